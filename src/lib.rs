@@ -1,0 +1,3 @@
+//! moorgate: an authenticating reverse proxy in front of an existing container registry.
+
+pub mod registry;

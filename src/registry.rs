@@ -1,0 +1,19 @@
+//! The registry protocol as values: names, references, requests and what each request needs.
+//!
+//! Everything here is pure. A client's request line becomes a [`RegistryRequest`] or an error, and what goes
+//! upstream is rendered from that value, so that the registry sees exactly what was judged.
+
+mod access;
+mod name;
+mod operation;
+mod parse;
+mod query;
+mod reference;
+mod request;
+
+pub use access::{Access, Action, Actions, Required};
+pub use name::RepositoryName;
+pub use operation::Operation;
+pub use parse::RequestError;
+pub use reference::{Digest, Reference, Tag, UploadId};
+pub use request::{Mount, Page, RegistryRequest, UploadState};

@@ -1,0 +1,85 @@
+//! Repository names.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest repository name, in bytes: Distribution enforces it, and the OCI distribution spec mentions it.
+const MAX_LENGTH: usize = 255;
+
+/// A repository name that follows the grammar of the OCI distribution spec ("Pulling manifests"):
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
+///
+/// Built only by parsing, so a value of this type holds no dot segment, escape, upper-case letter or empty segment.
+/// Cheap to clone, for the access log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepositoryName(Arc<str>);
+
+impl RepositoryName {
+    /// The name, or `None` where it breaks the grammar or is longer than 255 bytes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = text.len() <= MAX_LENGTH && text.split('/').all(is_component);
+        well_formed.then(|| Self(text.into()))
+    }
+
+    /// The name as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One segment: runs of lower-case letters and digits with a separator between each two.
+fn is_component(segment: &str) -> bool {
+    let mut rest = segment;
+    loop {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if after.len() == rest.len() {
+            return false;
+        }
+        if after.is_empty() {
+            return true;
+        }
+        let next = after.trim_start_matches(['.', '_', '-']);
+        if !after.strip_suffix(next).is_some_and(is_separator) {
+            return false;
+        }
+        rest = next;
+    }
+}
+
+fn is_separator(text: &str) -> bool {
+    matches!(text, "." | "_" | "__") || (!text.is_empty() && text.bytes().all(|byte| byte == b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_the_grammar() {
+        for name in ["a", "a/b", "0", "a.b_c__d-e---f", "group/sub/project/image", "blobs/uploads", "a/manifests/tags"] {
+            assert!(RepositoryName::parse(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for name in [
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a___b", "a.-b", "-a", "a-", "_a", "A", "a/B", "a b", "a%2fb",
+            "a\\b", "a;b", "a\0", "é", "a:b", "a@b", "_catalog",
+        ] {
+            assert!(RepositoryName::parse(name).is_none(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_length() {
+        assert!(RepositoryName::parse(&"a".repeat(255)).is_some());
+        assert!(RepositoryName::parse(&"a".repeat(256)).is_none());
+    }
+}

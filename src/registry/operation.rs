@@ -1,0 +1,64 @@
+//! The closed list of operations.
+
+/// The operations, as logs and metrics name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Ping,
+    Catalog,
+    Tags,
+    Referrers,
+    ManifestGet,
+    ManifestPut,
+    ManifestDelete,
+    BlobGet,
+    BlobDelete,
+    UploadStart,
+    UploadChunk,
+    UploadFinish,
+    UploadStatus,
+    UploadCancel,
+    /// Nothing that could be understood.
+    Unknown,
+}
+
+impl Operation {
+    /// Every operation, for tables in metrics and tests.
+    pub const ALL: [Self; 15] = [
+        Self::Ping,
+        Self::Catalog,
+        Self::Tags,
+        Self::Referrers,
+        Self::ManifestGet,
+        Self::ManifestPut,
+        Self::ManifestDelete,
+        Self::BlobGet,
+        Self::BlobDelete,
+        Self::UploadStart,
+        Self::UploadChunk,
+        Self::UploadFinish,
+        Self::UploadStatus,
+        Self::UploadCancel,
+        Self::Unknown,
+    ];
+
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Catalog => "catalog",
+            Self::Tags => "tags",
+            Self::Referrers => "referrers",
+            Self::ManifestGet => "manifest_get",
+            Self::ManifestPut => "manifest_put",
+            Self::ManifestDelete => "manifest_delete",
+            Self::BlobGet => "blob_get",
+            Self::BlobDelete => "blob_delete",
+            Self::UploadStart => "upload_start",
+            Self::UploadChunk => "upload_chunk",
+            Self::UploadFinish => "upload_finish",
+            Self::UploadStatus => "upload_status",
+            Self::UploadCancel => "upload_cancel",
+            Self::Unknown => "unknown",
+        }
+    }
+}

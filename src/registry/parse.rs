@@ -1,0 +1,181 @@
+//! Reading a request line: one accepted spelling of each operation, everything else an error.
+
+use http::Method;
+
+use super::query::Query;
+use super::{Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId, UploadState};
+
+/// Why a request line is not an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("no registry has this operation")]
+    NoSuchOperation,
+    #[error("this path takes {allow}")]
+    MethodNotAllowed { allow: &'static str },
+    #[error(
+        "repository names are lower-case letters and digits, joined by '.', '_', '__' or '-', in segments between '/', 255 bytes at most"
+    )]
+    NameInvalid,
+    #[error("a manifest is named by a tag ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or by a digest (sha256:…)")]
+    ReferenceInvalid,
+    #[error("a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits")]
+    DigestInvalid,
+    #[error("this is not an upload that the registry began")]
+    UploadInvalid,
+    #[error("'n' is a number of entries")]
+    PageInvalid,
+    #[error("'{0}' stands more than once in the query")]
+    QueryRepeated(&'static str),
+    #[error("the query holds an escape that cannot be read")]
+    QueryEscape,
+}
+
+impl RegistryRequest {
+    /// Reads a method, path and query. Query keys that the operation does not know are dropped.
+    ///
+    /// # Errors
+    /// Whatever is not exactly one operation in its one spelling.
+    pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, RequestError> {
+        let resource = Resource::parse(path)?;
+        let query = Query::parse(query)?;
+        resource.operation(method, &query)
+    }
+}
+
+/// What a path names, before the method says what is done to it.
+enum Resource {
+    Base,
+    Catalog,
+    Tags(RepositoryName),
+    Referrers(RepositoryName, Digest),
+    Manifest(RepositoryName, Reference),
+    Blob(RepositoryName, Digest),
+    Uploads(RepositoryName),
+    Upload(RepositoryName, UploadId),
+}
+
+impl Resource {
+    /// Reads a path from the right, for a name may itself hold the words `blobs`, `manifests`, `tags` and `uploads`.
+    fn parse(path: &str) -> Result<Self, RequestError> {
+        let path = path.strip_prefix("/v2/").ok_or(RequestError::NoSuchOperation)?;
+        if path.is_empty() {
+            return Ok(Self::Base);
+        }
+        if path == "_catalog" {
+            return Ok(Self::Catalog);
+        }
+        if let Some(name) = path.strip_suffix("/tags/list") {
+            return Ok(Self::Tags(parse_name(name)?));
+        }
+        if let Some(name) = path.strip_suffix("/blobs/uploads/") {
+            return Ok(Self::Uploads(parse_name(name)?));
+        }
+        let (rest, last) = path.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
+        let (name, kind) = rest.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
+        match kind {
+            "manifests" => Ok(Self::Manifest(parse_name(name)?, Reference::parse(last).ok_or(RequestError::ReferenceInvalid)?)),
+            "blobs" => Ok(Self::Blob(parse_name(name)?, parse_digest(last)?)),
+            "referrers" => Ok(Self::Referrers(parse_name(name)?, parse_digest(last)?)),
+            "uploads" if let Some(name) = name.strip_suffix("/blobs") => {
+                Ok(Self::Upload(parse_name(name)?, UploadId::parse(last).ok_or(RequestError::UploadInvalid)?))
+            }
+            // Where not even the characters are those of a name, saying so helps more than "no such operation".
+            _ if RepositoryName::parse(path).is_none() => Err(RequestError::NameInvalid),
+            _ => Err(RequestError::NoSuchOperation),
+        }
+    }
+
+    fn operation(self, method: &Method, query: &Query<'_>) -> Result<RegistryRequest, RequestError> {
+        let not_allowed = |allow| Err(RequestError::MethodNotAllowed { allow });
+        let head = method == Method::HEAD;
+        Ok(match (self, method.as_str()) {
+            (Self::Base, "GET" | "HEAD") => RegistryRequest::Ping,
+            (Self::Base, _) => return not_allowed("GET, HEAD"),
+
+            (Self::Catalog, "GET") => RegistryRequest::Catalog,
+            (Self::Catalog, _) => return not_allowed("GET"),
+
+            (Self::Tags(name), "GET") => RegistryRequest::Tags { name, page: Page::parse(query)? },
+            (Self::Tags(_), _) => return not_allowed("GET"),
+
+            (Self::Referrers(name, digest), "GET") => {
+                let artifact_type = query.value("artifactType")?.map(Into::into);
+                RegistryRequest::Referrers { name, digest, artifact_type, page: Page::parse(query)? }
+            }
+            (Self::Referrers(..), _) => return not_allowed("GET"),
+
+            (Self::Manifest(name, reference), "GET" | "HEAD") => RegistryRequest::ManifestGet { name, reference, head },
+            (Self::Manifest(name, reference), "PUT") => {
+                let tags = if matches!(reference, Reference::Digest(_)) { parse_tags(query)? } else { Vec::new() };
+                RegistryRequest::ManifestPut { name, reference, tags }
+            }
+            (Self::Manifest(name, reference), "DELETE") => RegistryRequest::ManifestDelete { name, reference },
+            (Self::Manifest(..), _) => return not_allowed("GET, HEAD, PUT, DELETE"),
+
+            (Self::Blob(name, digest), "GET" | "HEAD") => RegistryRequest::BlobGet { name, digest, head },
+            (Self::Blob(name, digest), "DELETE") => RegistryRequest::BlobDelete { name, digest },
+            (Self::Blob(..), _) => return not_allowed("GET, HEAD, DELETE"),
+
+            (Self::Uploads(name), "POST") => {
+                RegistryRequest::UploadStart { name, digest: optional_digest(query, "digest")?, mount: Mount::parse(query)? }
+            }
+            (Self::Uploads(_), _) => return not_allowed("POST"),
+
+            (Self::Upload(name, id), "PATCH") => RegistryRequest::UploadChunk { name, id, state: UploadState::parse(query)? },
+            (Self::Upload(name, id), "PUT") => {
+                RegistryRequest::UploadFinish { name, id, state: UploadState::parse(query)?, digest: optional_digest(query, "digest")? }
+            }
+            (Self::Upload(name, id), "GET") => RegistryRequest::UploadStatus { name, id, state: UploadState::parse(query)? },
+            (Self::Upload(name, id), "DELETE") => RegistryRequest::UploadCancel { name, id, state: UploadState::parse(query)? },
+            (Self::Upload(..), _) => return not_allowed("GET, PATCH, PUT, DELETE"),
+        })
+    }
+}
+
+fn parse_name(text: &str) -> Result<RepositoryName, RequestError> {
+    RepositoryName::parse(text).ok_or(RequestError::NameInvalid)
+}
+
+fn parse_digest(text: &str) -> Result<Digest, RequestError> {
+    Digest::parse(text).ok_or(RequestError::DigestInvalid)
+}
+
+fn optional_digest(query: &Query<'_>, key: &'static str) -> Result<Option<Digest>, RequestError> {
+    query.value(key)?.map(|text| parse_digest(&text)).transpose()
+}
+
+fn parse_tags(query: &Query<'_>) -> Result<Vec<Tag>, RequestError> {
+    query.values("tag").map(|tag| Tag::parse(&tag?).ok_or(RequestError::ReferenceInvalid)).collect()
+}
+
+impl Mount {
+    /// A mount names the blob *and* where it is. Half of one is dropped: some registries look for a `mount` without
+    /// `from` in every repository, and so hand out private blobs.
+    fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
+        let digest = optional_digest(query, "mount")?;
+        let from = query.value("from")?.map(|text| parse_name(&text)).transpose()?;
+        Ok(digest.zip(from).map(|(digest, from)| Self { digest, from }))
+    }
+}
+
+impl Page {
+    fn parse(query: &Query<'_>) -> Result<Self, RequestError> {
+        let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
+        Ok(Self { count, last: query.value("last")?.map(Into::into) })
+    }
+}
+
+/// Digits alone: `str::parse` would take a sign too.
+fn parse_count(text: &str) -> Result<u32, RequestError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or(RequestError::PageInvalid)
+}
+
+impl UploadState {
+    fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
+        let Some(text) = query.raw("_state")? else { return Ok(None) };
+        let allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'=' | b'+' | b'/' | b':' | b',');
+        if text.bytes().all(allowed) { Ok(Some(Self(text.into()))) } else { Err(RequestError::UploadInvalid) }
+    }
+}

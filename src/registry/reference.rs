@@ -1,0 +1,153 @@
+//! What a path names inside a repository: tags, digests and uploads in progress.
+
+use std::fmt;
+
+/// The longest digest accepted, in bytes: sha512 takes 135, and a registered algorithm may be longer.
+const MAX_DIGEST_LENGTH: usize = 255;
+
+/// The longest upload id, in bytes: registries send a UUID, some a longer opaque word.
+const MAX_UPLOAD_ID_LENGTH: usize = 512;
+
+/// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution spec, "Pulling manifests").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(Box<str>);
+
+/// A content digest: `algorithm:encoded` (OCI image spec, "Digests"); sha256 and sha512 in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest(Box<str>);
+
+/// The name of an upload in progress, as the registry chose it: `[A-Za-z0-9._=-]+`, but never dots alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadId(Box<str>);
+
+/// A manifest is named by a tag or by a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A name that may move.
+    Tag(Tag),
+    /// The content itself.
+    Digest(Digest),
+}
+
+impl Tag {
+    /// The tag, or `None` where it breaks the grammar.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        (first && rest && text.len() <= 128).then(|| Self(text.into()))
+    }
+
+    /// The tag as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Digest {
+    /// The digest, or `None` where it breaks the grammar.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (algorithm, encoded) = text.split_once(':')?;
+        let well_formed = match algorithm {
+            "sha256" => encoded.len() == 64 && encoded.bytes().all(is_lower_hex),
+            "sha512" => encoded.len() == 128 && encoded.bytes().all(is_lower_hex),
+            _ => is_algorithm(algorithm) && is_encoded(encoded) && text.len() <= MAX_DIGEST_LENGTH,
+        };
+        well_formed.then(|| Self(text.into()))
+    }
+
+    /// The digest as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+/// `[a-z0-9]+([+._-][a-z0-9]+)*`
+fn is_algorithm(text: &str) -> bool {
+    text.split(['+', '.', '_', '-'])
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+}
+
+/// `[a-zA-Z0-9=_-]+`
+fn is_encoded(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+}
+
+impl UploadId {
+    /// The id, or `None` where it holds another character, is too long, or would be a dot segment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
+        let dots_alone = text.bytes().all(|byte| byte == b'.');
+        (allowed && !dots_alone && text.len() <= MAX_UPLOAD_ID_LENGTH).then(|| Self(text.into()))
+    }
+
+    /// The id as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Reference {
+    /// A digest where there is a colon, else a tag; `None` where it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.contains(':') { Digest::parse(text).map(Self::Digest) } else { Tag::parse(text).map(Self::Tag) }
+    }
+
+    /// The reference as written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tag(tag) => tag.as_str(),
+            Self::Digest(digest) => digest.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        for tag in ["latest", "v1.2.3", "_x", "A-b.c_d", "1", &"a".repeat(128)] {
+            assert!(Tag::parse(tag).is_some(), "{tag}");
+        }
+        for tag in ["", ".hidden", "-x", "a b", "a/b", "a%20", "..", &"a".repeat(129)] {
+            assert!(Tag::parse(tag).is_none(), "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn digests() {
+        let sha256 = format!("sha256:{}", "a".repeat(64));
+        let sha512 = format!("sha512:{}", "0".repeat(128));
+        for digest in [&*sha256, &*sha512, "blake3:abc=", "multihash+base58:Qm_-"] {
+            assert!(Digest::parse(digest).is_some(), "{digest}");
+        }
+        let upper = sha256.to_uppercase();
+        let short = format!("sha256:{}", "a".repeat(63));
+        let upper_hex = format!("sha256:{}", "A".repeat(64));
+        for digest in ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"] {
+            assert!(Digest::parse(digest).is_none(), "{digest:?}");
+        }
+    }
+
+    #[test]
+    fn upload_ids() {
+        for id in ["0", "6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a", "a.b_c=", "..a"] {
+            assert!(UploadId::parse(id).is_some(), "{id}");
+        }
+        for id in ["", ".", "..", "...", "a/b", "a%2f", "a b", "a:b", &"a".repeat(513)] {
+            assert!(UploadId::parse(id).is_none(), "{id:?}");
+        }
+    }
+}

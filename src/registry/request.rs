@@ -1,0 +1,231 @@
+//! Requests: one variant an operation, what each needs, and how it is written upstream. [`parse`](super::parse) builds them.
+
+use http::Method;
+
+use super::query::QueryWriter;
+use super::{Access, Action, Digest, Operation, Reference, RepositoryName, Required, Tag, UploadId};
+
+/// An operation of the OCI distribution API, with everything that tells it apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistryRequest {
+    /// GET, HEAD `/v2/`
+    Ping,
+    /// GET `/v2/_catalog`
+    Catalog,
+    /// GET `/v2/NAME/tags/list`
+    Tags { name: RepositoryName, page: Page },
+    /// GET `/v2/NAME/referrers/DIGEST`
+    Referrers { name: RepositoryName, digest: Digest, artifact_type: Option<String>, page: Page },
+    /// GET, HEAD `/v2/NAME/manifests/REFERENCE`
+    ManifestGet { name: RepositoryName, reference: Reference, head: bool },
+    /// PUT `/v2/NAME/manifests/REFERENCE`; `tags` come from the query of a PUT by digest.
+    ManifestPut { name: RepositoryName, reference: Reference, tags: Vec<Tag> },
+    /// DELETE `/v2/NAME/manifests/REFERENCE`
+    ManifestDelete { name: RepositoryName, reference: Reference },
+    /// GET, HEAD `/v2/NAME/blobs/DIGEST`
+    BlobGet { name: RepositoryName, digest: Digest, head: bool },
+    /// DELETE `/v2/NAME/blobs/DIGEST`
+    BlobDelete { name: RepositoryName, digest: Digest },
+    /// POST `/v2/NAME/blobs/uploads/`
+    UploadStart { name: RepositoryName, digest: Option<Digest>, mount: Option<Mount> },
+    /// PATCH `/v2/NAME/blobs/uploads/ID`
+    UploadChunk { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+    /// PUT `/v2/NAME/blobs/uploads/ID`
+    UploadFinish { name: RepositoryName, id: UploadId, state: Option<UploadState>, digest: Option<Digest> },
+    /// GET `/v2/NAME/blobs/uploads/ID`
+    UploadStatus { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+    /// DELETE `/v2/NAME/blobs/uploads/ID`
+    UploadCancel { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+}
+
+/// A cross-repository mount: the blob and the repository that it is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The blob.
+    pub digest: Digest,
+    /// Where it is.
+    pub from: RepositoryName,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many entries.
+    pub count: Option<u32>,
+    /// Only what comes after this entry.
+    pub last: Option<String>,
+}
+
+/// What the registry wants back with the next request of an upload (`_state` in the query of its `Location`).
+/// It is opaque and goes on byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadState(pub(super) Box<str>);
+
+impl RegistryRequest {
+    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing.
+    pub fn required(&self) -> Required {
+        let on = |name: &RepositoryName, action| Access::Repository(name.clone(), action);
+        let (access, mount_source) = match self {
+            Self::Ping => (Access::Login, None),
+            Self::Catalog => (Access::Catalog, None),
+            Self::Tags { name, .. } | Self::Referrers { name, .. } | Self::ManifestGet { name, .. } | Self::BlobGet { name, .. } => {
+                (on(name, Action::Pull), None)
+            }
+            Self::UploadStart { name, mount, .. } => (on(name, Action::Push), mount.as_ref().map(|mount| on(&mount.from, Action::Pull))),
+            Self::ManifestPut { name, .. }
+            | Self::UploadChunk { name, .. }
+            | Self::UploadFinish { name, .. }
+            | Self::UploadStatus { name, .. }
+            | Self::UploadCancel { name, .. } => (on(name, Action::Push), None),
+            Self::ManifestDelete { name, .. } | Self::BlobDelete { name, .. } => (on(name, Action::Delete), None),
+        };
+        Required { access, mount_source }
+    }
+
+    /// The method that goes upstream.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::ManifestGet { head: true, .. } | Self::BlobGet { head: true, .. } => Method::HEAD,
+            Self::Ping
+            | Self::Catalog
+            | Self::Tags { .. }
+            | Self::Referrers { .. }
+            | Self::ManifestGet { .. }
+            | Self::BlobGet { .. }
+            | Self::UploadStatus { .. } => Method::GET,
+            Self::ManifestPut { .. } | Self::UploadFinish { .. } => Method::PUT,
+            Self::UploadStart { .. } => Method::POST,
+            Self::UploadChunk { .. } => Method::PATCH,
+            Self::ManifestDelete { .. } | Self::BlobDelete { .. } | Self::UploadCancel { .. } => Method::DELETE,
+        }
+    }
+
+    /// The operation, as logs and metrics name it.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Ping => Operation::Ping,
+            Self::Catalog => Operation::Catalog,
+            Self::Tags { .. } => Operation::Tags,
+            Self::Referrers { .. } => Operation::Referrers,
+            Self::ManifestGet { .. } => Operation::ManifestGet,
+            Self::ManifestPut { .. } => Operation::ManifestPut,
+            Self::ManifestDelete { .. } => Operation::ManifestDelete,
+            Self::BlobGet { .. } => Operation::BlobGet,
+            Self::BlobDelete { .. } => Operation::BlobDelete,
+            Self::UploadStart { .. } => Operation::UploadStart,
+            Self::UploadChunk { .. } => Operation::UploadChunk,
+            Self::UploadFinish { .. } => Operation::UploadFinish,
+            Self::UploadStatus { .. } => Operation::UploadStatus,
+            Self::UploadCancel { .. } => Operation::UploadCancel,
+        }
+    }
+
+    /// The repository that is acted on.
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Ping | Self::Catalog => None,
+            Self::Tags { name, .. }
+            | Self::Referrers { name, .. }
+            | Self::ManifestGet { name, .. }
+            | Self::ManifestPut { name, .. }
+            | Self::ManifestDelete { name, .. }
+            | Self::BlobGet { name, .. }
+            | Self::BlobDelete { name, .. }
+            | Self::UploadStart { name, .. }
+            | Self::UploadChunk { name, .. }
+            | Self::UploadFinish { name, .. }
+            | Self::UploadStatus { name, .. }
+            | Self::UploadCancel { name, .. } => Some(name),
+        }
+    }
+
+    /// The same request without its mount: a plain upload, which every client falls back to.
+    #[must_use]
+    pub fn without_mount(self) -> Self {
+        match self {
+            Self::UploadStart { name, digest, mount: _ } => Self::UploadStart { name, digest, mount: None },
+            other => other,
+        }
+    }
+
+    /// The path and query that go upstream.
+    pub fn render(&self) -> String {
+        let mut target = String::with_capacity(192);
+        target.push_str("/v2/");
+        if let Some(name) = self.repository() {
+            target.push_str(name.as_str());
+        }
+        match self {
+            Self::Ping => {}
+            Self::Catalog => target.push_str("_catalog"),
+            Self::Tags { page, .. } => {
+                target.push_str("/tags/list");
+                page.render(&mut QueryWriter::new(&mut target));
+            }
+            Self::Referrers { digest, artifact_type, page, .. } => {
+                target.push_str("/referrers/");
+                target.push_str(digest.as_str());
+                let mut query = QueryWriter::new(&mut target);
+                if let Some(artifact_type) = artifact_type {
+                    query.value("artifactType", artifact_type);
+                }
+                page.render(&mut query);
+            }
+            Self::ManifestGet { reference, .. } | Self::ManifestDelete { reference, .. } => {
+                target.push_str("/manifests/");
+                target.push_str(reference.as_str());
+            }
+            Self::ManifestPut { reference, tags, .. } => {
+                target.push_str("/manifests/");
+                target.push_str(reference.as_str());
+                let mut query = QueryWriter::new(&mut target);
+                for tag in tags {
+                    query.value("tag", tag.as_str());
+                }
+            }
+            Self::BlobGet { digest, .. } | Self::BlobDelete { digest, .. } => {
+                target.push_str("/blobs/");
+                target.push_str(digest.as_str());
+            }
+            Self::UploadStart { digest, mount, .. } => {
+                target.push_str("/blobs/uploads/");
+                let mut query = QueryWriter::new(&mut target);
+                if let Some(digest) = digest {
+                    query.value("digest", digest.as_str());
+                }
+                if let Some(mount) = mount {
+                    query.value("mount", mount.digest.as_str());
+                    query.value("from", mount.from.as_str());
+                }
+            }
+            Self::UploadChunk { id, state, .. } | Self::UploadStatus { id, state, .. } | Self::UploadCancel { id, state, .. } => {
+                render_upload(&mut target, id, state.as_ref(), None);
+            }
+            Self::UploadFinish { id, state, digest, .. } => render_upload(&mut target, id, state.as_ref(), digest.as_ref()),
+        }
+        target
+    }
+}
+
+fn render_upload(target: &mut String, id: &UploadId, state: Option<&UploadState>, digest: Option<&Digest>) {
+    target.push_str("/blobs/uploads/");
+    target.push_str(id.as_str());
+    let mut query = QueryWriter::new(target);
+    if let Some(state) = state {
+        query.raw("_state", &state.0);
+    }
+    if let Some(digest) = digest {
+        query.value("digest", digest.as_str());
+    }
+}
+
+impl Page {
+    fn render(&self, query: &mut QueryWriter<'_>) {
+        if let Some(count) = self.count {
+            query.value("n", &count.to_string());
+        }
+        if let Some(last) = &self.last {
+            query.value("last", last);
+        }
+    }
+}
