@@ -1,0 +1,158 @@
+//! A stand-in for GitLab's token endpoint, `GET /jwt/auth`, the only door through which a registry can ask GitLab about
+//! all six kinds of credentials.
+//!
+//! A question is a Basic credential and what it is wanted for:
+//! `GET /jwt/auth?service=container_registry&scope=repository:demo/app:pull,push`. The answers are
+//!
+//! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a subset of what was
+//!   asked, and it may be empty;
+//! - 401: the credential is not;
+//! - 403 with `DENIED`: it is good, but for nothing that concerns registries;
+//! - 404: another service, path or method.
+//!
+//! A granted push creates the record of the repository in GitLab, as a side effect of the question.
+
+mod credential;
+mod grant;
+mod question;
+mod script;
+mod signature;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+
+use super::ledger::{Ledger, lock};
+use super::serve::Server;
+use super::web::{self, Body};
+use grant::Verdict;
+use signature::Issuer;
+
+pub use credential::{Kind, SampleCredential, Scope, State, sample_credentials};
+pub use question::Question;
+pub use script::Scripted;
+
+/// The one service that GitLab's registry answers for.
+const SERVICE: &str = "container_registry";
+
+/// What GitLab says of a wrong credential, up to its link to a help page.
+const ACCESS_DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was \
+    incorrect or you're required to use a token instead of a password. If a token was provided, it was either incorrect, \
+    expired, or improperly scoped.";
+
+/// A running stand-in, which knows the [`sample_credentials`]. It ends when dropped.
+pub struct GitLab {
+    server: Server,
+    instance: Arc<Instance>,
+}
+
+/// What the stand-in knows and has seen.
+struct Instance {
+    issuer: Issuer,
+    credentials: Mutex<Vec<SampleCredential>>,
+    script: Mutex<VecDeque<Scripted>>,
+    repositories: Mutex<BTreeSet<String>>,
+    ledger: Arc<Ledger<Question>>,
+}
+
+impl GitLab {
+    /// Serves on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Where the listener cannot be used, or no key can be made.
+    pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
+        let instance = Arc::new(Instance {
+            issuer: Issuer::new()?,
+            credentials: Mutex::new(sample_credentials()),
+            script: Mutex::default(),
+            repositories: Mutex::default(),
+            ledger: Arc::new(Ledger::new()),
+        });
+        let shared = Arc::clone(&instance);
+        let service = service_fn(move |request| {
+            let instance = Arc::clone(&shared);
+            async move { instance.answer(&request).await }
+        });
+        Ok(Self { server: Server::start(listener, service)?, instance })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Every question asked, once it is told to [`keep`](Ledger::keep) them.
+    pub fn ledger(&self) -> Arc<Ledger<Question>> {
+        Arc::clone(&self.instance.ledger)
+    }
+
+    /// Makes one more credential known.
+    pub fn add(&self, credential: SampleCredential) {
+        lock(&self.instance.credentials).push(credential);
+    }
+
+    /// Revokes every credential with this password, and says whether there was one.
+    pub fn revoke(&self, password: &str) -> bool {
+        let mut credentials = lock(&self.instance.credentials);
+        let mut revoked = credentials.iter_mut().filter(|credential| credential.password == password).peekable();
+        let known = revoked.peek().is_some();
+        revoked.for_each(|credential| credential.state = State::Revoked);
+        known
+    }
+
+    /// Replaces the next answers, one each.
+    pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
+        lock(&self.instance.script).extend(answers);
+    }
+
+    /// The repositories whose record a granted push has created.
+    pub fn created_repositories(&self) -> BTreeSet<String> {
+        lock(&self.instance.repositories).clone()
+    }
+
+    /// Closes every connection, and returns when they are gone.
+    pub async fn shutdown(self) {
+        self.server.shutdown().await;
+    }
+}
+
+impl Instance {
+    async fn answer(&self, request: &Request<Incoming>) -> io::Result<Response<Body>> {
+        if request.uri().path() != "/jwt/auth" || request.method() != Method::GET {
+            return Ok(not_found());
+        }
+        let question = Question::read(request.uri().query(), request.headers());
+        self.ledger.enter(|| question.clone());
+        // The lock is gone before the script plays: its guard would live as long as a match on it.
+        let scripted = lock(&self.script).pop_front();
+        if let Some(response) = script::play(scripted).await? {
+            return Ok(response);
+        }
+        self.judge(&question)
+    }
+
+    fn judge(&self, question: &Question) -> io::Result<Response<Body>> {
+        if question.service.as_deref() != Some(SERVICE) {
+            return Ok(not_found());
+        }
+        let verdict = grant::judge(&lock(&self.credentials), question);
+        Ok(match verdict {
+            Verdict::NotMine => web::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ACCESS_DENIED),
+            Verdict::Denied => web::error(StatusCode::FORBIDDEN, "DENIED", "access forbidden"),
+            Verdict::Granted(grant) => {
+                lock(&self.repositories).extend(grant.pushed().map(str::to_owned));
+                let token = self.issuer.token(SERVICE, &grant)?;
+                web::json(StatusCode::OK, &serde_json::json!({ "token": token }))
+            }
+        })
+    }
+}
+
+fn not_found() -> Response<Body> {
+    web::answer(StatusCode::NOT_FOUND, &[], web::body(""))
+}

@@ -1,0 +1,247 @@
+//! What GitLab grants to whom. Pure: credentials and a question in, a verdict out.
+
+use serde::Serialize;
+
+use super::{Question, SampleCredential};
+use crate::registry::{Actions, RepositoryName};
+
+/// GitLab's answer.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// The credential is wrong, expired or revoked: 401.
+    NotMine,
+    /// It has nothing to do with registries, or there is neither a credential nor a scope: 403.
+    Denied,
+    /// 200, even where nothing was granted.
+    Granted(Grant),
+}
+
+/// What goes into the token.
+#[derive(Debug, PartialEq)]
+pub(super) struct Grant {
+    pub(super) auth_type: &'static str,
+    /// Absent for deploy tokens and anonymous callers.
+    pub(super) subject: Option<String>,
+    /// Set for deploy tokens.
+    pub(super) deploy_token_id: Option<usize>,
+    pub(super) access: Vec<Access>,
+}
+
+/// What is granted of one scope.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Access {
+    r#type: &'static str,
+    name: String,
+    actions: Vec<String>,
+    meta: Meta,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Meta {
+    project_path: String,
+}
+
+/// Judges a question.
+pub(super) fn judge(credentials: &[SampleCredential], question: &Question) -> Verdict {
+    let (Some(user), Some(secret)) = (&question.user, &question.secret) else {
+        return anonymous(question);
+    };
+    let found = credentials.iter().zip(1..).find(|(credential, _)| credential.is(user, secret));
+    let Some((credential, number)) = found else { return Verdict::NotMine };
+    let abilities = credential.abilities();
+    if abilities == Actions::default() {
+        return Verdict::Denied;
+    }
+    Verdict::Granted(Grant {
+        auth_type: credential.kind.auth_type(),
+        subject: credential.subject().map(str::to_owned),
+        deploy_token_id: credential.subject().is_none().then_some(number),
+        access: question.scopes.iter().filter_map(|scope| granted(scope, credential, abilities)).collect(),
+    })
+}
+
+impl Grant {
+    /// The repositories that push was granted on.
+    pub(super) fn pushed(&self) -> impl Iterator<Item = &str> {
+        let pushed = self.access.iter().filter(|access| access.actions.iter().any(|action| action == "push"));
+        pushed.map(|access| access.name.as_str())
+    }
+}
+
+/// Nothing in the sample group is public, so a question without a credential has nothing to gain.
+fn anonymous(question: &Question) -> Verdict {
+    if question.scopes.is_empty() {
+        return Verdict::Denied;
+    }
+    Verdict::Granted(Grant { auth_type: "none", subject: None, deploy_token_id: None, access: Vec::new() })
+}
+
+/// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is nothing.
+fn granted(scope: &str, credential: &SampleCredential, abilities: Actions) -> Option<Access> {
+    let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
+    // An image lies in a project, and a project in a group: a name of one segment is no image.
+    let repository = RepositoryName::parse(name)?;
+    let mut segments = repository.as_str().split('/');
+    let project_path = format!("{}/{}", segments.next()?, segments.next()?);
+    if !credential.reaches(name) {
+        return None;
+    }
+    let able = |action: &&str| match *action {
+        "pull" => abilities.pull,
+        "push" => abilities.push,
+        "delete" => abilities.delete,
+        _ => false,
+    };
+    let actions: Vec<_> = actions.split(',').filter(able).map(str::to_owned).collect();
+    (!actions.is_empty()).then(|| Access {
+        r#type: "repository",
+        name: name.into(),
+        actions,
+        meta: Meta { project_path },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::{Kind, Scope, State, sample_credentials};
+    use super::*;
+
+    fn ask(credentials: &[SampleCredential], basic: Option<(&str, &str)>, scopes: &[&str]) -> Verdict {
+        let question = Question {
+            user: basic.map(|(user, _)| user.into()),
+            secret: basic.map(|(_, password)| password.into()),
+            service: None,
+            scopes: scopes.iter().map(|&scope| scope.into()).collect(),
+            account: None,
+            client_id: None,
+            forwarded_for: None,
+            request_id: None,
+            asked_at: Instant::now(),
+        };
+        judge(credentials, &question)
+    }
+
+    fn access(verdict: Verdict) -> Vec<String> {
+        let Verdict::Granted(grant) = verdict else { panic!("{verdict:?}") };
+        grant.access.into_iter().map(|access| format!("{}:{}", access.name, access.actions.join(","))).collect()
+    }
+
+    fn token(scopes: &[Scope]) -> [SampleCredential; 1] {
+        [SampleCredential {
+            kind: Kind::PersonalAccessToken,
+            user: "bob".into(),
+            password: "secret".into(),
+            scopes: scopes.into(),
+            reach: "team/app".into(),
+            state: State::Active,
+            note: String::new(),
+        }]
+    }
+
+    #[test]
+    fn every_sample_grants_what_its_scopes_say() {
+        let samples = sample_credentials();
+        for sample in &samples {
+            let verdict =
+                ask(&samples, Some((&sample.user, &sample.password)), &["repository:demo/a:pull,push,delete"]);
+            if sample.state != State::Active {
+                assert_eq!(verdict, Verdict::NotMine, "{}", sample.password);
+                continue;
+            }
+            let granted = if sample.scopes.len() == 2 { "demo/a:pull,push" } else { "demo/a:pull" };
+            assert_eq!(access(verdict), [granted], "{}", sample.password);
+        }
+    }
+
+    #[test]
+    fn the_samples_are_each_kind_twice() {
+        let samples = sample_credentials();
+        for (first, second) in samples.iter().take(6).zip(samples.iter().skip(6)) {
+            assert_eq!(first.kind, second.kind);
+            assert_ne!(first.scopes, second.scopes);
+        }
+        assert_eq!(samples.len(), 14);
+    }
+
+    #[test]
+    fn a_scope_grants_exactly_its_actions() {
+        for (scopes, granted) in [
+            (&[Scope::ReadRegistry][..], "team/app/x:pull"),
+            (&[Scope::ReadApi], "team/app/x:pull"),
+            (&[Scope::WriteRegistry], "team/app/x:push"),
+            (&[Scope::Api], "team/app/x:pull,push,delete"),
+        ] {
+            let verdict =
+                ask(&token(scopes), Some(("bob", "secret")), &["repository:team/app/x:pull,push,delete,admin"]);
+            assert_eq!(access(verdict), [granted], "{scopes:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_registry_scope_is_denied() {
+        assert_eq!(ask(&token(&[]), Some(("bob", "secret")), &["repository:team/app:pull"]), Verdict::Denied);
+    }
+
+    #[test]
+    fn what_is_out_of_reach_or_no_image_is_left_out() {
+        let api = token(&[Scope::Api]);
+        for scope in [
+            "repository:team/application:pull",
+            "repository:team:pull",
+            "repository:other/app:pull",
+            "repository:team/APP:pull",
+            "repository:team/app:",
+            "repository:team/app",
+            "registry:catalog:*",
+            "nonsense",
+        ] {
+            assert_eq!(access(ask(&api, Some(("bob", "secret")), &[scope])), [""; 0], "{scope}");
+        }
+        let several = ["repository:team/app/x/y:pull", "repository:other/app:pull", "repository:team/app:delete"];
+        assert_eq!(access(ask(&api, Some(("bob", "secret")), &several)), ["team/app/x/y:pull", "team/app:delete"]);
+        let one_segment = [SampleCredential { reach: "team".into(), ..api[0].clone() }];
+        assert_eq!(access(ask(&one_segment, Some(("bob", "secret")), &["repository:team:pull"])), [""; 0]);
+    }
+
+    #[test]
+    fn the_user_name_counts_for_deploy_tokens_and_jobs_alone() {
+        let samples = sample_credentials();
+        let known = |user, password| ask(&samples, Some((user, password)), &[]) != Verdict::NotMine;
+        for user in ["alice", "anybody", "gitlab-ci-token", ""] {
+            assert!(known(user, "glpat-demo-personal-read-write"), "{user}");
+            assert!(known(user, "glpat-demo-project-read-write"), "{user}");
+            assert!(known(user, "glpat-demo-group-read-write"), "{user}");
+        }
+        assert!(known("gitlab+deploy-token-1", "gldt-demo-deploy-read-write"));
+        assert!(!known("gitlab+deploy-token-2", "gldt-demo-deploy-read-write"));
+        assert!(!known("gitlab-ci-token", "gldt-demo-deploy-read-write"));
+        assert!(known("gitlab-ci-token", "glcbt-demo-job-read-write"));
+        assert!(!known("alice", "glcbt-demo-job-read-write"));
+        assert!(!known("alice", "glpat-demo-personal-read-writ"));
+    }
+
+    #[test]
+    fn tokens_say_who_it_is() {
+        let samples = sample_credentials();
+        let who = |index: usize| {
+            let Verdict::Granted(grant) = ask(&samples, Some((&samples[index].user, &samples[index].password)), &[])
+            else {
+                panic!("sample {index}")
+            };
+            (grant.auth_type, grant.subject, grant.deploy_token_id)
+        };
+        assert_eq!(who(0), ("personal_access_token", Some("alice".into()), None));
+        assert_eq!(who(1), ("personal_access_token", Some("project_1_bot_demo".into()), None));
+        assert_eq!(who(3), ("deploy_token", None, Some(4)));
+        assert_eq!(who(4), ("build", Some("alice".into()), None));
+        assert_eq!(who(5), ("build", Some("alice".into()), None));
+    }
+
+    #[test]
+    fn nobody_gets_nothing() {
+        assert_eq!(access(ask(&[], None, &["repository:demo/a:pull"])), [""; 0]);
+        assert_eq!(ask(&[], None, &[]), Verdict::Denied);
+    }
+}

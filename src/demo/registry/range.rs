@@ -1,0 +1,84 @@
+//! Byte ranges: what a download asks for, and where a chunk of an upload says that it belongs.
+
+use std::ops::RangeInclusive;
+
+/// What a `Range` header asks of content of a known length.
+#[derive(Debug, PartialEq)]
+pub(super) enum Wanted {
+    /// No header, or one that may be overlooked (RFC 9110, section 14.2): several ranges, another unit, nonsense.
+    All,
+    Part(RangeInclusive<u64>),
+    /// It begins behind the end: 416.
+    Nothing,
+}
+
+impl Wanted {
+    pub(super) fn parse(header: Option<&str>, length: u64) -> Self {
+        let range = header.and_then(|header| header.strip_prefix("bytes=")).and_then(|range| range.split_once('-'));
+        let Some((first, last)) = range else { return Self::All };
+        let end = length.saturating_sub(1);
+        match (first.parse(), last.parse::<u64>()) {
+            (Ok(first), Ok(last)) if first > last => Self::All,
+            (Ok(first), Ok(_)) if first >= length => Self::Nothing,
+            (Ok(first), Ok(last)) => Self::Part(first..=last.min(end)),
+            (Ok(first), Err(_)) if last.is_empty() && first >= length => Self::Nothing,
+            (Ok(first), Err(_)) if last.is_empty() => Self::Part(first..=end),
+            (Err(_), Ok(0)) if first.is_empty() => Self::Nothing,
+            (Err(_), Ok(_)) if first.is_empty() && length == 0 => Self::Nothing,
+            (Err(_), Ok(count)) if first.is_empty() => Self::Part(length.saturating_sub(count)..=end),
+            _ => Self::All,
+        }
+    }
+}
+
+/// The `Content-Range` of a chunk: `0-1023` in the OCI distribution spec, `bytes 0-1023/*` with some clients.
+pub(super) fn chunk_range(header: &str) -> Option<RangeInclusive<u64>> {
+    let range = header.strip_prefix("bytes ").unwrap_or(header);
+    let (first, last) = range.split_once('/').map_or(range, |(range, _)| range).split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some(first..=last)
+}
+
+/// The `Range` of an upload that holds so many bytes. Nothing at all is `0-0` too: so Distribution has it.
+pub(super) fn held(bytes: u64) -> String {
+    format!("0-{}", bytes.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn downloads() {
+        for (header, wanted) in [
+            ("bytes=0-0", Wanted::Part(0..=0)),
+            ("bytes=2-5", Wanted::Part(2..=5)),
+            ("bytes=2-", Wanted::Part(2..=9)),
+            ("bytes=2-100", Wanted::Part(2..=9)),
+            ("bytes=-3", Wanted::Part(7..=9)),
+            ("bytes=-30", Wanted::Part(0..=9)),
+            ("bytes=10-", Wanted::Nothing),
+            ("bytes=10-11", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            ("bytes=5-2", Wanted::All),
+            ("bytes=0-1,3-4", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=x-", Wanted::All),
+            ("lines=0-1", Wanted::All),
+        ] {
+            assert_eq!(Wanted::parse(Some(header), 10), wanted, "{header}");
+        }
+        assert_eq!(Wanted::parse(None, 10), Wanted::All);
+        assert_eq!(Wanted::parse(Some("bytes=-1"), 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn chunks() {
+        assert_eq!(chunk_range("0-9"), Some(0..=9));
+        assert_eq!(chunk_range("bytes 5-9/*"), Some(5..=9));
+        assert_eq!(chunk_range("bytes 5-9/10"), Some(5..=9));
+        for header in ["", "5", "9-5", "a-b", "-5", "5-"] {
+            assert_eq!(chunk_range(header), None, "{header}");
+        }
+    }
+}

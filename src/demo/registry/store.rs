@@ -1,0 +1,121 @@
+//! What the registry holds: blobs in a folder, everything else in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tempfile::{NamedTempFile, TempDir};
+
+use super::upload::Upload;
+use crate::demo::ledger::lock;
+
+/// The content of the registry. Its folder goes with it.
+pub(super) struct Store {
+    folder: TempDir,
+    index: Mutex<Index>,
+}
+
+/// What is where. Each blob is one file, however many repositories show it.
+#[derive(Default)]
+pub(super) struct Index {
+    pub(super) repositories: BTreeMap<String, Repository>,
+    pub(super) uploads: HashMap<String, Arc<Upload>>,
+}
+
+#[derive(Default)]
+pub(super) struct Repository {
+    /// The digests of its blobs: a blob of another repository is unknown here until it is mounted.
+    pub(super) blobs: BTreeSet<String>,
+    pub(super) manifests: BTreeMap<String, Manifest>,
+    /// Each tag with the digest that it stands for.
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone)]
+pub(super) struct Manifest {
+    pub(super) content_type: String,
+    pub(super) content: Bytes,
+    /// What it refers to, where it does (`subject`).
+    pub(super) subject: Option<String>,
+    pub(super) artifact_type: Option<String>,
+    pub(super) annotations: Option<serde_json::Value>,
+}
+
+impl Store {
+    pub(super) fn new() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("moorgate-registry-").tempdir()?;
+        Ok(Self { folder, index: Mutex::default() })
+    }
+
+    /// Reads or changes the index. The lock is held meanwhile, so nothing slow belongs in there.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Index) -> T) -> T {
+        work(&mut lock(&self.index))
+    }
+
+    /// An empty file for an upload, gone when dropped.
+    pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix("upload-").tempfile_in(self.folder.path())
+    }
+
+    /// Makes a finished upload a blob of a repository.
+    pub(super) fn add_blob(&self, repository: &str, digest: &str, file: NamedTempFile) -> io::Result<()> {
+        let path = self.blob_path(digest);
+        self.with(|index| {
+            // Under the lock, so that deleting the same blob elsewhere cannot take the file away.
+            file.persist(path)?;
+            index.repositories.entry(repository.into()).or_default().blobs.insert(digest.into());
+            Ok(())
+        })
+    }
+
+    /// Shows a blob of one repository in another too. `false`: the first has no such blob.
+    pub(super) fn mount_blob(&self, repository: &str, digest: &str, from: &str) -> bool {
+        self.with(|index| {
+            let found = index.has_blob(from, digest);
+            if found {
+                index.repositories.entry(repository.into()).or_default().blobs.insert(digest.into());
+            }
+            found
+        })
+    }
+
+    /// Opens a blob of a repository. `None`: it has no such blob.
+    pub(super) fn open_blob(&self, repository: &str, digest: &str) -> io::Result<Option<File>> {
+        let path = self.blob_path(digest);
+        self.with(|index| index.has_blob(repository, digest).then(|| File::open(path)).transpose())
+    }
+
+    /// Takes a blob out of a repository, and off the disk with the last one. `false`: it has no such blob.
+    pub(super) fn delete_blob(&self, repository: &str, digest: &str) -> io::Result<bool> {
+        let path = self.blob_path(digest);
+        self.with(|index| {
+            let found = index.repositories.get_mut(repository).is_some_and(|found| found.blobs.remove(digest));
+            let elsewhere = index.repositories.values().any(|repository| repository.blobs.contains(digest));
+            if found && !elsewhere {
+                std::fs::remove_file(path)?;
+            }
+            Ok(found)
+        })
+    }
+
+    fn blob_path(&self, digest: &str) -> PathBuf {
+        self.folder.path().join(digest.replace(':', "-"))
+    }
+}
+
+impl Index {
+    pub(super) fn has_blob(&self, repository: &str, digest: &str) -> bool {
+        self.repositories.get(repository).is_some_and(|repository| repository.blobs.contains(digest))
+    }
+}
+
+impl Repository {
+    /// The digest of a manifest named by a tag or a digest.
+    pub(super) fn resolve(&self, reference: &str) -> Option<String> {
+        let digest = self.tags.get(reference).map_or(reference, String::as_str);
+        self.manifests.contains_key(digest).then(|| digest.to_owned())
+    }
+}

@@ -1,0 +1,134 @@
+//! What both stand-ins need of HTTP: bodies, answers, query strings and random names.
+
+use std::fmt::Write;
+use std::io;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+/// The body of an answer: from memory, or from a file.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A body that is in memory, which may be empty.
+pub(super) fn body(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// An answer with these headers. A value that no header can hold is left out.
+pub(super) fn answer(status: StatusCode, headers: &[(HeaderName, &str)], body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name.clone(), value);
+        }
+    }
+    response
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    answer(status, &[(CONTENT_TYPE, "application/json; charset=utf-8")], body(value.to_string()))
+}
+
+/// The form of an error that registries and GitLab's token endpoint share.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    json(status, &serde_json::json!({ "errors": [{ "code": code, "message": message }] }))
+}
+
+/// A query string, taken apart and unescaped. Unlike the gate, a stand-in is lenient: what cannot be unescaped stays
+/// as it is.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(query: Option<&str>) -> Self {
+        let parameters = query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
+        let pairs = parameters.map(|parameter| {
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            (unescape(key), unescape(value))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The first value of a key.
+    pub(super) fn first(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a key that may repeat.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A random UUID (version 4), as registries name uploads and GitLab its tokens.
+pub(super) fn uuid() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system has no random numbers"))?;
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let mut text = format!("{number:032x}");
+    for dash in [8, 13, 18, 23] {
+        text.insert(dash, '-');
+    }
+    Ok(text)
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Resolves `%XX` and `+`.
+fn unescape(text: &str) -> String {
+    let mut rest = text.as_bytes();
+    let mut unescaped = Vec::with_capacity(text.len());
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        unescaped.push(match (byte, behind) {
+            (b'%', [high, low, behind @ ..]) if let Some(byte) = from_hex(*high, *low) => {
+                rest = behind;
+                byte
+            }
+            (b'+', _) => b' ',
+            (other, _) => *other,
+        });
+    }
+    String::from_utf8_lossy(&unescaped).into_owned()
+}
+
+fn from_hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_unescaped_and_may_repeat_a_key() {
+        let query = Query::parse(Some("scope=repository%3Aa%2Fb%3Apull&scope=c+d&x&%6e=1&odd=%zz%4"));
+        assert_eq!(query.all("scope").collect::<Vec<_>>(), ["repository:a/b:pull", "c d"]);
+        assert_eq!(query.first("x"), Some(""));
+        assert_eq!(query.first("n"), Some("1"));
+        assert_eq!(query.first("odd"), Some("%zz%4"));
+        assert_eq!(query.first("y"), None);
+    }
+
+    #[test]
+    fn uuids_are_of_version_4() {
+        let uuid = uuid().unwrap();
+        let parts: Vec<_> = uuid.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert!(parts[2].starts_with('4'));
+        assert!(parts[3].starts_with(['8', '9', 'a', 'b']));
+    }
+}
