@@ -1,2 +1,3 @@
-#[test]
-fn t() {}
+//! The integration tests, as one binary.
+
+mod stand_ins;

@@ -1,5 +1,7 @@
 //! The credentials that the stand-in knows: GitLab's six kinds, what each is good for, and samples of them.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::registry::Actions;
@@ -137,5 +139,29 @@ impl Kind {
             Self::DeployToken => "deploy_token",
             Self::JobToken | Self::JobRegistryUser => "build",
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PersonalAccessToken => "personal access token",
+            Self::ProjectAccessToken => "project access token",
+            Self::GroupAccessToken => "group access token",
+            Self::DeployToken => "deploy token",
+            Self::JobToken => "CI job token",
+            Self::JobRegistryUser => "per-job registry user",
+        })
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "api",
+            Self::ReadApi => "read_api",
+            Self::ReadRegistry => "read_registry",
+            Self::WriteRegistry => "write_registry",
+        })
     }
 }

@@ -119,3 +119,27 @@ impl Repository {
         self.manifests.contains_key(digest).then(|| digest.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_stays_on_the_disk() {
+        let store = Store::new().unwrap();
+        let folder = store.folder.path().to_owned();
+        let files = || std::fs::read_dir(&folder).map(Iterator::count);
+
+        let unfinished = store.new_file().unwrap();
+        store.add_blob("a", "sha256:1", store.new_file().unwrap()).unwrap();
+        store.add_blob("b", "sha256:1", store.new_file().unwrap()).unwrap();
+        assert_eq!(files().unwrap(), 2, "one file a digest, and the unfinished upload");
+        drop(unfinished);
+        assert!(store.delete_blob("a", "sha256:1").unwrap());
+        assert_eq!(files().unwrap(), 1, "the other repository still shows it");
+        assert!(store.delete_blob("b", "sha256:1").unwrap());
+        assert_eq!(files().unwrap(), 0);
+        drop(store);
+        assert!(files().is_err(), "the folder is gone");
+    }
+}

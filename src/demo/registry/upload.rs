@@ -44,7 +44,7 @@ impl Upload {
     pub(super) fn new(repository: &str, file: NamedTempFile) -> io::Result<Self> {
         let data = Data { file: Some(file), committed: 0, sha256: Context::new(&SHA256) };
         // Characters that a proxy could spoil: an escape resolved or made twice gives another value.
-        let state = format!("{}-_.~%2B%2F%3D%253D", web::uuid()?);
+        let state = format!("{}-_.~=%2B%2F%3D%253D", web::uuid()?);
         Ok(Self { id: web::uuid()?, repository: repository.into(), state, data: Arc::new(Mutex::new(data)) })
     }
 
