@@ -23,6 +23,7 @@ use std::path::Path;
 
 use build::Build;
 use build::files::read_bounded;
+use problem::in_order;
 use raw::Raw;
 use shape::Missing;
 use tree::Node;
@@ -59,7 +60,7 @@ impl Loaded {
 
 /// Reads a file, the variables that override it and every file that it names.
 pub fn load(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Problems> {
-    let text = read_text(path).map_err(|problem| Problems::new(vec![problem]))?;
+    let text = read_text(path).map_err(|problem| Problems::new(vec![problem], path))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     load_text(&text, path, folder, environment)
 }
@@ -75,7 +76,7 @@ pub fn load_text(
     let schema = schema::derived();
     let mut problems = Vec::new();
     let overrides = environment::overrides(&schema, environment, &mut problems);
-    let Some(mut root) = Node::parse(text, name, &mut problems) else { return Err(Problems::new(problems)) };
+    let Some(mut root) = Node::parse(text, name, &mut problems) else { return Err(Problems::new(problems, name)) };
 
     // An override must not hide what is wrong in the file, but it may supply what is missing there.
     problems.extend(shape::read(&schema, &root, &start, Missing::Ignored).problems);
@@ -90,18 +91,17 @@ pub fn load_text(
             if problems.is_empty() {
                 problems.push(Problem::new(start, format!("{error}; compare config/moorgate.yml")));
             }
-            return Err(Problems::new(problems));
+            return Err(Problems::new(problems, name));
         }
     };
     let mut build = Build { folder, places: &reading.places, start: &start, problems, warnings: Vec::new() };
     let config = build.config(&raw);
-    let Build { problems, mut warnings, .. } = build;
+    let Build { problems, warnings, .. } = build;
     match config {
         Some(config) if problems.is_empty() => {
-            warnings.sort();
-            Ok(Loaded { config, warnings, raw, folder: folder.into() })
+            Ok(Loaded { config, warnings: in_order(warnings, name), raw, folder: folder.into() })
         }
-        _ => Err(Problems::new(problems)),
+        _ => Err(Problems::new(problems, name)),
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) mod files;
 mod identity;
 mod tls;
 
+use std::fmt;
 use std::path::Path;
 
 use super::format::{Network, Workers};
@@ -140,7 +141,7 @@ impl Build<'_> {
         let given = [("username", &raw.username), ("password_file", &raw.password_file)];
         if raw.authorization == raw::Authorization::Strip {
             for (key, _) in given.iter().filter(|(_, value)| value.is_some()) {
-                let message = format!("`upstream.{key}` has no effect here; remove it or write authorization: basic");
+                let message = "no effect with authorization: strip; remove it or write authorization: basic";
                 self.problem(&format!("upstream.{key}"), message);
             }
             return Some(UpstreamAuthorization::Strip);
@@ -148,7 +149,7 @@ impl Build<'_> {
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
             // A value that is malformed was reported where it stands.
             if !self.is_reported(&format!("upstream.{key}")) {
-                let message = format!("`upstream.{key}` is missing; authorization: basic needs it and its fellow");
+                let message = format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
                 self.problem("upstream.authorization", message);
             }
         }
@@ -207,12 +208,12 @@ impl Build<'_> {
         }
     }
 
-    fn problem(&mut self, path: &str, message: impl Into<String>) {
-        self.problems.push(Problem::new(self.place(path), message));
+    fn problem(&mut self, path: &str, message: impl fmt::Display) {
+        self.problems.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
     }
 
-    fn warn(&mut self, path: &str, message: impl Into<String>) {
-        self.warnings.push(Problem::new(self.place(path), message));
+    fn warn(&mut self, path: &str, message: impl fmt::Display) {
+        self.warnings.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
     }
 
     /// Where a value stands, or, where it is a default, the nearest section around it.

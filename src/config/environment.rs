@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::problem::{Place, Problem, shown};
-use super::schema::{allows, non_null, properties};
+use super::schema::{allows, properties};
 use super::shape::nearest;
 use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
@@ -48,9 +48,12 @@ pub(super) fn overrides(
                 problems.push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
             }
             None => {
-                let known = keys.iter().filter(|key| key.is_scalar).map(|key| key.variable.as_str());
-                let right = nearest(&variable, known)
-                    .map_or_else(|| "remove the variable".to_owned(), |near| format!("did you mean {near}?"));
+                // Without the prefix, which makes everything look alike.
+                let bare = |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+                let known: Vec<String> =
+                    keys.iter().filter(|key| key.is_scalar).map(|key| bare(&key.variable)).collect();
+                let right = nearest(&bare(&variable), known.iter().map(String::as_str))
+                    .map_or_else(|| "remove the variable".to_owned(), |near| format!("did you mean {PREFIX}{near}?"));
                 problems.push(Problem::new(place, format!("the variable sets no key; {right}")));
             }
         }
@@ -97,9 +100,9 @@ struct Key<'a> {
 
 /// Every key of a section and of those in it.
 fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a>>) {
-    for (name, schema) in properties(non_null(section)).into_iter().flatten() {
+    for (name, schema) in properties(section).into_iter().flatten() {
         path.push(name.clone());
-        if properties(non_null(schema)).is_some() {
+        if properties(schema).is_some() {
             collect(schema, path, keys);
         } else {
             let variable = format!("{PREFIX}{}", path.join("_").to_ascii_uppercase());

@@ -1,11 +1,12 @@
 //! What is wrong with a configuration, and where.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Where a value was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// A place in a file. Lines and columns count from 1, columns in characters.
     File {
@@ -21,7 +22,7 @@ pub enum Place {
 }
 
 /// One thing that is wrong: `FILE:LINE:COLUMN: what is wrong; what would be right`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Where it is.
     pub place: Place,
@@ -47,11 +48,9 @@ impl Problem {
 }
 
 impl Problems {
-    /// Sorts, and drops what two passes have both found.
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
-        problems.sort();
-        problems.dedup();
-        Self(problems)
+    /// In order of place, what two passes have both found once. The configuration file comes first.
+    pub(super) fn new(problems: Vec<Problem>, name: &Path) -> Self {
+        Self(in_order(problems, name))
     }
 
     /// Each problem.
@@ -90,12 +89,25 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Sorted by place, those of one place as they were found, none twice.
+pub(super) fn in_order(mut problems: Vec<Problem>, name: &Path) -> Vec<Problem> {
+    let elsewhere = |place: &Place| !matches!(place, Place::File { file, .. } if **file == *name);
+    problems.sort_by(|one, other| (elsewhere(&one.place), &one.place).cmp(&(elsewhere(&other.place), &other.place)));
+    let mut seen = HashSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    problems
+}
+
 /// A value of the user's, fit for one line of a message: control characters escaped, the end cut off.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    shown
+    let start: String = text.chars().take(MOST).collect();
+    let cut = if text.chars().nth(MOST).is_some() { "…" } else { "" };
+    escaped(&start) + cut
+}
+
+/// What a terminal shows as it is: no control character, and nothing that moves or hides text.
+pub(super) fn escaped(text: &str) -> String {
+    let quotes_kept = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(quotes_kept).collect()
 }

@@ -137,7 +137,7 @@ impl Default for Admin {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
     /// Where it is: exactly one URL, without a path.
-    #[schemars(required, length(min = 1, max = 1))]
+    #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
     pub(super) urls: Option<Vec<ServerUrl>>,
     /// What the registry is shown instead of the caller's credential: strip (nothing) or basic (username and password_file).
     pub(super) authorization: Authorization,

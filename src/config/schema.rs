@@ -25,22 +25,13 @@ pub(super) fn allows(schema: &Value, json_type: &str) -> bool {
     match schema.get("type") {
         Some(Value::String(only)) => only == json_type,
         Some(Value::Array(several)) => several.iter().any(|one| one == json_type),
-        _ => [alternatives(schema), variants(schema)].concat().iter().any(|one| allows(one, json_type)),
+        _ => variants(schema).iter().any(|variant| allows(variant, json_type)),
     }
-}
-
-/// The schema of what is not null, where null is allowed beside a section.
-pub(super) fn non_null(schema: &Value) -> &Value {
-    alternatives(schema).iter().find(|one| !allows(one, "null")).unwrap_or(schema)
 }
 
 /// The sections of a tagged union.
 pub(super) fn variants(schema: &Value) -> &[Value] {
     list(schema, "oneOf")
-}
-
-fn alternatives(schema: &Value) -> &[Value] {
-    list(schema, "anyOf")
 }
 
 /// A list of the schema, empty where it is not there.
@@ -65,13 +56,15 @@ impl Transform for Required {
         let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
         let mut required = Vec::new();
         for (key, property) in properties {
+            let default = property.get("default");
+            let may_be_null = allows(property, "null");
+            let has_no_default = default.is_some_and(Value::is_null) && !may_be_null;
             let is_section = property.get("properties").is_some();
             let has_required = is_section && property.get("required").is_some();
-            let has_no_default = property.get("default").is_some_and(Value::is_null) && !allows(property, "null");
-            if has_required || has_no_default {
+            if has_no_default || has_required && !may_be_null {
                 required.push(Value::from(key.as_str()));
             }
-            if is_section || has_no_default {
+            if has_no_default || is_section && !may_be_null {
                 property.as_object_mut().and_then(|property| property.remove("default"));
             }
         }

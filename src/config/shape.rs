@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::format;
 use super::problem::{Place, Problem, shown};
-use super::schema::{allows, list, non_null, properties, variants};
+use super::schema::{allows, list, properties, variants};
 use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
 pub(super) use hint::nearest;
@@ -63,11 +63,11 @@ impl Walk<'_> {
                 return Some(Value::Null);
             }
             // `key:` and nothing more: a section whose keys are all commented out.
-            let message = format!("`{path}` has no value; write {}, or remove the key", hint::form(schema));
+            let or_remove = if may_be_absent(schema) { ", or remove the key" } else { "" };
+            let message = format!("`{path}` has no value; write {}{or_remove}", hint::form(schema));
             self.problem(key, message);
             return None;
         }
-        let schema = non_null(schema);
         match &node.data {
             Data::Mapping(entries) if !variants(schema).is_empty() => self.tagged(schema, entries, key, path),
             Data::Mapping(entries) if allows(schema, "object") => Some(self.mapping(schema, entries, key, path)),
@@ -104,9 +104,9 @@ impl Walk<'_> {
         match variants(union).iter().find(|variant| name_of(variant).is_some_and(|name| name == text)) {
             Some(variant) => Some(self.mapping(variant, entries, key, path)),
             None => {
-                let right = nearest(text, names.iter().map(String::as_str))
-                    .map_or(right.clone(), |near| format!("did you mean {near}? known are {right}"));
-                self.problem(&entry.value.place, format!("`{path}.type`: `{}` is not known; {right}", shown(text)));
+                let near = hint::did_you_mean(text, names.iter().map(String::as_str));
+                let message = format!("`{path}.type`: `{}` is not known; {near}write {right}", shown(text));
+                self.problem(&entry.value.place, message);
                 None
             }
         }
@@ -222,17 +222,14 @@ impl Walk<'_> {
     fn one_of(&self, known: &Value, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
         let text = scalar.text.as_str();
         let known = known.as_array().map_or(std::slice::from_ref(known), Vec::as_slice);
-        let is_text = |known: &&Value| match known {
-            Value::String(known) => known == text,
-            known => known.to_string() == text,
-        };
-        let found = known.iter().find(is_text);
+        // JSON and YAML write numbers alike.
+        let texts = known.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let found = known.iter().zip(texts).find(|(_, known)| known == text).map(|(value, _)| value);
         match found {
             Some(Value::String(_)) if scalar.resolve() != Resolved::Text => Err(in_quotes(path, text)),
             Some(value) => Ok(value.clone()),
             None => {
-                let near = nearest(text, known.iter().filter_map(Value::as_str));
-                let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
+                let near = hint::did_you_mean(text, known.iter().filter_map(Value::as_str));
                 Err(format!("`{path}`: `{}` is not known; {near}write {}", shown(text), hint::form(schema)))
             }
         }
@@ -241,6 +238,11 @@ impl Walk<'_> {
     fn problem(&mut self, place: &Place, message: String) {
         self.problems.push(Problem::new(place.clone(), message));
     }
+}
+
+/// Whether a key has a default, be it by those of the keys in it.
+fn may_be_absent(schema: &Value) -> bool {
+    schema.get("default").is_some() || properties(schema).is_some() && list(schema, "required").is_empty()
 }
 
 /// YAML takes a bare 1.2 for a number, and true for a boolean.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::problem::{Place, Problem, shown};
+use super::problem::{Place, Problem, escaped, shown};
 
 /// Nodes of one file, with what aliases repeat: a configuration has hundreds.
 const MAX_NODES: usize = 10_000;
@@ -118,7 +118,7 @@ fn syntax_message(text: &str, line: usize, info: &str) -> String {
     if indent.contains('\t') {
         return "a tab stands before this line's text; YAML is indented with spaces".to_owned();
     }
-    format!("not YAML: {}; write `key: value`, indented with spaces", shown(info))
+    format!("not YAML: {}; write `key: value`, indented with spaces", escaped(info))
 }
 
 /// Builds the tree. A stack of its own, so that no nesting of the text can exhaust the thread's.

@@ -188,6 +188,7 @@ impl fmt::Display for ServerUrl {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

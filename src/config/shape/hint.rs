@@ -4,19 +4,21 @@ use serde_json::{Map, Value};
 
 use super::join;
 use crate::config::print::scalar;
-use crate::config::schema::{allows, list, non_null, properties, variants};
+use crate::config::schema::{allows, list, properties, variants};
 
 /// How alike two words are before one is taken for a slip of the other, by Jaro and Winkler, from 0 to 1.
 const ALIKE: f64 = 0.82;
 
 /// The form of a value, to stand behind "write".
 pub(super) fn form(schema: &Value) -> String {
-    let schema = non_null(schema);
     if let Some(known) = schema.get("enum") {
         let known: Vec<String> = known.as_array().map_or(&[][..], Vec::as_slice).iter().map(scalar).collect();
         return known.join(" or ");
     }
-    if !variants(schema).is_empty() || allows(schema, "array") {
+    if allows(schema, "array") {
+        return format!("a list such as {}", example(schema));
+    }
+    if !variants(schema).is_empty() {
         return example(schema);
     }
     if allows(schema, "object") {
@@ -37,7 +39,6 @@ pub(super) fn form(schema: &Value) -> String {
 
 /// A value of the schema.
 pub(super) fn example(schema: &Value) -> String {
-    let schema = non_null(schema);
     if let Some(example) = list(schema, "examples").first().or_else(|| list(schema, "enum").first()) {
         return scalar(example);
     }
@@ -45,7 +46,7 @@ pub(super) fn example(schema: &Value) -> String {
         return format!("{{ type: {}, … }}", scalar(kind));
     }
     match schema.get("items") {
-        Some(items) => format!("a list such as [{}]", example(items)),
+        Some(items) => format!("[{}]", example(items)),
         None => "…".to_owned(),
     }
 }
@@ -64,6 +65,13 @@ pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) 
     format!("`{path}` is not a known key; {right}")
 }
 
+/// A question to stand before what would be right, where the text is a slip of a candidate.
+pub(super) fn did_you_mean<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+    // Numbers that look alike say nothing: 1.1 is no slip of 1.3.
+    let near = nearest(text, candidates).filter(|near| near.starts_with(|c: char| c.is_ascii_alphabetic()));
+    near.map_or_else(String::new, |near| format!("did you mean {near}? "))
+}
+
 /// The candidate that the text most likely meant.
 pub(in crate::config) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -75,7 +83,7 @@ pub(in crate::config) fn nearest<'a>(text: &str, candidates: impl Iterator<Item 
 
 /// Where the schema has this very key.
 fn find(section: &Value, path: &str, key: &str) -> Option<String> {
-    let properties = properties(non_null(section))?;
+    let properties = properties(section)?;
     if properties.contains_key(key) {
         return Some(join(path, key));
     }
