@@ -1,2 +1,5 @@
-#[test]
-fn t() {}
+//! The integration tests, in one binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod config;
