@@ -18,7 +18,9 @@ pub enum RequestError {
     NameInvalid,
     #[error("a manifest is named by a tag ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or by a digest (sha256:…)")]
     ReferenceInvalid,
-    #[error("a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits")]
+    #[error(
+        "a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits"
+    )]
     DigestInvalid,
     #[error("this is not an upload that the registry began")]
     UploadInvalid,
@@ -73,7 +75,9 @@ impl Resource {
         let (rest, last) = path.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
         let (name, kind) = rest.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
         match kind {
-            "manifests" => Ok(Self::Manifest(parse_name(name)?, Reference::parse(last).ok_or(RequestError::ReferenceInvalid)?)),
+            "manifests" => {
+                Ok(Self::Manifest(parse_name(name)?, Reference::parse(last).ok_or(RequestError::ReferenceInvalid)?))
+            }
             "blobs" => Ok(Self::Blob(parse_name(name)?, parse_digest(last)?)),
             "referrers" => Ok(Self::Referrers(parse_name(name)?, parse_digest(last)?)),
             "uploads" if let Some(name) = name.strip_suffix("/blobs") => {
@@ -116,17 +120,28 @@ impl Resource {
             (Self::Blob(name, digest), "DELETE") => RegistryRequest::BlobDelete { name, digest },
             (Self::Blob(..), _) => return not_allowed("GET, HEAD, DELETE"),
 
-            (Self::Uploads(name), "POST") => {
-                RegistryRequest::UploadStart { name, digest: optional_digest(query, "digest")?, mount: Mount::parse(query)? }
-            }
+            (Self::Uploads(name), "POST") => RegistryRequest::UploadStart {
+                name,
+                digest: optional_digest(query, "digest")?,
+                mount: Mount::parse(query)?,
+            },
             (Self::Uploads(_), _) => return not_allowed("POST"),
 
-            (Self::Upload(name, id), "PATCH") => RegistryRequest::UploadChunk { name, id, state: UploadState::parse(query)? },
-            (Self::Upload(name, id), "PUT") => {
-                RegistryRequest::UploadFinish { name, id, state: UploadState::parse(query)?, digest: optional_digest(query, "digest")? }
+            (Self::Upload(name, id), "PATCH") => {
+                RegistryRequest::UploadChunk { name, id, state: UploadState::parse(query)? }
             }
-            (Self::Upload(name, id), "GET") => RegistryRequest::UploadStatus { name, id, state: UploadState::parse(query)? },
-            (Self::Upload(name, id), "DELETE") => RegistryRequest::UploadCancel { name, id, state: UploadState::parse(query)? },
+            (Self::Upload(name, id), "PUT") => RegistryRequest::UploadFinish {
+                name,
+                id,
+                state: UploadState::parse(query)?,
+                digest: optional_digest(query, "digest")?,
+            },
+            (Self::Upload(name, id), "GET") => {
+                RegistryRequest::UploadStatus { name, id, state: UploadState::parse(query)? }
+            }
+            (Self::Upload(name, id), "DELETE") => {
+                RegistryRequest::UploadCancel { name, id, state: UploadState::parse(query)? }
+            }
             (Self::Upload(..), _) => return not_allowed("GET, PATCH, PUT, DELETE"),
         })
     }
@@ -174,8 +189,10 @@ fn parse_count(text: &str) -> Result<u32, RequestError> {
 impl UploadState {
     fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
         let Some(text) = query.raw("_state")? else { return Ok(None) };
-        let allowed =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'=' | b'+' | b'/' | b':' | b',');
+        let allowed = |byte: u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'=' | b'+' | b'/' | b':' | b',')
+        };
         if text.bytes().all(allowed) { Ok(Some(Self(text.into()))) } else { Err(RequestError::UploadInvalid) }
     }
 }

@@ -80,7 +80,8 @@ fn is_encoded(text: &str) -> bool {
 impl UploadId {
     /// The id, or `None` where it holds another character, is too long, or would be a dot segment.
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
+        let allowed =
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
         let dots_alone = text.bytes().all(|byte| byte == b'.');
         (allowed && !dots_alone && text.len() <= MAX_UPLOAD_ID_LENGTH).then(|| Self(text.into()))
     }
@@ -136,7 +137,9 @@ mod tests {
         let upper = sha256.to_uppercase();
         let short = format!("sha256:{}", "a".repeat(63));
         let upper_hex = format!("sha256:{}", "A".repeat(64));
-        for digest in ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"] {
+        for digest in
+            ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"]
+        {
             assert!(Digest::parse(digest).is_none(), "{digest:?}");
         }
     }

@@ -68,10 +68,13 @@ impl RegistryRequest {
         let (access, mount_source) = match self {
             Self::Ping => (Access::Login, None),
             Self::Catalog => (Access::Catalog, None),
-            Self::Tags { name, .. } | Self::Referrers { name, .. } | Self::ManifestGet { name, .. } | Self::BlobGet { name, .. } => {
-                (on(name, Action::Pull), None)
+            Self::Tags { name, .. }
+            | Self::Referrers { name, .. }
+            | Self::ManifestGet { name, .. }
+            | Self::BlobGet { name, .. } => (on(name, Action::Pull), None),
+            Self::UploadStart { name, mount, .. } => {
+                (on(name, Action::Push), mount.as_ref().map(|mount| on(&mount.from, Action::Pull)))
             }
-            Self::UploadStart { name, mount, .. } => (on(name, Action::Push), mount.as_ref().map(|mount| on(&mount.from, Action::Pull))),
             Self::ManifestPut { name, .. }
             | Self::UploadChunk { name, .. }
             | Self::UploadFinish { name, .. }
@@ -198,10 +201,14 @@ impl RegistryRequest {
                     query.value("from", mount.from.as_str());
                 }
             }
-            Self::UploadChunk { id, state, .. } | Self::UploadStatus { id, state, .. } | Self::UploadCancel { id, state, .. } => {
+            Self::UploadChunk { id, state, .. }
+            | Self::UploadStatus { id, state, .. }
+            | Self::UploadCancel { id, state, .. } => {
                 render_upload(&mut target, id, state.as_ref(), None);
             }
-            Self::UploadFinish { id, state, digest, .. } => render_upload(&mut target, id, state.as_ref(), digest.as_ref()),
+            Self::UploadFinish { id, state, digest, .. } => {
+                render_upload(&mut target, id, state.as_ref(), digest.as_ref())
+            }
         }
         target
     }

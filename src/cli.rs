@@ -1,0 +1,4 @@
+//! The commands.
+
+pub mod check_config;
+pub mod print_config;

@@ -1,0 +1,127 @@
+//! The configuration file: YAML in, checked objects out, every problem at once.
+//!
+//! ```text
+//! text ─tree─> positioned nodes ─shape─> well-formed values ─serde─> raw ─build─> ready
+//!                 ^ environment             ^ schema (derived from raw)      ^ files
+//! ```
+//!
+//! Each stage adds to the problems and hands on what is right, so that a slip in one place hides none in another.
+
+mod build;
+mod environment;
+mod format;
+mod print;
+mod problem;
+mod raw;
+mod ready;
+mod schema;
+mod shape;
+mod tree;
+mod url;
+
+use std::path::Path;
+
+use build::Build;
+use build::files::read_bounded;
+use problem::in_order;
+use raw::Raw;
+use shape::Missing;
+use tree::Node;
+
+pub use problem::{Place, Problem, Problems};
+pub use ready::{
+    AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Provider, ProviderKind, Scopes, Tls, TlsVersion,
+    Upstream, UpstreamAuthorization,
+};
+pub use schema::schema;
+pub use url::{ExternalUrl, Scheme};
+
+/// No configuration is larger; the reference, full of comments, has a hundredth of it.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Every value checked, every file read.
+    pub config: Config,
+    /// What does not stop the gate from starting, and should be known.
+    pub warnings: Vec<Problem>,
+    raw: Raw,
+    folder: Box<Path>,
+}
+
+impl Loaded {
+    /// The effective configuration as YAML: defaults filled in, paths absolute, valid as a configuration. No secret
+    /// is in it, for secrets are in files.
+    pub fn print(&self) -> String {
+        print::print(&self.raw, &self.folder)
+    }
+}
+
+/// Reads a file, the variables that override it and every file that it names.
+pub fn load(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Problems> {
+    let text = read_text(path).map_err(|problem| Problems::new(vec![problem], path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    load_text(&text, path, folder, environment)
+}
+
+/// The same for a text; `name` is what problems call it, and relative paths start from `folder`.
+pub fn load_text(
+    text: &str,
+    name: &Path,
+    folder: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let start = Place::start_of(name);
+    let schema = schema::derived();
+    let mut problems = Vec::new();
+    let overrides = environment::overrides(&schema, environment, &mut problems);
+    let Some(mut root) = Node::parse(text, name, &mut problems) else { return Err(Problems::new(problems, name)) };
+
+    // An override must not hide what is wrong in the file, but it may supply what is missing there.
+    problems.extend(shape::read(&schema, &root, &start, Missing::Ignored).problems);
+    environment::apply(&mut root, overrides);
+    let reading = shape::read(&schema, &root, &start, Missing::Reported);
+    problems.extend(reading.problems);
+
+    let raw: Raw = match serde_json::from_value(reading.value) {
+        Ok(raw) => raw,
+        Err(error) => {
+            // Only where the whole is no section, or the schema allows what the types do not.
+            if problems.is_empty() {
+                problems.push(Problem::new(start, format!("{error}; compare config/moorgate.yml")));
+            }
+            return Err(Problems::new(problems, name));
+        }
+    };
+    let mut build = Build { folder, places: &reading.places, start: &start, problems, warnings: Vec::new() };
+    let config = build.config(&raw);
+    let Build { problems, warnings, .. } = build;
+    match config {
+        Some(config) if problems.is_empty() => {
+            Ok(Loaded { config, warnings: in_order(warnings, name), raw, folder: folder.into() })
+        }
+        _ => Err(Problems::new(problems, name)),
+    }
+}
+
+/// The text of the file itself.
+fn read_text(path: &Path) -> Result<String, Problem> {
+    let content = read_bounded(path, MAX_BYTES).map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => "the file does not exist; name one with --config".to_owned(),
+            std::io::ErrorKind::IsADirectory => "this is a folder; name the file in it".to_owned(),
+            std::io::ErrorKind::FileTooLarge => "the file is larger than 1 MiB; no configuration is".to_owned(),
+            _ => format!("the file cannot be read ({error}); name a readable one with --config"),
+        };
+        Problem::new(Place::start_of(path), message)
+    })?;
+    String::from_utf8(content).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let place = Place::File { file: path.into(), line, column };
+        Problem::new(place, "this is not UTF-8; save the file as UTF-8")
+    })
+}

@@ -1,0 +1,252 @@
+//! The raw configuration into the ready one: what the values mean together, and the files that they name.
+//!
+//! Every function collects what is wrong and goes on, so that one reading tells everything. A required value that
+//! is not there was reported when the file was read, and is passed over here.
+
+pub(super) mod files;
+mod identity;
+mod tls;
+
+use std::fmt;
+use std::path::Path;
+
+use super::format::{Network, Workers};
+use super::problem::{Place, Problem, shown};
+use super::raw::{self, Raw, ScopeList};
+use super::ready::{
+    AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes, Upstream, UpstreamAuthorization,
+};
+use super::shape::Places;
+use super::url::{Scheme, ServerUrl};
+
+/// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood of requests is memory.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(256 << 10);
+
+/// Builds the ready configuration, and collects what is wrong with it.
+pub(super) struct Build<'a> {
+    /// Where relative paths start.
+    pub(super) folder: &'a Path,
+    /// Where each value stands.
+    pub(super) places: &'a Places,
+    /// Where the file starts.
+    pub(super) start: &'a Place,
+    /// What stops the gate from starting.
+    pub(super) problems: Vec<Problem>,
+    /// What does not, and should be known.
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Build<'_> {
+    /// `None` where something is wrong.
+    pub(super) fn config(&mut self, raw: &Raw) -> Option<Config> {
+        let http = self.http(&raw.http);
+        let admin = self.admin(&raw.admin, &raw.http);
+        let upstream = self.upstream(&raw.upstream);
+        let identity = self.identity(raw.identity.as_deref().unwrap_or_default(), &raw.scopes);
+        Some(Config {
+            http: http?,
+            admin,
+            upstream: upstream?,
+            identity: identity?,
+            scopes: scopes(&raw.scopes),
+            cache: cache(&raw.cache),
+            log: self.log(&raw.log),
+        })
+    }
+
+    fn http(&mut self, raw: &raw::Http) -> Option<Http> {
+        let tls = match &raw.tls {
+            Some(tls) => self.tls(tls).map(Some),
+            None => {
+                let message = "no TLS: credentials cross the network in the clear; set http.tls, \
+                               or let only a TLS terminator on this machine reach http.addr";
+                self.warn("http.tls", message);
+                Some(None)
+            }
+        };
+        if let Some(url) = raw.external_url.as_ref().filter(|url| url.scheme == Scheme::Http) {
+            if raw.tls.is_some() {
+                self.warn("http.external_url", "clients are sent to http, and http.tls is set; write https://…");
+            } else if !url.is_loopback() {
+                let message =
+                    "clients send their credentials in the clear; write https://… and a TLS terminator in front";
+                self.warn("http.external_url", message);
+            }
+        }
+        for (index, Network(network)) in raw.trusted_proxies.iter().enumerate() {
+            if network.prefix_len() == 0 {
+                let message = "everybody may say which address they come from; name the proxies' own networks";
+                self.warn(&format!("http.trusted_proxies[{index}]"), message);
+            }
+        }
+        let max_header_bytes = raw.max_header_bytes.bytes();
+        if !HEADER_BYTES.contains(&max_header_bytes) {
+            let message = format!("`{}` is out of range; write 4KiB to 256KiB", raw.max_header_bytes);
+            self.problem("http.max_header_bytes", message);
+        }
+        Some(Http {
+            addr: raw.addr.0,
+            external_url: raw.external_url.clone()?,
+            tls: tls?,
+            http2: raw.http2,
+            workers: match raw.workers {
+                Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+                Workers::Count(count) => count.into(),
+            },
+            trusted_proxies: raw.trusted_proxies.iter().map(|network| network.0).collect(),
+            max_connections: usize::try_from(raw.max_connections).unwrap_or(usize::MAX),
+            handshake_timeout: raw.handshake_timeout.to_std(),
+            header_timeout: raw.header_timeout.to_std(),
+            idle_timeout: raw.idle_timeout.to_std(),
+            stall_timeout: raw.stall_timeout.to_std(),
+            max_header_bytes: usize::try_from(max_header_bytes).unwrap_or(usize::MAX),
+            drain_timeout: raw.drain_timeout.to_std(),
+        })
+    }
+
+    fn admin(&mut self, raw: &raw::Admin, http: &raw::Http) -> Admin {
+        let (admin, public) = (raw.addr.0, http.addr.0);
+        let same_address = admin.ip() == public.ip() || admin.ip().is_unspecified() || public.ip().is_unspecified();
+        if admin.port() == public.port() && admin.port() != 0 && same_address {
+            self.problem("admin.addr", format!("`{admin}` is taken by http.addr, `{public}`; write another port"));
+        }
+        Admin { addr: admin }
+    }
+
+    fn upstream(&mut self, raw: &raw::Upstream) -> Option<Upstream> {
+        let url = raw.urls.as_ref().and_then(|urls| urls.first());
+        if let Some(url) = url.filter(|url| !url.path.is_empty()) {
+            let message =
+                format!("`{}` has a path, and registries serve /v2/ at the root; remove it", shown(&url.path));
+            self.problem("upstream.urls[0]", message);
+        }
+        let authorization = self.authorization(raw);
+        if let (Some(url), raw::Authorization::Basic) = (url, raw.authorization)
+            && url.scheme == Scheme::Http
+            && !url.is_loopback()
+        {
+            self.warn("upstream.urls[0]", "the upstream's password crosses the network in the clear; write https://…");
+        }
+        let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
+        Some(Upstream {
+            endpoint: endpoint?,
+            authorization: authorization?,
+            connect_timeout: raw.connect_timeout.to_std(),
+            response_timeout: raw.response_timeout.to_std(),
+            upload_response_timeout: raw.upload_response_timeout.to_std(),
+        })
+    }
+
+    fn authorization(&mut self, raw: &raw::Upstream) -> Option<UpstreamAuthorization> {
+        let given = [("username", &raw.username), ("password_file", &raw.password_file)];
+        if raw.authorization == raw::Authorization::Strip {
+            for (key, _) in given.iter().filter(|(_, value)| value.is_some()) {
+                let message = "no effect with authorization: strip; remove it or write authorization: basic";
+                self.problem(&format!("upstream.{key}"), message);
+            }
+            return Some(UpstreamAuthorization::Strip);
+        }
+        for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
+            // A value that is malformed was reported where it stands.
+            if !self.is_reported(&format!("upstream.{key}")) {
+                let message = format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
+                self.problem("upstream.authorization", message);
+            }
+        }
+        let username = raw.username.as_deref().and_then(|username| self.username(username));
+        let password = raw.password_file.as_deref().and_then(|file| self.secret("upstream.password_file", file));
+        Some(UpstreamAuthorization::Basic { username: username?, password: password? })
+    }
+
+    /// RFC 7617: the colon ends a user name, and control characters have no place in it.
+    fn username(&mut self, username: &str) -> Option<String> {
+        if username.contains(':') || username.contains(char::is_control) {
+            let message = format!("`{}` holds a colon or a control character; write the name alone", shown(username));
+            self.problem("upstream.username", message);
+            return None;
+        }
+        Some(username.to_owned())
+    }
+
+    /// A server and the authorities of its certificate.
+    fn endpoint(&mut self, url: Option<&ServerUrl>, ca: Option<&str>, path_of_ca: &str) -> Option<Endpoint> {
+        let roots = match ca {
+            Some(file) => self.roots(path_of_ca, file).map(Some),
+            None => Some(None),
+        };
+        let url = url?;
+        if ca.is_some() && url.scheme == Scheme::Http {
+            self.warn(path_of_ca, "no effect, for the URL is http; write https://… or remove it");
+        }
+        Some(Endpoint {
+            https: url.scheme == Scheme::Https,
+            host: url.host.clone(),
+            port: url.port,
+            path: url.path.clone(),
+            roots: roots?,
+        })
+    }
+
+    fn log(&mut self, raw: &raw::Log) -> Log {
+        Log {
+            level: match raw.level {
+                raw::LogLevel::Error => tracing::Level::ERROR,
+                raw::LogLevel::Warn => tracing::Level::WARN,
+                raw::LogLevel::Info => tracing::Level::INFO,
+                raw::LogLevel::Debug => tracing::Level::DEBUG,
+                raw::LogLevel::Trace => tracing::Level::TRACE,
+            },
+            format: match raw.format {
+                raw::LogFormat::Json => LogFormat::Json,
+                raw::LogFormat::Text => LogFormat::Text,
+            },
+            access: match raw.access.as_str() {
+                "stdout" => AccessLog::Stdout,
+                "off" => AccessLog::Off,
+                file => AccessLog::File(self.log_file("log.access", file)),
+            },
+        }
+    }
+
+    fn problem(&mut self, path: &str, message: impl fmt::Display) {
+        self.problems.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
+    }
+
+    fn warn(&mut self, path: &str, message: impl fmt::Display) {
+        self.warnings.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
+    }
+
+    /// Where a value stands, or, where it is a default, the nearest section around it.
+    fn place(&self, path: &str) -> Place {
+        let sections = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]).rev();
+        let mut written = sections.filter_map(|end| self.places.get(path.get(..end)?));
+        written.next().or_else(|| self.places.get("")).unwrap_or(self.start).clone()
+    }
+
+    fn is_reported(&self, path: &str) -> bool {
+        self.places.get(path).is_some_and(|place| self.problems.iter().any(|problem| problem.place == *place))
+    }
+}
+
+fn scopes(raw: &raw::Scopes) -> Scopes {
+    let equivalents = raw.equivalents.iter().map(|(scope, stands_for)| (scope.0.clone(), words(stands_for)));
+    Scopes {
+        pull: words(&raw.pull),
+        push: words(&raw.push),
+        delete: words(&raw.delete),
+        equivalents: equivalents.collect(),
+    }
+}
+
+fn words(scopes: &ScopeList) -> Vec<String> {
+    scopes.0.iter().map(|scope| scope.0.clone()).collect()
+}
+
+fn cache(raw: &raw::Cache) -> Cache {
+    Cache {
+        ttl: raw.ttl.to_std(),
+        negative_ttl: raw.negative_ttl.to_std(),
+        capacity: raw.capacity,
+        negative_capacity: raw.negative_capacity,
+    }
+}

@@ -1,0 +1,106 @@
+//! Files that the configuration names: read once, bounded, each problem where the key stands.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::Build;
+use crate::config::problem::shown;
+
+/// No certificate bundle and no list of users is larger.
+const MAX_BYTES: u64 = 16 << 20;
+
+impl Build<'_> {
+    /// The content of a file that a key names.
+    pub(super) fn read(&mut self, key: &str, file: &str) -> Option<Zeroizing<Vec<u8>>> {
+        match read_bounded(&self.folder.join(file), MAX_BYTES) {
+            Ok(content) => Some(Zeroizing::new(content)),
+            Err(error) => {
+                self.problem(key, self.unreadable(file, &error));
+                None
+            }
+        }
+    }
+
+    /// The same as text.
+    pub(super) fn read_text(&mut self, key: &str, file: &str) -> Option<Zeroizing<String>> {
+        let content = self.read(key, file)?;
+        match str::from_utf8(&content) {
+            Ok(text) => Some(Zeroizing::new(text.to_owned())),
+            Err(_) => {
+                self.problem(key, format!("`{}` is not UTF-8 text; write it anew", shown(file)));
+                None
+            }
+        }
+    }
+
+    /// A secret: one line of text, its newline not part of it.
+    pub(super) fn secret(&mut self, key: &str, file: &str) -> Option<SecretString> {
+        let text = self.read_text(key, file)?;
+        self.warn_if_others_read(key, file);
+        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        let wrong = match line {
+            "" => "is empty",
+            _ if line.contains(char::is_control) => "holds more than one line or a control character",
+            _ => return Some(SecretString::from(line)),
+        };
+        self.problem(key, format!("`{}` {wrong}; write the secret in one line", shown(file)));
+        None
+    }
+
+    /// Where a log goes. It is not opened: a check of the configuration creates nothing.
+    pub(super) fn log_file(&mut self, key: &str, file: &str) -> PathBuf {
+        let path = self.folder.join(file);
+        if path.is_dir() {
+            self.problem(key, format!("`{}` is a folder; write stdout, off or a file", shown(file)));
+        } else if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            self.problem(key, format!("the folder of `{}` does not exist; create it", shown(file)));
+        }
+        path
+    }
+
+    /// Secrets are for the gate's own user, and perhaps a group.
+    pub(super) fn warn_if_others_read(&mut self, key: &str, file: &str) {
+        if others_may_read(&self.folder.join(file)) {
+            let message = format!("every user of this machine may read `{0}`; chmod o-r {0}", shown(file));
+            self.warn(key, message);
+        }
+    }
+
+    fn unreadable(&self, file: &str, error: &io::Error) -> String {
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => "does not exist".to_owned(),
+            io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+            io::ErrorKind::IsADirectory => "is a folder".to_owned(),
+            io::ErrorKind::FileTooLarge => "is larger than 16 MiB".to_owned(),
+            _ => format!("cannot be read ({error})"),
+        };
+        let folder = if file.starts_with('/') { "" } else { ", its path relative to the configuration file" };
+        format!("`{}` {what}; name a readable file{folder}", shown(file))
+    }
+}
+
+/// The content of a file of at most `most` bytes.
+pub(in crate::config) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length <= most) {
+        Ok(content)
+    } else {
+        Err(io::ErrorKind::FileTooLarge.into())
+    }
+}
+
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &Path) -> bool {
+    false
+}

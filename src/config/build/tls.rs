@@ -1,0 +1,139 @@
+//! Certificates, keys and authorities.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::Build;
+use crate::config::problem::shown;
+use crate::config::raw;
+use crate::config::ready::{Tls, TlsVersion};
+
+const CERTIFICATE: &str = "http.tls.certificate";
+const KEY: &str = "http.tls.key";
+
+/// How long before its end a certificate is warned of: renewal is usually due at 30 days.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Build<'_> {
+    pub(super) fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
+        let chain = raw.certificate.as_deref().and_then(|file| self.certificates(CERTIFICATE, file));
+        let not_after = chain.as_ref().and_then(|chain| self.not_after(chain.first()?));
+        let key = raw.key.as_deref().and_then(|file| self.private_key(file));
+        Some(Tls {
+            certified_key: Arc::new(self.certified_key(chain?, key?)?),
+            not_after: not_after?,
+            minimum_version: match raw.minimum_version {
+                raw::TlsVersion::V1_2 => TlsVersion::V1_2,
+                raw::TlsVersion::V1_3 => TlsVersion::V1_3,
+            },
+        })
+    }
+
+    /// The authorities in a PEM file.
+    pub(super) fn roots(&mut self, key: &str, file: &str) -> Option<Arc<RootCertStore>> {
+        let mut roots = RootCertStore::empty();
+        for (number, certificate) in (1..).zip(self.certificates(key, file)?) {
+            if let Err(error) = roots.add(certificate) {
+                let message = format!("certificate {number} of `{}` is no authority ({error}); remove it", shown(file));
+                self.problem(key, message);
+                return None;
+            }
+        }
+        Some(Arc::new(roots))
+    }
+
+    /// The certificates of a PEM file, at least one.
+    fn certificates(&mut self, key: &str, file: &str) -> Option<Vec<CertificateDer<'static>>> {
+        let content = self.read(key, file)?;
+        let wrong = match CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => return Some(certificates),
+            Ok(_) | Err(pem::Error::NoItemsFound) => "holds no certificate",
+            Err(_) => "is not well-formed PEM",
+        };
+        self.problem(key, format!("`{}` {wrong}; it must hold -----BEGIN CERTIFICATE----- blocks", shown(file)));
+        None
+    }
+
+    /// When a certificate ends. Soon, or already, is a warning: an expired one still serves those who look away,
+    /// and a gate that refuses to start serves nobody.
+    fn not_after(&mut self, certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            self.problem(CERTIFICATE, "the first certificate is malformed; write the server's own certificate first");
+            return None;
+        };
+        let validity = certificate.validity();
+        let now = SystemTime::now();
+        let not_after = time(validity.not_after.timestamp());
+        if time(validity.not_before.timestamp()) > now {
+            let message =
+                format!("the certificate is valid from {} only: clients refuse it until then", validity.not_before);
+            self.warn(CERTIFICATE, message);
+        } else if not_after <= now {
+            let message = format!("THE CERTIFICATE EXPIRED on {}: clients refuse it; renew it now", validity.not_after);
+            self.warn(CERTIFICATE, message);
+        } else if not_after <= now + SOON {
+            let days = not_after.duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
+            let message = format!("the certificate ends in {days} days, on {}; renew it", validity.not_after);
+            self.warn(CERTIFICATE, message);
+        }
+        Some(not_after)
+    }
+
+    fn private_key(&mut self, file: &str) -> Option<PrivateKeyDer<'static>> {
+        let content = self.read(KEY, file)?;
+        self.warn_if_others_read(KEY, file);
+        let wrong = match PrivateKeyDer::from_pem_slice(&content) {
+            Ok(key) => return Some(key),
+            Err(_) if contains(&content, b"ENCRYPTED PRIVATE KEY") || contains(&content, b"Proc-Type: 4,ENCRYPTED") => {
+                "is encrypted; decrypt it with `openssl pkey -in … -out …`"
+            }
+            Err(pem::Error::NoItemsFound) => "holds no private key; it must hold a -----BEGIN PRIVATE KEY----- block",
+            Err(_) => "is not well-formed PEM; it must hold a -----BEGIN PRIVATE KEY----- block",
+        };
+        self.problem(KEY, format!("`{}` {wrong}", shown(file)));
+        None
+    }
+
+    /// The chain and the key, if they belong together.
+    fn certified_key(
+        &mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Option<CertifiedKey> {
+        match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
+            Ok(certified_key) => Some(certified_key),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let message =
+                    "the key is not the one of the first certificate; name the two files that were made together";
+                self.problem(KEY, message);
+                None
+            }
+            Err(rustls::Error::InvalidCertificate(error)) => {
+                let message = format!("the first certificate is malformed ({error:?}); write the server's own first");
+                self.problem(CERTIFICATE, message);
+                None
+            }
+            Err(error) => {
+                self.problem(KEY, format!("the key cannot be used ({error}); use RSA, ECDSA or Ed25519"));
+                None
+            }
+        }
+    }
+}
+
+/// A time of X.509. Before 1970 is as good as 1970.
+fn time(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn contains(content: &[u8], part: &[u8]) -> bool {
+    content.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,139 @@
+//! `MOORGATE_…` variables: `MOORGATE_HTTP_ADDR` is `http.addr`.
+//!
+//! A variable can set every scalar key outside lists. It becomes a node of the tree, so that it is read and judged
+//! exactly as the file is.
+
+use serde_json::Value;
+
+use super::problem::{Place, Problem, shown};
+use super::schema::{allows, properties};
+use super::shape::nearest;
+use super::tree::{Data, Entry, Node, Resolved, Scalar};
+
+/// What every variable of ours starts with.
+const PREFIX: &str = "MOORGATE_";
+
+/// Not keys: the way to the file, and what Kubernetes injects into every pod beside a Service called moorgate.
+const OTHERS: [&str; 2] = ["MOORGATE_PORT", "MOORGATE_SERVICE_"];
+const FILE: &str = "MOORGATE_CONFIG";
+
+/// A key that the environment sets.
+pub(super) struct Override {
+    path: Vec<String>,
+    node: Node,
+}
+
+/// The overrides in an environment; each variable that is none is a problem.
+pub(super) fn overrides(
+    schema: &Value,
+    environment: impl IntoIterator<Item = (String, String)>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Override> {
+    let mut keys = Vec::new();
+    collect(schema, &mut Vec::new(), &mut keys);
+    let mut overrides = Vec::new();
+    for (variable, text) in environment {
+        let other = variable == FILE || OTHERS.iter().any(|other| variable.starts_with(other));
+        if !variable.starts_with(PREFIX) || other {
+            continue;
+        }
+        let place = Place::Environment(shown(&variable).into());
+        match keys.iter().find(|key| key.variable == variable) {
+            Some(key) if key.is_scalar => {
+                let node = Node { place, data: Data::Scalar(scalar(key.schema, text)) };
+                overrides.push(Override { path: key.path.clone(), node });
+            }
+            Some(key) => {
+                let path = key.path.join(".");
+                problems.push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
+            }
+            None => {
+                // Without the prefix, which makes everything look alike.
+                let bare = |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+                let known: Vec<String> =
+                    keys.iter().filter(|key| key.is_scalar).map(|key| bare(&key.variable)).collect();
+                let right = nearest(&bare(&variable), known.iter().map(String::as_str))
+                    .map_or_else(|| "remove the variable".to_owned(), |near| format!("did you mean {PREFIX}{near}?"));
+                problems.push(Problem::new(place, format!("the variable sets no key; {right}")));
+            }
+        }
+    }
+    overrides
+}
+
+/// Puts the overrides into the tree. Sections that are not there come into being.
+pub(super) fn apply(root: &mut Node, overrides: Vec<Override>) {
+    for Override { path, node } in overrides {
+        if let Some(slot) = slot(root, &path, &node.place) {
+            *slot = node;
+        }
+    }
+}
+
+/// Where the value of a key stands or would stand; `None` where the file has no section that could hold it, which
+/// was reported when the file was read.
+fn slot<'a>(root: &'a mut Node, path: &[String], place: &Place) -> Option<&'a mut Node> {
+    let mut slot = root;
+    for key in path {
+        if slot.is_null() {
+            *slot = Node { place: place.clone(), data: Data::Mapping(Vec::new()) };
+        }
+        let Data::Mapping(entries) = &mut slot.data else { return None };
+        let index = entries.iter().position(|entry| entry.key == *key).unwrap_or_else(|| {
+            let nothing = Data::Scalar(Scalar { text: String::new(), plain: true });
+            let value = Node { place: place.clone(), data: nothing };
+            entries.push(Entry { key: key.clone(), place: place.clone(), value });
+            entries.len() - 1
+        });
+        slot = &mut entries.get_mut(index)?.value;
+    }
+    Some(slot)
+}
+
+/// A key of the schema and its variable.
+struct Key<'a> {
+    variable: String,
+    path: Vec<String>,
+    schema: &'a Value,
+    is_scalar: bool,
+}
+
+/// Every key of a section and of those in it.
+fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a>>) {
+    for (name, schema) in properties(section).into_iter().flatten() {
+        path.push(name.clone());
+        if properties(schema).is_some() {
+            collect(schema, path, keys);
+        } else {
+            let variable = format!("{PREFIX}{}", path.join("_").to_ascii_uppercase());
+            let is_scalar = !allows(schema, "array") && !allows(schema, "object");
+            keys.push(Key { variable, path: path.clone(), schema, is_scalar });
+        }
+        path.pop();
+    }
+}
+
+/// The text of a variable as a scalar of the key's type: text needs no quotes there.
+fn scalar(schema: &Value, text: String) -> Scalar {
+    let mut scalar = Scalar { text, plain: true };
+    let is_null = scalar.resolve() == Resolved::Null && !scalar.text.is_empty() && allows(schema, "null");
+    scalar.plain = is_null || !allows(schema, "string");
+    scalar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_variable_names_one_key() {
+        let schema = crate::config::schema::derived();
+        let mut keys = Vec::new();
+        collect(&schema, &mut Vec::new(), &mut keys);
+        let variables: HashSet<&str> = keys.iter().map(|key| key.variable.as_str()).collect();
+        assert_eq!(variables.len(), keys.len());
+        assert!(variables.contains("MOORGATE_HTTP_TLS_MINIMUM_VERSION"));
+        assert!(OTHERS.iter().all(|other| variables.iter().all(|variable| !variable.starts_with(other))));
+    }
+}

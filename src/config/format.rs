@@ -1,0 +1,285 @@
+//! Values with a grammar of their own: durations, sizes, addresses, networks, URLs, words.
+//!
+//! Each parses itself, says what would be right where it cannot, and prints as it was written. The schema calls
+//! each by its format name, so that reading a file and describing it cannot disagree.
+
+mod units;
+
+pub(super) use units::{ByteSize, Duration};
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::problem::shown;
+use super::url::{ExternalUrl, ServerUrl};
+
+/// A text with a grammar: its name in the schema, and an example of it.
+pub(super) trait Format: FromStr<Err = String> {
+    const NAME: &'static str;
+    const EXAMPLE: &'static str;
+}
+
+/// What is wrong with a text of the named format, and what would be right; `None` where the name is none of these.
+pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
+    fn parse<F: Format>(text: &str) -> Option<Result<(), String>> {
+        Some(F::from_str(text).map(drop))
+    }
+    match format {
+        Duration::NAME => parse::<Duration>(text),
+        ByteSize::NAME => parse::<ByteSize>(text),
+        ListenAddress::NAME => parse::<ListenAddress>(text),
+        Network::NAME => parse::<Network>(text),
+        ExternalUrl::NAME => parse::<ExternalUrl>(text),
+        ServerUrl::NAME => parse::<ServerUrl>(text),
+        Workers::NAME => parse::<Workers>(text),
+        Scope::NAME => parse::<Scope>(text),
+        ProviderName::NAME => parse::<ProviderName>(text),
+        // schemars' own names for integers, such as uint32.
+        _ => None,
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListenAddress(pub(super) SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| {
+            format!(
+                "`{}` is no IP address with a port; write e.g. 0.0.0.0:8443, 127.0.0.1:9464 or [::]:8443",
+                shown(text)
+            )
+        })
+    }
+}
+
+/// A network in CIDR form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Network(pub(super) IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let network: IpNet = text.parse().map_err(|_| match text.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("`{text}` is an address; write the network {}", IpNet::from(address)),
+            Err(_) => format!("`{}` is no network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text)),
+        })?;
+        // Bits after the prefix are a slip: either the prefix or the address is not what was meant.
+        if network.trunc() != network {
+            return Err(format!("`{network}` has address bits behind its prefix; write {}", network.trunc()));
+        }
+        Ok(Self(network))
+    }
+}
+
+/// How many worker threads serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// One per CPU.
+    Auto,
+    Count(u16),
+}
+
+impl FromStr for Workers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(count @ 1..=512)) => Ok(Self::Count(count)),
+            _ => Err(format!("`{}` is no number of workers; write auto (one per CPU) or 1 to 512", shown(text))),
+        }
+    }
+}
+
+/// A word for something that a credential may do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Scope(pub(super) String);
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        word(text, ":._-").map(Self).ok_or_else(|| {
+            format!("`{}` is no scope; write one word of a-z A-Z 0-9 : . _ -, e.g. read_registry", shown(text))
+        })
+    }
+}
+
+/// What logs and metrics call an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProviderName(pub(super) String);
+
+impl FromStr for ProviderName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        word(text, "._-")
+            .map(Self)
+            .ok_or_else(|| format!("`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. gitlab", shown(text)))
+    }
+}
+
+/// A non-empty word of letters, digits and `marks`, 100 characters at most.
+fn word(text: &str, marks: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
+    ((1..=100).contains(&text.len()) && text.chars().all(allowed)).then(|| text.to_owned())
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
+/// Lets a tuple struct print as what it holds.
+macro_rules! display_inner {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+display_inner!(ListenAddress, Network, Scope, ProviderName);
+
+/// Gives a text with a grammar its format name, its serde form and its schema.
+macro_rules! formats {
+    ($($type:ty: $name:literal, $json_type:tt, $example:literal;)*) => {$(
+        impl Format for $type {
+            const NAME: &'static str = $name;
+            const EXAMPLE: &'static str = $example;
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": $json_type, "format": Self::NAME, "examples": [Self::EXAMPLE] })
+            }
+        }
+    )*};
+}
+
+formats! {
+    Duration: "duration-with-unit", "string", "10s";
+    ByteSize: "byte-size", "string", "32KiB";
+    ListenAddress: "listen-address", "string", "0.0.0.0:8443";
+    Network: "cidr", "string", "10.0.0.0/8";
+    ExternalUrl: "external-url", "string", "https://registry.example.com";
+    ServerUrl: "server-url", "string", "https://gitlab.example.com";
+    Workers: "workers", ["string", "integer"], "auto";
+    Scope: "scope", "string", "read_registry";
+    ProviderName: "provider-name", "string", "gitlab";
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn refused<F: Format>(texts: &[&str]) {
+        for text in texts {
+            let message = F::from_str(text).err().unwrap_or_else(|| panic!("{text:?} was read"));
+            assert!(message.contains("; "), "{message}: what would be right?");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)] {
+            let duration: Duration = text.parse().expect(text);
+            assert_eq!(duration.to_std(), std::time::Duration::from_millis(milliseconds));
+            assert_eq!(duration.to_string(), text);
+        }
+        refused::<Duration>(&[
+            "",
+            "10",
+            "s",
+            "0s",
+            "1.5s",
+            "-1s",
+            "10 s",
+            "1h30m",
+            "1d",
+            "8761h",
+            "99999999999999999999s",
+        ]);
+        refused::<Duration>(&["18446744073709551615h"]);
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("4096B", 4096), ("32KiB", 32_768), ("1MiB", 1_048_576), ("1GiB", 1_073_741_824)] {
+            let size: ByteSize = text.parse().expect(text);
+            assert_eq!((size.bytes(), size.to_string()), (bytes, text.to_owned()));
+        }
+        refused::<ByteSize>(&["", "32", "32KB", "32K", "KiB", "18446744073709551615GiB"]);
+    }
+
+    #[test]
+    fn addresses_networks_workers_and_words() {
+        for text in ["0.0.0.0:8443", "[::]:8443", "127.0.0.1:0"] {
+            assert_eq!(text.parse::<ListenAddress>().expect(text).to_string(), text);
+        }
+        refused::<ListenAddress>(&["", "8443", ":8443", "localhost:8443", "0.0.0.0", "0.0.0.0:65536", "::1:8443x"]);
+        for text in ["10.0.0.0/8", "fd00::/8", "10.0.0.1/32", "0.0.0.0/0"] {
+            assert_eq!(text.parse::<Network>().expect(text).to_string(), text);
+        }
+        refused::<Network>(&["", "10.0.0.1", "10.0.0.1/8", "10.0.0.0/33", "example.com"]);
+        assert_eq!("auto".parse(), Ok(Workers::Auto));
+        assert_eq!("512".parse(), Ok(Workers::Count(512)));
+        refused::<Workers>(&["", "0", "513", "-1", "Auto", "1.5"]);
+        for text in ["read_registry", "repository:pull", "a.b-c"] {
+            assert_eq!(text.parse::<Scope>().expect(text).to_string(), text);
+        }
+        refused::<Scope>(&["", "a b", "a/b", "ä", &"a".repeat(101)]);
+        refused::<ProviderName>(&["", "a b", "a/b", "a:b"]);
+    }
+
+    #[test]
+    fn each_example_is_right() {
+        fn example<F: Format>() {
+            assert_eq!(check(F::NAME, F::EXAMPLE), Some(Ok(())));
+            assert!(check(F::NAME, "").is_some_and(|result| result.is_err()), "{}", F::NAME);
+        }
+        example::<Duration>();
+        example::<ByteSize>();
+        example::<ListenAddress>();
+        example::<Network>();
+        example::<ExternalUrl>();
+        example::<ServerUrl>();
+        example::<Workers>();
+        example::<Scope>();
+        example::<ProviderName>();
+    }
+}

@@ -1,0 +1,116 @@
+//! Durations and sizes: a whole number and a unit.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::problem::shown;
+
+/// A span of time with its unit, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Duration {
+    count: u64,
+    unit: &'static Unit,
+}
+
+/// A number of bytes with its unit, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct ByteSize {
+    count: u64,
+    unit: &'static Unit,
+}
+
+/// A unit, and how many milliseconds or bytes it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    name: &'static str,
+    worth: u64,
+}
+
+const MILLISECONDS: Unit = Unit { name: "ms", worth: 1 };
+const SECONDS: Unit = Unit { name: "s", worth: 1_000 };
+const MINUTES: Unit = Unit { name: "m", worth: 60_000 };
+const HOURS: Unit = Unit { name: "h", worth: 3_600_000 };
+const DURATIONS: &[Unit] = &[MILLISECONDS, SECONDS, MINUTES, HOURS];
+
+const BYTES: Unit = Unit { name: "B", worth: 1 };
+const KIBIBYTES: Unit = Unit { name: "KiB", worth: 1 << 10 };
+const MEBIBYTES: Unit = Unit { name: "MiB", worth: 1 << 20 };
+const GIBIBYTES: Unit = Unit { name: "GiB", worth: 1 << 30 };
+const SIZES: &[Unit] = &[BYTES, KIBIBYTES, MEBIBYTES, GIBIBYTES];
+
+/// A year: no deadline is longer, and no sum of two overflows.
+const LONGEST: u64 = 8_760 * HOURS.worth;
+
+impl Duration {
+    pub(in crate::config) const fn seconds(count: u64) -> Self {
+        Self { count, unit: &SECONDS }
+    }
+
+    pub(in crate::config) const fn minutes(count: u64) -> Self {
+        Self { count, unit: &MINUTES }
+    }
+
+    pub(in crate::config) fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.count.saturating_mul(self.unit.worth))
+    }
+}
+
+impl FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what| format!("`{}` {what}; write a whole number and ms, s, m or h, e.g. 10s", shown(text));
+        let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
+        match count.checked_mul(unit.worth) {
+            Some(0) => Err(wrong("is no time at all")),
+            Some(..=LONGEST) => Ok(Self { count, unit }),
+            _ => Err(wrong("is longer than a year")),
+        }
+    }
+}
+
+impl ByteSize {
+    pub(in crate::config) const fn kibibytes(count: u64) -> Self {
+        Self { count, unit: &KIBIBYTES }
+    }
+
+    pub(in crate::config) fn bytes(self) -> u64 {
+        self.count.saturating_mul(self.unit.worth)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what| format!("`{}` {what}; write a whole number and B, KiB, MiB or GiB, e.g. 32KiB", shown(text));
+        let (count, unit) = count_and_unit(text, SIZES).map_err(wrong)?;
+        count.checked_mul(unit.worth).ok_or_else(|| wrong("is too large"))?;
+        Ok(Self { count, unit })
+    }
+}
+
+/// Splits `32KiB`; the error says what is missing.
+fn count_and_unit(text: &str, units: &'static [Unit]) -> Result<(u64, &'static Unit), &'static str> {
+    let (count, name) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    if count.is_empty() {
+        return Err("does not start with a whole number");
+    }
+    if name.is_empty() {
+        return Err("has no unit");
+    }
+    let unit = units.iter().find(|unit| unit.name == name).ok_or("has an unknown unit")?;
+    Ok((count.parse().map_err(|_| "is too large")?, unit))
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.count, self.unit.name)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.count, self.unit.name)
+    }
+}

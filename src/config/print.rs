@@ -1,0 +1,96 @@
+//! The effective configuration as YAML, fit to be read again.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::raw::{Provider, Raw};
+use super::tree::{Resolved, Scalar};
+
+/// The whole configuration, defaults included. Paths become absolute, so that the output is right in every folder.
+pub(super) fn print(raw: &Raw, folder: &Path) -> String {
+    let mut raw = raw.clone();
+    for path in paths(&mut raw) {
+        // A folder whose name is not Unicode cannot stand in YAML: there the path stays as it was written.
+        if let Some(absolute) = std::path::absolute(folder.join(&*path)).ok().as_deref().and_then(Path::to_str) {
+            *path = absolute.to_owned();
+        }
+    }
+    let mut out = String::new();
+    if let Ok(Value::Object(sections)) = serde_json::to_value(&raw) {
+        for (index, (key, value)) in sections.iter().enumerate() {
+            if index > 1 {
+                out.push('\n');
+            }
+            entry(&mut out, "", key, value);
+        }
+    }
+    out
+}
+
+/// Every path that the configuration names.
+fn paths(raw: &mut Raw) -> Vec<&mut String> {
+    let mut paths: Vec<&mut String> = Vec::new();
+    if let Some(tls) = &mut raw.http.tls {
+        paths.extend(&mut tls.certificate);
+        paths.extend(&mut tls.key);
+    }
+    paths.extend(&mut raw.upstream.password_file);
+    paths.extend(&mut raw.upstream.ca);
+    for provider in raw.identity.iter_mut().flatten().flatten() {
+        match provider {
+            Provider::Gitlab(gitlab) => paths.extend(&mut gitlab.ca),
+            Provider::Htpasswd(htpasswd) => paths.extend(&mut htpasswd.file),
+        }
+    }
+    if !matches!(raw.log.access.as_str(), "stdout" | "off") {
+        paths.push(&mut raw.log.access);
+    }
+    paths
+}
+
+/// One key and its value, with the newline behind it.
+fn entry(out: &mut String, indent: &str, key: &str, value: &Value) {
+    let key = scalar(&Value::from(key));
+    match value {
+        Value::Object(section) if !section.is_empty() => {
+            out.push_str(&format!("{indent}{key}:\n"));
+            entries(out, &format!("{indent}  "), section);
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            out.push_str(&format!("{indent}{key}:\n"));
+            for item in items {
+                let mut lines = String::new();
+                if let Value::Object(section) = item {
+                    entries(&mut lines, &format!("{indent}    "), section);
+                }
+                // The first line of an entry carries the dash.
+                out.push_str(&format!("{indent}  - {}", lines.trim_start()));
+            }
+        }
+        value => out.push_str(&format!("{indent}{key}: {}\n", scalar(value))),
+    }
+}
+
+fn entries(out: &mut String, indent: &str, section: &Map<String, Value>) {
+    for (key, value) in section {
+        entry(out, indent, key, value);
+    }
+}
+
+/// A value on one line. A text that YAML could read as anything else stands in quotes, as JSON writes it.
+pub(super) fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) if is_plain(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", ")),
+        value => value.to_string(),
+    }
+}
+
+/// Words, numbers with a unit, paths and URLs: what has no mark of YAML's in it and is read as text.
+fn is_plain(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
+    let of_words = text.chars().all(|c| c.is_ascii_alphanumeric() || "._/:+@-".contains(c));
+    let scalar = Scalar { text: text.to_owned(), plain: true };
+    starts && of_words && !text.ends_with(':') && scalar.resolve() == Resolved::Text
+}

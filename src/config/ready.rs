@@ -1,0 +1,231 @@
+//! The configuration as the program uses it: every value checked, every file read.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
+use secrecy::SecretString;
+
+use super::url::{ExternalUrl, Scheme, authority};
+use crate::identity::htpasswd_file::HtpasswdFile;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public listener.
+    pub http: Http,
+    /// The listener for health checks and metrics.
+    pub admin: Admin,
+    /// The registry behind the gate.
+    pub upstream: Upstream,
+    /// Who verifies credentials, asked in this order. Never empty, names unique.
+    pub identity: Vec<Provider>,
+    /// What an operation needs of what a credential has.
+    pub scopes: Scopes,
+    /// How long verdicts about credentials are kept, and how many.
+    pub cache: Cache,
+    /// The program's own log and the access log.
+    pub log: Log,
+}
+
+/// The public listener.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where it listens. Port 0 lets the kernel pick one.
+    pub addr: SocketAddr,
+    /// How clients reach it.
+    pub external_url: ExternalUrl,
+    /// `None`: plain HTTP/1.1.
+    pub tls: Option<Tls>,
+    /// Whether TLS clients are offered HTTP/2.
+    pub http2: bool,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// Networks whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections served at once, over all workers.
+    pub max_connections: usize,
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From there, or from the first byte of a later request, to the end of its headers.
+    pub header_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// How long a body may make no progress.
+    pub stall_timeout: Duration,
+    /// All headers of a request together.
+    pub max_header_bytes: usize,
+    /// How long requests may take to end after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// TLS of the public listener.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The chain and its key, which belong together.
+    pub certified_key: Arc<CertifiedKey>,
+    /// When the certificate ends.
+    pub not_after: SystemTime,
+    /// The oldest version spoken.
+    pub minimum_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// The listener for health checks and metrics.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+/// A server that the gate asks.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Over TLS.
+    pub https: bool,
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    /// The port, be it the scheme's default or not.
+    pub port: u16,
+    /// Without a slash at its end: empty where there is none.
+    pub path: String,
+    /// The authorities that its certificate may come from; `None`: the system's.
+    pub roots: Option<Arc<RootCertStore>>,
+}
+
+impl Endpoint {
+    /// Host and port as `Host` and URLs have them: IPv6 in brackets, no default port.
+    pub fn authority(&self) -> String {
+        let scheme = if self.https { Scheme::Https } else { Scheme::Http };
+        authority(scheme, &self.host, self.port)
+    }
+}
+
+/// The registry behind the gate.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where it is. Its path is empty.
+    pub endpoint: Endpoint,
+    /// What it is shown instead of the caller's credential.
+    pub authorization: UpstreamAuthorization,
+    /// How long connecting may take, TLS included.
+    pub connect_timeout: Duration,
+    /// From the end of a request to the head of the answer.
+    pub response_timeout: Duration,
+    /// The same for the last PUT of an upload.
+    pub upload_response_timeout: Duration,
+}
+
+/// What the registry is shown instead of the caller's credential.
+#[derive(Clone, Debug)]
+pub enum UpstreamAuthorization {
+    /// Nothing.
+    Strip,
+    /// The gate's own credential.
+    Basic {
+        /// Without a colon.
+        username: String,
+        /// As the file holds it, without the newline at its end.
+        password: SecretString,
+    },
+}
+
+/// Who verifies credentials.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// What logs and metrics call it.
+    pub name: String,
+    /// How it verifies.
+    pub kind: ProviderKind,
+}
+
+/// How a provider verifies.
+#[derive(Clone, Debug)]
+pub enum ProviderKind {
+    /// By the token endpoint of a GitLab.
+    Gitlab {
+        /// Where GitLab is; it may have a path.
+        endpoint: Endpoint,
+        /// The service that tokens are asked for.
+        service: String,
+        /// How long one question may take.
+        timeout: Duration,
+    },
+    /// By users and hashes of a file.
+    Htpasswd {
+        /// The users.
+        users: HtpasswdFile,
+        /// What each of them has.
+        scopes: Vec<String>,
+    },
+}
+
+/// What an operation needs of what a credential has: every scope listed. No list is empty.
+#[derive(Clone, Debug)]
+pub struct Scopes {
+    /// Reading.
+    pub pull: Vec<String>,
+    /// Writing.
+    pub push: Vec<String>,
+    /// Deleting.
+    pub delete: Vec<String>,
+    /// Scopes that stand for others.
+    pub equivalents: BTreeMap<String, Vec<String>>,
+}
+
+/// How long verdicts about credentials are kept, and how many.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Good ones.
+    pub ttl: Duration,
+    /// Bad ones.
+    pub negative_ttl: Duration,
+    /// How many good ones.
+    pub capacity: u64,
+    /// How many bad ones.
+    pub negative_capacity: u64,
+}
+
+/// The program's own log and the access log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// What the program's own log tells.
+    pub level: tracing::Level,
+    /// The form of both logs.
+    pub format: LogFormat,
+    /// Where the access log goes.
+    pub access: AccessLog,
+}
+
+/// The form of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For terminals.
+    Text,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    Off,
+    /// The end of a file.
+    File(PathBuf),
+}

@@ -1,0 +1,79 @@
+//! The JSON schema, derived from [`Raw`].
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use serde_json::{Map, Value};
+
+use super::raw::Raw;
+
+/// The schema of the configuration file, as printed and committed.
+pub fn schema() -> String {
+    format!("{:#}\n", derived())
+}
+
+/// The schema as a value. Nothing in it is a reference, so that reading by it needs no resolving.
+pub(super) fn derived() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    settings.transforms.push(Box::new(Required));
+    settings.into_generator().into_root_schema_for::<Raw>().to_value()
+}
+
+/// Whether a value of this schema may be of the JSON type, `null` included.
+pub(super) fn allows(schema: &Value, json_type: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::String(only)) => only == json_type,
+        Some(Value::Array(several)) => several.iter().any(|one| one == json_type),
+        _ => variants(schema).iter().any(|variant| allows(variant, json_type)),
+    }
+}
+
+/// The sections of a tagged union.
+pub(super) fn variants(schema: &Value) -> &[Value] {
+    list(schema, "oneOf")
+}
+
+/// A list of the schema, empty where it is not there.
+pub(super) fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
+    schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The keys of a section, with their schemas.
+pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    schema.get("properties")?.as_object()
+}
+
+/// Says of a section what schemars cannot know, for it takes every field of a struct with a default for optional:
+/// a key with the default null that may not be null is required, and so is a section with such keys. A section has no
+/// default of its own: its keys have theirs.
+#[derive(Clone, Debug)]
+struct Required;
+
+impl Transform for Required {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+        let mut required = Vec::new();
+        for (key, property) in properties {
+            let default = property.get("default");
+            let may_be_null = allows(property, "null");
+            let has_no_default = default.is_some_and(Value::is_null) && !may_be_null;
+            let is_section = property.get("properties").is_some();
+            let has_required = is_section && property.get("required").is_some();
+            if has_no_default || has_required && !may_be_null {
+                required.push(Value::from(key.as_str()));
+            }
+            if has_no_default || is_section && !may_be_null {
+                property.as_object_mut().and_then(|property| property.remove("default"));
+            }
+        }
+        match schema.get_mut("required").and_then(Value::as_array_mut) {
+            _ if required.is_empty() => {}
+            Some(present) => present.extend(required),
+            None => {
+                schema.insert("required".to_owned(), Value::Array(required));
+            }
+        }
+    }
+}

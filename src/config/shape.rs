@@ -1,0 +1,251 @@
+//! Reads the tree by the schema: the values that are well-formed go on, every one that is not is a problem.
+//!
+//! What comes out holds only keys that the schema knows, with values of their type and format, so that serde can
+//! make the raw configuration of it whatever was wrong elsewhere in the file, and checks of meaning still run.
+
+mod hint;
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::format;
+use super::problem::{Place, Problem, shown};
+use super::schema::{allows, list, properties, variants};
+use super::tree::{Data, Entry, Node, Resolved, Scalar};
+
+pub(super) use hint::nearest;
+
+/// Where each value that was read stands, by its path: `identity[0].url`.
+pub(super) type Places = HashMap<String, Place>;
+
+/// What was read.
+pub(super) struct Reading {
+    pub(super) value: Value,
+    pub(super) places: Places,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Whether a required key that is not there is a problem.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Missing {
+    Reported,
+    /// Something else may still supply it.
+    Ignored,
+}
+
+/// Reads a whole file; `start` is where a key is missing that no section could hold.
+pub(super) fn read(schema: &Value, root: &Node, start: &Place, missing: Missing) -> Reading {
+    let mut walk = Walk { schema, missing, places: Places::new(), problems: Vec::new() };
+    let value = walk.value(schema, root, start, "").unwrap_or(Value::Null);
+    Reading { value, places: walk.places, problems: walk.problems }
+}
+
+/// The path of a key in a section.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+struct Walk<'a> {
+    schema: &'a Value,
+    missing: Missing,
+    places: Places,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    /// The value of a node, `None` where there is none of the right form. `key` is where the node's key stands.
+    fn value(&mut self, schema: &Value, node: &Node, key: &Place, path: &str) -> Option<Value> {
+        let place = if matches!(node.data, Data::Mapping(_)) { key } else { &node.place };
+        self.places.insert(path.to_owned(), place.clone());
+        if node.is_null() {
+            if allows(schema, "null") {
+                return Some(Value::Null);
+            }
+            // `key:` and nothing more: a section whose keys are all commented out.
+            let or_remove = if may_be_absent(schema) { ", or remove the key" } else { "" };
+            let message = format!("`{path}` has no value; write {}{or_remove}", hint::form(schema));
+            self.problem(key, message);
+            return None;
+        }
+        match &node.data {
+            Data::Mapping(entries) if !variants(schema).is_empty() => self.tagged(schema, entries, key, path),
+            Data::Mapping(entries) if allows(schema, "object") => Some(self.mapping(schema, entries, key, path)),
+            Data::List(items) if allows(schema, "array") => self.list(schema, items, &node.place, path),
+            Data::Scalar(scalar) if !allows(schema, "object") && !allows(schema, "array") => {
+                self.scalar(schema, scalar, path).map_err(|message| self.problem(&node.place, message)).ok()
+            }
+            data => {
+                let is = match data {
+                    Data::Mapping(_) => "a section of keys",
+                    Data::List(_) => "a list",
+                    Data::Scalar(_) => "a single value",
+                };
+                let path = if path.is_empty() { "the file" } else { &format!("`{path}`") };
+                self.problem(&node.place, format!("{path} is {is}; write {}", hint::form(schema)));
+                None
+            }
+        }
+    }
+
+    /// The section of the variant that `type` names.
+    fn tagged(&mut self, union: &Value, entries: &[Entry], key: &Place, path: &str) -> Option<Value> {
+        let name_of = |variant: &Value| Some(variant.pointer("/properties/type/const")?.as_str()?.to_owned());
+        let names: Vec<String> = variants(union).iter().filter_map(name_of).collect();
+        let right = names.join(" or ");
+        let Some(entry) = entries.iter().find(|entry| entry.key == "type") else {
+            self.problem(key, format!("`{path}.type` is missing; write {right}"));
+            return None;
+        };
+        let text = match &entry.value.data {
+            Data::Scalar(scalar) => scalar.text.as_str(),
+            Data::List(_) | Data::Mapping(_) => "",
+        };
+        match variants(union).iter().find(|variant| name_of(variant).is_some_and(|name| name == text)) {
+            Some(variant) => Some(self.mapping(variant, entries, key, path)),
+            None => {
+                let near = hint::did_you_mean(text, names.iter().map(String::as_str));
+                let message = format!("`{path}.type`: `{}` is not known; {near}write {right}", shown(text));
+                self.problem(&entry.value.place, message);
+                None
+            }
+        }
+    }
+
+    fn mapping(&mut self, section: &Value, entries: &[Entry], key: &Place, path: &str) -> Value {
+        let mut read = Map::new();
+        for entry in entries {
+            let path = join(path, &shown(&entry.key));
+            let known = properties(section).and_then(|properties| properties.get(&entry.key));
+            let of_any_name = section.get("additionalProperties").filter(|any| any.is_object());
+            let Some(schema) = known.or(of_any_name) else {
+                self.problem(&entry.place, hint::unknown_key(self.schema, section, &path, &entry.key));
+                continue;
+            };
+            let format_of_names = section.pointer("/propertyNames/format").and_then(Value::as_str);
+            if let Some(Err(message)) = format_of_names.and_then(|format| format::check(format, &entry.key)) {
+                self.problem(&entry.place, format!("`{path}`: {message}"));
+                continue;
+            }
+            if let Some(value) = self.value(schema, &entry.value, &entry.place, &path) {
+                read.insert(entry.key.clone(), value);
+            }
+        }
+        if self.missing == Missing::Reported {
+            self.report_missing(section, entries, key, path);
+        }
+        Value::Object(read)
+    }
+
+    /// A section that is not there lacks the keys that it requires.
+    fn report_missing(&mut self, schema: &Value, entries: &[Entry], key: &Place, path: &str) {
+        for name in list(schema, "required").iter().filter_map(Value::as_str) {
+            let Some(property) = properties(schema).and_then(|properties| properties.get(name)) else { continue };
+            let path = join(path, name);
+            if entries.iter().any(|entry| entry.key == name) {
+                continue;
+            }
+            if properties(property).is_some() {
+                self.report_missing(property, &[], key, &path);
+            } else {
+                self.problem(key, format!("`{path}` is missing; write {name}: {}", hint::example(property)));
+            }
+        }
+    }
+
+    fn list(&mut self, schema: &Value, items: &[Node], place: &Place, path: &str) -> Option<Value> {
+        let bound = |name| schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+        if bound("minItems").is_some_and(|least| items.len() < least) {
+            self.problem(place, format!("`{path}` is an empty list; write {}", hint::form(schema)));
+            return None;
+        }
+        let most = bound("maxItems").unwrap_or(usize::MAX);
+        if let Some(extra) = items.get(most) {
+            let message =
+                format!("`{path}` has {} entries, and {most} is the most for now; remove the rest", items.len());
+            self.problem(&extra.place, message);
+        }
+        let schema = schema.get("items").unwrap_or(&Value::Null);
+        let mut read = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match self.value(schema, item, &item.place, &format!("{path}[{index}]")) {
+                Some(value) => read.push(value),
+                // Keeps the places of those behind it right.
+                None if !variants(schema).is_empty() => read.push(Value::Null),
+                None => {}
+            }
+        }
+        Some(Value::Array(read))
+    }
+
+    /// The value, or the message of what is wrong.
+    fn scalar(&self, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
+        let text = scalar.text.as_str();
+        let wrong = |what: &str| format!("`{path}`: `{}` {what}; write {}", shown(text), hint::form(schema));
+        let format = schema.get("format").and_then(Value::as_str);
+        if let Some(result) = format.and_then(|format| format::check(format, text)) {
+            return result.map(|()| Value::from(text)).map_err(|message| format!("`{path}`: {message}"));
+        }
+        if let Some(known) = schema.get("enum").or_else(|| schema.get("const")) {
+            return self.one_of(known, schema, scalar, path);
+        }
+        let resolved = scalar.resolve();
+        if allows(schema, "boolean") {
+            return match resolved {
+                Resolved::Boolean(value) => Ok(value.into()),
+                _ => Err(wrong("is neither true nor false")),
+            };
+        }
+        if allows(schema, "integer") {
+            let bound = |name| schema.get(name).and_then(Value::as_i64);
+            return match resolved {
+                Resolved::Integer(value) if bound("minimum").is_some_and(|least| value < least) => {
+                    Err(wrong("is too small"))
+                }
+                Resolved::Integer(value) if bound("maximum").is_some_and(|most| value > most) => {
+                    Err(wrong("is too large"))
+                }
+                Resolved::Integer(value) => Ok(value.into()),
+                _ => Err(wrong("is no whole number")),
+            };
+        }
+        match resolved {
+            Resolved::Text if text.is_empty() && schema.get("minLength").is_some() => {
+                Err(format!("`{path}` is empty; write {}", hint::form(schema)))
+            }
+            Resolved::Text => Ok(text.into()),
+            Resolved::Null => Err(wrong("is null")),
+            Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float => Err(in_quotes(path, text)),
+        }
+    }
+
+    fn one_of(&self, known: &Value, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
+        let text = scalar.text.as_str();
+        let known = known.as_array().map_or(std::slice::from_ref(known), Vec::as_slice);
+        // JSON and YAML write numbers alike.
+        let texts = known.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let found = known.iter().zip(texts).find(|(_, known)| known == text).map(|(value, _)| value);
+        match found {
+            Some(Value::String(_)) if scalar.resolve() != Resolved::Text => Err(in_quotes(path, text)),
+            Some(value) => Ok(value.clone()),
+            None => {
+                let near = hint::did_you_mean(text, known.iter().filter_map(Value::as_str));
+                Err(format!("`{path}`: `{}` is not known; {near}write {}", shown(text), hint::form(schema)))
+            }
+        }
+    }
+
+    fn problem(&mut self, place: &Place, message: String) {
+        self.problems.push(Problem::new(place.clone(), message));
+    }
+}
+
+/// Whether a key has a default, be it by those of the keys in it.
+fn may_be_absent(schema: &Value) -> bool {
+    schema.get("default").is_some() || properties(schema).is_some() && list(schema, "required").is_empty()
+}
+
+/// YAML takes a bare 1.2 for a number, and true for a boolean.
+fn in_quotes(path: &str, text: &str) -> String {
+    format!("`{path}`: `{}` without quotes is no text; write \"{}\"", shown(text), shown(text))
+}

@@ -1,0 +1,271 @@
+//! YAML text into a tree whose every node knows where it was written.
+//!
+//! Built from the parser's events: the tree of the saphyr crate keeps one of two equal keys, stops at the first
+//! problem, and is built by recursion as deep as the text nests.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::problem::{Place, Problem, escaped, shown};
+
+/// Nodes of one file, with what aliases repeat: a configuration has hundreds.
+const MAX_NODES: usize = 10_000;
+
+/// Levels of lists and sections: the deepest key of a configuration is at 4.
+const MAX_DEPTH: usize = 32;
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) data: Data,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+/// A key of a mapping and its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) value: Node,
+}
+
+/// A scalar as written, its type not yet decided.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar {
+    pub(super) text: String,
+    /// Without quotes: it may be a number, a boolean or null.
+    pub(super) plain: bool,
+}
+
+/// What a scalar is by the YAML 1.2 core schema.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Resolved {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Float,
+    Text,
+}
+
+impl Scalar {
+    pub(super) fn resolve(&self) -> Resolved {
+        if !self.plain {
+            return Resolved::Text;
+        }
+        let text = self.text.as_str();
+        match text {
+            "" | "~" | "null" | "Null" | "NULL" => Resolved::Null,
+            "true" | "True" | "TRUE" => Resolved::Boolean(true),
+            "false" | "False" | "FALSE" => Resolved::Boolean(false),
+            _ => match text.parse() {
+                Ok(integer) => Resolved::Integer(integer),
+                // "inf" and "nan" are words in YAML, and floats to Rust.
+                Err(_) if text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() => Resolved::Float,
+                Err(_) => Resolved::Text,
+            },
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.data, Data::Scalar(scalar) if scalar.resolve() == Resolved::Null)
+    }
+
+    /// The one document of a text; `None` where it cannot be read, or holds nothing, with the reason in `problems`.
+    pub(super) fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = Reader::new(file);
+        for event in Parser::new_from_str(text) {
+            let result = match event {
+                Ok((event, span)) => reader.take(event, span),
+                Err(error) => {
+                    let marker = error.marker();
+                    let place = reader.place(marker.line(), marker.col());
+                    Err(Problem::new(place, syntax_message(text, marker.line(), error.info())))
+                }
+            };
+            if let Err(problem) = result {
+                problems.extend(reader.problems);
+                problems.push(problem);
+                return None;
+            }
+        }
+        problems.extend(reader.problems);
+        let root = reader.root.filter(|root| !root.is_null());
+        if root.is_none() {
+            let message = "the file holds no configuration; start from config/moorgate.yml";
+            problems.push(Problem::new(Place::start_of(file), message));
+        }
+        root
+    }
+}
+
+/// The parser's own words, but for the mistake it describes worst.
+fn syntax_message(text: &str, line: usize, info: &str) -> String {
+    let indent = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let indent = indent.split(|c: char| !c.is_whitespace()).next().unwrap_or_default();
+    if indent.contains('\t') {
+        return "a tab stands before this line's text; YAML is indented with spaces".to_owned();
+    }
+    format!("not YAML: {}; write `key: value`, indented with spaces", escaped(info))
+}
+
+/// Builds the tree. A stack of its own, so that no nesting of the text can exhaust the thread's.
+struct Reader {
+    file: Arc<Path>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    documents: usize,
+    root: Option<Node>,
+    problems: Vec<Problem>,
+}
+
+/// A list or mapping whose end was not yet read.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key that was read and waits for its value.
+    key: Option<(String, Place)>,
+}
+
+impl Reader {
+    fn new(file: &Path) -> Self {
+        Self {
+            file: file.into(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            documents: 0,
+            root: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// A place from the parser's line (from 1) and column (from 0).
+    fn place(&self, line: usize, column: usize) -> Place {
+        Place::File { file: Arc::clone(&self.file), line: line.max(1), column: column + 1 }
+    }
+
+    /// An error ends the reading: what follows would make no sense.
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        let place = self.place(span.start.line(), span.start.col());
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    let message = "a second document starts here; one file holds one configuration";
+                    return Err(Problem::new(place, message));
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                refuse_tag(tag.is_some(), &place)?;
+                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                self.add(Node { place, data: Data::Scalar(scalar) }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                refuse_tag(tag.is_some(), &place)?;
+                self.start(Node { place, data: Data::List(Vec::new()) }, anchor)
+            }
+            Event::MappingStart(anchor, tag) => {
+                refuse_tag(tag.is_some(), &place)?;
+                self.start(Node { place, data: Data::Mapping(Vec::new()) }, anchor)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(Open { node, anchor, .. }) => self.add(node, anchor),
+                None => Ok(()),
+            },
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => {
+                    self.nodes += size(&node);
+                    self.add(node, 0)
+                }
+                None => Err(Problem::new(place, "an alias stands inside what it names; write the value out")),
+            },
+            Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => Ok(()),
+        }
+    }
+
+    fn start(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+        self.refuse_as_key(&node.place)?;
+        if self.open.len() >= MAX_DEPTH {
+            let message = format!("nested deeper than {MAX_DEPTH} levels; no key of a configuration is");
+            return Err(Problem::new(node.place, message));
+        }
+        self.open.push(Open { node, anchor, key: None });
+        Ok(())
+    }
+
+    /// Puts a complete node where it belongs: a key, a value, an item or the root.
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = format!("more than {MAX_NODES} values, aliases included; a configuration has hundreds");
+            return Err(Problem::new(node.place, message));
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match (&mut parent.node.data, parent.key.take(), node) {
+            (Data::List(items), _, node) => items.push(node),
+            (Data::Mapping(entries), Some((key, place)), value) => {
+                if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                    let first = match &first.place {
+                        Place::File { line, .. } => *line,
+                        Place::Environment(_) => 0,
+                    };
+                    let message =
+                        format!("the key `{}` stands in line {first} already; remove one of the two", shown(&key));
+                    self.problems.push(Problem::new(place, message));
+                } else {
+                    entries.push(Entry { key, place, value });
+                }
+            }
+            (Data::Mapping(_), None, Node { place, data: Data::Scalar(scalar) }) => {
+                parent.key = Some((scalar.text, place));
+            }
+            (Data::Mapping(_) | Data::Scalar(_), _, node) => return Err(not_a_key(node.place)),
+        }
+        Ok(())
+    }
+
+    fn refuse_as_key(&self, place: &Place) -> Result<(), Problem> {
+        match self.open.last() {
+            Some(Open { node: Node { data: Data::Mapping(_), .. }, key: None, .. }) => Err(not_a_key(place.clone())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_a_key(place: Place) -> Problem {
+    Problem::new(place, "a list or a section cannot be a key; write a word")
+}
+
+fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
+    if tagged { Err(Problem::new(place.clone(), "tags (!…) are not read; remove the tag")) } else { Ok(()) }
+}
+
+/// How many nodes an alias repeats.
+fn size(node: &Node) -> usize {
+    match &node.data {
+        Data::Scalar(_) => 1,
+        Data::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Data::Mapping(entries) => 1 + entries.iter().map(|entry| size(&entry.value)).sum::<usize>(),
+    }
+}

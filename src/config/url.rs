@@ -1,0 +1,269 @@
+//! The two kinds of URL in a configuration: where clients reach the gate, and servers that it asks.
+//!
+//! A URL that is read here has one meaning: no user name, query, fragment or dot segment is in it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use super::problem::shown;
+
+/// The scheme of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// How clients reach the gate: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalUrl {
+    /// What clients speak, be it to the gate or to what stands in front of it.
+    pub scheme: Scheme,
+    /// The host, with the port unless it is the scheme's default.
+    pub authority: String,
+    service: String,
+    loopback: bool,
+}
+
+/// A server that the gate asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerUrl {
+    pub(super) scheme: Scheme,
+    /// IPv6 without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Without a slash at its end: empty where there is none.
+    pub(super) path: String,
+}
+
+impl Scheme {
+    /// `http` or `https`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl ExternalUrl {
+    /// What the gate calls itself in challenges and tokens: the host, with the port as written unless it is 443.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
+impl ServerUrl {
+    pub(super) fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
+    pub(super) fn authority(&self) -> String {
+        authority(self.scheme, &self.host, self.port)
+    }
+}
+
+impl FromStr for ExternalUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: ServerUrl = text.parse().map_err(|message: String| message.replace(ServerUrl::RIGHT, Self::RIGHT))?;
+        if !url.path.is_empty() {
+            return Err(format!("`{}` has a path; {}", shown(text), Self::RIGHT));
+        }
+        let authority = url.authority();
+        let service = match authority.strip_suffix(":443") {
+            Some(host) if url.port == 443 => host.to_owned(),
+            _ => authority.clone(),
+        };
+        Ok(Self { scheme: url.scheme, authority, service, loopback: url.is_loopback() })
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Never quoted where there may be a password in it.
+        if text.contains('@') {
+            return Err(format!("the URL holds a user name or an @; {}", Self::RIGHT));
+        }
+        let wrong = |what| format!("`{}` {what}; {}", shown(text), Self::RIGHT);
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("is no URL"))?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(wrong("is neither http nor https")),
+        };
+        if rest.contains(['?', '#']) {
+            return Err(wrong("has a query or a fragment"));
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let path = path.trim_end_matches('/');
+        if !is_path(path) {
+            return Err(wrong("has a malformed path"));
+        }
+        let (host, port) = split_port(authority).ok_or_else(|| wrong("has a malformed port"))?;
+        let host = parse_host(host).ok_or_else(|| wrong("has a malformed host"))?;
+        Ok(Self { scheme, host, port: port.unwrap_or(scheme.default_port()), path: path.to_owned() })
+    }
+}
+
+impl ExternalUrl {
+    const RIGHT: &str = "write scheme, host and, if need be, port, e.g. https://registry.example.com";
+}
+
+impl ServerUrl {
+    const RIGHT: &str = "write e.g. https://gitlab.example.com or http://127.0.0.1:5000";
+}
+
+/// Host and port, where there is one; `None` where the port is no port.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    // In [::1] the colons are the address's own.
+    let colon = authority.rfind(':').filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
+    let Some(colon) = colon else { return Some((authority, None)) };
+    let port = authority.get(colon + 1..)?;
+    let port =
+        port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit())).filter(|port| *port != 0)?;
+    Some((authority.get(..colon)?, Some(port)))
+}
+
+/// The host in lower case and without brackets, `None` where it is neither a name nor an address.
+fn parse_host(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(address.to_string());
+    }
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let well_formed = host.len() <= 253 && host.split('.').all(is_label);
+    // A name whose last label is a number is an IPv4 address to every client.
+    let numeric = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok())).then(|| host.to_ascii_lowercase())
+}
+
+/// Segments that mean the same to every server.
+fn is_path(path: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
+    path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Host and port as a URL has them: IPv6 in brackets, no default port.
+pub(super) fn authority(scheme: Scheme, host: &str, port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == scheme.default_port() { host } else { format!("{host}:{port}") }
+}
+
+impl fmt::Display for ExternalUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority)
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_urls() {
+        for (text, authority, service) in [
+            ("https://registry.example.com", "registry.example.com", "registry.example.com"),
+            ("https://Registry.Example.COM:443/", "registry.example.com", "registry.example.com"),
+            ("https://localhost:8443", "localhost:8443", "localhost:8443"),
+            ("http://localhost", "localhost", "localhost"),
+            ("http://registry:443", "registry:443", "registry"),
+            ("https://[::1]:8443", "[::1]:8443", "[::1]:8443"),
+        ] {
+            let url: ExternalUrl = text.parse().expect(text);
+            assert_eq!((url.authority.as_str(), url.service()), (authority, service), "{text}");
+        }
+        for text in ["registry.example.com", "https://a/b", "https://a?b", "ftp://a", "https://", "https://:8443"] {
+            let message = ExternalUrl::from_str(text).expect_err(text);
+            assert!(message.contains("; write scheme, host"), "{message}");
+        }
+    }
+
+    #[test]
+    fn server_urls() {
+        for (text, printed) in [
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+            ("HTTPS://gitlab.example.com:443/gitlab/", "https://gitlab.example.com/gitlab"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("http://my_registry:5000", "http://my_registry:5000"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), printed);
+        }
+        for text in [
+            "",
+            "a",
+            "//a",
+            "http:/a",
+            "http://a b",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:+1",
+            "http://a:",
+            "http://1.2.3",
+            "http://1.2.3.999",
+            "http://::1",
+            "http://[::1",
+            "http://-a",
+            "http://a..b",
+            "http://ä.example",
+            "http://a/../b",
+            "http://a//b",
+            "http://a/%2e%2e",
+            "http://a/b#c",
+            "unix:///run/x",
+        ] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        let message = ServerUrl::from_str("https://user:hunter2@gitlab.example.com").expect_err("userinfo");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn loopback() {
+        for (text, expected) in [
+            ("http://localhost", true),
+            ("http://127.8.0.1", true),
+            ("http://[::1]", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().expect(text).is_loopback(), expected, "{text}");
+        }
+    }
+}

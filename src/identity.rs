@@ -1,0 +1,3 @@
+//! Who a caller is.
+
+pub mod htpasswd_file;

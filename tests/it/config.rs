@@ -1,0 +1,241 @@
+//! The configuration: what is read, what is refused and in which words, and that the files under config/ are right.
+//!
+//! `UPDATE_EXPECTED=1 cargo test` writes the expected messages anew; the diff is then what to look at.
+
+mod files;
+mod fixtures;
+mod reference;
+
+use std::path::Path;
+
+use moorgate::config::{self, AccessLog, Config, Loaded, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use self::files::folder;
+
+/// A small valid configuration that the tests below add to.
+const MINIMAL: &str = include_str!("../fixtures/config/valid/minimal.yml");
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    config::load_text(text, Path::new("moorgate.yml"), folder(), environment).map_err(|problems| problems.to_string())
+}
+
+fn ready(text: &str) -> Config {
+    load(text, &[]).expect(text).config
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    load(text, &[]).expect(text).warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_are_the_contracts() {
+    let config = ready(MINIMAL);
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(config.http.addr.to_string(), "0.0.0.0:8443");
+    assert!(config.http.tls.is_none() && config.http.http2 && config.http.trusted_proxies.is_empty());
+    assert_eq!(config.http.workers, std::thread::available_parallelism().expect("a CPU").get());
+    assert_eq!((config.http.max_connections, config.http.max_header_bytes), (10_000, 32_768));
+    assert_eq!((config.http.handshake_timeout, config.http.header_timeout), (seconds(10), seconds(10)));
+    assert_eq!((config.http.idle_timeout, config.http.stall_timeout), (seconds(60), seconds(60)));
+    assert_eq!(config.http.drain_timeout, seconds(300));
+    assert_eq!(config.admin.addr.to_string(), "127.0.0.1:9464");
+    assert!(matches!(config.upstream.authorization, UpstreamAuthorization::Strip));
+    assert_eq!(config.upstream.connect_timeout, seconds(5));
+    assert_eq!(config.upstream.response_timeout, seconds(60));
+    assert_eq!(config.upstream.upload_response_timeout, seconds(900));
+    assert!(config.upstream.endpoint.roots.is_none());
+    let ProviderKind::Gitlab { endpoint, service, timeout } = &config.identity[0].kind else { panic!("not gitlab") };
+    assert_eq!((service.as_str(), *timeout), ("container_registry", seconds(2)));
+    assert_eq!((endpoint.https, endpoint.authority().as_str()), (true, "gitlab.example.com"));
+    assert_eq!(config.scopes.pull, ["read_registry"]);
+    assert_eq!(config.scopes.push, ["read_registry", "write_registry"]);
+    assert_eq!(config.scopes.delete, ["delete_registry"]);
+    assert_eq!(config.scopes.equivalents["api"], ["read_registry", "write_registry", "delete_registry"]);
+    assert_eq!(config.scopes.equivalents["read_api"], ["read_registry"]);
+    assert_eq!((config.cache.ttl, config.cache.negative_ttl), (seconds(60), seconds(10)));
+    assert_eq!((config.cache.capacity, config.cache.negative_capacity), (100_000, 10_000));
+    assert_eq!(config.log.level, tracing::Level::INFO);
+    assert_eq!((config.log.format, config.log.access), (config::LogFormat::Json, AccessLog::Stdout));
+}
+
+#[test]
+fn every_value_arrives() {
+    let config = ready(include_str!("../fixtures/config/valid/everything-changed.yml"));
+    let seconds = std::time::Duration::from_secs;
+    let http = &config.http;
+    assert_eq!(http.addr.to_string(), "[::1]:443");
+    assert_eq!((http.external_url.scheme, http.external_url.service()), (Scheme::Https, "registry.example.com:8443"));
+    assert_eq!(http.tls.as_ref().expect("TLS").minimum_version, TlsVersion::V1_3);
+    assert!(http.tls.as_ref().expect("TLS").not_after > std::time::SystemTime::now());
+    assert_eq!(http.tls.as_ref().expect("TLS").certified_key.cert.len(), 1);
+    assert_eq!((http.http2, http.workers, http.max_connections, http.max_header_bytes), (false, 4, 7, 4096));
+    assert_eq!(http.trusted_proxies.len(), 2);
+    assert_eq!([http.handshake_timeout, http.header_timeout], [seconds(1), seconds(2)]);
+    assert_eq!([http.idle_timeout, http.stall_timeout, http.drain_timeout], [seconds(3), seconds(4), seconds(3600)]);
+    let upstream = &config.upstream;
+    assert_eq!((upstream.endpoint.https, upstream.endpoint.authority().as_str()), (true, "registry.internal:5443"));
+    assert_eq!(upstream.endpoint.roots.as_ref().expect("roots").len(), 1);
+    let UpstreamAuthorization::Basic { username, password } = &upstream.authorization else { panic!("not basic") };
+    assert_eq!((username.as_str(), password.expose_secret()), ("gate", "s3cret with spaces "));
+    assert_eq!(upstream.connect_timeout, std::time::Duration::from_millis(500));
+    assert_eq!([upstream.response_timeout, upstream.upload_response_timeout], [seconds(61), seconds(1800)]);
+    let names: Vec<_> = config.identity.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(names, ["local", "inside", "outside"]);
+    let ProviderKind::Htpasswd { users, scopes } = &config.identity[0].kind else { panic!("not htpasswd") };
+    assert!(users.hash_of("alice").is_some_and(|hash| bcrypt::verify("wonderland", hash).expect("a hash")));
+    assert_eq!(scopes, &["pull:any", "all"]);
+    let ProviderKind::Gitlab { endpoint, service, .. } = &config.identity[1].kind else { panic!("not gitlab") };
+    assert_eq!((endpoint.path.as_str(), endpoint.port, service.as_str()), ("/gitlab", 80, "my registry"));
+    assert_eq!(config.scopes.equivalents.len(), 1, "given ones replace the defaults");
+    assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
+    assert_eq!(config.log.access, AccessLog::File(folder().join("access.log")));
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_environment_beats_the_file() {
+    let environment = [
+        ("MOORGATE_HTTP_ADDR", "127.0.0.1:0"),
+        ("MOORGATE_HTTP_TLS_CERTIFICATE", "tls.crt"),
+        ("MOORGATE_HTTP_TLS_KEY", "tls.key"),
+        ("MOORGATE_HTTP_WORKERS", "2"),
+        ("MOORGATE_HTTP_MAX_CONNECTIONS", "12"),
+        ("MOORGATE_LOG_ACCESS", "off"),
+    ];
+    let config = load(MINIMAL, &environment).expect("valid overrides").config;
+    assert_eq!(config.http.addr.to_string(), "127.0.0.1:0");
+    assert!(config.http.tls.is_some(), "a section that the file lacks comes into being");
+    assert_eq!((config.http.workers, config.http.max_connections), (2, 12));
+    assert_eq!(config.log.access, AccessLog::Off);
+}
+
+#[test]
+fn print_is_redacted_and_reads_the_same() {
+    for name in ["minimal", "everything-changed", "anchors"] {
+        let text = std::fs::read_to_string(files::fixture("valid", name)).expect(name);
+        let first = load(&text, &[]).expect(name);
+        let printed = first.print();
+        assert!(!printed.contains("s3cret") && !printed.contains("$2"), "{printed}");
+        let elsewhere = Path::new("/");
+        let again = config::load_text(&printed, Path::new("printed.yml"), elsewhere, []).expect(&printed);
+        assert_eq!(again.print(), printed);
+        assert_eq!(format!("{:?}", again.config), format!("{:?}", first.config));
+    }
+    let printed = load(MINIMAL, &[("MOORGATE_CACHE_TTL", "5m")]).expect("valid").print();
+    for line in ["  ttl: 5m", "  idle_timeout: 60s", "  max_header_bytes: 32KiB", "  tls: null", "  - type: gitlab"] {
+        assert!(printed.lines().any(|printed| printed == line), "{line:?} in {printed}");
+    }
+}
+
+#[test]
+fn warnings_tell_what_should_be_known() {
+    let tls = |certificate: &str, key: &str| {
+        let tls = format!("tls: {{ certificate: {certificate}, key: {key} }}, external_url");
+        warnings(&MINIMAL.replace("external_url", &tls))
+    };
+    assert_eq!(tls("tls.crt", "tls.key"), [""; 0]);
+    assert_eq!(warnings(MINIMAL).len(), 1);
+    assert!(
+        warnings(MINIMAL)[0]
+            .starts_with("moorgate.yml:2:1: `http.tls`: no TLS: credentials cross the network in the clear")
+    );
+    assert!(
+        tls("soon.crt", "soon.key")[0]
+            .starts_with("moorgate.yml:2:29: `http.tls.certificate`: the certificate ends in 9 days, on ")
+    );
+    assert!(tls("expired.crt", "expired.key")[0].contains("THE CERTIFICATE EXPIRED on "));
+    assert!(tls("future.crt", "future.key")[0].contains("the certificate is valid from "));
+    if cfg!(unix) {
+        assert!(tls("tls.crt", "open.key")[0].contains("every user of this machine may read `open.key`; chmod o-r"));
+    }
+
+    let with_tls = MINIMAL.replace("external_url", "tls: { certificate: tls.crt, key: tls.key }, external_url");
+    let only = |from: &str, to: &str| {
+        let warnings = warnings(&with_tls.replace(from, to));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        warnings[0].clone()
+    };
+    assert!(only("https://registry", "http://registry").contains("clients are sent to http, and http.tls is set"));
+    let networks = only("external_url", "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0], external_url");
+    assert!(networks.contains("everybody may say which address"), "{networks}");
+    let identity = "}, { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, read_regsitry] }]";
+    let both = warnings(&with_tls.replace("}]", identity));
+    assert!(both[0].contains("`local` decides offline and stands behind `gitlab`"), "{both:?}");
+    assert!(both[1].contains("`read_regsitry` is good for nothing"), "{both:?}");
+    let basic = "authorization: basic, username: gate, password_file: upstream.password, urls: [\"http://registry";
+    assert!(only("urls: [\"http://127.0.0.1", basic).contains("the upstream's password crosses the network"));
+    assert!(only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http"));
+
+    let in_the_clear = warnings(&MINIMAL.replace("https://registry", "http://registry"));
+    assert!(in_the_clear.iter().any(|warning| warning.contains("clients send their credentials in the clear")));
+    assert_eq!(warnings(&MINIMAL.replace("https://registry.example.com", "http://localhost")).len(), 1, "loopback");
+}
+
+#[test]
+fn files_that_are_no_text_are_refused_where_that_shows() {
+    let load = |name: &str| {
+        let path = folder().join(name);
+        let problems = config::load(&path, []).expect_err(name).to_string();
+        problems.replace(&format!("{}", path.display()), "FILE")
+    };
+    assert_eq!(load("no.yml"), "FILE:1:1: the file does not exist; name one with --config");
+    assert_eq!(load("folder"), "FILE:1:1: this is a folder; name the file in it");
+    assert_eq!(load("latin1.yml"), "FILE:2:7: this is not UTF-8; save the file as UTF-8");
+    assert_eq!(load("huge.yml"), "FILE:1:1: the file is larger than 1 MiB; no configuration is");
+}
+
+#[test]
+fn byte_order_mark_and_crlf_are_read() {
+    let text = format!("\u{feff}{}", MINIMAL.replace('\n', "\r\n"));
+    ready(&text);
+    let problems = load(&text.replace("version: 1", "version: 2"), &[]).expect_err("version 2");
+    assert_eq!(problems, "moorgate.yml:1:10: `version`: `2` is not known; write 1");
+}
+
+#[test]
+fn deep_and_wide_text_ends_in_a_problem_and_not_in_a_crash() {
+    for text in ["- ".repeat(400_000), "[".repeat(500_000), "{a: ".repeat(250_000), "? ".repeat(400_000)] {
+        load(&text, &[]).expect_err("nested");
+    }
+    let wide: String = (0..100_000).map(|number| format!("k{number}: 1\n")).collect();
+    assert!(load(&wide, &[]).expect_err("wide").contains("more than 10000 values"));
+    let mut chain = "a0: &a0 [x]\n".to_owned();
+    for number in 1..9_000 {
+        chain.push_str(&format!("a{number}: &a{number} [*a{}]\n", number - 1));
+    }
+    load(&chain, &[]).expect_err("a chain of aliases");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = load(&text, &[]);
+    }
+
+    #[test]
+    fn no_text_of_yaml_marks_panics(text in "[-a-c:{}\\[\\]&*!|>'\"%@`#?,~ \t\n\r\u{0}\u{feff}\u{85}.0-9]{0,80}") {
+        let _ = load(&text, &[]);
+    }
+
+    #[test]
+    fn no_changed_configuration_panics(
+        start in 0..1_000_usize,
+        length in 0..40_usize,
+        with in "[-a-c:{}\\[\\]&*!|>'\"%@`#?,~ \t\n.0-9]{0,10}",
+        value in any::<String>(),
+    ) {
+        let reference = include_str!("../fixtures/config/valid/everything-changed.yml");
+        let characters: Vec<char> = reference.chars().collect();
+        let start = start.min(characters.len());
+        let end = (start + length).min(characters.len());
+        let mut text: String = characters[..start].iter().collect();
+        text.push_str(&with);
+        text.extend(&characters[end..]);
+        let _ = load(&text, &[("MOORGATE_HTTP_EXTERNAL_URL", &value), ("MOORGATE_HTTP_ADDR", &with)]);
+    }
+}
