@@ -1,0 +1,77 @@
+//! `moorgate demo`
+
+use std::process::ExitCode;
+
+use super::serve::Signals;
+use super::{failed, logging};
+use crate::config::LogFormat;
+use crate::demo::Demo;
+use crate::demo::gitlab::{SampleCredential, sample_credentials};
+
+/// Runs the demo until a signal ends it.
+pub(super) fn demo(port: u16) -> ExitCode {
+    logging::start(tracing::Level::INFO, LogFormat::Text);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(port))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(port: u16) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let demo = Demo::start(port)?;
+    print!("{}", introduction(&demo));
+    signals.next().await;
+    println!("\nThe demo ends.");
+    tokio::select! {
+        _ = demo.drain() => {}
+        _ = signals.next() => {}
+    }
+    Ok(())
+}
+
+/// What to type next. Written to be copied.
+fn introduction(demo: &Demo) -> String {
+    let host = format!("localhost:{}", demo.address().port());
+    let credentials = sample_credentials();
+    let reads_only = credentials.iter().find(|credential| credential.note == "may only pull");
+    let active = credentials.iter().filter(|credential| credential.password.ends_with("read-write"));
+    let logins: String = active.clone().chain(reads_only).map(|credential| login(&host, credential)).collect();
+    let (user, password) = active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
+    let config = demo.config().display().to_string();
+    let admin = demo.admin();
+    format!(
+        "moorgate demo: the gate is on https://{host}, in front of a small registry, with a stand-in for GitLab.
+
+Log in, with one of GitLab's six kinds of credential, or with the one that may only pull:
+
+{logins}
+Then push and pull. Names begin with demo/, the group that these credentials reach. Any image will do; a tiny one:
+
+  echo hello > hello.txt && tar -c hello.txt | docker import - {host}/demo/hello:v1
+  docker push {host}/demo/hello:v1
+  docker rmi {host}/demo/hello:v1 && docker pull {host}/demo/hello:v1
+
+The same with podman and skopeo (the certificate is self-signed, so they are told not to check it):
+
+  echo {password} | podman login --tls-verify=false -u {user} --password-stdin {host}
+  podman pull --tls-verify=false {host}/demo/hello:v1
+  echo {password} | skopeo login --tls-verify=false -u {user} --password-stdin {host}
+  skopeo inspect --tls-verify=false docker://{host}/demo/hello:v1
+
+See it work:
+
+  moorgate print-config --config {config}
+  curl http://{admin}/metrics
+
+Each request is one line below. Ctrl-C ends the demo, and everything pushed to it is gone.
+
+"
+    )
+}
+
+fn login(host: &str, credential: &SampleCredential) -> String {
+    let SampleCredential { user, password, note, .. } = credential;
+    format!("  echo {password} | docker login -u {user} --password-stdin {host}    # {note}\n")
+}

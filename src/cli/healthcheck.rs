@@ -1,0 +1,55 @@
+//! `moorgate healthcheck`
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::check_config::EXIT_BAD_CONFIG;
+use super::{environment, failed};
+use crate::config;
+
+/// The admin listener is on this machine and answers from memory.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Asks `/readyz` of the gate that runs with this config.
+pub(super) fn healthcheck(path: &Path) -> ExitCode {
+    let addr = match config::load(path, environment()) {
+        Ok(loaded) => reachable(loaded.config.admin.addr),
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_BAD_CONFIG);
+        }
+    };
+    match ask(addr) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("moorgate: not ready");
+            ExitCode::FAILURE
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// What listens on all addresses is asked on loopback.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+fn ask(addr: SocketAddr) -> anyhow::Result<bool> {
+    let mut socket = TcpStream::connect_timeout(&addr, TIMEOUT)
+        .with_context(|| format!("nothing answers on {addr} (admin.addr)"))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut reply = String::new();
+    socket.take(4096).read_to_string(&mut reply)?;
+    Ok(reply.starts_with("HTTP/1.1 200 "))
+}

@@ -1,0 +1,76 @@
+//! `moorgate serve`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::check_config::EXIT_BAD_CONFIG;
+use super::{environment, failed, logging};
+use crate::config::{self, Config, Loaded};
+use crate::run::{Listeners, Running, access_log};
+
+/// Runs the gate of a config file until a signal ends it.
+pub(super) fn serve(path: &Path) -> ExitCode {
+    let Loaded { config, warnings, .. } = match config::load(path, environment()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_BAD_CONFIG);
+        }
+    };
+    logging::start(config.log.level, config.log.format);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let listeners = Listeners::bind(&config)?;
+    let access_log = access_log(&config.log)?;
+    let (addr, admin) = (config.http.addr, config.admin.addr);
+    let tls = config.http.tls.is_some();
+    let running = Running::start(config, listeners, access_log)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
+
+    let name = signals.next().await;
+    tracing::info!("{name}: requests under way come to their end");
+    let left = tokio::select! {
+        left = running.drain() => left,
+        name = signals.next() => {
+            tracing::warn!("{name} again: ended at once");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    if left > 0 {
+        tracing::warn!(connections = left, "http.drain_timeout has passed: connections were cut off");
+    }
+    tracing::info!("moorgate has ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The signals that end the gate.
+pub(super) struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one and names it.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Where a request comes from, when proxies stand before the gate. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The networks whose word about the client's address is believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(pub Vec<IpNet>);
+
+impl TrustedProxies {
+    /// The client's address: the right-most one of `X-Forwarded-For` (of `Forwarded` where there is no other) that is
+    /// no trusted proxy; the peer's own where the peer is not trusted, or what it says cannot be read. An IPv4 address
+    /// in IPv6 form is the IPv4 address.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        if self.0.is_empty() || !self.trust(peer) {
+            return peer;
+        }
+        let told = if headers.contains_key(X_FORWARDED_FOR) {
+            self.right_most(headers, X_FORWARDED_FOR, |entry| entry.trim().parse_address())
+        } else {
+            self.right_most(headers, header::FORWARDED, forwarded_for)
+        };
+        told.unwrap_or(peer)
+    }
+
+    fn right_most(
+        &self,
+        headers: &HeaderMap,
+        name: HeaderName,
+        read: impl Fn(&str) -> Option<IpAddr>,
+    ) -> Option<IpAddr> {
+        for line in headers.get_all(name).iter().rev() {
+            for entry in line.to_str().ok()?.rsplit(',') {
+                let address = read(entry)?.to_canonical();
+                if !self.trust(address) {
+                    return Some(address);
+                }
+            }
+        }
+        None
+    }
+
+    fn trust(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The `for` of one element of `Forwarded` (RFC 7239, 4): `for="[2001:db8::1]:4711";proto=https`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let mut nodes = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case("for"));
+    let (_, node) = nodes.next()?;
+    node.trim().trim_matches('"').parse_address()
+}
+
+trait ParseAddress {
+    fn parse_address(&self) -> Option<IpAddr>;
+}
+
+impl ParseAddress for str {
+    /// An address, with or without a port, IPv6 with or without brackets.
+    fn parse_address(&self) -> Option<IpAddr> {
+        let bracketed = self.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let with_port = || self.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+        bracketed.unwrap_or(self).parse().ok().or_else(with_port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        proxies.client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn believes_trusted_proxies_alone() {
+        assert_eq!(client("192.0.2.1", &[("x-forwarded-for", "198.51.100.1")]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]), "198.51.100.1");
+        assert_eq!(client("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]), "198.51.100.1");
+        assert_eq!(client("::ffff:192.0.2.1", &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn takes_the_right_most_that_is_no_proxy() {
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.9.9.9")]), "2.2.2.2");
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]), "2.2.2.2");
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "10.1.1.1")]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:99")]), "2001:db8::1");
+        assert_eq!(client("fd00::1", &[("x-forwarded-for", "2001:db8::1")]), "2001:db8::1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_the_peer() {
+        for value in ["unknown", "", "1.1.1.1, nonsense", "1.1.1.1,"] {
+            assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), "10.0.0.1", "{value}");
+        }
+    }
+
+    #[test]
+    fn reads_forwarded_where_there_is_no_other() {
+        assert_eq!(
+            client("10.0.0.1", &[("forwarded", "for=1.1.1.1, For=\"[2001:db8::1]:4711\";proto=https")]),
+            "2001:db8::1"
+        );
+        assert_eq!(client("10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]), "2.2.2.2");
+    }
+}

@@ -1,0 +1,79 @@
+//! What must hold of a message before its meaning is looked at: everything that two programs could read in two ways
+//! is refused here. Pure.
+
+use http::header::{self, HeaderMap};
+use http::request::Parts;
+use http::uri::Authority;
+
+use crate::denial::Framing;
+
+/// The longest target, in bytes: the longest of the protocol carries two digests, a name and the registry's state.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Checks a request's head.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(head: &Parts) -> Result<(), Framing> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET_BYTES {
+        return Err(Framing::UriTooLong);
+    }
+    check_host(head)?;
+    check_length(&head.headers)?;
+    check_expectation(&head.headers)?;
+    check_media_type(&head.headers)
+}
+
+/// One host, and the same in `Host` and in the target (RFC 9112, 3.2; RFC 9113, 8.3.1).
+fn check_host(head: &Parts) -> Result<(), Framing> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => {
+            Some(host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).ok_or(Framing::Host)?)
+        }
+        (Some(_), Some(_)) => return Err(Framing::Host),
+    };
+    let named = match (&host, head.uri.authority()) {
+        (Some(host), Some(target)) if host != target => return Err(Framing::Host),
+        (Some(named), _) | (None, Some(named)) => named,
+        (None, None) => return Err(Framing::Host),
+    };
+    let plain = !named.host().is_empty() && !named.as_str().contains('@');
+    if plain { Ok(()) } else { Err(Framing::Host) }
+}
+
+fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(Framing::TransferCoding),
+    };
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(()),
+        (Some(_), None) if chunked => Err(Framing::TransferCoding),
+        (Some(length), None) if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Ok(()),
+        _ => Err(Framing::ContentLength),
+    }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
+    let mut expectations = headers.get_all(header::EXPECT).iter();
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(()),
+        (Some(expectation), None) if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        _ => Err(Framing::Expectation),
+    }
+}
+
+/// Distribution reads `from` and `mount` of a form body before those of the query.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Framing> {
+    let form = headers.get_all(header::CONTENT_TYPE).iter().any(|value| {
+        let value = value.as_bytes().trim_ascii_start().to_ascii_lowercase();
+        value.starts_with(b"application/x-www-form-urlencoded") || value.starts_with(b"multipart/")
+    });
+    if form { Err(Framing::FormBody) } else { Ok(()) }
+}

@@ -1,0 +1,181 @@
+//! The life of a request. This is the one file that names every stage, in order.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::body::{Progress, ResponseBody};
+use crate::client_address::TrustedProxies;
+use crate::denial::{Denial, Framing};
+use crate::framing;
+use crate::identity::chain::{CacheUse, Identity};
+use crate::identity::credential::Credential;
+use crate::identity::{Question, Verified};
+use crate::policy::Policy;
+use crate::record::{Record, Recorder};
+use crate::registry::{Access, RegistryRequest};
+use crate::respond::Responder;
+use crate::upstream::{Caller, Upstream};
+
+/// Everything that decides. Shared by all workers.
+pub struct Gate {
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) identity: Identity,
+    pub(crate) policy: Policy,
+    pub(crate) responder: Responder,
+    pub(crate) recorder: Arc<Recorder>,
+}
+
+/// What is known of a request beside its message.
+pub struct Origin {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Over HTTP/2.
+    pub http2: bool,
+    /// How far the request has come.
+    pub progress: Rc<Progress>,
+}
+
+impl Gate {
+    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The record is written
+    /// when the answer's body has ended.
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        origin: Origin,
+        upstream: &Upstream,
+    ) -> Response<ResponseBody> {
+        let (head, body) = request.into_parts();
+        if body.is_end_stream() {
+            origin.progress.end_request();
+        }
+        let client = self.trusted_proxies.client(origin.peer, &head.headers);
+        let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
+        let mut record = Box::new(Record::begin(
+            self.recorder.clone(),
+            origin.progress.clone(),
+            request_id(&head.headers),
+            client,
+            head.method.clone(),
+            head.uri.path().to_owned(),
+        ));
+
+        let mut response = match self.admit_and_forward(&head, body, &caller, upstream, &mut record).await {
+            Ok(response) => {
+                record.allowed(response.status());
+                response
+            }
+            Err(denial) => {
+                record.denied(&denial);
+                self.responder.denial(&denial, &head.method, &origin.progress)
+            }
+        };
+        let unread_body = origin.progress.request_ended().is_none();
+        self.responder.finish(&mut response, record.request_id(), unread_body && !origin.http2);
+        response.body_mut().record(record);
+        response
+    }
+
+    /// Parse, authenticate, authorise, forward.
+    async fn admit_and_forward(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        caller: &Caller<'_>,
+        upstream: &Upstream,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Denial> {
+        framing::check(head).map_err(Denial::Framing)?;
+        let wanted =
+            RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
+        record.wanted(&wanted);
+        refuse_unexpected_body(&head.method, caller.progress)?;
+
+        let credential = Credential::from_headers(&head.headers)?;
+        let required = wanted.required();
+        let verified = self.authenticate(credential.clone(), required.access, caller, record).await?;
+        let mount_source = match required.mount_source {
+            Some(source) => Some(self.verify_source(credential, source, caller, record).await?),
+            None => None,
+        };
+
+        let permit = self.policy.authorize(wanted, &verified, mount_source.as_deref())?;
+        if let RegistryRequest::Ping = permit.request() {
+            return Ok(self.responder.pong(&head.method, caller.progress));
+        }
+        upstream.forward(permit, head, body, caller, record).await
+    }
+
+    /// Who is calling, and what the credential allows for what is wanted.
+    async fn authenticate(
+        &self,
+        credential: Credential,
+        access: Access,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Arc<Verified>, Denial> {
+        let kind = credential.kind();
+        if let Credential::Anonymous = credential {
+            record.presented(kind, None);
+            return Err(Denial::NoCredential);
+        }
+        let id = self.identity.id_of(&credential);
+        record.presented(kind, Some(id.fingerprint()));
+        let question = question(credential, access, id.fingerprint(), caller, record);
+        let mut cache = CacheUse::None;
+        let verified = self.identity.verify(id, &question, &mut cache).await;
+        record.cached(cache);
+        let verified = verified?;
+        record.verified(verified.clone());
+        Ok(verified)
+    }
+
+    /// What the credential allows in the repository that a mount reads from.
+    async fn verify_source(
+        &self,
+        credential: Credential,
+        source: Access,
+        caller: &Caller<'_>,
+        record: &Record,
+    ) -> Result<Arc<Verified>, Denial> {
+        let id = self.identity.id_of(&credential);
+        let question = question(credential, source, id.fingerprint(), caller, record);
+        self.identity.verify(id, &question, &mut CacheUse::None).await
+    }
+}
+
+fn question(
+    credential: Credential,
+    access: Access,
+    fingerprint: crate::identity::fingerprint::Fingerprint,
+    caller: &Caller<'_>,
+    record: &Record,
+) -> Question {
+    Question { credential, fingerprint, access, client: caller.address, request_id: record.request_id().to_owned() }
+}
+
+/// A body where the operation takes none could be read as another request by whoever expects none.
+fn refuse_unexpected_body(method: &Method, progress: &Progress) -> Result<(), Denial> {
+    let takes_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if takes_body || progress.request_ended().is_some() {
+        Ok(())
+    } else {
+        Err(Denial::Framing(Framing::UnexpectedBody))
+    }
+}
+
+/// The client's request id where it is a plain word of 1 to 64 characters, else a random one.
+fn request_id(headers: &HeaderMap) -> String {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let sent =
+        headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
+    match sent.and_then(|id| id.to_str().ok()) {
+        Some(id) => id.to_owned(),
+        None => format!("{:016x}", fastrand::u64(..)),
+    }
+}

@@ -1,0 +1,146 @@
+//! Verdicts kept for a while, and questions under way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::sync::Cache;
+use tokio::sync::watch;
+
+use super::fingerprint::{CredentialId, QuestionId};
+use super::{Granted, Verdict, Verified};
+use crate::registry::Actions;
+
+/// How long verdicts are kept, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
+    /// A valid credential is asked about again after this.
+    pub ttl: Duration,
+    /// A refused one, or one that was granted nothing, after this.
+    pub negative_ttl: Duration,
+    /// Entries for valid credentials.
+    pub capacity: u64,
+    /// Entries for refused ones, kept apart so that a flood of random tokens pushes out no good one.
+    pub negative_capacity: u64,
+}
+
+/// The verdicts of all providers.
+pub struct VerdictCache {
+    limits: CacheLimits,
+    verified: Cache<QuestionId, Kept<Arc<Verified>>>,
+    /// By provider and credential alone: a wrong password is wrong for every repository.
+    refused: Cache<(usize, CredentialId), Kept<Refused>>,
+    under_way: Mutex<HashMap<QuestionId, watch::Receiver<Option<Verdict>>>>,
+}
+
+/// A verdict that grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    NotMine,
+    Rejected,
+}
+
+#[derive(Clone)]
+struct Kept<V> {
+    value: V,
+    until: Instant,
+}
+
+/// What became of looking for a question that is under way.
+pub enum Coalesced {
+    /// Somebody else was faster; this is the answer.
+    Answered(Verdict),
+    /// Somebody else asks; wait for the answer.
+    Wait(watch::Receiver<Option<Verdict>>),
+    /// Nobody asks: this caller must, and publish the answer by [`VerdictCache::settle`].
+    Ask(watch::Sender<Option<Verdict>>),
+}
+
+impl VerdictCache {
+    /// An empty cache.
+    pub fn new(limits: CacheLimits) -> Self {
+        Self {
+            limits,
+            verified: Cache::builder().max_capacity(limits.capacity).expire_after(UntilExpiry).build(),
+            refused: Cache::builder().max_capacity(limits.negative_capacity).expire_after(UntilExpiry).build(),
+            under_way: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// What is known of a question. Expiry is judged here again, for the cache removes entries late.
+    pub fn look_up(&self, question: &QuestionId, provider: usize, credential: CredentialId) -> Option<Verdict> {
+        if let Some(verified) = self.verified.get(question).and_then(Kept::fresh) {
+            return Some(Verdict::Verified(verified, None));
+        }
+        self.refused.get(&(provider, credential)).and_then(Kept::fresh).map(|refused| match refused {
+            Refused::NotMine => Verdict::NotMine,
+            Refused::Rejected => Verdict::Rejected,
+        })
+    }
+
+    /// Joins or opens a question. Only one caller at a time is told to ask.
+    pub fn coalesce(&self, question: QuestionId, provider: usize, credential: CredentialId) -> Coalesced {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = under_way.get(&question) {
+            return Coalesced::Wait(receiver.clone());
+        }
+        // The answer may have come between the caller's look and this lock.
+        if let Some(verdict) = self.look_up(&question, provider, credential) {
+            return Coalesced::Answered(verdict);
+        }
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(question, receiver);
+        Coalesced::Ask(sender)
+    }
+
+    /// Keeps a verdict and hands it to everybody who waits. Called also where the asking task failed, so that no
+    /// question stays open for ever.
+    pub fn settle(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
+        self.keep(question, provider, credential, verdict);
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&question);
+    }
+
+    /// Valid entries, roughly.
+    pub fn entries(&self) -> u64 {
+        self.verified.entry_count() + self.refused.entry_count()
+    }
+
+    fn keep(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
+        let now = Instant::now();
+        let refuse = |refused| {
+            let until = now + self.limits.negative_ttl;
+            self.refused.insert((provider, credential), Kept { value: refused, until });
+        };
+        match verdict {
+            Verdict::Unavailable => {}
+            Verdict::NotMine => refuse(Refused::NotMine),
+            Verdict::Rejected => refuse(Refused::Rejected),
+            Verdict::Verified(verified, lifetime) => {
+                let nothing = verified.granted == Granted::Actions(Actions::default());
+                let ttl = if nothing { self.limits.ttl.min(self.limits.negative_ttl) } else { self.limits.ttl };
+                let until = now + lifetime.map_or(ttl, |lifetime| lifetime.min(ttl));
+                self.verified.insert(question, Kept { value: verified.clone(), until });
+            }
+        }
+    }
+}
+
+impl<V> Kept<V> {
+    fn fresh(self) -> Option<V> {
+        (Instant::now() < self.until).then_some(self.value)
+    }
+}
+
+/// Each entry carries its own end.
+struct UntilExpiry;
+
+impl<K, V> Expiry<K, Kept<V>> for UntilExpiry {
+    fn expire_after_create(&self, _key: &K, kept: &Kept<V>, created_at: Instant) -> Option<Duration> {
+        Some(kept.until.saturating_duration_since(created_at))
+    }
+
+    fn expire_after_update(&self, _: &K, kept: &Kept<V>, updated_at: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(kept.until.saturating_duration_since(updated_at))
+    }
+}

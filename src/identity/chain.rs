@@ -1,0 +1,201 @@
+//! The providers in the order of the config: each is asked only when all before it said "not mine".
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+
+use super::cache::{CacheLimits, Coalesced, VerdictCache};
+use super::credential::Credential;
+use super::fingerprint::{CredentialId, DependsOn, HashKey};
+use super::gitlab::GitLab;
+use super::htpasswd::Htpasswd;
+use super::{Question, Verdict, Verified};
+use crate::denial::Denial;
+use crate::record::Metrics;
+
+/// Every provider of the config, and what they said lately.
+pub struct Identity {
+    shared: Arc<Shared>,
+    key: HashKey,
+    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
+    questions: Handle,
+}
+
+struct Shared {
+    providers: Vec<Provider>,
+    cache: VerdictCache,
+    metrics: Arc<Metrics>,
+}
+
+/// A provider with its name in the config.
+pub struct Provider {
+    name: Arc<str>,
+    kind: ProviderKind,
+}
+
+/// The kinds of provider that there are.
+pub enum ProviderKind {
+    GitLab(GitLab),
+    Htpasswd(Htpasswd),
+}
+
+/// What the cache did for a request (`cache` in the access log).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheUse {
+    /// It was not asked.
+    #[default]
+    None,
+    Hit,
+    Miss,
+    Negative,
+    /// Another caller was asking the same.
+    Coalesced,
+}
+
+impl CacheUse {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Negative => "negative",
+            Self::Coalesced => "coalesced",
+        }
+    }
+}
+
+impl Identity {
+    /// A chain. `questions` is the runtime on which providers are asked.
+    pub fn new(
+        providers: Vec<Provider>,
+        limits: CacheLimits,
+        key: HashKey,
+        metrics: Arc<Metrics>,
+        questions: Handle,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { providers, cache: VerdictCache::new(limits), metrics }), key, questions }
+    }
+
+    /// The keyed hash of a credential.
+    pub fn id_of(&self, credential: &Credential) -> CredentialId {
+        self.key.credential(credential)
+    }
+
+    /// Live cache entries, roughly.
+    pub fn cache_entries(&self) -> u64 {
+        self.shared.cache.entries()
+    }
+
+    /// Asks the providers in order until one knows the credential. Awaits nothing where the answer is cached.
+    ///
+    /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
+    ///
+    /// # Errors
+    /// [`Denial::NoCredential`], [`Denial::WrongCredential`] or [`Denial::ProviderUnavailable`].
+    pub async fn verify(
+        &self,
+        credential: CredentialId,
+        question: &Question,
+        cache_use: &mut CacheUse,
+    ) -> Result<Arc<Verified>, Denial> {
+        if matches!(question.credential, Credential::Anonymous) {
+            return Err(Denial::NoCredential);
+        }
+        for place in 0..self.shared.providers.len() {
+            match self.ask_one(place, credential, question, cache_use).await {
+                Verdict::Verified(verified, _) => return Ok(verified),
+                Verdict::NotMine => {}
+                Verdict::Rejected => return Err(Denial::WrongCredential),
+                Verdict::Unavailable => return Err(Denial::ProviderUnavailable),
+            }
+        }
+        Err(Denial::WrongCredential)
+    }
+
+    async fn ask_one(
+        &self,
+        place: usize,
+        credential: CredentialId,
+        question: &Question,
+        cache_use: &mut CacheUse,
+    ) -> Verdict {
+        let Some(provider) = self.shared.providers.get(place) else { return Verdict::Unavailable };
+        let id = self.key.question(place, provider.depends_on(), credential, question);
+        let cache = &self.shared.cache;
+        if let Some(verdict) = cache.look_up(&id, place, credential) {
+            *cache_use = if matches!(verdict, Verdict::Verified(..)) { CacheUse::Hit } else { CacheUse::Negative };
+            return verdict;
+        }
+        let mut receiver = match cache.coalesce(id, place, credential) {
+            Coalesced::Answered(verdict) => {
+                *cache_use = CacheUse::Hit;
+                return verdict;
+            }
+            Coalesced::Wait(receiver) => {
+                *cache_use = CacheUse::Coalesced;
+                receiver
+            }
+            Coalesced::Ask(sender) => {
+                *cache_use = CacheUse::Miss;
+                let receiver = sender.subscribe();
+                let (shared, question) = (self.shared.clone(), question.clone());
+                self.questions.spawn(async move {
+                    // Settles the question also where the asking panics: nobody may wait for ever.
+                    let mut settling =
+                        Settling { shared: &shared, id, place, credential, verdict: Verdict::Unavailable };
+                    settling.verdict = shared.ask(place, &question).await;
+                    let verdict = settling.verdict.clone();
+                    drop(settling);
+                    let _ = sender.send(Some(verdict));
+                });
+                receiver
+            }
+        };
+        let answered = receiver.wait_for(Option::is_some).await;
+        answered.ok().and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unavailable)
+    }
+}
+
+impl Shared {
+    async fn ask(&self, place: usize, question: &Question) -> Verdict {
+        let Some(provider) = self.providers.get(place) else { return Verdict::Unavailable };
+        let begun = Instant::now();
+        let last = place + 1 == self.providers.len();
+        let verdict = match &provider.kind {
+            ProviderKind::GitLab(gitlab) => gitlab.ask(question).await,
+            ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
+        };
+        self.metrics.question_answered(&provider.name, &verdict, begun.elapsed());
+        verdict
+    }
+}
+
+struct Settling<'a> {
+    shared: &'a Shared,
+    id: super::fingerprint::QuestionId,
+    place: usize,
+    credential: CredentialId,
+    verdict: Verdict,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.shared.cache.settle(self.id, self.place, self.credential, &self.verdict);
+    }
+}
+
+impl Provider {
+    /// A provider under its name in the config.
+    pub fn new(name: Arc<str>, kind: ProviderKind) -> Self {
+        Self { name, kind }
+    }
+
+    fn depends_on(&self) -> DependsOn {
+        match self.kind {
+            ProviderKind::GitLab(_) => DependsOn::Everything,
+            ProviderKind::Htpasswd(_) => DependsOn::Credential,
+        }
+    }
+}

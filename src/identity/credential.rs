@@ -1,0 +1,174 @@
+//! Credentials as clients present them. Pure.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, header};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::denial::{Denial, Framing};
+
+/// What stands in `Authorization` (RFC 9110, 11.6.2). Secrets print nothing and are zeroed when dropped.
+#[derive(Clone)]
+pub enum Credential {
+    /// No header, or `Basic Og==`, by which clients mean the same.
+    Anonymous,
+    /// RFC 7617
+    Basic { user: String, password: SecretString },
+    /// RFC 6750
+    Bearer(SecretString),
+}
+
+impl Credential {
+    /// Reads the one `Authorization` header.
+    ///
+    /// # Errors
+    /// Two headers, another scheme, or a value that does not follow its scheme's grammar. What is not UTF-8, holds a
+    /// control character or has an empty password is refused here, so that no provider is asked about it.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Denial> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else { return Ok(Self::Anonymous) };
+        if values.next().is_some() {
+            return Err(Denial::Framing(Framing::TwoAuthorizations));
+        }
+        let value = value.to_str().map_err(|_| Denial::MalformedCredential("it holds other than ASCII"))?;
+        let (scheme, rest) =
+            value.split_once(' ').ok_or(Denial::MalformedCredential("there is nothing after the scheme"))?;
+        let rest = rest.trim_matches(' ');
+        if scheme.eq_ignore_ascii_case("basic") {
+            Self::basic(rest)
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            Self::bearer(rest)
+        } else {
+            Err(Denial::MalformedCredential("the schemes understood are Basic and Bearer"))
+        }
+    }
+
+    fn basic(encoded: &str) -> Result<Self, Denial> {
+        let malformed = |why| Err(Denial::MalformedCredential(why));
+        let Ok(decoded) = BASE64_STANDARD.decode(encoded).map(Zeroizing::new) else {
+            return malformed("what follows Basic is not base64");
+        };
+        let Ok(text) = std::str::from_utf8(&decoded) else {
+            return malformed("the user name and password are not UTF-8");
+        };
+        let Some((user, password)) = text.split_once(':') else {
+            return malformed("there is no colon behind the user name");
+        };
+        if text.chars().any(char::is_control) {
+            return malformed("there is a control character in the user name or password");
+        }
+        match (user, password) {
+            ("", "") => Ok(Self::Anonymous),
+            (_, "") => malformed("the password is empty"),
+            (user, password) => Ok(Self::Basic { user: user.to_owned(), password: SecretString::from(password) }),
+        }
+    }
+
+    fn bearer(token: &str) -> Result<Self, Denial> {
+        // token68 (RFC 9110, 11.2)
+        let word = token.trim_end_matches('=');
+        let allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        if word.is_empty() || !word.bytes().all(allowed) {
+            return Err(Denial::MalformedCredential("what follows Bearer is not a token"));
+        }
+        Ok(Self::Bearer(SecretString::from(token)))
+    }
+
+    /// How it was presented, as logs say it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Basic { .. } => "basic",
+            Self::Bearer(_) => "bearer",
+        }
+    }
+
+    /// Everything that tells it from another credential: kind, user and secret.
+    pub(super) fn parts(&self) -> (u8, &str, &str) {
+        match self {
+            Self::Anonymous => (0, "", ""),
+            Self::Basic { user, password } => (1, user, password.expose_secret()),
+            Self::Bearer(token) => (2, "", token.expose_secret()),
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Result<Credential, Denial> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        Credential::from_headers(&headers)
+    }
+
+    fn basic(plain: &[u8]) -> Result<Credential, Denial> {
+        read(&format!("Basic {}", BASE64_STANDARD.encode(plain)))
+    }
+
+    #[test]
+    fn schemes_in_any_case() {
+        for scheme in ["Basic", "basic", "BASIC"] {
+            let Ok(Credential::Basic { user, password }) = read(&format!("{scheme} dTpwOnE=")) else {
+                panic!("{scheme}")
+            };
+            assert_eq!((&*user, password.expose_secret()), ("u", "p:q"));
+        }
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            assert!(matches!(read(&format!("{scheme} abc.def-_~+/==")), Ok(Credential::Bearer(_))));
+        }
+    }
+
+    #[test]
+    fn empty_is_anonymous() {
+        assert!(matches!(read("Basic Og=="), Ok(Credential::Anonymous)));
+        assert!(matches!(Credential::from_headers(&HeaderMap::new()), Ok(Credential::Anonymous)));
+    }
+
+    #[test]
+    fn odd_basic_is_refused() {
+        for plain in [&b"nocolon"[..], b"u:", b"u:p\0", b"u\n:p", b"u:\xff\xfe"] {
+            assert!(matches!(basic(plain), Err(Denial::MalformedCredential(_))), "{plain:?}");
+        }
+        for value in [
+            "Basic",
+            "Basic ",
+            "Basic !!!!",
+            "Basic dTpw=",
+            "Basic dTpw dTpw",
+            "Basic dTpwOnE",
+            "Digest x",
+            "Negotiate abc",
+        ] {
+            assert!(matches!(read(value), Err(Denial::MalformedCredential(_))), "{value}");
+        }
+        for value in ["Bearer ", "Bearer a b", "Bearer =", "Bearer a=b", "Bearer a,b"] {
+            assert!(matches!(read(value), Err(Denial::MalformedCredential(_))), "{value}");
+        }
+    }
+
+    #[test]
+    fn two_headers_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::AUTHORIZATION, "Basic dTpw".parse().unwrap());
+        headers.append(header::AUTHORIZATION, "Basic dTpw".parse().unwrap());
+        assert!(matches!(Credential::from_headers(&headers), Err(Denial::Framing(Framing::TwoAuthorizations))));
+    }
+
+    #[test]
+    fn nothing_is_printed() {
+        let credential = basic(b"user:canary").unwrap();
+        assert!(!format!("{credential:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,145 @@
+//! Credentials as fixed-size keyed hashes: what the cache looks up and what logs show.
+
+use std::fmt;
+
+use super::Question;
+use super::credential::Credential;
+use crate::registry::Access;
+
+/// A key for hashing secrets, made anew by each process, so that nothing logged or kept in memory can be matched
+/// against guessed tokens elsewhere.
+#[derive(Clone)]
+pub struct HashKey([u8; 32]);
+
+/// A credential: its kind, user and secret under the process's key. Two differ whenever any of the three does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CredentialId([u8; 32]);
+
+/// The start of a [`CredentialId`] as 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 8]);
+
+/// A question to one provider: the credential, and all else that the answer depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QuestionId([u8; 32]);
+
+/// What a provider's answer depends on besides the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DependsOn {
+    /// Nothing: it says what the credential may do everywhere.
+    Credential,
+    /// The repository, the action and the client's address, all of which the provider is told.
+    Everything,
+}
+
+impl HashKey {
+    /// A random key.
+    ///
+    /// # Errors
+    /// Where the system has no randomness to give.
+    pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key)?;
+        Ok(Self(key))
+    }
+
+    /// Hashes a credential.
+    pub fn credential(&self, credential: &Credential) -> CredentialId {
+        let (kind, user, secret) = credential.parts();
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&[kind]);
+        length_prefixed(&mut hasher, user.as_bytes());
+        length_prefixed(&mut hasher, secret.as_bytes());
+        CredentialId(*hasher.finalize().as_bytes())
+    }
+
+    /// Hashes a question to the provider at this place of the chain.
+    pub fn question(
+        &self,
+        provider: usize,
+        depends: DependsOn,
+        credential: CredentialId,
+        question: &Question,
+    ) -> QuestionId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&(provider as u64).to_le_bytes());
+        hasher.update(&credential.0);
+        if depends == DependsOn::Everything {
+            match &question.access {
+                Access::Login => length_prefixed(&mut hasher, b"login"),
+                Access::Catalog => length_prefixed(&mut hasher, b"catalog"),
+                Access::Repository(name, action) => {
+                    length_prefixed(&mut hasher, action.as_str().as_bytes());
+                    length_prefixed(&mut hasher, name.as_str().as_bytes());
+                }
+            }
+            match question.client {
+                std::net::IpAddr::V4(address) => length_prefixed(&mut hasher, &address.octets()),
+                std::net::IpAddr::V6(address) => length_prefixed(&mut hasher, &address.octets()),
+            }
+        }
+        QuestionId(*hasher.finalize().as_bytes())
+    }
+}
+
+impl CredentialId {
+    /// What logs show.
+    pub fn fingerprint(self) -> Fingerprint {
+        Fingerprint(self.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// With its length before it, no part can be mistaken for the end of one and the start of the next.
+fn length_prefixed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn basic(user: &str, password: &str) -> Credential {
+        Credential::Basic { user: user.into(), password: SecretString::from(password) }
+    }
+
+    #[test]
+    fn no_two_credentials_share_an_id() {
+        let key = HashKey::random().unwrap();
+        let ids = [
+            basic("ab", "c"),
+            basic("a", "bc"),
+            basic("", "abc"),
+            Credential::Bearer(SecretString::from("abc")),
+            Credential::Anonymous,
+            basic("u", &format!("{}x", "p".repeat(72))),
+            basic("u", &format!("{}y", "p".repeat(72))),
+        ]
+        .map(|credential| key.credential(&credential));
+        for (at, id) in ids.iter().enumerate() {
+            assert!(ids.iter().skip(at + 1).all(|other| other != id), "{at}");
+        }
+    }
+
+    #[test]
+    fn another_process_hashes_otherwise() {
+        let credential = basic("u", "p");
+        assert!(
+            HashKey::random().unwrap().credential(&credential) != HashKey::random().unwrap().credential(&credential)
+        );
+    }
+}

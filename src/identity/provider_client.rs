@@ -1,0 +1,91 @@
+//! Asking a provider over HTTP: one pooled client, no redirects, a bounded reply, one deadline for all of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// A reply larger than this is no answer.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
+
+/// Connections kept for the next question.
+const MAX_IDLE_CONNECTIONS: usize = 32;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client for one provider.
+pub struct ProviderClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
+}
+
+/// A whole reply.
+pub struct Reply {
+    /// The status as sent; redirects are not followed.
+    pub status: StatusCode,
+    /// At most 64 KiB.
+    pub body: Bytes,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("no whole answer within {0:?}")]
+    Timeout(Duration),
+    #[error("{0}")]
+    Connection(String),
+    #[error("the answer could not be read to its end, or is larger than 64 KiB")]
+    Body,
+}
+
+impl ProviderClient {
+    /// A client that trusts what `tls` trusts and gives each question `timeout` in all, connecting included.
+    pub fn new(tls: Arc<rustls::ClientConfig>, timeout: Duration) -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let tls = rustls::ClientConfig::clone(&tls);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .http1_max_buf_size(MAX_REPLY_BYTES)
+            .build(connector);
+        Self { client, timeout }
+    }
+
+    /// Sends a request and reads the whole reply.
+    ///
+    /// # Errors
+    /// The connection, the time or the size of the reply.
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
+        let exchange = async {
+            let response =
+                self.client.request(request).await.map_err(|error| AskError::Connection(with_causes(&error)))?;
+            let status = response.status();
+            let body =
+                Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await.map_err(|_| AskError::Body)?;
+            Ok(Reply { status, body: body.to_bytes() })
+        };
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(AskError::Timeout(self.timeout)))
+    }
+}
+
+/// An error with what lies beneath it: "client error (Connect)" alone helps nobody.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

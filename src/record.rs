@@ -1,0 +1,190 @@
+//! What is kept of each request: a line in the access log and the metrics, written when its body has ended.
+
+mod access_log;
+mod metrics;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{Method, StatusCode};
+
+pub use access_log::{AccessLog, AccessLogFormat};
+pub use metrics::Metrics;
+
+use crate::body::Progress;
+use crate::denial::Denial;
+use crate::identity::chain::CacheUse;
+use crate::identity::fingerprint::Fingerprint;
+use crate::identity::{Principal, Verified};
+use crate::registry::{Operation, RegistryRequest, RepositoryName};
+
+/// Where records go.
+pub struct Recorder {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: AccessLog,
+}
+
+/// One request, from its head to the end of its answer. It is written when it is dropped: with the response's body, or
+/// with the request itself where the client left before there was an answer.
+pub struct Record {
+    recorder: Arc<Recorder>,
+    progress: Rc<Progress>,
+    time: SystemTime,
+    begun: Instant,
+    request_id: String,
+    client: IpAddr,
+    method: Method,
+    path: String,
+    operation: Operation,
+    repository: Option<RepositoryName>,
+    status: Option<StatusCode>,
+    upstream: Option<Duration>,
+    verified: Option<Arc<Verified>>,
+    credential_kind: &'static str,
+    credential: Option<Fingerprint>,
+    cache: CacheUse,
+    outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was decided yet.
+    Undecided,
+    /// Served, by the registry or by the gate itself.
+    Allowed,
+    /// Refused, for this reason.
+    Denied(&'static str),
+    /// Something failed, for this reason.
+    Failed(&'static str),
+}
+
+impl Outcome {
+    /// `decision` in the access log.
+    pub fn decision(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied(_) => "denied",
+            Self::Undecided | Self::Failed(_) => "error",
+        }
+    }
+
+    /// `reason` in the access log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied(reason) | Self::Failed(reason) => reason,
+            Self::Undecided => "client_aborted",
+        }
+    }
+}
+
+impl Record {
+    /// Begins the record of a request.
+    pub fn begin(
+        recorder: Arc<Recorder>,
+        progress: Rc<Progress>,
+        request_id: String,
+        client: IpAddr,
+        method: Method,
+        path: String,
+    ) -> Self {
+        Self {
+            recorder,
+            progress,
+            time: SystemTime::now(),
+            begun: Instant::now(),
+            request_id,
+            client,
+            method,
+            path,
+            operation: Operation::Unknown,
+            repository: None,
+            status: None,
+            upstream: None,
+            verified: None,
+            credential_kind: "anonymous",
+            credential: None,
+            cache: CacheUse::None,
+            outcome: Outcome::Undecided,
+        }
+    }
+
+    /// The id under which client, registry and providers know the request.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// What was asked for.
+    pub fn wanted(&mut self, request: &RegistryRequest) {
+        self.operation = request.operation();
+        self.repository = request.repository().cloned();
+    }
+
+    /// How the caller showed who it is.
+    pub fn presented(&mut self, kind: &'static str, credential: Option<Fingerprint>) {
+        self.credential_kind = kind;
+        self.credential = credential;
+    }
+
+    /// What the cache did for the main question.
+    pub fn cached(&mut self, cache: CacheUse) {
+        self.cache = cache;
+        self.recorder.metrics.cache_used(cache);
+    }
+
+    /// Who the caller turned out to be.
+    pub fn verified(&mut self, verified: Arc<Verified>) {
+        self.verified = Some(verified);
+    }
+
+    /// The registry's answer began after so long.
+    pub fn upstream_answered(&mut self, after: Duration, status: StatusCode) {
+        self.upstream = Some(after);
+        self.recorder.metrics.upstream_answered(status);
+    }
+
+    /// The request was allowed and this is the status of its answer.
+    pub fn allowed(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.outcome = Outcome::Allowed;
+    }
+
+    /// The request was refused or failed.
+    pub fn denied(&mut self, denial: &Denial) {
+        self.status = (!matches!(denial, Denial::ClientAborted)).then(|| denial.status());
+        self.outcome =
+            if denial.is_refusal() { Outcome::Denied(denial.reason()) } else { Outcome::Failed(denial.reason()) };
+    }
+
+    /// The answer broke off, for this reason.
+    pub fn broke_off(&mut self, reason: &'static str) {
+        self.outcome = Outcome::Failed(reason);
+    }
+
+    fn principal(&self) -> Option<&Principal> {
+        self.verified.as_ref().map(|verified| &verified.principal)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.progress.stalled() {
+            self.outcome = Outcome::Failed("client_stalled");
+        }
+        let took = self.begun.elapsed();
+        self.recorder.metrics.request_ended(self, took);
+        self.recorder.access_log.write(self, took);
+    }
+}
+
+/// The status of a request whose client left before there was one, as nginx writes it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Record {
+    fn status_number(&self) -> u16 {
+        self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16())
+    }
+}

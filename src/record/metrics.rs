@@ -1,0 +1,211 @@
+//! Metrics for Prometheus. No label ever holds a user, a repository or an address.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Record;
+use crate::identity::Verdict;
+use crate::identity::chain::CacheUse;
+
+/// Every counter of the gate.
+pub struct Metrics {
+    registry: Registry,
+    http_requests: Family<RequestLabels, Counter>,
+    http_request_duration: Family<OperationLabels, Histogram>,
+    body_bytes_in: Counter,
+    body_bytes_out: Counter,
+    /// Open connections of the public listener.
+    pub(crate) connections: Gauge,
+    auth_decisions: Family<DecisionLabels, Counter>,
+    introspection_duration: Family<AnswerLabels, Histogram>,
+    provider_up: Family<ProviderLabels, Gauge>,
+    cache_requests: Family<CacheLabels, Counter>,
+    cache_entries: Gauge,
+    upstream_requests: Family<CodeLabels, Counter>,
+    certificate_expiry: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    operation: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DecisionLabels {
+    provider: Arc<str>,
+    result: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AnswerLabels {
+    provider: Arc<str>,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: Arc<str>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CacheLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodeLabels {
+    code: u16,
+}
+
+/// From a cached answer of the gate itself to a layer of many gigabytes.
+const REQUEST_SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+const QUESTION_SECONDS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("moorgate");
+        let body_bytes = Family::<DirectionLabels, Counter>::default();
+        // A statement each: a counter is held by a lock of the family, and two at once would wait for each other.
+        let body_bytes_in = body_bytes.get_or_create(&DirectionLabels { direction: "in" }).clone();
+        let body_bytes_out = body_bytes.get_or_create(&DirectionLabels { direction: "out" }).clone();
+        let metrics = Self {
+            http_requests: Family::default(),
+            http_request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            body_bytes_in,
+            body_bytes_out,
+            connections: Gauge::default(),
+            auth_decisions: Family::default(),
+            introspection_duration: Family::new_with_constructor(|| Histogram::new(QUESTION_SECONDS)),
+            provider_up: Family::default(),
+            cache_requests: Family::default(),
+            cache_entries: Gauge::default(),
+            upstream_requests: Family::default(),
+            certificate_expiry: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("http_requests", "Requests to the public listener", metrics.http_requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "From the head of a request to the end of its answer",
+            Unit::Seconds,
+            metrics.http_request_duration.clone(),
+        );
+        registry.register_with_unit(
+            "http_body",
+            "Bytes of bodies, in from clients and out to them",
+            Unit::Bytes,
+            body_bytes,
+        );
+        registry.register("connections", "Open connections of the public listener", metrics.connections.clone());
+        registry.register(
+            "auth_decisions",
+            "Decisions, by who verified the credential",
+            metrics.auth_decisions.clone(),
+        );
+        registry.register_with_unit(
+            "introspection_duration",
+            "Questions to identity providers",
+            Unit::Seconds,
+            metrics.introspection_duration.clone(),
+        );
+        registry.register("provider_up", "Whether the provider's last answer made sense", metrics.provider_up.clone());
+        registry.register("cache_requests", "What the verdict cache did", metrics.cache_requests.clone());
+        registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
+        registry.register("upstream_requests", "Answers of the registry", metrics.upstream_requests.clone());
+        registry.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the served certificate ends (Unix time); 0 without TLS",
+            Unit::Seconds,
+            metrics.certificate_expiry.clone(),
+        );
+        registry.register(
+            "build",
+            "The running version",
+            prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics 1.0).
+    pub fn encode(&self, cache_entries: u64) -> String {
+        self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The certificate that is being served ends then.
+    pub fn certificate_ends(&self, at: SystemTime) {
+        self.certificate_expiry.set(at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+    }
+
+    pub(crate) fn question_answered(&self, provider: &Arc<str>, verdict: &Verdict, took: Duration) {
+        let result = match verdict {
+            Verdict::NotMine => "not_mine",
+            Verdict::Verified(..) => "verified",
+            Verdict::Rejected => "rejected",
+            Verdict::Unavailable => "unavailable",
+        };
+        let labels = AnswerLabels { provider: provider.clone(), result };
+        self.introspection_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        let up = i64::from(*verdict != Verdict::Unavailable);
+        self.provider_up.get_or_create(&ProviderLabels { provider: provider.clone() }).set(up);
+    }
+
+    pub(super) fn cache_used(&self, cache: CacheUse) {
+        self.cache_requests.get_or_create(&CacheLabels { result: cache.as_str() }).inc();
+    }
+
+    pub(super) fn upstream_answered(&self, status: StatusCode) {
+        self.upstream_requests.get_or_create(&CodeLabels { code: status.as_u16() }).inc();
+    }
+
+    pub(super) fn request_ended(&self, record: &Record, took: Duration) {
+        let operation = record.operation.as_str();
+        let labels = RequestLabels { method: method_label(&record.method), operation, code: record.status_number() };
+        self.http_requests.get_or_create(&labels).inc();
+        self.http_request_duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
+        self.body_bytes_in.inc_by(record.progress.bytes_in());
+        self.body_bytes_out.inc_by(record.progress.bytes_out());
+        let provider = record.principal().map_or_else(|| Arc::from(""), |principal| principal.provider.clone());
+        let labels = DecisionLabels { provider, result: record.outcome.decision(), reason: record.outcome.reason() };
+        self.auth_decisions.get_or_create(&labels).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A closed list: a client may invent any number of methods.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("OTHER")
+}

@@ -1,0 +1,101 @@
+//! Answers of the gate's own: OCI error JSON, the challenge, and the headers that every answer carries.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+
+use crate::body::{Progress, ResponseBody};
+use crate::denial::Denial;
+use crate::registry::RequestError;
+
+/// How long a client should wait before it tries again, where the gate cannot know, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What answers need to know of the config.
+pub struct Responder {
+    challenge: HeaderValue,
+}
+
+impl Responder {
+    /// Answers for the registry that clients know as `service`.
+    ///
+    /// # Errors
+    /// Where the name cannot stand in a header.
+    pub fn new(service: &str) -> Result<Self, header::InvalidHeaderValue> {
+        Ok(Self { challenge: HeaderValue::try_from(format!("Basic realm=\"{service}\""))? })
+    }
+
+    /// `GET /v2/` with a valid credential.
+    pub fn pong(&self, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        json(StatusCode::OK, Bytes::from_static(b"{}"), method, progress)
+    }
+
+    /// A refusal. One exhaustive match in [`Denial`] decides status, code and words.
+    pub fn denial(&self, denial: &Denial, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        let error = OciError { code: denial.code(), message: denial.message(), detail: denial.detail() };
+        // Strings are always JSON.
+        let body = serde_json::to_vec(&OciErrors { errors: [error] }).unwrap_or_default();
+        let mut response = json(denial.status(), body.into(), method, progress);
+        let headers = response.headers_mut();
+        match denial.status() {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, self.challenge.clone());
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            StatusCode::FORBIDDEN => {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            _ => {}
+        }
+        if let Denial::Request(RequestError::MethodNotAllowed { allow }) = denial {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+
+    /// What every answer carries. `close` says that the connection ends with it.
+    pub fn finish(&self, response: &mut Response<ResponseBody>, request_id: &str, close: bool) {
+        let headers = response.headers_mut();
+        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        if let Ok(request_id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, request_id);
+        }
+        if close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// OCI distribution spec, "Error Codes".
+#[derive(Serialize)]
+struct OciErrors {
+    errors: [OciError; 1],
+}
+
+#[derive(Serialize)]
+struct OciError {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+fn json(status: StatusCode, body: Bytes, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
+    let length = HeaderValue::from(body.len());
+    // The answer to HEAD has the length of the answer to GET and no body (RFC 9110, 9.3.2).
+    let body = if method == Method::HEAD { Bytes::new() } else { body };
+    let mut response = Response::new(ResponseBody::fixed(body, progress.clone()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    response
+}

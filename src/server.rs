@@ -1,0 +1,224 @@
+//! The public listener: one single-threaded runtime a worker, each with a socket of its own on the same port
+//! (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever changing threads.
+
+mod connection;
+mod stall;
+mod tls;
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::task::LocalSet;
+
+pub use tls::server_tls;
+
+use crate::gate::Gate;
+use crate::upstream::{Upstream, UpstreamSettings};
+
+/// Connections that the kernel holds while all workers are busy.
+const BACKLOG: i32 = 4096;
+
+/// After this an accept that failed for want of file descriptors is tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How connections are treated.
+pub struct ServerSettings {
+    /// None: plain HTTP/1.1.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections over all workers.
+    pub max_connections: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From there, or from the first byte of a later request, to the end of its headers.
+    pub header_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// A body that makes no progress.
+    pub stall_timeout: Duration,
+    /// The most that a request's headers may take, in bytes.
+    pub max_header_bytes: usize,
+}
+
+/// What the workers have been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// No new connections; requests under way come to their end.
+    Draining,
+    /// What is still open is dropped.
+    Cut,
+}
+
+/// The running workers.
+pub struct Server {
+    workers: Vec<oneshot::Receiver<usize>>,
+    phase: watch::Sender<Phase>,
+}
+
+/// Everything that a worker needs.
+struct Worker {
+    settings: Arc<ServerSettings>,
+    gate: Arc<Gate>,
+    upstream: Upstream,
+    open: Cell<usize>,
+    closed: Notify,
+    phase: watch::Receiver<Phase>,
+}
+
+/// One socket for each worker, all on the same port. Port 0 lets the kernel pick one.
+///
+/// # Errors
+/// Where the address cannot be had.
+pub fn bind(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let first = bind_one(addr)?;
+    let addr = first.local_addr()?;
+    let others = (1..workers).map(|_| bind_one(addr));
+    std::iter::once(Ok(first)).chain(others).collect()
+}
+
+fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Server {
+    /// Starts a worker for each listener.
+    ///
+    /// # Errors
+    /// Where a thread or a runtime cannot be started.
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        settings: ServerSettings,
+        gate: &Arc<Gate>,
+        upstream: &Arc<UpstreamSettings>,
+    ) -> io::Result<Self> {
+        let (phase, told) = watch::channel(Phase::Serving);
+        let permits = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
+        let settings = Arc::new(settings);
+        let mut workers = Vec::new();
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (settings, gate, upstream, told) = (settings.clone(), gate.clone(), upstream.clone(), told.clone());
+            let permits = permits.clone();
+            let (done, ended) = oneshot::channel();
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let local = LocalSet::new();
+                let worker = Rc::new(Worker {
+                    settings,
+                    gate,
+                    upstream: Upstream::new(upstream),
+                    open: Cell::new(0),
+                    closed: Notify::new(),
+                    phase: told,
+                });
+                let left = local.block_on(&runtime, worker.run(listener, permits));
+                // Whatever is still open is dropped here, before anybody hears that this worker has ended.
+                drop(local);
+                let _ = done.send(left);
+            })?;
+            workers.push(ended);
+        }
+        Ok(Self { workers, phase })
+    }
+
+    /// No new connections from here on; returns when all requests have ended, or `timeout` has passed and what was
+    /// left was cut off. The number of connections that were cut off.
+    pub async fn drain(self, timeout: Duration) -> usize {
+        self.phase.send_replace(Phase::Draining);
+        let mut all = std::pin::pin!(async {
+            let mut left = 0;
+            for worker in self.workers {
+                left += worker.await.unwrap_or(0);
+            }
+            left
+        });
+        if let Ok(left) = tokio::time::timeout(timeout, &mut all).await {
+            return left;
+        }
+        self.phase.send_replace(Phase::Cut);
+        all.await
+    }
+}
+
+impl Worker {
+    /// Serves until told to stop; returns how many connections were still open then.
+    async fn run(self: Rc<Self>, listener: TcpListener, permits: Arc<Semaphore>) -> usize {
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            never = self.clone().accept(listener, permits) => match never {
+                Ok(never) => match never {},
+                Err(error) => tracing::error!("a worker stopped listening: {error}"),
+            },
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+        }
+        while self.open.get() > 0 {
+            tokio::select! {
+                () = self.closed.notified() => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Cut) => break,
+            }
+        }
+        self.open.get()
+    }
+
+    async fn accept(
+        self: Rc<Self>,
+        listener: TcpListener,
+        permits: Arc<Semaphore>,
+    ) -> io::Result<std::convert::Infallible> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut failing = false;
+        loop {
+            match listener.accept().await {
+                Ok((socket, peer)) => {
+                    failing = false;
+                    // A connection too many waits here; those behind it wait in the backlog. The permit is taken after
+                    // accepting, so that an idle worker holds none that a busy one could use.
+                    let Ok(permit) = permits.clone().acquire_owned().await else { continue };
+                    let worker = self.clone();
+                    self.open.set(self.open.get() + 1);
+                    self.gate.recorder.metrics.connections.inc();
+                    tokio::task::spawn_local(async move {
+                        let _open = Open(worker.clone());
+                        let _permit = permit;
+                        worker.serve(socket, peer).await;
+                    });
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!("no connection can be accepted: {error}");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
+        if let Err(error) = connection::serve(&self, socket, peer).await {
+            tracing::debug!(%peer, "a connection ended: {error}");
+        }
+    }
+}
+
+/// Counts a connection as open until it is dropped, also by a panic.
+struct Open(Rc<Worker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.gate.recorder.metrics.connections.dec();
+        self.0.closed.notify_one();
+    }
+}

@@ -1,0 +1,259 @@
+//! The registry behind the gate: one pool of connections a worker, and the one place from which requests go there.
+
+mod connection;
+mod connector;
+mod headers;
+mod location;
+mod pool;
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use tokio::time::sleep;
+
+pub use connection::Exchange;
+pub use connector::{Connector, client_tls};
+pub use location::Origins;
+
+use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
+use crate::denial::{Denial, Framing, UpstreamFault};
+use crate::policy::Permit;
+use crate::record::Record;
+use crate::registry::RegistryRequest;
+use connection::{Connection, SendError};
+use pool::{Pool, Use};
+
+/// How the registry is spoken to. The same for all workers.
+pub struct UpstreamSettings {
+    /// How it is reached.
+    pub connector: Connector,
+    /// `Host` of forwarded requests: the registry's own.
+    pub host: HeaderValue,
+    /// What goes into `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build addresses.
+    pub forwarded_proto: HeaderValue,
+    pub forwarded_host: HeaderValue,
+    /// `Authorization` of forwarded requests, where the registry wants one from the gate.
+    pub authorization: Option<HeaderValue>,
+    /// The names under which the registry may speak of itself.
+    pub origins: Origins,
+    /// From the end of a request's body to the head of the answer.
+    pub response_timeout: Duration,
+    /// The same for the last request of an upload, upon which registries on object storage copy.
+    pub upload_response_timeout: Duration,
+    /// A body that makes no progress for so long is given up.
+    pub stall_timeout: Duration,
+}
+
+/// One worker's way to the registry.
+pub struct Upstream {
+    settings: std::sync::Arc<UpstreamSettings>,
+    pool: Rc<Pool>,
+}
+
+/// Who is at the other side, as the registry is told.
+pub struct Caller<'a> {
+    pub address: std::net::IpAddr,
+    pub http2: bool,
+    pub progress: &'a Rc<Progress>,
+}
+
+impl Upstream {
+    /// A worker's own, without connections yet.
+    pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
+        Self { pool: Rc::new(Pool::default()), settings }
+    }
+
+    /// Sends on what the permit allows, with the body as it comes, and returns the answer with its body as it comes.
+    ///
+    /// # Errors
+    /// What the registry or the client did not do as they should.
+    pub async fn forward(
+        &self,
+        permit: Permit,
+        head: &Parts,
+        body: Incoming,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Denial> {
+        let begun = Instant::now();
+        let wanted = permit.request();
+        let body = RequestBody::new(body, caller.http2, caller.progress.clone());
+        let (response, exchange) = self.exchange(wanted, head, body, caller, record.request_id()).await?;
+        record.upstream_answered(begun.elapsed(), response.status());
+
+        let (mut parts, incoming) = response.into_parts();
+        let usable = check_answer(wanted, &parts)
+            .and_then(|()| location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins));
+        if let Err(fault) = usable {
+            tracing::error!(
+                request_id = record.request_id(),
+                status = parts.status.as_u16(),
+                location = ?parts.headers.get(header::LOCATION),
+                "the registry's answer was not passed on: {fault:?}"
+            );
+            return Err(Denial::Upstream(fault));
+        }
+        headers::clean_response(&mut parts.headers);
+        let body = ResponseBody::upstream(incoming, exchange, self.settings.stall_timeout, caller.progress.clone());
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// One request and the head of its answer. A connection of the pool may have died unnoticed: what was never
+    /// written goes out on a fresh one, and so does a GET or HEAD without an answer. Nothing else is ever repeated.
+    async fn exchange(
+        &self,
+        wanted: &RegistryRequest,
+        head: &Parts,
+        body: RequestBody,
+        caller: &Caller<'_>,
+        request_id: &str,
+    ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let method = wanted.method();
+        let repeatable = matches!(method, Method::GET | Method::HEAD);
+        let request = self.request(wanted, head, body, caller, request_id)?;
+        let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once });
+        let again = match pooled {
+            None => request,
+            Some(mut connection) => match self.answer(&mut connection, request, wanted, caller).await {
+                Ok(response) => return Ok((response, Exchange::new(connection, self.pool.clone()))),
+                Err(Failure::NeverWritten(request)) => *request,
+                Err(Failure::NoAnswer(_)) if repeatable => {
+                    self.request(wanted, head, RequestBody::empty(caller.progress.clone()), caller, request_id)?
+                }
+                Err(failure) => return Err(failure.into_denial(caller.progress)),
+            },
+        };
+        let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
+            tracing::error!(request_id, "the registry cannot be reached: {error}");
+            Denial::Upstream(if error.is_timeout() {
+                UpstreamFault::ConnectTimeout
+            } else {
+                UpstreamFault::Unreachable
+            })
+        })?;
+        match self.answer(&mut connection, again, wanted, caller).await {
+            Ok(response) => Ok((response, Exchange::new(connection, self.pool.clone()))),
+            Err(failure) => {
+                failure.log(request_id);
+                Err(failure.into_denial(caller.progress))
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        wanted: &RegistryRequest,
+        head: &Parts,
+        body: RequestBody,
+        caller: &Caller<'_>,
+        request_id: &str,
+    ) -> Result<Request<RequestBody>, Denial> {
+        let uri = Uri::try_from(wanted.render()).map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = wanted.method();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::request(&head.headers, &self.settings, caller.address, request_id);
+        Ok(request)
+    }
+
+    /// Waits for the head of the answer, no longer than the time-outs allow.
+    async fn answer(
+        &self,
+        connection: &mut Connection,
+        request: Request<RequestBody>,
+        wanted: &RegistryRequest,
+        caller: &Caller<'_>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let settings = &self.settings;
+        let response_timeout = match wanted {
+            RegistryRequest::UploadFinish { .. } => settings.upload_response_timeout,
+            _ => settings.response_timeout,
+        };
+        let io = connection.io().clone();
+        // No deadline is ever nearer than the shorter of the two, so a timer of that length misses none.
+        let tick = response_timeout.min(settings.stall_timeout);
+        let mut timer = pin!(sleep(tick));
+        let mut answer = pin!(connection.send(request));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.map_err(Failure::from),
+                () = &mut timer => {
+                    let now = Instant::now();
+                    let late = caller.progress.request_ended().map(|ended| ended + response_timeout);
+                    let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
+                    let deadline = late.into_iter().chain(stuck).min();
+                    if deadline.is_some_and(|deadline| deadline <= now) {
+                        return Err(Failure::TimedOut);
+                    }
+                    let next = deadline.unwrap_or(now + tick).min(now + tick);
+                    timer.as_mut().reset(next.into());
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Failure {
+    NeverWritten(Box<Request<RequestBody>>),
+    NoAnswer(hyper::Error),
+    TimedOut,
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NeverWritten(request) => Self::NeverWritten(request),
+            SendError::NoAnswer(error) => Self::NoAnswer(error),
+        }
+    }
+}
+
+impl Failure {
+    fn log(&self, request_id: &str) {
+        match self {
+            Self::NeverWritten(_) => tracing::error!(request_id, "the registry closed a new connection"),
+            Self::NoAnswer(error) => tracing::error!(request_id, "the registry gave no answer: {error}"),
+            Self::TimedOut => tracing::error!(request_id, "the registry did not answer in time"),
+        }
+    }
+
+    fn into_denial(self, progress: &Progress) -> Denial {
+        match (progress.failure(), self) {
+            (Some(BodyFailure::Aborted), _) => Denial::ClientAborted,
+            (Some(BodyFailure::Trailers), _) => Denial::Framing(Framing::Trailers),
+            (None, Self::TimedOut) => Denial::Upstream(UpstreamFault::ResponseTimeout),
+            (None, Self::NoAnswer(error)) if error.is_parse() => Denial::Upstream(UpstreamFault::Invalid),
+            (None, Self::NeverWritten(_) | Self::NoAnswer(_)) => Denial::Upstream(UpstreamFault::Unreachable),
+        }
+    }
+}
+
+/// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways.
+fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Result<(), UpstreamFault> {
+    if parts.status == StatusCode::UNAUTHORIZED {
+        return Err(UpstreamFault::RefusedTheGate);
+    }
+    let lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let chunked = match *codings {
+        [] => false,
+        [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(UpstreamFault::Invalid),
+    };
+    let bodyless = parts.status == StatusCode::NO_CONTENT
+        && (chunked || parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"));
+    if parts.status.is_informational()
+        || lengths > 1
+        || (lengths == 1 && chunked && wanted.method() != Method::HEAD)
+        || bodyless
+    {
+        return Err(UpstreamFault::Invalid);
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! One connection to the registry, and the exchange that is under way on it.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
+
+use super::connector::{ConnectError, Connector};
+use super::pool::Pool;
+use crate::body::RequestBody;
+use crate::watched::Traffic;
+
+/// The most that an answer's head may take, 1xx answers before it included: it bounds a registry that never comes to
+/// the point. It also bounds how much of a body is read at once.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// A connection. Dropping it closes it at once, whatever it was in the middle of.
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: JoinHandle<()>,
+    traffic: Rc<Traffic>,
+}
+
+/// Why a request got no answer.
+pub(super) enum SendError {
+    /// No byte of it was written.
+    NeverWritten(Box<Request<RequestBody>>),
+    NoAnswer(hyper::Error),
+}
+
+impl Connection {
+    pub(super) async fn open(connector: &Connector) -> Result<Self, ConnectError> {
+        let traffic = Rc::new(Traffic::default());
+        let stream = TokioIo::new(connector.connect(traffic.clone()).await?);
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD_BYTES);
+        let (sender, connection) = builder
+            .handshake(stream)
+            .await
+            .map_err(|error| ConnectError::Io(String::new(), std::io::Error::other(error)))?;
+        let driver = tokio::task::spawn_local(async move {
+            // What goes wrong shows at the request or the body that it happens to.
+            let _ = connection.await;
+        });
+        Ok(Self { sender, driver, traffic })
+    }
+
+    pub(super) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+        self.traffic.limit_reading(Some(MAX_HEAD_BYTES));
+        let traffic = self.traffic.clone();
+        let answer = self.sender.try_send_request(request);
+        async move {
+            let answer = answer.await;
+            traffic.limit_reading(None);
+            answer.map_err(|mut error| match error.take_message() {
+                Some(request) => SendError::NeverWritten(Box::new(request)),
+                None => SendError::NoAnswer(error.into_error()),
+            })
+        }
+    }
+
+    pub(super) fn io(&self) -> &Rc<Traffic> {
+        &self.traffic
+    }
+
+    /// Whether a request can be sent now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether no request can ever be sent.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A request that has begun on a connection. Unless it [finishes](Self::finish) whole, the connection is closed: what a
+/// broken exchange left on it could be taken for part of the next one.
+pub struct Exchange {
+    connection: Option<Connection>,
+    pool: Rc<Pool>,
+}
+
+impl Exchange {
+    pub(super) fn new(connection: Connection, pool: Rc<Pool>) -> Self {
+        Self { connection: Some(connection), pool }
+    }
+
+    /// The answer has ended. The connection goes back to the pool if the request had ended too.
+    pub fn finish(&mut self, request_ended: bool) {
+        let connection = self.connection.take();
+        if let (Some(connection), true) = (connection, request_ended) {
+            self.pool.put(connection);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Which headers go on. Pure.
+//!
+//! Towards the registry only those that the protocol knows: whatever else a client sends (credentials, forwarding
+//! headers, method overrides, headers that name users) could speak for the gate there. Towards the client everything
+//! but what concerns the connection or would speak for the gate's own host.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use super::UpstreamSettings;
+
+/// What a client may say to the registry.
+const REQUEST_HEADERS: [HeaderName; 22] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::ACCEPT_LANGUAGE,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::PRAGMA,
+    header::RANGE,
+    header::USER_AGENT,
+    HeaderName::from_static("docker-content-digest"),
+    HeaderName::from_static("docker-distribution-api-version"),
+    HeaderName::from_static("docker-upload-uuid"),
+    HeaderName::from_static("oci-subject"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// What an answer may not say to a client: about the connection (RFC 9110, 7.6.1), or for the gate.
+const NOT_FOR_CLIENTS: [HeaderName; 15] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::SET_COOKIE,
+    HeaderName::from_static("set-cookie2"),
+    header::ALT_SVC,
+    HeaderName::from_static("clear-site-data"),
+    header::STRICT_TRANSPORT_SECURITY,
+    header::REFRESH,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("authentication-info"),
+    // Set by the gate itself.
+    HeaderName::from_static("x-request-id"),
+];
+const NOT_FOR_CLIENTS_PREFIXES: [&str; 2] = ["proxy-", "access-control-"];
+
+/// The headers of a request to the registry.
+pub(super) fn request(client: &HeaderMap, settings: &UpstreamSettings, address: IpAddr, request_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(header::HOST, settings.host.clone());
+    // Walks what the client sent, which is short, and keeps its order of repeated lines.
+    for (name, value) in client {
+        if REQUEST_HEADERS.contains(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    if let Some(authorization) = &settings.authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
+    headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
+    for (name, value) in [("x-forwarded-for", address.to_string()), ("x-request-id", request_id.to_owned())] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// Takes out of the registry's answer what is not for the client.
+pub(super) fn clean_response(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in NOT_FOR_CLIENTS.iter().chain(&named) {
+        headers.remove(name);
+    }
+    let prefixed = |name: &&HeaderName| NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let prefixed: Vec<HeaderName> = headers.keys().filter(prefixed).cloned().collect();
+    for name in prefixed {
+        headers.remove(name);
+    }
+}

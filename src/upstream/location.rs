@@ -1,0 +1,170 @@
+//! `Location` and `Link` in the registry's answers. Pure.
+//!
+//! Registries build absolute addresses from whatever name they believe they have. Clients resolve relative ones, and
+//! drop their credentials when the host changes, so both become path-only; one that leads anywhere but into this
+//! registry is not passed on at all.
+
+use http::header::{self, HeaderMap};
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use crate::denial::UpstreamFault;
+use crate::registry::RegistryRequest;
+
+/// The `host[:port]` under which the registry may speak of itself: the gate's public one and the registry's own.
+pub struct Origins(pub Vec<String>);
+
+/// Makes `Location` and `Link` path-only.
+pub(super) fn rewrite(
+    wanted: &RegistryRequest,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    origins: &Origins,
+) -> Result<(), UpstreamFault> {
+    if let RegistryRequest::BlobGet { .. } = wanted
+        && status.is_redirection()
+    {
+        // To object storage, with a signature in the query: not a byte may change.
+        return Ok(());
+    }
+    if headers.get_all(header::LOCATION).iter().count() > 1 {
+        return Err(UpstreamFault::LeadsElsewhere);
+    }
+    if let Some(location) = headers.get(header::LOCATION) {
+        let target = origins.path_of(location.to_str().map_err(|_| UpstreamFault::LeadsElsewhere)?)?;
+        check_target(wanted, target)?;
+        let value = HeaderValue::from_str(target).map_err(|_| UpstreamFault::LeadsElsewhere)?;
+        headers.insert(header::LOCATION, value);
+    }
+    let links: Vec<HeaderValue> =
+        headers.get_all(header::LINK).iter().map(|link| rewrite_link(link, origins)).collect::<Result<_, _>>()?;
+    if !links.is_empty() {
+        headers.remove(header::LINK);
+        for link in links {
+            headers.append(header::LINK, link);
+        }
+    }
+    Ok(())
+}
+
+/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288): the address between the angle brackets.
+fn rewrite_link(link: &HeaderValue, origins: &Origins) -> Result<HeaderValue, UpstreamFault> {
+    let elsewhere = UpstreamFault::LeadsElsewhere;
+    let text = link.to_str().map_err(|_| elsewhere)?;
+    let (address, rest) = text.trim_start().strip_prefix('<').and_then(|text| text.split_once('>')).ok_or(elsewhere)?;
+    let target = origins.path_of(address)?;
+    HeaderValue::try_from(format!("<{target}>{rest}")).map_err(|_| elsewhere)
+}
+
+/// Where the registry sends a client must be something that the gate would take, in the same repository.
+fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFault> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let led_to = RegistryRequest::parse(&Method::GET, path, query).map_err(|_| UpstreamFault::LeadsElsewhere)?;
+    if led_to.repository() == wanted.repository() { Ok(()) } else { Err(UpstreamFault::LeadsElsewhere) }
+}
+
+impl Origins {
+    /// The path and query of an address of this registry, byte for byte.
+    fn path_of<'a>(&self, address: &'a str) -> Result<&'a str, UpstreamFault> {
+        if address.starts_with('/') && !address.starts_with("//") {
+            return Ok(address);
+        }
+        let uri: Uri = address.parse().map_err(|_| UpstreamFault::LeadsElsewhere)?;
+        let authority = uri.authority().ok_or(UpstreamFault::LeadsElsewhere)?.as_str();
+        let known = self
+            .0
+            .iter()
+            .any(|origin| origin.eq_ignore_ascii_case(authority) || is_default_port(origin, authority, &uri));
+        if !known || !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(UpstreamFault::LeadsElsewhere);
+        }
+        let after_scheme = address.split_once("://").map_or("", |(_, rest)| rest);
+        let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..));
+        path.ok_or(UpstreamFault::LeadsElsewhere)
+    }
+}
+
+/// `registry.example.com:443` on https is `registry.example.com`.
+fn is_default_port(origin: &str, authority: &str, uri: &Uri) -> bool {
+    let port = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
+    authority.strip_suffix(port).is_some_and(|host| host.eq_ignore_ascii_case(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, path: &str) -> RegistryRequest {
+        RegistryRequest::parse(&method, path, None).unwrap()
+    }
+
+    fn rewritten(
+        wanted: &RegistryRequest,
+        status: u16,
+        name: header::HeaderName,
+        value: &str,
+    ) -> Result<String, UpstreamFault> {
+        let origins = Origins(vec!["registry.example.com".into(), "127.0.0.1:5000".into()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(name.clone(), value.parse().unwrap());
+        rewrite(wanted, StatusCode::from_u16(status).unwrap(), &mut headers, &origins)?;
+        Ok(headers.get(name).unwrap().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn becomes_path_only_and_keeps_the_query() {
+        let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
+        let path = "/v2/a/b/blobs/uploads/1-2?_state=x%3D_-%2Fy==";
+        for address in [
+            path.to_owned(),
+            format!("https://registry.example.com{path}"),
+            format!("https://REGISTRY.example.com:443{path}"),
+            format!("http://127.0.0.1:5000{path}"),
+        ] {
+            assert_eq!(rewritten(&start, 202, header::LOCATION, &address).as_deref(), Ok(path), "{address}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_leads_elsewhere() {
+        let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
+        for address in [
+            "https://evil.example.com/v2/a/b/blobs/uploads/1",
+            "https://registry.example.com@evil.example.com/v2/a/b/blobs/uploads/1",
+            "https://registry.example.com:444/v2/a/b/blobs/uploads/1",
+            "//evil.example.com/v2/a/b/blobs/uploads/1",
+            "/v2/other/blobs/uploads/1",
+            "/v2/a/b/../c/blobs/uploads/1",
+            "/elsewhere",
+            "ftp://registry.example.com/v2/a/b/blobs/uploads/1",
+            "v2/a/b/blobs/uploads/1",
+        ] {
+            assert_eq!(
+                rewritten(&start, 202, header::LOCATION, address),
+                Err(UpstreamFault::LeadsElsewhere),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn redirects_of_blobs_are_left_alone() {
+        let blob = request(Method::GET, &format!("/v2/a/blobs/sha256:{}", "a".repeat(64)));
+        let storage = "https://storage.example.com/x?signature=a%2Bb";
+        assert_eq!(rewritten(&blob, 307, header::LOCATION, storage).as_deref(), Ok(storage));
+        let manifest = request(Method::GET, "/v2/a/manifests/v1");
+        assert!(rewritten(&manifest, 307, header::LOCATION, storage).is_err());
+    }
+
+    #[test]
+    fn links() {
+        let tags = request(Method::GET, "/v2/a/tags/list");
+        let path_only = "</v2/a/tags/list?n=1&last=x>; rel=\"next\"";
+        for link in [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""] {
+            assert_eq!(rewritten(&tags, 200, header::LINK, link).as_deref(), Ok(path_only));
+        }
+        assert!(
+            rewritten(&tags, 200, header::LINK, "<https://evil.example.com/v2/a/tags/list>; rel=\"next\"").is_err()
+        );
+        assert!(rewritten(&tags, 200, header::LINK, "nonsense").is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! A socket that tells since when it is stuck.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is known of a socket's traffic.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    write_blocked: Cell<Option<Instant>>,
+    first_read: Cell<Option<Instant>>,
+    budget: Cell<Option<usize>>,
+}
+
+impl Traffic {
+    /// Since when the other side has taken nothing of what is to be written.
+    pub fn write_blocked(&self) -> Option<Instant> {
+        self.write_blocked.get()
+    }
+
+    /// When the first byte came since [`mark`](Self::mark).
+    pub fn first_read(&self) -> Option<Instant> {
+        self.first_read.get()
+    }
+
+    /// Forgets what was read so far.
+    pub fn mark(&self) {
+        self.first_read.set(None);
+    }
+
+    /// From here on at most so many bytes may come, or the socket fails; `None`: any number.
+    pub fn limit_reading(&self, bytes: Option<usize>) {
+        self.budget.set(bytes);
+    }
+
+    fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
+        match result {
+            Poll::Ready(_) => self.write_blocked.set(None),
+            Poll::Pending if self.write_blocked.get().is_none() => self.write_blocked.set(Some(Instant::now())),
+            Poll::Pending => {}
+        }
+        result
+    }
+
+    fn read(&self, bytes: usize) {
+        if bytes > 0 && self.first_read.get().is_none() {
+            self.first_read.set(Some(Instant::now()));
+        }
+        self.budget.set(self.budget.get().map(|budget| budget.saturating_sub(bytes)));
+    }
+}
+
+/// A socket whose traffic is watched.
+pub struct Watched<S> {
+    socket: S,
+    traffic: Rc<Traffic>,
+}
+
+impl<S> Watched<S> {
+    /// Watches a socket.
+    pub fn new(socket: S, traffic: Rc<Traffic>) -> Self {
+        Self { socket, traffic }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.traffic.budget.get() == Some(0) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "too many bytes before the end of a head",
+            )));
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        self.traffic.read(buffer.filled().len() - before);
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.traffic.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.traffic.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
