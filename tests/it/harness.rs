@@ -1,0 +1,335 @@
+//! A whole gate for a test: the gate itself on ports that the kernel picked, the demo's registry behind it with its
+//! ledger as the oracle, the demo's GitLab beside it, and the access log in memory.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use moorgate::config::load_text;
+use moorgate::demo::gitlab::{self, GitLab};
+use moorgate::demo::registry::{Received, Registry};
+use moorgate::demo::{Ledger, self_signed};
+use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::run::{Listeners, Running};
+use moorgate::server::bind;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// A credential of the stand-in GitLab that may pull and push below `demo/`.
+pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
+/// One that may only pull.
+pub const READ_ONLY: (&str, &str) = ("alice", "glpat-demo-personal-read-only");
+
+/// No test waits longer than this for anything: it is there to fail, not to be reached.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a test wants to be different. Lines are YAML at the depth of the section that they go into.
+#[derive(Default)]
+pub struct Setup {
+    /// Lines of `http`, such as `stall_timeout: 200ms`.
+    pub http: Vec<&'static str>,
+    /// Serve TLS (and so HTTP/2).
+    pub tls: bool,
+    /// Lines of `upstream`.
+    pub upstream: Vec<&'static str>,
+    /// A registry of the test's own instead of the demo's.
+    pub upstream_address: Option<SocketAddr>,
+    /// The whole list of `identity` instead of the stand-in GitLab. `{gitlab}` becomes the stand-in's URL, and a file
+    /// `htpasswd` with the users of [`htpasswd_users`](Self::htpasswd_users) lies beside the config.
+    pub identity: Option<&'static str>,
+    /// Users and passwords.
+    pub htpasswd_users: Vec<(&'static str, &'static str)>,
+    /// Lines of `cache`.
+    pub cache: Vec<&'static str>,
+    /// Lines of `scopes`.
+    pub scopes: Vec<&'static str>,
+}
+
+/// A running gate and all that it talks to.
+pub struct TestGate {
+    /// The public listener.
+    pub address: SocketAddr,
+    /// The operators' listener.
+    pub admin: SocketAddr,
+    /// What reached the demo's registry.
+    pub ledger: Arc<Ledger<Received>>,
+    /// The stand-in, whose ledger keeps every question.
+    pub gitlab: GitLab,
+    /// The certificate that is served, in PEM.
+    pub certificate: String,
+    pub running: Running,
+    log: Log,
+    _registry: Registry,
+    _folder: TempDir,
+}
+
+impl TestGate {
+    /// Starts a gate in front of the demo's registry, with the stand-in GitLab.
+    pub async fn plain() -> Self {
+        Self::start(Setup::default()).await
+    }
+
+    /// The same with TLS and HTTP/2.
+    pub async fn tls() -> Self {
+        Self::start(Setup { tls: true, ..Setup::default() }).await
+    }
+
+    /// Starts a gate.
+    pub async fn start(setup: Setup) -> Self {
+        let registry = Registry::start(listener()).unwrap();
+        let gitlab = GitLab::start(listener()).unwrap();
+        registry.ledger().keep();
+        gitlab.ledger().keep();
+
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = self_signed().unwrap();
+        std::fs::write(folder.path().join("tls.crt"), &certificate).unwrap();
+        std::fs::write(folder.path().join("tls.key"), key).unwrap();
+        let users = setup.htpasswd_users.iter().map(|(user, password)| {
+            let hash = bcrypt::hash(password, 4).unwrap();
+            format!("{user}:{hash}\n")
+        });
+        std::fs::write(folder.path().join("htpasswd"), users.collect::<String>()).unwrap();
+
+        let upstream = setup.upstream_address.unwrap_or(registry.address());
+        let text = setup.config(upstream, gitlab.address());
+        let loaded = load_text(&text, Path::new("test.yml"), folder.path(), [])
+            .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let listeners = Listeners { public: bind(loaded.config.http.addr, 2).unwrap(), admin: listener() };
+        let (address, admin) = (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
+        let log = Log::default();
+        let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
+        let running = Running::start(loaded.config, listeners, access_log).unwrap();
+        let ledger = registry.ledger();
+        Self { address, admin, ledger, gitlab, certificate, running, log, _registry: registry, _folder: folder }
+    }
+
+    /// A TCP connection to the public listener.
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes on a connection of their own and returns everything that comes back until the gate closes it.
+    pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes.as_ref()).await.unwrap();
+        read_to_close(&mut stream).await
+    }
+
+    /// Sends a plain HTTP/1.1 request with `Connection: close`, with Basic where there is a credential.
+    pub async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        credential: Option<(&str, &str)>,
+        headers: &str,
+        body: &str,
+    ) -> Reply {
+        Reply::parse(&self.raw(request(method, target, credential, headers, body)).await)
+    }
+
+    /// GET with a credential.
+    pub async fn get(&self, target: &str, credential: Option<(&str, &str)>) -> Reply {
+        self.send("GET", target, credential, "", "").await
+    }
+
+    /// Asks the operators' listener.
+    pub async fn admin(&self, path: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Reply::parse(&read_to_close(&mut stream).await)
+    }
+
+    /// The access log, once it has at least so many lines.
+    pub async fn log(&self, lines: usize) -> Vec<Value> {
+        tokio::time::timeout(PATIENCE, self.log.wait(lines)).await.expect("the lines never came")
+    }
+
+    /// How many requests reached the registry.
+    pub fn forwarded(&self) -> usize {
+        self.ledger.count()
+    }
+
+    /// TLS to the public listener, offering these protocols.
+    pub async fn connect_tls(&self, alpn: &[&[u8]]) -> tokio_rustls::client::TlsStream<TcpStream> {
+        use rustls::pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect("localhost".try_into().unwrap(), self.connect().await).await.unwrap()
+    }
+
+    /// An HTTP/2 connection, driven by a task of its own.
+    pub async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
+        let stream = self.connect_tls(&[b"h2"]).await;
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender.ready().await.unwrap()
+    }
+}
+
+impl Setup {
+    fn config(&self, upstream: SocketAddr, gitlab: SocketAddr) -> String {
+        let lines = |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        let section = |name: &str, content: &[&str]| {
+            if content.is_empty() { String::new() } else { format!("{name}:\n{}", lines(content)) }
+        };
+        let scheme = if self.tls { "https" } else { "http" };
+        let tls = if self.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
+        let identity = self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
+        let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
+        let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
+        format!(
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [http://{upstream}]\n{}identity:\n{identity}{}{}",
+            lines(&self.http),
+            lines(&self.upstream),
+            section("cache", &self.cache),
+            section("scopes", &self.scopes),
+        )
+    }
+}
+
+/// A listener on a port that the kernel picked.
+pub fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// `Authorization` for a user and password.
+pub fn basic((user, password): (&str, &str)) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// A digest that parses and is of nothing.
+pub fn some_digest() -> String {
+    format!("sha256:{}", "a".repeat(64))
+}
+
+/// The digest of some bytes.
+pub fn digest_of(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The bytes of a request that closes its connection.
+pub fn request(method: &str, target: &str, credential: Option<(&str, &str)>, headers: &str, body: &str) -> String {
+    let authorization =
+        credential.map_or_else(String::new, |credential| format!("Authorization: {}\r\n", basic(credential)));
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{authorization}{length}{headers}\r\n{body}"
+    )
+}
+
+/// Everything until the other side closes, however it does.
+pub async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    let reading = async {
+        // A reset after the answer is an end too.
+        let _ = stream.read_to_end(&mut bytes).await;
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the connection stayed open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One answer: reads from a connection that stays open until the answer's `Content-Length` is there.
+pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
+    let mut bytes = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("no answer").unwrap();
+        assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let reply = Reply::parse(&text);
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if body.len() >= length || head.starts_with("HTTP/1.1 304") {
+            return reply;
+        }
+    }
+}
+
+/// Writes and then reads one answer on a connection that stays open.
+pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) -> Reply {
+    stream.write_all(bytes.as_ref()).await.unwrap();
+    read_reply(stream).await
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Self {
+            status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    /// The code of the OCI error.
+    pub fn code(&self) -> String {
+        let json: Value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        json["errors"][0]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The access log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<(Mutex<Vec<u8>>, Notify)>);
+
+impl Log {
+    async fn wait(&self, lines: usize) -> Vec<Value> {
+        loop {
+            let mut changed = std::pin::pin!(self.0.1.notified());
+            changed.as_mut().enable();
+            let text = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
+            let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if found.len() >= lines {
+                return found;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.1.notify_waiters();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

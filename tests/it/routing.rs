@@ -1,0 +1,53 @@
+//! What goes on, what does not, and in which spelling. The registry's ledger is the oracle.
+
+use crate::harness::{READ_WRITE, TestGate, some_digest};
+
+#[tokio::test]
+async fn ping_is_answered_by_the_gate() {
+    let gate = TestGate::plain().await;
+    let reply = gate.get("/v2/", Some(READ_WRITE)).await;
+    assert_eq!((reply.status, &*reply.body), (200, "{}"));
+    assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"));
+    assert!(reply.header("x-request-id").is_some());
+    assert_eq!(gate.get("/v2/", None).await.status, 401);
+    assert_eq!(gate.forwarded(), 0);
+}
+
+#[tokio::test]
+async fn every_operation_is_forwarded_in_one_spelling() {
+    let gate = TestGate::plain().await;
+    let digest = some_digest();
+    let escaped = digest.replace(':', "%3A");
+    for (method, target, rendered) in [
+        ("GET", "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(), "/v2/demo/a/tags/list?n=2&last=b".to_owned()),
+        ("GET", "/v2/demo/a/tags/list?%6E=2".into(), "/v2/demo/a/tags/list?n=2".into()),
+        ("GET", "/v2/demo/a/manifests/v1?ns=docker.io".into(), "/v2/demo/a/manifests/v1".into()),
+        ("HEAD", format!("/v2/demo/a/manifests/{digest}"), format!("/v2/demo/a/manifests/{digest}")),
+        ("GET", format!("/v2/demo/a/blobs/{digest}"), format!("/v2/demo/a/blobs/{digest}")),
+        (
+            "GET",
+            format!("/v2/demo/a/referrers/{digest}?artifactType=a/b%2Bc"),
+            format!("/v2/demo/a/referrers/{digest}?artifactType=a/b%2Bc"),
+        ),
+        (
+            "POST",
+            format!("/v2/demo/a/blobs/uploads/?mount={escaped}&from=demo/b"),
+            format!("/v2/demo/a/blobs/uploads/?mount={digest}&from=demo/b"),
+        ),
+        ("POST", format!("/v2/demo/a/blobs/uploads/?mount={escaped}"), "/v2/demo/a/blobs/uploads/".into()),
+        ("POST", "/v2/demo/a/blobs/uploads/?from=demo/b".into(), "/v2/demo/a/blobs/uploads/".into()),
+        ("PATCH", "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into(), "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into()),
+        (
+            "PUT",
+            format!("/v2/demo/a/blobs/uploads/id?digest={escaped}&_state=x"),
+            format!("/v2/demo/a/blobs/uploads/id?_state=x&digest={digest}"),
+        ),
+    ] {
+        let before = gate.forwarded();
+        gate.send(method, &target, Some(READ_WRITE), "", "").await;
+        let entries = gate.ledger.entries();
+        assert_eq!(entries.len(), before + 1, "{method} {target}");
+        let entry = entries.last().unwrap();
+        assert_eq!((entry.method.as_str(), &*entry.target), (method, &*rendered));
+    }
+}
