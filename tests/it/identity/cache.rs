@@ -77,7 +77,9 @@ async fn a_revoked_credential_lives_no_longer_than_the_ttl() {
 async fn a_wrong_credential_is_remembered_by_itself() {
     let gate = TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
     let wrong = Some(("alice", "glpat-wrong"));
-    for (target, address) in [("/v2/", "203.0.113.1"), ("/v2/demo/a/tags/list", "203.0.113.2"), ("/v2/demo/b/tags/list", "203.0.113.3")] {
+    for (target, address) in
+        [("/v2/", "203.0.113.1"), ("/v2/demo/a/tags/list", "203.0.113.2"), ("/v2/demo/b/tags/list", "203.0.113.3")]
+    {
         let reply = gate.send("GET", target, wrong, &format!("X-Forwarded-For: {address}\r\n"), "").await;
         assert_eq!(reply.status, 401);
     }
