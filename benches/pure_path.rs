@@ -25,7 +25,8 @@ fn pure_path(c: &mut Criterion) {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let policy = Policy::new(words(&["read"]), words(&["read", "write"]), words(&["delete"]), BTreeMap::new());
     let principal = Principal { provider: "gitlab".into(), subject: "ci-user".into(), credential_type: None };
-    let by_scopes = Verified { principal: principal.clone(), granted: Granted::Scopes(Arc::from(words(&["read", "write"]))) };
+    let by_scopes =
+        Verified { principal: principal.clone(), granted: Granted::Scopes(Arc::from(words(&["read", "write"]))) };
     let pull = Actions { pull: true, ..Actions::default() };
     let by_actions = Verified { principal, granted: Granted::Actions(pull) };
     let key = HashKey::random().unwrap();
@@ -44,7 +45,9 @@ fn pure_path(c: &mut Criterion) {
         b.iter(|| key.credential(black_box(&credential)));
     });
     let request = RegistryRequest::parse(&Method::GET, &blob, None).unwrap();
-    c.bench_function("decide by scopes", |b| b.iter(|| policy.authorize(request.clone(), black_box(&by_scopes), None).unwrap()));
+    c.bench_function("decide by scopes", |b| {
+        b.iter(|| policy.authorize(request.clone(), black_box(&by_scopes), None).unwrap())
+    });
     c.bench_function("decide by what was granted", |b| {
         b.iter(|| policy.authorize(request.clone(), black_box(&by_actions), None).unwrap());
     });
