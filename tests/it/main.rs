@@ -9,4 +9,5 @@ mod harness;
 mod identity;
 mod layers;
 mod routing;
+mod spelling;
 mod stand_ins;
