@@ -265,6 +265,16 @@ pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     }
 }
 
+/// The head of an answer without a body, on a connection that stays open.
+pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes)).await.expect("no answer").unwrap();
+        assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
+    }
+    Reply::parse(&String::from_utf8_lossy(&bytes))
+}
+
 /// Writes and then reads one answer on a connection that stays open.
 pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) -> Reply {
     stream.write_all(bytes.as_ref()).await.unwrap();

@@ -5,27 +5,28 @@ use std::time::Duration;
 use moorgate::demo::gitlab::Scripted;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, exchange, request};
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, read_head, read_reply, request};
 
 #[tokio::test]
-async fn one_question_for_each_repository_and_access() {
+async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
     let gate = TestGate::plain().await;
+    let requests =
+        [("GET", "/v2/demo/a/tags/list"), ("HEAD", "/v2/demo/b/manifests/v1"), ("POST", "/v2/demo/a/blobs/uploads/")]
+            .map(|(method, target)| {
+                request(method, target, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "")
+            });
     let mut stream = gate.connect().await;
-    for _ in 0..50 {
-        for (method, repository) in [("GET", "a"), ("HEAD", "a"), ("GET", "b"), ("POST", "a")] {
-            let target = if method == "POST" {
-                format!("/v2/demo/{repository}/blobs/uploads/")
-            } else {
-                format!("/v2/demo/{repository}/tags/list")
-            };
-            // HEAD of a list is refused before anybody is asked.
-            let bytes = request(method, &target, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
-            if method != "HEAD" {
-                exchange(&mut stream, bytes).await;
-            }
+    for number in 0..10_000 {
+        // Mostly reads, for each upload leaves a file with the registry.
+        let request = if number % 100 == 0 { &requests[2] } else { &requests[number % 2] };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        if request.starts_with("HEAD") {
+            read_head(&mut stream).await;
+        } else {
+            read_reply(&mut stream).await;
         }
     }
-    assert_eq!(gate.gitlab.ledger().count(), 3);
+    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (3, 10_000));
 }
 
 #[tokio::test]
