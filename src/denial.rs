@@ -39,6 +39,7 @@ pub enum Framing {
     TransferCoding,
     ContentLength,
     UnexpectedBody,
+    MediaType,
     FormBody,
     Expectation,
     UriTooLong,
@@ -170,7 +171,7 @@ impl Framing {
                 StatusCode::BAD_REQUEST
             }
             Self::UnexpectedBody | Self::Trailers => StatusCode::BAD_REQUEST,
-            Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
         }
@@ -183,6 +184,7 @@ impl Framing {
             Self::TransferCoding => "the only transfer coding understood is chunked, once",
             Self::ContentLength => "a Content-Length is one decimal number, once",
             Self::UnexpectedBody => "this operation takes no body",
+            Self::MediaType => "a Content-Type is one media type, type/subtype, in plain ASCII",
             Self::FormBody => "form bodies are not part of the registry protocol",
             Self::Expectation => "the only expectation understood is 100-continue, once",
             Self::UriTooLong => "the request's target is too long",

@@ -69,11 +69,24 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// Distribution reads `from` and `mount` of a form body before those of the query.
+/// One media type in plain ASCII, and no form: Distribution reads `from` and `mount` of a form body before those of the
+/// query, and Go trims and lowers what is not ASCII too, so `\u{a0}application/x-www-form-urlencoded` is one as well.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Framing> {
-    let form = headers.get_all(header::CONTENT_TYPE).iter().any(|value| {
-        let value = value.as_bytes().trim_ascii_start().to_ascii_lowercase();
-        value.starts_with(b"application/x-www-form-urlencoded") || value.starts_with(b"multipart/")
-    });
-    if form { Err(Framing::FormBody) } else { Ok(()) }
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let media_type = match (types.next(), types.next()) {
+        (None, _) => return Ok(()),
+        (Some(media_type), None) => media_type.to_str().map_err(|_| Framing::MediaType)?,
+        (Some(_), Some(_)) => return Err(Framing::MediaType),
+    };
+    let essence = media_type.split(';').next().unwrap_or_default().trim_matches([' ', '\t']).to_ascii_lowercase();
+    match essence.split_once('/') {
+        Some(("multipart", _) | ("application", "x-www-form-urlencoded")) => Err(Framing::FormBody),
+        Some((kind, subtype)) if is_token(kind) && is_token(subtype) => Ok(()),
+        _ => Err(Framing::MediaType),
+    }
+}
+
+/// RFC 9110, 5.6.2
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -92,7 +92,6 @@ impl Upstream {
             tracing::error!(
                 request_id = &**record.request_id(),
                 status = parts.status.as_u16(),
-                location = ?parts.headers.get(header::LOCATION),
                 "the registry's answer was not passed on: {fault:?}"
             );
             return Err(Denial::Upstream(fault));
@@ -156,7 +155,7 @@ impl Upstream {
         let mut request = Request::new(body);
         *request.method_mut() = wanted.method();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(&head.headers, &self.settings, caller.address, request_id);
+        *request.headers_mut() = headers::request(wanted, &head.headers, &self.settings, caller.address, request_id);
         Ok(request)
     }
 
@@ -234,26 +233,42 @@ impl Failure {
     }
 }
 
-/// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways.
+/// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways and a body
+/// that is cut off is seen to be.
 fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Result<(), UpstreamFault> {
     if parts.status == StatusCode::UNAUTHORIZED {
         return Err(UpstreamFault::RefusedTheGate);
     }
-    let lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if parts.status.is_informational() {
+        return Err(UpstreamFault::Invalid);
+    }
+    let invalid = Err(UpstreamFault::Invalid);
+    let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
     let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let length = match *lengths {
+        [] => None,
+        [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Some(length),
+        _ => return invalid,
+    };
     let chunked = match *codings {
         [] => false,
         [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
-        _ => return Err(UpstreamFault::Invalid),
+        _ => return invalid,
     };
-    let bodyless = parts.status == StatusCode::NO_CONTENT
-        && (chunked || parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"));
-    if parts.status.is_informational()
-        || lengths > 1
-        || (lengths == 1 && chunked && wanted.method() != Method::HEAD)
-        || bodyless
-    {
-        return Err(UpstreamFault::Invalid);
+    let bodyless = wanted.method() == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
+    match (length, chunked) {
+        _ if bodyless => Ok(()),
+        (Some(length), false) if parts.status == StatusCode::NO_CONTENT => {
+            if length == "0" {
+                Ok(())
+            } else {
+                invalid
+            }
+        }
+        (None, false) if parts.status == StatusCode::NO_CONTENT => Ok(()),
+        (None, true) if parts.status != StatusCode::NO_CONTENT => Ok(()),
+        (Some(_), false) => Ok(()),
+        // Both, or neither: an answer that ends where the connection does cannot be told from one that broke off.
+        _ => invalid,
     }
-    Ok(())
 }

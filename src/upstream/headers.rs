@@ -10,9 +10,10 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::UpstreamSettings;
+use crate::registry::RegistryRequest;
 
 /// What a client may say to the registry.
-const REQUEST_HEADERS: [HeaderName; 22] = [
+const REQUEST_HEADERS: [HeaderName; 21] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::ACCEPT_LANGUAGE,
@@ -20,7 +21,6 @@ const REQUEST_HEADERS: [HeaderName; 22] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
     header::IF_MATCH,
     header::IF_MODIFIED_SINCE,
     header::IF_NONE_MATCH,
@@ -38,7 +38,7 @@ const REQUEST_HEADERS: [HeaderName; 22] = [
 ];
 
 /// What an answer may not say to a client: about the connection (RFC 9110, 7.6.1), or for the gate.
-const NOT_FOR_CLIENTS: [HeaderName; 15] = [
+const NOT_FOR_CLIENTS: [HeaderName; 21] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::TE,
@@ -53,20 +53,36 @@ const NOT_FOR_CLIENTS: [HeaderName; 15] = [
     header::REFRESH,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("authentication-info"),
+    header::CONTENT_LOCATION,
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    header::PUBLIC_KEY_PINS,
+    HeaderName::from_static("service-worker-allowed"),
     // Set by the gate itself.
     HeaderName::from_static("x-request-id"),
 ];
-const NOT_FOR_CLIENTS_PREFIXES: [&str; 2] = ["proxy-", "access-control-"];
+const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-accel-"];
 
 /// The headers of a request to the registry.
-pub(super) fn request(client: &HeaderMap, settings: &UpstreamSettings, address: IpAddr, request_id: &str) -> HeaderMap {
+pub(super) fn request(
+    wanted: &RegistryRequest,
+    client: &HeaderMap,
+    settings: &UpstreamSettings,
+    address: IpAddr,
+    request_id: &str,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
     // Walks what the client sent, which is short, and keeps its order of repeated lines.
     for (name, value) in client {
-        if REQUEST_HEADERS.contains(name) {
+        // What is not plain ASCII is read in as many ways as there are programs.
+        if REQUEST_HEADERS.contains(name) && value.to_str().is_ok() {
             headers.append(name, value.clone());
         }
+    }
+    if let Some(media_type) = media_type(wanted, client) {
+        headers.insert(header::CONTENT_TYPE, media_type);
     }
     if let Some(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
@@ -79,6 +95,18 @@ pub(super) fn request(client: &HeaderMap, settings: &UpstreamSettings, address: 
         }
     }
     headers
+}
+
+/// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it: some registries
+/// read parameters from bodies of other types.
+fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValue> {
+    match wanted {
+        RegistryRequest::ManifestPut { .. } => client.get(header::CONTENT_TYPE).cloned(),
+        RegistryRequest::UploadStart { .. }
+        | RegistryRequest::UploadChunk { .. }
+        | RegistryRequest::UploadFinish { .. } => Some(HeaderValue::from_static("application/octet-stream")),
+        _ => None,
+    }
 }
 
 /// Takes out of the registry's answer what is not for the client.

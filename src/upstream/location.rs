@@ -35,8 +35,11 @@ pub(super) fn rewrite(
         let value = HeaderValue::from_str(target).map_err(|_| UpstreamFault::LeadsElsewhere)?;
         headers.insert(header::LOCATION, value);
     }
-    let links: Vec<HeaderValue> =
-        headers.get_all(header::LINK).iter().map(|link| rewrite_link(link, origins)).collect::<Result<_, _>>()?;
+    let links: Vec<HeaderValue> = headers
+        .get_all(header::LINK)
+        .iter()
+        .map(|link| rewrite_link(wanted, link, origins))
+        .collect::<Result<_, _>>()?;
     if !links.is_empty() {
         headers.remove(header::LINK);
         for link in links {
@@ -47,16 +50,24 @@ pub(super) fn rewrite(
 }
 
 /// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288): the address between the angle brackets.
-fn rewrite_link(link: &HeaderValue, origins: &Origins) -> Result<HeaderValue, UpstreamFault> {
+fn rewrite_link(wanted: &RegistryRequest, link: &HeaderValue, origins: &Origins) -> Result<HeaderValue, UpstreamFault> {
     let elsewhere = UpstreamFault::LeadsElsewhere;
     let text = link.to_str().map_err(|_| elsewhere)?;
     let (address, rest) = text.trim_start().strip_prefix('<').and_then(|text| text.split_once('>')).ok_or(elsewhere)?;
     let target = origins.path_of(address)?;
+    check_target(wanted, target)?;
+    // A second link in the line would go on unread.
+    if rest.contains('<') {
+        return Err(elsewhere);
+    }
     HeaderValue::try_from(format!("<{target}>{rest}")).map_err(|_| elsewhere)
 }
 
 /// Where the registry sends a client must be something that the gate would take, in the same repository.
 fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFault> {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return Err(UpstreamFault::LeadsElsewhere);
+    }
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let led_to = RegistryRequest::parse(&Method::GET, path, query).map_err(|_| UpstreamFault::LeadsElsewhere)?;
     if led_to.repository() == wanted.repository() { Ok(()) } else { Err(UpstreamFault::LeadsElsewhere) }
@@ -165,6 +176,14 @@ mod tests {
         assert!(
             rewritten(&tags, 200, header::LINK, "<https://evil.example.com/v2/a/tags/list>; rel=\"next\"").is_err()
         );
-        assert!(rewritten(&tags, 200, header::LINK, "nonsense").is_err());
+        for link in [
+            "nonsense",
+            "</v2/other/tags/list>; rel=\"next\"",
+            "</\\evil.example.com/v2/a/tags/list>; rel=\"next\"",
+            "</\t/evil.example.com/v2/a/tags/list>; rel=\"next\"",
+            "</v2/a/tags/list?n=1>; rel=\"x\", <https://evil.example.com/v2/a/tags/list>; rel=\"next\"",
+        ] {
+            assert!(rewritten(&tags, 200, header::LINK, link).is_err(), "{link}");
+        }
     }
 }

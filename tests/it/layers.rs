@@ -43,7 +43,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/htpasswd_file.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["policy.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
-    Part { files: &["upstream/headers.rs"], may_know: &[], must_not_know: IMPURE },
+    Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.
     Part {
         files: &["identity/gitlab.rs"],

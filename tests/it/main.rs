@@ -8,6 +8,7 @@ mod config;
 mod harness;
 mod identity;
 mod layers;
+mod media_types;
 mod routing;
 mod spelling;
 mod stand_ins;
