@@ -46,10 +46,10 @@ fn pure_path(c: &mut Criterion) {
     });
     let request = RegistryRequest::parse(&Method::GET, &blob, None).unwrap();
     c.bench_function("decide by scopes", |b| {
-        b.iter(|| policy.authorize(request.clone(), black_box(&by_scopes), None).unwrap())
+        b.iter(|| policy.authorize(request.clone(), black_box(&by_scopes)).unwrap())
     });
     c.bench_function("decide by what was granted", |b| {
-        b.iter(|| policy.authorize(request.clone(), black_box(&by_actions), None).unwrap());
+        b.iter(|| policy.authorize(request.clone(), black_box(&by_actions)).unwrap());
     });
     c.bench_function("render a blob request", |b| b.iter(|| black_box(&request).render()));
     c.bench_function("parse, credential, decide, render", |b| {
@@ -57,7 +57,7 @@ fn pure_path(c: &mut Criterion) {
             let request = RegistryRequest::parse(&Method::GET, black_box(&blob), None).unwrap();
             let credential = Credential::from_headers(black_box(&headers)).unwrap();
             black_box(key.credential(&credential));
-            policy.authorize(request, &by_actions, None).unwrap().request().render()
+            policy.authorize(request, &by_actions).unwrap().request().render()
         });
     });
 }

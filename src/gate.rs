@@ -65,7 +65,12 @@ impl Gate {
             head.uri.path().to_owned(),
         ));
 
-        let mut response = match self.admit_and_forward(&head, body, &caller, upstream, &mut record).await {
+        let outcome = self.admit_and_forward(&head, body, &caller, upstream, &mut record).await;
+        // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
+        // read; nor behind a body that nobody wants.
+        let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
+        let close = misread || origin.progress.request_ended().is_none();
+        let mut response = match outcome {
             Ok(response) => {
                 record.allowed(response.status());
                 response
@@ -75,8 +80,7 @@ impl Gate {
                 self.responder.denial(&denial, &head.method, &origin.progress)
             }
         };
-        let unread_body = origin.progress.request_ended().is_none();
-        self.responder.finish(&mut response, record.request_id(), unread_body && !origin.http2);
+        self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
         response.body_mut().record(record);
         response
     }
@@ -97,18 +101,15 @@ impl Gate {
         refuse_unexpected_body(&head.method, caller.progress)?;
 
         let credential = Credential::from_headers(&head.headers)?;
-        let required = wanted.required();
-        let mut question = self.question(credential, required.access, caller, record)?;
+        let mut question = self.question(credential, wanted.required(), caller, record)?;
         let verified = self.authenticate(&question, record).await?;
-        let mount_source = match required.mount_source {
-            None => None,
-            Some(source) => {
-                question.access = source;
-                Some(self.identity.verify(&question, &mut CacheUse::None).await?)
-            }
-        };
 
-        let permit = self.policy.authorize(wanted, &verified, mount_source.as_deref())?;
+        let mut permit = self.policy.authorize(wanted, &verified)?;
+        if let Some(source) = permit.mount_source() {
+            question.access = source;
+            let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
+            permit = self.policy.allow_mount(permit, &verified);
+        }
         if let RegistryRequest::Ping = permit.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }

@@ -38,6 +38,8 @@ pub enum Granted {
     Scopes(Arc<[String]>),
     /// What the provider granted for the one repository that was asked about.
     Actions(Actions),
+    /// No repository was asked about: it proves who the caller is.
+    Identity,
 }
 
 /// A credential that a provider vouches for.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, Verified};
-use crate::registry::{Access, Action, RegistryRequest};
+use crate::registry::{Access, Action, Mount, RegistryRequest};
 
 /// What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
 #[derive(Clone, Debug)]
@@ -21,13 +21,22 @@ pub struct Policy {
 /// Proof that this request may go to the registry.
 #[derive(Debug)]
 pub struct Permit {
+    /// Never with a mount that was not [proved](Policy::allow_mount).
     request: RegistryRequest,
+    /// What the client asked to mount, as long as nobody has judged its source.
+    mount: Option<Mount>,
 }
 
 impl Permit {
-    /// What may be done: the request as understood, without a mount that the credential may not read from.
+    /// What may be done.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
+    }
+
+    /// What must be allowed for the mount that the client asked for. Without it the request goes on as a plain upload:
+    /// the registry's answer to that is the spec's own fallback, and every client then uploads.
+    pub fn mount_source(&self) -> Option<Access> {
+        self.mount.as_ref().map(|mount| Access::Repository(mount.from.clone(), Action::Pull))
     }
 }
 
@@ -42,26 +51,27 @@ impl Policy {
         Self { pull, push, delete, equivalents }
     }
 
-    /// Decides. `verified` is the answer about the repository that is acted on, `mount_source` the one about where a
-    /// mount reads from.
+    /// Decides. `verified` is the answer about what the request [requires](RegistryRequest::required).
     ///
     /// # Errors
     /// [`Denial::InsufficientRights`] says what is missing; the catalog is closed to everybody.
-    pub fn authorize(
-        &self,
-        request: RegistryRequest,
-        verified: &Verified,
-        mount_source: Option<&Verified>,
-    ) -> Result<Permit, Denial> {
-        let required = request.required();
-        self.check(&required.access, verified)?;
-        let request = match required.mount_source {
-            None => request,
-            Some(source) if mount_source.is_some_and(|verified| self.check(&source, verified).is_ok()) => request,
-            // The registry's answer to a plain upload is the spec's own fallback, and every client then uploads.
-            Some(_) => request.without_mount(),
-        };
-        Ok(Permit { request })
+    pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Permit, Denial> {
+        self.check(&request.required(), verified)?;
+        let (request, mount) = request.split_mount();
+        Ok(Permit { request, mount })
+    }
+
+    /// Gives the permit its mount where the credential may pull from the source. `verified` is the answer about
+    /// [`Permit::mount_source`].
+    #[must_use]
+    pub fn allow_mount(&self, permit: Permit, verified: &Verified) -> Permit {
+        let allowed = permit.mount_source().is_some_and(|source| self.check(&source, verified).is_ok());
+        match permit {
+            Permit { request, mount: Some(mount) } if allowed => {
+                Permit { request: request.with_mount(mount), mount: None }
+            }
+            Permit { request, .. } => Permit { request, mount: None },
+        }
     }
 
     /// The line that decides whether a push is allowed, and everything else.
@@ -70,7 +80,7 @@ impl Policy {
             (Access::Login, _) => Ok(()),
             (Access::Catalog, _) => Err(Denial::CatalogClosed),
             (Access::Repository(_, action), Granted::Actions(actions)) if actions.allow(*action) => Ok(()),
-            (Access::Repository(repository, action), Granted::Actions(_)) => {
+            (Access::Repository(repository, action), Granted::Actions(_) | Granted::Identity) => {
                 Err(Denial::InsufficientRights(Missing::Grant {
                     provider: verified.principal.provider.to_string(),
                     repository: repository.clone(),
@@ -164,20 +174,19 @@ mod tests {
         ];
         for (held, expected) in table {
             let methods = [Method::GET, Method::PUT, Method::DELETE];
-            let allowed = methods
-                .map(|method| policy.authorize(request(method, "/v2/a/manifests/v1"), &scopes(held), None).is_ok());
+            let allowed =
+                methods.map(|method| policy.authorize(request(method, "/v2/a/manifests/v1"), &scopes(held)).is_ok());
             assert_eq!(allowed, expected, "{held:?}");
         }
     }
 
     #[test]
     fn says_what_is_missing() {
-        let denial = policy()
-            .authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"]), None)
-            .unwrap_err();
+        let denial =
+            policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"])).unwrap_err();
         assert_eq!(denial.detail().unwrap(), "token lacks write_registry");
         let nothing = verified(Granted::Actions(Actions::default()));
-        let denial = policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing, None).unwrap_err();
+        let denial = policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing).unwrap_err();
         assert!(denial.detail().unwrap().contains("granted no push"), "{denial:?}");
     }
 
@@ -191,14 +200,20 @@ mod tests {
             (Some(scopes(&["write_registry"])), "/v2/a/b/blobs/uploads/".to_owned()),
             (Some(scopes(&["read_registry"])), format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d")),
         ] {
-            assert_eq!(policy().authorize(mount(), &all, source.as_ref()).unwrap().request().render(), rendered);
+            let permit = policy().authorize(mount(), &all).unwrap();
+            assert_eq!(permit.request().render(), "/v2/a/b/blobs/uploads/");
+            let permit = match source {
+                Some(source) => policy().allow_mount(permit, &source),
+                None => permit,
+            };
+            assert_eq!(permit.request().render(), rendered);
         }
     }
 
     #[test]
     fn the_catalog_is_closed() {
         assert_eq!(
-            policy().authorize(request(Method::GET, "/v2/_catalog"), &scopes(&["api"]), None).unwrap_err(),
+            policy().authorize(request(Method::GET, "/v2/_catalog"), &scopes(&["api"])).unwrap_err(),
             Denial::CatalogClosed
         );
     }

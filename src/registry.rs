@@ -11,7 +11,7 @@ mod query;
 mod reference;
 mod request;
 
-pub use access::{Access, Action, Actions, Required};
+pub use access::{Access, Action, Actions};
 pub use name::RepositoryName;
 pub use operation::Operation;
 pub use parse::RequestError;

@@ -29,16 +29,25 @@ pub struct CacheLimits {
 pub struct VerdictCache {
     limits: CacheLimits,
     verified: Cache<QuestionId, Kept<Arc<Verified>>>,
-    /// By provider and credential alone: a wrong password is wrong for every repository.
-    refused: Cache<(usize, CredentialId), Kept<Refused>>,
+    /// Apart from the good ones, so that no flood of bad questions pushes one of those out.
+    refused: Cache<RefusedKey, Kept<Refused>>,
     under_way: Mutex<HashMap<QuestionId, watch::Receiver<Option<Verdict>>>>,
 }
 
-/// A verdict that grants nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+/// What a verdict that grants nothing is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum RefusedKey {
+    /// To this provider a wrong credential is wrong for every repository.
+    Credential(usize, CredentialId),
+    /// A good credential, and no right.
+    Question(QuestionId),
+}
+
+#[derive(Clone)]
+enum Refused {
     NotMine,
     Rejected,
+    NothingGranted(Arc<Verified>),
 }
 
 #[derive(Clone)]
@@ -73,9 +82,12 @@ impl VerdictCache {
         if let Some(verified) = self.verified.get(question).and_then(Kept::fresh) {
             return Some(Verdict::Verified(verified, None));
         }
-        self.refused.get(&(provider, credential)).and_then(Kept::fresh).map(|refused| match refused {
+        let of_credential = || self.refused.get(&RefusedKey::Credential(provider, credential)).and_then(Kept::fresh);
+        let of_question = || self.refused.get(&RefusedKey::Question(*question)).and_then(Kept::fresh);
+        of_credential().or_else(of_question).map(|refused| match refused {
             Refused::NotMine => Verdict::NotMine,
             Refused::Rejected => Verdict::Rejected,
+            Refused::NothingGranted(verified) => Verdict::Verified(verified, None),
         })
     }
 
@@ -108,17 +120,16 @@ impl VerdictCache {
 
     fn keep(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
         let now = Instant::now();
-        let refuse = |refused| {
-            let until = now + self.limits.negative_ttl;
-            self.refused.insert((provider, credential), Kept { value: refused, until });
-        };
+        let refuse = |key, value| self.refused.insert(key, Kept { value, until: now + self.limits.negative_ttl });
         match verdict {
             Verdict::Unavailable => {}
-            Verdict::NotMine => refuse(Refused::NotMine),
-            Verdict::Rejected => refuse(Refused::Rejected),
+            Verdict::NotMine => refuse(RefusedKey::Credential(provider, credential), Refused::NotMine),
+            Verdict::Rejected => refuse(RefusedKey::Credential(provider, credential), Refused::Rejected),
+            Verdict::Verified(verified, _) if verified.granted == Granted::Actions(Actions::default()) => {
+                refuse(RefusedKey::Question(question), Refused::NothingGranted(verified.clone()));
+            }
             Verdict::Verified(verified, lifetime) => {
-                let nothing = verified.granted == Granted::Actions(Actions::default());
-                let ttl = if nothing { self.limits.ttl.min(self.limits.negative_ttl) } else { self.limits.ttl };
+                let ttl = self.limits.ttl;
                 let until = now + lifetime.map_or(ttl, |lifetime| lifetime.min(ttl));
                 self.verified.insert(question, Kept { value: verified.clone(), until });
             }

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -23,6 +23,10 @@ use crate::registry::{Access, Action, Actions, RepositoryName};
 
 /// The user name with which GitLab takes both personal access tokens and job tokens, and whose failures it does not count.
 const TOKEN_USER: &str = "gitlab-ci-token";
+
+/// What GitLab calls a credential that is the password of an account. One that leaks opens everything, and no second
+/// factor is asked for here.
+const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 
 /// One GitLab.
 pub struct GitLab {
@@ -41,10 +45,17 @@ impl GitLab {
 
     /// Asks what the credential is granted.
     pub async fn ask(&self, question: &Question) -> Verdict {
-        let Some(request) = self.request(question) else { return Verdict::NotMine };
+        let (user, secret) = match &question.credential {
+            Credential::Anonymous => return Verdict::NotMine,
+            Credential::Basic { user, password } => (&**user, password),
+            Credential::Bearer(token) => (TOKEN_USER, token),
+        };
         let unavailable = |why: &str| {
             tracing::warn!(provider = %self.name, request_id = %question.request_id, "GitLab gave no answer: {why}");
             Verdict::Unavailable
+        };
+        let Some(request) = self.request(question, user, secret) else {
+            return unavailable("the question cannot be put into a request");
         };
         let reply = match self.client.ask(request).await {
             Ok(reply) => reply,
@@ -57,24 +68,20 @@ impl GitLab {
             },
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
             StatusCode::FORBIDDEN if is_denied(&reply.body) => {
-                self.verified(question.id.fingerprint().to_string().into(), None, Actions::default(), None)
+                let nothing = Granted::Actions(Actions::default());
+                self.verified(question.id.fingerprint().to_string().into(), None, nothing, None)
             }
             status => unavailable(&format!("status {status}")),
         }
     }
 
-    fn request(&self, question: &Question) -> Option<Request<Full<Bytes>>> {
-        let authorization = match &question.credential {
-            Credential::Anonymous => return None,
-            Credential::Basic { user, password } => basic(user, password.expose_secret()),
-            Credential::Bearer(token) => basic(TOKEN_USER, token.expose_secret()),
-        };
+    fn request(&self, question: &Question, user: &str, secret: &SecretString) -> Option<Request<Full<Bytes>>> {
         let mut uri = self.endpoint.clone();
         if let Some((repository, asked)) = asked(&question.access) {
             uri.push_str(&format!("&scope=repository:{repository}:{}", words(asked)));
         }
         let request = Request::get(uri)
-            .header(header::AUTHORIZATION, authorization?)
+            .header(header::AUTHORIZATION, basic(user, secret.expose_secret())?)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             // Exactly one address: GitLab's own address rules and its counting of failures then fall on the client.
@@ -92,28 +99,33 @@ impl GitLab {
         if !claims.aud.is(&self.service) {
             return Err("the token in the reply is for another service");
         }
-        let actions = match asked(&question.access) {
-            Some((repository, asked)) => claims.granted(repository).intersect(asked),
-            None => Actions::default(),
+        if claims.auth_type.as_deref() == Some(ACCOUNT_PASSWORD) {
+            tracing::info!(provider = %self.name, request_id = %question.request_id, "an account password was refused: tokens alone are accepted");
+            return Ok(Verdict::NotMine);
+        }
+        let granted = match asked(&question.access) {
+            Some((repository, asked)) => Granted::Actions(claims.granted(repository).intersect(asked)),
+            None => Granted::Identity,
         };
         // By GitLab's own clock, so that a clock of ours that is wrong neither extends nor ends it.
-        let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
+        let lifetime = claims.exp.checked_sub(claims.iat).filter(|seconds| *seconds > 0);
+        let lifetime = Duration::from_secs(lifetime.ok_or("the token in the reply ends before it begins")?);
         let subject = match claims.sub {
             Some(subject) if !subject.is_empty() => subject.into(),
             _ => question.id.fingerprint().to_string().into(),
         };
-        Ok(self.verified(subject, claims.auth_type.map(Into::into), actions, Some(lifetime)))
+        Ok(self.verified(subject, claims.auth_type.map(Into::into), granted, Some(lifetime)))
     }
 
     fn verified(
         &self,
         subject: Arc<str>,
         credential_type: Option<Arc<str>>,
-        actions: Actions,
+        granted: Granted,
         lifetime: Option<Duration>,
     ) -> Verdict {
         let principal = Principal { provider: self.name.clone(), subject, credential_type };
-        Verdict::Verified(Arc::new(Verified { principal, granted: Granted::Actions(actions) }), lifetime)
+        Verdict::Verified(Arc::new(Verified { principal, granted }), lifetime)
     }
 }
 

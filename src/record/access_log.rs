@@ -3,6 +3,7 @@
 //! Lines are gathered in memory and written by a thread of their own, so that neither a slow disk nor a full pipe
 //! holds up a worker, and a busy gate does not pay a system call a request.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -150,7 +151,7 @@ struct Line<'a> {
     request_id: &'a str,
     client_ip: std::net::IpAddr,
     method: &'a str,
-    path: &'a str,
+    path: Cow<'a, str>,
     operation: &'static str,
     repository: Option<&'a str>,
     status: u16,
@@ -158,7 +159,7 @@ struct Line<'a> {
     bytes_out: u64,
     duration_ms: f64,
     upstream_ms: Option<f64>,
-    subject: Option<&'a str>,
+    subject: Option<Cow<'a, str>>,
     provider: Option<&'a str>,
     credential_kind: &'static str,
     credential_type: Option<&'a str>,
@@ -176,7 +177,7 @@ impl<'a> Line<'a> {
             request_id: &record.request_id,
             client_ip: record.client,
             method: record.method.as_str(),
-            path: &record.path,
+            path: printable(&record.path),
             operation: record.operation.as_str(),
             repository: record.repository.as_ref().map(|name| name.as_str()),
             status: record.status_number(),
@@ -184,7 +185,7 @@ impl<'a> Line<'a> {
             bytes_out: record.progress.bytes_out(),
             duration_ms: milliseconds(took),
             upstream_ms: record.upstream.map(milliseconds),
-            subject: principal.map(|principal| &*principal.subject),
+            subject: principal.map(|principal| printable(&principal.subject)),
             provider: principal.map(|principal| &*principal.provider),
             credential_kind: record.credential_kind,
             credential_type: principal.and_then(|principal| principal.credential_type.as_deref()),
@@ -198,8 +199,8 @@ impl<'a> Line<'a> {
     /// For a person at a terminal: what happened first, why last. Nothing in it can move the cursor.
     fn write_text(&self, target: &mut Vec<u8>) -> io::Result<()> {
         let Self { time, status, method, client_ip, duration_ms, bytes_in, bytes_out, reason, request_id, .. } = self;
-        let path = printable(self.path);
-        let subject = self.subject.map_or_else(|| self.credential_kind.to_owned(), printable);
+        let path = &self.path;
+        let subject = self.subject.as_deref().unwrap_or(self.credential_kind);
         let method = printable(method);
         write!(
             target,
@@ -214,7 +215,26 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Control characters are escaped.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+/// Whatever could move a cursor, change colours or turn text around is escaped: both forms end on terminals.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if harmless(c) { c.to_string() } else { c.escape_unicode().to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_printed_moves_a_cursor() {
+        assert_eq!(printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"), "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é");
+        assert!(matches!(printable("/v2/a/b"), Cow::Borrowed(_)));
+    }
 }

@@ -72,15 +72,6 @@ impl Access {
     }
 }
 
-/// Everything that a request needs. Never nothing: it is derived from the operation by an exhaustive match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Required {
-    /// Without this the request is refused.
-    pub access: Access,
-    /// What a cross-repository mount reads from; without it the request goes on as a plain upload.
-    pub mount_source: Option<Access>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::query::QueryWriter;
-use super::{Access, Action, Digest, Operation, Reference, RepositoryName, Required, Tag, UploadId};
+use super::{Access, Action, Digest, Operation, Reference, RepositoryName, Tag, UploadId};
 
 /// An operation of the OCI distribution API, with everything that tells it apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,27 +62,25 @@ pub struct Page {
 pub struct UploadState(pub(super) Box<str>);
 
 impl RegistryRequest {
-    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing.
-    pub fn required(&self) -> Required {
+    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing. What a mount reads
+    /// from is judged besides, or the mount is left out (see `policy`).
+    pub fn required(&self) -> Access {
         let on = |name: &RepositoryName, action| Access::Repository(name.clone(), action);
-        let (access, mount_source) = match self {
-            Self::Ping => (Access::Login, None),
-            Self::Catalog => (Access::Catalog, None),
+        match self {
+            Self::Ping => Access::Login,
+            Self::Catalog => Access::Catalog,
             Self::Tags { name, .. }
             | Self::Referrers { name, .. }
             | Self::ManifestGet { name, .. }
-            | Self::BlobGet { name, .. } => (on(name, Action::Pull), None),
-            Self::UploadStart { name, mount, .. } => {
-                (on(name, Action::Push), mount.as_ref().map(|mount| on(&mount.from, Action::Pull)))
-            }
+            | Self::BlobGet { name, .. } => on(name, Action::Pull),
             Self::ManifestPut { name, .. }
+            | Self::UploadStart { name, .. }
             | Self::UploadChunk { name, .. }
             | Self::UploadFinish { name, .. }
             | Self::UploadStatus { name, .. }
-            | Self::UploadCancel { name, .. } => (on(name, Action::Push), None),
-            Self::ManifestDelete { name, .. } | Self::BlobDelete { name, .. } => (on(name, Action::Delete), None),
-        };
-        Required { access, mount_source }
+            | Self::UploadCancel { name, .. } => on(name, Action::Push),
+            Self::ManifestDelete { name, .. } | Self::BlobDelete { name, .. } => on(name, Action::Delete),
+        }
     }
 
     /// The method that goes upstream.
@@ -142,11 +140,19 @@ impl RegistryRequest {
         }
     }
 
-    /// The same request without its mount: a plain upload, which every client falls back to.
-    #[must_use]
-    pub fn without_mount(self) -> Self {
+    /// The request without its mount, and the mount.
+    pub fn split_mount(self) -> (Self, Option<Mount>) {
         match self {
-            Self::UploadStart { name, digest, mount: _ } => Self::UploadStart { name, digest, mount: None },
+            Self::UploadStart { name, digest, mount } => (Self::UploadStart { name, digest, mount: None }, mount),
+            other => (other, None),
+        }
+    }
+
+    /// The upload with this mount. Whatever is no start of an upload stays what it is.
+    #[must_use]
+    pub fn with_mount(self, mount: Mount) -> Self {
+        match self {
+            Self::UploadStart { name, digest, mount: _ } => Self::UploadStart { name, digest, mount: Some(mount) },
             other => other,
         }
     }
