@@ -65,18 +65,21 @@ impl Gate {
             head.uri.path().to_owned(),
         ));
 
+        let mut misleading = false;
         let mut response = match self.admit_and_forward(&head, body, &caller, upstream, &mut record).await {
             Ok(response) => {
                 record.allowed(response.status());
                 response
             }
             Err(denial) => {
+                misleading = matches!(denial, Denial::Framing(_));
                 record.denied(&denial);
                 self.responder.denial(&denial, &head.method, &origin.progress)
             }
         };
-        let unread_body = origin.progress.request_ended().is_none();
-        self.responder.finish(&mut response, record.request_id(), unread_body && !origin.http2);
+        // On HTTP/1.1 what follows could belong to this request: its body, or what another program takes for part of it.
+        let close = !origin.http2 && (misleading || origin.progress.request_ended().is_none());
+        self.responder.finish(&mut response, record.request_id(), close);
         response.body_mut().record(record);
         response
     }
