@@ -62,9 +62,10 @@ const NOT_FOR_CLIENTS_PREFIXES: [&str; 2] = ["proxy-", "access-control-"];
 pub(super) fn request(client: &HeaderMap, settings: &UpstreamSettings, address: IpAddr, request_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
+    let hop_by_hop = named_by_connection(client);
     // Walks what the client sent, which is short, and keeps its order of repeated lines.
     for (name, value) in client {
-        if REQUEST_HEADERS.contains(name) {
+        if REQUEST_HEADERS.contains(name) && !hop_by_hop.contains(name) {
             headers.append(name, value.clone());
         }
     }
@@ -83,13 +84,7 @@ pub(super) fn request(client: &HeaderMap, settings: &UpstreamSettings, address: 
 
 /// Takes out of the registry's answer what is not for the client.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named = named_by_connection(headers);
     for name in NOT_FOR_CLIENTS.iter().chain(&named) {
         headers.remove(name);
     }
@@ -98,4 +93,15 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     for name in prefixed {
         headers.remove(name);
     }
+}
+
+/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1).
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
 }
