@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use moorgate::config::load_text;
-use moorgate::demo::gitlab::{self, GitLab};
+use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};

@@ -5,5 +5,6 @@
 mod config;
 #[allow(dead_code)] // until each part has its test
 mod harness;
+mod hostile;
 mod routing;
 mod stand_ins;
