@@ -16,6 +16,9 @@ use super::{BodyFailure, Progress};
 pub struct RequestBody {
     incoming: Option<Incoming>,
     http2: bool,
+    /// On HTTP/2 a stream can go on or break off behind the announced length. With its last bytes the body would look
+    /// complete to the registry, so they wait here for the end of the stream.
+    held: Option<Bytes>,
     progress: Rc<Progress>,
 }
 
@@ -30,13 +33,13 @@ impl RequestBody {
         if incoming.is_end_stream() {
             progress.end_request();
         }
-        Self { incoming: Some(incoming), http2, progress }
+        Self { incoming: Some(incoming), http2, held: None, progress }
     }
 
     /// No body.
     pub fn empty(progress: Rc<Progress>) -> Self {
         progress.end_request();
-        Self { incoming: None, http2: false, progress }
+        Self { incoming: None, http2: false, held: None, progress }
     }
 
     fn fail(&mut self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
@@ -53,40 +56,63 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => {
-                this.progress.await_request();
-                Poll::Pending
-            }
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => {
-                    this.progress.request_moved(data.len() as u64);
-                    if incoming.is_end_stream() {
-                        this.progress.end_request();
-                    }
-                    Poll::Ready(Some(Ok(Frame::data(data))))
+        loop {
+            match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    this.progress.await_request();
+                    return Poll::Pending;
                 }
-                Err(_) => this.fail(BodyFailure::Trailers),
-            },
-            Poll::Ready(Some(Err(_))) => this.fail(BodyFailure::Aborted),
-            Poll::Ready(None) if this.progress.is_cut() || (this.http2 && !incoming.is_end_stream()) => {
-                this.fail(BodyFailure::Aborted)
-            }
-            Poll::Ready(None) => {
-                this.progress.request_no_longer_read();
-                this.progress.end_request();
-                Poll::Ready(None)
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        this.progress.request_moved(data.len() as u64);
+                        let data = match this.held.take() {
+                            None => data,
+                            Some(held) if data.is_empty() => held,
+                            Some(_) => return this.fail(BodyFailure::Aborted),
+                        };
+                        if incoming.is_end_stream() {
+                            this.progress.end_request();
+                        } else if this.http2 && is_all_there(incoming) {
+                            this.held = Some(data);
+                            continue;
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Err(_) => return this.fail(BodyFailure::Trailers),
+                },
+                Poll::Ready(Some(Err(_))) => return this.fail(BodyFailure::Aborted),
+                Poll::Ready(None) if this.progress.is_cut() || (this.http2 && !incoming.is_end_stream()) => {
+                    return this.fail(BodyFailure::Aborted);
+                }
+                Poll::Ready(None) => {
+                    this.progress.request_no_longer_read();
+                    this.progress.end_request();
+                    return Poll::Ready(this.held.take().map(|held| Ok(Frame::data(held))));
+                }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.held.is_none() && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (&self.incoming, &self.held) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(held)) => SizeHint::with_exact(held.len() as u64),
+            // A length of 0 whose stream goes on: sent on as such it would be complete before it is.
+            (Some(incoming), None) if self.http2 && is_all_there(incoming) && !incoming.is_end_stream() => {
+                SizeHint::default()
+            }
+            (Some(incoming), None) => incoming.size_hint(),
+        }
     }
+}
+
+/// Whether the announced length has come.
+fn is_all_there(incoming: &Incoming) -> bool {
+    incoming.size_hint().exact() == Some(0)
 }
 
 impl Drop for RequestBody {

@@ -82,10 +82,10 @@ where
     let ended = loop {
         tokio::select! {
             biased;
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended.is_ok(),
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break Some(ended),
             () = &mut timer => match deadlines.check(false) {
                 Some(next) => timer.as_mut().reset(next.into()),
-                None => break false,
+                None => break None,
             },
             _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
                 draining = true;
@@ -97,13 +97,16 @@ where
     if let Some(progress) = &current {
         progress.cut();
     }
-    if !ended {
-        return Ok(());
-    }
+    let unread = match ended {
+        Some(Ok(())) => current.is_some_and(|progress| progress.request_ended().is_none()),
+        // Not a request that can be read. hyper has answered, and may not have read it to its end.
+        Some(Err(error)) if error.is_parse() => true,
+        Some(Err(_)) | None => return Ok(()),
+    };
     let mut stream = connection.into_parts().io.into_inner();
     // A client that takes nothing any more is not waited for.
     timeout(LINGER_TIME, stream.shutdown()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    if current.is_some_and(|progress| progress.request_ended().is_none()) {
+    if unread {
         linger(stream).await;
     }
     Ok(())

@@ -74,10 +74,11 @@ pub(super) fn request(
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
+    let hop_by_hop = named_by_connection(client);
     // Walks what the client sent, which is short, and keeps its order of repeated lines.
     for (name, value) in client {
         // What is not plain ASCII is read in as many ways as there are programs.
-        if REQUEST_HEADERS.contains(name) && value.to_str().is_ok() {
+        if REQUEST_HEADERS.contains(name) && !hop_by_hop.contains(name) && value.to_str().is_ok() {
             headers.append(name, value.clone());
         }
     }
@@ -111,13 +112,7 @@ fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValu
 
 /// Takes out of the registry's answer what is not for the client.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named = named_by_connection(headers);
     for name in NOT_FOR_CLIENTS.iter().chain(&named) {
         headers.remove(name);
     }
@@ -126,4 +121,15 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     for name in prefixed {
         headers.remove(name);
     }
+}
+
+/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1).
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
 }

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 #[allow(dead_code)] // until each part has its test
 mod harness;
+mod hostile;
 mod identity;
 mod layers;
 mod media_types;

@@ -1,0 +1,149 @@
+//! Clients that mean no good. The registry's ledger is the oracle: what is refused leaves it as it was, and what goes on
+//! goes on once, framed anew, with nothing behind it.
+
+mod answers;
+mod bodies;
+mod bounds;
+mod broken_bodies;
+mod credentials;
+mod expectation;
+mod frames;
+mod framing;
+mod headers;
+mod http2;
+mod methods;
+mod mounts;
+mod refused_bodies;
+mod targets;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+use moorgate::demo::gitlab::{Kind, SampleCredential, Scope, State};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, READ_WRITE, Reply, TestGate, basic};
+
+/// A target, a credential, and the status and code that they are refused with.
+type RefusedCase = (&'static str, Option<(&'static str, &'static str)>, u16, &'static str);
+
+/// A request that would be allowed, to be hidden behind another one.
+fn hidden() -> String {
+    format!(
+        "GET /v2/demo/hidden/manifests/v1 HTTP/1.1\r\nHost: registry.test\r\nAuthorization: {}\r\n\r\n",
+        basic(READ_WRITE)
+    )
+}
+
+/// Lines of a request: a line each, the last one empty.
+fn head(lines: &[&str]) -> String {
+    format!("{}\r\n\r\n", lines.join("\r\n"))
+}
+
+/// `Authorization` of a credential that may pull and push.
+fn authorization() -> String {
+    format!("Authorization: {}", basic(READ_WRITE))
+}
+
+/// Sends bytes while it reads, as real clients do: a gate that closes before it has taken everything is no failure.
+/// What it answered until it closed, and how that ended.
+async fn talk(gate: &TestGate, bytes: Vec<u8>) -> (String, std::io::Result<()>) {
+    let (mut reading, mut writing) = gate.connect().await.into_split();
+    let writer = tokio::spawn(async move {
+        let _ = writing.write_all(&bytes).await;
+        // Kept open: half of a connection that closes would be one more way to end.
+        writing
+    });
+    let mut answer = Vec::new();
+    let end = timeout(PATIENCE, reading.read_to_end(&mut answer)).await.expect("the connection stayed open");
+    writer.abort();
+    (String::from_utf8_lossy(&answer).into_owned(), end.map(|_| ()))
+}
+
+/// The status of everything that came back; none where the gate closed without a word.
+fn status(answer: &str) -> Option<u16> {
+    answer.strip_prefix("HTTP/1.1 ").map(|rest| rest[..3].parse().unwrap())
+}
+
+/// Whether this is a refusal: a 4xx, or a connection that was closed.
+fn is_refused(answer: &str) -> bool {
+    status(answer).is_none_or(|status| (400..500).contains(&status)) && answer.matches("HTTP/1.1 ").count() < 2
+}
+
+/// What every refusal of the gate's own has.
+fn assert_refusal(reply: &Reply, status: u16, code: &str, case: &str) {
+    assert_eq!(reply.status, status, "{case}: {reply:?}");
+    let error: Value = serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{case}: {error}: {reply:?}"));
+    assert_eq!(error["errors"][0]["code"], code, "{case}");
+    assert!(!error["errors"][0]["message"].as_str().unwrap().is_empty(), "{case}");
+    assert_eq!(reply.header("content-type"), Some("application/json"), "{case}");
+    assert_refusal_headers(reply, case);
+}
+
+/// The same of an answer to HEAD, which has no body.
+fn assert_refusal_headers(reply: &Reply, case: &str) {
+    assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"), "{case}: {reply:?}");
+    assert!(reply.header("x-request-id").is_some_and(|id| !id.is_empty()), "{case}: {reply:?}");
+    let no_store = matches!(reply.status, 401 | 403).then_some("no-store");
+    assert_eq!(reply.header("cache-control"), no_store, "{case}: {reply:?}");
+    let challenges: Vec<_> =
+        reply.head.lines().filter(|line| line.to_lowercase().starts_with("www-authenticate:")).collect();
+    match reply.status {
+        401 => assert!(matches!(*challenges, [line] if line.ends_with("Basic realm=\"registry.test\"")), "{case}"),
+        _ => assert_eq!(challenges, [""; 0], "{case}"),
+    }
+}
+
+/// A request over HTTP/2, without a body so far.
+fn http2_request(method: &str, target: &str, credential: Option<(&str, &str)>) -> Request<()> {
+    let mut request = Request::builder().method(method).uri(format!("https://registry.test{target}"));
+    if let Some(credential) = credential {
+        request = request.header("authorization", basic(credential));
+    }
+    request.body(()).unwrap_or_else(|error| panic!("{target}: {error}"))
+}
+
+/// Sends a request over HTTP/2 and reads its whole answer.
+async fn http2(
+    sender: &SendRequest<Bytes>,
+    request: Request<()>,
+    body: Option<impl Into<Bytes>>,
+) -> Result<Reply, h2::Error> {
+    let exchange = async {
+        let mut sender = sender.clone().ready().await?;
+        let (response, mut stream) = sender.send_request(request, body.is_none())?;
+        if let Some(body) = body {
+            // Where the gate resets the stream at once, its answer still counts.
+            let _ = stream.send_data(body.into(), true);
+        }
+        let (head, mut body) = response.await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+        let lines: String = lines(&head.headers);
+        Ok(Reply::parse(&format!("HTTP/2 {}\r\n{lines}\r\n{}", head.status, String::from_utf8_lossy(&bytes))))
+    };
+    timeout(PATIENCE, exchange).await.expect("no answer")
+}
+
+fn lines(headers: &HeaderMap) -> String {
+    headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect()
+}
+
+/// A credential that may pull and push, but only here.
+fn only_in(reach: &str) -> SampleCredential {
+    SampleCredential {
+        kind: Kind::PersonalAccessToken,
+        user: "bob".into(),
+        password: format!("glpat-test-{}", reach.replace('/', "-")),
+        scopes: vec![Scope::ReadRegistry, Scope::WriteRegistry],
+        reach: reach.into(),
+        state: State::Active,
+        note: String::new(),
+    }
+}

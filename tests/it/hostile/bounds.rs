@@ -1,0 +1,81 @@
+//! Class 23: heads that are too large, on both HTTP versions.
+
+use super::{assert_refusal, head, http2, http2_request, status, talk};
+use crate::harness::{READ_WRITE, Setup, TestGate};
+
+/// A target of so many bytes that would be good if it were shorter.
+fn target(bytes: usize) -> String {
+    let start = "/v2/demo/a/tags/list?last=";
+    format!("{start}{}", "x".repeat(bytes - start.len()))
+}
+
+#[tokio::test]
+async fn targets() {
+    let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let sender = tls.http2().await;
+    for (bytes, good) in [(8 * 1024, true), (8 * 1024 + 1, false), (16 * 1024, false)] {
+        let before = (gate.forwarded(), tls.forwarded());
+        let replies = [
+            gate.get(&target(bytes), Some(READ_WRITE)).await,
+            http2(&sender, http2_request("GET", &target(bytes), Some(READ_WRITE)), None::<&str>).await.unwrap(),
+        ];
+        let expected = usize::from(good);
+        assert_eq!((gate.forwarded() - before.0, tls.forwarded() - before.1), (expected, expected), "{bytes}");
+        for reply in replies {
+            match good {
+                true => assert_eq!(reply.status, 404),
+                false => assert_refusal(&reply, 414, "UNSUPPORTED", &bytes.to_string()),
+            }
+        }
+    }
+}
+
+/// So many bytes that HTTP/2 gives up on the connection.
+const FAR_TOO_LARGE: usize = 100 * 1024;
+
+#[tokio::test]
+async fn header_bytes() {
+    let limits = || vec!["max_header_bytes: 8KiB"];
+    let gate = TestGate::start(Setup { http: limits(), ..Setup::default() }).await;
+    let tls = TestGate::start(Setup { http: limits(), tls: true, ..Setup::default() }).await;
+    for (bytes, good) in [(7 * 1024, true), (9 * 1024, false), (FAR_TOO_LARGE, false)] {
+        for lines in [1, 50] {
+            let value = "x".repeat(bytes / lines);
+            let before = (gate.forwarded(), tls.forwarded());
+            let mut message = vec!["GET /v2/demo/a/tags/list HTTP/1.1", "Host: registry.test", "Connection: close"];
+            let (authorization, line) = (super::authorization(), format!("X: {value}"));
+            message.push(&authorization);
+            message.extend(std::iter::repeat_n(&*line, lines));
+            let (answer, end) = talk(&gate, head(&message).into_bytes()).await;
+            assert_eq!(status(&answer), Some(if good { 404 } else { 431 }), "{bytes} {lines}");
+            assert!(end.is_ok(), "{bytes} {lines}: {end:?}");
+
+            // HTTP/2 counts 32 bytes more a field, and ends the connection where a head is far too large.
+            if lines == 1 {
+                let mut request = http2_request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE));
+                request.headers_mut().insert("x", value.parse().unwrap());
+                let status = http2(&tls.http2().await, request, None::<&str>).await.map(|reply| reply.status);
+                if bytes == FAR_TOO_LARGE {
+                    assert!(status.as_ref().is_err_and(h2::Error::is_go_away), "{status:?}");
+                } else {
+                    assert_eq!(status.unwrap(), if good { 404 } else { 431 });
+                }
+                assert_eq!(tls.forwarded() - before.1, usize::from(good), "{bytes}");
+            }
+            assert_eq!(gate.forwarded() - before.0, usize::from(good), "{bytes} {lines}");
+        }
+    }
+}
+
+/// More lines than hyper counts.
+#[tokio::test]
+async fn header_lines() {
+    let gate = TestGate::plain().await;
+    let lines = "X: y\r\n".repeat(200);
+    let (answer, _) =
+        talk(&gate, crate::harness::request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &lines, "").into_bytes())
+            .await;
+    assert_eq!(status(&answer), Some(431), "{answer}");
+    assert_eq!(gate.forwarded(), 0);
+}

@@ -1,0 +1,179 @@
+//! Class 7: a body that does not come to its end never looks complete at the registry, and it hears so within a second.
+
+use std::time::Duration;
+
+use moorgate::demo::registry::BodyEnd;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::frames::{Fate, RawHttp2, credential, fields};
+use super::{authorization, head};
+use crate::harness::{PATIENCE, TestGate, digest_of};
+
+const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
+const CANCEL: u32 = 8;
+
+const PATH: &str =
+    "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// Waits until so many bytes of the upload, with which the ledger goes on, have reached the registry.
+async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
+    let arrived =
+        gate.ledger.wait_until(|entries| entries.get(before).is_some_and(|entry| entry.body().bytes == bytes));
+    timeout(PATIENCE, arrived).await.expect("the upload never arrived");
+}
+
+/// The upload breaks off, and nothing else comes.
+async fn breaks_off(gate: &TestGate, before: usize, case: &str) {
+    let ended = gate.ledger.wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
+    let entries = timeout(Duration::from_secs(1), ended).await.unwrap_or_else(|_| panic!("{case}: it stays open"));
+    assert!(entries.len() <= before + 1, "{case}");
+    assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{case}: {entries:?}");
+}
+
+/// How a client gets out of its upload.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Close,
+    HalfClose,
+    Abort,
+}
+
+#[tokio::test]
+async fn a_client_that_leaves() {
+    let gate = TestGate::plain().await;
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        for leave in [Leave::Close, Leave::HalfClose, Leave::Abort] {
+            let before = gate.forwarded();
+            let start = format!("POST {PATH} HTTP/1.1");
+            let body = if framing.starts_with('C') { "hello" } else { "5\r\nhello\r\n" };
+            let mut stream = gate.connect().await;
+            let message = head(&[&start, "Host: registry.test", &authorization(), framing]) + body;
+            stream.write_all(message.as_bytes()).await.unwrap();
+            under_way(&gate, before, 5).await;
+            let mut kept = None;
+            match leave {
+                Leave::Close => drop(stream),
+                Leave::HalfClose => {
+                    stream.shutdown().await.unwrap();
+                    kept = Some(stream);
+                }
+                Leave::Abort => {
+                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    drop(stream);
+                }
+            }
+            breaks_off(&gate, before, &format!("{framing} {leave:?}")).await;
+            drop(kept);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for length in [None, Some("10"), Some("5"), Some("0")] {
+        for reason in [Some(NO_ERROR), Some(CANCEL), Some(INTERNAL_ERROR), None] {
+            let before = gate.forwarded();
+            let mut fields = fields("POST", PATH, &credential);
+            fields.extend(length.map(|length| ("content-length", length)));
+            let mut connection = RawHttp2::connect(&gate).await;
+            connection.headers(&fields, false).await;
+            connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
+            // Where all of it is there but its end, the registry hears of the request, and must not take it.
+            let whole = length.is_some_and(|length| length != "10");
+            under_way(&gate, before, if whole { 0 } else { 5 }).await;
+            match reason {
+                Some(reason) => connection.reset(reason).await,
+                None => drop(connection),
+            }
+            breaks_off(&gate, before, &format!("length {length:?}, reason {reason:?}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_as_long_as_it_says() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for (length, pieces) in [
+        ("10", &["hello"][..]),
+        ("10", &["hello", ""]),
+        ("10", &[""]),
+        ("10", &[]),
+        ("5", &["hello world"]),
+        ("5", &["hello", "world"]),
+        ("0", &["hello"]),
+    ] {
+        let before = gate.forwarded();
+        let mut fields = fields("POST", PATH, &credential);
+        fields.push(("content-length", length));
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields, pieces.is_empty()).await;
+        for (number, piece) in pieces.iter().enumerate() {
+            connection.data(piece.as_bytes(), number + 1 == pieces.len()).await;
+        }
+        let case = format!("{length} {pieces:?}");
+        let fate = connection.fate().await;
+        assert!(fate.is_refused(), "{case}: {fate:?}");
+        breaks_off(&gate, before, &case).await;
+    }
+}
+
+#[tokio::test]
+async fn trailers_are_refused() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for length in [None, Some("5"), Some("0")] {
+        for trailers in [
+            &[("x-forwarded-for", "1.2.3.4")][..],
+            &[("authorization", "Bearer x")],
+            &[("content-length", "5")],
+            &[(":path", "/v2/demo/b/manifests/v1")],
+            &[("x", "y")],
+        ] {
+            let before = gate.forwarded();
+            let mut fields = fields("POST", PATH, &credential);
+            fields.extend(length.map(|length| ("content-length", length)));
+            let mut connection = RawHttp2::connect(&gate).await;
+            connection.headers(&fields, false).await;
+            connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
+            connection.headers(trailers, true).await;
+            let case = format!("length {length:?}, {trailers:?}");
+            let fate = connection.fate().await;
+            assert!(fate.is_refused(), "{case}: {fate:?}");
+            breaks_off(&gate, before, &case).await;
+        }
+    }
+}
+
+/// The end of a stream may come behind the last byte, and the body is whole then.
+#[tokio::test]
+async fn a_stream_may_end_behind_its_last_byte() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for (length, pieces) in [
+        (Some("5"), &["hello", ""][..]),
+        (Some("5"), &["he", "llo", "", ""]),
+        (Some("5"), &["", "hello"]),
+        (None, &["hello", ""]),
+        (Some("0"), &[""]),
+        (Some("0"), &["", ""]),
+        (None, &[""]),
+    ] {
+        let content = pieces.concat();
+        let path = format!("/v2/demo/a/blobs/uploads/?digest={}", digest_of(content.as_bytes()));
+        let mut fields = fields("POST", &path, &credential);
+        fields.extend(length.map(|length| ("content-length", length)));
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields, false).await;
+        for (number, piece) in pieces.iter().enumerate() {
+            connection.data(piece.as_bytes(), number + 1 == pieces.len()).await;
+        }
+        assert_eq!(connection.fate().await, Fate::Status(201), "{length:?} {pieces:?}");
+        let body = gate.ledger.entries().pop().unwrap().body();
+        assert_eq!((body.bytes, body.end), (content.len() as u64, BodyEnd::Complete), "{length:?} {pieces:?}");
+    }
+}

@@ -1,0 +1,171 @@
+//! HTTP/2 frame by frame, for what no client library would send.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::{PATIENCE, READ_WRITE, TestGate, basic};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+/// A connection whose one stream has the number 1.
+pub(super) struct RawHttp2(TlsStream<TcpStream>);
+
+/// What became of the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Status(u16),
+    /// RST_STREAM, with its reason.
+    Reset(u32),
+    /// GOAWAY, with its reason.
+    GoAway(u32),
+    Closed,
+}
+
+impl Fate {
+    /// A 4xx of the gate's, or an error of the stream or the connection.
+    pub(super) fn is_refused(&self) -> bool {
+        match self {
+            Self::Status(status) => (400..500).contains(status),
+            Self::Reset(reason) | Self::GoAway(reason) => *reason != 0,
+            Self::Closed => true,
+        }
+    }
+}
+
+impl RawHttp2 {
+    pub(super) async fn connect(gate: &TestGate) -> Self {
+        let mut stream = gate.connect_tls(&[b"h2"]).await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut connection = Self(stream);
+        connection.frame(SETTINGS, 0, 0, &[]).await;
+        connection
+    }
+
+    /// The header block of a request, or of trailers, field by field as given.
+    pub(super) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            // RFC 7541, 6.2.2: a literal that nobody indexes, neither string compressed.
+            block.push(0);
+            string(&mut block, name);
+            string(&mut block, value);
+        }
+        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block).await;
+    }
+
+    pub(super) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
+        self.frame(DATA, u8::from(end_stream) * END_STREAM, 1, bytes).await;
+    }
+
+    pub(super) async fn reset(&mut self, reason: u32) {
+        self.frame(RST_STREAM, 0, 1, &reason.to_be_bytes()).await;
+    }
+
+    /// What the gate does with the stream. Frames that say nothing of that are read over.
+    pub(super) async fn fate(&mut self) -> Fate {
+        loop {
+            let Some((kind, flags, stream, payload)) = self.read().await else { return Fate::Closed };
+            match (kind, stream) {
+                (SETTINGS, _) if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]).await,
+                (HEADERS, 1) => return Fate::Status(status(&payload)),
+                (RST_STREAM, 1) => return Fate::Reset(number(&payload)),
+                (GOAWAY, _) => return Fate::GoAway(number(&payload[4..])),
+                _ => {}
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+        let mut head = [0; 9];
+        let reading = async {
+            self.0.read_exact(&mut head).await.ok()?;
+            let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
+            self.0.read_exact(&mut payload).await.ok()?;
+            Some((head[3], head[4], number(&head[5..]), payload))
+        };
+        timeout(PATIENCE, reading).await.expect("the gate said nothing")
+    }
+
+    /// A gate that has closed by now is seen when it is read from.
+    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        let _ = self.0.write_all(&frame).await;
+        let _ = self.0.flush().await;
+    }
+}
+
+/// The fields of a request that is allowed, to be spoiled.
+pub(super) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", "registry.test"),
+        (":path", path),
+        ("authorization", authorization),
+    ]
+}
+
+/// The credential of such a request.
+pub(super) fn credential() -> String {
+    basic(READ_WRITE)
+}
+
+/// RFC 7541, 5.2, without compression.
+fn string(block: &mut Vec<u8>, text: &str) {
+    let mut length = text.len();
+    if length < 127 {
+        block.push(u8::try_from(length).unwrap());
+    } else {
+        block.push(127);
+        length -= 127;
+        while length >= 128 {
+            block.push(u8::try_from(length % 128).unwrap() | 128);
+            length /= 128;
+        }
+        block.push(u8::try_from(length).unwrap());
+    }
+    block.extend_from_slice(text.as_bytes());
+}
+
+/// `:status`, which comes first: a number of the static table, or a value for its entry 8.
+fn status(block: &[u8]) -> u16 {
+    match block {
+        [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
+        [0x48 | 0x08 | 0x18, length, value @ ..] => {
+            let value = &value[..usize::from(length & 0x7f)];
+            if length & 0x80 == 0 { std::str::from_utf8(value).unwrap().parse().unwrap() } else { digits(value) }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Three digits in the Huffman code of RFC 7541: 0 to 2 in five bits, the others in six.
+fn digits(value: &[u8]) -> u16 {
+    let bits: String = value.iter().map(|byte| format!("{byte:08b}")).collect();
+    let (mut rest, mut number) = (&*bits, 0);
+    for _ in 0..3 {
+        let five = u16::from_str_radix(&rest[..5], 2).unwrap();
+        let (digit, length) =
+            if five < 3 { (five, 5) } else { (u16::from_str_radix(&rest[..6], 2).unwrap() - 0b01_1001 + 3, 6) };
+        number = number * 10 + digit;
+        rest = &rest[length..];
+    }
+    number
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[..4].try_into().unwrap())
+}

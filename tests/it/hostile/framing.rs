@@ -1,0 +1,221 @@
+//! Classes 4, 6 and 8 over HTTP/1.1, byte by byte: messages that two programs could read in two ways.
+//!
+//! Behind each stands a request that would be allowed. Whatever becomes of the first, nobody may see the second.
+
+use super::{authorization, head, hidden, is_refused, status, talk};
+use crate::harness::{TestGate, request};
+
+const START: &str = "POST /v2/demo/a/blobs/uploads/ HTTP/1.1";
+const HOST: &str = "Host: registry.test";
+
+/// Sends a message with the hidden request behind it: it must be refused, and the ledger stay empty.
+async fn refused(gate: &TestGate, message: impl Into<Vec<u8>>, case: &str) {
+    let mut bytes = message.into();
+    bytes.extend_from_slice(hidden().as_bytes());
+    let (answer, _) = talk(gate, bytes).await;
+    assert!(is_refused(&answer), "{case}: {answer}");
+    assert_eq!(gate.forwarded(), 0, "{case}");
+}
+
+#[tokio::test]
+async fn lengths_and_codings() {
+    let gate = TestGate::plain().await;
+    for lines in [
+        &["Transfer-Encoding: gzip, chunked"][..],
+        &["Transfer-Encoding: chunked, gzip"],
+        &["Transfer-Encoding: chunked, chunked"],
+        &["Transfer-Encoding: identity"],
+        &["Transfer-Encoding: identity, chunked"],
+        &["Transfer-Encoding: xchunked"],
+        &["Transfer-Encoding: chunked;q=1"],
+        &["Transfer-Encoding: \"chunked\""],
+        &["Transfer-Encoding: chunked,"],
+        &["Transfer-Encoding: ,chunked"],
+        &["Transfer-Encoding: \u{b}chunked"],
+        &["Transfer-Encoding:"],
+        &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        &["Transfer-Encoding: chunked", "Transfer-Encoding: identity"],
+        &["Transfer-Encoding: identity", "Transfer-Encoding: chunked"],
+        &["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
+        &["Content-Length: +5"],
+        &["Content-Length: -5"],
+        &["Content-Length: 0x5"],
+        &["Content-Length: 5,5"],
+        &["Content-Length: 5, 5"],
+        &["Content-Length: 5 5"],
+        &["Content-Length: 5;"],
+        &["Content-Length: 5.0"],
+        &["Content-Length:"],
+        &["Content-Length: \u{ff15}"],
+        &["Content-Length: 18446744073709551615"],
+        &["Content-Length: 18446744073709551621"],
+        &["Content-Length: 99999999999999999999999999"],
+        &["Content-Length: 5", "Content-Length: 6"],
+        &["Content-Length: 5", "Content-Length: 0"],
+        &["Content-Length: 5", "Transfer-Encoding: gzip"],
+    ] {
+        let authorization = authorization();
+        let message = [&[START, HOST, &*authorization], lines].concat();
+        refused(&gate, head(&message) + "5\r\nhello\r\n0\r\n\r\n", &lines.join(" | ")).await;
+    }
+}
+
+#[tokio::test]
+async fn heads_that_are_not_plain() {
+    let gate = TestGate::plain().await;
+    let authorization = authorization();
+    for line in [
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding\t: chunked",
+        "Content-Length : 5",
+        " Transfer-Encoding: chunked",
+        "X: a\r\n folded",
+        "X: a\r\n\tfolded",
+        "X: a\rY: b",
+        "X: a\r\r\nY: b",
+        "X: a\0b",
+        "X\0: a",
+        "X: a\u{1}b",
+        "X: a\u{7f}b",
+        ": empty name",
+        "no colon",
+        "",
+        "X(Y): a",
+        "X\u{e9}: a",
+        "Host: registry.test",
+        "Host: other.example",
+        "Authorization: Basic Og==",
+        &authorization,
+        "authorization: Bearer x",
+    ]
+    .into_iter()
+    .filter(|line| !line.is_empty())
+    {
+        refused(&gate, head(&[START, HOST, &authorization, line]), line).await;
+    }
+}
+
+#[tokio::test]
+async fn hosts_and_targets() {
+    let gate = TestGate::plain().await;
+    let authorization = authorization();
+    let path = "/v2/demo/a/manifests/v1";
+    for (start, host) in [
+        (format!("GET {path} HTTP/1.1"), None),
+        (format!("GET {path} HTTP/1.0"), None),
+        (format!("GET {path} HTTP/1.1"), Some("")),
+        (format!("GET {path} HTTP/1.1"), Some("a b")),
+        (format!("GET {path} HTTP/1.1"), Some("a, b")),
+        (format!("GET {path} HTTP/1.1"), Some("user@registry.test")),
+        (format!("GET {path} HTTP/1.1"), Some("registry.test/path")),
+        (format!("GET {path} HTTP/1.1"), Some("http://registry.test")),
+        (format!("GET {path} HTTP/1.1"), Some("registry.test?x")),
+        (format!("GET {path} HTTP/1.1"), Some("registry.test#x")),
+        (format!("GET {path} HTTP/1.1"), Some("registry\\test")),
+        (format!("GET {path} HTTP/1.1"), Some(":80")),
+        (format!("GET {path} HTTP/1.1"), Some("[::1")),
+        (format!("GET http://other.example{path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET http://user@registry.test{path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET http://registry.test:81{path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET http://registry.test@other.example{path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET http:{path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET registry.test{path} HTTP/1.1"), Some("registry.test")),
+        ("GET v2/demo/a/manifests/v1 HTTP/1.1".to_owned(), Some("registry.test")),
+        (format!("GET {path}"), Some("registry.test")),
+        (format!("GET {path} HTTP/1.2"), Some("registry.test")),
+        (format!("GET {path} HTTP/2.0"), Some("registry.test")),
+        (format!("GET  {path} HTTP/1.1"), Some("registry.test")),
+        (format!("GET {path}  HTTP/1.1"), Some("registry.test")),
+        (format!("GET\t{path} HTTP/1.1"), Some("registry.test")),
+        (format!(" GET {path} HTTP/1.1"), Some("registry.test")),
+        (format!("G\0T {path} HTTP/1.1"), Some("registry.test")),
+        ("PRI * HTTP/2.0\r\n\r\nSM".to_owned(), None),
+    ] {
+        let host = host.map(|host| format!("Host: {host}"));
+        let lines: Vec<&str> = [Some(&*start), host.as_deref(), Some(&*authorization)].into_iter().flatten().collect();
+        refused(&gate, head(&lines), &format!("{start} {host:?}")).await;
+    }
+}
+
+/// Class 6: no tunnel, and no other protocol.
+#[tokio::test]
+async fn no_tunnel() {
+    let gate = TestGate::plain().await;
+    let authorization = authorization();
+    for start in [
+        "CONNECT registry.test:443 HTTP/1.1",
+        "CONNECT 127.0.0.1:22 HTTP/1.1",
+        "CONNECT /v2/demo/a/manifests/v1 HTTP/1.1",
+    ] {
+        let (answer, _) = talk(&gate, head(&[start, HOST, "Connection: close", &authorization]).into_bytes()).await;
+        assert!(is_refused(&answer), "{start}: {answer}");
+        assert_eq!(gate.forwarded(), 0, "{start}");
+    }
+    for lines in [
+        &["Connection: close, Upgrade", "Upgrade: websocket"][..],
+        &["Connection: close, Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"],
+        &["Connection: close", "Upgrade: TLS/1.0"],
+    ] {
+        let before = gate.forwarded();
+        let start = ["GET /v2/demo/a/manifests/v1 HTTP/1.1", HOST, &authorization];
+        let (answer, _) = talk(&gate, (head(&[&start[..], lines].concat())).into_bytes()).await;
+        assert_eq!(status(&answer), Some(404), "{lines:?}: {answer}");
+        assert!(!answer.to_lowercase().contains("upgrade"), "{answer}");
+        let entries = gate.ledger.entries();
+        assert_eq!(entries.len(), before + 1, "{lines:?}");
+        let headers = &entries[before].headers;
+        assert!(!["upgrade", "connection", "http2-settings"].iter().any(|name| headers.contains_key(*name)));
+    }
+}
+
+/// What hyper has resolved as RFC 9112 allows: the request goes on alone, framed anew, or not at all.
+#[tokio::test]
+async fn a_length_beside_chunked_goes_alone() {
+    let gate = TestGate::plain().await;
+    for lines in [
+        ["Content-Length: 5", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: chunked", "Content-Length: 5"],
+        ["Transfer-Encoding: chunked", "Content-Length: nonsense"],
+        ["Transfer-Encoding: chunked", "Content-Length: 0"],
+        ["Transfer-Encoding: CHUNKED", "Content-Length: 100"],
+    ] {
+        let before = gate.forwarded();
+        let message = head(&[START, HOST, &authorization(), lines[0], lines[1]]) + "0\r\n\r\n" + &hidden();
+        let (answer, _) = talk(&gate, message.into_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines:?}: {answer}");
+        let entries = gate.ledger.entries();
+        assert!(entries.len() <= before + 1, "{lines:?}");
+        for entry in &entries[before..] {
+            assert_eq!(entry.target, "/v2/demo/a/blobs/uploads/");
+            let framing =
+                ["content-length", "transfer-encoding"].map(|name| entry.headers.get_all(name).iter().count());
+            assert!(framing[0] + framing[1] <= 1, "{lines:?}: {:?}", entry.headers);
+        }
+    }
+}
+
+/// The same length twice, and lines that end in a bare LF, which hyper takes for one length and for CRLF: whatever
+/// goes on is framed anew.
+#[tokio::test]
+async fn what_hyper_mends_is_framed_anew() {
+    let gate = TestGate::plain().await;
+    let twice = "Content-Length: 5\r\n";
+    let path = "/v2/demo/a/manifests/v1";
+    for message in [
+        request("PUT", path, Some(crate::harness::READ_WRITE), twice, "hello"),
+        request("PUT", path, Some(crate::harness::READ_WRITE), "X: a\n", "hello").replace("\r\n", "\n"),
+    ] {
+        let before = gate.forwarded();
+        let (answer, _) = talk(&gate, message.into_bytes()).await;
+        let entries = gate.ledger.entries();
+        match &entries[before..] {
+            [] => assert!(is_refused(&answer), "{answer}"),
+            [entry] => {
+                assert_eq!(entry.headers.get_all("content-length").iter().collect::<Vec<_>>(), ["5"]);
+                assert!(!entry.headers.contains_key("transfer-encoding") && !entry.headers.contains_key("x"));
+                assert_eq!(entry.body().bytes, 5);
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Class 7: what HTTP/2 lets a client say that HTTP/1.1 does not.
+
+use super::frames::{Fate, RawHttp2, credential, fields};
+use super::{assert_refusal, http2, http2_request};
+use crate::harness::{READ_WRITE, TestGate};
+
+const PATH: &str = "/v2/demo/a/manifests/v1";
+
+#[tokio::test]
+async fn the_authority_and_the_host_agree() {
+    let gate = TestGate::tls().await;
+    let sender = gate.http2().await;
+    for (host, status) in [
+        ("registry.test", 404),
+        ("REGISTRY.test", 404),
+        ("other.example", 400),
+        ("registry.test:81", 400),
+        ("user@registry.test", 400),
+        ("", 400),
+    ] {
+        let before = gate.forwarded();
+        let mut request = http2_request("GET", PATH, Some(READ_WRITE));
+        request.headers_mut().insert("host", host.parse().unwrap());
+        let reply = http2(&sender, request, None::<&str>).await.unwrap();
+        assert_eq!(reply.status, status, "{host}: {reply:?}");
+        assert_eq!(gate.forwarded() - before, usize::from(status == 404), "{host}");
+    }
+    let mut request = http2_request("GET", PATH, Some(READ_WRITE));
+    request.headers_mut().append("host", "registry.test".parse().unwrap());
+    request.headers_mut().append("host", "registry.test".parse().unwrap());
+    let before = gate.forwarded();
+    assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), 400, "UNSUPPORTED", "two hosts");
+    let mut request = http2_request("GET", PATH, Some(READ_WRITE));
+    request.headers_mut().append("authorization", "Bearer x".parse().unwrap());
+    assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), 400, "UNSUPPORTED", "two authorizations");
+    assert_eq!(gate.forwarded(), before);
+}
+
+#[tokio::test]
+async fn malformed_header_blocks() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    let plain = fields("GET", PATH, &credential);
+    let without = |name: &str| plain.iter().copied().filter(|(key, _)| *key != name).collect::<Vec<_>>();
+    let with = |name: &'static str, value: &'static str| [&*plain, &[(name, value)]].concat();
+    let first = |name: &'static str, value: &'static str| [&[(name, value)], &*plain].concat();
+    let instead = |name: &'static str, value: &'static str| [&[(name, value)], &*without(name)].concat();
+
+    // The request is good where nothing is spoiled, or this test would show nothing.
+    let mut connection = RawHttp2::connect(&gate).await;
+    connection.headers(&plain, true).await;
+    assert_eq!(connection.fate().await, Fate::Status(404));
+    assert_eq!(gate.forwarded(), 1);
+
+    for spoiled in [
+        with("connection", "close"),
+        with("connection", "x-forwarded-for"),
+        with("transfer-encoding", "chunked"),
+        with("upgrade", "h2c"),
+        with("keep-alive", "5"),
+        with("proxy-connection", "keep-alive"),
+        with("te", "gzip"),
+        with("X-Upper", "x"),
+        with("x y", "x"),
+        with("", "x"),
+        with("x", "a\r\nx-forwarded-for: 1.2.3.4"),
+        with("x", "a\nb"),
+        with("x", "a\rb"),
+        with("x", "a\0b"),
+        with("x\r\ny", "z"),
+        with(":path", "/v2/demo/b/manifests/v1"),
+        with(":unknown", "x"),
+        first(":path", "/v2/demo/b/manifests/v1"),
+        first(":method", "DELETE"),
+        first(":authority", "other.example"),
+        first(":scheme", "http"),
+        first(":status", "200"),
+        first(":protocol", "websocket"),
+        first("x-first", "x"),
+        instead(":path", ""),
+        instead(":path", "v2/demo/a/manifests/v1"),
+        instead(":path", "*"),
+        instead(":path", "https://registry.test/v2/demo/a/manifests/v1"),
+        instead(":path", "/v2/demo/a/manifests/v1 HTTP/1.1\r\nX: y"),
+        instead(":path", "/v2/demo/a\0/manifests/v1"),
+        instead(":path", "/v2/demo/a b/manifests/v1"),
+        instead(":method", ""),
+        instead(":method", "GET /v2/demo/b/manifests/v1 HTTP/1.1"),
+        instead(":method", "G\0T"),
+        instead(":authority", "user@registry.test"),
+        instead(":authority", "registry.test/x"),
+        instead(":authority", ""),
+        without(":path"),
+        without(":method"),
+        without(":authority"),
+        without(":scheme"),
+        vec![(":method", "CONNECT"), (":authority", "registry.test:22")],
+    ] {
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&spoiled, true).await;
+        let fate = connection.fate().await;
+        assert!(fate.is_refused(), "{spoiled:?}: {fate:?}");
+        assert_eq!(gate.forwarded(), 1, "{spoiled:?}");
+    }
+
+    // `:authority` may be left out where there is a Host (RFC 9113, 8.3.1).
+    let mut connection = RawHttp2::connect(&gate).await;
+    connection.headers(&[without(":authority"), vec![("host", "registry.test")]].concat(), true).await;
+    assert_eq!(connection.fate().await, Fate::Status(404));
+    assert_eq!(gate.forwarded(), 2);
+}
+
+/// Names that HTTP/2 lets through and HTTP/1.1 has no place for: they do not reach the registry, which speaks HTTP/1.1.
+#[tokio::test]
+async fn odd_names_stay_here() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for name in ["x\"test", "x(test)", "x/test", "x:test", "x,test", "x=test", "x{test}", "x\u{7f}test", "x\u{e9}test"]
+    {
+        let before = gate.forwarded();
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection
+            .headers(&[fields("GET", PATH, &credential), vec![(name, "x"), ("range", "bytes=0-1")]].concat(), true)
+            .await;
+        let fate = connection.fate().await;
+        let entries = gate.ledger.entries();
+        match &entries[before..] {
+            [] => assert!(fate.is_refused(), "{name}: {fate:?}"),
+            [entry] => {
+                assert_eq!(fate, Fate::Status(404), "{name}");
+                assert!(
+                    entry.headers.keys().all(|name| !name.as_str().contains("test")),
+                    "{name}: {:?}",
+                    entry.headers
+                );
+                assert_eq!(entry.headers["range"], "bytes=0-1");
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Class 3: each method on each resource.
+
+use super::{assert_refusal, assert_refusal_headers, http2, http2_request};
+use crate::harness::{READ_WRITE, TestGate, some_digest};
+
+const METHODS: [&str; 13] =
+    ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "BREW", "get", "PURGE"];
+
+/// A path, what `Allow` says of it, which of these methods go on for somebody who may pull and push, and which are 403.
+fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [&'static str])> {
+    let digest = some_digest();
+    vec![
+        ("/v2/".into(), "GET, HEAD", &[], &[]),
+        ("/v2/_catalog".into(), "GET", &[], &["GET"]),
+        ("/v2/demo/a/tags/list".into(), "GET", &["GET"], &[]),
+        (format!("/v2/demo/a/referrers/{digest}"), "GET", &["GET"], &[]),
+        ("/v2/demo/a/manifests/v1".into(), "GET, HEAD, PUT, DELETE", &["GET", "HEAD", "PUT"], &["DELETE"]),
+        (format!("/v2/demo/a/manifests/{digest}"), "GET, HEAD, PUT, DELETE", &["GET", "HEAD", "PUT"], &["DELETE"]),
+        (format!("/v2/demo/a/blobs/{digest}"), "GET, HEAD, DELETE", &["GET", "HEAD"], &["DELETE"]),
+        ("/v2/demo/a/blobs/uploads/".into(), "POST", &["POST"], &[]),
+        // Cancelling an upload is push.
+        ("/v2/demo/a/blobs/uploads/id".into(), "GET, PATCH, PUT, DELETE", &["GET", "PATCH", "PUT", "DELETE"], &[]),
+    ]
+}
+
+#[tokio::test]
+async fn each_method_on_each_resource() {
+    let gate = TestGate::tls().await;
+    let sender = gate.http2().await;
+    let plain = TestGate::plain().await;
+    for (target, allow, forwarded, denied) in resources() {
+        for method in METHODS {
+            let case = format!("{method} {target}");
+            let before = (gate.forwarded(), plain.forwarded());
+            let request = http2_request(method, &target, Some(READ_WRITE));
+            let replies = [
+                plain.send(method, &target, Some(READ_WRITE), "", "").await,
+                http2(&sender, request, None::<&str>).await.unwrap(),
+            ];
+            let expected = usize::from(forwarded.contains(&method));
+            assert_eq!((gate.forwarded() - before.0, plain.forwarded() - before.1), (expected, expected), "{case}");
+            for reply in replies {
+                if !allow.split(", ").any(|allowed| allowed == method) {
+                    assert_eq!(reply.status, 405, "{case}");
+                    assert_eq!(reply.header("allow"), Some(allow), "{case}");
+                    match method {
+                        "HEAD" => assert_refusal_headers(&reply, &case),
+                        _ => assert_refusal(&reply, 405, "UNSUPPORTED", &case),
+                    }
+                } else if denied.contains(&method) {
+                    assert_refusal(&reply, 403, "DENIED", &case);
+                } else if target == "/v2/" {
+                    assert_eq!(reply.status, 200, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_is_nothing_else() {
+    let gate = TestGate::plain().await;
+    for target in [
+        "/",
+        "/v2",
+        "/v1/",
+        "/v3/",
+        "/v2.0/",
+        "/v2x/demo/a/tags/list",
+        "/token",
+        "/livez",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/status.json",
+        "/gitlab/v1/repositories/demo/a/",
+        "/.well-known/openid-configuration",
+        "/debug/pprof/",
+        "/v2/demo",
+        "/v2/_catalog/",
+        "/v2/demo/a/b/c",
+        "/v2/uploads/id",
+        "/v2/manifests/v1",
+    ] {
+        for credential in [None, Some(READ_WRITE)] {
+            for method in ["GET", "POST", "BREW"] {
+                let reply = gate.send(method, target, credential, "", "").await;
+                assert_refusal(&reply, 404, "UNSUPPORTED", target);
+            }
+        }
+    }
+    assert_refusal(&gate.send("OPTIONS", "*", None, "", "").await, 404, "UNSUPPORTED", "*");
+    assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
+}

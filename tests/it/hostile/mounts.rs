@@ -1,0 +1,151 @@
+//! Class 9: mounts that would show a blob to somebody who may not pull it.
+
+use super::{assert_refusal, http2, http2_request, only_in};
+use crate::harness::{READ_WRITE, TestGate, digest_of, some_digest};
+
+/// The target of the last request that reached the registry.
+fn last(gate: &TestGate) -> String {
+    gate.ledger.entries().last().unwrap().target.clone()
+}
+
+/// A blob in `secret/a`; the callers below may push to `demo` but not pull there.
+async fn gate_with_secret(content: &str) -> (TestGate, String) {
+    let gate = TestGate::plain().await;
+    let (owner, digest) = (only_in("secret"), digest_of(content.as_bytes()));
+    gate.gitlab.add(owner.clone());
+    let target = format!("/v2/secret/a/blobs/uploads/?digest={digest}");
+    let reply = gate.send("POST", &target, Some(("bob", &owner.password)), "", content).await;
+    assert_eq!(reply.status, 201);
+    (gate, digest)
+}
+
+#[tokio::test]
+async fn without_pull_at_the_source_it_is_a_plain_upload() {
+    let (gate, digest) = gate_with_secret("secret").await;
+    let escaped = digest.replace(':', "%3A");
+    for query in [
+        format!("mount={digest}&from=secret/a"),
+        format!("from=secret/a&mount={digest}"),
+        format!("mount={escaped}&from=secret%2Fa"),
+        format!("%6Dount={digest}&fro%6d=secret/a"),
+        format!("%6d%6f%75%6e%74={digest}&%66%72%6f%6d=secret/a"),
+        format!("mount={digest}&from=secret/a&x=1"),
+        format!("&&mount={digest}&&from=secret/a&"),
+        // Half of a mount: some registries then look everywhere.
+        format!("mount={digest}"),
+        format!("%6Dount={digest}"),
+        format!("mount={digest}&From=secret/a"),
+        format!("Mount={digest}&from=secret/a"),
+        format!("MOUNT={digest}&FROM=secret/a"),
+        format!("mount%20={digest}&from=secret/a"),
+        format!("+mount={digest}&from=secret/a"),
+        format!("mount[]={digest}&from[]=secret/a"),
+        "from=secret/a".to_owned(),
+    ] {
+        let target = format!("/v2/demo/a/blobs/uploads/?{query}");
+        let reply = gate.send("POST", &target, Some(READ_WRITE), "", "").await;
+        assert_eq!((reply.status, &*last(&gate)), (202, "/v2/demo/a/blobs/uploads/"), "{query}");
+        let blob = gate.get(&format!("/v2/demo/a/blobs/{digest}"), Some(READ_WRITE)).await;
+        assert_eq!(blob.status, 404, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn with_pull_at_the_source_it_is_a_mount() {
+    let (gate, digest) = gate_with_secret("secret").await;
+    let owner = only_in("secret");
+    let target = format!("/v2/secret/b/blobs/uploads/?%6Dount={digest}&from=secret%2Fa&x=1");
+    let reply = gate.send("POST", &target, Some(("bob", &owner.password)), "", "").await;
+    assert_eq!(reply.status, 201);
+    assert_eq!(last(&gate), format!("/v2/secret/b/blobs/uploads/?mount={digest}&from=secret/a"));
+}
+
+/// Reach is judged for each of the two repositories on its own.
+#[tokio::test]
+async fn a_credential_that_reaches_one_of_the_two() {
+    let gate = TestGate::plain().await;
+    let (part, digest) = (only_in("demo/part"), some_digest());
+    gate.gitlab.add(part.clone());
+    let part = Some(("bob", &*part.password));
+    for (to, from, rendered) in [
+        ("demo/part/x", "demo/part", Some(format!("/v2/demo/part/x/blobs/uploads/?mount={digest}&from=demo/part"))),
+        ("demo/part", "demo/other", Some("/v2/demo/part/blobs/uploads/".to_owned())),
+        ("demo/part", "demo/part-not", Some("/v2/demo/part/blobs/uploads/".to_owned())),
+        ("demo/other", "demo/part", None),
+    ] {
+        let before = gate.forwarded();
+        let reply =
+            gate.send("POST", &format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}"), part, "", "").await;
+        match rendered {
+            Some(rendered) => assert_eq!((gate.forwarded(), last(&gate)), (before + 1, rendered), "{to} {from}"),
+            None => {
+                assert_refusal(&reply, 403, "DENIED", from);
+                assert_eq!(gate.forwarded(), before);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn ambiguous_mounts_are_refused() {
+    let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let sender = tls.http2().await;
+    let digest = some_digest();
+    for (query, code) in [
+        (format!("mount={digest}&from=demo/a&from=secret/a"), "UNSUPPORTED"),
+        (format!("mount={digest}&from=demo/a&fro%6D=secret/a"), "UNSUPPORTED"),
+        (format!("mount={digest}&from=demo/a&from=demo/a"), "UNSUPPORTED"),
+        (format!("mount={digest}&mount={digest}&from=demo/a"), "UNSUPPORTED"),
+        (format!("mount={digest}&%6Dount={digest}&from=demo/a"), "UNSUPPORTED"),
+        (format!("mount={digest}&from=demo/../secret/a"), "NAME_INVALID"),
+        (format!("mount={digest}&from=demo/%2e%2e/secret/a"), "NAME_INVALID"),
+        (format!("mount={digest}&from=demo/a%26from=secret/a"), "NAME_INVALID"),
+        (format!("mount={digest}&from="), "NAME_INVALID"),
+        (format!("mount={digest}&from=Secret/a"), "NAME_INVALID"),
+        (format!("mount={digest}&from=secret/a%00"), "UNSUPPORTED"),
+        ("mount=sha256:short&from=demo/a".to_owned(), "DIGEST_INVALID"),
+        ("mount=&from=demo/a".to_owned(), "DIGEST_INVALID"),
+        (format!("mount={digest}%26from%3Dsecret/a"), "DIGEST_INVALID"),
+    ] {
+        let target = format!("/v2/demo/b/blobs/uploads/?{query}");
+        let reply = gate.send("POST", &target, Some(READ_WRITE), "", "").await;
+        assert_refusal(&reply, 400, code, &query);
+        let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>).await;
+        assert_refusal(&reply.unwrap(), 400, code, &query);
+    }
+    assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
+}
+
+/// Distribution reads `mount` and `from` of a form body before those of the query.
+#[tokio::test]
+async fn forms_are_refused() {
+    let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let sender = tls.http2().await;
+    let form = format!("mount={}&from=secret/a", some_digest());
+    for kind in [
+        "application/x-www-form-urlencoded",
+        "Application/X-WWW-Form-URLencoded; charset=utf-8",
+        "application/x-www-form-urlencoded;",
+        "multipart/form-data; boundary=x",
+        "MULTIPART/mixed; boundary=x",
+    ] {
+        let header = format!("Content-Type: {kind}\r\n");
+        for (method, target) in [
+            ("POST", "/v2/demo/a/blobs/uploads/"),
+            ("PATCH", "/v2/demo/a/blobs/uploads/id"),
+            ("PUT", "/v2/demo/a/manifests/v1"),
+        ] {
+            let reply = gate.send(method, target, Some(READ_WRITE), &header, &form).await;
+            assert_refusal(&reply, 415, "UNSUPPORTED", kind);
+            let mut request = http2_request(method, target, Some(READ_WRITE));
+            request.headers_mut().insert("content-type", kind.parse().unwrap());
+            assert_refusal(&http2(&sender, request, Some(form.clone())).await.unwrap(), 415, "UNSUPPORTED", kind);
+        }
+        let twice = format!("Content-Type: text/plain\r\n{header}");
+        let reply = gate.send("POST", "/v2/demo/a/blobs/uploads/", Some(READ_WRITE), &twice, &form).await;
+        assert_refusal(&reply, 415, "UNSUPPORTED", kind);
+    }
+    assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
+}

@@ -1,0 +1,183 @@
+//! Class 1: every spelling but the one is refused.
+
+use super::{assert_refusal, http2, http2_request, is_refused};
+use crate::harness::{READ_WRITE, TestGate, request, some_digest};
+
+/// Targets that are no operation, and the code of the refusal.
+fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
+    let mut cases = Vec::new();
+    let mut add = |method, status, code, targets: &[&str]| {
+        cases.extend(targets.iter().map(|target| (method, (*target).to_owned(), status, code)));
+    };
+    add(
+        "GET",
+        400,
+        "NAME_INVALID",
+        &[
+            "/v2/demo/../other/manifests/v1",
+            "/v2/demo/./a/manifests/v1",
+            "/v2/../v2/demo/a/manifests/v1",
+            "/v2/demo/%2e%2e/other/manifests/v1",
+            "/v2/demo/%2E./other/manifests/v1",
+            "/v2/demo%2Fa/manifests/v1",
+            "/v2/demo%2fa/tags/list",
+            "/v2/demo%5Ca/manifests/v1",
+            "/v2/demo\\a/manifests/v1",
+            "/v2/demo/a%00/manifests/v1",
+            "/v2/demo/a;x=1/manifests/v1",
+            "/v2/demo;/a/manifests/v1",
+            "/v2/demo//a/manifests/v1",
+            "/v2//demo/a/manifests/v1",
+            "/v2/demo/a//manifests/v1",
+            "/v2/demo/%61/manifests/v1",
+            "/v2/demo/A/manifests/v1",
+            "/v2/Demo/a/manifests/v1",
+            "/v2/demo/a/manifests/v1/",
+            "/v2/demo/a/manifests//v1/x",
+            "/v2/demo/a/tags/list/",
+            "/v2/demo/a/tags%2Flist",
+            "/v2/demo/a/Manifests/v1",
+            "/v2//manifests/v1",
+            "/v2//tags/list",
+            "/v2/demo:a/manifests/v1",
+            "/v2/demo@a/manifests/v1",
+            "/v2/https://other/a/manifests/v1",
+            "/v2/demo/a+/manifests/v1",
+        ],
+    );
+    let long = format!("/v2/demo/{}/manifests/v1", "a".repeat(251));
+    add("GET", 400, "NAME_INVALID", &[&long]);
+    add(
+        "GET",
+        400,
+        "MANIFEST_INVALID",
+        &[
+            "/v2/demo/a/manifests/",
+            "/v2/demo/a/manifests/..",
+            "/v2/demo/a/manifests/.",
+            "/v2/demo/a/manifests/%2e%2e",
+            "/v2/demo/a/manifests/%76%31",
+            "/v2/demo/a/manifests/v1%2f..%2f..",
+            "/v2/demo/a/manifests/v1;x",
+            "/v2/demo/a/manifests/v1%00",
+            "/v2/demo/a/manifests/v1%20",
+            "/v2/demo/a/manifests/v1%23",
+            "/v2/demo/a/manifests/v1%3Fx",
+            "/v2/demo/a/manifests/-v1",
+            "/v2/demo/a/manifests/sha256:short",
+        ],
+    );
+    let digest = some_digest();
+    let upper = digest.to_uppercase().replace("SHA256", "sha256");
+    let algorithm = digest.replace("sha256", "SHA256");
+    let escaped = digest.replace(':', "%3A");
+    let longer = format!("{digest}a");
+    for odd in [&*upper, &*algorithm, &*escaped, &*longer, "", "..", "sha256:", "sha256", "uploads"] {
+        add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/blobs/{odd}")]);
+        add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/referrers/{odd}")]);
+    }
+    for odd in ["..", ".", "%2e%2e", "a%2Fb", "a;b", "a:b", "a%00"] {
+        add("PATCH", 400, "BLOB_UPLOAD_INVALID", &[&format!("/v2/demo/a/blobs/uploads/{odd}?_state=x")]);
+    }
+    add(
+        "PUT",
+        400,
+        "DIGEST_INVALID",
+        &[&format!("/v2/demo/a/blobs/uploads/id?digest={upper}"), "/v2/demo/a/blobs/uploads/id?digest="],
+    );
+    add("PATCH", 400, "BLOB_UPLOAD_INVALID", &["/v2/demo/a/blobs/uploads/id?_state=a;b"]);
+    add(
+        "GET",
+        400,
+        "PAGINATION_NUMBER_INVALID",
+        &["/v2/demo/a/tags/list?n=-1", "/v2/demo/a/tags/list?n=%2B1", "/v2/demo/a/tags/list?n=4294967296"],
+    );
+    add(
+        "GET",
+        400,
+        "UNSUPPORTED",
+        &[
+            "/v2/demo/a/tags/list?n=1&n=2",
+            "/v2/demo/a/tags/list?n=1&%6e=2",
+            "/v2/demo/a/tags/list?last=%00",
+            "/v2/demo/a/tags/list?last=%0d%0aX",
+            "/v2/demo/a/tags/list?last=%ff",
+            "/v2/demo/a/tags/list?last=%zz",
+            "/v2/demo/a/tags/list?last=%4",
+            "/v2/demo/a/tags/list?%zz=1",
+        ],
+    );
+    add(
+        "GET",
+        404,
+        "UNSUPPORTED",
+        &[
+            "//v2/demo/a/manifests/v1",
+            "/V2/demo/a/manifests/v1",
+            "/%76%32/demo/a/manifests/v1",
+            "/v2/demo/a%2Fmanifests%2Fv1",
+            "/x/../v2/demo/a/tags/list",
+        ],
+    );
+    cases
+}
+
+#[tokio::test]
+async fn odd_spellings_are_refused() {
+    let gate = TestGate::plain().await;
+    for (method, target, status, code) in cases() {
+        let reply = gate.send(method, &target, Some(READ_WRITE), "", "").await;
+        assert_refusal(&reply, status, code, &target);
+    }
+    assert_eq!(gate.forwarded(), 0);
+}
+
+#[tokio::test]
+async fn odd_spellings_are_refused_over_http2() {
+    let gate = TestGate::tls().await;
+    let sender = gate.http2().await;
+    for (method, target, status, code) in cases() {
+        let reply = http2(&sender, http2_request(method, &target, Some(READ_WRITE)), None::<&str>).await;
+        assert_refusal(&reply.unwrap(), status, code, &target);
+    }
+    assert_eq!(gate.forwarded(), 0);
+}
+
+/// Each byte there is, in the middle of a name: all but those of the grammar are refused.
+#[tokio::test]
+async fn no_other_byte_gets_through_in_a_name() {
+    let gate = TestGate::plain().await;
+    for byte in 0..=255 {
+        let mut bytes = request("GET", "/v2/demo/a*b/manifests/v1", Some(READ_WRITE), "", "").into_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'*').unwrap();
+        bytes[at] = byte;
+        let before = gate.forwarded();
+        let answer = gate.raw(&bytes).await;
+        if matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'/') {
+            let entries = gate.ledger.entries();
+            assert_eq!(entries.len(), before + 1, "{byte}");
+            assert_eq!(entries[before].target, format!("/v2/demo/a{}b/manifests/v1", char::from(byte)));
+        } else {
+            assert!(is_refused(&answer), "{byte}: {answer}");
+            assert_eq!(gate.forwarded(), before, "{byte}");
+        }
+    }
+}
+
+/// RFC 9112 knows no fragment in a target. hyper takes one off; it must not go on.
+#[tokio::test]
+async fn a_fragment_never_goes_on() {
+    let gate = TestGate::plain().await;
+    for (target, rendered) in [
+        ("/v2/demo/a/manifests/v1#/../other", Some("/v2/demo/a/manifests/v1")),
+        ("/v2/demo/a/tags/list?n=1#&last=x", Some("/v2/demo/a/tags/list?n=1")),
+        ("/v2/demo/a/#/manifests/v1", None),
+    ] {
+        let before = gate.forwarded();
+        let reply = gate.get(target, Some(READ_WRITE)).await;
+        let entries = gate.ledger.entries();
+        let forwarded: Vec<_> = entries[before..].iter().map(|entry| entry.target.as_str()).collect();
+        assert_eq!(forwarded, Vec::from_iter(rendered), "{target}");
+        assert_eq!(reply.status, if rendered.is_some() { 404 } else { 400 }, "{target}");
+    }
+}
