@@ -228,10 +228,18 @@ impl Failure {
             (Some(BodyFailure::Aborted), _) => Denial::ClientAborted,
             (Some(BodyFailure::Trailers), _) => Denial::Framing(Framing::Trailers),
             (None, Self::TimedOut) => Denial::Upstream(UpstreamFault::ResponseTimeout),
-            (None, Self::NoAnswer(error)) if error.is_parse() => Denial::Upstream(UpstreamFault::Invalid),
+            (None, Self::NoAnswer(error)) if error.is_parse() || is_invalid_data(&error) => {
+                Denial::Upstream(UpstreamFault::Invalid)
+            }
             (None, Self::NeverWritten(_) | Self::NoAnswer(_)) => Denial::Upstream(UpstreamFault::Unreachable),
         }
     }
+}
+
+/// Whether the socket failed because of what came, rather than because nothing did.
+fn is_invalid_data(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways.
@@ -239,7 +247,13 @@ fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Resu
     if parts.status == StatusCode::UNAUTHORIZED {
         return Err(UpstreamFault::RefusedTheGate);
     }
-    let lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let has_length = match (lengths.next(), lengths.next()) {
+        (None, _) => false,
+        // hyper reads a list of equal lengths as one; the client behind it may not.
+        (Some(length), None) if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => true,
+        _ => return Err(UpstreamFault::Invalid),
+    };
     let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let chunked = match *codings {
         [] => false,
@@ -248,11 +262,7 @@ fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Resu
     };
     let bodyless = parts.status == StatusCode::NO_CONTENT
         && (chunked || parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"));
-    if parts.status.is_informational()
-        || lengths > 1
-        || (lengths == 1 && chunked && wanted.method() != Method::HEAD)
-        || bodyless
-    {
+    if parts.status.is_informational() || (has_length && chunked && wanted.method() != Method::HEAD) || bodyless {
         return Err(UpstreamFault::Invalid);
     }
     Ok(())

@@ -70,14 +70,22 @@ impl<S> Watched<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.traffic.budget.get() == Some(0) {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "too many bytes before the end of a head",
-            )));
-        }
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let result = match self.traffic.budget.get() {
+            Some(0) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "too many bytes before the end of a head");
+                return Poll::Ready(Err(error));
+            }
+            // The last read must not overshoot: it could bring the end of a head that is too long.
+            Some(budget) if budget < buffer.remaining() => {
+                let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(budget));
+                let result = Pin::new(&mut self.socket).poll_read(cx, &mut limited);
+                let read = limited.filled().len();
+                buffer.advance(read);
+                result
+            }
+            _ => Pin::new(&mut self.socket).poll_read(cx, buffer),
+        };
         self.traffic.read(buffer.filled().len() - before);
         result
     }
