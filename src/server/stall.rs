@@ -23,6 +23,8 @@ pub(super) struct Deadlines {
     /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's task begins.
     current: RefCell<Option<Rc<Progress>>>,
     open_streams: Cell<usize>,
+    /// HTTP/2: the client took nothing for too long, whatever the stream.
+    stalled: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +45,7 @@ impl Deadlines {
             waiting: Cell::new(Waiting::FirstHead(Instant::now())),
             current: RefCell::new(None),
             open_streams: Cell::new(0),
+            stalled: Cell::new(false),
         }
     }
 
@@ -87,14 +90,19 @@ impl Deadlines {
             Waiting::FirstHead(since) => Some(since + settings.header_timeout),
             Waiting::NextRequest(since) => match self.traffic.first_read() {
                 Some(begun) if !http2 => Some(begun + settings.header_timeout),
-                _ => Some(since + settings.idle_timeout),
+                // A client that still takes the end of its answer is not idle.
+                _ if self.traffic.write_blocked().is_some() => None,
+                _ => Some(self.traffic.unblocked().map_or(since, |then| then.max(since)) + settings.idle_timeout),
             },
             Waiting::Serving => None,
         };
         let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
-        let body = self.current().filter(|_| !http2).and_then(|progress| progress.stalls_at(settings.stall_timeout));
+        // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.
+        let body = self.current().filter(|_| !http2);
+        let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
         let deadline = [head, written, body].into_iter().flatten().min();
         if deadline.is_some_and(|deadline| deadline <= now) {
+            self.stalled.set(head.is_none());
             if let Some(progress) = self.current().filter(|_| head.is_none()) {
                 progress.set_stalled();
             }
@@ -129,6 +137,9 @@ struct OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         if let Some(progress) = &self.progress {
+            if self.deadlines.stalled.get() {
+                progress.set_stalled();
+            }
             progress.cut();
         }
         self.deadlines.close_stream();
