@@ -5,5 +5,9 @@
 mod config;
 #[allow(dead_code)] // until each part has its test
 mod harness;
+mod http2_client;
 mod routing;
+mod scripted_upstream;
 mod stand_ins;
+mod timing;
+mod upstream;
