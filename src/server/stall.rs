@@ -180,3 +180,43 @@ impl<F: Future> Future for Stream<F> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::watched::Watched;
+
+    /// An answer's end may be with us long after its body was handed over: its reader is not idle.
+    #[tokio::test]
+    async fn idle_time_begins_when_the_answer_has_gone() {
+        const SHORT: Duration = Duration::from_millis(50);
+        let long = Duration::from_secs(60);
+        let settings = ServerSettings {
+            tls: None,
+            max_connections: 1,
+            handshake_timeout: long,
+            header_timeout: long,
+            idle_timeout: SHORT,
+            stall_timeout: long,
+            max_header_bytes: 1,
+        };
+        let traffic = Rc::new(Traffic::default());
+        let (socket, mut client) = tokio::io::duplex(1);
+        let mut socket = Watched::new(socket, traffic.clone());
+        let deadlines = Deadlines::new(std::sync::Arc::new(settings), traffic);
+        deadlines.idle();
+        assert!(timeout(SHORT * 2, socket.write_all(b"ab")).await.is_err());
+        assert!(deadlines.check(false).is_some(), "closed on a client that still reads");
+
+        client.read_exact(&mut [0; 1]).await.unwrap();
+        socket.write_all(b"b").await.unwrap();
+        assert!(deadlines.check(false).is_some(), "closed at once");
+        sleep(SHORT * 2).await;
+        assert!(deadlines.check(false).is_none());
+    }
+}

@@ -57,7 +57,7 @@ async fn a_slow_upload_over_http2() {
 /// It is the registry that sends slowly.
 #[tokio::test]
 async fn a_slow_registry() {
-    for tls in [false, true] {
+    let ask = async |tls| {
         let (mut upstream, gate) = ScriptedUpstream::behind(setup(tls)).await;
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
@@ -77,7 +77,8 @@ async fn a_slow_registry() {
         };
         let ((), length) = soon(async { tokio::join!(script, client) }).await;
         assert_eq!(length, PIECES);
-    }
+    };
+    tokio::join!(ask(false), ask(true));
 }
 
 /// It is the client that reads slowly: the registry has long sent all that fits.
@@ -140,13 +141,13 @@ async fn a_slow_reader_over_http2() {
 /// The registry thinks for longer than every time-out of the client's side.
 #[tokio::test]
 async fn a_long_wait_for_the_registry() {
-    for tls in [false, true] {
+    let ask = async |tls| {
         let setup = Setup { upstream: vec!["response_timeout: 1m"], ..setup(tls) };
         let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
         let script = async {
             for _ in 0..2 {
                 let (mut connection, _) = upstream.accept_request().await;
-                tokio::time::sleep(Duration::from_millis(1200)).await;
+                tokio::time::sleep(Duration::from_millis(900)).await;
                 connection.write(OK.replace("200 OK", "200 OK\r\nConnection: close")).await;
             }
         };
@@ -166,5 +167,6 @@ async fn a_long_wait_for_the_registry() {
         };
         let ((), body) = soon(async { tokio::join!(script, client) }).await;
         assert_eq!(body, b"ok");
-    }
+    };
+    tokio::join!(ask(false), ask(true));
 }

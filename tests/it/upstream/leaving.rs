@@ -15,7 +15,7 @@ const TOO_LARGE: &str = "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnecti
 /// Longer than this nobody may notice that the other side has left.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// More than all buffers on the way can hold.
-const LIMIT: usize = 64 << 20;
+const LIMIT: usize = 40 << 20;
 
 /// What the registry does after its early answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
