@@ -1,10 +1,12 @@
 //! Bodies on their way through: request bodies from the client to the registry, response bodies back. Neither is ever
 //! in memory as a whole; each piece is asked for only when the other side has room.
 
+mod piece;
 mod progress;
 mod request;
 mod response;
 
+pub use piece::Piece;
 pub use progress::{BodyFailure, Progress};
 pub use request::RequestBody;
 pub use response::ResponseBody;

@@ -227,10 +227,18 @@ impl Failure {
             (Some(BodyFailure::Aborted), _) => Denial::ClientAborted,
             (Some(BodyFailure::Trailers), _) => Denial::Framing(Framing::Trailers),
             (None, Self::TimedOut) => Denial::Upstream(UpstreamFault::ResponseTimeout),
-            (None, Self::NoAnswer(error)) if error.is_parse() => Denial::Upstream(UpstreamFault::Invalid),
+            (None, Self::NoAnswer(error)) if error.is_parse() || is_invalid_data(&error) => {
+                Denial::Upstream(UpstreamFault::Invalid)
+            }
             (None, Self::NeverWritten(_) | Self::NoAnswer(_)) => Denial::Upstream(UpstreamFault::Unreachable),
         }
     }
+}
+
+/// Whether the socket failed because of what came, rather than because nothing did.
+fn is_invalid_data(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways and a body
@@ -239,36 +247,26 @@ fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Resu
     if parts.status == StatusCode::UNAUTHORIZED {
         return Err(UpstreamFault::RefusedTheGate);
     }
-    if parts.status.is_informational() {
-        return Err(UpstreamFault::Invalid);
-    }
     let invalid = Err(UpstreamFault::Invalid);
     let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
-    let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let length = match *lengths {
         [] => None,
+        // hyper reads a list of equal lengths as one; the client behind it may not.
         [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Some(length),
         _ => return invalid,
     };
+    let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let chunked = match *codings {
         [] => false,
         [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return invalid,
     };
-    let bodyless = wanted.method() == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
-    match (length, chunked) {
-        _ if bodyless => Ok(()),
-        (Some(length), false) if parts.status == StatusCode::NO_CONTENT => {
-            if length == "0" {
-                Ok(())
-            } else {
-                invalid
-            }
-        }
-        (None, false) if parts.status == StatusCode::NO_CONTENT => Ok(()),
-        (None, true) if parts.status != StatusCode::NO_CONTENT => Ok(()),
-        (Some(_), false) => Ok(()),
-        // Both, or neither: an answer that ends where the connection does cannot be told from one that broke off.
-        _ => invalid,
-    }
+    let well_framed = match parts.status {
+        status if status.is_informational() => false,
+        StatusCode::NO_CONTENT => !chunked && length.is_none_or(|length| length == "0"),
+        _ if wanted.method() == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => true,
+        // One of the two: an answer that ends where the connection does cannot be told from one that broke off.
+        _ => length.is_some() != chunked,
+    };
+    if well_framed { Ok(()) } else { invalid }
 }

@@ -13,14 +13,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug, Default)]
 pub struct Traffic {
     write_blocked: Cell<Option<Instant>>,
+    unblocked: Cell<Option<Instant>>,
     first_read: Cell<Option<Instant>>,
     budget: Cell<Option<usize>>,
+    reading_decides: Cell<bool>,
 }
 
 impl Traffic {
     /// Since when the other side has taken nothing of what is to be written.
     pub fn write_blocked(&self) -> Option<Instant> {
         self.write_blocked.get()
+    }
+
+    /// When the other side last took something after it had taken nothing for a while.
+    pub fn unblocked(&self) -> Option<Instant> {
+        self.unblocked.get()
     }
 
     /// When the first byte came since [`mark`](Self::mark).
@@ -38,9 +45,23 @@ impl Traffic {
         self.budget.set(bytes);
     }
 
-    fn wrote<T>(&self, result: Poll<T>) -> Poll<T> {
+    /// From here on a write that fails waits instead: what the other side said before it went is still to be read,
+    /// and the end that is read behind it tells of the failure.
+    pub fn let_reading_decide(&self) {
+        self.reading_decides.set(true);
+    }
+
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let result = match result {
+            Poll::Ready(Err(_)) if self.reading_decides.get() => Poll::Pending,
+            result => result,
+        };
         match result {
-            Poll::Ready(_) => self.write_blocked.set(None),
+            Poll::Ready(_) => {
+                if self.write_blocked.take().is_some() {
+                    self.unblocked.set(Some(Instant::now()));
+                }
+            }
             Poll::Pending if self.write_blocked.get().is_none() => self.write_blocked.set(Some(Instant::now())),
             Poll::Pending => {}
         }
@@ -70,14 +91,22 @@ impl<S> Watched<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.traffic.budget.get() == Some(0) {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "too many bytes before the end of a head",
-            )));
-        }
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let result = match self.traffic.budget.get() {
+            Some(0) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "too many bytes before the end of a head");
+                return Poll::Ready(Err(error));
+            }
+            // The last read must not overshoot: it could bring the end of a head that is too long.
+            Some(budget) if budget < buffer.remaining() => {
+                let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(budget));
+                let result = Pin::new(&mut self.socket).poll_read(cx, &mut limited);
+                let read = limited.filled().len();
+                buffer.advance(read);
+                result
+            }
+            _ => Pin::new(&mut self.socket).poll_read(cx, buffer),
+        };
         self.traffic.read(buffer.filled().len() - before);
         result
     }

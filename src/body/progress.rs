@@ -12,7 +12,7 @@ pub struct Progress {
     failure: Cell<Option<BodyFailure>>,
     /// Since when the client owes the next piece of its body.
     awaiting_request: Cell<Option<Instant>>,
-    /// Since when a piece of the response has waited for the client's window.
+    /// Since when a piece of the response has waited for the client's window, without any of it being taken.
     awaiting_window: Cell<Option<Instant>>,
     stalled: Cell<bool>,
     cut: Cell<bool>,
@@ -53,15 +53,15 @@ impl Progress {
         self.stalled.get()
     }
 
-    /// When the client will have owed the next piece of its body for too long, if it owes one.
+    /// When the client will have been waited for too long for the rest of its body, if it is being waited for.
     pub fn request_stalls_at(&self, timeout: Duration) -> Option<Instant> {
         self.awaiting_request.get().map(|since| since + timeout)
     }
 
-    /// The same for HTTP/2, where the client may also owe window for the response. On HTTP/1.1 the socket tells.
-    pub fn stream_stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        let window = self.awaiting_window.get().map(|since| since + timeout);
-        self.request_stalls_at(timeout).into_iter().chain(window).min()
+    /// The same, for its window too.
+    pub fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
+        let since = [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
+        since.map(|since| since + timeout)
     }
 
     /// The client was waited for too long.
@@ -107,6 +107,12 @@ impl Progress {
     pub(super) fn await_window(&self, bytes: u64) {
         self.bytes_out.set(self.bytes_out.get() + bytes);
         self.awaiting_window.set(Some(Instant::now()));
+    }
+
+    pub(super) fn window_moved(&self) {
+        if self.awaiting_window.get().is_some() {
+            self.awaiting_window.set(Some(Instant::now()));
+        }
     }
 
     pub(super) fn window_opened(&self) {

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::Progress;
+use super::{Piece, Progress};
 use crate::record::Record;
 use crate::upstream::Exchange;
 
@@ -71,7 +71,7 @@ impl ResponseBody {
         self.record = Some(record);
     }
 
-    fn break_off(&mut self, reason: &'static str) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn break_off(&mut self, reason: &'static str) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         self.content = Content::Ended;
         if let Some(record) = &mut self.record {
             record.broke_off(reason);
@@ -81,10 +81,10 @@ impl ResponseBody {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         let this = &mut *self;
         this.progress.window_opened();
         let data = match &mut this.content {
@@ -113,7 +113,7 @@ impl Body for ResponseBody {
             this.content = Content::Ended;
         }
         this.progress.await_window(data.len() as u64);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(Ok(Frame::data(Piece::new(data, this.progress.clone())))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -23,6 +23,8 @@ pub(super) struct Deadlines {
     /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's task begins.
     current: RefCell<Option<Rc<Progress>>>,
     open_streams: Cell<usize>,
+    /// HTTP/2: the client took nothing for too long, whatever the stream.
+    stalled: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +45,7 @@ impl Deadlines {
             waiting: Cell::new(Waiting::FirstHead(Instant::now())),
             current: RefCell::new(None),
             open_streams: Cell::new(0),
+            stalled: Cell::new(false),
         }
     }
 
@@ -87,15 +90,19 @@ impl Deadlines {
             Waiting::FirstHead(since) => Some(since + settings.header_timeout),
             Waiting::NextRequest(since) => match self.traffic.first_read() {
                 Some(begun) if !http2 => Some(begun + settings.header_timeout),
-                _ => Some(since + settings.idle_timeout),
+                // A client that still takes the end of its answer is not idle.
+                _ if self.traffic.write_blocked().is_some() => None,
+                _ => Some(self.traffic.unblocked().map_or(since, |then| then.max(since)) + settings.idle_timeout),
             },
             Waiting::Serving => None,
         };
         let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
-        let body =
-            self.current().filter(|_| !http2).and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
+        // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.
+        let body = self.current().filter(|_| !http2);
+        let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
         let deadline = [head, written, body].into_iter().flatten().min();
         if deadline.is_some_and(|deadline| deadline <= now) {
+            self.stalled.set(head.is_none());
             if let Some(progress) = self.current().filter(|_| head.is_none()) {
                 progress.set_stalled();
             }
@@ -130,6 +137,9 @@ struct OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         if let Some(progress) = &self.progress {
+            if self.deadlines.stalled.get() {
+                progress.set_stalled();
+            }
             progress.cut();
         }
         self.deadlines.close_stream();
@@ -158,7 +168,7 @@ impl<F: Future> Future for Stream<F> {
         while this.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let timeout = this.open.deadlines.settings.stall_timeout;
-            let deadline = this.open.progress.as_ref().and_then(|progress| progress.stream_stalls_at(timeout));
+            let deadline = this.open.progress.as_ref().and_then(|progress| progress.stalls_at(timeout));
             if deadline.is_some_and(|deadline| deadline <= now) {
                 if let Some(progress) = &this.open.progress {
                     progress.set_stalled();
@@ -168,5 +178,45 @@ impl<F: Future> Future for Stream<F> {
             this.timer.as_mut().reset(deadline.unwrap_or(now + timeout).min(now + timeout).into());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::watched::Watched;
+
+    /// An answer's end may be with us long after its body was handed over: its reader is not idle.
+    #[tokio::test]
+    async fn idle_time_begins_when_the_answer_has_gone() {
+        const SHORT: Duration = Duration::from_millis(50);
+        let long = Duration::from_secs(60);
+        let settings = ServerSettings {
+            tls: None,
+            max_connections: 1,
+            handshake_timeout: long,
+            header_timeout: long,
+            idle_timeout: SHORT,
+            stall_timeout: long,
+            max_header_bytes: 1,
+        };
+        let traffic = Rc::new(Traffic::default());
+        let (socket, mut client) = tokio::io::duplex(1);
+        let mut socket = Watched::new(socket, traffic.clone());
+        let deadlines = Deadlines::new(std::sync::Arc::new(settings), traffic);
+        deadlines.idle();
+        assert!(timeout(SHORT * 2, socket.write_all(b"ab")).await.is_err());
+        assert!(deadlines.check(false).is_some(), "closed on a client that still reads");
+
+        client.read_exact(&mut [0; 1]).await.unwrap();
+        socket.write_all(b"b").await.unwrap();
+        assert!(deadlines.check(false).is_some(), "closed at once");
+        sleep(SHORT * 2).await;
+        assert!(deadlines.check(false).is_none());
     }
 }

@@ -36,6 +36,8 @@ impl Connection {
     pub(super) async fn open(connector: &Connector) -> Result<Self, ConnectError> {
         let traffic = Rc::new(Traffic::default());
         let stream = TokioIo::new(connector.connect(traffic.clone()).await?);
+        // hyper gives up at a write that fails, and would lose the answer to an upload that the registry broke off.
+        traffic.let_reading_decide();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD_BYTES);
         let (sender, connection) = builder

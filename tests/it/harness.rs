@@ -50,6 +50,10 @@ pub struct Setup {
     pub cache: Vec<&'static str>,
     /// Lines of `scopes`.
     pub scopes: Vec<&'static str>,
+    /// How many workers; two where the test does not care. With one, all connections share one pool.
+    pub workers: Option<usize>,
+    /// Files beside the config: name and content.
+    pub files: Vec<(&'static str, &'static str)>,
 }
 
 /// A running gate and all that it talks to.
@@ -98,11 +102,16 @@ impl TestGate {
         });
         std::fs::write(folder.path().join("htpasswd"), users.collect::<String>()).unwrap();
 
+        for (name, content) in &setup.files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+
         let upstream = setup.upstream_address.unwrap_or(registry.address());
         let text = setup.config(upstream, gitlab.address());
         let loaded = load_text(&text, Path::new("test.yml"), folder.path(), [])
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let listeners = Listeners { public: bind(loaded.config.http.addr, 2).unwrap(), admin: listener() };
+        let listeners =
+            Listeners { public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(), admin: listener() };
         let (address, admin) = (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
         let log = Log::default();
         let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
@@ -142,15 +151,17 @@ impl TestGate {
 
     /// Asks the operators' listener.
     pub async fn admin(&self, path: &str) -> Reply {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        Reply::parse(&read_to_close(&mut stream).await)
+        ask_admin(self.admin, path).await
     }
 
     /// The access log, once it has at least so many lines.
     pub async fn log(&self, lines: usize) -> Vec<Value> {
         tokio::time::timeout(PATIENCE, self.log.wait(lines)).await.expect("the lines never came")
+    }
+
+    /// The access log itself, for a test that gives the gate away.
+    pub fn access_log(&self) -> Log {
+        self.log.clone()
     }
 
     /// How many requests reached the registry.
@@ -202,6 +213,14 @@ impl Setup {
             section("scopes", &self.scopes),
         )
     }
+}
+
+/// Asks the operators' listener at an address: also after the gate has been given away to be drained.
+pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Reply::parse(&read_to_close(&mut stream).await)
 }
 
 /// A listener on a port that the kernel picked.
@@ -315,10 +334,11 @@ impl Reply {
 
 /// The access log in memory.
 #[derive(Clone, Default)]
-struct Log(Arc<(Mutex<Vec<u8>>, Notify)>);
+pub struct Log(Arc<(Mutex<Vec<u8>>, Notify)>);
 
 impl Log {
-    async fn wait(&self, lines: usize) -> Vec<Value> {
+    /// Its lines, once there are so many.
+    pub async fn wait(&self, lines: usize) -> Vec<Value> {
         loop {
             let mut changed = std::pin::pin!(self.0.1.notified());
             changed.as_mut().enable();

@@ -7,9 +7,13 @@ mod config;
 #[allow(dead_code)] // until each part has its test
 mod harness;
 mod hostile;
+mod http2_client;
 mod identity;
 mod layers;
 mod media_types;
 mod routing;
+mod scripted_upstream;
 mod spelling;
 mod stand_ins;
+mod timing;
+mod upstream;

@@ -1,0 +1,72 @@
+//! `max_connections`: one too many waits, and is served when another leaves.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Reply, Setup, TestGate, exchange, read_reply};
+use crate::scripted_upstream::{open_request, soon};
+
+#[tokio::test]
+async fn one_too_many_waits() {
+    for workers in [1, 2] {
+        let setup = Setup { http: vec!["max_connections: 3"], workers: Some(workers), ..Setup::default() };
+        let gate = TestGate::start(setup).await;
+        let ping = open_request("GET", "/v2/", "", "");
+        let mut served = Vec::new();
+        for _ in 0..3 {
+            let mut stream = gate.connect().await;
+            assert_eq!(exchange(&mut stream, &ping).await.status, 200);
+            served.push(stream);
+        }
+        let mut waiting = gate.connect().await;
+        waiting.write_all(ping.as_bytes()).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0; 1])).await;
+        assert!(early.is_err(), "it was served, or refused: {early:?}");
+        // Those that are in go on, and so do the operators.
+        assert_eq!(exchange(&mut served[0], &ping).await.status, 200);
+        let metrics = gate.admin("/metrics").await;
+        assert!(metrics.body.contains("moorgate_connections 3\n"), "{}", metrics.body);
+
+        served.pop();
+        assert_eq!(soon(read_reply(&mut waiting)).await.status, 200);
+        drop((served, waiting));
+        no_connections(&gate).await;
+    }
+}
+
+/// However they end, connections are counted off.
+#[tokio::test]
+async fn all_are_counted_off() {
+    let gate =
+        TestGate::start(Setup { http: vec!["header_timeout: 100ms", "idle_timeout: 100ms"], ..Setup::default() }).await;
+    for bytes in ["", "GET /v2/ HTTP/1.1\r\nHost", "nonsense\r\n\r\n", &open_request("GET", "/v2/", "", "")] {
+        drop(gate.raw(bytes).await);
+        let left = gate.connect().await;
+        drop(left);
+    }
+    no_connections(&gate).await;
+
+    let gate = TestGate::start(Setup { tls: true, http: vec!["handshake_timeout: 100ms"], ..Setup::default() }).await;
+    gate.raw("").await;
+    gate.raw("GET / HTTP/1.1\r\n\r\n").await;
+    drop(gate.connect_tls(&[b"h2"]).await);
+    let sender = gate.http2().await;
+    assert_eq!(crate::http2_client::ask(&sender, "GET", "/v2/").await.status(), 200);
+    drop(sender);
+    no_connections(&gate).await;
+}
+
+/// The gauge follows a little later than the client sees its connection end.
+async fn no_connections(gate: &TestGate) {
+    soon(async {
+        loop {
+            let reply: Reply = gate.admin("/metrics").await;
+            if reply.body.contains("moorgate_connections 0\n") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}

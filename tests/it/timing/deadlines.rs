@@ -1,0 +1,233 @@
+//! Silence at every stage of a connection with HTTP/1.1 (class 21 of hostile input).
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Reply, Setup, TestGate, exchange, read_to_close};
+use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, UPLOADS, only, open_request, soon};
+
+/// All deadlines of these tests.
+const SHORT: Duration = Duration::from_millis(300);
+/// Anything longer was not this deadline: the others are a minute.
+const SOON: Duration = Duration::from_secs(10);
+
+fn assert_at_deadline(begun: Instant) {
+    let took = begun.elapsed();
+    // The gate's clock began before this one, so it may end before it.
+    assert!(took >= SHORT / 2, "too early: {took:?}");
+    assert!(took < SOON, "too late: {took:?}");
+}
+
+async fn gate(line: &'static str, tls: bool) -> TestGate {
+    TestGate::start(Setup { http: only(line), tls, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn silence_after_connect() {
+    let gate = gate("header_timeout: 300ms", false).await;
+    let begun = Instant::now();
+    assert_eq!(gate.raw("").await, "");
+    assert_at_deadline(begun);
+}
+
+#[tokio::test]
+async fn silence_in_the_tls_handshake() {
+    let gate = gate("handshake_timeout: 300ms", true).await;
+    // Nothing at all, and the beginning of a record.
+    for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
+        let begun = Instant::now();
+        assert_eq!(gate.raw(bytes).await, "");
+        assert_at_deadline(begun);
+    }
+}
+
+#[tokio::test]
+async fn silence_after_the_tls_handshake() {
+    let gate = gate("header_timeout: 300ms", true).await;
+    for half in ["", "GET /v2/ HTTP/1.1\r\nHost: regis"] {
+        let mut stream = gate.connect_tls(&[b"http/1.1"]).await;
+        let begun = Instant::now();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        assert_eq!(read_to_close(&mut stream).await, "");
+        assert_at_deadline(begun);
+    }
+}
+
+#[tokio::test]
+async fn silence_in_a_head() {
+    let gate = gate("header_timeout: 300ms", false).await;
+    for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n"] {
+        let begun = Instant::now();
+        assert_eq!(gate.raw(half).await, "", "{half:?}");
+        assert_at_deadline(begun);
+    }
+}
+
+/// One byte now and then is no progress: it is the whole head that has a deadline.
+#[tokio::test]
+async fn a_head_that_trickles() {
+    let gate = gate("header_timeout: 300ms", false).await;
+    let mut stream = gate.connect().await;
+    let begun = Instant::now();
+    let (mut reading, mut writing) = stream.split();
+    let trickle = async {
+        writing.write_all(b"GET /v2/ HTTP/1.1\r\n").await.unwrap();
+        while writing.write_all(b"X").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = trickle => {}
+        text = read_to_close(&mut reading) => assert_eq!(text, ""),
+    }
+    assert_at_deadline(begun);
+}
+
+#[tokio::test]
+async fn silence_between_requests() {
+    for tls in [false, true] {
+        let gate = gate("idle_timeout: 300ms", tls).await;
+        let ping = open_request("GET", "/v2/", "", "");
+        let begun;
+        if tls {
+            let mut stream = gate.connect_tls(&[b"http/1.1"]).await;
+            begun = Instant::now();
+            assert_eq!(exchange(&mut stream, &ping).await.status, 200);
+            assert_eq!(read_to_close(&mut stream).await, "");
+        } else {
+            let mut stream = gate.connect().await;
+            begun = Instant::now();
+            assert_eq!(exchange(&mut stream, &ping).await.status, 200);
+            assert_eq!(read_to_close(&mut stream).await, "");
+        }
+        assert_at_deadline(begun);
+    }
+}
+
+/// A later request has its own time from its first byte, however long the connection rested.
+#[tokio::test]
+async fn a_later_head_has_header_timeout_from_its_first_byte() {
+    let gate = gate("header_timeout: 600ms", false).await;
+    let mut stream = gate.connect().await;
+    let ping = open_request("GET", "/v2/", "", "");
+    assert_eq!(exchange(&mut stream, &ping).await.status, 200);
+    // Longer than header_timeout: this wait is idle_timeout's.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let (first, rest) = ping.split_at(10);
+    stream.write_all(first.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(exchange(&mut stream, rest).await.status, 200);
+    // And no more than that.
+    let begun = Instant::now();
+    stream.write_all(first.as_bytes()).await.unwrap();
+    assert_eq!(read_to_close(&mut stream).await, "");
+    assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()));
+}
+
+/// Half a later head is not ended by idle_timeout, which has only the wait before it.
+#[tokio::test]
+async fn a_later_head_may_take_longer_than_idle_timeout() {
+    let gate = gate("idle_timeout: 300ms", false).await;
+    let mut stream = gate.connect().await;
+    let ping = open_request("GET", "/v2/", "", "");
+    assert_eq!(exchange(&mut stream, &ping).await.status, 200);
+    let (first, rest) = ping.split_at(10);
+    stream.write_all(first.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(exchange(&mut stream, rest).await.status, 200);
+}
+
+#[tokio::test]
+async fn silence_in_a_body() {
+    for (headers, beginning) in [
+        ("Content-Length: 100\r\n", "only this"),
+        ("Transfer-Encoding: chunked\r\n", "9\r\nonly this\r\n"),
+        ("Content-Length: 100\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", ""),
+    ] {
+        let setup = Setup { http: only("stall_timeout: 300ms"), ..Setup::default() };
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+        let mut client = gate.connect().await;
+        let begun = Instant::now();
+        client.write_all(open_request("PATCH", UPLOAD, headers, "").as_bytes()).await.unwrap();
+        client.write_all(beginning.as_bytes()).await.unwrap();
+        let (mut connection, _) = upstream.accept_request().await;
+        let (text, rest) = soon(async { tokio::join!(read_to_close(&mut client), connection.closed()) }).await;
+        assert_at_deadline(begun);
+        assert!(text.is_empty() || Reply::parse(&text).status >= 400, "{text}");
+        let rest = String::from_utf8(rest).unwrap();
+        assert_eq!(rest.contains("only this"), !beginning.is_empty());
+        assert!(!rest.ends_with("0\r\n\r\n"), "it looks whole: {rest:?}");
+        let log = gate.log(1).await;
+        assert_eq!((&log[0]["reason"], &log[0]["decision"]), (&"client_stalled".into(), &"error".into()));
+    }
+}
+
+/// A refused request whose body never comes: the client has its answer, and the connection ends within bounds.
+#[tokio::test]
+async fn silence_in_the_body_of_a_refused_request() {
+    let gate = gate("header_timeout: 50s", false).await;
+    let reply = gate.send("POST", UPLOADS, None, "Content-Length: 100\r\n", "").await;
+    assert_eq!(reply.status, 401);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read() {
+    for tls in [false, true] {
+        let setup = Setup { http: only("stall_timeout: 300ms"), tls, ..Setup::default() };
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+        let ask = open_request("GET", BLOB, "", "");
+        let (mut plain, mut encrypted) = (None, None);
+        if tls {
+            let stream = encrypted.insert(gate.connect_tls(&[b"http/1.1"]).await);
+            stream.write_all(ask.as_bytes()).await.unwrap();
+        } else {
+            plain.insert(gate.connect().await).write_all(ask.as_bytes()).await.unwrap();
+        }
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        let begun = Instant::now();
+        // The gate closes: until then this is held up.
+        while soon(connection.stream.write_all(&[b'x'; 65_536])).await.is_ok() {
+            assert!(begun.elapsed() < SOON, "all of it was taken");
+        }
+        assert_at_deadline(begun);
+        let log = gate.log(1).await;
+        assert_eq!((&log[0]["status"], &log[0]["reason"]), (&200.into(), &"client_stalled".into()));
+        assert!(log[0]["bytes_out"].as_u64().unwrap() > 0);
+        // The client finds less than it was promised.
+        let mut received = Vec::new();
+        let _ = match (&mut plain, &mut encrypted) {
+            (Some(stream), _) => soon(stream.read_to_end(&mut received)).await,
+            (_, Some(stream)) => soon(stream.read_to_end(&mut received)).await,
+            _ => unreachable!(),
+        };
+        assert!(received.len() < 1_000_000_000);
+    }
+}
+
+/// A registry that does not read an upload is given up too, and the client told so.
+#[tokio::test]
+async fn an_upload_that_the_registry_does_not_read() {
+    let setup = Setup { http: only("stall_timeout: 300ms"), ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let mut client = gate.connect().await;
+    let begun = Instant::now();
+    client.write_all(open_request("PATCH", UPLOAD, "Content-Length: 1000000000\r\n", "").as_bytes()).await.unwrap();
+    let (_connection, _) = upstream.accept_request().await;
+    let (mut reading, mut writing) = client.split();
+    // The answer is there before the gate stops taking what comes behind it.
+    let sending = async { while writing.write_all(&[b'x'; 65_536]).await.is_ok() {} };
+    let reading = async {
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+            assert!(soon(reading.read_buf(&mut bytes)).await.unwrap() > 0, "no answer");
+        }
+        Reply::parse(&String::from_utf8(bytes).unwrap())
+    };
+    let (reply, ()) = soon(async { tokio::join!(reading, sending) }).await;
+    assert_eq!(reply.status, 504);
+    assert_at_deadline(begun);
+    assert_eq!(gate.log(1).await[0]["reason"], "upstream_timeout");
+}

@@ -1,0 +1,221 @@
+//! The same silences over HTTP/2, and those that only it has.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Setup, TestGate, read_to_close};
+use crate::http2_client;
+use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, only, soon};
+
+const SHORT: Duration = Duration::from_millis(300);
+const SOON: Duration = Duration::from_secs(10);
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// HEADERS without END_HEADERS; `:method: GET` alone in it.
+fn half_headers(stream: u8) -> [u8; 10] {
+    [0, 0, 1, 1, 0x01, 0, 0, 0, stream, 0x82]
+}
+
+fn assert_at_deadline(begun: Instant) {
+    let took = begun.elapsed();
+    // The gate's clock began before this one, so it may end before it.
+    assert!(took >= SHORT / 2, "too early: {took:?}");
+    assert!(took < SOON, "too late: {took:?}");
+}
+
+fn setup(line: &'static str) -> Setup {
+    Setup { http: only(line), tls: true, ..Setup::default() }
+}
+
+#[tokio::test]
+async fn silence_in_the_preface_and_before_the_first_request() {
+    let gate = TestGate::start(setup("header_timeout: 300ms")).await;
+    let both = [PREFACE, &SETTINGS].concat();
+    let and_half = [&*both, &half_headers(1)].concat();
+    for bytes in [&b""[..], &PREFACE[..10], PREFACE, &both, &and_half] {
+        let mut stream = gate.connect_tls(&[b"h2"]).await;
+        let begun = Instant::now();
+        stream.write_all(bytes).await.unwrap();
+        read_to_close(&mut stream).await;
+        assert_at_deadline(begun);
+    }
+}
+
+/// A client whose requests have ended, on a connection that stays open: what it then sends that is no request does not
+/// count, however often it comes.
+#[tokio::test]
+async fn an_idle_connection() {
+    let half = half_headers(3);
+    let often = Duration::from_millis(50);
+    let once = Duration::from_secs(3600);
+    for (noise, pause) in [(&b""[..], once), (&PING, often), (&WINDOW_UPDATE, often), (&half, once)] {
+        let gate = TestGate::start(setup("idle_timeout: 300ms")).await;
+        let mut stream = gate.connect_tls(&[b"h2"]).await;
+        // GET /v2/ without a credential: `:method GET`, `:scheme https`, `:path /v2/`, `:authority a`.
+        let block = [&[0x82, 0x87, 0x04, 4][..], b"/v2/", &[0x01, 1], b"a"].concat();
+        let headers = [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 0x05, 0, 0, 0, 1][..], &block].concat();
+        let begun = Instant::now();
+        stream.write_all(&[PREFACE, &SETTINGS, &headers].concat()).await.unwrap();
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let mut received = Vec::new();
+        while !ends_stream(&received) {
+            assert!(soon(reading.read_buf(&mut received)).await.unwrap() > 0);
+        }
+        let make_noise = async {
+            // Writing fails once the gate has closed.
+            while writing.write_all(noise).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = make_noise => {}
+            _ = read_to_close(&mut reading) => {}
+        }
+        assert_at_deadline(begun);
+    }
+}
+
+/// Whether some frame of stream 1 in these bytes has END_STREAM.
+fn ends_stream(mut bytes: &[u8]) -> bool {
+    while let [a, b, c, kind, flags, _, _, _, stream, rest @ ..] = bytes {
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        if rest.len() < length {
+            return false;
+        }
+        if *stream == 1 && (*kind == 0 || *kind == 1) && flags & 1 == 1 {
+            return true;
+        }
+        bytes = &rest[length..];
+    }
+    false
+}
+
+/// Only the stream that is stuck ends; the other requests of the connection live.
+#[tokio::test]
+async fn silence_in_a_body() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    let sender = gate.http2().await;
+    let begun = Instant::now();
+    let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+    stream.send_data("only this".into(), false).unwrap();
+    let (mut connection, _) = upstream.accept_request().await;
+    connection.until(b"only this").await;
+    let rest = connection.closed().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "it looks whole: {rest:?}");
+    let error = soon(answer).await.unwrap_err();
+    assert_at_deadline(begun);
+    assert!(error.is_reset() && error.is_remote(), "{error:?}");
+    let log = gate.log(1).await;
+    assert_eq!((&log[0]["status"], &log[0]["reason"]), (&499.into(), &"client_stalled".into()));
+    assert_eq!(http2_client::ask(&sender, "GET", "/v2/").await.status(), 200);
+}
+
+/// No window for the stream, none for the connection, and one that is used up.
+#[tokio::test]
+async fn an_answer_without_a_window() {
+    for (stream, connection, used) in [(0, 65_535, 0), (1000, 65_535, 1000), (1 << 20, 65_535, 65_535)] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+        let (sender, driver) = http2_client::connect_with_windows(&gate, stream, connection).await;
+        let begun = Instant::now();
+        let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+        let (mut registry, _) = upstream.accept_request().await;
+        registry.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
+        let script = async { while soon(registry.stream.write_all(&[b'x'; 65_536])).await.is_ok() {} };
+        let client = async {
+            let mut body = soon(answer).await.unwrap().into_body();
+            let mut received = 0;
+            loop {
+                // Nothing is released.
+                match soon(body.data()).await.expect("it looks whole") {
+                    Ok(data) => received += data.len(),
+                    Err(error) => return (received, error),
+                }
+            }
+        };
+        let ((), (received, error)) = soon(async { tokio::join!(script, client) }).await;
+        assert_at_deadline(begun);
+        assert!(error.is_reset() && error.is_remote(), "{error:?}");
+        assert_eq!(received, used);
+        let log = gate.log(1).await;
+        assert_eq!((&log[0]["status"], &log[0]["reason"]), (&200.into(), &"client_stalled".into()));
+        assert!(!driver.is_finished(), "the whole connection went");
+    }
+}
+
+/// An answer of the gate's own, too.
+#[tokio::test]
+async fn an_answer_of_the_gate_without_a_window() {
+    let gate = TestGate::start(setup("stall_timeout: 300ms")).await;
+    let (sender, _driver) = http2_client::connect_with_windows(&gate, 0, 65_535).await;
+    let begun = Instant::now();
+    let response = http2_client::ask(&sender, "GET", "/v2/").await;
+    let mut body = response.into_body();
+    let error = soon(body.data()).await.expect("it looks whole").unwrap_err();
+    assert_at_deadline(begun);
+    assert!(error.is_reset(), "{error:?}");
+    assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
+}
+
+/// A window that opens a little is used a little, and the tail of an answer does not wait for ever.
+#[tokio::test]
+async fn the_last_bytes_of_an_answer_without_a_window() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup {
+        http: vec!["idle_timeout: 300ms", "stall_timeout: 300ms"],
+        tls: true,
+        ..Setup::default()
+    })
+    .await;
+    let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
+    let begun = Instant::now();
+    let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+    let (mut registry, _) = upstream.accept_request().await;
+    registry.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789").await;
+    let mut body = soon(answer).await.unwrap().into_body();
+    let mut received = 0;
+    while let Some(Ok(data)) = soon(body.data()).await {
+        received += data.len();
+    }
+    assert_eq!(received, 10);
+    assert_at_deadline(begun);
+    drop(driver);
+}
+
+/// A client that reads nothing from its socket.
+#[tokio::test]
+async fn a_connection_that_is_not_read() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    let socket = gate.connect_tls(&[b"h2"]).await;
+    let (sender, driver) = h2::client::Builder::new()
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30)
+        .handshake::<_, bytes::Bytes>(socket)
+        .await
+        .unwrap();
+    let mut driver = Box::pin(driver);
+    let (mut registry, answer) = {
+        let begin = async {
+            let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+            let (mut registry, _) = upstream.accept_request().await;
+            registry.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+            (registry, answer)
+        };
+        tokio::select! {
+            pair = begin => pair,
+            _ = &mut driver => panic!("the connection ended"),
+        }
+    };
+    // From here on the driver is not polled: nothing is read.
+    let begun = Instant::now();
+    while soon(registry.stream.write_all(&[b'x'; 65_536])).await.is_ok() {
+        assert!(begun.elapsed() < SOON, "all of it was taken");
+    }
+    assert_at_deadline(begun);
+    assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
+    drop((answer, driver));
+}

@@ -1,0 +1,142 @@
+//! The end of a gate: what is under way ends well, and nothing new begins.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{READ_WRITE, Reply, Setup, ask_admin, exchange, read_reply, read_to_close, request};
+use crate::http2_client;
+use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, only, open_request, soon};
+
+/// Until the drain has begun for everybody: `/readyz` says so before the workers hear of it.
+async fn refused(address: std::net::SocketAddr) {
+    soon(async {
+        while let Ok(mut stream) = TcpStream::connect(address).await {
+            // One that still got into the backlog is dropped with it.
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_well() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { workers: Some(2), ..Setup::default() }).await;
+    let (address, admin) = (gate.address, gate.admin);
+    assert_eq!(ask_admin(admin, "/readyz").await.status, 200);
+    // An upload in its middle, a download in its middle, a connection that rests and one that has said nothing yet.
+    let mut upload = gate.connect().await;
+    upload.write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes()).await.unwrap();
+    let (mut uploading, _) = upstream.accept_request().await;
+    let mut download = gate.connect().await;
+    download.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
+    let (mut downloading, _) = upstream.accept_request().await;
+    downloading.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst").await;
+    let mut resting = gate.connect().await;
+    assert_eq!(exchange(&mut resting, open_request("GET", "/v2/", "", "")).await.status, 200);
+    let mut silent = gate.connect().await;
+
+    let draining = tokio::spawn(gate.running.drain());
+    assert_eq!(read_to_close(&mut resting).await, "");
+    assert_eq!(read_to_close(&mut silent).await, "");
+    refused(address).await;
+    let ready = ask_admin(admin, "/readyz").await;
+    assert_eq!((ready.status, &*ready.body), (503, "draining\n"));
+    assert_eq!(ask_admin(admin, "/livez").await.status, 200);
+    assert!(!draining.is_finished());
+
+    upload.write_all(b"0123456789").await.unwrap();
+    assert_eq!(uploading.bytes(10).await, b"0123456789");
+    uploading.write(OK).await;
+    let reply = Reply::parse(&read_to_close(&mut upload).await);
+    assert_eq!((reply.status, &*reply.body, reply.header("connection")), (200, "ok", Some("close")));
+    downloading.write("-last").await;
+    assert_eq!(Reply::parse(&read_to_close(&mut download).await).body, "first-last");
+
+    assert_eq!(soon(draining).await.unwrap(), 0);
+    // The operators' listener stays.
+    assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
+    assert!(ask_admin(admin, "/metrics").await.body.contains("moorgate_connections 0\n"));
+}
+
+#[tokio::test]
+async fn over_http2() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let sender = gate.http2().await;
+    let idle = gate.connect_tls(&[b"h2"]).await;
+    let (_idle_sender, idle) = h2::client::handshake(idle).await.unwrap();
+    let idle = tokio::spawn(idle);
+    let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+    http2_client::send(&mut stream, Bytes::from_static(b"first"), false).await.unwrap();
+    let (mut connection, _) = upstream.accept_request().await;
+    connection.until(b"first").await;
+
+    let admin = gate.admin;
+    let draining = tokio::spawn(gate.running.drain());
+    // The connection without a stream ends by itself: GOAWAY, then a close that the client's own may meet.
+    let _ = soon(idle).await.unwrap();
+    assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
+    assert!(!draining.is_finished());
+    http2_client::send(&mut stream, Bytes::from_static(b"-last"), true).await.unwrap();
+    connection.until(b"-last\r\n0\r\n\r\n").await;
+    connection.write(OK).await;
+    let response = soon(answer).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(http2_client::body(response).await.unwrap(), b"ok");
+    assert_eq!(soon(draining).await.unwrap(), 0);
+}
+
+/// A body that never ends is cut off in the end, and counted.
+#[tokio::test]
+async fn what_does_not_end_is_cut_off() {
+    for tls in [false, true] {
+        let http = vec!["drain_timeout: 400ms"];
+        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { http, tls, ..Setup::default() }).await;
+        let (mut client, mut stream, mut driver) = (None, None, None);
+        if tls {
+            let sender = gate.http2().await;
+            let (answer, mut body) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+            body.send_data("only this".into(), false).unwrap();
+            stream = Some((answer, body));
+            driver = Some(sender);
+        } else {
+            let client = client.insert(gate.connect().await);
+            let head = request("PATCH", UPLOAD, Some(READ_WRITE), "Transfer-Encoding: chunked\r\n", "");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(b"9\r\nonly this\r\n").await.unwrap();
+        }
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.until(b"only this").await;
+        let begun = Instant::now();
+        let admin = gate.admin;
+        let log = gate.access_log();
+        assert_eq!(soon(gate.running.drain()).await, 1);
+        assert!((Duration::from_millis(400)..Duration::from_secs(10)).contains(&begun.elapsed()));
+        let rest = connection.closed().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "it looks whole: {rest:?}");
+        assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
+        assert_eq!(soon(log.wait(1)).await[0]["status"], 499);
+        drop((client, stream, driver));
+    }
+}
+
+/// Requests that a client sends on while the gate drains, on the connection that it has: the one under way is the last.
+#[tokio::test]
+async fn the_request_under_way_is_the_last() {
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { http: only("idle_timeout: 50s"), ..Setup::default() }).await;
+    let address = gate.address;
+    let mut client = gate.connect().await;
+    client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
+    let (mut connection, _) = upstream.accept_request().await;
+    let draining = tokio::spawn(gate.running.drain());
+    refused(address).await;
+    client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
+    connection.write(OK).await;
+    assert_eq!(soon(read_reply(&mut client)).await.status, 200);
+    assert_eq!(read_to_close(&mut client).await, "");
+    assert_eq!(soon(draining).await.unwrap(), 0);
+    assert_eq!(upstream.requests(), 1);
+}

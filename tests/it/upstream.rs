@@ -1,0 +1,9 @@
+//! Faults of the registry, and what users see of them.
+
+mod answers;
+mod breaks;
+mod headers;
+mod leading_away;
+mod leaving;
+mod pooling;
+mod refusals;

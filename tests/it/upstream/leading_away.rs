@@ -1,0 +1,123 @@
+//! Credentials and addresses that must not leave (classes 19 and 20 of hostile input).
+
+use crate::harness::{READ_WRITE, Setup, basic, request};
+use crate::scripted_upstream::{BLOB, FINISH, Head, OK, ScriptedUpstream, UPLOAD, UPLOADS, soon};
+
+/// What the client gets where the registry answers so, and what reached the registry.
+async fn ask(setup: Setup, method: &str, target: &str, answer: &str) -> (Head, crate::harness::Reply) {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let answer = answer.replace("{upstream}", &upstream.address.to_string());
+    let script = async {
+        let (mut connection, head) = upstream.accept_request().await;
+        connection.write(answer).await;
+        head
+    };
+    let (head, reply) = soon(async { tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", "")) }).await;
+    assert_eq!(upstream.requests(), 1);
+    (head, reply)
+}
+
+#[tokio::test]
+async fn the_callers_credential_never_reaches_the_registry() {
+    for (method, target) in [("GET", BLOB), ("POST", UPLOADS), ("PATCH", UPLOAD), ("PUT", FINISH)] {
+        let (head, reply) = ask(Setup::default(), method, target, OK).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(head.header("authorization"), None, "{head:?}");
+        let secret = basic(READ_WRITE);
+        assert!(!head.0.contains(READ_WRITE.1) && !head.0.contains(secret.split_at(6).1), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_gates_own_credential_does_where_configured() {
+    let setup = Setup {
+        upstream: vec!["authorization: basic", "username: moorgate", "password_file: upstream.password"],
+        files: vec![("upstream.password", "gate's own\n")],
+        ..Setup::default()
+    };
+    let (head, reply) = ask(setup, "GET", BLOB, OK).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(head.0.to_lowercase().matches("authorization:").count(), 1);
+    assert_eq!(head.header("authorization"), Some(&*basic(("moorgate", "gate's own"))));
+}
+
+#[tokio::test]
+async fn a_redirect_of_a_blob_passes_untouched_and_is_not_followed() {
+    let storage = ScriptedUpstream::start();
+    let location = format!("http://{}/bucket/a?X-Signature=a%2Bb%2f==&x=%7E&y", storage.address);
+    for method in ["GET", "HEAD"] {
+        let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let (_, reply) = ask(Setup::default(), method, BLOB, &answer).await;
+        assert_eq!((reply.status, reply.header("location")), (307, Some(&*location)));
+    }
+    assert_eq!(storage.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_location_elsewhere_is_a_bad_gateway_and_never_contacted() {
+    let elsewhere = ScriptedUpstream::start();
+    let evil = format!("http://{}", elsewhere.address);
+    for (method, target, status, location) in [
+        ("POST", UPLOADS, 202, format!("{evil}/v2/demo/a/blobs/uploads/id")),
+        ("PATCH", UPLOAD, 202, format!("//{}/v2/demo/a/blobs/uploads/id", elsewhere.address)),
+        ("PUT", FINISH, 201, format!("{evil}{BLOB}")),
+        ("GET", "/v2/demo/a/manifests/v1", 307, format!("{evil}/v2/demo/a/manifests/v1")),
+        ("GET", UPLOAD, 204, format!("{evil}/v2/demo/a/blobs/uploads/id")),
+        ("POST", UPLOADS, 202, "/v2/demo/other/blobs/uploads/id".to_owned()),
+        ("POST", UPLOADS, 202, format!("http://registry.test@{}/v2/demo/a/blobs/uploads/id", elsewhere.address)),
+    ] {
+        let answer = format!("HTTP/1.1 {status} Word\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let answer = if status == 204 { answer.replace("Content-Length: 0\r\n", "") } else { answer };
+        let (_, reply) = ask(Setup::default(), method, target, &answer).await;
+        assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"), "{method} {location}");
+        assert_eq!(reply.header("location"), None);
+        assert!(!format!("{reply:?}").contains(&evil), "{reply:?}");
+    }
+    for link in [format!("<{evil}/v2/demo/a/tags/list?last=x>; rel=\"next\""), "nonsense".to_owned()] {
+        let answer = format!("HTTP/1.1 200 OK\r\nLink: {link}\r\nContent-Length: 2\r\n\r\n{{}}");
+        let (_, reply) = ask(Setup::default(), "GET", "/v2/demo/a/tags/list", &answer).await;
+        assert_eq!((reply.status, reply.header("link")), (502, None), "{link}");
+    }
+    let two = "Location: /v2/demo/a/blobs/uploads/1\r\nLocation: /v2/demo/a/blobs/uploads/2";
+    let (_, reply) = ask(Setup::default(), "POST", UPLOADS, &format!("HTTP/1.1 202 Word\r\n{two}\r\n\r\n")).await;
+    assert_eq!(reply.status, 502);
+    assert_eq!(elsewhere.accepted(), 0);
+}
+
+/// `_state` is a signature over itself: not a byte of it may change, on the way out and on the way back.
+#[tokio::test]
+async fn locations_become_path_only_and_the_state_survives() {
+    let path = "/v2/demo/a/blobs/uploads/id?_state=aB-_%3D%2b==%7e&x=1";
+    for origin in ["", "http://registry.test", "http://{upstream}"] {
+        let answer = format!("HTTP/1.1 202 Accepted\r\nLocation: {origin}{path}\r\nContent-Length: 0\r\n\r\n");
+        let (_, reply) = ask(Setup::default(), "POST", UPLOADS, &answer).await;
+        assert_eq!((reply.status, reply.header("location")), (202, Some(path)), "{origin}");
+    }
+    let (head, _) = ask(Setup::default(), "PATCH", path, OK).await;
+    assert_eq!(head.line().1, "/v2/demo/a/blobs/uploads/id?_state=aB-_%3D%2b==%7e");
+
+    let link = "</v2/demo/a/tags/list?n=2&last=b>; rel=\"next\"";
+    let absolute = link.replace("</", "<http://{upstream}/");
+    let answer = format!("HTTP/1.1 200 OK\r\nLink: {absolute}\r\nContent-Length: 2\r\n\r\n{{}}");
+    let (_, reply) = ask(Setup::default(), "GET", "/v2/demo/a/tags/list?n=2", &answer).await;
+    assert_eq!((reply.status, reply.header("link")), (200, Some(link)));
+}
+
+/// Registries build addresses from these: they are the gate's own words, whatever the client says.
+#[tokio::test]
+async fn the_registry_is_told_the_gates_own_name() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let script = async {
+        let (mut connection, head) = upstream.accept_request().await;
+        connection.write(OK).await;
+        head
+    };
+    let hostile = "X-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: gopher\r\nForwarded: host=evil.test\r\n";
+    let text = request("GET", BLOB, Some(READ_WRITE), hostile, "").replace("Host: registry.test", "Host: evil.test");
+    let (head, _) = soon(async { tokio::join!(script, gate.raw(text)) }).await;
+    assert!(!head.0.contains("evil.test"), "{head:?}");
+    assert_eq!(head.header("x-forwarded-host"), Some("registry.test"));
+    assert_eq!(head.header("x-forwarded-proto"), Some("http"));
+    assert_eq!(head.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(head.header("host"), Some(&*upstream.address.to_string()));
+}

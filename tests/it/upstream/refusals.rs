@@ -1,0 +1,184 @@
+//! Statuses of the registry, and a registry that cannot be reached or takes too long.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{READ_WRITE, Setup, TestGate, listener, read_reply};
+use crate::http2_client;
+use crate::scripted_upstream::{BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, UPLOADS, open_request, soon};
+
+#[tokio::test]
+async fn a_challenge_of_the_registry_is_never_shown() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let body = "{\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"ask evil.test\"}]}";
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        let challenge = "WWW-Authenticate: Bearer realm=\"https://evil.test/token\"";
+        let length = body.len();
+        connection.write(format!("HTTP/1.1 401 No\r\n{challenge}\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+    };
+    let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+    assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
+    assert!(!format!("{reply:?}").contains("evil.test"), "{reply:?}");
+    assert_eq!(reply.header("www-authenticate"), None);
+    let log = gate.log(1).await;
+    assert_eq!((&log[0]["status"], &log[0]["reason"]), (&502.into(), &"upstream_refused_the_gate".into()));
+    assert_eq!(log[0]["decision"], "error");
+}
+
+#[tokio::test]
+async fn every_other_status_passes_on() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    for status in [200, 206, 300, 400, 402, 403, 404, 405, 409, 416, 418, 429, 499, 500, 501, 502, 503, 504, 599] {
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            let headers = "Connection: close\r\nRetry-After: 9\r\nContent-Length: 4";
+            connection.write(format!("HTTP/1.1 {status} Word\r\n{headers}\r\n\r\nbody")).await;
+        };
+        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        assert_eq!((reply.status, &*reply.body, reply.header("retry-after")), (status, "body", Some("9")));
+    }
+}
+
+#[tokio::test]
+async fn unreachable() {
+    // A port that was just free: nobody listens there.
+    let address = listener().local_addr().unwrap();
+    let gate = TestGate::start(Setup { upstream_address: Some(address), ..Setup::default() }).await;
+    let reply = gate.get(BLOB, Some(READ_WRITE)).await;
+    assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
+    let reply = gate.send("PUT", FINISH, Some(READ_WRITE), "", "body").await;
+    assert_eq!(reply.status, 502);
+    // It says nothing of where the registry is.
+    assert!(!reply.body.contains(&address.port().to_string()), "{}", reply.body);
+    let log = gate.log(2).await;
+    assert_eq!((&log[0]["reason"], &log[0]["upstream_ms"]), (&"upstream_unreachable".into(), &().into()));
+}
+
+/// The registry closes without a word, on a connection made for this request.
+#[tokio::test]
+async fn hangs_up() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write(answer).await;
+        };
+        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        assert_eq!(reply.status, 502);
+    }
+    assert_eq!(upstream.requests(), 2);
+}
+
+/// A listener whose backlog is full neither takes nor refuses a connection.
+#[tokio::test]
+async fn connecting_takes_too_long() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut fill = Vec::new();
+    // Until one is not answered any more.
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+    {
+        fill.push(stream.unwrap());
+        assert!(fill.len() < 64, "the backlog has no end");
+    }
+    let upstream = vec!["connect_timeout: 200ms"];
+    let gate = TestGate::start(Setup { upstream_address: Some(address), upstream, ..Setup::default() }).await;
+    let begun = Instant::now();
+    let reply = gate.get(BLOB, Some(READ_WRITE)).await;
+    assert_eq!((reply.status, &*reply.code()), (504, "UNAVAILABLE"));
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert_eq!(gate.log(1).await[0]["reason"], "upstream_timeout");
+}
+
+fn impatient() -> Setup {
+    Setup { upstream: vec!["response_timeout: 300ms", "upload_response_timeout: 1m"], ..Setup::default() }
+}
+
+#[tokio::test]
+async fn answering_takes_too_long() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
+    for (method, target, body) in
+        [("GET", BLOB, ""), ("HEAD", BLOB, ""), ("POST", UPLOADS, ""), ("PATCH", UPLOAD, "body"), ("GET", UPLOAD, "")]
+    {
+        let begun = Instant::now();
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            // Half a head is no answer.
+            connection.write("HTTP/1.1 200 OK\r\nContent-").await;
+            connection.closed().await;
+        };
+        let ((), reply) =
+            soon(async { tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", body)) }).await;
+        assert_eq!(reply.status, 504, "{method}");
+        assert!(begun.elapsed() >= Duration::from_millis(300));
+    }
+    assert_eq!(upstream.requests(), 5, "a request was repeated");
+    let log = gate.log(5).await;
+    assert!(log.iter().all(|line| line["reason"] == "upstream_timeout" && line["status"] == 504), "{log:?}");
+}
+
+#[tokio::test]
+async fn the_last_request_of_an_upload_may_take_longer() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.bytes(4).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        connection.write(OK).await;
+    };
+    let ((), reply) =
+        soon(async { tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body")) }).await;
+    assert_eq!(reply.status, 200);
+
+    let upstream = vec!["response_timeout: 1m", "upload_response_timeout: 300ms"];
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { upstream, ..Setup::default() }).await;
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.bytes(4).await;
+        connection.closed().await;
+    };
+    let ((), reply) =
+        soon(async { tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body")) }).await;
+    assert_eq!(reply.status, 504);
+}
+
+/// The time-out runs from the end of the request's body: an upload of any length is in time.
+#[tokio::test]
+async fn the_wait_begins_when_the_body_has_ended() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
+    let mut client = gate.connect().await;
+    client.write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes()).await.unwrap();
+    let (mut connection, _) = upstream.accept_request().await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        client.write_all(b"x").await.unwrap();
+        connection.bytes(1).await;
+    }
+    connection.write(OK).await;
+    assert_eq!(read_reply(&mut client).await.status, 200);
+}
+
+#[tokio::test]
+async fn over_http2() {
+    let setup = Setup { tls: true, ..impatient() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let sender = gate.http2().await;
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.closed().await;
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.write("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n").await;
+    };
+    let client = async {
+        assert_eq!(http2_client::ask(&sender, "GET", BLOB).await.status(), 504);
+        let response = http2_client::ask(&sender, "GET", BLOB).await;
+        assert_eq!(response.status(), 502);
+        assert!(!response.headers().contains_key("www-authenticate"));
+    };
+    soon(async { tokio::join!(script, client) }).await;
+}
