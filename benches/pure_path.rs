@@ -1,1 +1,66 @@
-fn main() {}
+//! The part of a request that is pure: parse, read the credential, look it up, decide, render.
+//!
+//! `cargo bench` — compare figures only within one run; machines differ, and so do their hours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, Method, header};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::{Granted, Principal, Verified};
+use moorgate::policy::Policy;
+use moorgate::registry::{Actions, RegistryRequest};
+
+const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn pure_path(c: &mut Criterion) {
+    let blob = format!("/v2/group/project/app/blobs/{DIGEST}");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap());
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let policy = Policy::new(words(&["read"]), words(&["read", "write"]), words(&["delete"]), BTreeMap::new());
+    let principal = Principal { provider: "gitlab".into(), subject: "ci-user".into(), credential_type: None };
+    let by_scopes =
+        Verified { principal: principal.clone(), granted: Granted::Scopes(Arc::from(words(&["read", "write"]))) };
+    let pull = Actions { pull: true, ..Actions::default() };
+    let by_actions = Verified { principal, granted: Granted::Actions(pull) };
+    let key = HashKey::random().unwrap();
+
+    c.bench_function("parse a blob request", |b| {
+        b.iter(|| RegistryRequest::parse(&Method::GET, black_box(&blob), None).unwrap());
+    });
+    c.bench_function("parse an upload with its state", |b| {
+        let path = "/v2/group/project/app/blobs/uploads/6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a";
+        let query = format!("_state=eyJOYW1lIjoiYSIsIlVVSUQiOiJiIn0%3D&digest={DIGEST}");
+        b.iter(|| RegistryRequest::parse(&Method::PUT, black_box(path), Some(black_box(&query))).unwrap());
+    });
+    c.bench_function("read a Basic credential", |b| b.iter(|| Credential::from_headers(black_box(&headers)).unwrap()));
+    c.bench_function("hash a credential", |b| {
+        let credential = Credential::from_headers(&headers).unwrap();
+        b.iter(|| key.credential(black_box(&credential)));
+    });
+    let request = RegistryRequest::parse(&Method::GET, &blob, None).unwrap();
+    c.bench_function("decide by scopes", |b| {
+        b.iter(|| policy.authorize(request.clone(), black_box(&by_scopes), None).unwrap())
+    });
+    c.bench_function("decide by what was granted", |b| {
+        b.iter(|| policy.authorize(request.clone(), black_box(&by_actions), None).unwrap());
+    });
+    c.bench_function("render a blob request", |b| b.iter(|| black_box(&request).render()));
+    c.bench_function("parse, credential, decide, render", |b| {
+        b.iter(|| {
+            let request = RegistryRequest::parse(&Method::GET, black_box(&blob), None).unwrap();
+            let credential = Credential::from_headers(black_box(&headers)).unwrap();
+            black_box(key.credential(&credential));
+            policy.authorize(request, &by_actions, None).unwrap().request().render()
+        });
+    });
+}
+
+criterion_group!(benches, pure_path);
+criterion_main!(benches);

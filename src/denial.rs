@@ -115,7 +115,8 @@ impl Denial {
             Self::NoCredential => "authentication required: run docker login for this registry".to_owned(),
             Self::MalformedCredential(why) => format!("the Authorization header cannot be read: {why}"),
             Self::WrongCredential => "wrong user name or password, or an expired or revoked token".to_owned(),
-            Self::InsufficientRights(_) => "the credential is valid but does not allow this".to_owned(),
+            // Docker shows the message alone, so what is missing is said here too.
+            Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
             Self::ProviderUnavailable => "the service that checks credentials cannot be reached; try again".to_owned(),
             Self::Upstream(fault) => fault.message().to_owned(),

@@ -98,10 +98,14 @@ impl Gate {
 
         let credential = Credential::from_headers(&head.headers)?;
         let required = wanted.required();
-        let verified = self.authenticate(credential.clone(), required.access, caller, record).await?;
+        let mut question = self.question(credential, required.access, caller, record)?;
+        let verified = self.authenticate(&question, record).await?;
         let mount_source = match required.mount_source {
-            Some(source) => Some(self.verify_source(credential, source, caller, record).await?),
             None => None,
+            Some(source) => {
+                question.access = source;
+                Some(self.identity.verify(&question, &mut CacheUse::None).await?)
+            }
         };
 
         let permit = self.policy.authorize(wanted, &verified, mount_source.as_deref())?;
@@ -111,52 +115,31 @@ impl Gate {
         upstream.forward(permit, head, body, caller, record).await
     }
 
-    /// Who is calling, and what the credential allows for what is wanted.
-    async fn authenticate(
+    /// What the providers are asked. Nobody is asked about nobody.
+    fn question(
         &self,
         credential: Credential,
         access: Access,
         caller: &Caller<'_>,
         record: &mut Record,
-    ) -> Result<Arc<Verified>, Denial> {
-        let kind = credential.kind();
+    ) -> Result<Question, Denial> {
         if let Credential::Anonymous = credential {
-            record.presented(kind, None);
             return Err(Denial::NoCredential);
         }
         let id = self.identity.id_of(&credential);
-        record.presented(kind, Some(id.fingerprint()));
-        let question = question(credential, access, id.fingerprint(), caller, record);
+        record.presented(credential.kind(), id.fingerprint());
+        Ok(Question { credential, id, access, client: caller.address, request_id: record.request_id().clone() })
+    }
+
+    /// Who is calling, and what the credential allows for what is wanted.
+    async fn authenticate(&self, question: &Question, record: &mut Record) -> Result<Arc<Verified>, Denial> {
         let mut cache = CacheUse::None;
-        let verified = self.identity.verify(id, &question, &mut cache).await;
+        let verified = self.identity.verify(question, &mut cache).await;
         record.cached(cache);
         let verified = verified?;
         record.verified(verified.clone());
         Ok(verified)
     }
-
-    /// What the credential allows in the repository that a mount reads from.
-    async fn verify_source(
-        &self,
-        credential: Credential,
-        source: Access,
-        caller: &Caller<'_>,
-        record: &Record,
-    ) -> Result<Arc<Verified>, Denial> {
-        let id = self.identity.id_of(&credential);
-        let question = question(credential, source, id.fingerprint(), caller, record);
-        self.identity.verify(id, &question, &mut CacheUse::None).await
-    }
-}
-
-fn question(
-    credential: Credential,
-    access: Access,
-    fingerprint: crate::identity::fingerprint::Fingerprint,
-    caller: &Caller<'_>,
-    record: &Record,
-) -> Question {
-    Question { credential, fingerprint, access, client: caller.address, request_id: record.request_id().to_owned() }
 }
 
 /// A body where the operation takes none could be read as another request by whoever expects none.
@@ -170,12 +153,12 @@ fn refuse_unexpected_body(method: &Method, progress: &Progress) -> Result<(), De
 }
 
 /// The client's request id where it is a plain word of 1 to 64 characters, else a random one.
-fn request_id(headers: &HeaderMap) -> String {
+fn request_id(headers: &HeaderMap) -> Arc<str> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let sent =
         headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
     match sent.and_then(|id| id.to_str().ok()) {
-        Some(id) => id.to_owned(),
-        None => format!("{:016x}", fastrand::u64(..)),
+        Some(id) => id.into(),
+        None => format!("{:016x}", fastrand::u64(..)).into(),
     }
 }

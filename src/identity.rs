@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credential::Credential;
+use fingerprint::CredentialId;
 
 use crate::registry::{Access, Actions};
 
@@ -66,12 +67,12 @@ pub enum Verdict {
 pub struct Question {
     /// The caller's credential.
     pub credential: Credential,
-    /// Its keyed fingerprint, as logs show it.
-    pub fingerprint: fingerprint::Fingerprint,
+    /// Its keyed hash.
+    pub id: CredentialId,
     /// What the caller wants to do.
     pub access: Access,
     /// Where the caller is.
     pub client: IpAddr,
     /// The id of the request that led to the question.
-    pub request_id: String,
+    pub request_id: Arc<str>,
 }

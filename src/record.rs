@@ -33,7 +33,7 @@ pub struct Record {
     progress: Rc<Progress>,
     time: SystemTime,
     begun: Instant,
-    request_id: String,
+    request_id: Arc<str>,
     client: IpAddr,
     method: Method,
     path: String,
@@ -86,7 +86,7 @@ impl Record {
     pub fn begin(
         recorder: Arc<Recorder>,
         progress: Rc<Progress>,
-        request_id: String,
+        request_id: Arc<str>,
         client: IpAddr,
         method: Method,
         path: String,
@@ -113,7 +113,7 @@ impl Record {
     }
 
     /// The id under which client, registry and providers know the request.
-    pub fn request_id(&self) -> &str {
+    pub fn request_id(&self) -> &Arc<str> {
         &self.request_id
     }
 
@@ -124,9 +124,9 @@ impl Record {
     }
 
     /// How the caller showed who it is.
-    pub fn presented(&mut self, kind: &'static str, credential: Option<Fingerprint>) {
+    pub fn presented(&mut self, kind: &'static str, credential: Fingerprint) {
         self.credential_kind = kind;
-        self.credential = credential;
+        self.credential = Some(credential);
     }
 
     /// What the cache did for the main question.

@@ -90,7 +90,7 @@ impl Upstream {
             .and_then(|()| location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins));
         if let Err(fault) = usable {
             tracing::error!(
-                request_id = record.request_id(),
+                request_id = &**record.request_id(),
                 status = parts.status.as_u16(),
                 location = ?parts.headers.get(header::LOCATION),
                 "the registry's answer was not passed on: {fault:?}"

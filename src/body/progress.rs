@@ -53,10 +53,15 @@ impl Progress {
         self.stalled.get()
     }
 
-    /// When the client will have been waited for too long, if it is being waited for.
-    pub fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        let since = [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
-        since.map(|since| since + timeout)
+    /// When the client will have owed the next piece of its body for too long, if it owes one.
+    pub fn request_stalls_at(&self, timeout: Duration) -> Option<Instant> {
+        self.awaiting_request.get().map(|since| since + timeout)
+    }
+
+    /// The same for HTTP/2, where the client may also owe window for the response. On HTTP/1.1 the socket tells.
+    pub fn stream_stalls_at(&self, timeout: Duration) -> Option<Instant> {
+        let window = self.awaiting_window.get().map(|since| since + timeout);
+        self.request_stalls_at(timeout).into_iter().chain(window).min()
     }
 
     /// The client was waited for too long.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed};
 use crate::config;
 
@@ -21,7 +20,7 @@ pub(super) fn healthcheck(path: &Path) -> ExitCode {
         Ok(loaded) => reachable(loaded.config.admin.addr),
         Err(problems) => {
             eprintln!("{problems}");
-            return ExitCode::from(EXIT_BAD_CONFIG);
+            return ExitCode::FAILURE;
         }
     };
     match ask(addr) {

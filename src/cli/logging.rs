@@ -3,16 +3,21 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 
 /// Sends the program's log to standard error in the form that the config names.
 pub(super) fn start(level: Level, format: LogFormat) {
-    let builder = tracing_subscriber::fmt().with_max_level(LevelFilter::from_level(level)).with_writer(std::io::stderr);
-    // A second call (in a test) changes nothing.
-    let _ = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+    // Libraries log what passes through them, headers included, so of theirs only warnings are shown.
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("moorgate", level);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => layer.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
+    // A second call (in a test) changes nothing.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }

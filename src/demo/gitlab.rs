@@ -53,7 +53,7 @@ pub struct GitLab {
 
 /// What the stand-in knows and has seen.
 struct Instance {
-    issuer: Issuer,
+    issuer: Arc<Issuer>,
     credentials: Mutex<Vec<SampleCredential>>,
     script: Mutex<VecDeque<Scripted>>,
     repositories: Mutex<BTreeSet<String>>,
@@ -67,7 +67,7 @@ impl GitLab {
     /// Where the listener cannot be used, or no key can be made.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let instance = Arc::new(Instance {
-            issuer: Issuer::new()?,
+            issuer: Issuer::shared()?,
             credentials: Mutex::new(sample_credentials()),
             script: Mutex::default(),
             repositories: Mutex::default(),

@@ -94,17 +94,12 @@ impl Identity {
     ///
     /// # Errors
     /// [`Denial::NoCredential`], [`Denial::WrongCredential`] or [`Denial::ProviderUnavailable`].
-    pub async fn verify(
-        &self,
-        credential: CredentialId,
-        question: &Question,
-        cache_use: &mut CacheUse,
-    ) -> Result<Arc<Verified>, Denial> {
+    pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
             return Err(Denial::NoCredential);
         }
         for place in 0..self.shared.providers.len() {
-            match self.ask_one(place, credential, question, cache_use).await {
+            match self.ask_one(place, question, cache_use).await {
                 Verdict::Verified(verified, _) => return Ok(verified),
                 Verdict::NotMine => {}
                 Verdict::Rejected => return Err(Denial::WrongCredential),
@@ -114,15 +109,9 @@ impl Identity {
         Err(Denial::WrongCredential)
     }
 
-    async fn ask_one(
-        &self,
-        place: usize,
-        credential: CredentialId,
-        question: &Question,
-        cache_use: &mut CacheUse,
-    ) -> Verdict {
+    async fn ask_one(&self, place: usize, question: &Question, cache_use: &mut CacheUse) -> Verdict {
         let Some(provider) = self.shared.providers.get(place) else { return Verdict::Unavailable };
-        let id = self.key.question(place, provider.depends_on(), credential, question);
+        let (id, credential) = (self.key.question(place, provider.depends_on(), question), question.id);
         let cache = &self.shared.cache;
         if let Some(verdict) = cache.look_up(&id, place, credential) {
             *cache_use = if matches!(verdict, Verdict::Verified(..)) { CacheUse::Hit } else { CacheUse::Negative };

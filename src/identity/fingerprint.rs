@@ -12,7 +12,7 @@ use crate::registry::Access;
 pub struct HashKey([u8; 32]);
 
 /// A credential: its kind, user and secret under the process's key. Two differ whenever any of the three does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialId([u8; 32]);
 
 /// The start of a [`CredentialId`] as 16 hexadecimal digits.
@@ -54,16 +54,10 @@ impl HashKey {
     }
 
     /// Hashes a question to the provider at this place of the chain.
-    pub fn question(
-        &self,
-        provider: usize,
-        depends: DependsOn,
-        credential: CredentialId,
-        question: &Question,
-    ) -> QuestionId {
+    pub fn question(&self, provider: usize, depends: DependsOn, question: &Question) -> QuestionId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(provider as u64).to_le_bytes());
-        hasher.update(&credential.0);
+        hasher.update(&question.id.0);
         if depends == DependsOn::Everything {
             match &question.access {
                 Access::Login => length_prefixed(&mut hasher, b"login"),

@@ -57,7 +57,7 @@ impl GitLab {
             },
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
             StatusCode::FORBIDDEN if is_denied(&reply.body) => {
-                self.verified(question.fingerprint.to_string().into(), None, Actions::default(), None)
+                self.verified(question.id.fingerprint().to_string().into(), None, Actions::default(), None)
             }
             status => unavailable(&format!("status {status}")),
         }
@@ -79,7 +79,7 @@ impl GitLab {
             .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             // Exactly one address: GitLab's own address rules and its counting of failures then fall on the client.
             .header("x-forwarded-for", canonical(question.client).to_string())
-            .header("x-request-id", &question.request_id);
+            .header("x-request-id", &*question.request_id);
         request.body(Full::default()).ok()
     }
 
@@ -100,7 +100,7 @@ impl GitLab {
         let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
         let subject = match claims.sub {
             Some(subject) if !subject.is_empty() => subject.into(),
-            _ => question.fingerprint.to_string().into(),
+            _ => question.id.fingerprint().to_string().into(),
         };
         Ok(self.verified(subject, claims.auth_type.map(Into::into), actions, Some(lifetime)))
     }

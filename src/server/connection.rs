@@ -13,10 +13,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::stall::{Deadlines, StreamExecutor};
+use super::tls::handshake;
 use super::{Phase, Worker};
 use crate::gate::Origin;
 use crate::watched::{Traffic, Watched};
@@ -42,15 +42,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAd
     let accepted = Instant::now();
     socket.set_nodelay(true)?;
     let traffic = Rc::new(Traffic::default());
-    let socket = Watched::new(socket, traffic.clone());
     let Some(tls) = &worker.settings.tls else {
-        let deadlines = Rc::new(Deadlines::new(worker.settings.clone(), traffic));
-        return serve_http1(worker, socket, peer, &deadlines).await;
+        let deadlines = Rc::new(Deadlines::new(worker.settings.clone(), traffic.clone()));
+        return serve_http1(worker, Watched::new(socket, traffic), peer, &deadlines).await;
     };
-    let handshake = TlsAcceptor::from(tls.clone()).accept(socket);
-    let deadline = accepted + worker.settings.handshake_timeout;
-    let stream =
-        tokio::time::timeout_at(deadline, handshake).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let handshake = handshake(tls, socket, &traffic);
+    let stream = timeout_at(accepted + worker.settings.handshake_timeout, handshake).await??;
     traffic.mark();
     let deadlines = Rc::new(Deadlines::new(worker.settings.clone(), traffic));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -113,7 +110,7 @@ where
 }
 
 /// Reads and drops what a client still sends after its answer, within bounds.
-async fn linger(mut stream: impl AsyncRead + Unpin) {
+pub(super) async fn linger(mut stream: impl AsyncRead + Unpin) {
     let reading = async {
         let mut buffer = vec![0; 16 * 1024];
         let mut left = LINGER_BYTES;

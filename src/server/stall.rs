@@ -92,7 +92,8 @@ impl Deadlines {
             Waiting::Serving => None,
         };
         let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
-        let body = self.current().filter(|_| !http2).and_then(|progress| progress.stalls_at(settings.stall_timeout));
+        let body =
+            self.current().filter(|_| !http2).and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
         let deadline = [head, written, body].into_iter().flatten().min();
         if deadline.is_some_and(|deadline| deadline <= now) {
             if let Some(progress) = self.current().filter(|_| head.is_none()) {
@@ -157,7 +158,7 @@ impl<F: Future> Future for Stream<F> {
         while this.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let timeout = this.open.deadlines.settings.stall_timeout;
-            let deadline = this.open.progress.as_ref().and_then(|progress| progress.stalls_at(timeout));
+            let deadline = this.open.progress.as_ref().and_then(|progress| progress.stream_stalls_at(timeout));
             if deadline.is_some_and(|deadline| deadline <= now) {
                 if let Some(progress) = &this.open.progress {
                     progress.set_stalled();

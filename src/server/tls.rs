@@ -1,11 +1,27 @@
 //! TLS towards clients.
 
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::connection::linger;
+use crate::watched::{Traffic, Watched};
+
+/// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client is about a malformed
+/// answer, and ends nobody's search.
+const SPEAK_HTTPS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
+    Content-Length: 99\r\nConnection: close\r\n\r\n\
+    {\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the address\"}]}";
 
 /// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred, resumption by tickets, and
 /// HTTP/2 offered where `http2` says so. There is no early data.
@@ -26,4 +42,26 @@ pub fn server_tls(
     config.send_tls13_tickets = 1;
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(Arc::new(config))
+}
+
+/// Shakes hands with a client.
+///
+/// # Errors
+/// What is no TLS, or none that both sides speak.
+pub(super) async fn handshake(
+    config: &Arc<ServerConfig>,
+    mut socket: TcpStream,
+    traffic: &Rc<Traffic>,
+) -> io::Result<TlsStream<Watched<TcpStream>>> {
+    // A method begins with a letter, TLS with 22 (RFC 8446, 5.1).
+    let mut first = [0];
+    socket.peek(&mut first).await?;
+    let [first] = first;
+    if first.is_ascii_uppercase() {
+        socket.write_all(SPEAK_HTTPS).await?;
+        socket.shutdown().await?;
+        linger(socket).await;
+        return Err(io::Error::other("the client speaks plain HTTP"));
+    }
+    TlsAcceptor::from(config.clone()).accept(Watched::new(socket, traffic.clone())).await
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use moorgate::config::load_text;
-use moorgate::demo::gitlab::{self, GitLab};
+use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};
@@ -263,6 +263,16 @@ pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
             return reply;
         }
     }
+}
+
+/// The head of an answer without a body, on a connection that stays open.
+pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes)).await.expect("no answer").unwrap();
+        assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
+    }
+    Reply::parse(&String::from_utf8_lossy(&bytes))
 }
 
 /// Writes and then reads one answer on a connection that stays open.

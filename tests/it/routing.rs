@@ -51,3 +51,13 @@ async fn every_operation_is_forwarded_in_one_spelling() {
         assert_eq!((entry.method.as_str(), &*entry.target), (method, &*rendered));
     }
 }
+
+/// Docker falls back to plain HTTP on localhost, and people forget the s.
+#[tokio::test]
+async fn plain_http_on_the_tls_port_is_told_so() {
+    let gate = TestGate::tls().await;
+    let reply = gate.get("/v2/", None).await;
+    assert_eq!((reply.status, &*reply.code()), (400, "UNSUPPORTED"));
+    assert!(reply.body.contains("speaks HTTPS"), "{}", reply.body);
+    assert_eq!(reply.header("content-length"), Some(&*reply.body.len().to_string()));
+}

@@ -1,6 +1,7 @@
 //! The tokens that GitLab signs (JWT, RS256).
 
 use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::grant::Grant;
+use crate::demo::ledger::lock;
 use crate::demo::web;
 
 /// Who signs.
@@ -27,7 +29,7 @@ const USER_LIFETIME: u64 = 60;
 /// How far `nbf` lies in the past, in seconds, for clocks that differ.
 const NOT_BEFORE_MARGIN: u64 = 5;
 
-/// A signing key, made at start.
+/// A signing key.
 pub(super) struct Issuer {
     key: RsaKeyPair,
     /// The header of every token, encoded.
@@ -35,7 +37,19 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub(super) fn new() -> io::Result<Self> {
+    /// The issuer of this process: making a key takes longer than all else that a test does.
+    pub(super) fn shared() -> io::Result<Arc<Self>> {
+        static SHARED: Mutex<Option<Arc<Issuer>>> = Mutex::new(None);
+        let mut shared = lock(&SHARED);
+        let issuer = match shared.take() {
+            Some(issuer) => issuer,
+            None => Arc::new(Self::new()?),
+        };
+        *shared = Some(Arc::clone(&issuer));
+        Ok(issuer)
+    }
+
+    fn new() -> io::Result<Self> {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| io::Error::other("no RSA key could be made"))?;
         let kid = libtrust_kid(&key)?;
         let header = encode(&json!({ "typ": "JWT", "alg": "RS256", "kid": kid }));

@@ -1,0 +1,255 @@
+//! The binary, as operators run it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use moorgate::demo::gitlab::GitLab;
+
+use crate::harness::{PATIENCE, basic, listener};
+
+fn moorgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moorgate"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = moorgate(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that refuses to read has closed its end.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A gate in a process of its own, without TLS.
+struct Served {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    config: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Served {
+    fn start(upstream: SocketAddr, identity: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Ports that were free a moment ago: a config cannot say "any", and then tell.
+        let (address, admin) = (free(), free());
+        let text = format!(
+            "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
+        );
+        let config = folder.path().join("moorgate.yml").display().to_string();
+        std::fs::write(&config, text).unwrap();
+        std::fs::write(folder.path().join("htpasswd"), format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()))
+            .unwrap();
+        let child = moorgate(&["serve", "--config", &config]).spawn().unwrap();
+        let served = Self { child, address, admin, config, _folder: folder };
+        let begun = Instant::now();
+        while TcpStream::connect(served.address).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "it does not listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        served
+    }
+
+    fn signal(&self, name: &str) {
+        let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    fn end(self) -> Output {
+        let Self { child, _folder, .. } = self;
+        child.wait_with_output().unwrap()
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+const HTPASSWD: &str = "{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+
+#[test]
+fn version_and_help() {
+    assert_eq!(text(&run(&["--version"], "").stdout), format!("moorgate {}\n", env!("CARGO_PKG_VERSION")));
+    let help = text(&run(&["--help"], "").stdout);
+    for command in ["serve", "check-config", "print-config", "schema", "demo", "hash-password", "healthcheck"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_bad_config_is_78_with_every_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bad.yml").display().to_string();
+    std::fs::write(&config, "version: 1\nhttp:\n  adr: 1\n  idle_timeout: soon\n").unwrap();
+    for command in ["serve", "check-config", "validate", "print-config"] {
+        let output = run(&[command, "--config", &config], "");
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{command}: {errors}");
+        for problem in [format!("{config}:3:3: "), format!("{config}:4:17: "), "external_url".into(), "identity".into()]
+        {
+            assert!(errors.contains(&problem), "{command}: {problem} is not in\n{errors}");
+        }
+    }
+    let missing = run(&["serve", "--config", "no-such-file.yml"], "");
+    assert_eq!(missing.status.code(), Some(78));
+}
+
+#[test]
+fn a_taken_port_is_said_with_its_key() {
+    let taken = listener();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("htpasswd"), format!("a:{}\n", bcrypt::hash("b", 4).unwrap())).unwrap();
+    let config = folder.path().join("moorgate.yml");
+    let address = taken.local_addr().unwrap();
+    let text_of_config = format!(
+        "version: 1\nhttp: {{ addr: \"{address}\", external_url: \"http://localhost\" }}\nupstream: {{ urls: [\"http://127.0.0.1:9\"] }}\nidentity:\n  - {HTPASSWD}\n"
+    );
+    std::fs::write(&config, text_of_config).unwrap();
+    let output = run(&["serve", "--config", config.to_str().unwrap()], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains(&format!("http.addr: cannot listen on {address}")),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn hash_password_makes_lines_that_htpasswd_takes() {
+    let output = run(&["hash-password", "alice"], "correct horse\n");
+    assert!(output.status.success());
+    let line = text(&output.stdout);
+    let hash = line.trim_end().strip_prefix("alice:").unwrap();
+    assert!(hash.starts_with("$2b$10$"), "{hash}");
+    assert!(bcrypt::verify("correct horse", hash).unwrap());
+    assert!(moorgate::identity::htpasswd_file::HtpasswdFile::parse(&line).is_ok());
+    let bare = run(&["hash-password"], "x");
+    assert!(text(&bare.stdout).starts_with("$2b$10$"));
+    for (user, input, why) in [
+        ("alice", "\n".to_owned(), "empty"),
+        ("alice", "x".repeat(73), "over 72 bytes"),
+        ("alice", "a\nb\n".into(), "control character"),
+        ("a:b", "x".into(), "no colon"),
+    ] {
+        let output = run(&["hash-password", user], &input);
+        assert_eq!(output.status.code(), Some(1), "{why}");
+        assert!(text(&output.stderr).contains(why), "{why}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_signal_ends_it_with_0_and_healthcheck_tells() {
+    for signal in ["-TERM", "-INT"] {
+        let served = Served::start(free(), HTPASSWD, "");
+        assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(0));
+        let config = served.config.clone();
+        served.signal(signal);
+        let output = served.end();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        // Its folder is gone with it, so there is no config to read.
+        assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_1() {
+    let silent = listener();
+    let served = Served::start(silent.local_addr().unwrap(), HTPASSWD, "");
+    let mut client = TcpStream::connect(served.address).unwrap();
+    let authorization = basic(("alice", "secret"));
+    write!(client, "GET /v2/a/tags/list HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n").unwrap();
+    // The request is under way once the registry, which never answers, has it.
+    let (mut upstream, _) = silent.accept().unwrap();
+    upstream.read_exact(&mut [0]).unwrap();
+    served.signal("-TERM");
+    let begun = Instant::now();
+    while !ready_is_503(served.admin) {
+        assert!(begun.elapsed() < PATIENCE, "it does not drain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(1));
+    served.signal("-TERM");
+    assert_eq!(served.end().status.code(), Some(1));
+}
+
+fn ready_is_503(admin: SocketAddr) -> bool {
+    let mut socket = TcpStream::connect(admin).unwrap();
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    reply.starts_with("HTTP/1.1 503")
+}
+
+/// Class 18: a planted secret is nowhere in what the gate says, even at trace level.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_never_shown() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let identity = format!("{{ name: gitlab, type: gitlab, url: \"http://{}\" }}", gitlab.address());
+    let canaries = ["canary-password-1", "canary-token-2", "glpat-demo-personal-read-write"];
+    let requests = [
+        format!("Authorization: {}\r\n", basic(("alice", canaries[0]))),
+        format!("Authorization: Bearer {}\r\n", canaries[1]),
+        format!("Authorization: {}\r\n", basic(("alice", canaries[2]))),
+        format!("Authorization: Basic {}\r\n", canaries[0]),
+        format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", canaries[0], canaries[1]),
+    ];
+    let work = move || {
+        let served = Served::start(free(), &identity, "");
+        for headers in &requests {
+            for target in
+                ["/v2/", "/v2/demo/a/tags/list", &format!("/v2/demo/a/tags/list?n=1&password={}", canaries[0])]
+            {
+                let mut client = TcpStream::connect(served.address).unwrap();
+                write!(client, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+                let mut reply = String::new();
+                client.read_to_string(&mut reply).unwrap();
+                assert!(reply.starts_with("HTTP/1.1 "), "{reply}");
+                for canary in canaries {
+                    assert!(!reply.contains(canary), "{reply}");
+                }
+            }
+        }
+        let mut admin = TcpStream::connect(served.admin).unwrap();
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut shown = String::new();
+        admin.read_to_string(&mut shown).unwrap();
+        shown.push_str(&text(&run(&["print-config", "--config", &served.config], "").stdout));
+        served.signal("-TERM");
+        let output = served.end();
+        shown + &text(&output.stdout) + &text(&output.stderr)
+    };
+    let shown = tokio::task::spawn_blocking(work).await.unwrap();
+    assert!(shown.contains("\"operation\":\"tags\"") && shown.contains("moorgate_http_requests_total"), "{shown}");
+    for canary in canaries {
+        assert!(!shown.contains(canary), "{canary} is in\n{shown}");
+        assert!(!shown.contains(&basic(("alice", canary))[6..]), "{canary} is there in base64");
+    }
+}
+
+#[test]
+fn the_demo_prints_lines_to_copy_and_serves() {
+    let mut child = moorgate(&["demo", "--port", "0"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let printed: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Each request")).collect();
+    let printed = printed.join("\n");
+    for wanted in
+        ["docker login -u alice --password-stdin localhost:", "podman login", "skopeo login", "print-config --config"]
+    {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+    let config = printed.lines().find_map(|line| line.split_once("print-config --config ")).unwrap().1.to_owned();
+    assert!(Path::new(&config).exists());
+    assert_eq!(run(&["check-config", "--config", &config], "").status.code(), Some(0));
+    assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!Path::new(&config).exists(), "the temporary folder stayed");
+}

@@ -1,0 +1,7 @@
+//! Who is believed, what is asked of whom, and what is remembered. The ledgers of GitLab and of the registry tell.
+
+mod asking;
+mod cache;
+mod failures;
+mod htpasswd;
+mod rights;

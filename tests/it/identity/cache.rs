@@ -1,0 +1,130 @@
+//! What is remembered, for how long, and how often is asked.
+
+use std::time::Duration;
+
+use moorgate::demo::gitlab::Scripted;
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, read_head, read_reply, request};
+
+#[tokio::test]
+async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
+    let gate = TestGate::plain().await;
+    let requests =
+        [("GET", "/v2/demo/a/tags/list"), ("HEAD", "/v2/demo/b/manifests/v1"), ("POST", "/v2/demo/a/blobs/uploads/")]
+            .map(|(method, target)| {
+                request(method, target, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "")
+            });
+    let mut stream = gate.connect().await;
+    for number in 0..10_000 {
+        // Mostly reads, for each upload leaves a file with the registry.
+        let request = if number % 100 == 0 { &requests[2] } else { &requests[number % 2] };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        if request.starts_with("HEAD") {
+            read_head(&mut stream).await;
+        } else {
+            read_reply(&mut stream).await;
+        }
+    }
+    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (3, 10_000));
+}
+
+#[tokio::test]
+async fn a_thousand_cold_callers_are_one_question() {
+    let gate = std::sync::Arc::new(TestGate::plain().await);
+    gate.gitlab.script([Scripted::Delay(Duration::from_millis(300))]);
+    let callers = (0..1000).map(|_| {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        assert_eq!(caller.await.unwrap(), 404);
+    }
+    assert_eq!(gate.gitlab.ledger().count(), 1);
+    let log = gate.log(1000).await;
+    let used = |word: &str| log.iter().filter(|line| line["cache"] == word).count();
+    assert_eq!((used("miss"), used("coalesced") + used("hit")), (1, 999));
+    assert!(used("coalesced") > 0);
+}
+
+/// The question goes on without its first caller, and the next one gets its answer.
+#[tokio::test]
+async fn a_caller_who_hangs_up_neither_cancels_nor_repeats_the_question() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.script([Scripted::Delay(Duration::from_millis(300))]);
+    let mut stream = gate.connect().await;
+    stream.write_all(request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+    gate.gitlab.ledger().wait_until(|questions| questions.len() == 1).await;
+    drop(stream);
+    let line = gate.log(1).await.remove(0);
+    assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"client_aborted".into()));
+    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
+    assert_eq!(gate.gitlab.ledger().count(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_credential_lives_no_longer_than_the_ttl() {
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 300ms"], ..Setup::default() }).await;
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    assert!(gate.gitlab.revoke(READ_WRITE.1));
+    let begun = std::time::Instant::now();
+    while gate.get("/v2/", Some(READ_WRITE)).await.status == 200 {
+        assert!(begun.elapsed() < PATIENCE, "it lives on");
+    }
+    assert_eq!(gate.gitlab.ledger().count(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_remembered_by_itself() {
+    let gate = TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
+    let wrong = Some(("alice", "glpat-wrong"));
+    for (target, address) in
+        [("/v2/", "203.0.113.1"), ("/v2/demo/a/tags/list", "203.0.113.2"), ("/v2/demo/b/tags/list", "203.0.113.3")]
+    {
+        let reply = gate.send("GET", target, wrong, &format!("X-Forwarded-For: {address}\r\n"), "").await;
+        assert_eq!(reply.status, 401);
+    }
+    assert_eq!(gate.gitlab.ledger().count(), 1);
+    // Another password of the same user is another credential.
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    let cache: Vec<_> = gate.log(4).await.iter().map(|line| line["cache"].clone()).collect();
+    assert_eq!(cache, ["miss", "negative", "negative", "miss"]);
+}
+
+#[tokio::test]
+async fn rejections_are_forgotten_after_negative_ttl() {
+    let gate = TestGate::start(Setup { cache: vec!["negative_ttl: 200ms"], ..Setup::default() }).await;
+    let late = ("bob", "glpat-made-later");
+    assert_eq!(gate.get("/v2/", Some(late)).await.status, 401);
+    let mut credential = moorgate::demo::gitlab::sample_credentials().remove(0);
+    credential.password = late.1.into();
+    gate.gitlab.add(credential);
+    let begun = std::time::Instant::now();
+    while gate.get("/v2/", Some(late)).await.status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it is never asked again");
+    }
+}
+
+/// A flood of random tokens pushes out no good verdict.
+#[tokio::test]
+async fn wrong_credentials_evict_no_good_one() {
+    let cache = vec!["capacity: 100", "negative_capacity: 10"];
+    let gate = TestGate::start(Setup { cache, ..Setup::default() }).await;
+    assert_eq!(gate.get("/v2/", Some(READ_ONLY)).await.status, 200);
+    for number in 0..200 {
+        assert_eq!(gate.get("/v2/", Some(("alice", &format!("glpat-random-{number}")))).await.status, 401);
+    }
+    let before = gate.gitlab.ledger().count();
+    assert_eq!(gate.get("/v2/", Some(READ_ONLY)).await.status, 200);
+    assert_eq!(gate.gitlab.ledger().count(), before);
+}
+
+/// The same words as Basic and as Bearer are two credentials.
+#[tokio::test]
+async fn basic_and_bearer_share_no_verdict() {
+    let gate = TestGate::plain().await;
+    assert_eq!(gate.get("/v2/", Some(("gitlab-ci-token", READ_WRITE.1))).await.status, 200);
+    let bearer = format!("Authorization: Bearer {}\r\n", READ_WRITE.1);
+    assert_eq!(gate.send("GET", "/v2/", None, &bearer, "").await.status, 200);
+    assert_eq!(gate.gitlab.ledger().count(), 2);
+}

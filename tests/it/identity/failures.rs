@@ -1,0 +1,126 @@
+//! A GitLab that fails is never taken for one that says no, nor for one that says yes.
+
+use http::{StatusCode, header};
+use moorgate::demo::gitlab::Scripted;
+
+use crate::harness::{READ_WRITE, Setup, TestGate, listener};
+
+fn answer(status: u16, body: impl Into<String>) -> Scripted {
+    let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
+    Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+}
+
+/// An unsigned token whose claims are these.
+fn token(claims: &str) -> String {
+    use base64::Engine as _;
+    let encode = |text: &str| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{{\"token\":\"{}.{}.c2ln\"}}", encode("{\"alg\":\"RS256\",\"typ\":\"JWT\"}"), encode(claims))
+}
+
+#[tokio::test]
+async fn whatever_is_no_answer_is_503_and_not_remembered() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 400ms }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    let elsewhere = listener();
+    let redirect = format!("http://{}/jwt/auth", elsewhere.local_addr().unwrap());
+    let access = "\"access\":[{\"type\":\"repository\",\"name\":\"demo/a\",\"actions\":[\"pull\"]}]";
+    let cases = [
+        answer(500, "{}"),
+        answer(502, ""),
+        answer(404, "{}"),
+        answer(429, "{}"),
+        answer(403, "Forbidden"),
+        answer(403, "{\"errors\":[{\"code\":\"OTHER\"}]}"),
+        answer(200, "<html>sign in</html>"),
+        answer(200, "{}"),
+        answer(200, "{\"token\":7}"),
+        answer(200, "{\"token\":\"a.b\"}"),
+        answer(200, "{\"token\":\"x\",\"token\":\"y\"}"),
+        answer(200, token(&format!("{{\"aud\":\"another\",\"iat\":1,\"exp\":301,{access}}}"))),
+        answer(200, token(&format!("{{\"aud\":[\"container_registry\",\"another\"],\"iat\":1,\"exp\":301,{access}}}"))),
+        answer(200, token(&format!("{{\"iat\":1,\"exp\":301,{access}}}"))),
+        answer(200, token(&format!("{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":\"301\",{access}}}"))),
+        answer(200, format!("{}{}", token("{}"), " ".repeat(70_000))),
+        Scripted::Redirect(redirect),
+        Scripted::Close,
+        Scripted::Hang,
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        let name = format!("{number}: {case:?}");
+        // A closed connection is tried once more by the client of the pool, as nothing was answered.
+        gate.gitlab.script([case.clone()]);
+        if matches!(case, Scripted::Close) {
+            gate.gitlab.script([case]);
+        }
+        let reply = gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await;
+        assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{name}");
+        assert!(reply.header("retry-after").is_some());
+        assert_eq!(reply.header("www-authenticate"), None);
+    }
+    assert_eq!(gate.forwarded(), 0);
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err(), "the redirect was followed");
+}
+
+#[tokio::test]
+async fn it_is_asked_again_at_once_after_a_failure() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.script([answer(500, "")]);
+    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 503);
+    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("moorgate_introspection_duration_seconds_count{provider=\"gitlab\",result=\"unavailable\"} 1"),
+        "{metrics}"
+    );
+}
+
+/// "Valid, but not for registries" lets `docker login` through and nothing else.
+#[tokio::test]
+async fn denied_is_a_valid_credential_without_rights() {
+    let gate = TestGate::plain().await;
+    let denied = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}";
+    for (target, status) in [("/v2/", 200), ("/v2/demo/a/tags/list", 403)] {
+        gate.gitlab.script([answer(403, denied)]);
+        assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, status);
+    }
+    assert_eq!(gate.forwarded(), 0);
+}
+
+/// What was not asked for is not granted, whatever the reply lists; nor is another repository's access.
+#[tokio::test]
+async fn only_what_was_asked_for_this_repository_counts() {
+    let gate = TestGate::plain().await;
+    let reply = |name: &str, kind: &str, actions: &str| {
+        let access = format!("[{{\"type\":\"{kind}\",\"name\":\"{name}\",\"actions\":{actions}}}]");
+        answer(200, token(&format!("{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":301,\"access\":{access}}}")))
+    };
+    for (repository, kind, actions, method, status) in [
+        ("demo/x", "repository", "[\"pull\"]", "GET", 403),
+        ("demo/a", "registry", "[\"pull\"]", "GET", 403),
+        ("demo/a", "repository", "[\"push\",\"delete\",\"*\"]", "GET", 403),
+        ("demo/a", "repository", "[\"push\"]", "POST", 403),
+        ("demo/a", "repository", "[\"pull\"]", "POST", 403),
+        ("demo/a", "repository", "[\"*\"]", "DELETE", 403),
+        ("demo/a", "repository", "[\"push\",\"pull\"]", "POST", 202),
+    ] {
+        gate.gitlab.script([reply(repository, kind, actions)]);
+        let target = match method {
+            "POST" => "/v2/demo/a/blobs/uploads/",
+            _ => "/v2/demo/a/manifests/v1",
+        };
+        // Another user name each time: another credential, another question.
+        let user = format!("{repository}{kind}{actions}").replace(['/', '"', '[', ']', ','], "-");
+        let reply = gate.send(method, target, Some((&user, READ_WRITE.1)), "", "").await;
+        assert_eq!(reply.status, status, "{repository} {kind} {actions} {method}");
+    }
+}
+
+#[tokio::test]
+async fn a_gitlab_that_is_not_there_is_503_by_the_deadline() {
+    let identity = "- { name: gone, type: gitlab, url: \"http://127.0.0.1:9\", timeout: 500ms }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    let reply = gate.get("/v2/", Some(READ_WRITE)).await;
+    assert_eq!(reply.status, 503);
+}

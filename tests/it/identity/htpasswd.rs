@@ -1,0 +1,63 @@
+//! Users of a file, alone and in front of GitLab.
+
+use crate::harness::{READ_WRITE, Setup, TestGate, some_digest};
+
+const ALONE: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+const CHAIN: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }
+- { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
+
+fn long(length: usize) -> &'static str {
+    Box::leak("x".repeat(length).into_boxed_str())
+}
+
+#[tokio::test]
+async fn scopes_of_the_file_decide() {
+    let users = vec![("alice", "secret"), ("long", long(72))];
+    let gate = TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() }).await;
+    for (method, target, who, status) in [
+        ("GET", "/v2/".to_owned(), ("alice", "secret"), 200),
+        ("GET", "/v2/".into(), ("alice", "Secret"), 401),
+        ("GET", "/v2/".into(), ("bob", "secret"), 401),
+        ("GET", "/v2/".into(), ("long", long(72)), 200),
+        // bcrypt reads 72 bytes, so one more is refused rather than ignored.
+        ("GET", "/v2/".into(), ("long", long(73)), 401),
+        ("GET", "/v2/any/name/tags/list".into(), ("alice", "secret"), 404),
+        ("POST", "/v2/any/name/blobs/uploads/".into(), ("alice", "secret"), 403),
+        ("DELETE", format!("/v2/any/name/blobs/{}", some_digest()), ("alice", "secret"), 403),
+    ] {
+        assert_eq!(gate.send(method, &target, Some(who), "", "").await.status, status, "{method} {target} {who:?}");
+    }
+    let reply = gate.send("POST", "/v2/any/name/blobs/uploads/", Some(("alice", "secret")), "", "").await;
+    assert!(reply.body.contains("token lacks write_registry"), "{}", reply.body);
+    let bearer = "Authorization: Bearer secret\r\n";
+    assert_eq!(gate.send("GET", "/v2/", None, bearer, "").await.status, 401);
+}
+
+/// A password is checked once within the ttl, whatever the repository.
+#[tokio::test]
+async fn one_check_for_all_repositories() {
+    let users = vec![("alice", "secret")];
+    let gate = TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() }).await;
+    for repository in ["a", "b", "c"] {
+        gate.get(&format!("/v2/{repository}/tags/list"), Some(("alice", "secret"))).await;
+    }
+    let metrics = gate.admin("/metrics").await.body;
+    let count = "moorgate_introspection_duration_seconds_count{provider=\"local\",result=\"verified\"} 1";
+    assert!(metrics.contains(count), "{metrics}");
+}
+
+/// A user of the file is nobody else's business: GitLab sees neither the right password nor a wrong one.
+#[tokio::test]
+async fn gitlab_sees_only_whom_the_file_does_not_know() {
+    let users = vec![("alice", "secret")];
+    let gate = TestGate::start(Setup { identity: Some(CHAIN), htpasswd_users: users, ..Setup::default() }).await;
+    assert_eq!(gate.get("/v2/", Some(("alice", "secret"))).await.status, 200);
+    assert_eq!(gate.get("/v2/", Some(("alice", READ_WRITE.1))).await.status, 401);
+    assert_eq!(gate.gitlab.ledger().count(), 0);
+    assert_eq!(gate.get("/v2/", Some(("carol", READ_WRITE.1))).await.status, 200);
+    assert_eq!(gate.gitlab.ledger().count(), 1);
+    let log = gate.log(3).await;
+    let who: Vec<_> = log.iter().map(|line| (line["provider"].clone(), line["subject"].clone())).collect();
+    assert_eq!(who[0], ("local".into(), "alice".into()));
+    assert_eq!(who[2], ("gitlab".into(), "alice".into()));
+}
