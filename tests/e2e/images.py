@@ -16,6 +16,14 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def zeros_digest(size):
+    """The digest of so many zero bytes."""
+    piece, whole = bytes(10**6), hashlib.sha256()
+    for _ in range(size // len(piece)):
+        whole.update(piece)
+    return "sha256:" + whole.hexdigest()
+
+
 def random_tar(path, size=2000):
     """A tar with one file that no other image has, so that a push has something to upload."""
     with tarfile.open(path, "w") as tar:

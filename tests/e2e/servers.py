@@ -122,7 +122,7 @@ class Demo(Server):
 class Gate(Server):
     """`moorgate serve`, with its access log."""
 
-    def __init__(self, name, moorgate, folder, tls, upstream, identity):
+    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True):
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{self.port}"
         self.tls = tls
@@ -132,7 +132,8 @@ class Gate(Server):
             port=self.port, admin=self.admin, certificate=tls.certificate, key=tls.key, upstream=upstream,
             identity=identity, log=self.log))
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
-        self.wait_until(lambda: can_connect(self.port))
+        if wait:
+            self.wait_until(lambda: can_connect(self.port))
 
     def request(self, method, path, **options):
         return web.request(self.port, self.tls.certificate, method, path, **options)
@@ -226,6 +227,12 @@ def gitlab_provider(url):
 
 def htpasswd_provider(path):
     return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [read_registry, write_registry]}}"
+
+
+def htpasswd_line(moorgate, credential):
+    user, password = credential.login
+    done = subprocess.run([moorgate, "hash-password", user], input=password, text=True, stdout=subprocess.PIPE, check=True)
+    return done.stdout
 
 
 def can_connect(port):
