@@ -27,7 +27,7 @@ use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
 use crate::respond::Responder;
 use crate::server::{Server, ServerSettings, bind, server_tls};
-use crate::upstream::{Connector, Origins, UpstreamSettings, client_tls};
+use crate::upstream::{Connector, Origins, UpstreamSettings, client_tls, system_roots};
 
 /// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.
 pub struct Listeners {
@@ -147,7 +147,7 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let kind = match provider.kind {
         ProviderKind::Gitlab { endpoint, service, timeout } => {
-            let client = ProviderClient::new(client_tls(endpoint.roots.clone())?, timeout);
+            let client = ProviderClient::new(client_tls(roots(&endpoint)?)?, timeout);
             chain::ProviderKind::GitLab(GitLab::new(name.clone(), &base_url(&endpoint), service, client))
         }
         ProviderKind::Htpasswd { users, scopes } => {
@@ -155,6 +155,15 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
         }
     };
     Ok(Provider::new(name, kind))
+}
+
+/// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.
+fn roots(endpoint: &Endpoint) -> io::Result<Arc<rustls::RootCertStore>> {
+    match &endpoint.roots {
+        Some(roots) => Ok(roots.clone()),
+        None if endpoint.https => system_roots(),
+        None => Ok(Arc::new(rustls::RootCertStore::empty())),
+    }
 }
 
 fn base_url(endpoint: &Endpoint) -> String {
@@ -166,7 +175,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let upstream = &config.upstream;
     let Endpoint { https, host, port, .. } = upstream.endpoint.clone();
     let connector = if https {
-        let tls = client_tls(upstream.endpoint.roots.clone())?;
+        let tls = client_tls(roots(&upstream.endpoint)?)?;
         Connector::tls(host, port, tls, upstream.connect_timeout)?
     } else {
         Connector::plain(host, port, upstream.connect_timeout)

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -89,15 +89,11 @@ impl Connector {
     }
 }
 
-/// TLS towards servers: HTTP/1.1, TLS 1.2 or newer, trusting `roots`, or what the system trusts.
+/// TLS towards servers: HTTP/1.1, TLS 1.2 or newer, trusting `roots`.
 ///
 /// # Errors
-/// Where the system has no usable roots.
-pub fn client_tls(roots: Option<Arc<RootCertStore>>) -> io::Result<Arc<ClientConfig>> {
-    let roots = match roots {
-        Some(roots) => roots,
-        None => Arc::new(system_roots()?),
-    };
+/// None that the compiled-in cryptography gives.
+pub fn client_tls(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -106,7 +102,20 @@ pub fn client_tls(roots: Option<Arc<RootCertStore>>) -> io::Result<Arc<ClientCon
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-fn system_roots() -> io::Result<RootCertStore> {
+/// What the system trusts. Reading it takes longer than all else at start, so it is done once, and only where asked.
+///
+/// # Errors
+/// Where the system has no usable roots.
+pub fn system_roots() -> io::Result<Arc<RootCertStore>> {
+    static READ: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = READ.get() {
+        return Ok(roots.clone());
+    }
+    let read = Arc::new(read_system_roots()?);
+    Ok(READ.get_or_init(|| read).clone())
+}
+
+fn read_system_roots() -> io::Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
