@@ -178,7 +178,8 @@ class Buildah(Session):
 
     def pull(self, image):
         self.ok("pull", image)
-        return self.ok("images", "--digests", "--noheading", "--format", "{{.Digest}}", image).strip()
+        # A line for each name that the image has.
+        return self.ok("images", "--digests", "--noheading", "--format", "{{.Digest}}", image).split()[0]
 
 
 class Skopeo(Session):
