@@ -75,8 +75,8 @@ def tags_and_mounts(run):
 
 def check_mounted(run, mark, repository):
     """A registry answers 201 to a mount and 202 to the start of an upload."""
-    started = lambda line: line["operation"] == "upload_start" and line["repository"] == repository
-    lines = run.gate.logged(mark, lambda line: started(line) and line["status"] == 201)
+    mounted = ("upload_start", repository, 201)
+    lines = run.gate.logged(mark, lambda line: (line["operation"], line["repository"], line["status"]) == mounted)
     check(lines, "no blob was mounted")
 
 
@@ -216,6 +216,8 @@ def demo_lines(run):
     # Each login replaces the one before, and the first may push.
     for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
         with run.report.cell("demo", line):
-            programs = [word for word in ("docker", "podman", "skopeo", "curl") if word in shlex.split(line)]
-            run.machine.require(*programs, *(["dockerd"] if "docker" in programs else []))
+            programs = [word for word in ("docker", "podman", "skopeo", "curl", "tar") if word in shlex.split(line)]
+            # The image that the lines push and pull is docker's.
+            docker = "docker" in programs or "/hello:v1" in line
+            run.machine.require(*programs, *(["docker", "dockerd"] if docker else []))
             run.report.ok(["bash", "-euo", "pipefail", "-c", line], env=env, cwd=folder)

@@ -52,7 +52,7 @@ def readers_may_not_write(run):
                 said = session.push_refused(session.image(target))
                 session.forget(session.image(target))
                 session.forget(seed)
-                check_reason(run, client.name, said)
+                check_reason(client.name, said)
                 lines = run.gate.logged(mark, lambda line: line["status"] == 403 and line["repository"] == target)
                 check(lines, "the access log has no 403")
                 reasons = {line["reason"] for line in lines if line["status"] == 403}
@@ -62,7 +62,7 @@ def readers_may_not_write(run):
                 check(not allowed, f"a write was allowed: {allowed}")
 
 
-def check_reason(run, client, said):
+def check_reason(client, said):
     """What is missing stands in the error's message, because no client here shows its detail."""
     for words in ["denied", "granted no push", "read_registry and write_registry"]:
         check(words in said, f"{client} does not say why: no {words!r}")
@@ -85,7 +85,6 @@ def strangers_may_not_log_in(run):
 
 def seed(run, credential):
     """An image that is there before any client pushes one."""
-    folder = run.machine.fresh("seed")
-    image = Image(folder)
+    image = Image(run.machine.fresh("seed"))
     image.push(run.gate, credential.login, run.seed, "v1")
     return image.digest

@@ -105,7 +105,9 @@ class Demo(Server):
         self.wait_until(lambda: "Each request is one line below" in self.said())
         self.port = int(re.search(r"https://localhost:(\d+)", self.said()).group(1))
         with open(re.search(r"--config (\S+)", self.said()).group(1)) as config:
-            self.gitlab = re.search(r"type: gitlab\s+url: (\S+)", config.read()).group(1)
+            text = config.read()
+        self.gitlab = re.search(r"type: gitlab\s+url: (\S+)", text).group(1)
+        self.registry = re.search(r"urls: \[(\S+)\]", text).group(1)
 
     def lines_to_copy(self):
         """The commands that the demo tells people to type."""
@@ -231,7 +233,8 @@ def htpasswd_provider(path):
 
 def htpasswd_line(moorgate, credential):
     user, password = credential.login
-    done = subprocess.run([moorgate, "hash-password", user], input=password, text=True, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [moorgate, "hash-password", user], input=password, text=True, stdout=subprocess.PIPE, check=True)
     return done.stdout
 
 
