@@ -1,0 +1,90 @@
+"""Images made by hand: no registry on the network is asked for one."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+
+from report import check
+
+OCI = "application/vnd.oci.image"
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def zeros_digest(size):
+    """The digest of so many zero bytes."""
+    piece, whole = bytes(10**6), hashlib.sha256()
+    for _ in range(size // len(piece)):
+        whole.update(piece)
+    return "sha256:" + whole.hexdigest()
+
+
+def random_tar(path, size=2000):
+    """A tar with one file that no other image has, so that a push has something to upload."""
+    with tarfile.open(path, "w") as tar:
+        entry = tarfile.TarInfo("random")
+        entry.size = size
+        tar.addfile(entry, io.BytesIO(os.urandom(size)))
+    return path
+
+
+class Image:
+    """A config and one layer."""
+
+    def __init__(self, folder, size=2000):
+        tar = random_tar(folder / "layer.tar", size).read_bytes()
+        # Stored, not compressed: random data does not shrink, and 500 MB of it would take long.
+        self.layer = gzip.compress(tar, compresslevel=0, mtime=0)
+        config = {"architecture": "amd64", "os": "linux", "config": {},
+                  "rootfs": {"type": "layers", "diff_ids": [digest(tar)]}}
+        self.config = json.dumps(config).encode()
+        self.manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json",
+            "config": descriptor(f"{OCI}.config.v1+json", self.config),
+            "layers": [descriptor(f"{OCI}.layer.v1.tar+gzip", self.layer)]}).encode()
+
+    @property
+    def digest(self):
+        return digest(self.manifest)
+
+    def write_layout(self, folder, name):
+        """As an OCI image layout, with this name in its index."""
+        blobs = folder / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        for blob in (self.layer, self.config, self.manifest):
+            (blobs / digest(blob).removeprefix("sha256:")).write_bytes(blob)
+        entry = descriptor(f"{OCI}.manifest.v1+json", self.manifest)
+        entry["annotations"] = {"org.opencontainers.image.ref.name": name}
+        (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+        return folder
+
+    def push(self, gate, login, repository, tag):
+        """By hand, through a gate."""
+        for blob in (self.layer, self.config):
+            start = gate.request("POST", f"/v2/{repository}/blobs/uploads/", login=login)
+            check(start.status == 202, f"upload not started: {start.status} {start.text()}")
+            location = start.headers["Location"]
+            url = f"{location}{'&' if '?' in location else '?'}digest={digest(blob)}"
+            headers = {"Content-Type": "application/octet-stream"}
+            end = gate.request("PUT", url, login=login, headers=headers, body=blob)
+            check(end.status == 201, f"upload not finished: {end.status} {end.text()}")
+        headers = {"Content-Type": f"{OCI}.manifest.v1+json"}
+        put = gate.request(
+            "PUT", f"/v2/{repository}/manifests/{tag}", login=login, headers=headers, body=self.manifest)
+        check(put.status == 201, f"manifest not put: {put.status} {put.text()}")
+
+
+def descriptor(media_type, data):
+    return {"mediaType": media_type, "digest": digest(data), "size": len(data)}
+
+
+def layout_digest(folder):
+    """The digest of the one image of a layout."""
+    [manifest] = json.loads((folder / "index.json").read_text())["manifests"]
+    return manifest["digest"]

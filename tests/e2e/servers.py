@@ -1,0 +1,246 @@
+"""The servers of a run: each started by it, on a port that the kernel picked, and stopped by its process id."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+
+import web
+
+DISTRIBUTION = """version: 0.1
+log: {{level: info}}
+storage:
+  filesystem: {{rootdirectory: {folder}/blobs}}
+  delete: {{enabled: true}}
+http: {{addr: 127.0.0.1:{port}}}
+"""
+
+GATE = """version: 1
+http:
+  addr: 127.0.0.1:{port}
+  external_url: https://localhost:{port}
+  tls: {{certificate: {certificate}, key: {key}}}
+  drain_timeout: 5s
+admin: {{addr: 127.0.0.1:{admin}}}
+upstream: {{urls: [{upstream}]}}
+identity:
+{identity}
+log: {{access: {log}, level: debug}}
+"""
+
+
+class NotStarted(Exception):
+    """A server that does not come up, with the end of what it said."""
+
+
+def free_port():
+    """A port that was free a moment ago. Servers that must know their port before they bind leave no better way."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """A process of ours with its output in a file."""
+
+    def __init__(self, name, arguments, folder, env=None):
+        self.name = name
+        self.output = folder / f"{name}.out"
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(
+                list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env,
+                cwd=folder, start_new_session=True)  # Ctrl-C is for the run, which then stops its servers in order
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def said(self):
+        return self.output.read_text(errors="replace")
+
+    def wait_until(self, condition, seconds=30):
+        """Waits for the server to be up."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.process.poll() is not None:
+                raise NotStarted(f"{self.name} ended with {self.process.returncode}: {self.said()[-1500:]}")
+            if time.monotonic() > deadline:
+                raise NotStarted(f"{self.name} is not up after {seconds} s: {self.said()[-1500:]}")
+            time.sleep(0.01)
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Distribution(Server):
+    """The real registry, on its own storage."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = folder / "distribution.yml"
+        config.write_text(DISTRIBUTION.format(folder=folder, port=self.port))
+        super().__init__("distribution", ["docker-registry", "serve", config], folder)
+        self.wait_until(lambda: can_connect(self.port))
+
+
+class Demo(Server):
+    """`moorgate demo`: its stand-in for GitLab is what the gates under test ask."""
+
+    def __init__(self, moorgate, folder):
+        super().__init__("demo", [moorgate, "demo", "--port", "0"], folder)
+        self.wait_until(lambda: "Each request is one line below" in self.said())
+        self.port = int(re.search(r"https://localhost:(\d+)", self.said()).group(1))
+        with open(re.search(r"--config (\S+)", self.said()).group(1)) as config:
+            text = config.read()
+        self.gitlab = re.search(r"type: gitlab\s+url: (\S+)", text).group(1)
+        self.registry = re.search(r"urls: \[(\S+)\]", text).group(1)
+
+    def lines_to_copy(self):
+        """The commands that the demo tells people to type."""
+        introduction = self.said().split("Each request is one line below")[0]
+        return [line.strip() for line in introduction.splitlines() if line.startswith("  ")]
+
+    def log_size(self):
+        return len(self.said())
+
+    def log_text(self, since):
+        return self.said()[since:]
+
+
+class Gate(Server):
+    """`moorgate serve`, with its access log."""
+
+    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True):
+        self.port, self.admin = free_port(), free_port()
+        self.host = f"localhost:{self.port}"
+        self.tls = tls
+        self.log = folder / f"{name}.access.log"
+        self.config = folder / f"{name}.yml"
+        self.config.write_text(GATE.format(
+            port=self.port, admin=self.admin, certificate=tls.certificate, key=tls.key, upstream=upstream,
+            identity=identity, log=self.log))
+        super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
+        if wait:
+            self.wait_until(lambda: can_connect(self.port))
+
+    def request(self, method, path, **options):
+        return web.request(self.port, self.tls.certificate, method, path, **options)
+
+    def log_size(self):
+        return self.log.stat().st_size
+
+    def log_text(self, since):
+        with open(self.log, "rb") as log:
+            log.seek(since)
+            return log.read().decode()
+
+    def logged(self, since, condition, seconds=5):
+        """The log's lines since then, as soon as one fulfils the condition. None where none does."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            whole = self.log_text(since).rpartition("\n")[0]
+            lines = [json.loads(line) for line in whole.splitlines()]
+            if any(map(condition, lines)):
+                return lines
+            time.sleep(0.02)
+        return None
+
+    def memory(self):
+        """Now resident, and the most since `forget_peak`, in MiB."""
+        with open(f"/proc/{self.pid}/status") as status:
+            fields = dict(line.split(":", 1) for line in status)
+        return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+
+    def forget_peak(self):
+        with open(f"/proc/{self.pid}/clear_refs", "w") as refs:
+            refs.write("5")
+
+
+class Dockerd(Server):
+    """A daemon of our own: its own storage, socket and process file, and no hand on the machine's network."""
+
+    def __init__(self, folder, env):
+        self.socket = f"unix://{folder}/docker.sock"
+        config = folder / "daemon.json"
+        config.write_text("{}")
+        super().__init__("dockerd", [
+            "dockerd", "--config-file", config, "--data-root", folder / "data", "--exec-root", folder / "exec",
+            "-H", self.socket, "-p", folder / "docker.pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
+            "--storage-driver=vfs"], folder, env)
+        try:
+            self.wait_until(lambda: "API listen on" in self.said(), 60)
+        except NotStarted:
+            self.stop()
+            raise
+
+
+class Containerd(Server):
+    """A containerd of our own, for `ctr`."""
+
+    def __init__(self, folder):
+        self.address = folder / "containerd.sock"
+        config = folder / "containerd.toml"
+        config.write_text(f"""version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{self.address}"
+[ttrpc]
+  address = "{folder}/containerd-ttrpc.sock"
+""")
+        super().__init__("containerd", ["containerd", "--config", config], folder)
+        try:
+            self.wait_until(lambda: "containerd successfully booted" in self.said())
+        except NotStarted:
+            self.stop()
+            raise
+
+
+class Certificate:
+    """A self-signed certificate for localhost, which clients are told to trust: their checks stay on."""
+
+    def __init__(self, folder):
+        self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
+        subprocess.run([
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "60",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout", self.key, "-out", self.certificate], check=True, capture_output=True)
+        os.chmod(self.key, 0o600)
+
+
+def gitlab_provider(url):
+    return f"  - {{name: gitlab, type: gitlab, url: {url}}}"
+
+
+def htpasswd_provider(path):
+    return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [read_registry, write_registry]}}"
+
+
+def htpasswd_line(moorgate, credential):
+    user, password = credential.login
+    done = subprocess.run(
+        [moorgate, "hash-password", user], input=password, text=True, stdout=subprocess.PIPE, check=True)
+    return done.stdout
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
