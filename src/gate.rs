@@ -41,22 +41,24 @@ pub struct Origin {
     pub progress: Rc<Progress>,
 }
 
+/// A request on its way in.
+pub struct Received {
+    head: Parts,
+    body: Incoming,
+    client: IpAddr,
+    origin: Origin,
+    record: Box<Record>,
+}
+
 impl Gate {
-    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The record is written
-    /// when the answer's body has ended.
-    pub async fn serve(
-        &self,
-        request: Request<Incoming>,
-        origin: Origin,
-        upstream: &Upstream,
-    ) -> Response<ResponseBody> {
+    /// Takes a request in and begins its record, so that one whose client leaves at once is recorded too.
+    pub fn receive(&self, request: Request<Incoming>, origin: Origin) -> Received {
         let (head, body) = request.into_parts();
         if body.is_end_stream() {
             origin.progress.end_request();
         }
         let client = self.trusted_proxies.client(origin.peer, &head.headers);
-        let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
-        let mut record = Box::new(Record::begin(
+        let record = Box::new(Record::begin(
             self.recorder.clone(),
             origin.progress.clone(),
             request_id(&head.headers),
@@ -64,7 +66,14 @@ impl Gate {
             head.method.clone(),
             head.uri.path().to_owned(),
         ));
+        Received { head, body, client, origin, record }
+    }
 
+    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The record is written
+    /// when the answer's body has ended.
+    pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
+        let Received { head, body, client, origin, mut record } = received;
+        let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
         let outcome = self.admit_and_forward(&head, body, &caller, upstream, &mut record).await;
         // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
         // read; nor behind a body that nobody wants.

@@ -156,6 +156,8 @@ impl Worker {
     /// Serves until told to stop; returns how many connections were still open then.
     async fn run(self: Rc<Self>, listener: TcpListener, permits: Arc<Semaphore>) -> usize {
         let mut phase = self.phase.clone();
+        let worker = self.clone();
+        tokio::task::spawn_local(async move { worker.upstream.tend().await });
         tokio::select! {
             never = self.clone().accept(listener, permits) => match never {
                 Ok(never) => match never {},

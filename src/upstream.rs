@@ -67,6 +67,14 @@ impl Upstream {
         Self { pool: Rc::new(Pool::default()), settings }
     }
 
+    /// Closes idle connections when their time has come, for ever.
+    pub async fn tend(&self) -> std::convert::Infallible {
+        loop {
+            sleep(pool::MAX_IDLE_TIME / 2).await;
+            self.pool.sweep();
+        }
+    }
+
     /// Sends on what the permit allows, with the body as it comes, and returns the answer with its body as it comes.
     ///
     /// # Errors
@@ -118,7 +126,9 @@ impl Upstream {
         let again = match pooled {
             None => request,
             Some(mut connection) => match self.answer(&mut connection, request, wanted, caller).await {
-                Ok(response) => return Ok((response, Exchange::new(connection, self.pool.clone()))),
+                Ok(response) => {
+                    return Ok((response, Exchange::new(connection, self.pool.clone(), method == Method::HEAD)));
+                }
                 Err(Failure::NeverWritten(request)) => *request,
                 Err(Failure::NoAnswer(_)) if repeatable => {
                     self.request(wanted, head, RequestBody::empty(caller.progress.clone()), caller, request_id)?
@@ -135,7 +145,7 @@ impl Upstream {
             })
         })?;
         match self.answer(&mut connection, again, wanted, caller).await {
-            Ok(response) => Ok((response, Exchange::new(connection, self.pool.clone()))),
+            Ok(response) => Ok((response, Exchange::new(connection, self.pool.clone(), method == Method::HEAD))),
             Err(failure) => {
                 failure.log(request_id);
                 Err(failure.into_denial(caller.progress))

@@ -1,9 +1,11 @@
 //! The providers in the order of the config: each is asked only when all before it said "not mine".
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::cache::{CacheLimits, Coalesced, VerdictCache};
 use super::credential::Credential;
@@ -28,10 +30,18 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
+/// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
+/// connection: without a bound they would be as many as somebody cares to send.
+const TURNS: usize = 128;
+
+/// How long a question waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A provider with its name in the config.
 pub struct Provider {
     name: Arc<str>,
     kind: ProviderKind,
+    turns: Semaphore,
 }
 
 /// The kinds of provider that there are.
@@ -134,7 +144,9 @@ impl Identity {
                     // Settles the question also where the asking panics: nobody may wait for ever.
                     let mut settling =
                         Settling { shared: &shared, id, place, credential, verdict: Verdict::Unavailable };
-                    settling.verdict = shared.ask(place, &question).await;
+                    // The cache listens too.
+                    let wanted = || sender.receiver_count() > 1;
+                    settling.verdict = shared.ask(place, &question, wanted).await;
                     let verdict = settling.verdict.clone();
                     drop(settling);
                     let _ = sender.send(Some(verdict));
@@ -148,8 +160,16 @@ impl Identity {
 }
 
 impl Shared {
-    async fn ask(&self, place: usize, question: &Question) -> Verdict {
+    /// Asks one provider, when it is this question's turn and if anybody is still waiting for the answer then.
+    async fn ask(&self, place: usize, question: &Question, wanted: impl Fn() -> bool) -> Verdict {
         let Some(provider) = self.providers.get(place) else { return Verdict::Unavailable };
+        let Ok(Ok(_turn)) = timeout(TURN_TIMEOUT, provider.turns.acquire()).await else {
+            tracing::warn!(provider = %provider.name, "more questions than the provider answers");
+            return Verdict::Unavailable;
+        };
+        if !wanted() {
+            return Verdict::Unavailable;
+        }
         let begun = Instant::now();
         let last = place + 1 == self.providers.len();
         let verdict = match &provider.kind {
@@ -178,7 +198,7 @@ impl Drop for Settling<'_> {
 impl Provider {
     /// A provider under its name in the config.
     pub fn new(name: Arc<str>, kind: ProviderKind) -> Self {
-        Self { name, kind }
+        Self { name, kind, turns: Semaphore::new(TURNS) }
     }
 
     fn depends_on(&self) -> DependsOn {

@@ -13,6 +13,9 @@ use super::{Granted, Principal, Question, Verdict, Verified};
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;
 
+/// The lowest cost that bcrypt has.
+const LOWEST_COST: u32 = 4;
+
 /// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up than get done.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,7 +24,7 @@ pub struct Htpasswd {
     name: Arc<str>,
     users: Arc<HtpasswdFile>,
     scopes: Arc<[String]>,
-    /// A hash that no password has, as dear to check as the dearest of the file.
+    /// A hash of cost 4 that no password has.
     nobody: Arc<str>,
     /// A check takes tens of milliseconds of a whole CPU, so only as many run as there are CPUs.
     checks: Semaphore,
@@ -33,8 +36,9 @@ impl Htpasswd {
     /// # Errors
     /// Where the system has no randomness for a hash.
     pub fn new(name: Arc<str>, users: HtpasswdFile, scopes: Vec<String>) -> Result<Self, bcrypt::BcryptError> {
-        let nobody = hash_of_nobody(users.highest_cost())?;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let nobody = bcrypt::hash(format!("{:032x}", fastrand::u128(..)), LOWEST_COST)?;
+        // One CPU stays for everybody else.
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         Ok(Self {
             name,
             users: Arc::new(users),
@@ -48,18 +52,26 @@ impl Htpasswd {
     /// other provider follows, so that time does not tell who is in it.
     pub async fn ask(&self, question: &Question, last: bool) -> Verdict {
         let Credential::Basic { user, password } = &question.credential else { return Verdict::NotMine };
-        let hash = self.users.hash_of(user).map(Arc::from);
+        let hash = self.users.hash_of(user).map(str::to_owned);
         let known = hash.is_some();
         if !known && !last {
             return Verdict::NotMine;
         }
         let too_long = password.expose_secret().len() > MAX_PASSWORD_BYTES;
-        let hash: Arc<str> = hash.unwrap_or_else(|| self.nobody.clone());
         let Ok(Ok(_turn)) = tokio::time::timeout(QUEUE_TIMEOUT, self.checks.acquire()).await else {
             return Verdict::Unavailable;
         };
-        let password = password.clone();
-        let check = move || bcrypt::verify(password.expose_secret().as_bytes(), &hash).unwrap_or(false);
+        let (password, nobody, highest) = (password.clone(), self.nobody.clone(), self.users.highest_cost());
+        let check = move || {
+            let is = |hash: &str| bcrypt::verify(password.expose_secret().as_bytes(), hash).unwrap_or(false);
+            let right = hash.as_deref().is_some_and(is);
+            if !right {
+                for cost in extra_costs(hash.as_deref(), highest) {
+                    is(&nobody.replacen("$04$", &format!("${cost:02}$"), 1));
+                }
+            }
+            right
+        };
         let Ok(right) = tokio::task::spawn_blocking(check).await else { return Verdict::Unavailable };
         match (known, right && !too_long) {
             (false, _) => Verdict::NotMine,
@@ -74,9 +86,35 @@ impl Htpasswd {
     }
 }
 
-/// A well-formed hash of that cost for a password that nobody can know, without the work of computing a dear one: a
-/// cheap hash under another cost is the hash of nothing that anybody could find.
-fn hash_of_nobody(cost: u32) -> Result<String, bcrypt::BcryptError> {
-    let cheap = bcrypt::hash(format!("{:032x}", fastrand::u128(..)), 4)?;
-    Ok(cheap.replacen("$04$", &format!("${cost:02}$"), 1))
+/// The costs at which nobody's hash is checked besides, so that every refusal takes as long as the dearest hash of the
+/// file: each step doubles the work, so c + (c, c + 1, … up to the highest) is the highest.
+fn extra_costs(hash: Option<&str>, highest: u32) -> std::ops::RangeInclusive<u32> {
+    match hash.and_then(cost_of) {
+        // Nothing was checked yet.
+        None => highest..=highest,
+        Some(cost) => cost..=highest.saturating_sub(1),
+    }
+}
+
+/// The cost that stands in a hash: `$2b$10$…`.
+fn cost_of(hash: &str) -> Option<u32> {
+    hash.split('$').nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The work of all checks of a refusal, in units of 2 to the cost.
+    fn work(hash: Option<&str>, highest: u32) -> u32 {
+        let first = hash.and_then(cost_of).map_or(0, |cost| 1 << cost);
+        first + extra_costs(hash, highest).map(|cost| 1 << cost).sum::<u32>()
+    }
+
+    #[test]
+    fn every_refusal_takes_the_same_work() {
+        for hash in [None, Some("$2b$04$x"), Some("$2y$09$x"), Some("$2a$12$x")] {
+            assert_eq!(work(hash, 12), 1 << 12, "{hash:?}");
+        }
+    }
 }

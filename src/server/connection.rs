@@ -63,9 +63,10 @@ where
 {
     let service = service_fn(|request| {
         let origin = Origin { peer: peer.ip(), http2: false, progress: deadlines.begin() };
+        let received = worker.gate.receive(request, origin);
         let (worker, deadlines) = (worker.clone(), deadlines.clone());
         Box::pin(async move {
-            let response = worker.gate.serve(request, origin, &worker.upstream).await;
+            let response = worker.gate.serve(received, &worker.upstream).await;
             Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines }))
         })
     });
@@ -133,8 +134,9 @@ where
 {
     let service = service_fn(|request| {
         let origin = Origin { peer: peer.ip(), http2: true, progress: deadlines.begin() };
+        let received = worker.gate.receive(request, origin);
         let worker = worker.clone();
-        async move { Ok::<_, Infallible>(worker.gate.serve(request, origin, &worker.upstream).await) }
+        async move { Ok::<_, Infallible>(worker.gate.serve(received, &worker.upstream).await) }
     });
     let max_headers = u32::try_from(worker.settings.max_header_bytes).unwrap_or(u32::MAX);
     let mut connection = pin!(

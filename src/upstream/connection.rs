@@ -94,18 +94,20 @@ impl Drop for Connection {
 pub struct Exchange {
     connection: Option<Connection>,
     pool: Rc<Pool>,
+    head: bool,
 }
 
 impl Exchange {
-    pub(super) fn new(connection: Connection, pool: Rc<Pool>) -> Self {
-        Self { connection: Some(connection), pool }
+    /// `head`: the request was a HEAD.
+    pub(super) fn new(connection: Connection, pool: Rc<Pool>, head: bool) -> Self {
+        Self { connection: Some(connection), pool, head }
     }
 
     /// The answer has ended. The connection goes back to the pool if the request had ended too.
     pub fn finish(&mut self, request_ended: bool) {
         let connection = self.connection.take();
         if let (Some(connection), true) = (connection, request_ended) {
-            self.pool.put(connection);
+            self.pool.put(connection, self.head);
         }
     }
 }

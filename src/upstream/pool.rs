@@ -9,11 +9,15 @@ use super::connection::Connection;
 const MAX_IDLE: usize = 256;
 
 /// An idle connection older than this is closed rather than used.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
+pub(super) const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// What cannot be repeated goes out only on a connection used this lately: servers close idle ones after some seconds
 /// at the soonest, and a request that meets the close is lost.
 const LATELY: Duration = Duration::from_secs(1);
+
+/// Some servers send a body behind the answer to HEAD. For so long such a connection rests, so that what comes late is
+/// seen, and the connection closed, before it could be the answer to the next request.
+const REST_AFTER_HEAD: Duration = Duration::from_millis(100);
 
 /// What a connection is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,25 +31,38 @@ pub(super) enum Use {
 /// Idle connections, the last used at the end.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: RefCell<Vec<(Connection, Instant)>>,
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    rests: bool,
 }
 
 impl Pool {
     /// The connection that was used last, if it will do.
     pub(super) fn take(&self, wanted: Use) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|(connection, since)| !connection.is_closed() && since.elapsed() < MAX_IDLE_TIME);
-        let at = idle.iter().rposition(|(connection, since)| {
-            connection.is_ready() && (wanted == Use::Repeatable || since.elapsed() < LATELY)
+        let at = idle.iter().rposition(|idle| {
+            let age = idle.since.elapsed();
+            let rested = !idle.rests || age >= REST_AFTER_HEAD;
+            rested && idle.connection.is_ready() && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
         })?;
-        Some(idle.remove(at).0)
+        Some(idle.remove(at).connection)
+    }
+
+    /// Closes what has been idle for too long, and forgets what the registry closed.
+    pub(super) fn sweep(&self) {
+        let alive = |idle: &Idle| !idle.connection.is_closed() && idle.since.elapsed() < MAX_IDLE_TIME;
+        self.idle.borrow_mut().retain(alive);
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Connection, after_head: bool) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push((connection, Instant::now()));
+            idle.push(Idle { connection, since: Instant::now(), rests: after_head });
         }
     }
 }

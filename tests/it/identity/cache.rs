@@ -128,3 +128,25 @@ async fn basic_and_bearer_share_no_verdict() {
     assert_eq!(gate.send("GET", "/v2/", None, &bearer, "").await.status, 200);
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
+
+/// Callers who hang up leave their questions behind, but no more than a bound of them reach GitLab at once, and none that
+/// nobody waits for any more.
+#[tokio::test]
+async fn questions_of_callers_who_left_are_bounded() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.script((0..300).map(|_| Scripted::Delay(Duration::from_millis(500))));
+    let mut callers = Vec::new();
+    for number in 0..300 {
+        let mut stream = gate.connect().await;
+        let who = ("alice", &*format!("glpat-random-{number}"));
+        stream.write_all(request("GET", "/v2/", Some(who), "", "").as_bytes()).await.unwrap();
+        callers.push(stream);
+    }
+    gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
+    drop(callers);
+    gate.log(300).await;
+    // All have left; what waited for its turn is not asked any more.
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    let asked = gate.gitlab.ledger().count();
+    assert!(asked <= 128 + 1, "{asked} questions");
+}
