@@ -34,6 +34,7 @@ pub enum Denial {
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
+    Head,
     Host,
     TwoAuthorizations,
     TransferCoding,
@@ -167,7 +168,7 @@ impl Denial {
 impl Framing {
     fn status(self) -> StatusCode {
         match self {
-            Self::Host | Self::TwoAuthorizations | Self::TransferCoding | Self::ContentLength => {
+            Self::Head | Self::Host | Self::TwoAuthorizations | Self::TransferCoding | Self::ContentLength => {
                 StatusCode::BAD_REQUEST
             }
             Self::UnexpectedBody | Self::Trailers => StatusCode::BAD_REQUEST,
@@ -179,6 +180,7 @@ impl Framing {
 
     fn message(self) -> &'static str {
         match self {
+            Self::Head => "a line that ends in a bare line feed, or a Content-Length that is given twice",
             Self::Host => "exactly one Host is needed, and it must agree with the request's target",
             Self::TwoAuthorizations => "more than one Authorization header",
             Self::TransferCoding => "the only transfer coding understood is chunked, once",

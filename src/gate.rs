@@ -37,6 +37,8 @@ pub struct Origin {
     pub peer: IpAddr,
     /// Over HTTP/2.
     pub http2: bool,
+    /// The connection has brought something that two programs could read in two ways.
+    pub ambiguous: bool,
     /// How far the request has come.
     pub progress: Rc<Progress>,
 }
@@ -74,7 +76,11 @@ impl Gate {
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
         let Received { head, body, client, origin, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
-        let outcome = self.admit_and_forward(&head, body, &caller, upstream, &mut record).await;
+        let outcome = if origin.ambiguous {
+            Err(Denial::Framing(Framing::Head))
+        } else {
+            self.admit_and_forward(&head, body, &caller, upstream, &mut record).await
+        };
         // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
         // read; nor behind a body that nobody wants.
         let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;

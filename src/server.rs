@@ -2,6 +2,7 @@
 //! (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever changing threads.
 
 mod connection;
+mod head_scan;
 mod stall;
 mod tls;
 

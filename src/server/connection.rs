@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::head_scan::{HeadScan, Scanned};
 use super::stall::{Deadlines, StreamExecutor};
 use super::tls::handshake;
 use super::{Phase, Worker};
@@ -61,13 +62,15 @@ async fn serve_http1<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, deadli
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let scan = Rc::new(HeadScan::default());
     let service = service_fn(|request| {
-        let origin = Origin { peer: peer.ip(), http2: false, progress: deadlines.begin() };
+        let ambiguous = scan.ambiguous();
+        let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
         let received = worker.gate.receive(request, origin);
-        let (worker, deadlines) = (worker.clone(), deadlines.clone());
+        let (worker, deadlines, scan) = (worker.clone(), deadlines.clone(), scan.clone());
         Box::pin(async move {
             let response = worker.gate.serve(received, &worker.upstream).await;
-            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines }))
+            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines, scan }))
         })
     });
     let mut connection = http1::Builder::new()
@@ -75,7 +78,7 @@ where
         .max_header_size(worker.settings.max_header_bytes)
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service);
 
     let mut phase = worker.phase.clone();
     let mut draining = false;
@@ -133,7 +136,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(|request| {
-        let origin = Origin { peer: peer.ip(), http2: true, progress: deadlines.begin() };
+        let origin = Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
         let received = worker.gate.receive(request, origin);
         let worker = worker.clone();
         async move { Ok::<_, Infallible>(worker.gate.serve(received, &worker.upstream).await) }
@@ -175,10 +178,12 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         deadlines: Rc<Deadlines>,
+        scan: Rc<HeadScan>,
     }
     impl<B> PinnedDrop for NotifyEnd<B> {
         fn drop(this: Pin<&mut Self>) {
             this.deadlines.idle();
+            this.scan.next_head();
         }
     }
 }
