@@ -28,6 +28,7 @@ pub mod denial;
 pub mod framing;
 pub mod gate;
 pub mod identity;
+pub mod open_files;
 pub mod policy;
 pub mod record;
 pub mod registry;

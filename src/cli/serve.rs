@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed, logging};
 use crate::config::{self, Config, Loaded};
+use crate::open_files::raise_limit;
 use crate::run::{Listeners, Running, access_log};
 
 /// Runs the gate of a config file until a signal ends it.
@@ -32,6 +33,7 @@ pub(super) fn serve(path: &Path) -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    raise_limit(config.http.max_connections);
     let listeners = Listeners::bind(&config)?;
     let access_log = access_log(&config.log)?;
     let (addr, admin) = (config.http.addr, config.admin.addr);

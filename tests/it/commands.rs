@@ -188,6 +188,24 @@ fn ready_is_503(admin: SocketAddr) -> bool {
     reply.starts_with("HTTP/1.1 503")
 }
 
+/// Every connection is an open file, so a limit that is too low is said at the start.
+#[test]
+fn a_low_limit_of_open_files_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("moorgate.yml");
+    std::fs::write(folder.path().join("htpasswd"), format!("a:{}\n", bcrypt::hash("b", 4).unwrap())).unwrap();
+    let taken = listener();
+    let address = taken.local_addr().unwrap();
+    let text_of_config = format!(
+        "version: 1\nhttp: {{ addr: \"{address}\", external_url: \"http://localhost\" }}\nupstream: {{ urls: [\"http://127.0.0.1:9\"] }}\nidentity:\n  - {HTPASSWD}\n"
+    );
+    std::fs::write(&config, text_of_config).unwrap();
+    // It ends at once, for its port is taken.
+    let script = "ulimit -n 1000; exec \"$0\" serve --config \"$1\"";
+    let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_moorgate")]).arg(&config).output().unwrap();
+    assert!(text(&output.stderr).contains("LimitNOFILE"), "{}", text(&output.stderr));
+}
+
 /// Class 18: a planted secret is nowhere in what the gate says, even at trace level.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_never_shown() {

@@ -119,9 +119,10 @@ const TABLE: &[Part] = &[
         must_not_know: &["moka", "hyper"],
     },
     Part { files: &["demo.rs", "demo/"], may_know: &["config", "registry", "run", "server"], must_not_know: &["moka"] },
+    Part { files: &["open_files.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
     Part {
         files: &["cli.rs", "cli/"],
-        may_know: &["config", "demo", "identity", "run"],
+        may_know: &["config", "demo", "identity", "open_files", "run"],
         must_not_know: &["moka", "hyper"],
     },
     Part { files: &["lib.rs", "main.rs"], may_know: &["cli"], must_not_know: IMPURE },
