@@ -22,6 +22,7 @@ pub mod admin;
 pub mod body;
 pub mod cli;
 pub mod client_address;
+pub mod client_tls;
 pub mod config;
 pub mod demo;
 pub mod denial;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
+use crate::client_tls;
 use crate::config::{self, Config, Endpoint, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
@@ -27,7 +28,7 @@ use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
 use crate::respond::Responder;
 use crate::server::{Server, ServerSettings, bind, server_tls};
-use crate::upstream::{Connector, Origins, UpstreamSettings, client_tls, system_roots};
+use crate::upstream::{Connector, Origins, UpstreamSettings};
 
 /// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.
 pub struct Listeners {
@@ -147,7 +148,7 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let kind = match provider.kind {
         ProviderKind::Gitlab { endpoint, service, timeout } => {
-            let client = ProviderClient::new(client_tls(roots(&endpoint)?)?, timeout);
+            let client = ProviderClient::new(client_tls::config(roots(&endpoint)?)?, timeout);
             chain::ProviderKind::GitLab(GitLab::new(name.clone(), &base_url(&endpoint), service, client))
         }
         ProviderKind::Htpasswd { users, scopes } => {
@@ -161,7 +162,7 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
 fn roots(endpoint: &Endpoint) -> io::Result<Arc<rustls::RootCertStore>> {
     match &endpoint.roots {
         Some(roots) => Ok(roots.clone()),
-        None if endpoint.https => system_roots(),
+        None if endpoint.https => client_tls::system_roots(),
         None => Ok(Arc::new(rustls::RootCertStore::empty())),
     }
 }
@@ -175,7 +176,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let upstream = &config.upstream;
     let Endpoint { https, host, port, .. } = upstream.endpoint.clone();
     let connector = if https {
-        let tls = client_tls(roots(&upstream.endpoint)?)?;
+        let tls = client_tls::config(roots(&upstream.endpoint)?)?;
         Connector::tls(host, port, tls, upstream.connect_timeout)?
     } else {
         Connector::plain(host, port, upstream.connect_timeout)

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 pub use connection::Exchange;
-pub use connector::{Connector, client_tls, system_roots};
+pub use connector::Connector;
 pub use location::Origins;
 
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};

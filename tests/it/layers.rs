@@ -107,6 +107,7 @@ const TABLE: &[Part] = &[
         may_know: &[
             "admin",
             "client_address",
+            "client_tls",
             "config",
             "gate",
             "identity",
@@ -119,6 +120,7 @@ const TABLE: &[Part] = &[
         must_not_know: &["moka", "hyper"],
     },
     Part { files: &["demo.rs", "demo/"], may_know: &["config", "registry", "run", "server"], must_not_know: &["moka"] },
+    Part { files: &["client_tls.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
     Part { files: &["open_files.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
     Part {
         files: &["cli.rs", "cli/"],
