@@ -41,6 +41,8 @@ pub struct Setup {
     pub upstream: Vec<&'static str>,
     /// A registry of the test's own instead of the demo's.
     pub upstream_address: Option<SocketAddr>,
+    /// The same by its URL.
+    pub upstream_url: Option<String>,
     /// The whole list of `identity` instead of the stand-in GitLab. `{gitlab}` becomes the stand-in's URL, and a file
     /// `htpasswd` with the users of [`htpasswd_users`](Self::htpasswd_users) lies beside the config.
     pub identity: Option<&'static str>,
@@ -202,11 +204,12 @@ impl Setup {
         };
         let scheme = if self.tls { "https" } else { "http" };
         let tls = if self.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
+        let upstream = self.upstream_url.clone().unwrap_or_else(|| format!("http://{upstream}"));
         let identity = self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [http://{upstream}]\n{}identity:\n{identity}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}",
             lines(&self.http),
             lines(&self.upstream),
             section("cache", &self.cache),

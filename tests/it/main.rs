@@ -16,4 +16,5 @@ mod scripted_upstream;
 mod spelling;
 mod stand_ins;
 mod timing;
+mod tls;
 mod upstream;
