@@ -4,7 +4,7 @@
 # Both images can be replaced, by mirrors say. The builder needs Rust 1.95, a C compiler for aws-lc (with cmake too on
 # anything but x86-64 and arm64) and a glibc no newer than the one of the base. The base needs glibc, libgcc_s, the
 # system's certificates, and no more. podman and buildah keep the HEALTHCHECK with --format docker only.
-ARG BUILDER=docker.io/library/rust:1.95-bookworm
+ARG BUILDER=rust:1.95-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILDER} AS builder
