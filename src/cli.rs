@@ -8,7 +8,7 @@ mod logging;
 pub mod print_config;
 mod serve;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,9 +60,17 @@ enum Command {
 
 #[derive(Args)]
 struct Config {
-    /// The config file
-    #[arg(long, short, value_name = "FILE", env = "MOORGATE_CONFIG", default_value = "/etc/moorgate/moorgate.yml")]
-    config: PathBuf,
+    /// The config file [default: $MOORGATE_CONFIG, then /etc/moorgate/moorgate.yml]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Config {
+    /// An empty variable is none: compose files make them.
+    fn file(self) -> PathBuf {
+        let variable = || std::env::var_os("MOORGATE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
+        self.config.or_else(variable).unwrap_or_else(|| PathBuf::from("/etc/moorgate/moorgate.yml"))
+    }
 }
 
 #[derive(Args)]
@@ -75,28 +83,32 @@ struct Demo {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Serve(Config { config }) => serve::serve(&config),
-        Command::CheckConfig(Config { config }) => {
-            check_config::check_config(&config, environment(), &mut io::stdout(), &mut io::stderr())
+        Command::Serve(config) => serve::serve(&config.file()),
+        Command::CheckConfig(config) => {
+            check_config::check_config(&config.file(), environment(), &mut io::stdout(), &mut io::stderr())
                 .unwrap_or_else(no_terminal)
         }
-        Command::PrintConfig(Config { config }) => {
-            print_config::print_config(&config, environment(), &mut io::stdout(), &mut io::stderr())
+        Command::PrintConfig(config) => {
+            print_config::print_config(&config.file(), environment(), &mut io::stdout(), &mut io::stderr())
                 .unwrap_or_else(no_terminal)
         }
-        Command::Schema => {
-            print!("{}", crate::config::schema());
-            ExitCode::SUCCESS
-        }
+        Command::Schema => say(&crate::config::schema()),
         Command::Demo(demo) => demo::demo(demo.port),
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
-        Command::Healthcheck(Config { config }) => healthcheck::healthcheck(&config),
+        Command::Healthcheck(config) => healthcheck::healthcheck(&config.file()),
     }
 }
 
 /// The environment as text. What is no UTF-8 is no variable of ours, and no value of ours either.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+}
+
+/// Prints to standard output. `print!` would panic where nobody reads it.
+fn say(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_or_else(no_terminal, |()| ExitCode::SUCCESS)
 }
 
 /// Nobody reads what is printed.

@@ -19,13 +19,14 @@ mod shape;
 mod tree;
 mod url;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use build::Build;
 use build::files::read_bounded;
 use problem::in_order;
 use raw::Raw;
-use shape::Missing;
+use shape::{Missing, Places};
 use tree::Node;
 
 pub use problem::{Place, Problem, Problems};
@@ -72,6 +73,37 @@ pub fn load_text(
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
+    let Read { raw, places, start, problems } = read(text, name, environment)?;
+    let mut build = Build { folder, places: &places, start: &start, problems, warnings: Vec::new() };
+    let config = build.config(&raw);
+    let Build { problems, warnings, .. } = build;
+    match config {
+        Some(config) if problems.is_empty() => {
+            Ok(Loaded { config, warnings: in_order(warnings, name), raw, folder: folder.into() })
+        }
+        _ => Err(Problems::new(problems, name)),
+    }
+}
+
+/// Where the admin listener is, whatever else is wrong: what the files that the config names hold by now says nothing
+/// of a gate that has read them.
+pub fn admin_addr(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<SocketAddr, Problems> {
+    let text = read_text(path).map_err(|problem| Problems::new(vec![problem], path))?;
+    Ok(read(&text, path, environment)?.raw.admin.addr.0)
+}
+
+/// A text and the environment, as far as they are well-formed.
+struct Read {
+    raw: Raw,
+    places: Places,
+    start: Place,
+    problems: Vec<Problem>,
+}
+
+fn read(text: &str, name: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Read, Problems> {
     let start = Place::start_of(name);
     let schema = schema::derived();
     let mut problems = Vec::new();
@@ -94,15 +126,7 @@ pub fn load_text(
             return Err(Problems::new(problems, name));
         }
     };
-    let mut build = Build { folder, places: &reading.places, start: &start, problems, warnings: Vec::new() };
-    let config = build.config(&raw);
-    let Build { problems, warnings, .. } = build;
-    match config {
-        Some(config) if problems.is_empty() => {
-            Ok(Loaded { config, warnings: in_order(warnings, name), raw, folder: folder.into() })
-        }
-        _ => Err(Problems::new(problems, name)),
-    }
+    Ok(Read { raw, places: reading.places, start, problems })
 }
 
 /// The text of the file itself.

@@ -8,7 +8,10 @@ pub mod registry;
 mod serve;
 mod web;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -48,7 +51,9 @@ impl Demo {
 
         let (certificate, key) = self_signed()?;
         std::fs::write(folder.path().join("tls.crt"), certificate)?;
-        std::fs::write(folder.path().join("tls.key"), key)?;
+        let mut key_file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("tls.key"))?;
+        key_file.write_all(key.as_bytes())?;
         let text = config_text(port, admin.local_addr()?, registry.address(), gitlab.address());
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, &text)?;

@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 
-use crate::registry::{Action, RepositoryName, RequestError};
+use crate::registry::{Action, RequestError};
 
 /// Why a request got no answer from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub enum Framing {
 pub enum Missing {
     /// The credential's scopes are known; these would have been needed too.
     Scopes(Vec<String>),
-    /// The provider said what it grants for this repository, and it was not this.
-    Grant { provider: String, repository: RepositoryName, action: Action, needed: Vec<String> },
+    /// GitLab said what it grants for this repository, and it was not this. It does not say what is missing.
+    GitLabGrant(Action),
 }
 
 /// What the registry did.
@@ -71,41 +71,43 @@ pub enum UpstreamFault {
 }
 
 impl Denial {
-    /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Request(RequestError::NoSuchOperation) => StatusCode::NOT_FOUND,
-            Self::Request(RequestError::MethodNotAllowed { .. }) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Framing(framing) => framing.status(),
-            Self::NoCredential | Self::MalformedCredential(_) | Self::WrongCredential => StatusCode::UNAUTHORIZED,
-            Self::InsufficientRights(_) | Self::CatalogClosed => StatusCode::FORBIDDEN,
-            Self::ProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Upstream(UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
-            // It is never read: the client has gone. The log shows 499, as nginx does.
-            Self::ClientAborted => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The error code (OCI distribution spec, "Error Codes", and those that Distribution added).
-    pub fn code(&self) -> &'static str {
+    /// Status and error code of the answer, and the word for `reason` in the access log: the one match that decides them.
+    ///
+    /// Codes are those of the OCI distribution spec ("Error Codes") and some that Distribution added. Reasons are a
+    /// closed list, explained in the README.
+    pub fn wire(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
         match self {
             Self::Request(error) => match error {
-                RequestError::NoSuchOperation | RequestError::MethodNotAllowed { .. } => "UNSUPPORTED",
-                RequestError::NameInvalid => "NAME_INVALID",
-                RequestError::ReferenceInvalid => "MANIFEST_INVALID",
-                RequestError::DigestInvalid => "DIGEST_INVALID",
-                RequestError::UploadInvalid => "BLOB_UPLOAD_INVALID",
-                RequestError::PageInvalid => "PAGINATION_NUMBER_INVALID",
-                RequestError::QueryRepeated(_) | RequestError::QueryEscape => "UNSUPPORTED",
+                RequestError::NoSuchOperation => (S::NOT_FOUND, "UNSUPPORTED", "unknown_operation"),
+                RequestError::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed"),
+                RequestError::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID", "malformed_request"),
+                RequestError::ReferenceInvalid => (S::BAD_REQUEST, "MANIFEST_INVALID", "malformed_request"),
+                RequestError::DigestInvalid => (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request"),
+                RequestError::UploadInvalid => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request"),
+                RequestError::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request"),
+                RequestError::QueryRepeated(_) | RequestError::QueryEscape => {
+                    (S::BAD_REQUEST, "UNSUPPORTED", "malformed_request")
+                }
             },
-            Self::Framing(_) | Self::ClientAborted => "UNSUPPORTED",
-            Self::NoCredential | Self::MalformedCredential(_) | Self::WrongCredential => "UNAUTHORIZED",
-            Self::InsufficientRights(_) | Self::CatalogClosed => "DENIED",
-            Self::ProviderUnavailable | Self::Upstream(_) => "UNAVAILABLE",
+            Self::Framing(framing) => (framing.status(), "UNSUPPORTED", "malformed_message"),
+            Self::NoCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),
+            Self::MalformedCredential(_) => (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
+            Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
+            Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
+            Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
+            Self::ProviderUnavailable => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
+            Self::Upstream(fault) => match fault {
+                UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
+                UpstreamFault::RefusedTheGate => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate"),
+                UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
+                UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
+                UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
+                    (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
+                }
+            },
+            // It is never read: the client has gone. The log shows 499, as nginx does.
+            Self::ClientAborted => (S::BAD_REQUEST, "UNSUPPORTED", "client_aborted"),
         }
     }
 
@@ -132,30 +134,6 @@ impl Denial {
             Self::InsufficientRights(missing) => Some(missing.to_string()),
             Self::CatalogClosed => Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned()),
             _ => None,
-        }
-    }
-
-    /// The word for `reason` in the access log and in metrics: a closed list, explained in the README.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Request(RequestError::NoSuchOperation) => "unknown_operation",
-            Self::Request(RequestError::MethodNotAllowed { .. }) => "method_not_allowed",
-            Self::Request(_) => "malformed_request",
-            Self::Framing(_) => "malformed_message",
-            Self::NoCredential => "no_credential",
-            Self::MalformedCredential(_) => "malformed_credential",
-            Self::WrongCredential => "wrong_credential",
-            Self::InsufficientRights(_) => "insufficient_rights",
-            Self::CatalogClosed => "catalog_closed",
-            Self::ProviderUnavailable => "provider_unavailable",
-            Self::Upstream(fault) => match fault {
-                UpstreamFault::Unreachable => "upstream_unreachable",
-                UpstreamFault::RefusedTheGate => "upstream_refused_the_gate",
-                UpstreamFault::Invalid => "upstream_invalid",
-                UpstreamFault::LeadsElsewhere => "upstream_leads_elsewhere",
-                UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => "upstream_timeout",
-            },
-            Self::ClientAborted => "client_aborted",
         }
     }
 
@@ -196,7 +174,8 @@ impl Framing {
 }
 
 impl UpstreamFault {
-    fn message(self) -> &'static str {
+    /// What the person at the client reads, and the log.
+    pub fn message(self) -> &'static str {
         match self {
             Self::Unreachable => "the registry behind this gate cannot be reached",
             Self::RefusedTheGate => "the registry behind this gate does not let the gate in",
@@ -212,14 +191,13 @@ impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Scopes(scopes) => write!(f, "token lacks {}", scopes.join(" and ")),
-            Self::Grant { provider, repository, action, needed } => {
-                let word = if needed.len() == 1 { "scope" } else { "scopes" };
-                let needed = needed.join(" and ");
-                let action = action.as_str();
-                write!(
-                    f,
-                    "{provider} granted no {action} on {repository}: it takes the {word} {needed}, the role and the project"
-                )
+            Self::GitLabGrant(action) => {
+                let scopes = match action {
+                    Action::Pull => "scope read_registry",
+                    Action::Push => "scopes read_registry and write_registry",
+                    Action::Delete => "scope api",
+                };
+                write!(f, "GitLab granted no {}: it takes the {scopes}, the role and the project", action.as_str())
             }
         }
     }

@@ -74,19 +74,15 @@ impl Policy {
         }
     }
 
-    /// The line that decides whether a push is allowed, and everything else.
+    /// The lines that decide whether a push is allowed, and everything else. What a grant allows is
+    /// [`Actions::allow`](crate::registry::Actions::allow).
     fn check(&self, access: &Access, verified: &Verified) -> Result<(), Denial> {
         match (access, &verified.granted) {
             (Access::Login, _) => Ok(()),
             (Access::Catalog, _) => Err(Denial::CatalogClosed),
             (Access::Repository(_, action), Granted::Actions(actions)) if actions.allow(*action) => Ok(()),
-            (Access::Repository(repository, action), Granted::Actions(_) | Granted::Identity) => {
-                Err(Denial::InsufficientRights(Missing::Grant {
-                    provider: verified.principal.provider.to_string(),
-                    repository: repository.clone(),
-                    action: *action,
-                    needed: self.needed(*action).to_vec(),
-                }))
+            (Access::Repository(_, action), Granted::Actions(_) | Granted::Identity) => {
+                Err(Denial::InsufficientRights(Missing::GitLabGrant(*action)))
             }
             (Access::Repository(_, action), Granted::Scopes(scopes)) => {
                 let missing = self.missing(*action, scopes);

@@ -6,6 +6,7 @@ mod metrics;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
@@ -24,6 +25,19 @@ use crate::registry::{Operation, RegistryRequest, RepositoryName};
 pub struct Recorder {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
+    cut_off: AtomicBool,
+}
+
+impl Recorder {
+    /// Records go to these.
+    pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
+        Self { metrics, access_log, cut_off: AtomicBool::new(false) }
+    }
+
+    /// What has not ended from here on is ended by the gate itself: the time to drain has passed.
+    pub fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One request, from its head to the end of its answer. It is written when it is dropped: with the response's body, or
@@ -154,14 +168,24 @@ impl Record {
 
     /// The request was refused or failed.
     pub fn denied(&mut self, denial: &Denial) {
-        self.status = (!matches!(denial, Denial::ClientAborted)).then(|| denial.status());
-        self.outcome =
-            if denial.is_refusal() { Outcome::Denied(denial.reason()) } else { Outcome::Failed(denial.reason()) };
+        let (status, _, reason) = denial.wire();
+        self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);
+        self.outcome = if denial.is_refusal() { Outcome::Denied(reason) } else { Outcome::Failed(reason) };
     }
 
     /// The answer broke off, for this reason.
     pub fn broke_off(&mut self, reason: &'static str) {
         self.outcome = Outcome::Failed(reason);
+    }
+
+    /// What was decided about the credential, whatever became of the request afterwards; none where it was not asked for.
+    fn auth_decision(&self) -> Option<(&'static str, &'static str)> {
+        match self.outcome {
+            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => Some(("allowed", "allowed")),
+            Outcome::Denied("no_credential" | "malformed_credential") => Some(("denied", self.outcome.reason())),
+            outcome if self.credential.is_some() => Some((outcome.decision(), outcome.reason())),
+            _ => None,
+        }
     }
 
     fn principal(&self) -> Option<&Principal> {
@@ -173,6 +197,8 @@ impl Drop for Record {
     fn drop(&mut self) {
         if self.progress.stalled() {
             self.outcome = Outcome::Failed("client_stalled");
+        } else if self.outcome.reason() == "client_aborted" && self.recorder.cut_off.load(Ordering::Relaxed) {
+            self.outcome = Outcome::Failed("drain_timeout");
         }
         let took = self.begun.elapsed();
         self.recorder.metrics.request_ended(self, took);

@@ -36,14 +36,15 @@ impl Responder {
         json(StatusCode::OK, Bytes::from_static(b"{}"), method, progress)
     }
 
-    /// A refusal. One exhaustive match in [`Denial`] decides status, code and words.
+    /// A refusal, as [`Denial::wire`] decides.
     pub fn denial(&self, denial: &Denial, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
-        let error = OciError { code: denial.code(), message: denial.message(), detail: denial.detail() };
+        let (status, code, _) = denial.wire();
+        let error = OciError { code, message: denial.message(), detail: denial.detail() };
         // Strings are always JSON.
         let body = serde_json::to_vec(&OciErrors { errors: [error] }).unwrap_or_default();
-        let mut response = json(denial.status(), body.into(), method, progress);
+        let mut response = json(status, body.into(), method, progress);
         let headers = response.headers_mut();
-        match denial.status() {
+        match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, self.challenge.clone());
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

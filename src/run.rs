@@ -5,13 +5,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
-use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
@@ -20,6 +16,7 @@ use crate::config::{self, Config, Endpoint, ProviderKind, Scheme, TlsVersion, Up
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{self, Identity, Provider};
+use crate::identity::credential::basic;
 use crate::identity::fingerprint::HashKey;
 use crate::identity::gitlab::GitLab;
 use crate::identity::htpasswd::Htpasswd;
@@ -140,7 +137,7 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
         identity: Identity::new(providers, limits, key, metrics.clone(), Handle::current()),
         policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents),
         responder: Responder::new(config.http.external_url.service())?,
-        recorder: Arc::new(Recorder { metrics, access_log }),
+        recorder: Arc::new(Recorder::new(metrics, access_log)),
     })
 }
 
@@ -183,7 +180,9 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     };
     let authorization = match &upstream.authorization {
         UpstreamAuthorization::Strip => None,
-        UpstreamAuthorization::Basic { username, password } => Some(basic(username, password.expose_secret())?),
+        UpstreamAuthorization::Basic { username, password } => {
+            Some(basic(username, password).context("upstream.username: it cannot stand in a header")?)
+        }
     };
     let external = &config.http.external_url;
     let proto = if external.scheme == Scheme::Https { "https" } else { "http" };
@@ -199,12 +198,4 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         upload_response_timeout: upstream.upload_response_timeout,
         stall_timeout: config.http.stall_timeout,
     })
-}
-
-fn basic(user: &str, password: &str) -> anyhow::Result<HeaderValue> {
-    let plain = Zeroizing::new(format!("{user}:{password}"));
-    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
-    let mut value = HeaderValue::from_str(&encoded).map_err(io::Error::other)?;
-    value.set_sensitive(true);
-    Ok(value)
 }

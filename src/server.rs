@@ -78,10 +78,19 @@ struct Worker {
 /// # Errors
 /// Where the address cannot be had.
 pub fn bind(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    refuse_to_share(addr)?;
     let first = bind_one(addr)?;
     let addr = first.local_addr()?;
     let others = (1..workers).map(|_| bind_one(addr));
     std::iter::once(Ok(first)).chain(others).collect()
+}
+
+/// Sockets that share a port share it with those of any other process of this user that does the same, without a word.
+/// One that does not share finds out.
+fn refuse_to_share(addr: SocketAddr) -> io::Result<()> {
+    let probe = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    probe.set_reuse_address(true)?;
+    probe.bind(&addr.into())
 }
 
 fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -169,7 +178,10 @@ impl Worker {
         while self.open.get() > 0 {
             tokio::select! {
                 () = self.closed.notified() => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Cut) => break,
+                _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
+                    self.gate.recorder.cut_off();
+                    break;
+                }
             }
         }
         self.open.get()

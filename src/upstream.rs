@@ -100,7 +100,8 @@ impl Upstream {
             tracing::error!(
                 request_id = &**record.request_id(),
                 status = parts.status.as_u16(),
-                "the registry's answer was not passed on: {fault:?}"
+                "the answer was not passed on: {}",
+                fault.message()
             );
             return Err(Denial::Upstream(fault));
         }

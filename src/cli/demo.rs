@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::serve::Signals;
-use super::{failed, logging};
+use super::{failed, logging, say};
 use crate::config::LogFormat;
 use crate::demo::Demo;
 use crate::demo::gitlab::{SampleCredential, sample_credentials};
@@ -21,9 +21,9 @@ pub(super) fn demo(port: u16) -> ExitCode {
 async fn run(port: u16) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let demo = Demo::start(port)?;
-    print!("{}", introduction(&demo));
+    say(&introduction(&demo));
     signals.next().await;
-    println!("\nThe demo ends.");
+    say("\nThe demo ends.\n");
     tokio::select! {
         _ = demo.drain() => {}
         _ = signals.next() => {}
@@ -37,14 +37,17 @@ fn introduction(demo: &Demo) -> String {
     let credentials = sample_credentials();
     let reads_only = credentials.iter().find(|credential| credential.note == "may only pull");
     let active = credentials.iter().filter(|credential| credential.password.ends_with("read-write"));
-    let logins: String = active.clone().chain(reads_only).map(|credential| login(&host, credential)).collect();
+    let logins: String = active.clone().map(|credential| login(&host, credential)).collect();
+    let reads_only: String = reads_only.map(|credential| login(&host, credential)).into_iter().collect();
+    // After cargo run there is no moorgate on the path.
+    let moorgate = std::env::current_exe().map_or_else(|_| "moorgate".to_owned(), |path| path.display().to_string());
     let (user, password) = active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
     let config = demo.config().display().to_string();
     let admin = demo.admin();
     format!(
         "moorgate demo: the gate is on https://{host}, in front of a small registry, with a stand-in for GitLab.
 
-Log in, with one of GitLab's six kinds of credential, or with the one that may only pull:
+Log in, with one of GitLab's six kinds of credential:
 
 {logins}
 Then push and pull. Names begin with demo/, the group that these credentials reach. Any image will do; a tiny one:
@@ -53,6 +56,9 @@ Then push and pull. Names begin with demo/, the group that these credentials rea
   docker push {host}/demo/hello:v1
   docker rmi {host}/demo/hello:v1 && docker pull {host}/demo/hello:v1
 
+To see a refusal that says why, log in with a token that may only pull, and push again:
+
+{reads_only}
 The same with podman and skopeo (the certificate is self-signed, so they are told not to check it):
 
   echo {password} | podman login --tls-verify=false -u {user} --password-stdin {host}
@@ -62,7 +68,7 @@ The same with podman and skopeo (the certificate is self-signed, so they are tol
 
 See it work:
 
-  moorgate print-config --config {config}
+  {moorgate} print-config --config {config}
   curl http://{admin}/metrics
 
 Each request is one line below. Ctrl-C ends the demo, and everything pushed to it is gone.

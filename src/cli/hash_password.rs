@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use zeroize::Zeroizing;
 
-use super::failed;
+use super::{failed, say};
 use crate::identity::htpasswd::MAX_PASSWORD_BYTES;
 
 /// 2^10 rounds: some tens of milliseconds.
@@ -14,10 +14,7 @@ const COST: u32 = 10;
 /// Prints the hash of the password on standard input: with a user, as a whole line of an htpasswd file.
 pub(super) fn hash_password(user: Option<&str>) -> ExitCode {
     match hash(user) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
+        Ok(line) => say(&format!("{line}\n")),
         Err(error) => failed(&error),
     }
 }

@@ -16,8 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks `/readyz` of the gate that runs with this config.
 pub(super) fn healthcheck(path: &Path) -> ExitCode {
-    let addr = match config::load(path, environment()) {
-        Ok(loaded) => reachable(loaded.config.admin.addr),
+    let addr = match config::admin_addr(path, environment()) {
+        Ok(addr) => reachable(addr),
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::FAILURE;

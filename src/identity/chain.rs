@@ -12,9 +12,10 @@ use super::credential::Credential;
 use super::fingerprint::{CredentialId, DependsOn, HashKey};
 use super::gitlab::GitLab;
 use super::htpasswd::Htpasswd;
-use super::{Question, Verdict, Verified};
+use super::{Granted, Question, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
+use crate::registry::Actions;
 
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
@@ -64,6 +65,14 @@ pub enum CacheUse {
 }
 
 impl CacheUse {
+    /// What is logged of a verdict that was kept.
+    fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Verified(verified, _) if verified.granted != Granted::Actions(Actions::default()) => Self::Hit,
+            _ => Self::Negative,
+        }
+    }
+
     /// The word in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +94,9 @@ impl Identity {
         metrics: Arc<Metrics>,
         questions: Handle,
     ) -> Self {
+        for provider in &providers {
+            metrics.provider_known(&provider.name);
+        }
         Self { shared: Arc::new(Shared { providers, cache: VerdictCache::new(limits), metrics }), key, questions }
     }
 
@@ -124,12 +136,12 @@ impl Identity {
         let (id, credential) = (self.key.question(place, provider.depends_on(), question), question.id);
         let cache = &self.shared.cache;
         if let Some(verdict) = cache.look_up(&id, place, credential) {
-            *cache_use = if matches!(verdict, Verdict::Verified(..)) { CacheUse::Hit } else { CacheUse::Negative };
+            *cache_use = CacheUse::of(&verdict);
             return verdict;
         }
         let mut receiver = match cache.coalesce(id, place, credential) {
             Coalesced::Answered(verdict) => {
-                *cache_use = CacheUse::Hit;
+                *cache_use = CacheUse::of(&verdict);
                 return verdict;
             }
             Coalesced::Wait(receiver) => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -97,6 +97,15 @@ impl Credential {
     }
 }
 
+/// The value of `Authorization` for a user and password (RFC 7617), marked as a secret.
+pub fn basic(user: &str, password: &SecretString) -> Option<HeaderValue> {
+    let plain = Zeroizing::new(format!("{user}:{}", password.expose_secret()));
+    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
+    let mut value = HeaderValue::from_str(&encoded).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())
@@ -113,7 +122,7 @@ mod tests {
         Credential::from_headers(&headers)
     }
 
-    fn basic(plain: &[u8]) -> Result<Credential, Denial> {
+    fn read_basic(plain: &[u8]) -> Result<Credential, Denial> {
         read(&format!("Basic {}", BASE64_STANDARD.encode(plain)))
     }
 
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn odd_basic_is_refused() {
         for plain in [&b"nocolon"[..], b"u:", b"u:p\0", b"u\n:p", b"u:\xff\xfe"] {
-            assert!(matches!(basic(plain), Err(Denial::MalformedCredential(_))), "{plain:?}");
+            assert!(matches!(read_basic(plain), Err(Denial::MalformedCredential(_))), "{plain:?}");
         }
         for value in [
             "Basic",
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn nothing_is_printed() {
-        let credential = basic(b"user:canary").unwrap();
+        let credential = read_basic(b"user:canary").unwrap();
         assert!(!format!("{credential:?}").contains("canary"));
     }
 }

@@ -3,20 +3,17 @@
 //! `GET /jwt/auth` with the caller's own credential and the one scope that the request needs. What counts is what the
 //! reply's token lists as granted, not that there is a reply: an empty list is a 200 too.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::credential::Credential;
+use super::credential::{Credential, basic};
 use super::provider_client::{ProviderClient, Reply};
 use super::{Granted, Principal, Question, Verdict, Verified};
 use crate::registry::{Access, Action, Actions, RepositoryName};
@@ -81,11 +78,11 @@ impl GitLab {
             uri.push_str(&format!("&scope=repository:{repository}:{}", words(asked)));
         }
         let request = Request::get(uri)
-            .header(header::AUTHORIZATION, basic(user, secret.expose_secret())?)
+            .header(header::AUTHORIZATION, basic(user, secret)?)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             // Exactly one address: GitLab's own address rules and its counting of failures then fall on the client.
-            .header("x-forwarded-for", canonical(question.client).to_string())
+            .header("x-forwarded-for", question.client.to_string())
             .header("x-request-id", &*question.request_id);
         request.body(Full::default()).ok()
     }
@@ -143,19 +140,6 @@ fn asked(access: &Access) -> Option<(&RepositoryName, Actions)> {
 fn words(actions: Actions) -> String {
     let words = [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")];
     words.iter().filter(|(asked, _)| *asked).map(|(_, word)| *word).collect::<Vec<_>>().join(",")
-}
-
-fn basic(user: &str, password: &str) -> Option<HeaderValue> {
-    let plain = Zeroizing::new(format!("{user}:{password}"));
-    let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));
-    let mut value = HeaderValue::from_str(&encoded).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// An IPv4 address that came over an IPv6 socket is an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 /// GitLab's way to say that the credential is good and the access is not: `{"errors": [{"code": "DENIED", …}]}`.

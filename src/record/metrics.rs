@@ -31,7 +31,8 @@ pub struct Metrics {
     cache_requests: Family<CacheLabels, Counter>,
     cache_entries: Gauge,
     upstream_requests: Family<CodeLabels, Counter>,
-    certificate_expiry: Gauge<f64, AtomicU64>,
+    /// A family, for without TLS there is nothing to show, and 0 would look long expired.
+    certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,7 +105,7 @@ impl Metrics {
             cache_requests: Family::default(),
             cache_entries: Gauge::default(),
             upstream_requests: Family::default(),
-            certificate_expiry: Gauge::default(),
+            certificate_expiry: Family::default(),
             registry: Registry::default(),
         };
         registry.register("http_requests", "Requests to the public listener", metrics.http_requests.clone());
@@ -138,7 +139,7 @@ impl Metrics {
         registry.register("upstream_requests", "Answers of the registry", metrics.upstream_requests.clone());
         registry.register_with_unit(
             "tls_certificate_expiry_timestamp",
-            "When the served certificate ends (Unix time); 0 without TLS",
+            "When the served certificate ends (Unix time)",
             Unit::Seconds,
             metrics.certificate_expiry.clone(),
         );
@@ -161,7 +162,13 @@ impl Metrics {
 
     /// The certificate that is being served ends then.
     pub fn certificate_ends(&self, at: SystemTime) {
-        self.certificate_expiry.set(at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        let since = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        self.certificate_expiry.get_or_create(&[]).set(since);
+    }
+
+    /// A provider that was never asked is not known to be down.
+    pub(crate) fn provider_known(&self, provider: &Arc<str>) {
+        self.provider_up.get_or_create(&ProviderLabels { provider: provider.clone() }).set(1);
     }
 
     pub(crate) fn question_answered(&self, provider: &Arc<str>, verdict: &Verdict, took: Duration) {
@@ -192,8 +199,9 @@ impl Metrics {
         self.http_request_duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
         self.body_bytes_in.inc_by(record.progress.bytes_in());
         self.body_bytes_out.inc_by(record.progress.bytes_out());
+        let Some((result, reason)) = record.auth_decision() else { return };
         let provider = record.principal().map_or_else(|| Arc::from(""), |principal| principal.provider.clone());
-        let labels = DecisionLabels { provider, result: record.outcome.decision(), reason: record.outcome.reason() };
+        let labels = DecisionLabels { provider, result, reason };
         self.auth_decisions.get_or_create(&labels).inc();
     }
 }

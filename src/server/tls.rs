@@ -20,8 +20,8 @@ use crate::watched::{Traffic, Watched};
 /// answer, and ends nobody's search.
 const SPEAK_HTTPS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
-    Content-Length: 99\r\nConnection: close\r\n\r\n\
-    {\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the address\"}]}";
+    Content-Length: 136\r\nConnection: close\r\n\r\n\
+    {\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the address; with docker, run docker login first\"}]}";
 
 /// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred, resumption by tickets, and
 /// HTTP/2 offered where `http2` says so. There is no early data.

@@ -122,6 +122,29 @@ fn a_taken_port_is_said_with_its_key() {
     );
 }
 
+/// Sockets of one user that share a port share it without a word, so a second gate must look.
+#[test]
+fn two_gates_do_not_share_a_port() {
+    let served = Served::start(free(), HTPASSWD, "");
+    let port = served.address.port().to_string();
+    let output = run(&["demo", "--port", &port], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot be had"), "{}", text(&output.stderr));
+    served.signal("-TERM");
+    served.end();
+}
+
+#[test]
+fn what_cannot_be_printed_is_no_panic() {
+    for arguments in [&["schema"][..], &["hash-password", "alice"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut child = moorgate(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(b"secret");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn hash_password_makes_lines_that_htpasswd_takes() {
     let output = run(&["hash-password", "alice"], "correct horse\n");
@@ -151,6 +174,9 @@ fn a_signal_ends_it_with_0_and_healthcheck_tells() {
         let served = Served::start(free(), HTPASSWD, "");
         assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(0));
         let config = served.config.clone();
+        // What is wrong by now in a file that was read at the start says nothing of the gate that runs.
+        std::fs::write(Path::new(&config).with_file_name("htpasswd"), "torn").unwrap();
+        assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
         served.signal(signal);
         let output = served.end();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
