@@ -131,7 +131,7 @@ impl Gate {
         upstream.forward(permit, head, body, caller, record).await
     }
 
-    /// What the providers are asked. Nobody is asked about nobody.
+    /// What the providers are asked. Anonymous callers are refused here: no provider is asked about them.
     fn question(
         &self,
         credential: Credential,

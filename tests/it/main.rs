@@ -11,6 +11,7 @@ mod http2_client;
 mod identity;
 mod layers;
 mod media_types;
+mod readme;
 mod routing;
 mod scripted_upstream;
 mod spelling;

@@ -142,7 +142,7 @@ fn check_config_and_print_config_tell_and_exit() {
     assert_eq!(run("htpasswd.yml", false), (exit(0), "htpasswd.yml: valid\n".to_owned(), String::new()));
     let (code, stdout, stderr) = run("behind-tls-terminator.yml", false);
     assert_eq!((code, stdout.as_str()), (exit(0), "behind-tls-terminator.yml: valid (1 warning)\n"));
-    assert!(stderr.starts_with("behind-tls-terminator.yml:9:8: warning: `http.tls`: no TLS"), "{stderr}");
+    assert!(stderr.starts_with("behind-tls-terminator.yml:10:8: warning: `http.tls`: no TLS"), "{stderr}");
 
     fs::write(copy.path().join("bad.yml"), "version: 2\nhtp: {}\n").expect("a writable folder");
     let (code, stdout, stderr) = run("bad.yml", false);
