@@ -139,3 +139,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_said_before_the_end_is_read_although_writing_failed() {
+        let traffic = Rc::new(Traffic::default());
+        let (socket, mut other) = tokio::io::duplex(64);
+        let mut socket = Watched::new(socket, traffic.clone());
+        other.write_all(b"last words").await.unwrap();
+        drop(other);
+        assert!(socket.write_all(b"x").await.is_err());
+        traffic.let_reading_decide();
+        assert!(timeout(Duration::from_millis(20), socket.write_all(b"x")).await.is_err(), "writing failed");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "last words");
+    }
+
+    #[tokio::test]
+    async fn no_read_goes_beyond_the_limit() {
+        let traffic = Rc::new(Traffic::default());
+        let (socket, mut other) = tokio::io::duplex(64);
+        let mut socket = Watched::new(socket, traffic.clone());
+        other.write_all(b"0123456789").await.unwrap();
+        traffic.limit_reading(Some(4));
+        let mut buffer = [0; 64];
+        assert_eq!(socket.read(&mut buffer).await.unwrap(), 4);
+        assert_eq!(&buffer[..4], b"0123");
+        assert_eq!(socket.read(&mut buffer).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        traffic.limit_reading(None);
+        assert_eq!(socket.read(&mut buffer).await.unwrap(), 6);
+    }
+}

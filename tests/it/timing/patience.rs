@@ -6,18 +6,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{READ_WRITE, Reply, Setup, read_to_close, request};
+use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request};
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
 
-/// Every time-out of a body, and how often a piece comes: five times as often.
-const TIMEOUTS: [&str; 4] =
-    ["handshake_timeout: 1m", "header_timeout: 500ms", "idle_timeout: 500ms", "stall_timeout: 500ms"];
+/// Every time-out, and how often a piece comes: ten times as often.
+const TIMEOUTS: [&str; 4] = ["handshake_timeout: 1m", "header_timeout: 1s", "idle_timeout: 1s", "stall_timeout: 1s"];
 const PAUSE: Duration = Duration::from_millis(100);
 const PIECES: usize = 15;
 
 fn setup(tls: bool) -> Setup {
-    Setup { http: TIMEOUTS.to_vec(), upstream: vec!["response_timeout: 500ms"], tls, ..Setup::default() }
+    Setup { http: TIMEOUTS.to_vec(), upstream: vec!["response_timeout: 1s"], tls, ..Setup::default() }
 }
 
 #[tokio::test]
@@ -35,7 +34,7 @@ async fn a_slow_upload() {
     }
     connection.write(OK).await;
     assert_eq!(Reply::parse(&read_to_close(&mut client).await).status, 200);
-    assert!(begun.elapsed() > Duration::from_secs(1));
+    assert!(begun.elapsed() > Duration::from_millis(1200));
 }
 
 #[tokio::test]
@@ -57,8 +56,7 @@ async fn a_slow_upload_over_http2() {
 /// It is the registry that sends slowly.
 #[tokio::test]
 async fn a_slow_registry() {
-    let ask = async |tls| {
-        let (mut upstream, gate) = ScriptedUpstream::behind(setup(tls)).await;
+    let ask = async |tls, (mut upstream, gate): (ScriptedUpstream, TestGate)| {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {PIECES}\r\n\r\n")).await;
@@ -78,7 +76,9 @@ async fn a_slow_registry() {
         let ((), length) = soon(async { tokio::join!(script, client) }).await;
         assert_eq!(length, PIECES);
     };
-    tokio::join!(ask(false), ask(true));
+    let plain = ScriptedUpstream::behind(setup(false)).await;
+    let tls = ScriptedUpstream::behind(setup(true)).await;
+    tokio::join!(ask(false, plain), ask(true, tls));
 }
 
 /// It is the client that reads slowly: the registry has long sent all that fits.
@@ -106,7 +106,7 @@ async fn a_slow_reader() {
     let begun = Instant::now();
     let ((), received) = soon(async { tokio::join!(script, reading) }).await;
     assert!(received > LENGTH / PIECES * (PIECES - 1), "{received} of {LENGTH}");
-    assert!(begun.elapsed() > Duration::from_secs(1));
+    assert!(begun.elapsed() > Duration::from_millis(1200));
     assert_eq!(gate.log(1).await[0]["reason"], "allowed");
 }
 
@@ -141,13 +141,12 @@ async fn a_slow_reader_over_http2() {
 /// The registry thinks for longer than every time-out of the client's side.
 #[tokio::test]
 async fn a_long_wait_for_the_registry() {
-    let ask = async |tls| {
-        let setup = Setup { upstream: vec!["response_timeout: 1m"], ..setup(tls) };
-        let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let setup = |tls| Setup { upstream: vec!["response_timeout: 1m"], ..setup(tls) };
+    let ask = async |tls, (mut upstream, gate): (ScriptedUpstream, TestGate)| {
         let script = async {
             for _ in 0..2 {
                 let (mut connection, _) = upstream.accept_request().await;
-                tokio::time::sleep(Duration::from_millis(900)).await;
+                tokio::time::sleep(Duration::from_millis(1300)).await;
                 connection.write(OK.replace("200 OK", "200 OK\r\nConnection: close")).await;
             }
         };
@@ -168,5 +167,7 @@ async fn a_long_wait_for_the_registry() {
         let ((), body) = soon(async { tokio::join!(script, client) }).await;
         assert_eq!(body, b"ok");
     };
-    tokio::join!(ask(false), ask(true));
+    let plain = ScriptedUpstream::behind(setup(false)).await;
+    let tls = ScriptedUpstream::behind(setup(true)).await;
+    tokio::join!(ask(false, plain), ask(true, tls));
 }
