@@ -86,10 +86,30 @@ async fn a_stream_that_is_reset() {
             let whole = length.is_some_and(|length| length != "10");
             under_way(&gate, before, if whole { 0 } else { 5 }).await;
             match reason {
-                Some(reason) => connection.reset(reason).await,
+                Some(reason) => connection.data_and_reset(b"", reason).await,
                 None => drop(connection),
             }
             breaks_off(&gate, before, &format!("length {length:?}, reason {reason:?}")).await;
+        }
+    }
+}
+
+/// The bytes before the reset and the reset are seen at once, so nothing but the reset itself tells that more was to come.
+#[tokio::test]
+async fn a_stream_that_is_reset_with_its_last_bytes() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for length in [None, Some("10"), Some("11")] {
+        for reason in [NO_ERROR, CANCEL] {
+            let before = gate.forwarded();
+            let mut fields = fields("POST", PATH, &credential);
+            fields.extend(length.map(|length| ("content-length", length)));
+            let mut connection = RawHttp2::connect(&gate).await;
+            connection.headers(&fields, false).await;
+            connection.data(b"hello", false).await;
+            under_way(&gate, before, 5).await;
+            connection.data_and_reset(b"world", reason).await;
+            breaks_off(&gate, before, &format!("length {length:?}, reason {reason}")).await;
         }
     }
 }

@@ -67,8 +67,10 @@ impl RawHttp2 {
         self.frame(DATA, u8::from(end_stream) * END_STREAM, 1, bytes).await;
     }
 
-    pub(super) async fn reset(&mut self, reason: u32) {
-        self.frame(RST_STREAM, 0, 1, &reason.to_be_bytes()).await;
+    /// RST_STREAM, in one piece with the data before it.
+    pub(super) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
+        let data = if bytes.is_empty() { Vec::new() } else { encode(DATA, 0, 1, bytes) };
+        self.send(&[data, encode(RST_STREAM, 0, 1, &reason.to_be_bytes())].concat()).await;
     }
 
     /// What the gate does with the stream. Frames that say nothing of that are read over.
@@ -96,15 +98,23 @@ impl RawHttp2 {
         timeout(PATIENCE, reading).await.expect("the gate said nothing")
     }
 
-    /// A gate that has closed by now is seen when it is read from.
     async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        let _ = self.0.write_all(&frame).await;
+        self.send(&encode(kind, flags, stream, payload)).await;
+    }
+
+    /// A gate that has closed by now is seen when it is read from.
+    async fn send(&mut self, frames: &[u8]) {
+        let _ = self.0.write_all(frames).await;
         let _ = self.0.flush().await;
     }
+}
+
+fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
 }
 
 /// The fields of a request that is allowed, to be spoiled.

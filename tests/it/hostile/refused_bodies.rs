@@ -4,7 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{RefusedCase, assert_refusal, head, hidden, http2, http2_request, talk};
-use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Reply, TestGate, basic, digest_of, exchange, read_reply};
+use crate::harness::{
+    PATIENCE, READ_ONLY, READ_WRITE, Reply, TestGate, basic, digest_of, exchange, read_reply, read_to_close,
+};
 
 /// Larger than what the gate reads over, and than what sockets hold.
 const LARGE: usize = 10 * 1024 * 1024;
@@ -80,6 +82,22 @@ async fn also_where_the_client_looks_late() {
         }
     }
     assert_eq!(gate.forwarded(), 0);
+}
+
+/// A client that has its answer and goes on sending is read over: were it reset, what it has not read yet could be lost.
+#[tokio::test]
+async fn what_is_still_sent_behind_the_answer_is_read_over() {
+    let gate = TestGate::plain().await;
+    for (target, credential, status, _) in REFUSED {
+        let mut stream = gate.connect().await;
+        stream.write_all(lines(target, credential, "Content-Length: 900000", false).as_bytes()).await.unwrap();
+        assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, status);
+        for _ in 0..90 {
+            stream.write_all(&[b'x'; 10_000]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(stream.take_error().unwrap().is_none());
+    }
 }
 
 /// Whoever waits for the 100 is refused before a byte of the body is sent.
