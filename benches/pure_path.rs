@@ -14,7 +14,7 @@ use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::{Granted, Principal, Verified};
 use moorgate::policy::Policy;
-use moorgate::registry::{Actions, RegistryRequest};
+use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -28,7 +28,8 @@ fn pure_path(c: &mut Criterion) {
     let by_scopes =
         Verified { principal: principal.clone(), granted: Granted::Scopes(Arc::from(words(&["read", "write"]))) };
     let pull = Actions { pull: true, ..Actions::default() };
-    let by_actions = Verified { principal, granted: Granted::Actions(pull) };
+    let name = RepositoryName::parse("group/project/app").unwrap();
+    let by_actions = Verified { principal, granted: Granted::Actions(name, pull) };
     let key = HashKey::random().unwrap();
 
     c.bench_function("parse a blob request", |b| {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use credential::Credential;
 use fingerprint::CredentialId;
 
-use crate::registry::{Access, Actions};
+use crate::registry::{Access, Actions, RepositoryName};
 
 /// Who a credential belongs to. Two providers never share a principal, whatever the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,12 @@ pub struct Principal {
 pub enum Granted {
     /// Scopes that hold for every repository; the `scopes` section of the config reads them.
     Scopes(Arc<[String]>),
-    /// What the provider granted for the one repository that was asked about.
-    Actions(Actions),
+    /// What the provider granted for the one repository that was asked about, and for no other.
+    Actions(RepositoryName, Actions),
     /// No repository was asked about: it proves who the caller is.
     Identity,
+    /// The provider vouches for the credential, and lets it do nothing.
+    Nothing,
 }
 
 /// A credential that a provider vouches for.
@@ -49,6 +51,17 @@ pub struct Verified {
     pub principal: Principal,
     /// What it allows.
     pub granted: Granted,
+}
+
+impl Granted {
+    /// Whether there is nothing that it allows.
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            Self::Actions(_, actions) => *actions == Actions::default(),
+            Self::Nothing => true,
+            Self::Scopes(_) | Self::Identity => false,
+        }
+    }
 }
 
 /// What a provider says of a credential.

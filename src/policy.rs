@@ -80,8 +80,12 @@ impl Policy {
         match (access, &verified.granted) {
             (Access::Login, _) => Ok(()),
             (Access::Catalog, _) => Err(Denial::CatalogClosed),
-            (Access::Repository(_, action), Granted::Actions(actions)) if actions.allow(*action) => Ok(()),
-            (Access::Repository(_, action), Granted::Actions(_) | Granted::Identity) => {
+            (Access::Repository(wanted, action), Granted::Actions(granted, actions))
+                if granted == wanted && actions.allow(*action) =>
+            {
+                Ok(())
+            }
+            (Access::Repository(_, action), Granted::Actions(..) | Granted::Identity | Granted::Nothing) => {
                 Err(Denial::InsufficientRights(Missing::GitLabGrant(*action)))
             }
             (Access::Repository(_, action), Granted::Scopes(scopes)) => {
@@ -127,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::identity::Principal;
-    use crate::registry::Actions;
+    use crate::registry::{Actions, RepositoryName};
 
     fn policy() -> Policy {
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -181,7 +185,7 @@ mod tests {
         let denial =
             policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"])).unwrap_err();
         assert_eq!(denial.detail().unwrap(), "token lacks write_registry");
-        let nothing = verified(Granted::Actions(Actions::default()));
+        let nothing = verified(Granted::Nothing);
         let denial = policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing).unwrap_err();
         assert!(denial.detail().unwrap().contains("granted no push"), "{denial:?}");
     }
@@ -203,6 +207,17 @@ mod tests {
                 None => permit,
             };
             assert_eq!(permit.request().render(), rendered);
+        }
+    }
+
+    /// What was granted for one repository is no permit for another, nor is being somebody.
+    #[test]
+    fn a_grant_is_for_its_repository() {
+        let everything = Actions { pull: true, push: true, delete: true };
+        let of = |name| Granted::Actions(RepositoryName::parse(name).unwrap(), everything);
+        for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
+            let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
+            assert_eq!(decided.is_ok(), allowed, "{granted:?}");
         }
     }
 

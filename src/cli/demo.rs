@@ -78,6 +78,6 @@ Each request is one line below. Ctrl-C ends the demo, and everything pushed to i
 }
 
 fn login(host: &str, credential: &SampleCredential) -> String {
-    let SampleCredential { user, password, note, .. } = credential;
-    format!("  echo {password} | docker login -u {user} --password-stdin {host}    # {note}\n")
+    let SampleCredential { kind, user, password, note, .. } = credential;
+    format!("  echo {password} | docker login -u {user} --password-stdin {host}    # {kind}: {note}\n")
 }

@@ -9,8 +9,7 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 
 use super::fingerprint::{CredentialId, QuestionId};
-use super::{Granted, Verdict, Verified};
-use crate::registry::Actions;
+use super::{Verdict, Verified};
 
 /// How long verdicts are kept, and how many.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +124,7 @@ impl VerdictCache {
             Verdict::Unavailable => {}
             Verdict::NotMine => refuse(RefusedKey::Credential(provider, credential), Refused::NotMine),
             Verdict::Rejected => refuse(RefusedKey::Credential(provider, credential), Refused::Rejected),
-            Verdict::Verified(verified, _) if verified.granted == Granted::Actions(Actions::default()) => {
+            Verdict::Verified(verified, _) if verified.granted.is_nothing() => {
                 refuse(RefusedKey::Question(question), Refused::NothingGranted(verified.clone()));
             }
             Verdict::Verified(verified, lifetime) => {

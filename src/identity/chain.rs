@@ -12,10 +12,9 @@ use super::credential::Credential;
 use super::fingerprint::{CredentialId, DependsOn, HashKey};
 use super::gitlab::GitLab;
 use super::htpasswd::Htpasswd;
-use super::{Granted, Question, Verdict, Verified};
+use super::{Question, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
-use crate::registry::Actions;
 
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
@@ -68,7 +67,7 @@ impl CacheUse {
     /// What is logged of a verdict that was kept.
     fn of(verdict: &Verdict) -> Self {
         match verdict {
-            Verdict::Verified(verified, _) if verified.granted != Granted::Actions(Actions::default()) => Self::Hit,
+            Verdict::Verified(verified, _) if !verified.granted.is_nothing() => Self::Hit,
             _ => Self::Negative,
         }
     }

@@ -65,8 +65,7 @@ impl GitLab {
             },
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
             StatusCode::FORBIDDEN if is_denied(&reply.body) => {
-                let nothing = Granted::Actions(Actions::default());
-                self.verified(question.id.fingerprint().to_string().into(), None, nothing, None)
+                self.verified(question.id.fingerprint().to_string().into(), None, Granted::Nothing, None)
             }
             status => unavailable(&format!("status {status}")),
         }
@@ -101,7 +100,9 @@ impl GitLab {
             return Ok(Verdict::NotMine);
         }
         let granted = match asked(&question.access) {
-            Some((repository, asked)) => Granted::Actions(claims.granted(repository).intersect(asked)),
+            Some((repository, asked)) => {
+                Granted::Actions(repository.clone(), claims.granted(repository).intersect(asked))
+            }
             None => Granted::Identity,
         };
         // By GitLab's own clock, so that a clock of ours that is wrong neither extends nor ends it.

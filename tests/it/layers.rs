@@ -56,12 +56,8 @@ const TABLE: &[Part] = &[
         must_not_know: &["moka", "hyper", "super::gitlab", "super::chain", "super::cache"],
     },
     Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
-    Part { files: &["identity/cache.rs"], may_know: &["registry"], must_not_know: &["hyper"] },
-    Part {
-        files: &["identity/chain.rs"],
-        may_know: &["denial", "record", "registry"],
-        must_not_know: &["moka", "hyper", "http"],
-    },
+    Part { files: &["identity/cache.rs"], may_know: &[], must_not_know: &["hyper"] },
+    Part { files: &["identity/chain.rs"], may_know: &["denial", "record"], must_not_know: &["moka", "hyper", "http"] },
     // The shell: sockets without rules, forwarding without credentials.
     Part { files: &["body.rs", "body/"], may_know: &["record", "upstream"], must_not_know: &["moka", "rustls"] },
     Part { files: &["watched.rs"], may_know: &[], must_not_know: &["hyper", "http"] },
