@@ -134,7 +134,7 @@ impl Upstream {
                 Err(Failure::NoAnswer(_)) if repeatable => {
                     self.request(wanted, head, RequestBody::empty(caller.progress.clone()), caller, request_id)?
                 }
-                Err(failure) => return Err(failure.into_denial(caller.progress)),
+                Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
             },
         };
         let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
@@ -147,10 +147,7 @@ impl Upstream {
         })?;
         match self.answer(&mut connection, again, wanted, caller).await {
             Ok(response) => Ok((response, Exchange::new(connection, self.pool.clone(), method == Method::HEAD))),
-            Err(failure) => {
-                failure.log(request_id);
-                Err(failure.into_denial(caller.progress))
-            }
+            Err(failure) => Err(failure.into_denial(caller.progress, request_id)),
         }
     }
 
@@ -225,24 +222,28 @@ impl From<SendError> for Failure {
 }
 
 impl Failure {
-    fn log(&self, request_id: &str) {
-        match self {
-            Self::NeverWritten(_) => tracing::error!(request_id, "the registry closed a new connection"),
-            Self::NoAnswer(error) => tracing::error!(request_id, "the registry gave no answer: {error}"),
-            Self::TimedOut => tracing::error!(request_id, "the registry did not answer in time"),
+    /// What the caller is told. What the registry did is logged; what the client did is not the registry's fault.
+    fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {
+        match progress.failure() {
+            Some(BodyFailure::Aborted) => return Denial::ClientAborted,
+            Some(BodyFailure::Trailers) => return Denial::Framing(Framing::Trailers),
+            None => {}
         }
-    }
-
-    fn into_denial(self, progress: &Progress) -> Denial {
-        match (progress.failure(), self) {
-            (Some(BodyFailure::Aborted), _) => Denial::ClientAborted,
-            (Some(BodyFailure::Trailers), _) => Denial::Framing(Framing::Trailers),
-            (None, Self::TimedOut) => Denial::Upstream(UpstreamFault::ResponseTimeout),
-            (None, Self::NoAnswer(error)) if error.is_parse() || is_invalid_data(&error) => {
-                Denial::Upstream(UpstreamFault::Invalid)
+        Denial::Upstream(match self {
+            Self::NeverWritten(_) => {
+                tracing::error!(request_id, "the registry closed a new connection");
+                UpstreamFault::Unreachable
             }
-            (None, Self::NeverWritten(_) | Self::NoAnswer(_)) => Denial::Upstream(UpstreamFault::Unreachable),
-        }
+            Self::TimedOut => {
+                tracing::error!(request_id, "the registry did not answer in time");
+                UpstreamFault::ResponseTimeout
+            }
+            Self::NoAnswer(error) => {
+                tracing::error!(request_id, "the registry gave no answer: {error}");
+                let nonsense = error.is_parse() || is_invalid_data(&error);
+                if nonsense { UpstreamFault::Invalid } else { UpstreamFault::Unreachable }
+            }
+        })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Htpasswd {
     scopes: Arc<[String]>,
     /// A hash of cost 4 that no password has.
     nobody: Arc<str>,
-    /// A check takes tens of milliseconds of a whole CPU, so only as many run as there are CPUs.
+    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded.
     checks: Semaphore,
 }
 

@@ -214,6 +214,46 @@ fn ready_is_503(admin: SocketAddr) -> bool {
     reply.starts_with("HTTP/1.1 503")
 }
 
+/// The program's log tells what the registry did, on a connection of the pool too, and blames it for nothing else.
+#[test]
+fn the_log_tells_what_the_registry_did() {
+    let registry = listener();
+    let served =
+        Served::start(registry.local_addr().unwrap(), &HTPASSWD.replace("]", ", write_registry]"), "  workers: 1\n");
+    let head = format!("HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n", basic(("alice", "secret")));
+    let mut client = TcpStream::connect(served.address).unwrap();
+    let mut buffer = [0; 4096];
+
+    // A client that breaks off in its body.
+    let mut leaving = TcpStream::connect(served.address).unwrap();
+    write!(leaving, "PATCH /v2/a/blobs/uploads/1 {head}X-Request-Id: left\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+    let (mut connection, _) = registry.accept().unwrap();
+    let mut seen = String::new();
+    while !seen.ends_with("half") {
+        let read = connection.read(&mut buffer).unwrap();
+        seen.push_str(&text(&buffer[..read]));
+    }
+    drop(leaving);
+    while connection.read(&mut buffer).is_ok_and(|read| read > 0) {}
+
+    // One answer, and on the same connection none.
+    write!(client, "GET /v2/a/tags/list {head}\r\n").unwrap();
+    let (mut connection, _) = registry.accept().unwrap();
+    let _ = connection.read(&mut buffer).unwrap();
+    connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let _ = client.read(&mut buffer).unwrap();
+    write!(client, "POST /v2/a/blobs/uploads/ {head}X-Request-Id: unanswered\r\n\r\n").unwrap();
+    let _ = connection.read(&mut buffer).unwrap();
+    drop(connection);
+    let read = client.read(&mut buffer).unwrap();
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 502 "), "{}", text(&buffer[..read]));
+
+    served.signal("-TERM");
+    let log = text(&served.end().stderr);
+    let about = |id: &str| log.lines().filter(|line| line.contains(&format!("\"request_id\":\"{id}\""))).count();
+    assert_eq!((about("unanswered"), about("left")), (1, 0), "{log}");
+}
+
 /// Every connection is an open file, so a limit that is too low is said at the start.
 #[test]
 fn a_low_limit_of_open_files_is_warned_of() {
