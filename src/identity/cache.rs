@@ -105,6 +105,18 @@ impl VerdictCache {
         Coalesced::Ask(sender)
     }
 
+    /// Closes a question that nobody waits for, and says whether that was so. Under the lock under which callers join,
+    /// so that none can join a question that is then not asked.
+    pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Verdict>>) -> bool {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        // One listener is the one kept here.
+        let abandoned = asking.receiver_count() <= 1;
+        if abandoned {
+            under_way.remove(question);
+        }
+        abandoned
+    }
+
     /// Keeps a verdict and hands it to everybody who waits. Called also where the asking task failed, so that no
     /// question stays open for ever.
     pub fn settle(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
@@ -152,5 +164,36 @@ impl<K, V> Expiry<K, Kept<V>> for UntilExpiry {
 
     fn expire_after_update(&self, _: &K, kept: &Kept<V>, updated_at: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(kept.until.saturating_duration_since(updated_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::identity::Question;
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::{DependsOn, HashKey};
+    use crate::registry::Access;
+
+    #[test]
+    fn only_what_nobody_waits_for_is_abandoned() {
+        let second = Duration::from_secs(1);
+        let cache =
+            VerdictCache::new(CacheLimits { ttl: second, negative_ttl: second, capacity: 9, negative_capacity: 9 });
+        let key = HashKey::random().unwrap();
+        let credential = Credential::Bearer(SecretString::from("token"));
+        let id = key.credential(&credential);
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let question = Question { credential, id, access: Access::Login, client, request_id: "id".into() };
+        let question = key.question(0, DependsOn::Credential, &question);
+
+        let Coalesced::Ask(sender) = cache.coalesce(question, 0, id) else { panic!("nobody asks yet") };
+        let Coalesced::Wait(waiting) = cache.coalesce(question, 0, id) else { panic!("somebody asks") };
+        assert!(!cache.abandon(&question, &sender));
+        drop(waiting);
+        assert!(cache.abandon(&question, &sender));
+        assert!(matches!(cache.coalesce(question, 0, id), Coalesced::Ask(_)), "whoever comes next asks anew");
     }
 }

@@ -154,13 +154,12 @@ impl Identity {
                 self.questions.spawn(async move {
                     // Settles the question also where the asking panics: nobody may wait for ever.
                     let mut settling =
-                        Settling { shared: &shared, id, place, credential, verdict: Verdict::Unavailable };
-                    // The cache listens too.
-                    let wanted = || sender.receiver_count() > 1;
-                    settling.verdict = shared.ask(place, &question, wanted).await;
+                        Settling { shared: &shared, id, place, credential, verdict: Some(Verdict::Unavailable) };
+                    let abandoned = || shared.cache.abandon(&id, &sender);
+                    settling.verdict = shared.ask(place, &question, abandoned).await;
                     let verdict = settling.verdict.clone();
                     drop(settling);
-                    let _ = sender.send(Some(verdict));
+                    let _ = sender.send(verdict);
                 });
                 receiver
             }
@@ -171,15 +170,15 @@ impl Identity {
 }
 
 impl Shared {
-    /// Asks one provider, when it is this question's turn and if anybody is still waiting for the answer then.
-    async fn ask(&self, place: usize, question: &Question, wanted: impl Fn() -> bool) -> Verdict {
-        let Some(provider) = self.providers.get(place) else { return Verdict::Unavailable };
+    /// Asks one provider, when it is this question's turn. No verdict where nobody waits for one by then.
+    async fn ask(&self, place: usize, question: &Question, abandoned: impl Fn() -> bool) -> Option<Verdict> {
+        let provider = self.providers.get(place)?;
         let Ok(Ok(_turn)) = timeout(TURN_TIMEOUT, provider.turns.acquire()).await else {
             tracing::warn!(provider = %provider.name, "more questions than the provider answers");
-            return Verdict::Unavailable;
+            return Some(Verdict::Unavailable);
         };
-        if !wanted() {
-            return Verdict::Unavailable;
+        if abandoned() {
+            return None;
         }
         let begun = Instant::now();
         let last = place + 1 == self.providers.len();
@@ -188,7 +187,7 @@ impl Shared {
             ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
         };
         self.metrics.question_answered(&provider.name, &verdict, begun.elapsed());
-        verdict
+        Some(verdict)
     }
 }
 
@@ -197,12 +196,15 @@ struct Settling<'a> {
     id: super::fingerprint::QuestionId,
     place: usize,
     credential: CredentialId,
-    verdict: Verdict,
+    /// None: the question was abandoned, and may have been opened anew by now.
+    verdict: Option<Verdict>,
 }
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        self.shared.cache.settle(self.id, self.place, self.credential, &self.verdict);
+        if let Some(verdict) = &self.verdict {
+            self.shared.cache.settle(self.id, self.place, self.credential, verdict);
+        }
     }
 }
 
