@@ -12,7 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method, header};
 use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
-use moorgate::identity::{Granted, Principal, Verified};
+use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
 use moorgate::policy::Policy;
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 
@@ -24,12 +24,17 @@ fn pure_path(c: &mut Criterion) {
     headers.insert(header::AUTHORIZATION, "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap());
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let policy = Policy::new(words(&["read"]), words(&["read", "write"]), words(&["delete"]), BTreeMap::new());
-    let principal = Principal { provider: "gitlab".into(), subject: "ci-user".into(), credential_type: None };
-    let by_scopes =
-        Verified { principal: principal.clone(), granted: Granted::Scopes(Arc::from(words(&["read", "write"]))) };
+    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+    let principal = Principal { source, subject: "ci-user".into() };
+    let by_scopes = Verified {
+        principal: principal.clone(),
+        granted: Granted::Scopes(Arc::from(words(&["read", "write"]))),
+        attributes: None,
+    };
     let pull = Actions { pull: true, ..Actions::default() };
     let name = RepositoryName::parse("group/project/app").unwrap();
-    let by_actions = Verified { principal, granted: Granted::Actions(name, pull) };
+    let grant = RepositoryGrant { repository: name, actions: pull, server: TokenServerKind::GitLab };
+    let by_actions = Verified { principal, granted: Granted::Repository(Box::new(grant)), attributes: None };
     let key = HashKey::random().unwrap();
 
     c.bench_function("parse a blob request", |b| {

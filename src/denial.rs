@@ -2,6 +2,9 @@
 //!
 //! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::registry::{Action, RequestError};
@@ -23,8 +26,10 @@ pub enum Denial {
     InsufficientRights(Missing),
     /// The catalog would show what the caller may not know of.
     CatalogClosed,
-    /// A provider could not be asked, so nothing is known of the credential.
-    ProviderUnavailable,
+    /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
+    ProviderUnavailable { retry_after: Duration },
+    /// As many wrong credentials as the config allows were asked of a provider, and this one is not known to be good.
+    FailureBudgetSpent { retry_after: Duration },
     /// The registry did not do its part.
     Upstream(UpstreamFault),
     /// The client broke off, or went quiet in the middle of its body.
@@ -54,6 +59,8 @@ pub enum Missing {
     Scopes(Vec<String>),
     /// GitLab said what it grants for this repository, and it was not this. It does not say what is missing.
     GitLabGrant(Action),
+    /// The same of another token server, by its name in the config.
+    Grant(Arc<str>, Action),
 }
 
 /// What the registry did.
@@ -96,7 +103,8 @@ impl Denial {
             Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
             Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
-            Self::ProviderUnavailable => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
+            Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
+            Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
                 UpstreamFault::RefusedTheGate => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate"),
@@ -122,7 +130,13 @@ impl Denial {
             // Docker shows the message alone, so what is missing is said here too.
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
-            Self::ProviderUnavailable => "the service that checks credentials cannot be reached; try again".to_owned(),
+            Self::ProviderUnavailable { .. } => {
+                "the service that checks credentials cannot be reached; try again".to_owned()
+            }
+            Self::FailureBudgetSpent { .. } => {
+                "too many wrong credentials were tried here lately, so none that is new is checked now; try again"
+                    .to_owned()
+            }
             Self::Upstream(fault) => fault.message().to_owned(),
             Self::ClientAborted => "the request broke off".to_owned(),
         }
@@ -137,9 +151,17 @@ impl Denial {
         }
     }
 
+    /// When to try again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::ProviderUnavailable { retry_after } | Self::FailureBudgetSpent { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// Whether this is a refusal, rather than something that failed.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::ProviderUnavailable | Self::Upstream(_) | Self::ClientAborted)
+        !matches!(self, Self::ProviderUnavailable { .. } | Self::Upstream(_) | Self::ClientAborted)
     }
 }
 
@@ -191,6 +213,7 @@ impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Scopes(scopes) => write!(f, "token lacks {}", scopes.join(" and ")),
+            Self::Grant(server, action) => write!(f, "{server} granted no {} for this repository", action.as_str()),
             Self::GitLabGrant(action) => {
                 let scopes = match action {
                     Action::Pull => "scope read_registry",

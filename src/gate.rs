@@ -142,9 +142,9 @@ impl Gate {
         if let Credential::Anonymous = credential {
             return Err(Denial::NoCredential);
         }
-        let id = self.identity.id_of(&credential);
+        let (id, secret) = self.identity.ids_of(&credential);
         record.presented(credential.kind(), id.fingerprint());
-        Ok(Question { credential, id, access, client: caller.address, request_id: record.request_id().clone() })
+        Ok(Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() })
     }
 
     /// Who is calling, and what the credential allows for what is wanted.

@@ -10,23 +10,32 @@ pub mod gitlab;
 pub mod htpasswd;
 pub mod htpasswd_file;
 pub mod provider_client;
+pub mod sources;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use credential::Credential;
-use fingerprint::CredentialId;
+use fingerprint::{CredentialId, SecretId};
 
 use crate::registry::{Access, Actions, RepositoryName};
 
 /// Who a credential belongs to. Two providers never share a principal, whatever the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The provider's name in the config.
-    pub provider: Arc<str>,
+    /// Who says so.
+    pub source: Arc<Source>,
     /// What the provider calls the caller.
     pub subject: Arc<str>,
+}
+
+/// Where principals come from. One value serves all callers of a provider who have the same kind of credential, for
+/// each of them is kept in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The provider's name in the config.
+    pub provider: Arc<str>,
     /// What the provider calls the kind of credential, such as `deploy_token`.
     pub credential_type: Option<Arc<str>>,
 }
@@ -36,12 +45,32 @@ pub struct Principal {
 pub enum Granted {
     /// Scopes that hold for every repository; the `scopes` section of the config reads them.
     Scopes(Arc<[String]>),
-    /// What the provider granted for the one repository that was asked about, and for no other.
-    Actions(RepositoryName, Actions),
+    /// What a token server granted for the one repository that was asked about, and for no other.
+    Repository(Box<RepositoryGrant>),
     /// No repository was asked about: it proves who the caller is.
     Identity,
     /// The provider vouches for the credential, and lets it do nothing.
     Nothing,
+}
+
+/// What a token server granted for one repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryGrant {
+    /// The repository that was asked about.
+    pub repository: RepositoryName,
+    /// What was granted of what was asked.
+    pub actions: Actions,
+    /// Who granted it, for the words of a refusal.
+    pub server: TokenServerKind,
+}
+
+/// The kinds of server that speak the registry token protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenServerKind {
+    /// What a grant takes there is known.
+    GitLab,
+    /// Any other.
+    Other,
 }
 
 /// A credential that a provider vouches for.
@@ -51,13 +80,24 @@ pub struct Verified {
     pub principal: Principal,
     /// What it allows.
     pub granted: Granted,
+    /// What else the provider says of the caller, for policy.
+    pub attributes: Option<Box<Attributes>>,
+}
+
+/// What rules may ask of a caller besides who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// The groups that the provider names.
+    pub groups: Vec<String>,
+    /// The claims of a workload token.
+    pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Granted {
     /// Whether there is nothing that it allows.
     pub fn is_nothing(&self) -> bool {
         match self {
-            Self::Actions(_, actions) => *actions == Actions::default(),
+            Self::Repository(grant) => grant.actions == Actions::default(),
             Self::Nothing => true,
             Self::Scopes(_) | Self::Identity => false,
         }
@@ -69,12 +109,39 @@ impl Granted {
 pub enum Verdict {
     /// Not one of its own: the next provider is asked.
     NotMine,
-    /// Valid, and at most for so long from now on (where the provider says).
-    Verified(Arc<Verified>, Option<Duration>),
+    /// Valid, for so long.
+    Verified(Arc<Verified>, Lifetime),
     /// One of its own, and wrong: no other provider is asked.
     Rejected,
+    /// It vouches for the secret, and this is no credential for a registry, such as a refresh token. Refused like a wrong
+    /// one, but asked about anew each time.
+    Unfit,
+    /// It is well, and gives this caller no answer now. Says nothing about the provider, and nothing is cached.
+    NotNow(NotNow, Duration),
     /// It could not be asked or did not make sense. Never cached, never a refusal, and no other provider is asked.
     Unavailable,
+}
+
+/// How long a verdict holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// The answer is not good for longer than this from now on. The credential may well be.
+    pub answer: Option<Duration>,
+    /// When the credential itself ends (Unix time, seconds).
+    pub credential: Option<u64>,
+}
+
+/// Why a provider that is well gives one caller no answer. The duration beside it says when to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// 429, or more questions than it is asked at the same time. Known callers pull on.
+    Busy,
+    /// It refuses to be asked by this caller, from this address: a ban.
+    Barred,
+    /// It does not know what it is asked for: the config names a wrong service or path.
+    Misconfigured,
+    /// As many wrong credentials as it may be asked about were asked of it.
+    FailureBudgetSpent,
 }
 
 /// What a provider is asked.
@@ -84,6 +151,8 @@ pub struct Question {
     pub credential: Credential,
     /// Its keyed hash.
     pub id: CredentialId,
+    /// The keyed hash of its secret alone.
+    pub secret: SecretId,
     /// What the caller wants to do.
     pub access: Access,
     /// Where the caller is.

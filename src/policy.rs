@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::denial::{Denial, Missing};
-use crate::identity::{Granted, Verified};
+use crate::identity::{Granted, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Mount, RegistryRequest};
 
 /// What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
@@ -80,12 +80,15 @@ impl Policy {
         match (access, &verified.granted) {
             (Access::Login, _) => Ok(()),
             (Access::Catalog, _) => Err(Denial::CatalogClosed),
-            (Access::Repository(wanted, action), Granted::Actions(granted, actions))
-                if granted == wanted && actions.allow(*action) =>
+            (Access::Repository(wanted, action), Granted::Repository(grant))
+                if grant.repository == *wanted && grant.actions.allow(*action) =>
             {
                 Ok(())
             }
-            (Access::Repository(_, action), Granted::Actions(..) | Granted::Identity | Granted::Nothing) => {
+            (Access::Repository(_, action), Granted::Repository(grant)) if grant.server == TokenServerKind::Other => {
+                Err(Denial::InsufficientRights(Missing::Grant(verified.principal.source.provider.clone(), *action)))
+            }
+            (Access::Repository(_, action), Granted::Repository(_) | Granted::Identity | Granted::Nothing) => {
                 Err(Denial::InsufficientRights(Missing::GitLabGrant(*action)))
             }
             (Access::Repository(_, action), Granted::Scopes(scopes)) => {
@@ -130,7 +133,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::identity::Principal;
+    use crate::identity::{Principal, RepositoryGrant, Source};
     use crate::registry::{Actions, RepositoryName};
 
     fn policy() -> Policy {
@@ -148,7 +151,9 @@ mod tests {
     }
 
     fn verified(granted: Granted) -> Verified {
-        Verified { principal: Principal { provider: "p".into(), subject: "s".into(), credential_type: None }, granted }
+        let source = Source { provider: "p".into(), credential_type: None };
+        let principal = Principal { source: source.into(), subject: "s".into() };
+        Verified { principal, granted, attributes: None }
     }
 
     fn scopes(words: &[&str]) -> Verified {
@@ -214,7 +219,11 @@ mod tests {
     #[test]
     fn a_grant_is_for_its_repository() {
         let everything = Actions { pull: true, push: true, delete: true };
-        let of = |name| Granted::Actions(RepositoryName::parse(name).unwrap(), everything);
+        let of = |name| {
+            let repository = RepositoryName::parse(name).unwrap();
+            let server = TokenServerKind::GitLab;
+            Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server }))
+        };
         for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
             let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
             assert_eq!(decided.is_ok(), allowed, "{granted:?}");

@@ -11,9 +11,6 @@ use crate::body::{Progress, ResponseBody};
 use crate::denial::Denial;
 use crate::registry::RequestError;
 
-/// How long a client should wait before it tries again, where the gate cannot know, in seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
-
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -52,10 +49,12 @@ impl Responder {
             StatusCode::FORBIDDEN => {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-            }
             _ => {}
+        }
+        if let Some(wait) = denial.retry_after() {
+            // Whole seconds (RFC 9110, 10.2.3), never too early, and never at once.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if let Denial::Request(RequestError::MethodNotAllowed { allow }) = denial {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 
 use super::fingerprint::{CredentialId, QuestionId};
-use super::{Verdict, Verified};
+use super::{Lifetime, Verdict, Verified};
 
 /// How long verdicts are kept, and how many.
 #[derive(Clone, Copy, Debug)]
@@ -79,14 +79,14 @@ impl VerdictCache {
     /// What is known of a question. Expiry is judged here again, for the cache removes entries late.
     pub fn look_up(&self, question: &QuestionId, provider: usize, credential: CredentialId) -> Option<Verdict> {
         if let Some(verified) = self.verified.get(question).and_then(Kept::fresh) {
-            return Some(Verdict::Verified(verified, None));
+            return Some(Verdict::Verified(verified, Lifetime::default()));
         }
         let of_credential = || self.refused.get(&RefusedKey::Credential(provider, credential)).and_then(Kept::fresh);
         let of_question = || self.refused.get(&RefusedKey::Question(*question)).and_then(Kept::fresh);
         of_credential().or_else(of_question).map(|refused| match refused {
             Refused::NotMine => Verdict::NotMine,
             Refused::Rejected => Verdict::Rejected,
-            Refused::NothingGranted(verified) => Verdict::Verified(verified, None),
+            Refused::NothingGranted(verified) => Verdict::Verified(verified, Lifetime::default()),
         })
     }
 
@@ -133,7 +133,7 @@ impl VerdictCache {
         let now = Instant::now();
         let refuse = |key, value| self.refused.insert(key, Kept { value, until: now + self.limits.negative_ttl });
         match verdict {
-            Verdict::Unavailable => {}
+            Verdict::Unavailable | Verdict::Unfit | Verdict::NotNow(..) => {}
             Verdict::NotMine => refuse(RefusedKey::Credential(provider, credential), Refused::NotMine),
             Verdict::Rejected => refuse(RefusedKey::Credential(provider, credential), Refused::Rejected),
             Verdict::Verified(verified, _) if verified.granted.is_nothing() => {
@@ -141,7 +141,7 @@ impl VerdictCache {
             }
             Verdict::Verified(verified, lifetime) => {
                 let ttl = self.limits.ttl;
-                let until = now + lifetime.map_or(ttl, |lifetime| lifetime.min(ttl));
+                let until = now + lifetime.answer.map_or(ttl, |lifetime| lifetime.min(ttl));
                 self.verified.insert(question, Kept { value: verified.clone(), until });
             }
         }
@@ -186,7 +186,8 @@ mod tests {
         let credential = Credential::Bearer(SecretString::from("token"));
         let id = key.credential(&credential);
         let client = std::net::Ipv4Addr::LOCALHOST.into();
-        let question = Question { credential, id, access: Access::Login, client, request_id: "id".into() };
+        let secret = key.secret(&credential);
+        let question = Question { credential, id, secret, access: Access::Login, client, request_id: "id".into() };
         let question = key.question(0, DependsOn::Credential, &question);
 
         let Coalesced::Ask(sender) = cache.coalesce(question, 0, id) else { panic!("nobody asks yet") };

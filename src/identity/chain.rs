@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use super::cache::{CacheLimits, Coalesced, VerdictCache};
 use super::credential::Credential;
-use super::fingerprint::{CredentialId, DependsOn, HashKey};
+use super::fingerprint::{CredentialId, DependsOn, HashKey, SecretId};
 use super::gitlab::GitLab;
 use super::htpasswd::Htpasswd;
-use super::{Question, Verdict, Verified};
+use super::{NotNow, Question, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
 
@@ -33,6 +33,9 @@ struct Shared {
 /// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
 /// connection: without a bound they would be as many as somebody cares to send.
 const TURNS: usize = 128;
+
+/// When callers should try again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a question waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -99,9 +102,9 @@ impl Identity {
         Self { shared: Arc::new(Shared { providers, cache: VerdictCache::new(limits), metrics }), key, questions }
     }
 
-    /// The keyed hash of a credential.
-    pub fn id_of(&self, credential: &Credential) -> CredentialId {
-        self.key.credential(credential)
+    /// The keyed hashes of a credential and of its secret alone.
+    pub fn ids_of(&self, credential: &Credential) -> (CredentialId, SecretId) {
+        (self.key.credential(credential), self.key.secret(credential))
     }
 
     /// Live cache entries, roughly.
@@ -123,8 +126,12 @@ impl Identity {
             match self.ask_one(place, question, cache_use).await {
                 Verdict::Verified(verified, _) => return Ok(verified),
                 Verdict::NotMine => {}
-                Verdict::Rejected => return Err(Denial::WrongCredential),
-                Verdict::Unavailable => return Err(Denial::ProviderUnavailable),
+                Verdict::Rejected | Verdict::Unfit => return Err(Denial::WrongCredential),
+                Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
+                    return Err(Denial::FailureBudgetSpent { retry_after });
+                }
+                Verdict::NotNow(_, retry_after) => return Err(Denial::ProviderUnavailable { retry_after }),
+                Verdict::Unavailable => return Err(Denial::ProviderUnavailable { retry_after: RETRY_AFTER }),
             }
         }
         Err(Denial::WrongCredential)

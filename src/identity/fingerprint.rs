@@ -15,6 +15,10 @@ pub struct HashKey([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialId([u8; 32]);
 
+/// A secret alone, whoever presents it and how, under the process's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SecretId([u8; 16]);
+
 /// The start of a [`CredentialId`] as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 8]);
@@ -51,6 +55,13 @@ impl HashKey {
         length_prefixed(&mut hasher, user.as_bytes());
         length_prefixed(&mut hasher, secret.as_bytes());
         CredentialId(*hasher.finalize().as_bytes())
+    }
+
+    /// Hashes the secret of a credential.
+    pub fn secret(&self, credential: &Credential) -> SecretId {
+        let (_, _, secret) = credential.parts();
+        let hash = blake3::keyed_hash(&self.0, secret.as_bytes());
+        SecretId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
     }
 
     /// Hashes a question to the provider at this place of the chain.

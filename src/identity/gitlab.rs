@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::credential::{Credential, basic};
 use super::provider_client::{ProviderClient, Reply};
-use super::{Granted, Principal, Question, Verdict, Verified};
+use super::sources::Sources;
+use super::{Granted, Lifetime, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified};
 use crate::registry::{Access, Action, Actions, RepositoryName};
 
 /// The user name with which GitLab takes both personal access tokens and job tokens, and whose failures it does not count.
@@ -27,7 +28,7 @@ const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 
 /// One GitLab.
 pub struct GitLab {
-    name: Arc<str>,
+    sources: Sources,
     /// `URL/jwt/auth?service=SERVICE`
     endpoint: String,
     service: String,
@@ -37,7 +38,7 @@ pub struct GitLab {
 impl GitLab {
     /// A GitLab whose base address is `url` (it may have a path, and no slash at its end).
     pub fn new(name: Arc<str>, url: &str, service: String, client: ProviderClient) -> Self {
-        Self { name, endpoint: format!("{url}/jwt/auth?service={service}"), service, client }
+        Self { sources: Sources::new(name), endpoint: format!("{url}/jwt/auth?service={service}"), service, client }
     }
 
     /// Asks what the credential is granted.
@@ -48,7 +49,7 @@ impl GitLab {
             Credential::Bearer(token) => (TOKEN_USER, token),
         };
         let unavailable = |why: &str| {
-            tracing::warn!(provider = %self.name, request_id = %question.request_id, "GitLab gave no answer: {why}");
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "GitLab gave no answer: {why}");
             Verdict::Unavailable
         };
         let Some(request) = self.request(question, user, secret) else {
@@ -96,12 +97,14 @@ impl GitLab {
             return Err("the token in the reply is for another service");
         }
         if claims.auth_type.as_deref() == Some(ACCOUNT_PASSWORD) {
-            tracing::info!(provider = %self.name, request_id = %question.request_id, "an account password was refused: tokens alone are accepted");
+            tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "an account password was refused: tokens alone are accepted");
             return Ok(Verdict::NotMine);
         }
         let granted = match asked(&question.access) {
             Some((repository, asked)) => {
-                Granted::Actions(repository.clone(), claims.granted(repository).intersect(asked))
+                let actions = claims.granted(repository).intersect(asked);
+                let repository = repository.clone();
+                Granted::Repository(Box::new(RepositoryGrant { repository, actions, server: TokenServerKind::GitLab }))
             }
             None => Granted::Identity,
         };
@@ -112,18 +115,19 @@ impl GitLab {
             Some(subject) if !subject.is_empty() => subject.into(),
             _ => question.id.fingerprint().to_string().into(),
         };
-        Ok(self.verified(subject, claims.auth_type.map(Into::into), granted, Some(lifetime)))
+        Ok(self.verified(subject, claims.auth_type.as_deref(), granted, Some(lifetime)))
     }
 
     fn verified(
         &self,
         subject: Arc<str>,
-        credential_type: Option<Arc<str>>,
+        credential_type: Option<&str>,
         granted: Granted,
         lifetime: Option<Duration>,
     ) -> Verdict {
-        let principal = Principal { provider: self.name.clone(), subject, credential_type };
-        Verdict::Verified(Arc::new(Verified { principal, granted }), lifetime)
+        let principal = Principal { source: self.sources.of(credential_type), subject };
+        let lifetime = Lifetime { answer: lifetime, credential: None };
+        Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::credential::Credential;
 use super::htpasswd_file::HtpasswdFile;
-use super::{Granted, Principal, Question, Verdict, Verified};
+use super::sources::Sources;
+use super::{Granted, Lifetime, Principal, Question, Verdict, Verified};
 
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;
@@ -21,7 +22,7 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The users of one file.
 pub struct Htpasswd {
-    name: Arc<str>,
+    sources: Sources,
     users: Arc<HtpasswdFile>,
     scopes: Arc<[String]>,
     /// A hash of cost 4 that no password has.
@@ -40,7 +41,7 @@ impl Htpasswd {
         // One CPU stays for everybody else.
         let cpus = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         Ok(Self {
-            name,
+            sources: Sources::new(name),
             users: Arc::new(users),
             scopes: scopes.into(),
             nobody: nobody.into(),
@@ -77,10 +78,10 @@ impl Htpasswd {
             (false, _) => Verdict::NotMine,
             (true, false) => Verdict::Rejected,
             (true, true) => {
-                let principal =
-                    Principal { provider: self.name.clone(), subject: user.as_str().into(), credential_type: None };
+                let principal = Principal { source: self.sources.of(None), subject: user.as_str().into() };
                 let granted = Granted::Scopes(self.scopes.clone());
-                Verdict::Verified(Arc::new(Verified { principal, granted }), None)
+                let verified = Verified { principal, granted, attributes: None };
+                Verdict::Verified(Arc::new(verified), Lifetime::default())
             }
         }
     }

@@ -176,6 +176,8 @@ impl Metrics {
             Verdict::NotMine => "not_mine",
             Verdict::Verified(..) => "verified",
             Verdict::Rejected => "rejected",
+            Verdict::Unfit => "unfit",
+            Verdict::NotNow(..) => "not_now",
             Verdict::Unavailable => "unavailable",
         };
         let labels = AnswerLabels { provider: provider.clone(), result };
@@ -200,7 +202,7 @@ impl Metrics {
         self.body_bytes_in.inc_by(record.progress.bytes_in());
         self.body_bytes_out.inc_by(record.progress.bytes_out());
         let Some((result, reason)) = record.auth_decision() else { return };
-        let provider = record.principal().map_or_else(|| Arc::from(""), |principal| principal.provider.clone());
+        let provider = record.principal().map_or_else(|| Arc::from(""), |principal| principal.source.provider.clone());
         let labels = DecisionLabels { provider, result, reason };
         self.auth_decisions.get_or_create(&labels).inc();
     }
