@@ -2,6 +2,7 @@
 //!
 //! The types here are pure. [`chain`] asks the providers in order and keeps their verdicts in [`cache`].
 
+pub mod breaker;
 pub mod cache;
 pub mod chain;
 pub mod credential;
@@ -20,6 +21,11 @@ use credential::Credential;
 use fingerprint::{CredentialId, SecretId};
 
 use crate::registry::{Access, Actions, RepositoryName};
+
+/// The issuer that a credential names, where its secret is a JWT.
+fn jwt_issuer(_credential: &Credential) -> Option<String> {
+    None
+}
 
 /// Who a credential belongs to. Two providers never share a principal, whatever the names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,6 +126,7 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
     let limits = CacheLimits {
         ttl: config.cache.ttl,
         negative_ttl: config.cache.negative_ttl,
+        stale_if_error: std::time::Duration::from_secs(600),
         capacity: config.cache.capacity,
         negative_capacity: config.cache.negative_capacity,
     };
@@ -141,18 +142,23 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
     })
 }
 
+/// How long a provider that asks nobody may take: bcrypt has a queue.
+const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
+    let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
         ProviderKind::Gitlab { endpoint, service, timeout } => {
             let client = ProviderClient::new(client_tls::config(roots(&endpoint)?)?, timeout);
+            patience = timeout;
             chain::ProviderKind::GitLab(GitLab::new(name.clone(), &base_url(&endpoint), service, client))
         }
         ProviderKind::Htpasswd { users, scopes } => {
             chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
         }
     };
-    Ok(Provider::new(name, kind))
+    Ok(Provider::new(name, kind, patience, None))
 }
 
 /// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.

@@ -1,15 +1,38 @@
-//! Verdicts kept for a while, and questions under way.
+//! Verdicts, kept for a while.
+//!
+//! Two stores, so that no flood of bad credentials pushes out a good one: what a verified credential may do, and what
+//! was refused or granted nothing. Each is looked up by the secret alone and holds at most [`known::MAX_ANSWERS`] for
+//! one. Expiry is judged on every hit; what is good no longer leaves when its place is needed, the least used first.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod known;
+mod under_way;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tokio::sync::watch;
 
-use super::fingerprint::{CredentialId, QuestionId};
-use super::{Lifetime, Verdict, Verified};
+use super::fingerprint::{QuestionId, SecretId};
+use super::{Granted, Lifetime, Verdict, Verified};
+use known::Good;
+
+pub use known::{Answer, Known, unix_now};
+pub use under_way::{Awaited, Coalesced, UnderWay};
+
+/// A credential with one answer fits into this much memory, the store's own bookkeeping included. One with more
+/// answers, groups or claims counts as several.
+pub const ENTRY_BYTES: usize = 400;
+
+/// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
+const BOOKKEEPING_BYTES: usize = 240;
+
+/// A question that was not answered is not asked again for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// Questions that rest at the same time. Where there are more, some are asked again sooner.
+const MAX_RESTING: u64 = 10_000;
 
 /// How long verdicts are kept, and how many.
 #[derive(Clone, Copy, Debug)]
@@ -18,51 +41,41 @@ pub struct CacheLimits {
     pub ttl: Duration,
     /// A refused one, or one that was granted nothing, after this.
     pub negative_ttl: Duration,
-    /// Entries for valid credentials.
+    /// Where the provider cannot be asked, an answer is good for so much longer than `ttl`.
+    pub stale_if_error: Duration,
+    /// Valid credentials, each of [`ENTRY_BYTES`].
     pub capacity: u64,
-    /// Entries for refused ones, kept apart so that a flood of random tokens pushes out no good one.
+    /// Refused ones.
     pub negative_capacity: u64,
 }
 
 /// The verdicts of all providers.
 pub struct VerdictCache {
     limits: CacheLimits,
-    verified: Cache<QuestionId, Kept<Arc<Verified>>>,
-    /// Apart from the good ones, so that no flood of bad questions pushes one of those out.
-    refused: Cache<RefusedKey, Kept<Refused>>,
-    under_way: Mutex<HashMap<QuestionId, watch::Receiver<Option<Verdict>>>>,
+    verified: Cache<SecretId, Known<Arc<Verified>>>,
+    refused: Cache<SecretId, Known<Refused>>,
+    resting: Cache<QuestionId, Verdict>,
 }
 
-/// What a verdict that grants nothing is about.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum RefusedKey {
-    /// To this provider a wrong credential is wrong for every repository.
-    Credential(usize, CredentialId),
-    /// A good credential, and no right.
-    Question(QuestionId),
+/// What is looked up: a question to one provider.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// The question.
+    pub question: QuestionId,
+    /// The question about the credential alone: to one provider a wrong credential is wrong for every repository, from
+    /// every address.
+    pub credential: QuestionId,
+    /// The secret that it is about.
+    pub secret: SecretId,
+    /// The provider's place in the chain.
+    pub place: usize,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Refused {
     NotMine,
     Rejected,
     NothingGranted(Arc<Verified>),
-}
-
-#[derive(Clone)]
-struct Kept<V> {
-    value: V,
-    until: Instant,
-}
-
-/// What became of looking for a question that is under way.
-pub enum Coalesced {
-    /// Somebody else was faster; this is the answer.
-    Answered(Verdict),
-    /// Somebody else asks; wait for the answer.
-    Wait(watch::Receiver<Option<Verdict>>),
-    /// Nobody asks: this caller must, and publish the answer by [`VerdictCache::settle`].
-    Ask(watch::Sender<Option<Verdict>>),
 }
 
 impl VerdictCache {
@@ -70,131 +83,148 @@ impl VerdictCache {
     pub fn new(limits: CacheLimits) -> Self {
         Self {
             limits,
-            verified: Cache::builder().max_capacity(limits.capacity).expire_after(UntilExpiry).build(),
-            refused: Cache::builder().max_capacity(limits.negative_capacity).expire_after(UntilExpiry).build(),
-            under_way: Mutex::new(HashMap::new()),
+            verified: Cache::builder()
+                .max_capacity(limits.capacity)
+                .weigher(|_, known: &Known<Arc<Verified>>| weight(known))
+                // What is new must always find a place: job tokens that were busy and are gone would hold theirs.
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            refused: Cache::builder()
+                .max_capacity(limits.negative_capacity)
+                .weigher(|_, known: &Known<Refused>| u32::try_from(known.answers().len()).unwrap_or(u32::MAX))
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            resting: Cache::builder().max_capacity(MAX_RESTING).time_to_live(REST).build(),
         }
     }
 
-    /// What is known of a question. Expiry is judged here again, for the cache removes entries late.
-    pub fn look_up(&self, question: &QuestionId, provider: usize, credential: CredentialId) -> Option<Verdict> {
-        if let Some(verified) = self.verified.get(question).and_then(Kept::fresh) {
-            return Some(Verdict::Verified(verified, Lifetime::default()));
+    /// What verified credentials with this secret may do.
+    pub fn known(&self, secret: SecretId) -> Option<Known<Arc<Verified>>> {
+        self.verified.get(&secret)
+    }
+
+    /// What need not be asked.
+    pub fn look_up(&self, asked: &Asked) -> Option<Verdict> {
+        let verified = |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
+        if let Some(known) = self.verified.get(&asked.secret)
+            && let Some(value) = known.fresh(&asked.question)
+        {
+            return Some(verified(value));
         }
-        let of_credential = || self.refused.get(&RefusedKey::Credential(provider, credential)).and_then(Kept::fresh);
-        let of_question = || self.refused.get(&RefusedKey::Question(*question)).and_then(Kept::fresh);
-        of_credential().or_else(of_question).map(|refused| match refused {
+        let known = self.refused.get(&asked.secret)?;
+        known.fresh(&asked.credential).or_else(|| known.fresh(&asked.question)).map(|refused| match refused {
             Refused::NotMine => Verdict::NotMine,
             Refused::Rejected => Verdict::Rejected,
-            Refused::NothingGranted(verified) => Verdict::Verified(verified, Lifetime::default()),
+            Refused::NothingGranted(value) => verified(value),
         })
     }
 
-    /// Joins or opens a question. Only one caller at a time is told to ask.
-    pub fn coalesce(&self, question: QuestionId, provider: usize, credential: CredentialId) -> Coalesced {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receiver) = under_way.get(&question) {
-            return Coalesced::Wait(receiver.clone());
-        }
-        // The answer may have come between the caller's look and this lock.
-        if let Some(verdict) = self.look_up(&question, provider, credential) {
-            return Coalesced::Answered(verdict);
-        }
-        let (sender, receiver) = watch::channel(None);
-        under_way.insert(question, receiver);
-        Coalesced::Ask(sender)
+    /// What was true when the provider could still be asked.
+    pub fn stale(&self, asked: &Asked) -> Option<Arc<Verified>> {
+        self.verified.get(&asked.secret)?.stale(&asked.question).cloned()
     }
 
-    /// Closes a question that nobody waits for, and says whether that was so. Under the lock under which callers join,
-    /// so that none can join a question that is then not asked.
-    pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Verdict>>) -> bool {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        // One listener is the one kept here.
-        let abandoned = asking.receiver_count() <= 1;
-        if abandoned {
-            under_way.remove(question);
+    /// Why a question that was not answered is not asked again yet.
+    pub fn resting(&self, question: &QuestionId) -> Option<Verdict> {
+        self.resting.get(question)
+    }
+
+    /// Keeps a verdict on what was asked at `at`.
+    pub fn keep(&self, asked: &Asked, at: Instant, verdict: &Verdict) {
+        match verdict {
+            Verdict::NotMine => self.refuse(asked.credential, asked, at, Refused::NotMine),
+            Verdict::Rejected => self.refuse(asked.credential, asked, at, Refused::Rejected),
+            Verdict::Verified(verified, _) if verified.granted.is_nothing() => {
+                self.refuse(asked.question, asked, at, Refused::NothingGranted(verified.clone()));
+            }
+            Verdict::Verified(verified, lifetime) => self.verify(asked, at, verified, *lifetime),
+            Verdict::Unavailable | Verdict::NotNow(..) => self.resting.insert(asked.question, verdict.clone()),
+            Verdict::Unfit => self.forget(asked.secret, |answer| answer.place() == asked.place),
         }
-        abandoned
     }
 
-    /// Keeps a verdict and hands it to everybody who waits. Called also where the asking task failed, so that no
-    /// question stays open for ever.
-    pub fn settle(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
-        self.keep(question, provider, credential, verdict);
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&question);
-    }
-
-    /// Valid entries, roughly.
+    /// Secrets of which something is known, roughly.
     pub fn entries(&self) -> u64 {
         self.verified.entry_count() + self.refused.entry_count()
     }
 
-    fn keep(&self, question: QuestionId, provider: usize, credential: CredentialId, verdict: &Verdict) {
-        let now = Instant::now();
-        let refuse = |key, value| self.refused.insert(key, Kept { value, until: now + self.limits.negative_ttl });
-        match verdict {
-            Verdict::Unavailable | Verdict::Unfit | Verdict::NotNow(..) => {}
-            Verdict::NotMine => refuse(RefusedKey::Credential(provider, credential), Refused::NotMine),
-            Verdict::Rejected => refuse(RefusedKey::Credential(provider, credential), Refused::Rejected),
-            Verdict::Verified(verified, _) if verified.granted.is_nothing() => {
-                refuse(RefusedKey::Question(question), Refused::NothingGranted(verified.clone()));
-            }
-            Verdict::Verified(verified, lifetime) => {
-                let ttl = self.limits.ttl;
-                let until = now + lifetime.answer.map_or(ttl, |lifetime| lifetime.min(ttl));
-                self.verified.insert(question, Kept { value: verified.clone(), until });
-            }
+    /// Does what the stores otherwise do now and then, so that tests can count.
+    pub fn settle(&self) {
+        self.verified.run_pending_tasks();
+        self.refused.run_pending_tasks();
+    }
+
+    fn verify(&self, asked: &Asked, at: Instant, verified: &Arc<Verified>, lifetime: Lifetime) {
+        let CacheLimits { ttl, stale_if_error, .. } = self.limits;
+        let left = lifetime.credential.map_or(Duration::MAX, |ends| {
+            Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())
+        });
+        let good = Good {
+            fresh: lifetime.answer.unwrap_or(Duration::MAX).min(ttl).min(left),
+            stale: if stale_if_error.is_zero() { Duration::ZERO } else { (ttl + stale_if_error).min(left) },
+            ends: lifetime.credential,
+        };
+        let answer = Answer::new(asked.question, asked.place, verified.clone(), at, good);
+        self.verified.entry(asked.secret).and_compute_with(|entry| {
+            let known = entry.map(moka::Entry::into_value);
+            Op::Put(Known::with(known.as_ref(), answer))
+        });
+    }
+
+    fn refuse(&self, question: QuestionId, asked: &Asked, at: Instant, refused: Refused) {
+        // What the provider said before is good no longer, not even while it cannot be asked.
+        match refused {
+            Refused::NothingGranted(_) => self.forget(asked.secret, |answer| answer.question() == asked.question),
+            Refused::NotMine | Refused::Rejected => self.forget(asked.secret, |answer| answer.place() == asked.place),
         }
+        let good = Good { fresh: self.limits.negative_ttl, stale: Duration::ZERO, ends: None };
+        let answer = Answer::new(question, asked.place, refused, at, good);
+        self.refused.entry(asked.secret).and_compute_with(|entry| {
+            let known = entry.map(moka::Entry::into_value);
+            Op::Put(Known::with(known.as_ref(), answer))
+        });
+    }
+
+    fn forget(&self, secret: SecretId, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
+        if !self.verified.contains_key(&secret) {
+            return;
+        }
+        self.verified.entry(secret).and_compute_with(|entry| {
+            let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
+            known.without(gone).map_or(Op::Remove, Op::Put)
+        });
     }
 }
 
-impl<V> Kept<V> {
-    fn fresh(self) -> Option<V> {
-        (Instant::now() < self.until).then_some(self.value)
-    }
+/// How many entries of [`ENTRY_BYTES`] this counts as.
+fn weight(known: &Known<Arc<Verified>>) -> u32 {
+    let answers = known.answers();
+    let bytes =
+        BOOKKEEPING_BYTES + size_of_val(answers) + answers.iter().map(|answer| bytes_of(answer.value())).sum::<usize>();
+    u32::try_from(bytes.div_ceil(ENTRY_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// Each entry carries its own end.
-struct UntilExpiry;
-
-impl<K, V> Expiry<K, Kept<V>> for UntilExpiry {
-    fn expire_after_create(&self, _key: &K, kept: &Kept<V>, created_at: Instant) -> Option<Duration> {
-        Some(kept.until.saturating_duration_since(created_at))
-    }
-
-    fn expire_after_update(&self, _: &K, kept: &Kept<V>, updated_at: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(kept.until.saturating_duration_since(updated_at))
-    }
+/// What one verdict takes, roughly. Scopes and sources are shared between verdicts.
+fn bytes_of(verified: &Verified) -> usize {
+    let repository = match &verified.granted {
+        Granted::Repository(grant) => size_of_val(&**grant) + grant.repository.as_str().len(),
+        Granted::Scopes(_) | Granted::Identity | Granted::Nothing => 0,
+    };
+    let attributes = verified.attributes.as_ref().map_or(0, |attributes| {
+        let groups: usize = attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
+        groups + attributes.claims.iter().map(|(name, value)| name.len() + bytes_of_json(value)).sum::<usize>()
+    });
+    size_of_val(verified) + verified.principal.subject.len() + repository + attributes
 }
 
-#[cfg(test)]
-mod tests {
-    use secrecy::SecretString;
-
-    use super::*;
-    use crate::identity::Question;
-    use crate::identity::credential::Credential;
-    use crate::identity::fingerprint::{DependsOn, HashKey};
-    use crate::registry::Access;
-
-    #[test]
-    fn only_what_nobody_waits_for_is_abandoned() {
-        let second = Duration::from_secs(1);
-        let cache =
-            VerdictCache::new(CacheLimits { ttl: second, negative_ttl: second, capacity: 9, negative_capacity: 9 });
-        let key = HashKey::random().unwrap();
-        let credential = Credential::Bearer(SecretString::from("token"));
-        let id = key.credential(&credential);
-        let client = std::net::Ipv4Addr::LOCALHOST.into();
-        let secret = key.secret(&credential);
-        let question = Question { credential, id, secret, access: Access::Login, client, request_id: "id".into() };
-        let question = key.question(0, DependsOn::Credential, &question);
-
-        let Coalesced::Ask(sender) = cache.coalesce(question, 0, id) else { panic!("nobody asks yet") };
-        let Coalesced::Wait(waiting) = cache.coalesce(question, 0, id) else { panic!("somebody asks") };
-        assert!(!cache.abandon(&question, &sender));
-        drop(waiting);
-        assert!(cache.abandon(&question, &sender));
-        assert!(matches!(cache.coalesce(question, 0, id), Coalesced::Ask(_)), "whoever comes next asks anew");
-    }
+fn bytes_of_json(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    size_of_val(value)
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(bytes_of_json).sum(),
+            // The map's own key, hash and index beside each value.
+            Value::Object(map) => map.iter().map(|(name, value)| 64 + name.len() + bytes_of_json(value)).sum(),
+        }
 }

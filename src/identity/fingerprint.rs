@@ -23,17 +23,20 @@ pub struct SecretId([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 8]);
 
-/// A question to one provider: the credential, and all else that the answer depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct QuestionId([u8; 32]);
+/// A question to one provider: the credential, and all else that the answer depends on. 128 bits of a keyed hash: nobody
+/// outside can look for two that are equal, and by chance none of the few that are kept are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuestionId([u8; 16]);
 
 /// What a provider's answer depends on besides the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DependsOn {
     /// Nothing: it says what the credential may do everywhere.
     Credential,
-    /// The repository, the action and the client's address, all of which the provider is told.
-    Everything,
+    /// The repository and the action.
+    Repository,
+    /// These and the client's address, for the provider is told it and judges by it.
+    RepositoryAndAddress,
 }
 
 impl HashKey {
@@ -69,7 +72,7 @@ impl HashKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(provider as u64).to_le_bytes());
         hasher.update(&question.id.0);
-        if depends == DependsOn::Everything {
+        if depends != DependsOn::Credential {
             match &question.access {
                 Access::Login => length_prefixed(&mut hasher, b"login"),
                 Access::Catalog => length_prefixed(&mut hasher, b"catalog"),
@@ -78,12 +81,14 @@ impl HashKey {
                     length_prefixed(&mut hasher, name.as_str().as_bytes());
                 }
             }
+        }
+        if depends == DependsOn::RepositoryAndAddress {
             match question.client {
                 std::net::IpAddr::V4(address) => length_prefixed(&mut hasher, &address.octets()),
                 std::net::IpAddr::V6(address) => length_prefixed(&mut hasher, &address.octets()),
             }
         }
-        QuestionId(*hasher.finalize().as_bytes())
+        QuestionId(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -103,6 +108,14 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+impl QuestionId {
+    /// For tests that need any one.
+    pub fn any(number: u8) -> Self {
+        Self([number; 16])
     }
 }
 

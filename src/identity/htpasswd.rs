@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::credential::Credential;
 use super::htpasswd_file::HtpasswdFile;
 use super::sources::Sources;
-use super::{Granted, Lifetime, Principal, Question, Verdict, Verified};
+use super::{Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
 
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;
@@ -49,6 +49,11 @@ impl Htpasswd {
         })
     }
 
+    /// Whether this is one of its users.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.hash_of(user).is_some()
+    }
+
     /// Checks user and password. A user not in the file costs what a wrong password costs where `last` says that no
     /// other provider follows, so that time does not tell who is in it.
     pub async fn ask(&self, question: &Question, last: bool) -> Verdict {
@@ -60,7 +65,7 @@ impl Htpasswd {
         }
         let too_long = password.expose_secret().len() > MAX_PASSWORD_BYTES;
         let Ok(Ok(_turn)) = tokio::time::timeout(QUEUE_TIMEOUT, self.checks.acquire()).await else {
-            return Verdict::Unavailable;
+            return Verdict::NotNow(NotNow::Busy, QUEUE_TIMEOUT);
         };
         let (password, nobody, highest) = (password.clone(), self.nobody.clone(), self.users.highest_cost());
         let check = move || {

@@ -57,8 +57,13 @@ const TABLE: &[Part] = &[
         must_not_know: &["moka", "hyper", "super::gitlab", "super::chain", "super::cache"],
     },
     Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
-    Part { files: &["identity/cache.rs"], may_know: &[], must_not_know: &["hyper"] },
-    Part { files: &["identity/chain.rs"], may_know: &["denial", "record"], must_not_know: &["moka", "hyper", "http"] },
+    Part { files: &["identity/breaker.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
+    Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
+    Part {
+        files: &["identity/chain.rs", "identity/chain/"],
+        may_know: &["denial", "record", "registry"],
+        must_not_know: &["moka", "hyper", "http"],
+    },
     // The shell: sockets without rules, forwarding without credentials.
     Part { files: &["body.rs", "body/"], may_know: &["record", "upstream"], must_not_know: &["moka", "rustls"] },
     Part { files: &["watched.rs"], may_know: &[], must_not_know: &["hyper", "http"] },

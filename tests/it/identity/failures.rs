@@ -3,7 +3,7 @@
 use http::{StatusCode, header};
 use moorgate::demo::gitlab::Scripted;
 
-use crate::harness::{READ_WRITE, Setup, TestGate, listener};
+use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener};
 
 fn answer(status: u16, body: impl Into<String>) -> Scripted {
     let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
@@ -52,7 +52,10 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
         if matches!(case, Scripted::Close) {
             gate.gitlab.script([case]);
         }
-        let reply = gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await;
+        // Another user name each time is another question: the same one would rest.
+        let asked = gate.gitlab.ledger().count();
+        let reply = gate.get("/v2/demo/a/tags/list", Some((&format!("user-{number}"), READ_WRITE.1))).await;
+        assert!(gate.gitlab.ledger().count() > asked, "{name}");
         assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{name}");
         assert!(reply.header("retry-after").is_some());
         assert_eq!(reply.header("www-authenticate"), None);
@@ -62,12 +65,21 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     assert!(elsewhere.accept().is_err(), "the redirect was followed");
 }
 
+/// The same question rests for a second, so that nobody hammers a provider that is in trouble; others are asked at once.
 #[tokio::test]
-async fn it_is_asked_again_at_once_after_a_failure() {
+async fn a_question_without_an_answer_rests_for_a_second() {
     let gate = TestGate::plain().await;
     gate.gitlab.script([answer(500, "")]);
-    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 503);
-    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
+    let begun = std::time::Instant::now();
+    let target = "/v2/demo/a/tags/list";
+    assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 503);
+    assert_eq!(gate.get("/v2/demo/b/tags/list", Some(READ_WRITE)).await.status, 404);
+    while gate.get(target, Some(READ_WRITE)).await.status == 503 {
+        assert!(begun.elapsed() < PATIENCE, "it is never asked again");
+        tokio::task::yield_now().await;
+    }
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "it did not rest");
+    assert_eq!(gate.gitlab.ledger().count(), 3);
     let metrics = gate.admin("/metrics").await.body;
     assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 1"), "{metrics}");
     assert!(

@@ -1,0 +1,189 @@
+//! Whether a provider is asked at all: one that answers nobody is left alone for a while, and nobody waits for it.
+//!
+//! It takes questions about several different secrets in a row, for one caller must not be able to take a provider from
+//! everybody else by questions that fail. The clock is passed in.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::fingerprint::SecretId;
+
+/// So many different secrets in a row without an answer, and the provider counts as down.
+const DIFFERENT_SECRETS: usize = 3;
+
+/// For so long it is not asked then. Short, for each time costs one caller a wait, and recovery is seen no sooner.
+pub const OPEN_FOR: Duration = Duration::from_secs(2);
+
+/// The breaker of one provider.
+#[derive(Default)]
+pub struct Breaker(Mutex<State>);
+
+enum State {
+    /// Everybody may ask. The secrets that had no answer since the last one that had.
+    Closed(Vec<SecretId>),
+    /// Nobody may.
+    Open { until: Instant },
+    /// One question is out, and tells what comes next.
+    HalfOpen,
+}
+
+/// A question that may be asked. Its outcome is to be [reported](Breaker::report).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// As always.
+    Normal,
+    /// The one that finds out whether the provider is back.
+    Probe,
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The provider said something, be it no.
+    Answered,
+    /// It said nothing that makes sense about this secret.
+    Failed(SecretId),
+    /// It was not asked after all.
+    NotAsked,
+}
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Opened,
+    Closed,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed(Vec::new())
+    }
+}
+
+impl Breaker {
+    /// Whether a question may be asked now; `None` where the provider is left alone.
+    pub fn admit(&self, now: Instant) -> Option<Admission> {
+        let mut state = self.lock();
+        match *state {
+            State::Closed(_) => Some(Admission::Normal),
+            State::Open { until } if until <= now => {
+                *state = State::HalfOpen;
+                Some(Admission::Probe)
+            }
+            State::Open { .. } | State::HalfOpen => None,
+        }
+    }
+
+    /// Tells what became of a question that was admitted.
+    pub fn report(&self, admission: Admission, outcome: Outcome, now: Instant) -> Option<Change> {
+        let mut state = self.lock();
+        match (&mut *state, outcome) {
+            (State::Closed(failing), Outcome::Answered) => failing.clear(),
+            (State::Closed(failing), Outcome::Failed(secret)) => {
+                if !failing.contains(&secret) {
+                    failing.push(secret);
+                }
+                if failing.len() >= DIFFERENT_SECRETS {
+                    *state = State::Open { until: now + OPEN_FOR };
+                    return Some(Change::Opened);
+                }
+            }
+            // Also of a question that was asked before: whoever answers is back.
+            (State::Open { .. } | State::HalfOpen, Outcome::Answered) => {
+                *state = State::default();
+                return Some(Change::Closed);
+            }
+            (State::HalfOpen, Outcome::Failed(_)) if admission == Admission::Probe => {
+                *state = State::Open { until: now + OPEN_FOR };
+            }
+            // The next caller may try at once.
+            (State::HalfOpen, Outcome::NotAsked) if admission == Admission::Probe => {
+                *state = State::Open { until: now };
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::HashKey;
+
+    fn secrets<const N: usize>() -> [SecretId; N] {
+        let key = HashKey::random().unwrap();
+        std::array::from_fn(|number| key.secret(&Credential::Bearer(SecretString::from(number.to_string()))))
+    }
+
+    fn fail(breaker: &Breaker, secret: SecretId, now: Instant) -> Option<Change> {
+        let admission = breaker.admit(now).unwrap();
+        breaker.report(admission, Outcome::Failed(secret), now)
+    }
+
+    fn open(now: Instant) -> Breaker {
+        let breaker = Breaker::default();
+        for secret in secrets::<3>() {
+            fail(&breaker, secret, now);
+        }
+        breaker
+    }
+
+    #[test]
+    fn one_caller_opens_nothing() {
+        let (breaker, now) = (Breaker::default(), Instant::now());
+        let [one, two] = secrets();
+        for _ in 0..100 {
+            assert_eq!(fail(&breaker, one, now), None);
+            assert_eq!(fail(&breaker, two, now), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_between_begins_anew() {
+        let (breaker, now) = (Breaker::default(), Instant::now());
+        let [one, two, three] = secrets();
+        fail(&breaker, one, now);
+        fail(&breaker, two, now);
+        breaker.report(breaker.admit(now).unwrap(), Outcome::Answered, now);
+        assert_eq!(fail(&breaker, three, now), None);
+        assert_eq!(fail(&breaker, one, now), None);
+        assert_eq!(fail(&breaker, two, now), Some(Change::Opened));
+        assert_eq!(breaker.admit(now), None);
+    }
+
+    #[test]
+    fn half_open_with_one_probe() {
+        let begun = Instant::now();
+        let breaker = open(begun);
+        let [any] = secrets();
+        assert_eq!(breaker.admit(begun + OPEN_FOR - Duration::from_millis(1)), None);
+        let later = begun + OPEN_FOR;
+        assert_eq!(breaker.admit(later), Some(Admission::Probe));
+        assert_eq!(breaker.admit(later), None, "one at a time");
+        assert_eq!(breaker.report(Admission::Normal, Outcome::Failed(any), later), None, "an old question");
+        assert_eq!(breaker.admit(later + OPEN_FOR), None, "the probe is still out");
+        breaker.report(Admission::Probe, Outcome::Failed(any), later);
+        assert_eq!(breaker.admit(later), None);
+        assert_eq!(breaker.admit(later + OPEN_FOR), Some(Admission::Probe));
+        assert_eq!(breaker.report(Admission::Probe, Outcome::Answered, later), Some(Change::Closed));
+        assert_eq!(breaker.admit(later), Some(Admission::Normal));
+    }
+
+    #[test]
+    fn a_probe_that_nobody_waited_for_gives_its_turn_away() {
+        let begun = Instant::now();
+        let breaker = open(begun);
+        let later = begun + OPEN_FOR;
+        assert_eq!(breaker.admit(later), Some(Admission::Probe));
+        breaker.report(Admission::Probe, Outcome::NotAsked, later);
+        assert_eq!(breaker.admit(later), Some(Admission::Probe));
+    }
+}

@@ -1,0 +1,150 @@
+//! What is known of one secret: the answers to everything that was asked about it.
+//!
+//! They are kept together, for many questions can be asked with one secret (GitLab ignores the user name beside a
+//! personal access token), and none of those who send them may fill the cache for the others.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::identity::fingerprint::QuestionId;
+
+/// Answers kept for one secret. The oldest goes first.
+pub(super) const MAX_ANSWERS: usize = 256;
+
+/// An answer to one question. Small, for there may be a hundred thousand.
+#[derive(Clone, Debug)]
+pub struct Answer<V> {
+    question: QuestionId,
+    value: V,
+    /// When the provider was asked: what it said may have been true no longer a moment later.
+    asked: Instant,
+    /// Milliseconds from then on.
+    fresh_for: u32,
+    /// Milliseconds from then on.
+    stale_for: u32,
+    /// When the credential itself ends (Unix time, seconds). Judged on this clock too, which the other does not follow
+    /// when it jumps.
+    ends: u32,
+    place: u16,
+}
+
+/// All answers about one secret, the latest last. There is at least one.
+#[derive(Clone, Debug)]
+pub enum Known<V> {
+    One(Answer<V>),
+    Several(Arc<[Answer<V>]>),
+}
+
+/// For how long from the asking an answer is good.
+#[derive(Clone, Copy, Debug)]
+pub struct Good {
+    /// Without asking again.
+    pub fresh: Duration,
+    /// Where the provider cannot be asked.
+    pub stale: Duration,
+    /// At most until the credential ends (Unix time, seconds).
+    pub ends: Option<u64>,
+}
+
+impl<V> Answer<V> {
+    /// The answer of the provider at this place of the chain, who was asked at `asked`.
+    pub fn new(question: QuestionId, place: usize, value: V, asked: Instant, good: Good) -> Self {
+        let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            question,
+            value,
+            asked,
+            fresh_for: milliseconds(good.fresh),
+            stale_for: milliseconds(good.stale),
+            ends: good.ends.map_or(u32::MAX, |ends| u32::try_from(ends).unwrap_or(u32::MAX)),
+            place: u16::try_from(place).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// What was answered.
+    pub fn value(&self) -> &V {
+        &self.value
+    }
+
+    /// The question.
+    pub fn question(&self) -> QuestionId {
+        self.question
+    }
+
+    /// The place of the provider in the chain.
+    pub fn place(&self) -> usize {
+        self.place.into()
+    }
+
+    fn is_good(&self, milliseconds: u32) -> bool {
+        self.asked.elapsed() < Duration::from_millis(milliseconds.into()) && !self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ends != u32::MAX && unix_now() >= u64::from(self.ends)
+    }
+}
+
+impl<V: Clone> Known<V> {
+    /// The answers, the latest last.
+    pub fn answers(&self) -> &[Answer<V>] {
+        match self {
+            Self::One(answer) => std::slice::from_ref(answer),
+            Self::Several(answers) => answers,
+        }
+    }
+
+    /// The answer to a question that need not be asked again yet.
+    pub fn fresh(&self, question: &QuestionId) -> Option<&V> {
+        self.find(question).filter(|answer| answer.is_good(answer.fresh_for)).map(Answer::value)
+    }
+
+    /// The answer to a question that cannot be asked again now.
+    pub fn stale(&self, question: &QuestionId) -> Option<&V> {
+        self.find(question).filter(|answer| answer.is_good(answer.stale_for)).map(Answer::value)
+    }
+
+    /// The latest stand at the end, and are asked for most.
+    fn find(&self, question: &QuestionId) -> Option<&Answer<V>> {
+        self.answers().iter().rev().find(|answer| answer.question == *question)
+    }
+
+    /// The place of the provider who answered last.
+    pub fn last_place(&self) -> Option<usize> {
+        self.answers().last().map(Answer::place)
+    }
+
+    /// Whether this provider has answered, however long ago.
+    pub fn has_answered(&self, place: usize) -> bool {
+        self.answers().iter().any(|answer| answer.place() == place)
+    }
+
+    /// These and one more, which takes the place of an older answer to its question, and of what is good no longer.
+    #[must_use]
+    pub fn with(known: Option<&Self>, answer: Answer<V>) -> Self {
+        let old = known.map(Self::answers).unwrap_or_default().iter();
+        let keep = |old: &&Answer<V>| old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for));
+        let mut answers: Vec<_> = old.filter(keep).cloned().collect();
+        if answers.is_empty() {
+            return Self::One(answer);
+        }
+        let excess = (answers.len() + 1).saturating_sub(MAX_ANSWERS);
+        answers.drain(..excess);
+        answers.push(answer);
+        Self::Several(answers.into())
+    }
+
+    /// These without some.
+    pub fn without(&self, gone: impl Fn(&Answer<V>) -> bool) -> Option<Self> {
+        let mut left: Vec<_> = self.answers().iter().filter(|answer| !gone(answer)).cloned().collect();
+        if left.len() > 1 {
+            return Some(Self::Several(left.into()));
+        }
+        left.pop().map(Self::One)
+    }
+}
+
+/// Seconds since 1970. A clock before that makes everything look ended, which is the safe side.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}

@@ -1,0 +1,202 @@
+//! One question to one provider: from the cache, from whoever asks the same, or asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use super::{CacheUse, Provider};
+use crate::identity::breaker::{Admission, Change, OPEN_FOR, Outcome};
+use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
+use crate::identity::fingerprint::{DependsOn, HashKey, QuestionId};
+use crate::identity::{Lifetime, NotNow, Question, Verdict};
+use crate::record::Metrics;
+use crate::registry::{Access, Action};
+
+/// When a caller should try again who was turned away because the gate itself has too many questions open.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
+/// What every question needs.
+pub(super) struct Shared {
+    pub(super) providers: Vec<Provider>,
+    pub(super) cache: VerdictCache,
+    pub(super) under_way: UnderWay,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) key: HashKey,
+    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
+    pub(super) runtime: Handle,
+}
+
+impl Shared {
+    /// The keyed hash of the question to the provider at this place.
+    pub(super) fn question_id(&self, place: usize, question: &Question) -> Option<QuestionId> {
+        Some(self.key.question(place, self.providers.get(place)?.depends_on(), question))
+    }
+
+    /// The verdict of the provider at this place, or what it said when it could still be asked.
+    pub(super) async fn verdict_of(
+        self: &Arc<Self>,
+        place: usize,
+        question: &Question,
+        last: bool,
+        cache_use: &mut CacheUse,
+    ) -> Verdict {
+        let Some(id) = self.question_id(place, question) else { return Verdict::Unavailable };
+        let credential = self.key.question(place, DependsOn::Credential, question);
+        let asked = Asked { question: id, credential, secret: question.secret, place };
+        if let Some(verdict) = self.cache.look_up(&asked) {
+            *cache_use = CacheUse::of(&verdict);
+            return verdict;
+        }
+        let verdict = self.ask_together(&asked, question, last, cache_use).await;
+        match verdict {
+            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy, _) if may_be_stale(&question.access) => {
+                let Some(verified) = self.cache.stale(&asked) else { return verdict };
+                *cache_use = CacheUse::Stale;
+                Verdict::Verified(verified, Lifetime::default())
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Asks, or waits for whoever asks the same.
+    async fn ask_together(
+        self: &Arc<Self>,
+        asked: &Asked,
+        question: &Question,
+        last: bool,
+        cache_use: &mut CacheUse,
+    ) -> Verdict {
+        *cache_use = CacheUse::Miss;
+        if let Some(verdict) = self.cache.resting(&asked.question) {
+            return verdict;
+        }
+        match self.under_way.coalesce(asked.question, || self.cache.look_up(asked)) {
+            Coalesced::Answered(verdict) => {
+                *cache_use = CacheUse::of(&verdict);
+                verdict
+            }
+            Coalesced::Wait(awaited) => {
+                *cache_use = CacheUse::Coalesced;
+                answer(awaited).await
+            }
+            Coalesced::Ask(sender) => {
+                let Some(provider) = self.providers.get(asked.place) else { return Verdict::Unavailable };
+                let awaited = sender.subscribe();
+                match provider.breaker.admit(Instant::now()) {
+                    Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender),
+                    None => {
+                        self.under_way.close(&asked.question);
+                        let _ = sender.send(Some(Verdict::Unavailable));
+                    }
+                }
+                answer(awaited).await
+            }
+        }
+    }
+
+    /// Asks in a task of its own.
+    fn spawn(
+        self: &Arc<Self>,
+        asked: Asked,
+        question: Question,
+        last: bool,
+        admission: Admission,
+        sender: watch::Sender<Option<Verdict>>,
+    ) {
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            // Settles the question also where the asking panics: nobody may wait for ever.
+            let mut asking = Asking {
+                shared: &shared,
+                asked,
+                admission,
+                sender: &sender,
+                begun: Instant::now(),
+                outcome: Outcome::Failed(asked.secret),
+                verdict: Some(Verdict::Unavailable),
+            };
+            asking.ask(&question, last).await;
+        });
+    }
+}
+
+/// A question being asked. When it is dropped, the verdict is kept and handed to everybody who waits.
+struct Asking<'a> {
+    shared: &'a Shared,
+    asked: Asked,
+    admission: Admission,
+    sender: &'a watch::Sender<Option<Verdict>>,
+    begun: Instant,
+    outcome: Outcome,
+    /// None: the question was abandoned, and may have been opened anew by now.
+    verdict: Option<Verdict>,
+}
+
+impl Asking<'_> {
+    async fn ask(&mut self, question: &Question, last: bool) {
+        let Some(provider) = self.shared.providers.get(self.asked.place) else { return };
+        let deadline = self.begun + provider.timeout;
+        let Ok(Ok(_turn)) = timeout_at(deadline.into(), provider.turns.acquire()).await else {
+            tracing::warn!(provider = %provider.name, "more questions than the provider answers");
+            self.outcome = Outcome::NotAsked;
+            self.verdict = Some(Verdict::NotNow(NotNow::Busy, BUSY_FOR));
+            return;
+        };
+        if self.shared.under_way.abandon(&self.asked.question, self.sender) {
+            self.outcome = Outcome::NotAsked;
+            self.verdict = None;
+            return;
+        }
+        // From here on: what the provider is told afterwards, such as a revocation, is not in its answer.
+        self.begun = Instant::now();
+        let known = self.shared.cache.known(self.asked.secret);
+        let known = known.is_some_and(|known| known.has_answered(self.asked.place));
+        let verdict = timeout_at(deadline.into(), provider.ask(question, known, last)).await.unwrap_or_else(|_| {
+            tracing::warn!(provider = %provider.name, request_id = %question.request_id, "no answer within {:?}", provider.timeout);
+            Verdict::Unavailable
+        });
+        self.shared.metrics.question_answered(&provider.name, &verdict, self.begun.elapsed());
+        self.outcome = match verdict {
+            Verdict::Unavailable => Outcome::Failed(self.asked.secret),
+            Verdict::NotNow(NotNow::FailureBudgetSpent, _) => Outcome::NotAsked,
+            _ => Outcome::Answered,
+        };
+        self.verdict = Some(verdict);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(provider) = self.shared.providers.get(self.asked.place) {
+            let name = &provider.name;
+            match provider.breaker.report(self.admission, self.outcome, Instant::now()) {
+                Some(Change::Opened) => {
+                    tracing::warn!(provider = %name, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
+                }
+                Some(Change::Closed) => tracing::info!(provider = %name, "answers again"),
+                None => {}
+            }
+        }
+        if let Some(verdict) = self.verdict.take() {
+            self.shared.cache.keep(&self.asked, self.begun, &verdict);
+            self.shared.under_way.close(&self.asked.question);
+            let _ = self.sender.send(Some(verdict));
+        }
+    }
+}
+
+async fn answer(mut awaited: Awaited) -> Verdict {
+    let answered = awaited.wait_for(Option::is_some).await;
+    answered.ok().and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unavailable)
+}
+
+/// Reads alone go on while a provider cannot be asked.
+fn may_be_stale(access: &Access) -> bool {
+    match access {
+        Access::Login | Access::Repository(_, Action::Pull) => true,
+        Access::Catalog | Access::Repository(_, Action::Push | Action::Delete) => false,
+    }
+}

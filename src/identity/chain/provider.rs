@@ -1,0 +1,91 @@
+//! A provider as the chain sees it: what it may be shown, and how it is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+
+use crate::identity::breaker::Breaker;
+use crate::identity::credential::Credential;
+use crate::identity::fingerprint::DependsOn;
+use crate::identity::gitlab::GitLab;
+use crate::identity::htpasswd::Htpasswd;
+use crate::identity::{Question, Verdict};
+
+/// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
+/// connection: without a bound they would be as many as somebody cares to send.
+const TURNS: usize = 128;
+
+/// A provider with its name in the config.
+pub struct Provider {
+    pub(super) name: Arc<str>,
+    pub(super) kind: ProviderKind,
+    /// How long a question may take, the wait for its turn included.
+    pub(super) timeout: Duration,
+    pub(super) turns: Semaphore,
+    pub(super) breaker: Breaker,
+    accepts: Option<Accepts>,
+}
+
+/// The kinds of provider that there are.
+pub enum ProviderKind {
+    GitLab(GitLab),
+    Htpasswd(Htpasswd),
+}
+
+/// What a provider may be shown: credentials of these users, and those whose secret begins so.
+#[derive(Clone, Debug)]
+pub struct Accepts {
+    /// User names of Basic credentials.
+    pub users: Vec<String>,
+    /// How the secrets begin.
+    pub prefixes: Vec<String>,
+}
+
+impl Provider {
+    /// A provider under its name in the config. `timeout` is for one question.
+    pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
+        Self { name, kind, timeout, turns: Semaphore::new(TURNS), breaker: Breaker::default(), accepts }
+    }
+
+    /// Whether it may be shown this credential. Without a list it may be shown all.
+    pub(super) fn accepts(&self, credential: &Credential) -> bool {
+        let Some(Accepts { users, prefixes }) = &self.accepts else { return true };
+        let begins = |secret: &str| prefixes.iter().any(|prefix| secret.starts_with(&**prefix));
+        match credential {
+            Credential::Anonymous => false,
+            Credential::Basic { user, password } => users.contains(user) || begins(password.expose_secret()),
+            Credential::Bearer(token) => begins(token.expose_secret()),
+        }
+    }
+
+    /// Whether it can tell without asking anybody that the user is one of its own.
+    pub(super) fn knows_user(&self, credential: &Credential) -> bool {
+        match (&self.kind, credential) {
+            (ProviderKind::Htpasswd(htpasswd), Credential::Basic { user, .. }) => htpasswd.knows(user),
+            _ => false,
+        }
+    }
+
+    /// Whether a JWT of this issuer goes to it, and to nobody else.
+    pub(super) fn is_issuer(&self, _issuer: &str) -> bool {
+        false
+    }
+
+    /// What its answers depend on, besides the credential.
+    pub(super) fn depends_on(&self) -> DependsOn {
+        match &self.kind {
+            ProviderKind::GitLab(_) => DependsOn::RepositoryAndAddress,
+            ProviderKind::Htpasswd(_) => DependsOn::Credential,
+        }
+    }
+
+    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked afterwards.
+    pub(super) async fn ask(&self, question: &Question, _known: bool, last: bool) -> Verdict {
+        match &self.kind {
+            ProviderKind::GitLab(gitlab) => gitlab.ask(question).await,
+            ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
+        }
+    }
+}
