@@ -28,7 +28,7 @@ fn pure_path(c: &mut Criterion) {
     let principal = Principal { source, subject: "ci-user".into() };
     let by_scopes = Verified {
         principal: principal.clone(),
-        granted: Granted::Scopes(Arc::from(words(&["read", "write"]))),
+        granted: Granted::Scopes(Arc::new(words(&["read", "write"]))),
         attributes: None,
     };
     let pull = Actions { pull: true, ..Actions::default() };

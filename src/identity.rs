@@ -33,7 +33,7 @@ pub struct Principal {
     /// Who says so.
     pub source: Arc<Source>,
     /// What the provider calls the caller.
-    pub subject: Arc<str>,
+    pub subject: Box<str>,
 }
 
 /// Where principals come from. One value serves all callers of a provider who have the same kind of credential, for
@@ -49,8 +49,9 @@ pub struct Source {
 /// What a credential allows by itself. Policy can only narrow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// Scopes that hold for every repository; the `scopes` section of the config reads them.
-    Scopes(Arc<[String]>),
+    /// Scopes that hold for every repository; the `scopes` section of the config reads them. One list serves all whose
+    /// scopes are the same.
+    Scopes(Arc<Vec<String>>),
     /// What a token server granted for the one repository that was asked about, and for no other.
     Repository(Box<RepositoryGrant>),
     /// No repository was asked about: it proves who the caller is.

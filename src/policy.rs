@@ -130,6 +130,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Method;
 
     use super::*;
@@ -157,7 +159,7 @@ mod tests {
     }
 
     fn scopes(words: &[&str]) -> Verified {
-        verified(Granted::Scopes(words.iter().map(|word| (*word).to_owned()).collect()))
+        verified(Granted::Scopes(Arc::new(words.iter().map(|word| (*word).to_owned()).collect())))
     }
 
     fn request(method: Method, target: &str) -> RegistryRequest {

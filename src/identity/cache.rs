@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use serde_json::{Map, Value};
 
 use super::fingerprint::{QuestionId, SecretId};
 use super::{Granted, Lifetime, Verdict, Verified};
@@ -85,13 +86,16 @@ impl VerdictCache {
             limits,
             verified: Cache::builder()
                 .max_capacity(limits.capacity)
-                .weigher(|_, known: &Known<Arc<Verified>>| weight(known))
+                .weigher(move |_, known: &Known<Arc<Verified>>| weight(known).min(largest(limits.capacity)))
                 // What is new must always find a place: job tokens that were busy and are gone would hold theirs.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             refused: Cache::builder()
                 .max_capacity(limits.negative_capacity)
-                .weigher(|_, known: &Known<Refused>| u32::try_from(known.answers().len()).unwrap_or(u32::MAX))
+                .weigher(move |_, known: &Known<Refused>| {
+                    let answers = u32::try_from(known.answers().len()).unwrap_or(u32::MAX);
+                    answers.min(largest(limits.negative_capacity))
+                })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             resting: Cache::builder().max_capacity(MAX_RESTING).time_to_live(REST).build(),
@@ -196,6 +200,11 @@ impl VerdictCache {
     }
 }
 
+/// The most that one secret counts as: what is larger than the whole store would find no place in it.
+fn largest(capacity: u64) -> u32 {
+    u32::try_from(capacity / 4).unwrap_or(u32::MAX).max(1)
+}
+
 /// How many entries of [`ENTRY_BYTES`] this counts as.
 fn weight(known: &Known<Arc<Verified>>) -> u32 {
     let answers = known.answers();
@@ -212,19 +221,23 @@ fn bytes_of(verified: &Verified) -> usize {
     };
     let attributes = verified.attributes.as_ref().map_or(0, |attributes| {
         let groups: usize = attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
-        groups + attributes.claims.iter().map(|(name, value)| name.len() + bytes_of_json(value)).sum::<usize>()
+        size_of_val(&**attributes) + groups + bytes_of_object(&attributes.claims)
     });
     size_of_val(verified) + verified.principal.subject.len() + repository + attributes
 }
 
-fn bytes_of_json(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    size_of_val(value)
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => text.len(),
-            Value::Array(items) => items.iter().map(bytes_of_json).sum(),
-            // The map's own key, hash and index beside each value.
-            Value::Object(map) => map.iter().map(|(name, value)| 64 + name.len() + bytes_of_json(value)).sum(),
-        }
+/// A map holds a hash and an index beside each name and value, and has room for more.
+fn bytes_of_object(map: &Map<String, Value>) -> usize {
+    let entry = 2 * (size_of::<String>() + size_of::<Value>() + size_of::<[usize; 2]>());
+    map.iter().map(|(name, value)| entry + name.len() + bytes_of_json(value)).sum()
+}
+
+/// What a value takes besides its own place in a list or a map.
+fn bytes_of_json(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => 2 * size_of_val(&**items) + items.iter().map(bytes_of_json).sum::<usize>(),
+        Value::Object(map) => bytes_of_object(map),
+    }
 }

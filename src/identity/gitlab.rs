@@ -120,7 +120,7 @@ impl GitLab {
 
     fn verified(
         &self,
-        subject: Arc<str>,
+        subject: Box<str>,
         credential_type: Option<&str>,
         granted: Granted,
         lifetime: Option<Duration>,

@@ -24,7 +24,7 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Htpasswd {
     sources: Sources,
     users: Arc<HtpasswdFile>,
-    scopes: Arc<[String]>,
+    scopes: Arc<Vec<String>>,
     /// A hash of cost 4 that no password has.
     nobody: Arc<str>,
     /// A check takes tens of milliseconds of a whole CPU, so their number is bounded.
@@ -43,7 +43,7 @@ impl Htpasswd {
         Ok(Self {
             sources: Sources::new(name),
             users: Arc::new(users),
-            scopes: scopes.into(),
+            scopes: Arc::new(scopes),
             nobody: nobody.into(),
             checks: Semaphore::new(cpus),
         })

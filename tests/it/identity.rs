@@ -5,3 +5,4 @@ mod cache;
 mod failures;
 mod htpasswd;
 mod rights;
+mod verdict_cache;

@@ -1,0 +1,235 @@
+//! The cache by itself, with questions asked in the past.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use moorgate::identity::cache::{Asked, CacheLimits, VerdictCache};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::fingerprint::{DependsOn, HashKey};
+use moorgate::identity::{Granted, Lifetime, NotNow, Principal, Question, Source, Verdict, Verified};
+use moorgate::registry::{Access, Action, RepositoryName};
+use secrecy::SecretString;
+
+const LIMITS: CacheLimits = CacheLimits {
+    ttl: Duration::from_secs(60),
+    negative_ttl: Duration::from_secs(10),
+    stale_if_error: Duration::from_secs(600),
+    capacity: 1000,
+    negative_capacity: 100,
+};
+
+/// A cache, and the key under which things are asked of it.
+struct Fixture {
+    cache: VerdictCache,
+    key: HashKey,
+}
+
+impl Fixture {
+    fn new(limits: CacheLimits) -> Self {
+        Self { cache: VerdictCache::new(limits), key: HashKey::random().unwrap() }
+    }
+
+    /// What the provider at this place is asked: may this credential pull from that repository?
+    fn asked(&self, place: usize, user: &str, secret: &str, repository: &str) -> Asked {
+        let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
+        let question = Question {
+            id: self.key.credential(&credential),
+            secret: self.key.secret(&credential),
+            credential,
+            access: Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull),
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            request_id: "test".into(),
+        };
+        Asked {
+            question: self.key.question(place, DependsOn::Repository, &question),
+            credential: self.key.question(place, DependsOn::Credential, &question),
+            secret: question.secret,
+            place,
+        }
+    }
+
+    fn keep(&self, asked: &Asked, ago: Duration, verdict: Verdict) {
+        self.cache.keep(asked, before(ago), &verdict);
+    }
+
+    fn is_fresh(&self, asked: &Asked) -> bool {
+        matches!(self.cache.look_up(asked), Some(Verdict::Verified(..)))
+    }
+
+    fn is_stale(&self, asked: &Asked) -> bool {
+        self.cache.stale(asked).is_some()
+    }
+}
+
+fn before(ago: Duration) -> Instant {
+    Instant::now().checked_sub(ago).unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn verified(granted: Granted, lifetime: Lifetime) -> Verdict {
+    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+    let principal = Principal { source, subject: "alice".into() };
+    Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
+}
+
+fn yes() -> Verdict {
+    verified(Granted::Identity, Lifetime::default())
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn fresh_for_ttl_and_then_stale_for_stale_if_error() {
+    let all = Fixture::new(LIMITS);
+    for (ago, fresh, stale) in
+        [(0, true, true), (59, true, true), (61, false, true), (659, false, true), (661, false, false)]
+    {
+        let asked = all.asked(0, "alice", &format!("secret-{ago}"), "a");
+        all.keep(&asked, seconds(ago), yes());
+        assert_eq!((all.is_fresh(&asked), all.is_stale(&asked)), (fresh, stale), "{ago}");
+    }
+    let none = Fixture::new(CacheLimits { stale_if_error: Duration::ZERO, ..LIMITS });
+    let asked = none.asked(0, "alice", "secret", "a");
+    none.keep(&asked, Duration::ZERO, yes());
+    assert!(none.is_fresh(&asked) && !none.is_stale(&asked), "0s turns it off");
+}
+
+/// GitLab's own token bounds how long its answer is fresh; a credential's end bounds everything.
+#[test]
+fn never_past_the_end_of_the_credential() {
+    let fixture = Fixture::new(LIMITS);
+    let asked = |secret| fixture.asked(0, "alice", secret, "a");
+    let answer = Lifetime { answer: Some(seconds(5)), credential: None };
+    fixture.keep(&asked("answer"), seconds(6), verified(Granted::Identity, answer));
+    assert!(!fixture.is_fresh(&asked("answer")) && fixture.is_stale(&asked("answer")));
+
+    let ends = |ends| verified(Granted::Identity, Lifetime { answer: None, credential: Some(ends) });
+    fixture.keep(&asked("ended"), seconds(1), ends(unix_now()));
+    assert!(!fixture.is_fresh(&asked("ended")) && !fixture.is_stale(&asked("ended")));
+    fixture.keep(&asked("lives"), seconds(1), ends(unix_now() + 100));
+    assert!(fixture.is_fresh(&asked("lives")) && fixture.is_stale(&asked("lives")));
+    fixture.keep(&asked("for ever"), seconds(1), ends(u64::MAX));
+    assert!(fixture.is_fresh(&asked("for ever")));
+}
+
+/// After a no, nothing that the provider said before of the secret is good, whatever the repository.
+#[test]
+fn a_refusal_ends_staleness() {
+    for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
+        let fixture = Fixture::new(LIMITS);
+        let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+        let elsewhere = fixture.asked(1, "alice", "secret", "b");
+        for asked in [&one, &other, &elsewhere] {
+            fixture.keep(asked, seconds(61), yes());
+        }
+        fixture.keep(&one, Duration::ZERO, no.clone());
+        let stale = [&one, &other, &elsewhere].map(|asked| fixture.is_stale(asked));
+        assert_eq!(stale, [false, false, true], "{no:?}: what another provider said stays");
+    }
+}
+
+/// A role that was taken away for one repository leaves the others.
+#[test]
+fn nothing_granted_ends_the_staleness_of_its_repository() {
+    let fixture = Fixture::new(LIMITS);
+    let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+    fixture.keep(&one, seconds(61), yes());
+    fixture.keep(&other, seconds(61), yes());
+    fixture.keep(&one, Duration::ZERO, verified(Granted::Nothing, Lifetime::default()));
+    assert!(!fixture.is_stale(&one) && fixture.is_stale(&other));
+    assert!(fixture.is_fresh(&one), "it is known that nothing is granted");
+}
+
+#[test]
+fn what_grants_nothing_is_kept_for_negative_ttl() {
+    let fixture = Fixture::new(LIMITS);
+    for (number, no) in
+        [Verdict::NotMine, Verdict::Rejected, verified(Granted::Nothing, Lifetime::default())].into_iter().enumerate()
+    {
+        for (ago, known) in [(9, true), (11, false)] {
+            let asked = fixture.asked(0, "alice", &format!("secret-{number}-{ago}"), "a");
+            fixture.keep(&asked, seconds(ago), no.clone());
+            assert_eq!(fixture.cache.look_up(&asked).is_some(), known, "{no:?} {ago}");
+        }
+    }
+}
+
+/// No answer is no verdict: the question rests, and that is all.
+#[test]
+fn no_answer_is_not_kept() {
+    let fixture = Fixture::new(LIMITS);
+    let asked = fixture.asked(0, "alice", "secret", "a");
+    fixture.keep(&asked, seconds(61), yes());
+    for silence in [Verdict::Unavailable, Verdict::NotNow(NotNow::Barred, seconds(5))] {
+        fixture.keep(&asked, Duration::ZERO, silence.clone());
+        assert_eq!(fixture.cache.look_up(&asked), None);
+        assert!(fixture.is_stale(&asked));
+        assert_eq!(fixture.cache.resting(&asked.question), Some(silence));
+    }
+    assert_eq!(fixture.cache.resting(&fixture.asked(0, "alice", "secret", "b").question), None);
+}
+
+/// GitLab ignores the user name of a personal access token, so one token could fill the cache.
+#[test]
+fn one_secret_has_no_more_than_256_entries() {
+    let fixture = Fixture::new(LIMITS);
+    let other = fixture.asked(0, "bob", "another secret", "a");
+    fixture.keep(&other, Duration::ZERO, yes());
+    let asked: Vec<_> = (0..2000).map(|user| fixture.asked(0, &format!("user-{user}"), "secret", "a")).collect();
+    for no in [false, true] {
+        for asked in &asked {
+            let verdict = if no { verified(Granted::Nothing, Lifetime::default()) } else { yes() };
+            fixture.keep(asked, Duration::ZERO, verdict);
+        }
+        let live: Vec<_> = asked.iter().map(|asked| fixture.cache.look_up(asked).is_some()).collect();
+        assert_eq!(live.iter().filter(|live| **live).count(), 256, "{no}");
+        assert!(live.ends_with(&[true; 256]), "the oldest go first");
+    }
+    assert!(fixture.is_fresh(&other));
+}
+
+/// A flood of random tokens evicts no good one, and does not grow.
+#[test]
+fn random_tokens_without_end() {
+    let fixture = Fixture::new(CacheLimits { capacity: 1000, negative_capacity: 1000, ..LIMITS });
+    let good: Vec<_> = (0..500).map(|number| fixture.asked(0, "alice", &format!("good-{number}"), "a")).collect();
+    for asked in &good {
+        fixture.keep(asked, Duration::ZERO, yes());
+    }
+    let mut asked = fixture.asked(0, "mallory", "random", "a");
+    for number in 0..200_000_u32 {
+        // The ids that random secrets would have, without the questions about them.
+        let random = fixture.key.secret(&Credential::Bearer(SecretString::from(number.to_string())));
+        asked.secret = random;
+        fixture.keep(&asked, Duration::ZERO, Verdict::NotMine);
+    }
+    fixture.cache.settle();
+    assert!(good.iter().all(|asked| fixture.is_fresh(asked)));
+    assert!(fixture.cache.entries() <= 1500, "{}", fixture.cache.entries());
+}
+
+/// What is new always finds a place, the least used goes.
+#[test]
+fn the_least_used_goes_first() {
+    let fixture = Fixture::new(LIMITS);
+    let asked = |number: u32| fixture.asked(0, "alice", &format!("secret-{number}"), "a");
+    for number in 0..1000 {
+        fixture.keep(&asked(number), Duration::ZERO, yes());
+        fixture.cache.settle();
+        for _ in 0..10 {
+            assert!(fixture.is_fresh(&asked(number)));
+        }
+    }
+    for number in 1000..1500 {
+        assert!(fixture.is_fresh(&asked(0)), "it is asked for all the time");
+        fixture.keep(&asked(number), Duration::ZERO, yes());
+        fixture.cache.settle();
+        assert!(fixture.is_fresh(&asked(number)), "new ones find a place");
+    }
+    assert!(!fixture.is_fresh(&asked(1)));
+}
