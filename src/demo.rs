@@ -1,11 +1,17 @@
-//! What `moorgate demo` runs beside the gate, and what the tests run it against: a small container registry and a
-//! stand-in for GitLab's token endpoint. Both speak plain HTTP/1.1 on a listener that the caller hands over.
+//! What `moorgate demo` runs beside the gate, and what the tests run it against: a small container registry, and
+//! stand-ins for GitLab's token endpoint, an RFC 7662 server and an OIDC issuer. All speak plain HTTP/1.1 on a listener
+//! that the caller hands over.
 
 mod certificate;
+mod claims;
 pub mod gitlab;
+pub mod introspection;
+pub mod issuer;
 mod ledger;
 pub mod registry;
+mod script;
 mod serve;
+mod signing_key;
 mod web;
 
 use std::fs::OpenOptions;
@@ -24,6 +30,7 @@ use registry::Registry;
 
 pub use certificate::self_signed;
 pub use ledger::Ledger;
+pub use script::Scripted;
 
 /// Everything in one process: the gate as it always is, with a config file that names the two stand-ins.
 pub struct Demo {

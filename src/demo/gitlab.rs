@@ -7,7 +7,7 @@
 //! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a subset of what was
 //!   asked, and it may be empty;
 //! - 401: the credential is not;
-//! - 403 with `DENIED`: it is good, but for nothing that concerns registries;
+//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and nothing is public;
 //! - 404: another service, path or method.
 //!
 //! A granted push creates the record of the repository in GitLab, as a side effect of the question.
@@ -15,10 +15,9 @@
 mod credential;
 mod grant;
 mod question;
-mod script;
-mod signature;
+mod token;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -26,16 +25,18 @@ use std::sync::{Arc, Mutex};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use serde_json::{Value, json};
 
 use super::ledger::{Ledger, lock};
+use super::script::Script;
 use super::serve::Server;
+use super::signing_key::SigningKey;
 use super::web::{self, Body};
 use grant::Verdict;
-use signature::Issuer;
 
+pub use super::script::Scripted;
 pub use credential::{Kind, SampleCredential, Scope, State, sample_credentials};
 pub use question::Question;
-pub use script::Scripted;
 
 /// The one service that GitLab's registry answers for.
 const SERVICE: &str = "container_registry";
@@ -53,9 +54,10 @@ pub struct GitLab {
 
 /// What the stand-in knows and has seen.
 struct Instance {
-    issuer: Arc<Issuer>,
+    key: Arc<SigningKey>,
     credentials: Mutex<Vec<SampleCredential>>,
-    script: Mutex<VecDeque<Scripted>>,
+    meta: Mutex<Value>,
+    script: Script,
     repositories: Mutex<BTreeSet<String>>,
     ledger: Arc<Ledger<Question>>,
 }
@@ -67,9 +69,10 @@ impl GitLab {
     /// Where the listener cannot be used, or no key can be made.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let instance = Arc::new(Instance {
-            issuer: Issuer::shared()?,
+            key: SigningKey::rsa(0)?,
             credentials: Mutex::new(sample_credentials()),
-            script: Mutex::default(),
+            meta: Mutex::new(json!({})),
+            script: Script::default(),
             repositories: Mutex::default(),
             ledger: Arc::new(Ledger::new()),
         });
@@ -107,7 +110,18 @@ impl GitLab {
 
     /// Replaces the next answers, one each.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
-        lock(&self.instance.script).extend(answers);
+        self.instance.script.extend(answers);
+    }
+
+    /// What every question gets from now on, an outage, until it ends by `None`.
+    pub fn always(&self, answer: Option<Scripted>) {
+        self.instance.script.always(answer);
+    }
+
+    /// From now on, every granted entry has the members of this object in its `meta`, beside `project_path`: the tag
+    /// rules of a project, such as `tag_deny_access_patterns` and `tag_immutable_patterns`.
+    pub fn set_meta(&self, meta: Value) {
+        *lock(&self.instance.meta) = meta;
     }
 
     /// The repositories whose record a granted push has created.
@@ -128,9 +142,7 @@ impl Instance {
         }
         let question = Question::read(request.uri().query(), request.headers());
         self.ledger.enter(|| question.clone());
-        // The lock is gone before the script plays: its guard would live as long as a match on it.
-        let scripted = lock(&self.script).pop_front();
-        if let Some(response) = script::play(scripted).await? {
+        if let Some(response) = self.script.play().await? {
             return Ok(response);
         }
         self.judge(&question)
@@ -140,14 +152,14 @@ impl Instance {
         if question.service.as_deref() != Some(SERVICE) {
             return Ok(not_found());
         }
-        let verdict = grant::judge(&lock(&self.credentials), question);
+        let verdict = grant::judge(&lock(&self.credentials), &lock(&self.meta), question);
         Ok(match verdict {
             Verdict::NotMine => web::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ACCESS_DENIED),
             Verdict::Denied => web::error(StatusCode::FORBIDDEN, "DENIED", "access forbidden"),
             Verdict::Granted(grant) => {
                 lock(&self.repositories).extend(grant.pushed().map(str::to_owned));
-                let token = self.issuer.token(SERVICE, &grant)?;
-                web::json(StatusCode::OK, &serde_json::json!({ "token": token }))
+                let token = token::token(&self.key, SERVICE, &grant)?;
+                web::json(StatusCode::OK, &json!({ "token": token }))
             }
         })
     }

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server under both stand-ins.
+//! The HTTP/1.1 server under every stand-in.
 
 use std::error::Error;
 use std::io;

@@ -1,13 +1,16 @@
-//! What both stand-ins need of HTTP: bodies, answers, query strings and random names.
+//! What the stand-ins need of HTTP: bodies, answers, query strings, credentials and random names.
 
 use std::fmt::Write;
 use std::io;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// The body of an answer: from memory, or from a file.
@@ -40,7 +43,24 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<B
     json(status, &serde_json::json!({ "errors": [{ "code": code, "message": message }] }))
 }
 
-/// A query string, taken apart and unescaped. Unlike the gate, a stand-in is lenient: what cannot be unescaped stays
+/// The lines of a header, as they were sent.
+pub(super) fn lines(headers: &HeaderMap, name: &'static str) -> impl Iterator<Item = String> {
+    headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// User name and password of an `Authorization: Basic` line. Every other scheme is overlooked, as GitLab does.
+pub(super) fn basic_credential(headers: &HeaderMap) -> Option<(String, SecretString)> {
+    let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim()).unwrap_or_default();
+    let decoded = String::from_utf8_lossy(&decoded);
+    let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    Some((user.to_owned(), SecretString::from(password)))
+}
+
+/// A query string or a form, taken apart and unescaped. Unlike the gate, a stand-in is lenient: what cannot be unescaped stays
 /// as it is.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -87,7 +107,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Resolves `%XX` and `+`.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     let mut unescaped = Vec::with_capacity(text.len());
     while let [byte, behind @ ..] = rest {

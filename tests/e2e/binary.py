@@ -1,14 +1,29 @@
-"""The binary under test."""
+"""What is built for a run."""
 
 import os
 import pathlib
 import subprocess
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
 
 def binary():
-    """$MOORGATE, or what a release build makes."""
+    """The binary under test: $MOORGATE, or what a release build makes."""
     if "MOORGATE" in os.environ:
         return pathlib.Path(os.environ["MOORGATE"]).resolve()
-    root = pathlib.Path(__file__).resolve().parents[2]
-    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=root, check=True)
-    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).resolve() / "release" / "moorgate"
+    cargo_build("--release")
+    return target() / "release" / "moorgate"
+
+
+def stand_ins_binary():
+    """The stand-ins for identity providers, which are not under test: a debug build is made sooner."""
+    cargo_build("--example", "stand_ins")
+    return target() / "debug" / "examples" / "stand_ins"
+
+
+def cargo_build(*arguments):
+    subprocess.run(["cargo", "build", "--locked", *arguments], cwd=ROOT, check=True)
+
+
+def target():
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()

@@ -28,6 +28,7 @@ upstream: {{urls: [{upstream}]}}
 identity:
 {identity}
 log: {{access: {log}, level: debug}}
+{more}
 """
 
 
@@ -122,9 +123,9 @@ class Demo(Server):
 
 
 class Gate(Server):
-    """`moorgate serve`, with its access log."""
+    """`moorgate serve`, with its access log. `more` is what else its config says."""
 
-    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True):
+    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, more=""):
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{self.port}"
         self.tls = tls
@@ -132,7 +133,7 @@ class Gate(Server):
         self.config = folder / f"{name}.yml"
         self.config.write_text(GATE.format(
             port=self.port, admin=self.admin, certificate=tls.certificate, key=tls.key, upstream=upstream,
-            identity=identity, log=self.log))
+            identity=identity, log=self.log, more=more))
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
         if wait:
             self.wait_until(lambda: can_connect(self.port))

@@ -3,6 +3,8 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod gitlab;
+mod introspection;
+mod issuer;
 mod registry;
 mod uploads;
 

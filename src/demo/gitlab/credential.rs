@@ -39,6 +39,8 @@ pub enum Kind {
     /// `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`. In a real GitLab the password is the job token; here it is another
     /// one, so that the two can be told apart.
     JobRegistryUser,
+    /// What a person logs in to GitLab with. Not among the samples, for a gate refuses it unless told otherwise.
+    AccountPassword,
 }
 
 /// What a token was made for.
@@ -100,13 +102,13 @@ impl SampleCredential {
     pub(super) fn is(&self, user: &str, secret: &SecretString) -> bool {
         let named = match self.kind {
             Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken => true,
-            Kind::DeployToken => user == self.user,
+            Kind::DeployToken | Kind::AccountPassword => user == self.user,
             Kind::JobToken | Kind::JobRegistryUser => user == JOB_USER,
         };
         named && self.state == State::Active && secret.expose_secret() == self.password
     }
 
-    /// Everything that its scopes allow, within its reach.
+    /// Everything that its scopes allow (an account has [`Scope::Api`]), within its reach.
     pub(super) fn abilities(&self) -> Actions {
         self.scopes.iter().fold(Actions::default(), |abilities, scope| match scope {
             Scope::Api => Actions { pull: true, push: true, delete: true },
@@ -124,7 +126,9 @@ impl SampleCredential {
     /// The token's subject: a job acts as the person who started it, a deploy token is nobody.
     pub(super) fn subject(&self) -> Option<&str> {
         match self.kind {
-            Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken => Some(&self.user),
+            Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken | Kind::AccountPassword => {
+                Some(&self.user)
+            }
             Kind::DeployToken => None,
             Kind::JobToken | Kind::JobRegistryUser => Some(PERSON),
         }
@@ -138,6 +142,7 @@ impl Kind {
             Self::PersonalAccessToken | Self::ProjectAccessToken | Self::GroupAccessToken => "personal_access_token",
             Self::DeployToken => "deploy_token",
             Self::JobToken | Self::JobRegistryUser => "build",
+            Self::AccountPassword => "gitlab_or_ldap",
         }
     }
 }
@@ -151,6 +156,7 @@ impl fmt::Display for Kind {
             Self::DeployToken => "deploy token",
             Self::JobToken => "CI job token",
             Self::JobRegistryUser => "per-job registry user",
+            Self::AccountPassword => "account password",
         })
     }
 }

@@ -1,8 +1,10 @@
 //! What GitLab grants to whom. Pure: credentials and a question in, a verdict out.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{Question, SampleCredential};
+use crate::demo::claims::changed;
 use crate::registry::{Actions, RepositoryName};
 
 /// GitLab's answer.
@@ -10,7 +12,7 @@ use crate::registry::{Actions, RepositoryName};
 pub(super) enum Verdict {
     /// The credential is wrong, expired or revoked: 401.
     NotMine,
-    /// It has nothing to do with registries, or there is neither a credential nor a scope: 403.
+    /// It has nothing to do with registries, or there is none: 403, for nothing here is public.
     Denied,
     /// 200, even where nothing was granted.
     Granted(Grant),
@@ -20,7 +22,7 @@ pub(super) enum Verdict {
 #[derive(Debug, PartialEq)]
 pub(super) struct Grant {
     pub(super) auth_type: &'static str,
-    /// Absent for deploy tokens and anonymous callers.
+    /// Absent for deploy tokens.
     pub(super) subject: Option<String>,
     /// Set for deploy tokens.
     pub(super) deploy_token_id: Option<usize>,
@@ -33,19 +35,12 @@ pub(super) struct Access {
     r#type: &'static str,
     name: String,
     actions: Vec<String>,
-    meta: Meta,
+    meta: Value,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-struct Meta {
-    project_path: String,
-}
-
-/// Judges a question.
-pub(super) fn judge(credentials: &[SampleCredential], question: &Question) -> Verdict {
-    let (Some(user), Some(secret)) = (&question.user, &question.secret) else {
-        return anonymous(question);
-    };
+/// Judges a question. `meta` is what every granted entry has in its `meta`, beside the project.
+pub(super) fn judge(credentials: &[SampleCredential], meta: &Value, question: &Question) -> Verdict {
+    let (Some(user), Some(secret)) = (&question.user, &question.secret) else { return Verdict::Denied };
     let found = credentials.iter().zip(1..).find(|(credential, _)| credential.is(user, secret));
     let Some((credential, number)) = found else { return Verdict::NotMine };
     let abilities = credential.abilities();
@@ -56,7 +51,7 @@ pub(super) fn judge(credentials: &[SampleCredential], question: &Question) -> Ve
         auth_type: credential.kind.auth_type(),
         subject: credential.subject().map(str::to_owned),
         deploy_token_id: credential.subject().is_none().then_some(number),
-        access: question.scopes.iter().filter_map(|scope| granted(scope, credential, abilities)).collect(),
+        access: question.scopes.iter().filter_map(|scope| granted(scope, meta, credential, abilities)).collect(),
     })
 }
 
@@ -68,16 +63,8 @@ impl Grant {
     }
 }
 
-/// Nothing in the sample group is public, so a question without a credential has nothing to gain.
-fn anonymous(question: &Question) -> Verdict {
-    if question.scopes.is_empty() {
-        return Verdict::Denied;
-    }
-    Verdict::Granted(Grant { auth_type: "none", subject: None, deploy_token_id: None, access: Vec::new() })
-}
-
 /// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is nothing.
-fn granted(scope: &str, credential: &SampleCredential, abilities: Actions) -> Option<Access> {
+fn granted(scope: &str, meta: &Value, credential: &SampleCredential, abilities: Actions) -> Option<Access> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     // An image lies in a project, and a project in a group: a name of one segment is no image.
     let repository = RepositoryName::parse(name)?;
@@ -97,7 +84,7 @@ fn granted(scope: &str, credential: &SampleCredential, abilities: Actions) -> Op
         r#type: "repository",
         name: name.into(),
         actions,
-        meta: Meta { project_path },
+        meta: changed(json!({ "project_path": project_path }), meta),
     })
 }
 
@@ -116,11 +103,11 @@ mod tests {
             scopes: scopes.iter().map(|&scope| scope.into()).collect(),
             account: None,
             client_id: None,
-            forwarded_for: None,
+            forwarded_for: Vec::new(),
             request_id: None,
             asked_at: Instant::now(),
         };
-        judge(credentials, &question)
+        judge(credentials, &json!({}), &question)
     }
 
     fn access(verdict: Verdict) -> Vec<String> {
@@ -223,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn an_account_needs_its_own_name_and_password() {
+        let account = [SampleCredential { kind: Kind::AccountPassword, ..token(&[Scope::Api])[0].clone() }];
+        assert_eq!(ask(&account, Some(("alice", "secret")), &[]), Verdict::NotMine);
+        let Verdict::Granted(grant) = ask(&account, Some(("bob", "secret")), &[]) else { panic!("not granted") };
+        assert_eq!((grant.auth_type, grant.subject.as_deref()), ("gitlab_or_ldap", Some("bob")));
+    }
+
+    #[test]
     fn tokens_say_who_it_is() {
         let samples = sample_credentials();
         let who = |index: usize| {
@@ -241,7 +236,7 @@ mod tests {
 
     #[test]
     fn nobody_gets_nothing() {
-        assert_eq!(access(ask(&[], None, &["repository:demo/a:pull"])), [""; 0]);
+        assert_eq!(ask(&[], None, &["repository:demo/a:pull"]), Verdict::Denied);
         assert_eq!(ask(&[], None, &[]), Verdict::Denied);
     }
 }

@@ -39,7 +39,7 @@ async fn the_credential_the_client_and_the_request_are_told() {
     let question = gate.gitlab.ledger().entries().pop().unwrap();
     assert_eq!(question.user.as_deref(), Some("alice"));
     assert_eq!(question.secret.as_ref().unwrap().expose_secret(), READ_WRITE.1);
-    assert_eq!(question.forwarded_for.as_deref(), Some("198.51.100.7"));
+    assert_eq!(question.forwarded_for, ["198.51.100.7"]);
     assert_eq!(question.request_id.as_deref(), Some("my-id.1"));
 }
 

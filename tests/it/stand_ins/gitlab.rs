@@ -34,7 +34,11 @@ fn claims(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200);
     let reply = reply.json();
     assert_eq!(reply.as_object().unwrap().len(), 1);
-    let claims = reply["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    claims_of(reply["token"].as_str().unwrap())
+}
+
+fn claims_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
 
@@ -73,7 +77,8 @@ async fn everything_else_has_its_status() {
     assert_eq!(post.status, 404);
 
     assert_eq!(api.get(SERVICE).await.refusal(), (403, "DENIED".into()));
-    assert_eq!(claims(&api.get(&format!("{SERVICE}&scope=repository:demo/a:pull")).await)["access"], json!([]));
+    let anonymous_pull = api.get(&format!("{SERVICE}&scope=repository:demo/a:pull")).await;
+    assert_eq!(anonymous_pull.refusal(), (403, "DENIED".into()), "nothing is public");
     for odd in ["Basic %", "Basic", "basic Zm9v", "Basic Og=="] {
         let reply = api.send("GET", SERVICE, &[("authorization", odd)], "").await;
         assert!(reply.status.is_client_error(), "{odd}");
@@ -99,6 +104,21 @@ async fn credentials_come_and_go() {
     let claims = claims(&reply);
     assert_eq!(claims["access"][0]["actions"], json!(["delete"]));
     assert_eq!((claims.get("sub"), &claims["auth_type"]), (None, &json!("deploy_token")));
+    let user = claims_of(claims["user"].as_str().unwrap());
+    assert_eq!(user["user_info"], json!({ "token_type": "deploy_token", "deploy_token_id": 15 }));
+}
+
+#[tokio::test]
+async fn projects_may_have_tag_rules() {
+    let (gitlab, api) = start();
+    gitlab.set_meta(json!({ "tag_immutable_patterns": ["^v"], "tag_deny_access_patterns": { "push": ["^x"] } }));
+    let both = format!("{SERVICE}&scope=repository:demo/a/b:pull&scope=repository:demo/c:push");
+    let access = claims(&ask(&api, GOOD, &both).await)["access"].clone();
+    for (entry, project) in [(&access[0], "demo/a"), (&access[1], "demo/c")] {
+        let meta = json!({ "project_path": project, "tag_immutable_patterns": ["^v"],
+            "tag_deny_access_patterns": { "push": ["^x"] } });
+        assert_eq!(entry["meta"], meta);
+    }
 }
 
 #[tokio::test]
@@ -107,7 +127,12 @@ async fn the_ledger_keeps_every_question() {
     let ledger = gitlab.ledger();
     ledger.keep();
     let authorization = basic(("alice", "pass:word"));
-    let headers = [("authorization", &*authorization), ("x-forwarded-for", "192.0.2.1"), ("x-request-id", "r-1")];
+    let headers = [
+        ("authorization", &*authorization),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-for", "192.0.2.2, 192.0.2.3"),
+        ("x-request-id", "r-1"),
+    ];
     let target = format!("{SERVICE}&scope=a+b&scope=c&account=alice&client_id=moorgate");
     api.send("GET", &target, &headers, "").await;
     api.get(SERVICE).await;
@@ -119,7 +144,7 @@ async fn the_ledger_keeps_every_question() {
     assert_eq!(question.scopes, ["a", "b", "c"]);
     assert_eq!(question.service.as_deref(), Some("container_registry"));
     assert_eq!((question.account.as_deref(), question.client_id.as_deref()), (Some("alice"), Some("moorgate")));
-    assert_eq!(question.forwarded_for.as_deref(), Some("192.0.2.1"));
+    assert_eq!(question.forwarded_for, ["192.0.2.1", "192.0.2.2, 192.0.2.3"]);
     assert_eq!(question.request_id.as_deref(), Some("r-1"));
     assert!(entries[1].user.is_none() && entries[1].secret.is_none() && entries[1].asked_at >= question.asked_at);
     assert_eq!(ledger.count(), 2);

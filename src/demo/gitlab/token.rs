@@ -1,0 +1,89 @@
+//! The tokens that GitLab signs (JWT, RS256).
+
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::grant::Grant;
+use crate::demo::claims::{insert, now};
+use crate::demo::signing_key::SigningKey;
+use crate::demo::web;
+
+/// Who signs.
+const ISSUER: &str = "omnibus-gitlab-issuer";
+
+/// How long a token lives, in seconds: GitLab's default.
+const LIFETIME: u64 = 300;
+
+/// The life of the token inside the token, in seconds.
+const USER_LIFETIME: u64 = 60;
+
+/// How far `nbf` lies in the past, in seconds, for clocks that differ.
+const NOT_BEFORE_MARGIN: u64 = 5;
+
+/// The token that says what was granted.
+pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Result<String> {
+    let mut claims = claims(LIFETIME)?;
+    insert(&mut claims, "iss", json!(ISSUER));
+    insert(&mut claims, "aud", json!(audience));
+    if let Some(subject) = &grant.subject {
+        insert(&mut claims, "sub", json!(subject));
+    }
+    insert(&mut claims, "auth_type", json!(grant.auth_type));
+    insert(&mut claims, "access", json!(grant.access));
+    insert(&mut claims, "user", json!(user(key, grant)?));
+    key.sign(&claims)
+}
+
+/// The claim `user` is a token of its own. Of a deploy token it is the only place that says which.
+fn user(key: &SigningKey, grant: &Grant) -> io::Result<String> {
+    let mut claims = claims(USER_LIFETIME)?;
+    let info = match (&grant.subject, grant.deploy_token_id) {
+        (Some(subject), _) => json!({ "token_type": grant.auth_type, "username": subject }),
+        (None, Some(id)) => json!({ "token_type": grant.auth_type, "deploy_token_id": id }),
+        (None, None) => Value::Null,
+    };
+    insert(&mut claims, "user_info", info);
+    key.sign(&claims)
+}
+
+fn claims(lifetime: u64) -> io::Result<Value> {
+    let now = now()?;
+    Ok(json!({ "jti": web::uuid()?, "iat": now, "nbf": now - NOT_BEFORE_MARGIN, "exp": now + lifetime }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::signing_key::tests::read;
+
+    fn grant(subject: Option<&str>, deploy_token_id: Option<usize>) -> Grant {
+        Grant { auth_type: "build", subject: subject.map(str::to_owned), deploy_token_id, access: Vec::new() }
+    }
+
+    #[test]
+    fn a_token_is_what_gitlab_signs() {
+        let key = SigningKey::rsa(0).unwrap();
+        let token = token(&key, "container_registry", &grant(Some("alice"), None)).unwrap();
+        let (_, claims) = read(&key, &token);
+
+        assert_eq!(claims["iss"], ISSUER);
+        assert_eq!(claims["aud"], "container_registry");
+        assert_eq!(claims["sub"], "alice");
+        assert_eq!(claims["auth_type"], "build");
+        assert_eq!(claims["access"], json!([]));
+        assert_eq!(claims["exp"].as_u64().unwrap(), claims["iat"].as_u64().unwrap() + 300);
+        assert_eq!(claims["nbf"].as_u64().unwrap(), claims["iat"].as_u64().unwrap() - 5);
+        let (_, user) = read(&key, claims["user"].as_str().unwrap());
+        assert_eq!(user["user_info"], json!({ "token_type": "build", "username": "alice" }));
+    }
+
+    #[test]
+    fn a_deploy_token_has_no_subject_but_a_number() {
+        let key = SigningKey::rsa(0).unwrap();
+        let (_, claims) = read(&key, &token(&key, "container_registry", &grant(None, Some(4))).unwrap());
+        assert!(claims.get("sub").is_none());
+        let (_, user) = read(&key, claims["user"].as_str().unwrap());
+        assert_eq!(user["user_info"], json!({ "token_type": "build", "deploy_token_id": 4 }));
+    }
+}

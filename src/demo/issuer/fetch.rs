@@ -1,0 +1,32 @@
+//! What is asked of an issuer over HTTP.
+
+use std::time::Instant;
+
+use http::Request;
+use secrecy::SecretString;
+
+use crate::demo::web;
+
+/// One request, whatever its path.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    pub path: String,
+    /// The query, which nobody has a reason to send.
+    pub query: Option<String>,
+    /// The lines of `Authorization`, which nobody has a reason to send either.
+    pub authorization: Vec<SecretString>,
+    pub request_id: Option<String>,
+    pub asked_at: Instant,
+}
+
+impl Fetch {
+    pub(super) fn read<B>(request: &Request<B>) -> Self {
+        Self {
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().map(str::to_owned),
+            authorization: web::lines(request.headers(), "authorization").map(SecretString::from).collect(),
+            request_id: web::lines(request.headers(), "x-request-id").next(),
+            asked_at: Instant::now(),
+        }
+    }
+}

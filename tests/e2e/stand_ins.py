@@ -1,0 +1,59 @@
+"""The stand-ins for identity providers (tests/e2e/stand_ins.rs), which can be stopped, started and asked what they saw."""
+
+import json
+import subprocess
+
+from credentials import Credential
+
+NAMES = ["gitlab", "introspection", "issuer"]
+
+
+class StandIns:
+    def __init__(self, program, audience, folder):
+        self.audience = audience
+        self.output = open(folder / "stand-ins.out", "wb")
+        self.process = subprocess.Popen(
+            [program, "--audience", audience], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.output,
+            text=True, cwd=folder, start_new_session=True)
+        places = self.answer()
+        self.gitlab = places["gitlab"]["url"]
+        self.introspection = places["introspection"]
+        self.issuer = places["issuer"]
+        self.logins = places["credentials"]
+
+    def credential(self, kind, name):
+        return Credential(kind, *self.logins[name])
+
+    def stop(self, *names):
+        for name in names:
+            self.ask(f"stop {name}")
+
+    def start(self, *names):
+        for name in names:
+            self.ask(f"start {name}")
+
+    def ledger(self, name):
+        """Every secret that this one was shown."""
+        return set(self.ask(f"ledger {name}")["ledger"])
+
+    def ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the stand-ins ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()  # the end of its input ends it
+        self.process.wait(20)
+        self.output.close()
