@@ -4,5 +4,6 @@ mod asking;
 mod cache;
 mod failures;
 mod htpasswd;
+mod outages;
 mod rights;
 mod verdict_cache;

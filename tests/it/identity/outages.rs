@@ -1,0 +1,228 @@
+//! A provider that is down: who knows the gate pulls on, everybody else is told to come back, nobody gets a 401, and the
+//! provider is left alone.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use moorgate::demo::gitlab::{Scripted, sample_credentials};
+
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
+
+fn broken() -> Scripted {
+    Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers: Vec::new(), body: String::new() }
+}
+
+/// Verdicts that are old at once, so that an outage is seen at once.
+async fn gate() -> TestGate {
+    TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() }).await
+}
+
+async fn get(gate: &TestGate, target: &str, credential: (&str, &str)) -> u16 {
+    gate.get(target, Some(credential)).await.status
+}
+
+/// Asks until the answer is this.
+async fn until(gate: &TestGate, target: &str, credential: (&str, &str), status: u16) {
+    let begun = std::time::Instant::now();
+    while get(gate, target, credential).await != status {
+        assert!(begun.elapsed() < PATIENCE, "it is never {status}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Three callers whom nobody knows, which is what it takes.
+async fn open_the_breaker(gate: &TestGate) {
+    for number in 0..3 {
+        assert_eq!(get(gate, PULL, ("alice", &format!("glpat-unknown-{number}"))).await, 503);
+    }
+}
+
+#[tokio::test]
+async fn known_callers_pull_on_and_others_are_told_to_come_back() {
+    let gate = gate().await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    assert_eq!(get(&gate, "/v2/", READ_WRITE).await, 200);
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
+    let forwarded = gate.forwarded();
+    for fault in [broken(), Scripted::Close, Scripted::Redirect("http://127.0.0.1:9/".into())] {
+        gate.gitlab.always(Some(fault));
+        for _ in 0..3 {
+            assert_eq!(get(&gate, PULL, READ_WRITE).await, 404, "a pull that was allowed before");
+            assert_eq!(get(&gate, "/v2/", READ_WRITE).await, 200);
+        }
+    }
+    assert_eq!(gate.forwarded(), forwarded + 9);
+    for (method, target, credential) in [
+        ("POST", UPLOADS, READ_WRITE),
+        ("GET", "/v2/demo/other/tags/list", READ_WRITE),
+        ("GET", PULL, READ_ONLY),
+        ("GET", PULL, ("alice", "glpat-wrong")),
+    ] {
+        let reply = gate.send(method, target, Some(credential), "", "").await;
+        assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{method} {target}");
+        assert!(reply.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1));
+        assert_eq!(reply.header("www-authenticate"), None);
+    }
+    assert_eq!(gate.forwarded(), forwarded + 9, "a caller whom nobody knows got through");
+    let log = gate.log(25).await;
+    assert_eq!(log.iter().filter(|line| line["cache"] == "stale").count(), 18);
+    assert!(log.iter().all(|line| line["status"] != 401));
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 0"), "{metrics}");
+    assert!(metrics.contains("moorgate_cache_requests_total{result=\"stale\"} 18"), "{metrics}");
+}
+
+/// What was said no to is not asked of the past.
+#[tokio::test]
+async fn nothing_is_stale_after_a_no() {
+    let gate = gate().await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    assert_eq!(get(&gate, "/v2/demo/b/tags/list", READ_WRITE).await, 404);
+    gate.gitlab.revoke(READ_WRITE.1);
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 401);
+    gate.gitlab.always(Some(broken()));
+    // Another repository of the same credential too.
+    for target in [PULL, "/v2/demo/b/tags/list"] {
+        assert_eq!(get(&gate, target, READ_WRITE).await, 401, "remembered");
+    }
+}
+
+/// Where an answer is stale, the provider is asked before it is used: an answer that is there counts.
+#[tokio::test]
+async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
+    let gate = gate().await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    gate.gitlab.always(Some(broken()));
+    gate.gitlab.revoke(READ_WRITE.1);
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404, "nobody knows yet");
+    gate.gitlab.always(None);
+    until(&gate, PULL, READ_WRITE, 401).await;
+    for _ in 0..10 {
+        assert_eq!(get(&gate, PULL, READ_WRITE).await, 401);
+    }
+}
+
+/// 429 is a provider in trouble; any other 403 is a no to this caller.
+#[tokio::test]
+async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
+    let gate = gate().await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    for (status, body, known) in [(429, "", 404), (403, "banned", 503), (404, "", 503)] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let headers = vec![(http::header::RETRY_AFTER, "77".to_owned())];
+        gate.gitlab.always(Some(Scripted::Answer { status, headers, body: body.into() }));
+        until(&gate, PULL, READ_WRITE, known).await;
+        for number in 0..5 {
+            let reply = gate.get(PULL, Some(("alice", &format!("glpat-{status}-{number}")))).await;
+            assert_eq!(reply.status, 503, "{status}");
+            if status != StatusCode::NOT_FOUND {
+                assert_eq!(reply.header("retry-after"), Some("77"), "{status}");
+            }
+        }
+        // No breaker: the next one is asked.
+        gate.gitlab.always(None);
+        until(&gate, PULL, READ_ONLY, 404).await;
+        until(&gate, PULL, READ_WRITE, 404).await;
+    }
+}
+
+/// While nobody is answered, one question every two seconds finds out when that ends.
+#[tokio::test]
+async fn the_breaker_leaves_the_provider_alone() {
+    let gate = gate().await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    gate.gitlab.always(Some(broken()));
+    open_the_breaker(&gate).await;
+    let asked = gate.gitlab.ledger().count();
+    let begun = std::time::Instant::now();
+    for number in 0..50 {
+        assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-late-{number}"))).await, 503);
+        assert_eq!(get(&gate, PULL, READ_WRITE).await, 404, "stale");
+    }
+    let probes = 1 + begun.elapsed().as_secs() / 2;
+    assert!(gate.gitlab.ledger().count() - asked <= usize::try_from(probes).unwrap());
+    gate.gitlab.always(None);
+    until(&gate, PULL, READ_ONLY, 404).await;
+    assert_eq!(get(&gate, PULL, ("alice", "glpat-wrong")).await, 401);
+    assert!(gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1"));
+}
+
+/// Whoever makes his own questions fail does not take the provider from others, whatever user names he makes up.
+#[tokio::test]
+async fn one_caller_opens_no_breaker() {
+    let gate = gate().await;
+    for number in 0..20 {
+        gate.gitlab.script([broken()]);
+        assert_eq!(get(&gate, PULL, (&format!("user-{number}"), READ_WRITE.1)).await, 503);
+    }
+    assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
+}
+
+/// Every caller comes at once when the provider is back: each question is asked once.
+#[tokio::test]
+async fn recovery_takes_no_more_questions_than_usual() {
+    let setup = Setup { cache: vec!["ttl: 200ms", "stale_if_error: 10m"], ..Setup::default() };
+    let gate = std::sync::Arc::new(TestGate::start(setup).await);
+    let callers: Vec<(String, String)> = (0..30).map(|number| (format!("user-{number}"), READ_WRITE.1.into())).collect();
+    for (user, secret) in &callers {
+        assert_eq!(get(&gate, PULL, (user, secret)).await, 404);
+    }
+    gate.gitlab.always(Some(broken()));
+    until(&gate, PULL, ("alice", "glpat-unknown"), 503).await;
+    open_the_breaker(&gate).await;
+    gate.gitlab.always(None);
+    let before = gate.gitlab.ledger().count();
+    let begun = std::time::Instant::now();
+    until(&gate, PULL, READ_ONLY, 404).await;
+    for _ in 0..5 {
+        let all = callers.iter().cloned().map(|(user, secret)| {
+            let gate = gate.clone();
+            tokio::spawn(async move { get(&gate, PULL, (&user, &secret)).await })
+        });
+        for caller in all.collect::<Vec<_>>() {
+            assert_eq!(caller.await.unwrap(), 404);
+        }
+    }
+    let rounds = 1 + usize::try_from(begun.elapsed().as_millis()).unwrap() / 200;
+    let asked = gate.gitlab.ledger().count() - before;
+    assert!(asked <= rounds * (callers.len() + 2), "{asked} questions in {rounds} times ttl");
+}
+
+/// A provider that hangs costs a caller its `timeout` and no more, the wait for a turn included.
+#[tokio::test]
+async fn the_deadline_holds() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 300ms }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    let gate = std::sync::Arc::new(gate);
+    gate.gitlab.always(Some(Scripted::Hang));
+    let callers = (0..300).map(|number| {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_WRITE.1))).await.status })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        assert_eq!(caller.await.unwrap(), 503);
+    }
+    let took = gate.log(300).await.iter().map(|line| line["duration_ms"].as_f64().unwrap()).fold(0.0, f64::max);
+    // Each waits its timeout: for the turn and for the answer together. The rest is a busy machine.
+    assert!(took < Duration::from_secs(5).as_secs_f64() * 1000.0, "{took}");
+}
+
+/// All kinds of credential are known callers.
+#[tokio::test]
+async fn every_kind_of_credential_outlives_an_outage() {
+    let gate = gate().await;
+    let active = sample_credentials().into_iter().filter(|sample| sample.password.ends_with("read-write"));
+    let active: Vec<_> = active.collect();
+    for sample in &active {
+        assert_eq!(get(&gate, PULL, (&sample.user, &sample.password)).await, 404);
+    }
+    gate.gitlab.always(Some(broken()));
+    for _ in 0..3 {
+        for sample in &active {
+            assert_eq!(get(&gate, PULL, (&sample.user, &sample.password)).await, 404, "{}", sample.password);
+        }
+    }
+}
