@@ -11,10 +11,12 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ByteSize, Duration, ListenAddress, Network, Scope, Workers};
+use super::format::{ByteSize, Duration, ListenAddress, Network, Scope, UpToAnHour, Workers};
 use super::url::{ExternalUrl, ServerUrl};
 
-pub(super) use identity::{Gitlab, Htpasswd, Provider};
+pub(super) use identity::{
+    Accepts, ClaimValues, Gitlab, Htpasswd, Introspection, Jwt, Provider, RegistryToken, Server,
+};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -230,6 +232,8 @@ pub(super) struct Cache {
     pub(super) ttl: Duration,
     /// How long a credential counts as bad.
     pub(super) negative_ttl: Duration,
+    /// How long past that a good credential still pulls while its provider cannot be reached, 0s to 1h.
+    pub(super) stale_if_error: UpToAnHour,
     /// Good credentials kept.
     #[schemars(range(min = 1))]
     pub(super) capacity: u64,
@@ -245,6 +249,8 @@ impl Default for Cache {
             ttl: Duration::seconds(60),
             // Clients repeat a wrong password up to twelve times.
             negative_ttl: Duration::seconds(10),
+            // A provider's restart or upgrade; a revoked credential lives this much longer in an outage.
+            stale_if_error: UpToAnHour::minutes(10),
             capacity: 100_000,
             negative_capacity: 10_000,
         }
