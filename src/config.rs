@@ -31,6 +31,7 @@ use shape::{Missing, Places, place_of};
 use tree::Node;
 
 pub use format::Rate;
+pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
     Accepts, AccessLog, Admin, Cache, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider, ProviderHttp,

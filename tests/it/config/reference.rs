@@ -143,7 +143,7 @@ fn check_config_and_print_config_tell_and_exit() {
         let code = if print {
             print_config(&path, [], &mut stdout, &mut stderr)
         } else {
-            check_config(&path, [], &mut stdout, &mut stderr)
+            check_config(&path, [], false, &mut stdout, &mut stderr)
         };
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes).expect("text").replace(&format!("{}/", copy.path().display()), "")
