@@ -34,9 +34,9 @@ enum Command {
     /// Check a config and every file that it names
     ///
     /// Prints all problems at once, one a line, as FILE:LINE:COLUMN: what is wrong; what would be right. Nothing is
-    /// contacted. Exit 0 or 78.
+    /// contacted without --online. Exit 0 or 78.
     #[command(alias = "validate")]
-    CheckConfig(Config),
+    CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets redacted
     PrintConfig(Config),
     /// Print the JSON schema of the config
@@ -65,6 +65,15 @@ struct Config {
     config: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct CheckConfig {
+    #[command(flatten)]
+    config: Config,
+    /// Then ask the registry and every identity provider, with no credential of a user, and say what each answered
+    #[arg(long)]
+    online: bool,
+}
+
 impl Config {
     /// An empty variable is none: compose files make them.
     fn file(self) -> PathBuf {
@@ -84,8 +93,8 @@ struct Demo {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(config) => serve::serve(&config.file()),
-        Command::CheckConfig(config) => {
-            check_config::check_config(&config.file(), environment(), &mut io::stdout(), &mut io::stderr())
+        Command::CheckConfig(CheckConfig { config, online }) => {
+            check_config::check_config(&config.file(), environment(), online, &mut io::stdout(), &mut io::stderr())
                 .unwrap_or_else(no_terminal)
         }
         Command::PrintConfig(config) => {

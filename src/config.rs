@@ -19,6 +19,7 @@ mod shape;
 mod tree;
 mod url;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -26,13 +27,15 @@ use build::Build;
 use build::files::read_bounded;
 use problem::in_order;
 use raw::Raw;
-use shape::{Missing, Places};
+use shape::{Missing, Places, place_of};
 use tree::Node;
 
+pub use format::Rate;
+pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
-    AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Provider, ProviderKind, Scopes, Tls, TlsVersion,
-    Upstream, UpstreamAuthorization,
+    Accepts, AccessLog, Admin, Cache, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider, ProviderHttp,
+    ProviderKind, Scopes, Tenants, Tls, TlsVersion, Upstream, UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};
@@ -49,9 +52,16 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     raw: Raw,
     folder: Box<Path>,
+    places: Places,
+    start: Place,
 }
 
 impl Loaded {
+    /// Something that is wrong with the value of a key, such as `identity[0].url`, as was found out later.
+    pub fn problem(&self, path: &str, message: impl fmt::Display) -> Problem {
+        Problem::new(place_of(&self.places, &self.start, path), format!("`{path}`: {message}"))
+    }
+
     /// The effective configuration as YAML: defaults filled in, paths absolute, valid as a configuration. No secret
     /// is in it, for secrets are in files.
     pub fn print(&self) -> String {
@@ -79,7 +89,8 @@ pub fn load_text(
     let Build { problems, warnings, .. } = build;
     match config {
         Some(config) if problems.is_empty() => {
-            Ok(Loaded { config, warnings: in_order(warnings, name), raw, folder: folder.into() })
+            let warnings = in_order(warnings, name);
+            Ok(Loaded { config, warnings, raw, folder: folder.into(), places, start })
         }
         _ => Err(Problems::new(problems, name)),
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
-use crate::config::{self, Config, Endpoint, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
+use crate::config::{self, Config, Endpoint, ProviderHttp, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{self, Identity, Provider};
@@ -126,7 +126,7 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
     let limits = CacheLimits {
         ttl: config.cache.ttl,
         negative_ttl: config.cache.negative_ttl,
-        stale_if_error: std::time::Duration::from_secs(600),
+        stale_if_error: config.cache.stale_if_error,
         capacity: config.cache.capacity,
         negative_capacity: config.cache.negative_capacity,
     };
@@ -147,18 +147,30 @@ const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10)
 
 fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
+    let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
-        ProviderKind::Gitlab { endpoint, service, timeout } => {
-            let client = ProviderClient::new(client_tls::config(roots(&endpoint)?)?, timeout);
-            patience = timeout;
-            chain::ProviderKind::GitLab(GitLab::new(name.clone(), &base_url(&endpoint), service, client))
+        ProviderKind::Gitlab { http, service, .. } => {
+            patience = http.timeout;
+            let client = provider_client(&http)?;
+            chain::ProviderKind::GitLab(GitLab::new(name.clone(), &url(&http.endpoint), service, client))
         }
         ProviderKind::Htpasswd { users, scopes } => {
             chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
         }
+        ProviderKind::RegistryToken { .. } | ProviderKind::Introspection { .. } | ProviderKind::Jwt { .. } => {
+            anyhow::bail!("identity: `{name}` is of a type that this version reads and cannot ask yet")
+        }
     };
-    Ok(Provider::new(name, kind, patience, None))
+    Ok(Provider::new(name, kind, patience, accepts))
+}
+
+/// A client for a provider's server.
+///
+/// # Errors
+/// Where the system's roots are needed and cannot be read.
+pub(crate) fn provider_client(http: &ProviderHttp) -> io::Result<ProviderClient> {
+    Ok(ProviderClient::new(client_tls::config(roots(&http.endpoint)?)?, http.timeout))
 }
 
 /// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.
@@ -170,7 +182,8 @@ fn roots(endpoint: &Endpoint) -> io::Result<Arc<rustls::RootCertStore>> {
     }
 }
 
-fn base_url(endpoint: &Endpoint) -> String {
+/// The address of a server, with its path.
+pub(crate) fn url(endpoint: &Endpoint) -> String {
     let scheme = if endpoint.https { "https" } else { "http" };
     format!("{scheme}://{}{}", endpoint.authority(), endpoint.path)
 }

@@ -1,5 +1,8 @@
 //! `check-config`: everything that is wrong with a configuration, without starting.
 
+mod answer;
+mod online;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,10 +12,12 @@ use crate::config::{Loaded, Problem, Problems, load};
 /// `EX_CONFIG` of sysexits.h: what every command ends with on a bad configuration.
 pub const EXIT_BAD_CONFIG: u8 = 78;
 
-/// Problems and warnings go to `stderr`, one a line, and one line to `stdout` where the file is valid.
+/// Problems and warnings go to `stderr`, one a line, and one line to `stdout` where the file is valid. `online` asks
+/// every server that it names, too.
 pub fn check_config(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
+    online: bool,
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> io::Result<ExitCode> {
@@ -25,6 +30,9 @@ pub fn check_config(
         several => format!(" ({several} warnings)"),
     };
     writeln!(stdout, "{}: valid{warnings}", path.display())?;
+    if online && !online::check(&loaded, stdout, stderr)? {
+        return Ok(EXIT_BAD_CONFIG.into());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

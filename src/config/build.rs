@@ -3,6 +3,7 @@
 //! Every function collects what is wrong and goes on, so that one reading tells everything. A required value that
 //! is not there was reported when the file was read, and is passed over here.
 
+mod chain;
 pub(super) mod files;
 mod identity;
 mod tls;
@@ -16,7 +17,7 @@ use super::raw::{self, Raw, ScopeList};
 use super::ready::{
     AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes, Upstream, UpstreamAuthorization,
 };
-use super::shape::Places;
+use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 
 /// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood of requests is memory.
@@ -216,15 +217,16 @@ impl Build<'_> {
         self.warnings.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
     }
 
-    /// Where a value stands, or, where it is a default, the nearest section around it.
     fn place(&self, path: &str) -> Place {
-        let sections = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]).rev();
-        let mut written = sections.filter_map(|end| self.places.get(path.get(..end)?));
-        written.next().or_else(|| self.places.get("")).unwrap_or(self.start).clone()
+        place_of(self.places, self.start, path)
     }
 
+    /// Whether something is wrong with a value, or in it.
     fn is_reported(&self, path: &str) -> bool {
-        self.places.get(path).is_some_and(|place| self.problems.iter().any(|problem| problem.place == *place))
+        let is_within =
+            |at: &str| at.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let mut places = self.places.iter().filter(|(at, _)| is_within(at));
+        places.any(|(_, place)| self.problems.iter().any(|problem| problem.place == *place))
     }
 }
 
@@ -246,6 +248,7 @@ fn cache(raw: &raw::Cache) -> Cache {
     Cache {
         ttl: raw.ttl.to_std(),
         negative_ttl: raw.negative_ttl.to_std(),
+        stale_if_error: raw.stale_if_error.to_std(),
         capacity: raw.capacity,
         negative_capacity: raw.negative_capacity,
     }

@@ -1,11 +1,15 @@
-//! Values with a grammar of their own: durations, sizes, addresses, networks, URLs, words.
+//! Values with a grammar of their own: durations, sizes, rates, addresses, networks, URLs, words.
 //!
 //! Each parses itself, says what would be right where it cannot, and prints as it was written. The schema calls
 //! each by its format name, so that reading a file and describing it cannot disagree.
 
+mod algorithm;
+mod rate;
 mod units;
 
-pub(super) use units::{ByteSize, Duration};
+pub(super) use algorithm::JwtAlgorithm;
+pub use rate::Rate;
+pub(super) use units::{ByteSize, Duration, UpToAnHour};
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +21,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::shown;
-use super::url::{ExternalUrl, ServerUrl};
+use super::url::{ExternalUrl, IssuerUrl, ServerUrl};
 
 /// A text with a grammar: its name in the schema, and an example of it.
 pub(super) trait Format: FromStr<Err = String> {
@@ -40,6 +44,10 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         Workers::NAME => parse::<Workers>(text),
         Scope::NAME => parse::<Scope>(text),
         ProviderName::NAME => parse::<ProviderName>(text),
+        UpToAnHour::NAME => parse::<UpToAnHour>(text),
+        Rate::NAME => parse::<Rate>(text),
+        IssuerUrl::NAME => parse::<IssuerUrl>(text),
+        JwtAlgorithm::NAME => parse::<JwtAlgorithm>(text),
         // schemars' own names for integers, such as uint32.
         _ => None,
     }
@@ -200,6 +208,10 @@ formats! {
     Workers: "workers", ["string", "integer"], "auto";
     Scope: "scope", "string", "read_registry";
     ProviderName: "provider-name", "string", "gitlab";
+    UpToAnHour: "duration-up-to-an-hour", "string", "10m";
+    Rate: "rate", "string", "8/m";
+    IssuerUrl: "issuer-url", "string", "https://gitlab.example.com";
+    JwtAlgorithm: "jwt-algorithm", "string", "RS256";
 }
 
 #[cfg(test)]
@@ -235,6 +247,43 @@ mod tests {
             "99999999999999999999s",
         ]);
         refused::<Duration>(&["18446744073709551615h"]);
+        for (text, seconds) in [("0s", 0), ("10m", 600), ("1h", 3600)] {
+            let duration: UpToAnHour = text.parse().expect(text);
+            assert_eq!(duration.to_std(), std::time::Duration::from_secs(seconds));
+            assert_eq!(duration.to_string(), text);
+        }
+        refused::<UpToAnHour>(&["", "0", "61m", "3601s", "2h", "18446744073709551615h"]);
+    }
+
+    #[test]
+    fn rates_and_algorithms() {
+        for (text, count, seconds) in [("1/s", 1, 1), ("8/m", 8, 60), ("4294967295/h", u32::MAX, 3600)] {
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!((rate.count, rate.per), (count, std::time::Duration::from_secs(seconds)));
+            assert_eq!(rate.to_string(), text);
+        }
+        refused::<Rate>(&[
+            "",
+            "8",
+            "0/m",
+            "/m",
+            "8/",
+            "8/d",
+            "8/min",
+            "+8/m",
+            "-8/m",
+            "1.5/s",
+            "8 / m",
+            "4294967296/h",
+        ]);
+        for text in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
+            assert_eq!(text.parse::<JwtAlgorithm>().expect(text).to_string(), text);
+        }
+        refused::<JwtAlgorithm>(&["", "rs256", "ES512", "none", "NONE", "HS256", "HS512", "hs256"]);
+        for (text, why) in [("None", "without a signature"), ("HS384", "anybody who can check one can make one")] {
+            let message = JwtAlgorithm::from_str(text).expect_err(text);
+            assert!(message.contains(why), "{message}");
+        }
     }
 
     #[test]
@@ -281,5 +330,9 @@ mod tests {
         example::<Workers>();
         example::<Scope>();
         example::<ProviderName>();
+        example::<UpToAnHour>();
+        example::<Rate>();
+        example::<IssuerUrl>();
+        example::<JwtAlgorithm>();
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::raw::{Provider, Raw};
+use super::raw::Raw;
 use super::tree::{Resolved, Scalar};
 
 /// The whole configuration, defaults included. Paths become absolute, so that the output is right in every folder.
@@ -38,10 +38,7 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
     paths.extend(&mut raw.upstream.password_file);
     paths.extend(&mut raw.upstream.ca);
     for provider in raw.identity.iter_mut().flatten().flatten() {
-        match provider {
-            Provider::Gitlab(gitlab) => paths.extend(&mut gitlab.ca),
-            Provider::Htpasswd(htpasswd) => paths.extend(&mut htpasswd.file),
-        }
+        paths.extend(provider.files());
     }
     if !matches!(raw.log.access.as_str(), "stdout" | "off") {
         paths.push(&mut raw.log.access);

@@ -107,7 +107,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// What a terminal shows as it is: no control character, and nothing that moves or hides text.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let quotes_kept = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
     text.chars().map(quotes_kept).collect()
 }

@@ -3,14 +3,20 @@
 //! The one source of the schema (the comments here are its descriptions), of the defaults and of `print-config`.
 //! A key that must be given is an `Option` marked `required`: it is `None` only where its absence was reported.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ByteSize, Duration, ListenAddress, Network, ProviderName, Scope, Workers};
+use super::format::{ByteSize, Duration, ListenAddress, Network, Scope, UpToAnHour, Workers};
 use super::url::{ExternalUrl, ServerUrl};
+
+pub(super) use identity::{
+    Accepts, ClaimValues, Gitlab, Htpasswd, Introspection, Jwt, Provider, RegistryToken, Server,
+};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -180,65 +186,6 @@ pub(super) enum Authorization {
     Basic,
 }
 
-/// Who verifies credentials.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub(super) enum Provider {
-    Gitlab(Gitlab),
-    Htpasswd(Htpasswd),
-}
-
-/// Any unmodified GitLab, through its token endpoint.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Gitlab {
-    /// What logs and metrics call it; unique.
-    #[schemars(required)]
-    pub(super) name: Option<ProviderName>,
-    /// Where GitLab is; it may have a path.
-    #[schemars(required)]
-    pub(super) url: Option<ServerUrl>,
-    /// The service that tokens are asked for.
-    #[schemars(length(min = 1), extend("examples" = ["container_registry"]))]
-    pub(super) service: String,
-    /// How long one question may take.
-    pub(super) timeout: Duration,
-    /// A PEM file of the authorities that its certificate may come from; null: the system's.
-    #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
-    pub(super) ca: Option<String>,
-    /// Allows plain http to another machine: credentials then cross the network in the clear.
-    pub(super) insecure: bool,
-}
-
-impl Default for Gitlab {
-    fn default() -> Self {
-        Self {
-            name: None,
-            url: None,
-            // What GitLab itself calls its registry.
-            service: "container_registry".to_owned(),
-            timeout: Duration::seconds(2),
-            ca: None,
-            insecure: false,
-        }
-    }
-}
-
-/// Users and bcrypt hashes in a file.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Htpasswd {
-    /// What logs and metrics call it; unique.
-    #[schemars(required)]
-    pub(super) name: Option<ProviderName>,
-    /// The file: USER:HASH lines, bcrypt only.
-    #[schemars(required, length(min = 1), extend("examples" = ["htpasswd"]))]
-    pub(super) file: Option<String>,
-    /// What its users have.
-    #[schemars(required)]
-    pub(super) scopes: Option<ScopeList>,
-}
-
 /// What an operation needs of what a credential has: every scope listed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -285,6 +232,8 @@ pub(super) struct Cache {
     pub(super) ttl: Duration,
     /// How long a credential counts as bad.
     pub(super) negative_ttl: Duration,
+    /// How long past that a good credential still pulls while its provider cannot be reached, 0s to 1h.
+    pub(super) stale_if_error: UpToAnHour,
     /// Good credentials kept.
     #[schemars(range(min = 1))]
     pub(super) capacity: u64,
@@ -300,6 +249,8 @@ impl Default for Cache {
             ttl: Duration::seconds(60),
             // Clients repeat a wrong password up to twelve times.
             negative_ttl: Duration::seconds(10),
+            // A provider's restart or upgrade; a revoked credential lives this much longer in an outage.
+            stale_if_error: UpToAnHour::minutes(10),
             capacity: 100_000,
             negative_capacity: 10_000,
         }

@@ -1,5 +1,7 @@
 //! The configuration as the program uses it: every value checked, every file read.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +14,8 @@ use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
 use super::url::{ExternalUrl, Scheme, authority};
-use crate::identity::htpasswd_file::HtpasswdFile;
+
+pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind, Tenants};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ pub struct Endpoint {
     pub host: String,
     /// The port, be it the scheme's default or not.
     pub port: u16,
-    /// Without a slash at its end: empty where there is none.
+    /// As written, a slash at its end included; empty where it is the root.
     pub path: String,
     /// The authorities that its certificate may come from; `None`: the system's.
     pub roots: Option<Arc<RootCertStore>>,
@@ -143,36 +146,6 @@ pub enum UpstreamAuthorization {
     },
 }
 
-/// Who verifies credentials.
-#[derive(Clone, Debug)]
-pub struct Provider {
-    /// What logs and metrics call it.
-    pub name: String,
-    /// How it verifies.
-    pub kind: ProviderKind,
-}
-
-/// How a provider verifies.
-#[derive(Clone, Debug)]
-pub enum ProviderKind {
-    /// By the token endpoint of a GitLab.
-    Gitlab {
-        /// Where GitLab is; it may have a path.
-        endpoint: Endpoint,
-        /// The service that tokens are asked for.
-        service: String,
-        /// How long one question may take.
-        timeout: Duration,
-    },
-    /// By users and hashes of a file.
-    Htpasswd {
-        /// The users.
-        users: HtpasswdFile,
-        /// What each of them has.
-        scopes: Vec<String>,
-    },
-}
-
 /// What an operation needs of what a credential has: every scope listed. No list is empty.
 #[derive(Clone, Debug)]
 pub struct Scopes {
@@ -193,6 +166,8 @@ pub struct Cache {
     pub ttl: Duration,
     /// Bad ones.
     pub negative_ttl: Duration,
+    /// How long past `ttl` good ones still pull while their provider cannot be reached.
+    pub stale_if_error: Duration,
     /// How many good ones.
     pub capacity: u64,
     /// How many bad ones.

@@ -19,6 +19,13 @@ pub(super) use hint::nearest;
 /// Where each value that was read stands, by its path: `identity[0].url`.
 pub(super) type Places = HashMap<String, Place>;
 
+/// Where a value stands, or, where it is a default, the nearest section around it.
+pub(super) fn place_of(places: &Places, start: &Place, path: &str) -> Place {
+    let sections = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]).rev();
+    let mut written = sections.filter_map(|end| places.get(path.get(..end)?));
+    written.next().or_else(|| places.get("")).unwrap_or(start).clone()
+}
+
 /// What was read.
 pub(super) struct Reading {
     pub(super) value: Value,

@@ -1,4 +1,4 @@
-//! The two kinds of URL in a configuration: where clients reach the gate, and servers that it asks.
+//! The kinds of URL in a configuration: where clients reach the gate, servers that it asks, and issuers of tokens.
 //!
 //! A URL that is read here has one meaning: no user name, query, fragment or dot segment is in it.
 
@@ -35,9 +35,13 @@ pub(super) struct ServerUrl {
     /// IPv6 without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Without a slash at its end: empty where there is none.
+    /// Empty where it is the root. A slash behind more than that stays: to some servers it makes another address.
     pub(super) path: String,
 }
+
+/// Who issues tokens (OpenID Connect Discovery 1.0, section 3). Kept as written: tokens must have it byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IssuerUrl(pub(super) String);
 
 impl Scheme {
     /// `http` or `https`.
@@ -113,13 +117,22 @@ impl FromStr for ServerUrl {
             return Err(wrong("has a query or a fragment"));
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let path = path.trim_end_matches('/');
+        let path = if path == "/" { "" } else { path };
         if !is_path(path) {
             return Err(wrong("has a malformed path"));
         }
         let (host, port) = split_port(authority).ok_or_else(|| wrong("has a malformed port"))?;
         let host = parse_host(host).ok_or_else(|| wrong("has a malformed host"))?;
         Ok(Self { scheme, host, port: port.unwrap_or(scheme.default_port()), path: path.to_owned() })
+    }
+}
+
+impl FromStr for IssuerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        ServerUrl::from_str(text)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -162,7 +175,8 @@ fn parse_host(host: &str) -> Option<String> {
 fn is_path(path: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
-    path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
+    let segments = path.strip_suffix('/').unwrap_or(path);
+    segments.is_empty() || segments.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -184,6 +198,12 @@ impl fmt::Display for ExternalUrl {
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path)
+    }
+}
+
+impl fmt::Display for IssuerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -215,8 +235,9 @@ mod tests {
     fn server_urls() {
         for (text, printed) in [
             ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-            ("HTTPS://gitlab.example.com:443/gitlab/", "https://gitlab.example.com/gitlab"),
+            ("HTTPS://gitlab.example.com:443/gitlab/", "https://gitlab.example.com/gitlab/"),
             ("http://[::1]:80", "http://[::1]"),
+            ("http://[::1]:80/", "http://[::1]"),
             ("http://my_registry:5000", "http://my_registry:5000"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().expect(text).to_string(), printed);
@@ -240,11 +261,23 @@ mod tests {
             "http://ä.example",
             "http://a/../b",
             "http://a//b",
+            "http://a//",
+            "http://a/b//",
             "http://a/%2e%2e",
             "http://a/b#c",
             "unix:///run/x",
         ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn issuers_stay_as_written() {
+        for text in ["https://gitlab.example.com", "https://Tenant.Example.com:443/", "https://a/v1/projects/x/"] {
+            assert_eq!(text.parse::<IssuerUrl>().expect(text).to_string(), text);
+        }
+        for text in ["", "gitlab.example.com", "https://a/b?c", "https://user@a"] {
+            assert!(text.parse::<IssuerUrl>().is_err(), "{text}");
         }
     }
 

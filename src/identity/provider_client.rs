@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -28,6 +28,8 @@ pub struct ProviderClient {
 pub struct Reply {
     /// The status as sent; redirects are not followed.
     pub status: StatusCode,
+    /// As sent.
+    pub headers: HeaderMap,
     /// At most 64 KiB.
     pub body: Bytes,
 }
@@ -69,10 +71,9 @@ impl ProviderClient {
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|error| AskError::Connection(with_causes(&error)))?;
-            let status = response.status();
-            let body =
-                Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await.map_err(|_| AskError::Body)?;
-            Ok(Reply { status, body: body.to_bytes() })
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_REPLY_BYTES).collect().await.map_err(|_| AskError::Body)?;
+            Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(AskError::Timeout(self.timeout)))
     }

@@ -8,7 +8,11 @@ mod reference;
 
 use std::path::Path;
 
-use moorgate::config::{self, AccessLog, Config, Loaded, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
+use jsonwebtoken::Algorithm;
+use moorgate::config::{
+    self, Accepts, AccessLog, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme, Tenants, TlsVersion,
+    UpstreamAuthorization,
+};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -47,15 +51,22 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.upstream.response_timeout, seconds(60));
     assert_eq!(config.upstream.upload_response_timeout, seconds(900));
     assert!(config.upstream.endpoint.roots.is_none());
-    let ProviderKind::Gitlab { endpoint, service, timeout } = &config.identity[0].kind else { panic!("not gitlab") };
-    assert_eq!((service.as_str(), *timeout), ("container_registry", seconds(2)));
-    assert_eq!((endpoint.https, endpoint.authority().as_str()), (true, "gitlab.example.com"));
+    let ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } =
+        &config.identity[0].kind
+    else {
+        panic!("not gitlab")
+    };
+    assert_eq!((service.as_str(), http.timeout), ("container_registry", seconds(2)));
+    assert_eq!((http.endpoint.https, http.endpoint.authority().as_str()), (true, "gitlab.example.com"));
+    assert!(!accept_passwords && *forward_client_address && failure_budget.is_none());
+    assert!(config.identity[0].accepts.is_none());
     assert_eq!(config.scopes.pull, ["read_registry"]);
     assert_eq!(config.scopes.push, ["read_registry", "write_registry"]);
     assert_eq!(config.scopes.delete, ["delete_registry"]);
     assert_eq!(config.scopes.equivalents["api"], ["read_registry", "write_registry", "delete_registry"]);
     assert_eq!(config.scopes.equivalents["read_api"], ["read_registry"]);
     assert_eq!((config.cache.ttl, config.cache.negative_ttl), (seconds(60), seconds(10)));
+    assert_eq!(config.cache.stale_if_error, seconds(600));
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (100_000, 10_000));
     assert_eq!(config.log.level, tracing::Level::INFO);
     assert_eq!((config.log.format, config.log.access), (config::LogFormat::Json, AccessLog::Stdout));
@@ -83,16 +94,70 @@ fn every_value_arrives() {
     assert_eq!(upstream.connect_timeout, std::time::Duration::from_millis(500));
     assert_eq!([upstream.response_timeout, upstream.upload_response_timeout], [seconds(61), seconds(1800)]);
     let names: Vec<_> = config.identity.iter().map(|provider| provider.name.as_str()).collect();
-    assert_eq!(names, ["local", "inside", "outside"]);
+    assert_eq!(names, ["local", "workloads", "cluster", "inside", "harbor", "sso", "outside"]);
     let ProviderKind::Htpasswd { users, scopes } = &config.identity[0].kind else { panic!("not htpasswd") };
     assert!(users.hash_of("alice").is_some_and(|hash| bcrypt::verify("wonderland", hash).expect("a hash")));
     assert_eq!(scopes, &["pull:any", "all"]);
-    let ProviderKind::Gitlab { endpoint, service, .. } = &config.identity[1].kind else { panic!("not gitlab") };
-    assert_eq!((endpoint.path.as_str(), endpoint.port, service.as_str()), ("/gitlab", 80, "my registry"));
     assert_eq!(config.scopes.equivalents.len(), 1, "given ones replace the defaults");
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
+    assert_eq!(config.cache.stale_if_error, seconds(0));
     assert_eq!(config.log.access, AccessLog::File(folder().join("access.log")));
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn every_value_of_a_provider_arrives() {
+    let config = ready(include_str!("../fixtures/config/valid/everything-changed.yml"));
+    let seconds = std::time::Duration::from_secs;
+    let [_, workloads, cluster, inside, harbor, sso, _] = &config.identity[..] else { panic!("not seven") };
+
+    let ProviderKind::Jwt { keys, timeout, issuer, audience, tenants, algorithms, .. } = &workloads.kind else {
+        panic!("not jwt")
+    };
+    let JwksSource::Url(http) = keys else { panic!("not a URL") };
+    assert_eq!((http.endpoint.path.as_str(), http.timeout, *timeout), ("/keys/", seconds(4), seconds(4)));
+    assert!(http.endpoint.https && http.endpoint.roots.is_some());
+    assert_eq!((issuer.as_str(), audience.as_str()), ("https://Tenant.example.com/", "registry"));
+    let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let required = [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
+    assert_eq!(*tenants, Tenants::Required(required.into()));
+    assert_eq!(algorithms[..], [Algorithm::EdDSA, Algorithm::PS512]);
+    let ProviderKind::Jwt { subject_claim, groups_claim, scopes, .. } = &workloads.kind else { panic!("not jwt") };
+    assert_eq!((subject_claim.as_str(), groups_claim.as_deref()), ("user_login", Some("roles")));
+    assert_eq!(scopes.as_deref(), Some(&["pull:any".to_owned()][..]));
+    assert_eq!(workloads.accepts, None);
+
+    let ProviderKind::Jwt { keys, tenants, algorithms, subject_claim, groups_claim, scopes, .. } = &cluster.kind else {
+        panic!("not jwt")
+    };
+    let JwksSource::File(content) = keys else { panic!("not a file") };
+    assert!(content.starts_with(b"{"));
+    assert_eq!((tenants, &algorithms[..]), (&Tenants::Any, &[Algorithm::RS256, Algorithm::ES256][..]));
+    assert_eq!((subject_claim.as_str(), groups_claim, scopes), ("sub", &None, &None));
+
+    let ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } = &inside.kind
+    else {
+        panic!("not gitlab")
+    };
+    let endpoint = &http.endpoint;
+    assert_eq!((endpoint.path.as_str(), endpoint.port, service.as_str()), ("/gitlab", 80, "my registry"));
+    assert!(*accept_passwords && !forward_client_address);
+    assert_eq!((http.timeout, *failure_budget), (seconds(3), Some(Rate { count: 8, per: seconds(60) })));
+    let accepts = Accepts { users: values(&["gitlab-ci-token"]), prefixes: values(&["glpat-", "gldt-"]) };
+    assert_eq!(inside.accepts, Some(accepts));
+
+    let ProviderKind::RegistryToken { http, service } = &harbor.kind else { panic!("not registry_token") };
+    assert_eq!((http.endpoint.path.as_str(), service.as_str()), ("/service/token", "harbor-registry"));
+    assert_eq!(harbor.accepts, Some(Accepts { users: values(&["robot"]), prefixes: vec![] }));
+
+    let ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } =
+        &sso.kind
+    else {
+        panic!("not introspection")
+    };
+    assert_eq!((http.endpoint.path.as_str(), client_id.as_str()), ("/introspect/", "gate"));
+    assert_eq!(client_secret.expose_secret(), "s3cret with spaces ");
+    assert_eq!((audience.as_deref(), *match_username, groups_claim), (Some("registry"), true, &None));
 }
 
 #[test]
@@ -165,6 +230,7 @@ fn warnings_tell_what_should_be_known() {
     let both = warnings(&with_tls.replace("}]", identity));
     assert!(both[0].contains("`local` decides offline and stands behind `gitlab`"), "{both:?}");
     assert!(both[1].contains("`read_regsitry` is good for nothing"), "{both:?}");
+    providers_warn(&with_tls);
     let basic = "authorization: basic, username: gate, password_file: upstream.password, urls: [\"http://registry";
     assert!(only("urls: [\"http://127.0.0.1", basic).contains("the upstream's password crosses the network"));
     assert!(only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http"));
@@ -172,6 +238,51 @@ fn warnings_tell_what_should_be_known() {
     let in_the_clear = warnings(&MINIMAL.replace("https://registry", "http://registry"));
     assert!(in_the_clear.iter().any(|warning| warning.contains("clients send their credentials in the clear")));
     assert_eq!(warnings(&MINIMAL.replace("https://registry.example.com", "http://localhost")).len(), 1, "loopback");
+}
+
+/// Who is shown whose secrets, and in the clear.
+fn providers_warn(with_tls: &str) {
+    const GITLAB: &str = "{ name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
+    const HARBOR: &str =
+        "{ name: harbor, type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }";
+    const SSO: &str = "{ name: sso, type: introspection, url: \"https://sso.example.com\" }";
+    const JWT: &str = "{ name: jobs, type: jwt, issuer: \"https://ci.example.com\", jwks_file: jwks.json, audience: a, any_tenant: true }";
+    const LOCAL: &str = "{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+    let start = with_tls.find("identity:").expect("a chain");
+    let of = |chain: &[&str]| warnings(&format!("{}identity: [{}]\n", &with_tls[..start], chain.join(", ")));
+    let accepting = |provider: &str| provider.replace(" }", ", accepts: { prefixes: [x-] } }");
+
+    for quiet in [
+        vec![LOCAL.to_owned(), GITLAB.to_owned()],
+        vec![LOCAL.to_owned(), JWT.to_owned(), GITLAB.to_owned()],
+        vec![GITLAB.to_owned(), JWT.to_owned()],
+        vec![JWT.to_owned(), LOCAL.to_owned()],
+        vec![accepting(GITLAB), accepting(HARBOR), SSO.to_owned()],
+        vec![accepting(SSO), LOCAL.to_owned()],
+    ] {
+        let chain: Vec<&str> = quiet.iter().map(String::as_str).collect();
+        assert_eq!(of(&chain), [""; 0], "{quiet:?}");
+    }
+    for (earlier, later) in [(GITLAB, SSO), (SSO, HARBOR), (HARBOR, GITLAB), (GITLAB, &accepting(SSO))] {
+        let warnings = of(&[earlier, later]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("is shown the secrets that are meant for"), "{warnings:?}");
+        assert!(warnings[0].starts_with("moorgate.yml:4:20: `identity[0].name`"), "{warnings:?}");
+    }
+    let mistyped = of(&[SSO, JWT, LOCAL]);
+    assert_eq!(mistyped.len(), 1, "{mistyped:?}");
+    assert!(mistyped[0].contains("`local` decides offline and stands behind `sso`"), "{mistyped:?}");
+
+    let clear = GITLAB.replace("https://", "http://").replace(" }", ", insecure: true }");
+    assert!(of(&[&clear])[0].contains("credentials cross the network in the clear, as insecure: true allows"));
+    let clear = JWT.replace("jwks_file: jwks.json", "jwks_url: \"http://ci.example.com/keys\", insecure: true");
+    assert!(of(&[&clear])[0].contains("could put keys of their own in"), "{:?}", of(&[&clear]));
+    let useless = of(&[&JWT.replace(" }", ", scopes: [read_registry, raed] }")]);
+    assert!(useless.len() == 1 && useless[0].contains("`raed` is good for nothing"), "{useless:?}");
+    if cfg!(unix) {
+        let open = of(&[&SSO.replace(" }", ", client_secret_file: open.key }").replace("open.key", "open.secret")]);
+        assert!(open.len() == 1 && open[0].contains("every user of this machine may read `open.secret`"), "{open:?}");
+    }
 }
 
 #[test]

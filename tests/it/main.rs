@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod check_online;
 mod commands;
 mod config;
 #[allow(dead_code)] // until each part has its test

@@ -55,7 +55,7 @@ async fn what_the_config_switches_off() {
 }
 
 /// A server in the clear, behind TLS.
-fn tls_front(target: SocketAddr) -> (u16, &'static str) {
+pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
     let (certificate, key) = self_signed().unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();

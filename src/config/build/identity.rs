@@ -1,73 +1,196 @@
-//! Identity providers: each for itself, and the chain that they make.
+//! Identity providers: each for itself. [`chain`](super::chain) says what they are to each other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Build, words};
 use crate::config::problem::{Place, Problem, shown};
-use crate::config::raw::{self, Gitlab, Htpasswd};
-use crate::config::ready::{Provider, ProviderKind};
-use crate::config::url::Scheme;
+use crate::config::raw::{self, ScopeList};
+use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind, Tenants};
+use crate::config::url::{Scheme, ServerUrl};
 use crate::identity::htpasswd_file::HtpasswdFile;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.
     pub(super) fn identity(&mut self, raw: &[Option<raw::Provider>], scopes: &raw::Scopes) -> Option<Vec<Provider>> {
+        self.chain(raw);
         let mut providers = Vec::new();
-        let mut index_of = HashMap::new();
-        let mut on_the_network: Option<&str> = None;
         for (index, entry) in raw.iter().enumerate() {
             let Some(entry) = entry else { continue };
             let path = format!("identity[{index}]");
-            let (name, kind) = match entry {
-                raw::Provider::Gitlab(gitlab) => (&gitlab.name, self.gitlab(gitlab, &path)),
-                raw::Provider::Htpasswd(htpasswd) => (&htpasswd.name, self.htpasswd(htpasswd, scopes, &path)),
+            let common = entry.common();
+            let accepts = common.accepts.as_ref().map(|accepts| self.accepts(accepts, &path));
+            let kind = match entry {
+                raw::Provider::Gitlab(gitlab) => self.gitlab(gitlab, &path),
+                raw::Provider::RegistryToken(server) => self.registry_token(server, &path),
+                raw::Provider::Introspection(introspection) => self.introspection(introspection, &path),
+                raw::Provider::Jwt(jwt) => self.jwt(jwt, scopes, &path),
+                raw::Provider::Htpasswd(htpasswd) => self.htpasswd(htpasswd, scopes, &path),
             };
-            let Some(name) = name.as_ref().map(|name| name.0.as_str()) else { continue };
-            if let Some(first) = index_of.insert(name, index) {
-                let message = format!("`{name}` is the name of identity[{first}] already; write another one");
-                self.problem(&format!("{path}.name"), message);
-            }
-            match (entry, on_the_network) {
-                (raw::Provider::Gitlab(_), _) => on_the_network = Some(name),
-                (raw::Provider::Htpasswd(_), Some(before)) => {
-                    let message = format!(
-                        "`{name}` decides offline and stands behind `{before}`: its users' passwords are sent there \
-                         first, and it is not asked while `{before}` cannot be reached; put it first"
-                    );
-                    self.warn(&format!("{path}.name"), message);
-                }
-                (raw::Provider::Htpasswd(_), None) => {}
-            }
-            providers.extend(kind.map(|kind| Provider { name: name.to_owned(), kind }));
+            let Some(name) = &common.name else { continue };
+            providers.extend(kind.map(|kind| Provider { name: name.0.clone(), accepts, kind }));
         }
         (providers.len() == raw.len()).then_some(providers)
     }
 
-    fn gitlab(&mut self, raw: &Gitlab, path: &str) -> Option<ProviderKind> {
-        if let Some(url) = &raw.url
-            && url.scheme == Scheme::Http
-            && !url.is_loopback()
-            && !raw.insecure
-        {
-            let message =
-                "credentials would cross the network in the clear; write https://…, or insecure: true if that is meant";
-            self.problem(&format!("{path}.url"), message);
+    fn accepts(&mut self, raw: &raw::Accepts, path: &str) -> Accepts {
+        let path = format!("{path}.accepts");
+        if raw.users.is_empty() && raw.prefixes.is_empty() && !self.is_reported(&path) {
+            let message = "it lists nothing, so nobody could come in; write users or prefixes, or accepts: null";
+            self.problem(&path, message);
         }
-        let endpoint = self.endpoint(raw.url.as_ref(), raw.ca.as_deref(), &format!("{path}.ca"));
-        Some(ProviderKind::Gitlab { endpoint: endpoint?, service: raw.service.clone(), timeout: raw.timeout.to_std() })
+        for (index, user) in raw.users.iter().enumerate().filter(|(_, user)| user.contains(':')) {
+            let message = format!("`{}` holds a colon, which ends a user name; write the name alone", shown(user));
+            self.problem(&format!("{path}.users[{index}]"), message);
+        }
+        Accepts { users: raw.users.clone(), prefixes: raw.prefixes.clone() }
     }
 
-    fn htpasswd(&mut self, raw: &Htpasswd, scopes: &raw::Scopes, path: &str) -> Option<ProviderKind> {
-        let users = raw.file.as_deref().and_then(|file| self.users(&format!("{path}.file"), file));
-        let needed = named(scopes);
-        for (index, scope) in raw.scopes.iter().flat_map(|scopes| &scopes.0).enumerate() {
-            if !needed.contains(scope.0.as_str()) {
-                let message = format!("`{}` is good for nothing: no operation in scopes needs it", scope.0);
-                self.warn(&format!("{path}.scopes[{index}]"), message);
+    fn gitlab(&mut self, raw: &raw::Gitlab, path: &str) -> Option<ProviderKind> {
+        let mut http = self.provider_http(raw.url.as_ref(), "url", &raw.server, path)?;
+        // What is asked for stands behind it.
+        http.endpoint.path.truncate(http.endpoint.path.trim_end_matches('/').len());
+        Some(ProviderKind::Gitlab {
+            http,
+            service: raw.service.clone(),
+            accept_passwords: raw.accept_passwords,
+            forward_client_address: raw.forward_client_address,
+            failure_budget: raw.failure_budget,
+        })
+    }
+
+    fn registry_token(&mut self, raw: &raw::RegistryToken, path: &str) -> Option<ProviderKind> {
+        let http = self.provider_http(raw.realm.as_ref(), "realm", &raw.server, path);
+        Some(ProviderKind::RegistryToken { http: http?, service: raw.service.clone()? })
+    }
+
+    fn introspection(&mut self, raw: &raw::Introspection, path: &str) -> Option<ProviderKind> {
+        let http = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
+        // RFC 6749, appendix A.1.
+        if raw.client_id.contains(char::is_control) {
+            let message = format!("`{}` holds a control character; write the id alone", shown(&raw.client_id));
+            self.problem(&format!("{path}.client_id"), message);
+        }
+        let key = format!("{path}.client_secret_file");
+        // Where the name is malformed there is the default in its place, and nobody asked for that.
+        let secret = if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
+        Some(ProviderKind::Introspection {
+            http: http?,
+            client_id: raw.client_id.clone(),
+            client_secret: secret?,
+            audience: raw.audience.clone(),
+            match_username: raw.match_username,
+            groups_claim: raw.groups_claim.clone(),
+        })
+    }
+
+    fn jwt(&mut self, raw: &raw::Jwt, scopes: &raw::Scopes, path: &str) -> Option<ProviderKind> {
+        let keys = self.jwks(raw, path);
+        let tenants = self.tenants(raw, path);
+        if let Some(given) = &raw.scopes {
+            self.warn_of_useless(given, scopes, path);
+        }
+        Some(ProviderKind::Jwt {
+            keys: keys?,
+            timeout: raw.server.timeout.to_std(),
+            issuer: raw.issuer.as_ref()?.0.clone(),
+            audience: raw.audience.clone()?,
+            tenants: tenants?,
+            algorithms: raw.algorithms.iter().map(|algorithm| algorithm.0).collect(),
+            subject_claim: raw.subject_claim.clone(),
+            groups_claim: raw.groups_claim.clone(),
+            scopes: raw.scopes.as_ref().map(words),
+        })
+    }
+
+    fn jwks(&mut self, raw: &raw::Jwt, path: &str) -> Option<JwksSource> {
+        let (url, file) = (format!("{path}.jwks_url"), format!("{path}.jwks_file"));
+        match (&raw.jwks_url, &raw.jwks_file) {
+            (Some(_), Some(_)) => {
+                self.problem(&file, "the keys come from jwks_url already; remove one of the two");
+                None
+            }
+            (Some(_), None) => {
+                self.provider_http(raw.jwks_url.as_ref(), "jwks_url", &raw.server, path).map(JwksSource::Url)
+            }
+            (None, Some(name)) => self.read(&file, name).map(|content| JwksSource::File(content.to_vec())),
+            (None, None) => {
+                // A value that is malformed was reported where it stands.
+                if !self.is_reported(&url) && !self.is_reported(&file) {
+                    let message = "nothing says which keys the issuer signs with; write jwks_url: https://…, \
+                                   the jwks_uri of the issuer's /.well-known/openid-configuration, or jwks_file";
+                    self.problem(path, message);
+                }
+                None
             }
         }
+    }
+
+    /// Whose tokens of the issuer are good. There is no default: a shared issuer signs for everybody.
+    fn tenants(&mut self, raw: &raw::Jwt, path: &str) -> Option<Tenants> {
+        let claims = format!("{path}.required_claims");
+        if self.is_reported(&claims) || self.is_reported(&format!("{path}.any_tenant")) {
+            return None;
+        }
+        match &raw.required_claims {
+            Some(_) if raw.any_tenant => {
+                let message =
+                    "every token of the issuer is let in, whatever required_claims asks; remove one of the two";
+                self.problem(&format!("{path}.any_tenant"), message);
+                None
+            }
+            Some(required) if !required.is_empty() => {
+                let values = |(claim, values): (&String, &raw::ClaimValues)| (claim.clone(), values.0.clone());
+                Some(Tenants::Required(required.iter().map(values).collect()))
+            }
+            None if raw.any_tenant => Some(Tenants::Any),
+            nothing => {
+                let message = "anybody can get a token from a shared issuer; write required_claims, such as \
+                               { namespace_id: [\"42\"] }, or any_tenant: true if every token of it is meant";
+                self.problem(if nothing.is_some() { &claims } else { path }, message);
+                None
+            }
+        }
+    }
+
+    fn htpasswd(&mut self, raw: &raw::Htpasswd, scopes: &raw::Scopes, path: &str) -> Option<ProviderKind> {
+        let users = raw.file.as_deref().and_then(|file| self.users(&format!("{path}.file"), file));
+        if let Some(given) = &raw.scopes {
+            self.warn_of_useless(given, scopes, path);
+        }
         Some(ProviderKind::Htpasswd { users: users?, scopes: words(raw.scopes.as_ref()?) })
+    }
+
+    fn warn_of_useless(&mut self, given: &ScopeList, scopes: &raw::Scopes, path: &str) {
+        let needed = named(scopes);
+        for (index, scope) in given.0.iter().enumerate().filter(|(_, scope)| !needed.contains(scope.0.as_str())) {
+            let message = format!("`{}` is good for nothing: no operation in scopes needs it", scope.0);
+            self.warn(&format!("{path}.scopes[{index}]"), message);
+        }
+    }
+
+    /// A provider's server, which must not be asked in the clear unless that is meant.
+    fn provider_http(
+        &mut self,
+        url: Option<&ServerUrl>,
+        key: &str,
+        server: &raw::Server,
+        path: &str,
+    ) -> Option<ProviderHttp> {
+        if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
+            let danger = match key {
+                "jwks_url" => "whoever is on the way could put keys of their own in",
+                _ => "credentials cross the network in the clear",
+            };
+            let path = format!("{path}.{key}");
+            if server.insecure {
+                self.warn(&path, format!("{danger}, as insecure: true allows; write https://…"));
+            } else {
+                self.problem(&path, format!("{danger}; write https://…, or insecure: true if that is meant"));
+            }
+        }
+        let endpoint = self.endpoint(url, server.ca.as_deref(), &format!("{path}.ca"));
+        Some(ProviderHttp { endpoint: endpoint?, timeout: server.timeout.to_std() })
     }
 
     /// The users of a file. What is wrong in it is reported there, not where it is named.

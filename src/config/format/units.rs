@@ -12,6 +12,10 @@ pub(in crate::config) struct Duration {
     unit: &'static Unit,
 }
 
+/// A span of time of an hour at most, and maybe none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct UpToAnHour(Duration);
+
 /// A number of bytes with its unit, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct ByteSize {
@@ -69,6 +73,29 @@ impl FromStr for Duration {
     }
 }
 
+impl UpToAnHour {
+    pub(in crate::config) const fn minutes(count: u64) -> Self {
+        Self(Duration::minutes(count))
+    }
+
+    pub(in crate::config) fn to_std(self) -> std::time::Duration {
+        self.0.to_std()
+    }
+}
+
+impl FromStr for UpToAnHour {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what| format!("`{}` {what}; write 0s to 1h, e.g. 10m", shown(text));
+        let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
+        match count.checked_mul(unit.worth) {
+            Some(milliseconds) if milliseconds <= HOURS.worth => Ok(Self(Duration { count, unit })),
+            _ => Err(wrong("is longer than an hour")),
+        }
+    }
+}
+
 impl ByteSize {
     pub(in crate::config) const fn kibibytes(count: u64) -> Self {
         Self { count, unit: &KIBIBYTES }
@@ -106,6 +133,12 @@ fn count_and_unit(text: &str, units: &'static [Unit]) -> Result<(u64, &'static U
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.count, self.unit.name)
+    }
+}
+
+impl fmt::Display for UpToAnHour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
+/// A key set of one key, the example of RFC 7517, appendix A.1.
+pub(super) const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"}]}"#;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder. It is removed by nobody: statics are not dropped, and the system's temporary folder is.
@@ -73,6 +76,10 @@ fn make() -> TempDir {
 
     write(folder, "htpasswd", htpasswd());
     write(folder, "bad.htpasswd", format!("{}bob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\ncarol\n", htpasswd()));
+    write(folder, "jwks.json", JWKS);
+    write_private(folder, "introspection.secret", "s3cret\n");
+    write(folder, "open.secret", "s3cret\n");
+    mode(&folder.join("open.secret"), 0o644);
     write_private(folder, "upstream.password", "s3cret with spaces \r\n");
     write_private(folder, "two-lines", "one\ntwo\n");
     write_private(folder, "empty", "");

@@ -28,6 +28,7 @@ fn copy() -> tempfile::TempDir {
     files::pair(copy.path(), "tls", -1, 365);
     files::write(copy.path(), "htpasswd", files::htpasswd());
     files::write(copy.path(), "servers.htpasswd", files::htpasswd());
+    files::write_private(copy.path(), "introspection.secret", "s3cret\n");
     copy
 }
 
@@ -47,7 +48,7 @@ fn the_reference_and_the_examples_load_and_print() {
         let again = config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
         again.unwrap_or_else(|problems| panic!("{problems}\n{}", loaded.print()));
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 8);
 }
 
 #[test]
@@ -63,21 +64,30 @@ fn the_committed_schema_is_the_derived_one() {
 #[test]
 fn the_reference_has_every_key_of_the_schema_and_its_default() {
     let schema: Value = serde_json::from_str(&config::schema()).expect("JSON");
-    let mut expected = BTreeMap::new();
+    let mut expected = Keys::new();
     keys_of_schema(&schema, "", &mut expected);
     let reference = fs::read_to_string(folder_of_config().join("moorgate.yml")).expect("the reference");
     let written = keys_of_reference(&reference);
-    let names = |keys: &BTreeMap<String, String>| keys.keys().cloned().collect::<Vec<_>>();
+    let names = |keys: &Keys| keys.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
-    for (path, default) in &expected {
-        // Quotes are YAML's: a text means the same without them.
-        let value = written[path].replace('"', "");
-        assert!(default.is_empty() || value == *default, "{path}: {value} is not the default {default}");
+    for (path, defaults) in &expected {
+        for value in &written[path] {
+            // Quotes are YAML's: a text means the same without them.
+            let value = value.replace('"', "");
+            let is_default = defaults.contains(&String::new()) || defaults.contains(&value);
+            assert!(is_default || value == MARKED, "{path}: {value} is not the default {defaults:?}");
+        }
     }
 }
 
-/// Each key with its default, empty where it has none.
-fn keys_of_schema(schema: &Value, path: &str, keys: &mut BTreeMap<String, String>) {
+/// Each key with its values: several types of provider may have one key.
+type Keys = BTreeMap<String, Vec<String>>;
+
+/// What stands for a value that is marked as no default.
+const MARKED: &str = "marked";
+
+/// Each key with its defaults, empty where it has none.
+fn keys_of_schema(schema: &Value, path: &str, keys: &mut Keys) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         keys_of_schema(property, &path, keys);
@@ -88,11 +98,11 @@ fn keys_of_schema(schema: &Value, path: &str, keys: &mut BTreeMap<String, String
         }
         // The entries of a map are its default; sections have none of their own.
         if let Some(map) = property.get("default").and_then(Value::as_object) {
-            keys.extend(map.iter().map(|(key, value)| (format!("{path}.{key}"), plain(value))));
+            keys.extend(map.iter().map(|(key, value)| (format!("{path}.{key}"), vec![plain(value)])));
         }
         let is_section = property.get("properties").is_some();
         let default = property.get("default").filter(|default| !default.is_object() && !is_section);
-        keys.insert(path, default.map(plain).unwrap_or_default());
+        keys.entry(path).or_default().push(default.map(plain).unwrap_or_default());
     }
 }
 
@@ -105,18 +115,21 @@ fn plain(value: &Value) -> String {
 }
 
 /// Each key of the reference with what stands behind it, by indentation.
-fn keys_of_reference(text: &str) -> BTreeMap<String, String> {
-    let mut keys = BTreeMap::new();
+fn keys_of_reference(text: &str) -> Keys {
+    let mut keys = Keys::new();
     let mut sections: Vec<(usize, String)> = Vec::new();
     for line in text.lines() {
-        let content = line.split(" #").next().unwrap_or_default().trim_end();
+        let (content, comment) = line.split_once(" #").unwrap_or((line, ""));
+        let content = content.trim_end();
         let key = content.trim_start_matches([' ', '-']);
         let indent = content.len() - key.len();
         let Some((key, value)) = key.split_once(':').filter(|(key, _)| !key.starts_with('#')) else { continue };
         sections.retain(|(outer, _)| *outer < indent);
         let path = sections.last().map_or_else(String::new, |(_, path)| path.clone()) + "." + key;
         sections.push((indent, path.clone()));
-        keys.insert(path, value.trim().to_owned());
+        let is_marked = comment.contains("required") || comment.contains("example");
+        let value = if is_marked { MARKED } else { value.trim() };
+        keys.entry(path).or_default().push(value.to_owned());
     }
     keys
 }
@@ -130,7 +143,7 @@ fn check_config_and_print_config_tell_and_exit() {
         let code = if print {
             print_config(&path, [], &mut stdout, &mut stderr)
         } else {
-            check_config(&path, [], &mut stdout, &mut stderr)
+            check_config(&path, [], false, &mut stdout, &mut stderr)
         };
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes).expect("text").replace(&format!("{}/", copy.path().display()), "")

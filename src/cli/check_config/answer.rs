@@ -1,0 +1,181 @@
+//! What the answer of a server says of the configuration. Pure.
+
+use http::header;
+use serde_json::Value;
+
+use crate::config::escaped;
+use crate::identity::provider_client::{AskError, Reply};
+
+/// Who is asked, and so what a right answer is.
+pub(super) enum Expected {
+    /// `GET /v2/` of a registry, with the gate's own password or without.
+    Registry { with_password: bool },
+    /// A question for a token that GitLab gives nobody.
+    GitLab { service: String },
+    /// The same of another server of the registry token protocol.
+    TokenServer { service: String },
+    /// RFC 7662, about a token that nobody has issued.
+    Introspection { client_id: String },
+    /// A JSON Web Key Set.
+    Keys,
+}
+
+/// What is wrong; what would be right.
+pub(super) struct Fault {
+    /// The key to look at, in the section of the server.
+    pub(super) key: &'static str,
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn new(key: &'static str, message: impl Into<String>) -> Self {
+        Self { key, message: message.into() }
+    }
+}
+
+impl Expected {
+    /// What a right answer was, in words that a line can end with.
+    pub(super) fn judge(&self, reply: &Reply) -> Result<String, Fault> {
+        let status = reply.status.as_u16();
+        let wrong = |message: String| Err(Fault::new(self.address(), message));
+        if reply.status.is_redirection() {
+            let to = reply.headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
+            let to = to.map_or_else(String::new, |to| format!(" to `{}`", escaped(&cut(&to))));
+            return wrong(format!(
+                "it answers {status}, a redirect{to}, and none is followed; write the address that answers itself"
+            ));
+        }
+        if reply.body.trim_ascii_start().starts_with(b"<") {
+            let whose = "a login page, a proxy or another server";
+            return wrong(format!(
+                "it answers {status} with a web page: {whose}; write the address of {}",
+                self.what()
+            ));
+        }
+        match (self, status) {
+            (Self::Registry { .. }, 200) => Ok("200".to_owned()),
+            (Self::Registry { with_password: false }, 401) => Err(Fault::new(
+                "authorization",
+                "the registry answers 401: it asks for a credential; take its own authentication out, or write basic \
+                 with username and password_file",
+            )),
+            (Self::Registry { with_password: true }, 401 | 403) => Err(Fault::new(
+                "password_file",
+                format!("the registry answers {status} to this user and password; write those that it knows"),
+            )),
+            (Self::GitLab { .. }, 403) if json(reply).is_none() => wrong(
+                "it answers 403, and not in GitLab's words: it may have banned the gate's address, or a proxy stands \
+                 in between; ask its administrator"
+                    .to_owned(),
+            ),
+            (Self::GitLab { .. } | Self::TokenServer { .. }, 401 | 403) => {
+                Ok(format!("answers ({status} without a credential, as it should)"))
+            }
+            (Self::GitLab { .. } | Self::TokenServer { .. }, 200) if has_token(reply) => {
+                Ok("answers (200 without a credential: a token for nobody)".to_owned())
+            }
+            (Self::GitLab { service }, 404) => wrong(format!(
+                "it answers 404: no GitLab is at this address, its registry is switched off, or it does not know the \
+                 service `{}`; write GitLab's own address",
+                escaped(service)
+            )),
+            (Self::TokenServer { service }, 404) => wrong(format!(
+                "it answers 404: no token server is at this path, or it does not know the service `{}`; write both \
+                 as in the registry's WWW-Authenticate",
+                escaped(service)
+            )),
+            (Self::Introspection { client_id }, 400 | 401 | 403) => Err(Fault::new(
+                "client_secret_file",
+                format!(
+                    "it answers {status}: it does not know the client `{}` with this secret, or does not let it ask; \
+                     write the id and the secret that it knows",
+                    escaped(client_id)
+                ),
+            )),
+            (Self::Introspection { .. }, 200) => match json(reply).as_ref().and_then(|reply| reply.get("active")) {
+                Some(Value::Bool(false)) => Ok("answers (it knows the client, and no made-up token)".to_owned()),
+                Some(Value::Bool(true)) => wrong(
+                    "it calls a made-up token active: it vouches for everything; ask its administrator".to_owned(),
+                ),
+                _ => wrong("it answers 200 without `active`; write the address of introspection (RFC 7662)".to_owned()),
+            },
+            (Self::Keys, 200) => match usable_keys(reply) {
+                0 => {
+                    wrong("it answers 200 without a key that can be used; write the jwks_uri of the issuer".to_owned())
+                }
+                1 => Ok("1 usable key".to_owned()),
+                several => Ok(format!("{several} usable keys")),
+            },
+            _ => wrong(format!("it answers {status}; write the address of {}", self.what())),
+        }
+    }
+
+    /// Why there is no answer.
+    pub(super) fn unreached(&self, error: &AskError) -> Fault {
+        let message = escaped(&error.to_string());
+        let (key, right) = match error {
+            AskError::Timeout(_) => (self.address(), "check the address and the way there, or allow more time"),
+            AskError::Connection(why) if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) => {
+                ("ca", "name the file with the authority that its certificate is from")
+            }
+            AskError::Connection(why) if why.contains("certificate") => {
+                (self.address(), "write the name that its certificate is for, or have it renewed")
+            }
+            AskError::Connection(_) => {
+                (self.address(), "check the address, and that it runs and can be reached from here")
+            }
+            AskError::Body => (self.address(), "check the address"),
+        };
+        Fault::new(key, format!("no answer: {message}; {right}"))
+    }
+
+    /// What is configured cannot be put into a request.
+    pub(super) fn unaskable(&self) -> Fault {
+        Fault::new(self.address(), "it cannot stand in a request; write a plain address")
+    }
+
+    /// The key that says where it is.
+    fn address(&self) -> &'static str {
+        match self {
+            Self::Registry { .. } => "urls[0]",
+            Self::GitLab { .. } | Self::Introspection { .. } => "url",
+            Self::TokenServer { .. } => "realm",
+            Self::Keys => "jwks_url",
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Registry { .. } => "the registry itself",
+            Self::GitLab { .. } => "GitLab itself",
+            Self::TokenServer { .. } => "the token server",
+            Self::Introspection { .. } => "introspection (RFC 7662)",
+            Self::Keys => "the issuer's keys, its jwks_uri",
+        }
+    }
+}
+
+fn json(reply: &Reply) -> Option<Value> {
+    serde_json::from_slice(&reply.body).ok().filter(Value::is_object)
+}
+
+/// `token` and `access_token` are synonyms.
+fn has_token(reply: &Reply) -> bool {
+    json(reply)
+        .is_some_and(|reply| reply.get("token").or_else(|| reply.get("access_token")).is_some_and(Value::is_string))
+}
+
+/// Keys that may check signatures with one of the algorithms that a configuration can name.
+fn usable_keys(reply: &Reply) -> usize {
+    let usable = |key: &&Value| {
+        let text = |name: &str| key.get(name).and_then(Value::as_str);
+        matches!(text("kty"), Some("RSA" | "EC" | "OKP")) && text("use").is_none_or(|purpose| purpose == "sig")
+    };
+    let keys = json(reply).and_then(|mut set| set.get_mut("keys").map(Value::take));
+    keys.as_ref().and_then(Value::as_array).map_or(0, |keys| keys.iter().filter(usable).count())
+}
+
+/// The start of what a server sent: it may be long.
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
+}

@@ -1,0 +1,78 @@
+//! What providers are to each other: names, issuers, and who is shown whose secrets.
+
+use std::collections::HashMap;
+
+use super::Build;
+use crate::config::problem::shown;
+use crate::config::raw::{Jwt, Provider};
+
+impl Build<'_> {
+    /// Looks at the chain as a whole.
+    pub(super) fn chain(&mut self, providers: &[Option<Provider>]) {
+        self.unique(providers);
+        self.order(providers);
+    }
+
+    /// No name and no issuer stands twice.
+    fn unique(&mut self, providers: &[Option<Provider>]) {
+        let (mut names, mut issuers) = (HashMap::new(), HashMap::new());
+        for (index, provider) in providers.iter().enumerate() {
+            let Some(provider) = provider else { continue };
+            if let Some(name) = &provider.common().name
+                && let Some(first) = names.insert(&name.0, index)
+            {
+                let message = format!("`{name}` is the name of identity[{first}] already; write another one");
+                self.problem(&format!("identity[{index}].name"), message);
+            }
+            if let Provider::Jwt(Jwt { issuer: Some(issuer), .. }) = provider
+                && let Some(first) = issuers.insert(&issuer.0, index)
+            {
+                let message = format!(
+                    "`{}` is the issuer of identity[{first}] already, and a token goes to its issuer's provider alone; \
+                     make one of the two entries",
+                    shown(&issuer.0)
+                );
+                self.problem(&format!("identity[{index}].issuer"), message);
+            }
+        }
+    }
+
+    /// Warns where one provider is shown what is meant for another. Workload tokens go to their issuer's provider
+    /// alone, wherever it stands.
+    fn order(&mut self, providers: &[Option<Provider>]) {
+        for (index, provider) in providers.iter().enumerate() {
+            let Some(provider) = provider.as_ref().filter(|provider| is_asked_over_the_network(provider)) else {
+                continue;
+            };
+            let common = provider.common();
+            let (Some(name), None) = (&common.name, &common.accepts) else { continue };
+            for (later, behind) in providers.iter().enumerate().skip(index + 1) {
+                let Some(behind) = behind else { continue };
+                let Some(behind_name) = &behind.common().name else { continue };
+                if matches!(behind, Provider::Htpasswd(_)) {
+                    let message = format!(
+                        "`{behind_name}` decides offline and stands behind `{name}`: what its users mistype is sent \
+                         there, and while `{name}` cannot be reached a wrong password is a 503 and not a 401; put it \
+                         first"
+                    );
+                    self.warn(&format!("identity[{later}].name"), message);
+                } else if is_asked_over_the_network(behind) {
+                    let message = format!(
+                        "`{name}` is shown the secrets that are meant for `{behind_name}` behind it; write what is \
+                         its own, e.g. accepts: {{ prefixes: [glpat-] }}"
+                    );
+                    self.warn(&format!("identity[{index}].name"), message);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Whether every credential that it accepts is sent to its server.
+fn is_asked_over_the_network(provider: &Provider) -> bool {
+    match provider {
+        Provider::Gitlab(_) | Provider::RegistryToken(_) | Provider::Introspection(_) => true,
+        Provider::Jwt(_) | Provider::Htpasswd(_) => false,
+    }
+}

@@ -1,0 +1,281 @@
+//! `check-config --online`: what it says of each server, right or wrong, and that it shows them no credential of a user.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use moorgate::demo::gitlab::GitLab;
+use moorgate::demo::registry::Registry;
+
+use crate::harness::listener;
+
+/// A server that gives one answer to everything, and keeps what it was sent.
+struct Canned {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Canned {
+    fn start(status: &str, headers: &str, body: &str) -> Self {
+        let answer =
+            format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let (listener, seen) = (listener(), Arc::new(Mutex::new(Vec::new())));
+        let (address, kept) = (listener.local_addr().unwrap(), seen.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let request = read_request(&mut stream);
+                kept.lock().unwrap().push(request);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// The head, and as much of a body as it announces.
+fn read_request(stream: &mut impl Read) -> String {
+    let mut request = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some((head, body)) = request.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return request;
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return request,
+            Ok(read) => request.push_str(&String::from_utf8_lossy(&buffer[..read])),
+        }
+    }
+}
+
+/// What the command printed, the folder taken out of it.
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    /// The line of standard error that has this, with the place where it points.
+    fn problem(&self, part: &str) -> &str {
+        let mut lines = self.stderr.lines().filter(|line| line.contains(part) && !line.contains("warning: "));
+        let line = lines.next().unwrap_or_else(|| panic!("{part:?} is not in\n{}{}", self.stdout, self.stderr));
+        assert!(line.contains("; "), "{line}: what would be right?");
+        line
+    }
+}
+
+/// Runs the command with this upstream and these providers, an entry each.
+async fn check(upstream: &str, providers: &[String]) -> Said {
+    let mut text = "version: 1\nhttp: { external_url: \"http://localhost\" }\n".to_owned();
+    writeln!(text, "upstream: {{ {upstream} }}\nidentity:").unwrap();
+    for provider in providers {
+        writeln!(text, "  - {{ {provider} }}").unwrap();
+    }
+    tokio::task::spawn_blocking(move || {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+        write("moorgate.yml", &text);
+        write("introspection.secret", "canary secret/1\n");
+        write("upstream.password", "canary-password\n");
+        write("htpasswd", &format!("alice:{}\n", bcrypt::hash("canary-user", 4).unwrap()));
+        write("ca.pem", &moorgate::demo::self_signed().unwrap().0);
+        let output = Command::new(env!("CARGO_BIN_EXE_moorgate"))
+            .args(["check-config", "--online", "--config"])
+            .arg(folder.path().join("moorgate.yml"))
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&format!("{}/", folder.path().display()), "");
+        Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    })
+    .await
+    .unwrap()
+}
+
+fn urls(address: SocketAddr) -> String {
+    format!("urls: [\"http://{address}\"]")
+}
+
+fn gitlab(address: SocketAddr) -> String {
+    format!("name: gitlab, type: gitlab, url: \"http://{address}\"")
+}
+
+fn harbor(address: SocketAddr) -> String {
+    format!("name: harbor, type: registry_token, realm: \"http://{address}/service/token\", service: my harbor")
+}
+
+fn sso(address: SocketAddr) -> String {
+    format!("name: sso, type: introspection, url: \"http://{address}/introspect\"")
+}
+
+fn jobs(address: SocketAddr) -> String {
+    format!(
+        "name: jobs, type: jwt, issuer: \"https://ci.example.com\", audience: a, any_tenant: true, jwks_url: \"http://{address}/keys\""
+    )
+}
+
+const LOCAL: &str = "name: local, type: htpasswd, file: htpasswd, scopes: [read_registry]";
+
+/// Everything answers as it should: a line each, in the order of the config, and no credential of a user on the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_well() {
+    let (registry, real) = (Registry::start(listener()).unwrap(), GitLab::start(listener()).unwrap());
+    real.ledger().keep();
+    let token_server = Canned::start("401 Unauthorized", "", "no");
+    let introspection = Canned::start("200 OK", "", "{\"active\": false}");
+    let keys =
+        Canned::start("200 OK", "", r#"{"keys": [{"kty": "RSA"}, {"kty": "EC", "use": "enc"}, {"kty": "oct"}]}"#);
+    let providers = [
+        LOCAL.to_owned(),
+        jobs(keys.address),
+        gitlab(real.address()),
+        harbor(token_server.address),
+        sso(introspection.address),
+    ];
+    let said = check(&urls(registry.address()), &providers).await;
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert!(lines[0].starts_with("moorgate.yml: valid"), "{lines:?}");
+    assert_eq!(lines[1], "asking 5 servers, 1m 5s at most");
+    let upstream = format!("upstream http://{}: 200 in ", registry.address());
+    for (line, start) in lines[2..].iter().zip([
+        upstream.as_str(),
+        "identity[0] local: nobody to ask",
+        "identity[1] jobs: 1 usable key in ",
+        "identity[2] gitlab: answers (",
+        "identity[3] harbor: answers (401 without a credential, as it should) in ",
+        "identity[4] sso: answers (it knows the client, and no made-up token) in ",
+    ]) {
+        assert!(line.starts_with(start), "{line} does not start with {start}");
+        assert!(start.ends_with("ask") || line.ends_with(" ms"), "{line}");
+    }
+    assert_eq!(lines.len(), 8);
+
+    let asked = real.ledger().entries();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].service.as_deref(), Some("container_registry"));
+    assert!(asked[0].user.is_none() && asked[0].secret.is_none());
+    let harbor = &token_server.seen()[0];
+    assert!(harbor.starts_with("GET /service/token?service=my+harbor HTTP/1.1\r\n"), "{harbor}");
+    for question in [&harbor, &keys.seen()[0]] {
+        assert!(!question.to_lowercase().contains("authorization"), "{question}");
+    }
+    // The id and the secret are encoded before they are joined (RFC 6749, section 2.3.1).
+    let sso = &introspection.seen()[0];
+    assert!(sso.starts_with("POST /introspect HTTP/1.1\r\n") && sso.contains("\r\n\r\ntoken=check-"), "{sso}");
+    assert!(sso.contains(&crate::harness::basic(("moorgate", "canary+secret%2F1"))), "{sso}");
+}
+
+/// The gate's own password is shown to the registry, and to nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstreams_password() {
+    let basic =
+        |address| format!("{}, authorization: basic, username: gate, password_file: upstream.password", urls(address));
+    let right = Canned::start("200 OK", "", "{}");
+    let said = check(&basic(right.address), &[LOCAL.to_owned()]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(right.seen()[0].contains(&crate::harness::basic(("gate", "canary-password"))));
+
+    let wrong = Canned::start("401 Unauthorized", "", "");
+    let said = check(&basic(wrong.address), &[LOCAL.to_owned()]).await;
+    assert_eq!(said.code, Some(78));
+    assert!(said.problem("401").contains(": `upstream.password_file`: "), "{}", said.stderr);
+    assert!(!said.stderr.contains("canary"), "{}", said.stderr);
+
+    let said = check(&urls(wrong.address), &[LOCAL.to_owned()]).await;
+    assert!(said.problem("it asks for a credential").starts_with("moorgate.yml:3:1: `upstream.authorization`: "));
+}
+
+/// Each wrong answer is told with the key that is to be changed, and hides none of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_answers() {
+    let page = Canned::start("200 OK", "Content-Type: text/html\r\n", "\n<!DOCTYPE html><title>Log in</title>").address;
+    let redirect =
+        Canned::start("302 Found", "Location: https://elsewhere.example.com/sign_in\u{202e}\r\n", "").address;
+    let nothing = Canned::start("404 Not Found", "", "{}").address;
+    let refusing = Canned::start("401 Unauthorized", "", "{\"error\": \"invalid_client\"}").address;
+    let banned = Canned::start("403 Forbidden", "", "banned").address;
+    let broken = Canned::start("500 Internal Server Error", "", "{}").address;
+    let list = Canned::start("200 OK", "", "[]").address;
+    let gullible = Canned::start("200 OK", "", "{\"active\": true}").address;
+    let closed = listener().local_addr().unwrap();
+    let all = |address| [gitlab(address), harbor(address), sso(address), jobs(address)];
+
+    for (address, part) in [
+        (page, "with a web page"),
+        (
+            redirect,
+            "it answers 302, a redirect to `https://elsewhere.example.com/sign_in\\u{202e}`, and none is followed",
+        ),
+        (broken, "it answers 500; "),
+        (closed, "no answer: "),
+    ] {
+        let said = check(&urls(address), &all(address)).await;
+        assert_eq!(said.code, Some(78));
+        for key in
+            ["upstream.urls[0]", "identity[0].url", "identity[1].realm", "identity[2].url", "identity[3].jwks_url"]
+        {
+            assert!(said.problem(&format!("`{key}`: ")).contains(part), "{part} is not in\n{}", said.stderr);
+        }
+        assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
+    }
+
+    let right = Canned::start("200 OK", "", "{}").address;
+    for (provider, key, part) in [
+        (gitlab(nothing), "url", "it answers 404: no GitLab is at this address"),
+        (gitlab(banned), "url", "it may have banned the gate's address"),
+        (gitlab(list), "url", "it answers 200; "),
+        (harbor(nothing), "realm", "it does not know the service `my harbor`"),
+        (sso(nothing), "url", "it answers 404; "),
+        (sso(refusing), "client_secret_file", "it does not know the client `moorgate` with this secret"),
+        (sso(banned), "client_secret_file", "it answers 403"),
+        (sso(gullible), "url", "it calls a made-up token active"),
+        (sso(list), "url", "without `active`"),
+        (jobs(list), "jwks_url", "without a key that can be used"),
+        (jobs(refusing), "jwks_url", "it answers 401; "),
+    ] {
+        let said = check(&urls(right), &[provider]).await;
+        assert_eq!(said.code, Some(78), "{part}: {}", said.stdout);
+        assert!(said.problem(part).contains(&format!(": `identity[0].{key}`: ")), "{}", said.stderr);
+        assert!(said.stdout.contains("upstream http://"), "one fault hides the rest: {}", said.stdout);
+        assert!(!said.stderr.contains("canary"), "{}", said.stderr);
+    }
+}
+
+/// A server that says nothing is given up after the time that the config allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_and_certificates() {
+    let silent = listener();
+    let address = silent.local_addr().unwrap();
+    let right = Canned::start("200 OK", "", "{}").address;
+    let said = check(&urls(right), &[format!("{}, timeout: 50ms", gitlab(address))]).await;
+    assert_eq!(said.code, Some(78));
+    assert!(said.problem("no whole answer within 50ms").contains("`identity[0].url`"), "{}", said.stderr);
+
+    // Its certificate is from another authority than the one named; and what speaks no TLS has none.
+    let gitlab = GitLab::start(listener()).unwrap();
+    let (port, _) = crate::tls::tls_front(gitlab.address());
+    let at = |port: u16| format!("name: a, type: gitlab, url: \"https://localhost:{port}\", ca: ca.pem");
+    let said = check(&urls(right), &[at(port)]).await;
+    assert!(said.problem("invalid peer certificate").contains("`identity[0].ca`"), "{}", said.stderr);
+    let said = check(&urls(right), &[at(right.port())]).await;
+    assert!(said.problem("no answer").contains("`identity[0].url`"), "{}", said.stderr);
+}
+
+/// Nobody is asked without --online, nor with a config that is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_when_asked_for() {
+    let server = Canned::start("200 OK", "", "{}");
+    let said = check(&urls(server.address), &[format!("{}, tiemout: 1s", gitlab(server.address))]).await;
+    assert_eq!((said.code, server.seen().len()), (Some(78), 0), "{}", said.stderr);
+}
