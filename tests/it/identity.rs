@@ -2,6 +2,7 @@
 
 mod asking;
 mod cache;
+mod chain;
 mod failures;
 mod htpasswd;
 mod outages;

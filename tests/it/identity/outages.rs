@@ -166,7 +166,8 @@ async fn one_caller_opens_no_breaker() {
 async fn recovery_takes_no_more_questions_than_usual() {
     let setup = Setup { cache: vec!["ttl: 200ms", "stale_if_error: 10m"], ..Setup::default() };
     let gate = std::sync::Arc::new(TestGate::start(setup).await);
-    let callers: Vec<(String, String)> = (0..30).map(|number| (format!("user-{number}"), READ_WRITE.1.into())).collect();
+    let callers: Vec<(String, String)> =
+        (0..30).map(|number| (format!("user-{number}"), READ_WRITE.1.into())).collect();
     for (user, secret) in &callers {
         assert_eq!(get(&gate, PULL, (user, secret)).await, 404);
     }
