@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::registry::Registry;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::listener;
 
@@ -107,20 +108,22 @@ fn urls(address: SocketAddr) -> String {
 }
 
 fn gitlab(address: SocketAddr) -> String {
-    format!("name: gitlab, type: gitlab, url: \"http://{address}\"")
+    format!("name: gitlab, type: gitlab, url: \"http://{address}\", timeout: 1m")
 }
 
 fn harbor(address: SocketAddr) -> String {
-    format!("name: harbor, type: registry_token, realm: \"http://{address}/service/token\", service: my harbor")
+    format!(
+        "name: harbor, type: registry_token, realm: \"http://{address}/service/token\", service: my harbor, timeout: 1m"
+    )
 }
 
 fn sso(address: SocketAddr) -> String {
-    format!("name: sso, type: introspection, url: \"http://{address}/introspect\"")
+    format!("name: sso, type: introspection, url: \"http://{address}/introspect\", timeout: 1m")
 }
 
 fn jobs(address: SocketAddr) -> String {
     format!(
-        "name: jobs, type: jwt, issuer: \"https://ci.example.com\", audience: a, any_tenant: true, jwks_url: \"http://{address}/keys\""
+        "name: jobs, type: jwt, issuer: \"https://ci.example.com\", audience: a, any_tenant: true, jwks_url: \"http://{address}/keys\", timeout: 1m"
     )
 }
 
@@ -167,7 +170,7 @@ async fn all_is_well() {
     assert!(asked[0].user.is_none() && asked[0].secret.is_none());
     let harbor = &token_server.seen()[0];
     assert!(harbor.starts_with("GET /service/token?service=my+harbor HTTP/1.1\r\n"), "{harbor}");
-    for question in [&harbor, &keys.seen()[0]] {
+    for question in [harbor, &keys.seen()[0]] {
         assert!(!question.to_lowercase().contains("authorization"), "{question}");
     }
     // The id and the secret are encoded before they are joined (RFC 6749, section 2.3.1).
@@ -208,7 +211,10 @@ async fn wrong_answers() {
     let broken = Canned::start("500 Internal Server Error", "", "{}").address;
     let list = Canned::start("200 OK", "", "[]").address;
     let gullible = Canned::start("200 OK", "", "{\"active\": true}").address;
-    let closed = listener().local_addr().unwrap();
+    // Bound, so that nobody else gets it, and not listened on.
+    let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    unused.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed = unused.local_addr().unwrap().as_socket().unwrap();
     let all = |address| [gitlab(address), harbor(address), sso(address), jobs(address)];
 
     for (address, part) in [
@@ -258,18 +264,21 @@ async fn silence_and_certificates() {
     let silent = listener();
     let address = silent.local_addr().unwrap();
     let right = Canned::start("200 OK", "", "{}").address;
-    let said = check(&urls(right), &[format!("{}, timeout: 50ms", gitlab(address))]).await;
+    let said = check(&urls(right), &[gitlab(address).replace("1m", "50ms")]).await;
     assert_eq!(said.code, Some(78));
     assert!(said.problem("no whole answer within 50ms").contains("`identity[0].url`"), "{}", said.stderr);
 
     // Its certificate is from another authority than the one named; and what speaks no TLS has none.
     let gitlab = GitLab::start(listener()).unwrap();
     let (port, _) = crate::tls::tls_front(gitlab.address());
-    let at = |port: u16| format!("name: a, type: gitlab, url: \"https://localhost:{port}\", ca: ca.pem");
+    let at = |port: u16| format!("name: a, type: gitlab, url: \"https://localhost:{port}\", timeout: 1m, ca: ca.pem");
     let said = check(&urls(right), &[at(port)]).await;
     assert!(said.problem("invalid peer certificate").contains("`identity[0].ca`"), "{}", said.stderr);
-    let said = check(&urls(right), &[at(right.port())]).await;
-    assert!(said.problem("no answer").contains("`identity[0].url`"), "{}", said.stderr);
+    let plain = listener();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || plain.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let said = check(&urls(right), &[at(port)]).await;
+    assert!(said.problem("no TLS is spoken there").contains("`identity[0].url`"), "{}", said.stderr);
 }
 
 /// Nobody is asked without --online, nor with a config that is wrong.

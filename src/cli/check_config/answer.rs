@@ -121,6 +121,9 @@ impl Expected {
             AskError::Connection(why) if why.contains("certificate") => {
                 (self.address(), "write the name that its certificate is for, or have it renewed")
             }
+            AskError::Connection(why) if why.contains("corrupt message") => {
+                (self.address(), "no TLS is spoken there: write the port for https")
+            }
             AskError::Connection(_) => {
                 (self.address(), "check the address, and that it runs and can be reached from here")
             }
