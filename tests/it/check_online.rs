@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use moorgate::demo::gitlab::GitLab;
+use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
+use moorgate::demo::issuer::OidcIssuer;
 use moorgate::demo::registry::Registry;
 use socket2::{Domain, Socket, Type};
 
@@ -88,6 +90,8 @@ async fn check(upstream: &str, providers: &[String]) -> Said {
         let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
         write("moorgate.yml", &text);
         write("introspection.secret", "canary secret/1\n");
+        write(CLIENT_SECRET, CLIENT_SECRET);
+        write("wrong", "canary");
         write("upstream.password", "canary-password\n");
         write("htpasswd", &format!("alice:{}\n", bcrypt::hash("canary-user", 4).unwrap()));
         write("ca.pem", &moorgate::demo::self_signed().unwrap().0);
@@ -177,6 +181,47 @@ async fn all_is_well() {
     let sso = &introspection.seen()[0];
     assert!(sso.starts_with("POST /introspect HTTP/1.1\r\n") && sso.contains("\r\n\r\ntoken=check-"), "{sso}");
     assert!(sso.contains(&crate::harness::basic(("moorgate", "canary+secret%2F1"))), "{sso}");
+}
+
+/// Two servers that wait for each other are both told of: nobody is asked after another.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_at_once() {
+    let (one, other) = (listener(), listener());
+    let addresses = [one.local_addr().unwrap(), other.local_addr().unwrap()];
+    std::thread::spawn(move || {
+        let mut asked = [one.accept().unwrap().0, other.accept().unwrap().0];
+        for stream in &mut asked {
+            read_request(stream);
+        }
+        for stream in &mut asked {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"token\": \"none\"}").unwrap();
+        }
+    });
+    let said = check(&urls(addresses[0]), &[gitlab(addresses[1])]).await;
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+}
+
+/// The demo's providers, which are as strict as real ones about who may ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_known_and_an_issuer() {
+    let (registry, introspection) = (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
+    let issuer = OidcIssuer::start(listener()).unwrap();
+    let jobs = format!(
+        "name: jobs, type: jwt, issuer: \"{}\", audience: a, any_tenant: true, jwks_url: \"{}\", timeout: 1m",
+        issuer.url(),
+        issuer.jwks_url()
+    );
+    for (secret, code) in [(CLIENT_SECRET, 0), ("wrong", 78)] {
+        let sso = format!(
+            "name: sso, type: introspection, url: \"{}\", client_id: {CLIENT_ID}, client_secret_file: {secret}, timeout: 1m",
+            introspection.url()
+        );
+        let said = check(&urls(registry.address()), &[jobs.clone(), sso]).await;
+        assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains("identity[0] jobs: 1 usable key in "), "{}", said.stdout);
+        let known = said.stdout.contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
+        assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
+    }
 }
 
 /// The gate's own password is shown to the registry, and to nobody else.

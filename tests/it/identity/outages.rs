@@ -227,3 +227,12 @@ async fn every_kind_of_credential_outlives_an_outage() {
         }
     }
 }
+
+/// `stale_if_error: 0s` is for whom a revoked credential in an outage is worse than an outage.
+#[tokio::test]
+async fn nothing_is_stale_where_the_config_says_so() {
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 0s"], ..Setup::default() }).await;
+    assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
+    gate.gitlab.always(Some(broken()));
+    until(&gate, PULL, READ_WRITE, 503).await;
+}
