@@ -10,6 +10,7 @@ use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
 use moorgate::demo::issuer::OidcIssuer;
 use moorgate::demo::registry::Registry;
+use secrecy::ExposeSecret;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::listener;
@@ -206,6 +207,7 @@ async fn all_at_once() {
 async fn a_client_that_is_known_and_an_issuer() {
     let (registry, introspection) = (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
     let issuer = OidcIssuer::start(listener()).unwrap();
+    introspection.ledger().keep();
     let jobs = format!(
         "name: jobs, type: jwt, issuer: \"{}\", audience: a, any_tenant: true, jwks_url: \"{}\", timeout: 1m",
         issuer.url(),
@@ -222,6 +224,11 @@ async fn a_client_that_is_known_and_an_issuer() {
         let known = said.stdout.contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
         assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
     }
+    // A made-up token that is always the same could be issued one day.
+    let asked = introspection.ledger().entries();
+    let made_up: Vec<_> =
+        asked.iter().map(|question| question.token.as_ref().unwrap().expose_secret().to_owned()).collect();
+    assert!(made_up.len() == 2 && made_up[0] != made_up[1], "{made_up:?}");
 }
 
 /// The gate's own password is shown to the registry, and to nobody else.
