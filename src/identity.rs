@@ -12,6 +12,7 @@ pub mod htpasswd;
 pub mod htpasswd_file;
 pub mod provider_client;
 pub mod sources;
+pub mod strict_json;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -42,6 +42,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/fingerprint.rs"], may_know: &["registry"], must_not_know: IMPURE },
     Part { files: &["identity/sources.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/htpasswd_file.rs"], may_know: &[], must_not_know: IMPURE },
+    Part { files: &["identity/strict_json.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["policy.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
