@@ -12,6 +12,8 @@ pub mod gitlab;
 pub mod htpasswd;
 pub mod htpasswd_file;
 pub mod introspection;
+pub mod jwks;
+pub mod jwt;
 pub mod provider_client;
 pub mod scope_lists;
 pub mod sources;
