@@ -5,13 +5,21 @@
 pub mod breaker;
 pub mod cache;
 pub mod chain;
+pub mod claims;
 pub mod credential;
 pub mod fingerprint;
 pub mod gitlab;
 pub mod htpasswd;
 pub mod htpasswd_file;
+pub mod introspection;
+pub mod jwks;
+pub mod jwt;
 pub mod provider_client;
+pub mod scope_lists;
 pub mod sources;
+pub mod strict_json;
+#[cfg(test)]
+mod test_server;
 
 use std::net::IpAddr;
 use std::sync::Arc;

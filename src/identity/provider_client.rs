@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// A reply larger than this is no answer.
+/// A reply larger than this is no answer, unless the asker expects more.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
 /// Connections kept for the next question.
@@ -30,7 +30,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// As sent.
     pub headers: HeaderMap,
-    /// At most 64 KiB.
+    /// No larger than the asker allows.
     pub body: Bytes,
 }
 
@@ -41,8 +41,8 @@ pub enum AskError {
     Timeout(Duration),
     #[error("{0}")]
     Connection(String),
-    #[error("the answer could not be read to its end, or is larger than 64 KiB")]
-    Body,
+    #[error("the answer could not be read to its end, or is larger than {} KiB", .max_bytes / 1024)]
+    Body { max_bytes: usize },
 }
 
 impl ProviderClient {
@@ -63,19 +63,36 @@ impl ProviderClient {
         Self { client, timeout }
     }
 
-    /// Sends a request and reads the whole reply.
+    /// Sends a request and reads the whole reply, which may have 64 KiB.
     ///
     /// # Errors
     /// The connection, the time or the size of the reply.
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
+        self.ask_for(MAX_REPLY_BYTES, request).await
+    }
+
+    /// The same for a reply of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// The connection, the time or the size of the reply.
+    pub async fn ask_for(&self, max_bytes: usize, request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|error| AskError::Connection(with_causes(&error)))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_REPLY_BYTES).collect().await.map_err(|_| AskError::Body)?;
+            let body = Limited::new(body, max_bytes).collect().await.map_err(|_| AskError::Body { max_bytes })?;
             Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(AskError::Timeout(self.timeout)))
+    }
+}
+
+impl Reply {
+    /// When to try again (RFC 9110, 10.2.3). A date instead of seconds is as good as nothing: it takes two clocks that
+    /// agree.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
     }
 }
 

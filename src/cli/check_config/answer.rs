@@ -127,7 +127,7 @@ impl Expected {
             AskError::Connection(_) => {
                 (self.address(), "check the address, and that it runs and can be reached from here")
             }
-            AskError::Body => (self.address(), "check the address"),
+            AskError::Body { .. } => (self.address(), "check the address"),
         };
         Fault::new(key, format!("no answer: {message}; {right}"))
     }

@@ -1,0 +1,155 @@
+//! A server that tells what a token is worth (OAuth 2.0 Token Introspection, RFC 7662).
+//!
+//! One question for one token, whatever the repository: the scopes that it answers hold everywhere.
+
+pub mod reply;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use form_urlencoded::byte_serialize;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use reply::{ActiveToken, Expected, TokenState};
+
+use super::credential::{Credential, basic};
+use super::provider_client::{ProviderClient, Reply};
+use super::scope_lists::ScopeLists;
+use super::sources::Sources;
+use super::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+
+/// When to try again after an answer that does not say when.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// No caller is told to wait longer than this, whatever the server says.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// One introspection endpoint.
+pub struct Introspection {
+    sources: Sources,
+    url: String,
+    client_id: String,
+    /// How the gate itself is let in.
+    authorization: HeaderValue,
+    expected: Expected,
+    scopes: ScopeLists,
+    client: ProviderClient,
+}
+
+impl Introspection {
+    /// The endpoint at `url`, asked in the name of `client_id`. `None` where id and secret are too long for a header.
+    pub fn new(
+        name: Arc<str>,
+        url: String,
+        client_id: String,
+        client_secret: &SecretString,
+        expected: Expected,
+        client: ProviderClient,
+    ) -> Option<Self> {
+        // Form-urlencoded before they are put together (RFC 6749, 2.3.1), so that a colon can stand in either.
+        let secret = SecretString::from(byte_serialize(client_secret.expose_secret().as_bytes()).collect::<String>());
+        let authorization = basic(&byte_serialize(client_id.as_bytes()).collect::<String>(), &secret)?;
+        let (sources, scopes) = (Sources::new(name), ScopeLists::default());
+        Some(Self { sources, url, client_id, authorization, expected, scopes, client })
+    }
+
+    /// Asks what the Bearer token, or the password of Basic, is worth.
+    pub async fn ask(&self, question: &Question) -> Verdict {
+        let (user, token) = match &question.credential {
+            Credential::Anonymous => return Verdict::NotMine,
+            Credential::Basic { user, password } => (Some(user.as_str()), password),
+            Credential::Bearer(token) => (None, token),
+        };
+        let Some(request) = self.request(question, token) else {
+            return self.unavailable(question, "the question cannot be put into a request");
+        };
+        let reply = match self.client.ask(request).await {
+            Ok(reply) => reply,
+            Err(error) => return self.unavailable(question, &error.to_string()),
+        };
+        if reply.status != StatusCode::OK {
+            return self.no_verdict(question, &reply);
+        }
+        // By a clock before 1970 everything is over.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+        match reply::read(&reply.body, &self.expected, user, now) {
+            Ok(TokenState::NotMine) => Verdict::NotMine,
+            Ok(TokenState::NoAccessToken) => Verdict::Unfit,
+            Ok(TokenState::Active(token)) => self.verified(token),
+            Err(error) => self.unavailable(question, &error.to_string()),
+        }
+    }
+
+    fn request(&self, question: &Question, token: &SecretString) -> Option<Request<Full<Bytes>>> {
+        let token = token.expose_secret().as_bytes();
+        // As large as it can get, so that growing leaves no copy behind; zeroed when it has been sent.
+        let mut form = Zeroizing::new(String::with_capacity(6 + 3 * token.len() + 29));
+        form.push_str("token=");
+        form.extend(byte_serialize(token));
+        form.push_str("&token_type_hint=access_token");
+        Request::post(&self.url)
+            .header(header::AUTHORIZATION, &self.authorization)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
+            .header("x-request-id", &*question.request_id)
+            .body(Full::new(Bytes::from_owner(Form(form))))
+            .ok()
+    }
+
+    /// What another status than 200 means. A 4xx is about this question or about the config, and must not count as an
+    /// outage: whoever can make his own question fail could otherwise bring one about.
+    fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
+        let misconfigured = |why: &str| {
+            tracing::error!(provider = %self.sources.provider(), request_id = %question.request_id, status = reply.status.as_u16(), "{why}");
+            Verdict::NotNow(NotNow::Misconfigured, RETRY_AFTER)
+        };
+        match reply.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => misconfigured(&format!(
+                "the introspection endpoint refuses the gate itself: see client_id ({}) and client_secret_file",
+                self.client_id
+            )),
+            StatusCode::TOO_MANY_REQUESTS => {
+                tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "the introspection endpoint is asked too often");
+                let retry_after = reply.retry_after().unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER);
+                Verdict::NotNow(NotNow::Busy, retry_after)
+            }
+            status if status.is_client_error() => misconfigured(
+                "the introspection endpoint does not take the question: see url, which must be the endpoint's own",
+            ),
+            status if status.is_redirection() => {
+                self.unavailable(question, &format!("status {status}; a redirect is not followed, see url"))
+            }
+            status => self.unavailable(question, &format!("status {status}")),
+        }
+    }
+
+    fn verified(&self, token: ActiveToken) -> Verdict {
+        let principal = Principal { source: self.sources.of(None), subject: token.subject.into() };
+        let granted = Granted::Scopes(self.scopes.of(token.scopes));
+        let attributes = Attributes { groups: token.groups, ..Attributes::default() };
+        let attributes = Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);
+        let lifetime = Lifetime { answer: None, credential: token.expires };
+        Verdict::Verified(Arc::new(Verified { principal, granted, attributes }), lifetime)
+    }
+
+    fn unavailable(&self, question: &Question, why: &str) -> Verdict {
+        tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "the introspection endpoint gave no answer: {why}");
+        Verdict::Unavailable
+    }
+}
+
+/// A request body that is zeroed when it is dropped.
+struct Form(Zeroizing<String>);
+
+impl AsRef<[u8]> for Form {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}

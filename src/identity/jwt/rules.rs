@@ -1,0 +1,102 @@
+//! What the config asks of a workload token's claims (RFC 7519, 4.1). Pure.
+
+use std::collections::BTreeMap;
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use super::Flaw;
+use crate::identity::claims::{self, ClaimError};
+
+/// How far the issuer's clock may be from ours. Seconds.
+const LEEWAY: u64 = 60;
+
+/// What a token must be.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// `iss`, byte for byte.
+    pub issuer: String,
+    /// `aud`: this, or a list of this alone.
+    pub audience: String,
+    /// Whose tokens of the issuer are good.
+    pub tenants: Tenants,
+    /// How it may be signed. Only the config says so, never the token.
+    pub algorithms: Vec<Algorithm>,
+    /// The claim that names the caller.
+    pub subject_claim: String,
+    /// The claim that lists groups.
+    pub groups_claim: Option<String>,
+    /// What every token is granted; `None`: what its own `scope` says.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// Whose tokens are good. Of a shared issuer anybody can get one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenants {
+    /// Everybody's.
+    Any,
+    /// Those with every one of these claims, each one of the texts listed.
+    Required(BTreeMap<String, Vec<String>>),
+}
+
+/// What the claims say of the caller.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Never empty.
+    pub subject: String,
+    /// What `groups_claim` lists.
+    pub groups: Vec<String>,
+    /// What its `scope` says; `None` where the config says it for all.
+    pub scopes: Option<Vec<String>>,
+    /// `exp`, Unix time in seconds.
+    pub expires: u64,
+}
+
+impl Rules {
+    /// Whether the claims name this issuer.
+    pub fn is_of_issuer(&self, claims: &Map<String, Value>) -> bool {
+        claims.get("iss").is_some_and(|issuer| *issuer == self.issuer)
+    }
+
+    /// Judges the claims at the time `now`, Unix time in seconds. Who made them must be checked besides.
+    ///
+    /// # Errors
+    /// The first claim that is not as it must be.
+    pub fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Workload, Flaw> {
+        let missing = |name: &str| Flaw::Claim(ClaimError::Missing(name.to_owned()));
+        if !self.is_of_issuer(claims) {
+            return Err(Flaw::Issuer);
+        }
+        let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?;
+        if expires.saturating_add(LEEWAY) <= now {
+            return Err(Flaw::Expired);
+        }
+        if claims::seconds(claims, "nbf")?.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
+            return Err(Flaw::NotYetValid);
+        }
+        claims::seconds(claims, "iat")?;
+        // Of several audiences each could present the token here as its own.
+        if claims::texts(claims, "aud")?.ok_or_else(|| missing("aud"))? != [&*self.audience] {
+            return Err(Flaw::Audience);
+        }
+        if let Tenants::Required(required) = &self.tenants {
+            let is = |(name, texts): &(&String, &Vec<String>)| {
+                // Text alone: which number or list would equal a text is a question that must not come up.
+                claims.get(*name).and_then(Value::as_str).is_some_and(|claim| texts.iter().any(|text| text == claim))
+            };
+            if let Some((name, _)) = required.iter().find(|claim| !is(claim)) {
+                return Err(Flaw::Tenant(name.clone()));
+            }
+        }
+        let subject = claims::subject(claims, &self.subject_claim)?.ok_or_else(|| missing(&self.subject_claim))?;
+        Ok(Workload {
+            subject: subject.to_owned(),
+            groups: claims::groups(claims, self.groups_claim.as_deref())?,
+            scopes: match self.scopes {
+                Some(_) => None,
+                None => Some(claims::scopes(claims)?.unwrap_or_default()),
+            },
+            expires,
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Lists of scopes, each kept once: every cached verdict names one, and callers have few different ones.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Lists that are kept. A server that makes them up must not fill the memory.
+const MAX_LISTS: usize = 256;
+
+/// The lists that one provider has named so far.
+#[derive(Default)]
+pub struct ScopeLists(Mutex<HashSet<Arc<Vec<String>>>>);
+
+impl ScopeLists {
+    /// The list that is equal to `scopes`.
+    pub fn of(&self, scopes: Vec<String>) -> Arc<Vec<String>> {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists.get(&scopes) {
+            return list.clone();
+        }
+        let list = Arc::new(scopes);
+        if lists.len() < MAX_LISTS {
+            lists.insert(list.clone());
+        }
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_for_each_list_and_bounded() {
+        let lists = ScopeLists::default();
+        let scopes = |word: &str| vec!["read_registry".to_owned(), word.to_owned()];
+        assert!(Arc::ptr_eq(&lists.of(scopes("a")), &lists.of(scopes("a"))));
+        assert!(!Arc::ptr_eq(&lists.of(scopes("a")), &lists.of(scopes("b"))));
+        for number in 0..1000 {
+            assert_eq!(*lists.of(scopes(&number.to_string())), *scopes(&number.to_string()));
+        }
+        assert!(lists.0.lock().unwrap().len() <= MAX_LISTS);
+    }
+}

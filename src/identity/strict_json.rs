@@ -1,0 +1,203 @@
+//! JSON objects from servers and tokens, read so that no two programs can read them differently. Pure.
+//!
+//! serde_json alone takes the last of two equal keys where another reader takes the first, so that one could be shown
+//! `"active": false` and the other `"active": true` (RFC 8259, section 4, calls the outcome unpredictable).
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Objects and arrays inside one another, the outermost counted. What is read here has two or three.
+const MAX_DEPTH: usize = 16;
+
+/// Why something is not taken for a JSON object. Prints where it went wrong, and nothing of what stood there.
+#[derive(Debug, thiserror::Error)]
+pub enum StrictJsonError {
+    /// No JSON, not UTF-8, more behind it, a key twice or too deep.
+    #[error(transparent)]
+    Unreadable(#[from] serde_json::Error),
+    /// Another JSON value.
+    #[error("it is JSON, and no object")]
+    NotAnObject,
+}
+
+/// Reads one JSON object with nothing but white space behind it. The caller bounds the size.
+///
+/// # Errors
+/// What is not UTF-8 or no JSON object, has the same key twice in one object at any depth, or nests deeper than 16.
+pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut reader)?;
+    reader.end()?;
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(StrictJsonError::NotAnObject),
+    }
+}
+
+/// Reads a value inside so many others. It takes every type: an error about a type would print the value.
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
+        match self.depth {
+            depth if depth < MAX_DEPTH => Ok(Self { depth: depth + 1 }),
+            _ => Err(E::custom(format_args!("more than {MAX_DEPTH} objects and arrays inside one another"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(inside)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(inside)?;
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("the same key twice in one object"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(text: impl AsRef<[u8]>) -> String {
+        object(text.as_ref()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_object_is_what_serde_json_says_it_is() {
+        let text = r#" {"a": [1, -2, 2.5, true, null, "\u00e9\n", {"b": {}}], "c": 18446744073709551615} "#;
+        let value = object(text.as_bytes()).unwrap();
+        assert_eq!(Value::Object(value), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn the_same_key_twice_is_refused_at_every_depth() {
+        for text in [
+            r#"{"active": false, "active": true}"#,
+            r#"{"active": true, "active": true}"#,
+            r#"{"active": 1, "\u0061ctive": 2}"#,
+            r#"{"a": {"b": 1, "b": 1}}"#,
+            r#"{"a": [{}, {"b": [], "c": 1, "b": []}]}"#,
+        ] {
+            assert!(message(text).contains("twice"), "{text}");
+        }
+        assert!(object(br#"{"a": {"a": {"a": 1}}, "b": {"a": 1}}"#).is_ok());
+    }
+
+    #[test]
+    fn sixteen_levels_and_no_more() {
+        let nested = |levels: usize| {
+            let inner = levels - 1;
+            format!(r#"{{"a":{}{}}}"#, "[".repeat(inner), "]".repeat(inner))
+        };
+        assert!(object(nested(16).as_bytes()).is_ok());
+        assert!(message(nested(17)).contains("16"));
+        let objects = format!("{}1{}", r#"{"a":"#.repeat(17), "}".repeat(17));
+        assert!(message(objects).contains("16"));
+        // No end in sight: refused by its beginning, on a stack of bounded depth.
+        assert!(message("[".repeat(1_000_000)).contains("16"));
+    }
+
+    #[test]
+    fn what_is_no_object_alone_is_refused() {
+        for text in
+            ["", " ", "{", "{}x", "{} {}", "{}\0", "<html>", "{'a': 1}", "{\"a\": 1,}", "{\"a\": NaN}", "\u{feff}{}"]
+        {
+            assert!(object(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(object(b"{\"a\": \"\xff\"}").is_err());
+        assert!(object(br#"{"a": "\ud800"}"#).is_err());
+        for text in ["[]", "1", "null", "true", "\"{}\""] {
+            assert_eq!(message(text), "it is JSON, and no object", "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_say_where_and_print_no_value() {
+        for text in [
+            r#""canary""#,
+            r#"{"token": "canary" x"#,
+            r#"{"canary": 1, "canary": 2}"#,
+            r#"{"a": "canary"} canary"#,
+            r#"{"a": canary}"#,
+            "{\"a\": \"canary\u{1}\"}",
+        ] {
+            assert!(!message(text).contains("canary"), "{text}: {}", message(text));
+        }
+        assert_eq!(message("{\"a\": 1,\n \"a\": 2}"), "the same key twice in one object at line 2 column 8");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes: Vec<u8>) {
+            let _ = object(&bytes);
+        }
+
+        #[test]
+        fn reads_no_more_than_serde_json(text in r#"[{}\[\],:"a-c0-9\\ ]{0,40}"#) {
+            if let Ok(value) = object(text.as_bytes()) {
+                prop_assert_eq!(json!(value), serde_json::from_str::<Value>(&text).unwrap());
+            }
+        }
+    }
+}
