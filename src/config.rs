@@ -35,7 +35,7 @@ pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
     Accepts, AccessLog, Admin, Cache, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider, ProviderHttp,
-    ProviderKind, Scopes, Tenants, Tls, TlsVersion, Upstream, UpstreamAuthorization,
+    ProviderKind, Scopes, Tls, TlsVersion, Upstream, UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};

@@ -30,11 +30,6 @@ use fingerprint::{CredentialId, SecretId};
 
 use crate::registry::{Access, Actions, RepositoryName};
 
-/// The issuer that a credential names, where its secret is a JWT.
-fn jwt_issuer(_credential: &Credential) -> Option<String> {
-    None
-}
-
 /// Who a credential belongs to. Two providers never share a principal, whatever the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
-use crate::config::{self, Config, Endpoint, ProviderHttp, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization};
+use crate::config::{
+    self, Config, Endpoint, JwksSource, ProviderHttp, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization,
+};
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{self, Identity, Provider};
@@ -20,6 +22,9 @@ use crate::identity::credential::basic;
 use crate::identity::fingerprint::HashKey;
 use crate::identity::gitlab::GitLab;
 use crate::identity::htpasswd::Htpasswd;
+use crate::identity::introspection::{Expected, Introspection};
+use crate::identity::jwks::live::{Keys, Pace};
+use crate::identity::jwt::{Jwt, Rules};
 use crate::identity::provider_client::ProviderClient;
 use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
@@ -145,6 +150,10 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
 /// How long a provider that asks nobody may take: bcrypt has a queue.
 const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// By how much a fetch of keys ends before the question that waits for it. That nobody answered must not look like an
+/// outage: tokens whose keys are known need nobody, and a breaker would stop them too.
+const FETCH_MARGIN: std::time::Duration = std::time::Duration::from_millis(250);
+
 fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
@@ -158,7 +167,36 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
         ProviderKind::Htpasswd { users, scopes } => {
             chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
         }
-        ProviderKind::RegistryToken { .. } | ProviderKind::Introspection { .. } | ProviderKind::Jwt { .. } => {
+        ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } => {
+            patience = http.timeout;
+            let (url, client) = (url(&http.endpoint), provider_client(&http)?);
+            let expected = Expected { audience, match_username, groups_claim };
+            let introspection = Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
+            chain::ProviderKind::Introspection(introspection.context("identity: client_id cannot stand in a header")?)
+        }
+        ProviderKind::Jwt {
+            keys,
+            timeout,
+            issuer,
+            audience,
+            tenants,
+            algorithms,
+            subject_claim,
+            groups_claim,
+            scopes,
+        } => {
+            // What the issuer may take for its keys, and a little to say that it took too long.
+            patience = timeout + FETCH_MARGIN;
+            let keys = match keys {
+                JwksSource::File(keys) => Keys::fixed(keys),
+                JwksSource::Url(http) => {
+                    Keys::fetched(name.clone(), url(&http.endpoint), provider_client(&http)?, Pace::default())
+                }
+            };
+            let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
+            chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
+        }
+        ProviderKind::RegistryToken { .. } => {
             anyhow::bail!("identity: `{name}` is of a type that this version reads and cannot ask yet")
         }
     };

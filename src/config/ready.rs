@@ -15,7 +15,7 @@ use secrecy::SecretString;
 
 use super::url::{ExternalUrl, Scheme, authority};
 
-pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind, Tenants};
+pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

@@ -149,7 +149,7 @@ impl Identity {
     /// Who may be asked about a credential, in turn.
     fn order(&self, credential: &Credential) -> Vec<usize> {
         let providers = self.shared.providers.iter().enumerate();
-        let issuer = super::jwt_issuer(credential);
+        let issuer = super::jwt::issuer_of(credential);
         let alone = issuer.and_then(|issuer| providers.clone().position(|(_, provider)| provider.is_issuer(&issuer)));
         providers
             .filter(|(place, provider)| alone.is_none_or(|alone| *place == alone) && provider.accepts(credential))

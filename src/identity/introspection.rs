@@ -16,7 +16,8 @@ use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use reply::{ActiveToken, Expected, TokenState};
+pub use reply::Expected;
+use reply::{ActiveToken, TokenState};
 
 use super::credential::{Credential, basic};
 use super::provider_client::{ProviderClient, Reply};

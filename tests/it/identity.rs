@@ -5,6 +5,8 @@ mod cache;
 mod chain;
 mod failures;
 mod htpasswd;
+mod introspection;
+mod jwt;
 mod outages;
 mod rights;
 mod verdict_cache;

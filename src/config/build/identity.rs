@@ -6,9 +6,11 @@ use std::path::Path;
 use super::{Build, words};
 use crate::config::problem::{Place, Problem, shown};
 use crate::config::raw::{self, ScopeList};
-use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind, Tenants};
+use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
 use crate::config::url::{Scheme, ServerUrl};
 use crate::identity::htpasswd_file::HtpasswdFile;
+use crate::identity::jwks::KeySet;
+use crate::identity::jwt::Tenants;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.
@@ -113,7 +115,13 @@ impl Build<'_> {
             (Some(_), None) => {
                 self.provider_http(raw.jwks_url.as_ref(), "jwks_url", &raw.server, path).map(JwksSource::Url)
             }
-            (None, Some(name)) => self.read(&file, name).map(|content| JwksSource::File(content.to_vec())),
+            (None, Some(name)) => match KeySet::parse(&self.read(&file, name)?) {
+                Ok(keys) => Some(JwksSource::File(keys)),
+                Err(error) => {
+                    self.problem(&file, format!("`{name}`: {error}"));
+                    None
+                }
+            },
             (None, None) => {
                 // A value that is malformed was reported where it stands.
                 if !self.is_reported(&url) && !self.is_reported(&file) {

@@ -1,6 +1,5 @@
 //! Who verifies credentials.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -9,6 +8,8 @@ use secrecy::SecretString;
 use super::Endpoint;
 use crate::config::format::Rate;
 use crate::identity::htpasswd_file::HtpasswdFile;
+use crate::identity::jwks::KeySet;
+use crate::identity::jwt::Tenants;
 
 /// An identity provider.
 #[derive(Clone, Debug)]
@@ -113,15 +114,6 @@ pub enum ProviderKind {
 pub enum JwksSource {
     /// Fetched from here, and from nowhere else.
     Url(ProviderHttp),
-    /// The content of a file, a JSON Web Key Set.
-    File(Vec<u8>),
-}
-
-/// Whose tokens are good. Of a shared issuer anybody can get one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tenants {
-    /// Everybody's.
-    Any,
-    /// Those with every one of these claims, each one of the texts listed. No list is empty.
-    Required(BTreeMap<String, Vec<String>>),
+    /// What a file holds.
+    File(KeySet),
 }

@@ -11,6 +11,8 @@ use crate::identity::credential::Credential;
 use crate::identity::fingerprint::DependsOn;
 use crate::identity::gitlab::GitLab;
 use crate::identity::htpasswd::Htpasswd;
+use crate::identity::introspection::Introspection;
+use crate::identity::jwt::Jwt;
 use crate::identity::{Question, Verdict};
 
 /// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
@@ -32,6 +34,8 @@ pub struct Provider {
 pub enum ProviderKind {
     GitLab(GitLab),
     Htpasswd(Htpasswd),
+    Introspection(Introspection),
+    Jwt(Jwt),
 }
 
 /// What a provider may be shown: credentials of these users, and those whose secret begins so.
@@ -69,15 +73,15 @@ impl Provider {
     }
 
     /// Whether a JWT of this issuer goes to it, and to nobody else.
-    pub(super) fn is_issuer(&self, _issuer: &str) -> bool {
-        false
+    pub(super) fn is_issuer(&self, issuer: &str) -> bool {
+        matches!(&self.kind, ProviderKind::Jwt(jwt) if jwt.is_issuer(issuer))
     }
 
     /// What its answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
         match &self.kind {
             ProviderKind::GitLab(_) => DependsOn::RepositoryAndAddress,
-            ProviderKind::Htpasswd(_) => DependsOn::Credential,
+            ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => DependsOn::Credential,
         }
     }
 
@@ -86,6 +90,8 @@ impl Provider {
         match &self.kind {
             ProviderKind::GitLab(gitlab) => gitlab.ask(question).await,
             ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
+            ProviderKind::Introspection(introspection) => introspection.ask(question).await,
+            ProviderKind::Jwt(jwt) => jwt.ask(question).await,
         }
     }
 }

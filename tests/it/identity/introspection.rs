@@ -1,0 +1,111 @@
+//! Tokens of an RFC 7662 server, through the whole gate.
+
+use http::{StatusCode, header};
+use moorgate::demo::Scripted;
+use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
+use secrecy::ExposeSecret;
+
+use crate::harness::{Setup, TestGate, listener};
+
+const READ_WRITE: &str = "sso-demo-read-write";
+const READ_ONLY: &str = "sso-demo-read-only";
+
+const PULL: &str = "/v2/demo/a/tags/list";
+const PUSH: &str = "/v2/demo/a/blobs/uploads/";
+
+/// A gate whose one provider is a stand-in, with these keys besides the required ones.
+async fn gate(more: &str) -> (TestGate, Introspection) {
+    let sso = Introspection::start(listener()).unwrap();
+    sso.ledger().keep();
+    let identity =
+        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret{more} }}", sso.url());
+    let files = vec![("sso.secret", CLIENT_SECRET)];
+    (TestGate::start(Setup { identity: Some(identity.leak()), files, ..Setup::default() }).await, sso)
+}
+
+async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {
+    let basic = gate.send(method, target, Some(("anybody", token)), "", "").await.status;
+    let bearer = gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status;
+    assert_eq!(basic, bearer, "the same secret, however it is presented: {method} {target} {token}");
+    basic
+}
+
+/// 404 and 202 are the registry's own: the request reached it.
+#[tokio::test]
+async fn a_token_may_what_its_scopes_say_however_it_is_presented() {
+    let (gate, sso) = gate("").await;
+    for (token, login, pull, push) in [
+        (READ_WRITE, 200, 404, 202),
+        (READ_ONLY, 200, 404, 403),
+        ("sso-demo-no-scope", 200, 403, 403),
+        ("sso-demo-expired", 401, 401, 401),
+        ("sso-demo-revoked", 401, 401, 401),
+        ("sso-unknown", 401, 401, 401),
+    ] {
+        assert_eq!(status(&gate, "GET", "/v2/", token).await, login, "{token}");
+        assert_eq!(status(&gate, "GET", PULL, token).await, pull, "{token}");
+        assert_eq!(status(&gate, "POST", PUSH, token).await, push, "{token}");
+    }
+    // Whatever was asked for: one question for each token and way to present it.
+    assert_eq!(status(&gate, "GET", "/v2/demo/b/tags/list", READ_WRITE).await, 404);
+    assert_eq!(sso.ledger().count(), 12);
+    for question in sso.ledger().entries() {
+        assert_eq!(question.client_id.as_deref(), Some(CLIENT_ID));
+        assert_eq!(question.client_secret.as_ref().unwrap().expose_secret(), CLIENT_SECRET);
+        assert_eq!(question.token_type_hint.as_deref(), Some("access_token"));
+        assert!(question.request_id.is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_503_and_not_remembered() {
+    let yes = r#"{"active": true, "sub": "mallory", "scope": "read_registry write_registry"}"#;
+    let answer = |status: u16, body: &str| Scripted::Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: vec![(header::CONTENT_TYPE, "application/json".to_owned())],
+        body: body.to_owned(),
+    };
+    let elsewhere = listener();
+    let redirect = format!("http://{}/", elsewhere.local_addr().unwrap());
+    let deep = yes.replace("\"mallory\"", &format!("\"mallory\", \"x\": {}{}", "[".repeat(500), "]".repeat(500)));
+    for scripted in [
+        answer(200, "<html>Sign in</html>"),
+        answer(200, ""),
+        answer(200, &yes.replace("true", "\"true\"")),
+        answer(200, &yes.replace("true", "1")),
+        answer(200, &yes.replace("\"active\": true, ", "")),
+        answer(200, &yes.replace("\"active\": true", "\"active\": false, \"active\": true")),
+        answer(200, &yes.replace("\"sub\": \"mallory\", ", "")),
+        answer(200, &deep),
+        answer(200, &format!("{yes}{}", " ".repeat(10_000_000))),
+        answer(201, yes),
+        answer(500, yes),
+        answer(401, yes),
+        answer(404, yes),
+        answer(429, yes),
+        Scripted::Redirect(redirect),
+        Scripted::Close,
+    ] {
+        // A gate for each: what rests after a failure is not what is tried here.
+        let (gate, sso) = gate("").await;
+        sso.script([scripted.clone()]);
+        let reply = gate.get(PULL, Some(("mallory", "sso-unknown"))).await;
+        assert_eq!(reply.status, 503, "{scripted:?}");
+        assert!(reply.header("retry-after").is_some(), "{scripted:?}");
+        assert_eq!(gate.forwarded(), 0, "{scripted:?}");
+        assert_eq!(gate.get(PULL, Some(("anybody", READ_WRITE))).await.status, 404, "{scripted:?}");
+    }
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err(), "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn a_token_for_somebody_else_is_none() {
+    // The stand-in's tokens are for `moorgate`, and dana's.
+    let (for_others, _sso) = gate(", audience: other").await;
+    assert_eq!(for_others.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
+    let (matching, _sso) = gate(", audience: moorgate, match_username: true").await;
+    assert_eq!(matching.get(PULL, Some(("dana", READ_WRITE))).await.status, 404);
+    assert_eq!(matching.get(PULL, Some(("erin", READ_WRITE))).await.status, 401);
+    assert_eq!(matching.get(PULL, Some(("erin", READ_ONLY))).await.status, 404);
+}

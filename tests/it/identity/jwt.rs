@@ -1,0 +1,178 @@
+//! Workload tokens of an OIDC issuer, through the whole gate.
+
+use std::time::Instant;
+
+use http::{StatusCode, header};
+use moorgate::demo::Scripted;
+use moorgate::demo::issuer::OidcIssuer;
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Setup, TestGate, listener};
+
+const AUDIENCE: &str = "registry.example.com";
+const PULL: &str = "/v2/demo/a/tags/list";
+const PUSH: &str = "/v2/demo/a/blobs/uploads/";
+
+/// A gate that asks the issuer's provider and then GitLab, which no JWT of the issuer may reach.
+async fn gate(issuer: &OidcIssuer, cache: Vec<&'static str>) -> TestGate {
+    let identity = format!(
+        "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}\n\
+         - {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: {AUDIENCE}, \
+         required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry, write_registry] }}",
+        issuer.url(),
+        issuer.jwks_url()
+    );
+    TestGate::start(Setup { identity: Some(identity.leak()), cache, ..Setup::default() }).await
+}
+
+fn issuer() -> OidcIssuer {
+    let issuer = OidcIssuer::start(listener()).unwrap();
+    issuer.ledger().keep();
+    issuer
+}
+
+fn token(issuer: &OidcIssuer, claims: Value) -> String {
+    issuer.id_token(AUDIENCE, &claims).unwrap()
+}
+
+async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {
+    let basic = gate.send(method, target, Some(("oidc", token)), "", "").await.status;
+    let bearer = gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status;
+    assert_eq!(basic, bearer, "the same secret, however it is presented: {method} {target}");
+    basic
+}
+
+/// 404 and 202 are the registry's own: the request reached it.
+#[tokio::test]
+async fn a_token_works_as_bearer_and_as_a_password_and_nobody_else_sees_it() {
+    let issuer = issuer();
+    let gate = gate(&issuer, Vec::new()).await;
+    let good = token(&issuer, json!({}));
+    assert_eq!(status(&gate, "GET", "/v2/", &good).await, 200);
+    assert_eq!(status(&gate, "GET", PULL, &good).await, 404);
+    assert_eq!(status(&gate, "POST", PUSH, &good).await, 202);
+    let stranger = token(&issuer, json!({ "namespace_id": "43" }));
+    assert_eq!(status(&gate, "GET", "/v2/", &stranger).await, 401, "of a stranger's project");
+    assert_eq!(gate.gitlab.ledger().count(), 0);
+    let fetches = issuer.ledger().entries();
+    assert_eq!(fetches.len(), 1, "the keys, once");
+    assert!(fetches[0].authorization.is_empty());
+}
+
+#[tokio::test]
+async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
+    let issuer = issuer();
+    // The first keys of all stand-ins are one and the same.
+    issuer.rotate_to_es256().unwrap();
+    let gate = gate(&issuer, Vec::new()).await;
+    assert_eq!(status(&gate, "GET", "/v2/", &token(&issuer, json!({}))).await, 200);
+    let elsewhere = OidcIssuer::start(listener()).unwrap();
+    elsewhere.ledger().keep();
+    elsewhere.rotate_to_es256().unwrap();
+    let good = json!({
+        "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
+    });
+    let kid = issuer.kid();
+    let header = |members: Value| {
+        let mut header = json!({ "alg": "ES256", "typ": "JWT", "kid": kid });
+        header.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        header.to_string()
+    };
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims.to_string()
+    };
+    let mut tokens = vec![
+        elsewhere.sign_raw(&header(json!({})), &good.to_string()).unwrap(),
+        elsewhere
+            .sign_raw(&header(json!({ "jku": elsewhere.jwks_url(), "kid": elsewhere.kid() })), &good.to_string())
+            .unwrap(),
+        elsewhere.sign_raw(&header(json!({ "x5u": elsewhere.jwks_url() })), &good.to_string()).unwrap(),
+    ];
+    for members in [
+        json!({ "alg": "none" }),
+        json!({ "alg": "HS256" }),
+        json!({ "alg": "RS256" }),
+        json!({ "crit": ["exp"] }),
+        json!({ "b64": false }),
+        json!({ "kid": "../../etc/passwd" }),
+    ] {
+        tokens.push(issuer.sign_raw(&header(members), &good.to_string()).unwrap());
+    }
+    for (name, value) in [
+        ("exp", json!("4000000000")),
+        ("exp", json!(1)),
+        ("aud", json!([AUDIENCE, "other"])),
+        ("aud", json!("other")),
+        ("sub", json!("")),
+        ("namespace_id", json!(42)),
+    ] {
+        tokens.push(issuer.sign_raw(&header(json!({})), &with(name, value)).unwrap());
+    }
+    tokens.push(tokens[0].rsplit_once('.').map(|(signed, _)| format!("{signed}.")).unwrap());
+    let twice = good.to_string().replacen('{', "{\"namespace_id\":\"43\",", 1);
+    tokens.push(issuer.sign_raw(&header(json!({})), &twice).unwrap());
+    for token in &tokens {
+        assert_eq!(status(&gate, "GET", PULL, token).await, 401, "{token}");
+    }
+    // What they would have been but for that.
+    let right = issuer.sign_raw(&header(json!({})), &good.to_string()).unwrap();
+    assert_eq!(status(&gate, "GET", PULL, &right).await, 404);
+    assert_eq!(gate.forwarded(), 2);
+    assert_eq!(elsewhere.ledger().count(), 0);
+    assert!(issuer.ledger().count() <= 2, "one more for the unknown kids, of which there are two");
+}
+
+#[tokio::test]
+async fn a_new_key_works_at_once() {
+    let issuer = issuer();
+    let gate = gate(&issuer, Vec::new()).await;
+    let old = token(&issuer, json!({}));
+    assert_eq!(status(&gate, "GET", PULL, &old).await, 404);
+    issuer.rotate_to_es256().unwrap();
+    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404);
+    assert_eq!(issuer.ledger().count(), 2);
+    // And the old one goes on, as it is still in the set.
+    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({ "sub": "another" }))).await, 404);
+    assert_eq!(status(&gate, "GET", PULL, &old).await, 404);
+    assert_eq!(issuer.ledger().count(), 2);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_stops_nobody_whose_key_is_known() {
+    let issuer = issuer();
+    let gate = gate(&issuer, vec!["ttl: 1ms"]).await;
+    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404);
+    issuer.always(Some(Scripted::Close));
+    for number in 0..5 {
+        let fresh = token(&issuer, json!({ "sub": format!("job {number}") }));
+        assert_eq!(status(&gate, "POST", PUSH, &fresh).await, 202);
+    }
+    // Whether a key is new cannot be known then: neither yes nor no, and no outage for the others.
+    issuer.rotate().unwrap();
+    for number in 0..5 {
+        let unknown = token(&issuer, json!({ "sub": format!("new {number}") }));
+        assert_eq!(status(&gate, "GET", PULL, &unknown).await, 503);
+    }
+}
+
+#[tokio::test]
+async fn a_gate_starts_without_its_issuer() {
+    let issuer = issuer();
+    let html = Scripted::Answer {
+        status: StatusCode::OK,
+        headers: vec![(header::CONTENT_TYPE, "text/html".to_owned())],
+        body: "<html>Back soon</html>".to_owned(),
+    };
+    issuer.script([html]);
+    let gate = gate(&issuer, Vec::new()).await;
+    issuer.ledger().wait_until(|fetches| !fetches.is_empty()).await;
+    let good = token(&issuer, json!({}));
+    // The first question may come while the failed fetch is ending; it has the keys fetched again otherwise.
+    let begun = Instant::now();
+    while gate.get(PULL, Some(("oidc", &good))).await.status != 404 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    assert_eq!(issuer.ledger().count(), 2);
+}
