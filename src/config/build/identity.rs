@@ -9,6 +9,7 @@ use crate::config::raw::{self, ScopeList};
 use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind, Tenants};
 use crate::config::url::{Scheme, ServerUrl};
 use crate::identity::htpasswd_file::HtpasswdFile;
+use crate::identity::jwks::KeySet;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.
@@ -113,7 +114,15 @@ impl Build<'_> {
             (Some(_), None) => {
                 self.provider_http(raw.jwks_url.as_ref(), "jwks_url", &raw.server, path).map(JwksSource::Url)
             }
-            (None, Some(name)) => self.read(&file, name).map(|content| JwksSource::File(content.to_vec())),
+            (None, Some(name)) => match KeySet::parse(&self.read(&file, name)?) {
+                Ok(keys) => Some(JwksSource::File(keys)),
+                Err(error) => {
+                    let message =
+                        format!("`{}`: {error}; name a file with what the issuer's jwks_uri answers", shown(name));
+                    self.problem(&file, message);
+                    None
+                }
+            },
             (None, None) => {
                 // A value that is malformed was reported where it stands.
                 if !self.is_reported(&url) && !self.is_reported(&file) {

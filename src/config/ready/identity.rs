@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::Endpoint;
 use crate::config::format::Rate;
 use crate::identity::htpasswd_file::HtpasswdFile;
+use crate::identity::jwks::KeySet;
 
 /// An identity provider.
 #[derive(Clone, Debug)]
@@ -113,8 +114,8 @@ pub enum ProviderKind {
 pub enum JwksSource {
     /// Fetched from here, and from nowhere else.
     Url(ProviderHttp),
-    /// The content of a file, a JSON Web Key Set.
-    File(Vec<u8>),
+    /// Read from a file.
+    File(KeySet),
 }
 
 /// Whose tokens are good. Of a shared issuer anybody can get one.
