@@ -13,6 +13,7 @@ use moorgate::demo::registry::Registry;
 use secrecy::ExposeSecret;
 use socket2::{Domain, Socket, Type};
 
+use crate::config::files::JWKS;
 use crate::harness::listener;
 
 /// A server that gives one answer to everything, and keeps what it was sent.
@@ -141,8 +142,7 @@ async fn all_is_well() {
     real.ledger().keep();
     let token_server = Canned::start("401 Unauthorized", "", "no");
     let introspection = Canned::start("200 OK", "", "{\"active\": false}");
-    let keys =
-        Canned::start("200 OK", "", r#"{"keys": [{"kty": "RSA"}, {"kty": "EC", "use": "enc"}, {"kty": "oct"}]}"#);
+    let keys = Canned::start("200 OK", "", JWKS);
     let providers = [
         LOCAL.to_owned(),
         jobs(keys.address),
@@ -299,7 +299,7 @@ async fn wrong_answers() {
         (sso(banned), "client_secret_file", "it answers 403"),
         (sso(gullible), "url", "it calls a made-up token active"),
         (sso(list), "url", "without `active`"),
-        (jobs(list), "jwks_url", "without a key that can be used"),
+        (jobs(list), "jwks_url", "its answer: it is not a JSON Web Key Set"),
         (jobs(refusing), "jwks_url", "it answers 401; "),
     ] {
         let said = check(&urls(right), &[provider]).await;

@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_EXPECTED=1 cargo test` writes the expected messages anew; the diff is then what to look at.
 
-mod files;
+pub mod files;
 mod fixtures;
 mod reference;
 

@@ -4,6 +4,7 @@ use http::header;
 use serde_json::Value;
 
 use crate::config::escaped;
+use crate::identity::jwks::KeySet;
 use crate::identity::provider_client::{AskError, Reply};
 
 /// Who is asked, and so what a right answer is.
@@ -99,12 +100,13 @@ impl Expected {
                 ),
                 _ => wrong("it answers 200 without `active`; write the address of introspection (RFC 7662)".to_owned()),
             },
-            (Self::Keys, 200) => match usable_keys(reply) {
-                0 => {
-                    wrong("it answers 200 without a key that can be used; write the jwks_uri of the issuer".to_owned())
-                }
-                1 => Ok("1 usable key".to_owned()),
-                several => Ok(format!("{several} usable keys")),
+            (Self::Keys, 200) => match KeySet::parse(&reply.body).map(|keys| keys.len()) {
+                Ok(1) => Ok("1 usable key".to_owned()),
+                Ok(several) => Ok(format!("{several} usable keys")),
+                Err(error) => wrong(format!(
+                    "its answer: {}; write the jwks_uri of the issuer",
+                    escaped(&cut(&error.to_string()))
+                )),
             },
             _ => wrong(format!("it answers {status}; write the address of {}", self.what())),
         }
@@ -166,16 +168,6 @@ fn json(reply: &Reply) -> Option<Value> {
 fn has_token(reply: &Reply) -> bool {
     json(reply)
         .is_some_and(|reply| reply.get("token").or_else(|| reply.get("access_token")).is_some_and(Value::is_string))
-}
-
-/// Keys that may check signatures with one of the algorithms that a configuration can name.
-fn usable_keys(reply: &Reply) -> usize {
-    let usable = |key: &&Value| {
-        let text = |name: &str| key.get(name).and_then(Value::as_str);
-        matches!(text("kty"), Some("RSA" | "EC" | "OKP")) && text("use").is_none_or(|purpose| purpose == "sig")
-    };
-    let keys = json(reply).and_then(|mut set| set.get_mut("keys").map(Value::take));
-    keys.as_ref().and_then(Value::as_array).map_or(0, |keys| keys.iter().filter(usable).count())
 }
 
 /// The start of what a server sent: it may be long.

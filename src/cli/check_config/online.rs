@@ -18,6 +18,7 @@ use crate::config::{
     UpstreamAuthorization,
 };
 use crate::identity::credential::basic;
+use crate::identity::jwks::MAX_JWKS_BYTES;
 use crate::run;
 
 /// A server to ask.
@@ -91,7 +92,11 @@ impl Question {
             Fault::new("ca", format!("whom to trust cannot be read ({error}); install ca-certificates, or name a ca"))
         })?;
         let request = request.ok_or_else(|| expected.unaskable())?;
-        match client.ask(request).await {
+        let reply = match expected {
+            Expected::Keys => client.ask_for(MAX_JWKS_BYTES, request).await,
+            _ => client.ask(request).await,
+        };
+        match reply {
             Ok(reply) => expected.judge(&reply),
             Err(error) => Err(expected.unreached(&error)),
         }

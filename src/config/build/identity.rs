@@ -118,7 +118,9 @@ impl Build<'_> {
             (None, Some(name)) => match KeySet::parse(&self.read(&file, name)?) {
                 Ok(keys) => Some(JwksSource::File(keys)),
                 Err(error) => {
-                    self.problem(&file, format!("`{name}`: {error}"));
+                    let message =
+                        format!("`{}`: {error}; name a file with what the issuer's jwks_uri answers", shown(name));
+                    self.problem(&file, message);
                     None
                 }
             },
