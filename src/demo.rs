@@ -15,32 +15,49 @@ mod signing_key;
 mod web;
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::config::load_text;
 use crate::run::{Listeners, Running, access_log};
+use claims::now;
 use gitlab::GitLab;
+use introspection::Introspection;
+use issuer::OidcIssuer;
 use registry::Registry;
 
 pub use certificate::self_signed;
 pub use ledger::Ledger;
 pub use script::Scripted;
 
-/// Everything in one process: the gate as it always is, with a config file that names the two stand-ins.
+/// What the tokens of the demo's workload are for.
+const AUDIENCE: &str = "moorgate-demo";
+
+/// How long the token lives that the demo hands out, in seconds: longer than any demo. A real one has minutes.
+const ID_TOKEN_LIFETIME: u64 = 365 * 24 * 3600;
+
+/// Everything in one process: the gate as it always is, with a config file that names the stand-ins.
 pub struct Demo {
     folder: TempDir,
     address: SocketAddr,
     admin: SocketAddr,
     // Dropped in this order: the gate first, then what it talks to.
     running: Running,
-    _gitlab: GitLab,
-    _registry: Registry,
+    _stand_ins: StandIns,
+}
+
+/// What the gate talks to.
+struct StandIns {
+    registry: Registry,
+    gitlab: GitLab,
+    introspection: Introspection,
+    issuer: OidcIssuer,
 }
 
 impl Demo {
@@ -50,18 +67,18 @@ impl Demo {
     /// Where the port is taken, or no temporary folder can be had.
     pub fn start(port: u16) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("moorgate-demo-").tempdir()?;
-        let registry = Registry::start(loopback(0)?)?;
-        let gitlab = GitLab::start(loopback(0)?)?;
+        let stand_ins = StandIns::start()?;
         // Taken and given back: the config must name the port before the gate binds it.
         let port = if port == 0 { loopback(0)?.local_addr()?.port() } else { port };
         let admin = loopback(0)?;
 
         let (certificate, key) = self_signed()?;
         std::fs::write(folder.path().join("tls.crt"), certificate)?;
-        let mut key_file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("tls.key"))?;
-        key_file.write_all(key.as_bytes())?;
-        let text = config_text(port, admin.local_addr()?, registry.address(), gitlab.address());
+        write_secret(&folder.path().join("tls.key"), &key)?;
+        write_secret(&folder.path().join("introspection.secret"), introspection::CLIENT_SECRET)?;
+        let claims = json!({ "exp": now()? + ID_TOKEN_LIFETIME });
+        write_secret(&folder.path().join("id_token"), &stand_ins.issuer.id_token(AUDIENCE, &claims)?)?;
+        let text = config_text(port, admin.local_addr()?, &stand_ins);
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, &text)?;
         let loaded = load_text(&text, &file, folder.path(), []).map_err(|problems| anyhow::anyhow!("{problems}"))?;
@@ -74,7 +91,7 @@ impl Demo {
         let access_log = access_log(&loaded.config.log)?;
         let (address, admin) = (loaded.config.http.addr, loaded.config.admin.addr);
         let running = Running::start(loaded.config, listeners, access_log)?;
-        Ok(Self { folder, address, admin, running, _gitlab: gitlab, _registry: registry })
+        Ok(Self { folder, address, admin, running, _stand_ins: stand_ins })
     }
 
     /// Where the gate listens.
@@ -92,6 +109,16 @@ impl Demo {
         self.folder.path().join("moorgate.yml")
     }
 
+    /// Its certificate, which clients may be told to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("tls.crt")
+    }
+
+    /// A workload's token, as a CI job would have it in a variable.
+    pub fn id_token(&self) -> PathBuf {
+        self.folder.path().join("id_token")
+    }
+
     /// The folder that holds all of it, gone when the demo ends.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -103,13 +130,30 @@ impl Demo {
     }
 }
 
-fn loopback(port: u16) -> std::io::Result<TcpListener> {
+impl StandIns {
+    fn start() -> io::Result<Self> {
+        Ok(Self {
+            registry: Registry::start(loopback(0)?)?,
+            gitlab: GitLab::start(loopback(0)?)?,
+            introspection: Introspection::start(loopback(0)?)?,
+            issuer: OidcIssuer::start(loopback(0)?)?,
+        })
+    }
+}
+
+fn loopback(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
-fn config_text(port: u16, admin: SocketAddr, registry: SocketAddr, gitlab: SocketAddr) -> String {
+/// Writes a file that nobody else may read.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(secret.as_bytes())
+}
+
+fn config_text(port: u16, admin: SocketAddr, stand_ins: &StandIns) -> String {
+    let StandIns { registry, gitlab, introspection, issuer } = stand_ins;
     format!(
-        "# The config of moorgate demo: the gate in front of a small registry, with a stand-in for GitLab.
+        "# The config of moorgate demo: the gate in front of a small registry, with stand-ins for three identity providers.
 version: 1
 http:
   addr: 127.0.0.1:{port}
@@ -123,11 +167,30 @@ admin:
 upstream:
   urls: [http://{registry}]
 identity:
+  - name: workloads
+    type: jwt
+    issuer: {issuer}
+    jwks_url: {jwks_url}
+    audience: {AUDIENCE}
+    required_claims: {{ namespace_id: [\"42\"] }}
+    scopes: [read_registry, write_registry]
+  - name: sso
+    type: introspection
+    url: {introspection}
+    client_id: {client_id}
+    client_secret_file: introspection.secret
+    accepts: {{ prefixes: [sso-] }}
   - name: gitlab
     type: gitlab
     url: http://{gitlab}
 log:
   format: text
-"
+",
+        registry = registry.address(),
+        issuer = issuer.url(),
+        jwks_url = issuer.jwks_url(),
+        introspection = introspection.url(),
+        client_id = introspection::CLIENT_ID,
+        gitlab = gitlab.address(),
     )
 }

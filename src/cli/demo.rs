@@ -7,6 +7,7 @@ use super::{failed, logging, say};
 use crate::config::LogFormat;
 use crate::demo::Demo;
 use crate::demo::gitlab::{SampleCredential, sample_credentials};
+use crate::demo::introspection::sample_tokens;
 
 /// Runs the demo until a signal ends it.
 pub(super) fn demo(port: u16) -> ExitCode {
@@ -42,14 +43,26 @@ fn introduction(demo: &Demo) -> String {
     // After cargo run there is no moorgate on the path.
     let moorgate = std::env::current_exe().map_or_else(|_| "moorgate".to_owned(), |path| path.display().to_string());
     let (user, password) = active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
-    let config = demo.config().display().to_string();
+    let sso = sample_tokens().into_iter().next().map(|sample| sample.token).unwrap_or_default();
+    let [config, certificate, id_token] =
+        [demo.config(), demo.certificate(), demo.id_token()].map(|path| path.display().to_string());
     let admin = demo.admin();
     format!(
-        "moorgate demo: the gate is on https://{host}, in front of a small registry, with a stand-in for GitLab.
+        "moorgate demo: the gate is on https://{host}, in front of a small registry, with stand-ins for GitLab, for a
+single sign-on (RFC 7662) and for an OIDC issuer.
 
 Log in, with one of GitLab's six kinds of credential:
 
 {logins}
+or with a token of the single sign-on, or with a CI job's id_token, for which no secret is stored anywhere:
+
+  echo {sso} | docker login -u sso --password-stdin {host}    # any user name works
+  docker login -u oidc --password-stdin {host} < {id_token}
+
+Tools that send tokens by themselves send them as they are:
+
+  curl --fail --cacert {certificate} -H 'Authorization: Bearer {sso}' https://{host}/v2/
+
 Then push and pull. Names begin with demo/, the group that these credentials reach. Any image will do; a tiny one:
 
   echo hello > hello.txt && tar -c hello.txt | docker import - {host}/demo/hello:v1

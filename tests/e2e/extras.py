@@ -212,7 +212,7 @@ def demo_lines(run):
     lines = run.demo.lines_to_copy()
     logins = [line for line in lines if "docker login" in line]
     with run.report.cell("demo", "prints a login for each kind of credential"):
-        check(len(logins) == 7, f"{len(logins)} logins")
+        check(len(logins) == 9, f"{len(logins)} logins")
     # Each login replaces the one before, and the first may push.
     for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
         with run.report.cell("demo", line):

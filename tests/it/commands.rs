@@ -324,9 +324,15 @@ fn the_demo_prints_lines_to_copy_and_serves() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let printed: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Each request")).collect();
     let printed = printed.join("\n");
-    for wanted in
-        ["docker login -u alice --password-stdin localhost:", "podman login", "skopeo login", "print-config --config"]
-    {
+    for wanted in [
+        "docker login -u alice --password-stdin localhost:",
+        "docker login -u sso --password-stdin localhost:",
+        "docker login -u oidc --password-stdin localhost:",
+        "Authorization: Bearer sso-",
+        "podman login",
+        "skopeo login",
+        "print-config --config",
+    ] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
     let config = printed.lines().find_map(|line| line.split_once("print-config --config ")).unwrap().1.to_owned();

@@ -123,14 +123,11 @@ impl SampleCredential {
         repository.strip_prefix(&self.reach).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The token's subject: a job acts as the person who started it, a deploy token is nobody.
-    pub(super) fn subject(&self) -> Option<&str> {
+    /// The user name in the token: a job acts as the person who started it.
+    pub(super) fn acts_as(&self) -> &str {
         match self.kind {
-            Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken | Kind::AccountPassword => {
-                Some(&self.user)
-            }
-            Kind::DeployToken => None,
-            Kind::JobToken | Kind::JobRegistryUser => Some(PERSON),
+            Kind::JobToken | Kind::JobRegistryUser => PERSON,
+            _ => &self.user,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Question, SampleCredential};
+use super::{Kind, Question, SampleCredential};
 use crate::demo::claims::changed;
 use crate::registry::{Actions, RepositoryName};
 
@@ -22,9 +22,9 @@ pub(super) enum Verdict {
 #[derive(Debug, PartialEq)]
 pub(super) struct Grant {
     pub(super) auth_type: &'static str,
-    /// Absent for deploy tokens.
-    pub(super) subject: Option<String>,
-    /// Set for deploy tokens.
+    /// As whom the credential acts.
+    pub(super) user_name: String,
+    /// Set for deploy tokens, which are nobody in particular.
     pub(super) deploy_token_id: Option<usize>,
     pub(super) access: Vec<Access>,
 }
@@ -49,8 +49,8 @@ pub(super) fn judge(credentials: &[SampleCredential], meta: &Value, question: &Q
     }
     Verdict::Granted(Grant {
         auth_type: credential.kind.auth_type(),
-        subject: credential.subject().map(str::to_owned),
-        deploy_token_id: credential.subject().is_none().then_some(number),
+        user_name: credential.acts_as().to_owned(),
+        deploy_token_id: (credential.kind == Kind::DeployToken).then_some(number),
         access: question.scopes.iter().filter_map(|scope| granted(scope, meta, credential, abilities)).collect(),
     })
 }
@@ -92,7 +92,7 @@ fn granted(scope: &str, meta: &Value, credential: &SampleCredential, abilities: 
 mod tests {
     use std::time::Instant;
 
-    use super::super::{Kind, Scope, State, sample_credentials};
+    use super::super::{Scope, State, sample_credentials};
     use super::*;
 
     fn ask(credentials: &[SampleCredential], basic: Option<(&str, &str)>, scopes: &[&str]) -> Verdict {
@@ -214,7 +214,7 @@ mod tests {
         let account = [SampleCredential { kind: Kind::AccountPassword, ..token(&[Scope::Api])[0].clone() }];
         assert_eq!(ask(&account, Some(("alice", "secret")), &[]), Verdict::NotMine);
         let Verdict::Granted(grant) = ask(&account, Some(("bob", "secret")), &[]) else { panic!("not granted") };
-        assert_eq!((grant.auth_type, grant.subject.as_deref()), ("gitlab_or_ldap", Some("bob")));
+        assert_eq!((grant.auth_type, &*grant.user_name), ("gitlab_or_ldap", "bob"));
     }
 
     #[test]
@@ -225,13 +225,13 @@ mod tests {
             else {
                 panic!("sample {index}")
             };
-            (grant.auth_type, grant.subject, grant.deploy_token_id)
+            (grant.auth_type, grant.user_name, grant.deploy_token_id)
         };
-        assert_eq!(who(0), ("personal_access_token", Some("alice".into()), None));
-        assert_eq!(who(1), ("personal_access_token", Some("project_1_bot_demo".into()), None));
-        assert_eq!(who(3), ("deploy_token", None, Some(4)));
-        assert_eq!(who(4), ("build", Some("alice".into()), None));
-        assert_eq!(who(5), ("build", Some("alice".into()), None));
+        assert_eq!(who(0), ("personal_access_token", "alice".into(), None));
+        assert_eq!(who(1), ("personal_access_token", "project_1_bot_demo".into(), None));
+        assert_eq!(who(3), ("deploy_token", "gitlab+deploy-token-1".into(), Some(4)));
+        assert_eq!(who(4), ("build", "alice".into(), None));
+        assert_eq!(who(5), ("build", "alice".into(), None));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Resu
     let mut claims = claims(LIFETIME)?;
     insert(&mut claims, "iss", json!(ISSUER));
     insert(&mut claims, "aud", json!(audience));
-    if let Some(subject) = &grant.subject {
-        insert(&mut claims, "sub", json!(subject));
+    if grant.deploy_token_id.is_none() {
+        insert(&mut claims, "sub", json!(grant.user_name));
     }
     insert(&mut claims, "auth_type", json!(grant.auth_type));
     insert(&mut claims, "access", json!(grant.access));
@@ -38,11 +38,10 @@ pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Resu
 /// The claim `user` is a token of its own. Of a deploy token it is the only place that says which.
 fn user(key: &SigningKey, grant: &Grant) -> io::Result<String> {
     let mut claims = claims(USER_LIFETIME)?;
-    let info = match (&grant.subject, grant.deploy_token_id) {
-        (Some(subject), _) => json!({ "token_type": grant.auth_type, "username": subject }),
-        (None, Some(id)) => json!({ "token_type": grant.auth_type, "deploy_token_id": id }),
-        (None, None) => Value::Null,
-    };
+    let mut info = json!({ "token_type": grant.auth_type, "username": grant.user_name });
+    if let Some(id) = grant.deploy_token_id {
+        insert(&mut info, "deploy_token_id", json!(id));
+    }
     insert(&mut claims, "user_info", info);
     key.sign(&claims)
 }
@@ -57,14 +56,14 @@ mod tests {
     use super::*;
     use crate::demo::signing_key::tests::read;
 
-    fn grant(subject: Option<&str>, deploy_token_id: Option<usize>) -> Grant {
-        Grant { auth_type: "build", subject: subject.map(str::to_owned), deploy_token_id, access: Vec::new() }
+    fn grant(user_name: &str, deploy_token_id: Option<usize>) -> Grant {
+        Grant { auth_type: "build", user_name: user_name.to_owned(), deploy_token_id, access: Vec::new() }
     }
 
     #[test]
     fn a_token_is_what_gitlab_signs() {
         let key = SigningKey::rsa(0).unwrap();
-        let token = token(&key, "container_registry", &grant(Some("alice"), None)).unwrap();
+        let token = token(&key, "container_registry", &grant("alice", None)).unwrap();
         let (_, claims) = read(&key, &token);
 
         assert_eq!(claims["iss"], ISSUER);
@@ -81,9 +80,9 @@ mod tests {
     #[test]
     fn a_deploy_token_has_no_subject_but_a_number() {
         let key = SigningKey::rsa(0).unwrap();
-        let (_, claims) = read(&key, &token(&key, "container_registry", &grant(None, Some(4))).unwrap());
+        let (_, claims) = read(&key, &token(&key, "container_registry", &grant("ci", Some(4))).unwrap());
         assert!(claims.get("sub").is_none());
         let (_, user) = read(&key, claims["user"].as_str().unwrap());
-        assert_eq!(user["user_info"], json!({ "token_type": "build", "deploy_token_id": 4 }));
+        assert_eq!(user["user_info"], json!({ "token_type": "build", "username": "ci", "deploy_token_id": 4 }));
     }
 }

@@ -105,7 +105,7 @@ async fn credentials_come_and_go() {
     assert_eq!(claims["access"][0]["actions"], json!(["delete"]));
     assert_eq!((claims.get("sub"), &claims["auth_type"]), (None, &json!("deploy_token")));
     let user = claims_of(claims["user"].as_str().unwrap());
-    assert_eq!(user["user_info"], json!({ "token_type": "deploy_token", "deploy_token_id": 15 }));
+    assert_eq!(user["user_info"], json!({ "token_type": "deploy_token", "username": "ci", "deploy_token_id": 15 }));
 }
 
 #[tokio::test]
