@@ -9,4 +9,5 @@ mod introspection;
 mod jwt;
 mod outages;
 mod rights;
+mod several;
 mod verdict_cache;

@@ -1,0 +1,170 @@
+//! Four providers of four types side by side: each caller is verified by its own, however it presents its secret, and
+//! the trouble of three is none of the fourth's.
+
+use http::StatusCode;
+use moorgate::demo::Scripted;
+use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+use moorgate::demo::issuer::OidcIssuer;
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, basic, listener, some_digest};
+
+const LOCAL: (&str, &str) = ("carol", "correct horse battery");
+const SSO_READ_WRITE: &str = "sso-demo-read-write";
+const AUDIENCE: &str = "registry.test";
+const PULL: &str = "/v2/demo/a/tags/list";
+const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
+
+/// A gate with all four, in the order htpasswd, jwt, introspection, GitLab.
+struct Four {
+    gate: TestGate,
+    sso: Introspection,
+    issuer: OidcIssuer,
+}
+
+impl Four {
+    async fn start(cache: Vec<&'static str>) -> Self {
+        let (sso, issuer) = (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
+        sso.ledger().keep();
+        issuer.ledger().keep();
+        let identity = format!(
+            "- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }}
+- {{ name: workloads, type: jwt, issuer: \"{issuer}\", jwks_url: \"{jwks}\", audience: {AUDIENCE}, required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry, write_registry] }}
+- {{ name: sso, type: introspection, url: \"{sso}\", client_id: moorgate, client_secret_file: secret, accepts: {{ prefixes: [sso-] }} }}
+- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}",
+            issuer = issuer.url(),
+            jwks = issuer.jwks_url(),
+            sso = sso.url(),
+        );
+        let gate = TestGate::start(Setup {
+            identity: Some(identity.leak()),
+            htpasswd_users: vec![LOCAL],
+            files: vec![("secret", CLIENT_SECRET)],
+            cache,
+            ..Setup::default()
+        });
+        Self { gate: gate.await, sso, issuer }
+    }
+
+    fn id_token(&self) -> String {
+        self.issuer.id_token(AUDIENCE, &json!({})).unwrap()
+    }
+
+    /// One caller of each kind, by provider.
+    fn callers(&self) -> [(&'static str, String); 4] {
+        let password = |(user, password): (&str, &str)| basic((user, password));
+        [
+            ("local", password(LOCAL)),
+            ("workloads", password(("oidc", &self.id_token()))),
+            ("sso", password(("anybody", SSO_READ_WRITE))),
+            ("gitlab", password(READ_WRITE)),
+        ]
+    }
+
+    async fn send(&self, method: &str, target: &str, authorization: &str) -> u16 {
+        let header = format!("Authorization: {authorization}\r\n");
+        self.gate.send(method, target, None, &header, "").await.status
+    }
+
+    /// Takes every provider on the network down but one.
+    fn only(&self, left: &str) {
+        let broken = |name: &str| {
+            let headers = Vec::new();
+            (name != left).then(|| Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers, body: String::new() })
+        };
+        self.gate.gitlab.always(broken("gitlab"));
+        self.sso.always(broken("sso"));
+        self.issuer.always(broken("workloads"));
+    }
+}
+
+#[tokio::test]
+async fn each_caller_pushes_and_pulls_and_no_provider_sees_the_secret_of_another() {
+    let four = Four::start(vec![]).await;
+    for (provider, authorization) in four.callers() {
+        assert_eq!(four.send("GET", "/v2/", &authorization).await, 200, "{provider}");
+        assert_eq!(four.send("GET", PULL, &authorization).await, 404, "{provider}");
+        assert_eq!(four.send("POST", UPLOADS, &authorization).await, 202, "{provider}");
+    }
+    let log = four.gate.log(12).await;
+    let providers: Vec<_> = log.iter().map(|line| line["provider"].as_str().unwrap()).collect();
+    assert_eq!(providers, ["local", "workloads", "sso", "gitlab"].map(|name| [name; 3]).concat());
+
+    let gitlab = four.gate.gitlab.ledger().entries();
+    assert!(gitlab.iter().all(|question| question.secret.as_ref().unwrap().expose_secret() == READ_WRITE.1));
+    let sso = four.sso.ledger().entries();
+    assert_eq!(sso.len(), 1, "one question for one token, whatever the repository");
+    assert!(sso.iter().all(|question| question.token.as_ref().unwrap().expose_secret() == SSO_READ_WRITE));
+    assert!(four.issuer.ledger().entries().iter().all(|fetch| fetch.path == "/oauth/discovery/keys"));
+}
+
+#[tokio::test]
+async fn the_trouble_of_three_is_none_of_the_fourths() {
+    let four = Four::start(vec!["ttl: 1ms", "stale_if_error: 0s"]).await;
+    // The keys of the issuer are known from here on.
+    assert_eq!(four.send("GET", PULL, &four.callers()[1].1).await, 404);
+    for (left, authorization) in four.callers() {
+        four.only(left);
+        for _ in 0..5 {
+            assert_eq!(four.send("GET", PULL, &authorization).await, 404, "{left}");
+            assert_eq!(four.send("POST", UPLOADS, &authorization).await, 202, "{left}");
+        }
+    }
+}
+
+/// Gitea once checked scopes for Basic only.
+#[tokio::test]
+async fn a_secret_is_worth_the_same_as_basic_and_as_bearer() {
+    let four = Four::start(vec![]).await;
+    let (digest, other) = (some_digest(), some_digest());
+    let blob = format!("/v2/demo/a/blobs/{digest}");
+    let manifest = format!("/v2/demo/a/manifests/{digest}");
+    let mount = format!("{UPLOADS}?mount={other}&from=demo/b");
+    let referrers = format!("/v2/demo/a/referrers/{digest}");
+    let operations = [
+        ("GET", "/v2/"),
+        ("GET", "/v2/_catalog"),
+        ("GET", PULL),
+        ("GET", "/v2/elsewhere/tags/list"),
+        ("HEAD", "/v2/demo/a/manifests/v1"),
+        ("GET", "/v2/demo/a/manifests/v1"),
+        ("PUT", "/v2/demo/a/manifests/v1"),
+        ("DELETE", "/v2/demo/a/manifests/v1"),
+        ("DELETE", &manifest),
+        ("GET", &blob),
+        ("DELETE", &blob),
+        ("GET", &referrers),
+        ("POST", UPLOADS),
+        ("POST", &mount),
+        ("PATCH", "/v2/demo/a/blobs/uploads/none"),
+        ("PUT", "/v2/demo/a/blobs/uploads/none"),
+        ("GET", "/v2/demo/a/blobs/uploads/none"),
+        ("DELETE", "/v2/demo/a/blobs/uploads/none"),
+    ];
+    let id_token = four.id_token();
+    let strangers = four.issuer.id_token(AUDIENCE, &json!({ "namespace_id": "43" })).unwrap();
+    let secrets = [
+        ("alice", READ_WRITE.1),
+        ("alice", READ_ONLY.1),
+        ("gitlab-ci-token", "glcbt-demo-job-read-write"),
+        ("alice", "glpat-demo-revoked"),
+        ("sso", SSO_READ_WRITE),
+        ("sso", "sso-demo-read-only"),
+        ("sso", "sso-demo-no-scope"),
+        ("sso", "sso-demo-unknown"),
+        ("oidc", &id_token),
+        ("oidc", &strangers),
+        ("oidc", "no.jwt.atall"),
+    ];
+    for (user, secret) in secrets {
+        let mut answers = Vec::new();
+        for (method, target) in operations {
+            let as_basic = four.send(method, target, &basic((user, secret))).await;
+            let as_bearer = four.send(method, target, &format!("Bearer {secret}")).await;
+            assert_eq!(as_basic, as_bearer, "{method} {target} with {secret}");
+            answers.push(as_basic);
+        }
+        assert!(answers.contains(&403) || answers.iter().all(|status| *status == 401), "{secret}: {answers:?}");
+    }
+}
