@@ -7,6 +7,7 @@ pub mod cache;
 pub mod chain;
 pub mod claims;
 pub mod credential;
+pub mod failure_budget;
 pub mod fingerprint;
 pub mod gitlab;
 pub mod htpasswd;

@@ -84,6 +84,7 @@ const TABLE: &[Part] = &[
         may_know: &[],
         must_not_know: &["moka", "tokio", "hyper", "super::gitlab", "super::htpasswd", "super::chain", "super::cache"],
     },
+    Part { files: &["identity/failure_budget.rs"], may_know: &[], must_not_know: &["hyper", "moka", "http"] },
     Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
     Part { files: &["identity/breaker.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
