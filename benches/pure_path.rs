@@ -12,6 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method, header};
 use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
 use moorgate::policy::Policy;
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
@@ -33,7 +34,8 @@ fn pure_path(c: &mut Criterion) {
     };
     let pull = Actions { pull: true, ..Actions::default() };
     let name = RepositoryName::parse("group/project/app").unwrap();
-    let grant = RepositoryGrant { repository: name, actions: pull, server: TokenServerKind::GitLab };
+    let grant =
+        RepositoryGrant { repository: name, actions: pull, server: TokenServerKind::GitLab, tags: TagRules::None };
     let by_actions = Verified { principal, granted: Granted::Repository(Box::new(grant)), attributes: None };
     let key = HashKey::random().unwrap();
 

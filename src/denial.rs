@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::registry::{Action, RequestError};
+use crate::registry::{Action, RequestError, Tag};
 
 /// Why a request got no answer from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Denial {
     WrongCredential,
     /// A valid credential that does not allow this.
     InsufficientRights(Missing),
+    /// The credential may write or delete here, but not this tag.
+    TagRules(TagRefusal),
     /// The catalog would show what the caller may not know of.
     CatalogClosed,
     /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
@@ -63,6 +65,19 @@ pub enum Missing {
     Grant(Arc<str>, Action),
 }
 
+/// What the project's rules about tags forbid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagRefusal {
+    /// A protected tag, which takes a higher role.
+    Protected(Tag, Action),
+    /// A tag that is never changed once it exists.
+    Immutable(Tag, Action),
+    /// A delete by digest takes every tag of it along, and those are not known here.
+    DeleteByDigest,
+    /// Rules that are not understood, so they forbid everything that they could forbid.
+    Unreadable,
+}
+
 /// What the registry did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamFault {
@@ -75,6 +90,8 @@ pub enum UpstreamFault {
     LeadsElsewhere,
     ConnectTimeout,
     ResponseTimeout,
+    /// It did not say whether a tag exists that may only be written if it does not.
+    TagLookUp,
 }
 
 impl Denial {
@@ -102,6 +119,11 @@ impl Denial {
             Self::MalformedCredential(_) => (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
             Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
             Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
+            Self::TagRules(refusal) => match refusal {
+                TagRefusal::Protected(..) | TagRefusal::DeleteByDigest => (S::FORBIDDEN, "DENIED", "tag_protected"),
+                TagRefusal::Immutable(..) => (S::FORBIDDEN, "DENIED", "tag_immutable"),
+                TagRefusal::Unreadable => (S::FORBIDDEN, "DENIED", "tag_rules_unreadable"),
+            },
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
             Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
             Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
@@ -110,6 +132,7 @@ impl Denial {
                 UpstreamFault::RefusedTheGate => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate"),
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
                 UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
+                UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
                 UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
                     (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
                 }
@@ -129,6 +152,7 @@ impl Denial {
             Self::WrongCredential => "wrong user name or password, or an expired or revoked token".to_owned(),
             // Docker shows the message alone, so what is missing is said here too.
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
+            Self::TagRules(refusal) => refusal.message(),
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials cannot be reached; try again".to_owned()
@@ -195,6 +219,31 @@ impl Framing {
     }
 }
 
+impl TagRefusal {
+    fn message(&self) -> String {
+        match self {
+            Self::Protected(tag, action) => format!(
+                "the tag {} is protected, and this credential may not {} it: take another tag, or ask whoever maintains the project",
+                tag.as_str(),
+                action.as_str()
+            ),
+            Self::Immutable(tag, Action::Delete) => {
+                format!("the tag {} is immutable in this project: it cannot be deleted", tag.as_str())
+            }
+            Self::Immutable(tag, _) => {
+                format!("the tag {} exists and is immutable in this project: push under another tag", tag.as_str())
+            }
+            Self::DeleteByDigest => {
+                "this project protects tags, and a digest may be what one of them names: delete by tag".to_owned()
+            }
+            Self::Unreadable => {
+                "the project's rules about tags cannot be read here, so nothing is pushed or deleted: ask whoever runs this registry"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 impl UpstreamFault {
     /// What the person at the client reads, and the log.
     pub fn message(self) -> &'static str {
@@ -205,6 +254,9 @@ impl UpstreamFault {
             Self::LeadsElsewhere => "the registry behind this gate gave an answer that leads elsewhere",
             Self::ConnectTimeout => "the registry behind this gate cannot be reached in time",
             Self::ResponseTimeout => "the registry behind this gate did not answer in time",
+            Self::TagLookUp => {
+                "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
+            }
         }
     }
 }

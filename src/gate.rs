@@ -100,7 +100,7 @@ impl Gate {
         response
     }
 
-    /// Parse, authenticate, authorise, forward.
+    /// Parse, authenticate, authorise, look up the tags that must not exist, forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -119,16 +119,17 @@ impl Gate {
         let mut question = self.question(credential, wanted.required(), caller, record)?;
         let verified = self.authenticate(&question, record).await?;
 
-        let mut permit = self.policy.authorize(wanted, &verified)?;
-        if let Some(source) = permit.mount_source() {
+        let mut decision = self.policy.authorize(wanted, &verified)?;
+        if let Some(source) = decision.mount_source() {
             question.access = source;
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
-            permit = self.policy.allow_mount(permit, &verified);
+            decision = self.policy.allow_mount(decision, &verified);
         }
-        if let RegistryRequest::Ping = permit.request() {
+        if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }
-        upstream.forward(permit, head, body, caller, record).await
+        let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
+        upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
     }
 
     /// What the providers are asked. Anonymous callers are refused here: no provider is asked about them.

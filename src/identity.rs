@@ -7,6 +7,7 @@ pub mod cache;
 pub mod chain;
 pub mod claims;
 pub mod credential;
+pub mod failure_budget;
 pub mod fingerprint;
 pub mod gitlab;
 pub mod htpasswd;
@@ -15,9 +16,11 @@ pub mod introspection;
 pub mod jwks;
 pub mod jwt;
 pub mod provider_client;
+pub mod registry_token;
 pub mod scope_lists;
 pub mod sources;
 pub mod strict_json;
+pub mod tag_rules;
 #[cfg(test)]
 mod test_server;
 
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 use credential::Credential;
 use fingerprint::{CredentialId, SecretId};
+use tag_rules::TagRules;
 
 use crate::registry::{Access, Actions, RepositoryName};
 
@@ -72,6 +76,8 @@ pub struct RepositoryGrant {
     pub actions: Actions,
     /// Who granted it, for the words of a refusal.
     pub server: TokenServerKind,
+    /// Which tags may not be written or deleted, where that was asked about. As old as the grant itself.
+    pub tags: TagRules,
 }
 
 /// The kinds of server that speak the registry token protocol.

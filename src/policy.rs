@@ -1,12 +1,15 @@
 //! The decision: whether a verified credential may do what a request wants. Pure.
 //!
-//! The result is a [`Permit`], which only [`Policy::authorize`] can build and without which nothing is forwarded.
+//! The result is a [`Decision`], and in the end a [`Permit`], which nothing else can build and without which nothing is
+//! forwarded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::denial::{Denial, Missing};
+use http::StatusCode;
+
+use crate::denial::{Denial, Missing, TagRefusal, UpstreamFault};
 use crate::identity::{Granted, TokenServerKind, Verified};
-use crate::registry::{Access, Action, Mount, RegistryRequest};
+use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, Tag};
 
 /// What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
 #[derive(Clone, Debug)]
@@ -18,17 +21,27 @@ pub struct Policy {
     equivalents: BTreeMap<String, Vec<String>>,
 }
 
-/// Proof that this request may go to the registry.
+/// A request that the credential allows, as far as that can be told without asking the registry.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Decision {
     /// Never with a mount that was not [proved](Policy::allow_mount).
     request: RegistryRequest,
     /// What the client asked to mount, as long as nobody has judged its source.
     mount: Option<Mount>,
+    /// Tags that are immutable once they exist.
+    must_not_exist: Vec<Tag>,
 }
 
-impl Permit {
-    /// What may be done.
+/// Proof that this request may go to the registry.
+#[derive(Debug)]
+pub struct Permit(RegistryRequest);
+
+/// A question to the registry that decides about a write: whether a tag exists.
+#[derive(Debug)]
+pub struct TagLookUp(RegistryRequest);
+
+impl Decision {
+    /// What was decided about.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
     }
@@ -37,6 +50,46 @@ impl Permit {
     /// the registry's answer to that is the spec's own fallback, and every client then uploads.
     pub fn mount_source(&self) -> Option<Access> {
         self.mount.as_ref().map(|mount| Access::Repository(mount.from.clone(), Action::Pull))
+    }
+
+    /// What the registry must be asked before the request may go on. Mostly nothing.
+    pub fn look_ups(&self) -> Vec<TagLookUp> {
+        let Some(name) = self.request.repository() else { return Vec::new() };
+        let look_up = |tag: &Tag| {
+            let reference = Reference::Tag(tag.clone());
+            TagLookUp(RegistryRequest::ManifestGet { name: name.clone(), reference, head: true })
+        };
+        self.must_not_exist.iter().map(look_up).collect()
+    }
+
+    /// Lets the request go on, given the registry's answers to the [look-ups](Self::look_ups), in their order.
+    ///
+    /// # Errors
+    /// [`Denial::TagRules`] where an immutable tag exists; [`UpstreamFault::TagLookUp`] where that is not known.
+    pub fn permit(self, answers: &[StatusCode]) -> Result<Permit, Denial> {
+        let mut answers = answers.iter();
+        for tag in self.must_not_exist {
+            match answers.next() {
+                Some(&StatusCode::NOT_FOUND) => {}
+                Some(&StatusCode::OK) => return Err(Denial::TagRules(TagRefusal::Immutable(tag, Action::Push))),
+                _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
+            }
+        }
+        Ok(Permit(self.request))
+    }
+}
+
+impl Permit {
+    /// What may be done.
+    pub fn request(&self) -> &RegistryRequest {
+        &self.0
+    }
+}
+
+impl TagLookUp {
+    /// A HEAD of the tag's manifest.
+    pub fn request(&self) -> &RegistryRequest {
+        &self.0
     }
 }
 
@@ -54,24 +107,27 @@ impl Policy {
     /// Decides. `verified` is the answer about what the request [requires](RegistryRequest::required).
     ///
     /// # Errors
-    /// [`Denial::InsufficientRights`] says what is missing; the catalog is closed to everybody.
-    pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Permit, Denial> {
+    /// [`Denial::InsufficientRights`] says what is missing; [`Denial::TagRules`] which tag may not be touched; the catalog
+    /// is closed to everybody.
+    pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Decision, Denial> {
         self.check(&request.required(), verified)?;
+        let must_not_exist = match &verified.granted {
+            Granted::Repository(grant) => grant.tags.check(&request).map_err(Denial::TagRules)?,
+            Granted::Scopes(_) | Granted::Identity | Granted::Nothing => Vec::new(),
+        };
         let (request, mount) = request.split_mount();
-        Ok(Permit { request, mount })
+        Ok(Decision { request, mount, must_not_exist })
     }
 
-    /// Gives the permit its mount where the credential may pull from the source. `verified` is the answer about
-    /// [`Permit::mount_source`].
+    /// Gives the request its mount where the credential may pull from the source. `verified` is the answer about
+    /// [`Decision::mount_source`].
     #[must_use]
-    pub fn allow_mount(&self, permit: Permit, verified: &Verified) -> Permit {
-        let allowed = permit.mount_source().is_some_and(|source| self.check(&source, verified).is_ok());
-        match permit {
-            Permit { request, mount: Some(mount) } if allowed => {
-                Permit { request: request.with_mount(mount), mount: None }
-            }
-            Permit { request, .. } => Permit { request, mount: None },
+    pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
+        let allowed = decision.mount_source().is_some_and(|source| self.check(&source, verified).is_ok());
+        if let Some(mount) = decision.mount.take().filter(|_| allowed) {
+            decision.request = decision.request.with_mount(mount);
         }
+        decision
     }
 
     /// The lines that decide whether a push is allowed, and everything else. What a grant allows is
@@ -135,6 +191,7 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::identity::tag_rules::TagRules;
     use crate::identity::{Principal, RepositoryGrant, Source};
     use crate::registry::{Actions, RepositoryName};
 
@@ -207,13 +264,13 @@ mod tests {
             (Some(scopes(&["write_registry"])), "/v2/a/b/blobs/uploads/".to_owned()),
             (Some(scopes(&["read_registry"])), format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d")),
         ] {
-            let permit = policy().authorize(mount(), &all).unwrap();
-            assert_eq!(permit.request().render(), "/v2/a/b/blobs/uploads/");
-            let permit = match source {
-                Some(source) => policy().allow_mount(permit, &source),
-                None => permit,
+            let decision = policy().authorize(mount(), &all).unwrap();
+            assert_eq!(decision.request().render(), "/v2/a/b/blobs/uploads/");
+            let decision = match source {
+                Some(source) => policy().allow_mount(decision, &source),
+                None => decision,
             };
-            assert_eq!(permit.request().render(), rendered);
+            assert_eq!(decision.permit(&[]).unwrap().request().render(), rendered);
         }
     }
 
@@ -224,12 +281,49 @@ mod tests {
         let of = |name| {
             let repository = RepositoryName::parse(name).unwrap();
             let server = TokenServerKind::GitLab;
-            Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server }))
+            let tags = TagRules::None;
+            Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server, tags }))
         };
         for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
             let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
             assert_eq!(decided.is_ok(), allowed, "{granted:?}");
         }
+    }
+
+    fn of_project(meta: serde_json::Value) -> Verified {
+        let everything = Actions { pull: true, push: true, delete: true };
+        verified(Granted::Repository(Box::new(RepositoryGrant {
+            repository: RepositoryName::parse("a").unwrap(),
+            actions: everything,
+            server: TokenServerKind::GitLab,
+            tags: TagRules::read([&meta]).unwrap_or(TagRules::Unreadable),
+        })))
+    }
+
+    /// Nothing but the registry's 404 lets an immutable tag be written, and each tag needs its own.
+    #[test]
+    fn an_immutable_tag_is_written_once() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let project = of_project(serde_json::json!({ "tag_immutable_patterns": ["^v"] }));
+        let decide = |target: &str| policy().authorize(request(Method::PUT, target), &project).unwrap();
+        let one = || decide("/v2/a/manifests/v1");
+        let look_ups: Vec<_> = one().look_ups().iter().map(|look_up| look_up.request().clone()).collect();
+        assert_eq!(look_ups, [request(Method::HEAD, "/v2/a/manifests/v1")]);
+        let exists = Denial::TagRules(TagRefusal::Immutable(Tag::parse("v1").unwrap(), Action::Push));
+        let unknown = || Denial::Upstream(UpstreamFault::TagLookUp);
+        assert!(one().permit(&[StatusCode::NOT_FOUND]).is_ok());
+        assert_eq!(one().permit(&[StatusCode::OK]).unwrap_err(), exists);
+        for status in [401, 403, 500, 503, 307, 204, 304, 429] {
+            assert_eq!(one().permit(&[StatusCode::from_u16(status).unwrap()]).unwrap_err(), unknown(), "{status}");
+        }
+        assert_eq!(one().permit(&[]).unwrap_err(), unknown());
+
+        let two = || decide(&format!("/v2/a/manifests/{digest}?tag=v1&tag=x&tag=v2"));
+        assert_eq!(two().look_ups().len(), 2);
+        assert_eq!(two().permit(&[StatusCode::NOT_FOUND]).unwrap_err(), unknown());
+        assert_eq!(two().permit(&[StatusCode::OK, StatusCode::NOT_FOUND]).unwrap_err(), exists);
+        assert!(two().permit(&[StatusCode::NOT_FOUND; 2]).is_ok());
+        assert!(decide("/v2/a/manifests/latest").permit(&[]).is_ok());
     }
 
     #[test]

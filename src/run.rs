@@ -19,13 +19,15 @@ use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{self, Identity, Provider};
 use crate::identity::credential::basic;
+use crate::identity::failure_budget::FailureBudget;
 use crate::identity::fingerprint::HashKey;
-use crate::identity::gitlab::GitLab;
+use crate::identity::gitlab::GitLabReading;
 use crate::identity::htpasswd::Htpasswd;
 use crate::identity::introspection::{Expected, Introspection};
 use crate::identity::jwks::live::{Keys, Pace};
 use crate::identity::jwt::{Jwt, Rules};
 use crate::identity::provider_client::ProviderClient;
+use crate::identity::registry_token::TokenServer;
 use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
 use crate::respond::Responder;
@@ -159,10 +161,20 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
-        ProviderKind::Gitlab { http, service, .. } => {
+        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } => {
             patience = http.timeout;
+            let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
+            let reading = GitLabReading { accept_passwords, forward_client_address, failure_budget };
+            let realm = format!("{}/jwt/auth", url(&http.endpoint));
             let client = provider_client(&http)?;
-            chain::ProviderKind::GitLab(GitLab::new(name.clone(), &url(&http.endpoint), service, client))
+            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading));
+            chain::ProviderKind::TokenServer(Box::new(server))
+        }
+        ProviderKind::RegistryToken { http, service } => {
+            patience = http.timeout;
+            let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
+            let server = TokenServer::new(name.clone(), &realm, service, client, None);
+            chain::ProviderKind::TokenServer(Box::new(server))
         }
         ProviderKind::Htpasswd { users, scopes } => {
             chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
@@ -195,9 +207,6 @@ fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
             };
             let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
             chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
-        }
-        ProviderKind::RegistryToken { .. } => {
-            anyhow::bail!("identity: `{name}` is of a type that this version reads and cannot ask yet")
         }
     };
     Ok(Provider::new(name, kind, patience, accepts))

@@ -6,12 +6,14 @@ mod headers;
 mod location;
 mod pool;
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
@@ -21,11 +23,17 @@ pub use location::Origins;
 
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
-use crate::policy::Permit;
+use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
 use connection::{Connection, SendError};
 use pool::{Pool, Use};
+
+/// Every type of manifest that there is.
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
+    application/vnd.oci.artifact.manifest.v1+json, */*";
 
 /// How the registry is spoken to. The same for all workers.
 pub struct UpstreamSettings {
@@ -56,7 +64,7 @@ pub struct Upstream {
 
 /// Who is at the other side, as the registry is told.
 pub struct Caller<'a> {
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     pub http2: bool,
     pub progress: &'a Rc<Progress>,
 }
@@ -108,6 +116,47 @@ impl Upstream {
         headers::clean_response(&mut parts.headers);
         let body = ResponseBody::upstream(incoming, exchange, self.settings.stall_timeout, caller.progress.clone());
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// Asks whether tags exist, and returns the statuses of the answers, in order. Another writer may be faster: between
+    /// the answer and what is done upon it nothing holds the tag.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::TagLookUp`] where there is no answer.
+    pub async fn look_up(
+        &self,
+        look_ups: &[TagLookUp],
+        caller: &Caller<'_>,
+        request_id: &str,
+    ) -> Result<Vec<StatusCode>, Denial> {
+        let mut answers = Vec::with_capacity(look_ups.len());
+        for look_up in look_ups {
+            let status = self.status(look_up.request(), caller.address, request_id).await;
+            match status {
+                Some(StatusCode::OK | StatusCode::NOT_FOUND) => {}
+                status => tracing::error!(request_id, ?status, "the registry did not say whether a tag exists"),
+            }
+            answers.push(status.ok_or(Denial::Upstream(UpstreamFault::TagLookUp))?);
+        }
+        Ok(answers)
+    }
+
+    /// The status of the answer to a HEAD of the gate's own, `None` where there is none that makes sense.
+    async fn status(&self, wanted: &RegistryRequest, address: IpAddr, request_id: &str) -> Option<StatusCode> {
+        // Nothing of the client's own request, whose body has not begun, and whose headers could turn the answer: a
+        // registry says 404 of a manifest of a type that is not accepted.
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.headers.insert(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+        let progress = Rc::new(Progress::default());
+        let body = RequestBody::empty(progress.clone());
+        let caller = Caller { address, http2: false, progress: &progress };
+        let (response, mut exchange) = self.exchange(wanted, &head, body, &caller, request_id).await.ok()?;
+        let (parts, body) = response.into_parts();
+        check_answer(wanted, &parts).ok()?;
+        if body.is_end_stream() {
+            exchange.finish(true);
+        }
+        Some(parts.status)
     }
 
     /// One request and the head of its answer. A connection of the pool may have died unnoticed: what was never

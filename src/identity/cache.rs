@@ -216,7 +216,7 @@ fn weight(known: &Known<Arc<Verified>>) -> u32 {
 /// What one verdict takes, roughly. Scopes and sources are shared between verdicts.
 fn bytes_of(verified: &Verified) -> usize {
     let repository = match &verified.granted {
-        Granted::Repository(grant) => size_of_val(&**grant) + grant.repository.as_str().len(),
+        Granted::Repository(grant) => size_of_val(&**grant) + grant.repository.as_str().len() + grant.tags.heap_bytes(),
         Granted::Scopes(_) | Granted::Identity | Granted::Nothing => 0,
     };
     let attributes = verified.attributes.as_ref().map_or(0, |attributes| {

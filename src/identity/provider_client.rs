@@ -63,6 +63,11 @@ impl ProviderClient {
         Self { client, timeout }
     }
 
+    /// What each question has in all.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Sends a request and reads the whole reply, which may have 64 KiB.
     ///
     /// # Errors

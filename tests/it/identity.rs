@@ -8,6 +8,24 @@ mod htpasswd;
 mod introspection;
 mod jwt;
 mod outages;
+mod registry_token;
 mod rights;
 mod several;
+mod tag_rules;
 mod verdict_cache;
+
+use http::{StatusCode, header};
+use moorgate::demo::gitlab::Scripted;
+
+/// An answer of JSON.
+fn answer(status: u16, body: impl Into<String>) -> Scripted {
+    let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
+    Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+}
+
+/// A JWT with these claims, whose signature is none.
+fn unsigned(claims: &str) -> String {
+    use base64::Engine as _;
+    let encode = |text: &str| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.c2ln", encode("{\"alg\":\"RS256\",\"typ\":\"JWT\"}"), encode(claims))
+}

@@ -102,7 +102,7 @@ impl Default for Gitlab {
     }
 }
 
-/// Any server of the registry token protocol: Harbor, docker_auth, Gitea and others.
+/// Any server of the registry token protocol: Harbor, docker_auth and others.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]

@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 use crate::identity::breaker::Breaker;
 use crate::identity::credential::Credential;
 use crate::identity::fingerprint::DependsOn;
-use crate::identity::gitlab::GitLab;
 use crate::identity::htpasswd::Htpasswd;
 use crate::identity::introspection::Introspection;
 use crate::identity::jwt::Jwt;
+use crate::identity::registry_token::TokenServer;
 use crate::identity::{Question, Verdict};
 
 /// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
@@ -32,7 +32,7 @@ pub struct Provider {
 
 /// The kinds of provider that there are.
 pub enum ProviderKind {
-    GitLab(GitLab),
+    TokenServer(Box<TokenServer>),
     Htpasswd(Htpasswd),
     Introspection(Introspection),
     Jwt(Jwt),
@@ -80,15 +80,15 @@ impl Provider {
     /// What its answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
         match &self.kind {
-            ProviderKind::GitLab(_) => DependsOn::RepositoryAndAddress,
+            ProviderKind::TokenServer(_) => DependsOn::RepositoryAndAddress,
             ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => DependsOn::Credential,
         }
     }
 
     /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked afterwards.
-    pub(super) async fn ask(&self, question: &Question, _known: bool, last: bool) -> Verdict {
+    pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> Verdict {
         match &self.kind {
-            ProviderKind::GitLab(gitlab) => gitlab.ask(question).await,
+            ProviderKind::TokenServer(server) => server.ask(question, known).await,
             ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
             ProviderKind::Introspection(introspection) => introspection.ask(question).await,
             ProviderKind::Jwt(jwt) => jwt.ask(question).await,

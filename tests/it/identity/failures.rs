@@ -1,20 +1,13 @@
 //! A GitLab that fails is never taken for one that says no, nor for one that says yes.
 
-use http::{StatusCode, header};
 use moorgate::demo::gitlab::Scripted;
 
+use super::{answer, unsigned};
 use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener};
 
-fn answer(status: u16, body: impl Into<String>) -> Scripted {
-    let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
-    Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
-}
-
-/// An unsigned token whose claims are these.
+/// A reply with a token whose claims are these.
 fn token(claims: &str) -> String {
-    use base64::Engine as _;
-    let encode = |text: &str| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);
-    format!("{{\"token\":\"{}.{}.c2ln\"}}", encode("{\"alg\":\"RS256\",\"typ\":\"JWT\"}"), encode(claims))
+    format!("{{\"token\":\"{}\"}}", unsigned(claims))
 }
 
 #[tokio::test]

@@ -1,0 +1,240 @@
+//! Any server of the registry token protocol (Distribution's "Token Authentication Specification"): Harbor, docker_auth,
+//! GitLab.
+//!
+//! It is asked with the caller's own credential for the one scope that the request needs. What counts is what the token
+//! in its reply lists as granted, not that there is one: an empty list is a 200 too. What is known of GitLab besides
+//! is in [`gitlab`](super::gitlab).
+
+pub mod reply;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use secrecy::SecretString;
+
+use super::credential::{Credential, basic};
+use super::failure_budget::Place;
+use super::gitlab::{GitLabReading, TOKEN_USER};
+use super::provider_client::{ProviderClient, Reply};
+use super::sources::Sources;
+use super::tag_rules::TagRules;
+use super::{Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified};
+use crate::registry::{Access, Action, Actions, RepositoryName};
+use reply::Token;
+
+/// When to ask again, where the server does not say.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// One server.
+pub struct TokenServer {
+    sources: Sources,
+    realm: String,
+    service: String,
+    /// `REALM?service=SERVICE`
+    endpoint: String,
+    client: ProviderClient,
+    gitlab: Option<GitLabReading>,
+}
+
+impl TokenServer {
+    /// A server whose token endpoint is `realm`. `gitlab`: it is a GitLab, and read as one.
+    pub fn new(
+        name: Arc<str>,
+        realm: &str,
+        service: String,
+        client: ProviderClient,
+        gitlab: Option<GitLabReading>,
+    ) -> Self {
+        let first = if realm.contains('?') { '&' } else { '?' };
+        // Some services are called something like `Docker registry`.
+        let escaped: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
+        let endpoint = format!("{realm}{first}service={escaped}");
+        Self { sources: Sources::new(name), realm: realm.to_owned(), service, endpoint, client, gitlab }
+    }
+
+    /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
+    /// about again whatever others got wrong.
+    pub async fn ask(&self, question: &Question, known: bool) -> Verdict {
+        let (user, secret) = match (&question.credential, &self.gitlab) {
+            (Credential::Basic { user, password }, _) => (&**user, password),
+            (Credential::Bearer(token), Some(_)) => (TOKEN_USER, token),
+            // No other server has a user name under which a bare token can be asked about.
+            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Verdict::NotMine,
+        };
+        let Some(request) = self.request(question, user, secret) else {
+            return self.unavailable(question, "the question cannot be put into a request");
+        };
+        let place = match self.place(known).await {
+            Ok(place) => place,
+            Err(verdict) => return verdict,
+        };
+        let reply = match self.client.ask(request).await {
+            Ok(reply) => reply,
+            Err(error) => return self.unavailable(question, &error.to_string()),
+        };
+        if reply.status == StatusCode::UNAUTHORIZED {
+            self.count_failure(place);
+        }
+        self.verdict(question, &reply)
+    }
+
+    fn request(&self, question: &Question, user: &str, secret: &SecretString) -> Option<Request<Full<Bytes>>> {
+        let mut uri = self.endpoint.clone();
+        if let Some((repository, asked)) = asked(&question.access) {
+            let _ = write!(uri, "&scope=repository:{repository}:{}", words(asked));
+        }
+        let mut request = Request::get(uri)
+            .header(header::AUTHORIZATION, basic(user, secret)?)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
+            .header("x-request-id", &*question.request_id);
+        if self.gitlab.as_ref().is_none_or(|gitlab| gitlab.forward_client_address) {
+            // Exactly one address: rules about addresses and the counting of failures then fall on the client.
+            request = request.header("x-forwarded-for", question.client.to_string());
+        }
+        request.body(Full::default()).ok()
+    }
+
+    /// A place in the failure budget, where there is one and the credential needs it.
+    async fn place(&self, known: bool) -> Result<Option<Place<'_>>, Verdict> {
+        let budget = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref());
+        let Some(budget) = budget.filter(|_| !known) else { return Ok(None) };
+        // Half of what the question has: the other half is for asking it.
+        match tokio::time::timeout(self.client.timeout() / 2, budget.reserve()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
+            Err(_) => Err(Verdict::NotNow(NotNow::Busy, RETRY_AFTER)),
+        }
+    }
+
+    fn count_failure(&self, place: Option<Place<'_>>) {
+        match (place, self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())) {
+            (Some(place), _) => place.fail(Instant::now()),
+            (None, Some(budget)) => budget.count_failure(Instant::now()),
+            (None, None) => {}
+        }
+    }
+
+    fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
+        let retry_after =
+            reply.retry_after().map_or(RETRY_AFTER, |wait| wait.clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER));
+        let (provider, request_id) = (self.sources.provider(), &question.request_id);
+        match reply.status {
+            StatusCode::OK => match reply::read(&reply.body, &self.service) {
+                Ok(token) => self.judge(question, &token),
+                Err(error) => self.unavailable(question, &error.to_string()),
+            },
+            StatusCode::UNAUTHORIZED => Verdict::NotMine,
+            StatusCode::FORBIDDEN if reply::is_denied(&reply.body) => {
+                let granted = match question.access {
+                    Access::Repository(..) => self.granted(question, Actions::default(), TagRules::None),
+                    Access::Login | Access::Catalog => Granted::Nothing,
+                };
+                self.verified(fingerprint(question), None, granted, None)
+            }
+            StatusCode::FORBIDDEN => {
+                tracing::warn!(%provider, %request_id, "it lets this caller ask nothing: 403, such as for an address that is blocked");
+                Verdict::NotNow(NotNow::Barred, retry_after)
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                tracing::warn!(%provider, %request_id, "it is asked too much: 429");
+                Verdict::NotNow(NotNow::Busy, retry_after)
+            }
+            StatusCode::NOT_FOUND => {
+                tracing::error!(%provider, %request_id, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
+                Verdict::NotNow(NotNow::Misconfigured, retry_after)
+            }
+            status => self.unavailable(question, &format!("status {status}")),
+        }
+    }
+
+    fn judge(&self, question: &Question, token: &Token) -> Verdict {
+        let refused = |why| {
+            tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "{why}");
+            Verdict::NotMine
+        };
+        let subject = match (&self.gitlab, &token.subject) {
+            (Some(gitlab), _) if gitlab.refuses(token) => {
+                return refused("the password of an account was refused: only tokens are accepted");
+            }
+            (_, Some(subject)) => subject.as_str().into(),
+            (Some(_), None) => super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
+            // The specification's word for a client that did not authenticate: some servers hand a token to anybody
+            // whose password is wrong, with what is public in it.
+            (None, None) => return refused("its token names nobody, so it did not take the credential"),
+        };
+        let actions = question.access.repository().map(|repository| token.granted(repository)).unwrap_or_default();
+        let granted = self.granted(question, actions, self.tag_rules(question, token));
+        self.verified(subject, token.credential_type.as_deref(), granted, Some(token.lifetime))
+    }
+
+    /// What the answer allows: never more than was asked, whatever the token lists.
+    fn granted(&self, question: &Question, actions: Actions, tags: TagRules) -> Granted {
+        let server = if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
+        match asked(&question.access) {
+            Some((repository, asked)) => {
+                let (repository, actions) = (repository.clone(), actions.intersect(asked));
+                Granted::Repository(Box::new(RepositoryGrant { repository, actions, server, tags }))
+            }
+            None => Granted::Identity,
+        }
+    }
+
+    /// Reads change no tag, so nothing of the rules is kept for them.
+    fn tag_rules(&self, question: &Question, token: &Token) -> TagRules {
+        let Access::Repository(repository, Action::Push | Action::Delete) = &question.access else {
+            return TagRules::None;
+        };
+        if self.gitlab.is_none() {
+            return TagRules::None;
+        }
+        TagRules::read(token.meta(repository)).unwrap_or_else(|error| {
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, %repository, "tag rules that cannot be read, so nothing is written or deleted: {error}");
+            TagRules::Unreadable
+        })
+    }
+
+    fn verified(
+        &self,
+        subject: Box<str>,
+        credential_type: Option<&str>,
+        granted: Granted,
+        lifetime: Option<Duration>,
+    ) -> Verdict {
+        let principal = Principal { source: self.sources.of(credential_type), subject };
+        let lifetime = Lifetime { answer: lifetime, credential: None };
+        Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
+    }
+
+    fn unavailable(&self, question: &Question, why: &str) -> Verdict {
+        tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "no answer: {why}");
+        Verdict::Unavailable
+    }
+}
+
+/// The one name for a credential that has none.
+fn fingerprint(question: &Question) -> Box<str> {
+    question.id.fingerprint().to_string().into()
+}
+
+/// What the server is asked for. Never push in order to decide a pull: a granted push can create records there.
+fn asked(access: &Access) -> Option<(&RepositoryName, Actions)> {
+    let Access::Repository(repository, action) = access else { return None };
+    let actions = match action {
+        Action::Pull => Actions { pull: true, ..Actions::default() },
+        Action::Push => Actions { pull: true, push: true, ..Actions::default() },
+        Action::Delete => Actions { delete: true, ..Actions::default() },
+    };
+    Some((repository, actions))
+}
+
+fn words(actions: Actions) -> String {
+    let words = [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")];
+    words.iter().filter(|(asked, _)| *asked).map(|(_, word)| *word).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,441 @@
+//! Servers of the registry token protocol, GitLab and others: what each answer means.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use moorgate::client_tls;
+use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::failure_budget::FailureBudget;
+use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::gitlab::GitLabReading;
+use moorgate::identity::provider_client::ProviderClient;
+use moorgate::identity::registry_token::TokenServer;
+use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::{Granted, NotNow, Question, TokenServerKind, Verdict, Verified};
+use moorgate::registry::{Access, Action, Actions, RepositoryName};
+use serde_json::{Value, json};
+
+use super::{answer, unsigned};
+use crate::harness::{READ_WRITE, Setup, TestGate, listener};
+use crate::scripted_upstream::ScriptedUpstream;
+
+const SERVICE: &str = "container_registry";
+
+fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> TokenServer {
+    let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
+    let client = ProviderClient::new(tls, Duration::from_secs(10));
+    TokenServer::new("p".into(), realm, service.into(), client, reading)
+}
+
+fn at(address: SocketAddr, reading: Option<GitLabReading>) -> TokenServer {
+    server(&format!("http://{address}/jwt/auth"), SERVICE, reading)
+}
+
+fn reading() -> GitLabReading {
+    GitLabReading { accept_passwords: false, forward_client_address: true, failure_budget: None }
+}
+
+fn basic(user: &str, password: &str) -> Credential {
+    Credential::Basic { user: user.into(), password: password.into() }
+}
+
+fn question(credential: Credential, access: Access) -> Question {
+    let key = HashKey::random().unwrap();
+    let (id, secret) = (key.credential(&credential), key.secret(&credential));
+    let client = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+    Question { credential, id, secret, access, client, request_id: "request".into() }
+}
+
+fn on(action: Action) -> Access {
+    Access::Repository(RepositoryName::parse("demo/a").unwrap(), action)
+}
+
+fn verified(verdict: Verdict) -> (Arc<Verified>, Option<Duration>) {
+    let Verdict::Verified(verified, lifetime) = verdict else { panic!("{verdict:?}") };
+    (verified, lifetime.answer)
+}
+
+/// A token with these claims beside the usual ones; `null` takes one out.
+fn token(claims: Value) -> String {
+    let mut all = json!({
+        "aud": SERVICE, "sub": "alice", "iat": 1000, "exp": 1300,
+        "access": [{ "type": "repository", "name": "demo/a", "actions": ["pull", "push"] }],
+    });
+    for (key, value) in claims.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    unsigned(&all.to_string())
+}
+
+fn reply(claims: Value) -> Scripted {
+    answer(200, json!({ "token": token(claims) }).to_string())
+}
+
+/// What both kinds of server say of themselves by their status.
+#[tokio::test]
+async fn the_table_of_refusals() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let with = |status, body: &str, retry_after: Option<&str>| {
+        let headers = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.to_owned()));
+        let status = StatusCode::from_u16(status).unwrap();
+        Scripted::Answer { status, headers: headers.into_iter().collect(), body: body.into() }
+    };
+    let not_now = |why, seconds| Verdict::NotNow(why, Duration::from_secs(seconds));
+    let twice = "{\"errors\":[{\"code\":\"DENIED\"}],\"errors\":[]}";
+    let table = [
+        (with(401, "", None), Verdict::NotMine),
+        (with(403, "Forbidden", None), not_now(NotNow::Barred, 5)),
+        (with(403, "", Some("30")), not_now(NotNow::Barred, 30)),
+        (with(403, "{\"errors\":[{\"code\":\"OTHER\"}]}", None), not_now(NotNow::Barred, 5)),
+        (with(403, twice, None), not_now(NotNow::Barred, 5)),
+        (with(429, "", None), not_now(NotNow::Busy, 5)),
+        (with(429, "", Some("0")), not_now(NotNow::Busy, 1)),
+        (with(429, "", Some("86400")), not_now(NotNow::Busy, 3600)),
+        (with(429, "", Some("Wed, 21 Oct 2026 07:28:00 GMT")), not_now(NotNow::Busy, 5)),
+        (with(404, "", None), not_now(NotNow::Misconfigured, 5)),
+        (with(500, "", Some("30")), Verdict::Unavailable),
+        (with(204, "", None), Verdict::Unavailable),
+        (with(418, "", None), Verdict::Unavailable),
+        (Scripted::Redirect("/jwt/auth".into()), Verdict::Unavailable),
+    ];
+    for reading in [true, false] {
+        let server = at(gitlab.address(), reading.then(self::reading));
+        for (script, expected) in &table {
+            gitlab.script([script.clone()]);
+            let verdict = server.ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+            assert_eq!(verdict, *expected, "{script:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn denied_is_valid_and_grants_nothing() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    for (access, server_kind) in [(Access::Login, true), (on(Action::Pull), true), (on(Action::Pull), false)] {
+        gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\"}]}")]);
+        let server = at(gitlab.address(), server_kind.then(reading));
+        let (verified, _) = verified(server.ask(&question(basic("alice", "p"), access), false).await);
+        assert!(verified.granted.is_nothing(), "{verified:?}");
+        assert_ne!(&*verified.principal.subject, "alice");
+    }
+}
+
+#[tokio::test]
+async fn replies_that_cannot_be_read() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let (one, two) = (token(json!({})), token(json!({ "sub": "bob" })));
+    let bodies = [
+        String::new(),
+        "<html>".into(),
+        "[]".into(),
+        "{}".into(),
+        format!("{{\"token\":\"{one}\",\"token\":\"{one}\"}}"),
+        format!("{{\"token\":\"{one}\",\"x\":{{\"a\":1,\"a\":2}}}}"),
+        json!({ "token": one, "access_token": two }).to_string(),
+        json!({ "token": 7 }).to_string(),
+        json!({ "token": "a.b" }).to_string(),
+        json!({ "token": format!("{one}.x") }).to_string(),
+        json!({ "token": unsigned("{\"aud\":\"container_registry\",\"aud\":\"container_registry\",\"sub\":\"a\"}") })
+            .to_string(),
+        json!({ "token": token(json!({ "aud": null })) }).to_string(),
+        json!({ "token": token(json!({ "aud": "other" })) }).to_string(),
+        json!({ "token": token(json!({ "aud": [SERVICE, "other"] })) }).to_string(),
+        json!({ "token": token(json!({ "aud": [] })) }).to_string(),
+        json!({ "token": token(json!({ "exp": 1000 })) }).to_string(),
+        json!({ "token": token(json!({ "exp": "1300" })) }).to_string(),
+        json!({ "token": token(json!({ "access": "all" })) }).to_string(),
+        json!({ "token": token(json!({ "exp": null })), "expires_in": "1" }).to_string(),
+        format!("{{\"token\":\"{one}\"}}{}", " ".repeat(65 * 1024)),
+    ];
+    for reading in [true, false] {
+        let server = at(gitlab.address(), reading.then(self::reading));
+        for body in &bodies {
+            gitlab.script([answer(200, body.as_str())]);
+            let verdict = server.ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+            assert_eq!(verdict, Verdict::Unavailable, "{}", &body[..body.len().min(200)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_granted_of_what_was_asked() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let actions = |pull, push, delete| Actions { pull, push, delete };
+    let entry = |name: &str, words: &[&str]| json!({ "type": "repository", "name": name, "actions": words });
+    let everything = || json!([entry("demo/a", &["pull", "push", "delete", "*"])]);
+    for (access, action, expected) in [
+        (everything(), Action::Pull, actions(true, false, false)),
+        (everything(), Action::Push, actions(true, true, false)),
+        (everything(), Action::Delete, actions(false, false, true)),
+        (json!([entry("demo/a", &["*"])]), Action::Pull, Actions::default()),
+        (json!([entry("demo/b", &["pull"])]), Action::Pull, Actions::default()),
+        (json!([{ "type": "registry", "name": "demo/a", "actions": ["pull"] }]), Action::Pull, Actions::default()),
+        (json!([entry("demo/a", &["pull"]), entry("demo/a", &["push"])]), Action::Push, actions(true, true, false)),
+        (json!([{ "type": "repository", "name": "demo/a", "actions": null }]), Action::Pull, Actions::default()),
+        (json!([]), Action::Pull, Actions::default()),
+        (json!(null), Action::Pull, Actions::default()),
+    ] {
+        for (reading, kind) in [(Some(reading()), TokenServerKind::GitLab), (None, TokenServerKind::Other)] {
+            gitlab.script([reply(json!({ "access": access.clone() }))]);
+            let server = at(gitlab.address(), reading);
+            let (verified, _) = verified(server.ask(&question(basic("u", "p"), on(action)), false).await);
+            let Granted::Repository(grant) = &verified.granted else { panic!("{verified:?}") };
+            assert_eq!(
+                (grant.repository.as_str(), grant.actions, grant.server),
+                ("demo/a", expected, kind),
+                "{access}"
+            );
+            assert_eq!(&*verified.principal.subject, "alice");
+        }
+    }
+    gitlab.script([reply(json!({}))]);
+    let login = at(gitlab.address(), None).ask(&question(basic("u", "p"), Access::Login), false).await;
+    assert_eq!(verified(login).0.granted, Granted::Identity);
+}
+
+/// By the server's own clock, whatever ours says.
+#[tokio::test]
+async fn how_long_an_answer_holds() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    for (body, seconds) in [
+        (json!({ "token": token(json!({})) }), 300),
+        (json!({ "access_token": token(json!({})), "expires_in": 7 }), 300),
+        (json!({ "token": token(json!({ "iat": null })), "expires_in": 7 }), 7),
+        (json!({ "token": token(json!({ "exp": null })) }), 60),
+    ] {
+        gitlab.script([answer(200, body.to_string())]);
+        let verdict = at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+        assert_eq!(verified(verdict).1, Some(Duration::from_secs(seconds)), "{body}");
+    }
+    let both = token(json!({}));
+    gitlab.script([answer(200, json!({ "token": both, "access_token": both }).to_string())]);
+    verified(at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await);
+}
+
+/// A server may hand a token to anybody whose password is wrong, with what is public in it and nobody as its subject. The
+/// name beside the wrong password is not who that is.
+#[tokio::test]
+async fn a_token_for_nobody_is_no_proof() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    for subject in [json!(""), json!(null)] {
+        gitlab.script([reply(json!({ "sub": subject }))]);
+        let verdict = at(gitlab.address(), None).ask(&question(basic("alice", "wrong"), on(Action::Pull)), false).await;
+        assert_eq!(verdict, Verdict::NotMine, "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn who_a_gitlab_credential_is() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let user = |info: Value| unsigned(&json!({ "user_info": info }).to_string());
+    let nobody = question(basic("u", "p"), on(Action::Pull)).id;
+    assert_ne!(nobody.fingerprint().to_string(), "alice");
+    for (claims, subject, kind) in [
+        (json!({ "auth_type": "build" }), Some("alice"), "build"),
+        (
+            json!({ "auth_type": "deploy_token", "sub": null, "user": user(json!({ "deploy_token_id": 42 })) }),
+            Some("deploy_token:42"),
+            "deploy_token",
+        ),
+        (json!({ "auth_type": "deploy_token", "sub": null, "user": user(json!({})) }), None, "deploy_token"),
+        (json!({ "auth_type": "deploy_token", "sub": "", "user": "nonsense" }), None, "deploy_token"),
+    ] {
+        gitlab.script([reply(claims.clone())]);
+        let asked = question(basic("u", "p"), on(Action::Pull));
+        let fingerprint = asked.id.fingerprint().to_string();
+        let (verified, _) = verified(at(gitlab.address(), Some(reading())).ask(&asked, false).await);
+        assert_eq!(&*verified.principal.subject, subject.unwrap_or(&fingerprint), "{claims}");
+        assert_eq!(verified.principal.source.credential_type.as_deref(), Some(kind));
+    }
+}
+
+#[tokio::test]
+async fn account_passwords_where_they_are_accepted() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    for accept_passwords in [false, true] {
+        gitlab.script([reply(json!({ "auth_type": "gitlab_or_ldap" }))]);
+        let server = at(gitlab.address(), Some(GitLabReading { accept_passwords, ..reading() }));
+        let verdict = server.ask(&question(basic("alice", "password"), on(Action::Pull)), false).await;
+        assert_eq!(matches!(verdict, Verdict::Verified(..)), accept_passwords, "{verdict:?}");
+        assert_eq!(verdict == Verdict::NotMine, !accept_passwords);
+    }
+}
+
+#[tokio::test]
+async fn one_address_or_none() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    for forward_client_address in [true, false] {
+        let server = at(gitlab.address(), Some(GitLabReading { forward_client_address, ..reading() }));
+        server.ask(&question(basic(READ_WRITE.0, READ_WRITE.1), Access::Login), false).await;
+        let asked = gitlab.ledger().entries().pop().unwrap();
+        let expected: &[&str] = if forward_client_address { &["203.0.113.7"] } else { &[] };
+        assert_eq!(asked.forwarded_for, expected);
+    }
+}
+
+#[tokio::test]
+async fn only_gitlab_is_asked_about_bare_tokens_and_nobody_about_nobody() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    let bearer = || question(Credential::Bearer(READ_WRITE.1.into()), on(Action::Pull));
+    assert_eq!(at(gitlab.address(), None).ask(&bearer(), false).await, Verdict::NotMine);
+    let nobody = question(Credential::Anonymous, on(Action::Pull));
+    assert_eq!(at(gitlab.address(), Some(reading())).ask(&nobody, false).await, Verdict::NotMine);
+    assert_eq!(gitlab.ledger().count(), 0);
+    verified(at(gitlab.address(), Some(reading())).ask(&bearer(), false).await);
+    assert_eq!(gitlab.ledger().entries()[0].user.as_deref(), Some("gitlab-ci-token"));
+}
+
+/// Tag rules are GitLab's, and nothing is kept of them for a read.
+#[tokio::test]
+async fn tag_rules_are_read_where_they_matter() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let access = |meta: Value| json!([{ "type": "repository", "name": "demo/a", "actions": ["pull"], "meta": meta }]);
+    let rules = |verdict| match &verified(verdict).0.granted {
+        Granted::Repository(grant) => grant.tags.clone(),
+        other => panic!("{other:?}"),
+    };
+    for (meta, reading, action, readable) in [
+        (json!({ "tag_immutable_patterns": ["^v"] }), true, Action::Push, Some(true)),
+        (json!({ "tag_immutable_patterns": ["^v"] }), true, Action::Delete, Some(true)),
+        (json!({ "tag_immutable_patterns": ["^v"] }), true, Action::Pull, None),
+        (json!({ "tag_immutable_patterns": ["("] }), true, Action::Push, Some(false)),
+        (json!({ "tag_immutable_patterns": ["("] }), true, Action::Pull, None),
+        (json!({ "tag_other": 1 }), true, Action::Push, Some(false)),
+        (json!({ "tag_other": 1 }), false, Action::Push, None),
+        (json!({ "project_path": "demo/a" }), true, Action::Push, None),
+    ] {
+        gitlab.script([reply(json!({ "access": access(meta.clone()) }))]);
+        let server = at(gitlab.address(), reading.then(self::reading));
+        let rules = rules(server.ask(&question(basic("u", "p"), on(action)), false).await);
+        let found = match rules {
+            TagRules::None => None,
+            TagRules::Unreadable => Some(false),
+            TagRules::Patterns(_) => Some(true),
+        };
+        assert_eq!(found, readable, "{meta} {action:?}");
+    }
+}
+
+/// Any path, any service, a query of its own: the realm is taken as it is.
+#[tokio::test]
+async fn a_realm_of_any_shape() {
+    for (path, service, target) in [
+        ("/service/token", "harbor-registry", "/service/token?service=harbor-registry&scope=repository:demo/a:pull"),
+        ("/auth", "Docker registry", "/auth?service=Docker+registry&scope=repository:demo/a:pull"),
+        ("/t?tenant=1", "a&b", "/t?tenant=1&service=a%26b&scope=repository:demo/a:pull"),
+    ] {
+        let mut upstream = ScriptedUpstream::start();
+        let server = server(&format!("http://{}{path}", upstream.address), service, None);
+        let asked = question(basic("u", "p"), on(Action::Pull));
+        let body = json!({ "access_token": token(json!({ "aud": service })) }).to_string();
+        let (verdict, ()) = tokio::join!(server.ask(&asked, false), async {
+            let (mut connection, head) = upstream.accept_request().await;
+            assert_eq!(head.line(), ("GET", target));
+            connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+        });
+        verified(verdict);
+    }
+}
+
+/// As the config puts it together.
+#[tokio::test]
+async fn a_gate_with_another_token_server() {
+    let identity = "- { name: other, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    for (method, target, status) in [
+        ("GET", "/v2/", 200),
+        ("GET", "/v2/demo/a/manifests/v1", 404),
+        ("POST", "/v2/demo/a/blobs/uploads/", 202),
+        ("DELETE", "/v2/demo/a/manifests/v1", 403),
+        ("GET", "/v2/elsewhere/a/manifests/v1", 403),
+    ] {
+        let reply = gate.send(method, target, Some(READ_WRITE), "", "").await;
+        assert_eq!(reply.status, status, "{method} {target} {}", reply.body);
+        if status == 403 {
+            assert!(reply.body.contains("other granted no"), "{}", reply.body);
+        }
+    }
+    let wrong = gate.get("/v2/", Some(("alice", "wrong"))).await;
+    assert_eq!(wrong.status, 401);
+}
+
+#[tokio::test]
+async fn a_gate_whose_failure_budget_is_spent() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    for secret in ["wrong-1", "wrong-2"] {
+        assert_eq!(gate.get("/v2/", Some(("alice", secret))).await.status, 401);
+    }
+    let reply = gate.get("/v2/", Some(("alice", "wrong-3"))).await;
+    assert_eq!((reply.status, &*reply.code()), (429, "TOOMANYREQUESTS"));
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((3000..=3600).contains(&wait), "{wait}");
+    // Whoever was good goes on, also where GitLab must be asked.
+    assert_eq!(gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await.status, 404);
+}
+
+fn budget(count: u32) -> Option<GitLabReading> {
+    let failure_budget = Some(FailureBudget::new(count, Duration::from_secs(3600)));
+    Some(GitLabReading { failure_budget, ..reading() })
+}
+
+#[tokio::test]
+async fn a_spent_budget_asks_nothing_more_about_strangers() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    let server = at(gitlab.address(), budget(3));
+    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await;
+    // Good ones cost nothing, nor does what is no answer.
+    for _ in 0..5 {
+        verified(ask(READ_WRITE.1, false).await);
+    }
+    gitlab.script([answer(500, ""), answer(403, "")]);
+    ask("x", false).await;
+    ask("x", false).await;
+    // A known one that is wrong by now counts too.
+    assert_eq!(ask("wrong-0", true).await, Verdict::NotMine);
+    for number in 1..3 {
+        assert_eq!(ask(&format!("wrong-{number}"), false).await, Verdict::NotMine);
+    }
+    let asked = gitlab.ledger().count();
+    for secret in ["wrong-9", READ_WRITE.1] {
+        let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = ask(secret, false).await else { panic!("{secret}") };
+        assert!(wait > Duration::from_secs(3000) && wait <= Duration::from_secs(3600), "{wait:?}");
+    }
+    assert_eq!(gitlab.ledger().count(), asked, "a stranger was asked about");
+    verified(ask(READ_WRITE.1, true).await);
+}
+
+/// However many come at once, no more wrong ones are asked about than the budget has, and no good one is turned away.
+#[tokio::test]
+async fn a_burst_waits_for_its_turn() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    let server = Arc::new(at(gitlab.address(), budget(4)));
+    let burst = |secret: &'static str| {
+        let asking = (0..100).map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await })
+        });
+        asking.collect::<Vec<_>>()
+    };
+    for asking in burst(READ_WRITE.1) {
+        verified(asking.await.unwrap());
+    }
+    let before = gitlab.ledger().count();
+    let mut not_mine = 0;
+    for asking in burst("wrong") {
+        match asking.await.unwrap() {
+            Verdict::NotMine => not_mine += 1,
+            verdict => assert!(matches!(verdict, Verdict::NotNow(NotNow::FailureBudgetSpent, _)), "{verdict:?}"),
+        }
+    }
+    assert_eq!((not_mine, gitlab.ledger().count() - before), (4, 4));
+}
