@@ -1,5 +1,7 @@
 //! From a checked config to a running gate, and to its end.
 
+mod providers;
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,27 +14,19 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
-use crate::config::{
-    self, Config, Endpoint, JwksSource, ProviderHttp, ProviderKind, Scheme, TlsVersion, UpstreamAuthorization,
-};
+use crate::config::{self, Config, Endpoint, Scheme, TlsVersion, UpstreamAuthorization};
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
-use crate::identity::chain::{self, Identity, Provider};
+use crate::identity::chain::Identity;
 use crate::identity::credential::basic;
-use crate::identity::failure_budget::FailureBudget;
 use crate::identity::fingerprint::HashKey;
-use crate::identity::gitlab::GitLabReading;
-use crate::identity::htpasswd::Htpasswd;
-use crate::identity::introspection::{Expected, Introspection};
-use crate::identity::jwks::live::{Keys, Pace};
-use crate::identity::jwt::{Jwt, Rules};
-use crate::identity::provider_client::ProviderClient;
-use crate::identity::registry_token::TokenServer;
 use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
 use crate::respond::Responder;
 use crate::server::{Server, ServerSettings, bind, server_tls};
 use crate::upstream::{Connector, Origins, UpstreamSettings};
+
+pub(crate) use providers::provider_client;
 
 /// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.
 pub struct Listeners {
@@ -138,7 +132,7 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
         negative_capacity: config.cache.negative_capacity,
     };
     let scopes = config.scopes;
-    let providers = config.identity.into_iter().map(provider).collect::<anyhow::Result<Vec<_>>>()?;
+    let providers = config.identity.into_iter().map(providers::provider).collect::<anyhow::Result<Vec<_>>>()?;
     let key = HashKey::random().context("no randomness for hashing credentials")?;
     Ok(Gate {
         trusted_proxies: TrustedProxies(config.http.trusted_proxies),
@@ -147,77 +141,6 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
         responder: Responder::new(config.http.external_url.service())?,
         recorder: Arc::new(Recorder::new(metrics, access_log)),
     })
-}
-
-/// How long a provider that asks nobody may take: bcrypt has a queue.
-const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// By how much a fetch of keys ends before the question that waits for it. That nobody answered must not look like an
-/// outage: tokens whose keys are known need nobody, and a breaker would stop them too.
-const FETCH_MARGIN: std::time::Duration = std::time::Duration::from_millis(250);
-
-fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
-    let name: Arc<str> = provider.name.into();
-    let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
-    let mut patience = OFFLINE_PATIENCE;
-    let kind = match provider.kind {
-        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } => {
-            patience = http.timeout;
-            let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
-            let reading = GitLabReading { accept_passwords, forward_client_address, failure_budget };
-            let realm = format!("{}/jwt/auth", url(&http.endpoint));
-            let client = provider_client(&http)?;
-            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading));
-            chain::ProviderKind::TokenServer(Box::new(server))
-        }
-        ProviderKind::RegistryToken { http, service } => {
-            patience = http.timeout;
-            let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
-            let server = TokenServer::new(name.clone(), &realm, service, client, None);
-            chain::ProviderKind::TokenServer(Box::new(server))
-        }
-        ProviderKind::Htpasswd { users, scopes } => {
-            chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
-        }
-        ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } => {
-            patience = http.timeout;
-            let (url, client) = (url(&http.endpoint), provider_client(&http)?);
-            let expected = Expected { audience, match_username, groups_claim };
-            let introspection = Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
-            chain::ProviderKind::Introspection(introspection.context("identity: client_id cannot stand in a header")?)
-        }
-        ProviderKind::Jwt {
-            keys,
-            timeout,
-            issuer,
-            audience,
-            tenants,
-            algorithms,
-            subject_claim,
-            groups_claim,
-            scopes,
-        } => {
-            // What the issuer may take for its keys, and a little to say that it took too long.
-            patience = timeout + FETCH_MARGIN;
-            let keys = match keys {
-                JwksSource::File(keys) => Keys::fixed(keys),
-                JwksSource::Url(http) => {
-                    Keys::fetched(name.clone(), url(&http.endpoint), provider_client(&http)?, Pace::default())
-                }
-            };
-            let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
-            chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
-        }
-    };
-    Ok(Provider::new(name, kind, patience, accepts))
-}
-
-/// A client for a provider's server.
-///
-/// # Errors
-/// Where the system's roots are needed and cannot be read.
-pub(crate) fn provider_client(http: &ProviderHttp) -> io::Result<ProviderClient> {
-    Ok(ProviderClient::new(client_tls::config(roots(&http.endpoint)?)?, http.timeout))
 }
 
 /// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.

@@ -84,6 +84,11 @@ impl TokenServer {
         self.verdict(question, &reply)
     }
 
+    /// Whether it is told where the client is, so that its answers may depend on that.
+    pub fn forwards_client_address(&self) -> bool {
+        self.gitlab.as_ref().is_some_and(|gitlab| gitlab.forward_client_address)
+    }
+
     fn request(&self, question: &Question, user: &str, secret: &SecretString) -> Option<Request<Full<Bytes>>> {
         let mut uri = self.endpoint.clone();
         if let Some((repository, asked)) = asked(&question.access) {
@@ -94,7 +99,7 @@ impl TokenServer {
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             .header("x-request-id", &*question.request_id);
-        if self.gitlab.as_ref().is_none_or(|gitlab| gitlab.forward_client_address) {
+        if self.forwards_client_address() {
             // Exactly one address: rules about addresses and the counting of failures then fall on the client.
             request = request.header("x-forwarded-for", question.client.to_string());
         }

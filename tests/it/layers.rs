@@ -160,7 +160,7 @@ const TABLE: &[Part] = &[
     Part { files: &["config.rs", "config/"], may_know: &["identity"], must_not_know: &["tokio", "hyper", "moka"] },
     // What puts it together, what shows it, and the commands.
     Part {
-        files: &["run.rs"],
+        files: &["run.rs", "run/"],
         may_know: &[
             "admin",
             "client_address",

@@ -80,7 +80,8 @@ impl Provider {
     /// What its answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
         match &self.kind {
-            ProviderKind::TokenServer(_) => DependsOn::RepositoryAndAddress,
+            ProviderKind::TokenServer(server) if server.forwards_client_address() => DependsOn::RepositoryAndAddress,
+            ProviderKind::TokenServer(_) => DependsOn::Repository,
             ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => DependsOn::Credential,
         }
     }

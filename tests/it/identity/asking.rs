@@ -43,16 +43,6 @@ async fn the_credential_the_client_and_the_request_are_told() {
     assert_eq!(question.request_id.as_deref(), Some("my-id.1"));
 }
 
-/// GitLab may answer by address, so another address is another question.
-#[tokio::test]
-async fn another_address_is_another_question() {
-    let gate = TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
-    for address in ["203.0.113.1", "203.0.113.1", "203.0.113.2"] {
-        gate.send("GET", "/v2/", Some(READ_WRITE), &format!("X-Forwarded-For: {address}\r\n"), "").await;
-    }
-    assert_eq!(gate.gitlab.ledger().count(), 2);
-}
-
 #[tokio::test]
 async fn an_opaque_bearer_token_is_asked_as_the_ci_user() {
     let gate = TestGate::plain().await;
@@ -76,4 +66,29 @@ async fn nobody_is_asked_about_nobody() {
         assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"));
     }
     assert_eq!(gate.gitlab.ledger().count(), 0);
+}
+
+/// GitLab's address rules differ by caller, so where it is told the address an answer is good for that one alone.
+#[tokio::test]
+async fn an_answer_is_for_the_address_that_gitlab_was_told() {
+    for (identity, questions, told) in [
+        ("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }", 2, true),
+        ("- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }", 1, false),
+        (
+            "- { name: token, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }",
+            1,
+            false,
+        ),
+    ] {
+        let http = vec!["trusted_proxies: [127.0.0.0/8]"];
+        let gate = TestGate::start(Setup { http, identity: Some(identity), ..Setup::default() }).await;
+        for address in ["198.51.100.7", "198.51.100.8", "198.51.100.7"] {
+            let header = format!("X-Forwarded-For: {address}\r\n");
+            let reply = gate.send("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &header, "").await;
+            assert_eq!(reply.status, 404);
+        }
+        let asked = gate.gitlab.ledger().entries();
+        assert_eq!(asked.len(), questions, "{identity}");
+        assert!(asked.iter().all(|question| question.forwarded_for.is_empty() != told), "{identity}");
+    }
 }

@@ -1,0 +1,95 @@
+//! From a provider's part of the config to the provider.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{roots, url};
+use crate::client_tls;
+use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
+use crate::identity::chain::{self, Provider};
+use crate::identity::failure_budget::FailureBudget;
+use crate::identity::gitlab::GitLabReading;
+use crate::identity::htpasswd::Htpasswd;
+use crate::identity::introspection::{Expected, Introspection};
+use crate::identity::jwks::live::{Keys, Pace};
+use crate::identity::jwt::{Jwt, Rules};
+use crate::identity::provider_client::ProviderClient;
+use crate::identity::registry_token::TokenServer;
+
+/// How long a provider that asks nobody may take: bcrypt has a queue.
+const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The share of a question's time that a fetch of keys may take. It ends before the question that waits for it: that the
+/// issuer does not answer must not look like an outage, for tokens whose keys are known need nobody, and a breaker would
+/// stop them too.
+const FETCH_SHARE: f64 = 0.8;
+
+/// Builds what the config describes.
+///
+/// # Errors
+/// What the system does not give: roots, randomness.
+pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
+    let name: Arc<str> = provider.name.into();
+    let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
+    let mut patience = OFFLINE_PATIENCE;
+    let kind = match provider.kind {
+        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } => {
+            patience = http.timeout;
+            let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
+            let reading = GitLabReading { accept_passwords, forward_client_address, failure_budget };
+            let realm = format!("{}/jwt/auth", url(&http.endpoint));
+            let client = provider_client(&http)?;
+            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading));
+            chain::ProviderKind::TokenServer(Box::new(server))
+        }
+        ProviderKind::RegistryToken { http, service } => {
+            patience = http.timeout;
+            let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
+            let server = TokenServer::new(name.clone(), &realm, service, client, None);
+            chain::ProviderKind::TokenServer(Box::new(server))
+        }
+        ProviderKind::Htpasswd { users, scopes } => {
+            chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
+        }
+        ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } => {
+            patience = http.timeout;
+            let (url, client) = (url(&http.endpoint), provider_client(&http)?);
+            let expected = Expected { audience, match_username, groups_claim };
+            let introspection = Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
+            chain::ProviderKind::Introspection(introspection.context("identity: client_id cannot stand in a header")?)
+        }
+        ProviderKind::Jwt {
+            keys,
+            timeout,
+            issuer,
+            audience,
+            tenants,
+            algorithms,
+            subject_claim,
+            groups_claim,
+            scopes,
+        } => {
+            patience = timeout;
+            let keys = match keys {
+                JwksSource::File(keys) => Keys::fixed(keys),
+                JwksSource::Url(http) => {
+                    let http = ProviderHttp { timeout: timeout.mul_f64(FETCH_SHARE), ..http };
+                    Keys::fetched(name.clone(), url(&http.endpoint), provider_client(&http)?, Pace::default())
+                }
+            };
+            let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
+            chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
+        }
+    };
+    Ok(Provider::new(name, kind, patience, accepts))
+}
+
+/// A client for a provider's server.
+///
+/// # Errors
+/// Where the system's roots are needed and cannot be read.
+pub(crate) fn provider_client(http: &ProviderHttp) -> io::Result<ProviderClient> {
+    Ok(ProviderClient::new(client_tls::config(roots(&http.endpoint)?)?, http.timeout))
+}
