@@ -41,11 +41,11 @@ pub enum KeyMatch {
 pub enum JwksError {
     #[error("{0} bytes; a key set has at most {MAX_JWKS_BYTES}")]
     TooLarge(usize),
-    #[error("it is HTML or XML, not a JSON Web Key Set; give the address of the set itself")]
+    #[error("it is HTML or XML, not a JSON Web Key Set")]
     Markup,
     #[error("it is not a JSON Web Key Set: {0}")]
     Json(#[from] StrictJsonError),
-    #[error("it is not a JSON Web Key Set: there is no list `keys`; a set is an object with such a list")]
+    #[error("it is not a JSON Web Key Set: there is no list `keys`")]
     NoKeys,
     #[error("{0} keys; a key set has at most {MAX_KEYS}")]
     TooManyKeys(usize),

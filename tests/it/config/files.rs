@@ -77,6 +77,13 @@ fn make() -> TempDir {
     write(folder, "htpasswd", htpasswd());
     write(folder, "bad.htpasswd", format!("{}bob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\ncarol\n", htpasswd()));
     write(folder, "jwks.json", JWKS);
+    write(folder, "html.json", "<!DOCTYPE html>\n<html>Sign in</html>");
+    write(folder, "large.json", " ".repeat(1 << 20));
+    write(
+        folder,
+        "same-kid.json",
+        JWKS.replace("[", &format!("[{},", JWKS.trim_start_matches("{\"keys\":[").trim_end_matches("]}"))),
+    );
     write_private(folder, "introspection.secret", "s3cret\n");
     write(folder, "open.secret", "s3cret\n");
     mode(&folder.join("open.secret"), 0o644);
