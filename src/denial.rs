@@ -29,9 +29,9 @@ pub enum Denial {
     /// The catalog would show what the caller may not know of.
     CatalogClosed,
     /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
-    ProviderUnavailable { retry_after: Duration },
+    ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
     /// As many wrong credentials as the config allows were asked of a provider, and this one is not known to be good.
-    FailureBudgetSpent { retry_after: Duration },
+    FailureBudgetSpent { provider: Arc<str>, retry_after: Duration },
     /// The registry did not do its part.
     Upstream(UpstreamFault),
     /// The client broke off, or went quiet in the middle of its body.
@@ -178,7 +178,17 @@ impl Denial {
     /// When to try again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ProviderUnavailable { retry_after } | Self::FailureBudgetSpent { retry_after } => Some(*retry_after),
+            Self::ProviderUnavailable { retry_after, .. } | Self::FailureBudgetSpent { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// The provider that gave no answer, for the log. Callers are not told which there are.
+    pub fn provider(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::ProviderUnavailable { provider, .. } | Self::FailureBudgetSpent { provider, .. } => Some(provider),
             _ => None,
         }
     }

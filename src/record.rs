@@ -58,6 +58,8 @@ pub struct Record {
     verified: Option<Arc<Verified>>,
     credential_kind: &'static str,
     credential: Option<Fingerprint>,
+    /// Who gave no answer about the credential.
+    unanswered_by: Option<Arc<str>>,
     cache: CacheUse,
     outcome: Outcome,
 }
@@ -121,6 +123,7 @@ impl Record {
             verified: None,
             credential_kind: "anonymous",
             credential: None,
+            unanswered_by: None,
             cache: CacheUse::None,
             outcome: Outcome::Undecided,
         }
@@ -169,6 +172,7 @@ impl Record {
     /// The request was refused or failed.
     pub fn denied(&mut self, denial: &Denial) {
         let (status, _, reason) = denial.wire();
+        self.unanswered_by = denial.provider().cloned();
         self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);
         self.outcome = if denial.is_refusal() { Outcome::Denied(reason) } else { Outcome::Failed(reason) };
     }
@@ -186,6 +190,11 @@ impl Record {
             outcome if self.credential.is_some() => Some((outcome.decision(), outcome.reason())),
             _ => None,
         }
+    }
+
+    /// The provider that vouches for the caller, or that gave no answer.
+    fn provider(&self) -> Option<&Arc<str>> {
+        self.unanswered_by.as_ref().or_else(|| Some(&self.principal()?.source.provider))
     }
 
     fn principal(&self) -> Option<&Principal> {

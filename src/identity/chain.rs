@@ -131,7 +131,7 @@ impl Identity {
             match self.shared.verdict_of(place, question, false, cache_use).await {
                 // It ends the search where its turn comes, for one before it may know the credential.
                 no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => out_of_turn.push((place, no)),
-                verdict => return outcome(verdict).unwrap_or(Err(Denial::WrongCredential)),
+                verdict => return self.outcome(place, verdict).unwrap_or(Err(Denial::WrongCredential)),
             }
         }
         for (position, &place) in order.iter().enumerate() {
@@ -139,7 +139,7 @@ impl Identity {
                 Some((_, verdict)) => verdict.clone(),
                 None => self.shared.verdict_of(place, question, position + 1 == order.len(), cache_use).await,
             };
-            if let Some(outcome) = outcome(verdict) {
+            if let Some(outcome) = self.outcome(place, verdict) {
                 return outcome;
             }
         }
@@ -164,16 +164,19 @@ impl Identity {
         sooner.extend(order.iter().copied().filter(|place| last_place != Some(*place) && knows_user(*place)));
         sooner
     }
-}
 
-/// What a verdict means for the request. `None`: the next provider is asked.
-fn outcome(verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
-    Some(match verdict {
-        Verdict::NotMine => return None,
-        Verdict::Verified(verified, _) => Ok(verified),
-        Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
-        Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => Err(Denial::FailureBudgetSpent { retry_after }),
-        Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { retry_after }),
-        Verdict::Unavailable => Err(Denial::ProviderUnavailable { retry_after: RETRY_AFTER }),
-    })
+    /// What the verdict of the provider at this place means for the request. `None`: the next provider is asked.
+    fn outcome(&self, place: usize, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
+        let provider = || self.shared.providers.get(place).map_or_else(|| "".into(), |provider| provider.name.clone());
+        Some(match verdict {
+            Verdict::NotMine => return None,
+            Verdict::Verified(verified, _) => Ok(verified),
+            Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
+            Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
+                Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
+            }
+            Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { provider: provider(), retry_after }),
+            Verdict::Unavailable => Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER }),
+        })
+    }
 }

@@ -186,7 +186,7 @@ impl<'a> Line<'a> {
             duration_ms: milliseconds(took),
             upstream_ms: record.upstream.map(milliseconds),
             subject: principal.map(|principal| printable(&principal.subject)),
-            provider: principal.map(|principal| &*principal.source.provider),
+            provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind,
             credential_type: principal.and_then(|principal| principal.source.credential_type.as_deref()),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
@@ -201,10 +201,11 @@ impl<'a> Line<'a> {
         let Self { time, status, method, client_ip, duration_ms, bytes_in, bytes_out, reason, request_id, .. } = self;
         let path = &self.path;
         let subject = self.subject.as_deref().unwrap_or(self.credential_kind);
+        let provider = self.provider.unwrap_or("none");
         let method = printable(method);
         write!(
             target,
-            "{time} {status} {method} {path} {subject} from {client_ip}: {reason}, {bytes_in} B in, {bytes_out} B out, {duration_ms} ms, cache {}, id {request_id}",
+            "{time} {status} {method} {path} {subject} from {client_ip}: {reason}, {bytes_in} B in, {bytes_out} B out, {duration_ms} ms, provider {provider}, cache {}, id {request_id}",
             self.cache
         )
     }

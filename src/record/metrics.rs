@@ -202,7 +202,7 @@ impl Metrics {
         self.body_bytes_in.inc_by(record.progress.bytes_in());
         self.body_bytes_out.inc_by(record.progress.bytes_out());
         let Some((result, reason)) = record.auth_decision() else { return };
-        let provider = record.principal().map_or_else(|| Arc::from(""), |principal| principal.source.provider.clone());
+        let provider = record.provider().map_or_else(|| Arc::from(""), Arc::clone);
         let labels = DecisionLabels { provider, result, reason };
         self.auth_decisions.get_or_create(&labels).inc();
     }

@@ -113,6 +113,22 @@ async fn the_trouble_of_three_is_none_of_the_fourths() {
     }
 }
 
+#[tokio::test]
+async fn the_log_names_the_provider_that_gave_no_answer() {
+    let four = Four::start(vec![]).await;
+    four.only("workloads");
+    for (provider, authorization) in four.callers().into_iter().skip(2) {
+        assert_eq!(four.send("GET", PULL, &authorization).await, 503, "{provider}");
+    }
+    let log = four.gate.log(2).await;
+    for (line, provider) in log.iter().zip(["sso", "gitlab"]) {
+        assert_eq!((&line["provider"], &line["reason"]), (&json!(provider), &json!("provider_unavailable")));
+    }
+    let metrics = four.gate.admin("/metrics").await.body;
+    let counted = r#"auth_decisions_total{provider="sso",result="error",reason="provider_unavailable"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
 /// Gitea once checked scopes for Basic only.
 #[tokio::test]
 async fn a_secret_is_worth_the_same_as_basic_and_as_bearer() {
