@@ -15,6 +15,7 @@ pub mod htpasswd_file;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod log_pace;
 pub mod provider_client;
 pub mod registry_token;
 pub mod scope_lists;

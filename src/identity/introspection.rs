@@ -7,7 +7,7 @@ pub mod reply;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use form_urlencoded::byte_serialize;
@@ -20,6 +20,7 @@ pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
 use super::credential::{Credential, basic};
+use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, Reply};
 use super::scope_lists::ScopeLists;
 use super::sources::Sources;
@@ -41,6 +42,7 @@ pub struct Introspection {
     expected: Expected,
     scopes: ScopeLists,
     client: ProviderClient,
+    log_pace: LogPace,
 }
 
 impl Introspection {
@@ -57,7 +59,7 @@ impl Introspection {
         let secret = SecretString::from(byte_serialize(client_secret.expose_secret().as_bytes()).collect::<String>());
         let authorization = basic(&byte_serialize(client_id.as_bytes()).collect::<String>(), &secret)?;
         let (sources, scopes) = (Sources::new(name), ScopeLists::default());
-        Some(Self { sources, url, client_id, authorization, expected, scopes, client })
+        Some(Self { sources, url, client_id, authorization, expected, scopes, client, log_pace: LogPace::default() })
     }
 
     /// Asks what the Bearer token, or the password of Basic, is worth.
@@ -108,7 +110,9 @@ impl Introspection {
     /// outage: whoever can make his own question fail could otherwise bring one about.
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
-            tracing::error!(provider = %self.sources.provider(), request_id = %question.request_id, status = reply.status.as_u16(), "{why}");
+            if let Some(left_out) = self.line(Trouble::Misconfigured) {
+                tracing::error!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, status = reply.status.as_u16(), "{why}");
+            }
             Verdict::NotNow(NotNow::Misconfigured, RETRY_AFTER)
         };
         match reply.status {
@@ -117,7 +121,9 @@ impl Introspection {
                 self.client_id
             )),
             StatusCode::TOO_MANY_REQUESTS => {
-                tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "the introspection endpoint is asked too often");
+                if let Some(left_out) = self.line(Trouble::Busy) {
+                    tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint is asked too often: 429; see its rate limits");
+                }
                 let retry_after = reply.retry_after().unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER);
                 Verdict::NotNow(NotNow::Busy, retry_after)
             }
@@ -141,8 +147,14 @@ impl Introspection {
     }
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
-        tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "the introspection endpoint gave no answer: {why}");
+        if let Some(left_out) = self.line(Trouble::NoAnswer) {
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint gave no answer: {why}");
+        }
         Verdict::Unavailable
+    }
+
+    fn line(&self, trouble: Trouble) -> Option<u64> {
+        self.log_pace.line(trouble, Instant::now())
     }
 }
 

@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use super::credential::{Credential, basic};
 use super::failure_budget::Place;
 use super::gitlab::{GitLabReading, TOKEN_USER};
+use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, Reply};
 use super::sources::Sources;
 use super::tag_rules::TagRules;
@@ -40,6 +41,7 @@ pub struct TokenServer {
     endpoint: String,
     client: ProviderClient,
     gitlab: Option<GitLabReading>,
+    log_pace: LogPace,
 }
 
 impl TokenServer {
@@ -55,7 +57,15 @@ impl TokenServer {
         // Some services are called something like `Docker registry`.
         let escaped: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
         let endpoint = format!("{realm}{first}service={escaped}");
-        Self { sources: Sources::new(name), realm: realm.to_owned(), service, endpoint, client, gitlab }
+        Self {
+            sources: Sources::new(name),
+            realm: realm.to_owned(),
+            service,
+            endpoint,
+            client,
+            gitlab,
+            log_pace: LogPace::default(),
+        }
     }
 
     /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
@@ -144,15 +154,21 @@ impl TokenServer {
                 self.verified(fingerprint(question), None, granted, None)
             }
             StatusCode::FORBIDDEN => {
-                tracing::warn!(%provider, %request_id, "it lets this caller ask nothing: 403, such as for an address that is blocked");
+                if let Some(left_out) = self.line(Trouble::Barred) {
+                    tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
+                }
                 Verdict::NotNow(NotNow::Barred, retry_after)
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                tracing::warn!(%provider, %request_id, "it is asked too much: 429");
+                if let Some(left_out) = self.line(Trouble::Busy) {
+                    tracing::warn!(%provider, %request_id, left_out, "it is asked too much: 429; see its rate limits");
+                }
                 Verdict::NotNow(NotNow::Busy, retry_after)
             }
             StatusCode::NOT_FOUND => {
-                tracing::error!(%provider, %request_id, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
+                if let Some(left_out) = self.line(Trouble::Misconfigured) {
+                    tracing::error!(%provider, %request_id, left_out, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
+                }
                 Verdict::NotNow(NotNow::Misconfigured, retry_after)
             }
             status => self.unavailable(question, &format!("status {status}")),
@@ -218,8 +234,14 @@ impl TokenServer {
     }
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
-        tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, "no answer: {why}");
+        if let Some(left_out) = self.line(Trouble::NoAnswer) {
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "no answer: {why}");
+        }
         Verdict::Unavailable
+    }
+
+    fn line(&self, trouble: Trouble) -> Option<u64> {
+        self.log_pace.line(trouble, Instant::now())
     }
 }
 

@@ -11,6 +11,7 @@ use super::{CacheUse, Provider};
 use crate::identity::breaker::{Admission, Change, OPEN_FOR, Outcome};
 use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
 use crate::identity::fingerprint::{DependsOn, HashKey, QuestionId};
+use crate::identity::log_pace::Trouble;
 use crate::identity::{Lifetime, NotNow, Question, Verdict};
 use crate::record::Metrics;
 use crate::registry::{Access, Action};
@@ -140,7 +141,9 @@ impl Asking<'_> {
         let Some(provider) = self.shared.providers.get(self.asked.place) else { return };
         let deadline = self.begun + provider.timeout;
         let Ok(Ok(_turn)) = timeout_at(deadline.into(), provider.turns.acquire()).await else {
-            tracing::warn!(provider = %provider.name, "more questions than the provider answers");
+            if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
+                tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
+            }
             self.outcome = Outcome::NotAsked;
             self.verdict = Some(Verdict::NotNow(NotNow::Busy, BUSY_FOR));
             return;
@@ -155,7 +158,9 @@ impl Asking<'_> {
         let known = self.shared.cache.known(self.asked.secret);
         let known = known.is_some_and(|known| known.has_answered(self.asked.place));
         let verdict = timeout_at(deadline.into(), provider.ask(question, known, last)).await.unwrap_or_else(|_| {
-            tracing::warn!(provider = %provider.name, request_id = %question.request_id, "no answer within {:?}", provider.timeout);
+            if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
+                tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
+            }
             Verdict::Unavailable
         });
         self.shared.metrics.question_answered(&provider.name, &verdict, self.begun.elapsed());

@@ -12,6 +12,7 @@ use crate::identity::fingerprint::DependsOn;
 use crate::identity::htpasswd::Htpasswd;
 use crate::identity::introspection::Introspection;
 use crate::identity::jwt::Jwt;
+use crate::identity::log_pace::LogPace;
 use crate::identity::registry_token::TokenServer;
 use crate::identity::{Question, Verdict};
 
@@ -27,6 +28,7 @@ pub struct Provider {
     pub(super) timeout: Duration,
     pub(super) turns: Semaphore,
     pub(super) breaker: Breaker,
+    pub(super) log_pace: LogPace,
     accepts: Option<Accepts>,
 }
 
@@ -50,7 +52,15 @@ pub struct Accepts {
 impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
     pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
-        Self { name, kind, timeout, turns: Semaphore::new(TURNS), breaker: Breaker::default(), accepts }
+        Self {
+            name,
+            kind,
+            timeout,
+            turns: Semaphore::new(TURNS),
+            breaker: Breaker::default(),
+            log_pace: LogPace::default(),
+            accepts,
+        }
     }
 
     /// Whether it may be shown this credential. Without a list it may be shown all.
