@@ -83,6 +83,10 @@ impl Introspection {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
         match reply::read(&reply.body, &self.expected, user, now) {
             Ok(TokenState::NotMine) => Verdict::NotMine,
+            Ok(TokenState::NotForHere(why)) => {
+                tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "an active token was refused: {why}");
+                Verdict::NotMine
+            }
             Ok(TokenState::NoAccessToken) => Verdict::Unfit,
             Ok(TokenState::Active(token)) => self.verified(token),
             Err(error) => self.unavailable(question, &error.to_string()),

@@ -22,8 +22,10 @@ pub struct Expected {
 /// What the server says of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// No token of its own, or not one for this use here and now.
+    /// No token of its own.
     NotMine,
+    /// Active by its word, and not for this use here and now: why.
+    NotForHere(&'static str),
     /// Active, and no access token.
     NoAccessToken,
     /// Active.
@@ -73,13 +75,18 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
     let begins = claims::seconds(&reply, "nbf")?;
     let audiences = claims::texts(&reply, "aud")?.unwrap_or_default();
     let username = claims::text(&reply, "username")?;
-    let over = expires.is_some_and(|end| end <= now);
-    let to_come = begins.is_some_and(|begin| begin > now.saturating_add(LEEWAY));
-    let elsewhere = expected.audience.as_deref().is_some_and(|audience| !audiences.contains(&audience));
+    if expires.is_some_and(|end| end <= now) {
+        return Ok(TokenState::NotForHere("its `exp` has passed; do the clocks agree?"));
+    }
+    if begins.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
+        return Ok(TokenState::NotForHere("its `nbf` is to come; do the clocks agree?"));
+    }
+    if expected.audience.as_deref().is_some_and(|audience| !audiences.contains(&audience)) {
+        return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
+    }
     // A Bearer token comes without a user name, so there is none that it could be borrowed under.
-    let borrowed = expected.match_username && user.is_some() && username != user;
-    if over || to_come || elsewhere || borrowed {
-        return Ok(TokenState::NotMine);
+    if expected.match_username && user.is_some() && username != user {
+        return Ok(TokenState::NotForHere("its `username` is not the user name that came with it (match_username)"));
     }
     if claims::text(&reply, "token_use")?.is_some_and(|token_use| !matches!(token_use, "access" | "access_token")) {
         return Ok(TokenState::NoAccessToken);
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn a_token_that_is_over_or_to_come_is_none() {
         for members in [json!({ "exp": NOW }), json!({ "exp": 0 }), json!({ "nbf": NOW + 61 })] {
-            assert_eq!(said(&reply(members.clone())).unwrap(), TokenState::NotMine, "{members}");
+            assert!(matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))), "{members}");
         }
         assert_eq!(active(json!({ "exp": NOW as f64 + 1.5 })).expires, Some(NOW + 1));
         active(json!({ "nbf": NOW + 60 }));
@@ -205,7 +212,10 @@ mod tests {
             assert!(matches!(said(json!({ "aud": aud })), Ok(TokenState::Active(_))), "{aud}");
         }
         for aud in [json!(null), json!("other"), json!("registry2"), json!("Registry"), json!([])] {
-            assert_eq!(said(json!({ "aud": aud })).unwrap(), TokenState::NotMine, "{aud}");
+            assert!(
+                matches!(said(json!({ "aud": aud })), Ok(TokenState::NotForHere(why)) if why.contains("aud")),
+                "{aud}"
+            );
         }
         for aud in [json!(5), json!({ "registry": true }), json!(["registry", 5])] {
             assert!(said(json!({ "aud": aud })).is_err(), "{aud}");
@@ -219,10 +229,10 @@ mod tests {
         assert!(matches!(said(Some("al"), json!({ "username": "al" })), TokenState::Active(_)));
         assert!(matches!(said(None, json!({ "username": "al" })), TokenState::Active(_)));
         for (user, members) in [("bob", json!({ "username": "al" })), ("AL", json!({ "username": "al" }))] {
-            assert_eq!(said(Some(user), members), TokenState::NotMine);
+            assert!(matches!(said(Some(user), members), TokenState::NotForHere(why) if why.contains("username")));
         }
         // The subject is no user name.
-        assert_eq!(said(Some("alice"), json!({})), TokenState::NotMine);
+        assert!(matches!(said(Some("alice"), json!({})), TokenState::NotForHere(_)));
     }
 
     #[test]
