@@ -32,7 +32,6 @@ const FETCH_SHARE: f64 = 0.8;
 /// What the system does not give: roots, randomness.
 pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
-    let accepts = provider.accepts.map(|config::Accepts { users, prefixes }| chain::Accepts { users, prefixes });
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
         ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } => {
@@ -83,7 +82,7 @@ pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
             chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
         }
     };
-    Ok(Provider::new(name, kind, patience, accepts))
+    Ok(Provider::new(name, kind, patience, provider.accepts))
 }
 
 /// A client for a provider's server.

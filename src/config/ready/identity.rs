@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::Endpoint;
 use crate::config::format::Rate;
+pub use crate::identity::chain::Accepts;
 use crate::identity::htpasswd_file::HtpasswdFile;
 use crate::identity::jwks::KeySet;
 use crate::identity::jwt::Tenants;
@@ -20,16 +21,6 @@ pub struct Provider {
     pub accepts: Option<Accepts>,
     /// How it verifies.
     pub kind: ProviderKind,
-}
-
-/// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are empty, and no text in
-/// them is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepts {
-    /// User names of Basic credentials, exactly.
-    pub users: Vec<String>,
-    /// What passwords and Bearer tokens begin with.
-    pub prefixes: Vec<String>,
 }
 
 /// How a provider on the network is asked.

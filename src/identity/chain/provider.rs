@@ -40,12 +40,13 @@ pub enum ProviderKind {
     Jwt(Jwt),
 }
 
-/// What a provider may be shown: credentials of these users, and those whose secret begins so.
-#[derive(Clone, Debug)]
+/// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are empty, and no text in
+/// them is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepts {
-    /// User names of Basic credentials.
+    /// User names of Basic credentials, exactly.
     pub users: Vec<String>,
-    /// How the secrets begin.
+    /// What passwords and Bearer tokens begin with.
     pub prefixes: Vec<String>,
 }
 
