@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod cache;
 pub mod chain;
 pub mod claims;
+pub mod clock;
 pub mod credential;
 pub mod failure_budget;
 pub mod fingerprint;

@@ -15,11 +15,12 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 
+use super::clock::unix_now;
 use super::fingerprint::{QuestionId, SecretId};
 use super::{Granted, Lifetime, Verdict, Verified};
 use known::Good;
 
-pub use known::{Answer, Known, unix_now};
+pub use known::{Answer, Known};
 pub use under_way::{Awaited, Coalesced, UnderWay};
 
 /// A credential with one answer fits into this much memory, the store's own bookkeeping included. One with more

@@ -7,7 +7,7 @@ pub mod reply;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use form_urlencoded::byte_serialize;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
+use super::clock::unix_now;
 use super::credential::{Credential, basic};
 use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, Reply};
@@ -79,9 +80,7 @@ impl Introspection {
         if reply.status != StatusCode::OK {
             return self.no_verdict(question, &reply);
         }
-        // By a clock before 1970 everything is over.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
-        match reply::read(&reply.body, &self.expected, user, now) {
+        match reply::read(&reply.body, &self.expected, user, unix_now()) {
             Ok(TokenState::NotMine) => Verdict::NotMine,
             Ok(TokenState::NotForHere(why)) => {
                 tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "an active token was refused: {why}");

@@ -11,7 +11,6 @@ pub(super) mod signing;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -19,6 +18,7 @@ pub use compact::Compact;
 pub use rules::{Rules, Tenants, Workload};
 
 use super::claims::ClaimError;
+use super::clock::unix_now;
 use super::credential::Credential;
 use super::jwks::live::{KeyLookup, Keys};
 use super::scope_lists::ScopeLists;
@@ -98,9 +98,7 @@ impl Jwt {
         let Some(secret) = secret_of(&question.credential) else { return Verdict::NotMine };
         let token = Compact::read(secret.expose_secret()).filter(|token| self.rules.is_of_issuer(&token.claims));
         let Some(token) = token else { return Verdict::NotMine };
-        // By a clock before 1970 everything is over.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
-        self.verify(token, now).await.unwrap_or_else(|flaw| {
+        self.verify(token, unix_now()).await.unwrap_or_else(|flaw| {
             tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "a token of the issuer was refused: {flaw}");
             Verdict::Rejected
         })

@@ -108,6 +108,7 @@ const TABLE: &[Part] = &[
         ],
     },
     Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
+    Part { files: &["identity/clock.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/log_pace.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/breaker.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },

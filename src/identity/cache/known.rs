@@ -4,8 +4,9 @@
 //! personal access token), and none of those who send them may fill the cache for the others.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use crate::identity::clock::unix_now;
 use crate::identity::fingerprint::QuestionId;
 
 /// Answers kept for one secret. The oldest goes first.
@@ -142,9 +143,4 @@ impl<V: Clone> Known<V> {
         }
         left.pop().map(Self::One)
     }
-}
-
-/// Seconds since 1970. A clock before that makes everything look ended, which is the safe side.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }

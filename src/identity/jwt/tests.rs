@@ -34,7 +34,7 @@ fn rules() -> Rules {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    unix_now()
 }
 
 /// The claims of a good token, with these over them; `null` takes one out.
