@@ -7,7 +7,7 @@ pub mod reply;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use form_urlencoded::byte_serialize;
@@ -22,16 +22,10 @@ use reply::{ActiveToken, TokenState};
 use super::clock::unix_now;
 use super::credential::{Credential, basic};
 use super::log_pace::{LogPace, Trouble};
-use super::provider_client::{ProviderClient, Reply};
+use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::scope_lists::ScopeLists;
 use super::sources::Sources;
 use super::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
-
-/// When to try again after an answer that does not say when.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// No caller is told to wait longer than this, whatever the server says.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// One introspection endpoint.
 pub struct Introspection {
@@ -56,9 +50,7 @@ impl Introspection {
         expected: Expected,
         client: ProviderClient,
     ) -> Option<Self> {
-        // Form-urlencoded before they are put together (RFC 6749, 2.3.1), so that a colon can stand in either.
-        let secret = SecretString::from(byte_serialize(client_secret.expose_secret().as_bytes()).collect::<String>());
-        let authorization = basic(&byte_serialize(client_id.as_bytes()).collect::<String>(), &secret)?;
+        let authorization = client_authorization(&client_id, client_secret)?;
         let (sources, scopes) = (Sources::new(name), ScopeLists::default());
         Some(Self { sources, url, client_id, authorization, expected, scopes, client, log_pace: LogPace::default() })
     }
@@ -127,8 +119,7 @@ impl Introspection {
                 if let Some(left_out) = self.line(Trouble::Busy) {
                     tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint is asked too often: 429; see its rate limits");
                 }
-                let retry_after = reply.retry_after().unwrap_or(RETRY_AFTER).min(MAX_RETRY_AFTER);
-                Verdict::NotNow(NotNow::Busy, retry_after)
+                Verdict::NotNow(NotNow::Busy, reply.retry_after())
             }
             status if status.is_client_error() => misconfigured(
                 "the introspection endpoint does not take the question: see url, which must be the endpoint's own",
@@ -159,6 +150,13 @@ impl Introspection {
     fn line(&self, trouble: Trouble) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
     }
+}
+
+/// How a client shows an OAuth server who it is: Basic, with id and secret form-urlencoded before they are put together
+/// (RFC 6749, 2.3.1), so that a colon can stand in either. `None` where they are too long for a header.
+pub fn client_authorization(id: &str, secret: &SecretString) -> Option<HeaderValue> {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    basic(&encoded(id), &SecretString::from(encoded(secret.expose_secret())))
 }
 
 /// A request body that is zeroed when it is dropped.

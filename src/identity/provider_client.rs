@@ -14,6 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 /// A reply larger than this is no answer, unless the asker expects more.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
+/// When to try again, where the server does not say.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// Connections kept for the next question.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,11 +98,11 @@ impl ProviderClient {
 }
 
 impl Reply {
-    /// When to try again (RFC 9110, 10.2.3). A date instead of seconds is as good as nothing: it takes two clocks that
-    /// agree.
-    pub fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-        Some(Duration::from_secs(seconds))
+    /// When to try again (RFC 9110, 10.2.3): what the server says, from a second to an hour, or
+    /// [`RETRY_AFTER`]. A date instead of seconds is as good as nothing: it takes two clocks that agree.
+    pub fn retry_after(&self) -> Duration {
+        let said = self.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        said.map_or(RETRY_AFTER, |seconds| Duration::from_secs(seconds).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER))
     }
 }
 

@@ -20,17 +20,12 @@ use super::credential::{Credential, basic};
 use super::failure_budget::Place;
 use super::gitlab::{GitLabReading, TOKEN_USER};
 use super::log_pace::{LogPace, Trouble};
-use super::provider_client::{ProviderClient, Reply};
+use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::sources::Sources;
 use super::tag_rules::TagRules;
 use super::{Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified};
 use crate::registry::{Access, Action, Actions, RepositoryName};
 use reply::Token;
-
-/// When to ask again, where the server does not say.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// One server.
 pub struct TokenServer {
@@ -137,8 +132,7 @@ impl TokenServer {
     }
 
     fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
-        let retry_after =
-            reply.retry_after().map_or(RETRY_AFTER, |wait| wait.clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER));
+        let retry_after = reply.retry_after();
         let (provider, request_id) = (self.sources.provider(), &question.request_id);
         match reply.status {
             StatusCode::OK => match reply::read(&reply.body, &self.service) {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Builder;
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use http_body_util::Full;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use super::answer::{Expected, Fault};
@@ -18,6 +18,7 @@ use crate::config::{
     UpstreamAuthorization,
 };
 use crate::identity::credential::basic;
+use crate::identity::introspection::client_authorization;
 use crate::identity::jwks::MAX_JWKS_BYTES;
 use crate::run;
 
@@ -119,7 +120,7 @@ fn upstream(upstream: &Upstream) -> Check {
     };
     let mut request = get(&format!("{url}/v2/"));
     if let Some((user, secret)) = authorization {
-        request = authorized(request, user, secret);
+        request = authorized(request, basic(user, secret));
     }
     let server = ProviderHttp {
         endpoint: upstream.endpoint.clone(),
@@ -171,17 +172,14 @@ fn token(endpoint: &str, service: &str) -> Builder {
 
 /// Asks about a token that nobody has issued.
 fn introspection(endpoint: &Endpoint, id: &str, secret: &SecretString) -> http::Result<Request<Full<Bytes>>> {
-    // RFC 6749, section 2.3.1: both are encoded before they are joined.
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let secret = SecretString::from(encoded(secret.expose_secret()));
     let request =
         headers(Request::post(run::url(endpoint))).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let token = format!("token=check-{:032x}&token_type_hint=access_token", fastrand::u128(..));
-    authorized(request, &encoded(id), &secret).body(token.into_bytes().into())
+    authorized(request, client_authorization(id, secret)).body(token.into_bytes().into())
 }
 
-fn authorized(request: Builder, user: &str, secret: &SecretString) -> Builder {
-    match basic(user, secret) {
+fn authorized(request: Builder, authorization: Option<HeaderValue>) -> Builder {
+    match authorization {
         Some(value) => request.header(header::AUTHORIZATION, value),
         None => request,
     }

@@ -1,5 +1,7 @@
 //! What the endpoint is asked, and what each of its answers means.
 
+use std::time::Duration;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine as _;
@@ -155,7 +157,7 @@ async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
     }
     let busy = |headers: &'static str| async move { answered(Answer::of(429, headers, "")).await };
     for (headers, seconds) in
-        [("retry-after: 17\r\n", 17), ("", 5), ("retry-after: soon\r\n", 5), ("retry-after: 99999\r\n", 300)]
+        [("retry-after: 17\r\n", 17), ("", 5), ("retry-after: soon\r\n", 5), ("retry-after: 99999\r\n", 3600)]
     {
         assert_eq!(busy(headers).await, Verdict::NotNow(NotNow::Busy, Duration::from_secs(seconds)));
     }
