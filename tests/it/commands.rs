@@ -39,23 +39,28 @@ struct Served {
 impl Served {
     fn start(upstream: SocketAddr, identity: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Ports that were free a moment ago: a config cannot say "any", and then tell.
-        let (address, admin) = (free(), free());
-        let text = format!(
-            "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
-        );
         let config = folder.path().join("moorgate.yml").display().to_string();
-        std::fs::write(&config, text).unwrap();
         std::fs::write(folder.path().join("htpasswd"), format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()))
             .unwrap();
-        let child = moorgate(&["serve", "--config", &config]).spawn().unwrap();
-        let served = Self { child, address, admin, config, _folder: folder };
         let begun = Instant::now();
-        while TcpStream::connect(served.address).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "it does not listen");
-            std::thread::sleep(Duration::from_millis(5));
+        loop {
+            // Ports that were free a moment ago: a config cannot say "any", and then tell. Where somebody else was
+            // quicker, it has ended, and is tried with others.
+            let (address, admin) = (free(), free());
+            let yaml = format!(
+                "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
+            );
+            std::fs::write(&config, yaml).unwrap();
+            let mut child = moorgate(&["serve", "--config", &config]).spawn().unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if TcpStream::connect(address).is_ok() {
+                    return Self { child, address, admin, config, _folder: folder };
+                }
+                assert!(begun.elapsed() < PATIENCE, "it does not listen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(begun.elapsed() < PATIENCE, "it ends at once: {}", text(&child.wait_with_output().unwrap().stderr));
         }
-        served
     }
 
     fn signal(&self, name: &str) {
