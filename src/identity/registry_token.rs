@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::credential::{Credential, basic};
 use super::failure_budget::Place;
@@ -30,6 +30,10 @@ use reply::Token;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
+/// take for a header, and some of them close the connection then, which looks like an outage.
+const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 
 /// One server.
 pub struct TokenServer {
@@ -67,6 +71,9 @@ impl TokenServer {
             // No other server has a user name under which a bare token can be asked about.
             (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Verdict::NotMine,
         };
+        if user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES {
+            return Verdict::NotMine;
+        }
         let Some(request) = self.request(question, user, secret) else {
             return self.unavailable(question, "the question cannot be put into a request");
         };
@@ -154,6 +161,11 @@ impl TokenServer {
             StatusCode::NOT_FOUND => {
                 tracing::error!(%provider, %request_id, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
                 Verdict::NotNow(NotNow::Misconfigured, retry_after)
+            }
+            // About this question: whoever sends what the server does not take could else bring an outage about.
+            status if status.is_client_error() => {
+                tracing::warn!(%provider, %request_id, status = status.as_u16(), "it does not take this question");
+                Verdict::NotNow(NotNow::Barred, retry_after)
             }
             status => self.unavailable(question, &format!("status {status}")),
         }

@@ -161,6 +161,24 @@ async fn one_caller_opens_no_breaker() {
     assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
 }
 
+/// Questions that the server does not take, such as for their size, are no outage, whoever's secrets they are about.
+#[tokio::test]
+async fn questions_that_are_not_taken_open_no_breaker() {
+    let gate = gate().await;
+    for (number, status) in [400, 405, 413, 414, 431, 400, 413].into_iter().enumerate() {
+        gate.gitlab.script([super::answer(status, "")]);
+        assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-odd-{number}"))).await, 503, "{status}");
+    }
+    assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
+    let asked = gate.gitlab.ledger().count();
+    // So long that the server might hang up instead of answering.
+    let long = "x".repeat(6 * 1024);
+    for credential in [(&*long, READ_WRITE.1), ("alice", &*long)] {
+        assert_eq!(get(&gate, PULL, credential).await, 401);
+    }
+    assert_eq!(gate.gitlab.ledger().count(), asked);
+}
+
 /// Every caller comes at once when the provider is back: each question is asked once.
 #[tokio::test]
 async fn recovery_takes_no_more_questions_than_usual() {

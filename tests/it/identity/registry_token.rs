@@ -99,7 +99,7 @@ async fn the_table_of_refusals() {
         (with(404, "", None), not_now(NotNow::Misconfigured, 5)),
         (with(500, "", Some("30")), Verdict::Unavailable),
         (with(204, "", None), Verdict::Unavailable),
-        (with(418, "", None), Verdict::Unavailable),
+        (with(431, "", None), not_now(NotNow::Barred, 5)),
         (Scripted::Redirect("/jwt/auth".into()), Verdict::Unavailable),
     ];
     for reading in [true, false] {
