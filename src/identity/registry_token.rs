@@ -117,8 +117,8 @@ impl TokenServer {
     async fn place(&self, known: bool) -> Result<Option<Place<'_>>, Verdict> {
         let budget = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref());
         let Some(budget) = budget.filter(|_| !known) else { return Ok(None) };
-        // Half of what the question has: the other half is for asking it.
-        match tokio::time::timeout(self.client.timeout() / 2, budget.reserve()).await {
+        // A quarter of what the question has: half may be gone by now, and the rest is for asking it.
+        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve()).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
             Err(_) => Err(Verdict::NotNow(NotNow::Busy, RETRY_AFTER)),

@@ -139,7 +139,9 @@ impl Asking<'_> {
     async fn ask(&mut self, question: &Question, last: bool) {
         let Some(provider) = self.shared.providers.get(self.asked.place) else { return };
         let deadline = self.begun + provider.timeout;
-        let Ok(Ok(_turn)) = timeout_at(deadline.into(), provider.turns.acquire()).await else {
+        // Half of what the question has: asked too late to be answered, it would look like an outage.
+        let turn_by = self.begun + provider.timeout / 2;
+        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.turns.acquire()).await else {
             tracing::warn!(provider = %provider.name, "more questions than the provider answers");
             self.outcome = Outcome::NotAsked;
             self.verdict = Some(Verdict::NotNow(NotNow::Busy, BUSY_FOR));

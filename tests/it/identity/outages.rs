@@ -229,6 +229,28 @@ async fn the_deadline_holds() {
     assert!(took < Duration::from_secs(5).as_secs_f64() * 1000.0, "{took}");
 }
 
+/// Who waits in the gate's own queue is sent away while a question could still be answered: asked too late, each would
+/// count as one without an answer, and whoever fills the queue would open the breaker.
+#[tokio::test]
+async fn nobody_gets_a_turn_too_late_to_be_answered() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    let gate = std::sync::Arc::new(gate);
+    gate.gitlab.always(Some(Scripted::Hang));
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..129 {
+        let gate = gate.clone();
+        callers.spawn(async move {
+            let reply = gate.get(PULL, Some((&format!("user-{number}"), READ_WRITE.1))).await;
+            (reply.status, reply.header("retry-after").map(str::to_owned))
+        });
+    }
+    let first = callers.join_next().await.unwrap();
+    // Not the 5 seconds of a provider that gave no answer.
+    assert_eq!(first.unwrap(), (503, Some("1".to_owned())));
+    assert_eq!(gate.gitlab.ledger().count(), 128);
+}
+
 /// All kinds of credential are known callers.
 #[tokio::test]
 async fn every_kind_of_credential_outlives_an_outage() {
