@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::credential::{Credential, basic};
 use super::failure_budget::Place;
+use super::fingerprint::SecretId;
 use super::gitlab::{GitLabReading, TOKEN_USER};
 use super::provider_client::{ProviderClient, Reply};
 use super::sources::Sources;
@@ -77,7 +78,7 @@ impl TokenServer {
         let Some(request) = self.request(question, user, secret) else {
             return self.unavailable(question, "the question cannot be put into a request");
         };
-        let place = match self.place(known).await {
+        let place = match self.place(question.secret, known).await {
             Ok(place) => place,
             Err(verdict) => return verdict,
         };
@@ -85,8 +86,8 @@ impl TokenServer {
             Ok(reply) => reply,
             Err(error) => return self.unavailable(question, &error.to_string()),
         };
-        if reply.status == StatusCode::UNAUTHORIZED {
-            self.count_failure(place);
+        if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
+            place.fail(Instant::now());
         }
         self.verdict(question, &reply)
     }
@@ -113,23 +114,16 @@ impl TokenServer {
         request.body(Full::default()).ok()
     }
 
-    /// A place in the failure budget, where there is one and the credential needs it.
-    async fn place(&self, known: bool) -> Result<Option<Place<'_>>, Verdict> {
-        let budget = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref());
-        let Some(budget) = budget.filter(|_| !known) else { return Ok(None) };
+    /// A place in the failure budget, where there is one.
+    async fn place(&self, secret: SecretId, known: bool) -> Result<Option<Place<'_>>, Verdict> {
+        let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref()) else {
+            return Ok(None);
+        };
         // A quarter of what the question has: half may be gone by now, and the rest is for asking it.
-        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve()).await {
+        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
             Err(_) => Err(Verdict::NotNow(NotNow::Busy, RETRY_AFTER)),
-        }
-    }
-
-    fn count_failure(&self, place: Option<Place<'_>>) {
-        match (place, self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())) {
-            (Some(place), _) => place.fail(Instant::now()),
-            (None, Some(budget)) => budget.count_failure(Instant::now()),
-            (None, None) => {}
         }
     }
 
