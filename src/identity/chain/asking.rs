@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout_at;
 
 use super::{CacheUse, Provider};
@@ -84,13 +84,17 @@ impl Shared {
             }
             Coalesced::Ask(sender) => {
                 let Some(provider) = self.providers.get(asked.place) else { return Verdict::Unavailable };
+                let unasked = |verdict| {
+                    self.under_way.close(&asked.question);
+                    let _ = sender.send(Some(verdict));
+                };
                 let awaited = sender.subscribe();
-                match provider.breaker.admit(Instant::now()) {
-                    Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender),
-                    None => {
-                        self.under_way.close(&asked.question);
-                        let _ = sender.send(Some(Verdict::Unavailable));
-                    }
+                match provider.questions.clone().try_acquire_owned() {
+                    Err(_) => unasked(Verdict::NotNow(NotNow::Busy, BUSY_FOR)),
+                    Ok(place) => match provider.breaker.admit(Instant::now()) {
+                        None => unasked(Verdict::Unavailable),
+                        Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender, place),
+                    },
                 }
                 answer(awaited).await
             }
@@ -105,6 +109,7 @@ impl Shared {
         last: bool,
         admission: Admission,
         sender: watch::Sender<Option<Verdict>>,
+        place: OwnedSemaphorePermit,
     ) {
         let shared = self.clone();
         self.runtime.spawn(async move {
@@ -119,6 +124,7 @@ impl Shared {
                 verdict: Some(Verdict::Unavailable),
             };
             asking.ask(&question, last).await;
+            drop((asking, place));
         });
     }
 }

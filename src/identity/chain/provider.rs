@@ -19,12 +19,16 @@ use crate::identity::{Question, Verdict};
 /// connection: without a bound they would be as many as somebody cares to send.
 const TURNS: usize = 128;
 
+/// Questions to one provider that are under way or wait for their turn. Callers who hang up leave theirs behind here too.
+const MAX_QUESTIONS: usize = 4096;
+
 /// A provider with its name in the config.
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) kind: ProviderKind,
     /// How long a question may take, the wait for its turn included.
     pub(super) timeout: Duration,
+    pub(super) questions: Arc<Semaphore>,
     pub(super) turns: Semaphore,
     pub(super) breaker: Breaker,
     accepts: Option<Accepts>,
@@ -50,7 +54,8 @@ pub struct Accepts {
 impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
     pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
-        Self { name, kind, timeout, turns: Semaphore::new(TURNS), breaker: Breaker::default(), accepts }
+        let (questions, turns) = (Arc::new(Semaphore::new(MAX_QUESTIONS)), Semaphore::new(TURNS));
+        Self { name, kind, timeout, questions, turns, breaker: Breaker::default(), accepts }
     }
 
     /// Whether it may be shown this credential. Without a list it may be shown all.
