@@ -116,8 +116,9 @@ impl Granted {
     pub fn is_nothing(&self) -> bool {
         match self {
             Self::Repository(grant) => grant.actions == Actions::default(),
+            Self::Scopes(scopes) => scopes.is_empty(),
             Self::Nothing => true,
-            Self::Scopes(_) | Self::Identity => false,
+            Self::Identity => false,
         }
     }
 }

@@ -160,6 +160,11 @@ impl VerdictCache {
     }
 
     fn verify(&self, asked: &Asked, at: Instant, verified: &Arc<Verified>, lifetime: Lifetime) {
+        // Of two questions at once the earlier may be answered later: it was true no longer.
+        let about = [asked.question, asked.credential];
+        if self.refused.get(&asked.secret).is_some_and(|known| known.is_newer(&about, at)) {
+            return;
+        }
         let CacheLimits { ttl, stale_if_error, .. } = self.limits;
         let left = lifetime.credential.map_or(Duration::MAX, |ends| {
             Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())

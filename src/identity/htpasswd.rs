@@ -17,8 +17,9 @@ pub const MAX_PASSWORD_BYTES: usize = 72;
 /// The lowest cost that bcrypt has.
 const LOWEST_COST: u32 = 4;
 
-/// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up than get done.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up than get done, or be
+/// begun too late to end within the time of the question, half of which may have gone by before.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The users of one file.
 pub struct Htpasswd {

@@ -25,9 +25,14 @@ use super::scope_lists::ScopeLists;
 use super::sources::Sources;
 use super::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
 
+/// A larger token is none of a workload; theirs have 1 to 3 KiB.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
 /// Why a token of the issuer is refused. Prints names of the config, and nothing of the token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
+    #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
+    TooLarge,
     #[error("its header has `crit`: no extension is understood here")]
     Critical,
     #[error("its header has a `b64` that is not true")]
@@ -67,7 +72,8 @@ pub struct Jwt {
 }
 
 /// The `iss` that a credential claims, if its secret is a JWT that has one. Nothing of it is verified: it tells to whom
-/// the secret is shown, and that is nobody but this issuer's provider.
+/// the secret is shown, and that is nobody but this issuer's provider, also where the token is too large for that one. The
+/// size of a header is the bound.
 pub fn issuer_of(credential: &Credential) -> Option<String> {
     Compact::read(secret_of(credential)?.expose_secret())?.claims.get("iss")?.as_str().map(str::to_owned)
 }
@@ -105,6 +111,9 @@ impl Jwt {
     }
 
     async fn verify(&self, token: Compact<'_>, now: u64) -> Result<Verdict, Flaw> {
+        if token.signed.len() + token.signature.len() > MAX_TOKEN_BYTES {
+            return Err(Flaw::TooLarge);
+        }
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
         let workload = self.rules.check(&token.claims, now)?;

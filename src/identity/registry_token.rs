@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::credential::{Credential, basic};
 use super::failure_budget::Place;
+use super::fingerprint::SecretId;
 use super::gitlab::{GitLabReading, TOKEN_USER};
 use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
@@ -26,6 +27,10 @@ use super::tag_rules::TagRules;
 use super::{Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified};
 use crate::registry::{Access, Action, Actions, RepositoryName};
 use reply::Token;
+
+/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
+/// take for a header, and some of them close the connection then, which looks like an outage.
+const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 
 /// One server.
 pub struct TokenServer {
@@ -72,10 +77,13 @@ impl TokenServer {
             // No other server has a user name under which a bare token can be asked about.
             (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Verdict::NotMine,
         };
+        if user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES {
+            return Verdict::NotMine;
+        }
         let Some(request) = self.request(question, user, secret) else {
             return self.unavailable(question, "the question cannot be put into a request");
         };
-        let place = match self.place(known).await {
+        let place = match self.place(question.secret, known).await {
             Ok(place) => place,
             Err(verdict) => return verdict,
         };
@@ -83,8 +91,8 @@ impl TokenServer {
             Ok(reply) => reply,
             Err(error) => return self.unavailable(question, &error.to_string()),
         };
-        if reply.status == StatusCode::UNAUTHORIZED {
-            self.count_failure(place);
+        if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
+            place.fail(Instant::now());
         }
         self.verdict(question, &reply)
     }
@@ -111,23 +119,16 @@ impl TokenServer {
         request.body(Full::default()).ok()
     }
 
-    /// A place in the failure budget, where there is one and the credential needs it.
-    async fn place(&self, known: bool) -> Result<Option<Place<'_>>, Verdict> {
-        let budget = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref());
-        let Some(budget) = budget.filter(|_| !known) else { return Ok(None) };
-        // Half of what the question has: the other half is for asking it.
-        match tokio::time::timeout(self.client.timeout() / 2, budget.reserve()).await {
+    /// A place in the failure budget, where there is one.
+    async fn place(&self, secret: SecretId, known: bool) -> Result<Option<Place<'_>>, Verdict> {
+        let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref()) else {
+            return Ok(None);
+        };
+        // A quarter of what the question has: half may be gone by now, and the rest is for asking it.
+        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
             Err(_) => Err(Verdict::NotNow(NotNow::Busy, RETRY_AFTER)),
-        }
-    }
-
-    fn count_failure(&self, place: Option<Place<'_>>) {
-        match (place, self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())) {
-            (Some(place), _) => place.fail(Instant::now()),
-            (None, Some(budget)) => budget.count_failure(Instant::now()),
-            (None, None) => {}
         }
     }
 
@@ -164,6 +165,13 @@ impl TokenServer {
                     tracing::error!(%provider, %request_id, left_out, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
                 }
                 Verdict::NotNow(NotNow::Misconfigured, retry_after)
+            }
+            // About this question: whoever sends what the server does not take could else bring an outage about.
+            status if status.is_client_error() => {
+                if let Some(left_out) = self.line(Trouble::Barred) {
+                    tracing::warn!(%provider, %request_id, left_out, status = status.as_u16(), "it does not take this question");
+                }
+                Verdict::NotNow(NotNow::Barred, retry_after)
             }
             status => self.unavailable(question, &format!("status {status}")),
         }

@@ -38,18 +38,19 @@ pub struct TagPatterns {
     immutable: Vec<Box<str>>,
 }
 
-/// Why rules cannot be read.
+/// Why rules cannot be read. What stands in them is shown escaped, for whoever may change a project's rules would else
+/// write into the log.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableRules {
-    #[error("`{0}` is none of tag_deny_access_patterns and tag_immutable_patterns, which are all that is known")]
+    #[error("{0:?} is none of tag_deny_access_patterns and tag_immutable_patterns, which are all that is known")]
     UnknownKey(String),
-    #[error("tag_deny_access_patterns is for push and delete, and has `{0}`")]
+    #[error("tag_deny_access_patterns is for push and delete, and has {0:?}")]
     UnknownAction(String),
     #[error("{0} is of a type that it should not be")]
     WrongType(&'static str),
     #[error("a list of more than {MAX_PATTERNS} patterns")]
     TooMany,
-    #[error("pattern `{0}`: {1}")]
+    #[error("pattern {0:?}: {1}")]
     Pattern(String, PatternError),
 }
 
@@ -292,6 +293,19 @@ mod tests {
         }
         for meta in [json!(null), json!({}), json!({ "project_id": 7, "tag_immutable_patterns": null })] {
             assert_eq!(TagRules::read([&meta]).unwrap(), TagRules::None, "{meta}");
+        }
+    }
+
+    #[test]
+    fn an_error_writes_no_line_of_its_own() {
+        let odd = "(\n\u{1b}[31m";
+        for meta in [
+            json!({ format!("tag_{odd}"): [] }),
+            json!({ "tag_deny_access_patterns": { odd: [] } }),
+            json!({ "tag_immutable_patterns": [odd] }),
+        ] {
+            let message = TagRules::read([&meta]).unwrap_err().to_string();
+            assert!(!message.contains(char::is_control), "{message:?}");
         }
     }
 

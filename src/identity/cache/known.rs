@@ -120,6 +120,11 @@ impl<V: Clone> Known<V> {
         self.answers().iter().any(|answer| answer.place() == place)
     }
 
+    /// Whether one of these questions was asked after `at`.
+    pub fn is_newer(&self, questions: &[QuestionId], at: Instant) -> bool {
+        self.answers().iter().any(|answer| answer.asked > at && questions.contains(&answer.question))
+    }
+
     /// These and one more, which takes the place of an older answer to its question, and of what is good no longer.
     #[must_use]
     pub fn with(known: Option<&Self>, answer: Answer<V>) -> Self {

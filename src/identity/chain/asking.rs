@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout_at;
 
 use super::{CacheUse, Provider};
@@ -85,13 +85,17 @@ impl Shared {
             }
             Coalesced::Ask(sender) => {
                 let Some(provider) = self.providers.get(asked.place) else { return Verdict::Unavailable };
+                let unasked = |verdict| {
+                    self.under_way.close(&asked.question);
+                    let _ = sender.send(Some(verdict));
+                };
                 let awaited = sender.subscribe();
-                match provider.breaker.admit(Instant::now()) {
-                    Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender),
-                    None => {
-                        self.under_way.close(&asked.question);
-                        let _ = sender.send(Some(Verdict::Unavailable));
-                    }
+                match provider.questions.clone().try_acquire_owned() {
+                    Err(_) => unasked(Verdict::NotNow(NotNow::Busy, BUSY_FOR)),
+                    Ok(place) => match provider.breaker.admit(Instant::now()) {
+                        None => unasked(Verdict::Unavailable),
+                        Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender, place),
+                    },
                 }
                 answer(awaited).await
             }
@@ -106,6 +110,7 @@ impl Shared {
         last: bool,
         admission: Admission,
         sender: watch::Sender<Option<Verdict>>,
+        place: OwnedSemaphorePermit,
     ) {
         let shared = self.clone();
         self.runtime.spawn(async move {
@@ -120,6 +125,7 @@ impl Shared {
                 verdict: Some(Verdict::Unavailable),
             };
             asking.ask(&question, last).await;
+            drop((asking, place));
         });
     }
 }
@@ -140,7 +146,9 @@ impl Asking<'_> {
     async fn ask(&mut self, question: &Question, last: bool) {
         let Some(provider) = self.shared.providers.get(self.asked.place) else { return };
         let deadline = self.begun + provider.timeout;
-        let Ok(Ok(_turn)) = timeout_at(deadline.into(), provider.turns.acquire()).await else {
+        // Half of what the question has: asked too late to be answered, it would look like an outage.
+        let turn_by = self.begun + provider.timeout / 2;
+        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.turns.acquire()).await else {
             if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }

@@ -20,12 +20,16 @@ use crate::identity::{Question, Verdict};
 /// connection: without a bound they would be as many as somebody cares to send.
 const TURNS: usize = 128;
 
+/// Questions to one provider that are under way or wait for their turn. Callers who hang up leave theirs behind here too.
+const MAX_QUESTIONS: usize = 4096;
+
 /// A provider with its name in the config.
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) kind: ProviderKind,
     /// How long a question may take, the wait for its turn included.
     pub(super) timeout: Duration,
+    pub(super) questions: Arc<Semaphore>,
     pub(super) turns: Semaphore,
     pub(super) breaker: Breaker,
     pub(super) log_pace: LogPace,
@@ -57,6 +61,7 @@ impl Provider {
             name,
             kind,
             timeout,
+            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
             turns: Semaphore::new(TURNS),
             breaker: Breaker::default(),
             log_pace: LogPace::default(),

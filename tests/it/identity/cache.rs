@@ -1,11 +1,24 @@
 //! What is remembered, for how long, and how often is asked.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use moorgate::demo::gitlab::Scripted;
+use moorgate::client_tls;
+use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::denial::Denial;
+use moorgate::identity::Question;
+use moorgate::identity::cache::CacheLimits;
+use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::provider_client::ProviderClient;
+use moorgate::identity::registry_token::TokenServer;
+use moorgate::record::Metrics;
+use moorgate::registry::Access;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, read_head, read_reply, request};
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener, read_head, read_reply, request};
 
 #[tokio::test]
 async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
@@ -149,4 +162,42 @@ async fn questions_of_callers_who_left_are_bounded() {
     assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
     let asked = gate.gitlab.ledger().count();
     assert!(asked <= 128 + 1, "{asked} questions");
+}
+
+/// Nor do those pile up that wait for their turn, each with a copy of its credential.
+#[tokio::test]
+async fn questions_that_wait_for_a_turn_are_bounded() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.always(Some(Scripted::Hang));
+    let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
+    let (long, name) = (Duration::from_secs(3600), Arc::<str>::from("gitlab"));
+    let realm = format!("http://{}/jwt/auth", gitlab.address());
+    let server = TokenServer::new(name.clone(), &realm, "service".into(), ProviderClient::new(tls, long), None);
+    let provider = Provider::new(name, ProviderKind::TokenServer(Box::new(server)), long, None);
+    let limits = CacheLimits {
+        ttl: long,
+        negative_ttl: long,
+        stale_if_error: Duration::ZERO,
+        capacity: 100,
+        negative_capacity: 100,
+    };
+    let (key, metrics, runtime) =
+        (HashKey::random().unwrap(), Arc::new(Metrics::new()), tokio::runtime::Handle::current());
+    let identity = Arc::new(Identity::new(vec![provider], limits, key, metrics, runtime));
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..=4096 {
+        let identity = identity.clone();
+        asking.spawn(async move {
+            let credential = Credential::Basic { user: "alice".into(), password: format!("{number}").into() };
+            let (id, secret) = identity.ids_of(&credential);
+            let (access, client) = (Access::Login, Ipv4Addr::LOCALHOST.into());
+            let question = Question { credential, id, secret, access, client, request_id: "request".into() };
+            identity.verify(&question, &mut CacheUse::None).await.unwrap_err()
+        });
+    }
+    let first = tokio::time::timeout(PATIENCE, asking.join_next()).await.expect("all of them wait");
+    assert_eq!(
+        first.unwrap().unwrap(),
+        Denial::ProviderUnavailable { provider: "gitlab".into(), retry_after: Duration::from_secs(1) }
+    );
 }

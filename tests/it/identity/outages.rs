@@ -161,6 +161,24 @@ async fn one_caller_opens_no_breaker() {
     assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
 }
 
+/// Questions that the server does not take, such as for their size, are no outage, whoever's secrets they are about.
+#[tokio::test]
+async fn questions_that_are_not_taken_open_no_breaker() {
+    let gate = gate().await;
+    for (number, status) in [400, 405, 413, 414, 431, 400, 413].into_iter().enumerate() {
+        gate.gitlab.script([super::answer(status, "")]);
+        assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-odd-{number}"))).await, 503, "{status}");
+    }
+    assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
+    let asked = gate.gitlab.ledger().count();
+    // So long that the server might hang up instead of answering.
+    let long = "x".repeat(6 * 1024);
+    for credential in [(&*long, READ_WRITE.1), ("alice", &*long)] {
+        assert_eq!(get(&gate, PULL, credential).await, 401);
+    }
+    assert_eq!(gate.gitlab.ledger().count(), asked);
+}
+
 /// Every caller comes at once when the provider is back: each question is asked once.
 #[tokio::test]
 async fn recovery_takes_no_more_questions_than_usual() {
@@ -209,6 +227,28 @@ async fn the_deadline_holds() {
     let took = gate.log(300).await.iter().map(|line| line["duration_ms"].as_f64().unwrap()).fold(0.0, f64::max);
     // Each waits its timeout: for the turn and for the answer together. The rest is a busy machine.
     assert!(took < Duration::from_secs(5).as_secs_f64() * 1000.0, "{took}");
+}
+
+/// Who waits in the gate's own queue is sent away while a question could still be answered: asked too late, each would
+/// count as one without an answer, and whoever fills the queue would open the breaker.
+#[tokio::test]
+async fn nobody_gets_a_turn_too_late_to_be_answered() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    let gate = std::sync::Arc::new(gate);
+    gate.gitlab.always(Some(Scripted::Hang));
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..129 {
+        let gate = gate.clone();
+        callers.spawn(async move {
+            let reply = gate.get(PULL, Some((&format!("user-{number}"), READ_WRITE.1))).await;
+            (reply.status, reply.header("retry-after").map(str::to_owned))
+        });
+    }
+    let first = callers.join_next().await.unwrap();
+    // Not the 5 seconds of a provider that gave no answer.
+    assert_eq!(first.unwrap(), (503, Some("1".to_owned())));
+    assert_eq!(gate.gitlab.ledger().count(), 128);
 }
 
 /// All kinds of credential are known callers.

@@ -99,7 +99,7 @@ async fn the_table_of_refusals() {
         (with(404, "", None), not_now(NotNow::Misconfigured, 5)),
         (with(500, "", Some("30")), Verdict::Unavailable),
         (with(204, "", None), Verdict::Unavailable),
-        (with(418, "", None), Verdict::Unavailable),
+        (with(431, "", None), not_now(NotNow::Barred, 5)),
         (Scripted::Redirect("/jwt/auth".into()), Verdict::Unavailable),
     ];
     for reading in [true, false] {
@@ -379,6 +379,28 @@ async fn a_gate_whose_failure_budget_is_spent() {
     assert!((3000..=3600).contains(&wait), "{wait}");
     // Whoever was good goes on, also where GitLab must be asked.
     assert_eq!(gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await.status, 404);
+}
+
+/// A credential that was good is asked about whatever others got wrong, but not about many repositories at once: whoever
+/// revokes his own would spend far more than the budget, and have the gate banned.
+#[tokio::test]
+async fn a_revoked_credential_spends_little_more_than_the_budget() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
+    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    gate.gitlab.revoke(READ_WRITE.1);
+    // So that all are under way before the first is answered.
+    gate.gitlab.always(Some(Scripted::Delay(Duration::from_millis(200))));
+    let callers = (0..60).map(|number| {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.get(&format!("/v2/demo/{number}/tags/list"), Some(READ_WRITE)).await.status })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        let status = caller.await.unwrap();
+        assert!([401, 429, 503].contains(&status), "{status}");
+    }
+    let wrong = gate.gitlab.ledger().count() - 1;
+    assert!(wrong <= 2 + 4, "{wrong} wrong credentials");
 }
 
 fn budget(count: u32) -> Option<GitLabReading> {

@@ -133,6 +133,24 @@ fn a_refusal_ends_staleness() {
     }
 }
 
+/// Of two questions under way at once the earlier may be answered later, and was true no longer.
+#[test]
+fn a_refusal_outdoes_what_was_asked_before_it() {
+    for no in [Verdict::NotMine, Verdict::Rejected] {
+        let fixture = Fixture::new(LIMITS);
+        let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+        let elsewhere = fixture.asked(1, "alice", "secret", "b");
+        fixture.keep(&one, seconds(1), no.clone());
+        for asked in [&one, &other, &elsewhere] {
+            fixture.keep(asked, seconds(2), yes());
+        }
+        let stale = [&one, &other, &elsewhere].map(|asked| fixture.is_stale(asked));
+        assert_eq!(stale, [false, false, true], "{no:?}");
+        fixture.keep(&one, Duration::ZERO, yes());
+        assert!(fixture.is_fresh(&one), "{no:?}: what was asked after it counts");
+    }
+}
+
 /// A role that was taken away for one repository leaves the others.
 #[test]
 fn nothing_granted_ends_the_staleness_of_its_repository() {
@@ -148,8 +166,10 @@ fn nothing_granted_ends_the_staleness_of_its_repository() {
 #[test]
 fn what_grants_nothing_is_kept_for_negative_ttl() {
     let fixture = Fixture::new(LIMITS);
+    let nothing = |granted| verified(granted, Lifetime::default());
+    let no_scope = Granted::Scopes(Arc::default());
     for (number, no) in
-        [Verdict::NotMine, Verdict::Rejected, verified(Granted::Nothing, Lifetime::default())].into_iter().enumerate()
+        [Verdict::NotMine, Verdict::Rejected, nothing(Granted::Nothing), nothing(no_scope)].into_iter().enumerate()
     {
         for (ago, known) in [(9, true), (11, false)] {
             let asked = fixture.asked(0, "alice", &format!("secret-{number}-{ago}"), "a");
