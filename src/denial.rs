@@ -110,7 +110,7 @@ impl Denial {
                 RequestError::DigestInvalid => (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request"),
                 RequestError::UploadInvalid => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request"),
                 RequestError::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request"),
-                RequestError::QueryRepeated(_) | RequestError::QueryEscape => {
+                RequestError::QueryRepeated(_) | RequestError::QueryEscape | RequestError::TooManyTags => {
                     (S::BAD_REQUEST, "UNSUPPORTED", "malformed_request")
                 }
             },

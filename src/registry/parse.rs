@@ -5,6 +5,9 @@ use http::Method;
 use super::query::Query;
 use super::{Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId, UploadState};
 
+/// Tags that one PUT by digest may write. Each may have to be looked up, or told to a policy, by itself.
+const MAX_TAGS: usize = 64;
+
 /// Why a request line is not an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -26,6 +29,8 @@ pub enum RequestError {
     UploadInvalid,
     #[error("'n' is a number of entries")]
     PageInvalid,
+    #[error("at most {MAX_TAGS} tags can be written at once")]
+    TooManyTags,
     #[error("'{0}' stands more than once in the query")]
     QueryRepeated(&'static str),
     #[error("the query holds an escape that cannot be read")]
@@ -160,7 +165,9 @@ fn optional_digest(query: &Query<'_>, key: &'static str) -> Result<Option<Digest
 }
 
 fn parse_tags(query: &Query<'_>) -> Result<Vec<Tag>, RequestError> {
-    query.values("tag").map(|tag| Tag::parse(&tag?).ok_or(RequestError::ReferenceInvalid)).collect()
+    let tags = query.values("tag").map(|tag| Tag::parse(&tag?).ok_or(RequestError::ReferenceInvalid));
+    let tags: Vec<_> = tags.collect::<Result<_, _>>()?;
+    if tags.len() > MAX_TAGS { Err(RequestError::TooManyTags) } else { Ok(tags) }
 }
 
 impl Mount {

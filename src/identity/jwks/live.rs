@@ -146,11 +146,15 @@ impl Drop for Remote {
 impl Fetcher {
     async fn refresh_for_ever(self: Arc<Self>, mut first: Option<OwnedMutexGuard<Fetches>>) {
         loop {
+            let due = Instant::now();
             let mut fetches = match first.take() {
                 Some(fetches) => fetches,
                 None => self.fetches.clone().lock_owned().await,
             };
-            self.fetch(&mut fetches).await;
+            // One after the other would make those who wait for the lock wait too long.
+            if fetches.ended.is_none_or(|ended| ended < due) {
+                self.fetch(&mut fetches).await;
+            }
             drop(fetches);
             tokio::time::sleep(self.pace.refresh).await;
         }

@@ -1,7 +1,7 @@
 //! Class 1: every spelling but the one is refused.
 
 use super::{assert_refusal, http2, http2_request, is_refused};
-use crate::harness::{READ_WRITE, TestGate, request, some_digest};
+use crate::harness::{READ_WRITE, TestGate, digest_of, request, some_digest};
 
 /// Targets that are no operation, and the code of the refusal.
 fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
@@ -180,4 +180,19 @@ async fn a_fragment_never_goes_on() {
         assert_eq!(forwarded, Vec::from_iter(rendered), "{target}");
         assert_eq!(reply.status, if rendered.is_some() { 404 } else { 400 }, "{target}");
     }
+}
+
+/// Each tag may have to be looked up by itself, so one request holds a bounded number of them.
+#[tokio::test]
+async fn one_request_writes_64_tags_at_most() {
+    let gate = TestGate::plain().await;
+    for (tags, status) in [(64, 201), (65, 400)] {
+        let manifest = "{\"schemaVersion\":2}";
+        let query: Vec<_> = (0..tags).map(|number| format!("tag=v{number}")).collect();
+        let target = format!("/v2/demo/a/manifests/{}?{}", digest_of(manifest.as_bytes()), query.join("&"));
+        let headers = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+        let reply = gate.send("PUT", &target, Some(READ_WRITE), headers, manifest).await;
+        assert_eq!(reply.status, status, "{reply:?}");
+    }
+    assert_eq!(gate.forwarded(), 1);
 }
