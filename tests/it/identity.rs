@@ -3,6 +3,7 @@
 mod asking;
 mod cache;
 mod chain;
+mod failure_budget;
 mod failures;
 mod htpasswd;
 mod introspection;
