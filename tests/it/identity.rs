@@ -14,6 +14,7 @@ mod rights;
 mod several;
 mod tag_rules;
 mod verdict_cache;
+mod who;
 
 use http::{StatusCode, header};
 use moorgate::demo::gitlab::Scripted;
