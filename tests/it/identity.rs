@@ -5,6 +5,7 @@ mod cache;
 mod chain;
 mod failure_budget;
 mod failures;
+mod faults;
 mod htpasswd;
 mod introspection;
 mod jwt;
