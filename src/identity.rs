@@ -153,8 +153,10 @@ pub struct Lifetime {
 /// Why a provider that is well gives one caller no answer. The duration beside it says when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
-    /// 429, or more questions than it is asked at the same time. Known callers pull on.
+    /// 429. Known callers pull on.
     Busy,
+    /// It was not asked: as many questions as it is asked at the same time have no answer yet. Known callers pull on.
+    NoTurn,
     /// It refuses to be asked by this caller, from this address: a ban.
     Barred,
     /// It does not know what it is asked for: the config names a wrong service or path.

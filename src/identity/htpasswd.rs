@@ -66,7 +66,7 @@ impl Htpasswd {
         }
         let too_long = password.expose_secret().len() > MAX_PASSWORD_BYTES;
         let Ok(Ok(_turn)) = tokio::time::timeout(QUEUE_TIMEOUT, self.checks.acquire()).await else {
-            return Verdict::NotNow(NotNow::Busy, QUEUE_TIMEOUT);
+            return Verdict::NotNow(NotNow::NoTurn, QUEUE_TIMEOUT);
         };
         let (password, nobody, highest) = (password.clone(), self.nobody.clone(), self.users.highest_cost());
         let check = move || {

@@ -128,7 +128,7 @@ impl TokenServer {
         match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
-            Err(_) => Err(Verdict::NotNow(NotNow::Busy, RETRY_AFTER)),
+            Err(_) => Err(Verdict::NotNow(NotNow::NoTurn, RETRY_AFTER)),
         }
     }
 

@@ -3,7 +3,9 @@
 mod asking;
 mod cache;
 mod chain;
+mod failure_budget;
 mod failures;
+mod faults;
 mod htpasswd;
 mod introspection;
 mod jwt;
@@ -13,6 +15,7 @@ mod rights;
 mod several;
 mod tag_rules;
 mod verdict_cache;
+mod who;
 
 use http::{StatusCode, header};
 use moorgate::demo::gitlab::Scripted;

@@ -53,7 +53,9 @@ impl Shared {
         }
         let verdict = self.ask_together(&asked, question, last, cache_use).await;
         match verdict {
-            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy, _) if may_be_stale(&question.access) => {
+            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy | NotNow::NoTurn, _)
+                if may_be_stale(&question.access) =>
+            {
                 let Some(verified) = self.cache.stale(&asked) else { return verdict };
                 *cache_use = CacheUse::Stale;
                 Verdict::Verified(verified, Lifetime::default())
@@ -153,7 +155,7 @@ impl Asking<'_> {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }
             self.outcome = Outcome::NotAsked;
-            self.verdict = Some(Verdict::NotNow(NotNow::Busy, BUSY_FOR));
+            self.verdict = Some(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR));
             return;
         };
         if self.shared.under_way.abandon(&self.asked.question, self.sender) {
@@ -171,12 +173,15 @@ impl Asking<'_> {
             }
             Verdict::Unavailable
         });
-        self.shared.metrics.question_answered(&provider.name, &verdict, self.begun.elapsed());
         self.outcome = match verdict {
             Verdict::Unavailable => Outcome::Failed(self.asked.secret),
-            Verdict::NotNow(NotNow::FailureBudgetSpent, _) => Outcome::NotAsked,
+            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn, _) => Outcome::NotAsked,
             _ => Outcome::Answered,
         };
+        // Who was not asked has not shown that it is up.
+        if self.outcome != Outcome::NotAsked {
+            self.shared.metrics.question_answered(&provider.name, &verdict, self.begun.elapsed());
+        }
         self.verdict = Some(verdict);
     }
 }

@@ -1,11 +1,14 @@
 //! Tokens of an RFC 7662 server, through the whole gate.
 
+use std::time::{Instant, SystemTime};
+
 use http::{StatusCode, header};
 use moorgate::demo::Scripted;
-use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
+use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection, SampleToken};
 use secrecy::ExposeSecret;
+use serde_json::json;
 
-use crate::harness::{Setup, TestGate, listener};
+use crate::harness::{PATIENCE, Setup, TestGate, listener};
 
 const READ_WRITE: &str = "sso-demo-read-write";
 const READ_ONLY: &str = "sso-demo-read-only";
@@ -15,12 +18,17 @@ const PUSH: &str = "/v2/demo/a/blobs/uploads/";
 
 /// A gate whose one provider is a stand-in, with these keys besides the required ones.
 async fn gate(more: &str) -> (TestGate, Introspection) {
+    gate_with(more, Vec::new()).await
+}
+
+/// The same with these lines of `cache`.
+async fn gate_with(more: &str, cache: Vec<&'static str>) -> (TestGate, Introspection) {
     let sso = Introspection::start(listener()).unwrap();
     sso.ledger().keep();
     let identity =
         format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret{more} }}", sso.url());
     let files = vec![("sso.secret", CLIENT_SECRET)];
-    (TestGate::start(Setup { identity: Some(identity.leak()), files, ..Setup::default() }).await, sso)
+    (TestGate::start(Setup { identity: Some(identity.leak()), files, cache, ..Setup::default() }).await, sso)
 }
 
 async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {
@@ -77,6 +85,7 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
         answer(200, &yes.replace("\"active\": true", "\"active\": false, \"active\": true")),
         answer(200, &yes.replace("\"sub\": \"mallory\", ", "")),
         answer(200, &deep),
+        answer(200, &format!("{yes}{}", " ".repeat(64 * 1024 + 1 - yes.len()))),
         answer(200, &format!("{yes}{}", " ".repeat(10_000_000))),
         answer(201, yes),
         answer(500, yes),
@@ -108,4 +117,55 @@ async fn a_token_for_somebody_else_is_none() {
     assert_eq!(matching.get(PULL, Some(("dana", READ_WRITE))).await.status, 404);
     assert_eq!(matching.get(PULL, Some(("erin", READ_WRITE))).await.status, 401);
     assert_eq!(matching.get(PULL, Some(("erin", READ_ONLY))).await.status, 404);
+}
+
+/// A refresh or id token is nobody's credential here. That it was one is not remembered: the next answer counts.
+#[tokio::test]
+async fn another_kind_of_token_is_401_and_asked_about_anew() {
+    let (gate, sso) = gate("").await;
+    let of_kind = |token_use: &str| {
+        super::answer(
+            200,
+            format!("{{\"active\":true,\"sub\":\"dana\",\"scope\":\"read_registry\",\"token_use\":\"{token_use}\"}}"),
+        )
+    };
+    sso.script([of_kind("refresh_token"), of_kind("id"), of_kind("access")]);
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        found.push(gate.get(PULL, Some(("dana", "sso-of-some-kind"))).await.status);
+    }
+    assert_eq!((found, sso.ledger().count()), (vec![401, 401, 404, 404], 3));
+}
+
+#[tokio::test]
+async fn a_revoked_token_lives_no_longer_than_the_ttl() {
+    let (gate, sso) = gate_with("", vec!["ttl: 300ms"]).await;
+    assert_eq!(gate.get(PULL, Some(("dana", READ_WRITE))).await.status, 404);
+    assert!(sso.revoke(READ_WRITE));
+    let begun = Instant::now();
+    while gate.get(PULL, Some(("dana", READ_WRITE))).await.status == 404 {
+        assert!(begun.elapsed() < PATIENCE, "it lives on");
+    }
+    assert_eq!(sso.ledger().count(), 2);
+    // An outage does not bring it back.
+    sso.always(Some(Scripted::Close));
+    assert_eq!(gate.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
+}
+
+/// The end of the credential itself is judged by the clock on the wall too, and ends stale answers as well.
+#[tokio::test]
+async fn a_token_ends_when_it_says() {
+    let (gate, sso) = gate("").await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({ "scope": "read_registry", "exp": now + 2 });
+    sso.add(SampleToken { token: "sso-short".into(), claims, revoked: false, note: "" });
+    assert_eq!(gate.get(PULL, Some(("dana", "sso-short"))).await.status, 404);
+    sso.always(Some(Scripted::Close));
+    let begun = Instant::now();
+    while gate.get(PULL, Some(("dana", "sso-short"))).await.status == 404 {
+        assert!(begun.elapsed() < PATIENCE, "it lives on");
+    }
+    let ended = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(ended >= now + 2, "it ended before its time");
+    assert_eq!(gate.log(1).await[0]["cache"], "miss");
 }

@@ -176,3 +176,35 @@ async fn a_gate_starts_without_its_issuer() {
     }
     assert_eq!(issuer.ledger().count(), 2);
 }
+
+/// Neither yes nor no, until the keys are there.
+#[tokio::test]
+async fn an_issuer_that_was_never_reached_is_503() {
+    let issuer = issuer();
+    issuer.always(Some(super::answer(503, "")));
+    let gate = gate(&issuer, Vec::new()).await;
+    let reply = gate.get(PULL, Some(("oidc", &token(&issuer, json!({}))))).await;
+    assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"));
+    assert!(reply.header("retry-after").is_some());
+    assert!(gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"workloads\"} 0"));
+    // What needs no key to be refused is refused.
+    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({ "namespace_id": "43" }))).await, 401);
+    assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
+}
+
+/// A key that the issuer took away is no longer good once the keys have been fetched again, also for tokens that it
+/// signed in its time, and no outage brings it back.
+#[tokio::test]
+async fn a_retired_key_is_good_no_longer() {
+    let issuer = issuer();
+    let gate = gate(&issuer, vec!["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"]).await;
+    let old = token(&issuer, json!({}));
+    assert_eq!(status(&gate, "GET", PULL, &old).await, 404);
+    issuer.rotate_to_es256().unwrap();
+    issuer.retire_old_keys();
+    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404, "its key is fetched");
+    assert_eq!(status(&gate, "GET", PULL, &old).await, 401);
+    issuer.always(Some(Scripted::Close));
+    assert_eq!(status(&gate, "GET", PULL, &old).await, 401);
+    assert_eq!(issuer.ledger().count(), 2, "at the start, and for the new key; for unknown ones once in ten seconds");
+}

@@ -1,8 +1,8 @@
 //! Each of GitLab's six kinds of credential against each kind of operation.
 
-use moorgate::demo::gitlab::{Scope, State, sample_credentials};
+use moorgate::demo::gitlab::{Kind, Scope, State, sample_credentials};
 
-use crate::harness::{READ_ONLY, READ_WRITE, TestGate, some_digest};
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
 
 /// What reaches a repository of the group `demo`; the registry there is empty, so an allowed read is its 404.
 #[tokio::test]
@@ -71,5 +71,18 @@ async fn a_mount_needs_pull_on_its_source() {
         let target = format!("/v2/demo/app/blobs/uploads/?mount={digest}&from={from}");
         assert_eq!(gate.send("POST", &target, Some(READ_WRITE), "", "").await.status, 202);
         assert_eq!(gate.ledger.entries().last().unwrap().target, rendered);
+    }
+}
+
+/// The password of an account is good where the config says so, and nowhere else.
+#[tokio::test]
+async fn an_account_password_takes_the_configs_word() {
+    for (key, status) in [("", 401), (", accept_passwords: true", 404)] {
+        let identity = format!("- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\"{key} }}");
+        let gate = TestGate::start(Setup { identity: Some(identity.leak()), ..Setup::default() }).await;
+        let mut account = sample_credentials().remove(0);
+        (account.kind, account.password) = (Kind::AccountPassword, "correct horse".into());
+        gate.gitlab.add(account);
+        assert_eq!(gate.get("/v2/demo/app/tags/list", Some(("alice", "correct horse"))).await.status, status, "{key}");
     }
 }

@@ -1,0 +1,139 @@
+//! Class 18: a planted secret is nowhere in what the gate says, even at trace level and whatever a provider does with it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use http::StatusCode;
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::GitLab;
+use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
+use moorgate::demo::issuer::OidcIssuer;
+use serde_json::json;
+
+use super::{Served, free, run, text};
+use crate::harness::{basic, listener};
+
+/// An answer of a provider that repeats what it was shown, or hands out what nobody else may see.
+fn echo(status: u16, body: &str) -> Scripted {
+    let headers = vec![(http::header::WWW_AUTHENTICATE, format!("Bearer error=\"{SHOWN_BACK}\""))];
+    Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_owned() }
+}
+
+/// What a provider says that is no less secret than what it was asked about.
+const SHOWN_BACK: &str = "canary-shown-back";
+
+fn ask(address: SocketAddr, target: &str, headers: &str) -> String {
+    let mut client = TcpStream::connect(address).unwrap();
+    write!(client, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 "), "{reply}");
+    reply
+}
+
+/// Every request with every credential; what was answered, logged, counted and printed.
+fn everything_shown(identity: &str, credentials: &[String]) -> String {
+    let served = Served::start(free(), identity, "");
+    let mut shown = String::new();
+    for headers in credentials {
+        for target in ["/v2/", "/v2/demo/a/tags/list", "/v2/demo/a/tags/list?n=1&password=canary-password-1"] {
+            shown.push_str(&ask(served.address, target, headers));
+        }
+    }
+    shown.push_str(&ask(served.admin, "/metrics", ""));
+    for command in [&["print-config"][..], &["check-config"], &["check-config", "--online"]] {
+        let output = run(&[command, &["--config", &served.config]].concat(), "");
+        shown = shown + &text(&output.stdout) + &text(&output.stderr);
+    }
+    served.signal("-TERM");
+    let output = served.end();
+    shown + &text(&output.stdout) + &text(&output.stderr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_never_shown() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let (sso, issuer) = (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let identity = format!(
+        "{{ name: jobs, type: jwt, issuer: \"{issuer}\", jwks_url: \"{keys}\", audience: a, required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry] }}
+  - {{ name: sso, type: introspection, url: \"{sso}\", client_secret_file: \"{right}\", accepts: {{ prefixes: [sso-, canary-] }} }}
+  - {{ name: stranger, type: introspection, url: \"{sso}\", client_secret_file: \"{wrong}\", accepts: {{ prefixes: [other-] }} }}
+  - {{ name: harbor, type: registry_token, realm: \"http://{gitlab}/jwt/auth\", service: container_registry, accepts: {{ users: [robot] }} }}
+  - {{ name: gitlab, type: gitlab, url: \"http://{gitlab}\" }}
+  - {{ name: local, type: htpasswd, file: \"{users}\", scopes: [read_registry] }}",
+        issuer = issuer.url(),
+        keys = issuer.jwks_url(),
+        sso = sso.url(),
+        right = file("right", CLIENT_SECRET),
+        wrong = file("wrong", "canary-client-secret"),
+        gitlab = gitlab.address(),
+        users = file("users", &format!("carol:{}\n", bcrypt::hash("canary-of-carol", 4).unwrap())),
+    );
+
+    let id_token = issuer.id_token("a", &json!({})).unwrap();
+    let refused = issuer.id_token("a", &json!({ "exp": 1 })).unwrap();
+    let mut secrets = vec![id_token, refused];
+    for secret in [
+        "canary-password-1",
+        "sso-demo-read-write",
+        "sso-canary-unknown",
+        "other-canary-2",
+        "canary-of-carol",
+        "canary-wrong-for-carol",
+        "glpat-demo-personal-read-write",
+        "glcbt-demo-job-read-write",
+        "canary-1.canary-2.canary-3",
+    ] {
+        secrets.push(secret.to_owned());
+    }
+    let mut credentials = Vec::new();
+    for secret in &secrets {
+        credentials.push(format!("Authorization: Bearer {secret}\r\n"));
+        for user in ["alice", "carol", "robot"] {
+            credentials.push(format!("Authorization: {}\r\n", basic((user, secret))));
+        }
+    }
+    credentials.push(format!("Authorization: Basic {}\r\n", secrets[2]));
+    credentials.push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[2], secrets[3]));
+
+    // What is there before anybody asks: answers that repeat secrets, in every shape that is refused.
+    let token = secrets[3].as_str();
+    for body in [
+        format!("<html>{token} {SHOWN_BACK}"),
+        format!("{{\"active\":\"{token}\"}}"),
+        format!("{{\"active\":true,\"active\":\"{SHOWN_BACK}\"}}"),
+        format!("{{\"active\":true,\"sub\":[\"{SHOWN_BACK}\"]}}"),
+        format!("{{\"token\":\"{SHOWN_BACK}\"}}"),
+        format!("{{\"errors\":[{{\"code\":\"{SHOWN_BACK}\"}}]}}"),
+    ] {
+        for status in [200, 401, 400, 403, 500] {
+            sso.script([echo(status, &body)]);
+            gitlab.script([echo(status, &body)]);
+        }
+    }
+    gitlab.script([Scripted::Redirect(format!("/{SHOWN_BACK}"))]);
+
+    let work = move || everything_shown(&identity, &credentials);
+    let shown = tokio::task::spawn_blocking(work).await.unwrap();
+    for there in ["\"operation\":\"tags\"", "moorgate_http_requests_total", "client_secret_file", "asking "] {
+        assert!(shown.contains(there), "{there} is not in\n{shown}");
+    }
+    let provider = |name: &str| shown.contains(&format!("\"provider\":\"{name}\""));
+    for name in ["jobs", "sso", "stranger", "harbor", "gitlab", "local"] {
+        assert!(provider(name), "{name} never came up in\n{shown}");
+    }
+    let gates_own = ["canary-client-secret", CLIENT_SECRET];
+    for secret in secrets.iter().map(String::as_str).chain(gates_own).chain([SHOWN_BACK]) {
+        assert!(!shown.contains(secret), "{secret} is in\n{shown}");
+        for user in ["alice", "carol", "robot", CLIENT_ID] {
+            assert!(!shown.contains(&basic((user, secret))[6..]), "{secret} is there in base64");
+        }
+        let signature = secret.rsplit('.').next().unwrap();
+        assert!(!shown.contains(signature), "{signature} is in\n{shown}");
+    }
+}

@@ -1,0 +1,96 @@
+//! A bound on wrong credentials, through the whole gate: who is turned away by it, and who never is.
+
+use std::sync::Arc;
+
+use moorgate::demo::gitlab::{Scripted, sample_credentials};
+
+use super::answer;
+use crate::harness::{READ_WRITE, Setup, TestGate};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+
+/// A gate whose GitLab may be asked about so many wrong credentials an hour.
+async fn gate(budget: &str, timeout: &str) -> TestGate {
+    let identity = format!(
+        "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\", failure_budget: {budget}, timeout: {timeout} }}"
+    );
+    let cache = vec!["ttl: 1ms", "stale_if_error: 10m"];
+    TestGate::start(Setup { identity: Some(identity.leak()), cache, ..Setup::default() }).await
+}
+
+async fn get(gate: &TestGate, credential: (&str, &str)) -> u16 {
+    gate.get(PULL, Some(credential)).await.status
+}
+
+#[tokio::test]
+async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
+    let gate = gate("2/h", "20s").await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    for secret in ["wrong-1", "wrong-2"] {
+        assert_eq!(get(&gate, ("alice", secret)).await, 401);
+    }
+    let asked = gate.gitlab.ledger().count();
+    assert_eq!(get(&gate, ("alice", "wrong-3")).await, 429);
+    assert_eq!(gate.gitlab.ledger().count(), asked, "a stranger was asked about");
+    assert_eq!(get(&gate, ("alice", "wrong-1")).await, 401, "what is known to be wrong needs no question");
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    assert_eq!(gate.gitlab.ledger().count(), asked + 1, "its old answer was not used");
+    let line = gate.log(4).await.remove(3);
+    assert_eq!((&line["decision"], &line["reason"]), (&"denied".into(), &"failure_budget_spent".into()));
+}
+
+/// Who logs in for the first time holds a place only while the question is out.
+#[tokio::test]
+async fn a_hundred_honest_callers_at_once_need_no_budget() {
+    let gate = Arc::new(gate("2/h", "20s").await);
+    let mut sample = sample_credentials().remove(0);
+    for number in 0..100 {
+        sample.password = format!("glpat-honest-{number}");
+        gate.gitlab.add(sample.clone());
+    }
+    let callers = (0..100).map(|number| {
+        let gate = gate.clone();
+        tokio::spawn(async move { get(&gate, ("alice", &format!("glpat-honest-{number}"))).await })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        assert_eq!(caller.await.unwrap(), 404);
+    }
+}
+
+/// Whoever is turned away without a question says nothing of the provider: it stays down until it answers.
+#[tokio::test]
+async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
+    let gate = Arc::new(gate("1/h", "400ms").await);
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    gate.gitlab.always(Some(answer(502, "")));
+    assert_eq!(get(&gate, READ_WRITE).await, 404, "stale");
+    let down = async || {
+        let metrics = gate.admin("/metrics").await.body;
+        assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 0"), "{metrics}");
+        assert!(!metrics.contains("result=\"not_now\""), "{metrics}");
+    };
+    down().await;
+
+    // One stranger holds the only place, and another waits for it in vain.
+    gate.gitlab.always(Some(Scripted::Hang));
+    let asked = gate.gitlab.ledger().count();
+    let first = tokio::spawn({
+        let gate = gate.clone();
+        async move { get(&gate, ("alice", "stranger-1")).await }
+    });
+    gate.gitlab.ledger().wait_until(|questions| questions.len() > asked).await;
+    assert_eq!(get(&gate, ("alice", "stranger-2")).await, 503);
+    down().await;
+    assert_eq!(first.await.unwrap(), 503);
+
+    gate.gitlab.always(None);
+    while get(&gate, ("alice", "wrong")).await != 401 {
+        tokio::task::yield_now().await;
+    }
+    gate.gitlab.always(Some(answer(502, "")));
+    while gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1") {
+        assert_eq!(get(&gate, READ_WRITE).await, 404, "stale");
+    }
+    assert_eq!(get(&gate, ("alice", "stranger-3")).await, 429);
+    down().await;
+}
