@@ -93,7 +93,7 @@ impl Shared {
                 };
                 let awaited = sender.subscribe();
                 match provider.questions.clone().try_acquire_owned() {
-                    Err(_) => unasked(Verdict::NotNow(NotNow::Busy, BUSY_FOR)),
+                    Err(_) => unasked(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR)),
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
                         None => unasked(Verdict::Unavailable),
                         Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender, place),
