@@ -127,9 +127,9 @@ async fn each_provider_is_measured_by_itself() {
         decision("sso", "allowed", "allowed", 1),
         decision("gitlab", "allowed", "allowed", 1),
         decision("local", "denied", "insufficient_rights", 1),
-        // Nobody vouches for these.
+        decision("sso", "error", "provider_unavailable", 1),
+        // Nobody vouches for it.
         decision("", "denied", "wrong_credential", 1),
-        decision("", "error", "provider_unavailable", 1),
         answers("local", "verified", 1),
         answers("jobs", "verified", 1),
         answers("sso", "verified", 1),
