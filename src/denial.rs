@@ -155,7 +155,7 @@ impl Denial {
             Self::TagRules(refusal) => refusal.message(),
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
             Self::ProviderUnavailable { .. } => {
-                "the service that checks credentials cannot be reached; try again".to_owned()
+                "the service that checks credentials gives no answer now; try again".to_owned()
             }
             Self::FailureBudgetSpent { .. } => {
                 "too many wrong credentials were tried here lately, so none that is new is checked now; try again"

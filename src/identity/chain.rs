@@ -8,13 +8,14 @@ mod asking;
 mod provider;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
 use super::cache::{CacheLimits, UnderWay, VerdictCache};
 use super::credential::Credential;
 use super::fingerprint::{CredentialId, HashKey, SecretId};
+use super::log_pace::Trouble;
 use super::{NotNow, Question, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
@@ -24,6 +25,9 @@ pub use provider::{Accepts, Provider, ProviderKind};
 
 /// When callers should try again whose credential could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// An unknown issuer is shown no longer than this: whoever sends the token makes it up. Characters.
+const MAX_ISSUER_SHOWN: usize = 200;
 
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
@@ -150,11 +154,23 @@ impl Identity {
     fn order(&self, credential: &Credential) -> Vec<usize> {
         let providers = self.shared.providers.iter().enumerate();
         let issuer = super::jwt::issuer_of(credential);
-        let alone = issuer.and_then(|issuer| providers.clone().position(|(_, provider)| provider.is_issuer(&issuer)));
+        let alone = issuer.as_ref().and_then(|issuer| self.shared.providers.iter().position(|it| it.is_issuer(issuer)));
+        if let (Some(issuer), None) = (issuer, alone) {
+            self.say_whose_it_is(&issuer);
+        }
         providers
             .filter(|(place, provider)| alone.is_none_or(|alone| *place == alone) && provider.accepts(credential))
             .map(|(place, _)| place)
             .collect()
+    }
+
+    /// An issuer in the config that differs from the tokens' by a slash looks like a wrong credential otherwise.
+    fn say_whose_it_is(&self, issuer: &str) {
+        let Some(provider) = self.shared.providers.iter().find(|provider| provider.verifies_jwts()) else { return };
+        if let Some(left_out) = provider.log_pace.line(Trouble::UnknownIssuer, Instant::now()) {
+            let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
+            tracing::info!(left_out, "the `iss` of a token is {issuer:?}, which is no provider's `issuer`");
+        }
     }
 
     /// Who of them is asked before the turn.

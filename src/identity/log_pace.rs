@@ -23,6 +23,8 @@ pub enum Trouble {
     Barred,
     /// It does not know the gate, or what it is asked for.
     Misconfigured,
+    /// A workload token of an issuer that no provider has.
+    UnknownIssuer,
 }
 
 struct Said {

@@ -88,6 +88,11 @@ impl Provider {
         }
     }
 
+    /// Whether it verifies workload tokens, of whichever issuer.
+    pub(super) fn verifies_jwts(&self) -> bool {
+        matches!(self.kind, ProviderKind::Jwt(_))
+    }
+
     /// Whether a JWT of this issuer goes to it, and to nobody else.
     pub(super) fn is_issuer(&self, issuer: &str) -> bool {
         matches!(&self.kind, ProviderKind::Jwt(jwt) if jwt.is_issuer(issuer))

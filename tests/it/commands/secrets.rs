@@ -77,7 +77,8 @@ async fn secrets_are_never_shown() {
 
     let id_token = issuer.id_token("a", &json!({})).unwrap();
     let refused = issuer.id_token("a", &json!({ "exp": 1 })).unwrap();
-    let mut secrets = vec![id_token, refused];
+    let strangers = issuer.id_token("a", &json!({ "iss": "https://elsewhere.example.com/" })).unwrap();
+    let mut secrets = vec![id_token, refused, strangers];
     for secret in [
         "canary-password-1",
         "sso-demo-read-write",
@@ -98,11 +99,11 @@ async fn secrets_are_never_shown() {
             credentials.push(format!("Authorization: {}\r\n", basic((user, secret))));
         }
     }
-    credentials.push(format!("Authorization: Basic {}\r\n", secrets[2]));
-    credentials.push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[2], secrets[3]));
+    credentials.push(format!("Authorization: Basic {}\r\n", secrets[3]));
+    credentials.push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[3], secrets[4]));
 
     // What is there before anybody asks: answers that repeat secrets, in every shape that is refused.
-    let token = secrets[3].as_str();
+    let token = secrets[4].as_str();
     for body in [
         format!("<html>{token} {SHOWN_BACK}"),
         format!("{{\"active\":\"{token}\"}}"),
@@ -123,6 +124,8 @@ async fn secrets_are_never_shown() {
     for there in ["\"operation\":\"tags\"", "moorgate_http_requests_total", "client_secret_file", "asking "] {
         assert!(shown.contains(there), "{there} is not in\n{shown}");
     }
+    // Who mistyped the issuer finds it here.
+    assert!(shown.contains("elsewhere.example.com"), "nothing says whose token it was");
     let provider = |name: &str| shown.contains(&format!("\"provider\":\"{name}\""));
     for name in ["jobs", "sso", "stranger", "harbor", "gitlab", "local"] {
         assert!(provider(name), "{name} never came up in\n{shown}");
