@@ -148,12 +148,13 @@ impl VerdictCache {
         }
     }
 
-    /// Secrets of which something is known, roughly.
+    /// Secrets of which something is known.
     pub fn entries(&self) -> u64 {
+        self.settle();
         self.verified.entry_count() + self.refused.entry_count()
     }
 
-    /// Does what the stores otherwise do now and then, so that tests can count.
+    /// Does what the stores otherwise do now and then, so that what is counted is there.
     pub fn settle(&self) {
         self.verified.run_pending_tasks();
         self.refused.run_pending_tasks();
