@@ -36,5 +36,6 @@ pub mod registry;
 pub mod respond;
 pub mod run;
 pub mod server;
+pub mod token_service;
 pub mod upstream;
 pub mod watched;

@@ -45,6 +45,26 @@ impl Actions {
         }
     }
 
+    /// The actions as the registry token protocol lists them: `pull,push`. Empty where there are none.
+    pub fn words(self) -> String {
+        let words = [(self.pull, Action::Pull), (self.push, Action::Push), (self.delete, Action::Delete)];
+        words.iter().filter(|(granted, _)| *granted).map(|(_, action)| action.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads what [`words`](Self::words) writes; `None` for any other text.
+    pub fn parse(words: &str) -> Option<Self> {
+        let mut actions = Self::default();
+        for word in words.split(',').filter(|_| !words.is_empty()) {
+            match word {
+                "pull" => actions.pull = true,
+                "push" => actions.push = true,
+                "delete" => actions.delete = true,
+                _ => return None,
+            }
+        }
+        Some(actions)
+    }
+
     /// What is in both.
     pub fn intersect(self, other: Self) -> Self {
         Self { pull: self.pull && other.pull, push: self.push && other.push, delete: self.delete && other.delete }

@@ -1,0 +1,405 @@
+//! A gate token: the credential that it came from, sealed, with a list of what it is good for.
+//!
+//! `mg1.<key id>.<nonce and ciphertext>`, the last two in base64url. It is opened here and nowhere else; nobody can read
+//! or change one without a key, and nothing in it is believed that the provider does not still say of the credential.
+//! So replicas share nothing but a file of keys.
+//!
+//! AES-256-GCM-SIV (RFC 8452): its nonces may be random without anybody counting them, for two that are equal tell no
+//! more than whether two tokens are the same. Version and key id are authenticated with it.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::identity::credential::Credential;
+use crate::registry::{Actions, RepositoryName};
+
+/// How every gate token begins.
+pub const PREFIX: &str = "mg1.";
+
+/// A longer secret is not sealed.
+pub const MAX_SECRET_BYTES: usize = 4 * 1024;
+
+/// A longer token is none, and none is made: headers have to hold it.
+pub const MAX_TOKEN_BYTES: usize = 7 * 1024;
+
+/// What is sealed has a multiple of this, so that its length tells little.
+const PADDING: usize = 64;
+
+/// How far the clocks of two replicas may differ. Seconds.
+const LEEWAY: u64 = 60;
+
+/// The keys of a file: the first seals, all open.
+pub struct TokenKeys(Vec<TokenKey>);
+
+struct TokenKey {
+    id: String,
+    key: LessSafeKey,
+}
+
+/// What a gate token holds.
+#[derive(Debug)]
+pub struct GateToken {
+    /// When it was made. Unix time, seconds.
+    pub issued: u64,
+    /// When it ends. Unix time, seconds.
+    pub expires: u64,
+    /// The most that it is good for.
+    pub good_for: GoodFor,
+    /// The credential that it came from.
+    pub credential: Credential,
+}
+
+/// What a gate token may be used for, at most. Every token proves who the caller is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoodFor {
+    /// What may be done where.
+    pub repositories: Vec<(RepositoryName, Actions)>,
+    /// Whether the list of repositories may be read.
+    pub catalog: bool,
+}
+
+/// Why a text is no key file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyFileError {
+    #[error("there is no key in it; write one by: openssl rand -base64 32")]
+    Empty,
+    #[error("line {0} is no base64; write 32 random bytes: openssl rand -base64 32")]
+    NotBase64(usize),
+    #[error("line {0} holds {1} bytes; a key has 32: openssl rand -base64 32")]
+    Length(usize, usize),
+    #[error("line {0} holds the same key as line {1}; remove one")]
+    Twice(usize, usize),
+}
+
+/// Why a token is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// No gate token, or none that a key of ours sealed.
+    Forged,
+    /// Its time is over, or has not come.
+    Expired,
+}
+
+/// What is sealed, as JSON. Names are short, for each costs a header some bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed<'a> {
+    #[serde(rename = "iat")]
+    issued: u64,
+    #[serde(rename = "exp")]
+    expires: u64,
+    /// Repository and actions, as `pull,push`.
+    #[serde(rename = "for", borrow)]
+    repositories: Vec<(std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)>,
+    #[serde(rename = "cat", default)]
+    catalog: bool,
+    #[serde(borrow)]
+    user: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    secret: Option<std::borrow::Cow<'a, str>>,
+}
+
+impl TokenKeys {
+    /// A key of this process's own, which no other replica has.
+    ///
+    /// # Errors
+    /// Where the system has no randomness to give.
+    pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *bytes)?;
+        Ok(Self(vec![TokenKey::new(&bytes)?]))
+    }
+
+    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and those that begin with `#` are skipped.
+    ///
+    /// # Errors
+    /// The first line that is no key.
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
+        let mut keys: Vec<(usize, TokenKey)> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let (number, line) = (index + 1, line.trim());
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let bytes = Zeroizing::new(BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?);
+            let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyFileError::Length(number, bytes.len()))?;
+            let key = TokenKey::new(key).map_err(|_| KeyFileError::Length(number, bytes.len()))?;
+            if let Some((first, _)) = keys.iter().find(|(_, other)| other.id == key.id) {
+                return Err(KeyFileError::Twice(number, *first));
+            }
+            keys.push((number, key));
+        }
+        if keys.is_empty() {
+            return Err(KeyFileError::Empty);
+        }
+        Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
+    }
+
+    /// Seals a token with the first key.
+    ///
+    /// # Errors
+    /// `None` where the secret or the whole is too long, or the system has no randomness.
+    pub fn seal(&self, token: &GateToken) -> Option<String> {
+        let key = self.0.first()?;
+        let (user, secret) = match &token.credential {
+            Credential::Anonymous => (None, None),
+            Credential::Basic { user, password } => (Some(user.as_str().into()), Some(password.expose_secret())),
+            Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
+        };
+        if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
+            return None;
+        }
+        let repositories = token.good_for.repositories.iter();
+        let sealed = Sealed {
+            issued: token.issued,
+            expires: token.expires,
+            repositories: repositories.map(|(name, actions)| (name.as_str().into(), actions.words().into())).collect(),
+            catalog: token.good_for.catalog,
+            user,
+            secret: secret.map(Into::into),
+        };
+        // Room for the nonce before it, the padding and the tag behind it, so that growing leaves no copy of the secret.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_BYTES));
+        serde_json::to_writer(&mut *bytes, &sealed).ok()?;
+        let padded = bytes.len().next_multiple_of(PADDING);
+        // White space behind JSON says nothing.
+        bytes.resize(padded, b' ');
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).ok()?;
+        let head = format!("{PREFIX}{}", key.id);
+        let aad = Aad::from(head.as_bytes());
+        key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *bytes).ok()?;
+        let body = BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &bytes].concat());
+        let token = format!("{head}.{body}");
+        (token.len() <= MAX_TOKEN_BYTES).then_some(token)
+    }
+
+    /// Opens a token at the time `now` (Unix time, seconds).
+    ///
+    /// # Errors
+    /// Whatever is not whole, not ours, or not of this time.
+    pub fn open(&self, token: &str, now: u64) -> Result<GateToken, OpenError> {
+        let token = self.decrypt(token).ok_or(OpenError::Forged)?;
+        if token.expires <= now || token.issued > now.saturating_add(LEEWAY) {
+            return Err(OpenError::Expired);
+        }
+        Ok(token)
+    }
+
+    fn decrypt(&self, token: &str) -> Option<GateToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let (head, body) = token.rsplit_once('.')?;
+        let id = head.strip_prefix(PREFIX)?;
+        let key = self.0.iter().find(|key| key.id == id)?;
+        // Strict: one spelling of each token.
+        let mut bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).ok()?);
+        let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let plain = key.key.open_in_place(nonce, Aad::from(head.as_bytes()), ciphertext).ok()?;
+        let sealed: Sealed<'_> = serde_json::from_slice(plain).ok()?;
+        let repositories = sealed
+            .repositories
+            .iter()
+            .map(|(name, words)| Some((RepositoryName::parse(name)?, Actions::parse(words)?)));
+        let credential = match (sealed.user, sealed.secret) {
+            (None, None) => Credential::Anonymous,
+            (Some(user), Some(secret)) => {
+                Credential::Basic { user: user.into_owned(), password: SecretString::from(&*secret) }
+            }
+            (None, Some(secret)) => Credential::Bearer(SecretString::from(&*secret)),
+            (Some(_), None) => return None,
+        };
+        Some(GateToken {
+            issued: sealed.issued,
+            expires: sealed.expires,
+            good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog: sealed.catalog },
+            credential,
+        })
+    }
+}
+
+impl TokenKey {
+    fn new(bytes: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        // Known to everybody who has a token, so it must tell nothing of the key.
+        let id = blake3::derive_key("moorgate gate token key id", bytes);
+        let id = BASE64_URL_SAFE_NO_PAD.encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
+        Ok(Self { id, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
+    }
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+    }
+}
+
+impl GoodFor {
+    /// Whether something may be done with the token, as far as the token goes.
+    pub fn allows(&self, access: &crate::registry::Access) -> bool {
+        use crate::registry::Access;
+        match access {
+            Access::Login => true,
+            Access::Catalog => self.catalog,
+            Access::Repository(wanted, action) => {
+                self.repositories.iter().any(|(name, actions)| name == wanted && actions.allow(*action))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn keys() -> TokenKeys {
+        TokenKeys::random().unwrap()
+    }
+
+    fn token(credential: Credential) -> GateToken {
+        let name = |name| RepositoryName::parse(name).unwrap();
+        let repositories = vec![
+            (name("a/b"), Actions { pull: true, push: true, delete: false }),
+            (name("c"), Actions { pull: true, ..Actions::default() }),
+        ];
+        let good_for = GoodFor { repositories, catalog: false };
+        GateToken { issued: NOW, expires: NOW + 3600, good_for, credential }
+    }
+
+    fn basic(user: &str, password: &str) -> Credential {
+        Credential::Basic { user: user.into(), password: SecretString::from(password) }
+    }
+
+    fn parts(credential: &Credential) -> (Option<&str>, Option<&str>) {
+        match credential {
+            Credential::Anonymous => (None, None),
+            Credential::Basic { user, password } => (Some(user), Some(password.expose_secret())),
+            Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened() {
+        let keys = keys();
+        for credential in [
+            Credential::Anonymous,
+            basic("alice", "glpat-\u{e4}\"\\ secret"),
+            basic("", "x"),
+            Credential::Bearer(SecretString::from("opaque")),
+        ] {
+            let sealed = keys.seal(&token(credential.clone())).unwrap();
+            let opened = keys.open(&sealed, NOW).unwrap();
+            assert_eq!(parts(&opened.credential), parts(&credential));
+            assert_eq!(opened.good_for, token(Credential::Anonymous).good_for);
+            assert_eq!((opened.issued, opened.expires), (NOW, NOW + 3600));
+        }
+    }
+
+    #[test]
+    fn nothing_shows_and_no_two_are_equal() {
+        let keys = keys();
+        let seal = |secret: &str| keys.seal(&token(basic("alice", secret))).unwrap();
+        assert_ne!(seal("secret"), seal("secret"));
+        let lengths: std::collections::BTreeSet<_> = (1..=64).map(|length| seal(&"x".repeat(length)).len()).collect();
+        assert_eq!(lengths.len(), 2, "padded");
+        let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
+        assert!(!debug.contains("canary"), "{debug}");
+    }
+
+    #[test]
+    fn whatever_is_changed_is_refused() {
+        let keys = keys();
+        let sealed = keys.seal(&token(basic("alice", "secret"))).unwrap();
+        for end in 0..sealed.len() {
+            assert_eq!(keys.open(&sealed[..end], NOW).unwrap_err(), OpenError::Forged, "{end}");
+        }
+        for at in 0..sealed.len() {
+            let mut bytes = sealed.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged, "{at}");
+        }
+        for changed in [format!("{sealed}A"), format!("{sealed}="), format!("{sealed}.x"), sealed.replace("mg1", "MG1")]
+        {
+            assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged);
+        }
+        assert_eq!(super::tests::keys().open(&sealed, NOW).unwrap_err(), OpenError::Forged, "another key");
+        assert_eq!(keys.open(&"mg1.".repeat(2000), NOW).unwrap_err(), OpenError::Forged);
+    }
+
+    #[test]
+    fn only_in_its_time() {
+        let keys = keys();
+        let sealed = keys.seal(&token(Credential::Anonymous)).unwrap();
+        for (now, opens) in
+            [(NOW - 61, false), (NOW - 60, true), (NOW + 3599, true), (NOW + 3600, false), (u64::MAX, false)]
+        {
+            assert_eq!(keys.open(&sealed, now).is_ok(), opens, "{now}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let keys = keys();
+        let of = |length: usize| keys.seal(&token(basic("alice", &"x".repeat(length))));
+        assert!(of(MAX_SECRET_BYTES).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES));
+        assert!(of(MAX_SECRET_BYTES + 1).is_none());
+        let mut long = token(Credential::Anonymous);
+        let name = RepositoryName::parse(&"a".repeat(255)).unwrap();
+        long.good_for.repositories = vec![(name, Actions::default()); 32];
+        assert!(keys.seal(&long).is_none());
+    }
+
+    #[test]
+    fn the_first_key_seals_and_all_open() {
+        let line = |byte| BASE64_STANDARD.encode([byte; 32]);
+        let (old, both, new) = (line(1), format!("{}\n# the old one\n\n{}\n", line(2), line(1)), line(2));
+        let [old, both, new] = [&old, &both, &new].map(|text| TokenKeys::parse(text).unwrap());
+        let sealed = |keys: &TokenKeys| keys.seal(&token(Credential::Anonymous)).unwrap();
+        assert!(both.open(&sealed(&old), NOW).is_ok());
+        assert!(new.open(&sealed(&both), NOW).is_ok());
+        assert!(old.open(&sealed(&both), NOW).is_err());
+    }
+
+    #[test]
+    fn a_key_file_is_one_key_a_line() {
+        let key = BASE64_STANDARD.encode([1; 32]);
+        for (text, error) in [
+            ("".to_owned(), KeyFileError::Empty),
+            ("\n# nothing\n".to_owned(), KeyFileError::Empty),
+            (format!("{key}\nnot base64!"), KeyFileError::NotBase64(2)),
+            (BASE64_STANDARD.encode([1; 31]), KeyFileError::Length(1, 31)),
+            (BASE64_STANDARD.encode([1; 64]), KeyFileError::Length(1, 64)),
+            (format!("{key}\n\n{key}\n"), KeyFileError::Twice(3, 1)),
+        ] {
+            assert_eq!(TokenKeys::parse(&text).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_what_it_lists() {
+        use crate::registry::{Access, Action};
+        let good_for = token(Credential::Anonymous).good_for;
+        let on = |name, action| Access::Repository(RepositoryName::parse(name).unwrap(), action);
+        for (access, allowed) in [
+            (Access::Login, true),
+            (Access::Catalog, false),
+            (on("a/b", Action::Push), true),
+            (on("a/b", Action::Delete), false),
+            (on("c", Action::Pull), true),
+            (on("c", Action::Push), false),
+            (on("a", Action::Pull), false),
+        ] {
+            assert_eq!(good_for.allows(&access), allowed, "{access:?}");
+        }
+    }
+}
