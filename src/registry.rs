@@ -10,6 +10,7 @@ mod parse;
 mod query;
 mod reference;
 mod request;
+mod scope;
 
 pub use access::{Access, Action, Actions};
 pub use name::RepositoryName;
@@ -17,3 +18,4 @@ pub use operation::Operation;
 pub use parse::RequestError;
 pub use reference::{Digest, Reference, Tag, UploadId};
 pub use request::{Mount, Page, RegistryRequest, UploadState};
+pub use scope::Scope;

@@ -51,6 +51,17 @@ impl Actions {
         words.iter().filter(|(granted, _)| *granted).map(|(_, action)| action.as_str()).collect::<Vec<_>>().join(",")
     }
 
+    /// Reads the actions of a requested scope. `*` is all of them; what is not known counts for nothing.
+    pub fn asked(words: &str) -> Self {
+        words.split(',').fold(Self::default(), |asked, word| match word {
+            "pull" => Self { pull: true, ..asked },
+            "push" => Self { push: true, ..asked },
+            "delete" => Self { delete: true, ..asked },
+            "*" => Self { pull: true, push: true, delete: true },
+            _ => asked,
+        })
+    }
+
     /// Reads what [`words`](Self::words) writes; `None` for any other text.
     pub fn parse(words: &str) -> Option<Self> {
         let mut actions = Self::default();
