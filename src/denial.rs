@@ -2,12 +2,16 @@
 //!
 //! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
+mod token_request;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::registry::{Action, RequestError, Tag};
+
+pub use token_request::TokenRequestError;
 
 /// Why a request got no answer from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub enum Denial {
     NoCredential,
     /// An `Authorization` header that is no credential.
     MalformedCredential(&'static str),
+    /// A gate token that has expired, or that was not made here.
+    InvalidToken,
+    /// A gate token that does not list this, whatever its credential allows.
+    InsufficientScope,
+    /// The token service is asked for what it does not give.
+    TokenRequest(TokenRequestError),
     /// Every provider said that it does not know the credential, or one knew the user and the password was wrong.
     WrongCredential,
     /// A valid credential that does not allow this.
@@ -117,6 +127,18 @@ impl Denial {
             Self::Framing(framing) => (framing.status(), "UNSUPPORTED", "malformed_message"),
             Self::NoCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),
             Self::MalformedCredential(_) => (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
+            Self::InvalidToken => (S::UNAUTHORIZED, "UNAUTHORIZED", "invalid_token"),
+            Self::InsufficientScope => (S::FORBIDDEN, "DENIED", "insufficient_scope"),
+            Self::TokenRequest(TokenRequestError::TooLarge) => {
+                (S::PAYLOAD_TOO_LARGE, "UNSUPPORTED", "malformed_token_request")
+            }
+            Self::TokenRequest(TokenRequestError::NoForm) => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED", "malformed_token_request")
+            }
+            Self::TokenRequest(TokenRequestError::Method) => {
+                (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed")
+            }
+            Self::TokenRequest(_) => (S::BAD_REQUEST, "UNSUPPORTED", "malformed_token_request"),
             Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
             Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
             Self::TagRules(refusal) => match refusal {
@@ -149,6 +171,9 @@ impl Denial {
             Self::Framing(framing) => framing.message().to_owned(),
             Self::NoCredential => "authentication required: run docker login for this registry".to_owned(),
             Self::MalformedCredential(why) => format!("the Authorization header cannot be read: {why}"),
+            Self::InvalidToken => "the token has expired, or was not made here: log in again".to_owned(),
+            Self::InsufficientScope => "the token was not made for this: ask for another one".to_owned(),
+            Self::TokenRequest(error) => error.to_string(),
             Self::WrongCredential => "wrong user name or password, or an expired or revoked token".to_owned(),
             // Docker shows the message alone, so what is missing is said here too.
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
@@ -172,6 +197,18 @@ impl Denial {
             Self::InsufficientRights(missing) => Some(missing.to_string()),
             Self::CatalogClosed => Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned()),
             _ => None,
+        }
+    }
+
+    /// `error` of an OAuth answer (RFC 6749, 5.2).
+    pub fn oauth_code(&self) -> &'static str {
+        match self {
+            Self::TokenRequest(error) => error.oauth_code(),
+            Self::NoCredential | Self::MalformedCredential(_) | Self::WrongCredential | Self::InvalidToken => {
+                "invalid_grant"
+            }
+            Self::ProviderUnavailable { .. } | Self::FailureBudgetSpent { .. } => "temporarily_unavailable",
+            _ => "invalid_request",
         }
     }
 

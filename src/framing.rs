@@ -21,8 +21,7 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
     }
     check_host(head)?;
     check_length(&head.headers)?;
-    check_expectation(&head.headers)?;
-    check_media_type(&head.headers)
+    check_expectation(&head.headers)
 }
 
 /// One host, and the same in `Host` and in the target (RFC 9112, 3.2; RFC 9113, 8.3.1).
@@ -69,21 +68,35 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// One media type in plain ASCII, and no form: Distribution reads `from` and `mount` of a form body before those of the
+/// What a request to the registry may carry: one media type in plain ASCII, and no form. Distribution reads `from` and `mount` of a form body before those of the
 /// query, and Go trims and lowers what is not ASCII too, so `\u{a0}application/x-www-form-urlencoded` is one as well.
-fn check_media_type(headers: &HeaderMap) -> Result<(), Framing> {
+///
+/// # Errors
+/// Anything else.
+pub fn refuse_form(headers: &HeaderMap) -> Result<(), Framing> {
+    match media_type(headers)?.as_deref().map(|essence| essence.split_once('/')) {
+        None => Ok(()),
+        Some(Some(("multipart", _) | ("application", "x-www-form-urlencoded"))) => Err(Framing::FormBody),
+        Some(Some((kind, subtype))) if is_token(kind) && is_token(subtype) => Ok(()),
+        _ => Err(Framing::MediaType),
+    }
+}
+
+/// Whether the body is a form of the kind that has no parts.
+pub fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers).is_ok_and(|essence| essence.as_deref() == Some("application/x-www-form-urlencoded"))
+}
+
+/// The one media type, without its parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> Result<Option<String>, Framing> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let media_type = match (types.next(), types.next()) {
-        (None, _) => return Ok(()),
+        (None, _) => return Ok(None),
         (Some(media_type), None) => media_type.to_str().map_err(|_| Framing::MediaType)?,
         (Some(_), Some(_)) => return Err(Framing::MediaType),
     };
-    let essence = media_type.split(';').next().unwrap_or_default().trim_matches([' ', '\t']).to_ascii_lowercase();
-    match essence.split_once('/') {
-        Some(("multipart", _) | ("application", "x-www-form-urlencoded")) => Err(Framing::FormBody),
-        Some((kind, subtype)) if is_token(kind) && is_token(subtype) => Ok(()),
-        _ => Err(Framing::MediaType),
-    }
+    let essence = media_type.split(';').next().unwrap_or_default().trim_matches([' ', '\t']);
+    Ok(Some(essence.to_ascii_lowercase()))
 }
 
 /// RFC 9110, 5.6.2

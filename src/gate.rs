@@ -9,9 +9,10 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::body::form::{FormError, read_form};
 use crate::body::{Progress, ResponseBody};
 use crate::client_address::TrustedProxies;
-use crate::denial::{Denial, Framing};
+use crate::denial::{Denial, Framing, TokenRequestError};
 use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
@@ -19,7 +20,9 @@ use crate::identity::{Question, Verified};
 use crate::policy::Policy;
 use crate::record::{Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
-use crate::respond::Responder;
+use crate::respond::{Refused, Responder};
+use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
+use crate::token_service::{self, TokenService};
 use crate::upstream::{Caller, Upstream};
 
 /// Everything that decides. Shared by all workers.
@@ -27,6 +30,7 @@ pub struct Gate {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) identity: Identity,
     pub(crate) policy: Policy,
+    pub(crate) tokens: TokenService,
     pub(crate) responder: Responder,
     pub(crate) recorder: Arc<Recorder>,
 }
@@ -76,10 +80,13 @@ impl Gate {
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
         let Received { head, body, client, origin, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
+        let mut needed = [None, None];
         let outcome = if origin.ambiguous {
             Err(Denial::Framing(Framing::Head))
+        } else if head.uri.path() == token_service::PATH {
+            self.issue_token(&head, body, &caller, &mut record).await
         } else {
-            self.admit_and_forward(&head, body, &caller, upstream, &mut record).await
+            self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record).await
         };
         // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
         // read; nor behind a body that nobody wants.
@@ -92,7 +99,8 @@ impl Gate {
             }
             Err(denial) => {
                 record.denied(&denial);
-                self.responder.denial(&denial, &head.method, &origin.progress)
+                let refused = Refused { head: &head, needed: &needed, kind: record.credential_kind() };
+                self.responder.denial(&denial, &refused, &origin.progress)
             }
         };
         self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
@@ -107,23 +115,36 @@ impl Gate {
         body: Incoming,
         caller: &Caller<'_>,
         upstream: &Upstream,
+        needed: &mut [Option<Access>; 2],
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         framing::check(head).map_err(Denial::Framing)?;
+        framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
         let wanted =
             RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
         record.wanted(&wanted);
         refuse_unexpected_body(&head.method, caller.progress)?;
+        *needed = [Some(wanted.required()), wanted.mount_source()];
 
-        let credential = Credential::from_headers(&head.headers)?;
-        let mut question = self.question(credential, wanted.required(), caller, record)?;
+        let presented = Credential::from_headers(&head.headers)?;
+        let kind = presented.kind();
+        let (credential, good_for) = self.tokens.unseal(presented)?;
+        let kind = if good_for.is_some() { "gate_token" } else { kind };
+        let mut question = self.question(credential, kind, wanted.required(), caller, record)?;
         let verified = self.authenticate(&question, record).await?;
+        let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
+        if !is_listed(&question.access) {
+            return Err(Denial::InsufficientScope);
+        }
 
         let mut decision = self.policy.authorize(wanted, &verified)?;
         if let Some(source) = decision.mount_source() {
             question.access = source;
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
             decision = self.policy.allow_mount(decision, &verified);
+            if decision.request().mount_source().is_some_and(|source| !is_listed(&source)) {
+                return Err(Denial::InsufficientScope);
+            }
         }
         if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
@@ -132,10 +153,40 @@ impl Gate {
         upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
     }
 
+    /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
+    async fn issue_token(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Denial> {
+        record.token_wanted();
+        framing::check(head).map_err(Denial::Framing)?;
+        let asked = token_request(head, body, caller).await?;
+        self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
+        let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
+            (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
+            (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
+        };
+        if token_service::is_gate_token(&credential) {
+            return Err(Denial::WrongCredential);
+        }
+        let kind = credential.kind();
+        let access = Access::several(asked.repositories.clone());
+        let question = self.question(credential, kind, access, caller, record)?;
+        let verified = self.authenticate(&question, record).await?;
+        let granted = self.policy.granted(&asked.repositories, &verified);
+        let oauth = head.method == Method::POST;
+        let issued = self.tokens.issue(question.credential, granted, oauth).map_err(Denial::TokenRequest)?;
+        Ok(self.responder.token(&issued, caller.progress))
+    }
+
     /// What the providers are asked. Anonymous callers are refused here: no provider is asked about them.
     fn question(
         &self,
         credential: Credential,
+        kind: &'static str,
         access: Access,
         caller: &Caller<'_>,
         record: &mut Record,
@@ -144,7 +195,7 @@ impl Gate {
             return Err(Denial::NoCredential);
         }
         let (id, secret) = self.identity.ids_of(&credential);
-        record.presented(credential.kind(), id.fingerprint());
+        record.presented(kind, id.fingerprint());
         Ok(Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() })
     }
 
@@ -157,6 +208,27 @@ impl Gate {
         record.verified(verified.clone());
         Ok(verified)
     }
+}
+
+/// What a client wants a token for: the query of a GET, or the form of a POST.
+async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Result<TokenRequest, Denial> {
+    let read = match head.method {
+        Method::GET => {
+            refuse_unexpected_body(&head.method, caller.progress)?;
+            TokenRequest::from_query(head.uri.query().unwrap_or_default())
+        }
+        Method::POST if framing::is_form(&head.headers) => {
+            let form = read_form(body, caller.http2, caller.progress, MAX_FORM_BYTES).await;
+            let form = form.map_err(|error| match error {
+                FormError::TooLarge => Denial::TokenRequest(TokenRequestError::TooLarge),
+                FormError::BrokenOff => Denial::ClientAborted,
+            })?;
+            TokenRequest::from_form(&form)
+        }
+        Method::POST => Err(TokenRequestError::NoForm),
+        _ => Err(TokenRequestError::Method),
+    };
+    read.map_err(Denial::TokenRequest)
 }
 
 /// A body where the operation takes none could be read as another request by whoever expects none.

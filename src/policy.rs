@@ -130,6 +130,15 @@ impl Policy {
         decision
     }
 
+    /// What of this the credential has.
+    pub fn granted(
+        &self,
+        _asked: &[(crate::registry::RepositoryName, crate::registry::Actions)],
+        _verified: &Verified,
+    ) -> Vec<(crate::registry::RepositoryName, crate::registry::Actions)> {
+        Vec::new()
+    }
+
     /// The lines that decide whether a push is allowed, and everything else. What a grant allows is
     /// [`Actions::allow`](crate::registry::Actions::allow).
     fn check(&self, access: &Access, verified: &Verified) -> Result<(), Denial> {

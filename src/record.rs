@@ -140,6 +140,16 @@ impl Record {
         self.repository = request.repository().cloned();
     }
 
+    /// A token was asked for.
+    pub fn token_wanted(&mut self) {
+        self.operation = Operation::Token;
+    }
+
+    /// How the caller showed who it is, so far as that is known.
+    pub fn credential_kind(&self) -> &'static str {
+        self.credential_kind
+    }
+
     /// How the caller showed who it is.
     pub fn presented(&mut self, kind: &'static str, credential: Fingerprint) {
         self.credential_kind = kind;

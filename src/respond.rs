@@ -1,22 +1,41 @@
 //! Answers of the gate's own: OCI error JSON, the challenge, and the headers that every answer carries.
 
+mod challenge;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
+use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::{Progress, ResponseBody};
 use crate::denial::Denial;
-use crate::registry::RequestError;
+use crate::registry::{Access, RequestError};
+use crate::token_service;
+use challenge::Fault;
+
+pub use challenge::Challenge;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What answers need to know of the config.
 pub struct Responder {
-    challenge: HeaderValue,
+    challenge: Challenge,
+    /// How the token service itself asks for a credential.
+    basic: Challenge,
+}
+
+/// A request that is refused.
+pub struct Refused<'a> {
+    /// What came.
+    pub head: &'a Parts,
+    /// What it takes, as far as it was understood; a mount takes two things.
+    pub needed: &'a [Option<Access>; 2],
+    /// How the caller showed who it is.
+    pub kind: &'static str,
 }
 
 impl Responder {
@@ -24,8 +43,17 @@ impl Responder {
     ///
     /// # Errors
     /// Where the name cannot stand in a header.
-    pub fn new(service: &str) -> Result<Self, header::InvalidHeaderValue> {
-        Ok(Self { challenge: HeaderValue::try_from(format!("Basic realm=\"{service}\""))? })
+    pub fn new(service: &str, challenge: Challenge) -> Result<Self, header::InvalidHeaderValue> {
+        Ok(Self { challenge, basic: Challenge::basic(service)? })
+    }
+
+    /// A token that was asked for.
+    pub fn token(&self, issued: &token_service::Issued, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        // Strings and numbers are always JSON.
+        let body = serde_json::to_vec(issued).unwrap_or_default();
+        let mut response = json(StatusCode::OK, body.into(), &Method::GET, progress);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
     /// `GET /v2/` with a valid credential.
@@ -34,16 +62,37 @@ impl Responder {
     }
 
     /// A refusal, as [`Denial::wire`] decides.
-    pub fn denial(&self, denial: &Denial, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
-        let (status, code, _) = denial.wire();
-        let error = OciError { code, message: denial.message(), detail: denial.detail() };
+    pub fn denial(&self, denial: &Denial, refused: &Refused<'_>, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        let (mut status, mut code, _) = denial.wire();
+        let at_token_service = refused.head.uri.path() == token_service::PATH;
+        let challenge = if at_token_service { &self.basic } else { &self.challenge };
+        // With a token that is good and does not reach, clients come back with another one if they are told so
+        // (RFC 6750, 3.1). To Basic there is nothing else to send.
+        let fault = match denial {
+            Denial::InsufficientRights(_) | Denial::InsufficientScope
+                if challenge.is_bearer() && matches!(refused.kind, "bearer" | "gate_token") =>
+            {
+                (status, code) = (StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+                Some(Fault::InsufficientScope)
+            }
+            Denial::NoCredential => None,
+            _ => Some(Fault::InvalidToken),
+        };
+        let body = if at_token_service && refused.head.method == Method::POST {
+            serde_json::to_vec(&OAuthError { error: denial.oauth_code(), error_description: denial.message() })
+        } else {
+            let error = OciError { code, message: denial.message(), detail: denial.detail() };
+            serde_json::to_vec(&OciErrors { errors: [error] })
+        };
         // Strings are always JSON.
-        let body = serde_json::to_vec(&OciErrors { errors: [error] }).unwrap_or_default();
-        let mut response = json(status, body.into(), method, progress);
+        let mut response = json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, self.challenge.clone());
+                headers.insert(header::WWW_AUTHENTICATE, challenge.line(refused.needed, fault));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            _ if at_token_service => {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             StatusCode::FORBIDDEN => {
@@ -73,6 +122,13 @@ impl Responder {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
+}
+
+/// RFC 6749, 5.2
+#[derive(Serialize)]
+struct OAuthError {
+    error: &'static str,
+    error_description: String,
 }
 
 /// OCI distribution spec, "Error Codes".

@@ -22,8 +22,10 @@ use crate::identity::credential::basic;
 use crate::identity::fingerprint::HashKey;
 use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
-use crate::respond::Responder;
+use crate::respond::{Challenge, Responder};
 use crate::server::{Server, ServerSettings, bind, server_tls};
+use crate::token_service::TokenService;
+use crate::token_service::gate_token::TokenKeys;
 use crate::upstream::{Connector, Origins, UpstreamSettings};
 
 pub(crate) use providers::provider_client;
@@ -138,7 +140,15 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
         trusted_proxies: TrustedProxies(config.http.trusted_proxies),
         identity: Identity::new(providers, limits, key, metrics.clone(), Handle::current()),
         policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents),
-        responder: Responder::new(config.http.external_url.service())?,
+        tokens: TokenService::new(
+            Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?),
+            std::time::Duration::from_secs(3600),
+            config.http.external_url.service().to_owned(),
+        ),
+        responder: Responder::new(
+            config.http.external_url.service(),
+            Challenge::basic(config.http.external_url.service())?,
+        )?,
         recorder: Arc::new(Recorder::new(metrics, access_log)),
     })
 }

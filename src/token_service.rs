@@ -1,3 +1,112 @@
-//! The registry token service: who asks, and what the token is good for.
+//! The registry token service: tokens that clients send as Bearer instead of their credentials.
+//!
+//! A token is no new right. It is the credential it came from, sealed, with a list that makes it narrower, so a request
+//! with it is decided like any other.
 
 pub mod gate_token;
+pub mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use crate::denial::{Denial, TokenRequestError};
+use crate::identity::clock::unix_now;
+use crate::identity::credential::Credential;
+use crate::registry::{Actions, RepositoryName};
+use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
+
+/// Where it is, on the registry's own listener.
+pub const PATH: &str = "/token";
+
+/// Clients take a shorter life for this, or for a mistake.
+const SHORTEST_LIFE: u64 = 60;
+
+/// Seals tokens and opens them.
+pub struct TokenService {
+    keys: Arc<TokenKeys>,
+    lifetime: Duration,
+    service: String,
+}
+
+/// The answer to a client that asked for a token.
+#[derive(Serialize)]
+pub struct Issued {
+    token: String,
+    /// The same, by its name in OAuth.
+    access_token: String,
+    /// Seconds.
+    expires_in: u64,
+    issued_at: String,
+    /// What was granted. A GET has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+}
+
+impl TokenService {
+    /// A service for the registry that clients know as `service`, whose tokens live for `lifetime`.
+    pub fn new(keys: Arc<TokenKeys>, lifetime: Duration, service: String) -> Self {
+        Self { keys, lifetime, service }
+    }
+
+    /// Whether a token for this service may be asked for here.
+    ///
+    /// # Errors
+    /// [`TokenRequestError::Service`] where it is another's.
+    pub fn check_service(&self, asked: Option<&str>) -> Result<(), TokenRequestError> {
+        if asked.is_none_or(|asked| asked == self.service) { Ok(()) } else { Err(TokenRequestError::Service) }
+    }
+
+    /// Seals a credential for what was granted. `oauth`: the answer is to a POST.
+    ///
+    /// # Errors
+    /// [`TokenRequestError::TooLong`]
+    pub fn issue(
+        &self,
+        credential: Credential,
+        granted: Vec<(RepositoryName, Actions)>,
+        oauth: bool,
+    ) -> Result<Issued, TokenRequestError> {
+        let words = granted.iter().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
+        let scope = oauth.then(|| words.collect::<Vec<_>>().join(" "));
+        let issued = unix_now();
+        let good_for = GoodFor { repositories: granted, catalog: false };
+        let token = GateToken { issued, expires: issued + self.lifetime.as_secs(), good_for, credential };
+        let token = self.keys.seal(&token).ok_or(TokenRequestError::TooLong)?;
+        Ok(Issued {
+            access_token: token.clone(),
+            token,
+            expires_in: self.lifetime.as_secs().max(SHORTEST_LIFE),
+            issued_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            scope,
+        })
+    }
+
+    /// What a request to the registry presents: a gate token is the credential that is sealed in it, only narrower.
+    ///
+    /// # Errors
+    /// [`Denial::InvalidToken`]; [`Denial::WrongCredential`] for a gate token as a password, of which no provider hears.
+    pub fn unseal(&self, presented: Credential) -> Result<(Credential, Option<GoodFor>), Denial> {
+        match presented {
+            Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
+                let opened = self.keys.open(token.expose_secret(), unix_now()).map_err(|_| Denial::InvalidToken)?;
+                Ok((opened.credential, Some(opened.good_for)))
+            }
+            other if is_gate_token(&other) => Err(Denial::WrongCredential),
+            other => Ok((other, None)),
+        }
+    }
+}
+
+/// Whether the secret is a gate token, or looks like one. For more than requests to the registry it is no credential: a
+/// token that was made from a token would outlive it.
+pub fn is_gate_token(credential: &Credential) -> bool {
+    match credential {
+        Credential::Anonymous => false,
+        Credential::Basic { password: secret, .. } | Credential::Bearer(secret) => {
+            secret.expose_secret().starts_with(PREFIX)
+        }
+    }
+}

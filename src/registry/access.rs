@@ -22,6 +22,15 @@ impl Action {
             Self::Delete => "delete",
         }
     }
+
+    /// What has to be granted for it: a write takes pull *and* push.
+    pub fn needs(self) -> Actions {
+        match self {
+            Self::Pull => Actions { pull: true, ..Actions::default() },
+            Self::Push => Actions { pull: true, push: true, ..Actions::default() },
+            Self::Delete => Actions { delete: true, ..Actions::default() },
+        }
+    }
 }
 
 /// What has been granted for one repository, action by action, as the registry token protocol lists it.
@@ -94,6 +103,11 @@ pub enum Access {
 }
 
 impl Access {
+    /// Several repositories in one question.
+    pub fn several(_wanted: Vec<(RepositoryName, Actions)>) -> Self {
+        Self::Login
+    }
+
     /// The repository, where there is one.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {

@@ -17,13 +17,15 @@ pub enum Operation {
     UploadFinish,
     UploadStatus,
     UploadCancel,
+    /// The token service.
+    Token,
     /// Nothing that could be understood.
     Unknown,
 }
 
 impl Operation {
     /// Every operation, for tables in metrics and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ping,
         Self::Catalog,
         Self::Tags,
@@ -38,6 +40,7 @@ impl Operation {
         Self::UploadFinish,
         Self::UploadStatus,
         Self::UploadCancel,
+        Self::Token,
         Self::Unknown,
     ];
 
@@ -58,6 +61,7 @@ impl Operation {
             Self::UploadFinish => "upload_finish",
             Self::UploadStatus => "upload_status",
             Self::UploadCancel => "upload_cancel",
+            Self::Token => "token",
             Self::Unknown => "unknown",
         }
     }

@@ -140,6 +140,14 @@ impl RegistryRequest {
         }
     }
 
+    /// What must be allowed besides for the mount that it asks for.
+    pub fn mount_source(&self) -> Option<Access> {
+        match self {
+            Self::UploadStart { mount: Some(mount), .. } => Some(Access::Repository(mount.from.clone(), Action::Pull)),
+            _ => None,
+        }
+    }
+
     /// The request without its mount, and the mount.
     pub fn split_mount(self) -> (Self, Option<Mount>) {
         match self {

@@ -1,0 +1,31 @@
+//! A body that is read here, whole: the form that asks for a token.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::{Progress, RequestBody};
+
+/// Why a form was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormError {
+    /// It has more bytes than a form may have.
+    TooLarge,
+    /// The client left, or sent trailers.
+    BrokenOff,
+}
+
+/// Reads a body of at most `max` bytes. That it makes progress is watched with the connection, as of any body.
+///
+/// # Errors
+/// See [`FormError`].
+pub async fn read_form(body: Incoming, http2: bool, progress: &Rc<Progress>, max: usize) -> Result<Bytes, FormError> {
+    let body = Limited::new(RequestBody::new(body, http2, progress.clone()), max);
+    match body.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(FormError::TooLarge),
+        Err(_) => Err(FormError::BrokenOff),
+    }
+}

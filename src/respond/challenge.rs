@@ -1,0 +1,77 @@
+//! What a 401 asks for, in one line (RFC 9110, 11.6.1). Clients disagree about two. Pure.
+
+use http::HeaderValue;
+
+use crate::registry::Access;
+
+/// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token only where a 401
+/// says one of these; without it, it repeats the request with the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Wrong, expired or forged.
+    InvalidToken,
+    /// Good, but not for this.
+    InsufficientScope,
+}
+
+/// How clients are asked for credentials.
+#[derive(Clone, Debug)]
+pub enum Challenge {
+    /// Name and password with every request.
+    Basic(HeaderValue),
+    /// A token of the token service: everything up to the scope.
+    Bearer(String),
+}
+
+impl Challenge {
+    /// Basic for the registry that clients know as `service`.
+    ///
+    /// # Errors
+    /// Where the name cannot stand in a header.
+    pub fn basic(service: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        Ok(Self::Basic(HeaderValue::try_from(format!("Basic realm=\"{service}\""))?))
+    }
+
+    /// Bearer, whose tokens are at `realm` for `service`.
+    ///
+    /// # Errors
+    /// Where one of them cannot stand in a header.
+    pub fn bearer(realm: &str, service: &str) -> Result<Self, http::header::InvalidHeaderValue> {
+        let line = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+        HeaderValue::try_from(&line)?;
+        Ok(Self::Bearer(line))
+    }
+
+    /// Whether tokens are asked for.
+    pub fn is_bearer(&self) -> bool {
+        matches!(self, Self::Bearer(_))
+    }
+
+    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount takes two.
+    pub fn line(&self, needed: &[Option<Access>], fault: Option<Fault>) -> HeaderValue {
+        let start = match self {
+            Self::Basic(line) => return line.clone(),
+            Self::Bearer(start) => start,
+        };
+        let mut line = start.clone();
+        let scopes: Vec<_> = needed.iter().flatten().filter_map(scope).collect();
+        if !scopes.is_empty() {
+            line.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
+        }
+        match fault {
+            Some(Fault::InvalidToken) => line.push_str(",error=\"invalid_token\""),
+            Some(Fault::InsufficientScope) => line.push_str(",error=\"insufficient_scope\""),
+            None => {}
+        }
+        // Names, actions and the start are plain ASCII.
+        HeaderValue::try_from(line).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+    }
+}
+
+fn scope(access: &Access) -> Option<String> {
+    match access {
+        Access::Login => None,
+        Access::Catalog => Some("registry:catalog:*".to_owned()),
+        Access::Repository(name, action) => Some(format!("repository:{name}:{}", action.needs().words())),
+    }
+}

@@ -1,0 +1,163 @@
+//! What a client asks the token service for: the query of a GET (Distribution, "Token Authentication Specification"), or
+//! the form of a POST ("Oauth2 Token Authentication"; RFC 6749, 4.3). Pure.
+
+use std::borrow::Cow;
+
+use secrecy::SecretString;
+
+use crate::denial::TokenRequestError;
+use crate::identity::credential::Credential;
+use crate::registry::{Actions, RepositoryName, Scope};
+
+/// A request that names more is no client's: each is a question about a repository.
+const MAX_SCOPES: usize = 32;
+
+/// A larger form holds no credential.
+pub const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// What is wanted of a token.
+#[derive(Debug, Default)]
+pub struct TokenRequest {
+    /// The registry that the token is for, where the client says so.
+    pub service: Option<String>,
+    /// What may be done where, as far as it can be granted at all.
+    pub repositories: Vec<(RepositoryName, Actions)>,
+    /// The credential of a form.
+    pub credential: Option<Credential>,
+}
+
+impl TokenRequest {
+    /// Reads the query of a GET. Parameters that mean nothing here (`account`, `client_id`, `offline_token`) are dropped.
+    ///
+    /// # Errors
+    /// A parameter twice, or more scopes than are granted at once.
+    pub fn from_query(query: &str) -> Result<Self, TokenRequestError> {
+        let mut fields = Fields::read(query.as_bytes())?;
+        fields.request(None)
+    }
+
+    /// Reads the form of a POST.
+    ///
+    /// # Errors
+    /// The same, and any grant but that of a password.
+    pub fn from_form(form: &[u8]) -> Result<Self, TokenRequestError> {
+        let mut fields = Fields::read(form)?;
+        if fields.take("grant_type").as_deref() != Some("password") {
+            return Err(TokenRequestError::GrantType);
+        }
+        let (Some(user), Some(password)) = (fields.take("username"), fields.take("password")) else {
+            return Err(TokenRequestError::NoPassword);
+        };
+        let credential = match (user, password) {
+            (user, password) if user.is_empty() && password.is_empty() => Credential::Anonymous,
+            (user, password) => Credential::Basic { user, password: SecretString::from(password) },
+        };
+        fields.request(Some(credential))
+    }
+}
+
+/// The fields that mean something, each once.
+struct Fields {
+    known: Vec<(&'static str, String)>,
+    scopes: Vec<String>,
+}
+
+impl Fields {
+    fn read(encoded: &[u8]) -> Result<Self, TokenRequestError> {
+        const ONCE: [&str; 4] = ["service", "grant_type", "username", "password"];
+        let mut fields = Self { known: Vec::new(), scopes: Vec::new() };
+        for (name, value) in form_urlencoded::parse(encoded) {
+            // What stands for bytes that are no text.
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(TokenRequestError::Encoding);
+            }
+            if name == "scope" {
+                fields.scopes.extend(value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
+                if fields.scopes.len() > MAX_SCOPES {
+                    return Err(TokenRequestError::TooManyScopes);
+                }
+            } else if let Some(name) = ONCE.into_iter().find(|known| *known == name) {
+                if fields.known.iter().any(|(known, _)| *known == name) {
+                    return Err(TokenRequestError::Repeated(name));
+                }
+                fields.known.push((name, Cow::into_owned(value)));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.known.iter().position(|(known, _)| *known == name)?;
+        Some(self.known.swap_remove(place).1)
+    }
+
+    fn request(&mut self, credential: Option<Credential>) -> Result<TokenRequest, TokenRequestError> {
+        // What cannot be read as a scope cannot be granted, and a token for the rest is an answer (the specification:
+        // a subset is no error).
+        let repositories = self.scopes.iter().filter_map(|scope| match Scope::parse(scope)? {
+            Scope::Repository(name, actions) if actions != Actions::default() => Some((name, actions)),
+            Scope::Repository(..) | Scope::Catalog => None,
+        });
+        Ok(TokenRequest { repositories: repositories.collect(), service: self.take("service"), credential })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn names(request: &TokenRequest) -> Vec<String> {
+        request.repositories.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect()
+    }
+
+    #[test]
+    fn scopes_are_repeated_or_joined() {
+        let request = TokenRequest::from_query(
+            "service=registry.test&scope=repository:a:pull&scope=repository%3Ab%3Apull%2Cpush+repository:c:*\
+             &account=alice&client_id=docker&offline_token=true&scope=registry:catalog:*&scope=&scope=nonsense",
+        )
+        .unwrap();
+        assert_eq!(request.service.as_deref(), Some("registry.test"));
+        assert_eq!(names(&request), ["a:pull", "b:pull,push", "c:pull,push,delete"]);
+        assert!(request.credential.is_none());
+    }
+
+    #[test]
+    fn a_form_holds_a_password() {
+        let form = "grant_type=password&username=al%20ice&password=p%26w%3D+%C3%A4&service=s&client_id=x&scope=repository:a:pull";
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        let Some(Credential::Basic { user, password }) = &request.credential else { panic!("no credential") };
+        assert_eq!((user.as_str(), password.expose_secret()), ("al ice", "p&w= \u{e4}"));
+        assert_eq!(names(&request), ["a:pull"]);
+        let empty = TokenRequest::from_form(b"grant_type=password&username=&password=").unwrap();
+        assert!(matches!(empty.credential, Some(Credential::Anonymous)));
+    }
+
+    #[test]
+    fn what_is_no_request() {
+        use TokenRequestError as E;
+        let many = "scope=repository:a:pull&".repeat(33);
+        let joined = format!("scope={}", "repository:a:pull+".repeat(10_000));
+        for (query, error) in [
+            ("service=a&service=a", E::Repeated("service")),
+            ("scope=repository:a:pull&service=%ff", E::Encoding),
+            (&many, E::TooManyScopes),
+            (&joined, E::TooManyScopes),
+        ] {
+            assert_eq!(TokenRequest::from_query(query).unwrap_err(), error);
+        }
+        for (form, error) in [
+            ("", E::GrantType),
+            ("grant_type=refresh_token&refresh_token=x", E::GrantType),
+            ("grant_type=password", E::NoPassword),
+            ("grant_type=password&username=a", E::NoPassword),
+            ("grant_type=password&username=a&password=b&password=c", E::Repeated("password")),
+            ("grant_type=password&grant_type=password&username=a&password=b", E::Repeated("grant_type")),
+        ] {
+            assert_eq!(TokenRequest::from_form(form.as_bytes()).unwrap_err(), error, "{form}");
+        }
+        assert_eq!(E::GrantType.oauth_code(), "unsupported_grant_type");
+    }
+}
