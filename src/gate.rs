@@ -17,12 +17,12 @@ use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
-use crate::policy::Policy;
+use crate::policy::{Decision, Policy};
 use crate::record::{Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
-use crate::token_service::{self, TokenService};
+use crate::token_service::{self, Presented, TokenService};
 use crate::upstream::{Caller, Upstream};
 
 /// Everything that decides. Shared by all workers.
@@ -126,31 +126,54 @@ impl Gate {
         refuse_unexpected_body(&head.method, caller.progress)?;
         *needed = [Some(wanted.required()), wanted.mount_source()];
 
-        let presented = Credential::from_headers(&head.headers)?;
-        let kind = presented.kind();
-        let (credential, good_for) = self.tokens.unseal(presented)?;
-        let kind = if good_for.is_some() { "gate_token" } else { kind };
-        let mut question = self.question(credential, kind, wanted.required(), caller, record)?;
-        let verified = self.authenticate(&question, record).await?;
-        let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
-        if !is_listed(&question.access) {
-            return Err(Denial::InsufficientScope);
+        let presented = self.tokens.unseal(Credential::from_headers(&head.headers)?)?;
+        let unnamed = presented.is_nobody();
+        if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
+            // A 200 to nobody would tell clients that no credential is ever needed. With a token they have been told.
+            return match presented.good_for {
+                Some(_) => Ok(self.responder.pong(&head.method, caller.progress)),
+                None => Err(Denial::NoCredential),
+            };
         }
-
-        let mut decision = self.policy.authorize(wanted, &verified)?;
-        if let Some(source) = decision.mount_source() {
-            question.access = source;
-            let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
-            decision = self.policy.allow_mount(decision, &verified);
-            if decision.request().mount_source().is_some_and(|source| !is_listed(&source)) {
-                return Err(Denial::InsufficientScope);
-            }
-        }
+        let shown_nothing = unnamed && presented.good_for.is_none();
+        let decision = self.decide(wanted, presented, caller, record).await;
+        // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
+        let decision = decision.map_err(|denial| if shown_nothing { Denial::NoCredential } else { denial })?;
         if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }
         let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
         upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
+    }
+
+    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its credential may do.
+    async fn decide(
+        &self,
+        wanted: RegistryRequest,
+        presented: Presented,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Decision, Denial> {
+        let Presented { credential, kind, good_for } = presented;
+        let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
+        let mut question = self.question(credential, kind, wanted.required(), caller, record);
+        if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
+            return Err(Denial::InsufficientScope);
+        }
+        // Before its list is looked at, for a credential that has ended is the better reason.
+        let verified = self.authenticate(&question, record).await?;
+        if !is_listed(&question.access) {
+            return Err(Denial::InsufficientScope);
+        }
+        let decision = self.policy.authorize(wanted, &verified)?;
+        let Some(source) = decision.mount_source() else { return Ok(decision) };
+        question.access = source;
+        let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
+        let decision = self.policy.allow_mount(decision, &verified);
+        if decision.request().mount_source().is_some() && !is_listed(&question.access) {
+            return Err(Denial::InsufficientScope);
+        }
+        Ok(decision)
     }
 
     /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
@@ -174,15 +197,19 @@ impl Gate {
         }
         let kind = credential.kind();
         let access = Access::several(asked.repositories.clone());
-        let question = self.question(credential, kind, access, caller, record)?;
-        let verified = self.authenticate(&question, record).await?;
-        let granted = self.policy.granted(&asked.repositories, &verified);
+        let question = self.question(credential, kind, access, caller, record);
+        let granted = match self.authenticate(&question, record).await {
+            Ok(verified) => self.policy.granted(&asked.repositories, &verified),
+            // Nothing is public: a token that is good for nothing is an answer, and clients go on to a login.
+            Err(Denial::NoCredential) => Vec::new(),
+            Err(denial) => return Err(denial),
+        };
         let oauth = head.method == Method::POST;
         let issued = self.tokens.issue(question.credential, granted, oauth).map_err(Denial::TokenRequest)?;
         Ok(self.responder.token(&issued, caller.progress))
     }
 
-    /// What the providers are asked. Anonymous callers are refused here: no provider is asked about them.
+    /// What the providers are asked.
     fn question(
         &self,
         credential: Credential,
@@ -190,13 +217,12 @@ impl Gate {
         access: Access,
         caller: &Caller<'_>,
         record: &mut Record,
-    ) -> Result<Question, Denial> {
-        if let Credential::Anonymous = credential {
-            return Err(Denial::NoCredential);
-        }
+    ) -> Question {
         let (id, secret) = self.identity.ids_of(&credential);
-        record.presented(kind, id.fingerprint());
-        Ok(Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() })
+        if kind != Credential::Anonymous.kind() {
+            record.presented(kind, id.fingerprint());
+        }
+        Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() }
     }
 
     /// Who is calling, and what the credential allows for what is wanted.

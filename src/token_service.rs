@@ -31,6 +31,16 @@ pub struct TokenService {
     service: String,
 }
 
+/// What a request presents.
+pub struct Presented {
+    /// The credential itself, or what was sealed in a gate token.
+    pub credential: Credential,
+    /// How it was presented, as logs say it.
+    pub kind: &'static str,
+    /// The most that it is good for; `None`: whatever the credential is good for.
+    pub good_for: Option<GoodFor>,
+}
+
 /// The answer to a client that asked for a token.
 #[derive(Serialize)]
 pub struct Issued {
@@ -88,15 +98,23 @@ impl TokenService {
     ///
     /// # Errors
     /// [`Denial::InvalidToken`]; [`Denial::WrongCredential`] for a gate token as a password, of which no provider hears.
-    pub fn unseal(&self, presented: Credential) -> Result<(Credential, Option<GoodFor>), Denial> {
-        match presented {
+    pub fn unseal(&self, credential: Credential) -> Result<Presented, Denial> {
+        match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), unix_now()).map_err(|_| Denial::InvalidToken)?;
-                Ok((opened.credential, Some(opened.good_for)))
+                let GateToken { credential, good_for, .. } = opened;
+                Ok(Presented { credential, kind: "gate_token", good_for: Some(good_for) })
             }
-            other if is_gate_token(&other) => Err(Denial::WrongCredential),
-            other => Ok((other, None)),
+            credential if is_gate_token(&credential) => Err(Denial::WrongCredential),
+            credential => Ok(Presented { kind: credential.kind(), credential, good_for: None }),
         }
+    }
+}
+
+impl Presented {
+    /// Whether there is no credential, be it in a token or not.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self.credential, Credential::Anonymous)
     }
 }
 

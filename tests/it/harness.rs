@@ -50,6 +50,8 @@ pub struct Setup {
     pub htpasswd_users: Vec<(&'static str, &'static str)>,
     /// Lines of `cache`.
     pub cache: Vec<&'static str>,
+    /// Lines of `tokens`.
+    pub tokens: Vec<&'static str>,
     /// Lines of `scopes`.
     pub scopes: Vec<&'static str>,
     /// How many workers; two where the test does not care. With one, all connections share one pool.
@@ -209,11 +211,12 @@ impl Setup {
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}",
             lines(&self.http),
             lines(&self.upstream),
             section("cache", &self.cache),
             section("scopes", &self.scopes),
+            section("tokens", &self.tokens),
         )
     }
 }

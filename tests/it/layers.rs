@@ -34,7 +34,7 @@ const IMPURE: &[&str] = &[
 const TABLE: &[Part] = &[
     // Pure: values in, values out.
     Part { files: &["registry.rs", "registry/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["denial.rs"], may_know: &["registry"], must_not_know: IMPURE },
+    Part { files: &["denial.rs", "denial/"], may_know: &["registry"], must_not_know: IMPURE },
     Part { files: &["framing.rs"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["identity.rs"], may_know: &["registry"], must_not_know: IMPURE },
@@ -117,6 +117,14 @@ const TABLE: &[Part] = &[
         may_know: &["denial", "record", "registry"],
         must_not_know: &["moka", "hyper", "http"],
     },
+    // A token is a credential and a list: it knows no provider and no rule.
+    Part { files: &["token_service/request.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
+    Part {
+        files: &["token_service.rs", "token_service/gate_token.rs"],
+        may_know: &["denial", "identity", "registry"],
+        must_not_know: &["tokio", "hyper", "moka", "http"],
+    },
+    Part { files: &["respond/challenge.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // The shell: sockets without rules, forwarding without credentials.
     Part { files: &["body.rs", "body/"], may_know: &["record", "upstream"], must_not_know: &["moka", "rustls"] },
     Part { files: &["watched.rs"], may_know: &[], must_not_know: &["hyper", "http"] },
@@ -132,7 +140,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["respond.rs"],
-        may_know: &["body", "denial", "registry"],
+        may_know: &["body", "denial", "registry", "token_service"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     Part {
@@ -154,6 +162,7 @@ const TABLE: &[Part] = &[
             "record",
             "registry",
             "respond",
+            "token_service",
             "upstream",
         ],
         must_not_know: &["tokio", "rustls", "moka"],
@@ -174,6 +183,7 @@ const TABLE: &[Part] = &[
             "record",
             "respond",
             "server",
+            "token_service",
             "upstream",
         ],
         must_not_know: &["moka", "hyper"],

@@ -19,4 +19,5 @@ mod spelling;
 mod stand_ins;
 mod timing;
 mod tls;
+mod tokens;
 mod upstream;

@@ -67,7 +67,7 @@ async fn there_is_nothing_else() {
         "/v3/",
         "/v2.0/",
         "/v2x/demo/a/tags/list",
-        "/token",
+        "/tokens",
         "/livez",
         "/healthz",
         "/readyz",

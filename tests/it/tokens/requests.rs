@@ -1,0 +1,144 @@
+//! Requests with tokens: each is its credential's request, only narrower.
+
+use super::{START, challenge, gate, token, with};
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
+
+/// Two gates with one key file, or one that was started anew.
+const KEY_FILE: (&str, &str) = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
+
+#[tokio::test]
+async fn the_first_401_says_where_and_for_what() {
+    let gate = gate(Setup::default()).await;
+    for (method, target, scope) in [
+        ("GET", "/v2/", ""),
+        ("GET", PULL, "repository:demo/a:pull"),
+        ("HEAD", "/v2/demo/a/manifests/v1", "repository:demo/a:pull"),
+        ("POST", UPLOADS, "repository:demo/a:pull,push"),
+        ("DELETE", "/v2/demo/a/manifests/v1", "repository:demo/a:delete"),
+        ("GET", "/v2/_catalog", "registry:catalog:*"),
+    ] {
+        let reply = gate.send(method, target, None, "", "").await;
+        assert_eq!(reply.status, 401);
+        let scope = if scope.is_empty() { String::new() } else { format!(",scope=\"{scope}\"") };
+        assert_eq!(challenge(&reply), format!("{START}{scope}"), "{method} {target}");
+    }
+    let mount = format!("{UPLOADS}?mount={}&from=demo/b", some_digest());
+    let reply = gate.send("POST", &mount, None, "", "").await;
+    let both = "repository:demo/a:pull,push repository:demo/b:pull";
+    assert_eq!(challenge(&reply), format!("{START},scope=\"{both}\""));
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_what_it_lists() {
+    let gate = gate(Setup::default()).await;
+    let push = token(&gate, READ_WRITE, "repository:demo/a:pull,push").await;
+    let pull = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
+    let nothing = token(&gate, READ_WRITE, "").await;
+    for (name, made, method, target, status) in [
+        ("push", &push, "GET", "/v2/", 200),
+        ("push", &push, "GET", PULL, 404),
+        ("push", &push, "POST", UPLOADS, 202),
+        ("push", &push, "GET", "/v2/demo/b/tags/list", 401),
+        ("push", &push, "DELETE", "/v2/demo/a/manifests/v1", 401),
+        ("pull", &pull, "GET", PULL, 404),
+        ("pull", &pull, "POST", UPLOADS, 401),
+        ("nothing", &nothing, "GET", "/v2/", 200),
+        ("nothing", &nothing, "GET", PULL, 401),
+    ] {
+        let reply = with(&gate, made, method, target).await;
+        assert_eq!(reply.status, status, "{name} {method} {target}");
+        if status == 401 {
+            assert!(challenge(&reply).ends_with(",error=\"insufficient_scope\""), "{reply:?}");
+            assert!(challenge(&reply).contains("scope=\"repository:demo/"), "{reply:?}");
+        }
+    }
+}
+
+/// 401 to Bearer, which can come back with another token, and 403 to Basic, which cannot.
+#[tokio::test]
+async fn a_credential_that_lacks_the_access() {
+    let gate = gate(Setup::default()).await;
+    let made = token(&gate, READ_ONLY, "repository:demo/a:pull,push").await;
+    let reply = with(&gate, &made, "POST", UPLOADS).await;
+    assert_eq!(reply.status, 401);
+    assert!(challenge(&reply).ends_with("error=\"insufficient_scope\""));
+    assert_eq!(with(&gate, READ_ONLY.1, "POST", UPLOADS).await.status, 401, "a bare token too");
+    let reply = gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await;
+    assert_eq!((reply.status, &*reply.code()), (403, "DENIED"));
+
+    let basic = TestGate::start(Setup { tokens: vec!["challenge: basic"], ..Setup::default() }).await;
+    let made = token(&basic, READ_ONLY, "repository:demo/a:pull,push").await;
+    assert_eq!(with(&basic, &made, "GET", PULL).await.status, 404, "tokens are good in this mode too");
+    assert_eq!(with(&basic, &made, "POST", UPLOADS).await.status, 403);
+    assert_eq!(challenge(&basic.send("GET", PULL, None, "", "").await), "Basic realm=\"registry.test\"");
+}
+
+/// Whatever the token's lifetime, its credential is asked about again after `ttl`.
+#[tokio::test]
+async fn a_revoked_credential_ends_its_tokens() {
+    let gate = gate(Setup { cache: vec!["ttl: 200ms"], tokens: vec!["lifetime: 30d"], ..Setup::default() }).await;
+    let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
+    assert_eq!(with(&gate, &made, "GET", PULL).await.status, 404);
+    gate.gitlab.revoke(READ_WRITE.1);
+    let begun = std::time::Instant::now();
+    loop {
+        let reply = with(&gate, &made, "GET", PULL).await;
+        if reply.status == 401 {
+            assert!(challenge(&reply).ends_with("error=\"invalid_token\""));
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it lives on");
+    }
+}
+
+#[tokio::test]
+async fn a_forged_token_is_401_and_nobody_is_asked() {
+    let gate = gate(Setup::default()).await;
+    let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
+    let asked = gate.gitlab.ledger().count();
+    let mut flipped = made.clone().into_bytes();
+    let last = flipped.len() - 2;
+    flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
+    let flipped = String::from_utf8(flipped).unwrap();
+    for forged in [&made[..made.len() - 1], &flipped, "mg1.", "mg1.AAAAAAAA.AAAA", &"mg1.".repeat(2000)] {
+        for target in ["/v2/", PULL] {
+            let reply = with(&gate, forged, "GET", target).await;
+            assert_eq!(reply.status, 401);
+            assert!(challenge(&reply).ends_with("error=\"invalid_token\""), "{forged:.40}");
+        }
+    }
+    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
+}
+
+#[tokio::test]
+async fn replicas_with_one_key_file_open_each_others_tokens() {
+    let setup = || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
+    let (one, two, stranger) = (gate(setup()).await, gate(setup()).await, gate(Setup::default()).await);
+    let made = token(&one, READ_WRITE, "repository:demo/a:pull").await;
+    assert_eq!(with(&two, &made, "GET", PULL).await.status, 404);
+    assert_eq!(with(&stranger, &made, "GET", PULL).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
+    let gate = gate(Setup::default()).await;
+    let digest = some_digest();
+    let mount = |from: &str| format!("{UPLOADS}?mount={digest}&from={from}");
+    let target_alone = token(&gate, READ_WRITE, "repository:demo/a:pull,push").await;
+    let both = token(&gate, READ_WRITE, "repository:demo/a:pull,push+repository:demo/b:pull").await;
+
+    let reply = with(&gate, &target_alone, "POST", &mount("demo/b")).await;
+    assert_eq!(reply.status, 401, "the credential may, its token does not list it");
+    let scope = "scope=\"repository:demo/a:pull,push repository:demo/b:pull\"";
+    assert_eq!(challenge(&reply), format!("{START},{scope},error=\"insufficient_scope\""));
+    assert_eq!(gate.forwarded(), 0);
+
+    for (made, from, forwarded) in [(&both, "demo/b", true), (&both, "elsewhere/c", false)] {
+        assert_eq!(with(&gate, made, "POST", &mount(from)).await.status, 202);
+        let query = gate.ledger.entries().pop().unwrap().target.clone();
+        assert_eq!(query.contains("from="), forwarded, "{query}");
+    }
+}
