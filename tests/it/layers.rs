@@ -120,7 +120,7 @@ const TABLE: &[Part] = &[
     // A token is a credential and a list: it knows no provider and no rule.
     Part { files: &["token_service/request.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
     Part {
-        files: &["token_service.rs", "token_service/gate_token.rs"],
+        files: &["token_service.rs", "token_service/gate_token.rs", "token_service/gate_token/"],
         may_know: &["denial", "identity", "registry"],
         must_not_know: &["tokio", "hyper", "moka", "http"],
     },

@@ -1,0 +1,146 @@
+//! Whatever is sealed is opened, and nothing else.
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+fn keys() -> TokenKeys {
+    TokenKeys::random().unwrap()
+}
+
+fn token(credential: Credential) -> GateToken {
+    let name = |name| RepositoryName::parse(name).unwrap();
+    let repositories = vec![
+        (name("a/b"), Actions { pull: true, push: true, delete: false }),
+        (name("c"), Actions { pull: true, ..Actions::default() }),
+    ];
+    let good_for = GoodFor { repositories, catalog: false };
+    GateToken { issued: NOW, expires: NOW + 3600, good_for, credential }
+}
+
+fn basic(user: &str, password: &str) -> Credential {
+    Credential::Basic { user: user.into(), password: SecretString::from(password) }
+}
+
+fn parts(credential: &Credential) -> (Option<&str>, Option<&str>) {
+    match credential {
+        Credential::Anonymous => (None, None),
+        Credential::Basic { user, password } => (Some(user), Some(password.expose_secret())),
+        Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
+    }
+}
+
+#[test]
+fn what_was_sealed_is_opened() {
+    let keys = keys();
+    for credential in [
+        Credential::Anonymous,
+        basic("alice", "glpat-\u{e4}\"\\ secret"),
+        basic("", "x"),
+        Credential::Bearer(SecretString::from("opaque")),
+    ] {
+        let sealed = keys.seal(&token(credential.clone())).unwrap();
+        let opened = keys.open(&sealed, NOW).unwrap();
+        assert_eq!(parts(&opened.credential), parts(&credential));
+        assert_eq!(opened.good_for, token(Credential::Anonymous).good_for);
+        assert_eq!((opened.issued, opened.expires), (NOW, NOW + 3600));
+    }
+}
+
+#[test]
+fn nothing_shows_and_no_two_are_equal() {
+    let keys = keys();
+    let seal = |secret: &str| keys.seal(&token(basic("alice", secret))).unwrap();
+    assert_ne!(seal("secret"), seal("secret"));
+    let lengths: std::collections::BTreeSet<_> = (1..=64).map(|length| seal(&"x".repeat(length)).len()).collect();
+    assert_eq!(lengths.len(), 2, "padded");
+    let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
+    assert!(!debug.contains("canary"), "{debug}");
+}
+
+#[test]
+fn whatever_is_changed_is_refused() {
+    let keys = keys();
+    let sealed = keys.seal(&token(basic("alice", "secret"))).unwrap();
+    for end in 0..sealed.len() {
+        assert_eq!(keys.open(&sealed[..end], NOW).unwrap_err(), OpenError::Forged, "{end}");
+    }
+    for at in 0..sealed.len() {
+        let mut bytes = sealed.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(bytes).unwrap();
+        assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged, "{at}");
+    }
+    for changed in [format!("{sealed}A"), format!("{sealed}="), format!("{sealed}.x"), sealed.replace("mg1", "MG1")] {
+        assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged);
+    }
+    assert_eq!(super::tests::keys().open(&sealed, NOW).unwrap_err(), OpenError::Forged, "another key");
+    assert_eq!(keys.open(&"mg1.".repeat(2000), NOW).unwrap_err(), OpenError::Forged);
+}
+
+#[test]
+fn only_in_its_time() {
+    let keys = keys();
+    let sealed = keys.seal(&token(Credential::Anonymous)).unwrap();
+    for (now, opens) in
+        [(NOW - 61, false), (NOW - 60, true), (NOW + 3599, true), (NOW + 3600, false), (u64::MAX, false)]
+    {
+        assert_eq!(keys.open(&sealed, now).is_ok(), opens, "{now}");
+    }
+}
+
+#[test]
+fn lengths_are_bounded() {
+    let keys = keys();
+    let of = |length: usize| keys.seal(&token(basic("alice", &"x".repeat(length))));
+    assert!(of(MAX_SECRET_BYTES).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES));
+    assert!(of(MAX_SECRET_BYTES + 1).is_none());
+    let mut long = token(Credential::Anonymous);
+    let name = RepositoryName::parse(&"a".repeat(255)).unwrap();
+    long.good_for.repositories = vec![(name, Actions::default()); 32];
+    assert!(keys.seal(&long).is_none());
+}
+
+#[test]
+fn the_first_key_seals_and_all_open() {
+    let line = |byte| BASE64_STANDARD.encode([byte; 32]);
+    let (old, both, new) = (line(1), format!("{}\n# the old one\n\n{}\n", line(2), line(1)), line(2));
+    let [old, both, new] = [&old, &both, &new].map(|text| TokenKeys::parse(text).unwrap());
+    let sealed = |keys: &TokenKeys| keys.seal(&token(Credential::Anonymous)).unwrap();
+    assert!(both.open(&sealed(&old), NOW).is_ok());
+    assert!(new.open(&sealed(&both), NOW).is_ok());
+    assert!(old.open(&sealed(&both), NOW).is_err());
+}
+
+#[test]
+fn a_key_file_is_one_key_a_line() {
+    let key = BASE64_STANDARD.encode([1; 32]);
+    for (text, error) in [
+        ("".to_owned(), KeyFileError::Empty),
+        ("\n# nothing\n".to_owned(), KeyFileError::Empty),
+        (format!("{key}\nnot base64!"), KeyFileError::NotBase64(2)),
+        (BASE64_STANDARD.encode([1; 31]), KeyFileError::Length(1, 31)),
+        (BASE64_STANDARD.encode([1; 64]), KeyFileError::Length(1, 64)),
+        (format!("{key}\n\n{key}\n"), KeyFileError::Twice(3, 1)),
+    ] {
+        assert_eq!(TokenKeys::parse(&text).unwrap_err(), error);
+    }
+}
+
+#[test]
+fn a_token_is_good_for_what_it_lists() {
+    use crate::registry::{Access, Action};
+    let good_for = token(Credential::Anonymous).good_for;
+    let on = |name, action| Access::Repository(RepositoryName::parse(name).unwrap(), action);
+    for (access, allowed) in [
+        (Access::Login, true),
+        (Access::Catalog, false),
+        (on("a/b", Action::Push), true),
+        (on("a/b", Action::Delete), false),
+        (on("c", Action::Pull), true),
+        (on("c", Action::Push), false),
+        (on("a", Action::Pull), false),
+    ] {
+        assert_eq!(good_for.allows(&access), allowed, "{access:?}");
+    }
+}
