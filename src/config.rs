@@ -34,8 +34,8 @@ pub use format::Rate;
 pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
-    Accepts, AccessLog, Admin, Cache, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider, ProviderHttp,
-    ProviderKind, Scopes, Tls, TlsVersion, Upstream, UpstreamAuthorization,
+    Accepts, AccessLog, Admin, Cache, Challenge, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider,
+    ProviderHttp, ProviderKind, Scopes, Tls, TlsVersion, Tokens, Upstream, UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};

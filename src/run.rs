@@ -178,7 +178,8 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         Connector::plain(host, port, upstream.connect_timeout)
     };
     let authorization = match &upstream.authorization {
-        UpstreamAuthorization::Strip => None,
+        // Under grant each request carries a token of its own.
+        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
         UpstreamAuthorization::Basic { username, password } => {
             Some(basic(username, password).context("upstream.username: it cannot stand in a header")?)
         }

@@ -7,16 +7,16 @@ mod chain;
 pub(super) mod files;
 mod identity;
 mod tls;
+mod tokens;
+mod upstream;
 
 use std::fmt;
 use std::path::Path;
 
 use super::format::{Network, Workers};
-use super::problem::{Place, Problem, shown};
+use super::problem::{Place, Problem};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{
-    AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes, Upstream, UpstreamAuthorization,
-};
+use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 
@@ -42,14 +42,17 @@ impl Build<'_> {
     pub(super) fn config(&mut self, raw: &Raw) -> Option<Config> {
         let http = self.http(&raw.http);
         let admin = self.admin(&raw.admin, &raw.http);
-        let upstream = self.upstream(&raw.upstream);
-        let identity = self.identity(raw.identity.as_deref().unwrap_or_default(), &raw.scopes);
+        let providers = raw.identity.as_deref().unwrap_or_default();
+        let upstream = self.upstream(&raw.upstream, providers);
+        let identity = self.identity(providers, &raw.scopes);
+        let tokens = self.tokens(&raw.tokens);
         Some(Config {
             http: http?,
             admin,
             upstream: upstream?,
             identity: identity?,
             scopes: scopes(&raw.scopes),
+            tokens: tokens?,
             cache: cache(&raw.cache),
             log: self.log(&raw.log),
         })
@@ -112,61 +115,6 @@ impl Build<'_> {
             self.problem("admin.addr", format!("`{admin}` is taken by http.addr, `{public}`; write another port"));
         }
         Admin { addr: admin }
-    }
-
-    fn upstream(&mut self, raw: &raw::Upstream) -> Option<Upstream> {
-        let url = raw.urls.as_ref().and_then(|urls| urls.first());
-        if let Some(url) = url.filter(|url| !url.path.is_empty()) {
-            let message =
-                format!("`{}` has a path, and registries serve /v2/ at the root; remove it", shown(&url.path));
-            self.problem("upstream.urls[0]", message);
-        }
-        let authorization = self.authorization(raw);
-        if let (Some(url), raw::Authorization::Basic) = (url, raw.authorization)
-            && url.scheme == Scheme::Http
-            && !url.is_loopback()
-        {
-            self.warn("upstream.urls[0]", "the upstream's password crosses the network in the clear; write https://…");
-        }
-        let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
-        Some(Upstream {
-            endpoint: endpoint?,
-            authorization: authorization?,
-            connect_timeout: raw.connect_timeout.to_std(),
-            response_timeout: raw.response_timeout.to_std(),
-            upload_response_timeout: raw.upload_response_timeout.to_std(),
-        })
-    }
-
-    fn authorization(&mut self, raw: &raw::Upstream) -> Option<UpstreamAuthorization> {
-        let given = [("username", &raw.username), ("password_file", &raw.password_file)];
-        if raw.authorization == raw::Authorization::Strip {
-            for (key, _) in given.iter().filter(|(_, value)| value.is_some()) {
-                let message = "no effect with authorization: strip; remove it or write authorization: basic";
-                self.problem(&format!("upstream.{key}"), message);
-            }
-            return Some(UpstreamAuthorization::Strip);
-        }
-        for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
-            // A value that is malformed was reported where it stands.
-            if !self.is_reported(&format!("upstream.{key}")) {
-                let message = format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
-                self.problem("upstream.authorization", message);
-            }
-        }
-        let username = raw.username.as_deref().and_then(|username| self.username(username));
-        let password = raw.password_file.as_deref().and_then(|file| self.secret("upstream.password_file", file));
-        Some(UpstreamAuthorization::Basic { username: username?, password: password? })
-    }
-
-    /// RFC 7617: the colon ends a user name, and control characters have no place in it.
-    fn username(&mut self, username: &str) -> Option<String> {
-        if username.contains(':') || username.contains(char::is_control) {
-            let message = format!("`{}` holds a colon or a control character; write the name alone", shown(username));
-            self.problem("upstream.username", message);
-            return None;
-        }
-        Some(username.to_owned())
     }
 
     /// A server and the authorities of its certificate.

@@ -40,6 +40,7 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
     for provider in raw.identity.iter_mut().flatten().flatten() {
         paths.extend(provider.files());
     }
+    paths.extend(&mut raw.tokens.key_file);
     if !matches!(raw.log.access.as_str(), "stdout" | "off") {
         paths.push(&mut raw.log.access);
     }

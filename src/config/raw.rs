@@ -38,6 +38,8 @@ pub(super) struct Raw {
     pub(super) identity: Option<Vec<Option<Provider>>>,
     /// What an operation needs of what a credential has.
     pub(super) scopes: Scopes,
+    /// The registry token service, at /token on the public listener.
+    pub(super) tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.
     pub(super) cache: Cache,
     /// The program's own log and the access log.
@@ -145,7 +147,8 @@ pub(super) struct Upstream {
     /// Where it is: exactly one URL, without a path.
     #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
     pub(super) urls: Option<Vec<ServerUrl>>,
-    /// What the registry is shown instead of the caller's credential: strip (nothing) or basic (username and password_file).
+    /// What the registry is shown instead of the caller's credential: strip (nothing), basic (username and
+    /// password_file) or grant (the token that the provider issued for this very request).
     pub(super) authorization: Authorization,
     /// The user name for authorization: basic.
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
@@ -184,6 +187,7 @@ impl Default for Upstream {
 pub(super) enum Authorization {
     Strip,
     Basic,
+    Grant,
 }
 
 /// What an operation needs of what a credential has: every scope listed.
@@ -222,6 +226,34 @@ impl Default for Scopes {
             ]),
         }
     }
+}
+
+/// The registry token service, at /token on the public listener.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tokens {
+    /// What a 401 asks for: bearer or basic. Either kind of credential is accepted either way.
+    pub(super) challenge: Challenge,
+    /// A file of keys, 32 random bytes in base64 a line: the first seals tokens, all open them; null: a key of this
+    /// process's own, which replicas cannot share.
+    #[schemars(length(min = 1), extend("examples" = ["tokens.keys"]))]
+    pub(super) key_file: Option<String>,
+    /// How long a token is good, 60s to 720h (30 days). The credential in it is asked about again after cache.ttl.
+    pub(super) lifetime: Duration,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        // An hour: no push dies of it, for the credential in a token is verified again all the while.
+        Self { challenge: Challenge::Bearer, key_file: None, lifetime: Duration::hours(1) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Challenge {
+    Bearer,
+    Basic,
 }
 
 /// How long verdicts about credentials are kept, and how many.

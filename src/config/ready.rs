@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
 use super::url::{ExternalUrl, Scheme, authority};
+use crate::token_service::gate_token::TokenKeys;
 
 pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub identity: Vec<Provider>,
     /// What an operation needs of what a credential has.
     pub scopes: Scopes,
+    /// The registry token service.
+    pub tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.
     pub cache: Cache,
     /// The program's own log and the access log.
@@ -144,6 +147,8 @@ pub enum UpstreamAuthorization {
         /// As the file holds it, without the newline at its end.
         password: SecretString,
     },
+    /// The token that the provider issued for this very request. At least one provider is of a kind that issues some.
+    Grant,
 }
 
 /// What an operation needs of what a credential has: every scope listed. No list is empty.
@@ -157,6 +162,26 @@ pub struct Scopes {
     pub delete: Vec<String>,
     /// Scopes that stand for others.
     pub equivalents: BTreeMap<String, Vec<String>>,
+}
+
+/// The registry token service.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// What a 401 asks for.
+    pub challenge: Challenge,
+    /// The keys that seal and open tokens; `None`: one of this process's own is to be made.
+    pub keys: Option<Arc<TokenKeys>>,
+    /// How long a token is good, a minute to 30 days.
+    pub lifetime: Duration,
+}
+
+/// What a 401 asks for (RFC 9110, section 11.6.1). Either kind of credential is accepted either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A token of the token service.
+    Bearer,
+    /// The credential itself.
+    Basic,
 }
 
 /// How long verdicts about credentials are kept, and how many.

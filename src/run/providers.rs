@@ -34,7 +34,7 @@ pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
-        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } => {
+        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget, .. } => {
             patience = http.timeout;
             let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
             let reading = GitLabReading { accept_passwords, forward_client_address, failure_budget };

@@ -67,16 +67,16 @@ pub struct GoodFor {
     pub catalog: bool,
 }
 
-/// Why a text is no key file.
+/// Why a text is no key file. It quotes nothing of it; the first number is the line, from 1.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyFileError {
-    #[error("there is no key in it; write one by: openssl rand -base64 32")]
+    #[error("the file has no key; write one by: openssl rand -base64 32")]
     Empty,
-    #[error("line {0} is no base64; write 32 random bytes: openssl rand -base64 32")]
+    #[error("this is no base64; write 32 random bytes: openssl rand -base64 32")]
     NotBase64(usize),
-    #[error("line {0} holds {1} bytes; a key has 32: openssl rand -base64 32")]
+    #[error("{1} bytes, where a key has 32; write one by: openssl rand -base64 32")]
     Length(usize, usize),
-    #[error("line {0} holds the same key as line {1}; remove one")]
+    #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
 }
 
@@ -226,6 +226,16 @@ impl TokenKeys {
             good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog: sealed.catalog },
             credential,
         })
+    }
+}
+
+impl KeyFileError {
+    /// The line that it is about, from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Empty => 1,
+            Self::NotBase64(line) | Self::Length(line, _) | Self::Twice(line, _) => *line,
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -19,6 +21,16 @@ def stand_ins_binary():
     """The stand-ins for identity providers, which are not under test: a debug build is made sooner."""
     cargo_build("--example", "stand_ins")
     return target() / "debug" / "examples" / "stand_ins"
+
+
+def tools():
+    """The folders of the clients that are built from source, for PATH; empty where they cannot be built."""
+    if not shutil.which("go"):
+        return ""
+    built = subprocess.run([ROOT / "tests/e2e/tools"], stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode != 0:
+        print("the clients that tests/e2e/tools builds are not all there", file=sys.stderr)
+    return built.stdout.strip()
 
 
 def cargo_build(*arguments):

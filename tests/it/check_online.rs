@@ -249,6 +249,11 @@ async fn the_upstreams_password() {
 
     let said = check(&urls(wrong.address), &[LOCAL.to_owned()]).await;
     assert!(said.problem("it asks for a credential").starts_with("moorgate.yml:3:1: `upstream.authorization`: "));
+
+    // Where requests will carry tokens of a provider, that is as it should be.
+    let grant = format!("{}, authorization: grant", urls(wrong.address));
+    let said = check(&grant, &[LOCAL.to_owned(), gitlab(wrong.address)]).await;
+    assert!(said.stdout.contains(": answers (401 without a token, as it should)"), "{}{}", said.stdout, said.stderr);
 }
 
 /// Each wrong answer is told with the key that is to be changed, and hides none of the others.

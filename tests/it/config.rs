@@ -5,18 +5,20 @@
 pub mod files;
 mod fixtures;
 mod reference;
+mod tokens;
 
 use std::path::Path;
 
 use jsonwebtoken::Algorithm;
 use moorgate::config::{
-    self, Accepts, AccessLog, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme, TlsVersion, UpstreamAuthorization,
+    self, Accepts, AccessLog, Challenge, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme, TlsVersion,
+    UpstreamAuthorization,
 };
 use moorgate::identity::jwt::Tenants;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
-use self::files::folder;
+use self::files::{KEY_IN_USE, folder};
 
 /// A small valid configuration that the tests below add to.
 const MINIMAL: &str = include_str!("../fixtures/config/valid/minimal.yml");
@@ -51,11 +53,12 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.upstream.response_timeout, seconds(60));
     assert_eq!(config.upstream.upload_response_timeout, seconds(900));
     assert!(config.upstream.endpoint.roots.is_none());
-    let ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } =
+    let ProviderKind::Gitlab { http, service, accept_passwords, anonymous, forward_client_address, failure_budget } =
         &config.identity[0].kind
     else {
         panic!("not gitlab")
     };
+    assert!(!anonymous, "nobody is let in unasked");
     assert_eq!((service.as_str(), http.timeout), ("container_registry", seconds(2)));
     assert_eq!((http.endpoint.https, http.endpoint.authority().as_str()), (true, "gitlab.example.com"));
     assert!(!accept_passwords && *forward_client_address && failure_budget.is_none());
@@ -65,6 +68,8 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.scopes.delete, ["delete_registry"]);
     assert_eq!(config.scopes.equivalents["api"], ["read_registry", "write_registry", "delete_registry"]);
     assert_eq!(config.scopes.equivalents["read_api"], ["read_registry"]);
+    assert_eq!((config.tokens.challenge, config.tokens.lifetime), (Challenge::Bearer, seconds(3600)));
+    assert!(config.tokens.keys.is_none());
     assert_eq!((config.cache.ttl, config.cache.negative_ttl), (seconds(60), seconds(10)));
     assert_eq!(config.cache.stale_if_error, seconds(600));
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (100_000, 10_000));
@@ -99,10 +104,13 @@ fn every_value_arrives() {
     assert!(users.hash_of("alice").is_some_and(|hash| bcrypt::verify("wonderland", hash).expect("a hash")));
     assert_eq!(scopes, &["pull:any", "all"]);
     assert_eq!(config.scopes.equivalents.len(), 1, "given ones replace the defaults");
+    assert_eq!((config.tokens.challenge, config.tokens.lifetime), (Challenge::Basic, seconds(30 * 24 * 3600)));
+    assert!(config.tokens.keys.is_some());
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
     assert_eq!(config.cache.stale_if_error, seconds(0));
     assert_eq!(config.log.access, AccessLog::File(folder().join("access.log")));
-    assert!(!format!("{config:?}").contains("s3cret"));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cret") && !shown.contains(KEY_IN_USE), "{shown}");
 }
 
 #[test]
@@ -135,13 +143,14 @@ fn every_value_of_a_provider_arrives() {
     assert_eq!((tenants, &algorithms[..]), (&Tenants::Any, &[Algorithm::RS256, Algorithm::ES256][..]));
     assert_eq!((subject_claim.as_str(), groups_claim, scopes), ("sub", &None, &None));
 
-    let ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget } = &inside.kind
+    let ProviderKind::Gitlab { http, service, accept_passwords, anonymous, forward_client_address, failure_budget } =
+        &inside.kind
     else {
         panic!("not gitlab")
     };
     let endpoint = &http.endpoint;
     assert_eq!((endpoint.path.as_str(), endpoint.port, service.as_str()), ("/gitlab", 80, "my registry"));
-    assert!(*accept_passwords && !forward_client_address);
+    assert!(*accept_passwords && *anonymous && !forward_client_address);
     assert_eq!((http.timeout, *failure_budget), (seconds(3), Some(Rate { count: 8, per: seconds(60) })));
     let accepts = Accepts { users: values(&["gitlab-ci-token"]), prefixes: values(&["glpat-", "gldt-"]) };
     assert_eq!(inside.accepts, Some(accepts));
@@ -183,14 +192,22 @@ fn print_is_redacted_and_reads_the_same() {
         let text = std::fs::read_to_string(files::fixture("valid", name)).expect(name);
         let first = load(&text, &[]).expect(name);
         let printed = first.print();
-        assert!(!printed.contains("s3cret") && !printed.contains("$2"), "{printed}");
+        assert!(!printed.contains("s3cret") && !printed.contains("$2") && !printed.contains(KEY_IN_USE), "{printed}");
         let elsewhere = Path::new("/");
         let again = config::load_text(&printed, Path::new("printed.yml"), elsewhere, []).expect(&printed);
         assert_eq!(again.print(), printed);
         assert_eq!(format!("{:?}", again.config), format!("{:?}", first.config));
     }
     let printed = load(MINIMAL, &[("MOORGATE_CACHE_TTL", "5m")]).expect("valid").print();
-    for line in ["  ttl: 5m", "  idle_timeout: 60s", "  max_header_bytes: 32KiB", "  tls: null", "  - type: gitlab"] {
+    for line in [
+        "  lifetime: 1h",
+        "  key_file: null",
+        "  ttl: 5m",
+        "  idle_timeout: 60s",
+        "  max_header_bytes: 32KiB",
+        "  tls: null",
+        "  - type: gitlab",
+    ] {
         assert!(printed.lines().any(|printed| printed == line), "{line:?} in {printed}");
     }
 }
@@ -233,6 +250,12 @@ fn warnings_tell_what_should_be_known() {
     providers_warn(&with_tls);
     let basic = "authorization: basic, username: gate, password_file: upstream.password, urls: [\"http://registry";
     assert!(only("urls: [\"http://127.0.0.1", basic).contains("the upstream's password crosses the network"));
+    let grant = "authorization: grant, urls: [\"http://registry";
+    assert!(only("urls: [\"http://127.0.0.1", grant).contains("the tokens for the upstream cross the network in the"));
+    if cfg!(unix) {
+        let open = only("version: 1\n", "version: 1\ntokens: { key_file: open.keys }\n");
+        assert!(open.contains("`tokens.key_file`: every user of this machine may read `open.keys`"), "{open}");
+    }
     assert!(only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http"));
 
     let in_the_clear = warnings(&MINIMAL.replace("https://registry", "http://registry"));

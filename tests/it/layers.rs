@@ -168,7 +168,11 @@ const TABLE: &[Part] = &[
         must_not_know: &["tokio", "rustls", "moka"],
     },
     // The config knows the constructors that it checks values with.
-    Part { files: &["config.rs", "config/"], may_know: &["identity"], must_not_know: &["tokio", "hyper", "moka"] },
+    Part {
+        files: &["config.rs", "config/"],
+        may_know: &["identity", "token_service"],
+        must_not_know: &["tokio", "hyper", "moka"],
+    },
     // What puts it together, what shows it, and the commands.
     Part {
         files: &["run.rs", "run/"],

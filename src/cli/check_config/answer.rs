@@ -9,8 +9,8 @@ use crate::identity::provider_client::{AskError, Reply};
 
 /// Who is asked, and so what a right answer is.
 pub(super) enum Expected {
-    /// `GET /v2/` of a registry, with the gate's own password or without.
-    Registry { with_password: bool },
+    /// `GET /v2/` of a registry.
+    Registry(Shown),
     /// A question for a token that GitLab gives nobody.
     GitLab { service: String },
     /// The same of another server of the registry token protocol.
@@ -19,6 +19,15 @@ pub(super) enum Expected {
     Introspection { client_id: String },
     /// A JSON Web Key Set.
     Keys,
+}
+
+/// What the registry is shown instead of the caller's credential.
+pub(super) enum Shown {
+    Nothing,
+    /// The gate's own, now too.
+    Password,
+    /// What a provider issues for a request; there is none to show now.
+    Grants,
 }
 
 /// What is wrong; what would be right.
@@ -54,13 +63,14 @@ impl Expected {
             ));
         }
         match (self, status) {
-            (Self::Registry { .. }, 200) => Ok("200".to_owned()),
-            (Self::Registry { with_password: false }, 401) => Err(Fault::new(
+            (Self::Registry(_), 200) => Ok("200".to_owned()),
+            (Self::Registry(Shown::Grants), 401) => Ok("answers (401 without a token, as it should)".to_owned()),
+            (Self::Registry(Shown::Nothing), 401) => Err(Fault::new(
                 "authorization",
                 "the registry answers 401: it asks for a credential; take its own authentication out, or write basic \
                  with username and password_file",
             )),
-            (Self::Registry { with_password: true }, 401 | 403) => Err(Fault::new(
+            (Self::Registry(Shown::Password), 401 | 403) => Err(Fault::new(
                 "password_file",
                 format!("the registry answers {status} to this user and password; write those that it knows"),
             )),
@@ -142,7 +152,7 @@ impl Expected {
     /// The key that says where it is.
     fn address(&self) -> &'static str {
         match self {
-            Self::Registry { .. } => "urls[0]",
+            Self::Registry(_) => "urls[0]",
             Self::GitLab { .. } | Self::Introspection { .. } => "url",
             Self::TokenServer { .. } => "realm",
             Self::Keys => "jwks_url",
@@ -151,7 +161,7 @@ impl Expected {
 
     fn what(&self) -> &'static str {
         match self {
-            Self::Registry { .. } => "the registry itself",
+            Self::Registry(_) => "the registry itself",
             Self::GitLab { .. } => "GitLab itself",
             Self::TokenServer { .. } => "the token server",
             Self::Introspection { .. } => "introspection (RFC 7662)",

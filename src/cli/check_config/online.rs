@@ -12,7 +12,7 @@ use http_body_util::Full;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
-use super::answer::{Expected, Fault};
+use super::answer::{Expected, Fault, Shown};
 use crate::config::{
     Config, Endpoint, JwksSource, Loaded, Problem, Provider, ProviderHttp, ProviderKind, Upstream,
     UpstreamAuthorization,
@@ -114,19 +114,20 @@ fn checks(config: &Config) -> Vec<Check> {
 
 fn upstream(upstream: &Upstream) -> Check {
     let url = run::url(&upstream.endpoint);
-    let authorization = match &upstream.authorization {
-        UpstreamAuthorization::Strip => None,
-        UpstreamAuthorization::Basic { username, password } => Some((username.as_str(), password)),
-    };
     let mut request = get(&format!("{url}/v2/"));
-    if let Some((user, secret)) = authorization {
-        request = authorized(request, basic(user, secret));
-    }
+    let shown = match &upstream.authorization {
+        UpstreamAuthorization::Strip => Shown::Nothing,
+        UpstreamAuthorization::Basic { username, password } => {
+            request = authorized(request, basic(username, password));
+            Shown::Password
+        }
+        UpstreamAuthorization::Grant => Shown::Grants,
+    };
     let server = ProviderHttp {
         endpoint: upstream.endpoint.clone(),
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };
-    let expected = Expected::Registry { with_password: authorization.is_some() };
+    let expected = Expected::Registry(shown);
     let question = Question { server, request: request.body(Full::default()).ok(), expected };
     Check { name: format!("upstream {url}"), section: "upstream".to_owned(), question: Some(question) }
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Build;
-use crate::config::problem::shown;
+use crate::config::problem::{Place, Problem, shown};
 
 /// No certificate bundle and no list of users is larger.
 const MAX_BYTES: u64 = 16 << 20;
@@ -68,6 +68,12 @@ impl Build<'_> {
             let message = format!("every user of this machine may read `{0}`; chmod o-r {0}", shown(file));
             self.warn(key, message);
         }
+    }
+
+    /// Something wrong within a file that a key names.
+    pub(super) fn problem_within(&mut self, file: &str, line: usize, column: usize, message: impl Into<String>) {
+        let place = Place::File { file: self.folder.join(shown(file)).into(), line, column };
+        self.problems.push(Problem::new(place, message));
     }
 
     fn unreadable(&self, file: &str, error: &io::Error) -> String {

@@ -1,10 +1,9 @@
 //! Identity providers: each for itself. [`chain`](super::chain) says what they are to each other.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::{Build, words};
-use crate::config::problem::{Place, Problem, shown};
+use crate::config::problem::shown;
 use crate::config::raw::{self, ScopeList};
 use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
 use crate::config::url::{Scheme, ServerUrl};
@@ -56,6 +55,7 @@ impl Build<'_> {
             http,
             service: raw.service.clone(),
             accept_passwords: raw.accept_passwords,
+            anonymous: raw.anonymous,
             forward_client_address: raw.forward_client_address,
             failure_budget: raw.failure_budget,
         })
@@ -210,11 +210,9 @@ impl Build<'_> {
             Ok(users) => return Some(users),
             Err(problems) => problems,
         };
-        let file: std::sync::Arc<Path> = self.folder.join(shown(file)).into();
-        self.problems.extend(problems.into_iter().map(|problem| {
-            let place = Place::File { file: file.clone(), line: problem.line, column: problem.column };
-            Problem::new(place, problem.message)
-        }));
+        for problem in problems {
+            self.problem_within(file, problem.line, problem.column, problem.message);
+        }
         None
     }
 }

@@ -54,6 +54,10 @@ impl Duration {
         Self { count, unit: &MINUTES }
     }
 
+    pub(in crate::config) const fn hours(count: u64) -> Self {
+        Self { count, unit: &HOURS }
+    }
+
     pub(in crate::config) fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.count.saturating_mul(self.unit.worth))
     }

@@ -79,6 +79,8 @@ pub(in crate::config) struct Gitlab {
     pub(in crate::config) service: String,
     /// Whether the passwords of accounts are good too, beside tokens.
     pub(in crate::config) accept_passwords: bool,
+    /// Whether GitLab is asked what callers without a credential may pull.
+    pub(in crate::config) anonymous: bool,
     /// Whether GitLab is told the client's address (X-Forwarded-For); its address rules then apply to clients.
     pub(in crate::config) forward_client_address: bool,
     /// The most wrong credentials that the whole gate asks it about; null: no limit.
@@ -95,6 +97,7 @@ impl Default for Gitlab {
             // What GitLab itself calls its registry.
             service: "container_registry".to_owned(),
             accept_passwords: false,
+            anonymous: false,
             forward_client_address: true,
             failure_budget: None,
             server: Server::default(),

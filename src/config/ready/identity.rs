@@ -43,6 +43,8 @@ pub enum ProviderKind {
         service: String,
         /// Whether passwords of accounts are good too.
         accept_passwords: bool,
+        /// Whether GitLab is asked what callers without a credential may pull.
+        anonymous: bool,
         /// Whether GitLab is told the client's address.
         forward_client_address: bool,
         /// The most wrong credentials that it is asked about.

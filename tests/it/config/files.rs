@@ -11,6 +11,10 @@ use tempfile::TempDir;
 /// A key set of one key, the example of RFC 7517, appendix A.1.
 pub const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"}]}"#;
 
+/// 32 bytes in base64.
+pub const KEY_IN_USE: &str = "c3VwZXJzZWNyZXRzdXBlcnNlY3JldHN1cGVyc2VjcmU=";
+const OLD_KEY: &str = "b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2U=";
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder. It is removed by nobody: statics are not dropped, and the system's temporary folder is.
@@ -52,6 +56,11 @@ pub(super) fn htpasswd() -> String {
     format!("alice:{}\n", bcrypt::hash("wonderland", 4).expect("a hash"))
 }
 
+/// Two keys, in base64 that shows where it leaks.
+pub(super) fn token_keys() -> String {
+    format!("{KEY_IN_USE}\n# before the last rotation\n{OLD_KEY}\n")
+}
+
 #[cfg(unix)]
 fn mode(file: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
@@ -87,6 +96,9 @@ fn make() -> TempDir {
     write_private(folder, "introspection.secret", "s3cret\n");
     write(folder, "open.secret", "s3cret\n");
     mode(&folder.join("open.secret"), 0o644);
+    write_private(folder, "tokens.keys", &token_keys());
+    write(folder, "open.keys", token_keys());
+    mode(&folder.join("open.keys"), 0o644);
     write_private(folder, "upstream.password", "s3cret with spaces \r\n");
     write_private(folder, "two-lines", "one\ntwo\n");
     write_private(folder, "empty", "");

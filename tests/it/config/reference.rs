@@ -29,6 +29,7 @@ fn copy() -> tempfile::TempDir {
     files::write(copy.path(), "htpasswd", files::htpasswd());
     files::write(copy.path(), "servers.htpasswd", files::htpasswd());
     files::write_private(copy.path(), "introspection.secret", "s3cret\n");
+    files::write_private(copy.path(), "tokens.keys", &files::token_keys());
     copy
 }
 
@@ -48,7 +49,7 @@ fn the_reference_and_the_examples_load_and_print() {
         let again = config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
         again.unwrap_or_else(|problems| panic!("{problems}\n{}", loaded.print()));
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 10);
 }
 
 #[test]

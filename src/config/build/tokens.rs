@@ -1,0 +1,48 @@
+//! The token service: its keys and how long its tokens live.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Build;
+use crate::config::raw;
+use crate::config::ready::{Challenge, Tokens};
+use crate::token_service::gate_token::TokenKeys;
+
+/// Clients take a shorter life for a minute; a key has to be kept for as long as a token may live.
+const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
+
+impl Build<'_> {
+    /// `None` where the key file is wrong.
+    pub(super) fn tokens(&mut self, raw: &raw::Tokens) -> Option<Tokens> {
+        if !LIFETIME.contains(&raw.lifetime.to_std()) {
+            let message = format!("`{}` is out of range; write 60s to 720h (30 days)", raw.lifetime);
+            self.problem("tokens.lifetime", message);
+        }
+        let keys = match &raw.key_file {
+            Some(file) => Some(Arc::new(self.token_keys("tokens.key_file", file)?)),
+            None => None,
+        };
+        Some(Tokens {
+            challenge: match raw.challenge {
+                raw::Challenge::Bearer => Challenge::Bearer,
+                raw::Challenge::Basic => Challenge::Basic,
+            },
+            keys,
+            lifetime: raw.lifetime.to_std(),
+        })
+    }
+
+    /// The keys of a file. What is wrong in it is reported there, not where it is named.
+    fn token_keys(&mut self, key: &str, file: &str) -> Option<TokenKeys> {
+        let text = self.read_text(key, file)?;
+        self.warn_if_others_read(key, file);
+        match TokenKeys::parse(&text) {
+            Ok(keys) => Some(keys),
+            Err(error) => {
+                self.problem_within(file, error.line(), 1, error.to_string());
+                None
+            }
+        }
+    }
+}

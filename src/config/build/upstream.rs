@@ -1,0 +1,105 @@
+//! The registry behind the gate, and what it is shown instead of the caller's credential.
+
+use super::Build;
+use crate::config::problem::shown;
+use crate::config::raw;
+use crate::config::ready::{Upstream, UpstreamAuthorization};
+use crate::config::url::Scheme;
+
+impl Build<'_> {
+    pub(super) fn upstream(&mut self, raw: &raw::Upstream, providers: &[Option<raw::Provider>]) -> Option<Upstream> {
+        let url = raw.urls.as_ref().and_then(|urls| urls.first());
+        if let Some(url) = url.filter(|url| !url.path.is_empty()) {
+            let message =
+                format!("`{}` has a path, and registries serve /v2/ at the root; remove it", shown(&url.path));
+            self.problem("upstream.urls[0]", message);
+        }
+        let authorization = self.authorization(raw, providers);
+        let secret = match raw.authorization {
+            raw::Authorization::Strip => None,
+            raw::Authorization::Basic => Some("the upstream's password crosses"),
+            raw::Authorization::Grant => Some("the tokens for the upstream cross"),
+        };
+        if let (Some(url), Some(secret)) = (url, secret)
+            && url.scheme == Scheme::Http
+            && !url.is_loopback()
+        {
+            self.warn("upstream.urls[0]", format!("{secret} the network in the clear; write https://…"));
+        }
+        let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
+        Some(Upstream {
+            endpoint: endpoint?,
+            authorization: authorization?,
+            connect_timeout: raw.connect_timeout.to_std(),
+            response_timeout: raw.response_timeout.to_std(),
+            upload_response_timeout: raw.upload_response_timeout.to_std(),
+        })
+    }
+
+    fn authorization(
+        &mut self,
+        raw: &raw::Upstream,
+        providers: &[Option<raw::Provider>],
+    ) -> Option<UpstreamAuthorization> {
+        match raw.authorization {
+            raw::Authorization::Strip => {
+                self.no_credential_of_its_own(raw, "strip");
+                Some(UpstreamAuthorization::Strip)
+            }
+            raw::Authorization::Basic => self.basic(raw),
+            raw::Authorization::Grant => {
+                self.no_credential_of_its_own(raw, "grant");
+                // An entry whose type is not known may be meant to be one; that, and none at all, was reported.
+                let may_issue = |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
+                if !providers.is_empty() && !providers.iter().any(may_issue) {
+                    let message = "no provider issues the token that grant sends; write strip or basic, or a provider \
+                                   of type gitlab or registry_token";
+                    self.problem("upstream.authorization", message);
+                }
+                Some(UpstreamAuthorization::Grant)
+            }
+        }
+    }
+
+    fn no_credential_of_its_own(&mut self, raw: &raw::Upstream, authorization: &str) {
+        for (key, value) in [("username", &raw.username), ("password_file", &raw.password_file)] {
+            if value.is_some() {
+                let message =
+                    format!("no effect with authorization: {authorization}; remove it or write authorization: basic");
+                self.problem(&format!("upstream.{key}"), message);
+            }
+        }
+    }
+
+    fn basic(&mut self, raw: &raw::Upstream) -> Option<UpstreamAuthorization> {
+        let given = [("username", &raw.username), ("password_file", &raw.password_file)];
+        for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
+            // A value that is malformed was reported where it stands.
+            if !self.is_reported(&format!("upstream.{key}")) {
+                let message = format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
+                self.problem("upstream.authorization", message);
+            }
+        }
+        let username = raw.username.as_deref().and_then(|username| self.username(username));
+        let password = raw.password_file.as_deref().and_then(|file| self.secret("upstream.password_file", file));
+        Some(UpstreamAuthorization::Basic { username: username?, password: password? })
+    }
+
+    /// RFC 7617: the colon ends a user name, and control characters have no place in it.
+    fn username(&mut self, username: &str) -> Option<String> {
+        if username.contains(':') || username.contains(char::is_control) {
+            let message = format!("`{}` holds a colon or a control character; write the name alone", shown(username));
+            self.problem("upstream.username", message);
+            return None;
+        }
+        Some(username.to_owned())
+    }
+}
+
+/// Whether its answers hold tokens that a registry takes.
+fn issues_grants(provider: &raw::Provider) -> bool {
+    match provider {
+        raw::Provider::Gitlab(_) | raw::Provider::RegistryToken(_) => true,
+        raw::Provider::Introspection(_) | raw::Provider::Jwt(_) | raw::Provider::Htpasswd(_) => false,
+    }
+}
