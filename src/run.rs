@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
-use crate::config::{self, Config, Endpoint, Scheme, TlsVersion, UpstreamAuthorization};
+use crate::config::{self, Config, Endpoint, ExternalUrl, Scheme, TlsVersion, UpstreamAuthorization};
 use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::Identity;
@@ -24,8 +24,8 @@ use crate::policy::Policy;
 use crate::record::{AccessLog, AccessLogFormat, Metrics, Recorder};
 use crate::respond::{Challenge, Responder};
 use crate::server::{Server, ServerSettings, bind, server_tls};
-use crate::token_service::TokenService;
 use crate::token_service::gate_token::TokenKeys;
+use crate::token_service::{self, TokenService};
 use crate::upstream::{Connector, Origins, UpstreamSettings};
 
 pub(crate) use providers::provider_client;
@@ -136,21 +136,29 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
     let scopes = config.scopes;
     let providers = config.identity.into_iter().map(providers::provider).collect::<anyhow::Result<Vec<_>>>()?;
     let key = HashKey::random().context("no randomness for hashing credentials")?;
+    let (external, tokens) = (&config.http.external_url, config.tokens);
+    let keys = match tokens.keys {
+        Some(keys) => keys,
+        None => Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?),
+    };
+    let challenge = match tokens.challenge {
+        config::Challenge::Basic => Challenge::basic(external.service())?,
+        config::Challenge::Bearer => Challenge::bearer(&realm(external), external.service())?,
+    };
     Ok(Gate {
         trusted_proxies: TrustedProxies(config.http.trusted_proxies),
         identity: Identity::new(providers, limits, key, metrics.clone(), Handle::current()),
         policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents),
-        tokens: TokenService::new(
-            Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?),
-            std::time::Duration::from_secs(3600),
-            config.http.external_url.service().to_owned(),
-        ),
-        responder: Responder::new(
-            config.http.external_url.service(),
-            Challenge::basic(config.http.external_url.service())?,
-        )?,
+        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
+        responder: Responder::new(external.service(), challenge)?,
         recorder: Arc::new(Recorder::new(metrics, access_log)),
     })
+}
+
+/// Where clients ask for tokens: on the registry's own host, for some of them ask nobody else.
+fn realm(external: &ExternalUrl) -> String {
+    let scheme = if external.scheme == Scheme::Https { "https" } else { "http" };
+    format!("{scheme}://{}{}", external.authority, token_service::PATH)
 }
 
 /// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.

@@ -91,7 +91,13 @@ fn assert_refusal_headers(reply: &Reply, case: &str) {
     let challenges: Vec<_> =
         reply.head.lines().filter(|line| line.to_lowercase().starts_with("www-authenticate:")).collect();
     match reply.status {
-        401 => assert!(matches!(*challenges, [line] if line.ends_with("Basic realm=\"registry.test\"")), "{case}"),
+        401 => {
+            let asks = |line: &str| {
+                line.contains("Bearer realm=\"http")
+                    && line.contains("://registry.test/token\",service=\"registry.test\"")
+            };
+            assert!(matches!(*challenges, [line] if asks(line)), "{case}: {challenges:?}");
+        }
         _ => assert_eq!(challenges, [""; 0], "{case}"),
     }
 }

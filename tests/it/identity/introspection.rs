@@ -28,7 +28,9 @@ async fn gate_with(more: &str, cache: Vec<&'static str>) -> (TestGate, Introspec
     let identity =
         format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret{more} }}", sso.url());
     let files = vec![("sso.secret", CLIENT_SECRET)];
-    (TestGate::start(Setup { identity: Some(identity.leak()), files, cache, ..Setup::default() }).await, sso)
+    // In this mode what is missing is 403 however the secret is presented.
+    let tokens = vec!["challenge: basic"];
+    (TestGate::start(Setup { identity: Some(identity.leak()), files, cache, tokens, ..Setup::default() }).await, sso)
 }
 
 async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {

@@ -53,7 +53,9 @@ async fn expired_revoked_and_wrong_are_401() {
     for password in ["glpat-demo-expired", "glpat-demo-revoked", "glpat-nobody-knows"] {
         let reply = gate.get("/v2/demo/app/manifests/v1", Some(("alice", password))).await;
         assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"), "{password}");
-        assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"registry.test\""));
+        let challenge = reply.header("www-authenticate").unwrap();
+        assert!(challenge.starts_with("Bearer realm=\"http://registry.test/token\""), "{challenge}");
+        assert!(challenge.ends_with("error=\"invalid_token\""), "{challenge}");
     }
     // Deploy tokens work under their own name alone.
     assert_eq!(gate.get("/v2/", Some(("alice", "gldt-demo-deploy-read-write"))).await.status, 401);
