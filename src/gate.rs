@@ -98,9 +98,10 @@ impl Gate {
                 response
             }
             Err(denial) => {
-                record.denied(&denial);
                 let refused = Refused { head: &head, needed: &needed, kind: record.credential_kind() };
-                self.responder.denial(&denial, &refused, &origin.progress)
+                let response = self.responder.denial(&denial, &refused, &origin.progress);
+                record.denied(&denial, response.status());
+                response
             }
         };
         self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
@@ -196,10 +197,10 @@ impl Gate {
             return Err(Denial::WrongCredential);
         }
         let kind = credential.kind();
-        let access = Access::several(asked.repositories.clone());
+        let access = Access::several(asked.repositories);
         let question = self.question(credential, kind, access, caller, record);
         let granted = match self.authenticate(&question, record).await {
-            Ok(verified) => self.policy.granted(&asked.repositories, &verified),
+            Ok(verified) => self.policy.granted(&question.access, &verified),
             // Nothing is public: a token that is good for nothing is an answer, and clients go on to a login.
             Err(Denial::NoCredential) => Vec::new(),
             Err(denial) => return Err(denial),

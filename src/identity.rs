@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use credential::Credential;
 use fingerprint::{CredentialId, SecretId};
+use secrecy::SecretString;
 use tag_rules::TagRules;
 
 use crate::registry::{Access, Actions, RepositoryName};
@@ -41,8 +42,15 @@ use crate::registry::{Access, Actions, RepositoryName};
 pub struct Principal {
     /// Who says so.
     pub source: Arc<Source>,
-    /// What the provider calls the caller.
+    /// What the provider calls the caller. Empty for callers without a credential, and for nobody else.
     pub subject: Box<str>,
+}
+
+impl Principal {
+    /// Whether it is nobody: a caller without a credential.
+    pub fn is_anonymous(&self) -> bool {
+        self.subject.is_empty()
+    }
 }
 
 /// Where principals come from. One value serves all callers of a provider who have the same kind of credential, for
@@ -63,6 +71,8 @@ pub enum Granted {
     Scopes(Arc<Vec<String>>),
     /// What a token server granted for the one repository that was asked about, and for no other.
     Repository(Box<RepositoryGrant>),
+    /// The same for each of several repositories, possibly nothing. One pointer, for all verdicts are as large as this.
+    Repositories(Arc<Vec<RepositoryGrant>>),
     /// No repository was asked about: it proves who the caller is.
     Identity,
     /// The provider vouches for the credential, and lets it do nothing.
@@ -80,7 +90,34 @@ pub struct RepositoryGrant {
     pub server: TokenServerKind,
     /// Which tags may not be written or deleted, where that was asked about. As old as the grant itself.
     pub tags: TagRules,
+    /// The token that says so, where the server's own tokens are sent upstream and there is something in it. A token for
+    /// several repositories is in each of their grants.
+    pub token: Option<IssuedToken>,
 }
+
+/// The very token that a token server issued for one question, whatever it was about. Equal to itself alone.
+#[derive(Clone, Debug)]
+pub struct IssuedToken(Arc<SecretString>);
+
+impl IssuedToken {
+    /// Keeps a token.
+    pub fn new(token: SecretString) -> Self {
+        Self(Arc::new(token))
+    }
+
+    /// The token.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl PartialEq for IssuedToken {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for IssuedToken {}
 
 /// The kinds of server that speak the registry token protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +152,32 @@ impl Granted {
     /// Whether there is nothing that it allows.
     pub fn is_nothing(&self) -> bool {
         match self {
-            Self::Repository(grant) => grant.actions == Actions::default(),
+            Self::Repository(_) | Self::Repositories(_) => {
+                self.repositories().iter().all(|grant| grant.actions == Actions::default())
+            }
             Self::Scopes(scopes) => scopes.is_empty(),
             Self::Nothing => true,
             Self::Identity => false,
         }
+    }
+
+    /// What was granted repository by repository. Empty where it was not asked so.
+    pub fn repositories(&self) -> &[RepositoryGrant] {
+        match self {
+            Self::Repository(grant) => std::slice::from_ref(grant),
+            Self::Repositories(grants) => grants,
+            Self::Scopes(_) | Self::Identity | Self::Nothing => &[],
+        }
+    }
+
+    /// What was granted for this repository, where that was asked.
+    pub fn repository(&self, name: &RepositoryName) -> Option<&RepositoryGrant> {
+        self.repositories().iter().find(|grant| grant.repository == *name)
+    }
+
+    /// The token to send upstream, where it was kept.
+    pub fn token(&self) -> Option<&IssuedToken> {
+        self.repositories().first()?.token.as_ref()
     }
 }
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::denial::{Denial, Missing, TagRefusal, UpstreamFault};
 use crate::identity::{Granted, TokenServerKind, Verified};
-use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, Tag};
+use crate::registry::{Access, Action, Actions, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
 /// What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
 #[derive(Clone, Debug)]
@@ -107,14 +107,13 @@ impl Policy {
     /// Decides. `verified` is the answer about what the request [requires](RegistryRequest::required).
     ///
     /// # Errors
-    /// [`Denial::InsufficientRights`] says what is missing; [`Denial::TagRules`] which tag may not be touched; the catalog
-    /// is closed to everybody.
+    /// [`Denial::InsufficientRights`] says what is missing, [`Denial::NoCredential`] that nothing was presented;
+    /// [`Denial::TagRules`] which tag may not be touched; the catalog is closed to everybody.
     pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Decision, Denial> {
         self.check(&request.required(), verified)?;
-        let must_not_exist = match &verified.granted {
-            Granted::Repository(grant) => grant.tags.check(&request).map_err(Denial::TagRules)?,
-            Granted::Scopes(_) | Granted::Identity | Granted::Nothing => Vec::new(),
-        };
+        let grant = request.repository().and_then(|name| verified.granted.repository(name));
+        let must_not_exist =
+            grant.map(|grant| grant.tags.check(&request)).transpose().map_err(Denial::TagRules)?.unwrap_or_default();
         let (request, mount) = request.split_mount();
         Ok(Decision { request, mount, must_not_exist })
     }
@@ -130,37 +129,46 @@ impl Policy {
         decision
     }
 
-    /// What of this the credential has.
-    pub fn granted(
-        &self,
-        _asked: &[(crate::registry::RepositoryName, crate::registry::Actions)],
-        _verified: &Verified,
-    ) -> Vec<(crate::registry::RepositoryName, crate::registry::Actions)> {
-        Vec::new()
+    /// What of this the credential has: never more than was asked, and nothing that a request would be refused. A
+    /// repository for which there is nothing is left out. `verified` is the answer about `asked`.
+    pub fn granted(&self, asked: &Access, verified: &Verified) -> Vec<(RepositoryName, Actions)> {
+        let granted = asked.repositories().map(|(name, actions)| {
+            (name.clone(), actions.filter(|action| self.check_action(name, action, verified).is_ok()))
+        });
+        granted.filter(|(_, actions)| *actions != Actions::default()).collect()
+    }
+
+    fn check(&self, access: &Access, verified: &Verified) -> Result<(), Denial> {
+        let checked = match access {
+            Access::Login => Ok(()),
+            Access::Catalog => Err(Denial::CatalogClosed),
+            Access::Repository(name, action) => self.check_action(name, *action, verified),
+            Access::Repositories(several) => several
+                .iter()
+                .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)))
+                .try_for_each(|(name, action)| self.check_action(name, action, verified)),
+        };
+        // Who has shown no credential is asked for one, and told nothing of what is there.
+        checked.map_err(|denial| if verified.principal.is_anonymous() { Denial::NoCredential } else { denial })
     }
 
     /// The lines that decide whether a push is allowed, and everything else. What a grant allows is
-    /// [`Actions::allow`](crate::registry::Actions::allow).
-    fn check(&self, access: &Access, verified: &Verified) -> Result<(), Denial> {
-        match (access, &verified.granted) {
-            (Access::Login, _) => Ok(()),
-            (Access::Catalog, _) => Err(Denial::CatalogClosed),
-            (Access::Repository(wanted, action), Granted::Repository(grant))
-                if grant.repository == *wanted && grant.actions.allow(*action) =>
-            {
-                Ok(())
-            }
-            (Access::Repository(_, action), Granted::Repository(grant)) if grant.server == TokenServerKind::Other => {
-                Err(Denial::InsufficientRights(Missing::Grant(verified.principal.source.provider.clone(), *action)))
-            }
-            (Access::Repository(_, action), Granted::Repository(_) | Granted::Identity | Granted::Nothing) => {
-                Err(Denial::InsufficientRights(Missing::GitLabGrant(*action)))
-            }
-            (Access::Repository(_, action), Granted::Scopes(scopes)) => {
-                let missing = self.missing(*action, scopes);
-                if missing.is_empty() { Ok(()) } else { Err(Denial::InsufficientRights(Missing::Scopes(missing))) }
-            }
-        }
+    /// [`Actions::allow`].
+    fn check_action(&self, name: &RepositoryName, action: Action, verified: &Verified) -> Result<(), Denial> {
+        let missing = match &verified.granted {
+            Granted::Scopes(scopes) => match self.missing(action, scopes) {
+                missing if missing.is_empty() => return Ok(()),
+                missing => Missing::Scopes(missing),
+            },
+            granted => match granted.repository(name) {
+                Some(grant) if grant.actions.allow(action) => return Ok(()),
+                _ if granted.repositories().iter().any(|grant| grant.server == TokenServerKind::Other) => {
+                    Missing::Grant(verified.principal.source.provider.clone(), action)
+                }
+                _ => Missing::GitLabGrant(action),
+            },
+        };
+        Err(Denial::InsufficientRights(missing))
     }
 
     fn needed(&self, action: Action) -> &[String] {
@@ -202,7 +210,6 @@ mod tests {
     use super::*;
     use crate::identity::tag_rules::TagRules;
     use crate::identity::{Principal, RepositoryGrant, Source};
-    use crate::registry::{Actions, RepositoryName};
 
     fn policy() -> Policy {
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -291,7 +298,13 @@ mod tests {
             let repository = RepositoryName::parse(name).unwrap();
             let server = TokenServerKind::GitLab;
             let tags = TagRules::None;
-            Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server, tags }))
+            Granted::Repository(Box::new(RepositoryGrant {
+                repository,
+                actions: everything,
+                server,
+                tags,
+                token: None,
+            }))
         };
         for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
             let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
@@ -306,6 +319,7 @@ mod tests {
             actions: everything,
             server: TokenServerKind::GitLab,
             tags: TagRules::read([&meta]).unwrap_or(TagRules::Unreadable),
+            token: None,
         })))
     }
 
@@ -333,6 +347,108 @@ mod tests {
         assert_eq!(two().permit(&[StatusCode::OK, StatusCode::NOT_FOUND]).unwrap_err(), exists);
         assert!(two().permit(&[StatusCode::NOT_FOUND; 2]).is_ok());
         assert!(decide("/v2/a/manifests/latest").permit(&[]).is_ok());
+    }
+
+    /// One answer about several repositories: each has its own rights and its own rules.
+    fn of_several(grants: &[(&str, &str)]) -> Verified {
+        let immutable = serde_json::json!({ "tag_immutable_patterns": ["^v"] });
+        let grant = |(name, words): &(&str, &str)| RepositoryGrant {
+            repository: RepositoryName::parse(name).unwrap(),
+            actions: Actions::asked(words),
+            server: TokenServerKind::GitLab,
+            tags: if *name == "a" { TagRules::read([&immutable]).unwrap() } else { TagRules::None },
+            token: None,
+        };
+        verified(Granted::Repositories(Arc::new(grants.iter().map(grant).collect())))
+    }
+
+    #[test]
+    fn each_of_several_repositories_has_its_own_grant() {
+        let several = of_several(&[("a", "pull,push"), ("b", "pull"), ("c", "")]);
+        for (method, name, allowed) in [
+            (Method::PUT, "a", true),
+            (Method::GET, "a", true),
+            (Method::DELETE, "a", false),
+            (Method::PUT, "b", false),
+            (Method::GET, "b", true),
+            (Method::GET, "c", false),
+            (Method::GET, "d", false),
+        ] {
+            let decided = policy().authorize(request(method.clone(), &format!("/v2/{name}/manifests/v1")), &several);
+            assert_eq!(decided.is_ok(), allowed, "{method} {name}");
+            let look_ups = decided.map_or(0, |decision| decision.look_ups().len());
+            assert_eq!(look_ups, usize::from(method == Method::PUT && name == "a"), "{method} {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_granted_of_what_was_asked() {
+        let table: [(Verified, &[(&str, &str)], &str); 14] = [
+            (scopes(&["read_registry"]), &[("a", "pull,push"), ("b", "pull")], "a:pull b:pull"),
+            (scopes(&["read_registry", "write_registry"]), &[("a", "*"), ("b", "push")], "a:pull,push b:push"),
+            (scopes(&["write_registry"]), &[("a", "*"), ("b", "push")], ""),
+            (scopes(&["delete_registry"]), &[("a", "*"), ("b", "pull")], "a:delete"),
+            (scopes(&["api"]), &[("a", "pull"), ("b", "delete")], "a:pull b:delete"),
+            (scopes(&["api"]), &[], ""),
+            (scopes(&[]), &[("a", "pull")], ""),
+            (of_several(&[("a", "pull,push"), ("b", "pull")]), &[("a", "*"), ("b", "*")], "a:pull,push b:pull"),
+            (of_several(&[("a", "*"), ("b", "pull")]), &[("b", "pull,push"), ("a", "pull")], "b:pull a:pull"),
+            (of_several(&[("a", "push"), ("b", "delete")]), &[("a", "*"), ("b", "*")], "b:delete"),
+            (of_several(&[("a", "pull"), ("b", "")]), &[("a", "pull"), ("b", "pull"), ("c", "pull")], "a:pull"),
+            (of_several(&[("a", "pull")]), &[("a", "pull,push")], "a:pull"),
+            (verified(Granted::Identity), &[("a", "pull")], ""),
+            (verified(Granted::Nothing), &[("a", "pull")], ""),
+        ];
+        for (verified, asked, expected) in table {
+            let wanted =
+                asked.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+            let asked = Access::several(wanted.collect());
+            let granted = policy().granted(&asked, &verified);
+            let words: Vec<_> = granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
+            assert_eq!(words.join(" "), expected, "{asked:?} of {:?}", verified.granted);
+            // Nothing in it is refused to a request, and all of it was asked.
+            for (name, actions) in &granted {
+                let wanted = asked.repositories().find(|(wanted, _)| *wanted == name).unwrap().1;
+                assert!(wanted.contain(*actions), "{name}");
+                for action in actions.each() {
+                    policy().check(&Access::Repository(name.clone(), action), &verified).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn several_are_allowed_together_or_not() {
+        let asked = |scopes: &[(&str, &str)]| {
+            let wanted =
+                scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+            Access::several(wanted.collect())
+        };
+        let several = of_several(&[("a", "pull,push"), ("b", "pull")]);
+        for (scopes, allowed) in [
+            (&[("a", "pull,push"), ("b", "pull")][..], true),
+            (&[("a", "pull"), ("b", "pull")], true),
+            (&[("a", "pull,push"), ("b", "pull,push")], false),
+            (&[("b", "pull"), ("c", "pull")], false),
+        ] {
+            assert_eq!(policy().check(&asked(scopes), &several).is_ok(), allowed, "{scopes:?}");
+        }
+    }
+
+    /// Whoever shows nothing may do what was granted, and is asked for a credential for all else.
+    #[test]
+    fn nobody_is_asked_for_a_credential() {
+        let mut nobody = of_several(&[("a", "pull"), ("b", "")]);
+        nobody.principal.subject = "".into();
+        for (method, target, denial) in [
+            (Method::GET, "/v2/a/manifests/v1", None),
+            (Method::PUT, "/v2/a/manifests/v1", Some(Denial::NoCredential)),
+            (Method::DELETE, "/v2/a/manifests/v1", Some(Denial::NoCredential)),
+            (Method::GET, "/v2/b/manifests/v1", Some(Denial::NoCredential)),
+            (Method::GET, "/v2/_catalog", Some(Denial::NoCredential)),
+        ] {
+            assert_eq!(policy().authorize(request(method, target), &nobody).err(), denial, "{target}");
+        }
     }
 
     #[test]

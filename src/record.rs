@@ -180,8 +180,8 @@ impl Record {
     }
 
     /// The request was refused or failed.
-    pub fn denied(&mut self, denial: &Denial) {
-        let (status, _, reason) = denial.wire();
+    pub fn denied(&mut self, denial: &Denial, status: StatusCode) {
+        let (_, _, reason) = denial.wire();
         self.unanswered_by = denial.provider().cloned();
         self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);
         self.outcome = if denial.is_refusal() { Outcome::Denied(reason) } else { Outcome::Failed(reason) };

@@ -7,7 +7,8 @@
 //! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a subset of what was
 //!   asked, and it may be empty;
 //! - 401: the credential is not;
-//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and nothing is public;
+//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and nothing is public
+//!   or asked for;
 //! - 404: another service, path or method.
 //!
 //! A granted push creates the record of the repository in GitLab, as a side effect of the question.
@@ -56,6 +57,7 @@ pub struct GitLab {
 struct Instance {
     key: Arc<SigningKey>,
     credentials: Mutex<Vec<SampleCredential>>,
+    public: Mutex<Option<String>>,
     meta: Mutex<Value>,
     script: Script,
     repositories: Mutex<BTreeSet<String>>,
@@ -71,6 +73,7 @@ impl GitLab {
         let instance = Arc::new(Instance {
             key: SigningKey::rsa(0)?,
             credentials: Mutex::new(sample_credentials()),
+            public: Mutex::default(),
             meta: Mutex::new(json!({})),
             script: Script::default(),
             repositories: Mutex::default(),
@@ -97,6 +100,12 @@ impl GitLab {
     /// Makes one more credential known.
     pub fn add(&self, credential: SampleCredential) {
         lock(&self.instance.credentials).push(credential);
+    }
+
+    /// From now on, this group or project is public with everything below: whoever asks may pull, with or without a
+    /// credential. Nothing is at first.
+    pub fn set_public(&self, group: &str) {
+        *lock(&self.instance.public) = Some(group.to_owned());
     }
 
     /// Revokes every credential with this password, and says whether there was one.
@@ -152,7 +161,8 @@ impl Instance {
         if question.service.as_deref() != Some(SERVICE) {
             return Ok(not_found());
         }
-        let verdict = grant::judge(&lock(&self.credentials), &lock(&self.meta), question);
+        let public = lock(&self.public).clone();
+        let verdict = grant::judge(&lock(&self.credentials), public.as_deref(), &lock(&self.meta), question);
         Ok(match verdict {
             Verdict::NotMine => web::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ACCESS_DENIED),
             Verdict::Denied => web::error(StatusCode::FORBIDDEN, "DENIED", "access forbidden"),

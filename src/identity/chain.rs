@@ -16,9 +16,10 @@ use super::cache::{CacheLimits, UnderWay, VerdictCache};
 use super::credential::Credential;
 use super::fingerprint::{CredentialId, HashKey, SecretId};
 use super::log_pace::Trouble;
-use super::{NotNow, Question, Verdict, Verified};
+use super::{Granted, NotNow, Principal, Question, Source, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
+use crate::registry::Access;
 use asking::Shared;
 
 pub use provider::{Accepts, Provider, ProviderKind};
@@ -32,6 +33,8 @@ const MAX_ISSUER_SHOWN: usize = 200;
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
     shared: Arc<Shared>,
+    /// A caller without a credential who is granted nothing. `None` where no provider is asked about such callers.
+    nobody: Option<Arc<Verified>>,
 }
 
 /// What the cache did for a request (`cache` in the access log).
@@ -83,9 +86,14 @@ impl Identity {
         for provider in &providers {
             metrics.provider_known(&provider.name);
         }
+        let nobody = providers.iter().find(|provider| provider.answers_anonymous()).map(|provider| {
+            let source = Arc::new(Source { provider: provider.name.clone(), credential_type: None });
+            let principal = Principal { source, subject: "".into() };
+            Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None })
+        });
         let cache = VerdictCache::new(limits);
         let under_way = UnderWay::default();
-        Self { shared: Arc::new(Shared { providers, cache, under_way, metrics, key, runtime }) }
+        Self { shared: Arc::new(Shared { providers, cache, under_way, metrics, key, runtime }), nobody }
     }
 
     /// The keyed hashes of a credential and of its secret alone.
@@ -98,7 +106,8 @@ impl Identity {
         self.shared.cache.entries()
     }
 
-    /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached.
+    /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached. A caller without a
+    /// credential is nobody, and allowed what is public, where a provider is asked about that.
     ///
     /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
     ///
@@ -107,7 +116,7 @@ impl Identity {
     /// [`Denial::FailureBudgetSpent`].
     pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
-            return Err(Denial::NoCredential);
+            return Box::pin(self.verify_anonymous(question, cache_use)).await;
         }
         let known = self.shared.cache.known(question.secret);
         let last_place = known.as_ref().and_then(|known| known.last_place());
@@ -120,6 +129,35 @@ impl Identity {
         }
         // Boxed, so that what happens once in a while does not make every request larger.
         Box::pin(self.search(question, last_place, cache_use)).await
+    }
+
+    /// Forgets what was granted to a question, for it is good no longer: the next caller with it asks anew.
+    pub fn forget(&self, question: &Question) {
+        for place in 0..self.shared.providers.len() {
+            if let Some(asked) = self.shared.asked(place, question) {
+                self.shared.cache.forget(&asked);
+            }
+        }
+    }
+
+    /// What callers without a credential may read: the first provider that grants anything counts. Nobody is asked
+    /// whether they may do more.
+    async fn verify_anonymous(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
+        let Some(nobody) = &self.nobody else { return Err(Denial::NoCredential) };
+        let question = Question { access: question.access.reading(), ..question.clone() };
+        if question.access == Access::Login {
+            return Ok(nobody.clone());
+        }
+        let asked = |(_, provider): &(usize, &Provider)| provider.answers_anonymous();
+        for (place, _) in self.shared.providers.iter().enumerate().filter(asked) {
+            let verdict = self.shared.verdict_of(place, &question, false, cache_use).await;
+            match self.outcome(place, verdict) {
+                Some(Ok(verified)) if verified.granted.is_nothing() => {}
+                Some(outcome) => return outcome,
+                None => {}
+            }
+        }
+        Ok(nobody.clone())
     }
 
     /// Asks the providers until one knows the credential.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Question;
 use super::credential::Credential;
-use crate::registry::Access;
+use crate::registry::{Access, Actions};
 
 /// A key for hashing secrets, made anew by each process, so that nothing logged or kept in memory can be matched
 /// against guessed tokens elsewhere.
@@ -80,6 +80,14 @@ impl HashKey {
                     length_prefixed(&mut hasher, action.as_str().as_bytes());
                     length_prefixed(&mut hasher, name.as_str().as_bytes());
                 }
+                Access::Repositories(several) => {
+                    length_prefixed(&mut hasher, b"repositories");
+                    hasher.update(&(several.len() as u64).to_le_bytes());
+                    for (name, Actions { pull, push, delete }) in several.iter() {
+                        length_prefixed(&mut hasher, name.as_str().as_bytes());
+                        hasher.update(&[u8::from(*pull), u8::from(*push), u8::from(*delete)]);
+                    }
+                }
             }
         }
         if depends == DependsOn::RepositoryAndAddress {
@@ -89,6 +97,13 @@ impl HashKey {
             }
         }
         QuestionId(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl QuestionId {
+    /// What stands for a secret where callers have none, so that each question is by itself.
+    pub(super) fn in_place_of_secret(self) -> SecretId {
+        SecretId(self.0)
     }
 }
 
@@ -151,6 +166,53 @@ mod tests {
         for (at, id) in ids.iter().enumerate() {
             assert!(ids.iter().skip(at + 1).all(|other| other != id), "{at}");
         }
+    }
+
+    /// Also where one list could be read as another, or as another kind of question.
+    #[test]
+    fn no_two_questions_share_an_id() {
+        use crate::registry::{Action, RepositoryName};
+        let name = |text: &str| RepositoryName::parse(text).unwrap();
+        let several = |list: &[(&str, &str)]| {
+            Access::Repositories(list.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect())
+        };
+        let key = HashKey::random().unwrap();
+        let all = [
+            Access::Login,
+            Access::Catalog,
+            Access::Repository(name("a"), Action::Pull),
+            Access::Repository(name("b"), Action::Pull),
+            Access::Repository(name("a"), Action::Push),
+            Access::Repository(name("repositories"), Action::Pull),
+            several(&[("a", "pull")]),
+            several(&[("a", "pull,push")]),
+            several(&[("a", "delete")]),
+            several(&[("a", "pull"), ("b", "pull")]),
+            several(&[("a", "pull"), ("b", "pull,push")]),
+            several(&[("b", "pull"), ("a", "pull")]),
+            several(&[("a", "pull"), ("b", "pull"), ("c", "pull")]),
+            several(&[("ab", "pull"), ("c", "pull")]),
+        ];
+        let ids = |credential: Credential, address: [u8; 4], depends| {
+            let question = |access: &Access| Question {
+                id: key.credential(&credential),
+                secret: key.secret(&credential),
+                credential: credential.clone(),
+                access: access.clone(),
+                client: address.into(),
+                request_id: "request".into(),
+            };
+            all.iter().map(|access| key.question(0, depends, &question(access))).collect::<Vec<_>>()
+        };
+        let mut seen = std::collections::HashSet::new();
+        let depends = DependsOn::RepositoryAndAddress;
+        for credential in [Credential::Anonymous, basic("u", "p")] {
+            for address in [[192, 0, 2, 1], [192, 0, 2, 2]] {
+                seen.extend(ids(credential.clone(), address, depends));
+            }
+            seen.extend(ids(credential, [192, 0, 2, 1], DependsOn::Repository));
+        }
+        assert_eq!(seen.len(), 6 * all.len());
     }
 
     #[test]

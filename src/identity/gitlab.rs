@@ -15,6 +15,8 @@ const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 pub struct GitLabReading {
     /// Whether passwords of accounts are good too, beside tokens.
     pub accept_passwords: bool,
+    /// Whether it is asked what callers without a credential may pull.
+    pub anonymous: bool,
     /// Whether it is told the client's address, and so counts failures and judges addresses by client.
     pub forward_client_address: bool,
     /// The most wrong credentials that it is asked about.

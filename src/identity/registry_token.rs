@@ -1,7 +1,7 @@
 //! Any server of the registry token protocol (Distribution's "Token Authentication Specification"): Harbor, docker_auth,
 //! GitLab.
 //!
-//! It is asked with the caller's own credential for the one scope that the request needs. What counts is what the token
+//! It is asked with the caller's own credential for the scopes that the request needs, all in one question. What counts is what the token
 //! in its reply lists as granted, not that there is one: an empty list is a 200 too. What is known of GitLab besides
 //! is in [`gitlab`](super::gitlab).
 
@@ -24,13 +24,18 @@ use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::sources::Sources;
 use super::tag_rules::TagRules;
-use super::{Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified};
-use crate::registry::{Access, Action, Actions, RepositoryName};
+use super::{
+    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified,
+};
+use crate::registry::{Access, Actions, RepositoryName};
 use reply::Token;
 
 /// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
 /// take for a header, and some of them close the connection then, which looks like an outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
+
+/// A token that is sent upstream is asked for anew so long before it ends: the registry may be slow, and its clock another.
+const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// One server.
 pub struct TokenServer {
@@ -41,6 +46,7 @@ pub struct TokenServer {
     endpoint: String,
     client: ProviderClient,
     gitlab: Option<GitLabReading>,
+    keeps_tokens: bool,
     log_pace: LogPace,
 }
 
@@ -64,28 +70,40 @@ impl TokenServer {
             endpoint,
             client,
             gitlab,
+            keeps_tokens: false,
             log_pace: LogPace::default(),
         }
+    }
+
+    /// Whether the tokens that it issues are kept with what they grant, to be sent upstream. Without that none is.
+    #[must_use]
+    pub fn keep_tokens(self, keeps_tokens: bool) -> Self {
+        Self { keeps_tokens, ..self }
     }
 
     /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
     /// about again whatever others got wrong.
     pub async fn ask(&self, question: &Question, known: bool) -> Verdict {
-        let (user, secret) = match (&question.credential, &self.gitlab) {
-            (Credential::Basic { user, password }, _) => (&**user, password),
-            (Credential::Bearer(token), Some(_)) => (TOKEN_USER, token),
+        let presented = match (&question.credential, &self.gitlab) {
+            (Credential::Basic { user, password }, _) => Some((&**user, password)),
+            (Credential::Bearer(token), Some(_)) => Some((TOKEN_USER, token)),
+            (Credential::Anonymous, Some(gitlab)) if gitlab.anonymous => None,
             // No other server has a user name under which a bare token can be asked about.
             (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Verdict::NotMine,
         };
-        if user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES {
+        if presented.is_some_and(|(user, secret)| user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES) {
             return Verdict::NotMine;
         }
-        let Some(request) = self.request(question, user, secret) else {
+        let Some(request) = self.request(question, presented) else {
             return self.unavailable(question, "the question cannot be put into a request");
         };
-        let place = match self.place(question.secret, known).await {
-            Ok(place) => place,
-            Err(verdict) => return verdict,
+        let place = match presented {
+            Some(_) => match self.place(question.secret, known).await {
+                Ok(place) => place,
+                Err(verdict) => return verdict,
+            },
+            // There is no credential to be wrong.
+            None => None,
         };
         let reply = match self.client.ask(request).await {
             Ok(reply) => reply,
@@ -97,21 +115,29 @@ impl TokenServer {
         self.verdict(question, &reply)
     }
 
+    /// Whether it is asked what callers without a credential may pull.
+    pub fn answers_anonymous(&self) -> bool {
+        self.gitlab.as_ref().is_some_and(|gitlab| gitlab.anonymous)
+    }
+
     /// Whether it is told where the client is, so that its answers may depend on that.
     pub fn forwards_client_address(&self) -> bool {
         self.gitlab.as_ref().is_some_and(|gitlab| gitlab.forward_client_address)
     }
 
-    fn request(&self, question: &Question, user: &str, secret: &SecretString) -> Option<Request<Full<Bytes>>> {
+    fn request(&self, question: &Question, presented: Option<(&str, &SecretString)>) -> Option<Request<Full<Bytes>>> {
         let mut uri = self.endpoint.clone();
-        if let Some((repository, asked)) = asked(&question.access) {
-            let _ = write!(uri, "&scope=repository:{repository}:{}", words(asked));
+        // Never push in order to decide a pull: a granted push can create records there.
+        for (repository, asked) in question.access.repositories() {
+            let _ = write!(uri, "&scope=repository:{repository}:{}", asked.words());
         }
         let mut request = Request::get(uri)
-            .header(header::AUTHORIZATION, basic(user, secret)?)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             .header("x-request-id", &*question.request_id);
+        if let Some((user, secret)) = presented {
+            request = request.header(header::AUTHORIZATION, basic(user, secret)?);
+        }
         if self.forwards_client_address() {
             // Exactly one address: rules about addresses and the counting of failures then fall on the client.
             request = request.header("x-forwarded-for", question.client.to_string());
@@ -140,14 +166,10 @@ impl TokenServer {
                 Ok(token) => self.judge(question, &token),
                 Err(error) => self.unavailable(question, &error.to_string()),
             },
+            // To callers without a credential both say that nothing is public.
+            StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
-            StatusCode::FORBIDDEN if reply::is_denied(&reply.body) => {
-                let granted = match question.access {
-                    Access::Repository(..) => self.granted(question, Actions::default(), TagRules::None),
-                    Access::Login | Access::Catalog => Granted::Nothing,
-                };
-                self.verified(fingerprint(question), None, granted, None)
-            }
+            StatusCode::FORBIDDEN if reply::is_denied(&reply.body) => self.nothing(question),
             StatusCode::FORBIDDEN => {
                 if let Some(left_out) = self.line(Trouble::Barred) {
                     tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
@@ -183,6 +205,7 @@ impl TokenServer {
             Verdict::NotMine
         };
         let subject = match (&self.gitlab, &token.subject) {
+            _ if is_anonymous(question) => "".into(),
             (Some(gitlab), _) if gitlab.refuses(token) => {
                 return refused("the password of an account was refused: only tokens are accepted");
             }
@@ -192,29 +215,52 @@ impl TokenServer {
             // whose password is wrong, with what is public in it.
             (None, None) => return refused("its token names nobody, so it did not take the credential"),
         };
-        let actions = question.access.repository().map(|repository| token.granted(repository)).unwrap_or_default();
-        let granted = self.granted(question, actions, self.tag_rules(question, token));
-        self.verified(subject, token.credential_type.as_deref(), granted, Some(token.lifetime))
+        let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));
+        let granted = self.granted(question, Some(token));
+        let lifetime = match granted.token() {
+            None => Lifetime { answer: Some(token.lifetime), credential: None },
+            Some(_) => Lifetime {
+                answer: Some(token.lifetime.saturating_sub(TOKEN_MARGIN)),
+                credential: token.ends.map(|ends| ends.saturating_sub(TOKEN_MARGIN.as_secs())),
+            },
+        };
+        self.verified(subject, credential_type, granted, lifetime)
     }
 
-    /// What the answer allows: never more than was asked, whatever the token lists.
-    fn granted(&self, question: &Question, actions: Actions, tags: TagRules) -> Granted {
+    /// Valid, and good for nothing that was asked.
+    fn nothing(&self, question: &Question) -> Verdict {
+        let granted = self.granted(question, None);
+        self.verified(fingerprint(question), None, granted, Lifetime::default())
+    }
+
+    /// What the answer allows: never more than was asked, whatever the token lists. Without a token that is nothing.
+    fn granted(&self, question: &Question, token: Option<&Token>) -> Granted {
         let server = if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
-        match asked(&question.access) {
-            Some((repository, asked)) => {
-                let (repository, actions) = (repository.clone(), actions.intersect(asked));
-                Granted::Repository(Box::new(RepositoryGrant { repository, actions, server, tags }))
-            }
-            None => Granted::Identity,
+        let of_one = |(repository, asked): (&RepositoryName, Actions)| RepositoryGrant {
+            repository: repository.clone(),
+            actions: token.map(|token| token.granted(repository).intersect(asked)).unwrap_or_default(),
+            server,
+            tags: token.map(|token| self.tag_rules(question, repository, asked, token)).unwrap_or_default(),
+            token: None,
+        };
+        let mut grants: Vec<_> = question.access.repositories().map(of_one).collect();
+        if let Some(token) = token.filter(|_| self.keeps_tokens)
+            && grants.iter().any(|grant| grant.actions != Actions::default())
+        {
+            let issued = IssuedToken::new(token.issued.clone());
+            grants.iter_mut().for_each(|grant| grant.token = Some(issued.clone()));
+        }
+        match &question.access {
+            Access::Login | Access::Catalog if token.is_some() => Granted::Identity,
+            Access::Login | Access::Catalog => Granted::Nothing,
+            Access::Repository(..) => grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into())),
+            Access::Repositories(_) => Granted::Repositories(grants.into()),
         }
     }
 
     /// Reads change no tag, so nothing of the rules is kept for them.
-    fn tag_rules(&self, question: &Question, token: &Token) -> TagRules {
-        let Access::Repository(repository, Action::Push | Action::Delete) = &question.access else {
-            return TagRules::None;
-        };
-        if self.gitlab.is_none() {
+    fn tag_rules(&self, question: &Question, repository: &RepositoryName, asked: Actions, token: &Token) -> TagRules {
+        if self.gitlab.is_none() || !(asked.push || asked.delete) {
             return TagRules::None;
         }
         TagRules::read(token.meta(repository)).unwrap_or_else(|error| {
@@ -228,10 +274,9 @@ impl TokenServer {
         subject: Box<str>,
         credential_type: Option<&str>,
         granted: Granted,
-        lifetime: Option<Duration>,
+        lifetime: Lifetime,
     ) -> Verdict {
         let principal = Principal { source: self.sources.of(credential_type), subject };
-        let lifetime = Lifetime { answer: lifetime, credential: None };
         Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
     }
 
@@ -247,23 +292,11 @@ impl TokenServer {
     }
 }
 
-/// The one name for a credential that has none.
+/// The one name for a credential that has none. Callers without a credential have no name either.
 fn fingerprint(question: &Question) -> Box<str> {
-    question.id.fingerprint().to_string().into()
+    if is_anonymous(question) { "".into() } else { question.id.fingerprint().to_string().into() }
 }
 
-/// What the server is asked for. Never push in order to decide a pull: a granted push can create records there.
-fn asked(access: &Access) -> Option<(&RepositoryName, Actions)> {
-    let Access::Repository(repository, action) = access else { return None };
-    let actions = match action {
-        Action::Pull => Actions { pull: true, ..Actions::default() },
-        Action::Push => Actions { pull: true, push: true, ..Actions::default() },
-        Action::Delete => Actions { delete: true, ..Actions::default() },
-    };
-    Some((repository, actions))
-}
-
-fn words(actions: Actions) -> String {
-    let words = [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")];
-    words.iter().filter(|(asked, _)| *asked).map(|(_, word)| *word).collect::<Vec<_>>().join(",")
+fn is_anonymous(question: &Question) -> bool {
+    matches!(question.credential, Credential::Anonymous)
 }

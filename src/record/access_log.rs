@@ -185,7 +185,9 @@ impl<'a> Line<'a> {
             bytes_out: record.progress.bytes_out(),
             duration_ms: milliseconds(took),
             upstream_ms: record.upstream.map(milliseconds),
-            subject: principal.map(|principal| printable(&principal.subject)),
+            subject: principal
+                .filter(|principal| !principal.is_anonymous())
+                .map(|principal| printable(&principal.subject)),
             provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind,
             credential_type: principal.and_then(|principal| principal.source.credential_type.as_deref()),

@@ -69,9 +69,9 @@ impl Challenge {
 }
 
 fn scope(access: &Access) -> Option<String> {
-    match access {
-        Access::Login => None,
-        Access::Catalog => Some("registry:catalog:*".to_owned()),
-        Access::Repository(name, action) => Some(format!("repository:{name}:{}", action.needs().words())),
+    if let Access::Catalog = access {
+        return Some("registry:catalog:*".to_owned());
     }
+    let repositories = access.repositories().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
+    Some(repositories.collect::<Vec<_>>().join(" ")).filter(|scopes| !scopes.is_empty())
 }

@@ -264,6 +264,9 @@ impl GoodFor {
             Access::Repository(wanted, action) => {
                 self.repositories.iter().any(|(name, actions)| name == wanted && actions.allow(*action))
             }
+            Access::Repositories(several) => several.iter().all(|(wanted, needed)| {
+                self.repositories.iter().any(|(name, actions)| name == wanted && actions.contain(*needed))
+            }),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Who is believed, what is asked of whom, and what is remembered. The ledgers of GitLab and of the registry tell.
 
+mod anonymous;
 mod asking;
 mod cache;
 mod chain;
 mod failure_budget;
 mod failures;
 mod faults;
+mod grants;
 mod htpasswd;
 mod introspection;
 mod jwt;

@@ -120,7 +120,7 @@ impl SampleCredential {
 
     /// Whether a repository lies in its group or project.
     pub(super) fn reaches(&self, repository: &str) -> bool {
-        repository.strip_prefix(&self.reach).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        lies_in(repository, &self.reach)
     }
 
     /// The user name in the token: a job acts as the person who started it.
@@ -130,6 +130,11 @@ impl SampleCredential {
             _ => &self.user,
         }
     }
+}
+
+/// Whether a repository lies in this group or project, or below.
+pub(super) fn lies_in(repository: &str, group: &str) -> bool {
+    repository.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Kind {

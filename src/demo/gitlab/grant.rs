@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::credential::lies_in;
 use super::{Kind, Question, SampleCredential};
 use crate::demo::claims::changed;
 use crate::registry::{Actions, RepositoryName};
@@ -12,7 +13,7 @@ use crate::registry::{Actions, RepositoryName};
 pub(super) enum Verdict {
     /// The credential is wrong, expired or revoked: 401.
     NotMine,
-    /// It has nothing to do with registries, or there is none: 403, for nothing here is public.
+    /// It has nothing to do with registries; or there is none, and nothing is public or asked for: 403.
     Denied,
     /// 200, even where nothing was granted.
     Granted(Grant),
@@ -22,7 +23,7 @@ pub(super) enum Verdict {
 #[derive(Debug, PartialEq)]
 pub(super) struct Grant {
     pub(super) auth_type: &'static str,
-    /// As whom the credential acts.
+    /// As whom the credential acts. Empty for callers without one.
     pub(super) user_name: String,
     /// Set for deploy tokens, which are nobody in particular.
     pub(super) deploy_token_id: Option<usize>,
@@ -38,20 +39,42 @@ pub(super) struct Access {
     meta: Value,
 }
 
-/// Judges a question. `meta` is what every granted entry has in its `meta`, beside the project.
-pub(super) fn judge(credentials: &[SampleCredential], meta: &Value, question: &Question) -> Verdict {
-    let (Some(user), Some(secret)) = (&question.user, &question.secret) else { return Verdict::Denied };
+/// Judges a question. `public` is the group from which everybody may pull; `meta` is what every granted entry has in its
+/// `meta`, beside the project.
+pub(super) fn judge(
+    credentials: &[SampleCredential],
+    public: Option<&str>,
+    meta: &Value,
+    question: &Question,
+) -> Verdict {
+    let pull = Actions { pull: true, ..Actions::default() };
+    let is_public = |repository: &str| public.is_some_and(|group| lies_in(repository, group));
+    let everybodys = |repository: &str| if is_public(repository) { pull } else { Actions::default() };
+    let (Some(user), Some(secret)) = (&question.user, &question.secret) else {
+        if public.is_none() || question.scopes.is_empty() {
+            return Verdict::Denied;
+        }
+        return Verdict::Granted(Grant {
+            auth_type: "none",
+            user_name: String::new(),
+            deploy_token_id: None,
+            access: question.scopes.iter().filter_map(|scope| granted(scope, meta, everybodys)).collect(),
+        });
+    };
     let found = credentials.iter().zip(1..).find(|(credential, _)| credential.is(user, secret));
     let Some((credential, number)) = found else { return Verdict::NotMine };
     let abilities = credential.abilities();
     if abilities == Actions::default() {
         return Verdict::Denied;
     }
+    let able = |repository: &str| {
+        if credential.reaches(repository) { abilities } else { abilities.intersect(everybodys(repository)) }
+    };
     Verdict::Granted(Grant {
         auth_type: credential.kind.auth_type(),
         user_name: credential.acts_as().to_owned(),
         deploy_token_id: (credential.kind == Kind::DeployToken).then_some(number),
-        access: question.scopes.iter().filter_map(|scope| granted(scope, meta, credential, abilities)).collect(),
+        access: question.scopes.iter().filter_map(|scope| granted(scope, meta, able)).collect(),
     })
 }
 
@@ -64,15 +87,13 @@ impl Grant {
 }
 
 /// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is nothing.
-fn granted(scope: &str, meta: &Value, credential: &SampleCredential, abilities: Actions) -> Option<Access> {
+fn granted(scope: &str, meta: &Value, able: impl Fn(&str) -> Actions) -> Option<Access> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     // An image lies in a project, and a project in a group: a name of one segment is no image.
     let repository = RepositoryName::parse(name)?;
     let mut segments = repository.as_str().split('/');
     let project_path = format!("{}/{}", segments.next()?, segments.next()?);
-    if !credential.reaches(name) {
-        return None;
-    }
+    let abilities = able(name);
     let able = |action: &&str| match *action {
         "pull" => abilities.pull,
         "push" => abilities.push,
@@ -107,7 +128,7 @@ mod tests {
             request_id: None,
             asked_at: Instant::now(),
         };
-        judge(credentials, &json!({}), &question)
+        judge(credentials, Some("open"), &json!({}), &question)
     }
 
     fn access(verdict: Verdict) -> Vec<String> {
@@ -236,7 +257,17 @@ mod tests {
 
     #[test]
     fn nobody_gets_nothing() {
-        assert_eq!(ask(&[], None, &["repository:demo/a:pull"]), Verdict::Denied);
+        let scopes = ["repository:demo/a:pull", "repository:open/a:push,delete", "repository:opener/a:pull"];
+        assert_eq!(access(ask(&[], None, &scopes)), [""; 0]);
         assert_eq!(ask(&[], None, &[]), Verdict::Denied);
+    }
+
+    #[test]
+    fn everybody_may_pull_what_is_public() {
+        let scopes = ["repository:open/a:pull,push", "repository:demo/a:pull"];
+        assert_eq!(access(ask(&[], None, &scopes)), ["open/a:pull"]);
+        let known = Some(("bob", "secret"));
+        assert_eq!(access(ask(&token(&[Scope::Api]), known, &scopes)), ["open/a:pull"]);
+        assert_eq!(access(ask(&token(&[Scope::WriteRegistry]), known, &scopes)), [""; 0]);
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Resu
     let mut claims = claims(LIFETIME)?;
     insert(&mut claims, "iss", json!(ISSUER));
     insert(&mut claims, "aud", json!(audience));
-    if grant.deploy_token_id.is_none() {
+    if grant.deploy_token_id.is_none() && !grant.user_name.is_empty() {
         insert(&mut claims, "sub", json!(grant.user_name));
     }
     insert(&mut claims, "auth_type", json!(grant.auth_type));

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 use super::{CacheUse, Provider};
 use crate::identity::breaker::{Admission, Change, OPEN_FOR, Outcome};
 use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
+use crate::identity::credential::Credential;
 use crate::identity::fingerprint::{DependsOn, HashKey, QuestionId};
 use crate::identity::log_pace::Trouble;
 use crate::identity::{Lifetime, NotNow, Question, Verdict};
@@ -36,6 +37,14 @@ impl Shared {
         Some(self.key.question(place, self.providers.get(place)?.depends_on(), question))
     }
 
+    /// What is looked up of the question to the provider at this place.
+    pub(super) fn asked(&self, place: usize, question: &Question) -> Option<Asked> {
+        let id = self.question_id(place, question)?;
+        let credential = self.key.question(place, DependsOn::Credential, question);
+        let secret = (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
+        Some(Asked { question: id, credential, secret, place })
+    }
+
     /// The verdict of the provider at this place, or what it said when it could still be asked.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
@@ -44,9 +53,7 @@ impl Shared {
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {
-        let Some(id) = self.question_id(place, question) else { return Verdict::Unavailable };
-        let credential = self.key.question(place, DependsOn::Credential, question);
-        let asked = Asked { question: id, credential, secret: question.secret, place };
+        let Some(asked) = self.asked(place, question) else { return Verdict::Unavailable };
         if let Some(verdict) = self.cache.look_up(&asked) {
             *cache_use = CacheUse::of(&verdict);
             return verdict;
@@ -123,7 +130,7 @@ impl Shared {
                 admission,
                 sender: &sender,
                 begun: Instant::now(),
-                outcome: Outcome::Failed(asked.secret),
+                outcome: Outcome::Failed(question.secret),
                 verdict: Some(Verdict::Unavailable),
             };
             asking.ask(&question, last).await;
@@ -165,7 +172,7 @@ impl Asking<'_> {
         }
         // From here on: what the provider is told afterwards, such as a revocation, is not in its answer.
         self.begun = Instant::now();
-        let known = self.shared.cache.known(self.asked.secret);
+        let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
         let known = known.is_some_and(|known| known.has_answered(self.asked.place));
         let verdict = timeout_at(deadline.into(), provider.ask(question, known, last)).await.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
@@ -174,7 +181,7 @@ impl Asking<'_> {
             Verdict::Unavailable
         });
         self.outcome = match verdict {
-            Verdict::Unavailable => Outcome::Failed(self.asked.secret),
+            Verdict::Unavailable => Outcome::Failed(question.secret),
             Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn, _) => Outcome::NotAsked,
             _ => Outcome::Answered,
         };
@@ -214,7 +221,37 @@ async fn answer(mut awaited: Awaited) -> Verdict {
 /// Reads alone go on while a provider cannot be asked.
 fn may_be_stale(access: &Access) -> bool {
     match access {
-        Access::Login | Access::Repository(_, Action::Pull) => true,
-        Access::Catalog | Access::Repository(_, Action::Push | Action::Delete) => false,
+        Access::Catalog => false,
+        Access::Login | Access::Repository(..) | Access::Repositories(_) => {
+            access.repositories().all(|(_, actions)| actions == Action::Pull.needs())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Actions, RepositoryName};
+
+    #[test]
+    fn reads_alone_may_be_stale() {
+        let access = |scopes: &[(&str, &str)]| {
+            let wanted =
+                scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+            Access::several(wanted.collect())
+        };
+        for (access, stale) in [
+            (Access::Login, true),
+            (Access::Catalog, false),
+            (access(&[("a", "pull")]), true),
+            (access(&[("a", "pull,push")]), false),
+            (access(&[("a", "push")]), false),
+            (access(&[("a", "delete")]), false),
+            (access(&[("a", "pull"), ("b", "pull")]), true),
+            (access(&[("a", "pull"), ("b", "pull,push")]), false),
+            (access(&[("a", "pull"), ("b", "delete")]), false),
+        ] {
+            assert_eq!(may_be_stale(&access), stale, "{access:?}");
+        }
     }
 }

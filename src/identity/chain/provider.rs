@@ -80,6 +80,12 @@ impl Provider {
         }
     }
 
+    /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so what it accepts is no
+    /// matter.
+    pub(super) fn answers_anonymous(&self) -> bool {
+        matches!(&self.kind, ProviderKind::TokenServer(server) if server.answers_anonymous())
+    }
+
     /// Whether it can tell without asking anybody that the user is one of its own.
     pub(super) fn knows_user(&self, credential: &Credential) -> bool {
         match (&self.kind, credential) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -25,6 +26,10 @@ pub struct Token {
     pub user: Option<String>,
     /// How long the answer holds, by the server's own clock.
     pub lifetime: Duration,
+    /// When it ends (`exp`; Unix time, seconds), where it does not say since when it holds.
+    pub ends: Option<u64>,
+    /// The token itself.
+    pub issued: SecretString,
     access: Vec<AccessEntry>,
 }
 
@@ -84,6 +89,8 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
         credential_type: claims.auth_type.as_ref().and_then(Value::as_str).map(str::to_owned),
         user: claims.user.as_ref().and_then(Value::as_str).map(str::to_owned),
         lifetime,
+        ends: claims.exp.filter(|_| claims.iat.is_none()),
+        issued: SecretString::from(token.as_str()),
         access: claims.access.unwrap_or_default(),
     })
 }

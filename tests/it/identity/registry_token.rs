@@ -35,7 +35,7 @@ fn at(address: SocketAddr, reading: Option<GitLabReading>) -> TokenServer {
 }
 
 fn reading() -> GitLabReading {
-    GitLabReading { accept_passwords: false, forward_client_address: true, failure_budget: None }
+    GitLabReading { accept_passwords: false, anonymous: false, forward_client_address: true, failure_budget: None }
 }
 
 fn basic(user: &str, password: &str) -> Credential {

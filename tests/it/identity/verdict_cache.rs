@@ -43,7 +43,7 @@ impl Fixture {
         Asked {
             question: self.key.question(place, DependsOn::Repository, &question),
             credential: self.key.question(place, DependsOn::Credential, &question),
-            secret: question.secret,
+            secret: Some(question.secret),
             place,
         }
     }
@@ -225,7 +225,7 @@ fn random_tokens_without_end() {
     for number in 0..200_000_u32 {
         // The ids that random secrets would have, without the questions about them.
         let random = fixture.key.secret(&Credential::Bearer(SecretString::from(number.to_string())));
-        asked.secret = random;
+        asked.secret = Some(random);
         fixture.keep(&asked, Duration::ZERO, Verdict::NotMine);
     }
     fixture.cache.settle();

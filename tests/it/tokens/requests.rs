@@ -69,6 +69,11 @@ async fn a_credential_that_lacks_the_access() {
     let reply = gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await;
     assert_eq!((reply.status, &*reply.code()), (403, "DENIED"));
 
+    let log = gate.log(4).await;
+    let logged: Vec<_> = log.iter().skip(1).map(|line| (line["status"].as_u64().unwrap(), &line["reason"])).collect();
+    let lacks = serde_json::json!("insufficient_rights");
+    assert_eq!(logged, [(401, &serde_json::json!("insufficient_scope")), (401, &lacks), (403, &lacks)]);
+
     let basic = TestGate::start(Setup { tokens: vec!["challenge: basic"], ..Setup::default() }).await;
     let made = token(&basic, READ_ONLY, "repository:demo/a:pull,push").await;
     assert_eq!(with(&basic, &made, "GET", PULL).await.status, 404, "tokens are good in this mode too");

@@ -1,0 +1,135 @@
+//! Two stores, so that no flood of bad credentials pushes out a good one: what a verified credential may do, and what
+//! was refused or granted nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::known::{Answer, Good, Known};
+use super::{Asked, CacheLimits, weight};
+use crate::identity::clock::unix_now;
+use crate::identity::fingerprint::{QuestionId, SecretId};
+use crate::identity::{Lifetime, Verdict, Verified};
+
+/// What is known of each secret.
+pub(super) struct Stores {
+    limits: CacheLimits,
+    verified: Cache<SecretId, Known<Arc<Verified>>>,
+    refused: Cache<SecretId, Known<Refused>>,
+}
+
+/// Why nothing was allowed.
+#[derive(Clone, Debug)]
+pub(super) enum Refused {
+    NotMine,
+    Rejected,
+    NothingGranted(Arc<Verified>),
+}
+
+impl Stores {
+    pub(super) fn new(limits: CacheLimits) -> Self {
+        Self {
+            limits,
+            verified: Cache::builder()
+                .max_capacity(limits.capacity)
+                .weigher(move |_, known| weight::of_verified(known).min(weight::largest(limits.capacity)))
+                // What is new must always find a place: job tokens that were busy and are gone would hold theirs.
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            refused: Cache::builder()
+                .max_capacity(limits.negative_capacity)
+                .weigher(move |_, known| weight::of_refused(known).min(weight::largest(limits.negative_capacity)))
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+        }
+    }
+
+    /// What verified credentials with this secret may do.
+    pub(super) fn known(&self, secret: SecretId) -> Option<Known<Arc<Verified>>> {
+        self.verified.get(&secret)
+    }
+
+    /// What need not be asked.
+    pub(super) fn look_up(&self, asked: &Asked) -> Option<Verdict> {
+        let verified = |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
+        if let Some(known) = self.verified.get(&asked.key())
+            && let Some(value) = known.fresh(&asked.question)
+        {
+            return Some(verified(value));
+        }
+        let known = self.refused.get(&asked.key())?;
+        known.fresh(&asked.credential).or_else(|| known.fresh(&asked.question)).map(|refused| match refused {
+            Refused::NotMine => Verdict::NotMine,
+            Refused::Rejected => Verdict::Rejected,
+            Refused::NothingGranted(value) => verified(value),
+        })
+    }
+
+    /// What was true when the provider could still be asked.
+    pub(super) fn stale(&self, asked: &Asked) -> Option<Arc<Verified>> {
+        self.verified.get(&asked.key())?.stale(&asked.question).cloned()
+    }
+
+    pub(super) fn verify(&self, asked: &Asked, at: Instant, verified: &Arc<Verified>, lifetime: Lifetime) {
+        // Of two questions at once the earlier may be answered later: it was true no longer.
+        let about = [asked.question, asked.credential];
+        if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
+            return;
+        }
+        let CacheLimits { ttl, stale_if_error, .. } = self.limits;
+        let left = lifetime.credential.map_or(Duration::MAX, |ends| {
+            Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())
+        });
+        let answer = lifetime.answer.unwrap_or(Duration::MAX);
+        // What is sent upstream is worth nothing after its end, whoever cannot be asked.
+        let stale_at_most = if verified.granted.token().is_some() { left.min(answer) } else { left };
+        let good = Good {
+            fresh: answer.min(ttl).min(left),
+            stale: if stale_if_error.is_zero() { Duration::ZERO } else { (ttl + stale_if_error).min(stale_at_most) },
+            ends: lifetime.credential,
+        };
+        let answer = Answer::new(asked.question, asked.place, verified.clone(), at, good);
+        self.verified.entry(asked.key()).and_compute_with(|entry| {
+            let known = entry.map(moka::Entry::into_value);
+            Op::Put(Known::with(known.as_ref(), answer))
+        });
+    }
+
+    pub(super) fn refuse(&self, question: QuestionId, asked: &Asked, at: Instant, refused: Refused) {
+        // What the provider said before is good no longer, not even while it cannot be asked.
+        match refused {
+            Refused::NothingGranted(_) => self.forget(asked, |answer| answer.question() == asked.question),
+            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| answer.place() == asked.place),
+        }
+        let good = Good { fresh: self.limits.negative_ttl, stale: Duration::ZERO, ends: None };
+        let answer = Answer::new(question, asked.place, refused, at, good);
+        self.refused.entry(asked.key()).and_compute_with(|entry| {
+            let known = entry.map(moka::Entry::into_value);
+            Op::Put(Known::with(known.as_ref(), answer))
+        });
+    }
+
+    /// Forgets verdicts that were good.
+    pub(super) fn forget(&self, asked: &Asked, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
+        if !self.verified.contains_key(&asked.key()) {
+            return;
+        }
+        self.verified.entry(asked.key()).and_compute_with(|entry| {
+            let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
+            known.without(gone).map_or(Op::Remove, Op::Put)
+        });
+    }
+
+    /// Secrets of which something is known, as far as the stores have [settled](Self::settle).
+    pub(super) fn entries(&self) -> u64 {
+        self.verified.entry_count() + self.refused.entry_count()
+    }
+
+    pub(super) fn settle(&self) {
+        self.verified.run_pending_tasks();
+        self.refused.run_pending_tasks();
+    }
+}

@@ -1,0 +1,74 @@
+//! How much of a store an entry counts as, so that what is large takes the place of several.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use super::ENTRY_BYTES;
+use super::known::Known;
+use super::stores::Refused;
+use crate::identity::{RepositoryGrant, Verified};
+
+/// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
+const BOOKKEEPING_BYTES: usize = 240;
+
+/// The two counts beside what an `Arc` holds.
+const COUNTS_BYTES: usize = 2 * size_of::<usize>();
+
+/// The most that one secret counts as: what is larger than the whole store would find no place in it.
+pub(super) fn largest(capacity: u64) -> u32 {
+    u32::try_from(capacity / 4).unwrap_or(u32::MAX).max(1)
+}
+
+/// How many entries of [`ENTRY_BYTES`] this counts as.
+pub(super) fn of_verified(known: &Known<Arc<Verified>>) -> u32 {
+    let answers = known.answers();
+    let bytes =
+        BOOKKEEPING_BYTES + size_of_val(answers) + answers.iter().map(|answer| bytes_of(answer.value())).sum::<usize>();
+    u32::try_from(bytes.div_ceil(ENTRY_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// A refusal counts as one, unless it names many repositories for which nothing was granted.
+pub(super) fn of_refused(known: &Known<Refused>) -> u32 {
+    let weight = |refused: &Refused| match refused {
+        Refused::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
+        Refused::NotMine | Refused::Rejected => 1,
+    };
+    let weight = known.answers().iter().map(|answer| weight(answer.value())).sum::<usize>();
+    u32::try_from(weight).unwrap_or(u32::MAX)
+}
+
+/// What one verdict takes, roughly. Scopes and sources are shared between verdicts.
+fn bytes_of(verified: &Verified) -> usize {
+    let of_grant = |grant: &RepositoryGrant| {
+        size_of_val(grant) + COUNTS_BYTES + grant.repository.as_str().len() + grant.tags.heap_bytes()
+    };
+    let repositories: usize = verified.granted.repositories().iter().map(of_grant).sum();
+    // The grants share it.
+    let token = verified
+        .granted
+        .token()
+        .map_or(0, |token| COUNTS_BYTES + size_of::<SecretString>() + token.secret().expose_secret().len());
+    let attributes = verified.attributes.as_ref().map_or(0, |attributes| {
+        let groups: usize = attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
+        size_of_val(&**attributes) + groups + bytes_of_object(&attributes.claims)
+    });
+    size_of_val(verified) + verified.principal.subject.len() + repositories + token + attributes
+}
+
+/// A map holds a hash and an index beside each name and value, and has room for more.
+fn bytes_of_object(map: &Map<String, Value>) -> usize {
+    let entry = 2 * (size_of::<String>() + size_of::<Value>() + size_of::<[usize; 2]>());
+    map.iter().map(|(name, value)| entry + name.len() + bytes_of_json(value)).sum()
+}
+
+/// What a value takes besides its own place in a list or a map.
+fn bytes_of_json(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => 2 * size_of_val(&**items) + items.iter().map(bytes_of_json).sum::<usize>(),
+        Value::Object(map) => bytes_of_object(map),
+    }
+}

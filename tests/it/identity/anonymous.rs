@@ -1,0 +1,268 @@
+//! Callers without a credential, beside those with one: what GitLab is asked about them, and what is remembered.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorgate::client_tls;
+use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::denial::Denial;
+use moorgate::identity::cache::CacheLimits;
+use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::gitlab::GitLabReading;
+use moorgate::identity::provider_client::ProviderClient;
+use moorgate::identity::registry_token::TokenServer;
+use moorgate::identity::{Granted, Question, Verified};
+use moorgate::record::Metrics;
+use moorgate::registry::{Access, Action, Actions, RepositoryName};
+
+use super::answer;
+use crate::harness::{READ_WRITE, listener};
+
+const LIMITS: CacheLimits = CacheLimits {
+    ttl: Duration::from_secs(60),
+    negative_ttl: Duration::from_secs(60),
+    stale_if_error: Duration::from_secs(600),
+    capacity: 8000,
+    negative_capacity: 8000,
+};
+
+/// A stand-in, where `public/` is, whose ledger keeps every question.
+fn gitlab() -> GitLab {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.set_public("public");
+    gitlab.ledger().keep();
+    gitlab
+}
+
+/// A chain of these, each with whether it is asked about callers without a credential.
+fn chain(gitlabs: &[(&GitLab, bool)], forward_client_address: bool, limits: CacheLimits) -> Identity {
+    let timeout = Duration::from_secs(10);
+    let providers = gitlabs.iter().enumerate().map(|(number, (gitlab, anonymous))| {
+        let name: Arc<str> = format!("gitlab-{number}").into();
+        let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
+        let reading = GitLabReading {
+            accept_passwords: false,
+            anonymous: *anonymous,
+            forward_client_address,
+            failure_budget: None,
+        };
+        let realm = format!("http://{}/jwt/auth", gitlab.address());
+        let client = ProviderClient::new(tls, timeout);
+        let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, Some(reading));
+        Provider::new(name, ProviderKind::TokenServer(Box::new(server)), timeout, None)
+    });
+    let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
+    Identity::new(providers.collect(), limits, key, Arc::new(Metrics::new()), runtime)
+}
+
+fn question(identity: &Identity, credential: Credential, access: Access, client: u8) -> Question {
+    let (id, secret) = identity.ids_of(&credential);
+    let client = IpAddr::V4(Ipv4Addr::new(203, 0, 113, client));
+    Question { credential, id, secret, access, client, request_id: "request".into() }
+}
+
+/// What a caller without a credential gets, and what the cache did.
+async fn nobody(identity: &Identity, access: Access, client: u8) -> (Result<Arc<Verified>, Denial>, CacheUse) {
+    let mut cache_use = CacheUse::None;
+    let question = question(identity, Credential::Anonymous, access, client);
+    let verified = identity.verify(&question, &mut cache_use).await;
+    (verified, cache_use)
+}
+
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).unwrap()
+}
+
+fn pull(text: &str) -> Access {
+    Access::Repository(name(text), Action::Pull)
+}
+
+fn granted(verified: &Verified) -> Vec<String> {
+    let grants = verified.granted.repositories().iter();
+    grants.map(|grant| format!("{}:{}", grant.repository, grant.actions.words())).collect()
+}
+
+#[tokio::test]
+async fn what_is_public_may_be_pulled_and_nothing_else() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    let several = |scopes: &[(&str, &str)]| {
+        Access::several(scopes.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect())
+    };
+    for (access, asked, expected) in [
+        (pull("public/a"), vec!["repository:public/a:pull"], vec!["public/a:pull"]),
+        // Pull alone is asked, whatever is wanted.
+        (Access::Repository(name("public/b"), Action::Push), vec!["repository:public/b:pull"], vec!["public/b:pull"]),
+        (
+            several(&[("public/c", "*"), ("demo/c", "pull"), ("public/d", "delete")]),
+            vec!["repository:public/c:pull", "repository:demo/c:pull"],
+            vec!["public/c:pull", "demo/c:"],
+        ),
+        (pull("demo/a"), vec!["repository:demo/a:pull"], vec![]),
+    ] {
+        let before = gitlab.ledger().count();
+        let verified = nobody(&identity, access, 7).await.0.unwrap();
+        assert_eq!(granted(&verified), expected);
+        assert_eq!(verified.granted.is_nothing(), expected.is_empty());
+        let questions = gitlab.ledger().entries();
+        assert_eq!(questions.len(), before + 1);
+        let question = questions.last().unwrap();
+        assert_eq!(question.scopes, asked);
+        assert!(question.user.is_none() && question.secret.is_none());
+        assert_eq!(question.forwarded_for, ["203.0.113.7"]);
+        assert!(verified.principal.is_anonymous());
+        assert_eq!(
+            (&*verified.principal.source.provider, &verified.principal.source.credential_type),
+            ("gitlab-0", &None)
+        );
+    }
+    assert!(gitlab.created_repositories().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_there_is_nothing_to_ask() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    for access in [Access::Login, Access::Catalog, Access::Repository(name("public/a"), Action::Delete)] {
+        let (verified, cache_use) = nobody(&identity, access, 7).await;
+        let verified = verified.unwrap();
+        assert!(verified.granted.is_nothing() && verified.principal.is_anonymous());
+        assert_eq!(cache_use, CacheUse::None);
+    }
+    let none = chain(&[(&gitlab, false)], true, LIMITS);
+    for access in [Access::Login, pull("public/a")] {
+        assert_eq!(nobody(&none, access, 7).await.0.unwrap_err(), Denial::NoCredential);
+    }
+    assert_eq!(gitlab.ledger().count(), 0);
+}
+
+#[tokio::test]
+async fn the_first_that_grants_anything_counts() {
+    let [silent, empty, public, unasked] = [(); 4].map(|()| gitlab());
+    empty.set_public("other");
+    let all = [(&silent, false), (&empty, true), (&public, true), (&unasked, true)];
+    let identity = chain(&all, true, LIMITS);
+    let verified = nobody(&identity, pull("public/a"), 7).await.0.unwrap();
+    assert_eq!(&*verified.principal.source.provider, "gitlab-2");
+    let asked = all.map(|(gitlab, _)| gitlab.ledger().count());
+    assert_eq!(asked, [0, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn refusals_of_nobody_say_that_nothing_is_public() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    for (number, (status, body)) in
+        [(401, ""), (403, "{\"errors\":[{\"code\":\"DENIED\"}]}"), (401, "{}")].into_iter().enumerate()
+    {
+        gitlab.script([answer(status, body)]);
+        let access = || pull(&format!("public/{number}"));
+        let before = gitlab.ledger().count();
+        assert!(nobody(&identity, access(), 7).await.0.unwrap().granted.is_nothing());
+        let (verified, cache_use) = nobody(&identity, access(), 7).await;
+        assert!(verified.unwrap().granted.is_nothing());
+        assert_eq!((cache_use, gitlab.ledger().count()), (CacheUse::Negative, before + 1), "{status}");
+        // It is about this repository alone.
+        let other = nobody(&identity, pull(&format!("public/other-{number}")), 7).await.0.unwrap();
+        assert!(!other.granted.is_nothing());
+    }
+    gitlab.script([answer(403, "banned"), answer(500, "")]);
+    for number in 0..2 {
+        let denial = nobody(&identity, pull(&format!("public/trouble-{number}")), 7).await.0.unwrap_err();
+        assert!(matches!(denial, Denial::ProviderUnavailable { .. }), "{denial:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_all_callers_or_for_those_at_one_address() {
+    let gitlab = gitlab();
+    for (forward_client_address, questions) in [(true, 2), (false, 1)] {
+        let identity = chain(&[(&gitlab, true)], forward_client_address, LIMITS);
+        let before = gitlab.ledger().count();
+        for client in [7, 8, 7, 8] {
+            nobody(&identity, pull("public/a"), client).await.0.unwrap();
+        }
+        // A push finds the answer about pulling.
+        let push = Access::Repository(name("public/a"), Action::Push);
+        assert_eq!(nobody(&identity, push, 7).await.1, CacheUse::Hit);
+        assert_eq!(gitlab.ledger().count() - before, questions);
+    }
+}
+
+/// All of them share one secret, which is none: no bound for one secret may be theirs.
+#[tokio::test]
+async fn a_busy_public_registry_does_not_thrash() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    for round in [CacheUse::Miss, CacheUse::Hit] {
+        for number in 0..600 {
+            let (verified, cache_use) = nobody(&identity, pull(&format!("public/{number}")), 7).await;
+            assert!(!verified.unwrap().granted.is_nothing());
+            assert_eq!(cache_use, round, "{number}");
+        }
+    }
+    assert_eq!(gitlab.ledger().count(), 600);
+}
+
+/// However much they ask for, and from wherever.
+#[tokio::test]
+async fn callers_without_a_credential_push_out_nobody_who_has_one() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, CacheLimits { capacity: 20, negative_capacity: 20, ..LIMITS });
+    let credential = |password: &str| Credential::Basic { user: READ_WRITE.0.into(), password: password.into() };
+    let ask = async |password: &str| {
+        let mut cache_use = CacheUse::None;
+        let question = question(&identity, credential(password), pull("demo/a"), 7);
+        let _ = identity.verify(&question, &mut cache_use).await;
+        cache_use
+    };
+    assert_eq!((ask(READ_WRITE.1).await, ask("wrong").await), (CacheUse::Miss, CacheUse::Miss));
+    for number in 0..200 {
+        nobody(&identity, pull(&format!("public/{number}")), 7).await.0.unwrap();
+        nobody(&identity, pull(&format!("demo/{number}")), 7).await.0.unwrap();
+    }
+    assert!(identity.cache_entries() <= 2 + 2 * 5, "{}", identity.cache_entries());
+    assert_eq!((ask(READ_WRITE.1).await, ask("wrong").await), (CacheUse::Hit, CacheUse::Negative));
+}
+
+#[tokio::test]
+async fn public_images_are_pulled_on_in_an_outage() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, CacheLimits { ttl: Duration::ZERO, ..LIMITS });
+    nobody(&identity, pull("public/a"), 7).await.0.unwrap();
+    gitlab.always(Some(answer(502, "")));
+    let (verified, cache_use) = nobody(&identity, pull("public/a"), 7).await;
+    assert_eq!((granted(&verified.unwrap()), cache_use), (vec!["public/a:pull".to_owned()], CacheUse::Stale));
+    assert!(nobody(&identity, pull("public/b"), 7).await.0.is_err());
+}
+
+/// One caller asks for three images whose questions fail: a breaker that counted them as three credentials would take
+/// GitLab from everybody.
+#[tokio::test]
+async fn callers_without_a_credential_open_no_breaker() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    gitlab.script((0..10).map(|_| answer(500, "")));
+    for number in 0..10 {
+        nobody(&identity, pull(&format!("public/{number}")), 7).await.0.unwrap_err();
+    }
+    nobody(&identity, pull("public/a"), 7).await.0.unwrap();
+}
+
+/// The same callers with and without a credential at the same time.
+#[tokio::test]
+async fn with_and_without_a_credential_share_nothing() {
+    let gitlab = gitlab();
+    let identity = chain(&[(&gitlab, true)], true, LIMITS);
+    gitlab.script([Scripted::Delay(Duration::from_millis(100)), Scripted::Delay(Duration::from_millis(100))]);
+    let credential = Credential::Basic { user: READ_WRITE.0.into(), password: READ_WRITE.1.into() };
+    let known = question(&identity, credential, pull("demo/a"), 7);
+    let mut cache_use = CacheUse::None;
+    let (known, (nobody, _)) =
+        tokio::join!(identity.verify(&known, &mut cache_use), nobody(&identity, pull("demo/a"), 7));
+    assert_eq!(granted(&known.unwrap()), ["demo/a:pull"]);
+    assert_eq!(nobody.unwrap().granted, Granted::Nothing);
+}

@@ -1,0 +1,268 @@
+//! What a token server grants for several repositories at once, and the token that says so.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use moorgate::client_tls;
+use moorgate::demo::gitlab::GitLab;
+use moorgate::identity::cache::CacheLimits;
+use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::credential::Credential;
+use moorgate::identity::fingerprint::HashKey;
+use moorgate::identity::gitlab::GitLabReading;
+use moorgate::identity::provider_client::ProviderClient;
+use moorgate::identity::registry_token::TokenServer;
+use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::{Question, TokenServerKind, Verified};
+use moorgate::record::Metrics;
+use moorgate::registry::{Access, Action, Actions, RepositoryName};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{answer, unsigned};
+use crate::harness::{READ_ONLY, READ_WRITE, listener};
+
+const LIMITS: CacheLimits = CacheLimits {
+    ttl: Duration::from_secs(60),
+    negative_ttl: Duration::from_secs(60),
+    stale_if_error: Duration::from_secs(600),
+    capacity: 1000,
+    negative_capacity: 1000,
+};
+
+/// A chain of one token server, as GitLab or as any other.
+struct Chain {
+    gitlab: GitLab,
+    identity: Identity,
+}
+
+impl Chain {
+    fn start(is_gitlab: bool, keep_tokens: bool, limits: CacheLimits) -> Self {
+        let gitlab = GitLab::start(listener()).unwrap();
+        gitlab.ledger().keep();
+        let (name, timeout) = (Arc::<str>::from("gitlab"), Duration::from_secs(10));
+        let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
+        let reading = is_gitlab.then_some(GitLabReading {
+            accept_passwords: false,
+            anonymous: false,
+            forward_client_address: true,
+            failure_budget: None,
+        });
+        let realm = format!("http://{}/jwt/auth", gitlab.address());
+        let client = ProviderClient::new(tls, timeout);
+        let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
+        let kind = ProviderKind::TokenServer(Box::new(server.keep_tokens(keep_tokens)));
+        let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
+        let providers = vec![Provider::new(name, kind, timeout, None)];
+        Self { gitlab, identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime) }
+    }
+
+    fn question(&self, (user, password): (&str, &str), access: Access) -> Question {
+        let credential = Credential::Basic { user: user.into(), password: password.into() };
+        let (id, secret) = self.identity.ids_of(&credential);
+        Question { credential, id, secret, access, client: Ipv4Addr::LOCALHOST.into(), request_id: "request".into() }
+    }
+
+    async fn verify(&self, credential: (&str, &str), access: Access) -> (Arc<Verified>, CacheUse) {
+        let mut cache_use = CacheUse::None;
+        let verified = self.identity.verify(&self.question(credential, access), &mut cache_use).await;
+        (verified.unwrap(), cache_use)
+    }
+}
+
+fn several(scopes: &[(&str, &str)]) -> Access {
+    let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+    Access::several(wanted.collect())
+}
+
+fn on(name: &str, action: Action) -> Access {
+    Access::Repository(RepositoryName::parse(name).unwrap(), action)
+}
+
+fn granted(verified: &Verified) -> Vec<String> {
+    let grants = verified.granted.repositories().iter();
+    grants.map(|grant| format!("{}:{}", grant.repository, grant.actions.words())).collect()
+}
+
+fn token(verified: &Verified) -> Option<&str> {
+    verified.granted.token().map(|token| token.secret().expose_secret())
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A token with these claims, which grants pull on `demo/a`.
+fn issued(claims: &Value) -> String {
+    let mut all = json!({ "aud": "container_registry", "sub": "alice",
+        "access": [{ "type": "repository", "name": "demo/a", "actions": ["pull"] }] });
+    for (key, value) in claims.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    unsigned(&all.to_string())
+}
+
+#[tokio::test]
+async fn several_repositories_are_one_question() {
+    for (is_gitlab, kind) in [(true, TokenServerKind::GitLab), (false, TokenServerKind::Other)] {
+        let chain = Chain::start(is_gitlab, false, LIMITS);
+        chain.gitlab.set_meta(json!({ "tag_immutable_patterns": ["^v"] }));
+        let access = || several(&[("demo/a", "pull,push"), ("demo/b", "pull"), ("elsewhere/c", "pull,push")]);
+        let (verified, cache_use) = chain.verify(READ_WRITE, access()).await;
+        assert_eq!(
+            (granted(&verified).join(" "), cache_use),
+            ("demo/a:pull,push demo/b:pull elsewhere/c:".into(), CacheUse::Miss)
+        );
+        assert_eq!(verified.granted.repositories()[0].server, kind);
+        // Rules about tags where something may be written, of GitLab alone.
+        let has_rules = |index: usize| verified.granted.repositories()[index].tags != TagRules::None;
+        assert_eq!([has_rules(0), has_rules(1), has_rules(2)], [is_gitlab, false, false]);
+        let questions = chain.gitlab.ledger().entries();
+        assert_eq!(questions.len(), 1);
+        let scopes = ["repository:demo/a:pull,push", "repository:demo/b:pull", "repository:elsewhere/c:pull,push"];
+        assert_eq!(questions[0].scopes, scopes);
+        assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Hit);
+        // It creates no record of what is only read.
+        assert_eq!(chain.gitlab.created_repositories().into_iter().collect::<Vec<_>>(), ["demo/a"]);
+    }
+}
+
+#[tokio::test]
+async fn never_more_than_was_asked() {
+    let chain = Chain::start(true, false, LIMITS);
+    let all = |name: &str| json!({ "type": "repository", "name": name, "actions": ["pull", "push", "delete"] });
+    let access = json!([all("demo/a"), all("demo/b"), all("demo/c")]);
+    let reply = json!({ "token": issued(&json!({ "access": access })) }).to_string();
+    chain.gitlab.script([answer(200, reply)]);
+    let (verified, _) = chain.verify(READ_WRITE, several(&[("demo/b", "pull"), ("demo/a", "push,delete")])).await;
+    assert_eq!(granted(&verified), ["demo/b:pull", "demo/a:push,delete"]);
+}
+
+/// A client that asks for a token for one request finds the answer cached when it then sends the request.
+#[tokio::test]
+async fn what_a_token_was_asked_for_is_known_to_the_request() {
+    let chain = Chain::start(true, false, LIMITS);
+    for (words, action) in [("pull", Action::Pull), ("pull,push", Action::Push), ("delete", Action::Delete)] {
+        let before = chain.gitlab.ledger().count();
+        chain.verify(READ_WRITE, several(&[("demo/a", words)])).await;
+        let cached = chain.verify(READ_WRITE, on("demo/a", action)).await.1;
+        assert!(matches!(cached, CacheUse::Hit | CacheUse::Negative), "{words}");
+        assert_eq!(chain.gitlab.ledger().count(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn nothing_for_any_of_several_is_a_refusal() {
+    let chain = Chain::start(true, true, LIMITS);
+    let access = || several(&[("elsewhere/a", "pull"), ("elsewhere/b", "pull")]);
+    for _ in 0..2 {
+        chain.gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\"}]}")]);
+        let (verified, _) = chain.verify(READ_WRITE, access()).await;
+        assert!(verified.granted.is_nothing());
+        assert_eq!(granted(&verified), ["elsewhere/a:", "elsewhere/b:"]);
+        assert_eq!(token(&verified), None);
+    }
+    assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Negative);
+}
+
+#[tokio::test]
+async fn reads_of_several_go_on_in_an_outage() {
+    let chain = Chain::start(true, false, CacheLimits { ttl: Duration::ZERO, ..LIMITS });
+    let (reads, writes) = (
+        || several(&[("demo/a", "pull"), ("demo/b", "pull")]),
+        || several(&[("demo/a", "pull,push"), ("demo/b", "pull")]),
+    );
+    chain.verify(READ_WRITE, reads()).await;
+    chain.verify(READ_WRITE, writes()).await;
+    chain.gitlab.always(Some(answer(502, "")));
+    assert_eq!(chain.verify(READ_WRITE, reads()).await.1, CacheUse::Stale);
+    let question = chain.question(READ_WRITE, writes());
+    chain.identity.verify(&question, &mut CacheUse::None).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn the_token_is_kept_where_it_is_wanted_and_only_there() {
+    for is_gitlab in [true, false] {
+        let keeps = Chain::start(is_gitlab, true, LIMITS);
+        let forgets = Chain::start(is_gitlab, false, LIMITS);
+        let both = || several(&[("demo/a", "pull"), ("demo/b", "pull")]);
+        for access in [on("demo/a", Action::Pull), both()] {
+            assert_eq!(token(&forgets.verify(READ_WRITE, access.clone()).await.0), None);
+            let (verified, _) = keeps.verify(READ_WRITE, access.clone()).await;
+            let first = token(&verified).unwrap().to_owned();
+            assert_eq!(first.split('.').count(), 3, "a JWT");
+            assert!(!format!("{verified:?}").contains(&first), "it prints nothing");
+            // The same from the cache, and never that of another credential.
+            let (again, cache_use) = keeps.verify(READ_WRITE, access.clone()).await;
+            assert_eq!((token(&again), cache_use), (Some(&*first), CacheUse::Hit));
+            assert_ne!(token(&keeps.verify(READ_ONLY, access).await.0), Some(&*first));
+        }
+        // Nothing was granted, or nothing was asked: nothing is sent upstream.
+        for access in [on("elsewhere/a", Action::Pull), Access::Login] {
+            assert_eq!(token(&keeps.verify(READ_WRITE, access).await.0), None);
+        }
+        let exact = issued(&json!({ "iat": 1000, "exp": 1300 }));
+        keeps.gitlab.script([answer(200, json!({ "token": exact }).to_string())]);
+        let (verified, _) = keeps.verify(("bob", "glpat-other"), on("demo/a", Action::Pull)).await;
+        assert_eq!(token(&verified), Some(&*exact), "the very token that was issued");
+    }
+}
+
+/// It is asked for anew 10 seconds before its end, and in an outage it is worth nothing either.
+#[tokio::test]
+async fn a_kept_token_is_never_used_past_its_end() {
+    let seconds = |from: u64, to: u64| json!({ "iat": from, "exp": to });
+    let now = unix_now();
+    for (claims, keep_tokens, fresh, stale) in [
+        (seconds(1000, 1300), true, true, true),
+        (seconds(1000, 1010), true, false, false),
+        (seconds(1000, 1005), true, false, false),
+        (seconds(1000, 1010), false, true, true),
+        // Without a beginning it is our own clock that tells.
+        (json!({ "exp": now + 300 }), true, true, true),
+        (json!({ "exp": now + 5 }), true, false, false),
+        (json!({ "exp": now + 5 }), false, true, true),
+    ] {
+        for (ttl, used) in [(LIMITS.ttl, fresh), (Duration::ZERO, stale)] {
+            let chain = Chain::start(true, keep_tokens, CacheLimits { ttl, ..LIMITS });
+            chain.gitlab.script([answer(200, json!({ "token": issued(&claims) }).to_string())]);
+            chain.verify(READ_WRITE, on("demo/a", Action::Pull)).await;
+            chain.gitlab.always(Some(answer(502, "")));
+            let question = chain.question(READ_WRITE, on("demo/a", Action::Pull));
+            let outcome = chain.identity.verify(&question, &mut CacheUse::None).await;
+            assert_eq!(outcome.is_ok(), used, "{claims} {keep_tokens} {ttl:?}");
+        }
+    }
+}
+
+/// The registry did not take the token: the next caller gets a new one.
+#[tokio::test]
+async fn a_grant_can_be_dropped() {
+    let chain = Chain::start(true, true, LIMITS);
+    let access = || on("demo/a", Action::Pull);
+    let (first, _) = chain.verify(READ_WRITE, access()).await;
+    let (other, _) = chain.verify(READ_WRITE, on("demo/b", Action::Pull)).await;
+    chain.identity.forget(&chain.question(READ_WRITE, access()));
+    let (second, cache_use) = chain.verify(READ_WRITE, access()).await;
+    assert_eq!(cache_use, CacheUse::Miss);
+    assert_ne!(token(&first), token(&second));
+    let (kept, cache_use) = chain.verify(READ_WRITE, on("demo/b", Action::Pull)).await;
+    assert_eq!((token(&kept), cache_use), (token(&other), CacheUse::Hit));
+}
+
+/// A token is some kilobytes: what holds one counts as several in the cache.
+#[tokio::test]
+async fn tokens_count_in_the_cache() {
+    let entries = async |keep_tokens| {
+        let chain = Chain::start(true, keep_tokens, CacheLimits { capacity: 100, ..LIMITS });
+        let reply = issued(&json!({ "iat": 1000, "exp": 1300, "padding": "x".repeat(2000) }));
+        for number in 0..100 {
+            chain.gitlab.script([answer(200, json!({ "token": reply }).to_string())]);
+            chain.verify(("alice", &format!("secret-{number}")), on("demo/a", Action::Pull)).await;
+        }
+        chain.identity.cache_entries()
+    };
+    let (without, with) = (entries(false).await, entries(true).await);
+    assert!(without > 40 && (5..=20).contains(&with), "{without} {with}");
+}
