@@ -34,8 +34,13 @@ fn pure_path(c: &mut Criterion) {
     };
     let pull = Actions { pull: true, ..Actions::default() };
     let name = RepositoryName::parse("group/project/app").unwrap();
-    let grant =
-        RepositoryGrant { repository: name, actions: pull, server: TokenServerKind::GitLab, tags: TagRules::None };
+    let grant = RepositoryGrant {
+        repository: name,
+        actions: pull,
+        server: TokenServerKind::GitLab,
+        tags: TagRules::None,
+        token: None,
+    };
     let by_actions = Verified { principal, granted: Granted::Repository(Box::new(grant)), attributes: None };
     let key = HashKey::random().unwrap();
 

@@ -161,12 +161,12 @@ impl Gate {
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        // Before its list is looked at, for a credential that has ended is the better reason.
+        // What the credential lacks is the better reason: another token would not help.
         let verified = self.authenticate(&question, record).await?;
+        let decision = self.policy.authorize(wanted, &verified)?;
         if !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        let decision = self.policy.authorize(wanted, &verified)?;
         let Some(source) = decision.mount_source() else { return Ok(decision) };
         question.access = source;
         let verified = self.identity.verify(&question, &mut CacheUse::None).await?;

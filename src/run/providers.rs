@@ -34,10 +34,10 @@ pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
-        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget, .. } => {
+        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget, anonymous } => {
             patience = http.timeout;
             let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
-            let reading = GitLabReading { accept_passwords, anonymous: false, forward_client_address, failure_budget };
+            let reading = GitLabReading { accept_passwords, anonymous, forward_client_address, failure_budget };
             let realm = format!("{}/jwt/auth", url(&http.endpoint));
             let client = provider_client(&http)?;
             let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading));
