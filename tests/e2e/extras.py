@@ -22,8 +22,10 @@ def anonymous_is_401(run):
             answer = run.gate.request("GET", path)
             check(answer.status == 401, f"{path}: {answer.status}")
             check(json.loads(answer.body)["errors"][0]["code"] == "UNAUTHORIZED", f"{path}: {answer.text()}")
-            check(answer.headers.get_all("WWW-Authenticate") == [f'Basic realm="{run.gate.host}"'],
-                  f"{path}: {answer.headers}")
+            challenges = answer.headers.get_all("WWW-Authenticate")
+            start = f'Bearer realm="https://{run.gate.host}/token",service="{run.gate.host}"'
+            scope = "" if path == "/v2/" else f',scope="repository:{run.seed}:pull"'
+            check(challenges == [start + scope], f"{path}: {challenges}")
     for client in [Docker, Skopeo]:
         with run.report.cell("anonymous", client.name, "pull is refused"):
             session = client(run.machine, run.gate, "anonymous")
@@ -159,7 +161,7 @@ def containerd(run):
             check(head.headers["Docker-Content-Digest"] == image.digest, f"{head.status} {head.headers}")
         with report.cell("ctr", "push with read_registry alone is refused"):
             said = report.refused(ctr("push", f"{run.gate.host}/demo/refused/ctr:v1", made, credential=READ_ONLY[0]))
-            check("403" in said, "ctr does not say that it is forbidden")
+            check("granted no push" in said or "403" in said or "insufficient_scope" in said or "401" in said, said)
     finally:
         if server:
             server.stop()
