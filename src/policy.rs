@@ -383,7 +383,8 @@ mod tests {
 
     #[test]
     fn what_is_granted_of_what_was_asked() {
-        let table: [(Verified, &[(&str, &str)], &str); 14] = [
+        type Asked<'a> = &'a [(&'a str, &'a str)];
+        let table: [(Verified, Asked<'_>, &str); 14] = [
             (scopes(&["read_registry"]), &[("a", "pull,push"), ("b", "pull")], "a:pull b:pull"),
             (scopes(&["read_registry", "write_registry"]), &[("a", "*"), ("b", "push")], "a:pull,push b:push"),
             (scopes(&["write_registry"]), &[("a", "*"), ("b", "push")], ""),

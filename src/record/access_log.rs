@@ -233,11 +233,37 @@ fn printable(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use http::Method;
+    use serde_json::Value;
+
     use super::*;
+    use crate::identity::{Granted, Principal, Source, Verified};
+    use crate::record::Recorder;
 
     #[test]
     fn nothing_printed_moves_a_cursor() {
         assert_eq!(printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"), "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é");
         assert!(matches!(printable("/v2/a/b"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn nobody_has_no_subject() {
+        let line = |subject: &str| {
+            let access_log = AccessLog::to(AccessLogFormat::Json, io::sink()).unwrap();
+            let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
+            let client = std::net::Ipv4Addr::LOCALHOST.into();
+            let mut record =
+                Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, "/v2/".into());
+            let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+            let principal = Principal { source, subject: subject.into() };
+            record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
+            serde_json::to_value(Line::new(&record, Duration::ZERO)).unwrap()
+        };
+        assert_eq!(line("alice")["subject"], "alice");
+        let nobody = line("");
+        assert_eq!((&nobody["subject"], &nobody["provider"]), (&Value::Null, &Value::from("gitlab")));
+        assert_eq!((&nobody["credential_kind"], &nobody["credential"]), (&Value::from("anonymous"), &Value::Null));
     }
 }

@@ -10,6 +10,7 @@ use moorgate::denial::Denial;
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
 use moorgate::identity::credential::Credential;
+use moorgate::identity::failure_budget::FailureBudget;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::gitlab::GitLabReading;
 use moorgate::identity::provider_client::ProviderClient;
@@ -17,9 +18,10 @@ use moorgate::identity::registry_token::TokenServer;
 use moorgate::identity::{Granted, Question, Verified};
 use moorgate::record::Metrics;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
+use serde_json::{Value, json};
 
 use super::answer;
-use crate::harness::{READ_WRITE, listener};
+use crate::harness::{READ_WRITE, Setup, TestGate, listener};
 
 const LIMITS: CacheLimits = CacheLimits {
     ttl: Duration::from_secs(60),
@@ -39,6 +41,15 @@ fn gitlab() -> GitLab {
 
 /// A chain of these, each with whether it is asked about callers without a credential.
 fn chain(gitlabs: &[(&GitLab, bool)], forward_client_address: bool, limits: CacheLimits) -> Identity {
+    chain_with(gitlabs, forward_client_address, limits, || None)
+}
+
+fn chain_with(
+    gitlabs: &[(&GitLab, bool)],
+    forward_client_address: bool,
+    limits: CacheLimits,
+    failure_budget: impl Fn() -> Option<FailureBudget>,
+) -> Identity {
     let timeout = Duration::from_secs(10);
     let providers = gitlabs.iter().enumerate().map(|(number, (gitlab, anonymous))| {
         let name: Arc<str> = format!("gitlab-{number}").into();
@@ -47,7 +58,7 @@ fn chain(gitlabs: &[(&GitLab, bool)], forward_client_address: bool, limits: Cach
             accept_passwords: false,
             anonymous: *anonymous,
             forward_client_address,
-            failure_budget: None,
+            failure_budget: failure_budget(),
         };
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
@@ -250,6 +261,58 @@ async fn callers_without_a_credential_open_no_breaker() {
         nobody(&identity, pull(&format!("public/{number}")), 7).await.0.unwrap_err();
     }
     nobody(&identity, pull("public/a"), 7).await.0.unwrap();
+}
+
+/// There is no credential to be wrong, so none of it is counted against those who have one.
+#[tokio::test]
+async fn callers_without_a_credential_spend_no_failure_budget() {
+    let gitlab = gitlab();
+    let budget = || Some(FailureBudget::new(1, Duration::from_secs(3600)));
+    let identity = chain_with(&[(&gitlab, true)], true, LIMITS, budget);
+    gitlab.script((0..3).map(|_| answer(401, "")));
+    for number in 0..3 {
+        nobody(&identity, pull(&format!("public/{number}")), 7).await.0.unwrap();
+    }
+    let credential = Credential::Basic { user: READ_WRITE.0.into(), password: READ_WRITE.1.into() };
+    let known = question(&identity, credential, pull("demo/a"), 7);
+    identity.verify(&known, &mut CacheUse::None).await.unwrap();
+    // Nor are they held up where it is spent.
+    let wrong = Credential::Basic { user: "alice".into(), password: "wrong".into() };
+    let wrong = question(&identity, wrong, pull("demo/a"), 7);
+    assert_eq!(identity.verify(&wrong, &mut CacheUse::None).await.unwrap_err(), Denial::WrongCredential);
+    assert!(!nobody(&identity, pull("public/a"), 7).await.0.unwrap().granted.is_nothing());
+}
+
+/// As the config puts it together, and as the log tells it.
+#[tokio::test]
+async fn a_gate_with_public_images_beside_private_ones() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
+    gate.gitlab.set_public("public");
+    let requests = [
+        ("GET", "/v2/public/a/tags/list", 404),
+        ("GET", "/v2/demo/a/tags/list", 401),
+        ("POST", "/v2/public/a/blobs/uploads/", 401),
+        ("DELETE", "/v2/public/a/manifests/v1", 401),
+        ("GET", "/v2/_catalog", 401),
+        ("GET", "/v2/", 401),
+    ];
+    for (method, target, status) in requests {
+        let reply = gate.send(method, target, None, "", "").await;
+        assert_eq!(reply.status, status, "{method} {target}");
+        assert!(status != 401 || reply.code() == "UNAUTHORIZED", "{}", reply.body);
+    }
+    let asked: Vec<_> = gate.gitlab.ledger().entries().iter().map(|question| question.scopes.join(" ")).collect();
+    assert_eq!(asked, ["repository:public/a:pull", "repository:demo/a:pull"]);
+    assert_eq!(gate.forwarded(), 1);
+    assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
+    let log = gate.log(requests.len() + 1).await;
+    let told = |line: &Value| {
+        ["subject", "provider", "credential_kind", "credential", "cache", "reason"].map(|key| line[key].clone())
+    };
+    assert_eq!(json!(told(&log[0])), json!([null, "gitlab", "anonymous", null, "miss", "allowed"]));
+    assert_eq!(json!(told(&log[1])), json!([null, "gitlab", "anonymous", null, "miss", "no_credential"]));
+    assert_eq!(log[6]["subject"], "alice");
 }
 
 /// The same callers with and without a credential at the same time.

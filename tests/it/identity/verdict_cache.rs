@@ -6,8 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use moorgate::identity::cache::{Asked, CacheLimits, VerdictCache};
 use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::{DependsOn, HashKey};
-use moorgate::identity::{Granted, Lifetime, NotNow, Principal, Question, Source, Verdict, Verified};
-use moorgate::registry::{Access, Action, RepositoryName};
+use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::{
+    Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, Source, TokenServerKind, Verdict, Verified,
+};
+use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use secrecy::SecretString;
 
 const LIMITS: CacheLimits = CacheLimits {
@@ -231,6 +234,29 @@ fn random_tokens_without_end() {
     fixture.cache.settle();
     assert!(good.iter().all(|asked| fixture.is_fresh(asked)));
     assert!(fixture.cache.entries() <= 1500, "{}", fixture.cache.entries());
+}
+
+/// A refusal that names many repositories takes the place of several.
+#[test]
+fn large_refusals_count_as_several() {
+    let entries = |repositories: usize| {
+        let fixture = Fixture::new(LIMITS);
+        let grant = |number: usize| RepositoryGrant {
+            repository: RepositoryName::parse(&format!("a/{number}")).unwrap(),
+            actions: Actions::default(),
+            server: TokenServerKind::GitLab,
+            tags: TagRules::None,
+            token: None,
+        };
+        let granted = Granted::Repositories(Arc::new((0..repositories).map(grant).collect()));
+        for number in 0..200 {
+            let asked = fixture.asked(0, "alice", &format!("secret-{number}"), "a");
+            fixture.keep(&asked, Duration::ZERO, verified(granted.clone(), Lifetime::default()));
+        }
+        fixture.cache.entries()
+    };
+    assert_eq!(entries(1), 100);
+    assert!((10..=20).contains(&entries(32)), "{}", entries(32));
 }
 
 /// What is new always finds a place, the least used goes.

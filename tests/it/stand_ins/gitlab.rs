@@ -86,6 +86,21 @@ async fn everything_else_has_its_status() {
 }
 
 #[tokio::test]
+async fn a_group_can_be_public() {
+    let (gitlab, api) = start();
+    gitlab.set_public("open");
+    let scopes = format!("{SERVICE}&scope=repository:open/a:pull,push&scope=repository:demo/a:pull");
+    let nobody = claims(&api.get(&scopes).await);
+    assert_eq!((nobody.get("sub"), &nobody["auth_type"]), (None, &json!("none")));
+    let open =
+        json!({ "type": "repository", "name": "open/a", "actions": ["pull"], "meta": { "project_path": "open/a" } });
+    assert_eq!(nobody["access"], json!([open]));
+    let known = claims(&ask(&api, GOOD, &scopes).await);
+    assert_eq!((&known["access"][0], known["access"].as_array().unwrap().len()), (&open, 2));
+    assert_eq!(api.get(SERVICE).await.refusal(), (403, "DENIED".into()));
+}
+
+#[tokio::test]
 async fn credentials_come_and_go() {
     let (gitlab, api) = start();
     assert!(gitlab.revoke(GOOD.1));
