@@ -89,6 +89,8 @@ impl Responder {
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
+                let message = denial.message();
+                let fault = fault.map(|fault| (fault, &*message));
                 headers.insert(header::WWW_AUTHENTICATE, challenge.line(refused.needed, fault));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }

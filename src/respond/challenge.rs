@@ -47,8 +47,9 @@ impl Challenge {
         matches!(self, Self::Bearer(_))
     }
 
-    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount takes two.
-    pub fn line(&self, needed: &[Option<Access>], fault: Option<Fault>) -> HeaderValue {
+    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount takes two. A fault
+    /// comes with its description, for docker shows that and nothing of the body.
+    pub fn line(&self, needed: &[Option<Access>], fault: Option<(Fault, &str)>) -> HeaderValue {
         let start = match self {
             Self::Basic(line) => return line.clone(),
             Self::Bearer(start) => start,
@@ -58,10 +59,15 @@ impl Challenge {
         if !scopes.is_empty() {
             line.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
         }
-        match fault {
-            Some(Fault::InvalidToken) => line.push_str(",error=\"invalid_token\""),
-            Some(Fault::InsufficientScope) => line.push_str(",error=\"insufficient_scope\""),
-            None => {}
+        if let Some((fault, description)) = fault {
+            let code = match fault {
+                Fault::InvalidToken => "invalid_token",
+                Fault::InsufficientScope => "insufficient_scope",
+            };
+            // RFC 6750, 3: printable ASCII without quotation marks and backslashes.
+            let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+            let description: String = description.chars().filter(is_plain).collect();
+            line.push_str(&format!(",error=\"{code}\",error_description=\"{description}\""));
         }
         // Names, actions and the start are plain ASCII.
         HeaderValue::try_from(line).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))

@@ -55,7 +55,7 @@ async fn expired_revoked_and_wrong_are_401() {
         assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"), "{password}");
         let challenge = reply.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Bearer realm=\"http://registry.test/token\""), "{challenge}");
-        assert!(challenge.ends_with("error=\"invalid_token\""), "{challenge}");
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
     }
     // Deploy tokens work under their own name alone.
     assert_eq!(gate.get("/v2/", Some(("alice", "gldt-demo-deploy-read-write"))).await.status, 401);

@@ -125,7 +125,9 @@ async fn a_gate_token_is_no_credential_here() {
     // As a password it is none either.
     let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &made))).await;
     assert_eq!(reply.status, 401);
-    assert_eq!(challenge(&reply), format!("{START},scope=\"repository:demo/a:pull\",error=\"invalid_token\""));
+    assert!(
+        challenge(&reply).starts_with(&format!("{START},scope=\"repository:demo/a:pull\",error=\"invalid_token\""))
+    );
     assert_eq!(gate.gitlab.ledger().count(), asked);
 }
 

@@ -51,7 +51,7 @@ async fn a_token_is_good_for_what_it_lists() {
         let reply = with(&gate, made, method, target).await;
         assert_eq!(reply.status, status, "{name} {method} {target}");
         if status == 401 {
-            assert!(challenge(&reply).ends_with(",error=\"insufficient_scope\""), "{reply:?}");
+            assert!(challenge(&reply).contains(",error=\"insufficient_scope\",error_description=\""), "{reply:?}");
             assert!(challenge(&reply).contains("scope=\"repository:demo/"), "{reply:?}");
         }
     }
@@ -64,7 +64,7 @@ async fn a_credential_that_lacks_the_access() {
     let made = token(&gate, READ_ONLY, "repository:demo/a:pull,push").await;
     let reply = with(&gate, &made, "POST", UPLOADS).await;
     assert_eq!(reply.status, 401);
-    assert!(challenge(&reply).ends_with("error=\"insufficient_scope\""));
+    assert!(challenge(&reply).contains("error=\"insufficient_scope\""));
     assert_eq!(with(&gate, READ_ONLY.1, "POST", UPLOADS).await.status, 401, "a bare token too");
     let reply = gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await;
     assert_eq!((reply.status, &*reply.code()), (403, "DENIED"));
@@ -92,7 +92,7 @@ async fn a_revoked_credential_ends_its_tokens() {
     loop {
         let reply = with(&gate, &made, "GET", PULL).await;
         if reply.status == 401 {
-            assert!(challenge(&reply).ends_with("error=\"invalid_token\""));
+            assert!(challenge(&reply).contains("error=\"invalid_token\""));
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "it lives on");
@@ -112,7 +112,7 @@ async fn a_forged_token_is_401_and_nobody_is_asked() {
         for target in ["/v2/", PULL] {
             let reply = with(&gate, forged, "GET", target).await;
             assert_eq!(reply.status, 401);
-            assert!(challenge(&reply).ends_with("error=\"invalid_token\""), "{forged:.40}");
+            assert!(challenge(&reply).contains("error=\"invalid_token\""), "{forged:.40}");
         }
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
@@ -138,7 +138,7 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
     let reply = with(&gate, &target_alone, "POST", &mount("demo/b")).await;
     assert_eq!(reply.status, 401, "the credential may, its token does not list it");
     let scope = "scope=\"repository:demo/a:pull,push repository:demo/b:pull\"";
-    assert_eq!(challenge(&reply), format!("{START},{scope},error=\"insufficient_scope\""));
+    assert!(challenge(&reply).starts_with(&format!("{START},{scope},error=\"insufficient_scope\"")));
     assert_eq!(gate.forwarded(), 0);
 
     for (made, from, forwarded) in [(&both, "demo/b", true), (&both, "elsewhere/c", false)] {
