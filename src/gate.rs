@@ -171,7 +171,7 @@ impl Gate {
         question.access = source;
         let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
         let decision = self.policy.allow_mount(decision, &verified);
-        if decision.request().mount_source().is_some() && !is_listed(&question.access) {
+        if decision.request().mount_source().is_some_and(|source| !is_listed(&source)) {
             return Err(Denial::InsufficientScope);
         }
         Ok(decision)

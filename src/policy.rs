@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::denial::{Denial, Missing, TagRefusal, UpstreamFault};
-use crate::identity::{Granted, TokenServerKind, Verified};
+use crate::identity::{Granted, IssuedToken, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Actions, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
 /// What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
@@ -30,15 +32,23 @@ pub struct Decision {
     mount: Option<Mount>,
     /// Tags that are immutable once they exist.
     must_not_exist: Vec<Tag>,
+    /// What the registry is shown, where it takes the tokens of the server that granted this.
+    grant: Option<IssuedToken>,
 }
 
 /// Proof that this request may go to the registry.
 #[derive(Debug)]
-pub struct Permit(RegistryRequest);
+pub struct Permit {
+    request: RegistryRequest,
+    grant: Option<IssuedToken>,
+}
 
 /// A question to the registry that decides about a write: whether a tag exists.
 #[derive(Debug)]
-pub struct TagLookUp(RegistryRequest);
+pub struct TagLookUp {
+    request: RegistryRequest,
+    grant: Option<IssuedToken>,
+}
 
 impl Decision {
     /// What was decided about.
@@ -48,8 +58,16 @@ impl Decision {
 
     /// What must be allowed for the mount that the client asked for. Without it the request goes on as a plain upload:
     /// the registry's answer to that is the spec's own fallback, and every client then uploads.
+    ///
+    /// Where the registry is shown the token of the grant, one token must hold both: it is the source and the upload.
     pub fn mount_source(&self) -> Option<Access> {
-        self.mount.as_ref().map(|mount| Access::Repository(mount.from.clone(), Action::Pull))
+        let source = self.mount.as_ref()?.from.clone();
+        Some(match (&self.grant, self.request.repository()) {
+            (Some(_), Some(target)) => {
+                Access::several(vec![(target.clone(), Action::Push.needs()), (source, Action::Pull.needs())])
+            }
+            _ => Access::Repository(source, Action::Pull),
+        })
     }
 
     /// What the registry must be asked before the request may go on. Mostly nothing.
@@ -57,7 +75,8 @@ impl Decision {
         let Some(name) = self.request.repository() else { return Vec::new() };
         let look_up = |tag: &Tag| {
             let reference = Reference::Tag(tag.clone());
-            TagLookUp(RegistryRequest::ManifestGet { name: name.clone(), reference, head: true })
+            let request = RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
+            TagLookUp { request, grant: self.grant.clone() }
         };
         self.must_not_exist.iter().map(look_up).collect()
     }
@@ -75,22 +94,40 @@ impl Decision {
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
             }
         }
-        Ok(Permit(self.request))
+        Ok(Permit { request: self.request, grant: self.grant })
     }
 }
 
 impl Permit {
     /// What may be done.
     pub fn request(&self) -> &RegistryRequest {
-        &self.0
+        &self.request
+    }
+
+    /// `Authorization` with the token that was issued for this very request, where there is one.
+    pub fn grant(&self) -> Option<HeaderValue> {
+        self.grant.as_ref().and_then(bearer)
     }
 }
 
 impl TagLookUp {
     /// A HEAD of the tag's manifest.
     pub fn request(&self) -> &RegistryRequest {
-        &self.0
+        &self.request
     }
+
+    /// `Authorization` with the token of the write that depends on it: a write takes pull too.
+    pub fn grant(&self) -> Option<HeaderValue> {
+        self.grant.as_ref().and_then(bearer)
+    }
+}
+
+/// RFC 6750, 2.1
+fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
+    let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
+    let mut value = HeaderValue::from_str(&line).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Policy {
@@ -114,8 +151,9 @@ impl Policy {
         let grant = request.repository().and_then(|name| verified.granted.repository(name));
         let must_not_exist =
             grant.map(|grant| grant.tags.check(&request)).transpose().map_err(Denial::TagRules)?.unwrap_or_default();
+        let grant = verified.granted.token().cloned();
         let (request, mount) = request.split_mount();
-        Ok(Decision { request, mount, must_not_exist })
+        Ok(Decision { request, mount, must_not_exist, grant })
     }
 
     /// Gives the request its mount where the credential may pull from the source. `verified` is the answer about
@@ -125,6 +163,7 @@ impl Policy {
         let allowed = decision.mount_source().is_some_and(|source| self.check(&source, verified).is_ok());
         if let Some(mount) = decision.mount.take().filter(|_| allowed) {
             decision.request = decision.request.with_mount(mount);
+            decision.grant = verified.granted.token().cloned();
         }
         decision
     }

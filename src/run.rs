@@ -134,7 +134,12 @@ fn gate(config: Config, metrics: Arc<Metrics>, access_log: AccessLog) -> anyhow:
         negative_capacity: config.cache.negative_capacity,
     };
     let scopes = config.scopes;
-    let providers = config.identity.into_iter().map(providers::provider).collect::<anyhow::Result<Vec<_>>>()?;
+    let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
+    let providers = config
+        .identity
+        .into_iter()
+        .map(|it| providers::provider(it, keep_tokens))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let key = HashKey::random().context("no randomness for hashing credentials")?;
     let (external, tokens) = (&config.http.external_url, config.tokens);
     let keys = match tokens.keys {
@@ -187,6 +192,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     };
     let authorization = match &upstream.authorization {
         // Under grant each request carries a token of its own.
+        // With a grant, each request has its own.
         UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
         UpstreamAuthorization::Basic { username, password } => {
             Some(basic(username, password).context("upstream.username: it cannot stand in a header")?)

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::sleep;
@@ -69,6 +69,16 @@ pub struct Caller<'a> {
     pub progress: &'a Rc<Progress>,
 }
 
+/// A request on its way to the registry, but for its body.
+struct Going<'a> {
+    wanted: &'a RegistryRequest,
+    /// The token that was issued for it, where the registry takes such.
+    grant: Option<HeaderValue>,
+    /// What came with it, of which little goes on.
+    headers: &'a HeaderMap,
+    request_id: &'a str,
+}
+
 impl Upstream {
     /// A worker's own, without connections yet.
     pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
@@ -98,7 +108,8 @@ impl Upstream {
         let begun = Instant::now();
         let wanted = permit.request();
         let body = RequestBody::new(body, caller.http2, caller.progress.clone());
-        let (response, exchange) = self.exchange(wanted, head, body, caller, record.request_id()).await?;
+        let going = Going { wanted, grant: permit.grant(), headers: &head.headers, request_id: record.request_id() };
+        let (response, exchange) = self.exchange(&going, body, caller).await?;
         record.upstream_answered(begun.elapsed(), response.status());
 
         let (mut parts, incoming) = response.into_parts();
@@ -131,7 +142,7 @@ impl Upstream {
     ) -> Result<Vec<StatusCode>, Denial> {
         let mut answers = Vec::with_capacity(look_ups.len());
         for look_up in look_ups {
-            let status = self.status(look_up.request(), caller.address, request_id).await;
+            let status = self.status(look_up, caller.address, request_id).await;
             match status {
                 Some(StatusCode::OK | StatusCode::NOT_FOUND) => {}
                 status => tracing::error!(request_id, ?status, "the registry did not say whether a tag exists"),
@@ -142,15 +153,16 @@ impl Upstream {
     }
 
     /// The status of the answer to a HEAD of the gate's own, `None` where there is none that makes sense.
-    async fn status(&self, wanted: &RegistryRequest, address: IpAddr, request_id: &str) -> Option<StatusCode> {
+    async fn status(&self, look_up: &TagLookUp, address: IpAddr, request_id: &str) -> Option<StatusCode> {
         // Nothing of the client's own request, whose body has not begun, and whose headers could turn the answer: a
         // registry says 404 of a manifest of a type that is not accepted.
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.headers.insert(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
+        let wanted = look_up.request();
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
         let caller = Caller { address, http2: false, progress: &progress };
-        let (response, mut exchange) = self.exchange(wanted, &head, body, &caller, request_id).await.ok()?;
+        let going = Going { wanted, grant: look_up.grant(), headers: &headers, request_id };
+        let (response, mut exchange) = self.exchange(&going, body, &caller).await.ok()?;
         let (parts, body) = response.into_parts();
         check_answer(wanted, &parts).ok()?;
         if body.is_end_stream() {
@@ -163,15 +175,14 @@ impl Upstream {
     /// written goes out on a fresh one, and so does a GET or HEAD without an answer. Nothing else is ever repeated.
     async fn exchange(
         &self,
-        wanted: &RegistryRequest,
-        head: &Parts,
+        going: &Going<'_>,
         body: RequestBody,
         caller: &Caller<'_>,
-        request_id: &str,
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let Going { wanted, request_id, .. } = *going;
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
-        let request = self.request(wanted, head, body, caller, request_id)?;
+        let request = self.request(going, body, caller)?;
         let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once });
         let again = match pooled {
             None => request,
@@ -181,7 +192,7 @@ impl Upstream {
                 }
                 Err(Failure::NeverWritten(request)) => *request,
                 Err(Failure::NoAnswer(_)) if repeatable => {
-                    self.request(wanted, head, RequestBody::empty(caller.progress.clone()), caller, request_id)?
+                    self.request(going, RequestBody::empty(caller.progress.clone()), caller)?
                 }
                 Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
             },
@@ -202,17 +213,15 @@ impl Upstream {
 
     fn request(
         &self,
-        wanted: &RegistryRequest,
-        head: &Parts,
+        going: &Going<'_>,
         body: RequestBody,
         caller: &Caller<'_>,
-        request_id: &str,
     ) -> Result<Request<RequestBody>, Denial> {
-        let uri = Uri::try_from(wanted.render()).map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let uri = Uri::try_from(going.wanted.render()).map_err(|_| Denial::Framing(Framing::UriTooLong))?;
         let mut request = Request::new(body);
-        *request.method_mut() = wanted.method();
+        *request.method_mut() = going.wanted.method();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(wanted, &head.headers, &self.settings, caller.address, request_id);
+        *request.headers_mut() = headers::request(going, &self.settings, caller.address);
         Ok(request)
     }
 

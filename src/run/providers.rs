@@ -26,11 +26,11 @@ const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10)
 /// stop them too.
 const FETCH_SHARE: f64 = 0.8;
 
-/// Builds what the config describes.
+/// Builds what the config describes. `keep_tokens`: the registry is shown what a token server issues.
 ///
 /// # Errors
 /// What the system does not give: roots, randomness.
-pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
+pub(super) fn provider(provider: config::Provider, keep_tokens: bool) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
@@ -40,13 +40,14 @@ pub(super) fn provider(provider: config::Provider) -> anyhow::Result<Provider> {
             let reading = GitLabReading { accept_passwords, anonymous, forward_client_address, failure_budget };
             let realm = format!("{}/jwt/auth", url(&http.endpoint));
             let client = provider_client(&http)?;
-            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading));
+            let server =
+                TokenServer::new(name.clone(), &realm, service, client, Some(reading)).keep_tokens(keep_tokens);
             chain::ProviderKind::TokenServer(Box::new(server))
         }
         ProviderKind::RegistryToken { http, service } => {
             patience = http.timeout;
             let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
-            let server = TokenServer::new(name.clone(), &realm, service, client, None);
+            let server = TokenServer::new(name.clone(), &realm, service, client, None).keep_tokens(keep_tokens);
             chain::ProviderKind::TokenServer(Box::new(server))
         }
         ProviderKind::Htpasswd { users, scopes } => {

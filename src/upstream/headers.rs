@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::UpstreamSettings;
+use super::{Going, UpstreamSettings};
 use crate::registry::RegistryRequest;
 
 /// What a client may say to the registry.
@@ -65,13 +65,9 @@ const NOT_FOR_CLIENTS: [HeaderName; 21] = [
 const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-accel-"];
 
 /// The headers of a request to the registry.
-pub(super) fn request(
-    wanted: &RegistryRequest,
-    client: &HeaderMap,
-    settings: &UpstreamSettings,
-    address: IpAddr,
-    request_id: &str,
-) -> HeaderMap {
+pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: IpAddr) -> HeaderMap {
+    let Going { wanted, grant, headers: client, request_id } = going;
+    let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
     let hop_by_hop = named_by_connection(client);
@@ -88,9 +84,12 @@ pub(super) fn request(
     if let Some(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
+    if let Some(token) = grant {
+        headers.insert(header::AUTHORIZATION, token.clone());
+    }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
     headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
-    for (name, value) in [("x-forwarded-for", address.to_string()), ("x-request-id", request_id.to_owned())] {
+    for (name, value) in [("x-forwarded-for", address.to_string()), ("x-request-id", (*request_id).to_owned())] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -1,6 +1,7 @@
 //! The token service, and requests with the tokens that it gives.
 
 mod asking;
+mod grant;
 mod requests;
 
 use serde_json::Value;
