@@ -143,9 +143,10 @@ impl Gate {
         if let Credential::Anonymous = credential {
             return Err(Denial::NoCredential);
         }
-        let (id, secret) = self.identity.ids_of(&credential);
-        record.presented(credential.kind(), id.fingerprint());
-        Ok(Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() })
+        let kind = credential.kind();
+        let question = self.identity.question(credential, access, caller.address, record.request_id().clone());
+        record.presented(kind, question.id.fingerprint());
+        Ok(question)
     }
 
     /// Who is calling, and what the credential allows for what is wanted.

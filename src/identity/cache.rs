@@ -1,8 +1,8 @@
 //! Verdicts, kept for a while.
 //!
 //! Two stores, so that no flood of bad credentials pushes out a good one: what a verified credential may do, and what
-//! was refused or granted nothing. Each is looked up by the secret alone and holds at most 256 answers for
-//! one. Expiry is judged on every hit; what is good no longer leaves when its place is needed, the least used first.
+//! was refused or granted nothing. Each is looked up by the secret alone and holds at most 256 answers for one. Expiry
+//! is judged on every hit; what is good no longer leaves when its place is needed, the least used first.
 
 mod known;
 mod under_way;

@@ -53,15 +53,11 @@ impl TokenServer {
         client: ProviderClient,
         gitlab: Option<GitLabReading>,
     ) -> Self {
-        let first = if realm.contains('?') { '&' } else { '?' };
-        // Some services are called something like `Docker registry`.
-        let escaped: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
-        let endpoint = format!("{realm}{first}service={escaped}");
         Self {
             sources: Sources::new(name),
             realm: realm.to_owned(),
+            endpoint: endpoint(realm, &service),
             service,
-            endpoint,
             client,
             gitlab,
             log_pace: LogPace::default(),
@@ -110,7 +106,6 @@ impl TokenServer {
         let mut request = Request::get(uri)
             .header(header::AUTHORIZATION, basic(user, secret)?)
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             .header("x-request-id", &*question.request_id);
         if self.forwards_client_address() {
             // Exactly one address: rules about addresses and the counting of failures then fall on the client.
@@ -245,6 +240,14 @@ impl TokenServer {
     fn line(&self, trouble: Trouble) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
     }
+}
+
+/// Where a token for `service` is asked for.
+pub fn endpoint(realm: &str, service: &str) -> String {
+    let first = if realm.contains('?') { '&' } else { '?' };
+    // Some services are called something like `Docker registry`.
+    let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
+    format!("{realm}{first}service={service}")
 }
 
 /// The one name for a credential that has none.
