@@ -219,11 +219,11 @@ impl Gate {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Question {
-        let (id, secret) = self.identity.ids_of(&credential);
+        let question = self.identity.question(credential, access, caller.address, record.request_id().clone());
         if kind != Credential::Anonymous.kind() {
-            record.presented(kind, id.fingerprint());
+            record.presented(kind, question.id.fingerprint());
         }
-        Question { credential, id, secret, access, client: caller.address, request_id: record.request_id().clone() }
+        question
     }
 
     /// Who is calling, and what the credential allows for what is wanted.

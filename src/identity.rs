@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credential::Credential;
-use fingerprint::{CredentialId, SecretId};
+use fingerprint::{CredentialId, HashKey, SecretId};
 use secrecy::SecretString;
 use tag_rules::TagRules;
 
@@ -238,4 +238,12 @@ pub struct Question {
     pub client: IpAddr,
     /// The id of the request that led to the question.
     pub request_id: Arc<str>,
+}
+
+impl Question {
+    /// A question about a credential, whose hashes are made with the process's key.
+    pub fn new(key: &HashKey, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Self {
+        let (id, secret) = (key.credential(&credential), key.secret(&credential));
+        Self { credential, id, secret, access, client, request_id }
+    }
 }

@@ -35,14 +35,8 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
     });
     for number in 0..credentials {
         let credential = Credential::Bearer(SecretString::from(format!("secret-{number}")));
-        let question = Question {
-            id: key.credential(&credential),
-            secret: key.secret(&credential),
-            credential,
-            access: Access::Login,
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
-            request_id: "test".into(),
-        };
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let question = Question::new(&key, credential, Access::Login, client, "test".into());
         let id = key.question(0, DependsOn::Credential, &question);
         // As long as the subject that GitLab gives a project's token.
         let subject = format!("project_{number:06}_bot_0123456789abcdef").into();

@@ -29,13 +29,12 @@ use hyper::service::service_fn;
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, lock};
-use super::script::Script;
+use super::script::{Script, Scripted};
 use super::serve::Server;
 use super::signing_key::SigningKey;
 use super::web::{self, Body};
 use grant::Verdict;
 
-pub use super::script::Scripted;
 pub use credential::{Kind, SampleCredential, Scope, State, sample_credentials};
 pub use question::Question;
 

@@ -1,9 +1,10 @@
 //! Verdicts, kept for a while.
 //!
-//! What is known of a secret is looked up by it alone, and is at most 256 answers. Expiry is judged on every hit; what is
-//! good no longer leaves when its place is needed, the least used first. Callers without a credential have stores of
-//! their own, where each question is by itself: all of them share the one secret that is none, and whoever asks for
-//! public images from many addresses must push out nobody's credential.
+//! What is known of a secret is looked up by it alone, and is at most 256 answers. Good and bad have stores of their own,
+//! so that no flood of bad credentials pushes out a good one; and so have callers without a credential, where each
+//! question is by itself: all of them share the one secret that is none, and whoever asks for public images from many
+//! addresses must push out nobody's credential. Expiry is judged on every hit; what is good no longer leaves when its
+//! place is needed, the least used first.
 
 mod known;
 mod stores;

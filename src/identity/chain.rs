@@ -7,6 +7,7 @@
 mod asking;
 mod provider;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::cache::{CacheLimits, UnderWay, VerdictCache};
 use super::credential::Credential;
-use super::fingerprint::{CredentialId, HashKey, SecretId};
+use super::fingerprint::HashKey;
 use super::log_pace::Trouble;
 use super::{Granted, NotNow, Principal, Question, Source, Verdict, Verified};
 use crate::denial::Denial;
@@ -96,9 +97,9 @@ impl Identity {
         Self { shared: Arc::new(Shared { providers, cache, under_way, metrics, key, runtime }), nobody }
     }
 
-    /// The keyed hashes of a credential and of its secret alone.
-    pub fn ids_of(&self, credential: &Credential) -> (CredentialId, SecretId) {
-        (self.shared.key.credential(credential), self.shared.key.secret(credential))
+    /// A question that can be [verified](Self::verify) here.
+    pub fn question(&self, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Question {
+        Question::new(&self.shared.key, credential, access, client, request_id)
     }
 
     /// Live cache entries, roughly.

@@ -11,6 +11,11 @@ pub(super) const TOKEN_USER: &str = "gitlab-ci-token";
 /// factor is asked for here.
 const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 
+/// The token endpoint of the GitLab at `url`, which may have a path, and no slash at its end.
+pub fn realm(url: &str) -> String {
+    format!("{url}/jwt/auth")
+}
+
 /// How a GitLab is asked and read.
 pub struct GitLabReading {
     /// Whether passwords of accounts are good too, beside tokens.

@@ -95,7 +95,6 @@ impl Introspection {
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             .header("x-request-id", &*question.request_id)
             .body(Full::new(Bytes::from_owner(Form(form))))
             .ok()

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// What the gate calls itself (RFC 9110, 10.1.5).
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 
 /// A reply larger than this is no answer, unless the asker expects more.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
@@ -85,7 +88,8 @@ impl ProviderClient {
     ///
     /// # Errors
     /// The connection, the time or the size of the reply.
-    pub async fn ask_for(&self, max_bytes: usize, request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
+    pub async fn ask_for(&self, max_bytes: usize, mut request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|error| AskError::Connection(with_causes(&error)))?;

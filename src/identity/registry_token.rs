@@ -59,15 +59,11 @@ impl TokenServer {
         client: ProviderClient,
         gitlab: Option<GitLabReading>,
     ) -> Self {
-        let first = if realm.contains('?') { '&' } else { '?' };
-        // Some services are called something like `Docker registry`.
-        let escaped: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
-        let endpoint = format!("{realm}{first}service={escaped}");
         Self {
             sources: Sources::new(name),
             realm: realm.to_owned(),
+            endpoint: endpoint(realm, &service),
             service,
-            endpoint,
             client,
             gitlab,
             keeps_tokens: false,
@@ -131,10 +127,8 @@ impl TokenServer {
         for (repository, asked) in question.access.repositories() {
             let _ = write!(uri, "&scope=repository:{repository}:{}", asked.words());
         }
-        let mut request = Request::get(uri)
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
-            .header("x-request-id", &*question.request_id);
+        let mut request =
+            Request::get(uri).header(header::ACCEPT, "application/json").header("x-request-id", &*question.request_id);
         if let Some((user, secret)) = presented {
             request = request.header(header::AUTHORIZATION, basic(user, secret)?);
         }
@@ -290,6 +284,14 @@ impl TokenServer {
     fn line(&self, trouble: Trouble) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
     }
+}
+
+/// Where a token for `service` is asked for.
+pub fn endpoint(realm: &str, service: &str) -> String {
+    let first = if realm.contains('?') { '&' } else { '?' };
+    // Some services are called something like `Docker registry`.
+    let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
+    format!("{realm}{first}service={service}")
 }
 
 /// The one name for a credential that has none. Callers without a credential have no name either.

@@ -10,7 +10,7 @@ use crate::client_tls;
 use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
 use crate::identity::chain::{self, Provider};
 use crate::identity::failure_budget::FailureBudget;
-use crate::identity::gitlab::GitLabReading;
+use crate::identity::gitlab::{self, GitLabReading};
 use crate::identity::htpasswd::Htpasswd;
 use crate::identity::introspection::{Expected, Introspection};
 use crate::identity::jwks::live::{Keys, Pace};
@@ -38,7 +38,7 @@ pub(super) fn provider(provider: config::Provider, keep_tokens: bool) -> anyhow:
             patience = http.timeout;
             let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
             let reading = GitLabReading { accept_passwords, anonymous, forward_client_address, failure_budget };
-            let realm = format!("{}/jwt/auth", url(&http.endpoint));
+            let realm = gitlab::realm(&url(&http.endpoint));
             let client = provider_client(&http)?;
             let server =
                 TokenServer::new(name.clone(), &realm, service, client, Some(reading)).keep_tokens(keep_tokens);
@@ -92,4 +92,79 @@ pub(super) fn provider(provider: config::Provider, keep_tokens: bool) -> anyhow:
 /// Where the system's roots are needed and cannot be read.
 pub(crate) fn provider_client(http: &ProviderHttp) -> io::Result<ProviderClient> {
     Ok(ProviderClient::new(client_tls::config(roots(&http.endpoint)?)?, http.timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::path::Path;
+
+    use secrecy::SecretString;
+    use serde_json::json;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::config::load_text;
+    use crate::demo::introspection::{CLIENT_SECRET, Introspection as IntrospectionServer};
+    use crate::demo::issuer::OidcIssuer;
+    use crate::identity::cache::CacheLimits;
+    use crate::identity::chain::{CacheUse, Identity};
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::HashKey;
+    use crate::record::Metrics;
+    use crate::registry::Access;
+
+    /// The groups of whoever presents this token to the one provider of a config.
+    async fn groups(provider_lines: &str, token: String) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), CLIENT_SECRET).unwrap();
+        let text = format!(
+            "version: 1\nhttp: {{ external_url: http://localhost }}\nupstream: {{ urls: [http://127.0.0.1:9] }}\n\
+             identity:\n  - {{ {provider_lines} }}\n"
+        );
+        let config = load_text(&text, Path::new("test.yml"), folder.path(), []).unwrap().config;
+        let providers = config.identity.into_iter().map(|it| provider(it, false).unwrap()).collect();
+        let limits = CacheLimits {
+            ttl: config.cache.ttl,
+            negative_ttl: config.cache.negative_ttl,
+            stale_if_error: config.cache.stale_if_error,
+            capacity: config.cache.capacity,
+            negative_capacity: config.cache.negative_capacity,
+        };
+        let key = HashKey::random().unwrap();
+        let identity = Identity::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());
+        let credential = Credential::Bearer(SecretString::from(token));
+        let question = identity.question(credential, Access::Login, Ipv4Addr::LOCALHOST.into(), "test".into());
+        let verified = identity.verify(&question, &mut CacheUse::None).await.unwrap();
+        verified.attributes.as_ref().map(|attributes| attributes.groups.clone()).unwrap_or_default()
+    }
+
+    fn listener() -> TcpListener {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    }
+
+    /// Rules will ask for them; until then nothing else tells that the key reaches the provider.
+    #[tokio::test]
+    async fn groups_claim_arrives() {
+        let sso = IntrospectionServer::start(listener()).unwrap();
+        let of_sso = |more: &str| {
+            let lines =
+                format!("name: sso, type: introspection, url: \"{}\", client_secret_file: secret{more}", sso.url());
+            async move { groups(&lines, "sso-demo-read-write".to_owned()).await }
+        };
+        assert_eq!(of_sso("").await, ["developers"], "`groups` is the default");
+        assert_eq!(of_sso(", groups_claim: null").await, [""; 0]);
+
+        let issuer = OidcIssuer::start(listener()).unwrap();
+        let token = issuer.id_token("a", &json!({ "teams": ["ops", "ci"] })).unwrap();
+        let lines = |more: &str| {
+            format!(
+                "name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, any_tenant: true{more}",
+                issuer.url(),
+                issuer.jwks_url()
+            )
+        };
+        assert_eq!(groups(&lines(", groups_claim: teams"), token.clone()).await, ["ops", "ci"]);
+        assert_eq!(groups(&lines(""), token).await, [""; 0]);
+    }
 }

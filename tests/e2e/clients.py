@@ -99,7 +99,20 @@ class Session:
         return (self.folder / "digest").read_text().strip()
 
 
-class Docker(Session):
+class ImageStore(Session):
+    """A client that keeps images under names of its own."""
+
+    def push_refused(self, image):
+        return self.refused("push", image)
+
+    def copy_name(self, image, other):
+        self.ok("tag", image, other)
+
+    def forget(self, image):
+        self.ok("rmi", image)
+
+
+class Docker(ImageStore):
     name = "docker"
     programs = ("docker", "dockerd")
 
@@ -115,22 +128,13 @@ class Docker(Session):
         check(said, "docker push names no digest")
         return said.group(1)
 
-    def push_refused(self, image):
-        return self.refused("push", image)
-
-    def copy_name(self, image, other):
-        self.ok("tag", image, other)
-
-    def forget(self, image):
-        self.ok("rmi", image)
-
     def pull(self, image):
         said = re.search(r"Digest: (sha256:\w+)", self.ok("pull", image))
         check(said, "docker pull names no digest")
         return said.group(1)
 
 
-class Podman(Session):
+class Podman(ImageStore):
     name = "podman"
 
     def make(self, image):
@@ -140,21 +144,12 @@ class Podman(Session):
         self.ok("push", "--digestfile", self.folder / "digest", image)
         return self.digest_file()
 
-    def push_refused(self, image):
-        return self.refused("push", image)
-
-    def copy_name(self, image, other):
-        self.ok("tag", image, other)
-
-    def forget(self, image):
-        self.ok("rmi", image)
-
     def pull(self, image):
         self.ok("pull", image)
         return self.ok("image", "inspect", "--format", "{{.Digest}}", image).strip()
 
 
-class Buildah(Session):
+class Buildah(ImageStore):
     name = "buildah"
 
     def make(self, image):
@@ -166,15 +161,6 @@ class Buildah(Session):
     def push(self, image):
         self.ok("push", "--digestfile", self.folder / "digest", image)
         return self.digest_file()
-
-    def push_refused(self, image):
-        return self.refused("push", image)
-
-    def copy_name(self, image, other):
-        self.ok("tag", image, other)
-
-    def forget(self, image):
-        self.ok("rmi", image)
 
     def pull(self, image):
         self.ok("pull", image)

@@ -268,6 +268,7 @@ async fn wrong_answers() {
     let broken = Canned::start("500 Internal Server Error", "", "{}").address;
     let list = Canned::start("200 OK", "", "[]").address;
     let gullible = Canned::start("200 OK", "", "{\"active\": true}").address;
+    let twice = Canned::start("200 OK", "", "{\"active\": false, \"active\": false}").address;
     // Bound, so that nobody else gets it, and not listened on.
     let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     unused.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -304,6 +305,7 @@ async fn wrong_answers() {
         (sso(banned), "client_secret_file", "it answers 403"),
         (sso(gullible), "url", "it calls a made-up token active"),
         (sso(list), "url", "without `active`"),
+        (sso(twice), "url", "without `active`"),
         (jobs(list), "jwks_url", "its answer: it is not a JSON Web Key Set"),
         (jobs(refusing), "jwks_url", "it answers 401; "),
     ] {

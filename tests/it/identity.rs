@@ -20,7 +20,7 @@ mod verdict_cache;
 mod who;
 
 use http::{StatusCode, header};
-use moorgate::demo::gitlab::Scripted;
+use moorgate::demo::Scripted;
 
 /// An answer of JSON.
 fn answer(status: u16, body: impl Into<String>) -> Scripted {

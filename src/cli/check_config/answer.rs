@@ -1,11 +1,12 @@
 //! What the answer of a server says of the configuration. Pure.
 
 use http::header;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::escaped;
 use crate::identity::jwks::KeySet;
 use crate::identity::provider_client::{AskError, Reply};
+use crate::identity::strict_json;
 
 /// Who is asked, and so what a right answer is.
 pub(super) enum Expected {
@@ -170,8 +171,9 @@ impl Expected {
     }
 }
 
-fn json(reply: &Reply) -> Option<Value> {
-    serde_json::from_slice(&reply.body).ok().filter(Value::is_object)
+/// As the providers read it, so that no answer is right here and none there.
+fn json(reply: &Reply) -> Option<Map<String, Value>> {
+    strict_json::object(&reply.body).ok()
 }
 
 /// `token` and `access_token` are synonyms.

@@ -18,8 +18,10 @@ use crate::config::{
     UpstreamAuthorization,
 };
 use crate::identity::credential::basic;
+use crate::identity::gitlab;
 use crate::identity::introspection::client_authorization;
 use crate::identity::jwks::MAX_JWKS_BYTES;
+use crate::identity::registry_token;
 use crate::run;
 
 /// A server to ask.
@@ -136,8 +138,8 @@ fn upstream(upstream: &Upstream) -> Check {
 fn question(kind: &ProviderKind) -> Option<Question> {
     let (server, request, expected) = match kind {
         ProviderKind::Gitlab { http, service, .. } => {
-            let endpoint = format!("{}/jwt/auth", run::url(&http.endpoint));
-            (http, token(&endpoint, service).body(Full::default()), Expected::GitLab { service: service.clone() })
+            let realm = gitlab::realm(&run::url(&http.endpoint));
+            (http, token(&realm, service).body(Full::default()), Expected::GitLab { service: service.clone() })
         }
         ProviderKind::RegistryToken { http, service } => {
             let request = token(&run::url(&http.endpoint), service).body(Full::default());
@@ -156,25 +158,19 @@ fn question(kind: &ProviderKind) -> Option<Question> {
 }
 
 fn get(url: &str) -> Builder {
-    headers(Request::get(url))
-}
-
-fn headers(request: Builder) -> Builder {
-    request
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
+    Request::get(url).header(header::ACCEPT, "application/json")
 }
 
 /// A question to a token server that proves nobody, and asks for nothing.
-fn token(endpoint: &str, service: &str) -> Builder {
-    let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
-    get(&format!("{endpoint}?service={service}"))
+fn token(realm: &str, service: &str) -> Builder {
+    get(&registry_token::endpoint(realm, service))
 }
 
 /// Asks about a token that nobody has issued.
 fn introspection(endpoint: &Endpoint, id: &str, secret: &SecretString) -> http::Result<Request<Full<Bytes>>> {
-    let request =
-        headers(Request::post(run::url(endpoint))).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let request = Request::post(run::url(endpoint))
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let token = format!("token=check-{:032x}&token_type_hint=access_token", fastrand::u128(..));
     authorized(request, client_authorization(id, secret)).body(token.into_bytes().into())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,15 +21,8 @@ fn provider(server: &TestServer, timeout: Duration) -> Introspection {
 }
 
 fn question(credential: Credential) -> Question {
-    let key = HashKey::random().unwrap();
-    Question {
-        id: key.credential(&credential),
-        secret: key.secret(&credential),
-        credential,
-        access: Access::Login,
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        request_id: "request-1".into(),
-    }
+    let client = Ipv4Addr::LOCALHOST.into();
+    Question::new(&HashKey::random().unwrap(), credential, Access::Login, client, "request-1".into())
 }
 
 fn bearer(token: &str) -> Question {

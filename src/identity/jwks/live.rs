@@ -202,7 +202,6 @@ impl Fetcher {
     async fn fetch_once(&self) -> Result<KeySet, FetchError> {
         let request = Request::get(&self.url)
             .header(header::ACCEPT, "application/jwk-set+json, application/json")
-            .header(header::USER_AGENT, concat!("moorgate/", env!("CARGO_PKG_VERSION")))
             .body(Full::<Bytes>::default())
             .map_err(|_| FetchError::Address)?;
         let reply = self.client.ask_for(MAX_JWKS_BYTES, request).await?;

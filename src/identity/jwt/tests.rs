@@ -1,7 +1,7 @@
 //! Workload tokens that are good, and each way in which one is not.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use aws_lc_rs::hmac;
 use jsonwebtoken::Algorithm;
@@ -65,15 +65,8 @@ fn provider(rules: Rules, keys: &[Value]) -> Jwt {
 }
 
 fn question(credential: Credential) -> Question {
-    let key = HashKey::random().unwrap();
-    Question {
-        id: key.credential(&credential),
-        secret: key.secret(&credential),
-        credential,
-        access: Access::Login,
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        request_id: "test".into(),
-    }
+    let client = Ipv4Addr::LOCALHOST.into();
+    Question::new(&HashKey::random().unwrap(), credential, Access::Login, client, "test".into())
 }
 
 fn issuer_in(token: &str) -> Option<String> {

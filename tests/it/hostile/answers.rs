@@ -51,7 +51,7 @@ async fn what_fails_behind_the_gate_is_a_registry_error_too() {
     let nobody = listener().local_addr().unwrap();
     let gate = TestGate::start(Setup { upstream_address: Some(nobody), ..Setup::default() }).await;
     assert_refusal(&gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await, 502, "UNAVAILABLE", "no registry");
-    gate.gitlab.script([moorgate::demo::gitlab::Scripted::Close]);
+    gate.gitlab.script([moorgate::demo::Scripted::Close]);
     let reply = gate.get("/v2/demo/b/manifests/v1", Some(READ_WRITE)).await;
     assert_refusal(&reply, 503, "UNAVAILABLE", "no provider");
     assert!(reply.header("retry-after").is_some());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorgate::client_tls;
-use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
@@ -70,9 +71,8 @@ fn chain_with(
 }
 
 fn question(identity: &Identity, credential: Credential, access: Access, client: u8) -> Question {
-    let (id, secret) = identity.ids_of(&credential);
     let client = IpAddr::V4(Ipv4Addr::new(203, 0, 113, client));
-    Question { credential, id, secret, access, client, request_id: "request".into() }
+    identity.question(credential, access, client, "request".into())
 }
 
 /// What a caller without a credential gets, and what the cache did.

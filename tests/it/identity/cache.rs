@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorgate::client_tls;
-use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::Question;
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::chain::{CacheUse, Identity, Provider, ProviderKind};
 use moorgate::identity::credential::Credential;
@@ -189,9 +189,8 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
         let identity = identity.clone();
         asking.spawn(async move {
             let credential = Credential::Basic { user: "alice".into(), password: format!("{number}").into() };
-            let (id, secret) = identity.ids_of(&credential);
             let (access, client) = (Access::Login, Ipv4Addr::LOCALHOST.into());
-            let question = Question { credential, id, secret, access, client, request_id: "request".into() };
+            let question = identity.question(credential, access, client, "request".into());
             identity.verify(&question, &mut CacheUse::None).await.unwrap_err()
         });
     }

@@ -1,7 +1,8 @@
 //! Several providers: who is shown what, in which order, and what the trouble of one means for the others.
 
 use http::StatusCode;
-use moorgate::demo::gitlab::{GitLab, Scripted, sample_credentials};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::{GitLab, sample_credentials};
 
 use secrecy::ExposeSecret;
 

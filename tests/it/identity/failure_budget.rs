@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moorgate::demo::gitlab::{Scripted, sample_credentials};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::sample_credentials;
 
 use super::answer;
 use crate::harness::{READ_WRITE, Setup, TestGate};

@@ -1,6 +1,6 @@
 //! A GitLab that fails is never taken for one that says no, nor for one that says yes.
 
-use moorgate::demo::gitlab::Scripted;
+use moorgate::demo::Scripted;
 
 use super::{answer, unsigned};
 use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener};

@@ -60,8 +60,7 @@ impl Chain {
 
     fn question(&self, (user, password): (&str, &str), access: Access) -> Question {
         let credential = Credential::Basic { user: user.into(), password: password.into() };
-        let (id, secret) = self.identity.ids_of(&credential);
-        Question { credential, id, secret, access, client: Ipv4Addr::LOCALHOST.into(), request_id: "request".into() }
+        self.identity.question(credential, access, Ipv4Addr::LOCALHOST.into(), "request".into())
     }
 
     async fn verify(&self, credential: (&str, &str), access: Access) -> (Arc<Verified>, CacheUse) {

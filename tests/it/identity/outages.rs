@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use moorgate::demo::gitlab::{Scripted, sample_credentials};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::sample_credentials;
 
 use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::{StatusCode, header};
 use moorgate::client_tls;
-use moorgate::demo::gitlab::{GitLab, Scripted};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::GitLab;
 use moorgate::identity::credential::Credential;
 use moorgate::identity::failure_budget::FailureBudget;
 use moorgate::identity::fingerprint::HashKey;
@@ -43,10 +44,8 @@ fn basic(user: &str, password: &str) -> Credential {
 }
 
 fn question(credential: Credential, access: Access) -> Question {
-    let key = HashKey::random().unwrap();
-    let (id, secret) = (key.credential(&credential), key.secret(&credential));
     let client = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
-    Question { credential, id, secret, access, client, request_id: "request".into() }
+    Question::new(&HashKey::random().unwrap(), credential, access, client, "request".into())
 }
 
 fn on(action: Action) -> Access {

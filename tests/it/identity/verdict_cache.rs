@@ -35,14 +35,9 @@ impl Fixture {
     /// What the provider at this place is asked: may this credential pull from that repository?
     fn asked(&self, place: usize, user: &str, secret: &str, repository: &str) -> Asked {
         let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
-        let question = Question {
-            id: self.key.credential(&credential),
-            secret: self.key.secret(&credential),
-            credential,
-            access: Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull),
-            client: std::net::Ipv4Addr::LOCALHOST.into(),
-            request_id: "test".into(),
-        };
+        let access = Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull);
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let question = Question::new(&self.key, credential, access, client, "test".into());
         Asked {
             question: self.key.question(place, DependsOn::Repository, &question),
             credential: self.key.question(place, DependsOn::Credential, &question),

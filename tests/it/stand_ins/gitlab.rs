@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::StatusCode;
 use http::header::HeaderName;
-use moorgate::demo::gitlab::{GitLab, Kind, SampleCredential, Scope, Scripted, State};
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::{GitLab, Kind, SampleCredential, Scope, State};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
