@@ -94,6 +94,8 @@ pub enum UpstreamFault {
     Unreachable,
     /// It does not let the gate itself in.
     RefusedTheGate,
+    /// It does not take the token that was issued for the request.
+    RefusedTheGrant,
     /// An answer that is no HTTP, or that no registry gives.
     Invalid,
     /// A `Location` or `Link` that leads elsewhere.
@@ -151,7 +153,9 @@ impl Denial {
             Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
-                UpstreamFault::RefusedTheGate => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate"),
+                UpstreamFault::RefusedTheGate | UpstreamFault::RefusedTheGrant => {
+                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate")
+                }
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
                 UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
                 UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
@@ -297,6 +301,9 @@ impl UpstreamFault {
         match self {
             Self::Unreachable => "the registry behind this gate cannot be reached",
             Self::RefusedTheGate => "the registry behind this gate does not let the gate in",
+            Self::RefusedTheGrant => {
+                "the registry behind this gate does not take the token that was issued for this request: it must trust the certificate of the server that issued it, and its issuer and service"
+            }
             Self::Invalid => "the registry behind this gate gave an answer that cannot be read",
             Self::LeadsElsewhere => "the registry behind this gate gave an answer that leads elsewhere",
             Self::ConnectTimeout => "the registry behind this gate cannot be reached in time",

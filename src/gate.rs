@@ -10,9 +10,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::body::form::{FormError, read_form};
-use crate::body::{Progress, ResponseBody};
+use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::client_address::TrustedProxies;
-use crate::denial::{Denial, Framing, TokenRequestError};
+use crate::denial::{Denial, Framing, TokenRequestError, UpstreamFault};
 use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
@@ -86,7 +86,15 @@ impl Gate {
         } else if head.uri.path() == token_service::PATH {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {
-            self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record).await
+            let body = RequestBody::new(body, caller.http2, caller.progress.clone());
+            match self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record).await {
+                // It was forgotten, so the same way leads to another one, once. Boxed, for it is rare.
+                Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)) if is_read(&head.method) => {
+                    let body = RequestBody::empty(caller.progress.clone());
+                    Box::pin(self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record)).await
+                }
+                outcome => outcome,
+            }
         };
         // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
         // read; nor behind a body that nobody wants.
@@ -113,7 +121,7 @@ impl Gate {
     async fn admit_and_forward(
         &self,
         head: &Parts,
-        body: Incoming,
+        body: RequestBody,
         caller: &Caller<'_>,
         upstream: &Upstream,
         needed: &mut [Option<Access>; 2],
@@ -137,24 +145,30 @@ impl Gate {
             };
         }
         let shown_nothing = unnamed && presented.good_for.is_none();
-        let decision = self.decide(wanted, presented, caller, record).await;
+        let decided = self.decide(wanted, presented, caller, record).await;
         // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
-        let decision = decision.map_err(|denial| if shown_nothing { Denial::NoCredential } else { denial })?;
+        let (decision, question) =
+            decided.map_err(|denial| if shown_nothing { Denial::NoCredential } else { denial })?;
         if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }
-        let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
-        upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
+        let grant = decision.grant().cloned();
+        let outcome = pass_on(decision, head, body, caller, upstream, record).await;
+        if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) = (&outcome, grant) {
+            self.identity.forget(&question, &refused);
+        }
+        outcome
     }
 
-    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its credential may do.
+    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its credential may do. Returns
+    /// the question whose answer decided, too.
     async fn decide(
         &self,
         wanted: RegistryRequest,
         presented: Presented,
         caller: &Caller<'_>,
         record: &mut Record,
-    ) -> Result<Decision, Denial> {
+    ) -> Result<(Decision, Question), Denial> {
         let Presented { credential, kind, good_for } = presented;
         let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
         let mut question = self.question(credential, kind, wanted.required(), caller, record);
@@ -167,14 +181,14 @@ impl Gate {
         if !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        let Some(source) = decision.mount_source() else { return Ok(decision) };
+        let Some(source) = decision.mount_source() else { return Ok((decision, question)) };
         question.access = source;
         let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
         let decision = self.policy.allow_mount(decision, &verified);
         if decision.request().mount_source().is_some_and(|source| !is_listed(&source)) {
             return Err(Denial::InsufficientScope);
         }
-        Ok(decision)
+        Ok((decision, question))
     }
 
     /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
@@ -237,6 +251,19 @@ impl Gate {
     }
 }
 
+/// Look up the tags that must not exist, forward.
+async fn pass_on(
+    decision: Decision,
+    head: &Parts,
+    body: RequestBody,
+    caller: &Caller<'_>,
+    upstream: &Upstream,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Denial> {
+    let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
+    upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
+}
+
 /// What a client wants a token for: the query of a GET, or the form of a POST.
 async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Result<TokenRequest, Denial> {
     let read = match head.method {
@@ -256,6 +283,10 @@ async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Res
         _ => Err(TokenRequestError::Method),
     };
     read.map_err(Denial::TokenRequest)
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// A body where the operation takes none could be read as another request by whoever expects none.

@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::{HeaderValue, StatusCode};
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
+use http::StatusCode;
 
 use crate::denial::{Denial, Missing, TagRefusal, UpstreamFault};
 use crate::identity::{Granted, IssuedToken, TokenServerKind, Verified};
@@ -54,6 +52,11 @@ impl Decision {
     /// What was decided about.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
+    }
+
+    /// The token that the registry will be shown, where it takes such.
+    pub fn grant(&self) -> Option<&IssuedToken> {
+        self.grant.as_ref()
     }
 
     /// What must be allowed for the mount that the client asked for. Without it the request goes on as a plain upload:
@@ -104,9 +107,9 @@ impl Permit {
         &self.request
     }
 
-    /// `Authorization` with the token that was issued for this very request, where there is one.
-    pub fn grant(&self) -> Option<HeaderValue> {
-        self.grant.as_ref().and_then(bearer)
+    /// The token that was issued for this very request, where the registry is shown one.
+    pub fn grant(&self) -> Option<&IssuedToken> {
+        self.grant.as_ref()
     }
 }
 
@@ -116,18 +119,10 @@ impl TagLookUp {
         &self.request
     }
 
-    /// `Authorization` with the token of the write that depends on it: a write takes pull too.
-    pub fn grant(&self) -> Option<HeaderValue> {
-        self.grant.as_ref().and_then(bearer)
+    /// The token of the write that depends on it: a write takes pull too.
+    pub fn grant(&self) -> Option<&IssuedToken> {
+        self.grant.as_ref()
     }
-}
-
-/// RFC 6750, 2.1
-fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
-    let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
-    let mut value = HeaderValue::from_str(&line).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 impl Policy {

@@ -23,6 +23,7 @@ pub use location::Origins;
 
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
+use crate::identity::IssuedToken;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
@@ -73,7 +74,7 @@ pub struct Caller<'a> {
 struct Going<'a> {
     wanted: &'a RegistryRequest,
     /// The token that was issued for it, where the registry takes such.
-    grant: Option<HeaderValue>,
+    grant: Option<&'a IssuedToken>,
     /// What came with it, of which little goes on.
     headers: &'a HeaderMap,
     request_id: &'a str,
@@ -101,19 +102,18 @@ impl Upstream {
         &self,
         permit: Permit,
         head: &Parts,
-        body: Incoming,
+        body: RequestBody,
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         let begun = Instant::now();
         let wanted = permit.request();
-        let body = RequestBody::new(body, caller.http2, caller.progress.clone());
         let going = Going { wanted, grant: permit.grant(), headers: &head.headers, request_id: record.request_id() };
         let (response, exchange) = self.exchange(&going, body, caller).await?;
         record.upstream_answered(begun.elapsed(), response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_answer(wanted, &parts)
+        let usable = check_answer(wanted, permit.grant(), &parts)
             .and_then(|()| location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins));
         if let Err(fault) = usable {
             tracing::error!(
@@ -133,7 +133,7 @@ impl Upstream {
     /// the answer and what is done upon it nothing holds the tag.
     ///
     /// # Errors
-    /// [`UpstreamFault::TagLookUp`] where there is no answer.
+    /// [`UpstreamFault::RefusedTheGrant`], and [`UpstreamFault::TagLookUp`] where there is no other answer.
     pub async fn look_up(
         &self,
         look_ups: &[TagLookUp],
@@ -144,16 +144,21 @@ impl Upstream {
         for look_up in look_ups {
             let status = self.status(look_up, caller.address, request_id).await;
             match status {
-                Some(StatusCode::OK | StatusCode::NOT_FOUND) => {}
+                Ok(StatusCode::OK | StatusCode::NOT_FOUND) => {}
                 status => tracing::error!(request_id, ?status, "the registry did not say whether a tag exists"),
             }
-            answers.push(status.ok_or(Denial::Upstream(UpstreamFault::TagLookUp))?);
+            answers.push(status.map_err(Denial::Upstream)?);
         }
         Ok(answers)
     }
 
-    /// The status of the answer to a HEAD of the gate's own, `None` where there is none that makes sense.
-    async fn status(&self, look_up: &TagLookUp, address: IpAddr, request_id: &str) -> Option<StatusCode> {
+    /// The status of the answer to a HEAD of the gate's own.
+    async fn status(
+        &self,
+        look_up: &TagLookUp,
+        address: IpAddr,
+        request_id: &str,
+    ) -> Result<StatusCode, UpstreamFault> {
         // Nothing of the client's own request, whose body has not begun, and whose headers could turn the answer: a
         // registry says 404 of a manifest of a type that is not accepted.
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
@@ -162,13 +167,17 @@ impl Upstream {
         let body = RequestBody::empty(progress.clone());
         let caller = Caller { address, http2: false, progress: &progress };
         let going = Going { wanted, grant: look_up.grant(), headers: &headers, request_id };
-        let (response, mut exchange) = self.exchange(&going, body, &caller).await.ok()?;
+        let answer = self.exchange(&going, body, &caller).await;
+        let (response, mut exchange) = answer.map_err(|_| UpstreamFault::TagLookUp)?;
         let (parts, body) = response.into_parts();
-        check_answer(wanted, &parts).ok()?;
+        check_answer(wanted, look_up.grant(), &parts).map_err(|fault| match fault {
+            UpstreamFault::RefusedTheGrant => fault,
+            _ => UpstreamFault::TagLookUp,
+        })?;
         if body.is_end_stream() {
             exchange.finish(true);
         }
-        Some(parts.status)
+        Ok(parts.status)
     }
 
     /// One request and the head of its answer. A connection of the pool may have died unnoticed: what was never
@@ -313,9 +322,13 @@ fn is_invalid_data(error: &hyper::Error) -> bool {
 
 /// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways and a body
 /// that is cut off is seen to be.
-fn check_answer(wanted: &RegistryRequest, parts: &http::response::Parts) -> Result<(), UpstreamFault> {
+fn check_answer(
+    wanted: &RegistryRequest,
+    grant: Option<&IssuedToken>,
+    parts: &http::response::Parts,
+) -> Result<(), UpstreamFault> {
     if parts.status == StatusCode::UNAUTHORIZED {
-        return Err(UpstreamFault::RefusedTheGate);
+        return Err(grant.map_or(UpstreamFault::RefusedTheGate, |_| UpstreamFault::RefusedTheGrant));
     }
     let invalid = Err(UpstreamFault::Invalid);
     let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 
 use super::fingerprint::{QuestionId, SecretId};
-use super::{Verdict, Verified};
+use super::{IssuedToken, Verdict, Verified};
 use stores::{Refused, Stores};
 
 pub use known::{Answer, Known};
@@ -129,9 +129,11 @@ impl VerdictCache {
         }
     }
 
-    /// Forgets what was granted to a question, which is then asked anew.
-    pub fn forget(&self, asked: &Asked) {
-        self.stores(asked).forget(asked, |answer| answer.question() == asked.question);
+    /// Forgets the answer to a question that came with this token. The question is then asked anew.
+    pub fn forget(&self, asked: &Asked, refused: &IssuedToken) {
+        self.stores(asked).forget(asked, |answer| {
+            answer.question() == asked.question && answer.value().granted.token() == Some(refused)
+        });
     }
 
     /// Secrets of which something is known, and questions of callers without one.

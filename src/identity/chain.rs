@@ -17,7 +17,7 @@ use super::cache::{CacheLimits, UnderWay, VerdictCache};
 use super::credential::Credential;
 use super::fingerprint::HashKey;
 use super::log_pace::Trouble;
-use super::{Granted, NotNow, Principal, Question, Source, Verdict, Verified};
+use super::{Granted, IssuedToken, NotNow, Principal, Question, Source, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
 use crate::registry::Access;
@@ -132,11 +132,12 @@ impl Identity {
         Box::pin(self.search(question, last_place, cache_use)).await
     }
 
-    /// Forgets what was granted to a question, for it is good no longer: the next caller with it asks anew.
-    pub fn forget(&self, question: &Question) {
+    /// Forgets the answer to a question that came with this token, for the registry does not take it: the next caller
+    /// with the question asks anew. What was answered since stays.
+    pub fn forget(&self, question: &Question, refused: &IssuedToken) {
         for place in 0..self.shared.providers.len() {
             if let Some(asked) = self.shared.asked(place, question) {
-                self.shared.cache.forget(&asked);
+                self.shared.cache.forget(&asked, refused);
             }
         }
     }

@@ -5,7 +5,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{gate, token, with};
-use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, request, some_digest};
+use crate::scripted_upstream::{Head, OK, ScriptedUpstream};
 
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 
@@ -63,4 +64,91 @@ async fn nothing_is_shown_where_the_config_does_not_say_so() {
     let gate = gate(Setup::default()).await;
     gate.send("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), "", "").await;
     assert!(gate.ledger.entries().pop().unwrap().headers.get("authorization").is_none());
+}
+
+const NOT_LET_IN: &str =
+    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\nContent-Length: 0\r\n\r\n";
+
+/// Sends a request, gives the registry's answers in turn, and returns the reply with what the registry was shown.
+async fn exchange(
+    upstream: &mut ScriptedUpstream,
+    gate: &TestGate,
+    (method, target): (&str, &str),
+    answers: &[&str],
+) -> (Reply, Vec<String>) {
+    let message = request(method, target, Some(READ_WRITE), "", "");
+    let (reply, shown) = tokio::join!(gate.raw(message), async {
+        let mut shown = Vec::new();
+        for answer in answers {
+            // A connection on which the gate was not let in is not used again.
+            let (mut connection, head) = upstream.accept_request().await;
+            shown.push(token_in(&head));
+            connection.write(answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).await;
+        }
+        shown
+    });
+    (Reply::parse(&reply), shown)
+}
+
+fn token_in(head: &Head) -> String {
+    head.header("authorization").expect("nothing was shown").to_owned()
+}
+
+async fn scripted() -> (ScriptedUpstream, TestGate) {
+    ScriptedUpstream::behind(Setup { upstream: vec!["authorization: grant"], ..Setup::default() }).await
+}
+
+/// A registry that takes the grant no longer, for its clock or its keys are others by now, is shown a new one.
+#[tokio::test]
+async fn a_grant_that_is_refused_is_asked_for_anew() {
+    let (mut upstream, gate) = scripted().await;
+    let target = "/v2/demo/a/tags/list";
+    let (_, first) = exchange(&mut upstream, &gate, ("GET", target), &[OK]).await;
+    for method in ["GET", "HEAD"] {
+        let asked = gate.gitlab.ledger().count();
+        let (reply, shown) =
+            exchange(&mut upstream, &gate, (method, "/v2/demo/a/manifests/v1"), &[NOT_LET_IN, OK]).await;
+        assert_eq!(reply.status, 200, "{method}");
+        assert_ne!(shown[0], shown[1], "{method}: the same token again");
+        assert_eq!(gate.gitlab.ledger().count(), asked + 1, "{method}");
+        assert_eq!(shown[0] == first[0], method == "GET", "the verdict was cached");
+    }
+    let codes: Vec<_> = gate.log(3).await.iter().map(|line| (line["status"].clone(), line["cache"].clone())).collect();
+    assert_eq!(codes[1..], [(json!(200), json!("miss")), (json!(200), json!("miss"))]);
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_every_grant_is_asked_twice() {
+    let (mut upstream, gate) = scripted().await;
+    let (reply, shown) =
+        exchange(&mut upstream, &gate, ("GET", "/v2/demo/a/tags/list"), &[NOT_LET_IN, NOT_LET_IN]).await;
+    assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
+    assert_eq!(reply.header("www-authenticate"), None, "whom the gate asks is nobody's business");
+    assert_eq!(shown.len(), 2);
+    assert_eq!((upstream.requests(), gate.gitlab.ledger().count()), (2, 2));
+    let line = gate.log(1).await.remove(0);
+    assert_eq!((&line["decision"], &line["reason"]), (&json!("error"), &json!("upstream_refused_the_gate")));
+}
+
+/// A write may have had an effect: it is the client's to send again, and then finds a new grant.
+#[tokio::test]
+async fn a_write_is_not_repeated() {
+    let (mut upstream, gate) = scripted().await;
+    let (reply, first) = exchange(&mut upstream, &gate, ("POST", UPLOADS), &[NOT_LET_IN]).await;
+    assert_eq!((reply.status, upstream.requests()), (502, 1));
+    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\nContent-Length: 0\r\n\r\n";
+    let (reply, second) = exchange(&mut upstream, &gate, ("POST", UPLOADS), &[accepted]).await;
+    assert_eq!(reply.status, 202);
+    assert_ne!(first, second);
+    assert_eq!(gate.gitlab.ledger().count(), 2);
+}
+
+/// Without grants there is nothing to ask anew.
+#[tokio::test]
+async fn a_gate_that_is_not_let_in_without_grants_says_so_at_once() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let (reply, ()) = tokio::join!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)), async {
+        upstream.accept_request().await.0.write(NOT_LET_IN).await;
+    });
+    assert_eq!((reply.status, reply.header("www-authenticate"), upstream.requests()), (502, None, 1));
 }
