@@ -45,7 +45,7 @@ impl Build<'_> {
         let providers = raw.identity.as_deref().unwrap_or_default();
         let upstream = self.upstream(&raw.upstream, providers);
         let identity = self.identity(providers, &raw.scopes);
-        let tokens = self.tokens(&raw.tokens);
+        let tokens = self.tokens(&raw.tokens, providers);
         Some(Config {
             http: http?,
             admin,

@@ -14,10 +14,19 @@ const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::f
 
 impl Build<'_> {
     /// `None` where the key file is wrong.
-    pub(super) fn tokens(&mut self, raw: &raw::Tokens) -> Option<Tokens> {
+    pub(super) fn tokens(&mut self, raw: &raw::Tokens, providers: &[Option<raw::Provider>]) -> Option<Tokens> {
         if !LIFETIME.contains(&raw.lifetime.to_std()) {
             let message = format!("`{}` is out of range; write 60s to 720h (30 days)", raw.lifetime);
             self.problem("tokens.lifetime", message);
+        }
+        for (index, provider) in providers.iter().enumerate() {
+            if let (raw::Challenge::Basic, Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. }))) =
+                (&raw.challenge, provider)
+            {
+                let message =
+                    "docker and podman pull without a login only where tokens.challenge is bearer; write that";
+                self.warn(&format!("identity[{index}].anonymous"), message);
+            }
         }
         let keys = match &raw.key_file {
             Some(file) => Some(Arc::new(self.token_keys("tokens.key_file", file)?)),

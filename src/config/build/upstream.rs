@@ -51,12 +51,28 @@ impl Build<'_> {
                 self.no_credential_of_its_own(raw, "grant");
                 // An entry whose type is not known may be meant to be one; that, and none at all, was reported.
                 let may_issue = |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
-                if !providers.is_empty() && !providers.iter().any(may_issue) {
+                if providers.iter().any(may_issue) {
+                    self.warn_of_callers_without_grants(providers);
+                } else if !providers.is_empty() {
                     let message = "no provider issues the token that grant sends; write strip or basic, or a provider \
                                    of type gitlab or registry_token";
                     self.problem("upstream.authorization", message);
                 }
                 Some(UpstreamAuthorization::Grant)
+            }
+        }
+    }
+
+    fn warn_of_callers_without_grants(&mut self, providers: &[Option<raw::Provider>]) {
+        for (index, provider) in providers.iter().enumerate() {
+            if let Some(name) =
+                provider.as_ref().filter(|it| !issues_grants(it)).and_then(|it| it.common().name.as_ref())
+            {
+                let message = format!(
+                    "`{name}` issues no token that grant could send, so a registry that asks for one answers 502 to \
+                     its callers; remove it, or write strip or basic for a registry that trusts the gate"
+                );
+                self.warn(&format!("identity[{index}].name"), message);
             }
         }
     }

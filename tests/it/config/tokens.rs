@@ -7,7 +7,7 @@ use moorgate::identity::credential::Credential;
 use moorgate::token_service::gate_token::{GateToken, GoodFor};
 
 use super::files::{self, KEY_IN_USE};
-use super::{MINIMAL, ready};
+use super::{MINIMAL, ready, warnings};
 
 #[test]
 fn the_key_file_holds_the_keys() {
@@ -52,4 +52,29 @@ fn grants_are_sent_where_somebody_issues_them() {
     for text in [grant, harbor] {
         assert!(matches!(ready(&text).upstream.authorization, UpstreamAuthorization::Grant), "{text}");
     }
+}
+
+#[test]
+fn callers_for_whom_nobody_issues_grants_are_warned_of() {
+    let local = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+    let gitlab = "- { name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
+    let start = MINIMAL.split("identity:").next().expect("a beginning");
+    let of = |authorization: &str| {
+        let start = start.replace("upstream: {", &format!("upstream: {{ authorization: {authorization},"));
+        warnings(&format!("{start}identity:\n  {local}\n  {gitlab}\n"))
+    };
+    assert_eq!(of("strip").len(), 1, "no TLS");
+    let [_, warning] = &*of("grant") else { panic!("not one more") };
+    assert!(warning.contains("`identity[0].name`: `local` issues no token that grant could send"), "{warning}");
+}
+
+#[test]
+fn anonymous_callers_need_the_bearer_challenge() {
+    let of = |challenge: &str| {
+        let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
+        warnings(&format!("{anonymous}tokens: {{ challenge: {challenge} }}\n"))
+    };
+    assert_eq!(of("bearer").len(), 1, "no TLS");
+    let [_, warning] = &*of("basic") else { panic!("not one more") };
+    assert!(warning.contains("`identity[0].anonymous`: docker and podman pull without a login only"), "{warning}");
 }
