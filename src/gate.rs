@@ -146,9 +146,13 @@ impl Gate {
         }
         let shown_nothing = unnamed && presented.good_for.is_none();
         let decided = self.decide(wanted, presented, caller, record).await;
-        // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
-        let (decision, question) =
-            decided.map_err(|denial| if shown_nothing { Denial::NoCredential } else { denial })?;
+        let (decision, question) = decided.map_err(|denial| match denial {
+            // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
+            _ if shown_nothing => Denial::NoCredential,
+            // What was public when nobody was given a token is so no longer.
+            Denial::NoCredential => Denial::InsufficientScope,
+            denial => denial,
+        })?;
         if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }

@@ -315,6 +315,32 @@ async fn a_gate_with_public_images_beside_private_ones() {
     assert_eq!(log[6]["subject"], "alice");
 }
 
+/// Clients throw a token away that says nothing of what it lacks only after many requests with it.
+#[tokio::test]
+async fn what_is_public_no_longer_takes_another_token() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
+    let setup = Setup {
+        identity: Some(identity),
+        cache: vec!["ttl: 1ms", "negative_ttl: 1ms"],
+        tokens: vec!["challenge: bearer"],
+        ..Setup::default()
+    };
+    let gate = TestGate::start(setup).await;
+    gate.gitlab.set_public("public");
+    let reply = gate.get("/token?scope=repository:public/a:pull,push", None).await;
+    let token: Value = serde_json::from_str(&reply.body).unwrap();
+    let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+    let get = async |target| gate.send("GET", target, None, &bearer, "").await;
+    assert_eq!(get("/v2/public/a/tags/list").await.status, 404);
+    assert_eq!(get("/v2/").await.status, 200, "they have been told that credentials exist");
+    gate.gitlab.set_public("nothing");
+    for target in ["/v2/public/a/tags/list", "/v2/public/b/tags/list"] {
+        let reply = get(target).await;
+        assert_eq!(reply.status, 401);
+        assert!(reply.header("www-authenticate").unwrap().contains(",error=\"insufficient_scope\""), "{reply:?}");
+    }
+}
+
 /// The same callers with and without a credential at the same time.
 #[tokio::test]
 async fn with_and_without_a_credential_share_nothing() {
