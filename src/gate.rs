@@ -22,7 +22,7 @@ use crate::record::{Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
-use crate::token_service::{self, Presented, TokenService};
+use crate::token_service::{self, Presented, TokenService, Vouched};
 use crate::upstream::{Caller, Upstream};
 
 /// Everything that decides. Shared by all workers.
@@ -173,9 +173,10 @@ impl Gate {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
-        let Presented { credential, kind, good_for } = presented;
+        let Presented { credential, kind, good_for, provider } = presented;
         let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
         let mut question = self.question(credential, kind, wanted.required(), caller, record);
+        question.vouched_by = provider;
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
@@ -217,14 +218,16 @@ impl Gate {
         let kind = credential.kind();
         let access = Access::several(asked.repositories);
         let question = self.question(credential, kind, access, caller, record);
-        let granted = match self.authenticate(&question, record).await {
-            Ok(verified) => self.policy.granted(&question.access, &verified),
+        let (granted, provider) = match self.authenticate(&question, record).await {
+            Ok(verified) => (self.policy.granted(&question.access, &verified), verified.vouching_provider()),
             // Nothing is public: a token that is good for nothing is an answer, and clients go on to a login.
-            Err(Denial::NoCredential) => Vec::new(),
+            Err(Denial::NoCredential) => (Vec::new(), None),
             Err(denial) => return Err(denial),
         };
+        let ends = self.identity.ends(&question);
+        let vouched = Vouched { credential: question.credential, provider, granted, ends };
         let oauth = head.method == Method::POST;
-        let issued = self.tokens.issue(question.credential, granted, oauth).map_err(Denial::TokenRequest)?;
+        let issued = self.tokens.issue(vouched, oauth).map_err(Denial::TokenRequest)?;
         Ok(self.responder.token(&issued, caller.progress))
     }
 

@@ -139,6 +139,13 @@ pub struct Verified {
     pub attributes: Option<Box<Attributes>>,
 }
 
+impl Verified {
+    /// The provider that knows the credential, where there is one.
+    pub fn vouching_provider(&self) -> Option<Box<str>> {
+        (!self.principal.is_anonymous()).then(|| (&*self.principal.source.provider).into())
+    }
+}
+
 /// What rules may ask of a caller besides who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
@@ -238,12 +245,14 @@ pub struct Question {
     pub client: IpAddr,
     /// The id of the request that led to the question.
     pub request_id: Arc<str>,
+    /// The provider that vouched for the credential before, as a gate token says: it is asked first.
+    pub vouched_by: Option<Box<str>>,
 }
 
 impl Question {
     /// A question about a credential, whose hashes are made with the process's key.
     pub fn new(key: &HashKey, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Self {
         let (id, secret) = (key.credential(&credential), key.secret(&credential));
-        Self { credential, id, secret, access, client, request_id }
+        Self { credential, id, secret, access, client, request_id, vouched_by: None }
     }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::denial::{Denial, Missing, TagRefusal, UpstreamFault};
 use crate::identity::{Granted, IssuedToken, TokenServerKind, Verified};
@@ -107,9 +109,9 @@ impl Permit {
         &self.request
     }
 
-    /// The token that was issued for this very request, where the registry is shown one.
-    pub fn grant(&self) -> Option<&IssuedToken> {
-        self.grant.as_ref()
+    /// `Authorization` with the token that was issued for this very request, where there is one.
+    pub fn grant(&self) -> Option<HeaderValue> {
+        self.grant.as_ref().and_then(bearer)
     }
 }
 
@@ -119,10 +121,18 @@ impl TagLookUp {
         &self.request
     }
 
-    /// The token of the write that depends on it: a write takes pull too.
-    pub fn grant(&self) -> Option<&IssuedToken> {
-        self.grant.as_ref()
+    /// `Authorization` with the token of the write that depends on it: a write takes pull too.
+    pub fn grant(&self) -> Option<HeaderValue> {
+        self.grant.as_ref().and_then(bearer)
     }
+}
+
+/// RFC 6750, 2.1
+fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
+    let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
+    let mut value = HeaderValue::from_str(&line).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Policy {

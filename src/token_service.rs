@@ -39,6 +39,20 @@ pub struct Presented {
     pub kind: &'static str,
     /// The most that it is good for; `None`: whatever the credential is good for.
     pub good_for: Option<GoodFor>,
+    /// The provider that vouched for it when it was sealed.
+    pub provider: Option<Box<str>>,
+}
+
+/// What a token is made of.
+pub struct Vouched {
+    /// What is sealed.
+    pub credential: Credential,
+    /// Who vouches for it. `None` for callers without one.
+    pub provider: Option<Box<str>>,
+    /// What is granted of what was asked.
+    pub granted: Vec<(RepositoryName, Actions)>,
+    /// When the credential itself ends (Unix time, seconds), where that is known.
+    pub ends: Option<u64>,
 }
 
 /// The answer to a client that asked for a token.
@@ -73,22 +87,20 @@ impl TokenService {
     ///
     /// # Errors
     /// [`TokenRequestError::TooLong`]
-    pub fn issue(
-        &self,
-        credential: Credential,
-        granted: Vec<(RepositoryName, Actions)>,
-        oauth: bool,
-    ) -> Result<Issued, TokenRequestError> {
+    pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
+        let Vouched { credential, provider, granted, ends } = vouched;
         let words = granted.iter().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
         let scope = oauth.then(|| words.collect::<Vec<_>>().join(" "));
         let issued = unix_now();
+        let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(issued));
+        let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
         let good_for = GoodFor { repositories: granted, catalog: false };
-        let token = GateToken { issued, expires: issued + self.lifetime.as_secs(), good_for, credential };
+        let token = GateToken { issued, expires: issued + expires_in, good_for, credential, provider };
         let token = self.keys.seal(&token).ok_or(TokenRequestError::TooLong)?;
         Ok(Issued {
             access_token: token.clone(),
             token,
-            expires_in: self.lifetime.as_secs().max(SHORTEST_LIFE),
+            expires_in,
             issued_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             scope,
         })
@@ -102,11 +114,15 @@ impl TokenService {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), unix_now()).map_err(|_| Denial::InvalidToken)?;
-                let GateToken { credential, good_for, .. } = opened;
-                Ok(Presented { credential, kind: "gate_token", good_for: Some(good_for) })
+                let GateToken { credential, good_for, provider, .. } = opened;
+                // None is ever made so; whoever made it has a key.
+                if is_gate_token(&credential) {
+                    return Err(Denial::InvalidToken);
+                }
+                Ok(Presented { credential, kind: "gate_token", good_for: Some(good_for), provider })
             }
             credential if is_gate_token(&credential) => Err(Denial::WrongCredential),
-            credential => Ok(Presented { kind: credential.kind(), credential, good_for: None }),
+            credential => Ok(Presented { kind: credential.kind(), credential, good_for: None, provider: None }),
         }
     }
 }
@@ -125,6 +141,34 @@ pub fn is_gate_token(credential: &Credential) -> bool {
         Credential::Anonymous => false,
         Credential::Basic { password: secret, .. } | Credential::Bearer(secret) => {
             secret.expose_secret().starts_with(PREFIX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    /// Whoever has a key could make one. It would be shown to the providers otherwise.
+    #[test]
+    fn a_token_in_a_token_is_none() {
+        let keys = Arc::new(TokenKeys::random().unwrap());
+        let service = TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
+        let sealed = |credential| {
+            let good_for = GoodFor::default();
+            let (issued, expires) = (unix_now(), unix_now() + 60);
+            let token = GateToken { issued, expires, good_for, credential, provider: None };
+            keys.seal(&token).unwrap()
+        };
+        let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
+        let inner = sealed(bearer("opaque"));
+        assert!(service.unseal(bearer(&inner)).is_ok());
+        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(&*inner) };
+        for credential in [bearer(&inner), as_password] {
+            let outer = bearer(&sealed(credential));
+            assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));
         }
     }
 }

@@ -23,7 +23,6 @@ pub use location::Origins;
 
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
-use crate::identity::IssuedToken;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
@@ -74,7 +73,7 @@ pub struct Caller<'a> {
 struct Going<'a> {
     wanted: &'a RegistryRequest,
     /// The token that was issued for it, where the registry takes such.
-    grant: Option<&'a IssuedToken>,
+    grant: Option<HeaderValue>,
     /// What came with it, of which little goes on.
     headers: &'a HeaderMap,
     request_id: &'a str,
@@ -109,11 +108,12 @@ impl Upstream {
         let begun = Instant::now();
         let wanted = permit.request();
         let going = Going { wanted, grant: permit.grant(), headers: &head.headers, request_id: record.request_id() };
+        let granted = going.grant.is_some();
         let (response, exchange) = self.exchange(&going, body, caller).await?;
         record.upstream_answered(begun.elapsed(), response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_answer(wanted, permit.grant(), &parts)
+        let usable = check_answer(wanted, granted, &parts)
             .and_then(|()| location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins));
         if let Err(fault) = usable {
             tracing::error!(
@@ -167,10 +167,11 @@ impl Upstream {
         let body = RequestBody::empty(progress.clone());
         let caller = Caller { address, http2: false, progress: &progress };
         let going = Going { wanted, grant: look_up.grant(), headers: &headers, request_id };
+        let granted = going.grant.is_some();
         let answer = self.exchange(&going, body, &caller).await;
         let (response, mut exchange) = answer.map_err(|_| UpstreamFault::TagLookUp)?;
         let (parts, body) = response.into_parts();
-        check_answer(wanted, look_up.grant(), &parts).map_err(|fault| match fault {
+        check_answer(wanted, granted, &parts).map_err(|fault| match fault {
             UpstreamFault::RefusedTheGrant => fault,
             _ => UpstreamFault::TagLookUp,
         })?;
@@ -322,13 +323,9 @@ fn is_invalid_data(error: &hyper::Error) -> bool {
 
 /// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways and a body
 /// that is cut off is seen to be.
-fn check_answer(
-    wanted: &RegistryRequest,
-    grant: Option<&IssuedToken>,
-    parts: &http::response::Parts,
-) -> Result<(), UpstreamFault> {
+fn check_answer(wanted: &RegistryRequest, granted: bool, parts: &http::response::Parts) -> Result<(), UpstreamFault> {
     if parts.status == StatusCode::UNAUTHORIZED {
-        return Err(grant.map_or(UpstreamFault::RefusedTheGate, |_| UpstreamFault::RefusedTheGrant));
+        return Err(if granted { UpstreamFault::RefusedTheGrant } else { UpstreamFault::RefusedTheGate });
     }
     let invalid = Err(UpstreamFault::Invalid);
     let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();

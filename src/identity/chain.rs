@@ -1,8 +1,8 @@
 //! The providers in the order of the config: each is asked only when all before it said "not mine".
 //!
 //! Three things come before that order, so that no provider is shown a secret that another one is known to know: a JWT
-//! goes to its issuer's provider alone, what verified a secret last is asked first, and so is a provider that can tell
-//! by itself that the user is one of its own.
+//! goes to its issuer's provider alone, what verified a secret last is asked first (a gate token tells, where the cache
+//! does not), and so is a provider that can tell by itself that the user is one of its own.
 
 mod asking;
 mod provider;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::cache::{CacheLimits, UnderWay, VerdictCache};
+use super::cache::{Answer, CacheLimits, UnderWay, VerdictCache};
 use super::credential::Credential;
 use super::fingerprint::HashKey;
 use super::log_pace::Trouble;
@@ -132,6 +132,15 @@ impl Identity {
         Box::pin(self.search(question, last_place, cache_use)).await
     }
 
+    /// When the credential of a question that was just verified ends (Unix time, seconds), where its provider said so
+    /// and the answer is still remembered.
+    pub fn ends(&self, question: &Question) -> Option<u64> {
+        let known = self.shared.cache.known(question.secret)?;
+        // A grant that is sent upstream ends by itself, and its credential goes on.
+        let mut of_credential = known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
+        of_credential.find_map(Answer::ends)
+    }
+
     /// Forgets the answer to a question that came with this token, for the registry does not take it: the next caller
     /// with the question asks anew. What was answered since stays.
     pub fn forget(&self, question: &Question, refused: &IssuedToken) {
@@ -170,6 +179,7 @@ impl Identity {
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let order = self.order(&question.credential);
+        let last_place = last_place.or_else(|| self.place_of(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
         for place in self.sooner(&order, last_place, &question.credential) {
             match self.shared.verdict_of(place, question, false, cache_use).await {
@@ -188,6 +198,10 @@ impl Identity {
             }
         }
         Err(Denial::WrongCredential)
+    }
+
+    fn place_of(&self, provider: &str) -> Option<usize> {
+        self.shared.providers.iter().position(|it| &*it.name == provider)
     }
 
     /// Who may be asked about a credential, in turn.

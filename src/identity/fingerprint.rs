@@ -194,13 +194,8 @@ mod tests {
             several(&[("ab", "pull"), ("c", "pull")]),
         ];
         let ids = |credential: Credential, address: [u8; 4], depends| {
-            let question = |access: &Access| Question {
-                id: key.credential(&credential),
-                secret: key.secret(&credential),
-                credential: credential.clone(),
-                access: access.clone(),
-                client: address.into(),
-                request_id: "request".into(),
+            let question = |access: &Access| {
+                Question::new(&key, credential.clone(), access.clone(), address.into(), "request".into())
             };
             all.iter().map(|access| key.question(0, depends, &question(access))).collect::<Vec<_>>()
         };

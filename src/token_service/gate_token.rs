@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -56,6 +57,9 @@ pub struct GateToken {
     pub good_for: GoodFor,
     /// The credential that it came from.
     pub credential: Credential,
+    /// The provider that vouched for it, by its name in the config. Another one need not be shown the secret, not even
+    /// by a process that has not seen it before.
+    pub provider: Option<Box<str>>,
 }
 
 /// What a gate token may be used for, at most. Every token proves who the caller is.
@@ -99,13 +103,15 @@ struct Sealed<'a> {
     expires: u64,
     /// Repository and actions, as `pull,push`.
     #[serde(rename = "for", borrow)]
-    repositories: Vec<(std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)>,
+    repositories: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(rename = "cat", default)]
     catalog: bool,
+    #[serde(rename = "idp", borrow)]
+    provider: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    user: Option<std::borrow::Cow<'a, str>>,
+    user: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    secret: Option<std::borrow::Cow<'a, str>>,
+    secret: Option<Cow<'a, str>>,
 }
 
 impl TokenKeys {
@@ -164,6 +170,7 @@ impl TokenKeys {
             expires: token.expires,
             repositories: repositories.map(|(name, actions)| (name.as_str().into(), actions.words().into())).collect(),
             catalog: token.good_for.catalog,
+            provider: token.provider.as_deref().map(Into::into),
             user,
             secret: secret.map(Into::into),
         };
@@ -225,6 +232,7 @@ impl TokenKeys {
             expires: sealed.expires,
             good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog: sealed.catalog },
             credential,
+            provider: sealed.provider.map(|name| name.into_owned().into()),
         })
     }
 }

@@ -8,11 +8,8 @@ use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use super::{Going, UpstreamSettings};
-use crate::identity::IssuedToken;
 use crate::registry::RegistryRequest;
 
 /// What a client may say to the registry.
@@ -87,8 +84,8 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
     if let Some(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    if let Some(token) = grant.and_then(bearer) {
-        headers.insert(header::AUTHORIZATION, token);
+    if let Some(token) = grant {
+        headers.insert(header::AUTHORIZATION, token.clone());
     }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
     headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
@@ -98,14 +95,6 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
         }
     }
     headers
-}
-
-/// RFC 6750, 2.1
-fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
-    let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
-    let mut value = HeaderValue::from_str(&line).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it: some registries

@@ -77,12 +77,17 @@ impl<V> Answer<V> {
         self.place.into()
     }
 
+    /// When what it is about ends (Unix time, seconds), where that is known.
+    pub fn ends(&self) -> Option<u64> {
+        (self.ends != u32::MAX).then(|| self.ends.into())
+    }
+
     fn is_good(&self, milliseconds: u32) -> bool {
         self.asked.elapsed() < Duration::from_millis(milliseconds.into()) && !self.has_ended()
     }
 
     fn has_ended(&self) -> bool {
-        self.ends != u32::MAX && unix_now() >= u64::from(self.ends)
+        self.ends().is_some_and(|ends| unix_now() >= ends)
     }
 }
 

@@ -15,7 +15,7 @@ fn token(credential: Credential) -> GateToken {
         (name("c"), Actions { pull: true, ..Actions::default() }),
     ];
     let good_for = GoodFor { repositories, catalog: false };
-    GateToken { issued: NOW, expires: NOW + 3600, good_for, credential }
+    GateToken { issued: NOW, expires: NOW + 3600, good_for, credential, provider: Some("gitlab".into()) }
 }
 
 fn basic(user: &str, password: &str) -> Credential {
@@ -44,6 +44,7 @@ fn what_was_sealed_is_opened() {
         assert_eq!(parts(&opened.credential), parts(&credential));
         assert_eq!(opened.good_for, token(Credential::Anonymous).good_for);
         assert_eq!((opened.issued, opened.expires), (NOW, NOW + 3600));
+        assert_eq!(opened.provider.as_deref(), Some("gitlab"));
     }
 }
 

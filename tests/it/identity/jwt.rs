@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::{StatusCode, header};
 use moorgate::demo::Scripted;
 use moorgate::demo::issuer::OidcIssuer;
+use moorgate::identity::clock::unix_now;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Setup, TestGate, listener};
@@ -207,4 +208,19 @@ async fn a_retired_key_is_good_no_longer() {
     issuer.always(Some(Scripted::Close));
     assert_eq!(status(&gate, "GET", PULL, &old).await, 401);
     assert_eq!(issuer.ledger().count(), 2, "at the start, and for the new key; for unknown ones once in ten seconds");
+}
+
+/// A gate token of a credential that ends says so: some clients go by the clock alone.
+#[tokio::test]
+async fn a_gate_token_ends_with_its_credential() {
+    let issuer = issuer();
+    let gate = gate(&issuer, Vec::new()).await;
+    for (left, least, most) in [(7200, 3600, 3600), (600, 500, 600), (20, 60, 60)] {
+        let ends = unix_now() + left;
+        let presented = token(&issuer, json!({ "exp": ends }));
+        let reply = gate.get("/token?scope=repository:demo/a:pull", Some(("oidc", &presented))).await;
+        let answer: Value = serde_json::from_str(&reply.body).unwrap();
+        let expires_in = answer["expires_in"].as_u64().unwrap();
+        assert!((least..=most).contains(&expires_in), "{left}: {expires_in}");
+    }
 }

@@ -1,7 +1,9 @@
 //! Requests with tokens: each is its credential's request, only narrower.
 
+use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+
 use super::{START, challenge, gate, token, with};
-use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener, some_digest};
 
 const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
@@ -125,6 +127,30 @@ async fn replicas_with_one_key_file_open_each_others_tokens() {
     let made = token(&one, READ_WRITE, "repository:demo/a:pull").await;
     assert_eq!(with(&two, &made, "GET", PULL).await.status, 404);
     assert_eq!(with(&stranger, &made, "GET", PULL).await.status, 401);
+}
+
+/// The process that opens a token need not have seen its credential: others in the chain are not shown it.
+#[tokio::test]
+async fn a_token_tells_who_vouched_for_it() {
+    let sso = Introspection::start(listener()).unwrap();
+    sso.ledger().keep();
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: secret }}\n\
+         - {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}",
+        sso.url()
+    );
+    let identity: &str = identity.leak();
+    let setup = || Setup {
+        identity: Some(identity),
+        tokens: vec!["key_file: keys"],
+        files: vec![KEY_FILE, ("secret", CLIENT_SECRET)],
+        ..Setup::default()
+    };
+    let (one, two) = (gate(setup()).await, gate(setup()).await);
+    let made = token(&one, READ_WRITE, "repository:demo/a:pull").await;
+    assert_eq!((sso.ledger().count(), one.gitlab.ledger().count()), (1, 1), "in the order of the config");
+    assert_eq!(with(&two, &made, "GET", PULL).await.status, 404);
+    assert_eq!((sso.ledger().count(), two.gitlab.ledger().count()), (1, 1), "the one that knows it");
 }
 
 #[tokio::test]
