@@ -86,15 +86,16 @@ where
     let ended = loop {
         tokio::select! {
             biased;
+            // First, or a request that came since would be begun before anybody looks.
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break Some(ended),
             () = &mut timer => match deadlines.check(false) {
                 Some(next) => timer.as_mut().reset(next.into()),
                 None => break None,
             },
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
-                draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
         }
     };
     let current = deadlines.current();
@@ -159,15 +160,16 @@ where
     loop {
         tokio::select! {
             biased;
+            // First, or streams that came since would be begun before anybody looks.
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
             ended = &mut connection => return ended.map_err(io::Error::other),
             () = &mut timer => match deadlines.check(true) {
                 Some(next) => timer.as_mut().reset(next.into()),
                 None => return Ok(()),
             },
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
         }
     }
 }
