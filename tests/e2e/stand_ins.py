@@ -32,6 +32,10 @@ class StandIns:
         for name in names:
             self.ask(f"start {name}")
 
+    def make_public(self, group):
+        """From now on everybody may pull what GitLab has in this group or project, until it is stopped."""
+        self.ask(f"public {group}")
+
     def ledger(self, name):
         """Every secret that this one was shown."""
         return set(self.ask(f"ledger {name}")["ledger"])

@@ -5,6 +5,7 @@
 //!
 //! - `stop NAME`: that one cannot be reached any more. NAME is `gitlab`, `introspection` or `issuer`;
 //! - `start NAME`: it is back on the same port, knowing what it knew at first;
+//! - `public GROUP`: whoever asks GitLab may pull from this group or project, until it is stopped;
 //! - `ledger NAME`: every secret that it was ever shown;
 //! - `quit`, or the end of the input.
 
@@ -77,6 +78,10 @@ impl StandIns {
         match line.split_once(' ').context("no such command")? {
             ("start", name) => self.start_one(name).map(|()| json!({ "started": name })),
             ("stop", name) => self.stop_one(name).await.map(|()| json!({ "stopped": name })),
+            ("public", group) => {
+                self.gitlab.running()?.set_public(group);
+                Ok(json!({ "public": group }))
+            }
             ("ledger", name) => Ok(json!({ "ledger": self.secrets(name)? })),
             _ => bail!("no such command"),
         }
