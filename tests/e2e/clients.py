@@ -1,109 +1,24 @@
-"""The clients of the matrix, unmodified, behind one interface. A session is one caller with credentials of its own."""
+"""The clients of the matrix, unmodified: what each has to be told to log in, push and pull."""
 
-import os
 import re
 import shutil
+import tarfile
 
 from images import Image, layout_digest, random_tar
-from report import Skip, check
+from report import check
+from session import Session
 
-STORAGE = """[storage]
-driver = "vfs"
-graphroot = "{folder}/storage"
-runroot = "{folder}/run"
+HOSTS = """server = "https://{host}"
+[host."https://{host}"]
+  ca = "{certificate}"
 """
-
-ENGINE = """[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-tmp_dir = "{folder}/tmp"
-"""
-
-
-class Machine:
-    """What all sessions share: the environment that keeps every client inside the run's folder."""
-
-    def __init__(self, report, folder, certificate):
-        self.report = report
-        self.folder = folder
-        self.missing = {}
-        home = folder / "home"
-        containers = home / ".config" / "containers"
-        containers.mkdir(parents=True)
-        (containers / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        (containers / "registries.conf").write_text("")
-        (home / "storage.conf").write_text(STORAGE.format(folder=folder))
-        (home / "containers.conf").write_text(ENGINE.format(folder=folder))
-        self.env = {
-            "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(home), "TMPDIR": str(folder),
-            "SSL_CERT_FILE": str(certificate),  # every client here is written in Go, which reads it
-            "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"), "CONTAINERS_CONF": str(home / "containers.conf"),
-            "CONTAINERS_REGISTRIES_CONF": str(containers / "registries.conf"),
-        }
-
-    def require(self, *programs):
-        for program in programs:
-            if program in self.missing:
-                raise Skip(self.missing[program])
-            if not shutil.which(program):
-                raise Skip(f"{program} is not installed")
-
-    def fresh(self, name):
-        """A folder that no other cell uses."""
-        path = self.folder / "cells" / name
-        number = 2
-        while path.exists():
-            path = self.folder / "cells" / f"{name}-{number}"
-            number += 1
-        path.mkdir(parents=True)
-        return path
-
-
-class Session:
-    """One caller at one client."""
-
-    name = None
-    programs = ()
-
-    def __init__(self, machine, gate, word):
-        self.machine = machine
-        self.report = machine.report
-        self.host = gate.host
-        self.folder = machine.fresh(f"{self.name}-{word}")
-        self.env = dict(machine.env, REGISTRY_AUTH_FILE=str(self.folder / "auth.json"), DOCKER_CONFIG=str(self.folder))
-
-    def require(self):
-        self.machine.require(*(self.programs or (self.name,)))
-
-    def image(self, repository, tag="v1"):
-        return f"{self.host}/{repository}:{tag}"
-
-    def ok(self, *arguments, stdin=None):
-        return self.report.ok([self.name, *arguments], env=self.env, stdin=stdin)
-
-    def refused(self, *arguments, stdin=None):
-        return self.report.refused([self.name, *arguments], env=self.env, stdin=stdin)
-
-    def login_arguments(self, user):
-        return ["login", "-u", user, "--password-stdin", self.host]
-
-    def login(self, credential):
-        user, password = credential.login
-        self.ok(*self.login_arguments(user), stdin=password)
-
-    def login_refused(self, credential):
-        user, password = credential.login
-        return self.refused(*self.login_arguments(user), stdin=password)
-
-    def digest_file(self):
-        return (self.folder / "digest").read_text().strip()
 
 
 class ImageStore(Session):
     """A client that keeps images under names of its own."""
 
-    def push_refused(self, image):
-        return self.refused("push", image)
+    def make(self, image):
+        self.ok("import", random_tar(self.folder / "layer.tar"), image)
 
     def copy_name(self, image, other):
         self.ok("tag", image, other)
@@ -120,36 +35,35 @@ class Docker(ImageStore):
         super().__init__(machine, gate, word)
         self.env["DOCKER_HOST"] = machine.env.get("DOCKER_HOST", "")
 
-    def make(self, image):
-        self.ok("import", random_tar(self.folder / "layer.tar"), image)
+    def pushed(self, _, said):
+        return digest_said(said)
 
-    def push(self, image):
-        said = re.search(r"digest: (sha256:\w+)", self.ok("push", image))
-        check(said, "docker push names no digest")
-        return said.group(1)
-
-    def pull(self, image):
-        said = re.search(r"Digest: (sha256:\w+)", self.ok("pull", image))
-        check(said, "docker pull names no digest")
-        return said.group(1)
+    def pulled(self, _, said):
+        return digest_said(said)
 
 
-class Podman(ImageStore):
+class DigestFile(Session):
+    """A client that writes the digest of what it pushed to a file."""
+
+    @property
+    def digest_file(self):
+        return self.folder / "digest"
+
+    def push_arguments(self, image):
+        return ["push", "--digestfile", self.digest_file, image]
+
+    def pushed(self, *_):
+        return self.digest_file.read_text().strip()
+
+
+class Podman(DigestFile, ImageStore):
     name = "podman"
 
-    def make(self, image):
-        self.ok("import", random_tar(self.folder / "layer.tar"), image)
-
-    def push(self, image):
-        self.ok("push", "--digestfile", self.folder / "digest", image)
-        return self.digest_file()
-
-    def pull(self, image):
-        self.ok("pull", image)
+    def pulled(self, image, _):
         return self.ok("image", "inspect", "--format", "{{.Digest}}", image).strip()
 
 
-class Buildah(ImageStore):
+class Buildah(DigestFile, ImageStore):
     name = "buildah"
 
     def make(self, image):
@@ -158,20 +72,13 @@ class Buildah(ImageStore):
         self.ok("commit", container, image)
         self.ok("rm", container)
 
-    def push(self, image):
-        self.ok("push", "--digestfile", self.folder / "digest", image)
-        return self.digest_file()
-
-    def pull(self, image):
-        self.ok("pull", image)
+    def pulled(self, image, _):
         # A line for each name that the image has.
         return self.ok("images", "--digests", "--noheading", "--format", "{{.Digest}}", image).split()[0]
 
 
-class Skopeo(Session):
-    """It has no storage of its own: its images are layouts in its folder, one a name."""
-
-    name = "skopeo"
+class Layouts(Session):
+    """A client without a storage of its own: its images are layouts in its folder, one a name."""
 
     def layout(self, image):
         return self.folder / re.sub(r"\W", "-", image)
@@ -179,23 +86,162 @@ class Skopeo(Session):
     def make(self, image):
         Image(self.folder).write_layout(self.layout(image), "image")
 
-    def push(self, image):
-        layout = f"oci:{self.layout(image)}:image"
-        self.ok("copy", "--digestfile", self.folder / "digest", layout, f"docker://{image}")
-        return self.digest_file()
-
-    def push_refused(self, image):
-        return self.refused("copy", f"oci:{self.layout(image)}:image", f"docker://{image}")
-
-    def copy_name(self, image, other):
-        shutil.copytree(self.layout(image), self.layout(other))
-
     def forget(self, image):
         shutil.rmtree(self.layout(image))
 
-    def pull(self, image):
-        self.ok("copy", f"docker://{image}", f"oci:{self.layout(image)}:image")
+    def pushed(self, image, _):
+        return layout_digest(self.layout(image))
+
+    def pulled(self, image, _):
         return layout_digest(self.layout(image))
 
 
-CLIENTS = [Docker, Podman, Skopeo, Buildah]
+class Skopeo(DigestFile, Layouts):
+    name = "skopeo"
+
+    def push_arguments(self, image):
+        layout = f"oci:{self.layout(image)}:image"
+        return ["copy", "--digestfile", self.digest_file, layout, f"docker://{image}"]
+
+    def pull_arguments(self, image):
+        return ["copy", f"docker://{image}", f"oci:{self.layout(image)}:image"]
+
+
+class Crane(Layouts):
+    name = "crane"
+    login_asks = False
+
+    def login_arguments(self, user):
+        return ["auth", *super().login_arguments(user)]
+
+    def push_arguments(self, image):
+        return ["push", self.layout(image), image]
+
+    def pull_arguments(self, image):
+        return ["pull", "--format", "oci", image, self.layout(image)]
+
+
+class Regctl(Layouts):
+    name = "regctl"
+    says_why = False
+    # To a Bearer challenge, a push of a layer and a config takes the 401 of each HEAD, mount and upload for its own
+    # answer alone, goes on to the next, and asks for a token twice for each.
+    wrong_password_bounds = {"pull": 10, "push": 20}
+
+    def login_arguments(self, user):
+        return ["registry", "login", "-u", user, "--pass-stdin", self.host]
+
+    def push_arguments(self, image):
+        return ["image", "copy", f"ocidir://{self.layout(image)}:image", image]
+
+    def pull_arguments(self, image):
+        return ["image", "copy", image, f"ocidir://{self.layout(image)}:image"]
+
+
+class Helm(Session):
+    """Its images are charts, whose name and version are the last part of the repository and the tag."""
+
+    name = "helm"
+    tag = "1.0.0"
+
+    def login_arguments(self, user):
+        return ["registry", *super().login_arguments(user)]
+
+    def make(self, image):
+        _, name, version = self.parts(image)
+        chart = self.folder / name
+        chart.mkdir()
+        (chart / "Chart.yaml").write_text(f"apiVersion: v2\nname: {name}\nversion: {version}\n")
+        self.ok("package", chart, "-d", self.folder)
+        shutil.rmtree(chart)
+
+    def push_arguments(self, image):
+        parent, _, _ = self.parts(image)
+        return ["push", self.archive(image), f"oci://{parent}"]
+
+    def pushed(self, _, said):
+        return digest_said(said)
+
+    def pull_arguments(self, image):
+        parent, name, version = self.parts(image)
+        return ["pull", f"oci://{parent}/{name}", "--version", version, "-d", self.folder]
+
+    def pulled(self, _, said):
+        return digest_said(said)
+
+    def forget(self, image):
+        self.archive(image).unlink()
+
+    def archive(self, image):
+        _, name, version = self.parts(image)
+        return self.folder / f"{name}-{version}.tgz"
+
+    @staticmethod
+    def parts(image):
+        repository, _, version = image.rpartition(":")
+        parent, _, name = repository.rpartition("/")
+        return parent, name, version
+
+
+class Ctr(Session):
+    """containerd by its own command, which is shown the credential each time."""
+
+    name = "ctr"
+    programs = ("containerd", "ctr")
+    has_login = login_asks = says_why = False
+    # A 401 to Basic is asked again five times: by a pull of the hosts folder's host and of its server, by a push for
+    # the layer and the config.
+    wrong_password_bounds = {"pull": 14, "push": 14}
+
+    def __init__(self, machine, gate, word):
+        super().__init__(machine, gate, word)
+        hosts = self.folder / "hosts" / self.host
+        hosts.mkdir(parents=True)
+        # Without it, localhost would be asked by plain HTTP.
+        (hosts / "hosts.toml").write_text(HOSTS.format(host=self.host, certificate=gate.tls.certificate))
+        self.remote = ["--hosts-dir", self.folder / "hosts"]
+
+    def command(self, *arguments):
+        return ["ctr", "--address", self.machine.containerd, "images", *arguments]
+
+    def login(self, credential):
+        self.keep(credential)
+
+    def keep(self, credential):
+        self.remote = [*self.remote[:2], "--user", ":".join(credential.login)]
+
+    def make(self, image):
+        repository, _, tag = image.rpartition(":")
+        layout = Image(self.folder).write_layout(self.folder / "layout", tag)
+        with tarfile.open(self.folder / "layout.tar", "w") as tar:
+            tar.add(layout, ".")
+        shutil.rmtree(layout)
+        self.ok("import", "--no-unpack", "--base-name", repository, self.folder / "layout.tar")
+
+    def push_arguments(self, image):
+        return ["push", *self.remote, image]
+
+    def pushed(self, image, _):
+        return self.listed(image)
+
+    def pull_arguments(self, image):
+        return ["pull", *self.remote, "--snapshotter", "native", image]
+
+    def pulled(self, image, _):
+        return self.listed(image)
+
+    def forget(self, image):
+        # The blobs go too, or the next pull would ask for none.
+        self.ok("remove", "--sync", image)
+
+    def listed(self, image):
+        return digest_said(self.ok("list", f"name=={image}"))
+
+
+def digest_said(said):
+    found = re.search(r"\bsha256:\w{64}\b", said)
+    check(found, "no digest was said")
+    return found.group()
+
+
+CLIENTS = [Docker, Podman, Skopeo, Buildah, Ctr, Crane, Regctl, Helm]

@@ -24,9 +24,9 @@ READ_WRITE = [Credential(kind, user, f"{stem}-read-write") for kind, user, _, st
 READ_ONLY = [Credential(kind, user, f"{stem}-read-only") for kind, _, user, stem in KINDS]
 PERSONAL = READ_WRITE[0]
 
+WRONG = Credential("a wrong password", "alice", "glpat-demo-wrong")
 REFUSED = [
     Credential("an expired token", "alice", "glpat-demo-expired"),
     Credential("a revoked token", "alice", "glpat-demo-revoked"),
-    Credential("a wrong password", "alice", "glpat-demo-wrong"),
     Credential("a deploy token with another user name", "alice", "gldt-demo-deploy-read-write"),
 ]

@@ -63,8 +63,7 @@ def four_providers(run):
             gate = servers.enter_context(start_gate(run, folder, stand_ins))
         if gate is None:
             return
-        run.report.gates.append(gate)
-        servers.callback(run.report.gates.remove, gate)
+        servers.enter_context(run.report.watching(gate))
         callers = [
             Caller(run.htpasswd_user),
             Caller(stand_ins.credential("workload with an id_token", "id_token")),  # the keys are known, once fetched
@@ -85,7 +84,7 @@ def start_gate(run, folder, stand_ins):
     providers = PROVIDERS.format(
         htpasswd=run.htpasswd_file, issuer=stand_ins.issuer, audience=stand_ins.audience, secret_file=secret_file,
         introspection=stand_ins.introspection, gitlab=stand_ins.gitlab)
-    return Gate("identity-gate", run.moorgate, folder, run.tls, run.upstream, providers, more=CACHE)
+    return Gate("four-providers", run.moorgate, folder, run.tls, run.upstream, providers, more=CACHE)
 
 
 def everybody_pushes_and_pulls(run, gate, callers):

@@ -1,92 +1,149 @@
-"""{six credentials} × {docker, podman, skopeo, buildah} × {login, push, pull}, and what is refused to whom."""
+"""{both challenges} × {clients} × {login, push, pull}, what is refused to whom, and what a wrong password costs."""
 
-from clients import CLIENTS
-from credentials import READ_ONLY, READ_WRITE, REFUSED
+from clients import CLIENTS, Buildah, Docker, Podman, Skopeo
+from credentials import READ_ONLY, READ_WRITE, REFUSED, WRONG
 from images import Image
 from report import check
 
+# These meet each kind of credential, under the default challenge. Elsewhere one kind stands for all.
+CROSSED = [Docker, Podman, Skopeo, Buildah]
 
-def credentials_may_write(run):
-    """Each kind of credential, in each client."""
-    for client in CLIENTS:
-        for credential in READ_WRITE:
-            session = client(run.machine, run.gate, credential.word)
-            log_in_push_pull(run, session, credential, f"demo/e2e/{client.name}-{credential.word}")
+
+def every_client(run):
+    for gate in [run.gate, run.basic_gate]:
+        for client in CLIENTS:
+            kinds = len(READ_WRITE) if gate is run.gate and client in CROSSED else 1
+            pushed = None
+            for credential in READ_WRITE[:kinds]:
+                session = client(run.machine, gate, credential.word)
+                repository = f"demo/e2e/{client.name}-{credential.word}"
+                digest = log_in_push_pull(run, session, credential, repository)
+                pushed = pushed or (repository, digest)
+            for credential in READ_ONLY[:kinds]:
+                readers_may_not_write(run, client(run.machine, gate, f"reader-{credential.word}"), credential, *pushed)
 
 
 def log_in_push_pull(run, session, credential, repository):
+    """The digest of what was pushed, or None."""
     image = session.image(repository)
-    with run.report.cell(session.name, credential.kind, "login"):
-        session.require()
-        session.login(credential)
+    words = [session.name, session.gate.name, credential.kind]
+    if session.has_login:
+        with run.report.cell(*words, "login"):
+            session.require()
+            session.login(credential)
+    else:
+        session.keep(credential)
     pushed = None
-    with run.report.cell(session.name, credential.kind, "push"):
+    with run.report.cell(*words, "push"):
         session.require()
         session.make(image)
         pushed = session.push(image)
-    with run.report.cell(session.name, credential.kind, "pull"):
+    with run.report.cell(*words, "pull"):
         session.require()
         check(pushed, "nothing was pushed")
         session.forget(image)
         pulled = session.pull(image)
         check(pulled == pushed, f"pushed {pushed}, pulled {pulled}")
         session.forget(image)
+    return pushed
 
 
-def readers_may_not_write(run):
-    """read_registry alone: pulls, and a push is 403 with a text that says why."""
-    for client in CLIENTS:
-        for credential in READ_ONLY:
-            session = client(run.machine, run.gate, f"reader-{credential.word}")
-            seed = session.image(run.seed)
-            target = f"demo/refused/{client.name}-{credential.word}"
-            with run.report.cell(session.name, f"{credential} with read_registry alone", "pull"):
-                session.require()
-                session.login(credential)
-                pulled = session.pull(seed)
-                check(pulled == run.seed_digest, f"seeded {run.seed_digest}, pulled {pulled}")
-            with run.report.cell(session.name, f"{credential} with read_registry alone", "push is refused"):
-                session.require()
-                mark = run.gate.log_size()
-                session.copy_name(seed, session.image(target))
-                said = session.push_refused(session.image(target))
-                session.forget(session.image(target))
-                session.forget(seed)
-                check_reason(client.name, said)
-                # 401 to Bearer, which could come back with another token, and 403 to Basic.
-                lines = run.gate.logged(mark, lambda line: line["reason"] == "insufficient_rights"
-                                        and line["repository"] == target)
-                check(lines, "the access log has no such refusal")
-                reasons = {line["reason"] for line in lines if line["status"] in (401, 403)} - {"no_credential"}
-                check(reasons == {"insufficient_rights"}, f"logged reasons: {reasons}")
-                allowed = [line for line in lines if line["repository"] == target and line["decision"] == "allowed"
-                           and line["method"] not in ("GET", "HEAD")]
-                check(not allowed, f"a write was allowed: {allowed}")
+def readers_may_not_write(run, session, credential, repository, pushed):
+    """read_registry alone: pulls, and a push is refused with a text that says why."""
+    words = [session.name, session.gate.name, f"{credential} with read_registry alone"]
+    with run.report.cell(*words, "pull"):
+        session.require()
+        check(pushed, "nothing was pushed")
+        image = session.image(repository)
+        session.login(credential)
+        pulled = session.pull(image)
+        check(pulled == pushed, f"pushed {pushed}, pulled {pulled}")
+        session.forget(image)
+    with run.report.cell(*words, "push is refused"):
+        session.require()
+        target = f"demo/refused/{session.name}-{credential.word}"
+        image = session.image(target)
+        session.make(image)
+        mark = session.gate.mark()
+        said = session.push_refused(image)
+        session.forget(image)
+        check_reason(session, said)
+        check_refusal(session.gate, mark, target)
 
 
-def check_reason(client, said):
+def check_reason(session, said):
     """What is missing stands in the error's message, because no client here shows its detail."""
-    for words in ["denied", "granted no push", "read_registry and write_registry"]:
-        check(words in said, f"{client} does not say why: no {words!r}")
+    if session.says_why:
+        code = ["denied"] if session.gate.challenge == "basic" else []
+        for words in ["gitlab granted no push", "read_registry and write_registry", *code]:
+            check(words in said.lower(), f"{session.name} does not say why: no {words!r}")
+
+
+def check_refusal(gate, mark, repository):
+    """A 401 to Bearer, which could come back with another token, and a 403 to Basic."""
+    lines = gate.logged_since(mark)
+    refused = {line["status"] for line in lines
+               if line["reason"] == "insufficient_rights" and line["repository"] == repository}
+    expected = {401} if gate.challenge == "bearer" else {403}
+    check(refused == expected, f"refused with {refused}, not {expected}")
+    reasons = {line["reason"] for line in lines if line["status"] in (401, 403)} - {"no_credential"}
+    check(reasons == {"insufficient_rights"}, f"logged reasons: {reasons}")
+    allowed = [line for line in lines if line["repository"] == repository and line["decision"] == "allowed"
+               and line["method"] not in ("GET", "HEAD")]
+    check(not allowed, f"a write was allowed: {allowed}")
 
 
 def strangers_may_not_log_in(run):
     """What GitLab does not know is 401."""
-    for client in CLIENTS:
+    for client in CROSSED:
         for credential in REFUSED:
             session = client(run.machine, run.gate, f"stranger-{credential.word}")
-            with run.report.cell(session.name, credential.kind, "login is refused"):
+            with run.report.cell(session.name, session.gate.name, credential.kind, "login is refused"):
                 session.require()
-                mark = run.gate.log_size()
+                mark = run.gate.mark()
                 session.login_refused(credential)
-                lines = run.gate.logged(mark, lambda line: line["reason"] == "wrong_credential")
-                check(lines, "the access log has no wrong_credential")
-                allowed = [line for line in lines if line["decision"] == "allowed"]
-                check(not allowed, f"something was allowed: {allowed}")
+                check_nothing_allowed(run.gate.logged_since(mark))
+
+
+def a_wrong_password_costs_little(run):
+    """What clients that ask again and again put on the gate, and through it on others."""
+    for gate in [run.gate, run.basic_gate]:
+        for client in CLIENTS:
+            session = client(run.machine, gate, WRONG.word)
+            image = session.image(run.seed)
+            words = [session.name, gate.name, WRONG.kind]
+            with run.report.cell(*words, "login and pull are refused" if session.login_asks else "pull is refused"):
+                session.require()
+                mark = gate.mark()
+                if session.login_asks:
+                    session.login_refused(WRONG)
+                session.keep(WRONG)
+                session.pull_refused(image)
+                check_few(session, "pull", gate.logged_since(mark))
+            with run.report.cell(*words, "push is refused"):
+                session.require()
+                image = session.image(f"demo/refused/{client.name}-{WRONG.word}")
+                session.make(image)
+                mark = gate.mark()
+                session.push_refused(image)
+                session.forget(image)
+                check_few(session, "push", gate.logged_since(mark))
+
+
+def check_few(session, what, lines):
+    check_nothing_allowed(lines)
+    bound = session.wrong_password_bounds[what]
+    print(f"      {len(lines)} requests", flush=True)
+    check(len(lines) <= bound, f"{len(lines)} requests, where {bound} are allowed")
+
+
+def check_nothing_allowed(lines):
+    check(any(line["reason"] == "wrong_credential" for line in lines), "the access log has no wrong_credential")
+    allowed = [line for line in lines if line["decision"] == "allowed"]
+    check(not allowed, f"something was allowed: {allowed}")
 
 
 def seed(run, credential):
     """An image that is there before any client pushes one."""
     image = Image(run.machine.fresh("seed"))
     image.push(run.gate, credential.login, run.seed, "v1")
-    return image.digest

@@ -50,6 +50,15 @@ class Report:
         if outcome == "FAIL":
             self.explain(marks)
 
+    @contextmanager
+    def watching(self, gate):
+        """Meanwhile, what this gate logs is part of what is told of a cell that fails."""
+        self.gates.append(gate)
+        try:
+            yield gate
+        finally:
+            self.gates.remove(gate)
+
     def count(self, outcome):
         self.passed += outcome == "PASS"
         self.failed += outcome == "FAIL"

@@ -6,8 +6,10 @@ import re
 import socket
 import subprocess
 import time
+import uuid
 
 import web
+from report import check
 
 DISTRIBUTION = """version: 0.1
 log: {{level: info}}
@@ -27,6 +29,7 @@ admin: {{addr: 127.0.0.1:{admin}}}
 upstream: {{urls: [{upstream}]}}
 identity:
 {identity}
+tokens: {{challenge: {challenge}}}
 log: {{access: {log}, level: debug}}
 {more}
 """
@@ -87,14 +90,16 @@ class Server:
 
 
 class Distribution(Server):
-    """The real registry, on its own storage."""
+    """The real registry, on its own storage. Debian's program is the second major version, `registry` the third."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, program="docker-registry"):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "distribution.yml"
         config.write_text(DISTRIBUTION.format(folder=folder, port=self.port))
-        super().__init__("distribution", ["docker-registry", "serve", config], folder)
+        # The third would report to a collector of traces, which is not there.
+        env = dict(os.environ, OTEL_TRACES_EXPORTER="none")
+        super().__init__("distribution", [program, "serve", config], folder, env)
         self.wait_until(lambda: can_connect(self.port))
 
 
@@ -125,7 +130,8 @@ class Demo(Server):
 class Gate(Server):
     """`moorgate serve`, with its access log. `more` is what else its config says."""
 
-    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, more=""):
+    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more=""):
+        self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{self.port}"
         self.tls = tls
@@ -133,7 +139,7 @@ class Gate(Server):
         self.config = folder / f"{name}.yml"
         self.config.write_text(GATE.format(
             port=self.port, admin=self.admin, certificate=tls.certificate, key=tls.key, upstream=upstream,
-            identity=identity, log=self.log, more=more))
+            identity=identity, challenge=challenge, log=self.log, more=more))
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
         if wait:
             self.wait_until(lambda: can_connect(self.port))
@@ -159,6 +165,19 @@ class Gate(Server):
                 return lines
             time.sleep(0.02)
         return None
+
+    def mark(self):
+        """The log's size, once each request so far has its line."""
+        self.logged_since(self.log_size())
+        return self.log_size()
+
+    def logged_since(self, mark):
+        """A line for each request since then."""
+        last = f"last-{uuid.uuid4()}"  # the lines stand in the order of the answers
+        self.request("GET", "/v2/", headers={"X-Request-Id": last})
+        lines = self.logged(mark, lambda line: line["request_id"] == last)
+        check(lines, "the access log has no line of a request that was answered")
+        return [line for line in lines if line["request_id"] != last]
 
     def memory(self):
         """Now resident, and the most since `forget_peak`, in MiB."""
@@ -224,8 +243,8 @@ class Certificate:
         os.chmod(self.key, 0o600)
 
 
-def gitlab_provider(url):
-    return f"  - {{name: gitlab, type: gitlab, url: {url}}}"
+def gitlab_provider(url, anonymous=False):
+    return f"  - {{name: gitlab, type: gitlab, url: {url}, anonymous: {str(anonymous).lower()}}}"
 
 
 def htpasswd_provider(path):
