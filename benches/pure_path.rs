@@ -16,6 +16,7 @@ use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
 use moorgate::policy::Policy;
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
+use moorgate::token_service::gate_token::{GateToken, GoodFor, TokenKeys};
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -63,6 +64,15 @@ fn pure_path(c: &mut Criterion) {
     });
     c.bench_function("decide by what was granted", |b| {
         b.iter(|| policy.authorize(request.clone(), black_box(&by_actions)).unwrap());
+    });
+    c.bench_function("open a gate token", |b| {
+        let repositories = vec![(RepositoryName::parse("group/project/app").unwrap(), pull)];
+        let good_for = GoodFor { repositories, catalog: false };
+        let (credential, provider) = (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
+        let token = GateToken { issued: 1000, expires: 5000, good_for, credential, provider };
+        let keys = TokenKeys::random().unwrap();
+        let sealed = keys.seal(&token).unwrap();
+        b.iter(|| keys.open(black_box(&sealed), 2000).unwrap());
     });
     c.bench_function("render a blob request", |b| b.iter(|| black_box(&request).render()));
     c.bench_function("parse, credential, decide, render", |b| {
