@@ -91,6 +91,20 @@ impl GitLab {
         self.server.address()
     }
 
+    /// The certificate of the key that it signs with, in PEM: the `rootcertbundle` of a registry that believes it.
+    ///
+    /// # Errors
+    /// Where none can be made.
+    pub fn certificate(&self) -> io::Result<String> {
+        self.instance.key.certificate()
+    }
+
+    /// The same as a JWK set (RFC 7517, section 5). Distribution 3 needs it: of a certificate it expects another key id
+    /// than the one that GitLab writes.
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": [self.instance.key.jwk()] })
+    }
+
     /// Every question asked, once it is told to [`keep`](Ledger::keep) them.
     pub fn ledger(&self) -> Arc<Ledger<Question>> {
         Arc::clone(&self.instance.ledger)

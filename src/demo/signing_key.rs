@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -50,11 +50,7 @@ impl SigningKey {
     }
 
     fn new(pair: Pair) -> io::Result<Self> {
-        let public: Result<PublicKeyX509Der<'_>, _> = match &pair {
-            Pair::Rs256(pair) => pair.public_key().as_der(),
-            Pair::Es256(pair) => pair.public_key().as_der(),
-        };
-        let kid = libtrust_kid(public.map_err(|_| failed("the key has no public part"))?.as_ref());
+        let kid = libtrust_kid(public(&pair)?.as_ref());
         Ok(Self { pair, kid })
     }
 
@@ -84,6 +80,16 @@ impl SigningKey {
             insert(&mut jwk, name, value.into());
         }
         jwk
+    }
+
+    /// A certificate of an RSA key in PEM, signed with the key itself: the form in which Distribution 2 is told whom to
+    /// believe.
+    pub(super) fn certificate(&self) -> io::Result<String> {
+        let Pair::Rs256(pair) = &self.pair else { return Err(failed("certificates are made of RSA keys alone")) };
+        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| failed("the key cannot be exported"))?;
+        let pair = rcgen::KeyPair::try_from(private.as_ref());
+        let certificate = pair.and_then(|pair| rcgen::CertificateParams::default().self_signed(&pair));
+        Ok(certificate.map_err(io::Error::other)?.pem())
     }
 
     /// A token with these claims.
@@ -119,6 +125,14 @@ impl SigningKey {
     }
 }
 
+fn public(pair: &Pair) -> io::Result<PublicKeyX509Der<'static>> {
+    let public = match pair {
+        Pair::Rs256(pair) => pair.public_key().as_der(),
+        Pair::Es256(pair) => pair.public_key().as_der(),
+    };
+    public.map_err(|_| failed("the key has no public part"))
+}
+
 fn failed(why: &str) -> io::Error {
     io::Error::other(why)
 }
@@ -147,6 +161,8 @@ pub(super) mod tests {
 
     use jsonwebtoken::jwk::Jwk;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
 
     use super::*;
     use crate::demo::claims::now;
@@ -174,6 +190,15 @@ pub(super) mod tests {
             assert_eq!(header.kid.unwrap(), key.jwk()["kid"]);
             assert_eq!(key.kid.split(':').map(str::len).collect::<Vec<_>>(), [4; 12]);
         }
+    }
+
+    #[test]
+    fn a_certificate_is_of_the_public_part() {
+        let key = SigningKey::rsa(0).unwrap();
+        let certificate = CertificateDer::from_pem_slice(key.certificate().unwrap().as_bytes()).unwrap();
+        let public = public(&key.pair).unwrap();
+        let mut pieces = certificate.windows(public.as_ref().len());
+        assert!(pieces.any(|piece| piece == public.as_ref()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ class StandIns:
             text=True, cwd=folder, start_new_session=True)
         places = self.answer()
         self.gitlab = places["gitlab"]["url"]
+        self.gitlab_keys = places["gitlab"]
         self.introspection = places["introspection"]
         self.issuer = places["issuer"]
         self.logins = places["credentials"]

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use moorgate::demo::Ledger;
-use moorgate::demo::gitlab::{self, GitLab, Kind, Scope, State, sample_credentials};
+use moorgate::demo::gitlab::{self, GitLab, Kind, SampleCredential, Scope, State, sample_credentials};
 use moorgate::demo::introspection::{self, CLIENT_ID, CLIENT_SECRET, Introspection};
 use moorgate::demo::issuer::{Fetch, OidcIssuer};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +24,9 @@ use serde_json::{Value, json};
 
 /// How long the printed token lives: longer than any run.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// User name and password of who may read and write the group `neighbours`, and nothing in the samples' group.
+const NEIGHBOUR: (&str, &str) = ("bob", "glpat-neighbour-read-write");
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -89,7 +92,7 @@ impl StandIns {
 
     fn start_one(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
-            "gitlab" => self.gitlab.start(GitLab::start, GitLab::ledger),
+            "gitlab" => self.gitlab.start(start_gitlab, GitLab::ledger),
             "introspection" => self.introspection.start(Introspection::start, Introspection::ledger),
             "issuer" => self.issuer.start(OidcIssuer::start, OidcIssuer::ledger),
             _ => bail!("no such stand-in"),
@@ -121,7 +124,11 @@ impl StandIns {
         let issuer = self.issuer.running()?;
         let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + TOKEN_LIFETIME;
         Ok(json!({
-            "gitlab": { "url": format!("http://{}", gitlab.address()) },
+            "gitlab": {
+                "url": format!("http://{}", gitlab.address()),
+                "certificate": gitlab.certificate()?,
+                "jwks": gitlab.jwks(),
+            },
             "introspection": {
                 "url": introspection.url(),
                 "client_id": CLIENT_ID,
@@ -131,6 +138,7 @@ impl StandIns {
             "credentials": {
                 "gitlab_read_write": gitlab_login(Kind::PersonalAccessToken, true)?,
                 "gitlab_read_only": gitlab_login(Kind::PersonalAccessToken, false)?,
+                "gitlab_of_another_group": [NEIGHBOUR.0, NEIGHBOUR.1],
                 "deploy_token": gitlab_login(Kind::DeployToken, true)?,
                 "sso_read_write": ["sso", "sso-demo-read-write"],
                 "sso_read_only": ["sso", "sso-demo-read-only"],
@@ -175,6 +183,21 @@ impl<S, Q> Place<S, Q> {
         let entries: Vec<_> = self.ledgers.iter().flat_map(|ledger| ledger.entries()).collect();
         entries.iter().flat_map(|entry| of(entry)).map(|secret| secret.expose_secret().to_owned()).collect()
     }
+}
+
+/// A GitLab that also knows somebody of another group than that of the samples.
+fn start_gitlab(listener: TcpListener) -> std::io::Result<GitLab> {
+    let gitlab = GitLab::start(listener)?;
+    gitlab.add(SampleCredential {
+        kind: Kind::PersonalAccessToken,
+        user: NEIGHBOUR.0.into(),
+        password: NEIGHBOUR.1.into(),
+        scopes: vec![Scope::ReadRegistry, Scope::WriteRegistry],
+        reach: "neighbours".into(),
+        state: State::Active,
+        note: String::new(),
+    });
+    Ok(gitlab)
 }
 
 /// User name and password of a good sample of this kind.
