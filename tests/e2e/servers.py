@@ -17,19 +17,20 @@ storage:
   filesystem: {{rootdirectory: {folder}/blobs}}
   delete: {{enabled: true}}
 http: {{addr: 127.0.0.1:{port}}}
+{more}
 """
 
 GATE = """version: 1
 http:
   addr: 127.0.0.1:{port}
-  external_url: https://localhost:{port}
+  external_url: https://{host}
   tls: {{certificate: {certificate}, key: {key}}}
   drain_timeout: 5s
 admin: {{addr: 127.0.0.1:{admin}}}
-upstream: {{urls: [{upstream}]}}
+upstream: {{urls: [{upstream}], authorization: {authorization}}}
 identity:
 {identity}
-tokens: {{challenge: {challenge}}}
+tokens: {{challenge: {challenge}, lifetime: {lifetime}, key_file: {key_file}}}
 log: {{access: {log}, level: debug}}
 {more}
 """
@@ -51,11 +52,17 @@ class Server:
 
     def __init__(self, name, arguments, folder, env=None):
         self.name = name
+        self.arguments = list(map(str, arguments))
+        self.folder = folder
+        self.env = env
         self.output = folder / f"{name}.out"
-        with open(self.output, "wb") as output:
+        self.start()
+
+    def start(self):
+        with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
-                list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env,
-                cwd=folder, start_new_session=True)  # Ctrl-C is for the run, which then stops its servers in order
+                self.arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.env,
+                cwd=self.folder, start_new_session=True)  # Ctrl-C is for the run, which then stops its servers in order
 
     @property
     def pid(self):
@@ -90,13 +97,14 @@ class Server:
 
 
 class Distribution(Server):
-    """The real registry, on its own storage. Debian's program is the second major version, `registry` the third."""
+    """The real registry, on its own storage. Debian's program is the second major version, `registry` the third. `more`
+    is what else its config says."""
 
-    def __init__(self, folder, program="docker-registry"):
+    def __init__(self, folder, program="docker-registry", more=""):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "distribution.yml"
-        config.write_text(DISTRIBUTION.format(folder=folder, port=self.port))
+        config.write_text(DISTRIBUTION.format(folder=folder, port=self.port, more=more))
         # The third would report to a collector of traces, which is not there.
         env = dict(os.environ, OTEL_TRACES_EXPORTER="none")
         super().__init__("distribution", [program, "serve", config], folder, env)
@@ -128,21 +136,32 @@ class Demo(Server):
 
 
 class Gate(Server):
-    """`moorgate serve`, with its access log. `more` is what else its config says."""
+    """`moorgate serve`, with its access log. `more` is what else its config says; clients reach it at `balancer`, where
+    there is one."""
 
-    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more=""):
+    def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
+                 authorization="strip", lifetime="1h", key_file="null", balancer=None):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
-        self.host = f"localhost:{self.port}"
+        self.host = f"localhost:{balancer or self.port}"
         self.tls = tls
         self.log = folder / f"{name}.access.log"
         self.config = folder / f"{name}.yml"
         self.config.write_text(GATE.format(
-            port=self.port, admin=self.admin, certificate=tls.certificate, key=tls.key, upstream=upstream,
-            identity=identity, challenge=challenge, log=self.log, more=more))
+            port=self.port, host=self.host, admin=self.admin, certificate=tls.certificate, key=tls.key,
+            upstream=upstream, authorization=authorization, identity=identity, challenge=challenge,
+            lifetime=lifetime, key_file=key_file, log=self.log, more=more))
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
         if wait:
             self.wait_until(lambda: can_connect(self.port))
+
+    def restart(self):
+        """Drained, as at an upgrade, and started anew on the same port."""
+        self.process.terminate()
+        code = self.process.wait(20)
+        check(code == 0, f"{self.name} ended with {code}")
+        self.start()
+        self.wait_until(lambda: can_connect(self.port))
 
     def request(self, method, path, **options):
         return web.request(self.port, self.tls.certificate, method, path, **options)
@@ -196,7 +215,7 @@ class Dockerd(Server):
     def __init__(self, folder, env):
         self.socket = f"unix://{folder}/docker.sock"
         config = folder / "daemon.json"
-        config.write_text("{}")
+        config.write_text('{"debug": true}')  # it then says which mounts it tries
         super().__init__("dockerd", [
             "dockerd", "--config-file", config, "--data-root", folder / "data", "--exec-root", folder / "exec",
             "-H", self.socket, "-p", folder / "docker.pid", "--iptables=false", "--ip6tables=false", "--bridge=none",

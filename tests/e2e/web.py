@@ -15,13 +15,20 @@ class Answer:
         return self.body.decode(errors="replace")
 
 
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
 def request(port, certificate, method, path, *, login=None, headers=None, body=None):
-    """One request over TLS. `login` is a user and a password."""
+    """One request over TLS, or without where there is no certificate to trust. `login` is a user and a password."""
     headers = dict(headers or {})
     if login:
         headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
-    context = ssl.create_default_context(cafile=certificate)
-    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=30)
+    if certificate:
+        context = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=30)
+    else:
+        connection = http.client.HTTPConnection("localhost", port, timeout=30)
     try:
         connection.request(method, path, body=body, headers=headers)
         return Answer(connection.getresponse())
