@@ -34,19 +34,20 @@ def random_tar(path, size=2000):
 
 
 class Image:
-    """A config and one layer."""
+    """A config and one layer, or more of the same size."""
 
-    def __init__(self, folder, size=2000):
-        tar = random_tar(folder / "layer.tar", size).read_bytes()
+    def __init__(self, folder, size=2000, layers=1):
+        tars = [random_tar(folder / "layer.tar", size).read_bytes() for _ in range(layers)]
         # Stored, not compressed: random data does not shrink, and 500 MB of it would take long.
-        self.layer = gzip.compress(tar, compresslevel=0, mtime=0)
+        self.layers = [gzip.compress(tar, compresslevel=0, mtime=0) for tar in tars]
+        self.layer = self.layers[0]
         config = {"architecture": "amd64", "os": "linux", "config": {},
-                  "rootfs": {"type": "layers", "diff_ids": [digest(tar)]}}
+                  "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]}}
         self.config = json.dumps(config).encode()
         self.manifest = json.dumps({
             "schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json",
             "config": descriptor(f"{OCI}.config.v1+json", self.config),
-            "layers": [descriptor(f"{OCI}.layer.v1.tar+gzip", self.layer)]}).encode()
+            "layers": [descriptor(f"{OCI}.layer.v1.tar+gzip", layer) for layer in self.layers]}).encode()
 
     @property
     def digest(self):
@@ -56,7 +57,7 @@ class Image:
         """As an OCI image layout, with this name in its index."""
         blobs = folder / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        for blob in (self.layer, self.config, self.manifest):
+        for blob in (*self.layers, self.config, self.manifest):
             (blobs / digest(blob).removeprefix("sha256:")).write_bytes(blob)
         entry = descriptor(f"{OCI}.manifest.v1+json", self.manifest)
         entry["annotations"] = {"org.opencontainers.image.ref.name": name}
@@ -64,9 +65,21 @@ class Image:
         (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
         return folder
 
+    def write_docker_archive(self, path, name):
+        """As `docker load` reads it, with this name."""
+        files = {f"{number}.tar.gz": layer for number, layer in enumerate(self.layers)}
+        manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": list(files)}]
+        files |= {"config.json": self.config, "manifest.json": json.dumps(manifest).encode()}
+        with tarfile.open(path, "w") as tar:
+            for file, content in files.items():
+                entry = tarfile.TarInfo(file)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        return path
+
     def push(self, gate, login, repository, tag):
         """By hand, through a gate."""
-        for blob in (self.layer, self.config):
+        for blob in (*self.layers, self.config):
             start = gate.request("POST", f"/v2/{repository}/blobs/uploads/", login=login)
             check(start.status == 202, f"upload not started: {start.status} {start.text()}")
             location = start.headers["Location"]

@@ -1,0 +1,214 @@
+"""Replicas and restarts: a token that one gate issued is good at every gate that has the same `tokens.key_file`, now
+and after a restart. All clients reach the gates through a balancer that takes turns."""
+
+import base64
+import contextlib
+import json
+import os
+import time
+
+import background
+from clients import Crane, Docker, Skopeo
+from credentials import PERSONAL
+from images import Image
+from matrix import log_in_push_pull
+from relay import Relay
+from report import check
+from servers import Distribution, Gate, gitlab_provider
+from web import bearer
+
+LAYERS = 12
+
+# Seconds that each upload takes while a session is to outlast restarts.
+PAUSE = 0.3
+
+# Longer than any push here takes.
+LONG = 3600
+
+
+class Replicas:
+    """Two gates, each with a key file of its own, and the balancer in front of them."""
+
+    def __init__(self, run, servers):
+        folder = run.machine.fresh("replicas")
+        distribution = servers.enter_context(Distribution(folder))
+        self.registry = servers.enter_context(Relay(distribution.port))
+        self.balancer = servers.enter_context(Relay())  # its port is in the gates' configs
+        self.key = new_key()
+        self.gates, self.key_files = [], []
+        for name in ["first", "second"]:
+            key_file = folder / f"{name}.keys"
+            key_file.touch(0o600)
+            key_file.write_text(self.key)
+            gate = servers.enter_context(Gate(
+                f"{name}-replica", run.moorgate, folder, run.tls, self.registry.url,
+                gitlab_provider(run.demo.gitlab), key_file=key_file, balancer=self.balancer.port))
+            self.gates.append(gate)
+            self.key_files.append(key_file)
+            self.balancer.targets.append(gate.port)
+            servers.enter_context(run.report.watching(gate))
+
+    def log_sizes(self):
+        return [gate.log_size() for gate in self.gates]
+
+    def logged(self, marks, repository):
+        """What each gate logged of a repository since then."""
+        texts = [gate.log_text(mark).rpartition("\n")[0] for gate, mark in zip(self.gates, marks)]
+        return [[line for line in map(json.loads, text.splitlines()) if line["repository"] == repository]
+                for text in texts]
+
+
+def new_key():
+    return base64.b64encode(os.urandom(32)).decode() + "\n"
+
+
+def two_gates(run):
+    with contextlib.ExitStack() as servers:
+        replicas = None
+        with run.report.cell("replicas", "start"):
+            run.machine.require("docker-registry")
+            replicas = Replicas(run, servers)
+        if replicas is None:
+            return
+        sessions_through_the_balancer(run, replicas)
+        a_token_is_good_everywhere(run, replicas)
+        sessions_outlast_restarts(run, replicas)
+        keys_are_rotated(run, replicas)
+
+
+def sessions_through_the_balancer(run, replicas):
+    for client in [Docker, Skopeo]:
+        session = client(run.machine, replicas.gates[0], "replicas")
+        repository = f"demo/replicas-{client.name}"
+        marks = replicas.log_sizes()
+        log_in_push_pull(run, session, PERSONAL, repository)
+        with run.report.cell(session.name, "two gates", "both served it"):
+            session.require()
+            logs = replicas.logged(marks, repository)
+            check(all(map(by_gate_token, logs)), f"requests by token: {[len(by_gate_token(log)) for log in logs]}")
+            nobody_was_refused(logs)
+
+
+def by_gate_token(log):
+    return [line for line in log if line["credential_kind"] == "gate_token"]
+
+
+def nobody_was_refused(logs):
+    """Every session opens by a 401 that asks for a token; no token is refused."""
+    refused = [line for log in logs for line in log if line["decision"] != "allowed"
+               and line["reason"] != "no_credential"]
+    check(not refused, f"a token was refused: {refused}")
+
+
+def a_token_is_good_everywhere(run, replicas):
+    first, second = replicas.gates
+    with run.report.cell("a token", "is good at the other gate, and after a restart"):
+        Image(run.machine.fresh("replicas-image")).push(first, PERSONAL.login, "demo/replicas", "v1")
+        token = issue(first)
+        check_good(second, token)
+        for gate in [first, second]:
+            gate.restart()
+            check_good(gate, token)
+
+
+def issue(gate):
+    answer = gate.request("GET", "/token?scope=repository:demo/replicas:pull", login=PERSONAL.login)
+    check(answer.status == 200, f"{answer.status} {answer.text()}")
+    return json.loads(answer.body)["token"]
+
+
+def check_good(gate, token):
+    answer = pull(gate, token)
+    check(answer.status == 200, f"{gate.name}: {answer.status} {answer.text()}")
+
+
+def pull(gate, token):
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    return gate.request("GET", "/v2/demo/replicas/manifests/v1", headers=accept | bearer(token))
+
+
+def sessions_outlast_restarts(run, replicas):
+    """Pushes go on while one gate and then the other is drained and started anew."""
+    pushes = []
+    replicas.registry.be_slow(LONG, PAUSE)
+    try:
+        marks = replicas.log_sizes()
+        with run.report.cell("restarts", "two pushes begin"):
+            for client in [Docker, Crane]:
+                session = client(run.machine, replicas.gates[0], "restarts")
+                session.require()
+                session.login(PERSONAL)
+                image = session.image(f"demo/restarts-{session.name}")
+                background.make(session, image, LAYERS)
+                pushes.append(background.Push(session, image))
+            wait_until(lambda: all(uploads(replicas, marks, push) for push in pushes), "an upload of each")
+        with run.report.cell("restarts", "both gates, one after the other"):
+            check(len(pushes) == 2, "they did not begin")
+            for gate in replicas.gates:
+                before = [uploads(replicas, marks, push) for push in pushes]
+                gate.restart()
+                wait_until(lambda: all(uploads(replicas, marks, push) > count
+                                       for push, count in zip(pushes, before)), "an upload of each after a restart")
+            check(all(push.goes_on() for push in pushes), "a push was over before the restarts were")
+        for push in pushes:
+            with run.report.cell("restarts", push.session.name, "the push ends well"):
+                push.end(60)
+                logs = replicas.logged(marks, push.repository)
+                nobody_was_refused(logs)
+                check(all(map(by_gate_token, logs)), "one of the gates was not asked")
+    finally:
+        for push in pushes:
+            push.stop()
+        replicas.registry.be_slow(0, 0)
+
+
+def uploads(replicas, marks, push):
+    """How many blobs have been uploaded since then."""
+    lines = [line for log in replicas.logged(marks, push.repository) for line in log]
+    return sum(line["operation"] == "upload_finish" for line in lines)
+
+
+def wait_until(condition, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < deadline, f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+def keys_are_rotated(run, replicas):
+    """A key is appended everywhere, then moved to first, and the old one removed when its tokens are over. After each
+    restart, all tokens are good at both gates, whichever key file each has."""
+    old, new = replicas.key, new_key()
+    tokens, by_new_key = [], []
+    with run.report.cell("key rotation", "a new key is appended"):
+        tokens = [issue(gate) for gate in replicas.gates]
+        tokens += key_files_become(replicas, old + new, tokens)
+        check(len({key_id(token) for token in tokens}) == 1, "another key than the first sealed a token")
+    with run.report.cell("key rotation", "the new key is moved to first"):
+        by_new_key = key_files_become(replicas, new + old, tokens)
+        check(not {key_id(token) for token in by_new_key} & {key_id(token) for token in tokens},
+              "the old key sealed a token")
+    with run.report.cell("key rotation", "the old key is removed"):
+        check(by_new_key, "no token was made by the new key")
+        key_files_become(replicas, new, by_new_key)
+        for gate in replicas.gates:
+            answer = pull(gate, tokens[0])
+            check(answer.status == 401, f"a token of the old key: {answer.status} {answer.text()}")
+            check('error="invalid_token"' in answer.headers["WWW-Authenticate"], answer.headers)
+
+
+def key_files_become(replicas, keys, tokens):
+    """One gate after the other. Returns what each issues then."""
+    issued = []
+    for gate, key_file in zip(replicas.gates, replicas.key_files):
+        key_file.write_text(keys)
+        gate.restart()
+        issued.append(issue(gate))
+        for other in replicas.gates:
+            for token in tokens + issued:
+                check_good(other, token)
+    return issued
+
+
+def key_id(token):
+    return token.split(".")[1]
