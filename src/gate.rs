@@ -135,7 +135,9 @@ impl Gate {
         refuse_unexpected_body(&head.method, caller.progress)?;
         *needed = [Some(wanted.required()), wanted.mount_source()];
 
-        let presented = self.tokens.unseal(Credential::from_headers(&head.headers)?)?;
+        let credential = Credential::from_headers(&head.headers)?;
+        record.presented_as(token_service::kind(&credential));
+        let presented = self.tokens.unseal(credential)?;
         let unnamed = presented.is_nobody();
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
             // A 200 to nobody would tell clients that no credential is ever needed. With a token they have been told.
@@ -173,9 +175,9 @@ impl Gate {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
-        let Presented { credential, kind, good_for, provider } = presented;
+        let Presented { credential, good_for, provider } = presented;
         let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
-        let mut question = self.question(credential, kind, wanted.required(), caller, record);
+        let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
@@ -212,12 +214,12 @@ impl Gate {
             (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
             (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
         };
+        record.presented_as(token_service::kind(&credential));
         if token_service::is_gate_token(&credential) {
             return Err(Denial::WrongCredential);
         }
-        let kind = credential.kind();
         let access = Access::several(asked.repositories);
-        let question = self.question(credential, kind, access, caller, record);
+        let question = self.question(credential, access, caller, record);
         let (granted, provider) = match self.authenticate(&question, record).await {
             Ok(verified) => (self.policy.granted(&question.access, &verified), verified.vouching_provider()),
             // Nothing is public: a token that is good for nothing is an answer, and clients go on to a login.
@@ -232,17 +234,10 @@ impl Gate {
     }
 
     /// What the providers are asked.
-    fn question(
-        &self,
-        credential: Credential,
-        kind: &'static str,
-        access: Access,
-        caller: &Caller<'_>,
-        record: &mut Record,
-    ) -> Question {
+    fn question(&self, credential: Credential, access: Access, caller: &Caller<'_>, record: &mut Record) -> Question {
         let question = self.identity.question(credential, access, caller.address, record.request_id().clone());
-        if kind != Credential::Anonymous.kind() {
-            record.presented(kind, question.id.fingerprint());
+        if !matches!(question.credential, Credential::Anonymous) {
+            record.presented(question.id.fingerprint());
         }
         question
     }

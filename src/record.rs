@@ -150,9 +150,13 @@ impl Record {
         self.credential_kind
     }
 
-    /// How the caller showed who it is.
-    pub fn presented(&mut self, kind: &'static str, credential: Fingerprint) {
+    /// How the caller showed who it is, whatever that is worth.
+    pub fn presented_as(&mut self, kind: &'static str) {
         self.credential_kind = kind;
+    }
+
+    /// What the caller showed.
+    pub fn presented(&mut self, credential: Fingerprint) {
         self.credential = Some(credential);
     }
 

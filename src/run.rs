@@ -191,7 +191,6 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         Connector::plain(host, port, upstream.connect_timeout)
     };
     let authorization = match &upstream.authorization {
-        // Under grant each request carries a token of its own.
         // With a grant, each request has its own.
         UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
         UpstreamAuthorization::Basic { username, password } => {

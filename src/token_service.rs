@@ -21,6 +21,13 @@ use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
 /// Where it is, on the registry's own listener.
 pub const PATH: &str = "/token";
 
+/// `credential_kind` in logs.
+const GATE_TOKEN: &str = "gate_token";
+
+/// A token is good for so much longer than clients are told (seconds): dockerd sends one to the last moment, and takes
+/// no refusal of it for an answer.
+const GRACE: u64 = 5;
+
 /// Clients take a shorter life for this, or for a mistake.
 const SHORTEST_LIFE: u64 = 60;
 
@@ -35,8 +42,6 @@ pub struct TokenService {
 pub struct Presented {
     /// The credential itself, or what was sealed in a gate token.
     pub credential: Credential,
-    /// How it was presented, as logs say it.
-    pub kind: &'static str,
     /// The most that it is good for; `None`: whatever the credential is good for.
     pub good_for: Option<GoodFor>,
     /// The provider that vouched for it when it was sealed.
@@ -95,7 +100,7 @@ impl TokenService {
         let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(issued));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
         let good_for = GoodFor { repositories: granted, catalog: false };
-        let token = GateToken { issued, expires: issued + expires_in, good_for, credential, provider };
+        let token = GateToken { issued, expires: issued + expires_in + GRACE, good_for, credential, provider };
         let token = self.keys.seal(&token).ok_or(TokenRequestError::TooLong)?;
         Ok(Issued {
             access_token: token.clone(),
@@ -119,10 +124,10 @@ impl TokenService {
                 if is_gate_token(&credential) {
                     return Err(Denial::InvalidToken);
                 }
-                Ok(Presented { credential, kind: "gate_token", good_for: Some(good_for), provider })
+                Ok(Presented { credential, good_for: Some(good_for), provider })
             }
             credential if is_gate_token(&credential) => Err(Denial::WrongCredential),
-            credential => Ok(Presented { kind: credential.kind(), credential, good_for: None, provider: None }),
+            credential => Ok(Presented { credential, good_for: None, provider: None }),
         }
     }
 }
@@ -131,6 +136,14 @@ impl Presented {
     /// Whether there is no credential, be it in a token or not.
     pub fn is_nobody(&self) -> bool {
         matches!(self.credential, Credential::Anonymous)
+    }
+}
+
+/// How a credential was presented, as logs say it, before anybody knows whether it is good.
+pub fn kind(credential: &Credential) -> &'static str {
+    match credential {
+        Credential::Bearer(_) if is_gate_token(credential) => GATE_TOKEN,
+        credential => credential.kind(),
     }
 }
 

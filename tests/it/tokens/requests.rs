@@ -118,6 +118,8 @@ async fn a_forged_token_is_401_and_nobody_is_asked() {
         }
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
+    let log = gate.log(11).await;
+    assert!(log[1..].iter().all(|line| line["credential_kind"] == "gate_token" && line["reason"] == "invalid_token"));
 }
 
 #[tokio::test]
