@@ -140,6 +140,9 @@ impl Denial {
             Self::TokenRequest(TokenRequestError::Method) => {
                 (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed")
             }
+            Self::TokenRequest(TokenRequestError::Credential(_)) => {
+                (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential")
+            }
             Self::TokenRequest(_) => (S::BAD_REQUEST, "UNSUPPORTED", "malformed_token_request"),
             Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
             Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),

@@ -21,6 +21,8 @@ pub enum TokenRequestError {
     GrantType,
     #[error("grant_type password needs username and password")]
     NoPassword,
+    #[error("the username and password of the form are no credential: {0}")]
+    Credential(&'static str),
     #[error("a credential in the form and another one in Authorization; send one")]
     TwoCredentials,
     #[error("`service` names another registry; the challenge of a 401 here names this one")]
@@ -34,6 +36,7 @@ impl TokenRequestError {
     pub fn oauth_code(self) -> &'static str {
         match self {
             Self::GrantType => "unsupported_grant_type",
+            Self::Credential(_) => "invalid_grant",
             Self::TooManyScopes => "invalid_scope",
             _ => "invalid_request",
         }

@@ -57,12 +57,25 @@ impl Credential {
         let Some((user, password)) = text.split_once(':') else {
             return malformed("there is no colon behind the user name");
         };
-        if text.chars().any(char::is_control) {
-            return malformed("there is a control character in the user name or password");
+        Self::of_user(user, password).map_err(Denial::MalformedCredential)
+    }
+
+    /// A user name and password, in a header or in a form: either way they are shown to providers as Basic, so both hold
+    /// what that may hold (RFC 7617, 2). Where both are empty, clients mean nobody.
+    ///
+    /// # Errors
+    /// Why they are no credential.
+    pub fn of_user(user: &str, password: &str) -> Result<Self, &'static str> {
+        // A provider would read what is behind it as the beginning of the password.
+        if user.contains(':') {
+            return Err("there is a colon in the user name");
+        }
+        if user.chars().chain(password.chars()).any(char::is_control) {
+            return Err("there is a control character in the user name or password");
         }
         match (user, password) {
             ("", "") => Ok(Self::Anonymous),
-            (_, "") => malformed("the password is empty"),
+            (_, "") => Err("the password is empty"),
             (user, password) => Ok(Self::Basic { user: user.to_owned(), password: SecretString::from(password) }),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use crate::denial::TokenRequestError;
 use crate::identity::credential::Credential;
@@ -39,7 +39,7 @@ impl TokenRequest {
     /// Reads the form of a POST.
     ///
     /// # Errors
-    /// The same, and any grant but that of a password.
+    /// The same, any grant but that of a password, and what is no user name and password.
     pub fn from_form(form: &[u8]) -> Result<Self, TokenRequestError> {
         let mut fields = Fields::read(form)?;
         if fields.take("grant_type").as_deref() != Some("password") {
@@ -48,10 +48,8 @@ impl TokenRequest {
         let (Some(user), Some(password)) = (fields.take("username"), fields.take("password")) else {
             return Err(TokenRequestError::NoPassword);
         };
-        let credential = match (user, password) {
-            (user, password) if user.is_empty() && password.is_empty() => Credential::Anonymous,
-            (user, password) => Credential::Basic { user, password: SecretString::from(password) },
-        };
+        let credential =
+            Credential::of_user(&user, &Zeroizing::new(password)).map_err(TokenRequestError::Credential)?;
         fields.request(Some(credential))
     }
 }
@@ -155,6 +153,8 @@ mod tests {
             ("grant_type=password&username=a", E::NoPassword),
             ("grant_type=password&username=a&password=b&password=c", E::Repeated("password")),
             ("grant_type=password&grant_type=password&username=a&password=b", E::Repeated("grant_type")),
+            ("grant_type=password&username=a&password=", E::Credential("the password is empty")),
+            ("grant_type=password&username=a:b&password=c", E::Credential("there is a colon in the user name")),
         ] {
             assert_eq!(TokenRequest::from_form(form.as_bytes()).unwrap_err(), error, "{form}");
         }

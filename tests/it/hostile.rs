@@ -15,6 +15,7 @@ mod methods;
 mod mounts;
 mod refused_bodies;
 mod targets;
+mod tokens;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
