@@ -147,14 +147,14 @@ pub fn kind(credential: &Credential) -> &'static str {
     }
 }
 
-/// Whether the secret is a gate token, or looks like one. For more than requests to the registry it is no credential: a
-/// token that was made from a token would outlive it.
+/// Whether it holds a gate token, or what looks like one: some clients put tokens where the user name belongs. For more
+/// than requests to the registry it is no credential: a token that was made from a token would outlive it.
 pub fn is_gate_token(credential: &Credential) -> bool {
+    let looks_like_one = |text: &str| text.trim_start().starts_with(PREFIX);
     match credential {
         Credential::Anonymous => false,
-        Credential::Basic { password: secret, .. } | Credential::Bearer(secret) => {
-            secret.expose_secret().starts_with(PREFIX)
-        }
+        Credential::Basic { user, password } => looks_like_one(user) || looks_like_one(password.expose_secret()),
+        Credential::Bearer(secret) => looks_like_one(secret.expose_secret()),
     }
 }
 

@@ -2,10 +2,16 @@
 
 use serde_json::Value;
 
-use crate::harness::{Reply, TestGate};
+use crate::harness::{READ_WRITE, Reply, TestGate};
 
 async fn post(gate: &TestGate, form: &str) -> Reply {
     gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await
+}
+
+async fn token(gate: &TestGate, scope: &str) -> String {
+    let reply = gate.get(&format!("/token?scope={scope}"), Some(READ_WRITE)).await;
+    let answer: Value = serde_json::from_str(&reply.body).unwrap();
+    answer["token"].as_str().unwrap().to_owned()
 }
 
 /// What is refused in a header is no better in a form: it would be sealed, and asked about as another user's.
@@ -28,4 +34,20 @@ async fn a_form_holds_what_basic_may_hold() {
         assert_eq!(answer["error"], "invalid_grant", "{form}");
     }
     assert_eq!(gate.gitlab.ledger().count(), 0, "a provider was asked");
+}
+
+/// Some clients put a token where the name belongs.
+#[tokio::test]
+async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
+    let gate = TestGate::plain().await;
+    let made = token(&gate, "repository:demo/a:pull").await;
+    let asked = gate.gitlab.ledger().count();
+    for (user, password) in [(&*made, "x"), (&*made, READ_WRITE.1), (&*made, &*made), ("alice", &*format!(" {made}"))] {
+        for target in ["/v2/", "/v2/demo/a/tags/list", "/token"] {
+            assert_eq!(gate.get(target, Some((user, password))).await.status, 401, "{target}");
+        }
+        let reply = post(&gate, &format!("grant_type=password&username={user}&password={password}")).await;
+        assert_eq!(reply.status, 401);
+    }
+    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
 }
