@@ -189,13 +189,14 @@ impl Gate {
             return Err(Denial::InsufficientScope);
         }
         let Some(source) = decision.mount_source() else { return Ok((decision, question)) };
-        question.access = source;
-        let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
+        let of_mount = Question { access: source, ..question.clone() };
+        let verified = self.identity.verify(&of_mount, &mut CacheUse::None).await?;
         let decision = self.policy.allow_mount(decision, &verified);
-        if decision.request().mount_source().is_some_and(|source| !is_listed(&source)) {
-            return Err(Denial::InsufficientScope);
+        match decision.request().mount_source() {
+            Some(source) if !is_listed(&source) => Err(Denial::InsufficientScope),
+            Some(_) => Ok((decision, of_mount)),
+            None => Ok((decision, question)),
         }
-        Ok((decision, question))
     }
 
     /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.

@@ -143,6 +143,19 @@ async fn a_write_is_not_repeated() {
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
 
+/// What is asked about its source is another question than the one whose grant the plain upload shows.
+#[tokio::test]
+async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
+    let (mut upstream, gate) = scripted().await;
+    let mount = format!("{UPLOADS}?mount={}&from=elsewhere/c", some_digest());
+    let (reply, first) = exchange(&mut upstream, &gate, ("POST", &mount), &[NOT_LET_IN]).await;
+    assert_eq!(reply.status, 502);
+    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\nContent-Length: 0\r\n\r\n";
+    let (reply, second) = exchange(&mut upstream, &gate, ("POST", &mount), &[accepted]).await;
+    assert_eq!(reply.status, 202);
+    assert_ne!(first, second, "the grant that was refused");
+}
+
 /// Without grants there is nothing to ask anew.
 #[tokio::test]
 async fn a_gate_that_is_not_let_in_without_grants_says_so_at_once() {
