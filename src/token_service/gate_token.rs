@@ -221,10 +221,11 @@ impl TokenKeys {
             .map(|(name, words)| Some((RepositoryName::parse(name)?, Actions::parse(words)?)));
         let credential = match (sealed.user, sealed.secret) {
             (None, None) => Credential::Anonymous,
+            // Taken over and not copied: serde's own copy is zeroed with it.
             (Some(user), Some(secret)) => {
-                Credential::Basic { user: user.into_owned(), password: SecretString::from(&*secret) }
+                Credential::Basic { user: user.into_owned(), password: SecretString::from(secret.into_owned()) }
             }
-            (None, Some(secret)) => Credential::Bearer(SecretString::from(&*secret)),
+            (None, Some(secret)) => Credential::Bearer(SecretString::from(secret.into_owned())),
             (Some(_), None) => return None,
         };
         Some(GateToken {
