@@ -1,5 +1,7 @@
 //! Class 28: the token service takes no credential that `Authorization` would not, and a gate token is shown to nobody.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::harness::{READ_WRITE, Reply, TestGate};
@@ -50,4 +52,20 @@ async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
         assert_eq!(reply.status, 401);
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
+}
+
+/// Whoever tries tokens that he made up is seen.
+#[tokio::test]
+async fn a_forged_token_is_logged_as_one() {
+    let gate = TestGate::plain().await;
+    let header = format!("Authorization: Bearer mg1.AAAAAAAA.{}\r\n", BASE64_URL_SAFE_NO_PAD.encode([7; 80]));
+    assert_eq!(gate.send("GET", "/v2/", None, &header, "").await.status, 401);
+    let line = gate.log(1).await.remove(0);
+    assert_eq!((&line["credential_kind"], &line["reason"]), (&"gate_token".into(), &"invalid_token".into()));
+    assert!(line["credential"].is_null());
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(
+        metrics.lines().any(|line| line.starts_with("moorgate_auth_decisions_total") && line.contains("invalid_token")),
+        "{metrics}"
+    );
 }
