@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::{Progress, ResponseBody};
-use crate::denial::Denial;
+use crate::denial::{Denial, TokenRequestError};
 use crate::registry::{Access, RequestError};
 use crate::token_service;
 use challenge::Fault;
@@ -107,7 +107,13 @@ impl Responder {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Denial::Request(RequestError::MethodNotAllowed { allow }) = denial {
+        // RFC 9110, 15.5.6
+        let allow = match denial {
+            Denial::Request(RequestError::MethodNotAllowed { allow }) => Some(*allow),
+            Denial::TokenRequest(TokenRequestError::Method) => Some("GET, POST"),
+            _ => None,
+        };
+        if let Some(allow) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         response
