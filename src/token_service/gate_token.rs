@@ -32,6 +32,9 @@ pub const MAX_SECRET_BYTES: usize = 4 * 1024;
 /// A longer token is none, and none is made: headers have to hold it.
 pub const MAX_TOKEN_BYTES: usize = 7 * 1024;
 
+/// A rotation takes two at a time. In a file that is named by mistake there may be any number.
+const MAX_KEYS: usize = 16;
+
 /// What is sealed has a multiple of this, so that its length tells little.
 const PADDING: usize = 64;
 
@@ -82,6 +85,8 @@ pub enum KeyFileError {
     Length(usize, usize),
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
+    #[error("more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime ago")]
+    TooMany(usize),
 }
 
 /// Why a token is not opened.
@@ -135,6 +140,9 @@ impl TokenKeys {
             let (number, line) = (index + 1, line.trim());
             if line.is_empty() || line.starts_with('#') {
                 continue;
+            }
+            if keys.len() == MAX_KEYS {
+                return Err(KeyFileError::TooMany(number));
             }
             let bytes = Zeroizing::new(BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?);
             let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyFileError::Length(number, bytes.len()))?;
@@ -243,7 +251,7 @@ impl KeyFileError {
     pub fn line(&self) -> usize {
         match self {
             Self::Empty => 1,
-            Self::NotBase64(line) | Self::Length(line, _) | Self::Twice(line, _) => *line,
+            Self::NotBase64(line) | Self::Length(line, _) | Self::Twice(line, _) | Self::TooMany(line) => *line,
         }
     }
 }

@@ -128,6 +128,19 @@ fn a_key_file_is_one_key_a_line() {
     }
 }
 
+/// Each key is compared with all before it, and a file that is named by mistake may have any size.
+#[test]
+fn a_key_file_has_few_keys() {
+    let line = |number: u32| {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&number.to_le_bytes());
+        BASE64_STANDARD.encode(key)
+    };
+    let lines = |count| (0..count).map(line).collect::<Vec<_>>().join("\n");
+    assert!(TokenKeys::parse(&lines(16)).is_ok());
+    assert_eq!(TokenKeys::parse(&lines(200_000)).unwrap_err(), KeyFileError::TooMany(17));
+}
+
 #[test]
 fn a_token_is_good_for_what_it_lists() {
     use crate::registry::{Access, Action};
