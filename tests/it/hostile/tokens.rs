@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::harness::{READ_WRITE, Reply, TestGate};
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{READ_WRITE, Reply, TestGate, read_reply, request};
 
 async fn post(gate: &TestGate, form: &str) -> Reply {
     gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await
@@ -36,6 +38,19 @@ async fn a_form_holds_what_basic_may_hold() {
         assert_eq!(answer["error"], "invalid_grant", "{form}");
     }
     assert_eq!(gate.gitlab.ledger().count(), 0, "a provider was asked");
+}
+
+/// A client that asks first is told at once.
+#[tokio::test]
+async fn a_form_that_says_it_is_too_large_is_refused_unread() {
+    let gate = TestGate::plain().await;
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let headers =
+            format!("{expect}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n");
+        let mut connection = gate.connect().await;
+        connection.write_all(request("POST", "/token", None, &headers, "").as_bytes()).await.unwrap();
+        assert_eq!(read_reply(&mut connection).await.status, 413);
+    }
 }
 
 /// Some clients put a token where the name belongs.
