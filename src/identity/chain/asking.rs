@@ -99,7 +99,7 @@ impl Shared {
                     let _ = sender.send(Some(verdict));
                 };
                 let awaited = sender.subscribe();
-                match provider.questions.clone().try_acquire_owned() {
+                match provider.room(&question.credential).questions.clone().try_acquire_owned() {
                     Err(_) => unasked(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR)),
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
                         None => unasked(Verdict::Unavailable),
@@ -157,7 +157,8 @@ impl Asking<'_> {
         let deadline = self.begun + provider.timeout;
         // Half of what the question has: asked too late to be answered, it would look like an outage.
         let turn_by = self.begun + provider.timeout / 2;
-        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.turns.acquire()).await else {
+        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
+        else {
             if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }

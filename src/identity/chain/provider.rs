@@ -23,17 +23,27 @@ const TURNS: usize = 128;
 /// Questions to one provider that are under way or wait for their turn. Callers who hang up leave theirs behind here too.
 const MAX_QUESTIONS: usize = 4096;
 
+/// Callers without a credential have so much less room than the others, and their own: nothing that they send could be
+/// wrong and be held against them, so nobody stops those who ask about one repository after the other.
+const ANONYMOUS_SHARE: usize = 4;
+
 /// A provider with its name in the config.
 pub struct Provider {
     pub(super) name: Arc<str>,
     pub(super) kind: ProviderKind,
     /// How long a question may take, the wait for its turn included.
     pub(super) timeout: Duration,
-    pub(super) questions: Arc<Semaphore>,
-    pub(super) turns: Semaphore,
+    of_credentials: Room,
+    of_nobody: Room,
     pub(super) breaker: Breaker,
     pub(super) log_pace: LogPace,
     accepts: Option<Accepts>,
+}
+
+/// How much may be asked at the same time.
+pub(super) struct Room {
+    pub(super) questions: Arc<Semaphore>,
+    pub(super) turns: Semaphore,
 }
 
 /// The kinds of provider that there are.
@@ -54,6 +64,12 @@ pub struct Accepts {
     pub prefixes: Vec<String>,
 }
 
+impl Room {
+    fn new(share: usize) -> Self {
+        Self { questions: Arc::new(Semaphore::new(MAX_QUESTIONS / share)), turns: Semaphore::new(TURNS / share) }
+    }
+}
+
 impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
     pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
@@ -61,8 +77,8 @@ impl Provider {
             name,
             kind,
             timeout,
-            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
-            turns: Semaphore::new(TURNS),
+            of_credentials: Room::new(1),
+            of_nobody: Room::new(ANONYMOUS_SHARE),
             breaker: Breaker::default(),
             log_pace: LogPace::default(),
             accepts,
@@ -78,6 +94,11 @@ impl Provider {
             Credential::Basic { user, password } => users.contains(user) || begins(password.expose_secret()),
             Credential::Bearer(token) => begins(token.expose_secret()),
         }
+    }
+
+    /// Where there must be room for a question about this credential.
+    pub(super) fn room(&self, credential: &Credential) -> &Room {
+        if matches!(credential, Credential::Anonymous) { &self.of_nobody } else { &self.of_credentials }
     }
 
     /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so what it accepts is no

@@ -355,3 +355,26 @@ async fn with_and_without_a_credential_share_nothing() {
     assert_eq!(granted(&known.unwrap()), ["demo/a:pull"]);
     assert_eq!(nobody.unwrap().granted, Granted::Nothing);
 }
+
+/// Anybody can ask about one repository after the other, and nobody who has a credential waits for that.
+#[tokio::test]
+async fn a_crowd_without_credentials_holds_up_none_with_one() {
+    let gitlab = gitlab();
+    let identity = Arc::new(chain(&[(&gitlab, true)], true, LIMITS));
+    gitlab.always(Some(Scripted::Hang));
+    let crowd: Vec<_> = (0..200)
+        .map(|number| {
+            let identity = identity.clone();
+            tokio::spawn(async move { nobody(&identity, pull(&format!("public/{number}")), 7).await.0 })
+        })
+        .collect();
+    gitlab.ledger().wait_until(|questions| questions.len() >= 32).await;
+    gitlab.always(None);
+    let (user, password) = READ_WRITE;
+    let credential = Credential::Basic { user: user.into(), password: password.into() };
+    let question = question(&identity, credential, pull("demo/a"), 8);
+    let verified = identity.verify(&question, &mut CacheUse::None).await.unwrap();
+    assert_eq!(granted(&verified), ["demo/a:pull"]);
+    assert_eq!(gitlab.ledger().count(), 32 + 1, "the crowd has a bound of its own");
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+}
