@@ -8,10 +8,11 @@ use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
 use moorgate::demo::issuer::OidcIssuer;
-use serde_json::json;
+use moorgate::demo::registry::Registry;
+use serde_json::{Value, json};
 
 use super::{Served, free, run, text};
-use crate::harness::{basic, listener};
+use crate::harness::{READ_WRITE, basic, listener, request};
 
 /// An answer of a provider that repeats what it was shown, or hands out what nobody else may see.
 fn echo(status: u16, body: &str) -> Scripted {
@@ -23,10 +24,7 @@ fn echo(status: u16, body: &str) -> Scripted {
 const SHOWN_BACK: &str = "canary-shown-back";
 
 fn ask(address: SocketAddr, target: &str, headers: &str) -> String {
-    let mut client = TcpStream::connect(address).unwrap();
-    write!(client, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
-    let mut reply = String::new();
-    client.read_to_string(&mut reply).unwrap();
+    let reply = send(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"));
     assert!(reply.starts_with("HTTP/1.1 "), "{reply}");
     reply
 }
@@ -139,4 +137,80 @@ async fn secrets_are_never_shown() {
         let signature = secret.rsplit('.').next().unwrap();
         assert!(!shown.contains(signature), "{signature} is in\n{shown}");
     }
+}
+
+/// The same of the token service: what a form holds, the tokens that are made of it, and what is no token.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_and_forms_are_never_logged() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    let registry = Registry::start(listener()).unwrap();
+    let identity = format!("{{ name: gitlab, type: gitlab, url: \"http://{}\", anonymous: true }}", gitlab.address());
+    let served = Served::start(registry.address(), &identity, "");
+    let work = move || {
+        let (user, password) = READ_WRITE;
+        let scope = "scope=repository:demo/a:pull,push";
+        let form = format!("grant_type=password&username={user}&password={password}&{scope}");
+        let form_header = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let mut made = Vec::new();
+        for (method, target, headers, body) in [
+            ("GET", format!("/token?{scope}"), format!("Authorization: {}\r\n", basic(READ_WRITE)), ""),
+            ("GET", format!("/token?{scope}"), String::new(), ""),
+            ("POST", "/token".to_owned(), form_header.to_owned(), &*form),
+        ] {
+            let message = request(method, &target, None, &headers, body);
+            let reply: Value =
+                serde_json::from_str(send(served.address, &message).split("\r\n\r\n").nth(1).unwrap()).unwrap();
+            made.push(reply["token"].as_str().unwrap().to_owned());
+        }
+        let forged = format!("{}A", made[0]);
+        let mut shown = String::new();
+        for token in made.iter().chain([&forged]) {
+            for headers in
+                [format!("Authorization: Bearer {token}\r\n"), format!("Authorization: {}\r\n", basic((user, token)))]
+            {
+                for target in
+                    ["/v2/demo/a/tags/list", "/v2/demo/a/blobs/uploads/", "/token", &format!("/token?token={token}")]
+                {
+                    let method = if target.ends_with("uploads/") { "POST" } else { "GET" };
+                    shown.push_str(&send(served.address, &request(method, target, None, &headers, "")));
+                }
+            }
+        }
+        // Forms that are refused, each at another place.
+        for more in ["", "&service=another", "&password=again", "&username=x:y", "&grant_type=x", "&scope=%ff"] {
+            for wrong in [password, "canary-wrong", "canary%00", &made[0]] {
+                let form = format!("grant_type=password&username={user}&password={wrong}{more}");
+                let reply = send(served.address, &request("POST", "/token", None, form_header, &form));
+                if !reply.starts_with("HTTP/1.1 200") {
+                    shown.push_str(&reply);
+                }
+            }
+        }
+        shown.push_str(&ask(served.admin, "/metrics", ""));
+        served.signal("-TERM");
+        let output = served.end();
+        (made, shown + &text(&output.stdout) + &text(&output.stderr))
+    };
+    let (made, shown) = tokio::task::spawn_blocking(work).await.unwrap();
+    assert!(
+        shown.contains("\"operation\":\"token\"") && shown.contains("\"credential_kind\":\"gate_token\""),
+        "{shown}"
+    );
+    for token in &made {
+        for part in token.split('.').skip(2).flat_map(|body| body.as_bytes().chunks(16)) {
+            let part = str::from_utf8(part).unwrap();
+            assert!(part.len() < 16 || !shown.contains(part), "{part} of a token is in\n{shown}");
+        }
+    }
+    for secret in [READ_WRITE.1, "canary"] {
+        assert!(!shown.contains(secret), "{secret} is in\n{shown}");
+    }
+}
+
+fn send(address: SocketAddr, message: &str) -> String {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(message.as_bytes()).unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    reply
 }
