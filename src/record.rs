@@ -200,7 +200,9 @@ impl Record {
     fn auth_decision(&self) -> Option<(&'static str, &'static str)> {
         match self.outcome {
             _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => Some(("allowed", "allowed")),
-            Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => Some(("denied", self.outcome.reason())),
+            Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => {
+                Some(("denied", self.outcome.reason()))
+            }
             outcome if self.credential.is_some() => Some((outcome.decision(), outcome.reason())),
             _ => None,
         }
