@@ -182,6 +182,11 @@ impl Gate {
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
+        // Nor is anybody asked about a repository of which the token says nothing: of a question about a push GitLab makes
+        // a record.
+        if good_for.as_ref().is_some_and(|good_for| !good_for.mentions(&question.access)) {
+            return Err(Denial::InsufficientScope);
+        }
         // What the credential lacks is the better reason: another token would not help.
         let verified = self.authenticate(&question, record).await?;
         let decision = self.policy.authorize(wanted, &verified)?;

@@ -272,6 +272,11 @@ impl fmt::Debug for TokenKeys {
 }
 
 impl GoodFor {
+    /// Whether the token says anything of what this is about.
+    pub fn mentions(&self, access: &crate::registry::Access) -> bool {
+        access.repositories().all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
+    }
+
     /// Whether something may be done with the token, as far as the token goes.
     pub fn allows(&self, access: &crate::registry::Access) -> bool {
         use crate::registry::Access;

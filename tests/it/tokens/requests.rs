@@ -59,6 +59,18 @@ async fn a_token_is_good_for_what_it_lists() {
     }
 }
 
+/// A question about a push leaves a record there, and its answer would tell what the whole credential may do.
+#[tokio::test]
+async fn nobody_is_asked_about_what_a_token_does_not_mention() {
+    let gate = gate(Setup::default()).await;
+    let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
+    let asked = gate.gitlab.ledger().count();
+    for (method, target) in [("POST", "/v2/demo/b/blobs/uploads/"), ("GET", "/v2/demo/b/tags/list")] {
+        assert_eq!(with(&gate, &made, method, target).await.status, 401);
+    }
+    assert_eq!((gate.gitlab.ledger().count(), gate.gitlab.created_repositories().len()), (asked, 0));
+}
+
 /// 401 to Bearer, which can come back with another token, and 403 to Basic, which cannot.
 #[tokio::test]
 async fn a_credential_that_lacks_the_access() {
