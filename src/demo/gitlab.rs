@@ -110,9 +110,11 @@ impl GitLab {
         Arc::clone(&self.instance.ledger)
     }
 
-    /// Makes one more credential known.
+    /// Makes a credential known, in place of whichever has the same password.
     pub fn add(&self, credential: SampleCredential) {
-        lock(&self.instance.credentials).push(credential);
+        let mut credentials = lock(&self.instance.credentials);
+        credentials.retain(|known| known.password != credential.password);
+        credentials.push(credential);
     }
 
     /// From now on, this group or project is public with everything below: whoever asks may pull, with or without a
