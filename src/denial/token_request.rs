@@ -27,7 +27,9 @@ pub enum TokenRequestError {
     TwoCredentials,
     #[error("`service` names another registry; the challenge of a 401 here names this one")]
     Service,
-    #[error("the credential is too long to be sealed in a token: 4 KiB, and the token 7 KiB, at most")]
+    #[error(
+        "the secret is longer than 4 KiB, or the token would be longer than 7 KiB: take a shorter credential, or ask for fewer repositories"
+    )]
     TooLong,
 }
 
