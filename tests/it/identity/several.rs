@@ -72,6 +72,33 @@ impl Four {
         self.gate.send(method, target, None, &header, "").await.status
     }
 
+    /// Tokens for all that is compared, asked for in each of the three ways that there are. None for a wrong secret.
+    async fn tokens(&self, user: &str, secret: &str) -> Vec<String> {
+        let scope = "scope=repository:demo/a:pull,push,delete+repository:demo/b:pull+repository:elsewhere:pull";
+        let target = format!("/token?{scope}");
+        let form = format!("grant_type=password&username={user}&password={secret}&{scope}");
+        let bearer = format!("Authorization: Bearer {secret}\r\n");
+        let form_header = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let replies = [
+            self.gate.get(&target, Some((user, secret))).await,
+            self.gate.send("GET", &target, None, &bearer, "").await,
+            self.gate.send("POST", "/token", None, form_header, &form).await,
+        ];
+        let tokens: Vec<_> = replies
+            .iter()
+            .filter(|reply| reply.status == 200)
+            .map(|reply| {
+                let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+                answer["token"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert!(
+            matches!(tokens.len(), 0 | 3) && replies.iter().all(|reply| matches!(reply.status, 200 | 401)),
+            "{replies:?}"
+        );
+        tokens
+    }
+
     /// Takes every provider on the network down but one.
     fn only(&self, left: &str) {
         let broken = |name: &str| {
@@ -136,14 +163,14 @@ async fn the_log_names_the_provider_that_gave_no_answer() {
 
 /// Gitea once checked scopes for Basic only.
 #[tokio::test]
-async fn a_secret_is_worth_the_same_as_basic_and_as_bearer() {
+async fn a_secret_is_worth_the_same_however_it_is_presented() {
     // What a good secret lacks is 403, but to Bearer where tokens are asked for, which may come back with another one.
     for (challenge, lacking) in [("challenge: basic", 403), ("challenge: bearer", 401)] {
         compare(&Four::asking_for(challenge, vec![]).await, lacking).await;
     }
 }
 
-/// Every secret as Basic and as Bearer over all operations.
+/// Every secret as Basic, as Bearer, and in a token that was asked for by either or by a form, over all operations.
 async fn compare(four: &Four, lacking: u16) {
     let (digest, other) = (some_digest(), some_digest());
     let blob = format!("/v2/demo/a/blobs/{digest}");
@@ -187,13 +214,19 @@ async fn compare(four: &Four, lacking: u16) {
     ];
     for (user, secret) in secrets {
         let mut answers = Vec::new();
+        let bearer = format!("Bearer {secret}");
+        let tokens = four.tokens(user, secret).await;
+        let presented: Vec<_> = tokens.iter().map(|token| format!("Bearer {token}")).chain([bearer]).collect();
         for (method, target) in operations {
             let as_basic = four.send(method, target, &basic((user, secret))).await;
-            let as_bearer = four.send(method, target, &format!("Bearer {secret}")).await;
             let expected = if as_basic == 403 && target != "/v2/_catalog" { lacking } else { as_basic };
-            assert_eq!(as_bearer, expected, "{method} {target} with {secret}");
+            for authorization in &presented {
+                let answer = four.send(method, target, authorization).await;
+                assert_eq!(answer, expected, "{method} {target} with {secret} as {authorization:.12}");
+            }
             answers.push(as_basic);
         }
+        assert_eq!(tokens.is_empty(), answers.iter().all(|status| *status == 401), "{secret}: {answers:?}");
         assert!(answers.contains(&403) || answers.iter().all(|status| *status == 401), "{secret}: {answers:?}");
     }
 }
