@@ -35,6 +35,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Setup {
     /// Lines of `http`, such as `stall_timeout: 200ms`.
     pub http: Vec<&'static str>,
+    /// The port by which clients know the registry, such as `:8443`. None where the test does not care.
+    pub external_port: &'static str,
     /// Serve TLS (and so HTTP/2).
     pub tls: bool,
     /// Lines of `upstream`.
@@ -211,7 +213,8 @@ impl Setup {
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}",
+            self.external_port,
             lines(&self.http),
             lines(&self.upstream),
             section("cache", &self.cache),

@@ -3,6 +3,7 @@
 mod asking;
 mod grant;
 mod requests;
+mod wire;
 
 use serde_json::Value;
 
