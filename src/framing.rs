@@ -68,8 +68,9 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// What a request to the registry may carry: one media type in plain ASCII, and no form. Distribution reads `from` and `mount` of a form body before those of the
-/// query, and Go trims and lowers what is not ASCII too, so `\u{a0}application/x-www-form-urlencoded` is one as well.
+/// What a request to the registry may carry: one media type in plain ASCII, and no form. Distribution reads `from` and
+/// `mount` of a form body before those of the query, and Go trims and lowers what is not ASCII too, so
+/// `\u{a0}application/x-www-form-urlencoded` is one as well.
 ///
 /// # Errors
 /// Anything else.
