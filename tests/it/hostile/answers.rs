@@ -1,7 +1,9 @@
 //! What refusals look like, whatever the client says about names and ids.
 
+use tokio::net::TcpSocket;
+
 use super::{RefusedCase, assert_refusal, assert_refusal_headers, http2, http2_request};
-use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
 
 const WRONG: (&str, &str) = ("alice", "glpat-wrong");
 
@@ -47,8 +49,10 @@ async fn every_refusal_is_a_registry_error() {
 
 #[tokio::test]
 async fn what_fails_behind_the_gate_is_a_registry_error_too() {
-    // Bound and dropped: nobody listens there.
-    let nobody = listener().local_addr().unwrap();
+    // Bound, and never listened on: nobody else gets the port meanwhile.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = bound.local_addr().unwrap();
     let gate = TestGate::start(Setup { upstream_address: Some(nobody), ..Setup::default() }).await;
     assert_refusal(&gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await, 502, "UNAVAILABLE", "no registry");
     gate.gitlab.script([moorgate::demo::Scripted::Close]);
