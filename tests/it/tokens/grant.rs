@@ -42,6 +42,24 @@ async fn each_request_shows_the_token_that_was_issued_for_it() {
     }
 }
 
+/// Whoever asks the same as another caller is shown as himself, also where both answers are cached.
+#[tokio::test]
+async fn nobody_is_shown_the_token_of_another() {
+    let gate = with_grants().await;
+    let public = gate.get("/v2/demo/a/tags/list", None).await;
+    assert_eq!((public.status, gate.forwarded()), (401, 0));
+    for _ in 0..2 {
+        for (credential, subject) in [
+            (READ_WRITE, json!("alice")),
+            (("project_1_bot_demo", "glpat-demo-project-read-write"), json!("project_1_bot_demo")),
+        ] {
+            gate.get("/v2/demo/a/tags/list", Some(credential)).await;
+            assert_eq!(shown(&gate), (json!([["demo/a", ["pull"]]]), subject));
+        }
+    }
+    assert_eq!(gate.gitlab.ledger().count(), 2, "a verdict for each");
+}
+
 /// The registry judges both ends of a mount by one token.
 #[tokio::test]
 async fn a_mount_shows_one_token_for_both() {
