@@ -87,20 +87,13 @@ impl Responder {
         // Strings are always JSON.
         let mut response = json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
         let headers = response.headers_mut();
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                let message = denial.message();
-                let fault = fault.map(|fault| (fault, &*message));
-                headers.insert(header::WWW_AUTHENTICATE, challenge.line(refused.needed, fault));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-            _ if at_token_service => {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-            StatusCode::FORBIDDEN => {
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            let message = denial.message();
+            let fault = fault.map(|fault| (fault, &*message));
+            headers.insert(header::WWW_AUTHENTICATE, challenge.line(refused.needed, fault));
+        }
+        if at_token_service || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if let Some(wait) = denial.retry_after() {
             // Whole seconds (RFC 9110, 10.2.3), never too early, and never at once.
