@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::credential::Credential;
-use crate::registry::{Actions, RepositoryName};
+use crate::registry::{Access, Actions, RepositoryName};
 
 /// How every gate token begins.
 pub const PREFIX: &str = "mg1.";
@@ -273,13 +273,12 @@ impl fmt::Debug for TokenKeys {
 
 impl GoodFor {
     /// Whether the token says anything of what this is about.
-    pub fn mentions(&self, access: &crate::registry::Access) -> bool {
+    pub fn mentions(&self, access: &Access) -> bool {
         access.repositories().all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
     }
 
     /// Whether something may be done with the token, as far as the token goes.
-    pub fn allows(&self, access: &crate::registry::Access) -> bool {
-        use crate::registry::Access;
+    pub fn allows(&self, access: &Access) -> bool {
         match access {
             Access::Login => true,
             Access::Catalog => self.catalog,

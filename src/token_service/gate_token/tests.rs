@@ -143,7 +143,7 @@ fn a_key_file_has_few_keys() {
 
 #[test]
 fn a_token_is_good_for_what_it_lists() {
-    use crate::registry::{Access, Action};
+    use crate::registry::Action;
     let good_for = token(Credential::Anonymous).good_for;
     let on = |name, action| Access::Repository(RepositoryName::parse(name).unwrap(), action);
     for (access, allowed) in [
