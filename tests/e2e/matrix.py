@@ -86,7 +86,8 @@ def check_refusal(gate, mark, repository):
                if line["reason"] == "insufficient_rights" and line["repository"] == repository}
     expected = {401} if gate.challenge == "bearer" else {403}
     check(refused == expected, f"refused with {refused}, not {expected}")
-    reasons = {line["reason"] for line in lines if line["status"] in (401, 403)} - {"no_credential"}
+    # Clients that send several requests at once leave as soon as one is refused.
+    reasons = {line["reason"] for line in lines if line["status"] in (401, 403)} - {"no_credential", "client_aborted"}
     check(reasons == {"insufficient_rights"}, f"logged reasons: {reasons}")
     allowed = [line for line in lines if line["repository"] == repository and line["decision"] == "allowed"
                and line["method"] not in ("GET", "HEAD")]
