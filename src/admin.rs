@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::gate::Gate;
+use crate::server::Generation;
 
 /// A scraper that takes longer to send its request is no scraper.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Admin {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) generations: watch::Receiver<Arc<Generation>>,
     /// True from the first moment of a drain.
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -69,8 +69,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let metrics = self.gate.recorder.metrics.encode(self.gate.identity.cache_entries());
-        let mut response = text(StatusCode::OK, metrics);
+        let mut response = text(StatusCode::OK, self.generations.borrow().gate.metrics());
         let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
         response

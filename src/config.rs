@@ -10,6 +10,7 @@
 mod build;
 mod environment;
 mod format;
+mod outline;
 mod print;
 mod problem;
 mod raw;
@@ -31,6 +32,7 @@ use shape::{Missing, Places, place_of};
 use tree::Node;
 
 pub use format::Rate;
+pub use outline::{FileVersion, Outline};
 pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub config: Config,
     /// What does not stop the gate from starting, and should be known.
     pub warnings: Vec<Problem>,
+    /// The same to be compared with a later one.
+    pub outline: Outline,
     raw: Raw,
     folder: Box<Path>,
     places: Places,
@@ -71,9 +75,28 @@ impl Loaded {
 
 /// Reads a file, the variables that override it and every file that it names.
 pub fn load(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Problems> {
-    let text = read_text(path).map_err(|problem| Problems::new(vec![problem], path))?;
+    attempt(path, environment).loaded
+}
+
+/// What came of reading a configuration.
+pub struct Attempt {
+    pub loaded: Result<Loaded, Problems>,
+    /// Every file that this took, be it readable or not: with another content of one of them another thing would come of
+    /// it.
+    pub files: Vec<FileVersion>,
+}
+
+/// The same as [`load`], for those who read again when something changed.
+pub fn attempt(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Attempt {
+    let text = read_text(path);
+    let file = FileVersion::new("", path.to_owned(), text.as_ref().ok().map(String::as_bytes));
+    let mut files = vec![if text.is_ok() { file } else { file.now() }];
     let folder = path.parent().unwrap_or(Path::new(""));
-    load_text(&text, path, folder, environment)
+    let loaded = match text {
+        Ok(text) => build(&text, path, folder, environment, &mut files),
+        Err(problem) => Err(Problems::new(vec![problem], path)),
+    };
+    Attempt { loaded, files }
 }
 
 /// The same for a text; `name` is what problems call it, and relative paths start from `folder`.
@@ -83,14 +106,28 @@ pub fn load_text(
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
+    build(text, name, folder, environment, &mut Vec::new())
+}
+
+/// Adds every file that it reads to `files`.
+fn build(
+    text: &str,
+    name: &Path,
+    folder: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    files: &mut Vec<FileVersion>,
+) -> Result<Loaded, Problems> {
     let Read { raw, places, start, problems } = read(text, name, environment)?;
-    let mut build = Build { folder, places: &places, start: &start, problems, warnings: Vec::new() };
+    let (warnings, read) = (Vec::new(), Vec::new());
+    let mut build = Build { folder, places: &places, start: &start, problems, warnings, files: read };
     let config = build.config(&raw);
-    let Build { problems, warnings, .. } = build;
+    let Build { problems, warnings, files: read, .. } = build;
+    files.extend_from_slice(&read);
     match config {
         Some(config) if problems.is_empty() => {
             let warnings = in_order(warnings, name);
-            Ok(Loaded { config, warnings, raw, folder: folder.into(), places, start })
+            let outline = Outline::new(serde_json::to_value(&raw).unwrap_or_default(), read);
+            Ok(Loaded { config, warnings, outline, raw, folder: folder.into(), places, start })
         }
         _ => Err(Problems::new(problems, name)),
     }

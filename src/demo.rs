@@ -90,7 +90,7 @@ impl Demo {
         };
         let access_log = access_log(&loaded.config.log)?;
         let (address, admin) = (loaded.config.http.addr, loaded.config.admin.addr);
-        let running = Running::start(loaded.config, listeners, access_log)?;
+        let running = Running::start(loaded, listeners, access_log)?;
         Ok(Self { folder, address, admin, running, _stand_ins: stand_ins })
     }
 

@@ -57,6 +57,11 @@ pub struct Received {
 }
 
 impl Gate {
+    /// All metrics, in the text that Prometheus reads.
+    pub fn metrics(&self) -> String {
+        self.recorder.metrics.encode(self.identity.cache_entries())
+    }
+
     /// Takes a request in and begins its record, so that one whose client leaves at once is recorded too.
     pub fn receive(&self, request: Request<Incoming>, origin: Origin) -> Received {
         let (head, body) = request.into_parts();

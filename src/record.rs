@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
-pub use access_log::{AccessLog, AccessLogFormat};
+pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use metrics::Metrics;
 
 use crate::body::Progress;

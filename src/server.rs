@@ -2,6 +2,7 @@
 //! (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever changing threads.
 
 mod connection;
+mod generation;
 mod head_scan;
 mod stall;
 mod tls;
@@ -18,10 +19,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::LocalSet;
 
+pub use generation::Generation;
 pub use tls::server_tls;
 
-use crate::gate::Gate;
-use crate::upstream::{Upstream, UpstreamSettings};
+use crate::record::Recorder;
+use crate::upstream::SWEEP_EVERY;
+use generation::Newest;
 
 /// Connections that the kernel holds while all workers are busy.
 const BACKLOG: i32 = 4096;
@@ -29,12 +32,10 @@ const BACKLOG: i32 = 4096;
 /// After this an accept that failed for want of file descriptors is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How connections are treated.
+/// How connections are treated. One keeps what it was accepted with.
 pub struct ServerSettings {
     /// None: plain HTTP/1.1.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Connections over all workers.
-    pub max_connections: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From there, or from the first byte of a later request, to the end of its headers.
@@ -65,9 +66,8 @@ pub struct Server {
 
 /// Everything that a worker needs.
 struct Worker {
-    settings: Arc<ServerSettings>,
-    gate: Arc<Gate>,
-    upstream: Upstream,
+    newest: Newest,
+    recorder: Arc<Recorder>,
     open: Cell<usize>,
     closed: Notify,
     phase: watch::Receiver<Phase>,
@@ -104,31 +104,30 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    /// Starts a worker for each listener.
+    /// Starts a worker for each listener. `max_connections` is for all of them together.
     ///
     /// # Errors
     /// Where a thread or a runtime cannot be started.
     pub fn start(
         listeners: Vec<TcpListener>,
-        settings: ServerSettings,
-        gate: &Arc<Gate>,
-        upstream: &Arc<UpstreamSettings>,
+        max_connections: usize,
+        generations: &watch::Receiver<Arc<Generation>>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
-        let permits = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
-        let settings = Arc::new(settings);
+        let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+        // The records of all generations go to one place.
+        let recorder = generations.borrow().gate.recorder.clone();
         let mut workers = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (settings, gate, upstream, told) = (settings.clone(), gate.clone(), upstream.clone(), told.clone());
-            let permits = permits.clone();
+            let (generations, recorder) = (generations.clone(), recorder.clone());
+            let (permits, told) = (permits.clone(), told.clone());
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
                 let worker = Rc::new(Worker {
-                    settings,
-                    gate,
-                    upstream: Upstream::new(upstream),
+                    newest: Newest::new(generations),
+                    recorder,
                     open: Cell::new(0),
                     closed: Notify::new(),
                     phase: told,
@@ -167,7 +166,9 @@ impl Worker {
     async fn run(self: Rc<Self>, listener: TcpListener, permits: Arc<Semaphore>) -> usize {
         let mut phase = self.phase.clone();
         let worker = self.clone();
-        tokio::task::spawn_local(async move { worker.upstream.tend().await });
+        tokio::task::spawn_local(async move { worker.newest.follow().await });
+        let worker = self.clone();
+        tokio::task::spawn_local(async move { worker.tend_upstream().await });
         tokio::select! {
             never = self.clone().accept(listener, permits) => match never {
                 Ok(never) => match never {},
@@ -179,7 +180,7 @@ impl Worker {
             tokio::select! {
                 () = self.closed.notified() => {}
                 _ = phase.wait_for(|phase| *phase == Phase::Cut) => {
-                    self.gate.recorder.cut_off();
+                    self.recorder.cut_off();
                     break;
                 }
             }
@@ -203,7 +204,7 @@ impl Worker {
                     let Ok(permit) = permits.clone().acquire_owned().await else { continue };
                     let worker = self.clone();
                     self.open.set(self.open.get() + 1);
-                    self.gate.recorder.metrics.connections.inc();
+                    self.recorder.metrics.connections.inc();
                     tokio::task::spawn_local(async move {
                         let _open = Open(worker.clone());
                         let _permit = permit;
@@ -220,6 +221,14 @@ impl Worker {
         }
     }
 
+    /// Closes idle connections to the registry when their time has come, for ever.
+    async fn tend_upstream(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.newest.serving().upstream.sweep();
+        }
+    }
+
     async fn serve(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
         if let Err(error) = connection::serve(&self, socket, peer).await {
             tracing::debug!(%peer, "a connection ended: {error}");
@@ -233,7 +242,7 @@ struct Open(Rc<Worker>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
-        self.0.gate.recorder.metrics.connections.dec();
+        self.0.recorder.metrics.connections.dec();
         self.0.closed.notify_one();
     }
 }

@@ -35,6 +35,9 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
     application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
     application/vnd.oci.artifact.manifest.v1+json, */*";
 
+/// How often idle connections are looked through: often enough that none is much older than it may be.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(pool::MAX_IDLE_TIME.as_secs() / 2);
+
 /// How the registry is spoken to. The same for all workers.
 pub struct UpstreamSettings {
     /// How it is reached.
@@ -56,7 +59,8 @@ pub struct UpstreamSettings {
     pub stall_timeout: Duration,
 }
 
-/// One worker's way to the registry.
+/// One worker's way to the registry. A clone has the same connections.
+#[derive(Clone)]
 pub struct Upstream {
     settings: std::sync::Arc<UpstreamSettings>,
     pool: Rc<Pool>,
@@ -85,12 +89,9 @@ impl Upstream {
         Self { pool: Rc::new(Pool::default()), settings }
     }
 
-    /// Closes idle connections when their time has come, for ever.
-    pub async fn tend(&self) -> std::convert::Infallible {
-        loop {
-            sleep(pool::MAX_IDLE_TIME / 2).await;
-            self.pool.sweep();
-        }
+    /// Closes connections that have been idle for too long. To be called every [`SWEEP_EVERY`].
+    pub fn sweep(&self) {
+        self.pool.sweep();
     }
 
     /// Sends on what the permit allows, with the body as it comes, and returns the answer with its body as it comes.

@@ -7,38 +7,43 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed, logging};
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Attempt, FileVersion, Loaded};
 use crate::open_files::raise_limit;
-use crate::run::{Listeners, Running, access_log};
+use crate::run::{Listeners, Pace, Reloader, Running, Source, access_log};
 
 /// Runs the gate of a config file until a signal ends it.
 pub(super) fn serve(path: &Path) -> ExitCode {
-    let Loaded { config, warnings, .. } = match config::load(path, environment()) {
+    let source = Source { path: path.to_owned(), environment: environment().collect() };
+    let Attempt { loaded, files } = config::attempt(&source.path, source.environment.iter().cloned());
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(EXIT_BAD_CONFIG);
         }
     };
-    logging::start(config.log.level, config.log.format);
-    for warning in &warnings {
+    logging::start(loaded.config.log.level, loaded.config.log.format);
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config))) {
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(loaded, source, files))) {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
+    let config = &loaded.config;
     raise_limit(config.http.max_connections);
-    let listeners = Listeners::bind(&config)?;
+    let listeners = Listeners::bind(config)?;
     let access_log = access_log(&config.log)?;
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
-    let running = Running::start(config, listeners, access_log)?;
+    let running = Running::start(loaded, listeners, access_log)?;
+    tokio::spawn(Reloader::new(running.live(), source, files, Pace::default()).run(hangup));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 
     let name = signals.next().await;

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::format::{Network, Workers};
+use super::outline::FileVersion;
 use super::problem::{Place, Problem};
 use super::raw::{self, Raw, ScopeList};
 use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes};
@@ -35,6 +36,8 @@ pub(super) struct Build<'a> {
     pub(super) problems: Vec<Problem>,
     /// What does not, and should be known.
     pub(super) warnings: Vec<Problem>,
+    /// Every file that was read.
+    pub(super) files: Vec<FileVersion>,
 }
 
 impl Build<'_> {
@@ -105,6 +108,7 @@ impl Build<'_> {
             stall_timeout: raw.stall_timeout.to_std(),
             max_header_bytes: usize::try_from(max_header_bytes).unwrap_or(usize::MAX),
             drain_timeout: raw.drain_timeout.to_std(),
+            drain_delay: raw.drain_delay.to_std(),
         })
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Http {
     pub(super) max_header_bytes: ByteSize,
     /// How long requests may take to end after SIGTERM.
     pub(super) drain_timeout: Duration,
+    /// How long the gate goes on accepting after SIGTERM with /readyz at 503, so that balancers notice; 0s to 1h.
+    pub(super) drain_delay: UpToAnHour,
 }
 
 impl Default for Http {
@@ -98,6 +100,7 @@ impl Default for Http {
             max_header_bytes: ByteSize::kibibytes(32),
             // A layer of a few GB on a slow line: a restart should not cut it off.
             drain_timeout: Duration::minutes(5),
+            drain_delay: UpToAnHour::seconds(0),
         }
     }
 }

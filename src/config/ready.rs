@@ -68,6 +68,8 @@ pub struct Http {
     pub max_header_bytes: usize,
     /// How long requests may take to end after SIGTERM.
     pub drain_timeout: Duration,
+    /// How long it goes on as before after SIGTERM, but for `/readyz`.
+    pub drain_delay: Duration,
 }
 
 /// TLS of the public listener.

@@ -51,6 +51,13 @@ pub struct CacheLimits {
     pub negative_capacity: u64,
 }
 
+impl CacheLimits {
+    fn of_anonymous(self) -> Self {
+        let share = |capacity: u64| (capacity / ANONYMOUS_SHARE).max(1);
+        Self { capacity: share(self.capacity), negative_capacity: share(self.negative_capacity), ..self }
+    }
+}
+
 /// The verdicts of all providers.
 pub struct VerdictCache {
     credentials: Stores,
@@ -68,8 +75,8 @@ pub struct Asked {
     pub credential: QuestionId,
     /// The secret that it is about. `None` for callers without a credential.
     pub secret: Option<SecretId>,
-    /// The provider's place in the chain.
-    pub place: usize,
+    /// The provider's number.
+    pub provider: u32,
 }
 
 impl Asked {
@@ -81,15 +88,9 @@ impl Asked {
 impl VerdictCache {
     /// An empty cache.
     pub fn new(limits: CacheLimits) -> Self {
-        let share = |capacity: u64| (capacity / ANONYMOUS_SHARE).max(1);
-        let anonymous = CacheLimits {
-            capacity: share(limits.capacity),
-            negative_capacity: share(limits.negative_capacity),
-            ..limits
-        };
         Self {
             credentials: Stores::new(limits),
-            anonymous: Stores::new(anonymous),
+            anonymous: Stores::new(limits.of_anonymous()),
             resting: Cache::builder().max_capacity(MAX_RESTING).time_to_live(REST).build(),
         }
     }
@@ -125,7 +126,7 @@ impl VerdictCache {
             }
             Verdict::Verified(verified, lifetime) => stores.verify(asked, at, verified, *lifetime),
             Verdict::Unavailable | Verdict::NotNow(..) => self.resting.insert(asked.question, verdict.clone()),
-            Verdict::Unfit => stores.forget(asked, |answer| answer.place() == asked.place),
+            Verdict::Unfit => stores.forget(asked, |answer| answer.provider() == asked.provider),
         }
     }
 
@@ -134,6 +135,18 @@ impl VerdictCache {
         self.stores(asked).forget(asked, |answer| {
             answer.question() == asked.question && answer.value().granted.token() == Some(refused)
         });
+    }
+
+    /// Forgets whatever this provider said, be it of a secret or of callers without one.
+    pub fn forget_provider(&self, provider: u32) {
+        self.credentials.forget_provider(provider);
+        self.anonymous.forget_provider(provider);
+    }
+
+    /// From here on new verdicts are kept for so long. The capacities stay as they are.
+    pub fn set_limits(&self, limits: CacheLimits) {
+        self.credentials.set_limits(limits);
+        self.anonymous.set_limits(limits.of_anonymous());
     }
 
     /// Secrets of which something is known, and questions of callers without one.

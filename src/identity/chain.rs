@@ -34,6 +34,7 @@ const MAX_ISSUER_SHOWN: usize = 200;
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
     shared: Arc<Shared>,
+    providers: Vec<Arc<Provider>>,
     /// A caller without a credential who is granted nothing. `None` where no provider is asked about such callers.
     nobody: Option<Arc<Verified>>,
 }
@@ -78,7 +79,7 @@ impl CacheUse {
 impl Identity {
     /// A chain. `runtime` is where providers are asked.
     pub fn new(
-        providers: Vec<Provider>,
+        providers: Vec<Arc<Provider>>,
         limits: CacheLimits,
         key: HashKey,
         metrics: Arc<Metrics>,
@@ -87,14 +88,45 @@ impl Identity {
         for provider in &providers {
             metrics.provider_known(&provider.name);
         }
+        let (cache, under_way) = (VerdictCache::new(limits), UnderWay::default());
+        let shared = Arc::new(Shared { cache, under_way, metrics, key, runtime });
+        Self::of(shared, providers)
+    }
+
+    /// Other providers with the same memory: the verdicts of those that stay live on.
+    #[must_use]
+    pub fn with_providers(&self, providers: Vec<Arc<Provider>>) -> Self {
+        Self::of(self.shared.clone(), providers)
+    }
+
+    /// Takes the place of `old`, whose memory this shares: what was said by providers that are no more is forgotten, and
+    /// new verdicts are kept as `limits` say, but for the capacities, which stay as they are.
+    pub fn take_over(&self, old: &Self, limits: CacheLimits) {
+        let Shared { cache, metrics, .. } = &*self.shared;
+        cache.set_limits(limits);
+        for provider in &self.providers {
+            metrics.provider_known(&provider.name);
+        }
+        for gone in old.providers.iter().filter(|old| self.providers.iter().all(|it| it.number != old.number)) {
+            cache.forget_provider(gone.number);
+            if self.provider(&gone.name).is_none() {
+                metrics.provider_gone(&gone.name);
+            }
+        }
+    }
+
+    /// The providers, in the order of the config.
+    pub fn providers(&self) -> &[Arc<Provider>] {
+        &self.providers
+    }
+
+    fn of(shared: Arc<Shared>, providers: Vec<Arc<Provider>>) -> Self {
         let nobody = providers.iter().find(|provider| provider.answers_anonymous()).map(|provider| {
             let source = Arc::new(Source { provider: provider.name.clone(), credential_type: None });
             let principal = Principal { source, subject: "".into() };
             Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None })
         });
-        let cache = VerdictCache::new(limits);
-        let under_way = UnderWay::default();
-        Self { shared: Arc::new(Shared { providers, cache, under_way, metrics, key, runtime }), nobody }
+        Self { shared, providers, nobody }
     }
 
     /// A question that can be [verified](Self::verify) here.
@@ -120,16 +152,16 @@ impl Identity {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
         }
         let known = self.shared.cache.known(question.secret);
-        let last_place = known.as_ref().and_then(|known| known.last_place());
-        if let (Some(known), Some(place)) = (&known, last_place)
-            && let Some(id) = self.shared.question_id(place, question)
-            && let Some(verified) = known.fresh(&id)
+        let last = known.as_ref().and_then(|known| known.last_provider());
+        let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
+        if let (Some(known), Some(provider)) = (&known, last)
+            && let Some(verified) = known.fresh(&self.shared.question_id(provider, question))
         {
             *cache_use = CacheUse::Hit;
             return Ok(verified.clone());
         }
         // Boxed, so that what happens once in a while does not make every request larger.
-        Box::pin(self.search(question, last_place, cache_use)).await
+        Box::pin(self.search(question, last, cache_use)).await
     }
 
     /// When the credential of a question that was just verified ends (Unix time, seconds), where its provider said so
@@ -144,10 +176,8 @@ impl Identity {
     /// Forgets the answer to a question that came with this token, for the registry does not take it: the next caller
     /// with the question asks anew. What was answered since stays.
     pub fn forget(&self, question: &Question, refused: &IssuedToken) {
-        for place in 0..self.shared.providers.len() {
-            if let Some(asked) = self.shared.asked(place, question) {
-                self.shared.cache.forget(&asked, refused);
-            }
+        for provider in &self.providers {
+            self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }
     }
 
@@ -159,10 +189,9 @@ impl Identity {
         if question.access == Access::Login {
             return Ok(nobody.clone());
         }
-        let asked = |(_, provider): &(usize, &Provider)| provider.answers_anonymous();
-        for (place, _) in self.shared.providers.iter().enumerate().filter(asked) {
-            let verdict = self.shared.verdict_of(place, &question, false, cache_use).await;
-            match self.outcome(place, verdict) {
+        for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
+            let verdict = self.shared.verdict_of(provider, &question, false, cache_use).await;
+            match outcome(provider, verdict) {
                 Some(Ok(verified)) if verified.granted.is_nothing() => {}
                 Some(outcome) => return outcome,
                 None => {}
@@ -175,78 +204,80 @@ impl Identity {
     async fn search(
         &self,
         question: &Question,
-        last_place: Option<usize>,
+        last: Option<&Arc<Provider>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let order = self.order(&question.credential);
-        let last_place = last_place.or_else(|| self.place_of(question.vouched_by.as_deref()?));
+        let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
-        for place in self.sooner(&order, last_place, &question.credential) {
-            match self.shared.verdict_of(place, question, false, cache_use).await {
+        for provider in sooner(&order, last, &question.credential) {
+            match self.shared.verdict_of(provider, question, false, cache_use).await {
                 // It ends the search where its turn comes, for one before it may know the credential.
-                no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => out_of_turn.push((place, no)),
-                verdict => return self.outcome(place, verdict).unwrap_or(Err(Denial::WrongCredential)),
+                no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => out_of_turn.push((provider.number, no)),
+                verdict => return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential)),
             }
         }
-        for (position, &place) in order.iter().enumerate() {
-            let verdict = match out_of_turn.iter().find(|(asked, _)| *asked == place) {
+        for (position, provider) in order.iter().enumerate() {
+            let verdict = match out_of_turn.iter().find(|(asked, _)| *asked == provider.number) {
                 Some((_, verdict)) => verdict.clone(),
-                None => self.shared.verdict_of(place, question, position + 1 == order.len(), cache_use).await,
+                None => self.shared.verdict_of(provider, question, position + 1 == order.len(), cache_use).await,
             };
-            if let Some(outcome) = self.outcome(place, verdict) {
+            if let Some(outcome) = outcome(provider, verdict) {
                 return outcome;
             }
         }
         Err(Denial::WrongCredential)
     }
 
-    fn place_of(&self, provider: &str) -> Option<usize> {
-        self.shared.providers.iter().position(|it| &*it.name == provider)
+    fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.iter().find(|provider| &*provider.name == name)
     }
 
     /// Who may be asked about a credential, in turn.
-    fn order(&self, credential: &Credential) -> Vec<usize> {
-        let providers = self.shared.providers.iter().enumerate();
+    fn order(&self, credential: &Credential) -> Vec<&Arc<Provider>> {
         let issuer = super::jwt::issuer_of(credential);
-        let alone = issuer.as_ref().and_then(|issuer| self.shared.providers.iter().position(|it| it.is_issuer(issuer)));
+        let alone = issuer.as_ref().and_then(|issuer| self.providers.iter().find(|it| it.is_issuer(issuer)));
         if let (Some(issuer), None) = (issuer, alone) {
             self.say_whose_it_is(&issuer);
         }
-        providers
-            .filter(|(place, provider)| alone.is_none_or(|alone| *place == alone) && provider.accepts(credential))
-            .map(|(place, _)| place)
-            .collect()
+        let may_be_asked = |it: &&Arc<Provider>| alone.is_none_or(|alone| it.number == alone.number);
+        self.providers.iter().filter(may_be_asked).filter(|provider| provider.accepts(credential)).collect()
     }
 
     /// An issuer in the config that differs from the tokens' by a slash looks like a wrong credential otherwise.
     fn say_whose_it_is(&self, issuer: &str) {
-        let Some(provider) = self.shared.providers.iter().find(|provider| provider.verifies_jwts()) else { return };
+        let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else { return };
         if let Some(left_out) = provider.log_pace.line(Trouble::UnknownIssuer, Instant::now()) {
             let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
             tracing::info!(left_out, "the `iss` of a token is {issuer:?}, which is no provider's `issuer`");
         }
     }
+}
 
-    /// Who of them is asked before the turn.
-    fn sooner(&self, order: &[usize], last_place: Option<usize>, credential: &Credential) -> Vec<usize> {
-        let knows_user = |place: usize| self.shared.providers.get(place).is_some_and(|it| it.knows_user(credential));
-        let mut sooner: Vec<_> = order.iter().copied().filter(|place| last_place == Some(*place)).collect();
-        sooner.extend(order.iter().copied().filter(|place| last_place != Some(*place) && knows_user(*place)));
-        sooner
-    }
+/// Who of them is asked before the turn.
+fn sooner<'a>(
+    order: &[&'a Arc<Provider>],
+    last: Option<&Arc<Provider>>,
+    credential: &Credential,
+) -> Vec<&'a Arc<Provider>> {
+    let is_last = |provider: &Provider| last.is_some_and(|last| last.number == provider.number);
+    let mut sooner: Vec<_> = order.iter().copied().filter(|provider| is_last(provider)).collect();
+    let knows_user = |provider: &Provider| !is_last(provider) && provider.knows_user(credential);
+    sooner.extend(order.iter().copied().filter(|provider| knows_user(provider)));
+    sooner
+}
 
-    /// What the verdict of the provider at this place means for the request. `None`: the next provider is asked.
-    fn outcome(&self, place: usize, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
-        let provider = || self.shared.providers.get(place).map_or_else(|| "".into(), |provider| provider.name.clone());
-        Some(match verdict {
-            Verdict::NotMine => return None,
-            Verdict::Verified(verified, _) => Ok(verified),
-            Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
-            Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
-                Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
-            }
-            Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { provider: provider(), retry_after }),
-            Verdict::Unavailable => Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER }),
-        })
-    }
+/// What the verdict of a provider means for the request. `None`: the next provider is asked.
+fn outcome(provider: &Provider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
+    let provider = || provider.name.clone();
+    Some(match verdict {
+        Verdict::NotMine => return None,
+        Verdict::Verified(verified, _) => Ok(verified),
+        Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
+        Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
+            Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
+        }
+        Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { provider: provider(), retry_after }),
+        Verdict::Unavailable => Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER }),
+    })
 }

@@ -67,10 +67,10 @@ impl HashKey {
         SecretId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
     }
 
-    /// Hashes a question to the provider at this place of the chain.
-    pub fn question(&self, provider: usize, depends: DependsOn, question: &Question) -> QuestionId {
+    /// Hashes a question to the provider with this number.
+    pub fn question(&self, provider: u32, depends: DependsOn, question: &Question) -> QuestionId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&(provider as u64).to_le_bytes());
+        hasher.update(&provider.to_le_bytes());
         hasher.update(&question.id.0);
         if depends != DependsOn::Credential {
             match &question.access {

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,16 +29,16 @@ pub enum AccessLogFormat {
     Text,
 }
 
-/// Where access lines go.
+/// Where access lines go. That can be [changed](Self::switch) while lines are written.
 pub struct AccessLog {
     format: AccessLogFormat,
-    writer: Option<Writer>,
-}
-
-struct Writer {
+    is_off: AtomicBool,
     pending: Arc<Pending>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// What lines can be written to; `None`: they are not even made.
+pub type Target = Option<Box<dyn Write + Send>>;
 
 #[derive(Default)]
 struct Pending {
@@ -51,45 +52,53 @@ struct Lines {
     dropped: u64,
     writer_waits: bool,
     closed: bool,
+    /// Where lines go from the end of so many bytes on.
+    next: Option<(usize, Box<dyn Write + Send>)>,
 }
 
 impl AccessLog {
-    /// No access log.
-    pub fn off() -> Self {
-        Self { format: AccessLogFormat::Json, writer: None }
-    }
-
-    /// Lines on standard output.
-    ///
-    /// # Errors
-    /// Where no thread can be started.
-    pub fn stdout(format: AccessLogFormat) -> io::Result<Self> {
-        Self::to(format, io::stdout())
-    }
-
-    /// Lines at the end of a file.
-    ///
-    /// # Errors
-    /// Where the file cannot be opened for appending, or no thread can be started.
-    pub fn file(format: AccessLogFormat, path: &Path) -> io::Result<Self> {
-        Self::to(format, File::options().create(true).append(true).open(path)?)
-    }
-
     /// Lines to anything that can be written to.
     ///
     /// # Errors
     /// Where no thread can be started.
     pub fn to(format: AccessLogFormat, target: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::start(format, Some(Box::new(target)))
+    }
+
+    /// Lines to `target`.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn start(format: AccessLogFormat, target: Target) -> io::Result<Self> {
         let pending = Arc::<Pending>::default();
-        let waiting = pending.clone();
+        let (waiting, is_off) = (pending.clone(), target.is_none());
+        let target = target.unwrap_or_else(|| Box::new(io::sink()));
         let thread =
             std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&waiting, target))?;
-        Ok(Self { format, writer: Some(Writer { pending, thread: Some(thread) }) })
+        Ok(Self { format, is_off: is_off.into(), pending, thread: Some(thread) })
+    }
+
+    /// The end of a file.
+    ///
+    /// # Errors
+    /// Where it cannot be opened for appending.
+    pub fn open(path: &Path) -> io::Result<Target> {
+        Ok(Some(Box::new(File::options().create(true).append(true).open(path)?)))
+    }
+
+    /// From here on lines go to `target`. Those before this still go where they would have gone.
+    pub fn switch(&self, target: Target) {
+        self.is_off.store(target.is_none(), Ordering::Relaxed);
+        let mut lines = self.pending.lock();
+        lines.next = Some((lines.bytes.len(), target.unwrap_or_else(|| Box::new(io::sink()))));
+        self.pending.arrived.notify_one();
     }
 
     pub(super) fn write(&self, record: &Record, took: Duration) {
-        let Some(writer) = &self.writer else { return };
-        let mut lines = writer.pending.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_off.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut lines = self.pending.lock();
         if lines.bytes.len() > MAX_PENDING_BYTES {
             lines.dropped += 1;
             return;
@@ -102,15 +111,15 @@ impl AccessLog {
         };
         lines.bytes.push(b'\n');
         if std::mem::take(&mut lines.writer_waits) {
-            writer.pending.arrived.notify_one();
+            self.pending.arrived.notify_one();
         }
     }
 }
 
-impl Drop for Writer {
+impl Drop for AccessLog {
     /// Everything gathered is written before the process ends.
     fn drop(&mut self) {
-        self.pending.lines.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.pending.lock().closed = true;
         self.pending.arrived.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -118,19 +127,31 @@ impl Drop for Writer {
     }
 }
 
-fn write_lines(pending: &Pending, mut target: impl Write) {
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write_lines(pending: &Pending, mut target: Box<dyn Write + Send>) {
     let mut writing = Vec::new();
     loop {
-        let mut lines = pending.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        while lines.bytes.is_empty() && !lines.closed {
+        let mut lines = pending.lock();
+        while lines.bytes.is_empty() && lines.next.is_none() && !lines.closed {
             lines.writer_waits = true;
             lines = pending.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
-        let (dropped, closed) = (std::mem::take(&mut lines.dropped), lines.closed);
+        let (dropped, closed, next) = (std::mem::take(&mut lines.dropped), lines.closed, lines.next.take());
         std::mem::swap(&mut lines.bytes, &mut writing);
         drop(lines);
-        if let Err(error) = target.write_all(&writing).and_then(|()| target.flush()) {
-            tracing::error!("the access log cannot be written: {error}");
+        match next {
+            None => write_all(&mut *target, &writing),
+            Some((before, next)) => {
+                let (before, after) = writing.split_at_checked(before).unwrap_or((&writing, &[]));
+                write_all(&mut *target, before);
+                target = next;
+                write_all(&mut *target, after);
+            }
         }
         writing.clear();
         writing.shrink_to(MAX_PENDING_BYTES / 64);
@@ -141,6 +162,12 @@ fn write_lines(pending: &Pending, mut target: impl Write) {
             return;
         }
         std::thread::sleep(GATHER);
+    }
+}
+
+fn write_all(target: &mut dyn Write, lines: &[u8]) {
+    if let Err(error) = target.write_all(lines).and_then(|()| target.flush()) {
+        tracing::error!("the access log cannot be written: {error}");
     }
 }
 

@@ -31,6 +31,7 @@ pub struct Metrics {
     cache_requests: Family<CacheLabels, Counter>,
     cache_entries: Gauge,
     upstream_requests: Family<CodeLabels, Counter>,
+    config_reload_success: Gauge,
     /// A family, for without TLS there is nothing to show, and 0 would look long expired.
     certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
 }
@@ -105,6 +106,7 @@ impl Metrics {
             cache_requests: Family::default(),
             cache_entries: Gauge::default(),
             upstream_requests: Family::default(),
+            config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),
             registry: Registry::default(),
         };
@@ -137,6 +139,12 @@ impl Metrics {
         registry.register("cache_requests", "What the verdict cache did", metrics.cache_requests.clone());
         registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
         registry.register("upstream_requests", "Answers of the registry", metrics.upstream_requests.clone());
+        registry.register(
+            "config_reload_success",
+            "Whether the configuration as it was last read is the one that is used",
+            metrics.config_reload_success.clone(),
+        );
+        metrics.config_reload_success.set(1);
         registry.register_with_unit(
             "tls_certificate_expiry_timestamp",
             "When the served certificate ends (Unix time)",
@@ -160,15 +168,32 @@ impl Metrics {
         text
     }
 
-    /// The certificate that is being served ends then.
-    pub fn certificate_ends(&self, at: SystemTime) {
+    /// A reload has been tried.
+    pub fn reloaded(&self, success: bool) {
+        self.config_reload_success.set(success.into());
+    }
+
+    /// The certificate that is being served ends then; `None` where there is no TLS.
+    pub fn certificate_ends(&self, at: Option<SystemTime>) {
+        let Some(at) = at else {
+            self.certificate_expiry.remove(&[]);
+            return;
+        };
         let since = at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         self.certificate_expiry.get_or_create(&[]).set(since);
     }
 
     /// A provider that was never asked is not known to be down.
     pub(crate) fn provider_known(&self, provider: &Arc<str>) {
-        self.provider_up.get_or_create(&ProviderLabels { provider: provider.clone() }).set(1);
+        let labels = ProviderLabels { provider: provider.clone() };
+        if self.provider_up.get(&labels).is_none() {
+            self.provider_up.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// A provider is asked no more.
+    pub(crate) fn provider_gone(&self, provider: &Arc<str>) {
+        self.provider_up.remove(&ProviderLabels { provider: provider.clone() });
     }
 
     pub(crate) fn question_answered(&self, provider: &Arc<str>, verdict: &Verdict, took: Duration) {
@@ -183,7 +208,10 @@ impl Metrics {
         let labels = AnswerLabels { provider: provider.clone(), result };
         self.introspection_duration.get_or_create(&labels).observe(took.as_secs_f64());
         let up = i64::from(*verdict != Verdict::Unavailable);
-        self.provider_up.get_or_create(&ProviderLabels { provider: provider.clone() }).set(up);
+        // Not one that is gone by now: of its last answer nothing shall stay.
+        if let Some(known) = self.provider_up.get(&ProviderLabels { provider: provider.clone() }) {
+            known.set(up);
+        }
     }
 
     pub(super) fn cache_used(&self, cache: CacheUse) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{roots, url};
+use super::assemble::{roots, url};
 use crate::client_tls;
 use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
 use crate::identity::chain::{self, Provider};
@@ -123,7 +123,7 @@ mod tests {
              identity:\n  - {{ {provider_lines} }}\n"
         );
         let config = load_text(&text, Path::new("test.yml"), folder.path(), []).unwrap().config;
-        let providers = config.identity.into_iter().map(|it| provider(it, false).unwrap()).collect();
+        let providers = config.identity.into_iter().map(|it| Arc::new(provider(it, false).unwrap())).collect();
         let limits = CacheLimits {
             ttl: config.cache.ttl,
             negative_ttl: config.cache.negative_ttl,

@@ -43,14 +43,15 @@ pub(super) async fn serve(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAd
     let accepted = Instant::now();
     socket.set_nodelay(true)?;
     let traffic = Rc::new(Traffic::default());
-    let Some(tls) = &worker.settings.tls else {
-        let deadlines = Rc::new(Deadlines::new(worker.settings.clone(), traffic.clone()));
+    let settings = worker.newest.serving().generation.server.clone();
+    let Some(tls) = &settings.tls else {
+        let deadlines = Rc::new(Deadlines::new(settings, traffic.clone()));
         return serve_http1(worker, Watched::new(socket, traffic), peer, &deadlines).await;
     };
     let handshake = handshake(tls, socket, &traffic);
-    let stream = timeout_at(accepted + worker.settings.handshake_timeout, handshake).await??;
+    let stream = timeout_at(accepted + settings.handshake_timeout, handshake).await??;
     traffic.mark();
-    let deadlines = Rc::new(Deadlines::new(worker.settings.clone(), traffic));
+    let deadlines = Rc::new(Deadlines::new(settings, traffic));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(worker, stream, peer, &deadlines).await
     } else {
@@ -66,16 +67,17 @@ where
     let service = service_fn(|request| {
         let ambiguous = scan.ambiguous();
         let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
-        let received = worker.gate.receive(request, origin);
-        let (worker, deadlines, scan) = (worker.clone(), deadlines.clone(), scan.clone());
+        let serving = worker.newest.serving();
+        let received = serving.generation.gate.receive(request, origin);
+        let (deadlines, scan) = (deadlines.clone(), scan.clone());
         Box::pin(async move {
-            let response = worker.gate.serve(received, &worker.upstream).await;
+            let response = serving.generation.gate.serve(received, &serving.upstream).await;
             Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines, scan }))
         })
     });
     let mut connection = http1::Builder::new()
-        .max_buf_size(READ_BUFFER_BYTES.max(worker.settings.max_header_bytes * 2))
-        .max_header_size(worker.settings.max_header_bytes)
+        .max_buf_size(READ_BUFFER_BYTES.max(deadlines.settings().max_header_bytes * 2))
+        .max_header_size(deadlines.settings().max_header_bytes)
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service);
@@ -138,11 +140,11 @@ where
 {
     let service = service_fn(|request| {
         let origin = Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
-        let received = worker.gate.receive(request, origin);
-        let worker = worker.clone();
-        async move { Ok::<_, Infallible>(worker.gate.serve(received, &worker.upstream).await) }
+        let serving = worker.newest.serving();
+        let received = serving.generation.gate.receive(request, origin);
+        async move { Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await) }
     });
-    let max_headers = u32::try_from(worker.settings.max_header_bytes).unwrap_or(u32::MAX);
+    let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);
     let mut connection = pin!(
         http2::Builder::new(StreamExecutor(deadlines.clone()))
             .timer(TokioTimer::new())

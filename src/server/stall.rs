@@ -49,6 +49,11 @@ impl Deadlines {
         }
     }
 
+    /// How the connection is treated.
+    pub(super) fn settings(&self) -> &ServerSettings {
+        &self.settings
+    }
+
     /// A request's head has come to its end.
     pub(super) fn begin(&self) -> Rc<Progress> {
         self.waiting.set(Waiting::Serving);
@@ -198,7 +203,6 @@ mod tests {
         let long = Duration::from_secs(60);
         let settings = ServerSettings {
             tls: None,
-            max_connections: 1,
             handshake_timeout: long,
             header_timeout: long,
             idle_timeout: SHORT,

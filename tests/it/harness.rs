@@ -121,7 +121,7 @@ impl TestGate {
         let (address, admin) = (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
         let log = Log::default();
         let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
-        let running = Running::start(loaded.config, listeners, access_log).unwrap();
+        let running = Running::start(loaded, listeners, access_log).unwrap();
         let ledger = registry.ledger();
         Self { address, admin, ledger, gitlab, certificate, running, log, _registry: registry, _folder: folder }
     }

@@ -135,7 +135,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["server.rs", "server/"],
-        may_know: &["body", "gate", "upstream", "watched"],
+        may_know: &["body", "gate", "record", "upstream", "watched"],
         must_not_know: &["moka"],
     },
     Part {
@@ -148,7 +148,7 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "identity", "registry"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
-    Part { files: &["admin.rs"], may_know: &["gate"], must_not_know: &["moka", "rustls"] },
+    Part { files: &["admin.rs"], may_know: &["gate", "server"], must_not_know: &["moka", "rustls"] },
     // The table of contents knows every stage, and no sockets, TLS or config.
     Part {
         files: &["gate.rs"],

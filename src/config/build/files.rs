@@ -8,16 +8,20 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Build;
+use crate::config::outline::FileVersion;
 use crate::config::problem::{Place, Problem, shown};
 
 /// No certificate bundle and no list of users is larger.
-const MAX_BYTES: u64 = 16 << 20;
+pub(in crate::config) const MAX_BYTES: u64 = 16 << 20;
 
 impl Build<'_> {
     /// The content of a file that a key names.
     pub(super) fn read(&mut self, key: &str, file: &str) -> Option<Zeroizing<Vec<u8>>> {
-        match read_bounded(&self.folder.join(file), MAX_BYTES) {
-            Ok(content) => Some(Zeroizing::new(content)),
+        let path = self.folder.join(file);
+        let content = read_bounded(&path, MAX_BYTES).map(Zeroizing::new);
+        self.files.push(FileVersion::new(key, path, content.as_deref().map(Vec::as_slice).ok()));
+        match content {
+            Ok(content) => Some(content),
             Err(error) => {
                 self.problem(key, self.unreadable(file, &error));
                 None

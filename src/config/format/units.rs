@@ -78,6 +78,10 @@ impl FromStr for Duration {
 }
 
 impl UpToAnHour {
+    pub(in crate::config) const fn seconds(count: u64) -> Self {
+        Self(Duration::seconds(count))
+    }
+
     pub(in crate::config) const fn minutes(count: u64) -> Self {
         Self(Duration::minutes(count))
     }

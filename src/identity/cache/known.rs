@@ -26,7 +26,7 @@ pub struct Answer<V> {
     /// When the credential itself ends (Unix time, seconds). Judged on this clock too, which the other does not follow
     /// when it jumps.
     ends: u32,
-    place: u16,
+    provider: u32,
 }
 
 /// All answers about one secret, the latest last. There is at least one.
@@ -48,8 +48,8 @@ pub struct Good {
 }
 
 impl<V> Answer<V> {
-    /// The answer of the provider at this place of the chain, who was asked at `asked`.
-    pub fn new(question: QuestionId, place: usize, value: V, asked: Instant, good: Good) -> Self {
+    /// The answer of the provider with this number, who was asked at `asked`.
+    pub fn new(question: QuestionId, provider: u32, value: V, asked: Instant, good: Good) -> Self {
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         Self {
             question,
@@ -58,7 +58,7 @@ impl<V> Answer<V> {
             fresh_for: milliseconds(good.fresh),
             stale_for: milliseconds(good.stale),
             ends: good.ends.map_or(u32::MAX, |ends| u32::try_from(ends).unwrap_or(u32::MAX)),
-            place: u16::try_from(place).unwrap_or(u16::MAX),
+            provider,
         }
     }
 
@@ -72,9 +72,9 @@ impl<V> Answer<V> {
         self.question
     }
 
-    /// The place of the provider in the chain.
-    pub fn place(&self) -> usize {
-        self.place.into()
+    /// The number of the provider.
+    pub fn provider(&self) -> u32 {
+        self.provider
     }
 
     /// When what it is about ends (Unix time, seconds), where that is known.
@@ -115,14 +115,14 @@ impl<V: Clone> Known<V> {
         self.answers().iter().rev().find(|answer| answer.question == *question)
     }
 
-    /// The place of the provider who answered last.
-    pub fn last_place(&self) -> Option<usize> {
-        self.answers().last().map(Answer::place)
+    /// The number of the provider who answered last.
+    pub fn last_provider(&self) -> Option<u32> {
+        self.answers().last().map(Answer::provider)
     }
 
     /// Whether this provider has answered, however long ago.
-    pub fn has_answered(&self, place: usize) -> bool {
-        self.answers().iter().any(|answer| answer.place() == place)
+    pub fn has_answered(&self, provider: u32) -> bool {
+        self.answers().iter().any(|answer| answer.provider() == provider)
     }
 
     /// Whether one of these questions was asked after `at`.

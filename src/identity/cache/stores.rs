@@ -1,7 +1,7 @@
 //! Two stores, so that no flood of bad credentials pushes out a good one: what a verified credential may do, and what
 //! was refused or granted nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use moka::ops::compute::Op;
@@ -16,7 +16,8 @@ use crate::identity::{Lifetime, Verdict, Verified};
 
 /// What is known of each secret.
 pub(super) struct Stores {
-    limits: CacheLimits,
+    /// Read where an answer is kept, never where one is looked up.
+    limits: RwLock<CacheLimits>,
     verified: Cache<SecretId, Known<Arc<Verified>>>,
     refused: Cache<SecretId, Known<Refused>>,
 }
@@ -32,7 +33,7 @@ pub(super) enum Refused {
 impl Stores {
     pub(super) fn new(limits: CacheLimits) -> Self {
         Self {
-            limits,
+            limits: RwLock::new(limits),
             verified: Cache::builder()
                 .max_capacity(limits.capacity)
                 .weigher(move |_, known| weight::of_verified(known).min(weight::largest(limits.capacity)))
@@ -79,7 +80,7 @@ impl Stores {
         if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
             return;
         }
-        let CacheLimits { ttl, stale_if_error, .. } = self.limits;
+        let CacheLimits { ttl, stale_if_error, .. } = self.limits();
         let left = lifetime.credential.map_or(Duration::MAX, |ends| {
             Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())
         });
@@ -91,7 +92,7 @@ impl Stores {
             stale: if stale_if_error.is_zero() { Duration::ZERO } else { (ttl + stale_if_error).min(stale_at_most) },
             ends: lifetime.credential,
         };
-        let answer = Answer::new(asked.question, asked.place, verified.clone(), at, good);
+        let answer = Answer::new(asked.question, asked.provider, verified.clone(), at, good);
         self.verified.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(Known::with(known.as_ref(), answer))
@@ -102,10 +103,10 @@ impl Stores {
         // What the provider said before is good no longer, not even while it cannot be asked.
         match refused {
             Refused::NothingGranted(_) => self.forget(asked, |answer| answer.question() == asked.question),
-            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| answer.place() == asked.place),
+            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| answer.provider() == asked.provider),
         }
-        let good = Good { fresh: self.limits.negative_ttl, stale: Duration::ZERO, ends: None };
-        let answer = Answer::new(question, asked.place, refused, at, good);
+        let good = Good { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
+        let answer = Answer::new(question, asked.provider, refused, at, good);
         self.refused.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(Known::with(known.as_ref(), answer))
@@ -123,6 +124,21 @@ impl Stores {
         });
     }
 
+    /// Forgets whatever this provider said.
+    pub(super) fn forget_provider(&self, provider: u32) {
+        forget_answers(&self.verified, provider);
+        forget_answers(&self.refused, provider);
+    }
+
+    /// From here on new answers are kept for so long. The capacities stay as they are.
+    pub(super) fn set_limits(&self, limits: CacheLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> CacheLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Secrets of which something is known, as far as the stores have [settled](Self::settle).
     pub(super) fn entries(&self) -> u64 {
         self.verified.entry_count() + self.refused.entry_count()
@@ -131,5 +147,17 @@ impl Stores {
     pub(super) fn settle(&self) {
         self.verified.run_pending_tasks();
         self.refused.run_pending_tasks();
+    }
+}
+
+/// What is known of each secret, but for what this provider said.
+fn forget_answers<V: Clone + Send + Sync + 'static>(store: &Cache<SecretId, Known<V>>, provider: u32) {
+    for (secret, known) in store {
+        if known.has_answered(provider) {
+            store.entry(*secret).and_compute_with(|entry| {
+                let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
+                known.without(|answer| answer.provider() == provider).map_or(Op::Remove, Op::Put)
+            });
+        }
     }
 }

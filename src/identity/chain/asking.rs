@@ -20,9 +20,8 @@ use crate::registry::{Access, Action};
 /// When a caller should try again who was turned away because the gate itself has too many questions open.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
-/// What every question needs.
+/// What every question needs, whatever the providers: it lives as long as the process.
 pub(super) struct Shared {
-    pub(super) providers: Vec<Provider>,
     pub(super) cache: VerdictCache,
     pub(super) under_way: UnderWay,
     pub(super) metrics: Arc<Metrics>,
@@ -32,33 +31,33 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The keyed hash of the question to the provider at this place.
-    pub(super) fn question_id(&self, place: usize, question: &Question) -> Option<QuestionId> {
-        Some(self.key.question(place, self.providers.get(place)?.depends_on(), question))
+    /// The keyed hash of the question to this provider.
+    pub(super) fn question_id(&self, provider: &Provider, question: &Question) -> QuestionId {
+        self.key.question(provider.number, provider.depends_on(), question)
     }
 
-    /// What is looked up of the question to the provider at this place.
-    pub(super) fn asked(&self, place: usize, question: &Question) -> Option<Asked> {
-        let id = self.question_id(place, question)?;
-        let credential = self.key.question(place, DependsOn::Credential, question);
+    /// What is looked up of the question to this provider.
+    pub(super) fn asked(&self, provider: &Provider, question: &Question) -> Asked {
+        let id = self.question_id(provider, question);
+        let credential = self.key.question(provider.number, DependsOn::Credential, question);
         let secret = (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
-        Some(Asked { question: id, credential, secret, place })
+        Asked { question: id, credential, secret, provider: provider.number }
     }
 
-    /// The verdict of the provider at this place, or what it said when it could still be asked.
+    /// The verdict of this provider, or what it said when it could still be asked.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
-        place: usize,
+        provider: &Arc<Provider>,
         question: &Question,
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {
-        let Some(asked) = self.asked(place, question) else { return Verdict::Unavailable };
+        let asked = self.asked(provider, question);
         if let Some(verdict) = self.cache.look_up(&asked) {
             *cache_use = CacheUse::of(&verdict);
             return verdict;
         }
-        let verdict = self.ask_together(&asked, question, last, cache_use).await;
+        let verdict = self.ask_together(provider, &asked, question, last, cache_use).await;
         match verdict {
             Verdict::Unavailable | Verdict::NotNow(NotNow::Busy | NotNow::NoTurn, _)
                 if may_be_stale(&question.access) =>
@@ -74,6 +73,7 @@ impl Shared {
     /// Asks, or waits for whoever asks the same.
     async fn ask_together(
         self: &Arc<Self>,
+        provider: &Arc<Provider>,
         asked: &Asked,
         question: &Question,
         last: bool,
@@ -93,7 +93,6 @@ impl Shared {
                 answer(awaited).await
             }
             Coalesced::Ask(sender) => {
-                let Some(provider) = self.providers.get(asked.place) else { return Verdict::Unavailable };
                 let unasked = |verdict| {
                     self.under_way.close(&asked.question);
                     let _ = sender.send(Some(verdict));
@@ -103,7 +102,10 @@ impl Shared {
                     Err(_) => unasked(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR)),
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
                         None => unasked(Verdict::Unavailable),
-                        Some(admission) => self.spawn(*asked, question.clone(), last, admission, sender, place),
+                        Some(admission) => {
+                            let asking = (provider.clone(), *asked, admission);
+                            self.spawn(asking, question.clone(), last, sender, place);
+                        }
                     },
                 }
                 answer(awaited).await
@@ -114,10 +116,9 @@ impl Shared {
     /// Asks in a task of its own.
     fn spawn(
         self: &Arc<Self>,
-        asked: Asked,
+        (provider, asked, admission): (Arc<Provider>, Asked, Admission),
         question: Question,
         last: bool,
-        admission: Admission,
         sender: watch::Sender<Option<Verdict>>,
         place: OwnedSemaphorePermit,
     ) {
@@ -126,6 +127,7 @@ impl Shared {
             // Settles the question also where the asking panics: nobody may wait for ever.
             let mut asking = Asking {
                 shared: &shared,
+                provider: &provider,
                 asked,
                 admission,
                 sender: &sender,
@@ -142,6 +144,7 @@ impl Shared {
 /// A question being asked. When it is dropped, the verdict is kept and handed to everybody who waits.
 struct Asking<'a> {
     shared: &'a Shared,
+    provider: &'a Provider,
     asked: Asked,
     admission: Admission,
     sender: &'a watch::Sender<Option<Verdict>>,
@@ -153,7 +156,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     async fn ask(&mut self, question: &Question, last: bool) {
-        let Some(provider) = self.shared.providers.get(self.asked.place) else { return };
+        let provider = self.provider;
         let deadline = self.begun + provider.timeout;
         // Half of what the question has: asked too late to be answered, it would look like an outage.
         let turn_by = self.begun + provider.timeout / 2;
@@ -174,7 +177,7 @@ impl Asking<'_> {
         // From here on: what the provider is told afterwards, such as a revocation, is not in its answer.
         self.begun = Instant::now();
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
-        let known = known.is_some_and(|known| known.has_answered(self.asked.place));
+        let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let verdict = timeout_at(deadline.into(), provider.ask(question, known, last)).await.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
                 tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
@@ -196,15 +199,13 @@ impl Asking<'_> {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        if let Some(provider) = self.shared.providers.get(self.asked.place) {
-            let name = &provider.name;
-            match provider.breaker.report(self.admission, self.outcome, Instant::now()) {
-                Some(Change::Opened) => {
-                    tracing::warn!(provider = %name, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
-                }
-                Some(Change::Closed) => tracing::info!(provider = %name, "answers again"),
-                None => {}
+        let name = &self.provider.name;
+        match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
+            Some(Change::Opened) => {
+                tracing::warn!(provider = %name, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
             }
+            Some(Change::Closed) => tracing::info!(provider = %name, "answers again"),
+            None => {}
         }
         if let Some(verdict) = self.verdict.take() {
             self.shared.cache.keep(&self.asked, self.begun, &verdict);

@@ -1,6 +1,7 @@
 //! A provider as the chain sees it: what it may be shown, and how it is asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -29,6 +30,9 @@ const ANONYMOUS_SHARE: usize = 4;
 
 /// A provider with its name in the config.
 pub struct Provider {
+    /// No two of a process share one, so that no verdict of a provider is ever taken for one of another, nor for one of
+    /// the same with other settings.
+    pub(super) number: u32,
     pub(super) name: Arc<str>,
     pub(super) kind: ProviderKind,
     /// How long a question may take, the wait for its turn included.
@@ -73,7 +77,9 @@ impl Room {
 impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
     pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
             kind,
             timeout,
@@ -83,6 +89,11 @@ impl Provider {
             log_pace: LogPace::default(),
             accepts,
         }
+    }
+
+    /// Its name in the config.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether it may be shown this credential. Without a list it may be shown all.

@@ -64,7 +64,7 @@ fn chain_with(
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
         let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, Some(reading));
-        Provider::new(name, ProviderKind::TokenServer(Box::new(server)), timeout, None)
+        Arc::new(Provider::new(name, ProviderKind::TokenServer(Box::new(server)), timeout, None))
     });
     let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
     Identity::new(providers.collect(), limits, key, Arc::new(Metrics::new()), runtime)

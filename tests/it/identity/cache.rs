@@ -183,7 +183,7 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     };
     let (key, metrics, runtime) =
         (HashKey::random().unwrap(), Arc::new(Metrics::new()), tokio::runtime::Handle::current());
-    let identity = Arc::new(Identity::new(vec![provider], limits, key, metrics, runtime));
+    let identity = Arc::new(Identity::new(vec![Arc::new(provider)], limits, key, metrics, runtime));
     let mut asking = tokio::task::JoinSet::new();
     for number in 0..=4096 {
         let identity = identity.clone();

@@ -54,7 +54,7 @@ impl Chain {
         let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
         let kind = ProviderKind::TokenServer(Box::new(server.keep_tokens(keep_tokens)));
         let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
-        let providers = vec![Provider::new(name, kind, timeout, None)];
+        let providers = vec![Arc::new(Provider::new(name, kind, timeout, None))];
         Self { gitlab, identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime) }
     }
 

@@ -32,17 +32,17 @@ impl Fixture {
         Self { cache: VerdictCache::new(limits), key: HashKey::random().unwrap() }
     }
 
-    /// What the provider at this place is asked: may this credential pull from that repository?
-    fn asked(&self, place: usize, user: &str, secret: &str, repository: &str) -> Asked {
+    /// What the provider with this number is asked: may this credential pull from that repository?
+    fn asked(&self, provider: u32, user: &str, secret: &str, repository: &str) -> Asked {
         let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
         let access = Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull);
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let question = Question::new(&self.key, credential, access, client, "test".into());
         Asked {
-            question: self.key.question(place, DependsOn::Repository, &question),
-            credential: self.key.question(place, DependsOn::Credential, &question),
+            question: self.key.question(provider, DependsOn::Repository, &question),
+            credential: self.key.question(provider, DependsOn::Credential, &question),
             secret: Some(question.secret),
-            place,
+            provider,
         }
     }
 

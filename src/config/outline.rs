@@ -1,0 +1,132 @@
+//! What a configuration says, in a form that can be compared with a later one. No secret is in it: of files there is a
+//! hash.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::build::files::{MAX_BYTES, read_bounded};
+use super::shape::join;
+
+/// The values of a configuration, defaults included, and the files that it names.
+#[derive(Clone, Debug, Default)]
+pub struct Outline {
+    values: Value,
+    files: Vec<FileVersion>,
+}
+
+/// A file, as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    /// The key that names it; empty for the configuration file itself.
+    key: String,
+    path: PathBuf,
+    /// `None` where it could not be read.
+    content: Option<blake3::Hash>,
+}
+
+impl FileVersion {
+    pub(super) fn new(key: &str, path: PathBuf, content: Option<&[u8]>) -> Self {
+        Self { key: key.to_owned(), path, content: content.map(blake3::hash) }
+    }
+
+    /// The file as it is now.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        let content = read_bounded(&self.path, MAX_BYTES).ok().map(Zeroizing::new);
+        Self::new(&self.key, self.path.clone(), content.as_deref().map(Vec::as_slice))
+    }
+}
+
+impl Outline {
+    pub(super) fn new(values: Value, files: Vec<FileVersion>) -> Self {
+        Self { values, files }
+    }
+
+    /// Whether the section or value at `path`, such as `identity[0]`, is what stands at `other_path` in the other, the
+    /// content of the files that it names included.
+    pub fn is_same(&self, path: &str, other: &Self, other_path: &str) -> bool {
+        self.value(path) == other.value(other_path) && self.files_below(path).eq(other.files_below(other_path))
+    }
+
+    /// The keys whose value, or the content of whose file, is another one in `newer`.
+    pub fn changed(&self, newer: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        differences("", &self.values, &newer.values, &mut keys);
+        for file in newer.files.iter().filter(|file| !file.key.is_empty()) {
+            let old = self.files.iter().find(|old| old.key == file.key);
+            if old.is_some_and(|old| old.content != file.content) && !keys.contains(&file.key) {
+                keys.push(file.key.clone());
+            }
+        }
+        keys
+    }
+
+    fn value(&self, path: &str) -> Option<&Value> {
+        self.values.pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
+    }
+
+    fn files_below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a Path, Option<blake3::Hash>)> {
+        self.files.iter().filter_map(move |file| {
+            let rest = file.key.strip_prefix(path).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))?;
+            Some((rest, &*file.path, file.content))
+        })
+    }
+}
+
+/// The paths of what differs, as deep as both are of one shape.
+fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let all = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
+            for key in all {
+                let value = |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                differences(&join(path, key), &value(old), &value(new), keys);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() && old.iter().any(Value::is_object) => {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                differences(&format!("{path}[{index}]"), old, new, keys);
+            }
+        }
+        (old, new) if old != new => keys.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn outline(values: Value, files: &[(&str, &str)]) -> Outline {
+        let files = files.iter().map(|(key, content)| FileVersion::new(key, "file".into(), Some(content.as_bytes())));
+        Outline::new(values, files.collect())
+    }
+
+    #[test]
+    fn changes_are_told_by_key() {
+        let old = json!({ "a": { "b": 1, "c": [1, 2] }, "list": [{ "x": 1 }, { "x": 2 }] });
+        let new = json!({ "a": { "b": 2, "c": [1] }, "list": [{ "x": 1 }, { "x": 3, "y": 4 }] });
+        let changed = outline(old.clone(), &[]).changed(&outline(new, &[]));
+        assert_eq!(changed, ["a.b", "a.c", "list[1].x", "list[1].y"]);
+        let longer = json!({ "a": { "b": 1, "c": [1, 2] }, "list": [{ "x": 1 }] });
+        assert_eq!(outline(old.clone(), &[]).changed(&outline(longer, &[])), ["list"]);
+        let changed =
+            outline(old.clone(), &[("a.c", "1"), ("", "1")]).changed(&outline(old, &[("a.c", "2"), ("", "2")]));
+        assert_eq!(changed, ["a.c"]);
+    }
+
+    #[test]
+    fn sections_are_compared_wherever_they_stand() {
+        let old = outline(json!({ "list": [{ "x": 1 }, { "x": 2 }] }), &[("list[1].x", "1"), ("list[10].x", "1")]);
+        let moved = outline(json!({ "list": [{ "x": 2 }, { "x": 1 }] }), &[("list[0].x", "1")]);
+        assert!(moved.is_same("list[0]", &old, "list[1]"));
+        assert!(moved.is_same("list[1]", &old, "list[0]"));
+        assert!(!moved.is_same("list[0]", &old, "list[0]"));
+        let other_file = outline(json!({ "list": [{ "x": 2 }] }), &[("list[0].x", "2")]);
+        assert!(!other_file.is_same("list[0]", &old, "list[1]"));
+    }
+}

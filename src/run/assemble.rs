@@ -1,0 +1,185 @@
+//! From a checked config to what a reload replaces. What did not change is taken over from the one before.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+use tokio::runtime::Handle;
+
+use super::providers;
+use crate::client_address::TrustedProxies;
+use crate::client_tls;
+use crate::config::{self, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion, UpstreamAuthorization};
+use crate::gate::Gate;
+use crate::identity::cache::CacheLimits;
+use crate::identity::chain::{Identity, Provider};
+use crate::identity::credential::basic;
+use crate::identity::fingerprint::HashKey;
+use crate::policy::Policy;
+use crate::record::Recorder;
+use crate::respond::{Challenge, Responder};
+use crate::server::{Generation, ServerSettings, server_tls};
+use crate::token_service::gate_token::TokenKeys;
+use crate::token_service::{self, TokenService};
+use crate::upstream::{Connector, Origins, UpstreamSettings};
+
+/// What lives as long as the process.
+pub(super) struct Lasting {
+    pub(super) recorder: Arc<Recorder>,
+    /// For where no `tokens.key_file` is named.
+    pub(super) own_key: Arc<TokenKeys>,
+}
+
+/// What is running, and what it was made of.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) generation: Arc<Generation>,
+    pub(super) outline: Outline,
+}
+
+/// Builds a generation; `running` is the one before it. Nothing that is running is changed.
+///
+/// # Errors
+/// What the system does not give: roots, randomness.
+pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Generation> {
+    let (config, outline) = (&loaded.config, &loaded.outline);
+    let is_same = |keys: &[&str]| running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)));
+    let upstream = match is_same(&["upstream", "http.external_url", "http.stall_timeout"]) {
+        Some(running) => running.generation.upstream.clone(),
+        None => Arc::new(upstream(config)?),
+    };
+    let tls = match (&config.http.tls, is_same(&["http.tls", "http.http2"])) {
+        (None, _) => None,
+        // With it stay the keys of session tickets.
+        (Some(_), Some(running)) => running.generation.server.tls.clone(),
+        (Some(tls), None) => {
+            let tls13_only = tls.minimum_version == TlsVersion::V1_3;
+            Some(server_tls(&tls.certified_key, tls13_only, config.http.http2)?)
+        }
+    };
+    let server = ServerSettings {
+        tls,
+        handshake_timeout: config.http.handshake_timeout,
+        header_timeout: config.http.header_timeout,
+        idle_timeout: config.http.idle_timeout,
+        stall_timeout: config.http.stall_timeout,
+        max_header_bytes: config.http.max_header_bytes,
+    };
+    Ok(Generation { gate: gate(loaded, lasting, running)?, upstream, server: Arc::new(server) })
+}
+
+/// How long verdicts are kept, and how many.
+pub(super) fn cache_limits(cache: &config::Cache) -> CacheLimits {
+    CacheLimits {
+        ttl: cache.ttl,
+        negative_ttl: cache.negative_ttl,
+        stale_if_error: cache.stale_if_error,
+        capacity: cache.capacity,
+        negative_capacity: cache.negative_capacity,
+    }
+}
+
+fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Gate> {
+    let config = &loaded.config;
+    let (external, tokens, scopes) = (&config.http.external_url, &config.tokens, config.scopes.clone());
+    let challenge = match tokens.challenge {
+        config::Challenge::Basic => Challenge::basic(external.service())?,
+        config::Challenge::Bearer => Challenge::bearer(&realm(external), external.service())?,
+    };
+    let keys = tokens.keys.as_ref().unwrap_or(&lasting.own_key).clone();
+    Ok(Gate {
+        trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
+        identity: identity(loaded, lasting, running)?,
+        policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents),
+        tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
+        responder: Responder::new(external.service(), challenge)?,
+        recorder: lasting.recorder.clone(),
+    })
+}
+
+fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Identity> {
+    let config = &loaded.config;
+    let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
+    let mut chain = Vec::new();
+    for (place, provider) in config.identity.iter().enumerate() {
+        let unchanged = running.and_then(|running| unchanged(place, provider, &loaded.outline, running));
+        chain.push(match unchanged {
+            Some(unchanged) => unchanged,
+            None => Arc::new(providers::provider(provider.clone(), keep_tokens)?),
+        });
+    }
+    if let Some(running) = running {
+        return Ok(running.generation.gate.identity.with_providers(chain));
+    }
+    let key = HashKey::random().context("no randomness for hashing credentials")?;
+    let metrics = lasting.recorder.metrics.clone();
+    Ok(Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current()))
+}
+
+/// The provider that is running and was made of just what the one at `place` is to be made of: its breaker, its keys
+/// and what it said live on.
+fn unchanged(place: usize, provider: &config::Provider, outline: &Outline, running: &Running) -> Option<Arc<Provider>> {
+    // Whether the tokens that it issues are kept.
+    let path = "upstream.authorization";
+    if !outline.is_same(path, &running.outline, path) {
+        return None;
+    }
+    let providers = running.generation.gate.identity.providers();
+    let (old_place, old) = providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;
+    let path = |place: usize| format!("identity[{place}]");
+    outline.is_same(&path(place), &running.outline, &path(old_place)).then(|| old.clone())
+}
+
+/// Where clients ask for tokens: on the registry's own host, for some of them ask nobody else.
+fn realm(external: &ExternalUrl) -> String {
+    let scheme = if external.scheme == Scheme::Https { "https" } else { "http" };
+    format!("{scheme}://{}{}", external.authority, token_service::PATH)
+}
+
+/// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.
+pub(super) fn roots(endpoint: &Endpoint) -> io::Result<Arc<rustls::RootCertStore>> {
+    match &endpoint.roots {
+        Some(roots) => Ok(roots.clone()),
+        None if endpoint.https => client_tls::system_roots(),
+        None => Ok(Arc::new(rustls::RootCertStore::empty())),
+    }
+}
+
+/// The address of a server, with its path.
+pub(crate) fn url(endpoint: &Endpoint) -> String {
+    let scheme = if endpoint.https { "https" } else { "http" };
+    format!("{scheme}://{}{}", endpoint.authority(), endpoint.path)
+}
+
+fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
+    let upstream = &config.upstream;
+    let Endpoint { https, host, port, .. } = upstream.endpoint.clone();
+    let connector = if https {
+        let tls = client_tls::config(roots(&upstream.endpoint)?)?;
+        Connector::tls(host, port, tls, upstream.connect_timeout)?
+    } else {
+        Connector::plain(host, port, upstream.connect_timeout)
+    };
+    let authorization = match &upstream.authorization {
+        // With a grant, each request has its own.
+        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
+        UpstreamAuthorization::Basic { username, password } => {
+            Some(basic(username, password).context("upstream.username: it cannot stand in a header")?)
+        }
+    };
+    let external = &config.http.external_url;
+    let proto = if external.scheme == Scheme::Https { "https" } else { "http" };
+    let authority = upstream.endpoint.authority();
+    Ok(UpstreamSettings {
+        connector,
+        host: HeaderValue::try_from(&authority)?,
+        forwarded_proto: HeaderValue::from_static(proto),
+        forwarded_host: HeaderValue::try_from(&external.authority)?,
+        authorization,
+        origins: Origins(vec![external.authority.clone(), authority]),
+        response_timeout: upstream.response_timeout,
+        upload_response_timeout: upstream.upload_response_timeout,
+        stall_timeout: config.http.stall_timeout,
+    })
+}

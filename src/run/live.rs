@@ -1,0 +1,138 @@
+//! The gate as it is now. [`Live::apply`] is the one place where a reload changes what is running.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::assemble::{self, Lasting, cache_limits};
+use super::log_target;
+use crate::config::{self, Config, Loaded, Outline};
+use crate::record::{AccessLog, Metrics, Recorder};
+use crate::server::Generation;
+use crate::token_service::gate_token::TokenKeys;
+
+/// What was bound, started or sized at the start, and stays so.
+const NEEDS_RESTART: [&str; 8] = [
+    "http.addr",
+    "http.workers",
+    "http.max_connections",
+    "admin.addr",
+    "cache.capacity",
+    "cache.negative_capacity",
+    "log.level",
+    "log.format",
+];
+
+/// A gate whose configuration can be replaced while it serves.
+pub struct Live {
+    newest: watch::Sender<Arc<Generation>>,
+    lasting: Lasting,
+    /// What the process was started with.
+    started: Outline,
+    /// Locked for a whole reload, so that there is one at a time.
+    applied: Mutex<Applied>,
+}
+
+/// What was applied last.
+struct Applied {
+    running: assemble::Running,
+    access: config::AccessLog,
+    drain: Drain,
+}
+
+/// How the gate ends.
+#[derive(Clone, Copy)]
+pub(super) struct Drain {
+    /// For so long it goes on as before, but for `/readyz`.
+    pub(super) delay: Duration,
+    /// For so long requests under way may then take to end.
+    pub(super) timeout: Duration,
+}
+
+/// What a reload changed. Names of keys, never their values.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The keys whose value, or the content of whose file, is another one.
+    pub keys: Vec<String>,
+    /// The keys that are not as they were at the start, and take effect only with a restart.
+    pub need_restart: Vec<String>,
+}
+
+impl Live {
+    pub(super) fn new(loaded: Loaded, access_log: AccessLog) -> anyhow::Result<Self> {
+        let recorder = Arc::new(Recorder::new(Arc::new(Metrics::new()), access_log));
+        let own_key = Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?);
+        let lasting = Lasting { recorder, own_key };
+        let generation = Arc::new(assemble::generation(&loaded, &lasting, None)?);
+        lasting.recorder.metrics.certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
+        let newest = watch::Sender::new(generation.clone());
+        let started = loaded.outline.clone();
+        Ok(Self { newest, lasting, started, applied: Mutex::new(Applied::new(loaded, generation)) })
+    }
+
+    /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way end with what they
+    /// began with. `reopen_logs`: log files are opened anew also where their names are the same.
+    ///
+    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker.
+    ///
+    /// # Errors
+    /// What the system does not give: roots, randomness, a new log file. Everything is as before then.
+    pub fn apply(&self, loaded: Loaded, reopen_logs: bool) -> anyhow::Result<Change> {
+        let mut applied = self.lock();
+        let old = &applied.running;
+        let generation = Arc::new(assemble::generation(&loaded, &self.lasting, Some(old))?);
+        let config = &loaded.config;
+        let new_log = if config.log.access == applied.access { None } else { Some(log_target(&config.log.access)?) };
+
+        // From here on nothing fails.
+        let Recorder { metrics, access_log, .. } = &*self.lasting.recorder;
+        if let Some(target) = new_log {
+            access_log.switch(target);
+        } else if let (config::AccessLog::File(_), true) = (&applied.access, reopen_logs) {
+            match log_target(&applied.access) {
+                Ok(target) => access_log.switch(target),
+                Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
+            }
+        }
+        metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
+        self.newest.send_replace(generation.clone());
+        generation.gate.identity.take_over(&old.generation.gate.identity, cache_limits(&config.cache));
+
+        let mut keys = old.outline.changed(&loaded.outline);
+        let need_restart: Vec<_> = self.started.changed(&loaded.outline);
+        let need_restart: Vec<_> = need_restart.into_iter().filter(|key| NEEDS_RESTART.contains(&&**key)).collect();
+        keys.retain(|key| !NEEDS_RESTART.contains(&&**key));
+        *applied = Applied::new(loaded, generation);
+        Ok(Change { keys, need_restart })
+    }
+
+    /// Told of each new generation; knows the newest at any time.
+    pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
+        self.newest.subscribe()
+    }
+
+    pub(super) fn drain(&self) -> Drain {
+        self.lock().drain
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.lasting.recorder.metrics
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Applied {
+    fn new(loaded: Loaded, generation: Arc<Generation>) -> Self {
+        let Loaded { config: Config { http, log, .. }, outline, .. } = loaded;
+        Self {
+            running: assemble::Running { generation, outline },
+            access: log.access,
+            drain: Drain { delay: http.drain_delay, timeout: http.drain_timeout },
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Reads the configuration again: when told to, and when a file that it names has another content.
+//!
+//! Contents are compared every few seconds: Kubernetes swaps the files of a pod by a symbolic link, which a watch on a
+//! file does not see, and a file may come by a rename, or be written in place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::Signal;
+use tokio::time::sleep;
+
+use super::Live;
+use crate::config::{self, Attempt, FileVersion};
+
+/// How many times a file that keeps changing is waited for. Then it is read as it is.
+const SETTLE_AT_MOST: usize = 10;
+
+/// Where the configuration is.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its file.
+    pub path: PathBuf,
+    /// The variables that override it.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How often files are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two looks.
+    pub interval: Duration,
+    /// What has changed must stay the same for so long: whoever writes it may not be done.
+    pub settle: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(3), settle: Duration::from_millis(200) }
+    }
+}
+
+/// Reloads a gate.
+pub struct Reloader {
+    live: Arc<Live>,
+    source: Source,
+    pace: Pace,
+    /// The files as they were when they were tried last, whatever came of it: a bad one is tried and told of once.
+    tried: Vec<FileVersion>,
+}
+
+impl Reloader {
+    /// Reloads `live`, which was started with what was read from `source`; `files` are the files of that reading.
+    pub fn new(live: Arc<Live>, source: Source, files: Vec<FileVersion>, pace: Pace) -> Self {
+        Self { live, source, pace, tried: files }
+    }
+
+    /// Reloads whenever there is a reason to, for as long as the runtime lives. Files are read, and what is made of them
+    /// is built, on a thread for such things.
+    pub async fn run(mut self, mut hangup: Signal) {
+        loop {
+            let hung_up = tokio::select! {
+                told = hangup.recv() => told.is_some(),
+                () = sleep(self.pace.interval) => false,
+            };
+            let work = tokio::task::spawn_blocking(move || {
+                if hung_up {
+                    self.reload(true);
+                } else {
+                    self.check();
+                }
+                self
+            });
+            match work.await {
+                Ok(reloader) => self = reloader,
+                Err(error) => {
+                    tracing::error!("no reload is possible any more: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reloads if a file has changed since the last try, and says whether it tried.
+    pub fn check(&mut self) -> bool {
+        let mut seen = now(&self.tried);
+        if seen == self.tried {
+            return false;
+        }
+        for _ in 0..SETTLE_AT_MOST {
+            std::thread::sleep(self.pace.settle);
+            let again = now(&seen);
+            if again == seen {
+                break;
+            }
+            seen = again;
+        }
+        self.reload(false);
+        true
+    }
+
+    /// Reads the configuration, and replaces what is running if nothing is wrong with it. Says so in the log and in
+    /// `config_reload_success`. `reopen_logs`: log files are opened anew, as logrotate wants it, whatever else.
+    pub fn reload(&mut self, reopen_logs: bool) -> bool {
+        let begun = Instant::now();
+        let Attempt { loaded, files } = config::attempt(&self.source.path, self.source.environment.iter().cloned());
+        self.tried = files;
+        let applied = match loaded {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.live.apply(loaded, reopen_logs).map_err(|error| vec![format!("{error:#}")])
+            }
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+        };
+        self.live.metrics().reloaded(applied.is_ok());
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &applied {
+            Ok(change) => {
+                if !change.need_restart.is_empty() {
+                    tracing::warn!("these keys take effect only with a restart: {}", change.need_restart.join(", "));
+                }
+                let changed = if change.keys.is_empty() { "nothing".to_owned() } else { change.keys.join(", ") };
+                tracing::info!(took_ms, "reloaded; changed: {changed}");
+            }
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("not reloaded: {problem}");
+                }
+                tracing::error!(took_ms, problems = problems.len(), "not reloaded: what was running goes on");
+            }
+        }
+        applied.is_ok()
+    }
+}
+
+fn now(files: &[FileVersion]) -> Vec<FileVersion> {
+    files.iter().map(FileVersion::now).collect()
+}
