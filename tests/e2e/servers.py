@@ -163,6 +163,11 @@ class Gate(Server):
         self.start()
         self.wait_until(lambda: can_connect(self.port))
 
+    def metric(self, name):
+        """The value of a metric without labels."""
+        text = web.plain(self.admin, "/metrics").text()
+        return float(re.search(rf"^moorgate_{name} (\S+)$", text, re.MULTILINE).group(1))
+
     def request(self, method, path, **options):
         return web.request(self.port, self.tls.certificate, method, path, **options)
 

@@ -19,6 +19,16 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
+def plain(port, path):
+    """A GET without TLS or credential, such as operators send."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
 def request(port, certificate, method, path, *, login=None, headers=None, body=None):
     """One request over TLS, or without where there is no certificate to trust. `login` is a user and a password."""
     headers = dict(headers or {})

@@ -211,6 +211,48 @@ fn a_second_signal_ends_it_at_once_with_1() {
     assert_eq!(served.end().status.code(), Some(1));
 }
 
+/// Also while it only waits to drain.
+#[test]
+fn a_drain_delay_accepts_and_a_second_signal_ends_it() {
+    let served = Served::start(free(), HTPASSWD, "  drain_delay: 1h\n");
+    served.signal("-TERM");
+    let begun = Instant::now();
+    while !ready_is_503(served.admin) {
+        assert!(begun.elapsed() < PATIENCE, "it does not drain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut client = TcpStream::connect(served.address).unwrap();
+    let authorization = basic(("alice", "secret"));
+    write!(client, "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    served.signal("-TERM");
+    assert_eq!(served.end().status.code(), Some(1));
+}
+
+#[test]
+fn a_hangup_reloads_and_says_what_changed() {
+    let mut served = Served::start(free(), HTPASSWD, "  idle_timeout: 9s\n");
+    let mut lines = BufReader::new(served.child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut line = |part: &str| lines.find(|line| line.contains(part)).unwrap();
+    line("moorgate serves");
+    let good = std::fs::read_to_string(&served.config).unwrap();
+    std::fs::write(&served.config, good.replace("9s", "9 s") + "bad: 1\n").unwrap();
+    served.signal("-HUP");
+    for place in [":5:17: `http.idle_timeout`", ":11:1: `bad`"] {
+        line(&format!("{}{place}", served.config));
+    }
+    assert!(line("what was running goes on").contains("\"problems\":2"));
+    std::fs::write(&served.config, good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1")).unwrap();
+    served.signal("-HUP");
+    assert!(line("only with a restart").contains("admin.addr"));
+    assert!(line("reloaded; changed: ").contains("changed: http.idle_timeout\""));
+    served.signal("-TERM");
+    assert_eq!(served.end().status.code(), Some(0));
+}
+
 fn ready_is_503(admin: SocketAddr) -> bool {
     let mut socket = TcpStream::connect(admin).unwrap();
     socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -3,18 +3,18 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use moorgate::config::load_text;
+use moorgate::config::{Attempt, attempt};
 use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};
-use moorgate::run::{Listeners, Running};
+use moorgate::run::{Listeners, Pace, Reloader, Running, Source};
 use moorgate::server::bind;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -75,9 +75,11 @@ pub struct TestGate {
     /// The certificate that is served, in PEM.
     pub certificate: String,
     pub running: Running,
+    /// Reads the config again, when the test says so.
+    pub reloader: Option<Reloader>,
     log: Log,
+    folder: TempDir,
     _registry: Registry,
-    _folder: TempDir,
 }
 
 impl TestGate {
@@ -114,8 +116,10 @@ impl TestGate {
 
         let upstream = setup.upstream_address.unwrap_or(registry.address());
         let text = setup.config(upstream, gitlab.address());
-        let loaded = load_text(&text, Path::new("test.yml"), folder.path(), [])
-            .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let source = Source { path: folder.path().join("test.yml"), environment: Vec::new() };
+        std::fs::write(&source.path, &text).unwrap();
+        let Attempt { loaded, files } = attempt(&source.path, []);
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let listeners =
             Listeners { public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(), admin: listener() };
         let (address, admin) = (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
@@ -123,7 +127,32 @@ impl TestGate {
         let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
         let running = Running::start(loaded, listeners, access_log).unwrap();
         let ledger = registry.ledger();
-        Self { address, admin, ledger, gitlab, certificate, running, log, _registry: registry, _folder: folder }
+        let pace = Pace { interval: Duration::from_millis(1), settle: Duration::ZERO };
+        let reloader = Some(Reloader::new(running.live(), source, files, pace));
+        Self { address, admin, ledger, gitlab, certificate, running, reloader, log, folder, _registry: registry }
+    }
+
+    /// A file beside the config; `test.yml` is the config itself.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file anew.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.file(name), content).unwrap();
+    }
+
+    /// Replaces a text in the config file, which has it.
+    pub fn edit(&self, old: &str, new: &str) {
+        let text = std::fs::read_to_string(self.file("test.yml")).unwrap();
+        assert!(text.contains(old), "{old} is not in {text}");
+        self.write("test.yml", text.replace(old, new));
+    }
+
+    /// Looks whether a file has changed, and reloads if so. Whether the gate is now as the files say.
+    pub async fn reload(&mut self) -> bool {
+        assert!(self.reloader.as_mut().unwrap().check(), "nothing has changed");
+        self.admin("/metrics").await.body.contains("moorgate_config_reload_success 1\n")
     }
 
     /// A TCP connection to the public listener.

@@ -13,6 +13,7 @@ mod identity;
 mod layers;
 mod media_types;
 mod readme;
+mod reload;
 mod routing;
 mod scripted_upstream;
 mod spelling;

@@ -1,0 +1,164 @@
+//! Reloads: what is replaced, what lives on, and that nothing is half replaced.
+
+mod files;
+mod logs;
+mod providers;
+mod under_way;
+
+use std::sync::{Arc, Weak};
+
+use moorgate::config;
+use moorgate::demo::self_signed;
+use moorgate::run::Change;
+use tokio::io::AsyncWriteExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::harness::{Setup, TestGate, exchange, read_reply, request};
+use crate::scripted_upstream::soon;
+
+/// A gate that knows alice by an htpasswd file.
+const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
+const ALICE: (&str, &str) = ("alice", "secret");
+
+async fn with_htpasswd(setup: Setup) -> TestGate {
+    TestGate::start(Setup { identity: Some(HTPASSWD), htpasswd_users: vec![ALICE], ..setup }).await
+}
+
+/// A request on a connection that stays open.
+fn kept_alive(target: &str, credential: (&str, &str)) -> String {
+    request("GET", target, Some(credential), "", "").replace("Connection: close\r\n", "")
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_for_new_connections() {
+    let mut gate = with_htpasswd(Setup { tls: true, ..Setup::default() }).await;
+    let mut old = gate.connect_tls(&[b"http/1.1"]).await;
+    assert_eq!(exchange(&mut old, kept_alive("/v2/", ALICE)).await.status, 200);
+    let (certificate, key) = self_signed().unwrap();
+    // One without the other is torn.
+    gate.write("tls.crt", &certificate);
+    assert!(!gate.reload().await);
+    gate.write("tls.key", key);
+    assert!(gate.reload().await);
+    // The client trusts this one certificate alone.
+    gate.certificate = certificate;
+    let mut new = gate.connect_tls(&[b"http/1.1"]).await;
+    assert_eq!(exchange(&mut new, kept_alive("/v2/", ALICE)).await.status, 200);
+    old.write_all(kept_alive("/v2/", ALICE).as_bytes()).await.unwrap();
+    assert_eq!(read_reply(&mut old).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_removed_user_is_refused_at_once() {
+    for (tls, cached) in [(false, true), (true, true), (false, false)] {
+        let mut gate = with_htpasswd(Setup { tls, ..Setup::default() }).await;
+        if tls {
+            let mut client = gate.http2().await;
+            assert_eq!(over_http2(&mut client).await, 200);
+            gate.write("htpasswd", "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
+            assert!(gate.reload().await);
+            assert_eq!(over_http2(&mut client).await, 401);
+            continue;
+        }
+        let mut client = gate.connect().await;
+        if cached {
+            assert_eq!(exchange(&mut client, kept_alive("/v2/", ALICE)).await.status, 200);
+        }
+        gate.write("htpasswd", "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
+        assert!(gate.reload().await);
+        assert_eq!(exchange(&mut client, kept_alive("/v2/", ALICE)).await.status, 401);
+    }
+}
+
+async fn over_http2(client: &mut h2::client::SendRequest<bytes::Bytes>) -> u16 {
+    let request = http::Request::get("https://registry.test/v2/")
+        .header("authorization", crate::harness::basic(ALICE))
+        .body(())
+        .unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    soon(answer).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
+    const ONE: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
+    const TWO: &str = "YWJjZGVmZ2hpamFiY2RlZmdoaWphYmNkZWZnaGlqYWI=\n";
+    let token = async |gate: &TestGate| {
+        let reply = gate.get("/token", Some(ALICE)).await;
+        let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        format!("Authorization: Bearer {}\r\n", json["token"].as_str().unwrap())
+    };
+    let status = async |gate: &TestGate, token: &str| gate.send("GET", "/v2/", None, token, "").await.status;
+
+    let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 50s"], ..Setup::default() }).await;
+    let of_no_file = token(&gate).await;
+    gate.edit("ttl: 50s", "ttl: 51s");
+    assert!(gate.reload().await);
+    assert_eq!(status(&gate, &of_no_file).await, 200, "the process's own key stays");
+
+    let (tokens, files) = (vec!["key_file: keys"], vec![("keys", ONE)]);
+    let mut gate = with_htpasswd(Setup { tokens, files, ..Setup::default() }).await;
+    let first = token(&gate).await;
+    gate.write("keys", format!("{TWO}{ONE}"));
+    assert!(gate.reload().await);
+    let second = token(&gate).await;
+    assert_eq!((status(&gate, &first).await, status(&gate, &second).await), (200, 200));
+    gate.write("keys", TWO);
+    assert!(gate.reload().await);
+    assert_eq!((status(&gate, &first).await, status(&gate, &second).await), (401, 200));
+}
+
+#[tokio::test]
+async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
+    let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 1s"], ..Setup::default() }).await;
+    let mut generations = gate.running.live().generations();
+    let mut old: Vec<Weak<_>> = Vec::new();
+    for number in 2..=201 {
+        old.push(Arc::downgrade(&generations.borrow_and_update()));
+        gate.edit(&format!("ttl: {}s", number - 1), &format!("ttl: {number}s"));
+        assert!(gate.reloader.as_mut().unwrap().check());
+        assert!(generations.has_changed().unwrap());
+    }
+    drop(generations);
+    soon(async {
+        while old.iter().any(|generation| generation.strong_count() > 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
+    let gate = with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "max_connections: 9"], ..Setup::default() }).await;
+    let live = gate.running.live();
+    let apply = || live.apply(config::load(&gate.file("test.yml"), []).unwrap(), false).unwrap();
+    let change = |keys: &[&str], need_restart: &[&str]| {
+        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        Change { keys: owned(keys), need_restart: owned(need_restart) }
+    };
+    assert_eq!(apply(), change(&[], &[]));
+    gate.edit("idle_timeout: 9s", "idle_timeout: 8s");
+    gate.edit("max_connections: 9", "max_connections: 8");
+    gate.write("htpasswd", "");
+    gate.write("htpasswd", "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
+    assert_eq!(apply(), change(&["http.idle_timeout", "identity[0].file"], &["http.max_connections"]));
+    assert_eq!(apply(), change(&[], &["http.max_connections"]), "as long as it is so");
+    gate.edit("max_connections: 8", "max_connections: 9");
+    assert_eq!(apply(), change(&[], &[]));
+}
+
+/// The loop itself: files that change are seen without anybody saying so.
+#[tokio::test]
+async fn files_are_looked_at_again_and_again() {
+    let mut gate = with_htpasswd(Setup::default()).await;
+    let mut generations = gate.running.live().generations();
+    generations.mark_unchanged();
+    let reloader = gate.reloader.take().unwrap();
+    // A signal that nobody sends.
+    tokio::spawn(reloader.run(signal(SignalKind::user_defined2()).unwrap()));
+    for _ in 0..2 {
+        gate.write("htpasswd", format!("{}#\n", std::fs::read_to_string(gate.file("htpasswd")).unwrap()));
+        soon(generations.changed()).await.unwrap();
+    }
+}

@@ -1,0 +1,53 @@
+//! The access log: opened anew when told to, and where it goes can change.
+
+use std::os::unix::fs::symlink;
+
+use super::{ALICE, with_htpasswd};
+use crate::harness::{Setup, TestGate};
+use crate::scripted_upstream::soon;
+
+/// A request, and its line in this file.
+async fn logged(gate: &TestGate, id: &str, file: &str) {
+    gate.send("GET", "/v2/", Some(ALICE), &format!("X-Request-Id: {id}\r\n"), "").await;
+    soon(async {
+        while !std::fs::read_to_string(gate.file(file)).is_ok_and(|log| log.contains(&format!("\"{id}\""))) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_access_log_is_opened_anew() {
+    let mut gate = with_htpasswd(Setup::default()).await;
+    gate.write("test.yml", std::fs::read_to_string(gate.file("test.yml")).unwrap() + "log: { access: a.log }\n");
+    assert!(gate.reload().await, "a file where there was none");
+    logged(&gate, "first", "a.log").await;
+
+    // As logrotate does it: the file goes away under its name, then the signal.
+    std::fs::rename(gate.file("a.log"), gate.file("a.log.1")).unwrap();
+    logged(&gate, "between", "a.log.1").await;
+    assert!(gate.reloader.as_mut().unwrap().reload(true));
+    logged(&gate, "second", "a.log").await;
+    assert!(!std::fs::read_to_string(gate.file("a.log.1")).unwrap().contains("second"));
+
+    // What cannot be opened: lines go on to the one that is open, and everything else applies.
+    std::fs::rename(gate.file("a.log"), gate.file("a.log.2")).unwrap();
+    symlink("no-such-folder/a.log", gate.file("a.log")).unwrap();
+    assert!(gate.reloader.as_mut().unwrap().reload(true));
+    logged(&gate, "third", "a.log.2").await;
+
+    // A new name that cannot be opened is a bad config.
+    symlink("no-such-folder/b.log", gate.file("b.log")).unwrap();
+    gate.edit("access: a.log", "access: b.log");
+    assert!(!gate.reload().await);
+    logged(&gate, "fourth", "a.log.2").await;
+    gate.edit("access: b.log", "access: \"off\"");
+    assert!(gate.reload().await);
+    gate.send("GET", "/v2/", Some(ALICE), "X-Request-Id: unlogged\r\n", "").await;
+    gate.edit("access: \"off\"", "access: c.log");
+    assert!(gate.reload().await);
+    logged(&gate, "last", "c.log").await;
+    let all = ["a.log.2", "c.log"].map(|file| std::fs::read_to_string(gate.file(file)).unwrap());
+    assert!(!all.concat().contains("unlogged"));
+}
