@@ -29,7 +29,8 @@ enum Command {
     /// Run the gate
     ///
     /// SIGTERM and SIGINT end it: no new connections, requests under way come to their end (http.drain_timeout), exit 0.
-    /// A second signal ends it at once, exit 1. A config that cannot be used: exit 78.
+    /// A second signal ends it at once, exit 1. SIGHUP, or a change of a file that the config names, has it read again.
+    /// A config that cannot be used: exit 78.
     Serve(Config),
     /// Check a config and every file that it names
     ///

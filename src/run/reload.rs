@@ -83,18 +83,11 @@ impl Reloader {
 
     /// Reloads if a file has changed since the last try, and says whether it tried.
     pub fn check(&mut self) -> bool {
-        let mut seen = now(&self.tried);
+        let seen = now(&self.tried);
         if seen == self.tried {
             return false;
         }
-        for _ in 0..SETTLE_AT_MOST {
-            std::thread::sleep(self.pace.settle);
-            let again = now(&seen);
-            if again == seen {
-                break;
-            }
-            seen = again;
-        }
+        settle(seen, || std::thread::sleep(self.pace.settle));
         self.reload(false);
         true
     }
@@ -135,6 +128,44 @@ impl Reloader {
     }
 }
 
+/// Waits until files stay as they are.
+fn settle(mut seen: Vec<FileVersion>, mut wait: impl FnMut()) {
+    for _ in 0..SETTLE_AT_MOST {
+        wait();
+        let again = now(&seen);
+        if again == seen {
+            return;
+        }
+        seen = again;
+    }
+}
+
 fn now(files: &[FileVersion]) -> Vec<FileVersion> {
     files.iter().map(FileVersion::now).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("half");
+        let seen = || config::attempt(&path, []).files;
+        let mut waits = 0;
+        settle(seen(), || {
+            waits += 1;
+            write("whole");
+        });
+        assert_eq!(waits, 2, "the second saw no change");
+        waits = 0;
+        settle(seen(), || {
+            waits += 1;
+            write(&waits.to_string());
+        });
+        assert_eq!(waits, SETTLE_AT_MOST, "not for ever");
+    }
 }
