@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import csv
 import hashlib
 import http.client
 import os
@@ -10,6 +11,7 @@ import ssl
 import threading
 import time
 
+import web
 from credentials import PERSONAL
 from report import check
 from servers import Gate, Server, can_connect, free_port, gitlab_provider
@@ -29,6 +31,10 @@ defaults
   timeout server 30s
   retries 3
   option redispatch
+frontend operators
+  bind 127.0.0.1:{admin}
+  stats enable
+  stats uri /
 frontend clients
   bind 127.0.0.1:{port}
   default_backend gates
@@ -172,30 +178,39 @@ def rolling_restarts(run):
         folder = run.machine.folder / "rolling"
         folder.mkdir()
         with contextlib.ExitStack() as servers:
-            gates = [servers.enter_context(delayed_gate(run, folder, f"rolling{number}")) for number in (1, 2)]
+            gates = [servers.enter_context(Gate(
+                f"rolling{number}", run.moorgate, folder, run.tls, run.upstream, gitlab_provider(run.demo.gitlab)))
+                for number in (1, 2)]
+            for gate in gates:
+                delay_drain(gate)
             haproxy = servers.enter_context(Haproxy(folder, gates))
             with Load(haproxy.port, PERSONAL.login) as load:
                 for number in range(RESTARTS):
                     gates[number % 2].restart()
+                    # As a deployment waits, before it goes on to the next one.
+                    haproxy.wait_until(lambda: haproxy.servers_up() == len(gates))
             load.check()
 
 
-def delayed_gate(run, folder, name):
-    """HAProxy needs some checks to notice that it ends."""
-    gate = Gate(name, run.moorgate, folder, run.tls, run.upstream, gitlab_provider(run.demo.gitlab))
+def delay_drain(gate):
+    """HAProxy needs some checks to notice that a gate ends."""
     text = gate.config.read_text()
     gate.config.write_text(text.replace("  drain_timeout:", "  drain_delay: 300ms\n  drain_timeout:"))
     gate.restart()
-    return gate
 
 
 class Haproxy(Server):
     def __init__(self, folder, gates):
-        self.port = free_port()
+        self.port, self.admin = free_port(), free_port()
         lines = [
             f"  server {gate.name} 127.0.0.1:{gate.port} ssl ca-file {gate.tls.certificate} "
             f"sni str(localhost) verifyhost localhost port {gate.admin} no-check-ssl" for gate in gates]
         config = folder / "haproxy.cfg"
-        config.write_text(HAPROXY.format(port=self.port, servers="\n".join(lines)))
+        config.write_text(HAPROXY.format(port=self.port, admin=self.admin, servers="\n".join(lines)))
         super().__init__("haproxy", ["haproxy", "-db", "-f", config], folder)
         self.wait_until(lambda: can_connect(self.port))
+
+    def servers_up(self):
+        """How many gates it sends requests to."""
+        lines = csv.DictReader(web.plain(self.admin, "/;csv").text().removeprefix("# ").splitlines())
+        return sum(line["svname"] not in ("FRONTEND", "BACKEND") and line["status"] == "UP" for line in lines)
