@@ -60,7 +60,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/jwks/live.rs", "identity/jwks/live/"], may_know: &[], must_not_know: &["moka", "hyper"] },
     Part { files: &["identity/jwks.rs", "identity/jwks/"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["identity/jwt/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["policy.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
+    Part { files: &["policy.rs", "policy/"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.

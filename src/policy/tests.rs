@@ -1,0 +1,252 @@
+//! What credentials allow, without rules.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::*;
+use crate::denial::{TagRefusal, UpstreamFault};
+use crate::identity::tag_rules::TagRules;
+use crate::identity::{Principal, RepositoryGrant, Source};
+use crate::registry::Tag;
+
+fn policy() -> Policy {
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let equivalents = BTreeMap::from([
+        ("api".to_owned(), list(&["read_registry", "write_registry", "delete_registry"])),
+        ("admin".to_owned(), list(&["api", "admin"])),
+    ]);
+    Policy::new(
+        list(&["read_registry"]),
+        list(&["read_registry", "write_registry"]),
+        list(&["delete_registry"]),
+        equivalents,
+    )
+}
+
+fn verified(granted: Granted) -> Verified {
+    let source = Source { provider: "p".into(), credential_type: None };
+    let principal = Principal { source: source.into(), subject: "s".into() };
+    Verified { principal, granted, attributes: None }
+}
+
+fn scopes(words: &[&str]) -> Verified {
+    verified(Granted::Scopes(Arc::new(words.iter().map(|word| (*word).to_owned()).collect())))
+}
+
+fn request(method: Method, target: &str) -> RegistryRequest {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    RegistryRequest::parse(&method, path, query).unwrap()
+}
+
+#[test]
+fn scopes_are_containment_and_no_hierarchy() {
+    let policy = policy();
+    let table: [(&[&str], [bool; 3]); 7] = [
+        (&[], [false, false, false]),
+        (&["read_registry"], [true, false, false]),
+        (&["write_registry"], [false, false, false]),
+        (&["read_registry", "write_registry"], [true, true, false]),
+        (&["delete_registry"], [false, false, true]),
+        (&["api"], [true, true, true]),
+        (&["admin"], [true, true, true]),
+    ];
+    for (held, expected) in table {
+        let methods = [Method::GET, Method::PUT, Method::DELETE];
+        let allowed =
+            methods.map(|method| policy.authorize(request(method, "/v2/a/manifests/v1"), &scopes(held)).is_ok());
+        assert_eq!(allowed, expected, "{held:?}");
+    }
+}
+
+#[test]
+fn says_what_is_missing() {
+    let denial =
+        policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"])).unwrap_err();
+    assert_eq!(denial.detail().unwrap(), "token lacks write_registry");
+    let nothing = verified(Granted::Nothing);
+    let denial = policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing).unwrap_err();
+    assert!(denial.detail().unwrap().contains("granted no push"), "{denial:?}");
+}
+
+#[test]
+fn a_mount_without_its_source_becomes_a_plain_upload() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mount = || request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"));
+    let all = scopes(&["api"]);
+    for (source, rendered) in [
+        (None, "/v2/a/b/blobs/uploads/".to_owned()),
+        (Some(scopes(&["write_registry"])), "/v2/a/b/blobs/uploads/".to_owned()),
+        (Some(scopes(&["read_registry"])), format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d")),
+    ] {
+        let decision = policy().authorize(mount(), &all).unwrap();
+        assert_eq!(decision.request().render(), "/v2/a/b/blobs/uploads/");
+        let decision = match source {
+            Some(source) => policy().allow_mount(decision, &source),
+            None => decision,
+        };
+        assert_eq!(decision.permit(&[]).unwrap().request().render(), rendered);
+    }
+}
+
+/// What was granted for one repository is no permit for another, nor is being somebody.
+#[test]
+fn a_grant_is_for_its_repository() {
+    let everything = Actions { pull: true, push: true, delete: true };
+    let of = |name| {
+        let repository = RepositoryName::parse(name).unwrap();
+        let server = TokenServerKind::GitLab;
+        let tags = TagRules::None;
+        Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server, tags, token: None }))
+    };
+    for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
+        let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
+        assert_eq!(decided.is_ok(), allowed, "{granted:?}");
+    }
+}
+
+fn of_project(meta: serde_json::Value) -> Verified {
+    let everything = Actions { pull: true, push: true, delete: true };
+    verified(Granted::Repository(Box::new(RepositoryGrant {
+        repository: RepositoryName::parse("a").unwrap(),
+        actions: everything,
+        server: TokenServerKind::GitLab,
+        tags: TagRules::read([&meta]).unwrap_or(TagRules::Unreadable),
+        token: None,
+    })))
+}
+
+/// Nothing but the registry's 404 lets an immutable tag be written, and each tag needs its own.
+#[test]
+fn an_immutable_tag_is_written_once() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let project = of_project(serde_json::json!({ "tag_immutable_patterns": ["^v"] }));
+    let decide = |target: &str| policy().authorize(request(Method::PUT, target), &project).unwrap();
+    let one = || decide("/v2/a/manifests/v1");
+    let look_ups: Vec<_> = one().look_ups().iter().map(|look_up| look_up.request().clone()).collect();
+    assert_eq!(look_ups, [request(Method::HEAD, "/v2/a/manifests/v1")]);
+    let exists = Denial::TagRules(TagRefusal::Immutable(Tag::parse("v1").unwrap(), Action::Push));
+    let unknown = || Denial::Upstream(UpstreamFault::TagLookUp);
+    assert!(one().permit(&[StatusCode::NOT_FOUND]).is_ok());
+    assert_eq!(one().permit(&[StatusCode::OK]).unwrap_err(), exists);
+    for status in [401, 403, 500, 503, 307, 204, 304, 429] {
+        assert_eq!(one().permit(&[StatusCode::from_u16(status).unwrap()]).unwrap_err(), unknown(), "{status}");
+    }
+    assert_eq!(one().permit(&[]).unwrap_err(), unknown());
+
+    let two = || decide(&format!("/v2/a/manifests/{digest}?tag=v1&tag=x&tag=v2"));
+    assert_eq!(two().look_ups().len(), 2);
+    assert_eq!(two().permit(&[StatusCode::NOT_FOUND]).unwrap_err(), unknown());
+    assert_eq!(two().permit(&[StatusCode::OK, StatusCode::NOT_FOUND]).unwrap_err(), exists);
+    assert!(two().permit(&[StatusCode::NOT_FOUND; 2]).is_ok());
+    assert!(decide("/v2/a/manifests/latest").permit(&[]).is_ok());
+}
+
+/// One answer about several repositories: each has its own rights and its own rules.
+fn of_several(grants: &[(&str, &str)]) -> Verified {
+    let immutable = serde_json::json!({ "tag_immutable_patterns": ["^v"] });
+    let grant = |(name, words): &(&str, &str)| RepositoryGrant {
+        repository: RepositoryName::parse(name).unwrap(),
+        actions: Actions::asked(words),
+        server: TokenServerKind::GitLab,
+        tags: if *name == "a" { TagRules::read([&immutable]).unwrap() } else { TagRules::None },
+        token: None,
+    };
+    verified(Granted::Repositories(Arc::new(grants.iter().map(grant).collect())))
+}
+
+#[test]
+fn each_of_several_repositories_has_its_own_grant() {
+    let several = of_several(&[("a", "pull,push"), ("b", "pull"), ("c", "")]);
+    for (method, name, allowed) in [
+        (Method::PUT, "a", true),
+        (Method::GET, "a", true),
+        (Method::DELETE, "a", false),
+        (Method::PUT, "b", false),
+        (Method::GET, "b", true),
+        (Method::GET, "c", false),
+        (Method::GET, "d", false),
+    ] {
+        let decided = policy().authorize(request(method.clone(), &format!("/v2/{name}/manifests/v1")), &several);
+        assert_eq!(decided.is_ok(), allowed, "{method} {name}");
+        let look_ups = decided.map_or(0, |decision| decision.look_ups().len());
+        assert_eq!(look_ups, usize::from(method == Method::PUT && name == "a"), "{method} {name}");
+    }
+}
+
+#[test]
+fn what_is_granted_of_what_was_asked() {
+    type Asked<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Verified, Asked<'_>, &str); 14] = [
+        (scopes(&["read_registry"]), &[("a", "pull,push"), ("b", "pull")], "a:pull b:pull"),
+        (scopes(&["read_registry", "write_registry"]), &[("a", "*"), ("b", "push")], "a:pull,push b:push"),
+        (scopes(&["write_registry"]), &[("a", "*"), ("b", "push")], ""),
+        (scopes(&["delete_registry"]), &[("a", "*"), ("b", "pull")], "a:delete"),
+        (scopes(&["api"]), &[("a", "pull"), ("b", "delete")], "a:pull b:delete"),
+        (scopes(&["api"]), &[], ""),
+        (scopes(&[]), &[("a", "pull")], ""),
+        (of_several(&[("a", "pull,push"), ("b", "pull")]), &[("a", "*"), ("b", "*")], "a:pull,push b:pull"),
+        (of_several(&[("a", "*"), ("b", "pull")]), &[("b", "pull,push"), ("a", "pull")], "b:pull a:pull"),
+        (of_several(&[("a", "push"), ("b", "delete")]), &[("a", "*"), ("b", "*")], "b:delete"),
+        (of_several(&[("a", "pull"), ("b", "")]), &[("a", "pull"), ("b", "pull"), ("c", "pull")], "a:pull"),
+        (of_several(&[("a", "pull")]), &[("a", "pull,push")], "a:pull"),
+        (verified(Granted::Identity), &[("a", "pull")], ""),
+        (verified(Granted::Nothing), &[("a", "pull")], ""),
+    ];
+    for (verified, asked, expected) in table {
+        let wanted = asked.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+        let asked = Access::several(wanted.collect());
+        let granted = policy().granted(&asked, &verified);
+        let words: Vec<_> = granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
+        assert_eq!(words.join(" "), expected, "{asked:?} of {:?}", verified.granted);
+        // Nothing in it is refused to a request, and all of it was asked.
+        for (name, actions) in &granted {
+            let wanted = asked.repositories().find(|(wanted, _)| *wanted == name).unwrap().1;
+            assert!(wanted.contain(*actions), "{name}");
+            for action in actions.each() {
+                policy().check(&Access::Repository(name.clone(), action), &verified).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn several_are_allowed_together_or_not() {
+    let asked = |scopes: &[(&str, &str)]| {
+        let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+        Access::several(wanted.collect())
+    };
+    let several = of_several(&[("a", "pull,push"), ("b", "pull")]);
+    for (scopes, allowed) in [
+        (&[("a", "pull,push"), ("b", "pull")][..], true),
+        (&[("a", "pull"), ("b", "pull")], true),
+        (&[("a", "pull,push"), ("b", "pull,push")], false),
+        (&[("b", "pull"), ("c", "pull")], false),
+    ] {
+        assert_eq!(policy().check(&asked(scopes), &several).is_ok(), allowed, "{scopes:?}");
+    }
+}
+
+/// Whoever shows nothing may do what was granted, and is asked for a credential for all else.
+#[test]
+fn nobody_is_asked_for_a_credential() {
+    let mut nobody = of_several(&[("a", "pull"), ("b", "")]);
+    nobody.principal.subject = "".into();
+    for (method, target, denial) in [
+        (Method::GET, "/v2/a/manifests/v1", None),
+        (Method::PUT, "/v2/a/manifests/v1", Some(Denial::NoCredential)),
+        (Method::DELETE, "/v2/a/manifests/v1", Some(Denial::NoCredential)),
+        (Method::GET, "/v2/b/manifests/v1", Some(Denial::NoCredential)),
+        (Method::GET, "/v2/_catalog", Some(Denial::NoCredential)),
+    ] {
+        assert_eq!(policy().authorize(request(method, target), &nobody).err(), denial, "{target}");
+    }
+}
+
+#[test]
+fn the_catalog_is_closed() {
+    assert_eq!(
+        policy().authorize(request(Method::GET, "/v2/_catalog"), &scopes(&["api"])).unwrap_err(),
+        Denial::CatalogClosed
+    );
+}
