@@ -36,6 +36,8 @@ pub enum Denial {
     InsufficientRights(Missing),
     /// The credential may write or delete here, but not this tag.
     TagRules(TagRefusal),
+    /// The credential allows it, and no rule of the config does.
+    DeniedByPolicy(RuleRefusal),
     /// The catalog would show what the caller may not know of.
     CatalogClosed,
     /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
@@ -86,6 +88,17 @@ pub enum TagRefusal {
     DeleteByDigest,
     /// Rules that are not understood, so they forbid everything that they could forbid.
     Unreadable,
+}
+
+/// What no rule of the config allows this caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleRefusal {
+    /// This, in this repository.
+    Action(Action),
+    /// The same for this tag; for others there is a rule.
+    Tag(Tag, Action),
+    /// A delete by digest; by tag there is a rule.
+    DeleteByDigest,
 }
 
 /// What the registry did.
@@ -151,6 +164,7 @@ impl Denial {
                 TagRefusal::Immutable(..) => (S::FORBIDDEN, "DENIED", "tag_immutable"),
                 TagRefusal::Unreadable => (S::FORBIDDEN, "DENIED", "tag_rules_unreadable"),
             },
+            Self::DeniedByPolicy(_) => (S::FORBIDDEN, "DENIED", "denied_by_policy"),
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
             Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
             Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
@@ -185,6 +199,7 @@ impl Denial {
             // Docker shows the message alone, so what is missing is said here too.
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::TagRules(refusal) => refusal.message(),
+            Self::DeniedByPolicy(refusal) => format!("the credential is valid but does not allow this: {refusal}"),
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials gives no answer now; try again".to_owned()
@@ -202,6 +217,7 @@ impl Denial {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::InsufficientRights(missing) => Some(missing.to_string()),
+            Self::DeniedByPolicy(refusal) => Some(refusal.to_string()),
             Self::CatalogClosed => Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned()),
             _ => None,
         }
@@ -313,6 +329,21 @@ impl UpstreamFault {
             Self::ResponseTimeout => "the registry behind this gate did not answer in time",
             Self::TagLookUp => {
                 "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
+            }
+        }
+    }
+}
+
+/// It says nothing of the rules themselves, for they name other callers.
+impl std::fmt::Display for RuleRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Action(action) => write!(f, "no rule of this registry gives you {} here", action.as_str()),
+            Self::Tag(tag, action) => {
+                write!(f, "no rule of this registry lets you {} the tag {}", action.as_str(), tag.as_str())
+            }
+            Self::DeleteByDigest => {
+                f.write_str("no rule of this registry lets you delete by digest here: delete by tag")
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
-use crate::policy::{Decision, Policy};
+use crate::policy::{Decision, Policy, Ruling};
 use crate::record::{Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
@@ -160,6 +160,9 @@ impl Gate {
             Denial::NoCredential => Denial::InsufficientScope,
             denial => denial,
         })?;
+        if let Ruling::ShadowDenied(_) = decision.ruling() {
+            record.shadow_denied();
+        }
         if let RegistryRequest::Ping = decision.request() {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }
@@ -231,12 +234,9 @@ impl Gate {
         }
         let access = Access::several(asked.repositories);
         let question = self.question(credential, access, caller, record);
-        let (granted, provider) = match self.authenticate(&question, record).await {
-            Ok(verified) => (self.policy.granted(&question.access, &verified), verified.vouching_provider()),
-            // Nothing is public: a token that is good for nothing is an answer, and clients go on to a login.
-            Err(Denial::NoCredential) => (Vec::new(), None),
-            Err(denial) => return Err(denial),
-        };
+        let verified = self.authenticate(&question, record).await?;
+        // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
+        let (granted, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
         let ends = self.identity.ends(&question);
         let vouched = Vouched { credential: question.credential, provider, granted, ends };
         let oauth = head.method == Method::POST;

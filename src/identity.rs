@@ -51,6 +51,11 @@ impl Principal {
     pub fn is_anonymous(&self) -> bool {
         self.subject.is_empty()
     }
+
+    /// Whether it is a CI job with GitLab's job token: its subject is whoever started it, and it is not that person.
+    pub fn is_job(&self) -> bool {
+        matches!(self.source.credential_type.as_deref(), Some("build" | "ci"))
+    }
 }
 
 /// Where principals come from. One value serves all callers of a provider who have the same kind of credential, for

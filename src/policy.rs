@@ -4,7 +4,11 @@
 //! forwarded.
 
 mod decision;
+mod pattern;
+mod rule;
+mod rules;
 mod scopes;
+mod who;
 
 use std::collections::BTreeMap;
 
@@ -14,77 +18,133 @@ use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
 use scopes::ScopeNeeds;
 
 pub use decision::{Decision, Permit, TagLookUp};
+pub use pattern::{RepositoryPattern, TagPattern};
+pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
+pub use rules::{Explained, Mode, Rules, Ruling};
+pub use who::Who;
 
 /// What is allowed to whom.
 #[derive(Clone, Debug)]
 pub struct Policy {
     scopes: ScopeNeeds,
+    rules: Rules,
 }
 
 impl Policy {
-    /// A policy from the lists of the config.
+    /// A policy from the lists of the config, without rules.
     pub fn new(
         pull: Vec<String>,
         push: Vec<String>,
         delete: Vec<String>,
         equivalents: BTreeMap<String, Vec<String>>,
     ) -> Self {
-        Self { scopes: ScopeNeeds { pull, push, delete, equivalents } }
+        Self { scopes: ScopeNeeds { pull, push, delete, equivalents }, rules: Rules::default() }
+    }
+
+    /// The same with rules.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Whether rules alone decide about callers without a credential, so that no provider is asked about them.
+    pub fn decides_for_nobody(&self) -> bool {
+        self.rules.decide_for_nobody()
     }
 
     /// Decides. `verified` is the answer about what the request [requires](RegistryRequest::required).
     ///
     /// # Errors
-    /// [`Denial::InsufficientRights`] says what is missing, [`Denial::NoCredential`] that nothing was presented;
-    /// [`Denial::TagRules`] which tag may not be touched; the catalog is closed to everybody.
+    /// [`Denial::InsufficientRights`] says what the credential lacks, [`Denial::DeniedByPolicy`] what no rule allows,
+    /// [`Denial::NoCredential`] that nothing was presented; [`Denial::TagRules`] which tag may not be touched; the
+    /// catalog is closed to everybody.
     pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Decision, Denial> {
-        self.check(&request.required(), verified)?;
+        let required = request.required();
+        let ruling = match &required {
+            Access::Repository(name, action) => {
+                self.check(&required, Need::of_request(&request, name, *action), verified)
+            }
+            _ => self.check(&required, std::iter::empty(), verified),
+        }?;
         let grant = request.repository().and_then(|name| verified.granted.repository(name));
         let must_not_exist =
             grant.map(|grant| grant.tags.check(&request)).transpose().map_err(Denial::TagRules)?.unwrap_or_default();
         let grant = verified.granted.token().cloned();
         let (request, mount) = request.split_mount();
-        Ok(Decision { request, mount, must_not_exist, grant })
+        Ok(Decision { request, mount, must_not_exist, grant, ruling })
     }
 
     /// Gives the request its mount where the credential may pull from the source. `verified` is the answer about
     /// [`Decision::mount_source`].
     #[must_use]
     pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
-        let allowed = decision.mount_source().is_some_and(|source| self.check(&source, verified).is_ok());
-        if let Some(mount) = decision.mount.take().filter(|_| allowed) {
+        let ruling = decision.mount_source().map(|source| self.check(&source, needs(&source), verified));
+        if let (Some(mount), Some(Ok(ruling))) = (decision.mount.take(), ruling) {
             decision.request = decision.request.with_mount(mount);
             decision.grant = verified.granted.token().cloned();
+            if let Ruling::ShadowDenied(_) = ruling {
+                decision.ruling = ruling;
+            }
         }
         decision
     }
 
-    /// What of this the credential has: never more than was asked, and nothing that a request would be refused. A
-    /// repository for which there is nothing is left out. `verified` is the answer about `asked`.
+    /// What of this the caller may do: never more than was asked, and nothing that a request would be refused, unless
+    /// for its tag. A repository for which there is nothing is left out. `verified` is the answer about `asked`.
     pub fn granted(&self, asked: &Access, verified: &Verified) -> Vec<(RepositoryName, Actions)> {
-        let granted = asked.repositories().map(|(name, actions)| {
-            (name.clone(), actions.filter(|action| self.check_action(name, action, verified).is_ok()))
-        });
+        let may = |name: &RepositoryName, action| {
+            self.credential_allows(name, action, verified).is_ok()
+                && self.rules.judge(Need::of_action(name, action), verified).is_ok()
+        };
+        let granted =
+            asked.repositories().map(|(name, actions)| (name.clone(), actions.filter(|action| may(name, action))));
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
-    fn check(&self, access: &Access, verified: &Verified) -> Result<(), Denial> {
+    /// Whether a rule lets the caller list all repositories, whether or not the caller may read them. Shadow mode makes
+    /// no difference.
+    pub fn may_list_catalog(&self, verified: &Verified) -> bool {
+        self.rules.allow_catalog(verified)
+    }
+
+    /// What each rule says of each thing that a request needs: the comparison by which [`authorize`](Self::authorize)
+    /// decides, whatever the credential allows. Empty where no repository is concerned.
+    pub fn explain<'a>(&'a self, request: &'a RegistryRequest, verified: &Verified) -> Vec<Explained<'a>> {
+        match (request.repository(), request.required()) {
+            (Some(name), Access::Repository(_, action)) => {
+                self.rules.explain(Need::of_request(request, name, action), verified)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// First what the credential lacks, for no rule can help there, then what the rules say of `needs`.
+    fn check<'a>(
+        &self,
+        access: &Access,
+        needs: impl Iterator<Item = Need<'a>>,
+        verified: &Verified,
+    ) -> Result<Ruling, Denial> {
         let checked = match access {
             Access::Login => Ok(()),
             Access::Catalog => Err(Denial::CatalogClosed),
-            Access::Repository(name, action) => self.check_action(name, *action, verified),
+            Access::Repository(name, action) => self.credential_allows(name, *action, verified),
             Access::Repositories(several) => several
                 .iter()
                 .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)))
-                .try_for_each(|(name, action)| self.check_action(name, action, verified)),
+                .try_for_each(|(name, action)| self.credential_allows(name, action, verified)),
         };
+        let ruling = checked.and_then(|()| self.rules.judge(needs, verified).map_err(Denial::DeniedByPolicy));
         // Who has shown no credential is asked for one, and told nothing of what is there.
-        checked.map_err(|denial| if verified.principal.is_anonymous() { Denial::NoCredential } else { denial })
+        ruling.map_err(|denial| if verified.principal.is_anonymous() { Denial::NoCredential } else { denial })
     }
 
-    /// The lines that decide whether a push is allowed, and everything else. What a grant allows is
+    /// The lines that decide whether a credential allows a push, and everything else. What a grant allows is
     /// [`Actions::allow`].
-    fn check_action(&self, name: &RepositoryName, action: Action, verified: &Verified) -> Result<(), Denial> {
+    fn credential_allows(&self, name: &RepositoryName, action: Action, verified: &Verified) -> Result<(), Denial> {
+        if verified.principal.is_anonymous() && self.rules.decide_for_nobody() {
+            return if action == Action::Pull { Ok(()) } else { Err(Denial::NoCredential) };
+        }
         let missing = match &verified.granted {
             Granted::Scopes(scopes) => match self.scopes.missing(action, scopes) {
                 missing if missing.is_empty() => return Ok(()),
@@ -100,6 +160,12 @@ impl Policy {
         };
         Err(Denial::InsufficientRights(missing))
     }
+}
+
+/// What has to be allowed for this, whatever the tags.
+fn needs(access: &Access) -> impl Iterator<Item = Need<'_>> {
+    let each = access.repositories().flat_map(|(name, actions)| actions.each().map(move |action| (name, action)));
+    each.flat_map(|(name, action)| Need::of_action(name, action))
 }
 
 #[cfg(test)]

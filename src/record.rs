@@ -61,6 +61,8 @@ pub struct Record {
     /// Who gave no answer about the credential.
     unanswered_by: Option<Arc<str>>,
     cache: CacheUse,
+    /// The rules deny it, and it goes on.
+    shadow_denied: bool,
     outcome: Outcome,
 }
 
@@ -71,6 +73,8 @@ pub enum Outcome {
     Undecided,
     /// Served, by the registry or by the gate itself.
     Allowed,
+    /// The same, and the rules deny it, in shadow mode.
+    ShadowDenied,
     /// Refused, for this reason.
     Denied(&'static str),
     /// Something failed, for this reason.
@@ -81,7 +85,7 @@ impl Outcome {
     /// `decision` in the access log.
     pub fn decision(self) -> &'static str {
         match self {
-            Self::Allowed => "allowed",
+            Self::Allowed | Self::ShadowDenied => "allowed",
             Self::Denied(_) => "denied",
             Self::Undecided | Self::Failed(_) => "error",
         }
@@ -91,6 +95,7 @@ impl Outcome {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::ShadowDenied => "shadow_denied",
             Self::Denied(reason) | Self::Failed(reason) => reason,
             Self::Undecided => "client_aborted",
         }
@@ -125,6 +130,7 @@ impl Record {
             credential: None,
             unanswered_by: None,
             cache: CacheUse::None,
+            shadow_denied: false,
             outcome: Outcome::Undecided,
         }
     }
@@ -171,6 +177,11 @@ impl Record {
         self.verified = Some(verified);
     }
 
+    /// The rules deny it, in shadow mode: it goes on, and this tells.
+    pub fn shadow_denied(&mut self) {
+        self.shadow_denied = true;
+    }
+
     /// The registry's answer began after so long.
     pub fn upstream_answered(&mut self, after: Duration, status: StatusCode) {
         self.upstream = Some(after);
@@ -180,7 +191,7 @@ impl Record {
     /// The request was allowed and this is the status of its answer.
     pub fn allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.outcome = Outcome::Allowed;
+        self.outcome = if self.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed };
     }
 
     /// The request was refused or failed.
@@ -199,7 +210,9 @@ impl Record {
     /// What was decided about the credential, whatever became of the request afterwards; none where it was not asked for.
     fn auth_decision(&self) -> Option<(&'static str, &'static str)> {
         match self.outcome {
-            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => Some(("allowed", "allowed")),
+            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
+                Some(("allowed", if self.shadow_denied { "shadow_denied" } else { "allowed" }))
+            }
             Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => {
                 Some(("denied", self.outcome.reason()))
             }
@@ -210,7 +223,8 @@ impl Record {
 
     /// The provider that vouches for the caller, or that gave no answer.
     fn provider(&self) -> Option<&Arc<str>> {
-        self.unanswered_by.as_ref().or_else(|| Some(&self.principal()?.source.provider))
+        let vouches = || Some(&self.principal()?.source.provider).filter(|provider| !provider.is_empty());
+        self.unanswered_by.as_ref().or_else(vouches)
     }
 
     fn principal(&self) -> Option<&Principal> {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::{Progress, ResponseBody};
-use crate::denial::{Denial, TokenRequestError};
+use crate::denial::{Denial, RuleRefusal, TokenRequestError};
 use crate::registry::{Access, RequestError};
 use crate::token_service;
 use challenge::Fault;
@@ -69,7 +69,10 @@ impl Responder {
         // With a token that is good and does not reach, clients come back with another one if they are told so
         // (RFC 6750, 3.1). To Basic there is nothing else to send.
         let fault = match denial {
-            Denial::InsufficientRights(_) | Denial::InsufficientScope
+            // A tag is in no token, so for one another token would be no better.
+            Denial::InsufficientRights(_)
+            | Denial::InsufficientScope
+            | Denial::DeniedByPolicy(RuleRefusal::Action(_))
                 if challenge.is_bearer() && matches!(refused.kind, "bearer" | "gate_token") =>
             {
                 (status, code) = (StatusCode::UNAUTHORIZED, "UNAUTHORIZED");

@@ -6,6 +6,7 @@
 mod chain;
 pub(super) mod files;
 mod identity;
+mod policy;
 mod tls;
 mod tokens;
 mod upstream;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use super::format::{Network, Workers};
 use super::outline::FileVersion;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
 use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes};
 use super::shape::{Places, place_of};
@@ -48,6 +49,7 @@ impl Build<'_> {
         let providers = raw.identity.as_deref().unwrap_or_default();
         let upstream = self.upstream(&raw.upstream, providers);
         let identity = self.identity(providers, &raw.scopes);
+        let policy = self.policy(raw);
         let tokens = self.tokens(&raw.tokens, providers);
         Some(Config {
             http: http?,
@@ -55,6 +57,7 @@ impl Build<'_> {
             upstream: upstream?,
             identity: identity?,
             scopes: scopes(&raw.scopes),
+            policy: policy?,
             tokens: tokens?,
             cache: cache(&raw.cache),
             log: self.log(&raw.log),

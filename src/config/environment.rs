@@ -17,6 +17,9 @@ const PREFIX: &str = "MOORGATE_";
 const OTHERS: [&str; 2] = ["MOORGATE_PORT", "MOORGATE_SERVICE_"];
 const FILE: &str = "MOORGATE_CONFIG";
 
+/// Whether rules hold is to be read where the rules are.
+const IN_THE_FILE_ALONE: &str = "policy.mode";
+
 /// A key that the environment sets.
 pub(super) struct Override {
     path: Vec<String>,
@@ -39,6 +42,10 @@ pub(super) fn overrides(
         }
         let place = Place::Environment(shown(&variable).into());
         match keys.iter().find(|key| key.variable == variable) {
+            Some(key) if key.path.join(".") == IN_THE_FILE_ALONE => {
+                let message = format!("`{IN_THE_FILE_ALONE}` is not set by the environment; write it in the file");
+                problems.push(Problem::new(place, message));
+            }
             Some(key) if key.is_scalar => {
                 let node = Node { place, data: Data::Scalar(scalar(key.schema, text)) };
                 overrides.push(Override { path: key.path.clone(), node });

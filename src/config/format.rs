@@ -44,6 +44,7 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         Workers::NAME => parse::<Workers>(text),
         Scope::NAME => parse::<Scope>(text),
         ProviderName::NAME => parse::<ProviderName>(text),
+        RuleName::NAME => parse::<RuleName>(text),
         UpToAnHour::NAME => parse::<UpToAnHour>(text),
         Rate::NAME => parse::<Rate>(text),
         IssuerUrl::NAME => parse::<IssuerUrl>(text),
@@ -138,6 +139,20 @@ impl FromStr for ProviderName {
     }
 }
 
+/// What a rule is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RuleName(pub(super) String);
+
+impl FromStr for RuleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        word(text, "._-").map(Self).ok_or_else(|| {
+            format!("`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. public-pull", shown(text))
+        })
+    }
+}
+
 /// A non-empty word of letters, digits and `marks`, 100 characters at most.
 fn word(text: &str, marks: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
@@ -164,7 +179,7 @@ macro_rules! display_inner {
     )*};
 }
 
-display_inner!(ListenAddress, Network, Scope, ProviderName);
+display_inner!(ListenAddress, Network, Scope, ProviderName, RuleName);
 
 /// Gives a text with a grammar its format name, its serde form and its schema.
 macro_rules! formats {
@@ -208,6 +223,7 @@ formats! {
     Workers: "workers", ["string", "integer"], "auto";
     Scope: "scope", "string", "read_registry";
     ProviderName: "provider-name", "string", "gitlab";
+    RuleName: "rule-name", "string", "public-pull";
     UpToAnHour: "duration-up-to-an-hour", "string", "10m";
     Rate: "rate", "string", "8/m";
     IssuerUrl: "issuer-url", "string", "https://gitlab.example.com";
@@ -330,6 +346,7 @@ mod tests {
         example::<Workers>();
         example::<Scope>();
         example::<ProviderName>();
+        example::<RuleName>();
         example::<UpToAnHour>();
         example::<Rate>();
         example::<IssuerUrl>();

@@ -4,6 +4,7 @@
 //! A key that must be given is an `Option` marked `required`: it is `None` only where its absence was reported.
 
 mod identity;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use super::url::{ExternalUrl, ServerUrl};
 pub(super) use identity::{
     Accepts, ClaimValues, Gitlab, Htpasswd, Introspection, Jwt, Provider, RegistryToken, Server,
 };
+pub(super) use policy::{Policy, PolicyMode, Rule, RuleAction};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -38,6 +40,8 @@ pub(super) struct Raw {
     pub(super) identity: Option<Vec<Option<Provider>>>,
     /// What an operation needs of what a credential has.
     pub(super) scopes: Scopes,
+    /// Rules that narrow what credentials allow.
+    pub(super) policy: Policy,
     /// The registry token service, at /token on the public listener.
     pub(super) tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.

@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
 use super::url::{ExternalUrl, Scheme, authority};
+use crate::policy::Rules;
 use crate::token_service::gate_token::TokenKeys;
 
 pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
@@ -31,6 +32,8 @@ pub struct Config {
     pub identity: Vec<Provider>,
     /// What an operation needs of what a credential has.
     pub scopes: Scopes,
+    /// What of that the rules allow.
+    pub policy: Rules,
     /// The registry token service.
     pub tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.

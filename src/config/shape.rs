@@ -178,7 +178,7 @@ impl Walk<'_> {
             match self.value(schema, item, &item.place, &format!("{path}[{index}]")) {
                 Some(value) => read.push(value),
                 // Keeps the places of those behind it right.
-                None if !variants(schema).is_empty() => read.push(Value::Null),
+                None if !variants(schema).is_empty() || properties(schema).is_some() => read.push(Value::Null),
                 None => {}
             }
         }

@@ -35,8 +35,9 @@ const MAX_ISSUER_SHOWN: usize = 200;
 pub struct Identity {
     shared: Arc<Shared>,
     providers: Vec<Arc<Provider>>,
-    /// A caller without a credential who is granted nothing. `None` where no provider is asked about such callers.
-    nobody: Option<Arc<Verified>>,
+    /// A caller without a credential who is granted nothing. Its provider is the first that is asked about such callers,
+    /// and has no name where none is.
+    nobody: Arc<Verified>,
 }
 
 /// What the cache did for a request (`cache` in the access log).
@@ -121,11 +122,10 @@ impl Identity {
     }
 
     fn of(shared: Arc<Shared>, providers: Vec<Arc<Provider>>) -> Self {
-        let nobody = providers.iter().find(|provider| provider.answers_anonymous()).map(|provider| {
-            let source = Arc::new(Source { provider: provider.name.clone(), credential_type: None });
-            let principal = Principal { source, subject: "".into() };
-            Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None })
-        });
+        let asked = providers.iter().find(|provider| provider.answers_anonymous());
+        let provider = asked.map_or_else(|| "".into(), |provider| provider.name.clone());
+        let principal = Principal { source: Source { provider, credential_type: None }.into(), subject: "".into() };
+        let nobody = Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
         Self { shared, providers, nobody }
     }
 
@@ -140,13 +140,12 @@ impl Identity {
     }
 
     /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached. A caller without a
-    /// credential is nobody, and allowed what is public, where a provider is asked about that.
+    /// credential is nobody, and granted what is public, where a provider is asked about that.
     ///
     /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
     ///
     /// # Errors
-    /// [`Denial::NoCredential`], [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`] or
-    /// [`Denial::FailureBudgetSpent`].
+    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`] or [`Denial::FailureBudgetSpent`].
     pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
@@ -184,10 +183,9 @@ impl Identity {
     /// What callers without a credential may read: the first provider that grants anything counts. Nobody is asked
     /// whether they may do more.
     async fn verify_anonymous(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
-        let Some(nobody) = &self.nobody else { return Err(Denial::NoCredential) };
         let question = Question { access: question.access.reading(), ..question.clone() };
         if question.access == Access::Login {
-            return Ok(nobody.clone());
+            return Ok(self.nobody.clone());
         }
         for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
             let verdict = self.shared.verdict_of(provider, &question, false, cache_use).await;
@@ -197,7 +195,7 @@ impl Identity {
                 None => {}
             }
         }
-        Ok(nobody.clone())
+        Ok(self.nobody.clone())
     }
 
     /// Asks the providers until one knows the credential.

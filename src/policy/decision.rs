@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::rules::Ruling;
 use crate::denial::{Denial, TagRefusal, UpstreamFault};
 use crate::identity::IssuedToken;
 use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, Tag};
@@ -19,6 +20,7 @@ pub struct Decision {
     pub(super) must_not_exist: Vec<Tag>,
     /// What the registry is shown, where it takes the tokens of the server that granted this.
     pub(super) grant: Option<IssuedToken>,
+    pub(super) ruling: Ruling,
 }
 
 /// Proof that this request may go to the registry.
@@ -39,6 +41,11 @@ impl Decision {
     /// What was decided about.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
+    }
+
+    /// What the rules say.
+    pub fn ruling(&self) -> &Ruling {
+        &self.ruling
     }
 
     /// The token that the registry will be shown, where it takes such.

@@ -30,6 +30,7 @@ pub struct Metrics {
     provider_up: Family<ProviderLabels, Gauge>,
     cache_requests: Family<CacheLabels, Counter>,
     cache_entries: Gauge,
+    shadow_denied: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
     config_reload_success: Gauge,
     /// A family, for without TLS there is nothing to show, and 0 would look long expired.
@@ -105,6 +106,7 @@ impl Metrics {
             provider_up: Family::default(),
             cache_requests: Family::default(),
             cache_entries: Gauge::default(),
+            shadow_denied: Counter::default(),
             upstream_requests: Family::default(),
             config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),
@@ -138,6 +140,11 @@ impl Metrics {
         registry.register("provider_up", "Whether the provider's last answer made sense", metrics.provider_up.clone());
         registry.register("cache_requests", "What the verdict cache did", metrics.cache_requests.clone());
         registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
+        registry.register(
+            "shadow_denied",
+            "Requests that went on though the rules deny them (policy.mode: shadow)",
+            metrics.shadow_denied.clone(),
+        );
         registry.register("upstream_requests", "Answers of the registry", metrics.upstream_requests.clone());
         registry.register(
             "config_reload_success",
@@ -229,6 +236,9 @@ impl Metrics {
         self.http_request_duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
         self.body_bytes_in.inc_by(record.progress.bytes_in());
         self.body_bytes_out.inc_by(record.progress.bytes_out());
+        if record.shadow_denied {
+            self.shadow_denied.inc();
+        }
         let Some((result, reason)) = record.auth_decision() else { return };
         let provider = record.provider().map_or_else(|| Arc::from(""), Arc::clone);
         let labels = DecisionLabels { provider, result, reason };

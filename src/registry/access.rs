@@ -59,6 +59,15 @@ impl Actions {
         }
     }
 
+    /// Whether it is one of them, whatever else it takes.
+    pub fn lists(self, action: Action) -> bool {
+        match action {
+            Action::Pull => self.pull,
+            Action::Push => self.push,
+            Action::Delete => self.delete,
+        }
+    }
+
     /// The actions as the registry token protocol lists them: `pull,push`. Empty where there are none.
     pub fn words(self) -> String {
         self.each().map(Action::as_str).collect::<Vec<_>>().join(",")

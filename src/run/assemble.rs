@@ -91,7 +91,8 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
     Ok(Gate {
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
         identity: identity(loaded, lasting, running)?,
-        policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents),
+        policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents)
+            .with_rules(config.policy.clone()),
         tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
         responder: Responder::new(external.service(), challenge)?,
         recorder: lasting.recorder.clone(),
@@ -101,12 +102,19 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
 fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
+    let ask_about_nobody = !config.policy.decide_for_nobody();
+    // What makes another provider of the same settings.
+    let same = running.filter(|running| {
+        let path = "upstream.authorization";
+        let before = running.generation.gate.policy.decides_for_nobody();
+        loaded.outline.is_same(path, &running.outline, path) && before != ask_about_nobody
+    });
     let mut chain = Vec::new();
     for (place, provider) in config.identity.iter().enumerate() {
-        let unchanged = running.and_then(|running| unchanged(place, provider, &loaded.outline, running));
+        let unchanged = same.and_then(|running| unchanged(place, provider, &loaded.outline, running));
         chain.push(match unchanged {
             Some(unchanged) => unchanged,
-            None => Arc::new(providers::provider(provider.clone(), keep_tokens)?),
+            None => Arc::new(providers::provider(provider.clone(), keep_tokens, ask_about_nobody)?),
         });
     }
     if let Some(running) = running {
@@ -120,11 +128,6 @@ fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> an
 /// The provider that is running and was made of just what the one at `place` is to be made of: its breaker, its keys
 /// and what it said live on.
 fn unchanged(place: usize, provider: &config::Provider, outline: &Outline, running: &Running) -> Option<Arc<Provider>> {
-    // Whether the tokens that it issues are kept.
-    let path = "upstream.authorization";
-    if !outline.is_same(path, &running.outline, path) {
-        return None;
-    }
     let providers = running.generation.gate.identity.providers();
     let (old_place, old) = providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;
     let path = |place: usize| format!("identity[{place}]");

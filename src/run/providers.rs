@@ -27,16 +27,22 @@ const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10)
 const FETCH_SHARE: f64 = 0.8;
 
 /// Builds what the config describes. `keep_tokens`: the registry is shown what a token server issues.
+/// `ask_about_nobody`: its word counts about callers without a credential.
 ///
 /// # Errors
 /// What the system does not give: roots, randomness.
-pub(super) fn provider(provider: config::Provider, keep_tokens: bool) -> anyhow::Result<Provider> {
+pub(super) fn provider(
+    provider: config::Provider,
+    keep_tokens: bool,
+    ask_about_nobody: bool,
+) -> anyhow::Result<Provider> {
     let name: Arc<str> = provider.name.into();
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
         ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget, anonymous } => {
             patience = http.timeout;
             let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
+            let anonymous = anonymous && ask_about_nobody;
             let reading = GitLabReading { accept_passwords, anonymous, forward_client_address, failure_budget };
             let realm = gitlab::realm(&url(&http.endpoint));
             let client = provider_client(&http)?;
@@ -123,7 +129,7 @@ mod tests {
              identity:\n  - {{ {provider_lines} }}\n"
         );
         let config = load_text(&text, Path::new("test.yml"), folder.path(), []).unwrap().config;
-        let providers = config.identity.into_iter().map(|it| Arc::new(provider(it, false).unwrap())).collect();
+        let providers = config.identity.into_iter().map(|it| Arc::new(provider(it, false, true).unwrap())).collect();
         let limits = CacheLimits {
             ttl: config.cache.ttl,
             negative_ttl: config.cache.negative_ttl,

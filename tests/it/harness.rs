@@ -56,6 +56,8 @@ pub struct Setup {
     pub tokens: Vec<&'static str>,
     /// Lines of `scopes`.
     pub scopes: Vec<&'static str>,
+    /// Lines of `policy`.
+    pub policy: Vec<&'static str>,
     /// How many workers; two where the test does not care. With one, all connections share one pool.
     pub workers: Option<usize>,
     /// Files beside the config: name and content.
@@ -242,12 +244,13 @@ impl Setup {
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}",
             self.external_port,
             lines(&self.http),
             lines(&self.upstream),
             section("cache", &self.cache),
             section("scopes", &self.scopes),
+            section("policy", &self.policy),
             section("tokens", &self.tokens),
         )
     }

@@ -170,7 +170,7 @@ const TABLE: &[Part] = &[
     // The config knows the constructors that it checks values with.
     Part {
         files: &["config.rs", "config/"],
-        may_know: &["identity", "token_service"],
+        may_know: &["identity", "policy", "registry", "token_service"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     // What puts it together, what shows it, and the commands.

@@ -1,0 +1,176 @@
+//! Rules: their patterns and callers, which the providers are asked about, and what of them can do nothing.
+
+use std::collections::HashMap;
+
+use super::Build;
+use crate::config::raw::{self, PolicyMode, RuleAction};
+use crate::policy::{Mode, RepositoryPattern, Rule, Rules, TagChoice, TagPattern, Who};
+use crate::registry::Actions;
+
+impl Build<'_> {
+    /// `None` where a rule is wrong.
+    pub(super) fn policy(&mut self, raw: &raw::Raw) -> Option<Rules> {
+        let providers = raw.identity.as_deref().unwrap_or_default();
+        let mut rules = Vec::new();
+        for (index, rule) in raw.policy.rules.iter().enumerate() {
+            let built = rule.as_ref().and_then(|rule| self.rule(rule, &format!("policy.rules[{index}]"), providers));
+            rules.extend(built);
+        }
+        self.unique_rules(&raw.policy.rules);
+        self.mode(&raw.policy);
+        let grant_needed = raw.upstream.authorization == raw::Authorization::Grant;
+        if !raw.policy.rules.is_empty() && !grant_needed {
+            self.warn_of_useless_anonymous(providers);
+        }
+        if let raw::Challenge::Basic = raw.tokens.challenge {
+            self.warn_of_basic_challenge(&rules);
+        }
+        let mode = if raw.policy.mode == PolicyMode::Shadow { Mode::Shadow } else { Mode::Enforce };
+        (rules.len() == raw.policy.rules.len()).then_some(Rules { mode, rules, grant_needed })
+    }
+
+    fn rule(&mut self, raw: &raw::Rule, path: &str, providers: &[Option<raw::Provider>]) -> Option<Rule> {
+        let names: Vec<&str> = providers.iter().filter_map(name_of).collect();
+        let repositories = self
+            .each(raw.repositories.as_deref(), &format!("{path}.repositories"), |text| RepositoryPattern::parse(text));
+        let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
+        let except = self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
+        // Where a provider has no name yet, that was reported, and it may be the one that is meant.
+        let who = match names.len() == providers.len() {
+            true => self.each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names)),
+            false => None,
+        };
+        if let (Some(repositories), Some(who)) = (&repositories, &who) {
+            self.templates(repositories, who, providers, path);
+        }
+        let allow = raw.allow.as_deref();
+        if let (Some(who), Some(allow), Some(repositories)) = (&who, allow, &repositories) {
+            self.warn_of_useless_actions(who, allow, repositories, path);
+        }
+        let choice = match (&raw.tags, except?) {
+            (None, except) if except.is_empty() => None,
+            (None, except) => Some(TagChoice { tags: vec![TagPattern::any()], except }),
+            (Some(_), except) => Some(TagChoice { tags: tags?, except }),
+        };
+        let allows = |action| allow.is_some_and(|allow| allow.contains(&action));
+        Some(Rule {
+            name: raw.name.as_ref()?.0.as_str().into(),
+            repositories: repositories?,
+            who: who?,
+            allow: Actions {
+                pull: allows(RuleAction::Pull),
+                push: allows(RuleAction::Push),
+                delete: allows(RuleAction::Delete),
+            },
+            catalog: allow.map(|allow| allow.contains(&RuleAction::Catalog))?,
+            tags: choice,
+        })
+    }
+
+    /// Every entry of a list, `None` where it is not there or one of them is wrong.
+    fn each<T>(
+        &mut self,
+        texts: Option<&[String]>,
+        path: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let mut read = Vec::new();
+        for (index, text) in texts?.iter().enumerate() {
+            match parse(text) {
+                Ok(entry) => read.push(entry),
+                Err(message) => {
+                    self.problem(&format!("{path}[{index}]"), format!("`{}`: {message}", super::shown(text)));
+                }
+            }
+        }
+        (read.len() == texts?.len()).then_some(read)
+    }
+
+    /// The same name at two providers is two callers.
+    fn templates(
+        &mut self,
+        repositories: &[RepositoryPattern],
+        who: &[Who],
+        providers: &[Option<raw::Provider>],
+        path: &str,
+    ) {
+        let mut named = who.iter().map(Who::provider);
+        let first = named.next().flatten();
+        let is_one = providers.len() == 1 || first.is_some() && named.all(|it| it == first);
+        let has_claims = providers.iter().flatten().any(|provider| matches!(provider, raw::Provider::Jwt(_)));
+        for (index, pattern) in repositories.iter().enumerate() {
+            let at = format!("{path}.repositories[{index}]");
+            if pattern.takes_user() && !is_one {
+                let message = "the same name may be another person at each provider; write a `who` that is for one \
+                               provider alone, e.g. provider:gitlab";
+                self.problem(&at, message);
+            }
+            if pattern.takes_claims() && !has_claims {
+                self.warn(&at, "nothing matches, for claims come from providers of type jwt alone; write one");
+            }
+        }
+    }
+
+    fn warn_of_useless_actions(
+        &mut self,
+        who: &[Who],
+        allow: &[RuleAction],
+        repositories: &[RepositoryPattern],
+        path: &str,
+    ) {
+        let path = format!("{path}.allow");
+        if who.contains(&Who::Anonymous) && allow.iter().any(|action| *action != RuleAction::Pull) {
+            self.warn(&path, "anonymous callers get pull and nothing else; write allow: [pull] for them");
+        }
+        if allow.contains(&RuleAction::Catalog) && !repositories.iter().any(RepositoryPattern::is_everything) {
+            let message = "catalog shows the names of all repositories, not of these alone; write it in a rule for \
+                           [\"**\"] if that is meant";
+            self.warn(&path, message);
+        }
+    }
+
+    fn unique_rules(&mut self, rules: &[Option<raw::Rule>]) {
+        let mut names = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let Some(name) = rule.as_ref().and_then(|rule| rule.name.as_ref()) else { continue };
+            if let Some(first) = names.insert(&name.0, index) {
+                let message = format!("`{name}` is the name of policy.rules[{first}] already; write another one");
+                self.problem(&format!("policy.rules[{index}].name"), message);
+            }
+        }
+    }
+
+    fn mode(&mut self, raw: &raw::Policy) {
+        let message = match raw.mode {
+            PolicyMode::Enforce => return,
+            PolicyMode::Shadow if raw.rules.is_empty() => "no effect without rules; write some, or remove it",
+            PolicyMode::Shadow => {
+                "what the rules deny goes on where the credential allows it, and is logged as shadow_denied; write \
+                 enforce once nothing is"
+            }
+        };
+        self.warn("policy.mode", message);
+    }
+
+    /// docker takes no image without a login after a Basic challenge.
+    fn warn_of_basic_challenge(&mut self, rules: &[Rule]) {
+        for (index, _) in rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous)) {
+            let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
+            self.warn(&format!("policy.rules[{index}].who"), message);
+        }
+    }
+
+    fn warn_of_useless_anonymous(&mut self, providers: &[Option<raw::Provider>]) {
+        for (index, provider) in providers.iter().enumerate() {
+            if let Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. })) = provider {
+                let message = "no effect beside policy.rules: callers without a credential may pull what a rule for \
+                               anonymous names, be it private in GitLab or not; remove it";
+                self.warn(&format!("identity[{index}].anonymous"), message);
+            }
+        }
+    }
+}
+
+fn name_of(provider: &Option<raw::Provider>) -> Option<&str> {
+    Some(&provider.as_ref()?.common().name.as_ref()?.0)
+}

@@ -1,0 +1,396 @@
+//! Patterns of repositories and tags: `*` stands for anything within a segment, `**` for one segment or more, and
+//! `${user}` and `${claims.NAME}` for what the caller's provider says of the caller.
+//!
+//! Matching takes at most the product of both lengths, whatever the pattern.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::identity::Verified;
+use crate::registry::{RepositoryName, Tag};
+
+/// A pattern that some repository name matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryPattern {
+    /// A text, then a template and the text behind it, and so on.
+    start: Box<str>,
+    rest: Box<[(Template, Box<str>)]>,
+}
+
+/// What a pattern takes from the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Template {
+    /// `${user}`
+    User,
+    /// `${claims.NAME}`
+    Claim(Box<str>),
+}
+
+/// A pattern of tags, which have no segments: `*` is all that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagPattern(Box<str>);
+
+impl RepositoryPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what would be right: a template that is not known, or that no repository name can
+    /// match the pattern.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = text.split("${");
+        let start = pieces.next().unwrap_or_default();
+        let mut rest = Vec::new();
+        for piece in pieces {
+            let (name, after) = piece.split_once('}').ok_or("`${` has no `}`; write ${user} or ${claims.NAME}")?;
+            let template = match name.strip_prefix("claims.") {
+                Some(claim) if !claim.is_empty() => Template::Claim(claim.into()),
+                _ if name == "user" => Template::User,
+                _ => return Err(format!("`${{{name}}}` is not known; write ${{user}} or ${{claims.NAME}}")),
+            };
+            rest.push((template, after.into()));
+        }
+        let pattern = Self { start: start.into(), rest: rest.into() };
+        // The most harmless stand-in: where a name with it breaks the grammar, it does so with everything.
+        let with_stand_ins = pattern.with(|_| Some("x".into())).unwrap_or_default();
+        can_match(&with_stand_ins)?;
+        Ok(pattern)
+    }
+
+    /// Whether a repository matches for this caller. What takes nothing from the caller allocates nothing.
+    pub fn matches(&self, repository: &RepositoryName, caller: &Verified) -> bool {
+        let pattern = if self.rest.is_empty() {
+            Some(Cow::Borrowed(&*self.start))
+        } else {
+            self.with(|template| template.value(caller)).map(Cow::Owned)
+        };
+        pattern.is_some_and(|pattern| path_matches(&pattern, repository.as_str()))
+    }
+
+    /// Whether it takes the caller's name.
+    pub fn takes_user(&self) -> bool {
+        self.rest.iter().any(|(template, _)| *template == Template::User)
+    }
+
+    /// Whether it takes a claim of the caller's.
+    pub fn takes_claims(&self) -> bool {
+        self.rest.iter().any(|(template, _)| matches!(template, Template::Claim(_)))
+    }
+
+    /// Whether it is `**`, which every repository matches.
+    pub fn is_everything(&self) -> bool {
+        &*self.start == "**" && self.rest.is_empty()
+    }
+
+    /// The pattern with values in place of its templates; `None` where one has none.
+    fn with(&self, value: impl Fn(&Template) -> Option<String>) -> Option<String> {
+        let mut text = self.start.to_string();
+        for (template, after) in &self.rest {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}{after}", value(template)?);
+        }
+        Some(text)
+    }
+}
+
+impl Template {
+    /// What stands for it, in lower case as repository names are: part of a name, and so never a pattern.
+    fn value(&self, caller: &Verified) -> Option<String> {
+        let value = match self {
+            // The user of a job is whoever started it, and the subject of nobody is empty.
+            Self::User if caller.principal.is_job() => return None,
+            Self::User => Some(&*caller.principal.subject).filter(|user| !user.contains('/'))?,
+            Self::Claim(name) => match caller.attributes.as_ref()?.claims.get(&**name)? {
+                Value::String(text) => text,
+                _ => return None,
+            },
+        };
+        let value = value.to_ascii_lowercase();
+        RepositoryName::parse(&value).map(|_| value)
+    }
+}
+
+impl TagPattern {
+    /// Every tag.
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// That no tag can match it, and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.contains("**") {
+            return Err("tags have no segments; write one *".to_owned());
+        }
+        match Tag::parse(&text.replace('*', "x")) {
+            Some(_) => Ok(Self(text.into())),
+            None => {
+                Err("no tag is like this; write letters, digits, `_`, `.`, `-` and *, e.g. v* or latest".to_owned())
+            }
+        }
+    }
+
+    /// Whether a tag matches.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        segment_matches(&self.0, tag.as_str())
+    }
+}
+
+/// Says why no repository name could match a pattern without templates.
+fn can_match(pattern: &str) -> Result<(), String> {
+    if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
+        return Err(format!("`{sign}` stands for nothing here; the signs are * (within a segment) and ** (across)"));
+    }
+    if pattern.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err("repository names are lower case, so nothing matches; write it in lower case".to_owned());
+    }
+    if pattern.split('/').any(str::is_empty) {
+        return Err("a segment is empty, and no name begins or ends with a slash; write e.g. group/**".to_owned());
+    }
+    if pattern.split('/').any(|segment| segment != "**" && segment.contains("**")) {
+        return Err("`**` stands for whole segments; write it between slashes, e.g. group/**".to_owned());
+    }
+    match RepositoryName::parse(&pattern.replace("**", "x").replace('*', "x")) {
+        Some(_) => Ok(()),
+        None => Err("no repository name is like this; write segments of a-z 0-9 with one . _ __ or - between, \
+                     e.g. group/app-*"
+            .to_owned()),
+    }
+}
+
+/// Segment by segment. Where it goes wrong, the last `**` takes one segment more.
+fn path_matches(pattern: &str, name: &str) -> bool {
+    let (mut pattern, mut name) = (Some(pattern), Some(name));
+    let mut behind_many: Option<(Option<&str>, Option<&str>)> = None;
+    loop {
+        let step = match (pattern, name) {
+            (None, None) => return true,
+            (Some(pattern), Some(name)) => {
+                let ((wanted, pattern), (segment, name)) = (first(pattern), first(name));
+                if wanted == "**" {
+                    behind_many = Some((pattern, name));
+                    Some((pattern, name))
+                } else {
+                    segment_matches(wanted, segment).then_some((pattern, name))
+                }
+            }
+            _ => None,
+        };
+        (pattern, name) = match (step, behind_many) {
+            (Some(step), _) => step,
+            (None, Some((pattern, Some(name)))) => {
+                let more = (pattern, first(name).1);
+                behind_many = Some(more);
+                more
+            }
+            (None, _) => return false,
+        };
+    }
+}
+
+/// The first segment, and what comes behind it.
+fn first(path: &str) -> (&str, Option<&str>) {
+    path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
+}
+
+/// The pieces between the stars stand in the text in their order, the first at its start and the last at its end.
+fn segment_matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut text) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(last) = pieces.next_back() else { return text.is_empty() };
+    let Some(between) = text.strip_suffix(last) else { return false };
+    text = between;
+    pieces.all(|piece| text.split_once(piece).map(|(_, after)| text = after).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::identity::{Attributes, Granted, Principal, Source};
+
+    fn caller(subject: &str, credential_type: Option<&str>, claims: Value) -> Verified {
+        let source = Source { provider: "p".into(), credential_type: credential_type.map(Arc::from) };
+        let attributes = Attributes { claims: claims.as_object().unwrap().clone(), ..Attributes::default() };
+        Verified {
+            principal: Principal { source: source.into(), subject: subject.into() },
+            granted: Granted::Identity,
+            attributes: Some(attributes.into()),
+        }
+    }
+
+    fn matches(pattern: &str, name: &str, caller: &Verified) -> bool {
+        let pattern = RepositoryPattern::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        pattern.matches(&RepositoryName::parse(name).unwrap(), caller)
+    }
+
+    #[test]
+    fn stars() {
+        let table: [(&str, &[&str], &[&str]); 12] = [
+            ("a", &["a"], &["b", "a/a", "aa"]),
+            ("*", &["a", "a-b"], &["a/b"]),
+            ("**", &["a", "a/b", "a/b/c"], &[]),
+            ("public/**", &["public/a", "public/a/b"], &["public", "publica/b", "a/public/b"]),
+            ("public/*", &["public/a"], &["public", "public/a/b"]),
+            ("a/**/b", &["a/x/b", "a/x/y/b", "a/b/b", "a/b/x/b"], &["a/b", "a/x/c", "a/x/b/c"]),
+            ("**/b", &["a/b", "a/a/b", "b/b"], &["b", "a/b/c"]),
+            ("**/a/**", &["x/a/y", "x/a/a/y", "a/a/a"], &["a/y", "x/a", "x/y/z"]),
+            ("a*", &["a", "ab", "a-b"], &["b", "ba", "a/b"]),
+            ("app-*-x", &["app-1-x", "app-1-x-x"], &["app-x", "app-1-y", "app-1/x"]),
+            ("*a*b*", &["ab", "xaxbx", "aabb"], &["ba", "a", "a/b"]),
+            ("a/*/**/c", &["a/1/2/c", "a/1/2/3/c"], &["a/1/c", "a/c"]),
+        ];
+        let somebody = caller("alice", None, json!({}));
+        for (pattern, yes, no) in table {
+            for name in yes {
+                assert!(matches(pattern, name, &somebody), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!matches(pattern, name, &somebody), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn templates_are_literals() {
+        let alice = caller("Alice", None, json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }));
+        for (pattern, name, expected) in [
+            ("users/${user}/**", "users/alice/app", true),
+            ("users/${user}/**", "users/bob/app", false),
+            ("users/${user}-*", "users/alice-x", true),
+            ("${claims.project_path}", "group/app", true),
+            ("${claims.project_path}/**", "group/app/image", true),
+            ("${claims.project_path}/**", "group/app", false),
+            ("${claims.project_path}/**", "group/app2/image", false),
+            ("${claims.n}/**", "42/a", false),
+            ("${claims.list}/**", "a/a", false),
+            ("${claims.star}/**", "a/a", false),
+            ("${claims.none}/**", "a/a", false),
+            ("x${claims.none}", "x", false),
+            ("${user}/${claims.project_path}", "alice/group/app", true),
+        ] {
+            assert_eq!(matches(pattern, name, &alice), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_no_name_of_a_repository_matches_nothing() {
+        for (subject, credential_type, expected) in [
+            ("alice", None, true),
+            ("alice", Some("personal_access_token"), true),
+            ("alice", Some("build"), false),
+            ("alice", Some("ci"), false),
+            ("", None, false),
+            ("a/lice", None, false),
+            ("*", None, false),
+            ("..", None, false),
+            ("deploy_token:4", Some("deploy_token"), false),
+        ] {
+            let caller = caller(subject, credential_type, json!({}));
+            let name = if expected { "u/alice/x" } else { "u/a/lice/x" };
+            let found = matches("u/${user}/**", name, &caller) || matches("u/${user}/**", "u/alice/x", &caller);
+            assert_eq!(found, expected, "{subject} {credential_type:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_name_can_match_is_refused() {
+        for text in [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            "A",
+            "a/B*",
+            "a?",
+            "[ab]",
+            "{a,b}",
+            "!a",
+            "..",
+            "a/../b",
+            ".",
+            "a**",
+            "**a",
+            "a/b**/c",
+            "a b",
+            "a:b",
+            "-a",
+            "a-",
+            "a..b",
+            "_*",
+            "é",
+            "***",
+            "${",
+            "${user",
+            "${User}",
+            "${}",
+            "${claims.}",
+            "${claims}",
+            "a/${user}.",
+            "${user}/",
+        ] {
+            let message = RepositoryPattern::parse(text).unwrap_err();
+            assert!(message.contains("; "), "{text}: {message}: what would be right?");
+        }
+        assert!(RepositoryPattern::parse(&"a".repeat(256)).is_err());
+        for text in ["", "**", "v?", "-v", ".*", "a/b", "é"] {
+            assert!(TagPattern::parse(text).unwrap_err().contains("; "), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags() {
+        for (pattern, tag, expected) in [
+            ("*", "v1", true),
+            ("v*", "v1", true),
+            ("v*", "V1", false),
+            ("Latest", "Latest", true),
+            ("v*-rc", "v1-r", false),
+        ] {
+            let found = TagPattern::parse(pattern).unwrap().matches(&Tag::parse(tag).unwrap());
+            assert_eq!(found, expected, "{pattern} {tag}");
+        }
+    }
+
+    /// What the words say, tried at every place.
+    fn naive(pattern: &[&str], name: &[&str]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((&"**", after)), Some((_, rest))) => naive(after, rest) || naive(pattern, rest),
+            (Some((wanted, after)), Some((segment, rest))) => naive_segment(wanted, segment) && naive(after, rest),
+            _ => false,
+        }
+    }
+
+    fn naive_segment(pattern: &str, text: &str) -> bool {
+        match (pattern.split_at_checked(1), text.split_at_checked(1)) {
+            (None, None) => true,
+            (Some(("*", after)), Some((_, rest))) => naive_segment(after, text) || naive_segment(pattern, rest),
+            (Some(("*", after)), None) => naive_segment(after, text),
+            (Some((one, after)), Some((other, rest))) => one == other && naive_segment(after, rest),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn matching_is_what_the_words_say(
+            pattern in "(\\*\\*|[ab*]{1,4})(/(\\*\\*|[ab*]{1,4})){0,4}",
+            name in "[ab]{1,4}(/[ab]{1,3}){0,5}",
+        ) {
+            let split = |text| str::split(text, '/').collect::<Vec<_>>();
+            prop_assume!(!split(&pattern).iter().any(|segment| *segment != "**" && segment.contains("**")));
+            prop_assert_eq!(path_matches(&pattern, &name), naive(&split(&pattern), &split(&name)));
+        }
+    }
+}
