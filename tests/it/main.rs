@@ -12,6 +12,7 @@ mod http2_client;
 mod identity;
 mod layers;
 mod media_types;
+mod policy;
 mod readme;
 mod reload;
 mod routing;
