@@ -14,7 +14,7 @@ use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
-use moorgate::policy::Policy;
+use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 use moorgate::token_service::gate_token::{GateToken, GoodFor, TokenKeys};
 
@@ -74,6 +74,10 @@ fn pure_path(c: &mut Criterion) {
         let sealed = keys.seal(&token).unwrap();
         b.iter(|| keys.open(black_box(&sealed), 2000).unwrap());
     });
+    let ruled = policy.clone().with_rules(fifty_rules());
+    c.bench_function("decide by the last of 50 rules", |b| {
+        b.iter(|| ruled.authorize(request.clone(), black_box(&by_scopes)).unwrap());
+    });
     c.bench_function("render a blob request", |b| b.iter(|| black_box(&request).render()));
     c.bench_function("parse, credential, decide, render", |b| {
         b.iter(|| {
@@ -83,6 +87,21 @@ fn pure_path(c: &mut Criterion) {
             policy.authorize(request, &by_actions).unwrap().request().render()
         });
     });
+}
+
+/// The last one alone allows the request.
+fn fifty_rules() -> Rules {
+    let rule = |number: usize| Rule {
+        name: format!("rule-{number}").into(),
+        repositories: vec![
+            RepositoryPattern::parse(if number == 50 { "group/**" } else { "group/*/other/**" }).unwrap(),
+        ],
+        who: vec![Who::Authenticated],
+        allow: Actions { pull: true, ..Actions::default() },
+        catalog: false,
+        tags: None,
+    };
+    Rules { mode: Mode::Enforce, rules: (1..=50).map(rule).collect(), grant_needed: false }
 }
 
 criterion_group!(benches, pure_path);

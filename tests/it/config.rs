@@ -4,6 +4,7 @@
 
 pub mod files;
 mod fixtures;
+mod policy;
 mod reference;
 mod tokens;
 

@@ -31,8 +31,8 @@ impl Build<'_> {
 
     fn rule(&mut self, raw: &raw::Rule, path: &str, providers: &[Option<raw::Provider>]) -> Option<Rule> {
         let names: Vec<&str> = providers.iter().filter_map(name_of).collect();
-        let repositories = self
-            .each(raw.repositories.as_deref(), &format!("{path}.repositories"), |text| RepositoryPattern::parse(text));
+        let repositories =
+            self.each(raw.repositories.as_deref(), &format!("{path}.repositories"), RepositoryPattern::parse);
         let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
         let except = self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
         // Where a provider has no name yet, that was reported, and it may be the one that is meant.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use moorgate::demo::gitlab::sample_credentials;
-use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+use moorgate::demo::introspection::{CLIENT_SECRET, Introspection, SampleToken};
 use moorgate::demo::issuer::OidcIssuer;
 use serde_json::{Value, json};
 
@@ -64,6 +64,8 @@ type Actor = (String, Option<(String, String)>);
 #[tokio::test]
 async fn the_golden_table() {
     let (issuer, sso) = (OidcIssuer::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
+    let scope = json!({ "scope": "read_registry write_registry delete_registry" });
+    sso.add(SampleToken { token: "sso-all".into(), claims: scope, revoked: false, note: "may do everything" });
     let actors = actors(&issuer);
     let rules: Vec<&str> = RULES.lines().collect();
     let mut columns = Vec::new();
@@ -110,6 +112,7 @@ fn actors(issuer: &OidcIssuer) -> Vec<Actor> {
     actors.push(actor("job of demo/app (jwt)", "oidc", &id_token(json!({}))));
     actors.push(actor("job of demo/other (jwt)", "oidc", &id_token(json!({ "project_path": "demo/other" }))));
     actors.push(actor("developer (sso, read, write)", "dana", "sso-demo-read-write"));
+    actors.push(actor("developer (sso, everything)", "dana", "sso-all"));
     actors.push(actor("developer (sso, read)", "erin", "sso-demo-read-only"));
     actors.push(actor("app (htpasswd)", "app", "password-of-app"));
     actors.push(actor("wrong password", "app", "wrong"));

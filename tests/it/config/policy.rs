@@ -1,0 +1,59 @@
+//! Rules: that they arrive, and what is warned of.
+
+use moorgate::policy::{Mode, Who};
+
+use super::{MINIMAL, ready, warnings};
+
+#[test]
+fn rules_arrive() {
+    let policy = ready(include_str!("../../fixtures/config/valid/rules.yml")).policy;
+    assert_eq!((policy.mode, policy.grant_needed), (Mode::Shadow, false));
+    let [everybody, own, lists] = &policy.rules[..] else { panic!("not three") };
+    assert_eq!(everybody.who, [Who::Anonymous, Who::Authenticated]);
+    assert!(everybody.tags.is_none() && everybody.allow.pull && !everybody.allow.push && !everybody.catalog);
+    let group = Who::Group { provider: "sso".into(), name: "a/b".into() };
+    let user = Who::User { provider: "sso".into(), name: "dana".into() };
+    assert_eq!(own.who, [Who::Provider("sso".into()), user, group]);
+    assert_eq!(own.tags.as_ref().map(|choice| (choice.tags.len(), choice.except.len())), Some((1, 2)));
+    assert!(own.allow.push && own.allow.delete && own.repositories[0].takes_user());
+    assert!(lists.catalog && !lists.allow.pull);
+    assert_eq!(&*lists.name, "lists");
+    assert!(ready(MINIMAL).policy.rules.is_empty());
+    assert_eq!(ready(MINIMAL).policy.mode, Mode::Enforce);
+    let grant = MINIMAL.replace("upstream: {", "upstream: { authorization: grant,");
+    assert!(ready(&grant).policy.grant_needed);
+}
+
+#[test]
+fn what_rules_do_not_do_is_warned_of() {
+    let of = |more: &str, who: &str, repositories: &str, allow: &str| {
+        let rule = format!("{{ name: r, who: [{who}], repositories: [\"{repositories}\"], allow: [{allow}] }}");
+        let text = format!("{MINIMAL}policy: {{ {more}rules: [{rule}] }}\n");
+        warnings(&text)[1..].to_vec()
+    };
+    assert_eq!(of("", "anonymous", "a/**", "pull"), [""; 0]);
+    assert_eq!(of("", "authenticated", "**", "pull, catalog"), [""; 0]);
+    assert_eq!(of("", "\"user:alice\"", "users/${user}/**", "pull"), [""; 0]);
+    for (found, expected) in [
+        (of("mode: shadow, ", "authenticated", "a", "pull"), "`policy.mode`: what the rules deny goes on"),
+        (
+            of("", "anonymous", "a", "pull, push"),
+            "`policy.rules[0].allow`: anonymous callers get pull and nothing else",
+        ),
+        (of("", "authenticated", "a/**", "catalog"), "`policy.rules[0].allow`: catalog shows the names of all"),
+        (of("", "authenticated", "${claims.x}", "pull"), "nothing matches, for claims come from providers of type jwt"),
+    ] {
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(expected), "{found:?}");
+    }
+    let alone = warnings(&format!("{MINIMAL}policy: {{ mode: shadow }}\n"));
+    assert!(alone[1].contains("`policy.mode`: no effect without rules"), "{alone:?}");
+    let rule = "policy: { rules: [{ name: r, who: [anonymous], repositories: [a], allow: [pull] }] }\n";
+    let basic = warnings(&format!("{MINIMAL}{rule}tokens: {{ challenge: basic }}\n"));
+    assert!(basic[1].contains("`policy.rules[0].who`: docker and podman pull without a login only"), "{basic:?}");
+    let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
+    let useless = warnings(&format!("{anonymous}{rule}"));
+    assert!(useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"), "{useless:?}");
+    let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");
+    assert_eq!(warnings(&format!("{grant}{rule}")).len(), 1, "no TLS");
+}
