@@ -13,6 +13,9 @@ use crate::registry::{Action, RequestError, Tag};
 
 pub use token_request::TokenRequestError;
 
+/// A full disk takes a person.
+const NOT_AUDITED_RETRY_AFTER: Duration = Duration::from_secs(10);
+
 /// Why a request got no answer from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -44,6 +47,8 @@ pub enum Denial {
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
     /// As many wrong credentials as the config allows were asked of a provider, and this one is not known to be good.
     FailureBudgetSpent { provider: Arc<str>, retry_after: Duration },
+    /// The line of the audit log that must come before the write cannot be written.
+    NotAudited,
     /// The registry did not do its part.
     Upstream(UpstreamFault),
     /// The client broke off, or went quiet in the middle of its body.
@@ -168,6 +173,7 @@ impl Denial {
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
             Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
             Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
+            Self::NotAudited => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "audit_failed"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
                 UpstreamFault::RefusedTheGate | UpstreamFault::RefusedTheGrant => {
@@ -203,6 +209,9 @@ impl Denial {
             Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials gives no answer now; try again".to_owned()
+            }
+            Self::NotAudited => {
+                "writes are not let through now: this gate cannot write its audit log; try again".to_owned()
             }
             Self::FailureBudgetSpent { .. } => {
                 "too many wrong credentials were tried here lately, so none that is new is checked now; try again"
@@ -241,6 +250,7 @@ impl Denial {
             Self::ProviderUnavailable { retry_after, .. } | Self::FailureBudgetSpent { retry_after, .. } => {
                 Some(*retry_after)
             }
+            Self::NotAudited => Some(NOT_AUDITED_RETRY_AFTER),
             _ => None,
         }
     }
@@ -255,7 +265,30 @@ impl Denial {
 
     /// Whether this is a refusal, rather than something that failed.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::ProviderUnavailable { .. } | Self::Upstream(_) | Self::ClientAborted)
+        !matches!(self, Self::ProviderUnavailable { .. } | Self::NotAudited | Self::Upstream(_) | Self::ClientAborted)
+    }
+
+    /// Whether a credential or a right was presented, and that is what was refused.
+    pub fn is_of_a_credential(&self) -> bool {
+        match self {
+            Self::MalformedCredential(_)
+            | Self::InvalidToken
+            | Self::InsufficientScope
+            | Self::WrongCredential
+            | Self::InsufficientRights(_)
+            | Self::DeniedByPolicy(_)
+            | Self::TagRules(_)
+            | Self::CatalogClosed => true,
+            Self::Request(_)
+            | Self::Framing(_)
+            | Self::NoCredential
+            | Self::TokenRequest(_)
+            | Self::ProviderUnavailable { .. }
+            | Self::FailureBudgetSpent { .. }
+            | Self::NotAudited
+            | Self::Upstream(_)
+            | Self::ClientAborted => false,
+        }
     }
 }
 

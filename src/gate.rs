@@ -18,7 +18,7 @@ use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
 use crate::policy::{Decision, Policy, Ruling};
-use crate::record::{Record, Recorder};
+use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
@@ -33,6 +33,7 @@ pub struct Gate {
     pub(crate) tokens: TokenService,
     pub(crate) responder: Responder,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) audit: Arc<AuditLog>,
 }
 
 /// What is known of a request beside its message.
@@ -114,6 +115,7 @@ impl Gate {
                 let refused = Refused { head: &head, needed: &needed, kind: record.credential_kind() };
                 let response = self.responder.denial(&denial, &refused, &origin.progress);
                 record.denied(&denial, response.status());
+                self.audit.refused(&record, &denial).await;
                 response
             }
         };
@@ -122,7 +124,7 @@ impl Gate {
         response
     }
 
-    /// Parse, authenticate, authorise, look up the tags that must not exist, forward.
+    /// Parse, authenticate, authorise, look up the tags that must not exist, audit, forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -167,7 +169,7 @@ impl Gate {
             return Ok(self.responder.pong(&head.method, caller.progress));
         }
         let grant = decision.grant().cloned();
-        let outcome = pass_on(decision, head, body, caller, upstream, record).await;
+        let outcome = self.pass_on(decision, head, body, caller, upstream, record).await;
         if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) = (&outcome, grant) {
             self.identity.forget(&question, &refused);
         }
@@ -210,6 +212,22 @@ impl Gate {
             Some(_) => Ok((decision, of_mount)),
             None => Ok((decision, question)),
         }
+    }
+
+    /// Look up the tags that must not exist, audit, forward.
+    async fn pass_on(
+        &self,
+        decision: Decision,
+        head: &Parts,
+        body: RequestBody,
+        caller: &Caller<'_>,
+        upstream: &Upstream,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Denial> {
+        let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
+        let permit = decision.permit(&answers)?;
+        self.audit.allowed(record, permit.request()).await?;
+        upstream.forward(permit, head, body, caller, record).await
     }
 
     /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
@@ -262,19 +280,6 @@ impl Gate {
         record.verified(verified.clone());
         Ok(verified)
     }
-}
-
-/// Look up the tags that must not exist, forward.
-async fn pass_on(
-    decision: Decision,
-    head: &Parts,
-    body: RequestBody,
-    caller: &Caller<'_>,
-    upstream: &Upstream,
-    record: &mut Record,
-) -> Result<Response<ResponseBody>, Denial> {
-    let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
-    upstream.forward(decision.permit(&answers)?, head, body, caller, record).await
 }
 
 /// What a client wants a token for: the query of a GET, or the form of a POST.

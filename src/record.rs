@@ -1,6 +1,7 @@
 //! What is kept of each request: a line in the access log and the metrics, written when its body has ended.
 
 mod access_log;
+mod audit;
 mod metrics;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{Method, StatusCode};
 
 pub use access_log::{AccessLog, AccessLogFormat, Target};
+pub use audit::AuditLog;
 pub use metrics::Metrics;
 
 use crate::body::Progress;

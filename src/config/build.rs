@@ -144,6 +144,10 @@ impl Build<'_> {
     }
 
     fn log(&mut self, raw: &raw::Log) -> Log {
+        if raw.access == raw.audit && raw.audit != "off" {
+            let message = format!("`{}` is the access log already; write another file", shown(&raw.audit));
+            self.problem("log.audit", message);
+        }
         Log {
             level: match raw.level {
                 raw::LogLevel::Error => tracing::Level::ERROR,
@@ -160,6 +164,15 @@ impl Build<'_> {
                 "stdout" => AccessLog::Stdout,
                 "off" => AccessLog::Off,
                 file => AccessLog::File(self.log_file("log.access", file)),
+            },
+            audit: match raw.audit.as_str() {
+                "off" => None,
+                "stdout" => {
+                    let message = "the audit log goes to a file, for a write waits for its line; write off or a file";
+                    self.problem("log.audit", message);
+                    None
+                }
+                file => Some(self.log_file("log.audit", file)),
             },
         }
     }

@@ -44,6 +44,9 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
     if !matches!(raw.log.access.as_str(), "stdout" | "off") {
         paths.push(&mut raw.log.access);
     }
+    if raw.log.audit != "off" {
+        paths.push(&mut raw.log.audit);
+    }
     paths
 }
 

@@ -307,11 +307,14 @@ pub(super) struct Log {
     /// Where the access log goes: stdout, off, or a file.
     #[schemars(length(min = 1), extend("examples" = ["stdout"]))]
     pub(super) access: String,
+    /// Where allowed writes and refusals are told of: off, or a file. A write whose line cannot be written is refused.
+    #[schemars(length(min = 1), extend("examples" = ["audit.log"]))]
+    pub(super) audit: String,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Json, access: "stdout".to_owned() }
+        Self { level: LogLevel::Info, format: LogFormat::Json, access: "stdout".to_owned(), audit: "off".to_owned() }
     }
 }
 

@@ -213,6 +213,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Where the access log goes.
     pub access: AccessLog,
+    /// The file of the audit log, where there is one.
+    pub audit: Option<PathBuf>,
 }
 
 /// The form of a log.

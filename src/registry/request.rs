@@ -101,6 +101,11 @@ impl RegistryRequest {
         }
     }
 
+    /// Whether it changes nothing in the registry.
+    pub fn is_read(&self) -> bool {
+        matches!(self.method(), Method::GET | Method::HEAD)
+    }
+
     /// The operation, as logs and metrics name it.
     pub fn operation(&self) -> Operation {
         match self {

@@ -1,6 +1,7 @@
 //! From a checked config to what a reload replaces. What did not change is taken over from the one before.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,7 +18,7 @@ use crate::identity::chain::{Identity, Provider};
 use crate::identity::credential::basic;
 use crate::identity::fingerprint::HashKey;
 use crate::policy::Policy;
-use crate::record::Recorder;
+use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
 use crate::server::{Generation, ServerSettings, server_tls};
 use crate::token_service::gate_token::TokenKeys;
@@ -41,7 +42,7 @@ pub(super) struct Running {
 /// Builds a generation; `running` is the one before it. Nothing that is running is changed.
 ///
 /// # Errors
-/// What the system does not give: roots, randomness.
+/// What the system does not give: roots, randomness, a new audit log.
 pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Generation> {
     let (config, outline) = (&loaded.config, &loaded.outline);
     let is_same = |keys: &[&str]| running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)));
@@ -96,6 +97,19 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
         tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
         responder: Responder::new(external.service(), challenge)?,
         recorder: lasting.recorder.clone(),
+        audit: audit(config.log.audit.as_deref(), running)?,
+    })
+}
+
+/// The audit log, the one that is open where it is the same file.
+fn audit(path: Option<&Path>, running: Option<&Running>) -> anyhow::Result<Arc<AuditLog>> {
+    let open = running.map(|running| &running.generation.gate.audit);
+    Ok(match (path, open) {
+        (path, Some(open)) if open.path() == path => open.clone(),
+        (None, _) => Arc::new(AuditLog::off()),
+        (Some(path), _) => {
+            Arc::new(AuditLog::file(path).with_context(|| format!("log.audit: cannot append to {}", path.display()))?)
+        }
     })
 }
 

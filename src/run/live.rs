@@ -96,6 +96,9 @@ impl Live {
                 Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
             }
         }
+        if reopen_logs {
+            generation.gate.audit.reopen();
+        }
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
         self.newest.send_replace(generation.clone());
         generation.gate.identity.take_over(&old.generation.gate.identity, cache_limits(&config.cache));

@@ -143,6 +143,12 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "registry", "token_service"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
+    // What a write waits for.
+    Part {
+        files: &["record/audit.rs"],
+        may_know: &["denial", "record", "registry"],
+        must_not_know: &["hyper", "moka"],
+    },
     Part {
         files: &["record.rs", "record/"],
         may_know: &["body", "denial", "identity", "registry"],

@@ -1,0 +1,115 @@
+//! The audit log of a running gate: what it tells of, and that nothing is written to the registry unseen.
+
+use serde_json::{Value, json};
+
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
+
+const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
+const PULL: &str = "/v2/demo/a/tags/list";
+
+fn lines(gate: &TestGate) -> Vec<Value> {
+    let text = std::fs::read_to_string(gate.file("audit.log")).unwrap();
+    assert!(!text.contains(READ_WRITE.1) && !text.contains(READ_ONLY.1), "{text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn gate(log: Vec<&'static str>) -> TestGate {
+    TestGate::start(Setup { log, tokens: vec!["challenge: bearer"], ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn it_tells_of_allowed_writes_and_of_refusals() {
+    let gate = gate(vec!["audit: audit.log"]).await;
+    let digest = some_digest();
+    let mount = format!("{UPLOADS}?mount={digest}&from=demo/b");
+    for (method, target, credential) in [
+        ("GET", "/v2/", None),
+        ("GET", PULL, None),
+        ("GET", PULL, Some(READ_ONLY)),
+        ("POST", UPLOADS, Some(READ_WRITE)),
+        ("POST", &mount, Some(READ_WRITE)),
+        ("POST", UPLOADS, Some(READ_ONLY)),
+        ("GET", PULL, Some(("alice", "glpat-wrong"))),
+        ("GET", "/token?scope=repository:demo/a:pull", Some(("alice", "glpat-wrong"))),
+        ("GET", "/token?scope=repository:demo/a:pull", Some(READ_ONLY)),
+        ("GET", "/v2/Demo/a/tags/list", Some(READ_ONLY)),
+    ] {
+        gate.send(method, target, credential, "X-Request-Id: mine\r\n", "").await;
+    }
+    gate.send("GET", PULL, None, "Authorization: Bearer mg1.forged.token\r\n", "").await;
+
+    let lines = lines(&gate);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| ["method", "path", "operation", "subject", "decision", "reason"].map(|key| line[key].clone()))
+        .collect();
+    let expected = json!([
+        ["POST", UPLOADS, "upload_start", "alice", "allowed", "allowed"],
+        ["POST", UPLOADS, "upload_start", "alice", "allowed", "allowed"],
+        ["POST", UPLOADS, "upload_start", "alice", "denied", "insufficient_rights"],
+        ["GET", PULL, "tags", null, "denied", "wrong_credential"],
+        ["GET", "/token", "token", null, "denied", "wrong_credential"],
+        ["GET", PULL, "tags", null, "denied", "invalid_token"],
+    ]);
+    assert_eq!(json!(told), expected);
+    assert_eq!(lines[1]["from"], "demo/b");
+    assert_eq!((&lines[1]["digest"], &lines[0]["digest"]), (&json!(digest), &Value::Null));
+    for (key, value) in [
+        ("request_id", "mine"),
+        ("client_ip", "127.0.0.1"),
+        ("repository", "demo/a"),
+        ("provider", "gitlab"),
+        ("credential_kind", "basic"),
+        ("credential_type", "personal_access_token"),
+    ] {
+        assert_eq!(lines[0][key], value);
+    }
+    assert!(lines[0]["time"].as_str().unwrap().ends_with('Z') && lines[0]["credential"].is_string());
+    let access = gate.log(11).await;
+    assert_eq!(access[3]["credential"], lines[0]["credential"], "the same name in both logs");
+}
+
+/// The line comes before the write: where there is no line, there is no write.
+#[tokio::test]
+async fn a_write_that_cannot_be_told_of_is_not_made() {
+    let gate = gate(vec!["audit: /dev/full"]).await;
+    let reply = gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await;
+    assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"));
+    assert!(reply.header("retry-after").is_some() && reply.body.contains("audit log"), "{reply:?}");
+    assert_eq!(gate.forwarded(), 0);
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404, "reads go on");
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await.status, 403, "and refusals");
+    let log = gate.log(3).await;
+    assert_eq!((&log[0]["decision"], &log[0]["reason"]), (&json!("error"), &json!("audit_failed")));
+    assert_eq!(gate.forwarded(), 1);
+}
+
+#[tokio::test]
+async fn the_file_is_for_the_gates_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let gate = gate(vec!["audit: audit.log"]).await;
+    let mode = std::fs::metadata(gate.file("audit.log")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+}
+
+/// The file of another name, and none, come with a reload; the same one is opened anew as logrotate wants it.
+#[tokio::test]
+async fn it_follows_a_reload() {
+    let mut gate = gate(vec!["audit: audit.log"]).await;
+    let push = async |gate: &TestGate| gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status;
+    let count = |gate: &TestGate, name| std::fs::read_to_string(gate.file(name)).map_or(0, |text| text.lines().count());
+    assert_eq!(push(&gate).await, 202);
+    gate.edit("audit: audit.log", "audit: other.log");
+    assert!(gate.reload().await);
+    assert_eq!(push(&gate).await, 202);
+    assert_eq!((count(&gate, "audit.log"), count(&gate, "other.log")), (1, 1));
+    std::fs::rename(gate.file("other.log"), gate.file("other.log.1")).unwrap();
+    assert!(gate.reloader.as_mut().unwrap().reload(true));
+    assert_eq!(push(&gate).await, 202);
+    assert_eq!((count(&gate, "other.log.1"), count(&gate, "other.log")), (1, 1));
+    // A file that cannot be opened: all or nothing.
+    gate.edit("audit: other.log", "audit: /proc/audit.log");
+    assert!(!gate.reload().await);
+    assert_eq!(push(&gate).await, 202);
+    assert_eq!(count(&gate, "other.log"), 2);
+}
