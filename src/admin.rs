@@ -1,4 +1,6 @@
-//! The listener for operators: health and metrics, never on the public port.
+//! The listener for operators: health, metrics and revocations, never on the public port.
+
+mod revoke;
 
 use std::convert::Infallible;
 use std::io;
@@ -44,9 +46,11 @@ impl Admin {
             };
             let admin = self.clone();
             tokio::spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| {
-                    let response = admin.answer(request.method(), request.uri().path());
-                    async move { Ok::<_, Infallible>(response) }
+                let service = service_fn(async |request: Request<Incoming>| {
+                    Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
+                        (&Method::POST, "/revoke") => admin.revoke(request).await,
+                        (method, path) => admin.answer(method, path),
+                    })
                 });
                 let mut server = http1::Builder::new();
                 server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -64,8 +68,14 @@ impl Admin {
             "/readyz" if *self.draining.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/readyz" => text(StatusCode::OK, "ok\n"),
             "/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "there are /livez, /healthz, /readyz and /metrics\n"),
+            "/revoke" => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
+            _ => text(StatusCode::NOT_FOUND, "there are /livez, /healthz, /readyz, /metrics and POST /revoke\n"),
         }
+    }
+
+    async fn revoke(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let generation = self.generations.borrow().clone();
+        revoke::revoke(request, generation.admin_token.as_ref(), &generation.gate).await
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {

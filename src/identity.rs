@@ -19,6 +19,7 @@ pub mod jwt;
 pub mod log_pace;
 pub mod provider_client;
 pub mod registry_token;
+pub mod revoked;
 pub mod scope_lists;
 pub mod sources;
 pub mod strict_json;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use credential::Credential;
 use fingerprint::{CredentialId, HashKey, SecretId};
+use revoked::Revocation;
 use secrecy::SecretString;
 use tag_rules::TagRules;
 
@@ -252,12 +254,14 @@ pub struct Question {
     pub request_id: Arc<str>,
     /// The provider that vouched for the credential before, as a gate token says: it is asked first.
     pub vouched_by: Option<Box<str>>,
+    /// What operators have revoked of the credential so far.
+    pub revocation: Revocation,
 }
 
 impl Question {
     /// A question about a credential, whose hashes are made with the process's key.
     pub fn new(key: &HashKey, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Self {
         let (id, secret) = (key.credential(&credential), key.secret(&credential));
-        Self { credential, id, secret, access, client, request_id, vouched_by: None }
+        Self { credential, id, secret, access, client, request_id, vouched_by: None, revocation: Revocation::default() }
     }
 }

@@ -43,7 +43,7 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
         let principal = Principal { source: source.clone(), subject };
         let attributes = attributes.cloned().map(Box::new);
         let verified = Verified { principal, granted: Granted::Scopes(scopes.clone()), attributes };
-        let asked = Asked { question: id, credential: id, secret: Some(question.secret), provider: 0 };
+        let asked = Asked { question: id, credential: id, secret: Some(question.secret), floor: None, provider: 0 };
         cache.keep(&asked, Instant::now(), &Verdict::Verified(Arc::new(verified), Lifetime::default()));
         if number % 1000 == 0 {
             cache.settle();

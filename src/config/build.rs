@@ -14,6 +14,8 @@ mod upstream;
 use std::fmt;
 use std::path::Path;
 
+use secrecy::ExposeSecret;
+
 use super::format::{Network, Workers};
 use super::outline::FileVersion;
 use super::problem::{Place, Problem, shown};
@@ -24,6 +26,9 @@ use super::url::{Scheme, ServerUrl};
 
 /// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood of requests is memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(256 << 10);
+
+/// A shorter one could be guessed.
+const MIN_ADMIN_TOKEN_BYTES: usize = 16;
 
 /// Builds the ready configuration, and collects what is wrong with it.
 pub(super) struct Build<'a> {
@@ -121,7 +126,24 @@ impl Build<'_> {
         if admin.port() == public.port() && admin.port() != 0 && same_address {
             self.problem("admin.addr", format!("`{admin}` is taken by http.addr, `{public}`; write another port"));
         }
-        Admin { addr: admin }
+        let token = raw.token_file.as_deref().and_then(|file| {
+            let token = self.secret("admin.token_file", file)?;
+            if token.expose_secret().len() < MIN_ADMIN_TOKEN_BYTES {
+                let message = format!(
+                    "the secret in `{}` has less than 16 bytes; write a random one, e.g. by: openssl rand -hex 32",
+                    shown(file)
+                );
+                self.problem("admin.token_file", message);
+            }
+            if !admin.ip().is_loopback() {
+                self.warn(
+                    "admin.token_file",
+                    "whoever revokes from elsewhere sends this secret in the clear; see admin.addr",
+                );
+            }
+            Some(token)
+        });
+        Admin { addr: admin, token }
     }
 
     /// A server and the authorities of its certificate.

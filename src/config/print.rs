@@ -35,6 +35,7 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
         paths.extend(&mut tls.certificate);
         paths.extend(&mut tls.key);
     }
+    paths.extend(&mut raw.admin.token_file);
     paths.extend(&mut raw.upstream.password_file);
     paths.extend(&mut raw.upstream.ca);
     for provider in raw.identity.iter_mut().flatten().flatten() {

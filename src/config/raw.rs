@@ -138,12 +138,15 @@ pub(super) enum TlsVersion {
 pub(super) struct Admin {
     /// The address and port to listen on, never the public one.
     pub(super) addr: ListenAddress,
+    /// A file with the secret, of 16 bytes or more, that POST /revoke takes.
+    #[schemars(length(min = 1), extend("examples" = ["admin.token"]))]
+    pub(super) token_file: Option<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         // Loopback: metrics are for the machine's own scraper until somebody decides otherwise.
-        Self { addr: ListenAddress(SocketAddr::from(([127, 0, 0, 1], 9464))) }
+        Self { addr: ListenAddress(SocketAddr::from(([127, 0, 0, 1], 9464))), token_file: None }
     }
 }
 

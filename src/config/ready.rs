@@ -100,6 +100,8 @@ pub enum TlsVersion {
 pub struct Admin {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// What whoever revokes a credential must have.
+    pub token: Option<SecretString>,
 }
 
 /// A server that the gate asks.

@@ -75,6 +75,8 @@ pub struct Asked {
     pub credential: QuestionId,
     /// The secret that it is about. `None` for callers without a credential.
     pub secret: Option<SecretId>,
+    /// What was answered until then does not count.
+    pub floor: Option<Instant>,
     /// The provider's number.
     pub provider: u32,
 }

@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::cache::{Answer, CacheLimits, UnderWay, VerdictCache};
+use super::clock::unix_now;
 use super::credential::Credential;
-use super::fingerprint::HashKey;
+use super::fingerprint::{Fingerprint, HashKey};
 use super::log_pace::Trouble;
+use super::revoked::{Moment, Revocations, Revoked};
 use super::{Granted, IssuedToken, NotNow, Principal, Question, Source, Verdict, Verified};
 use crate::denial::Denial;
 use crate::record::Metrics;
@@ -90,7 +92,7 @@ impl Identity {
             metrics.provider_known(&provider.name);
         }
         let (cache, under_way) = (VerdictCache::new(limits), UnderWay::default());
-        let shared = Arc::new(Shared { cache, under_way, metrics, key, runtime });
+        let shared = Arc::new(Shared { cache, under_way, revocations: Revocations::default(), metrics, key, runtime });
         Self::of(shared, providers)
     }
 
@@ -131,7 +133,23 @@ impl Identity {
 
     /// A question that can be [verified](Self::verify) here.
     pub fn question(&self, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Question {
-        Question::new(&self.shared.key, credential, access, client, request_id)
+        let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
+        question.revocation = self.shared.revocations.of(question.secret, question.id);
+        question
+    }
+
+    /// Revokes a secret: no verdict about it from before now is used again. A workload token is refused.
+    pub fn revoke_secret(&self, credential: &Credential) {
+        self.revoke(Revoked::Secret(self.shared.key.secret(credential)));
+    }
+
+    /// The same of a credential as logs name it.
+    pub fn revoke_credential(&self, fingerprint: Fingerprint) {
+        self.revoke(Revoked::Credential(fingerprint));
+    }
+
+    fn revoke(&self, what: Revoked) {
+        self.shared.revocations.revoke(what, Moment { at: Instant::now(), unix: unix_now() });
     }
 
     /// Live cache entries, roughly.
@@ -154,7 +172,8 @@ impl Identity {
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
         if let (Some(known), Some(provider)) = (&known, last)
-            && let Some(verified) = known.fresh(&self.shared.question_id(provider, question))
+            && let Some(verified) = known
+                .fresh(&self.shared.question_id(provider, question), question.revocation.floor.map(|floor| floor.at))
         {
             *cache_use = CacheUse::Hit;
             return Ok(verified.clone());

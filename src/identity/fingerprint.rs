@@ -6,8 +6,7 @@ use super::Question;
 use super::credential::Credential;
 use crate::registry::{Access, Actions};
 
-/// A key for hashing secrets, made anew by each process, so that nothing logged or kept in memory can be matched
-/// against guessed tokens elsewhere.
+/// A key for hashing secrets, so that nothing logged or kept in memory can be matched against guessed tokens elsewhere.
 #[derive(Clone)]
 pub struct HashKey([u8; 32]);
 
@@ -20,7 +19,7 @@ pub struct CredentialId([u8; 32]);
 pub struct SecretId([u8; 16]);
 
 /// The start of a [`CredentialId`] as 16 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 
 /// A question to one provider: the credential, and all else that the answer depends on. 128 bits of a keyed hash: nobody
@@ -40,6 +39,11 @@ pub enum DependsOn {
 }
 
 impl HashKey {
+    /// The key that belongs to a gate's first token key: replicas with one key file name a credential alike.
+    pub fn of_token_key(bytes: &[u8; 32]) -> Self {
+        Self(blake3::derive_key("moorgate credential hash key", bytes))
+    }
+
     /// A random key.
     ///
     /// # Errors
@@ -72,6 +76,8 @@ impl HashKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&provider.to_le_bytes());
         hasher.update(&question.id.0);
+        // 0 is no number of a revocation.
+        hasher.update(&question.revocation.number.unwrap_or_default().to_le_bytes());
         if depends != DependsOn::Credential {
             match &question.access {
                 Access::Login => length_prefixed(&mut hasher, b"login"),
@@ -111,6 +117,14 @@ impl CredentialId {
     /// What logs show.
     pub fn fingerprint(self) -> Fingerprint {
         Fingerprint(self.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl Fingerprint {
+    /// Reads what logs show; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        Some(Self(u64::from_str_radix(text, 16).ok().filter(|_| is_plain)?.to_be_bytes()))
     }
 }
 

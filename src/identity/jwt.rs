@@ -21,6 +21,7 @@ use super::claims::ClaimError;
 use super::clock::unix_now;
 use super::credential::Credential;
 use super::jwks::live::{KeyLookup, Keys};
+use super::revoked::Revocation;
 use super::scope_lists::ScopeLists;
 use super::sources::Sources;
 use super::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
@@ -57,6 +58,8 @@ pub enum Flaw {
     Tenant(String),
     #[error("the issuer has no key of its `kid` for its `alg`, or it has no `kid` and not exactly one key would do")]
     NoSuchKey,
+    #[error("an operator has revoked it, or all that were issued before some instant")]
+    Revoked,
     #[error("its signature is wrong")]
     Signature,
 }
@@ -104,19 +107,24 @@ impl Jwt {
         let Some(secret) = secret_of(&question.credential) else { return Verdict::NotMine };
         let token = Compact::read(secret.expose_secret()).filter(|token| self.rules.is_of_issuer(&token.claims));
         let Some(token) = token else { return Verdict::NotMine };
-        self.verify(token, unix_now()).await.unwrap_or_else(|flaw| {
+        self.verify(token, unix_now(), &question.revocation).await.unwrap_or_else(|flaw| {
             tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "a token of the issuer was refused: {flaw}");
             Verdict::Rejected
         })
     }
 
-    async fn verify(&self, token: Compact<'_>, now: u64) -> Result<Verdict, Flaw> {
+    async fn verify(&self, token: Compact<'_>, now: u64, revocation: &Revocation) -> Result<Verdict, Flaw> {
         if token.signed.len() + token.signature.len() > MAX_TOKEN_BYTES {
             return Err(Flaw::TooLarge);
         }
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
         let workload = self.rules.check(&token.claims, now)?;
+        // Its issuer would say yes to the end of its time.
+        let before_floor = revocation.floor.is_some_and(|floor| workload.issued <= floor.unix);
+        if revocation.number.is_some() || before_floor {
+            return Err(Flaw::Revoked);
+        }
         let key = match self.keys.find(key_id, algorithm).await {
             KeyLookup::Key(key) => key,
             KeyLookup::NoSuchKey => return Err(Flaw::NoSuchKey),

@@ -16,7 +16,6 @@ use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{Identity, Provider};
 use crate::identity::credential::basic;
-use crate::identity::fingerprint::HashKey;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
@@ -67,7 +66,8 @@ pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Ru
         stall_timeout: config.http.stall_timeout,
         max_header_bytes: config.http.max_header_bytes,
     };
-    Ok(Generation { gate: gate(loaded, lasting, running)?, upstream, server: Arc::new(server) })
+    let (gate, admin_token) = (gate(loaded, lasting, running)?, config.admin.token.clone());
+    Ok(Generation { gate, upstream, server: Arc::new(server), admin_token })
 }
 
 /// How long verdicts are kept, and how many.
@@ -134,7 +134,8 @@ fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> an
     if let Some(running) = running {
         return Ok(running.generation.gate.identity.with_providers(chain));
     }
-    let key = HashKey::random().context("no randomness for hashing credentials")?;
+    let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
+    let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
     Ok(Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current()))
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::sync::watch;
 
 use super::ServerSettings;
@@ -15,6 +16,8 @@ pub struct Generation {
     pub(crate) gate: Gate,
     pub(crate) upstream: Arc<UpstreamSettings>,
     pub(crate) server: Arc<ServerSettings>,
+    /// What whoever revokes a credential must have.
+    pub(crate) admin_token: Option<SecretString>,
 }
 
 /// What a worker serves with: the newest generation, and its own connections to that one's registry. A request keeps

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::credential::Credential;
+use crate::identity::fingerprint::HashKey;
 use crate::registry::{Access, Actions, RepositoryName};
 
 /// How every gate token begins.
@@ -46,6 +47,7 @@ pub struct TokenKeys(Vec<TokenKey>);
 
 struct TokenKey {
     id: String,
+    hash_key: HashKey,
     key: LessSafeKey,
 }
 
@@ -158,6 +160,11 @@ impl TokenKeys {
         Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
     }
 
+    /// The key under which credentials are hashed: that of the first one.
+    pub fn hash_key(&self) -> Option<&HashKey> {
+        self.0.first().map(|key| &key.hash_key)
+    }
+
     /// Seals a token with the first key.
     ///
     /// # Errors
@@ -261,7 +268,8 @@ impl TokenKey {
         // Known to everybody who has a token, so it must tell nothing of the key.
         let id = blake3::derive_key("moorgate gate token key id", bytes);
         let id = BASE64_URL_SAFE_NO_PAD.encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
-        Ok(Self { id, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
+        let hash_key = HashKey::of_token_key(bytes);
+        Ok(Self { id, hash_key, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
     }
 }
 

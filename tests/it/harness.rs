@@ -54,6 +54,8 @@ pub struct Setup {
     pub cache: Vec<&'static str>,
     /// Lines of `tokens`.
     pub tokens: Vec<&'static str>,
+    /// Lines of `admin`.
+    pub admin: Vec<&'static str>,
     /// Lines of `log`.
     pub log: Vec<&'static str>,
     /// Lines of `scopes`.
@@ -246,7 +248,7 @@ impl Setup {
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}{}",
             self.external_port,
             lines(&self.http),
             lines(&self.upstream),
@@ -255,6 +257,7 @@ impl Setup {
             section("policy", &self.policy),
             section("tokens", &self.tokens),
             section("log", &self.log),
+            section("admin", &self.admin),
         )
     }
 }

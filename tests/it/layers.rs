@@ -40,6 +40,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity.rs"], may_know: &["registry"], must_not_know: IMPURE },
     Part { files: &["identity/credential.rs"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["identity/fingerprint.rs"], may_know: &["registry"], must_not_know: IMPURE },
+    Part { files: &["identity/revoked.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/sources.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/htpasswd_file.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["identity/strict_json.rs"], may_know: &[], must_not_know: IMPURE },
@@ -154,7 +155,11 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "identity", "registry"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
-    Part { files: &["admin.rs"], may_know: &["gate", "server"], must_not_know: &["moka", "rustls"] },
+    Part {
+        files: &["admin.rs", "admin/"],
+        may_know: &["framing", "gate", "identity", "server"],
+        must_not_know: &["moka", "rustls"],
+    },
     // The table of contents knows every stage, and no sockets, TLS or config.
     Part {
         files: &["gate.rs"],

@@ -16,6 +16,7 @@ mod media_types;
 mod policy;
 mod readme;
 mod reload;
+mod revoke;
 mod routing;
 mod scripted_upstream;
 mod spelling;

@@ -100,19 +100,20 @@ impl<V: Clone> Known<V> {
         }
     }
 
-    /// The answer to a question that need not be asked again yet.
-    pub fn fresh(&self, question: &QuestionId) -> Option<&V> {
-        self.find(question).filter(|answer| answer.is_good(answer.fresh_for)).map(Answer::value)
+    /// The answer to a question that need not be asked again yet. `floor`: none that was asked until then.
+    pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
+        self.find(question, floor).filter(|answer| answer.is_good(answer.fresh_for)).map(Answer::value)
     }
 
-    /// The answer to a question that cannot be asked again now.
-    pub fn stale(&self, question: &QuestionId) -> Option<&V> {
-        self.find(question).filter(|answer| answer.is_good(answer.stale_for)).map(Answer::value)
+    /// The answer to a question that cannot be asked again now. `floor`: none that was asked until then.
+    pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
+        self.find(question, floor).filter(|answer| answer.is_good(answer.stale_for)).map(Answer::value)
     }
 
     /// The latest stand at the end, and are asked for most.
-    fn find(&self, question: &QuestionId) -> Option<&Answer<V>> {
-        self.answers().iter().rev().find(|answer| answer.question == *question)
+    fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&Answer<V>> {
+        let found = self.answers().iter().rev().find(|answer| answer.question == *question);
+        found.filter(|answer| floor.is_none_or(|floor| answer.asked > floor))
     }
 
     /// The number of the provider who answered last.

@@ -57,12 +57,13 @@ impl Stores {
     pub(super) fn look_up(&self, asked: &Asked) -> Option<Verdict> {
         let verified = |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
         if let Some(known) = self.verified.get(&asked.key())
-            && let Some(value) = known.fresh(&asked.question)
+            && let Some(value) = known.fresh(&asked.question, asked.floor)
         {
             return Some(verified(value));
         }
         let known = self.refused.get(&asked.key())?;
-        known.fresh(&asked.credential).or_else(|| known.fresh(&asked.question)).map(|refused| match refused {
+        let refused = known.fresh(&asked.credential, asked.floor).or_else(|| known.fresh(&asked.question, asked.floor));
+        refused.map(|refused| match refused {
             Refused::NotMine => Verdict::NotMine,
             Refused::Rejected => Verdict::Rejected,
             Refused::NothingGranted(value) => verified(value),
@@ -71,7 +72,7 @@ impl Stores {
 
     /// What was true when the provider could still be asked.
     pub(super) fn stale(&self, asked: &Asked) -> Option<Arc<Verified>> {
-        self.verified.get(&asked.key())?.stale(&asked.question).cloned()
+        self.verified.get(&asked.key())?.stale(&asked.question, asked.floor).cloned()
     }
 
     pub(super) fn verify(&self, asked: &Asked, at: Instant, verified: &Arc<Verified>, lifetime: Lifetime) {

@@ -13,6 +13,7 @@ use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
 use crate::identity::credential::Credential;
 use crate::identity::fingerprint::{DependsOn, HashKey, QuestionId};
 use crate::identity::log_pace::Trouble;
+use crate::identity::revoked::Revocations;
 use crate::identity::{Lifetime, NotNow, Question, Verdict};
 use crate::record::Metrics;
 use crate::registry::{Access, Action};
@@ -24,6 +25,7 @@ const BUSY_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) cache: VerdictCache,
     pub(super) under_way: UnderWay,
+    pub(super) revocations: Revocations,
     pub(super) metrics: Arc<Metrics>,
     pub(super) key: HashKey,
     /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
@@ -41,7 +43,8 @@ impl Shared {
         let id = self.question_id(provider, question);
         let credential = self.key.question(provider.number, DependsOn::Credential, question);
         let secret = (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
-        Asked { question: id, credential, secret, provider: provider.number }
+        let floor = question.revocation.floor.map(|floor| floor.at);
+        Asked { question: id, credential, secret, floor, provider: provider.number }
     }
 
     /// The verdict of this provider, or what it said when it could still be asked.

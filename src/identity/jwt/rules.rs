@@ -48,6 +48,8 @@ pub struct Workload {
     pub groups: Vec<String>,
     /// What its `scope` says; `None` where the config says it for all.
     pub scopes: Option<Vec<String>>,
+    /// `iat`, Unix time in seconds; 0 where there is none.
+    pub issued: u64,
     /// `exp`, Unix time in seconds.
     pub expires: u64,
 }
@@ -74,7 +76,7 @@ impl Rules {
         if claims::seconds(claims, "nbf")?.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
             return Err(Flaw::NotYetValid);
         }
-        claims::seconds(claims, "iat")?;
+        let issued = claims::seconds(claims, "iat")?.unwrap_or_default();
         // Of several audiences each could present the token here as its own.
         if claims::texts(claims, "aud")?.ok_or_else(|| missing("aud"))? != [&*self.audience] {
             return Err(Flaw::Audience);
@@ -96,6 +98,7 @@ impl Rules {
                 Some(_) => None,
                 None => Some(claims::scopes(claims)?.unwrap_or_default()),
             },
+            issued,
             expires,
         })
     }

@@ -42,6 +42,7 @@ impl Fixture {
             question: self.key.question(provider, DependsOn::Repository, &question),
             credential: self.key.question(provider, DependsOn::Credential, &question),
             secret: Some(question.secret),
+            floor: None,
             provider,
         }
     }

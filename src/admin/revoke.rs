@@ -1,0 +1,104 @@
+//! `POST /revoke`: what is known of a credential is forgotten now, for an incident that cannot wait for `cache.ttl`.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use crate::framing;
+use crate::gate::Gate;
+use crate::identity::credential::Credential;
+use crate::identity::fingerprint::Fingerprint;
+
+/// The largest secret, with every byte escaped, and some room.
+const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// Operators send a line, not a stream.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Revokes what the form names. `token`: what whoever asks must have.
+pub(super) async fn revoke(
+    request: Request<Incoming>,
+    token: Option<&SecretString>,
+    gate: &Gate,
+) -> Response<Full<Bytes>> {
+    match try_to(request, token, gate).await {
+        Ok(()) => answer(StatusCode::OK, &json!({ "revoked": true })),
+        Err((status, why)) => {
+            let mut response = answer(status, &json!({ "error": why }));
+            if status == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
+    }
+}
+
+type Refusal = (StatusCode, &'static str);
+
+async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: &Gate) -> Result<(), Refusal> {
+    let Some(token) = token else {
+        return Err((StatusCode::FORBIDDEN, "nobody may revoke here: admin.token_file is not set"));
+    };
+    if !is_authorized(request.headers(), token) {
+        return Err((StatusCode::UNAUTHORIZED, "send Authorization: Bearer with the content of admin.token_file"));
+    }
+    if !framing::is_form(request.headers()) {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send a form: application/x-www-form-urlencoded"));
+    }
+    let body = Limited::new(request.into_body(), MAX_FORM_BYTES).collect();
+    let Ok(Ok(form)) = tokio::time::timeout(FORM_TIMEOUT, body).await else {
+        return Err((StatusCode::BAD_REQUEST, "the form has 64 KiB at most, and comes within 10 s"));
+    };
+    let form = form.to_bytes();
+    let mut fields = form_urlencoded::parse(&form);
+    let (Some((name, value)), None) = (fields.next(), fields.next()) else {
+        return Err((StatusCode::BAD_REQUEST, "send one field: token, the secret itself, or credential, as logged"));
+    };
+    match &*name {
+        "token" if !value.is_empty() => {
+            let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(&*value)));
+            let Ok(credential) = credential.map(|presented| presented.credential) else {
+                return Err((StatusCode::BAD_REQUEST, "this gate token was not made here, or has expired"));
+            };
+            gate.identity.revoke_secret(&credential);
+            tracing::warn!("an operator has revoked a secret");
+        }
+        "credential" => {
+            let Some(fingerprint) = Fingerprint::parse(&value) else {
+                return Err((StatusCode::BAD_REQUEST, "a credential is 16 hexadecimal digits, as the logs show it"));
+            };
+            gate.identity.revoke_credential(fingerprint);
+            tracing::warn!(credential = %fingerprint, "an operator has revoked a credential");
+        }
+        _ => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "send one field: token, the secret itself, or credential, as logged",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 6750, 2.1
+fn is_authorized(headers: &HeaderMap, token: &SecretString) -> bool {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    let presented = line.as_bytes().strip_prefix(b"Bearer ");
+    presented.is_some_and(|it| verify_slices_are_equal(it, token.expose_secret().as_bytes()).is_ok())
+}
+
+fn answer(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.to_string().into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

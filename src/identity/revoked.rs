@@ -1,0 +1,139 @@
+//! What operators revoked by hand: no verdict from before that instant is used again, be it fresh or stale.
+//!
+//! A revocation is part of every later question about the credential, so that what was answered, what is being asked and
+//! what rests is out of reach at once. It beats a cache, not a provider: whoever it still says yes to is let in again.
+//! Of a workload token nobody can be asked, so one that was revoked is refused.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
+
+use super::fingerprint::{CredentialId, Fingerprint, SecretId};
+
+/// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts for everybody.
+const MAX_REVOCATIONS: usize = 10_000;
+
+/// Everything that was revoked.
+#[derive(Default)]
+pub struct Revocations {
+    /// Most gates never revoke anything: then there is nothing to look up.
+    any: AtomicBool,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// The number of the latest.
+    latest: u64,
+    revoked: HashMap<Revoked, (u64, Moment)>,
+    floor: Option<Moment>,
+}
+
+/// What is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// A secret, however it is presented.
+    Secret(SecretId),
+    /// A credential as logs name it: a user name with a secret, in one way of presenting them.
+    Credential(Fingerprint),
+}
+
+/// An instant on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For what this process did.
+    pub at: Instant,
+    /// Unix time in seconds, for what others say.
+    pub unix: u64,
+}
+
+/// What was revoked of a credential, by the time of a question about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Tells the questions before a revocation from those after it. `None`: this one was not revoked.
+    pub number: Option<u64>,
+    /// Nothing that anybody answered until then counts, of whichever credential.
+    pub floor: Option<Moment>,
+}
+
+impl Revocations {
+    /// Revokes something now.
+    pub fn revoke(&self, what: Revoked, now: Moment) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.latest += 1;
+        let number = table.latest;
+        table.revoked.insert(what, (number, now));
+        if table.revoked.len() > MAX_REVOCATIONS {
+            let oldest = table.revoked.iter().min_by_key(|(_, (number, _))| *number).map(|(what, _)| *what);
+            let gone = oldest.and_then(|oldest| table.revoked.remove(&oldest));
+            table.floor = gone.map(|(_, moment)| moment).or(table.floor);
+        }
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// What was revoked of this credential.
+    pub fn of(&self, secret: SecretId, credential: CredentialId) -> Revocation {
+        if !self.any.load(Ordering::Acquire) {
+            return Revocation::default();
+        }
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let number = |what| table.revoked.get(&what).map(|(number, _)| *number);
+        let number = number(Revoked::Secret(secret)).max(number(Revoked::Credential(credential.fingerprint())));
+        Revocation { number, floor: table.floor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::HashKey;
+
+    fn ids(key: &HashKey, user: &str, secret: &str) -> (SecretId, CredentialId) {
+        let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
+        (key.secret(&credential), key.credential(&credential))
+    }
+
+    #[test]
+    fn each_is_told_apart() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let of = |user, secret| {
+            let (secret, credential) = ids(&key, user, secret);
+            revocations.of(secret, credential)
+        };
+        let now = Moment { at: Instant::now(), unix: 1000 };
+        assert_eq!(of("a", "x"), Revocation::default());
+        revocations.revoke(Revoked::Secret(ids(&key, "a", "x").0), now);
+        assert_eq!((of("a", "x"), of("b", "x")), (of("b", "x"), of("a", "x")), "whoever presents it");
+        assert_eq!((of("a", "x").number, of("a", "y").number), (Some(1), None));
+        revocations.revoke(Revoked::Credential(ids(&key, "a", "y").1.fingerprint()), now);
+        assert_eq!((of("a", "y").number, of("b", "y").number), (Some(2), None));
+        revocations.revoke(Revoked::Credential(ids(&key, "a", "x").1.fingerprint()), now);
+        assert_eq!((of("a", "x").number, of("b", "x").number), (Some(3), Some(1)), "the latest of both");
+        revocations.revoke(Revoked::Secret(ids(&key, "a", "x").0), now);
+        assert_eq!(of("b", "x").number, Some(4), "again");
+    }
+
+    #[test]
+    fn when_it_is_full_the_oldest_counts_for_all() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let start = Instant::now();
+        let moment = |number: u64| Moment { at: start + Duration::from_secs(number), unix: number };
+        let secret = |number: u64| ids(&key, "a", &number.to_string());
+        let last = MAX_REVOCATIONS as u64 + 1;
+        for number in 0..=last {
+            revocations.revoke(Revoked::Secret(secret(number).0), moment(number));
+        }
+        let of = |number| {
+            let (secret, credential) = secret(number);
+            revocations.of(secret, credential)
+        };
+        assert_eq!(of(last + 7), Revocation { number: None, floor: Some(moment(1)) });
+        assert_eq!((of(1).number, of(2).number), (None, Some(3)));
+    }
+}

@@ -1,0 +1,180 @@
+//! `POST /revoke`: what was known of a credential is of no use from then on, and nothing else is touched.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use moorgate::demo::Scripted;
+use moorgate::demo::issuer::OidcIssuer;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener, read_to_close};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+const TOKEN: &str = "0123456789abcdef-admin";
+
+fn setup() -> Setup {
+    Setup {
+        admin: vec!["token_file: admin.token"],
+        files: vec![("admin.token", "0123456789abcdef-admin\n")],
+        tokens: vec!["challenge: bearer"],
+        ..Setup::default()
+    }
+}
+
+async fn post(gate: &TestGate, headers: &str, form: &str) -> Reply {
+    let mut stream = TcpStream::connect(gate.admin).await.unwrap();
+    let message = format!(
+        "POST /revoke HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{form}",
+        form.len()
+    );
+    stream.write_all(message.as_bytes()).await.unwrap();
+    Reply::parse(&read_to_close(&mut stream).await)
+}
+
+async fn revoke(gate: &TestGate, form: &str) {
+    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    let reply = post(gate, &headers, form).await;
+    assert_eq!((reply.status, &*reply.body), (200, "{\"revoked\":true}"), "{reply:?}");
+}
+
+fn asked(gate: &TestGate) -> usize {
+    gate.gitlab.ledger().count()
+}
+
+async fn get(gate: &TestGate, credential: (&str, &str)) -> u16 {
+    gate.get(PULL, Some(credential)).await.status
+}
+
+#[tokio::test]
+async fn its_provider_is_asked_anew_and_about_no_other() {
+    let gate = TestGate::start(setup()).await;
+    for _ in 0..2 {
+        assert_eq!((get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)), (404, 404, 2));
+    }
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 3), "the provider says yes again");
+    assert_eq!((get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)), (404, 404, 3), "once");
+    // What it is for: the provider has it revoked, and nobody waits for `ttl`.
+    gate.gitlab.revoke(READ_WRITE.1);
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 401);
+    assert_eq!(get(&gate, ("other", READ_WRITE.1)).await, 401, "whatever stands beside it");
+}
+
+#[tokio::test]
+async fn a_credential_is_revoked_by_its_name_in_the_log_and_a_gate_token_by_itself() {
+    let gate = TestGate::start(setup()).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    let name = gate.log(1).await[0]["credential"].as_str().unwrap().to_owned();
+    revoke(&gate, &format!("credential={name}")).await;
+    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 2));
+
+    let reply = gate.get("/token?scope=repository:demo/a:pull", Some(READ_ONLY)).await;
+    let token = serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+    let before = asked(&gate);
+    revoke(&gate, &format!("token={token}")).await;
+    assert_eq!((get(&gate, READ_ONLY).await, asked(&gate)), (404, before + 1), "the credential inside");
+}
+
+/// It beats staleness, and answers to what was asked before.
+#[tokio::test]
+async fn nothing_from_before_is_used() {
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    let headers = Vec::new();
+    gate.gitlab.always(Some(Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers, body: String::new() }));
+    assert_eq!(get(&gate, READ_WRITE).await, 404, "stale");
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 503);
+
+    gate.gitlab.always(None);
+    gate.gitlab.script([Scripted::Delay(Duration::from_secs(1))]);
+    let (slow, ()) = tokio::join!(get(&gate, READ_ONLY), async {
+        while asked(&gate) < 4 {
+            tokio::task::yield_now().await;
+        }
+        let before = asked(&gate);
+        revoke(&gate, &format!("token={}", READ_ONLY.1)).await;
+        assert_eq!((get(&gate, READ_ONLY).await, asked(&gate)), (404, before + 1), "not the answer under way");
+    });
+    assert_eq!(slow, 404);
+}
+
+/// Nobody can be asked about it, so it is refused to its end.
+#[tokio::test]
+async fn a_workload_token_is_refused() {
+    let issuer = OidcIssuer::start(listener()).unwrap();
+    let identity = format!(
+        "- {{ name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, any_tenant: true, scopes: [read_registry] }}",
+        issuer.url(),
+        issuer.jwks_url()
+    );
+    let mut gate = TestGate::start(Setup { identity: Some(identity.leak()), ..setup() }).await;
+    let [one, two] = ["one", "two"].map(|id| issuer.id_token("a", &json!({ "jti": id })).unwrap());
+    let bearer = async |gate: &TestGate, token: &str| {
+        gate.send("GET", PULL, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
+    };
+    assert_eq!((bearer(&gate, &one).await, bearer(&gate, &two).await), (404, 404));
+    revoke(&gate, &format!("token={one}")).await;
+    for _ in 0..2 {
+        assert_eq!((bearer(&gate, &one).await, bearer(&gate, &two).await), (401, 404));
+        assert_eq!(get(&gate, ("oidc", &one)).await, 401);
+        // Over a reload too, whatever becomes of its provider.
+        gate.edit("scopes: [read_registry]", "scopes: [read_registry, other]");
+        assert!(gate.reload().await);
+        gate.edit("scopes: [read_registry, other]", "scopes: [read_registry]");
+        assert!(gate.reload().await);
+    }
+}
+
+#[tokio::test]
+async fn only_operators_revoke() {
+    const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let gate = TestGate::start(setup()).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    let good = format!("Authorization: Bearer {TOKEN}\r\n");
+    let token = format!("token={}", READ_WRITE.1);
+    for (headers, form, status) in [
+        (FORM.to_owned(), &*token, 401),
+        (format!("{FORM}Authorization: Bearer {}\r\n", &TOKEN[1..]), &token, 401),
+        (format!("{FORM}Authorization: Basic {TOKEN}\r\n"), &token, 401),
+        (format!("{FORM}{good}{good}"), &token, 401),
+        (good.clone(), &token, 415),
+        (format!("{FORM}{good}"), "", 400),
+        (format!("{FORM}{good}"), "token=", 400),
+        (format!("{FORM}{good}"), "token=a&credential=0123456789abcdef", 400),
+        (format!("{FORM}{good}"), "credential=0123", 400),
+        (format!("{FORM}{good}"), "credential=0123456789ABCDEF", 400),
+        (format!("{FORM}{good}"), "token=mg1.forged.token", 400),
+        (format!("{FORM}{good}"), "secret=a", 400),
+        (format!("{FORM}{good}"), &format!("token={}", "x".repeat(70_000)), 400),
+    ] {
+        let reply = post(&gate, &headers, form).await;
+        assert_eq!(reply.status, status, "{headers} {form:.40}");
+        assert!(serde_json::from_str::<Value>(&reply.body).unwrap()["error"].is_string());
+        assert_eq!(reply.header("www-authenticate").is_some(), status == 401);
+    }
+    assert_eq!(gate.admin("/revoke").await.status, 405);
+    assert_eq!(gate.send("POST", "/revoke", None, &good, "").await.status, 404, "not in public");
+    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 1), "nothing was revoked");
+
+    let open = TestGate::start(Setup { admin: vec![], ..setup() }).await;
+    assert_eq!(post(&open, &format!("{FORM}{good}"), &token).await.status, 403);
+}
+
+/// Replicas with one key file name a credential alike, so that one line of one log serves for all of them.
+#[tokio::test]
+async fn replicas_name_a_credential_alike() {
+    let key = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
+    let mut names = Vec::new();
+    for key_file in ["key_file: keys", "key_file: keys", "key_file: null"] {
+        let gate = TestGate::start(Setup { tokens: vec![key_file], files: vec![key], ..Setup::default() }).await;
+        get(&gate, READ_WRITE).await;
+        names.push(gate.log(1).await[0]["credential"].clone());
+    }
+    assert_eq!(names[0], names[1]);
+    assert_ne!(names[0], names[2]);
+}
