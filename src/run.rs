@@ -19,7 +19,7 @@ use crate::server::{Server, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
-pub use reload::{Pace, Reloader, Source};
+pub use reload::{Pace, Reloader, SetLevel, Source};
 
 pub(crate) use assemble::url;
 pub(crate) use providers::provider_client;
@@ -59,12 +59,11 @@ impl Running {
     /// # Errors
     /// What the system does not give: roots, randomness, threads.
     pub fn start(loaded: Loaded, listeners: Listeners, access_log: AccessLog) -> anyhow::Result<Self> {
-        let max_connections = loaded.config.http.max_connections;
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let generations = live.generations();
         tokio::spawn(Admin { generations: generations.clone(), draining: told }.serve(listeners.admin));
-        let server = Server::start(listeners.public, max_connections, &generations)?;
+        let server = Server::start(listeners.public, live.connection_limit(), &generations)?;
         Ok(Self { server, live, draining })
     }
 

@@ -2,6 +2,7 @@
 //! (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever changing threads.
 
 mod connection;
+mod connection_limit;
 mod generation;
 mod head_scan;
 mod stall;
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
 
+pub use connection_limit::ConnectionLimit;
 pub use generation::Generation;
 pub use tls::server_tls;
 
@@ -104,24 +106,23 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    /// Starts a worker for each listener. `max_connections` is for all of them together.
+    /// Starts a worker for each listener. `limit` is for all of them together.
     ///
     /// # Errors
     /// Where a thread or a runtime cannot be started.
     pub fn start(
         listeners: Vec<TcpListener>,
-        max_connections: usize,
+        limit: &Arc<ConnectionLimit>,
         generations: &watch::Receiver<Arc<Generation>>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
-        let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
         // The records of all generations go to one place.
         let recorder = generations.borrow().gate.recorder.clone();
         let mut workers = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (generations, recorder) = (generations.clone(), recorder.clone());
-            let (permits, told) = (permits.clone(), told.clone());
+            let (limit, told) = (limit.clone(), told.clone());
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
@@ -132,7 +133,7 @@ impl Server {
                     closed: Notify::new(),
                     phase: told,
                 });
-                let left = local.block_on(&runtime, worker.run(listener, permits));
+                let left = local.block_on(&runtime, worker.run(listener, limit));
                 // Whatever is still open is dropped here, before anybody hears that this worker has ended.
                 drop(local);
                 let _ = done.send(left);
@@ -163,14 +164,14 @@ impl Server {
 
 impl Worker {
     /// Serves until told to stop; returns how many connections were still open then.
-    async fn run(self: Rc<Self>, listener: TcpListener, permits: Arc<Semaphore>) -> usize {
+    async fn run(self: Rc<Self>, listener: TcpListener, limit: Arc<ConnectionLimit>) -> usize {
         let mut phase = self.phase.clone();
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.newest.follow().await });
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.tend_upstream().await });
         tokio::select! {
-            never = self.clone().accept(listener, permits) => match never {
+            never = self.clone().accept(listener, limit) => match never {
                 Ok(never) => match never {},
                 Err(error) => tracing::error!("a worker stopped listening: {error}"),
             },
@@ -191,7 +192,7 @@ impl Worker {
     async fn accept(
         self: Rc<Self>,
         listener: TcpListener,
-        permits: Arc<Semaphore>,
+        limit: Arc<ConnectionLimit>,
     ) -> io::Result<std::convert::Infallible> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut failing = false;
@@ -201,7 +202,7 @@ impl Worker {
                     failing = false;
                     // A connection too many waits here; those behind it wait in the backlog. The permit is taken after
                     // accepting, so that an idle worker holds none that a busy one could use.
-                    let Ok(permit) = permits.clone().acquire_owned().await else { continue };
+                    let Some(permit) = limit.place().await else { continue };
                     let worker = self.clone();
                     self.open.set(self.open.get() + 1);
                     self.recorder.metrics.connections.inc();

@@ -11,7 +11,7 @@ use crate::demo::introspection::sample_tokens;
 
 /// Runs the demo until a signal ends it.
 pub(super) fn demo(port: u16) -> ExitCode {
-    logging::start(tracing::Level::INFO, LogFormat::Text);
+    let _ = logging::start(tracing::Level::INFO, LogFormat::Text);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(port))) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed, logging};
 use crate::config::{self, Attempt, FileVersion, Loaded};
 use crate::open_files::raise_limit;
-use crate::run::{Listeners, Pace, Reloader, Running, Source, access_log};
+use crate::run::{Listeners, Pace, Reloader, Running, SetLevel, Source, access_log};
 
 /// Runs the gate of a config file until a signal ends it.
 pub(super) fn serve(path: &Path) -> ExitCode {
@@ -22,18 +22,21 @@ pub(super) fn serve(path: &Path) -> ExitCode {
             return ExitCode::from(EXIT_BAD_CONFIG);
         }
     };
-    logging::start(loaded.config.log.level, loaded.config.log.format);
+    let set_level = logging::start(loaded.config.log.level, loaded.config.log.format);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(loaded, source, files))) {
+    match runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(loaded, source, files, set_level)))
+    {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
 }
 
-async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>) -> anyhow::Result<ExitCode> {
+async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>, set_level: SetLevel) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
@@ -43,7 +46,8 @@ async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>) -> anyhow:
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
     let running = Running::start(loaded, listeners, access_log)?;
-    tokio::spawn(Reloader::new(running.live(), source, files, Pace::default()).run(hangup));
+    let reloader = Reloader::new(running.live(), source, files, Pace::default()).with_level(set_level);
+    tokio::spawn(reloader.run(hangup));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 
     let name = signals.next().await;

@@ -4,31 +4,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::assemble::{self, Lasting, cache_limits};
 use super::log_target;
 use crate::config::{self, Config, Loaded, Outline};
 use crate::record::{AccessLog, Metrics, Recorder};
-use crate::server::Generation;
+use crate::server::{ConnectionLimit, Generation};
 use crate::token_service::gate_token::TokenKeys;
 
 /// What was bound, started or sized at the start, and stays so.
-const NEEDS_RESTART: [&str; 8] = [
-    "http.addr",
-    "http.workers",
-    "http.max_connections",
-    "admin.addr",
-    "cache.capacity",
-    "cache.negative_capacity",
-    "log.level",
-    "log.format",
-];
+const NEEDS_RESTART: [&str; 6] =
+    ["http.addr", "http.workers", "admin.addr", "cache.capacity", "cache.negative_capacity", "log.format"];
 
 /// A gate whose configuration can be replaced while it serves.
 pub struct Live {
     newest: watch::Sender<Arc<Generation>>,
     lasting: Lasting,
+    connection_limit: Arc<ConnectionLimit>,
     /// What the process was started with.
     started: Outline,
     /// Locked for a whole reload, so that there is one at a time.
@@ -68,14 +62,15 @@ impl Live {
         let generation = Arc::new(assemble::generation(&loaded, &lasting, None)?);
         lasting.recorder.metrics.certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
         let newest = watch::Sender::new(generation.clone());
+        let connection_limit = Arc::new(ConnectionLimit::new(loaded.config.http.max_connections));
         let started = loaded.outline.clone();
-        Ok(Self { newest, lasting, started, applied: Mutex::new(Applied::new(loaded, generation)) })
+        Ok(Self { newest, lasting, connection_limit, started, applied: Mutex::new(Applied::new(loaded, generation)) })
     }
 
     /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way end with what they
     /// began with. `reopen_logs`: log files are opened anew also where their names are the same.
     ///
-    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker.
+    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker, but within a runtime.
     ///
     /// # Errors
     /// What the system does not give: roots, randomness, a new log file. Everything is as before then.
@@ -100,6 +95,7 @@ impl Live {
             generation.gate.audit.reopen();
         }
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
+        self.connection_limit.set(config.http.max_connections, &Handle::current());
         self.newest.send_replace(generation.clone());
         generation.gate.identity.take_over(&old.generation.gate.identity, cache_limits(&config.cache));
 
@@ -114,6 +110,10 @@ impl Live {
     /// Told of each new generation; knows the newest at any time.
     pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
         self.newest.subscribe()
+    }
+
+    pub(super) fn connection_limit(&self) -> &Arc<ConnectionLimit> {
+        &self.connection_limit
     }
 
     pub(super) fn drain(&self) -> Drain {

@@ -47,12 +47,22 @@ pub struct Reloader {
     pace: Pace,
     /// The files as they were when they were tried last, whatever came of it: a bad one is tried and told of once.
     tried: Vec<FileVersion>,
+    set_level: Option<SetLevel>,
 }
+
+/// Makes the program's own log tell more or less.
+pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
 
 impl Reloader {
     /// Reloads `live`, which was started with what was read from `source`; `files` are the files of that reading.
     pub fn new(live: Arc<Live>, source: Source, files: Vec<FileVersion>, pace: Pace) -> Self {
-        Self { live, source, pace, tried: files }
+        Self { live, source, pace, tried: files, set_level: None }
+    }
+
+    /// Lets a reload change `log.level` too.
+    #[must_use]
+    pub fn with_level(self, set_level: SetLevel) -> Self {
+        Self { set_level: Some(set_level), ..self }
     }
 
     /// Reloads whenever there is a reason to, for as long as the runtime lives. Files are read, and what is made of them
@@ -103,7 +113,12 @@ impl Reloader {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
                 }
-                self.live.apply(loaded, reopen_logs).map_err(|error| vec![format!("{error:#}")])
+                let level = loaded.config.log.level;
+                let applied = self.live.apply(loaded, reopen_logs).map_err(|error| vec![format!("{error:#}")]);
+                if let (Some(set_level), Ok(_)) = (&self.set_level, &applied) {
+                    set_level(level);
+                }
+                applied
             }
             Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
         };

@@ -249,6 +249,14 @@ fn a_hangup_reloads_and_says_what_changed() {
     served.signal("-HUP");
     assert!(line("only with a restart").contains("admin.addr"));
     assert!(line("reloaded; changed: ").contains("changed: http.idle_timeout\""));
+    // The level of the log itself: what is told of the next reload is a warning alone.
+    let quiet = good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1");
+    std::fs::write(&served.config, quiet.replace("level: trace", "level: warn")).unwrap();
+    served.signal("-HUP");
+    line("only with a restart");
+    std::fs::write(&served.config, good).unwrap();
+    served.signal("-HUP");
+    assert!(line("reloaded; changed: ").contains("changed: http.idle_timeout, log.level\""));
     served.signal("-TERM");
     assert_eq!(served.end().status.code(), Some(0));
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use moorgate::config;
 use moorgate::demo::self_signed;
 use moorgate::run::Change;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::harness::{Setup, TestGate, exchange, read_reply, request};
-use crate::scripted_upstream::soon;
+use crate::scripted_upstream::{open_request, soon};
 
 /// A gate that knows alice by an htpasswd file.
 const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
@@ -132,7 +132,7 @@ async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
 
 #[tokio::test]
 async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
-    let gate = with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "max_connections: 9"], ..Setup::default() }).await;
+    let gate = with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "workers: 9"], ..Setup::default() }).await;
     let live = gate.running.live();
     let apply = || live.apply(config::load(&gate.file("test.yml"), []).unwrap(), false).unwrap();
     let change = |keys: &[&str], need_restart: &[&str]| {
@@ -141,12 +141,12 @@ async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
     };
     assert_eq!(apply(), change(&[], &[]));
     gate.edit("idle_timeout: 9s", "idle_timeout: 8s");
-    gate.edit("max_connections: 9", "max_connections: 8");
+    gate.edit("workers: 9", "workers: 8");
     gate.write("htpasswd", "");
     gate.write("htpasswd", "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
-    assert_eq!(apply(), change(&["http.idle_timeout", "identity[0].file"], &["http.max_connections"]));
-    assert_eq!(apply(), change(&[], &["http.max_connections"]), "as long as it is so");
-    gate.edit("max_connections: 8", "max_connections: 9");
+    assert_eq!(apply(), change(&["http.idle_timeout", "identity[0].file"], &["http.workers"]));
+    assert_eq!(apply(), change(&[], &["http.workers"]), "as long as it is so");
+    gate.edit("workers: 8", "workers: 9");
     assert_eq!(apply(), change(&[], &[]));
 }
 
@@ -163,4 +163,32 @@ async fn files_are_looked_at_again_and_again() {
         gate.write("htpasswd", format!("{}#\n", std::fs::read_to_string(gate.file("htpasswd")).unwrap()));
         soon(generations.changed()).await.unwrap();
     }
+}
+
+/// Nobody is cut off by fewer, and whoever waits is served with more.
+#[tokio::test]
+async fn the_number_of_connections_can_be_changed() {
+    let ping = open_request("GET", "/v2/", "", "");
+    let mut gate = TestGate::start(Setup { http: vec!["max_connections: 1"], ..Setup::default() }).await;
+    let mut open = vec![gate.connect().await];
+    assert_eq!(exchange(&mut open[0], &ping).await.status, 200);
+    let mut waiting = gate.connect().await;
+    waiting.write_all(ping.as_bytes()).await.unwrap();
+    gate.edit("max_connections: 1", "max_connections: 2");
+    assert!(gate.reload().await);
+    assert_eq!(soon(read_reply(&mut waiting)).await.status, 200);
+    open.push(waiting);
+
+    gate.edit("max_connections: 2", "max_connections: 1");
+    assert!(gate.reload().await);
+    for stream in &mut open {
+        assert_eq!(exchange(stream, &ping).await.status, 200);
+    }
+    let mut waiting = gate.connect().await;
+    waiting.write_all(ping.as_bytes()).await.unwrap();
+    open.pop();
+    let early = tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0; 1])).await;
+    assert!(early.is_err(), "as many are open as may be");
+    open.pop();
+    assert_eq!(soon(read_reply(&mut waiting)).await.status, 200);
 }

@@ -1,0 +1,41 @@
+//! How many connections of the public listener may be open at once, over all workers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A limit that can be changed while connections are open.
+pub struct ConnectionLimit {
+    permits: Arc<Semaphore>,
+    limit: Mutex<usize>,
+}
+
+impl ConnectionLimit {
+    /// At most so many.
+    pub fn new(limit: usize) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(limit)), limit: Mutex::new(limit) }
+    }
+
+    /// At most so many from now on. Nobody is cut off: with fewer, the next ones wait until enough have ended.
+    pub fn set(&self, limit: usize, runtime: &Handle) {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        let before = std::mem::replace(&mut *self.limit.lock().unwrap_or_else(PoisonError::into_inner), limit);
+        self.permits.add_permits(limit.saturating_sub(before));
+        let fewer = u32::try_from(before.saturating_sub(limit)).unwrap_or(u32::MAX);
+        if fewer > 0 {
+            let permits = self.permits.clone();
+            runtime.spawn(async move {
+                if let Ok(taken) = permits.acquire_many_owned(fewer).await {
+                    taken.forget();
+                }
+            });
+        }
+    }
+
+    /// A place for one more connection, as soon as there is one.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().acquire_owned().await.ok()
+    }
+}
