@@ -1,5 +1,7 @@
 //! The life of a request. This is the one file that names every stage, in order.
 
+mod token;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,20 +11,18 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::body::form::{FormError, read_form};
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::client_address::TrustedProxies;
-use crate::denial::{Denial, Framing, TokenRequestError, UpstreamFault};
+use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
-use crate::policy::{Decision, Policy, Ruling};
+use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
-use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
-use crate::token_service::{self, Presented, TokenService, Vouched};
+use crate::token_service::{self, Presented, TokenService};
 use crate::upstream::{Caller, Upstream};
 
 /// Everything that decides. Shared by all workers.
@@ -46,6 +46,13 @@ pub struct Origin {
     pub ambiguous: bool,
     /// How far the request has come.
     pub progress: Rc<Progress>,
+}
+
+/// What is learned of a request to the registry beside its record.
+#[derive(Default)]
+struct Trail {
+    /// What it takes, as far as it was understood; a mount takes two things.
+    needed: [Option<Access>; 2],
 }
 
 /// A request on its way in.
@@ -86,18 +93,18 @@ impl Gate {
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
         let Received { head, body, client, origin, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
-        let mut needed = [None, None];
+        let mut trail = Trail::default();
         let outcome = if origin.ambiguous {
             Err(Denial::Framing(Framing::Head))
         } else if head.uri.path() == token_service::PATH {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {
             let body = RequestBody::new(body, caller.http2, caller.progress.clone());
-            match self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record).await {
+            match self.admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record).await {
                 // It was forgotten, so the same way leads to another one, once. Boxed, for it is rare.
                 Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)) if is_read(&head.method) => {
                     let body = RequestBody::empty(caller.progress.clone());
-                    Box::pin(self.admit_and_forward(&head, body, &caller, upstream, &mut needed, &mut record)).await
+                    Box::pin(self.admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record)).await
                 }
                 outcome => outcome,
             }
@@ -112,8 +119,7 @@ impl Gate {
                 response
             }
             Err(denial) => {
-                let refused = Refused { head: &head, needed: &needed, kind: record.credential_kind() };
-                let response = self.responder.denial(&denial, &refused, &origin.progress);
+                let response = self.refuse(&denial, &head, &trail, &record, &origin.progress);
                 record.denied(&denial, response.status());
                 self.audit.refused(&record, &denial).await;
                 response
@@ -124,6 +130,19 @@ impl Gate {
         response
     }
 
+    /// The answer to what is refused.
+    fn refuse(
+        &self,
+        denial: &Denial,
+        head: &Parts,
+        trail: &Trail,
+        record: &Record,
+        progress: &Rc<Progress>,
+    ) -> Response<ResponseBody> {
+        let refused = Refused { head, needed: &trail.needed, kind: record.credential_kind() };
+        self.responder.denial(denial, &refused, progress)
+    }
+
     /// Parse, authenticate, authorise, look up the tags that must not exist, audit, forward.
     async fn admit_and_forward(
         &self,
@@ -131,16 +150,36 @@ impl Gate {
         body: RequestBody,
         caller: &Caller<'_>,
         upstream: &Upstream,
-        needed: &mut [Option<Access>; 2],
+        trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
+        let Some((decision, question)) = self.admit(head, caller, trail, record).await? else {
+            return Ok(self.responder.pong(&head.method, caller.progress));
+        };
+        let grant = decision.grant().cloned();
+        let outcome = self.pass_on(decision, head, body, caller, upstream, record).await;
+        if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) = (&outcome, grant) {
+            self.identity.forget(&question, &refused);
+        }
+        outcome
+    }
+
+    /// Parse, authenticate, authorise. Returns what was decided and the question whose answer decided; `None` where the
+    /// gate itself has the answer, to a ping.
+    async fn admit(
+        &self,
+        head: &Parts,
+        caller: &Caller<'_>,
+        trail: &mut Trail,
+        record: &mut Record,
+    ) -> Result<Option<(Decision, Question)>, Denial> {
         framing::check(head).map_err(Denial::Framing)?;
         framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
         let wanted =
             RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
         record.wanted(&wanted);
         refuse_unexpected_body(&head.method, caller.progress)?;
-        *needed = [Some(wanted.required()), wanted.mount_source()];
+        trail.needed = [Some(wanted.required()), wanted.mount_source()];
 
         let credential = Credential::from_headers(&head.headers)?;
         record.presented_as(token_service::kind(&credential));
@@ -149,7 +188,7 @@ impl Gate {
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
             // A 200 to nobody would tell clients that no credential is ever needed. With a token they have been told.
             return match presented.good_for {
-                Some(_) => Ok(self.responder.pong(&head.method, caller.progress)),
+                Some(_) => Ok(None),
                 None => Err(Denial::NoCredential),
             };
         }
@@ -165,15 +204,10 @@ impl Gate {
         if let Ruling::ShadowDenied(_) = decision.ruling() {
             record.shadow_denied();
         }
-        if let RegistryRequest::Ping = decision.request() {
-            return Ok(self.responder.pong(&head.method, caller.progress));
-        }
-        let grant = decision.grant().cloned();
-        let outcome = self.pass_on(decision, head, body, caller, upstream, record).await;
-        if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) = (&outcome, grant) {
-            self.identity.forget(&question, &refused);
-        }
-        outcome
+        Ok(match decision.request() {
+            RegistryRequest::Ping => None,
+            _ => Some((decision, question)),
+        })
     }
 
     /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its credential may do. Returns
@@ -224,42 +258,9 @@ impl Gate {
         upstream: &Upstream,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
-        let permit = decision.permit(&answers)?;
+        let permit = look_up(decision, caller, upstream, record).await?;
         self.audit.allowed(record, permit.request()).await?;
         upstream.forward(permit, head, body, caller, record).await
-    }
-
-    /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
-    async fn issue_token(
-        &self,
-        head: &Parts,
-        body: Incoming,
-        caller: &Caller<'_>,
-        record: &mut Record,
-    ) -> Result<Response<ResponseBody>, Denial> {
-        record.token_wanted();
-        framing::check(head).map_err(Denial::Framing)?;
-        let asked = token_request(head, body, caller).await?;
-        self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
-        let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
-            (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
-            (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
-        };
-        record.presented_as(token_service::kind(&credential));
-        if token_service::is_gate_token(&credential) {
-            return Err(Denial::WrongCredential);
-        }
-        let access = Access::several(asked.repositories);
-        let question = self.question(credential, access, caller, record);
-        let verified = self.authenticate(&question, record).await?;
-        // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
-        let (granted, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
-        let ends = self.identity.ends(&question);
-        let vouched = Vouched { credential: question.credential, provider, granted, ends };
-        let oauth = head.method == Method::POST;
-        let issued = self.tokens.issue(vouched, oauth).map_err(Denial::TokenRequest)?;
-        Ok(self.responder.token(&issued, caller.progress))
     }
 
     /// What the providers are asked.
@@ -282,25 +283,15 @@ impl Gate {
     }
 }
 
-/// What a client wants a token for: the query of a GET, or the form of a POST.
-async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Result<TokenRequest, Denial> {
-    let read = match head.method {
-        Method::GET => {
-            refuse_unexpected_body(&head.method, caller.progress)?;
-            TokenRequest::from_query(head.uri.query().unwrap_or_default())
-        }
-        Method::POST if framing::is_form(&head.headers) => {
-            let form = read_form(body, caller.http2, caller.progress, MAX_FORM_BYTES).await;
-            let form = form.map_err(|error| match error {
-                FormError::TooLarge => Denial::TokenRequest(TokenRequestError::TooLarge),
-                FormError::BrokenOff => Denial::ClientAborted,
-            })?;
-            TokenRequest::from_form(&form)
-        }
-        Method::POST => Err(TokenRequestError::NoForm),
-        _ => Err(TokenRequestError::Method),
-    };
-    read.map_err(Denial::TokenRequest)
+/// Asks the registry for the tags that must not exist, where the decision depends on any.
+async fn look_up(
+    decision: Decision,
+    caller: &Caller<'_>,
+    upstream: &Upstream,
+    record: &Record,
+) -> Result<Permit, Denial> {
+    let answers = upstream.look_up(&decision.look_ups(), caller, record.request_id()).await?;
+    decision.permit(&answers)
 }
 
 fn is_read(method: &Method) -> bool {

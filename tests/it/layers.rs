@@ -162,7 +162,7 @@ const TABLE: &[Part] = &[
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
     Part {
-        files: &["gate.rs"],
+        files: &["gate.rs", "gate/"],
         may_know: &[
             "body",
             "client_address",

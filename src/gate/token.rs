@@ -1,0 +1,92 @@
+//! Requests to the token service: the same stages, with a token at their end.
+
+use http::request::Parts;
+use http::{Method, Response};
+use hyper::body::Incoming;
+
+use super::{Gate, refuse_unexpected_body};
+use crate::body::form::{FormError, read_form};
+use crate::body::{Progress, ResponseBody};
+use crate::denial::{Denial, TokenRequestError};
+use crate::framing;
+use crate::identity::credential::Credential;
+use crate::record::Record;
+use crate::registry::Access;
+use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
+use crate::token_service::{self, Issued, Vouched};
+use crate::upstream::Caller;
+
+impl Gate {
+    /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
+    pub(super) async fn issue_token(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Denial> {
+        record.token_wanted();
+        framing::check(head).map_err(Denial::Framing)?;
+        let asked = token_request(head, body, caller).await?;
+        let vouched = self.vouch(asked, head, caller, record).await?;
+        let issued = self.seal(vouched, &head.method)?;
+        Ok(self.responder.token(&issued, caller.progress))
+    }
+
+    /// Seals a token, for an answer to this method.
+    pub(super) fn seal(&self, vouched: Vouched, method: &Method) -> Result<Issued, Denial> {
+        self.tokens.issue(vouched, method == Method::POST).map_err(Denial::TokenRequest)
+    }
+
+    /// What a token is to be made of: whose credential it is, and what it is granted of what was asked.
+    pub(super) async fn vouch(
+        &self,
+        asked: TokenRequest,
+        head: &Parts,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Result<Vouched, Denial> {
+        self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
+        let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
+            (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
+            (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
+        };
+        record.presented_as(token_service::kind(&credential));
+        if token_service::is_gate_token(&credential) {
+            return Err(Denial::WrongCredential);
+        }
+        let access = Access::several(asked.repositories);
+        let question = self.question(credential, access, caller, record);
+        let verified = self.authenticate(&question, record).await?;
+        // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
+        let (granted, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
+        let ends = self.identity.ends(&question);
+        Ok(Vouched { credential: question.credential, provider, granted, ends })
+    }
+}
+
+/// What a client wants a token for: the query of a GET, or the form of a POST.
+async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Result<TokenRequest, Denial> {
+    if head.method != Method::POST || !framing::is_form(&head.headers) {
+        return token_query(head, caller.progress);
+    }
+    let form = read_form(body, caller.http2, caller.progress, MAX_FORM_BYTES).await;
+    let form = form.map_err(|error| match error {
+        FormError::TooLarge => Denial::TokenRequest(TokenRequestError::TooLarge),
+        FormError::BrokenOff => Denial::ClientAborted,
+    })?;
+    TokenRequest::from_form(&form).map_err(Denial::TokenRequest)
+}
+
+/// The same of whatever comes without a form.
+pub(super) fn token_query(head: &Parts, progress: &Progress) -> Result<TokenRequest, Denial> {
+    let read = match head.method {
+        Method::GET => {
+            refuse_unexpected_body(&head.method, progress)?;
+            TokenRequest::from_query(head.uri.query().unwrap_or_default())
+        }
+        Method::POST => Err(TokenRequestError::NoForm),
+        _ => Err(TokenRequestError::Method),
+    };
+    read.map_err(Denial::TokenRequest)
+}
