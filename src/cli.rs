@@ -2,6 +2,7 @@
 
 pub mod check_config;
 mod demo;
+mod explain;
 mod hash_password;
 mod healthcheck;
 mod logging;
@@ -53,6 +54,19 @@ enum Command {
         /// Print a whole htpasswd line for this user
         user: Option<String>,
     },
+    /// Say what a request would get, and why: who it is, what it has, what each rule says
+    ///
+    /// The secret comes on standard input: moorgate explain --method PUT --path /v2/group/image/manifests/v1 -u alice
+    /// < token. Without -u it is sent as Bearer; without a secret the caller is nobody. A token of the gate's own works
+    /// where tokens.key_file is set.
+    ///
+    /// The request goes through the gate of the config as if it came from this machine, up to where it would go to the
+    /// registry. Providers are asked, and nothing from before is used. It is never written to the registry, which is
+    /// asked only whether an immutable tag exists; but a GitLab that is asked about a push and grants it creates the
+    /// record of the image's repository, as with any push.
+    ///
+    /// Exit 0 allowed, 1 refused, 2 not asked, 69 a provider gave no answer, 78 a bad config.
+    Explain(explain::Explain),
     /// Ask a running gate whether it is ready
     ///
     /// For images without curl. Asks /readyz of the admin listener of the config. Exit 0 or 1.
@@ -105,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Schema => say(&crate::config::schema()),
         Command::Demo(demo) => demo::demo(demo.port),
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
+        Command::Explain(arguments) => explain::explain(arguments),
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.file()),
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a request. This is the one file that names every stage, in order.
 
+mod explain;
 mod token;
 
 use std::net::IpAddr;
@@ -24,6 +25,8 @@ use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
 use crate::token_service::{self, Presented, TokenService};
 use crate::upstream::{Caller, Upstream};
+
+pub use explain::{Answer, Explanation};
 
 /// Everything that decides. Shared by all workers.
 pub struct Gate {
@@ -53,6 +56,8 @@ pub struct Origin {
 struct Trail {
     /// What it takes, as far as it was understood; a mount takes two things.
     needed: [Option<Access>; 2],
+    /// Why it is refused to a caller who has shown nothing, and is told no more than that.
+    withheld: Option<Denial>,
 }
 
 /// A request on its way in.
@@ -196,7 +201,10 @@ impl Gate {
         let decided = self.decide(wanted, presented, caller, record).await;
         let (decision, question) = decided.map_err(|denial| match denial {
             // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
-            _ if shown_nothing => Denial::NoCredential,
+            denial if shown_nothing => {
+                trail.withheld = Some(denial);
+                Denial::NoCredential
+            }
             // What was public when nobody was given a token is so no longer.
             Denial::NoCredential => Denial::InsufficientScope,
             denial => denial,

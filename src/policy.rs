@@ -71,7 +71,7 @@ impl Policy {
             grant.map(|grant| grant.tags.check(&request)).transpose().map_err(Denial::TagRules)?.unwrap_or_default();
         let grant = verified.granted.token().cloned();
         let (request, mount) = request.split_mount();
-        Ok(Decision { request, mount, must_not_exist, grant, ruling })
+        Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, ruling })
     }
 
     /// Gives the request its mount where the credential may pull from the source. `verified` is the answer about
@@ -79,12 +79,16 @@ impl Policy {
     #[must_use]
     pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
         let ruling = decision.mount_source().map(|source| self.check(&source, needs(&source), verified));
-        if let (Some(mount), Some(Ok(ruling))) = (decision.mount.take(), ruling) {
-            decision.request = decision.request.with_mount(mount);
-            decision.grant = verified.granted.token().cloned();
-            if let Ruling::ShadowDenied(_) = ruling {
-                decision.ruling = ruling;
+        match (decision.mount.take(), ruling) {
+            (Some(mount), Some(Ok(ruling))) => {
+                decision.request = decision.request.with_mount(mount);
+                decision.grant = verified.granted.token().cloned();
+                if let Ruling::ShadowDenied(_) = ruling {
+                    decision.ruling = ruling;
+                }
             }
+            (_, Some(Err(refusal))) => decision.mount_refusal = Some(refusal),
+            _ => {}
         }
         decision
     }
@@ -116,6 +120,17 @@ impl Policy {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The same of what a token is asked for, or a mount reads.
+    pub fn explain_access<'a>(&'a self, access: &'a Access, verified: &Verified) -> Vec<Explained<'a>> {
+        let mut distinct: Vec<Need<'a>> = Vec::new();
+        for need in needs(access) {
+            if !distinct.contains(&need) {
+                distinct.push(need);
+            }
+        }
+        self.rules.explain(distinct.into_iter(), verified)
     }
 
     /// First what the credential lacks, for no rule can help there, then what the rules say of `needs`.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
+pub(crate) use access_log::printable;
 pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use audit::AuditLog;
 pub use metrics::Metrics;
@@ -207,6 +208,11 @@ impl Record {
     /// The answer broke off, for this reason.
     pub fn broke_off(&mut self, reason: &'static str) {
         self.outcome = Outcome::Failed(reason);
+    }
+
+    /// Who the caller is, once that is known.
+    pub fn caller(&self) -> Option<&Arc<Verified>> {
+        self.verified.as_ref()
     }
 
     /// What was decided about the credential, whatever became of the request afterwards; none where it was not asked for.

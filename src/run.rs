@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::config::{self, Config, Loaded};
 use crate::record::{AccessLog, AccessLogFormat, Target};
-use crate::server::{Server, bind};
+use crate::server::{Generation, Server, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
@@ -85,6 +85,17 @@ impl Running {
         tokio::time::sleep(delay).await;
         self.server.drain(timeout).await
     }
+}
+
+/// A gate that nobody reaches, to be asked about requests: it listens nowhere and writes no log.
+///
+/// # Errors
+/// What the system does not give: roots, randomness, threads.
+pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Generation>> {
+    loaded.config.log.audit = None;
+    let access_log = AccessLog::start(AccessLogFormat::Json, None)?;
+    let generation = Live::new(loaded, access_log)?.generations().borrow().clone();
+    Ok(generation)
 }
 
 /// The access log that the config asks for.

@@ -82,6 +82,7 @@ The same with podman and skopeo (the certificate is self-signed, so they are tol
 See it work:
 
   {moorgate} print-config --config {config}
+  echo {password} | {moorgate} explain --config {config} --method PUT --path /v2/demo/hello/manifests/v1 -u {user}
   curl http://{admin}/metrics
 
 Each request is one line below. Ctrl-C ends the demo, and everything pushed to it is gone.

@@ -99,6 +99,12 @@ impl TagRules {
 }
 
 impl TagPatterns {
+    /// Each list and what it is of.
+    pub fn lists(&self) -> [(&'static str, &[Box<str>]); 3] {
+        let Self { push, delete, immutable } = self;
+        [("protected from push", push), ("protected from delete", delete), ("immutable", immutable)]
+    }
+
     fn add(&mut self, meta: &Value) -> Result<(), UnreadableRules> {
         let Some(meta) = object("meta", meta)? else { return Ok(()) };
         for (key, value) in meta.iter().filter(|(key, _)| key.starts_with("tag_")) {

@@ -16,6 +16,8 @@ pub struct Decision {
     pub(super) request: RegistryRequest,
     /// What the client asked to mount, as long as nobody has judged its source.
     pub(super) mount: Option<Mount>,
+    /// Why there is none any more.
+    pub(super) mount_refusal: Option<Denial>,
     /// Tags that are immutable once they exist.
     pub(super) must_not_exist: Vec<Tag>,
     /// What the registry is shown, where it takes the tokens of the server that granted this.
@@ -48,6 +50,11 @@ impl Decision {
         &self.ruling
     }
 
+    /// Why the mount that the client asked for was taken out, if it was.
+    pub fn mount_refusal(&self) -> Option<&Denial> {
+        self.mount_refusal.as_ref()
+    }
+
     /// The token that the registry will be shown, where it takes such.
     pub fn grant(&self) -> Option<&IssuedToken> {
         self.grant.as_ref()
@@ -65,6 +72,11 @@ impl Decision {
             }
             _ => Access::Repository(source, Action::Pull),
         })
+    }
+
+    /// Tags that the registry must not have for the request to go on.
+    pub fn must_not_exist(&self) -> &[Tag] {
+        &self.must_not_exist
     }
 
     /// What the registry must be asked before the request may go on. Mostly nothing.

@@ -246,7 +246,7 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// Whatever could move a cursor, change colours or turn text around is escaped: both forms end on terminals.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| {
         !c.is_control()
             && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -84,7 +84,9 @@ const HTPASSWD: &str = "{ name: local, type: htpasswd, file: htpasswd, scopes: [
 fn version_and_help() {
     assert_eq!(text(&run(&["--version"], "").stdout), format!("moorgate {}\n", env!("CARGO_PKG_VERSION")));
     let help = text(&run(&["--help"], "").stdout);
-    for command in ["serve", "check-config", "print-config", "schema", "demo", "hash-password", "healthcheck"] {
+    for command in
+        ["serve", "check-config", "print-config", "schema", "demo", "hash-password", "explain", "healthcheck"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }

@@ -207,8 +207,13 @@ const TABLE: &[Part] = &[
     Part { files: &["client_tls.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
     Part { files: &["open_files.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
     Part {
+        files: &["cli/explain/text.rs"],
+        may_know: &["denial", "gate", "identity", "policy", "record", "registry"],
+        must_not_know: IMPURE,
+    },
+    Part {
         files: &["cli.rs", "cli/"],
-        may_know: &["config", "demo", "identity", "open_files", "run"],
+        may_know: &["config", "demo", "gate", "identity", "open_files", "run", "upstream"],
         must_not_know: &["moka", "hyper"],
     },
     Part { files: &["lib.rs", "main.rs"], may_know: &["cli"], must_not_know: IMPURE },

@@ -6,6 +6,7 @@ mod audit;
 mod check_online;
 mod commands;
 mod config;
+mod explain;
 #[allow(dead_code)] // until each part has its test
 mod harness;
 mod hostile;

@@ -1,0 +1,169 @@
+//! `moorgate explain`: what a request would get, and why.
+
+mod text;
+
+use std::io::{self, IsTerminal, Read};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Uri, header};
+use secrecy::SecretString;
+use tokio::task::LocalSet;
+use zeroize::Zeroizing;
+
+use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
+use super::{Config, environment, logging, no_terminal, say};
+use crate::config::{Loaded, LogFormat, load};
+use crate::gate::{Answer, Explanation};
+use crate::identity::credential::basic;
+use crate::run;
+use crate::upstream::Upstream;
+
+/// The request could not be asked about, as with arguments that clap refuses.
+const EXIT_NOT_ASKED: u8 = 2;
+
+/// `EX_UNAVAILABLE` of sysexits.h: a provider gave no answer.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// No request carries a longer one: the gate reads no larger head, whatever the config says.
+const MAX_SECRET_BYTES: usize = 64 * 1024;
+
+#[derive(Args)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    config: Config,
+    /// The request's method, such as GET, PUT or POST
+    #[arg(long, value_name = "METHOD")]
+    method: String,
+    /// The request's path, with its query, such as '/v2/group/image/manifests/v1'
+    #[arg(long)]
+    path: String,
+    /// The user name, where the secret is shown as Basic; without it, it is shown as Bearer
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+}
+
+/// What keeps a request from being asked about.
+enum Unasked {
+    BadConfig,
+    /// Nobody reads what is printed.
+    NoTerminal(io::Error),
+    Failed(anyhow::Error),
+}
+
+/// Has a request go through the gate of a config, and prints what became of it.
+pub(super) fn explain(arguments: Explain) -> ExitCode {
+    match run(arguments) {
+        Ok(code) => code,
+        Err(Unasked::BadConfig) => EXIT_BAD_CONFIG.into(),
+        Err(Unasked::NoTerminal(error)) => no_terminal(error),
+        Err(Unasked::Failed(error)) => {
+            eprintln!("moorgate: {error:#}");
+            EXIT_NOT_ASKED.into()
+        }
+    }
+}
+
+fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
+    let Explain { config, method, path, user } = arguments;
+    let loaded = load_or_report(load(&config.file(), environment()), &mut io::stderr());
+    let loaded = loaded.map_err(Unasked::NoTerminal)?.ok_or(Unasked::BadConfig)?;
+    logging::start(loaded.config.log.level, LogFormat::Text);
+    let authorization = authorization(user.as_deref(), &secret(user.as_deref())?)?;
+    let head = match head(&method, &path, authorization) {
+        Ok(head) => head,
+        Err(why) => {
+            let code = say(&text::unreadable(&method, &path, &why));
+            return Ok(if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    Ok(LocalSet::new().block_on(&runtime, ask(loaded, &head))?)
+}
+
+async fn ask(loaded: Loaded, head: &Parts) -> anyhow::Result<ExitCode> {
+    let shares_keys = loaded.config.tokens.keys.is_some();
+    let generation = run::unserved(loaded)?;
+    let upstream = Upstream::new(generation.upstream.clone());
+    let explanation = generation.gate.explain(head, &upstream).await;
+    let written = say(&text::explanation(head, &explanation, shares_keys));
+    Ok(if written == ExitCode::SUCCESS { code(&explanation) } else { written })
+}
+
+fn code(explanation: &Explanation<'_>) -> ExitCode {
+    match &explanation.answer {
+        _ if explanation.unavailable().is_some() => EXIT_UNAVAILABLE.into(),
+        Answer::Refused { .. } => ExitCode::FAILURE,
+        Answer::Pong | Answer::Token(_) | Answer::Registry { .. } => ExitCode::SUCCESS,
+    }
+}
+
+/// One line of standard input.
+fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    if io::stdin().is_terminal() {
+        let empty = if user.is_none() { ", or nothing for a caller without a credential" } else { "" };
+        eprintln!("Waiting for the secret{empty}; then Enter and Ctrl-D (it is shown; better: pipe it in).");
+    }
+    // At its full size from the start, for what a vector leaves behind when it grows is not zeroed.
+    let mut secret = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
+    let limit = u64::try_from(MAX_SECRET_BYTES + 1).unwrap_or(u64::MAX);
+    io::stdin().take(limit).read_to_end(&mut secret).context("standard input cannot be read")?;
+    anyhow::ensure!(
+        secret.len() <= MAX_SECRET_BYTES,
+        "the secret on standard input is over 64 KiB; no request has one"
+    );
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    if secret.last() == Some(&b'\r') {
+        secret.pop();
+    }
+    Ok(secret)
+}
+
+/// `Authorization` as a client would send it.
+fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<HeaderValue>> {
+    let value = match user {
+        None if secret.is_empty() => return Ok(None),
+        None => {
+            let line = Zeroizing::new([b"Bearer ", secret].concat());
+            HeaderValue::from_bytes(&line).ok()
+        }
+        Some(user) => {
+            anyhow::ensure!(
+                !user.contains(':'),
+                "-u takes the user name alone, which holds no colon; the secret goes to standard input"
+            );
+            anyhow::ensure!(
+                !secret.is_empty(),
+                "-u needs the user's secret on standard input, which is empty: moorgate explain -u {user:?} … < FILE"
+            );
+            let text = std::str::from_utf8(secret).context("the secret on standard input is not UTF-8")?;
+            basic(user, &SecretString::from(text))
+        }
+    };
+    let mut value = value.context("the secret on standard input holds a control character; one line is read")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// The head of the request, read as the gate's HTTP library reads it; else what is wrong.
+fn head(method: &str, path: &str, authorization: Option<HeaderValue>) -> Result<Parts, String> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is no word of HTTP".to_owned())?;
+    let uri = Uri::try_from(path).map_err(|why| format!("the path: {why}; it begins with / and is escaped"))?;
+    let (mut head, ()) = Request::new(()).into_parts();
+    (head.method, head.uri) = (method, uri);
+    head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    if let Some(authorization) = authorization {
+        head.headers.insert(header::AUTHORIZATION, authorization);
+    }
+    Ok(head)
+}
+
+impl From<anyhow::Error> for Unasked {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}

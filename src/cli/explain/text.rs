@@ -1,0 +1,184 @@
+//! An explanation for people: short lines with what they are about in front. Pure.
+
+use std::fmt::{Display, Write};
+
+use http::request::Parts;
+
+use crate::denial::Denial;
+use crate::gate::{Answer, Explanation};
+use crate::identity::tag_rules::TagRules;
+use crate::identity::{Granted, RepositoryGrant, Verified};
+use crate::policy::{Explained, Need, Ruling, Target};
+use crate::record::printable;
+use crate::registry::{Access, Action, Actions, RepositoryName};
+
+/// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals its tokens with keys
+/// that are known here.
+pub(super) fn explanation(head: &Parts, explanation: &Explanation<'_>, shares_keys: bool) -> String {
+    let mut lines = Lines::default();
+    lines.add("request", format_args!("{} {}", head.method, head.uri));
+    if let Some(request) = &explanation.request {
+        lines.add("operation", request.operation().as_str());
+        lines.several("needs", needs(&request.required()));
+    }
+    lines.add("credential", explanation.credential_kind);
+    lines.add("provider", provider(explanation));
+    if let Some(caller) = &explanation.caller {
+        lines.caller(caller);
+    }
+    for explained in explanation.rules() {
+        lines.rules(&explained);
+    }
+    lines.answer(explanation);
+    if let (Answer::Refused { denial: Denial::InvalidToken, .. }, false) = (&explanation.answer, shares_keys) {
+        lines.add("note", "without tokens.key_file only the gate that made a token can open it; show the credential");
+    }
+    lines.0
+}
+
+/// What the HTTP library refuses, in words of its own.
+pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
+    let mut lines = Lines::default();
+    lines.add("request", format_args!("{method} {path}"));
+    lines.add("answer", "400, before it is read as a request");
+    lines.add("", why);
+    lines.0
+}
+
+/// Lines whose second column is at one place. Whatever is in them, none moves a cursor.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, label: &str, value: impl Display) {
+        let value = value.to_string();
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{label:<12} {}", printable(&value));
+    }
+
+    /// A line for each, of which the first has the label.
+    fn several(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
+        for (number, value) in values.into_iter().enumerate() {
+            self.add(if number == 0 { label } else { "" }, value);
+        }
+    }
+
+    fn caller(&mut self, caller: &Verified) {
+        if caller.principal.is_anonymous() {
+            self.add("subject", "nobody: no credential");
+        } else {
+            self.add("subject", &caller.principal.subject);
+        }
+        if let Some(credential_type) = &caller.principal.source.credential_type {
+            self.add("type", credential_type);
+        }
+        if let Some(attributes) = &caller.attributes {
+            self.several("groups", attributes.groups.iter().cloned());
+            self.several("claims", attributes.claims.iter().map(|(name, value)| format!("{name} = {value}")));
+        }
+        match &caller.granted {
+            Granted::Scopes(scopes) if scopes.is_empty() => self.add("has", "no scopes"),
+            Granted::Scopes(scopes) => self.add("has", format_args!("the scopes {}", scopes.join(", "))),
+            Granted::Identity => self.add("has", "a good credential; no repository was asked about"),
+            Granted::Nothing => self.add("has", "nothing"),
+            granted => self.several("has", granted.repositories().iter().map(|it| on(it.actions, &it.repository))),
+        }
+        for RepositoryGrant { tags, .. } in caller.granted.repositories() {
+            match tags {
+                TagRules::None => {}
+                TagRules::Unreadable => self.add("tags", "the project's rules cannot be read: no push, no delete"),
+                TagRules::Patterns(patterns) => {
+                    let listed = patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
+                    self.several("tags", listed.map(|(what, patterns)| format!("{what}: {}", patterns.join(", "))));
+                }
+            }
+        }
+    }
+
+    fn rules(&mut self, explained: &Explained<'_>) {
+        let Need { repository, action, target } = &explained.need;
+        let of = match target {
+            Target::Tag(tag) => format!(", tag {}", tag.as_str()),
+            Target::Digest => ", by digest".to_owned(),
+            Target::Untagged => String::new(),
+        };
+        self.add("rules", format_args!("for {} on {repository}{of}:", action.as_str()));
+        if explained.rules.is_empty() {
+            self.add("", "none in the config; what the credential has decides");
+        }
+        for (name, outcome) in &explained.rules {
+            match outcome {
+                Ok(()) => self.add("  allows", name),
+                Err(why) => self.add("  does not", format_args!("{name}: {why}")),
+            }
+        }
+    }
+
+    fn answer(&mut self, explanation: &Explanation<'_>) {
+        let reason = explanation.reason();
+        match &explanation.answer {
+            Answer::Pong => self.add("answer", format_args!("200, by the gate itself; reason {reason}")),
+            Answer::Token(granted) => {
+                self.add("answer", format_args!("200 with a token; reason {reason}"));
+                if granted.is_empty() {
+                    self.add("", "it is good for no repository");
+                }
+                self.several("", granted.iter().map(|(name, actions)| format!("good for {}", on(*actions, name))));
+            }
+            Answer::Registry { mount_refusal, absent, ruling } => {
+                if let Some(refusal) = mount_refusal {
+                    self.add("mount", "taken out, so it is a plain upload; of the source:");
+                    self.add("", refusal.message());
+                }
+                for tag in absent {
+                    self.add("look-up", format_args!("the registry has no tag {} yet", tag.as_str()));
+                }
+                self.add("answer", format_args!("the registry's own, to which it goes; reason {reason}"));
+                match ruling {
+                    Ruling::Unruled => {}
+                    Ruling::AllowedBy(rule) => self.add("", format_args!("the rule {rule} allows it")),
+                    Ruling::ShadowDenied(refusal) => {
+                        self.add("", "policy.mode: enforce would refuse it:");
+                        self.add("", refusal);
+                    }
+                }
+            }
+            Answer::Refused { denial, withheld, status } => {
+                self.add("answer", format_args!("{}; reason {reason}", status.as_u16()));
+                self.add("", denial.message());
+                if let Some(withheld) = withheld.as_ref().filter(|withheld| *withheld != denial) {
+                    self.add("withheld", withheld.message());
+                }
+            }
+        }
+    }
+}
+
+/// Who answered.
+fn provider(explanation: &Explanation<'_>) -> String {
+    let vouches = explanation.caller.as_ref().map(|caller| &*caller.principal.source.provider);
+    match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer) {
+        (_, Some(provider), _) => format!("{provider}, which gave no answer"),
+        (Some(provider), None, _) => provider.to_owned(),
+        (None, None, Answer::Refused { denial: Denial::WrongCredential, .. }) => {
+            "none knows it, or one does and refuses it".to_owned()
+        }
+        (None, None, _) => "none was asked".to_owned(),
+    }
+}
+
+fn needs(access: &Access) -> Vec<String> {
+    match access {
+        Access::Login => vec!["a good credential".to_owned()],
+        Access::Catalog => vec!["the list of all repositories".to_owned()],
+        Access::Repository(..) | Access::Repositories(_) => {
+            access.repositories().map(|(name, actions)| on(actions, name)).collect()
+        }
+    }
+}
+
+fn on(actions: Actions, name: &RepositoryName) -> String {
+    let words: Vec<_> = actions.each().map(Action::as_str).collect();
+    let words = if words.is_empty() { "nothing".to_owned() } else { words.join(" and ") };
+    format!("{words} on {name}")
+}
