@@ -8,11 +8,12 @@ mod reload;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::record::{AccessLog, AccessLogFormat, Target};
 use crate::server::{Server, bind};
@@ -63,7 +64,15 @@ impl Running {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let generations = live.generations();
-        tokio::spawn(Admin { generations: generations.clone(), draining: told }.serve(listeners.admin));
+        let process = Process {
+            workers: listeners.public.len(),
+            max_connections,
+            started: SystemTime::now(),
+            running_since: Instant::now(),
+        };
+        let admin =
+            Admin { generations: generations.clone(), draining: told, last_reload: live.last_reload(), process };
+        tokio::spawn(admin.serve(listeners.admin));
         let server = Server::start(listeners.public, max_connections, &generations)?;
         Ok(Self { server, live, draining })
     }
