@@ -24,6 +24,7 @@ const HEAD: &str = "<!DOCTYPE html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere }
 h1 { font-size: 1.4rem; margin: 0 0 .75rem } h2 { font-size: 1.1rem; margin: 1.75rem 0 .25rem }
 h1 small, h2 small { font-weight: normal; color: var(--soft) }
+time { white-space: nowrap }
 .good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 }
 .box { border-radius: .4rem; padding: .75rem 1rem; background: var(--ok) }
 .box.trouble { background: var(--warn) } .box p, .box ul { margin: 0 } .box ul { padding-left: 1.1rem }
@@ -51,14 +52,14 @@ fn write(page: &mut String, status: &Status) -> Result {
     list(page, "Gate", |page| {
         let state = if status.draining { "<span class=\"bad\">draining</span>" } else { "serving" };
         entry(page, "State", state)?;
-        entry(page, "Up for", format_args!("{}, since {}", Uptime(status.uptime_seconds), Text(&status.started)))?;
+        entry(page, "Up for", format_args!("{}, since {}", Uptime(status.uptime_seconds), Time(&status.started)))?;
         match &status.certificate {
             None => entry(page, "Certificate", "none: plain HTTP")?,
             Some(it) if it.expired => {
-                entry(page, "Certificate", format_args!("<span class=\"bad\">expired</span> {}", Text(&it.ends)))?;
+                entry(page, "Certificate", format_args!("<span class=\"bad\">expired</span> {}", Time(&it.ends)))?;
             }
             Some(it) => {
-                let days = format_args!("ends {} (days left: {})", Text(&it.ends), it.days_left).to_string();
+                let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left).to_string();
                 entry(page, "Certificate", days)?;
             }
         }
@@ -95,7 +96,7 @@ fn write(page: &mut String, status: &Status) -> Result {
     list(page, "Last reload", |page| match &status.last_reload {
         None => entry(page, "When", "not since the start"),
         Some(reload) => {
-            entry(page, "When", Text(&reload.at))?;
+            entry(page, "When", Time(&reload.at))?;
             if reload.success {
                 return entry(page, "Outcome", "<span class=\"good\">applied</span>");
             }
@@ -103,7 +104,7 @@ fn write(page: &mut String, status: &Status) -> Result {
             reload.problems.iter().try_for_each(|problem| entry(page, "Problem", Text(problem)))
         }
     })?;
-    writeln!(page, "<footer>As of {}. The same for programs: /status.json</footer>", Text(&status.now))?;
+    writeln!(page, "<footer>As of {}. The same for programs: /status.json</footer>", Time(&status.now))?;
     page.write_str("</body>\n</html>\n")
 }
 
@@ -131,11 +132,11 @@ fn provider(page: &mut String, provider: &Provider) -> Result {
 fn history(page: &mut String, answer: Option<&Answer>, error: Option<&Failure>) -> Result {
     match answer {
         None => entry(page, "Last answer", "none yet")?,
-        Some(it) => entry(page, "Last answer", format_args!("after {} ms, {}", it.latency_ms, Text(&it.at)))?,
+        Some(it) => entry(page, "Last answer", format_args!("after {} ms, {}", it.latency_ms, Time(&it.at)))?,
     }
     match error {
         None => entry(page, "Last error", "none"),
-        Some(it) => entry(page, "Last error", format_args!("{} ({}), {}", Text(it.message), it.reason, Text(&it.at))),
+        Some(it) => entry(page, "Last error", format_args!("{} ({}), {}", Text(it.message), it.reason, Time(&it.at))),
     }
 }
 
@@ -172,6 +173,15 @@ impl Display for Text<'_> {
             '\'' => f.write_str("&#39;"),
             c => f.write_char(c),
         })
+    }
+}
+
+/// A time, in one piece.
+struct Time<'a>(&'a str);
+
+impl Display for Time<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "<time>{}</time>", Text(self.0))
     }
 }
 

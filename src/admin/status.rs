@@ -1,7 +1,7 @@
 //! How the gate is: the one value that `/status.json` and the page show. Nothing of a request, a user or a repository is
 //! in it, and no secret: names and addresses are the config's, everything else is numbers and words of closed lists.
 //!
-//! Pure, but for [`Status`] being made elsewhere.
+//! Pure: [`collect`](super::collect) fills it in.
 
 use serde::Serialize;
 
@@ -152,9 +152,9 @@ impl Status {
             trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
         }
         trouble.extend(self.providers.iter().filter_map(Provider::trouble));
-        if let Some(Reload { at, success: false, problem_count, .. }) = &self.last_reload {
+        if let Some(Reload { success: false, problem_count, .. }) = &self.last_reload {
             trouble.push(format!(
-                "The configuration was not reloaded at {at}: problems: {problem_count}. What was running before goes on; the program's log says what is wrong."
+                "The last reload failed (problems: {problem_count}): what was running before goes on; the program's log says what is wrong."
             ));
         }
         self.trouble = trouble;
@@ -170,7 +170,7 @@ impl Provider {
             "closed" if self.failing => Some(format!("Provider {name} {why}.")),
             "closed" => None,
             _ => Some(format!(
-                "Provider {name} answers nobody ({why}): it is left alone but for a question every few seconds; callers who are known pull on."
+                "Provider {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
             )),
         }
     }
