@@ -190,4 +190,33 @@ mod tests {
             assert_eq!((certificate.days_left, certificate.expired), (days, expired), "{seconds}");
         }
     }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_trouble() {
+        let upstream = || Upstream { address: String::new(), up: None, last_answer: None, last_error: None };
+        for (seconds, trouble) in [
+            (i64::MAX, None),
+            (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
+            (1, Some("The certificate ends soon, at then.")),
+            (0, Some("The certificate expired at then: clients refuse to connect.")),
+        ] {
+            let status = Status {
+                trouble: Vec::new(),
+                version: "",
+                now: String::new(),
+                started: String::new(),
+                uptime_seconds: 0,
+                draining: false,
+                certificate: Some(Certificate::new("then".to_owned(), seconds)),
+                workers: 0,
+                connections: Connections { open: 0, max: 0 },
+                upstream: upstream(),
+                providers: Vec::new(),
+                cache: Cache { entries: 0, lookups: 0, hits: 0, hit_rate: None },
+                limits: Vec::new(),
+                last_reload: None,
+            };
+            assert_eq!(status.with_trouble().trouble, Vec::from_iter(trouble.map(str::to_owned)), "{seconds}");
+        }
+    }
 }
