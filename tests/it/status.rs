@@ -211,7 +211,7 @@ async fn an_upstream_that_is_down() {
 async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
     let mut gate = TestGate::plain().await;
     // A secret in the wrong place, as somebody in a hurry would put it there.
-    gate.edit("urls: [", "password_file: canary-secret\n  urls: [");
+    gate.edit("urls: [", "authorization: canary-secret\n  urls: [");
     assert!(!gate.reload().await);
     let seen = status(&gate).await;
     let reload = &seen["last_reload"];
@@ -224,7 +224,7 @@ async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
     let html = page(&gate).await;
     assert!(html.contains("not applied") && html.contains("test.yml:"), "{html}");
     assert!(!seen.to_string().contains("canary") && !html.contains("canary"));
-    gate.edit("password_file: canary-secret\n  ", "");
+    gate.edit("authorization: canary-secret\n  ", "");
     assert!(gate.reload().await);
     let seen = status(&gate).await;
     let expected = json!({ "at": seen["last_reload"]["at"], "success": true, "problem_count": 0, "problems": [] });
@@ -298,14 +298,13 @@ async fn nothing_of_a_request_is_shown() {
 /// The config may name what a browser would run.
 #[tokio::test]
 async fn names_are_escaped_and_nothing_is_loaded() {
-    let mut gate = TestGate::plain().await;
-    let name = "<script>alert(1)</script>.crt";
-    std::fs::create_dir(gate.file("<script>alert(1)<")).unwrap();
-    gate.write(name, "no certificate");
-    gate.edit("upstream:\n", &format!("upstream:\n  ca: \"{name}\"\n"));
-    gate.edit("urls: [\"http:", "urls: [\"https:");
-    gate.write(name, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n");
+    const NAME: &str = "<script>alert(1)";
+    const LOCAL: &str = "- { name: local, type: htpasswd, file: \"<script>alert(1)\", scopes: [read_registry] }";
+    let files = vec![(NAME, "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu")];
+    let mut gate = TestGate::start(Setup { identity: Some(LOCAL), files, ..Setup::default() }).await;
+    gate.write(NAME, "nonsense");
     assert!(!gate.reload().await);
+    assert!(page(&gate).await.contains("&lt;script&gt;alert(1)"), "the name is not there to be escaped");
     let reply = gate.admin("/").await;
     assert!(!reply.body.contains("<script"), "{}", reply.body);
     for loading in ["src=", "href=", "url(", "@import", "<script", "<img", "<link", "javascript:"] {
