@@ -1,6 +1,9 @@
-//! The listener for operators: health, metrics and revocations, never on the public port.
+//! The listener for operators: health, metrics, status and revocations, never on the public port.
 
+mod collect;
+mod page;
 mod revoke;
+mod status;
 
 use std::convert::Infallible;
 use std::io;
@@ -20,8 +23,13 @@ use tokio::sync::watch;
 
 use crate::server::Generation;
 
+pub use collect::{LastReload, Process};
+
 /// A scraper that takes longer to send its request is no scraper.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is said of any other path.
+const NOT_FOUND: &str = "there are /, /status.json, /livez, /healthz, /readyz, /metrics and POST /revoke\n";
 
 /// What the endpoints show.
 #[derive(Clone)]
@@ -29,6 +37,8 @@ pub struct Admin {
     pub(crate) generations: watch::Receiver<Arc<Generation>>,
     /// True from the first moment of a drain.
     pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) last_reload: watch::Receiver<Option<Arc<LastReload>>>,
+    pub(crate) process: Process,
 }
 
 impl Admin {
@@ -61,15 +71,19 @@ impl Admin {
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
         }
         match path {
             "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if *self.draining.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/readyz" => text(StatusCode::OK, "ok\n"),
             "/metrics" => self.metrics(),
+            "/status.json" => self.status_json(),
+            "/" => self.page(),
             "/revoke" => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
-            _ => text(StatusCode::NOT_FOUND, "there are /livez, /healthz, /readyz, /metrics and POST /revoke\n"),
+            _ => text(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
 
@@ -84,6 +98,25 @@ impl Admin {
         response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
         response
     }
+
+    fn status_json(&self) -> Response<Full<Bytes>> {
+        let Ok(mut body) = serde_json::to_string_pretty(&self.status()) else {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n");
+        };
+        body.push('\n');
+        let mut response = text(StatusCode::OK, body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    fn page(&self) -> Response<Full<Bytes>> {
+        let mut response = text(StatusCode::OK, page::render(&self.status()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        response
+    }
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -91,5 +124,6 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -11,6 +11,7 @@ pub mod credential;
 pub mod failure_budget;
 pub mod fingerprint;
 pub mod gitlab;
+pub mod health;
 pub mod htpasswd;
 pub mod htpasswd_file;
 pub mod introspection;

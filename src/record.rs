@@ -199,6 +199,9 @@ impl Record {
 
     /// The request was refused or failed.
     pub fn denied(&mut self, denial: &Denial, status: StatusCode) {
+        if let Denial::FailureBudgetSpent { .. } = denial {
+            self.recorder.metrics.limited_by(metrics::FAILURE_BUDGET);
+        }
         let (_, _, reason) = denial.wire();
         self.unanswered_by = denial.provider().cloned();
         self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);

@@ -8,11 +8,12 @@ mod reload;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::record::{AccessLog, AccessLogFormat, Target};
 use crate::server::{Generation, Server, bind};
@@ -62,7 +63,15 @@ impl Running {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let generations = live.generations();
-        tokio::spawn(Admin { generations: generations.clone(), draining: told }.serve(listeners.admin));
+        let process = Process {
+            workers: listeners.public.len(),
+            connection_limit: live.connection_limit().clone(),
+            started: SystemTime::now(),
+            running_since: Instant::now(),
+        };
+        let admin =
+            Admin { generations: generations.clone(), draining: told, last_reload: live.last_reload(), process };
+        tokio::spawn(admin.serve(listeners.admin));
         let server = Server::start(listeners.public, live.connection_limit(), &generations)?;
         Ok(Self { server, live, draining })
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
@@ -38,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServerSettings {
     /// None: plain HTTP/1.1.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// When the certificate that is served ends; `None` without TLS.
+    pub certificate_ends: Option<SystemTime>,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From there, or from the first byte of a later request, to the end of its headers.

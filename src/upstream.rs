@@ -3,13 +3,14 @@
 mod connection;
 mod connector;
 mod headers;
+mod health;
 mod location;
 mod pool;
 
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 
 pub use connection::Exchange;
 pub use connector::Connector;
+pub use health::UpstreamHealth;
 pub use location::Origins;
 
 use crate::body::{BodyFailure, Progress, RequestBody, ResponseBody};
@@ -42,6 +44,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(pool::MAX_IDLE_TIME.as_sec
 pub struct UpstreamSettings {
     /// How it is reached.
     pub connector: Connector,
+    /// The same for people. Without user information.
+    pub url: String,
     /// `Host` of forwarded requests: the registry's own.
     pub host: HeaderValue,
     /// What goes into `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build addresses.
@@ -57,6 +61,8 @@ pub struct UpstreamSettings {
     pub upload_response_timeout: Duration,
     /// A body that makes no progress for so long is given up.
     pub stall_timeout: Duration,
+    /// What was seen of it so far, by all workers.
+    pub health: UpstreamHealth,
 }
 
 /// One worker's way to the registry. A clone has the same connections.
@@ -110,8 +116,10 @@ impl Upstream {
         let wanted = permit.request();
         let going = Going { wanted, grant: permit.grant(), headers: &head.headers, request_id: record.request_id() };
         let granted = going.grant.is_some();
-        let (response, exchange) = self.exchange(&going, body, caller).await?;
-        record.upstream_answered(begun.elapsed(), response.status());
+        let (response, exchange) =
+            self.exchange(&going, body, caller).await.inspect_err(|denial| self.note_fault(denial))?;
+        let took = begun.elapsed();
+        record.upstream_answered(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
         let usable = check_answer(wanted, granted, &parts)
@@ -123,8 +131,10 @@ impl Upstream {
                 "the answer was not passed on: {}",
                 fault.message()
             );
+            self.settings.health.failed(fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
         }
+        self.settings.health.answered(took, SystemTime::now());
         headers::clean_response(&mut parts.headers);
         let body = ResponseBody::upstream(incoming, exchange, self.settings.stall_timeout, caller.progress.clone());
         Ok(Response::from_parts(parts, body))
@@ -148,7 +158,7 @@ impl Upstream {
                 Ok(StatusCode::OK | StatusCode::NOT_FOUND) => {}
                 status => tracing::error!(request_id, ?status, "the registry did not say whether a tag exists"),
             }
-            answers.push(status.map_err(Denial::Upstream)?);
+            answers.push(status.map_err(Denial::Upstream).inspect_err(|denial| self.note_fault(denial))?);
         }
         Ok(answers)
     }
@@ -180,6 +190,13 @@ impl Upstream {
             exchange.finish(true);
         }
         Ok(parts.status)
+    }
+
+    /// What the client did is not the registry's fault.
+    fn note_fault(&self, denial: &Denial) {
+        if let Denial::Upstream(fault) = denial {
+            self.settings.health.failed(*fault, SystemTime::now());
+        }
     }
 
     /// One request and the head of its answer. A connection of the pool may have died unnoticed: what was never

@@ -70,7 +70,7 @@ fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
     let Explain { config, method, path, user } = arguments;
     let loaded = load_or_report(load(&config.file(), environment()), &mut io::stderr());
     let loaded = loaded.map_err(Unasked::NoTerminal)?.ok_or(Unasked::BadConfig)?;
-    logging::start(loaded.config.log.level, LogFormat::Text);
+    let _ = logging::start(loaded.config.log.level, LogFormat::Text);
     let authorization = authorization(user.as_deref(), &secret(user.as_deref())?)?;
     let head = match head(&method, &path, authorization) {
         Ok(head) => head,

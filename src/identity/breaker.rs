@@ -47,6 +47,28 @@ pub enum Outcome {
     NotAsked,
 }
 
+/// How a breaker stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Everybody may ask.
+    Closed,
+    /// Nobody may, until [`OPEN_FOR`] has passed and somebody asks again.
+    Open,
+    /// One question is out, and tells what comes next.
+    Probing,
+}
+
+impl BreakerState {
+    /// The word in `/status.json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Probing => "probing",
+        }
+    }
+}
+
 /// What a report changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -103,6 +125,15 @@ impl Breaker {
             _ => {}
         }
         None
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> BreakerState {
+        match *self.lock() {
+            State::Closed(_) => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen => BreakerState::Probing,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,12 +193,15 @@ mod tests {
     #[test]
     fn half_open_with_one_probe() {
         let begun = Instant::now();
+        assert_eq!(Breaker::default().state(), BreakerState::Closed);
         let breaker = open(begun);
+        assert_eq!(breaker.state(), BreakerState::Open);
         let [any] = secrets();
         assert_eq!(breaker.admit(begun + OPEN_FOR - Duration::from_millis(1)), None);
         let later = begun + OPEN_FOR;
         assert_eq!(breaker.admit(later), Some(Admission::Probe));
         assert_eq!(breaker.admit(later), None, "one at a time");
+        assert_eq!(breaker.state(), BreakerState::Probing);
         assert_eq!(breaker.report(Admission::Normal, Outcome::Failed(any), later), None, "an old question");
         assert_eq!(breaker.admit(later + OPEN_FOR), None, "the probe is still out");
         breaker.report(Admission::Probe, Outcome::Failed(any), later);
@@ -175,6 +209,7 @@ mod tests {
         assert_eq!(breaker.admit(later + OPEN_FOR), Some(Admission::Probe));
         assert_eq!(breaker.report(Admission::Probe, Outcome::Answered, later), Some(Change::Closed));
         assert_eq!(breaker.admit(later), Some(Admission::Normal));
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]

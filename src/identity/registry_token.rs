@@ -77,6 +77,11 @@ impl TokenServer {
         Self { keeps_tokens, ..self }
     }
 
+    /// The `type` of such a provider in the config.
+    pub fn type_name(&self) -> &'static str {
+        if self.gitlab.is_some() { "gitlab" } else { "registry_token" }
+    }
+
     /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
     /// about again whatever others got wrong.
     pub async fn ask(&self, question: &Question, known: bool) -> Verdict {

@@ -30,6 +30,7 @@ pub struct Metrics {
     provider_up: Family<ProviderLabels, Gauge>,
     cache_requests: Family<CacheLabels, Counter>,
     cache_entries: Gauge,
+    limited: Family<LimitLabels, Counter>,
     shadow_denied: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
     config_reload_success: Gauge,
@@ -78,9 +79,19 @@ struct CacheLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CodeLabels {
     code: u16,
 }
+
+pub(super) const FAILURE_BUDGET: &str = "failure_budget";
+
+/// Every limit that there is, by its key in the config.
+const LIMITS: [&str; 1] = [FAILURE_BUDGET];
 
 /// From a cached answer of the gate itself to a layer of many gigabytes.
 const REQUEST_SECONDS: [f64; 14] =
@@ -106,6 +117,7 @@ impl Metrics {
             provider_up: Family::default(),
             cache_requests: Family::default(),
             cache_entries: Gauge::default(),
+            limited: Family::default(),
             shadow_denied: Counter::default(),
             upstream_requests: Family::default(),
             config_reload_success: Gauge::default(),
@@ -140,6 +152,10 @@ impl Metrics {
         registry.register("provider_up", "Whether the provider's last answer made sense", metrics.provider_up.clone());
         registry.register("cache_requests", "What the verdict cache did", metrics.cache_requests.clone());
         registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
+        for limit in LIMITS {
+            let _ = metrics.limited.get_or_create(&LimitLabels { limit });
+        }
+        registry.register("limited", "Requests that a limit held up", metrics.limited.clone());
         registry.register(
             "shadow_denied",
             "Requests that went on though the rules deny them (policy.mode: shadow)",
@@ -223,6 +239,27 @@ impl Metrics {
 
     pub(super) fn cache_used(&self, cache: CacheUse) {
         self.cache_requests.get_or_create(&CacheLabels { result: cache.as_str() }).inc();
+    }
+
+    /// Requests that took a verdict since the start: those for which a fresh one was there, and all of them.
+    pub(crate) fn cache_hits(&self) -> (u64, u64) {
+        let count = |cache: CacheUse| {
+            self.cache_requests.get(&CacheLabels { result: cache.as_str() }).map_or(0, |counter| counter.get())
+        };
+        let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
+        (hits, hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced))
+    }
+
+    /// A limit held a request up.
+    pub(super) fn limited_by(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabels { limit }).inc();
+    }
+
+    /// Each limit, and how many requests it held up since the start.
+    pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        LIMITS
+            .into_iter()
+            .map(|limit| (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get())))
     }
 
     pub(super) fn upstream_answered(&self, status: StatusCode) {

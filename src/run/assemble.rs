@@ -22,7 +22,7 @@ use crate::respond::{Challenge, Responder};
 use crate::server::{Generation, ServerSettings, server_tls};
 use crate::token_service::gate_token::TokenKeys;
 use crate::token_service::{self, TokenService};
-use crate::upstream::{Connector, Origins, UpstreamSettings};
+use crate::upstream::{Connector, Origins, UpstreamHealth, UpstreamSettings};
 
 /// What lives as long as the process.
 pub(super) struct Lasting {
@@ -60,6 +60,7 @@ pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Ru
     };
     let server = ServerSettings {
         tls,
+        certificate_ends: config.http.tls.as_ref().map(|tls| tls.not_after),
         handshake_timeout: config.http.handshake_timeout,
         header_timeout: config.http.header_timeout,
         idle_timeout: config.http.idle_timeout,
@@ -191,6 +192,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let authority = upstream.endpoint.authority();
     Ok(UpstreamSettings {
         connector,
+        url: url(&upstream.endpoint),
         host: HeaderValue::try_from(&authority)?,
         forwarded_proto: HeaderValue::from_static(proto),
         forwarded_host: HeaderValue::try_from(&external.authority)?,
@@ -199,5 +201,6 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         response_timeout: upstream.response_timeout,
         upload_response_timeout: upstream.upload_response_timeout,
         stall_timeout: config.http.stall_timeout,
+        health: UpstreamHealth::default(),
     })
 }

@@ -1,7 +1,7 @@
 //! The gate as it is now. [`Live::apply`] is the one place where a reload changes what is running.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::assemble::{self, Lasting, cache_limits};
 use super::log_target;
+use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
 use crate::record::{AccessLog, Metrics, Recorder};
 use crate::server::{ConnectionLimit, Generation};
@@ -21,6 +22,7 @@ const NEEDS_RESTART: [&str; 6] =
 /// A gate whose configuration can be replaced while it serves.
 pub struct Live {
     newest: watch::Sender<Arc<Generation>>,
+    last_reload: watch::Sender<Option<Arc<LastReload>>>,
     lasting: Lasting,
     connection_limit: Arc<ConnectionLimit>,
     /// What the process was started with.
@@ -64,7 +66,9 @@ impl Live {
         let newest = watch::Sender::new(generation.clone());
         let connection_limit = Arc::new(ConnectionLimit::new(loaded.config.http.max_connections));
         let started = loaded.outline.clone();
-        Ok(Self { newest, lasting, connection_limit, started, applied: Mutex::new(Applied::new(loaded, generation)) })
+        let last_reload = watch::Sender::new(None);
+        let applied = Mutex::new(Applied::new(loaded, generation));
+        Ok(Self { newest, last_reload, lasting, connection_limit, started, applied })
     }
 
     /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way end with what they
@@ -116,12 +120,19 @@ impl Live {
         &self.connection_limit
     }
 
-    pub(super) fn drain(&self) -> Drain {
-        self.lock().drain
+    /// The last try to reload, where there was one.
+    pub(super) fn last_reload(&self) -> watch::Receiver<Option<Arc<LastReload>>> {
+        self.last_reload.subscribe()
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.lasting.recorder.metrics
+    /// A reload was tried, and these were the problems: nothing was changed where there are any.
+    pub(super) fn tried(&self, problems: Vec<String>) {
+        self.lasting.recorder.metrics.reloaded(problems.is_empty());
+        self.last_reload.send_replace(Some(Arc::new(LastReload { at: SystemTime::now(), problems })));
+    }
+
+    pub(super) fn drain(&self) -> Drain {
+        self.lock().drain
     }
 
     fn lock(&self) -> MutexGuard<'_, Applied> {

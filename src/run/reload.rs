@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
 use super::Live;
-use crate::config::{self, Attempt, FileVersion};
+use crate::config::{self, Attempt, FileVersion, Problem};
 
 /// How many times a file that keeps changing is waited for. Then it is read as it is.
 const SETTLE_AT_MOST: usize = 10;
@@ -114,15 +114,16 @@ impl Reloader {
                     tracing::warn!("{warning}");
                 }
                 let level = loaded.config.log.level;
-                let applied = self.live.apply(loaded, reopen_logs).map_err(|error| vec![format!("{error:#}")]);
+                let applied = self.live.apply(loaded, reopen_logs);
                 if let (Some(set_level), Ok(_)) = (&self.set_level, &applied) {
                     set_level(level);
                 }
-                applied
+                applied.map_err(|error| vec![Refusal::of_system(&error)])
             }
-            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+            Err(problems) => Err(problems.iter().map(Refusal::of_config).collect()),
         };
-        self.live.metrics().reloaded(applied.is_ok());
+        let shown = |refusals: &Vec<Refusal>| refusals.iter().map(|refusal| refusal.shown.clone()).collect();
+        self.live.tried(applied.as_ref().err().map(shown).unwrap_or_default());
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &applied {
             Ok(change) => {
@@ -133,13 +134,32 @@ impl Reloader {
                 tracing::info!(took_ms, "reloaded; changed: {changed}");
             }
             Err(problems) => {
-                for problem in problems {
-                    tracing::error!("not reloaded: {problem}");
+                for Refusal { logged, .. } in problems {
+                    tracing::error!("not reloaded: {logged}");
                 }
                 tracing::error!(took_ms, problems = problems.len(), "not reloaded: what was running goes on");
             }
         }
         applied.is_ok()
+    }
+}
+
+/// Why nothing was reloaded.
+struct Refusal {
+    logged: String,
+    /// The same without any value of the config, which may be a secret that stands in the wrong place.
+    shown: String,
+}
+
+impl Refusal {
+    fn of_config(problem: &Problem) -> Self {
+        Self { logged: problem.to_string(), shown: problem.place.to_string() }
+    }
+
+    /// It names keys and files.
+    fn of_system(error: &anyhow::Error) -> Self {
+        let text = format!("{error:#}");
+        Self { logged: text.clone(), shown: text }
     }
 }
 

@@ -34,6 +34,11 @@ impl ConnectionLimit {
         }
     }
 
+    /// How many that is now.
+    pub fn get(&self) -> usize {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A place for one more connection, as soon as there is one.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().acquire_owned().await.ok()

@@ -203,6 +203,7 @@ mod tests {
         let long = Duration::from_secs(60);
         let settings = ServerSettings {
             tls: None,
+            certificate_ends: None,
             handshake_timeout: long,
             header_timeout: long,
             idle_timeout: SHORT,

@@ -62,6 +62,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/jwks.rs", "identity/jwks/"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["identity/jwt/"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["policy.rs", "policy/"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
+    Part { files: &["upstream/health.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.
@@ -110,6 +111,7 @@ const TABLE: &[Part] = &[
     },
     Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
     Part { files: &["identity/clock.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
+    Part { files: &["identity/health.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/log_pace.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/breaker.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
@@ -155,6 +157,13 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "identity", "registry"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
+    Part {
+        files: &["admin/collect.rs"],
+        may_know: &["denial", "identity", "record", "upstream"],
+        must_not_know: &["tokio", "hyper", "moka", "rustls"],
+    },
+    // What it shows is a value, and the page is made of nothing else.
+    Part { files: &["admin/status.rs", "admin/page.rs"], may_know: &[], must_not_know: IMPURE },
     Part {
         files: &["admin.rs", "admin/"],
         may_know: &["framing", "gate", "identity", "server"],

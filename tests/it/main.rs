@@ -22,6 +22,7 @@ mod routing;
 mod scripted_upstream;
 mod spelling;
 mod stand_ins;
+mod status;
 mod timing;
 mod tls;
 mod tokens;

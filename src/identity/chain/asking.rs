@@ -1,7 +1,7 @@
 //! One question to one provider: from the cache, from whoever asks the same, or asked.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -168,8 +168,10 @@ impl Asking<'_> {
             if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }
+            let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
+            provider.health.came_to(&verdict, None, false, SystemTime::now());
             self.outcome = Outcome::NotAsked;
-            self.verdict = Some(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR));
+            self.verdict = Some(verdict);
             return;
         };
         if self.shared.under_way.abandon(&self.asked.question, self.sender) {
@@ -193,9 +195,11 @@ impl Asking<'_> {
             _ => Outcome::Answered,
         };
         // Who was not asked has not shown that it is up.
-        if self.outcome != Outcome::NotAsked {
-            self.shared.metrics.question_answered(&provider.name, &verdict, self.begun.elapsed());
+        let took = (self.outcome != Outcome::NotAsked).then(|| self.begun.elapsed());
+        if let Some(took) = took {
+            self.shared.metrics.question_answered(&provider.name, &verdict, took);
         }
+        provider.health.came_to(&verdict, took, Instant::now() >= deadline, SystemTime::now());
         self.verdict = Some(verdict);
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
-use crate::identity::breaker::Breaker;
+use crate::identity::breaker::{Breaker, BreakerState};
 use crate::identity::credential::Credential;
 use crate::identity::fingerprint::DependsOn;
+use crate::identity::health::{Health, Seen};
 use crate::identity::htpasswd::Htpasswd;
 use crate::identity::introspection::Introspection;
 use crate::identity::jwt::Jwt;
@@ -40,6 +41,7 @@ pub struct Provider {
     of_credentials: Room,
     of_nobody: Room,
     pub(super) breaker: Breaker,
+    pub(super) health: Health,
     pub(super) log_pace: LogPace,
     accepts: Option<Accepts>,
 }
@@ -86,6 +88,7 @@ impl Provider {
             of_credentials: Room::new(1),
             of_nobody: Room::new(ANONYMOUS_SHARE),
             breaker: Breaker::default(),
+            health: Health::default(),
             log_pace: LogPace::default(),
             accepts,
         }
@@ -94,6 +97,26 @@ impl Provider {
     /// Its name in the config.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its `type` in the config.
+    pub fn type_name(&self) -> &'static str {
+        match &self.kind {
+            ProviderKind::TokenServer(server) => server.type_name(),
+            ProviderKind::Htpasswd(_) => "htpasswd",
+            ProviderKind::Introspection(_) => "introspection",
+            ProviderKind::Jwt(_) => "jwt",
+        }
+    }
+
+    /// What was seen of it so far.
+    pub fn seen(&self) -> Seen {
+        self.health.seen()
+    }
+
+    /// How its breaker stands.
+    pub fn breaker_state(&self) -> BreakerState {
+        self.breaker.state()
     }
 
     /// Whether it may be shown this credential. Without a list it may be shown all.

@@ -1,0 +1,117 @@
+//! Reads how the gate is from those who know. It locks no worker out: what they count are atomics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Admin;
+use super::status::{Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream};
+use crate::denial::Denial;
+use crate::identity::chain;
+use crate::record::Metrics;
+use crate::server::ConnectionLimit;
+use crate::upstream::UpstreamSettings;
+
+/// What lives as long as the process.
+#[derive(Clone)]
+pub struct Process {
+    pub workers: usize,
+    /// Of the public listener.
+    pub connection_limit: Arc<ConnectionLimit>,
+    pub started: SystemTime,
+    /// The same on a clock that nobody sets.
+    pub running_since: Instant,
+}
+
+/// A try to reload the configuration.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    pub at: SystemTime,
+    /// Where the configuration is wrong, or what the system did not give; none where it was applied. Without any value
+    /// of the configuration but names of files.
+    pub problems: Vec<String>,
+}
+
+impl Admin {
+    /// How the gate is now.
+    pub(super) fn status(&self) -> Status {
+        let generation = self.generations.borrow().clone();
+        let gate = &generation.gate;
+        let (now, metrics) = (SystemTime::now(), &gate.recorder.metrics);
+        let certificate = generation.server.certificate_ends.map(|ends| Certificate::new(time(ends), until(ends, now)));
+        let connections = Connections { open: metrics.connections.get(), max: self.process.connection_limit.get() };
+        let status = Status {
+            trouble: Vec::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            now: time(now),
+            started: time(self.process.started),
+            uptime_seconds: self.process.running_since.elapsed().as_secs(),
+            draining: *self.draining.borrow(),
+            certificate,
+            workers: self.process.workers,
+            connections,
+            upstream: upstream(&generation.upstream),
+            providers: gate.identity.providers().iter().map(|it| provider(it)).collect(),
+            cache: cache(metrics, gate.identity.cache_entries()),
+            limits: metrics.limited().map(|(name, limited)| Limit { name, limited }).collect(),
+            last_reload: self.last_reload.borrow().as_deref().map(reload),
+        };
+        status.with_trouble()
+    }
+}
+
+fn upstream(settings: &UpstreamSettings) -> Upstream {
+    let seen = settings.health.seen();
+    Upstream {
+        address: settings.url.clone(),
+        up: seen.up,
+        last_answer: seen.answered.map(answer),
+        last_error: seen.failed.map(|(at, fault)| {
+            let (_, _, reason) = Denial::Upstream(fault).wire();
+            Failure { at: time(at), reason, message: fault.message() }
+        }),
+    }
+}
+
+fn provider(provider: &chain::Provider) -> Provider {
+    let seen = provider.seen();
+    Provider {
+        name: provider.name().to_owned(),
+        kind: provider.type_name(),
+        up: seen.up,
+        failing: seen.failing,
+        breaker: provider.breaker_state().as_str(),
+        last_answer: seen.answered.map(answer),
+        last_error: seen.failed.map(|(at, trouble)| Failure {
+            at: time(at),
+            reason: trouble.as_str(),
+            message: trouble.message(),
+        }),
+    }
+}
+
+fn cache(metrics: &Metrics, entries: u64) -> Cache {
+    let (hits, lookups) = metrics.cache_hits();
+    // Counts of a process: no number is ever so large that a float does not hold it well enough for a rate.
+    #[allow(clippy::cast_precision_loss)]
+    let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
+    Cache { entries, lookups, hits, hit_rate }
+}
+
+fn reload(last: &LastReload) -> Reload {
+    let problems = last.problems.clone();
+    Reload { at: time(last.at), success: problems.is_empty(), problem_count: problems.len(), problems }
+}
+
+fn answer((at, took): (SystemTime, Duration)) -> Answer {
+    Answer { at: time(at), latency_ms: (took.as_secs_f64() * 1e5).round() / 100.0 }
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// Seconds from `now` until then, negative where it has passed.
+fn until(then: SystemTime, now: SystemTime) -> i64 {
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    then.duration_since(now).map_or_else(|passed| -seconds(passed.duration()), seconds)
+}

@@ -1,0 +1,222 @@
+//! How the gate is: the one value that `/status.json` and the page show. Nothing of a request, a user or a repository is
+//! in it, and no secret: names and addresses are the config's, everything else is numbers and words of closed lists.
+//!
+//! Pure: [`collect`](super::collect) fills it in.
+
+use serde::Serialize;
+
+/// A certificate that ends so soon is trouble. Days.
+const CERTIFICATE_ENDS_SOON: i64 = 14;
+
+/// Everything that is shown. Times are RFC 3339, in UTC; what is not known yet, or not there, is null.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    /// What is wrong, in sentences; empty where nothing is.
+    pub trouble: Vec<String>,
+    pub version: &'static str,
+    pub now: String,
+    pub started: String,
+    pub uptime_seconds: u64,
+    /// From the first moment of a drain.
+    pub draining: bool,
+    /// Null without TLS.
+    pub certificate: Option<Certificate>,
+    pub workers: usize,
+    pub connections: Connections,
+    pub upstream: Upstream,
+    /// In the order of the config.
+    pub providers: Vec<Provider>,
+    pub cache: Cache,
+    /// Each limit, and how often it held somebody up.
+    pub limits: Vec<Limit>,
+    /// The last try; null where there was none since the start.
+    pub last_reload: Option<Reload>,
+}
+
+/// The certificate that new connections are served.
+#[derive(Debug, Serialize)]
+pub(super) struct Certificate {
+    pub ends: String,
+    /// Whole days until then, negative once they have passed.
+    pub days_left: i64,
+    pub expired: bool,
+}
+
+/// Those of the public listener.
+#[derive(Debug, Serialize)]
+pub(super) struct Connections {
+    pub open: i64,
+    pub max: usize,
+}
+
+/// The registry.
+#[derive(Debug, Serialize)]
+pub(super) struct Upstream {
+    pub address: String,
+    pub up: Option<bool>,
+    pub last_answer: Option<Answer>,
+    pub last_error: Option<Failure>,
+}
+
+/// Who verifies credentials.
+#[derive(Debug, Serialize)]
+pub(super) struct Provider {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Whether the last question had an answer that makes sense; null before the first.
+    pub up: Option<bool>,
+    /// Whether the last question came to `last_error`.
+    pub failing: bool,
+    /// `closed`, `open` or `probing`.
+    pub breaker: &'static str,
+    pub last_answer: Option<Answer>,
+    pub last_error: Option<Failure>,
+}
+
+/// An answer that made sense.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    pub at: String,
+    pub latency_ms: f64,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize)]
+pub(super) struct Failure {
+    pub at: String,
+    /// A word of a closed list.
+    pub reason: &'static str,
+    /// The same for people.
+    pub message: &'static str,
+}
+
+/// The verdict cache.
+#[derive(Debug, Serialize)]
+pub(super) struct Cache {
+    /// Roughly.
+    pub entries: u64,
+    /// Requests that took a verdict, since the start.
+    pub lookups: u64,
+    /// Those of them for which nobody was asked, because the verdict was fresh.
+    pub hits: u64,
+    /// From 0 to 1.
+    pub hit_rate: Option<f64>,
+}
+
+/// A limit, by its name in the config and in `limited_total`.
+#[derive(Debug, Serialize)]
+pub(super) struct Limit {
+    pub name: &'static str,
+    pub limited: u64,
+}
+
+/// A try to reload.
+#[derive(Debug, Serialize)]
+pub(super) struct Reload {
+    pub at: String,
+    pub success: bool,
+    pub problem_count: usize,
+    /// Where each of them is: a value that is wrong may be a secret that stands in the wrong place, so what is wrong
+    /// with it is in the program's log alone.
+    pub problems: Vec<String>,
+}
+
+impl Certificate {
+    /// One that ends in so many seconds.
+    pub(super) fn new(ends: String, seconds_left: i64) -> Self {
+        Self { ends, days_left: seconds_left.div_euclid(24 * 60 * 60), expired: seconds_left <= 0 }
+    }
+}
+
+impl Status {
+    /// The same with what is wrong in words, the worst first.
+    #[must_use]
+    pub(super) fn with_trouble(mut self) -> Self {
+        let mut trouble = Vec::new();
+        if self.draining {
+            let open = self.connections.open;
+            trouble.push(format!("The gate is ending: requests under way may finish; open connections: {open}."));
+        }
+        match &self.certificate {
+            Some(Certificate { ends, expired: true, .. }) => {
+                trouble.push(format!("The certificate expired at {ends}: clients refuse to connect."));
+            }
+            Some(Certificate { ends, days_left, .. }) if *days_left < CERTIFICATE_ENDS_SOON => {
+                trouble.push(format!("The certificate ends soon, at {ends}."));
+            }
+            _ => {}
+        }
+        if self.upstream.up == Some(false) {
+            let why = self.upstream.last_error.as_ref().map_or("the registry gave no answer", |error| error.message);
+            trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
+        }
+        trouble.extend(self.providers.iter().filter_map(Provider::trouble));
+        if let Some(Reload { success: false, problem_count, .. }) = &self.last_reload {
+            trouble.push(format!(
+                "The last reload failed (problems: {problem_count}): what was running before goes on; the program's log says what is wrong."
+            ));
+        }
+        self.trouble = trouble;
+        self
+    }
+}
+
+impl Provider {
+    fn trouble(&self) -> Option<String> {
+        let name = &self.name;
+        let why = self.last_error.as_ref().map_or("gives no answer", |error| error.message);
+        match self.breaker {
+            "closed" if self.failing => Some(format!("Provider {name} {why}.")),
+            "closed" => None,
+            _ => Some(format!(
+                "Provider {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_until_a_certificate_ends() {
+        const DAY: i64 = 24 * 60 * 60;
+        for (seconds, days, expired) in
+            [(DAY * 14, 14, false), (DAY * 14 - 1, 13, false), (1, 0, false), (0, 0, true), (-1, -1, true)]
+        {
+            let certificate = Certificate::new(String::new(), seconds);
+            assert_eq!((certificate.days_left, certificate.expired), (days, expired), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_trouble() {
+        let upstream = || Upstream { address: String::new(), up: None, last_answer: None, last_error: None };
+        for (seconds, trouble) in [
+            (i64::MAX, None),
+            (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
+            (1, Some("The certificate ends soon, at then.")),
+            (0, Some("The certificate expired at then: clients refuse to connect.")),
+        ] {
+            let status = Status {
+                trouble: Vec::new(),
+                version: "",
+                now: String::new(),
+                started: String::new(),
+                uptime_seconds: 0,
+                draining: false,
+                certificate: Some(Certificate::new("then".to_owned(), seconds)),
+                workers: 0,
+                connections: Connections { open: 0, max: 0 },
+                upstream: upstream(),
+                providers: Vec::new(),
+                cache: Cache { entries: 0, lookups: 0, hits: 0, hit_rate: None },
+                limits: Vec::new(),
+                last_reload: None,
+            };
+            assert_eq!(status.with_trouble().trouble, Vec::from_iter(trouble.map(str::to_owned)), "{seconds}");
+        }
+    }
+}

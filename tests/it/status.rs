@@ -1,0 +1,345 @@
+//! `/status.json` and the page of the admin listener: every field in each state, and nothing of a request or a secret.
+
+use std::path::Path;
+
+use http::StatusCode;
+use moorgate::demo::Scripted;
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, READ_WRITE, Reply, Setup, TestGate, ask_admin, exchange, listener};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+
+async fn status(gate: &TestGate) -> Value {
+    let reply = gate.admin("/status.json").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    serde_json::from_str(&reply.body).unwrap()
+}
+
+async fn page(gate: &TestGate) -> String {
+    let reply = gate.admin("/").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    reply.body
+}
+
+/// What differs from run to run, by its kind.
+fn settled(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match (&**name, &*value) {
+                    ("now" | "started" | "at" | "ends", Value::String(time)) => {
+                        humantime::parse_rfc3339(time).unwrap();
+                        *value = "TIME".into();
+                    }
+                    ("latency_ms", Value::Number(number)) => {
+                        assert!(number.as_f64().unwrap() > 0.0);
+                        *value = "MILLISECONDS".into();
+                    }
+                    ("uptime_seconds" | "days_left" | "open" | "entries", Value::Number(_)) => *value = "NUMBER".into(),
+                    ("address" | "version", Value::String(_)) => *value = "TEXT".into(),
+                    _ => settled(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(settled),
+        _ => {}
+    }
+}
+
+/// Everything that can be there is there, and looks as dashboards and scripts know it.
+#[tokio::test]
+async fn the_shape_is_the_fixture() {
+    let mut gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;
+    // A question that fails, then one with an answer, which is there for the next request.
+    gate.gitlab.script([answer(502)]);
+    let get = async |expected: u16| {
+        let mut client = gate.connect_tls(&[b"http/1.1"]).await;
+        let request = crate::harness::request("GET", PULL, Some(READ_WRITE), "", "");
+        assert_eq!(exchange(&mut client, request).await.status, expected);
+    };
+    get(503).await;
+    // The same question rests for a second after it failed: another one.
+    let mut client = gate.connect_tls(&[b"http/1.1"]).await;
+    let request = crate::harness::request("GET", "/v2/demo/b/tags/list", Some(READ_WRITE), "", "");
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut client, request.replace("Connection: close\r\n", "")).await.status, 404);
+    }
+    gate.edit("identity:", "identify:");
+    assert!(!gate.reload().await);
+    let mut seen = status(&gate).await;
+    seen["last_reload"]["problems"] = json!(["FILE:LINE:COLUMN"]);
+    seen["last_reload"]["problem_count"] = json!(1);
+    seen["trouble"] = json!(["SENTENCE"]);
+    settled(&mut seen);
+    let seen = serde_json::to_string_pretty(&seen).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/status.json");
+    assert_eq!(seen, std::fs::read_to_string(path).unwrap(), "the shape has changed; it is now\n{seen}");
+}
+
+fn answer(status: u16) -> Scripted {
+    let status = StatusCode::from_u16(status).unwrap();
+    Scripted::Answer { status, headers: Vec::new(), body: String::new() }
+}
+
+#[tokio::test]
+async fn a_gate_that_was_not_asked_knows_of_no_trouble() {
+    let gate = TestGate::plain().await;
+    let seen = status(&gate).await;
+    assert_eq!(seen["trouble"], json!([]));
+    assert_eq!(seen["certificate"], Value::Null, "no TLS");
+    assert_eq!(seen["draining"], false);
+    assert_eq!((&seen["workers"], &seen["connections"]), (&json!(2), &json!({ "open": 0, "max": 10000 })));
+    assert_eq!((&seen["upstream"]["up"], &seen["upstream"]["last_answer"]), (&Value::Null, &Value::Null));
+    assert_eq!((&seen["providers"][0]["up"], &seen["providers"][0]["last_error"]), (&Value::Null, &Value::Null));
+    assert_eq!(seen["cache"], json!({ "entries": 0, "lookups": 0, "hits": 0, "hit_rate": null }));
+    assert_eq!(seen["last_reload"], Value::Null);
+    let page = page(&gate).await;
+    for words in ["Nothing is known to be wrong", "none: plain HTTP", "not asked yet", "not since the start"] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn connections_and_the_cache_are_counted() {
+    let gate = TestGate::plain().await;
+    let mut open = gate.connect().await;
+    let request = crate::harness::request("GET", PULL, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
+    for _ in 0..4 {
+        assert_eq!(exchange(&mut open, &request).await.status, 404);
+    }
+    // A record ends with its answer's body, of which the client may know first.
+    gate.log(4).await;
+    let seen = status(&gate).await;
+    assert_eq!(seen["connections"]["open"], 1);
+    assert_eq!(
+        seen["cache"],
+        json!({ "entries": seen["cache"]["entries"], "lookups": 4, "hits": 3, "hit_rate": 0.75 })
+    );
+    let page = page(&gate).await;
+    assert!(page.contains("75.0 % of 4 since the start") && page.contains("<dd>1 of 10000</dd>"), "{page}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_on_top() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.always(Some(answer(502)));
+    for number in 0..3 {
+        assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, 503);
+        let seen = status(&gate).await;
+        let provider = &seen["providers"][0];
+        assert_eq!((&provider["up"], &provider["failing"]), (&json!(false), &json!(true)));
+        assert_eq!(provider["last_error"]["reason"], "unavailable");
+        assert_eq!(provider["breaker"], if number < 2 { "closed" } else { "open" });
+        let trouble = seen["trouble"][0].as_str().unwrap();
+        assert!(trouble.starts_with("Provider gitlab "), "{trouble}");
+        assert_eq!(trouble.contains("answers nobody"), number == 2, "{trouble}");
+    }
+    let page = page(&gate).await;
+    let (trouble, section) = (page.find("<li>Provider gitlab answers nobody").unwrap(), page.find("<h2>").unwrap());
+    assert!(trouble < section, "{page}");
+    assert!(page.contains("<span class=\"bad\">open</span>") && page.contains("<span class=\"bad\">down</span>"));
+}
+
+#[tokio::test]
+async fn a_probe_and_a_provider_that_is_back() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.always(Some(answer(502)));
+    for number in 0..3 {
+        assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, 503);
+    }
+    gate.gitlab.always(Some(Scripted::Hang));
+    let hanging = crate::harness::request("GET", PULL, Some(("alice", "glpat-probe")), "", "");
+    until(&gate, async |gate| {
+        // Whoever comes while the breaker is open is turned away; the one who comes after that probes.
+        let mut client = gate.connect().await;
+        tokio::io::AsyncWriteExt::write_all(&mut client, hanging.as_bytes()).await.unwrap();
+        let probing = status(gate).await["providers"][0]["breaker"] == "probing";
+        tokio::task::yield_now().await;
+        probing
+    })
+    .await;
+    until(&gate, async |gate| status(gate).await["providers"][0]["last_error"]["reason"] == "timeout").await;
+    gate.gitlab.always(None);
+    until(&gate, async |gate| gate.get(PULL, Some(READ_WRITE)).await.status == 404).await;
+    let seen = status(&gate).await;
+    let provider = &seen["providers"][0];
+    assert_eq!(
+        (&provider["up"], &provider["failing"], &provider["breaker"]),
+        (&json!(true), &json!(false), &json!("closed"))
+    );
+    assert_eq!(provider["last_error"]["reason"], "timeout", "it is kept");
+    assert_eq!(seen["trouble"], json!([]));
+}
+
+async fn until(gate: &TestGate, mut is_so: impl AsyncFnMut(&TestGate) -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so(gate).await {
+        assert!(begun.elapsed() < PATIENCE, "it is never so: {}", status(gate).await);
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_know_the_gate() {
+    let gate = TestGate::plain().await;
+    gate.gitlab.always(Some(answer(404)));
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 503);
+    let seen = status(&gate).await;
+    assert_eq!(seen["providers"][0]["up"], true, "it answers");
+    assert_eq!(seen["providers"][0]["last_error"]["reason"], "misconfigured");
+    assert!(seen["trouble"][0].as_str().unwrap().contains("see its settings"), "{seen}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down() {
+    let nobody = listener();
+    let gate =
+        TestGate::start(Setup { upstream_address: Some(nobody.local_addr().unwrap()), ..Setup::default() }).await;
+    drop(nobody);
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 502);
+    let seen = status(&gate).await;
+    let upstream = &seen["upstream"];
+    assert_eq!((&upstream["up"], &upstream["last_error"]["reason"]), (&json!(false), &json!("upstream_unreachable")));
+    let address = upstream["address"].as_str().unwrap();
+    assert!(address.starts_with("http://127.0.0.1:"));
+    let trouble = format!("Upstream {address}: the registry behind this gate cannot be reached.");
+    assert_eq!(seen["trouble"], json!([trouble]));
+    assert!(page(&gate).await.contains(&trouble));
+}
+
+#[tokio::test]
+async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
+    let mut gate = TestGate::plain().await;
+    // A secret in the wrong place, as somebody in a hurry would put it there.
+    gate.edit("urls: [", "authorization: canary-secret\n  urls: [");
+    assert!(!gate.reload().await);
+    let seen = status(&gate).await;
+    let reload = &seen["last_reload"];
+    assert_eq!(
+        (&reload["success"], &reload["problem_count"]),
+        (&json!(false), &json!(reload["problems"].as_array().unwrap().len()))
+    );
+    assert!(reload["problems"][0].as_str().unwrap().contains("test.yml:"), "{reload}");
+    assert!(seen["trouble"][0].as_str().unwrap().contains("The last reload failed"));
+    let html = page(&gate).await;
+    assert!(html.contains("not applied") && html.contains("test.yml:"), "{html}");
+    assert!(!seen.to_string().contains("canary") && !html.contains("canary"));
+    gate.edit("authorization: canary-secret\n  ", "");
+    assert!(gate.reload().await);
+    let seen = status(&gate).await;
+    let expected = json!({ "at": seen["last_reload"]["at"], "success": true, "problem_count": 0, "problems": [] });
+    assert_eq!((&seen["last_reload"], &seen["trouble"]), (&expected, &json!([])));
+}
+
+#[tokio::test]
+async fn a_gate_that_is_ending() {
+    let gate = TestGate::start(Setup { http: vec!["drain_delay: 1h"], ..Setup::default() }).await;
+    let admin = gate.admin;
+    let TestGate { running, .. } = gate;
+    let draining = tokio::spawn(running.drain());
+    let seen = loop {
+        let reply = ask_admin(admin, "/status.json").await;
+        let seen: Value = serde_json::from_str(&reply.body).unwrap();
+        if seen["draining"] == true {
+            break seen;
+        }
+    };
+    assert!(seen["trouble"][0].as_str().unwrap().starts_with("The gate is ending"), "{seen}");
+    assert!(ask_admin(admin, "/").await.body.contains("<span class=\"bad\">draining</span>"));
+    draining.abort();
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_a_limit_that_held_somebody_up() {
+    const TIGHT: &str = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
+    let gate = TestGate::start(Setup { identity: Some(TIGHT), ..Setup::default() }).await;
+    assert_eq!(status(&gate).await["limits"], json!([{ "name": "failure_budget", "limited": 0 }]));
+    for (number, expected) in [401, 429, 429].into_iter().enumerate() {
+        assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, expected);
+    }
+    let seen = status(&gate).await;
+    assert_eq!(seen["limits"], json!([{ "name": "failure_budget", "limited": 2 }]));
+    assert_eq!(seen["trouble"], json!([]), "nothing is wrong with the provider");
+    assert!(gate.admin("/metrics").await.body.contains("moorgate_limited_total{limit=\"failure_budget\"} 2\n"));
+}
+
+/// Callers, repositories, secrets and paths are nowhere, whatever became of the request.
+#[tokio::test]
+async fn nothing_of_a_request_is_shown() {
+    const LOCAL: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
+                         - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
+    let users = vec![("canary-user", "canary-password")];
+    let gate = TestGate::start(Setup { identity: Some(LOCAL), htpasswd_users: users, ..Setup::default() }).await;
+    let rounds =
+        [(None, "glpat-canary-1"), (Some(answer(502)), "glpat-canary-2"), (Some(Scripted::Close), "glpat-canary-3")];
+    for (broken, unknown) in rounds {
+        gate.gitlab.always(broken);
+        for credential in [
+            None,
+            Some(("canary-user", "canary-password")),
+            Some(("canary-user", "canary-wrong")),
+            Some(("canary-x", unknown)),
+        ] {
+            for target in [
+                "/v2/canary/repository/tags/list",
+                "/canary-path",
+                "/v2/?canary=query",
+                "/token?scope=repository:canary:pull",
+            ] {
+                gate.get(target, credential).await;
+            }
+        }
+    }
+    let shown = gate.admin("/status.json").await.body + &page(&gate).await;
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("unavailable"), "the requests left nothing at all: {shown}");
+}
+
+/// The config may name what a browser would run.
+#[tokio::test]
+async fn names_are_escaped_and_nothing_is_loaded() {
+    const NAME: &str = "<script>alert(1)";
+    const LOCAL: &str = "- { name: local, type: htpasswd, file: \"<script>alert(1)\", scopes: [read_registry] }";
+    let files = vec![(NAME, "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu")];
+    let mut gate = TestGate::start(Setup { identity: Some(LOCAL), files, ..Setup::default() }).await;
+    gate.write(NAME, "nonsense");
+    assert!(!gate.reload().await);
+    assert!(page(&gate).await.contains("&lt;script&gt;alert(1)"), "the name is not there to be escaped");
+    let reply = gate.admin("/").await;
+    assert!(!reply.body.contains("<script"), "{}", reply.body);
+    for loading in ["src=", "href=", "url(", "@import", "<script", "<img", "<link", "javascript:"] {
+        assert!(!reply.body.contains(loading), "{loading}");
+    }
+    let policy = reply.header("content-security-policy");
+    assert_eq!(policy, Some("default-src 'none'; style-src 'unsafe-inline'"));
+    for path in ["/", "/status.json", "/metrics", "/nowhere"] {
+        let reply = gate.admin(path).await;
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn methods_and_paths() {
+    let gate = TestGate::plain().await;
+    let ask = async |method: &str, path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(gate.admin).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        Reply::parse(&crate::harness::read_to_close(&mut stream).await)
+    };
+    for path in ["/", "/status.json"] {
+        let head = ask("HEAD", path).await;
+        assert_eq!((head.status, &*head.body), (200, ""), "{path}");
+        assert!(head.header("content-length").is_some_and(|length| length != "0"));
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let reply = ask(method, path).await;
+            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+        }
+        // Nor is it on the public listener.
+        assert_eq!(gate.get(path, None).await.status, 404, "{path}");
+    }
+    let nowhere = ask("GET", "/nowhere").await;
+    assert_eq!(nowhere.status, 404);
+    assert!(nowhere.body.contains("/status.json"), "{}", nowhere.body);
+}
