@@ -4,6 +4,7 @@
 //! upstream is rendered from that value, so that the registry sees exactly what was judged.
 
 mod access;
+mod catalog;
 mod name;
 mod operation;
 mod parse;
@@ -13,6 +14,7 @@ mod request;
 mod scope;
 
 pub use access::{Access, Action, Actions};
+pub use catalog::{CatalogError, CatalogPage, CatalogWalk};
 pub use name::RepositoryName;
 pub use operation::Operation;
 pub use parse::RequestError;
