@@ -41,7 +41,7 @@ pub enum Denial {
     TagRules(TagRefusal),
     /// The credential allows it, and no rule of the config does.
     DeniedByPolicy(RuleRefusal),
-    /// The catalog would show what the caller may not know of.
+    /// The token server that knows the credential granted no list of all repositories.
     CatalogClosed,
     /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
@@ -122,6 +122,10 @@ pub enum UpstreamFault {
     ResponseTimeout,
     /// It did not say whether a tag exists that may only be written if it does not.
     TagLookUp,
+    /// It did not give the list of repositories that was to be filtered.
+    NoCatalog,
+    /// That list is longer than is looked through for one page.
+    CatalogTooLong,
 }
 
 impl Denial {
@@ -182,6 +186,8 @@ impl Denial {
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
                 UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
                 UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
+                UpstreamFault::NoCatalog => (S::BAD_GATEWAY, "UNAVAILABLE", "catalog_failed"),
+                UpstreamFault::CatalogTooLong => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "catalog_too_long"),
                 UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
                     (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
                 }
@@ -206,7 +212,7 @@ impl Denial {
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::TagRules(refusal) => refusal.message(),
             Self::DeniedByPolicy(refusal) => format!("the credential is valid but does not allow this: {refusal}"),
-            Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
+            Self::CatalogClosed => "the credential is valid but does not allow this: registry:catalog:* was not granted (GitLab grants it to administrators)".to_owned(),
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials gives no answer now; try again".to_owned()
             }
@@ -362,6 +368,10 @@ impl UpstreamFault {
             Self::ResponseTimeout => "the registry behind this gate did not answer in time",
             Self::TagLookUp => {
                 "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
+            }
+            Self::NoCatalog => "the registry behind this gate did not give its list of repositories",
+            Self::CatalogTooLong => {
+                "there are more repositories than are looked through at once: ask for fewer with n, or begin further on with last"
             }
         }
     }

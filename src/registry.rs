@@ -20,4 +20,4 @@ pub use operation::Operation;
 pub use parse::RequestError;
 pub use reference::{Digest, Reference, Tag, UploadId};
 pub use request::{Mount, Page, RegistryRequest, UploadState};
-pub use scope::Scope;
+pub use scope::{CATALOG_SCOPE, Scope};
