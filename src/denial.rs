@@ -3,6 +3,7 @@
 //! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
 mod token_request;
+mod upstream_fault;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use http::StatusCode;
 use crate::registry::{Action, RequestError, Tag};
 
 pub use token_request::TokenRequestError;
+pub use upstream_fault::UpstreamFault;
 
 /// A full disk takes a person.
 const NOT_AUDITED_RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -41,7 +43,7 @@ pub enum Denial {
     TagRules(TagRefusal),
     /// The credential allows it, and no rule of the config does.
     DeniedByPolicy(RuleRefusal),
-    /// The catalog would show what the caller may not know of.
+    /// The token server that knows the credential granted no list of all repositories.
     CatalogClosed,
     /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
@@ -106,24 +108,6 @@ pub enum RuleRefusal {
     DeleteByDigest,
 }
 
-/// What the registry did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamFault {
-    Unreachable,
-    /// It does not let the gate itself in.
-    RefusedTheGate,
-    /// It does not take the token that was issued for the request.
-    RefusedTheGrant,
-    /// An answer that is no HTTP, or that no registry gives.
-    Invalid,
-    /// A `Location` or `Link` that leads elsewhere.
-    LeadsElsewhere,
-    ConnectTimeout,
-    ResponseTimeout,
-    /// It did not say whether a tag exists that may only be written if it does not.
-    TagLookUp,
-}
-
 impl Denial {
     /// Status and error code of the answer, and the word for `reason` in the access log: the one match that decides them.
     ///
@@ -182,6 +166,8 @@ impl Denial {
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
                 UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
                 UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
+                UpstreamFault::NoCatalog => (S::BAD_GATEWAY, "UNAVAILABLE", "catalog_failed"),
+                UpstreamFault::CatalogTooLong => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "catalog_too_long"),
                 UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
                     (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
                 }
@@ -206,7 +192,7 @@ impl Denial {
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::TagRules(refusal) => refusal.message(),
             Self::DeniedByPolicy(refusal) => format!("the credential is valid but does not allow this: {refusal}"),
-            Self::CatalogClosed => "the list of all repositories is not served here".to_owned(),
+            Self::CatalogClosed => "the credential is valid but does not allow this: registry:catalog:* was not granted (GitLab grants it to administrators)".to_owned(),
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials gives no answer now; try again".to_owned()
             }
@@ -342,26 +328,6 @@ impl TagRefusal {
             Self::Unreadable => {
                 "the project's rules about tags cannot be read here, so nothing is pushed or deleted: ask whoever runs this registry"
                     .to_owned()
-            }
-        }
-    }
-}
-
-impl UpstreamFault {
-    /// What the person at the client reads, and the log.
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::Unreachable => "the registry behind this gate cannot be reached",
-            Self::RefusedTheGate => "the registry behind this gate does not let the gate in",
-            Self::RefusedTheGrant => {
-                "the registry behind this gate does not take the token that was issued for this request: it must trust the certificate of the server that issued it, and its issuer and service"
-            }
-            Self::Invalid => "the registry behind this gate gave an answer that cannot be read",
-            Self::LeadsElsewhere => "the registry behind this gate gave an answer that leads elsewhere",
-            Self::ConnectTimeout => "the registry behind this gate cannot be reached in time",
-            Self::ResponseTimeout => "the registry behind this gate did not answer in time",
-            Self::TagLookUp => {
-                "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
             }
         }
     }

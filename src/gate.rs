@@ -23,6 +23,7 @@ use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
+use crate::token_service::gate_token::GoodFor;
 use crate::token_service::{self, Presented, TokenService};
 use crate::upstream::{Caller, Upstream};
 
@@ -241,9 +242,12 @@ impl Gate {
         }
         // What the credential lacks is the better reason: another token would not help.
         let verified = self.authenticate(&question, record).await?;
-        let decision = self.policy.authorize(wanted, &verified)?;
+        let mut decision = self.policy.authorize(wanted, &verified)?;
         if !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
+        }
+        if let (Access::Catalog, Some(names)) = (&question.access, good_for.as_ref().and_then(GoodFor::shown)) {
+            decision.show_at_most(names);
         }
         let Some(source) = decision.mount_source() else { return Ok((decision, question)) };
         let of_mount = Question { access: source, ..question.clone() };
@@ -256,7 +260,7 @@ impl Gate {
         }
     }
 
-    /// Look up the tags that must not exist, audit, forward.
+    /// Look up the tags that must not exist, audit, forward; or make a list of what the caller may see.
     async fn pass_on(
         &self,
         decision: Decision,
@@ -268,6 +272,10 @@ impl Gate {
     ) -> Result<Response<ResponseBody>, Denial> {
         let permit = look_up(decision, caller, upstream, record).await?;
         self.audit.allowed(record, permit.request()).await?;
+        if let Some(filter) = permit.catalog_filter() {
+            let page = upstream.list_catalog(&permit, filter, caller, record).await?;
+            return Ok(self.responder.catalog(&page, caller.progress));
+        }
         upstream.forward(permit, head, body, caller, record).await
     }
 

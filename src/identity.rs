@@ -81,6 +81,8 @@ pub enum Granted {
     Repository(Box<RepositoryGrant>),
     /// The same for each of several repositories, possibly nothing. One pointer, for all verdicts are as large as this.
     Repositories(Arc<Vec<RepositoryGrant>>),
+    /// The list of all repositories, with the token that says so where it is kept.
+    Catalog(Option<IssuedToken>),
     /// No repository was asked about: it proves who the caller is.
     Identity,
     /// The provider vouches for the credential, and lets it do nothing.
@@ -172,7 +174,7 @@ impl Granted {
             }
             Self::Scopes(scopes) => scopes.is_empty(),
             Self::Nothing => true,
-            Self::Identity => false,
+            Self::Catalog(_) | Self::Identity => false,
         }
     }
 
@@ -181,7 +183,7 @@ impl Granted {
         match self {
             Self::Repository(grant) => std::slice::from_ref(grant),
             Self::Repositories(grants) => grants,
-            Self::Scopes(_) | Self::Identity | Self::Nothing => &[],
+            Self::Scopes(_) | Self::Catalog(_) | Self::Identity | Self::Nothing => &[],
         }
     }
 
@@ -192,7 +194,10 @@ impl Granted {
 
     /// The token to send upstream, where it was kept.
     pub fn token(&self) -> Option<&IssuedToken> {
-        self.repositories().first()?.token.as_ref()
+        match self {
+            Self::Catalog(token) => token.as_ref(),
+            granted => granted.repositories().first()?.token.as_ref(),
+        }
     }
 }
 

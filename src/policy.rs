@@ -3,6 +3,7 @@
 //! The result is a [`Decision`], and in the end a [`Permit`], which nothing else can build and without which nothing is
 //! forwarded.
 
+mod catalog;
 mod decision;
 mod pattern;
 mod rule;
@@ -11,12 +12,14 @@ mod scopes;
 mod who;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
 use scopes::ScopeNeeds;
 
+pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
 pub use pattern::{RepositoryPattern, TagPattern};
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
@@ -27,7 +30,7 @@ pub use who::Who;
 #[derive(Clone, Debug)]
 pub struct Policy {
     scopes: ScopeNeeds,
-    rules: Rules,
+    rules: Arc<Rules>,
 }
 
 impl Policy {
@@ -38,13 +41,13 @@ impl Policy {
         delete: Vec<String>,
         equivalents: BTreeMap<String, Vec<String>>,
     ) -> Self {
-        Self { scopes: ScopeNeeds { pull, push, delete, equivalents }, rules: Rules::default() }
+        Self { scopes: ScopeNeeds { pull, push, delete, equivalents }, rules: Arc::default() }
     }
 
     /// The same with rules.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
+        Self { rules: rules.into(), ..self }
     }
 
     /// Whether rules alone decide about callers without a credential, so that no provider is asked about them.
@@ -56,8 +59,8 @@ impl Policy {
     ///
     /// # Errors
     /// [`Denial::InsufficientRights`] says what the credential lacks, [`Denial::DeniedByPolicy`] what no rule allows,
-    /// [`Denial::NoCredential`] that nothing was presented; [`Denial::TagRules`] which tag may not be touched; the
-    /// catalog is closed to everybody.
+    /// [`Denial::NoCredential`] that nothing was presented; [`Denial::TagRules`] which tag may not be touched;
+    /// [`Denial::CatalogClosed`] that a token server did not grant the list of all repositories.
     pub fn authorize(&self, request: RegistryRequest, verified: &Verified) -> Result<Decision, Denial> {
         let required = request.required();
         let ruling = match &required {
@@ -70,8 +73,9 @@ impl Policy {
         let must_not_exist =
             grant.map(|grant| grant.tags.check(&request)).transpose().map_err(Denial::TagRules)?.unwrap_or_default();
         let grant = verified.granted.token().cloned();
+        let catalog = (required == Access::Catalog).then(|| self.catalog_filter(verified)).flatten();
         let (request, mount) = request.split_mount();
-        Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, ruling })
+        Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, catalog, ruling })
     }
 
     /// Gives the request its mount where the credential may pull from the source. `verified` is the answer about
@@ -105,10 +109,18 @@ impl Policy {
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
-    /// Whether a rule lets the caller list all repositories, whether or not the caller may read them. Shadow mode makes
-    /// no difference.
+    /// Whether the caller may see the list of all repositories, be it filtered. `verified` is the answer about
+    /// [`Access::Catalog`].
     pub fn may_list_catalog(&self, verified: &Verified) -> bool {
-        self.rules.allow_catalog(verified)
+        self.check(&Access::Catalog, std::iter::empty(), verified).is_ok()
+    }
+
+    /// Without rules, and with one that gives the catalog, the caller sees everything; else what the rules let it pull.
+    /// Shadow mode makes no difference.
+    fn catalog_filter(&self, verified: &Verified) -> Option<CatalogFilter> {
+        let everything = self.rules.is_empty() || self.rules.allow_catalog(verified);
+        let pullable = || (self.rules.clone(), Box::new(verified.clone()));
+        (!everything).then(|| CatalogFilter { pullable: Some(pullable()), at_most: None })
     }
 
     /// What each rule says of each thing that a request needs: the comparison by which [`authorize`](Self::authorize)
@@ -142,7 +154,7 @@ impl Policy {
     ) -> Result<Ruling, Denial> {
         let checked = match access {
             Access::Login => Ok(()),
-            Access::Catalog => Err(Denial::CatalogClosed),
+            Access::Catalog => self.credential_allows_catalog(verified),
             Access::Repository(name, action) => self.credential_allows(name, *action, verified),
             Access::Repositories(several) => several
                 .iter()
@@ -174,6 +186,18 @@ impl Policy {
             },
         };
         Err(Denial::InsufficientRights(missing))
+    }
+
+    /// Scopes hold for every repository, so it takes what a pull takes. A token server says so itself.
+    fn credential_allows_catalog(&self, verified: &Verified) -> Result<(), Denial> {
+        match &verified.granted {
+            Granted::Catalog(_) => Ok(()),
+            Granted::Scopes(scopes) => match self.scopes.missing(Action::Pull, scopes) {
+                missing if missing.is_empty() => Ok(()),
+                missing => Err(Denial::InsufficientRights(Missing::Scopes(missing))),
+            },
+            _ => Err(Denial::CatalogClosed),
+        }
     }
 }
 

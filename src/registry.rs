@@ -4,6 +4,7 @@
 //! upstream is rendered from that value, so that the registry sees exactly what was judged.
 
 mod access;
+mod catalog;
 mod name;
 mod operation;
 mod parse;
@@ -13,9 +14,10 @@ mod request;
 mod scope;
 
 pub use access::{Access, Action, Actions};
+pub use catalog::{CatalogError, CatalogPage, CatalogWalk};
 pub use name::RepositoryName;
 pub use operation::Operation;
 pub use parse::RequestError;
 pub use reference::{Digest, Reference, Tag, UploadId};
 pub use request::{Mount, Page, RegistryRequest, UploadState};
-pub use scope::Scope;
+pub use scope::{CATALOG_SCOPE, Scope};

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::body::{Progress, ResponseBody};
 use crate::denial::{Denial, RuleRefusal, TokenRequestError};
-use crate::registry::{Access, RequestError};
+use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
 use crate::token_service;
 use challenge::Fault;
 
@@ -61,6 +61,19 @@ impl Responder {
         json(StatusCode::OK, Bytes::from_static(b"{}"), method, progress)
     }
 
+    /// A page of the list of all repositories.
+    pub fn catalog(&self, page: &CatalogPage, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        let names = page.names.iter().map(RepositoryName::as_str).collect();
+        // Strings are always JSON.
+        let body = serde_json::to_vec(&Catalog { repositories: names }).unwrap_or_default();
+        let mut response = json(StatusCode::OK, body.into(), &Method::GET, progress);
+        let link = page.next.as_ref().map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")));
+        if let Some(Ok(link)) = link {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+
     /// A refusal, as [`Denial::wire`] decides.
     pub fn denial(&self, denial: &Denial, refused: &Refused<'_>, progress: &Rc<Progress>) -> Response<ResponseBody> {
         let (mut status, mut code, _) = denial.wire();
@@ -72,6 +85,7 @@ impl Responder {
             // A tag is in no token, so for one another token would be no better.
             Denial::InsufficientRights(_)
             | Denial::InsufficientScope
+            | Denial::CatalogClosed
             | Denial::DeniedByPolicy(RuleRefusal::Action(_))
                 if challenge.is_bearer() && matches!(refused.kind, "bearer" | "gate_token") =>
             {
@@ -126,6 +140,12 @@ impl Responder {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
+}
+
+/// Distribution's HTTP API, "Listing Repositories".
+#[derive(Serialize)]
+struct Catalog<'a> {
+    repositories: Vec<&'a str>,
 }
 
 /// RFC 6749, 5.2

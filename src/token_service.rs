@@ -15,7 +15,6 @@ use serde::Serialize;
 use crate::denial::{Denial, TokenRequestError};
 use crate::identity::clock::unix_now;
 use crate::identity::credential::Credential;
-use crate::registry::{Actions, RepositoryName};
 use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
 
 /// Where it is, on the registry's own listener.
@@ -55,7 +54,7 @@ pub struct Vouched {
     /// Who vouches for it. `None` for callers without one.
     pub provider: Option<Box<str>>,
     /// What is granted of what was asked.
-    pub granted: Vec<(RepositoryName, Actions)>,
+    pub good_for: GoodFor,
     /// When the credential itself ends (Unix time, seconds), where that is known.
     pub ends: Option<u64>,
 }
@@ -93,13 +92,11 @@ impl TokenService {
     /// # Errors
     /// [`TokenRequestError::TooLong`]
     pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let Vouched { credential, provider, granted, ends } = vouched;
-        let words = granted.iter().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
-        let scope = oauth.then(|| words.collect::<Vec<_>>().join(" "));
+        let Vouched { credential, provider, good_for, ends } = vouched;
+        let scope = oauth.then(|| good_for.scopes());
         let issued = unix_now();
         let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(issued));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
-        let good_for = GoodFor { repositories: granted, catalog: false };
         let token = GateToken { issued, expires: issued + expires_in + GRACE, good_for, credential, provider };
         let token = self.keys.seal(&token).ok_or(TokenRequestError::TooLong)?;
         Ok(Issued {

@@ -1,5 +1,6 @@
 //! The registry behind the gate: one pool of connections a worker, and the one place from which requests go there.
 
+mod catalog;
 mod connection;
 mod connector;
 mod headers;
@@ -173,23 +174,30 @@ impl Upstream {
         // Nothing of the client's own request, whose body has not begun, and whose headers could turn the answer: a
         // registry says 404 of a manifest of a type that is not accepted.
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
-        let wanted = look_up.request();
-        let progress = Rc::new(Progress::default());
-        let body = RequestBody::empty(progress.clone());
-        let caller = Caller { address, http2: false, progress: &progress };
-        let going = Going { wanted, grant: look_up.grant(), headers: &headers, request_id };
-        let granted = going.grant.is_some();
-        let answer = self.exchange(&going, body, &caller).await;
-        let (response, mut exchange) = answer.map_err(|_| UpstreamFault::TagLookUp)?;
-        let (parts, body) = response.into_parts();
-        check_answer(wanted, granted, &parts).map_err(|fault| match fault {
+        let going = Going { wanted: look_up.request(), grant: look_up.grant(), headers: &headers, request_id };
+        let (response, mut exchange) = self.ask(&going, address).await.map_err(|fault| match fault {
             UpstreamFault::RefusedTheGrant => fault,
             _ => UpstreamFault::TagLookUp,
         })?;
-        if body.is_end_stream() {
+        if response.body().is_end_stream() {
             exchange.finish(true);
         }
-        Ok(parts.status)
+        Ok(response.status())
+    }
+
+    /// A read of the gate's own, for a caller at this address.
+    async fn ask(&self, going: &Going<'_>, address: IpAddr) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
+        let progress = Rc::new(Progress::default());
+        let body = RequestBody::empty(progress.clone());
+        let caller = Caller { address, http2: false, progress: &progress };
+        let answer = self.exchange(going, body, &caller).await;
+        let (response, exchange) = answer.map_err(|denial| match denial {
+            Denial::Upstream(fault) => fault,
+            _ => UpstreamFault::Unreachable,
+        })?;
+        let (parts, body) = response.into_parts();
+        check_answer(going.wanted, going.grant.is_some(), &parts)?;
+        Ok((Response::from_parts(parts, body), exchange))
     }
 
     /// What the client did is not the registry's fault.

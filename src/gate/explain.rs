@@ -16,8 +16,8 @@ use crate::framing;
 use crate::identity::Verified;
 use crate::policy::{Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
-use crate::registry::{Access, Actions, RegistryRequest, RepositoryName, Tag};
-use crate::token_service;
+use crate::registry::{Access, RegistryRequest, Tag};
+use crate::token_service::{self, gate_token::GoodFor};
 use crate::upstream::{Caller, Upstream};
 
 /// What became of a request, and what was learned on the way.
@@ -40,7 +40,7 @@ pub enum Answer {
     /// The ping, by the gate itself.
     Pong,
     /// A token for this, possibly nothing.
-    Token(Vec<(RepositoryName, Actions)>),
+    Token(GoodFor),
     /// Whatever the registry answers to it.
     Registry {
         /// Why its mount was taken out.
@@ -123,12 +123,12 @@ impl Gate {
             Ok(asked) => asked,
             Err(denial) => return (None, Err(denial)),
         };
-        let access = Access::several(asked.repositories.clone());
+        let access = asked.access();
         let answer = async {
             let vouched = self.vouch(asked, head, caller, record).await?;
-            let granted = vouched.granted.clone();
+            let good_for = vouched.good_for.clone();
             self.seal(vouched, &head.method)?;
-            Ok(Answer::Token(granted))
+            Ok(Answer::Token(good_for))
         };
         (Some(access), answer.await)
     }

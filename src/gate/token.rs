@@ -1,5 +1,7 @@
 //! Requests to the token service: the same stages, with a token at their end.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
@@ -9,9 +11,12 @@ use crate::body::form::{FormError, read_form};
 use crate::body::{Progress, ResponseBody};
 use crate::denial::{Denial, TokenRequestError};
 use crate::framing;
+use crate::identity::chain::CacheUse;
 use crate::identity::credential::Credential;
+use crate::identity::{Question, Verified};
 use crate::record::Record;
 use crate::registry::Access;
+use crate::token_service::gate_token::GoodFor;
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
 use crate::token_service::{self, Issued, Vouched};
 use crate::upstream::Caller;
@@ -47,6 +52,7 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Vouched, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
+        let access = asked.access();
         let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
             (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
             (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
@@ -55,13 +61,26 @@ impl Gate {
         if token_service::is_gate_token(&credential) {
             return Err(Denial::WrongCredential);
         }
-        let access = Access::several(asked.repositories);
         let question = self.question(credential, access, caller, record);
         let verified = self.authenticate(&question, record).await?;
         // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
-        let (granted, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
+        let (repositories, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
+        let catalog = asked.catalog && self.may_list_catalog(&question, verified).await?;
+        let good_for = GoodFor { repositories, catalog };
         let ends = self.identity.ends(&question);
-        Ok(Vouched { credential: question.credential, provider, granted, ends })
+        Ok(Vouched { credential: question.credential, provider, good_for, ends })
+    }
+
+    /// Whether a token for the list of all repositories is granted. `verified` is the answer to `question`.
+    async fn may_list_catalog(&self, question: &Question, verified: Arc<Verified>) -> Result<bool, Denial> {
+        let verified = match question.access {
+            Access::Catalog => verified,
+            _ => {
+                let of_catalog = Question { access: Access::Catalog, ..question.clone() };
+                self.identity.verify(&of_catalog, &mut CacheUse::None).await?
+            }
+        };
+        Ok(self.policy.may_list_catalog(&verified))
     }
 }
 

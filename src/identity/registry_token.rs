@@ -27,7 +27,7 @@ use super::tag_rules::TagRules;
 use super::{
     Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified,
 };
-use crate::registry::{Access, Actions, RepositoryName};
+use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 use reply::Token;
 
 /// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
@@ -131,6 +131,9 @@ impl TokenServer {
         // Never push in order to decide a pull: a granted push can create records there.
         for (repository, asked) in question.access.repositories() {
             let _ = write!(uri, "&scope=repository:{repository}:{}", asked.words());
+        }
+        if question.access == Access::Catalog {
+            let _ = write!(uri, "&scope={CATALOG_SCOPE}");
         }
         let mut request =
             Request::get(uri).header(header::ACCEPT, "application/json").header("x-request-id", &*question.request_id);
@@ -250,8 +253,12 @@ impl TokenServer {
             grants.iter_mut().for_each(|grant| grant.token = Some(issued.clone()));
         }
         match &question.access {
-            Access::Login | Access::Catalog if token.is_some() => Granted::Identity,
-            Access::Login | Access::Catalog => Granted::Nothing,
+            Access::Login if token.is_some() => Granted::Identity,
+            Access::Catalog => match token.filter(|token| token.grants_catalog()) {
+                Some(token) => Granted::Catalog(self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone()))),
+                None => Granted::Nothing,
+            },
+            Access::Login => Granted::Nothing,
             Access::Repository(..) => grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into())),
             Access::Repositories(_) => Granted::Repositories(grants.into()),
         }

@@ -4,10 +4,11 @@ use http::{HeaderValue, StatusCode};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use super::catalog::CatalogFilter;
 use super::rules::Ruling;
 use crate::denial::{Denial, TagRefusal, UpstreamFault};
 use crate::identity::IssuedToken;
-use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, Tag};
+use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
 /// A request that the credential allows, as far as that can be told without asking the registry.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Decision {
     pub(super) must_not_exist: Vec<Tag>,
     /// What the registry is shown, where it takes the tokens of the server that granted this.
     pub(super) grant: Option<IssuedToken>,
+    /// What of the list of all repositories is shown; `None`: everything.
+    pub(super) catalog: Option<CatalogFilter>,
     pub(super) ruling: Ruling,
 }
 
@@ -30,6 +33,7 @@ pub struct Decision {
 pub struct Permit {
     request: RegistryRequest,
     grant: Option<IssuedToken>,
+    catalog: Option<CatalogFilter>,
 }
 
 /// A question to the registry that decides about a write: whether a tag exists.
@@ -79,6 +83,11 @@ impl Decision {
         &self.must_not_exist
     }
 
+    /// Of the list of all repositories these at most are shown.
+    pub fn show_at_most(&mut self, names: Vec<RepositoryName>) {
+        self.catalog.get_or_insert(CatalogFilter { pullable: None, at_most: None }).at_most = Some(names);
+    }
+
     /// What the registry must be asked before the request may go on. Mostly nothing.
     pub fn look_ups(&self) -> Vec<TagLookUp> {
         let Some(name) = self.request.repository() else { return Vec::new() };
@@ -103,7 +112,7 @@ impl Decision {
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
             }
         }
-        Ok(Permit { request: self.request, grant: self.grant })
+        Ok(Permit { request: self.request, grant: self.grant, catalog: self.catalog })
     }
 }
 
@@ -111,6 +120,11 @@ impl Permit {
     /// What may be done.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
+    }
+
+    /// What of the list of all repositories is shown; `None`: everything.
+    pub fn catalog_filter(&self) -> Option<&CatalogFilter> {
+        self.catalog.as_ref()
     }
 
     /// `Authorization` with the token that was issued for this very request, where there is one.

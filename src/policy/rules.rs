@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::rule::{Mismatch, Need, Rule, Target};
 use crate::denial::RuleRefusal;
 use crate::identity::Verified;
+use crate::registry::{Action, RepositoryName};
 
 /// The section `policy` of the config. Without a rule it says nothing about anything.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,16 @@ impl Rules {
     /// Whether this caller may list all repositories. Those who show nothing never may.
     pub(super) fn allow_catalog(&self, caller: &Verified) -> bool {
         !caller.principal.is_anonymous() && self.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether a rule gives this caller pull, whatever the mode.
+    pub(super) fn allow_pull(&self, repository: &RepositoryName, caller: &Verified) -> bool {
+        Need::of_action(repository, Action::Pull).all(|need| self.that_allows(&need, caller).is_some())
     }
 
     /// Whether all of this is allowed, be it by several rules.

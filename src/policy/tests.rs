@@ -251,9 +251,23 @@ fn nobody_is_asked_for_a_credential() {
 }
 
 #[test]
-fn the_catalog_is_closed() {
-    assert_eq!(
-        policy().authorize(request(Method::GET, "/v2/_catalog"), &scopes(&["api"])).unwrap_err(),
-        Denial::CatalogClosed
-    );
+fn without_rules_the_catalog_takes_what_pulls_take() {
+    let lacks = || Denial::InsufficientRights(Missing::Scopes(vec!["read_registry".into()]));
+    for (granted, denial) in [
+        (scopes(&["read_registry"]).granted, None),
+        (scopes(&["api"]).granted, None),
+        (scopes(&["write_registry"]).granted, Some(lacks())),
+        (Granted::Catalog(None), None),
+        (Granted::Identity, Some(Denial::CatalogClosed)),
+        (Granted::Nothing, Some(Denial::CatalogClosed)),
+        (of_several(&[("a", "pull")]).granted, Some(Denial::CatalogClosed)),
+    ] {
+        let caller = verified(granted);
+        let decided = policy().authorize(request(Method::GET, "/v2/_catalog"), &caller);
+        assert_eq!(policy().may_list_catalog(&caller), denial.is_none());
+        match decided {
+            Ok(decision) => assert!(decision.permit(&[]).unwrap().catalog_filter().is_none(), "{caller:?}"),
+            Err(refused) => assert_eq!(Some(refused), denial, "{caller:?}"),
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl Resource {
             (Self::Base, "GET" | "HEAD") => RegistryRequest::Ping,
             (Self::Base, _) => return not_allowed("GET, HEAD"),
 
-            (Self::Catalog, "GET") => RegistryRequest::Catalog,
+            (Self::Catalog, "GET") => RegistryRequest::Catalog { page: Page::parse(query)? },
             (Self::Catalog, _) => return not_allowed("GET"),
 
             (Self::Tags(name), "GET") => RegistryRequest::Tags { name, page: Page::parse(query)? },

@@ -11,7 +11,7 @@ pub enum RegistryRequest {
     /// GET, HEAD `/v2/`
     Ping,
     /// GET `/v2/_catalog`
-    Catalog,
+    Catalog { page: Page },
     /// GET `/v2/NAME/tags/list`
     Tags { name: RepositoryName, page: Page },
     /// GET `/v2/NAME/referrers/DIGEST`
@@ -68,7 +68,7 @@ impl RegistryRequest {
         let on = |name: &RepositoryName, action| Access::Repository(name.clone(), action);
         match self {
             Self::Ping => Access::Login,
-            Self::Catalog => Access::Catalog,
+            Self::Catalog { .. } => Access::Catalog,
             Self::Tags { name, .. }
             | Self::Referrers { name, .. }
             | Self::ManifestGet { name, .. }
@@ -88,7 +88,7 @@ impl RegistryRequest {
         match self {
             Self::ManifestGet { head: true, .. } | Self::BlobGet { head: true, .. } => Method::HEAD,
             Self::Ping
-            | Self::Catalog
+            | Self::Catalog { .. }
             | Self::Tags { .. }
             | Self::Referrers { .. }
             | Self::ManifestGet { .. }
@@ -110,7 +110,7 @@ impl RegistryRequest {
     pub fn operation(&self) -> Operation {
         match self {
             Self::Ping => Operation::Ping,
-            Self::Catalog => Operation::Catalog,
+            Self::Catalog { .. } => Operation::Catalog,
             Self::Tags { .. } => Operation::Tags,
             Self::Referrers { .. } => Operation::Referrers,
             Self::ManifestGet { .. } => Operation::ManifestGet,
@@ -129,7 +129,7 @@ impl RegistryRequest {
     /// The repository that is acted on.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Ping | Self::Catalog => None,
+            Self::Ping | Self::Catalog { .. } => None,
             Self::Tags { name, .. }
             | Self::Referrers { name, .. }
             | Self::ManifestGet { name, .. }
@@ -179,7 +179,10 @@ impl RegistryRequest {
         }
         match self {
             Self::Ping => {}
-            Self::Catalog => target.push_str("_catalog"),
+            Self::Catalog { page } => {
+                target.push_str("_catalog");
+                page.render(&mut QueryWriter::new(&mut target));
+            }
             Self::Tags { page, .. } => {
                 target.push_str("/tags/list");
                 page.render(&mut QueryWriter::new(&mut target));

@@ -2,6 +2,9 @@
 
 use super::{Actions, RepositoryName};
 
+/// The scope that the list of all repositories takes.
+pub const CATALOG_SCOPE: &str = "registry:catalog:*";
+
 /// One scope: `repository:NAME:pull,push`, or `registry:catalog:*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {

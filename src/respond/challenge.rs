@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use crate::registry::Access;
+use crate::registry::{Access, CATALOG_SCOPE};
 
 /// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token only where a 401
 /// says one of these; without it, it repeats the request with the same one.
@@ -76,7 +76,7 @@ impl Challenge {
 
 fn scope(access: &Access) -> Option<String> {
     if let Access::Catalog = access {
-        return Some("registry:catalog:*".to_owned());
+        return Some(CATALOG_SCOPE.to_owned());
     }
     let repositories = access.repositories().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
     Some(repositories.collect::<Vec<_>>().join(" ")).filter(|scopes| !scopes.is_empty())

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::credential::Credential;
 use crate::identity::fingerprint::HashKey;
-use crate::registry::{Access, Actions, RepositoryName};
+use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 
 /// How every gate token begins.
 pub const PREFIX: &str = "mg1.";
@@ -280,6 +280,21 @@ impl fmt::Debug for TokenKeys {
 }
 
 impl GoodFor {
+    /// The same in scopes of the registry token protocol, with spaces between.
+    pub fn scopes(&self) -> String {
+        let repositories = self.repositories.iter();
+        let repositories = repositories.map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
+        let catalog = self.catalog.then(|| CATALOG_SCOPE.to_owned());
+        repositories.chain(catalog).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The repositories that may be shown with it, where it names any. A token that is good for the list of all
+    /// repositories and for nothing else shows what its credential may see.
+    pub fn shown(&self) -> Option<Vec<RepositoryName>> {
+        let pullable = || self.repositories.iter().filter(|(_, actions)| actions.pull);
+        (!self.repositories.is_empty()).then(|| pullable().map(|(name, _)| name.clone()).collect())
+    }
+
     /// Whether the token says anything of what this is about.
     pub fn mentions(&self, access: &Access) -> bool {
         access.repositories().all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))

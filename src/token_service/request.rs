@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::denial::TokenRequestError;
 use crate::identity::credential::Credential;
-use crate::registry::{Actions, RepositoryName, Scope};
+use crate::registry::{Access, Actions, RepositoryName, Scope};
 
 /// A request that names more is no client's: each is a question about a repository.
 const MAX_SCOPES: usize = 32;
@@ -22,11 +22,22 @@ pub struct TokenRequest {
     pub service: Option<String>,
     /// What may be done where, as far as it can be granted at all.
     pub repositories: Vec<(RepositoryName, Actions)>,
+    /// Whether the list of all repositories is wanted.
+    pub catalog: bool,
     /// The credential of a form.
     pub credential: Option<Credential>,
 }
 
 impl TokenRequest {
+    /// The first question about it, and mostly the only one: where repositories and the list of all of them are wanted,
+    /// that list is a second one.
+    pub fn access(&self) -> Access {
+        match Access::several(self.repositories.clone()) {
+            Access::Login if self.catalog => Access::Catalog,
+            access => access,
+        }
+    }
+
     /// Reads the query of a GET. Parameters that mean nothing here (`account`, `client_id`, `offline_token`) are dropped.
     ///
     /// # Errors
@@ -92,11 +103,17 @@ impl Fields {
     fn request(&mut self, credential: Option<Credential>) -> Result<TokenRequest, TokenRequestError> {
         // What cannot be read as a scope cannot be granted, and a token for the rest is an answer (the specification:
         // a subset is no error).
-        let repositories = self.scopes.iter().filter_map(|scope| match Scope::parse(scope)? {
-            Scope::Repository(name, actions) if actions != Actions::default() => Some((name, actions)),
-            Scope::Repository(..) | Scope::Catalog => None,
-        });
-        Ok(TokenRequest { repositories: repositories.collect(), service: self.take("service"), credential })
+        let mut request = TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
+        for scope in self.scopes.iter().filter_map(|scope| Scope::parse(scope)) {
+            match scope {
+                Scope::Repository(name, actions) if actions != Actions::default() => {
+                    request.repositories.push((name, actions));
+                }
+                Scope::Repository(..) => {}
+                Scope::Catalog => request.catalog = true,
+            }
+        }
+        Ok(request)
     }
 }
 
@@ -119,7 +136,8 @@ mod tests {
         .unwrap();
         assert_eq!(request.service.as_deref(), Some("registry.test"));
         assert_eq!(names(&request), ["a:pull", "b:pull,push", "c:pull,push,delete"]);
-        assert!(request.credential.is_none());
+        assert!(request.catalog && request.credential.is_none());
+        assert!(!TokenRequest::from_query("scope=repository:catalog:*&scope=registry:other:*").unwrap().catalog);
     }
 
     #[test]

@@ -70,7 +70,12 @@ fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFa
     }
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let led_to = RegistryRequest::parse(&Method::GET, path, query).map_err(|_| UpstreamFault::LeadsElsewhere)?;
-    if led_to.repository() == wanted.repository() { Ok(()) } else { Err(UpstreamFault::LeadsElsewhere) }
+    // Without a repository it is the list of all, and no other path.
+    let same = match wanted.repository() {
+        None => led_to.operation() == wanted.operation(),
+        name => led_to.repository() == name,
+    };
+    if same { Ok(()) } else { Err(UpstreamFault::LeadsElsewhere) }
 }
 
 impl Origins {
@@ -172,6 +177,12 @@ mod tests {
         let path_only = "</v2/a/tags/list?n=1&last=x>; rel=\"next\"";
         for link in [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""] {
             assert_eq!(rewritten(&tags, 200, header::LINK, link).as_deref(), Ok(path_only));
+        }
+        let catalog = request(Method::GET, "/v2/_catalog");
+        let next = "</v2/_catalog?n=1&last=x>; rel=\"next\"";
+        assert_eq!(rewritten(&catalog, 200, header::LINK, next).as_deref(), Ok(next));
+        for link in ["</v2/>; rel=\"next\"", "</v2/a/tags/list>; rel=\"next\""] {
+            assert!(rewritten(&catalog, 200, header::LINK, link).is_err(), "{link}");
         }
         assert!(
             rewritten(&tags, 200, header::LINK, "<https://evil.example.com/v2/a/tags/list>; rel=\"next\"").is_err()

@@ -108,7 +108,7 @@ async fn shadow_mode_lets_go_on_and_tells() {
     assert_eq!(gate.get(TAGS, Some(READ_WRITE)).await.status, 404);
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await.status, 403);
-    assert_eq!(gate.get("/v2/_catalog", Some(READ_WRITE)).await.status, 403);
+    assert_eq!(gate.get("/v2/_catalog", Some(READ_WRITE)).await.status, 403, "GitLab grants none");
     assert_eq!(gate.get(TAGS, None).await.status, 401);
     let lines = gate.log(5).await;
     let reasons: Vec<_> = lines.iter().map(|line| (line["decision"].clone(), line["reason"].clone())).collect();

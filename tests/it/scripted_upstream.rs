@@ -101,13 +101,21 @@ impl ScriptedUpstream {
 impl UpstreamConnection {
     /// Reads the head of a request.
     pub async fn head(&mut self) -> Head {
+        self.next_head().await.expect("closed before a request")
+    }
+
+    /// The same; `None` where the gate closes the connection instead.
+    pub async fn next_head(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8(self.buffer.drain(..end + 4).collect()).unwrap();
                 self.requests.fetch_add(1, Ordering::SeqCst);
-                return Head(head);
+                return Some(Head(head));
             }
-            assert!(self.read().await > 0, "closed in a head: {:?}", String::from_utf8_lossy(&self.buffer));
+            if self.read().await == 0 {
+                assert!(self.buffer.is_empty(), "closed in a head: {:?}", String::from_utf8_lossy(&self.buffer));
+                return None;
+            }
         }
     }
 

@@ -118,12 +118,18 @@ impl Lines {
         let reason = explanation.reason();
         match &explanation.answer {
             Answer::Pong => self.add("answer", format_args!("200, by the gate itself; reason {reason}")),
-            Answer::Token(granted) => {
+            Answer::Token(good_for) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
-                if granted.is_empty() {
+                if good_for.repositories.is_empty() {
                     self.add("", "it is good for no repository");
                 }
-                self.several("", granted.iter().map(|(name, actions)| format!("good for {}", on(*actions, name))));
+                if good_for.catalog {
+                    self.add("", "good for the list of all repositories");
+                }
+                self.several(
+                    "",
+                    good_for.repositories.iter().map(|(name, actions)| format!("good for {}", on(*actions, name))),
+                );
             }
             Answer::Registry { mount_refusal, absent, ruling } => {
                 if let Some(refusal) = mount_refusal {

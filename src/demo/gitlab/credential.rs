@@ -20,7 +20,7 @@ pub struct SampleCredential {
     pub user: String,
     pub password: String,
     pub scopes: Vec<Scope>,
-    /// The group or project that it reaches, with everything below.
+    /// The group or project that it reaches, with everything below. Empty: all of them, for it is an administrator's.
     pub reach: String,
     pub state: State,
     /// What it is there to show.
@@ -120,7 +120,12 @@ impl SampleCredential {
 
     /// Whether a repository lies in its group or project.
     pub(super) fn reaches(&self, repository: &str) -> bool {
-        lies_in(repository, &self.reach)
+        self.is_administrators() || lies_in(repository, &self.reach)
+    }
+
+    /// Whether it is an administrator's, to whom GitLab grants the list of all repositories.
+    pub(super) fn is_administrators(&self) -> bool {
+        self.reach.is_empty()
     }
 
     /// The user name in the token: a job acts as the person who started it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::credential::lies_in;
 use super::{Kind, Question, SampleCredential};
 use crate::demo::claims::changed;
-use crate::registry::{Actions, RepositoryName};
+use crate::registry::{Actions, CATALOG_SCOPE, RepositoryName};
 
 /// GitLab's answer.
 #[derive(Debug, PartialEq)]
@@ -70,12 +70,24 @@ pub(super) fn judge(
     let able = |repository: &str| {
         if credential.reaches(repository) { abilities } else { abilities.intersect(everybodys(repository)) }
     };
+    let listed = |scope: &str| (credential.is_administrators() && scope == CATALOG_SCOPE).then(Access::catalog);
     Verdict::Granted(Grant {
         auth_type: credential.kind.auth_type(),
         user_name: credential.acts_as().to_owned(),
         deploy_token_id: (credential.kind == Kind::DeployToken).then_some(number),
-        access: question.scopes.iter().filter_map(|scope| granted(scope, meta, able)).collect(),
+        access: question
+            .scopes
+            .iter()
+            .filter_map(|scope| listed(scope).or_else(|| granted(scope, meta, able)))
+            .collect(),
     })
+}
+
+impl Access {
+    /// The list of all repositories.
+    fn catalog() -> Self {
+        Self { r#type: "registry", name: "catalog".into(), actions: vec!["*".into()], meta: json!({}) }
+    }
 }
 
 impl Grant {
@@ -209,6 +221,9 @@ mod tests {
         }
         let several = ["repository:team/app/x/y:pull", "repository:other/app:pull", "repository:team/app:delete"];
         assert_eq!(access(ask(&api, Some(("bob", "secret")), &several)), ["team/app/x/y:pull", "team/app:delete"]);
+        let administrators = [SampleCredential { reach: String::new(), ..api[0].clone() }];
+        let both = ["registry:catalog:*", "registry:catalog:pull", "repository:other/app:pull"];
+        assert_eq!(access(ask(&administrators, Some(("bob", "secret")), &both)), ["catalog:*", "other/app:pull"]);
         let one_segment = [SampleCredential { reach: "team".into(), ..api[0].clone() }];
         assert_eq!(access(ask(&one_segment, Some(("bob", "secret")), &["repository:team:pull"])), [""; 0]);
     }

@@ -126,6 +126,14 @@ impl Token {
         granted
     }
 
+    /// Whether the list of all repositories is listed as granted (Distribution, "Token Scope Documentation").
+    pub fn grants_catalog(&self) -> bool {
+        let is_catalog = |entry: &AccessEntry| entry.kind == "registry" && entry.name == "catalog";
+        let mut actions =
+            self.access.iter().filter(|entry| is_catalog(entry)).flat_map(|entry| entry.actions.iter().flatten());
+        actions.any(|action| action == "*")
+    }
+
     /// What GitLab says of a repository besides (`meta`).
     pub fn meta(&self, repository: &RepositoryName) -> impl Iterator<Item = &Value> {
         self.entries(repository).filter_map(|entry| entry.meta.as_ref())

@@ -102,7 +102,7 @@ fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
         (Method::GET, "/v2/b/manifests/v1", alice(), refusal(Action::Pull)),
         (Method::DELETE, "/v2/a/b/manifests/v1", alice(), refusal(Action::Delete)),
         (Method::GET, "/v2/", alice(), None),
-        (Method::GET, "/v2/_catalog", alice(), Some(Denial::CatalogClosed)),
+        (Method::GET, "/v2/_catalog", alice(), None),
     ] {
         assert_eq!(denied(&policy, method.clone(), target, &caller), expected, "{method} {target}");
     }
@@ -188,8 +188,53 @@ fn shadow_lets_go_on_what_the_credential_allows() {
     assert_eq!(ruling(Method::PUT, "/v2/a/manifests/v1", &alice()), shadow);
     let reader = Verified { granted: scopes(&["read_registry"]).granted, ..alice() };
     assert!(matches!(ruling(Method::PUT, "/v2/a/manifests/v1", &reader), Err(Denial::InsufficientRights(_))));
-    assert_eq!(ruling(Method::GET, "/v2/_catalog", &alice()), Err(Denial::CatalogClosed));
-    assert!(!policy.may_list_catalog(&alice()));
+}
+
+/// In either mode: what the rules let the caller pull, or everything where one gives the catalog.
+#[test]
+fn the_catalog_shows_what_may_be_pulled() {
+    let rules = || {
+        vec![
+            rule("own", "alice/**,shared", "user:p/alice", "pull", None),
+            rule("more", "tagged", "authenticated", "pull", Some("v*")),
+            rule("writes", "written", "authenticated", "push", None),
+            rule("public", "public", "anonymous", "pull", None),
+            rule("lists", "**", "user:p/lister", "catalog", None),
+        ]
+    };
+    let names = ["alice", "alice/a", "shared", "shared/a", "tagged", "written", "public", "other"];
+    let shown = |mode, caller: &Verified, at_most: Option<&[&str]>| {
+        let policy = with_rules(rules(), mode);
+        let mut decision = policy.authorize(request(Method::GET, "/v2/_catalog"), caller)?;
+        if let Some(names) = at_most {
+            decision.show_at_most(names.iter().map(|name| RepositoryName::parse(name).unwrap()).collect());
+        }
+        let permit = decision.permit(&[])?;
+        let Some(filter) = permit.catalog_filter() else { return Ok("everything".to_owned()) };
+        let shown = names.into_iter().filter(|name| filter.shows(&RepositoryName::parse(name).unwrap()));
+        Ok(shown.collect::<Vec<_>>().join(" "))
+    };
+    let lister = || caller("p", "lister", None, &[]);
+    let of_gitlab = |granted| Verified { granted, ..alice() };
+    for mode in [Mode::Enforce, Mode::Shadow] {
+        for (caller, at_most, expected) in [
+            (alice(), None, Ok("alice/a shared tagged")),
+            (caller("p", "bob", None, &[]), None, Ok("tagged")),
+            (lister(), None, Ok("everything")),
+            (lister(), Some(&["other", "alice/a"][..]), Ok("alice/a other")),
+            (alice(), Some(&["other", "alice/a"]), Ok("alice/a")),
+            (alice(), Some(&[]), Ok("")),
+            (nobody(), None, Err(Denial::NoCredential)),
+            // The credential caps, whatever the rules give.
+            (of_gitlab(Granted::Catalog(None)), None, Ok("alice/a shared tagged")),
+            (of_gitlab(Granted::Nothing), None, Err(Denial::CatalogClosed)),
+            (Verified { granted: Granted::Nothing, ..lister() }, None, Err(Denial::CatalogClosed)),
+        ] {
+            assert_eq!(shown(mode, &caller, at_most), expected.map(str::to_owned), "{caller:?}");
+        }
+        let lacks = Verified { granted: scopes(&["write_registry"]).granted, ..lister() };
+        assert!(matches!(shown(mode, &lacks, None), Err(Denial::InsufficientRights(_))));
+    }
 }
 
 #[test]

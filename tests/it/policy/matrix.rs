@@ -162,10 +162,11 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
             let target = target.replace("DIGEST", &some_digest());
             gate.send(method, &target, credential, &format!("X-Request-Id: {id}\r\n"), body).await;
             let forwarded = gate.forwarded() - before;
+            assert!(forwarded <= 1, "{method} {target}");
             let entries = gate.ledger.entries();
             let reached = entries.last().filter(|_| forwarded > 0).map(|received| received.target.clone());
             let stripped = target.contains("mount=") && reached.as_ref().is_some_and(|it| !it.contains("mount="));
-            sent.push((id, (place, actor.clone()), *method, target, forwarded, stripped));
+            sent.push((id, (place, actor.clone()), *method, target, reached, stripped));
         }
         for (scope, actions) in granted(gate, credential).await.into_iter().enumerate() {
             column.insert((OPERATIONS.len() + scope, actor.clone()), actions);
@@ -173,11 +174,14 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
     }
     let log = gate.log(actors.len() * (OPERATIONS.len() + 1)).await;
     let reasons: HashMap<&str, &Value> = log.iter().map(|line| (line["request_id"].as_str().unwrap(), line)).collect();
-    for (id, key, method, target, forwarded, stripped) in sent {
+    for (id, key, method, target, reached, stripped) in sent {
         let line = reasons[&*id];
         let allowed = line["decision"] != "denied" && target != "/v2/";
-        assert_eq!(forwarded, usize::from(allowed), "{method} {target}: {line}");
+        assert_eq!(reached.is_some(), allowed, "{method} {target}: {line}");
         let mut word = line["reason"].as_str().unwrap().to_owned();
+        if reached.is_some_and(|reached| reached.contains("_catalog?n=")) {
+            word.push_str(", filtered");
+        }
         if stripped {
             word.push_str(", no mount");
         }

@@ -1,0 +1,203 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// A registry with these names, in this order, that gives at most so many a page.
+struct Registry {
+    names: Vec<String>,
+    most: usize,
+}
+
+impl Registry {
+    /// Its answer as Distribution gives it: the body, and the link to what is behind.
+    fn page(&self, asked: &RegistryRequest) -> (String, Option<String>) {
+        let RegistryRequest::Catalog { page } = asked else { panic!("{asked:?}") };
+        // Where a name would stand that it does not have is its own affair: here, what is unknown is before everything.
+        let start = page.last.as_ref().and_then(|last| self.names.iter().position(|name| name == last));
+        let rest = &self.names[start.map_or(0, |at| at + 1)..];
+        let size = self.most.min(page.count.map_or(usize::MAX, |count| count as usize));
+        let names = &rest[..rest.len().min(size)];
+        let link = (rest.len() > size).then(|| {
+            let page = Page { count: Some(1), last: names.last().cloned() };
+            format!("<{}>; rel=\"next\"", RegistryRequest::Catalog { page }.render())
+        });
+        (json!({ "repositories": names }).to_string(), link)
+    }
+
+    /// What a client gets that asks for this.
+    fn walk(&self, wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> CatalogPage {
+        let mut walk = CatalogWalk::new(wanted);
+        while let Some(asked) = walk.next() {
+            let (body, link) = self.page(&asked);
+            walk.take(body.as_bytes(), link.as_deref().into_iter(), &shows).unwrap();
+        }
+        walk.finish()
+    }
+}
+
+/// The page that a link leads to.
+fn page_of(target: &str) -> Page {
+    let (path, query) = target.split_once('?').unwrap();
+    let Ok(RegistryRequest::Catalog { page }) = RegistryRequest::parse(&Method::GET, path, Some(query)) else {
+        panic!("{target}")
+    };
+    page
+}
+
+fn names(page: &CatalogPage) -> Vec<&str> {
+    page.names.iter().map(RepositoryName::as_str).collect()
+}
+
+fn wanted(count: u32, last: Option<&str>) -> Page {
+    Page { count: Some(count), last: last.map(str::to_owned) }
+}
+
+proptest! {
+    /// Whatever is there, whatever of it is visible, and whatever the pages: exactly the visible names, in the registry's
+    /// order; each page but the last is full, and no link names what is hidden.
+    #[test]
+    fn the_pages_hold_exactly_what_is_visible(
+        entries in prop::collection::hash_map("[a-c]{1,2}(/[a-c]{1,2}|-[a-c])?", any::<bool>(), 0..40),
+        count in 1u32..12,
+        most in 1usize..12,
+    ) {
+        // A hash map's order is anything but that of the bytes.
+        let registry = Registry { names: entries.keys().cloned().collect(), most };
+        let visible: Vec<&str> = registry.names.iter().filter(|name| entries[*name]).map(String::as_str).collect();
+        let mut found = Vec::new();
+        let mut next = Some(wanted(count, None));
+        while let Some(wanted) = next {
+            let page = registry.walk(&wanted, |name| entries[name.as_str()]);
+            next = page.next.as_deref().map(page_of);
+            if let Some(next) = &next {
+                prop_assert_eq!(page.names.len(), count as usize);
+                prop_assert_eq!(next, &self::wanted(count, names(&page).last().copied()));
+            }
+            found.extend(names(&page).into_iter().map(str::to_owned));
+            prop_assert_eq!(found.len() < visible.len(), next.is_some());
+        }
+        prop_assert_eq!(found, visible);
+    }
+
+    #[test]
+    fn never_panics(body: Vec<u8>, link in ".{0,40}") {
+        let _ = CatalogWalk::new(&Page::default()).take(&body, [&*link].into_iter(), |_| true);
+    }
+}
+
+fn registry(names: impl IntoIterator<Item = &'static str>) -> Registry {
+    Registry { names: names.into_iter().map(str::to_owned).collect(), most: 2 }
+}
+
+#[test]
+fn what_is_hidden_leaves_no_trace() {
+    let all = registry(["a", "hidden/a", "b-c", "b/c", "hidden/b", "hidden/c", "hidden/d"]);
+    let visible = registry(["a", "b-c", "b/c"]);
+    let shows = |name: &RepositoryName| !name.as_str().starts_with("hidden");
+    for wanted in [
+        wanted(1, None),
+        wanted(2, None),
+        wanted(3, None),
+        wanted(9, Some("b-c")),
+        wanted(2, Some("b/c")),
+        Page::default(),
+    ] {
+        assert_eq!(all.walk(&wanted, shows), visible.walk(&wanted, |_| true), "{wanted:?}");
+    }
+    assert_eq!(all.walk(&wanted(3, None), shows).next, None, "only hidden names are behind");
+}
+
+#[test]
+fn how_many_names_a_page_has() {
+    let many: Vec<String> = (0..2500).map(|number| format!("a/{number}")).collect();
+    let registry = Registry { names: many, most: 100 };
+    for (count, expected) in [(None, 100), (Some(7), 7), (Some(1000), 1000), (Some(1001), 1000), (Some(u32::MAX), 1000)]
+    {
+        let page = registry.walk(&Page { count, last: None }, |_| true);
+        assert_eq!(page.names.len(), expected, "{count:?}");
+        let next = page_of(&page.next.unwrap());
+        assert_eq!((next.count, next.last), (u32::try_from(expected).ok(), Some(format!("a/{}", expected - 1))));
+    }
+    // None wanted: none, no link, and nobody is asked.
+    let walk = CatalogWalk::new(&wanted(0, None));
+    assert_eq!(walk.next(), None);
+    assert_eq!(walk.finish(), CatalogPage { names: vec![], next: None });
+}
+
+/// Pages are large whatever the client wants, or as large as the registry likes.
+#[test]
+fn what_the_registry_is_asked() {
+    let mut walk = CatalogWalk::new(&wanted(3, Some("x/y z")));
+    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?n=1000&last=x/y%20z");
+    assert!(walk.any_size());
+    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?last=x/y%20z");
+    assert!(!walk.any_size());
+    let link = "</v2/_catalog?n=7&last=%61%2Fb>; rel=\"next\"";
+    walk.take(br#"{"repositories":["a"]}"#, [link].into_iter(), |_| false).unwrap();
+    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?last=a/b");
+}
+
+#[test]
+fn what_is_no_page() {
+    let next = "</v2/_catalog?last=b>; rel=\"next\"";
+    let take = |body: &str, links: &[&str]| {
+        let mut walk = CatalogWalk::new(&wanted(5, Some("a")));
+        walk.take(body.as_bytes(), links.iter().copied(), |name| name.as_str() != "c").map(|()| walk.next().is_some())
+    };
+    for body in [
+        "",
+        "<html></html>",
+        "[]",
+        "{}",
+        r#"{"errors":[]}"#,
+        r#"{"repositories":"a"}"#,
+        r#"{"repositories":{"a":1}}"#,
+        r#"{"repositories":["a",1]}"#,
+        r#"{"repositories":["a",null]}"#,
+        r#"{"repositories":["b"],"repositories":["c"]}"#,
+        r#"{"repositories":["b"],"\u0072epositories":["c"]}"#,
+        r#"{"repositories":["b"]}{"repositories":["b"]}"#,
+        r#"{"repositories":["b"]"#,
+    ] {
+        assert!(matches!(take(body, &[]), Err(CatalogError::Unreadable(_))), "{body}");
+    }
+    // Names that come again; a page that leads on and has none.
+    for (body, links) in [
+        (r#"{"repositories":["a","b"]}"#, &[][..]),
+        (r#"{"repositories":["b","b"]}"#, &[]),
+        (r#"{"repositories":[]}"#, &[next]),
+        (r#"{"repositories":null}"#, &[next]),
+    ] {
+        assert!(matches!(take(body, links), Err(CatalogError::Circle)), "{body}");
+    }
+    let names = r#"{"repositories":["b","c","c","UPPER",""],"other":{}}"#;
+    for links in [
+        &["</v2/_catalog?n=3>; rel=\"next\""][..],
+        &["</v2/a/tags/list?last=b>; rel=\"next\""],
+        &["</v2/>; rel=next"],
+        &[next, next],
+    ] {
+        assert!(matches!(take(names, links), Err(CatalogError::Link)), "{links:?}");
+    }
+    for (links, leads_on) in [
+        (&[][..], false),
+        (&["</v2/_catalog?last=b>; rel=\"prev\""], false),
+        (&[next], true),
+        (&["</v2/_catalog?last=b>; title=x; REL=next", "</v2/_catalog>; rel=\"first\""], true),
+    ] {
+        assert_eq!(take(names, links).unwrap(), leads_on, "{links:?}");
+    }
+    assert!(!take(r#"{"repositories":null}"#, &[]).unwrap());
+}
+
+#[test]
+fn a_last_that_comes_again_is_a_circle() {
+    let mut walk = CatalogWalk::new(&Page::default());
+    let mut take = |name: &str, last: &str| {
+        let link = format!("</v2/_catalog?last={last}>; rel=\"next\"");
+        walk.take(json!({ "repositories": [name] }).to_string().as_bytes(), [&*link].into_iter(), |_| false)
+    };
+    assert!(take("a", "a").is_ok() && take("b", "b").is_ok());
+    assert!(matches!(take("a", "a"), Err(CatalogError::Circle)));
+}

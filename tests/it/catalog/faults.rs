@@ -1,0 +1,144 @@
+//! Registries whose list cannot be filtered: a clear error, and not a name of it.
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use super::{ALICE, CATALOG, LISTER, RULES, setup};
+use crate::harness::{Reply, Setup, TestGate};
+use crate::scripted_upstream::{ScriptedUpstream, soon};
+
+const LINK: &str = "Link: </v2/_catalog?last=hidden/b>; rel=\"next\"\r\n";
+const PAGE: &str = "{\"repositories\":[\"alice/a\",\"hidden/b\"]}";
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+/// What the client gets from a registry that answers one request after the other so, and what was asked of it.
+async fn ask(setup: Setup, answers: impl Fn(usize) -> String) -> (Reply, Vec<String>, TestGate) {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let mut asked = Vec::new();
+    let script = async {
+        let mut connection = upstream.accept().await;
+        // The gate may have closed it by now.
+        while let Some(head) = connection.next_head().await {
+            asked.push(head.line().1.to_owned());
+            let _ = connection.stream.write_all(answers(asked.len()).as_bytes()).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let reply = soon(async {
+        tokio::select! {
+            reply = gate.get(CATALOG, Some(ALICE)) => reply,
+            () = script => unreachable!(),
+        }
+    })
+    .await;
+    (reply, asked, gate)
+}
+
+async fn reason(gate: &TestGate) -> Value {
+    gate.log(1).await.remove(0)["reason"].clone()
+}
+
+#[tokio::test]
+async fn what_is_no_list_is_a_bad_gateway() {
+    let nonsense = [
+        ("200 OK", "", "<html>hidden/b</html>".to_owned()),
+        ("200 OK", "", "{\"repositories\":[\"alice/a\"],\"repositories\":[\"hidden/b\"]}".to_owned()),
+        ("200 OK", "", "{\"errors\":[\"hidden/b\"]}".to_owned()),
+        ("200 OK", "", format!("{{\"repositories\":[\"{}\"]}}", "a".repeat(1024 * 1024))),
+    ];
+    let elsewhere = [
+        ("200 OK", "Link: <https://evil.example.com/v2/_catalog?last=hidden/b>; rel=\"next\"\r\n", PAGE.to_owned()),
+        ("200 OK", "Link: </v2/hidden/b/tags/list?last=a>; rel=\"next\"\r\n", PAGE.to_owned()),
+    ];
+    let errors = [
+        ("404 Not Found", "", "hidden/b".to_owned()),
+        ("500 Internal Server Error", "", "{\"errors\":[{\"detail\":\"hidden/b\"}]}".to_owned()),
+        ("204 No Content", "", String::new()),
+        ("307 Temporary Redirect", "Location: https://evil.example.com/\r\n", String::new()),
+    ];
+    let refused = [("401 Unauthorized", "WWW-Authenticate: Basic realm=\"hidden/b\"\r\n", String::new())];
+    let cases = nonsense.map(|case| ("upstream_invalid", case)).into_iter();
+    let cases = cases.chain(elsewhere.map(|case| ("upstream_leads_elsewhere", case)));
+    let cases = cases.chain(errors.map(|case| ("catalog_failed", case)));
+    for (expected, (status, headers, body)) in cases.chain(refused.map(|case| ("upstream_refused_the_gate", case))) {
+        let (reply, _, gate) = ask(setup(&RULES), |_| answer(status, headers, &body)).await;
+        assert_eq!(
+            (reply.status, &*reply.code(), reason(&gate).await),
+            (502, "UNAVAILABLE", json!(expected)),
+            "{status}"
+        );
+        assert!(!reply.head.contains("hidden") && !reply.body.contains("hidden"), "{reply:?}");
+        assert!(!reply.body.contains("alice/a") && reply.header("link").is_none(), "{reply:?}");
+    }
+}
+
+/// The same page for ever; a `last` that comes again; pages of what is hidden without an end.
+#[tokio::test]
+async fn a_list_without_an_end_has_one() {
+    let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, PAGE)).await;
+    assert_eq!((reply.status, asked.len(), reason(&gate).await), (502, 2, json!("upstream_invalid")));
+
+    let hidden = "{\"repositories\":[\"hidden/b\"]}";
+    let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, hidden)).await;
+    assert_eq!((reply.status, asked.len(), reason(&gate).await), (502, 2, json!("upstream_invalid")));
+
+    let leads_on = |page| {
+        let link = format!("Link: </v2/_catalog?last=hidden/{page}>; rel=\"next\"\r\n");
+        answer("200 OK", &link, &format!("{{\"repositories\":[\"alice/{page}\",\"hidden/{page}\"]}}"))
+    };
+    let (reply, asked, gate) = ask(setup(&RULES), leads_on).await;
+    assert_eq!((reply.status, asked.len(), reason(&gate).await), (503, 100, json!("catalog_too_long")));
+    assert!(!reply.body.contains("alice") && !reply.body.contains("hidden"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_never_comes_is_a_time_out() {
+    // The second page never ends.
+    let slow = Setup { upstream: vec!["response_timeout: 300ms"], ..setup(&RULES) };
+    let (reply, asked, gate) = ask(slow, |page| match page {
+        1 => answer("200 OK", LINK, PAGE),
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(),
+    })
+    .await;
+    assert_eq!((reply.status, asked.len(), reason(&gate).await), (504, 2, json!("upstream_timeout")));
+}
+
+/// Distribution takes no `n` beyond what it is configured to give.
+#[tokio::test]
+async fn a_registry_with_smaller_pages() {
+    let (reply, asked, gate) = ask(setup(&RULES), |page| match page {
+        1 => answer("400 Bad Request", "", "{\"errors\":[{\"code\":\"PAGINATION_NUMBER_INVALID\"}]}"),
+        2 => answer("200 OK", LINK, PAGE),
+        _ => answer("200 OK", "", "{\"repositories\":[\"alice/c\",\"UPPER\"]}"),
+    })
+    .await;
+    assert_eq!((reply.status, &*reply.body), (200, "{\"repositories\":[\"alice/a\",\"alice/c\"]}"));
+    assert_eq!(asked, ["/v2/_catalog?n=1000", "/v2/_catalog", "/v2/_catalog?last=hidden/b"]);
+    assert_eq!(reason(&gate).await, "allowed");
+    let (reply, asked, _) = ask(setup(&RULES), |_| answer("400 Bad Request", "", "")).await;
+    assert_eq!((reply.status, asked.len()), (502, 2));
+}
+
+/// Nothing of the client's request goes along that could turn the answer; where nothing is filtered it does, as ever.
+#[tokio::test]
+async fn the_registry_is_asked_by_the_gate() {
+    for (who, goes_along) in [(ALICE, false), (LISTER, true)] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup(&RULES)).await;
+        let script = async {
+            let (mut connection, head) = upstream.accept_request().await;
+            connection.write(answer("200 OK", "", PAGE)).await;
+            head
+        };
+        let headers = "Accept-Encoding: gzip\r\nIf-None-Match: x\r\nRange: bytes=0-1\r\n";
+        let (head, reply) =
+            soon(async { tokio::join!(script, gate.send("GET", CATALOG, Some(who), headers, "")) }).await;
+        assert_eq!(reply.status, 200);
+        for name in ["accept-encoding", "if-none-match", "range"] {
+            assert_eq!(head.header(name).is_some(), goes_along, "{name}");
+        }
+        assert!(head.header("x-request-id").is_some() && head.header("authorization").is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! Callers of GitLab, which grants the list of all repositories to administrators.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use moorgate::demo::gitlab::{Kind, SampleCredential, Scope, State};
+use serde_json::{Value, json};
+
+use super::{CATALOG, INDEX, TYPE, names};
+use crate::harness::{READ_WRITE, Setup, TestGate};
+
+const ADMIN: (&str, &str) = ("root", "glpat-administrator");
+
+async fn gate(setup: Setup) -> TestGate {
+    let gate = TestGate::start(setup).await;
+    gate.gitlab.add(SampleCredential {
+        kind: Kind::PersonalAccessToken,
+        user: ADMIN.0.into(),
+        password: ADMIN.1.into(),
+        scopes: [Scope::Api].into(),
+        reach: String::new(),
+        state: State::Active,
+        note: String::new(),
+    });
+    gate
+}
+
+#[tokio::test]
+async fn gitlab_decides_and_is_asked_once() {
+    let gate = gate(Setup::default()).await;
+    fill_projects(&gate).await;
+    let asked = gate.gitlab.ledger().count();
+    for _ in 0..2 {
+        assert_eq!(names(&gate.get(CATALOG, Some(ADMIN)).await), ["demo/a", "demo/b"]);
+        let refused = gate.get(CATALOG, Some(READ_WRITE)).await;
+        assert_eq!((refused.status, &*refused.code()), (403, "DENIED"));
+        assert!(refused.body.contains("registry:catalog:* was not granted"), "{refused:?}");
+    }
+    let questions = gate.gitlab.ledger().entries().split_off(asked);
+    let scopes: Vec<_> = questions.iter().map(|question| question.scopes.join(" ")).collect();
+    assert_eq!(scopes, ["registry:catalog:*"; 2], "one question each");
+    let reasons: Vec<_> = gate.log(4 + 2).await.iter().skip(2).map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, ["allowed", "catalog_closed", "allowed", "catalog_closed"]);
+}
+
+async fn fill_projects(gate: &TestGate) {
+    for name in ["demo/a", "demo/b"] {
+        let target = format!("/v2/{name}/manifests/v1");
+        assert_eq!(gate.send("PUT", &target, Some(ADMIN), TYPE, INDEX).await.status, 201);
+    }
+}
+
+/// What GitLab does not grant no rule gives; what it grants, rules narrow.
+#[tokio::test]
+async fn rules_narrow_what_gitlab_grants() {
+    let rules = vec![
+        "rules:",
+        "  - { name: fills, repositories: [\"demo/**\"], who: [\"user:root\"], allow: [push, pull] }",
+        "  - { name: lists, repositories: [\"**\"], who: [\"user:alice\"], allow: [catalog] }",
+    ];
+    let gate = gate(Setup { policy: rules, ..Setup::default() }).await;
+    fill_projects(&gate).await;
+    assert_eq!(names(&gate.get(CATALOG, Some(ADMIN)).await), ["demo/a", "demo/b"]);
+    gate.edit("[\"demo/**\"]", "[\"demo/b\"]");
+    let mut gate = gate;
+    assert!(gate.reload().await);
+    assert_eq!(names(&gate.get(CATALOG, Some(ADMIN)).await), ["demo/b"]);
+    assert_eq!(gate.get(CATALOG, Some(READ_WRITE)).await.status, 403);
+}
+
+/// A token for the list is granted where GitLab grants it, be it with repositories or without.
+#[tokio::test]
+async fn tokens() {
+    let gate = gate(Setup::default()).await;
+    fill_projects(&gate).await;
+    for (who, scope, granted, status) in [
+        (ADMIN, "registry:catalog:*", "registry:catalog:*", 200),
+        (ADMIN, "repository:demo/b:pull registry:catalog:*", "repository:demo/b:pull registry:catalog:*", 200),
+        (READ_WRITE, "registry:catalog:*", "", 401),
+        (READ_WRITE, "repository:demo/b:pull registry:catalog:*", "repository:demo/b:pull", 401),
+    ] {
+        let form = format!("grant_type=password&username={}&password={}&scope={scope}", who.0, who.1);
+        let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let reply = gate.send("POST", "/token", None, form_type, &form).await;
+        let answer: Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(answer["scope"], json!(granted), "{scope}");
+        let bearer = format!("Authorization: Bearer {}\r\n", answer["token"].as_str().unwrap());
+        let reply = gate.send("GET", CATALOG, None, &bearer, "").await;
+        assert_eq!(reply.status, status, "{scope}: {reply:?}");
+    }
+}
+
+/// `authorization: grant`: GitLab's own token for the list goes to the registry, filtered or not.
+#[tokio::test]
+async fn the_registry_is_shown_what_gitlab_issued() {
+    let rule = vec!["rules:", "  - { name: r, repositories: [\"**\"], who: [authenticated], allow: [push, pull] }"];
+    for policy in [vec![], rule] {
+        let setup = Setup { upstream: vec!["authorization: grant"], policy, ..Setup::default() };
+        let gate = gate(setup).await;
+        fill_projects(&gate).await;
+        assert_eq!(names(&gate.get(CATALOG, Some(ADMIN)).await), ["demo/a", "demo/b"]);
+        let received = gate.ledger.entries().pop().unwrap();
+        let shown = received.headers.get("authorization").unwrap().to_str().unwrap().to_owned();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(shown.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!((&claims["access"][0]["name"], &claims["access"][0]["actions"]), (&json!("catalog"), &json!(["*"])));
+    }
+}
