@@ -159,7 +159,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["admin/collect.rs"],
-        may_know: &["denial", "identity", "record", "upstream"],
+        may_know: &["denial", "identity", "record", "server", "upstream"],
         must_not_know: &["tokio", "hyper", "moka", "rustls"],
     },
     // What it shows is a value, and the page is made of nothing else.
