@@ -59,7 +59,9 @@ impl Admin {
                 let service = service_fn(async |request: Request<Incoming>| {
                     Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
                         (&Method::POST, "/revoke") => admin.revoke(request).await,
-                        (method, path) => admin.answer(method, path),
+                        (_, "/revoke") => wrong_method("POST"),
+                        (&Method::GET | &Method::HEAD, path) => admin.answer(path),
+                        _ => wrong_method("GET, HEAD"),
                     })
                 });
                 let mut server = http1::Builder::new();
@@ -69,12 +71,7 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
+    fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         match path {
             "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if *self.draining.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
@@ -82,7 +79,6 @@ impl Admin {
             "/metrics" => self.metrics(),
             "/status.json" => self.status_json(),
             "/" => self.page(),
-            "/revoke" => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
             _ => text(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
@@ -117,6 +113,13 @@ impl Admin {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         response
     }
+}
+
+/// RFC 9110, 15.5.6
+fn wrong_method(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

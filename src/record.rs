@@ -194,7 +194,12 @@ impl Record {
     /// The request was allowed and this is the status of its answer.
     pub fn allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.outcome = if self.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed };
+        self.outcome = self.if_allowed();
+    }
+
+    /// How it ends where it is allowed.
+    fn if_allowed(&self) -> Outcome {
+        if self.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed }
     }
 
     /// The request was refused or failed.
@@ -222,7 +227,7 @@ impl Record {
     fn auth_decision(&self) -> Option<(&'static str, &'static str)> {
         match self.outcome {
             _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
-                Some(("allowed", if self.shadow_denied { "shadow_denied" } else { "allowed" }))
+                Some((self.if_allowed().decision(), self.if_allowed().reason()))
             }
             Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => {
                 Some(("denied", self.outcome.reason()))
@@ -240,6 +245,15 @@ impl Record {
 
     fn principal(&self) -> Option<&Principal> {
         self.verified.as_ref().map(|verified| &verified.principal)
+    }
+
+    /// Who the caller is; nobody has no name.
+    fn subject(&self) -> Option<&str> {
+        self.principal().filter(|principal| !principal.is_anonymous()).map(|principal| &*principal.subject)
+    }
+
+    fn credential_type(&self) -> Option<&str> {
+        self.principal()?.source.credential_type.as_deref()
     }
 }
 

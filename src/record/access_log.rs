@@ -198,7 +198,6 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(record: &'a Record, took: Duration) -> Self {
-        let principal = record.principal();
         Self {
             time: humantime::format_rfc3339_millis(record.time).to_string(),
             request_id: &record.request_id,
@@ -212,12 +211,10 @@ impl<'a> Line<'a> {
             bytes_out: record.progress.bytes_out(),
             duration_ms: milliseconds(took),
             upstream_ms: record.upstream.map(milliseconds),
-            subject: principal
-                .filter(|principal| !principal.is_anonymous())
-                .map(|principal| printable(&principal.subject)),
+            subject: record.subject().map(printable),
             provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind,
-            credential_type: principal.and_then(|principal| principal.source.credential_type.as_deref()),
+            credential_type: record.credential_type(),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
             cache: record.cache.as_str(),
             decision: record.outcome.decision(),

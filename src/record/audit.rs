@@ -1,10 +1,11 @@
-//! The audit log: a line for each write that is allowed and for each credential or right that is refused, in a file of
-//! its own.
+//! The audit log: a line for each write that is allowed and for each credential or right that is refused, or would be but
+//! for shadow mode, in a file of its own.
 //!
 //! A write goes to the registry only once its line is written, and is refused where that cannot be: whoever fills the
 //! disk can push nothing that nobody sees. So nothing is dropped here, unlike in the access log. Lines are written by a
 //! thread of their own, many at once where many wait, so that a slow disk holds up nobody but who waits for his line.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -18,8 +19,8 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Record;
 use super::access_log::printable;
+use super::{Outcome, Record};
 use crate::denial::Denial;
 use crate::registry::{Reference, RegistryRequest};
 
@@ -79,16 +80,24 @@ impl AuditLog {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
-    /// Tells of a write that is allowed, and returns when that is written. Reads are not told of.
+    /// Tells of a write that is allowed, and of whatever the rules would deny but for shadow mode, and returns when that
+    /// is written. Other reads are not told of.
     ///
     /// # Errors
     /// [`Denial::NotAudited`]: the write must not be made.
     pub async fn allowed(&self, record: &Record, request: &RegistryRequest) -> Result<(), Denial> {
-        if self.thread.is_none() || request.is_read() {
+        if self.thread.is_none() || (request.is_read() && !record.shadow_denied) {
             return Ok(());
         }
-        // Boxed, so that what a read never does makes no request larger.
-        Box::pin(self.write(&Line::allowed(record, request))).await
+        // Boxed, so that what a read hardly ever does makes no request larger.
+        match Box::pin(self.write(&Line::allowed(record, request))).await {
+            // It changes nothing, so it goes on like a refusal whose line is missing.
+            Err(_) if request.is_read() => {
+                say_it_is_missing(record);
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// Tells of a refusal, where a credential or a right that was presented is what was refused. The 401 that opens each
@@ -97,9 +106,9 @@ impl AuditLog {
         if self.thread.is_none() || !denial.is_of_a_credential() {
             return;
         }
-        if Box::pin(self.write(&Line::refused(record))).await.is_err() {
-            // It is refused all the same. The thread has said what is wrong with the file.
-            tracing::error!(request_id = &*record.request_id, "a refusal is missing in the audit log");
+        if Box::pin(self.write(&Line::new(record, record.outcome))).await.is_err() {
+            // It is refused all the same.
+            say_it_is_missing(record);
         }
     }
 
@@ -121,6 +130,11 @@ impl AuditLog {
     }
 }
 
+/// The thread has said what is wrong with the file.
+fn say_it_is_missing(record: &Record) {
+    tracing::error!(request_id = &*record.request_id, "a line is missing in the audit log");
+}
+
 /// The fields, in the order of the line: those of the access log that are known when it is written, and what a write
 /// names beside its path.
 #[derive(Serialize)]
@@ -129,7 +143,7 @@ struct Line<'a> {
     request_id: &'a str,
     client_ip: IpAddr,
     method: &'a str,
-    path: std::borrow::Cow<'a, str>,
+    path: Cow<'a, str>,
     operation: &'static str,
     repository: Option<&'a str>,
     /// All tags that a write names.
@@ -140,7 +154,7 @@ struct Line<'a> {
     /// Where a mount reads from.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
-    subject: Option<std::borrow::Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
     provider: Option<&'a str>,
     credential_kind: &'static str,
     credential_type: Option<&'a str>,
@@ -152,11 +166,10 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn allowed(record: &'a Record, request: &'a RegistryRequest) -> Self {
         let (tags, digest, from) = names(request);
-        Self { tags, digest, from, decision: "allowed", reason: "allowed", ..Self::refused(record) }
+        Self { tags, digest, from, ..Self::new(record, record.if_allowed()) }
     }
 
-    fn refused(record: &'a Record) -> Self {
-        let principal = record.principal().filter(|principal| !principal.is_anonymous());
+    fn new(record: &'a Record, outcome: Outcome) -> Self {
         Self {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             request_id: &record.request_id,
@@ -168,13 +181,13 @@ impl<'a> Line<'a> {
             tags: Vec::new(),
             digest: None,
             from: None,
-            subject: principal.map(|principal| printable(&principal.subject)),
+            subject: record.subject().map(printable),
             provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind,
-            credential_type: principal.and_then(|principal| principal.source.credential_type.as_deref()),
+            credential_type: record.credential_type(),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
-            decision: record.outcome.decision(),
-            reason: record.outcome.reason(),
+            decision: outcome.decision(),
+            reason: outcome.reason(),
         }
     }
 }

@@ -69,6 +69,25 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
     assert_eq!(access[3]["credential"], lines[0]["credential"], "the same name in both logs");
 }
 
+/// What the rules would refuse is told of like a refusal, reads too.
+#[tokio::test]
+async fn it_tells_of_what_shadow_mode_lets_through() {
+    const RULES: &str = "rules: [{ name: pull, repositories: [demo/b], who: [authenticated], allow: [pull] }]";
+    let of = |audit| Setup { log: vec![audit], policy: vec!["mode: shadow", RULES], ..Setup::default() };
+    let gate = TestGate::start(of("audit: audit.log")).await;
+    for (method, target) in [("GET", PULL), ("GET", "/v2/demo/b/tags/list"), ("POST", UPLOADS)] {
+        gate.send(method, target, Some(READ_WRITE), "", "").await;
+    }
+    let lines = lines(&gate);
+    let told: Vec<_> = lines.iter().map(|line| json!([line["path"], line["decision"], line["reason"]])).collect();
+    let expected = [json!([PULL, "allowed", "shadow_denied"]), json!([UPLOADS, "allowed", "shadow_denied"])];
+    assert_eq!(told, expected);
+
+    let gate = TestGate::start(of("audit: /dev/full")).await;
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404, "a read waits for no disk");
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 503);
+}
+
 /// The line comes before the write: where there is no line, there is no write.
 #[tokio::test]
 async fn a_write_that_cannot_be_told_of_is_not_made() {
