@@ -29,6 +29,7 @@ pub mod denial;
 pub mod framing;
 pub mod gate;
 pub mod identity;
+pub mod limits;
 pub mod open_files;
 pub mod policy;
 pub mod record;

@@ -1,0 +1,233 @@
+//! The generic cell rate algorithm (ITU-T I.371): a token bucket that takes one word a caller. Pure: the clock is passed
+//! in.
+//!
+//! The word is the *theoretical arrival time*: when the caller will have paid for all that it took. What lies between now
+//! and then it owes. A caller who owes nothing needs no word at all, and 0 is as good.
+
+use std::time::Duration;
+
+/// Nanoseconds since an instant that is the same for all words.
+pub type Nanos = u64;
+
+/// A write that would have to wait for less than this waits. What it waits for is taken beforehand.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// What one costs.
+    interval: Nanos,
+    /// What may be owed.
+    capacity: Nanos,
+    burst: u32,
+}
+
+/// One that was taken, so that it can be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Taken {
+    cost: Nanos,
+    /// When it will have been paid for.
+    paid: Nanos,
+}
+
+impl Quota {
+    /// `count` in each `per`, with up to `burst` at once after a time of rest. Both are at least 1; a burst takes at most
+    /// 584 years to come back.
+    pub fn new(count: u32, per: Duration, burst: u32) -> Self {
+        let (count, burst) = (count.max(1), burst.max(1));
+        let interval = nanos(per).div_ceil(count.into()).max(1);
+        Self { interval, capacity: interval.saturating_mul(burst.into()), burst }
+    }
+
+    /// What a caller may take at once who has taken nothing for long.
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// In what time a whole burst comes back.
+    pub fn window(&self) -> Duration {
+        Duration::from_nanos(self.capacity)
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// Where there is none: how long until there is one, if nobody takes it before.
+    pub fn take(&self, word: &mut Nanos, now: Nanos) -> Result<Taken, Duration> {
+        match self.missing(*word, now) {
+            Duration::ZERO => Ok(self.charge(word, now)),
+            wait => Err(wait),
+        }
+    }
+
+    /// Takes one that may come only in a while, of less than [`LONGEST_WAIT`]: the caller waits for so long, and then has it.
+    ///
+    /// # Errors
+    /// Where it would take longer: how long.
+    pub fn reserve(&self, word: &mut Nanos, now: Nanos) -> Result<(Taken, Duration), Duration> {
+        match self.missing(*word, now) {
+            wait if wait < LONGEST_WAIT => Ok((self.charge(word, now), wait)),
+            wait => Err(wait),
+        }
+    }
+
+    /// How many there are, without taking one.
+    pub fn remaining(&self, word: Nanos, now: Nanos) -> u32 {
+        let left = self.capacity.saturating_sub(self.owed(word, now)) / self.interval;
+        u32::try_from(left).unwrap_or(self.burst)
+    }
+
+    /// How long until there is one, without taking it. Zero where there is one now.
+    pub fn missing(&self, word: Nanos, now: Nanos) -> Duration {
+        let after = self.owed(word, now).saturating_add(self.interval);
+        Duration::from_nanos(after.saturating_sub(self.capacity))
+    }
+
+    fn charge(&self, word: &mut Nanos, now: Nanos) -> Taken {
+        *word = now.saturating_add(self.owed(*word, now)).saturating_add(self.interval);
+        Taken { cost: self.interval, paid: *word }
+    }
+
+    /// Nobody owes more than can be owed: the word may have been written under a slower rate, before a reload.
+    fn owed(&self, word: Nanos, now: Nanos) -> Nanos {
+        word.saturating_sub(now).min(self.capacity.saturating_add(nanos(LONGEST_WAIT)))
+    }
+}
+
+impl Taken {
+    /// Gives it back, as far as it has not been paid for by now: who kept many for long has no second burst.
+    pub fn give_back(self, word: &mut Nanos, now: Nanos) {
+        *word = word.saturating_sub(self.cost.min(self.paid.saturating_sub(now)));
+    }
+}
+
+/// As many as fit: 584 years.
+pub fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    fn per_second(count: u32, burst: u32) -> Quota {
+        Quota::new(count, Duration::from_secs(1), burst)
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let (quota, mut word) = (per_second(2, 3), 0);
+        for left in [3, 2, 1] {
+            assert_eq!(quota.remaining(word, 0), left);
+            let _ = quota.take(&mut word, 0).unwrap();
+        }
+        assert_eq!(quota.remaining(word, 0), 0);
+        assert_eq!(quota.take(&mut word, 0), Err(Duration::from_millis(500)));
+        assert_eq!(quota.take(&mut word, SECOND / 4), Err(Duration::from_millis(250)));
+        let _ = quota.take(&mut word, SECOND / 2).unwrap();
+        assert_eq!(quota.take(&mut word, SECOND / 2), Err(Duration::from_millis(500)));
+        assert_eq!(quota.remaining(word, 100 * SECOND), 3, "rest brings no more than a burst");
+    }
+
+    /// As Docker Hub's headers put it: `5000;w=3600`.
+    #[test]
+    fn the_window_is_the_time_of_a_burst() {
+        let quota = Quota::new(5000, Duration::from_secs(3600), 5000);
+        assert_eq!((quota.burst(), quota.window()), (5000, Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let (quota, mut word) = (per_second(1, 2), 0);
+        let first = quota.take(&mut word, 0).unwrap();
+        let second = quota.take(&mut word, 0).unwrap();
+        second.give_back(&mut word, SECOND / 2);
+        let _ = quota.take(&mut word, SECOND / 2).unwrap();
+        assert!(quota.take(&mut word, SECOND / 2).is_err());
+        // By then time has paid for it.
+        first.give_back(&mut word, SECOND);
+        assert_eq!(quota.remaining(word, SECOND), 1);
+    }
+
+    #[test]
+    fn a_place_in_the_near_future_is_taken_beforehand() {
+        let (quota, mut word) = (per_second(2, 1), 0);
+        let wait = |word: &mut Nanos| {
+            quota.reserve(word, 0).map(|(_, wait)| wait.as_millis()).map_err(|wait| wait.as_millis())
+        };
+        let waits: Vec<_> = (0..5).map(|_| wait(&mut word)).collect();
+        assert_eq!(waits, [Ok(0), Ok(500), Ok(1000), Ok(1500), Err(2000)]);
+        assert_eq!(quota.take(&mut word, 0), Err(Duration::from_secs(2)), "whoever does not wait comes after those");
+        let _ = quota.take(&mut word, 2 * SECOND).unwrap();
+    }
+
+    #[test]
+    fn a_faster_rate_forgives_what_a_slower_one_let_be_owed() {
+        let (slow, fast, mut word) = (Quota::new(1, Duration::from_secs(3600), 1000), per_second(100, 100), 0);
+        while slow.take(&mut word, 0).is_ok() {}
+        assert!(fast.missing(word, 0) <= LONGEST_WAIT + Duration::from_millis(10));
+    }
+
+    /// 10 s at twice the rate. (A burst of 1 saves up nothing: there, whoever comes a moment early comes for nothing.)
+    #[test]
+    fn exact_at_twice_the_rate() {
+        for (count, burst) in [(7, 2), (100, 2), (100, 200), (1000, 50), (99_991, 2)] {
+            let (quota, mut word, mut admitted) = (per_second(count, burst), 0, 0);
+            let step = SECOND / (2 * u64::from(count));
+            for at in 0..20 * u64::from(count) {
+                admitted += u64::from(quota.take(&mut word, at * step).is_ok());
+            }
+            let expected = u64::from(10 * count + burst);
+            assert!(admitted <= expected && admitted * 100 >= expected * 95, "{admitted} of {expected}");
+        }
+    }
+
+    proptest! {
+        /// However requests come, in no window is more admitted than the burst and what the rate gives in it; and what
+        /// is told of the wait is true: just then it passes, and not before.
+        #[test]
+        fn never_more_than_burst_and_rate(
+            count in 1_u32..1000,
+            per in prop::sample::select(vec![1_u64, 60, 3600]),
+            burst in 1_u32..50,
+            gaps in prop::collection::vec(0_u64..100, 1..200),
+            scale in 1_u64..1_000_000_000,
+        ) {
+            let quota = Quota::new(count, Duration::from_secs(per), burst);
+            let (mut word, mut now, mut admitted) = (0, SECOND, Vec::new());
+            for gap in gaps {
+                now += gap * scale;
+                match quota.take(&mut word, now) {
+                    Ok(_) => admitted.push(now),
+                    Err(wait) => {
+                        let then = now + nanos(wait);
+                        prop_assert!(quota.take(&mut word.clone(), then - 1).is_err());
+                        prop_assert!(quota.take(&mut word.clone(), then).is_ok());
+                    }
+                }
+            }
+            for (first, begin) in admitted.iter().enumerate() {
+                for (last, end) in admitted.iter().enumerate().skip(first) {
+                    let may = u128::from(burst) + u128::from(end - begin) * u128::from(count) / u128::from(per * SECOND);
+                    prop_assert!((last - first + 1) as u128 <= may);
+                }
+            }
+        }
+
+        /// Giving back everything leaves things as if nothing had been taken, and nothing gives more than a burst.
+        #[test]
+        fn all_given_back_is_nothing_taken(count in 1_u32..100, burst in 1_u32..50, takes in 0_usize..100) {
+            let (quota, mut word) = (per_second(count, burst), 0);
+            let taken: Vec<_> = (0..takes).map_while(|_| quota.take(&mut word, SECOND).ok()).collect();
+            for one in taken {
+                one.give_back(&mut word, SECOND);
+            }
+            prop_assert_eq!(quota.remaining(word, SECOND), burst);
+        }
+    }
+}

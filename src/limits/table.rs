@@ -1,0 +1,138 @@
+//! Who owes how much, of one limit: a word for each caller, in a memory that is fixed.
+//!
+//! A caller may be in one of a few places, as in the caches of processors: each operation looks at these and no others.
+//! Where they are all taken, whoever owes nothing goes first, and then whoever owes least. So a flood of new callers,
+//! who owe next to nothing, takes each other's places, and those over a limit stay so.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use super::gcra::Nanos;
+
+/// Callers that are known at once. Each takes 16 bytes, and these only where a limit is on: untouched memory is none.
+const CAPACITY: usize = 131_072;
+/// Workers seldom wait for each other.
+const SHARDS: usize = 64;
+/// Where a caller may be.
+const WAYS: usize = 16;
+const BUCKETS: usize = CAPACITY / SHARDS / WAYS;
+
+/// A word for each caller. Shared by all workers: one gate is one limit.
+pub struct Table {
+    shards: Box<[Mutex<Vec<Slot>>]>,
+    hash: RandomState,
+}
+
+/// A caller as a keyed hash: nobody outside can look for two that are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+/// The key's hash and its word. Empty is 0 and 0, which is also the caller of hash 0 who owes nothing.
+type Slot = [u64; 2];
+
+impl Table {
+    /// The caller of whom this is known, in this table.
+    pub fn key(&self, caller: &impl Hash) -> Key {
+        Key(self.hash.hash_one(caller))
+    }
+
+    /// Looks at the word of a caller, and changes it. One who is not known has 0.
+    pub fn with<R>(&self, key: Key, now: Nanos, change: impl FnOnce(&mut Nanos) -> R) -> R {
+        let Key(hash) = key;
+        let place = hash as usize;
+        let (shard, bucket) = (place % SHARDS, place / SHARDS % BUCKETS);
+        let Some(shard) = self.shards.get(shard) else { return change(&mut 0) };
+        let mut slots = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = slots.get_mut(bucket * WAYS..(bucket + 1) * WAYS).unwrap_or_default();
+        if let Some([_, word]) = slots.iter_mut().find(|[known, _]| *known == hash) {
+            return change(word);
+        }
+        let mut word = 0;
+        let result = change(&mut word);
+        if let Some(least) = slots.iter_mut().min_by_key(|[_, word]| word.saturating_sub(now))
+            && word > now
+            && least[1] <= word
+        {
+            *least = [hash, word];
+        }
+        result
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(vec![[0; 2]; BUCKETS * WAYS])).collect();
+        Self { shards, hash: RandomState::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::gcra::Quota;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    #[test]
+    fn keeps_a_word_for_each_caller() {
+        let table = Table::default();
+        for caller in 0..1000_u64 {
+            table.with(table.key(&caller), 0, |word| *word = caller + 1);
+        }
+        for caller in 0..1000_u64 {
+            assert_eq!(table.with(table.key(&caller), 0, |word| *word), caller + 1);
+        }
+    }
+
+    #[test]
+    fn who_owes_nothing_takes_no_place() {
+        let table = Table::default();
+        for caller in 0..1000_u64 {
+            table.with(table.key(&caller), SECOND, |word| *word = SECOND);
+        }
+        let used: usize =
+            table.shards.iter().map(|shard| shard.lock().unwrap().iter().filter(|[key, _]| *key != 0).count()).sum();
+        assert_eq!(used, 0);
+    }
+
+    /// A million callers come, each of them anew, and some come twice.
+    #[test]
+    fn a_flood_of_callers_resets_nobody_who_is_over_a_limit() {
+        let (table, quota) = (Table::default(), Quota::new(10, Duration::from_secs(60), 20));
+        let take = |caller: u64, now| table.with(table.key(&caller), now, |word| quota.take(word, now));
+        let over = || 0..10_000;
+        for caller in over() {
+            while take(caller, 0).is_ok() {}
+        }
+        let mut now = 0;
+        for caller in 1_000_000..2_000_000 {
+            now += 3000;
+            assert!(take(caller, now).is_ok());
+            if caller % 3 == 0 {
+                let _ = take(caller, now);
+            }
+        }
+        for caller in over() {
+            assert_eq!(take(caller, now), Err(Duration::from_secs(6) - Duration::from_nanos(now)), "{caller}");
+        }
+    }
+
+    /// All of the places of everybody hold somebody who owes more.
+    #[test]
+    fn where_all_owe_more_the_newcomer_is_not_remembered() {
+        let table = Table::default();
+        for caller in 0..10 * CAPACITY as u64 {
+            table.with(table.key(&caller), 0, |word| *word = 100 * SECOND);
+        }
+        let lowest = |table: &Table| {
+            table.shards.iter().flat_map(|shard| shard.lock().unwrap().clone()).map(|[_, word]| word).min()
+        };
+        assert_eq!(lowest(&table), Some(100 * SECOND));
+        for caller in 0..100_000_u64 {
+            table.with(table.key(&(caller, "new")), 0, |word| *word = SECOND);
+        }
+        assert_eq!(lowest(&table), Some(100 * SECOND));
+    }
+}
