@@ -2,6 +2,7 @@
 //!
 //! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
+mod limit;
 mod token_request;
 mod upstream_fault;
 
@@ -12,6 +13,7 @@ use http::StatusCode;
 
 use crate::registry::{Action, RequestError, Tag};
 
+pub use limit::Limit;
 pub use token_request::TokenRequestError;
 pub use upstream_fault::UpstreamFault;
 
@@ -49,6 +51,8 @@ pub enum Denial {
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
     /// As many wrong credentials as the config allows were asked of a provider, and this one is not known to be good.
     FailureBudgetSpent { provider: Arc<str>, retry_after: Duration },
+    /// The caller does this too often, or too much of it at once. It may do it again after this.
+    Limited { limit: Limit, retry_after: Duration },
     /// The line of the audit log that must come before the write cannot be written.
     NotAudited,
     /// The registry did not do its part.
@@ -157,6 +161,15 @@ impl Denial {
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
             Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
             Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
+            Self::Limited { limit, .. } => {
+                let reason = match limit {
+                    Limit::PerClient => "over_per_client",
+                    Limit::PerIdentity => "over_per_identity",
+                    Limit::PullsPerIdentity => "over_pulls_per_identity",
+                    Limit::ConcurrentUploadsPerIdentity => "over_concurrent_uploads_per_identity",
+                };
+                (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", reason)
+            }
             Self::NotAudited => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "audit_failed"),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
@@ -203,6 +216,9 @@ impl Denial {
                 "too many wrong credentials were tried here lately, so none that is new is checked now; try again"
                     .to_owned()
             }
+            Self::Limited { limit, retry_after } => {
+                format!("{}: try again in {} s", limit.message(), whole_seconds(*retry_after))
+            }
             Self::Upstream(fault) => fault.message().to_owned(),
             Self::ClientAborted => "the request broke off".to_owned(),
         }
@@ -225,18 +241,21 @@ impl Denial {
             Self::NoCredential | Self::MalformedCredential(_) | Self::WrongCredential | Self::InvalidToken => {
                 "invalid_grant"
             }
-            Self::ProviderUnavailable { .. } | Self::FailureBudgetSpent { .. } => "temporarily_unavailable",
+            Self::ProviderUnavailable { .. } | Self::FailureBudgetSpent { .. } | Self::Limited { .. } => {
+                "temporarily_unavailable"
+            }
             _ => "invalid_request",
         }
     }
 
-    /// When to try again, where that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// When to try again, where that is known: `Retry-After` in whole seconds (RFC 9110, 10.2.3), never too early, and
+    /// never at once.
+    pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::ProviderUnavailable { retry_after, .. } | Self::FailureBudgetSpent { retry_after, .. } => {
-                Some(*retry_after)
-            }
-            Self::NotAudited => Some(NOT_AUDITED_RETRY_AFTER),
+            Self::ProviderUnavailable { retry_after, .. }
+            | Self::FailureBudgetSpent { retry_after, .. }
+            | Self::Limited { retry_after, .. } => Some(whole_seconds(*retry_after)),
+            Self::NotAudited => Some(whole_seconds(NOT_AUDITED_RETRY_AFTER)),
             _ => None,
         }
     }
@@ -271,11 +290,17 @@ impl Denial {
             | Self::TokenRequest(_)
             | Self::ProviderUnavailable { .. }
             | Self::FailureBudgetSpent { .. }
+            | Self::Limited { .. }
             | Self::NotAudited
             | Self::Upstream(_)
             | Self::ClientAborted => false,
         }
     }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    seconds.max(1)
 }
 
 impl Framing {

@@ -1,6 +1,7 @@
 //! The life of a request. This is the one file that names every stage, in order.
 
 mod explain;
+mod limits;
 mod token;
 
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -19,6 +20,7 @@ use crate::framing;
 use crate::identity::chain::{CacheUse, Identity};
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
+use crate::limits::{Account, Limits};
 use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
@@ -34,6 +36,7 @@ pub struct Gate {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) identity: Identity,
     pub(crate) policy: Policy,
+    pub(crate) limits: Limits,
     pub(crate) tokens: TokenService,
     pub(crate) responder: Responder,
     pub(crate) recorder: Arc<Recorder>,
@@ -59,6 +62,10 @@ struct Trail {
     needed: [Option<Access>; 2],
     /// Why it is refused to a caller who has shown nothing, and is told no more than that.
     withheld: Option<Denial>,
+    /// It has passed every limit, and is not counted again.
+    within_limits: bool,
+    /// A manifest was asked for by somebody whose pulls are counted.
+    pulls: Option<Account>,
 }
 
 /// A request on its way in.
@@ -131,6 +138,9 @@ impl Gate {
                 response
             }
         };
+        if let Some(account) = trail.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED) {
+            limits::tell_remaining(response.headers_mut(), &account);
+        }
         self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
         response.body_mut().record(record);
         response
@@ -149,7 +159,7 @@ impl Gate {
         self.responder.denial(denial, &refused, progress)
     }
 
-    /// Parse, authenticate, authorise, look up the tags that must not exist, audit, forward.
+    /// Parse, limit, authenticate, authorise, limit, look up the tags that must not exist, audit, forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -159,7 +169,10 @@ impl Gate {
         trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let Some((decision, question)) = self.admit(head, caller, trail, record).await? else {
+        let admitted = self.admit(head, caller, trail, record).await?;
+        let wanted = admitted.as_ref().map_or(&RegistryRequest::Ping, |(decision, _)| decision.request());
+        self.limit_caller(wanted, caller, trail, record).await?;
+        let Some((decision, question)) = admitted else {
             return Ok(self.responder.pong(&head.method, caller.progress));
         };
         let grant = decision.grant().cloned();
@@ -170,7 +183,7 @@ impl Gate {
         outcome
     }
 
-    /// Parse, authenticate, authorise. Returns what was decided and the question whose answer decided; `None` where the
+    /// Parse, limit, authenticate, authorise. Returns what was decided and the question whose answer decided; `None` where the
     /// gate itself has the answer, to a ping.
     async fn admit(
         &self,
@@ -179,13 +192,11 @@ impl Gate {
         trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Option<(Decision, Question)>, Denial> {
-        framing::check(head).map_err(Denial::Framing)?;
-        framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
-        let wanted =
-            RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
+        let wanted = parse(head).inspect_err(|_| self.limits.count_client(caller.address))?;
         record.wanted(&wanted);
         refuse_unexpected_body(&head.method, caller.progress)?;
         trail.needed = [Some(wanted.required()), wanted.mount_source()];
+        self.limit_client(&wanted, caller, trail).await?;
 
         let credential = Credential::from_headers(&head.headers)?;
         record.presented_as(token_service::kind(&credential));
@@ -297,6 +308,13 @@ impl Gate {
         record.verified(verified.clone());
         Ok(verified)
     }
+}
+
+/// The message must be plain, and its target one operation in its one spelling.
+fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
+    framing::check(head).map_err(Denial::Framing)?;
+    framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
+    RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)
 }
 
 /// Asks the registry for the tags that must not exist, where the decision depends on any.

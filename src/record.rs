@@ -3,6 +3,7 @@
 mod access_log;
 mod audit;
 mod metrics;
+mod offenders;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -18,23 +19,27 @@ pub use audit::AuditLog;
 pub use metrics::Metrics;
 
 use crate::body::Progress;
-use crate::denial::Denial;
+use crate::denial::{Denial, Limit};
 use crate::identity::chain::CacheUse;
 use crate::identity::fingerprint::Fingerprint;
 use crate::identity::{Principal, Verified};
+use crate::limits::uploads::UploadPlace;
+use crate::limits::{Charge, client_network};
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
+use offenders::{Line, Offenders};
 
 /// Where records go.
 pub struct Recorder {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
+    offenders: Offenders,
     cut_off: AtomicBool,
 }
 
 impl Recorder {
     /// Records go to these.
     pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self { metrics, access_log, cut_off: AtomicBool::new(false) }
+        Self { metrics, access_log, offenders: Offenders::default(), cut_off: AtomicBool::new(false) }
     }
 
     /// What has not ended from here on is ended by the gate itself: the time to drain has passed.
@@ -66,6 +71,10 @@ pub struct Record {
     cache: CacheUse,
     /// The rules deny it, and it goes on.
     shadow_denied: bool,
+    /// Given back unless the request ends well.
+    pull: Option<Charge>,
+    /// Freed with the record, however the request ends.
+    _upload: Option<UploadPlace>,
     outcome: Outcome,
 }
 
@@ -80,6 +89,8 @@ pub enum Outcome {
     ShadowDenied,
     /// Refused, for this reason.
     Denied(&'static str),
+    /// Refused because of a limit, whatever the credential allows, for this reason.
+    Limited(&'static str),
     /// Something failed, for this reason.
     Failed(&'static str),
 }
@@ -89,7 +100,7 @@ impl Outcome {
     pub fn decision(self) -> &'static str {
         match self {
             Self::Allowed | Self::ShadowDenied => "allowed",
-            Self::Denied(_) => "denied",
+            Self::Denied(_) | Self::Limited(_) => "denied",
             Self::Undecided | Self::Failed(_) => "error",
         }
     }
@@ -99,7 +110,7 @@ impl Outcome {
         match self {
             Self::Allowed => "allowed",
             Self::ShadowDenied => "shadow_denied",
-            Self::Denied(reason) | Self::Failed(reason) => reason,
+            Self::Denied(reason) | Self::Limited(reason) | Self::Failed(reason) => reason,
             Self::Undecided => "client_aborted",
         }
     }
@@ -134,6 +145,8 @@ impl Record {
             unanswered_by: None,
             cache: CacheUse::None,
             shadow_denied: false,
+            pull: None,
+            _upload: None,
             outcome: Outcome::Undecided,
         }
     }
@@ -185,6 +198,16 @@ impl Record {
         self.shadow_denied = true;
     }
 
+    /// It is a pull, and was charged for.
+    pub fn pulls(&mut self, charge: Charge) {
+        self.pull = Some(charge);
+    }
+
+    /// It is part of an upload, and has a place.
+    pub fn uploads(&mut self, place: UploadPlace) {
+        self._upload = Some(place);
+    }
+
     /// The registry's answer began after so long.
     pub fn upstream_answered(&mut self, after: Duration, status: StatusCode) {
         self.upstream = Some(after);
@@ -194,6 +217,9 @@ impl Record {
     /// The request was allowed and this is the status of its answer.
     pub fn allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
+        if status != StatusCode::OK {
+            self.pull = None;
+        }
         self.outcome = self.if_allowed();
     }
 
@@ -204,13 +230,42 @@ impl Record {
 
     /// The request was refused or failed.
     pub fn denied(&mut self, denial: &Denial, status: StatusCode) {
-        if let Denial::FailureBudgetSpent { .. } = denial {
-            self.recorder.metrics.limited_by(metrics::FAILURE_BUDGET);
+        self.pull = None;
+        match denial {
+            Denial::FailureBudgetSpent { .. } => self.recorder.metrics.limited_by(metrics::FAILURE_BUDGET),
+            Denial::Limited { limit, .. } => self.limited(*limit),
+            _ => {}
         }
         let (_, _, reason) = denial.wire();
         self.unanswered_by = denial.provider().cloned();
         self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);
-        self.outcome = if denial.is_refusal() { Outcome::Denied(reason) } else { Outcome::Failed(reason) };
+        self.outcome = match denial {
+            Denial::Limited { .. } => Outcome::Limited(reason),
+            denial if denial.is_refusal() => Outcome::Denied(reason),
+            _ => Outcome::Failed(reason),
+        };
+    }
+
+    /// Counted, and told of where that was not just done.
+    fn limited(&self, limit: Limit) {
+        self.recorder.metrics.limited_by(limit.key());
+        let subject = self.subject().filter(|_| !limit.is_by_address());
+        let offender = (limit, subject.map(|subject| (self.provider(), subject)));
+        let address = subject.is_none().then(|| client_network(self.client));
+        let now = Instant::now();
+        let Some(Line { left_out, others_left_out }) = self.recorder.offenders.line(&(offender, address), now) else {
+            return;
+        };
+        let (limit, request_id) = (limit.key(), &*self.request_id);
+        match subject {
+            Some(subject) => {
+                let (subject, provider) = (printable(subject), self.provider().map(|provider| &**provider));
+                tracing::warn!(request_id, limit, %subject, provider, left_out, others_left_out, "a caller is over a limit");
+            }
+            None => {
+                tracing::warn!(request_id, limit, client = %self.client, left_out, others_left_out, "an address is over a limit");
+            }
+        }
     }
 
     /// The answer broke off, for this reason.
@@ -263,6 +318,9 @@ impl Drop for Record {
             self.outcome = Outcome::Failed("client_stalled");
         } else if self.outcome.reason() == "client_aborted" && self.recorder.cut_off.load(Ordering::Relaxed) {
             self.outcome = Outcome::Failed("drain_timeout");
+        }
+        if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) = (self.pull.take(), self.outcome) {
+            pull.keep();
         }
         let took = self.begun.elapsed();
         self.recorder.metrics.request_ended(self, took);

@@ -112,10 +112,8 @@ impl Responder {
         if at_token_service || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        if let Some(wait) = denial.retry_after() {
-            // Whole seconds (RFC 9110, 10.2.3), never too early, and never at once.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(seconds) = denial.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // RFC 9110, 15.5.6
         let allow = match denial {

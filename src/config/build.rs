@@ -6,6 +6,7 @@
 mod chain;
 pub(super) mod files;
 mod identity;
+mod limits;
 mod policy;
 mod tls;
 mod tokens;
@@ -56,6 +57,7 @@ impl Build<'_> {
         let identity = self.identity(providers, &raw.scopes);
         let policy = self.policy(raw);
         let tokens = self.tokens(&raw.tokens, providers);
+        let limits = self.limits(raw);
         Some(Config {
             http: http?,
             admin,
@@ -65,6 +67,7 @@ impl Build<'_> {
             policy: policy?,
             tokens: tokens?,
             cache: cache(&raw.cache),
+            limits: limits?,
             log: self.log(&raw.log),
         })
     }

@@ -4,6 +4,7 @@
 //! A key that must be given is an `Option` marked `required`: it is `None` only where its absence was reported.
 
 mod identity;
+mod limits;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use super::url::{ExternalUrl, ServerUrl};
 pub(super) use identity::{
     Accepts, ClaimValues, Gitlab, Htpasswd, Introspection, Jwt, Provider, RegistryToken, Server,
 };
+pub(super) use limits::{LimitOverride, Limits, RateLimit};
 pub(super) use policy::{Policy, PolicyMode, Rule, RuleAction};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
@@ -46,6 +48,8 @@ pub(super) struct Raw {
     pub(super) tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.
     pub(super) cache: Cache,
+    /// How often callers may come.
+    pub(super) limits: Limits,
     /// The program's own log and the access log.
     pub(super) log: Log,
 }

@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
 use super::url::{ExternalUrl, Scheme, authority};
+use crate::limits::settings::Settings;
 use crate::policy::Rules;
 use crate::token_service::gate_token::TokenKeys;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.
     pub cache: Cache,
+    /// How often callers may come.
+    pub limits: Settings,
     /// The program's own log and the access log.
     pub log: Log,
 }

@@ -14,6 +14,7 @@ use crate::framing;
 use crate::identity::chain::CacheUse;
 use crate::identity::credential::Credential;
 use crate::identity::{Question, Verified};
+use crate::limits::Patience;
 use crate::record::Record;
 use crate::registry::Access;
 use crate::token_service::gate_token::GoodFor;
@@ -32,8 +33,10 @@ impl Gate {
     ) -> Result<Response<ResponseBody>, Denial> {
         record.token_wanted();
         framing::check(head).map_err(Denial::Framing)?;
+        self.limits.client(caller.address, Patience::None).await?;
         let asked = token_request(head, body, caller).await?;
         let vouched = self.vouch(asked, head, caller, record).await?;
+        self.limit_token(caller, record).await?;
         let issued = self.seal(vouched, &head.method)?;
         Ok(self.responder.token(&issued, caller.progress))
     }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Record;
+use crate::denial::Limit;
 use crate::identity::Verdict;
 use crate::identity::chain::CacheUse;
 
@@ -91,7 +92,13 @@ struct CodeLabels {
 pub(super) const FAILURE_BUDGET: &str = "failure_budget";
 
 /// Every limit that there is, by its key in the config.
-const LIMITS: [&str; 1] = [FAILURE_BUDGET];
+const LIMITS: [&str; 5] = [
+    Limit::PerClient.key(),
+    Limit::PerIdentity.key(),
+    Limit::PullsPerIdentity.key(),
+    Limit::ConcurrentUploadsPerIdentity.key(),
+    FAILURE_BUDGET,
+];
 
 /// From a cached answer of the gate itself to a layer of many gigabytes.
 const REQUEST_SECONDS: [f64; 14] =
@@ -155,7 +162,7 @@ impl Metrics {
         for limit in LIMITS {
             let _ = metrics.limited.get_or_create(&LimitLabels { limit });
         }
-        registry.register("limited", "Requests that a limit held up", metrics.limited.clone());
+        registry.register("limited", "Requests that a limit refused", metrics.limited.clone());
         registry.register(
             "shadow_denied",
             "Requests that went on though the rules deny them (policy.mode: shadow)",
@@ -250,12 +257,12 @@ impl Metrics {
         (hits, hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced))
     }
 
-    /// A limit held a request up.
+    /// A limit refused a request.
     pub(super) fn limited_by(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabels { limit }).inc();
     }
 
-    /// Each limit, and how many requests it held up since the start.
+    /// Each limit, and how many requests it refused since the start.
     pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         LIMITS
             .into_iter()

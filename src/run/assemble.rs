@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::identity::cache::CacheLimits;
 use crate::identity::chain::{Identity, Provider};
 use crate::identity::credential::basic;
+use crate::limits::{Accounts, Limits};
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
@@ -29,6 +30,8 @@ pub(super) struct Lasting {
     pub(super) recorder: Arc<Recorder>,
     /// For where no `tokens.key_file` is named.
     pub(super) own_key: Arc<TokenKeys>,
+    /// What callers owe of the limits.
+    pub(super) accounts: Arc<Accounts>,
 }
 
 /// What is running, and what it was made of.
@@ -95,6 +98,7 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
         identity: identity(loaded, lasting, running)?,
         policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents)
             .with_rules(config.policy.clone()),
+        limits: Limits::new(config.limits.clone(), lasting.accounts.clone()),
         tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
         responder: Responder::new(external.service(), challenge)?,
         recorder: lasting.recorder.clone(),

@@ -60,7 +60,7 @@ impl Live {
     pub(super) fn new(loaded: Loaded, access_log: AccessLog) -> anyhow::Result<Self> {
         let recorder = Arc::new(Recorder::new(Arc::new(Metrics::new()), access_log));
         let own_key = Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?);
-        let lasting = Lasting { recorder, own_key };
+        let lasting = Lasting { recorder, own_key, accounts: Arc::default() };
         let generation = Arc::new(assemble::generation(&loaded, &lasting, None)?);
         lasting.recorder.metrics.certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
         let newest = watch::Sender::new(generation.clone());

@@ -4,6 +4,7 @@
 
 pub mod files;
 mod fixtures;
+mod limits;
 mod policy;
 mod reference;
 mod tokens;

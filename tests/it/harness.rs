@@ -62,6 +62,8 @@ pub struct Setup {
     pub scopes: Vec<&'static str>,
     /// Lines of `policy`.
     pub policy: Vec<&'static str>,
+    /// Lines of `limits`.
+    pub limits: Vec<&'static str>,
     /// How many workers; two where the test does not care. With one, all connections share one pool.
     pub workers: Option<usize>,
     /// Files beside the config: name and content.
@@ -248,13 +250,14 @@ impl Setup {
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}{}",
+            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}{}{}",
             self.external_port,
             lines(&self.http),
             lines(&self.upstream),
             section("cache", &self.cache),
             section("scopes", &self.scopes),
             section("policy", &self.policy),
+            section("limits", &self.limits),
             section("tokens", &self.tokens),
             section("log", &self.log),
             section("admin", &self.admin),

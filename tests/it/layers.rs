@@ -39,7 +39,12 @@ const TABLE: &[Part] = &[
     Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/gcra.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/table.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["limits.rs", "limits/"], may_know: &["identity", "policy"], must_not_know: &["hyper", "moka"] },
+    Part { files: &["limits/settings.rs"], may_know: &["identity", "policy"], must_not_know: IMPURE },
+    Part {
+        files: &["limits.rs", "limits/"],
+        may_know: &["denial", "identity"],
+        must_not_know: &["hyper", "moka", "http"],
+    },
     Part { files: &["identity.rs"], may_know: &["registry"], must_not_know: IMPURE },
     Part { files: &["identity/credential.rs"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["identity/fingerprint.rs"], may_know: &["registry"], must_not_know: IMPURE },
@@ -157,7 +162,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["record.rs", "record/"],
-        may_know: &["body", "denial", "identity", "registry"],
+        may_know: &["body", "denial", "identity", "limits", "registry"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     Part {
@@ -181,6 +186,7 @@ const TABLE: &[Part] = &[
             "denial",
             "framing",
             "identity",
+            "limits",
             "policy",
             "record",
             "registry",
@@ -193,7 +199,7 @@ const TABLE: &[Part] = &[
     // The config knows the constructors that it checks values with.
     Part {
         files: &["config.rs", "config/"],
-        may_know: &["identity", "policy", "registry", "token_service"],
+        may_know: &["identity", "limits", "policy", "registry", "token_service"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     // What puts it together, what shows it, and the commands.
@@ -206,6 +212,7 @@ const TABLE: &[Part] = &[
             "config",
             "gate",
             "identity",
+            "limits",
             "policy",
             "record",
             "respond",

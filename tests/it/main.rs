@@ -14,6 +14,7 @@ mod hostile;
 mod http2_client;
 mod identity;
 mod layers;
+mod limits;
 mod media_types;
 mod policy;
 mod readme;

@@ -253,12 +253,13 @@ async fn a_gate_that_is_ending() {
 async fn a_spent_budget_is_a_limit_that_held_somebody_up() {
     const TIGHT: &str = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
     let gate = TestGate::start(Setup { identity: Some(TIGHT), ..Setup::default() }).await;
-    assert_eq!(status(&gate).await["limits"], json!([{ "name": "failure_budget", "limited": 0 }]));
+    let limited = |times| json!({ "name": "failure_budget", "limited": times });
+    assert_eq!(status(&gate).await["limits"].as_array().unwrap().last(), Some(&limited(0)));
     for (number, expected) in [401, 429, 429].into_iter().enumerate() {
         assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, expected);
     }
     let seen = status(&gate).await;
-    assert_eq!(seen["limits"], json!([{ "name": "failure_budget", "limited": 2 }]));
+    assert_eq!(seen["limits"].as_array().unwrap().last(), Some(&limited(2)));
     assert_eq!(seen["trouble"], json!([]), "nothing is wrong with the provider");
     assert!(gate.admin("/metrics").await.body.contains("moorgate_limited_total{limit=\"failure_budget\"} 2\n"));
 }

@@ -68,7 +68,7 @@ impl Build<'_> {
     }
 
     /// Every entry of a list, `None` where it is not there or one of them is wrong.
-    fn each<T>(
+    pub(super) fn each<T>(
         &mut self,
         texts: Option<&[String]>,
         path: &str,
@@ -171,6 +171,6 @@ impl Build<'_> {
     }
 }
 
-fn name_of(provider: &Option<raw::Provider>) -> Option<&str> {
+pub(super) fn name_of(provider: &Option<raw::Provider>) -> Option<&str> {
     Some(&provider.as_ref()?.common().name.as_ref()?.0)
 }

@@ -21,20 +21,21 @@ pub(super) fn form(schema: &Value) -> String {
     if !variants(schema).is_empty() {
         return example(schema);
     }
-    if allows(schema, "object") {
-        return "keys and values, indented below it".to_owned();
+    match (schema.get("minimum"), schema.get("maximum")) {
+        (Some(least), Some(most)) => return format!("a whole number from {least} to {most}"),
+        (Some(least), None) => return format!("a whole number from {least}"),
+        _ => {}
     }
     if let Some(example) = list(schema, "examples").first() {
         return format!("e.g. {}", scalar(example));
     }
+    if allows(schema, "object") {
+        return "keys and values, indented below it".to_owned();
+    }
     if allows(schema, "boolean") {
         return "true or false".to_owned();
     }
-    match (schema.get("minimum"), schema.get("maximum")) {
-        (Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
-        (Some(least), None) => format!("a whole number from {least}"),
-        _ => "text".to_owned(),
-    }
+    "text".to_owned()
 }
 
 /// A value of the schema.
@@ -55,7 +56,13 @@ pub(super) fn example(schema: &Value) -> String {
 pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) -> String {
     let none = Map::new();
     let known = properties(section).unwrap_or(&none);
-    let right = if let Some(near) = nearest(key, known.keys().map(String::as_str)) {
+    // A key of a section around this one is no slip of another one here.
+    let around = find(root, "", key).filter(|found| {
+        found.strip_suffix(key).is_some_and(|section| !section.is_empty() && path.starts_with(section))
+    });
+    let right = if let Some(around) = around {
+        format!("did you mean `{around}`?")
+    } else if let Some(near) = nearest(key, known.keys().map(String::as_str)) {
         format!("did you mean `{near}`?")
     } else if let Some(elsewhere) = find(root, "", key) {
         format!("did you mean `{elsewhere}`?")

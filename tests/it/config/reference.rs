@@ -69,6 +69,11 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
     keys_of_schema(&schema, "", &mut expected);
     let reference = fs::read_to_string(folder_of_config().join("moorgate.yml")).expect("the reference");
     let written = keys_of_reference(&reference);
+    // What is below a section that is off, or a list that is empty, is in the comment beside it.
+    let is_off =
+        |path: &str| written.get(path).is_some_and(|values| values.iter().all(|it| it == "null" || it == "[]"));
+    let sections = |path: &str| path.match_indices('.').map(|(end, _)| path[..end].to_owned()).collect::<Vec<_>>();
+    expected.retain(|path, _| !sections(path).iter().any(|section| is_off(section)));
     let names = |keys: &Keys| keys.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for (path, defaults) in &expected {

@@ -1,0 +1,61 @@
+//! Limits: rates and bursts, and for whom others hold.
+
+use super::Build;
+use super::policy::name_of;
+use crate::config::raw;
+use crate::limits::gcra::Quota;
+use crate::limits::settings::{IdentityLimits, Override, Settings};
+use crate::policy::Who;
+
+impl Build<'_> {
+    /// `None` where an override is wrong.
+    pub(super) fn limits(&mut self, raw: &raw::Raw) -> Option<Settings> {
+        let limits = &raw.limits;
+        let general = IdentityLimits {
+            per_identity: quota(limits.per_identity.as_ref()),
+            pulls_per_identity: quota(limits.pulls_per_identity.as_ref()),
+            concurrent_uploads_per_identity: count(limits.concurrent_uploads_per_identity),
+        };
+        let names: Vec<&str> = raw.identity.iter().flatten().filter_map(name_of).collect();
+        let mut overrides = Vec::new();
+        for (index, special) in limits.overrides.iter().enumerate() {
+            let Some(special) = special else { continue };
+            let path = format!("limits.overrides[{index}].who");
+            // Where a provider has no name yet, that was reported, and it may be the one that is meant.
+            let who = match names.len() == raw.identity.as_deref().map_or(0, <[_]>::len) {
+                true => self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names)),
+                false => None,
+            };
+            overrides.extend(who.map(|who| Override { who, limits: with(general, special) }));
+        }
+        (overrides.len() == limits.overrides.len()).then_some(Settings {
+            per_client: quota(limits.per_client.as_ref()),
+            general,
+            overrides,
+        })
+    }
+}
+
+/// The limits of an override: what it does not name is as for everybody.
+fn with(general: IdentityLimits, special: &raw::LimitOverride) -> IdentityLimits {
+    let rate = |special: &Option<Option<raw::RateLimit>>, general| {
+        special.as_ref().map_or(general, |special| quota(special.as_ref()))
+    };
+    let uploads = special.concurrent_uploads_per_identity;
+    IdentityLimits {
+        per_identity: rate(&special.per_identity, general.per_identity),
+        pulls_per_identity: rate(&special.pulls_per_identity, general.pulls_per_identity),
+        concurrent_uploads_per_identity: uploads.map_or(general.concurrent_uploads_per_identity, count),
+    }
+}
+
+/// Where one of the two is missing, that was reported.
+fn quota(limit: Option<&raw::RateLimit>) -> Option<Quota> {
+    let limit = limit?;
+    let rate = limit.rate?;
+    Some(Quota::new(rate.count, rate.per, limit.burst?))
+}
+
+fn count(limit: Option<u32>) -> Option<usize> {
+    limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}

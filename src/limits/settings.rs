@@ -1,0 +1,73 @@
+//! What the config says about limits, and for whom. Pure.
+
+use super::gcra::Quota;
+use crate::identity::Verified;
+use crate::policy::Who;
+
+/// The `limits` of the config.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// For each address, whoever it is; `None`: no limit.
+    pub per_client: Option<Quota>,
+    /// For everybody for whom nothing else is said.
+    pub general: IdentityLimits,
+    /// For others. The first that matches holds, and it alone.
+    pub overrides: Vec<Override>,
+}
+
+/// The limits of one caller. `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityLimits {
+    pub per_identity: Option<Quota>,
+    pub pulls_per_identity: Option<Quota>,
+    pub concurrent_uploads_per_identity: Option<usize>,
+}
+
+/// Limits for some callers.
+#[derive(Clone, Debug)]
+pub struct Override {
+    pub who: Vec<Who>,
+    /// All of them: what the config does not name here is as for everybody.
+    pub limits: IdentityLimits,
+}
+
+impl Settings {
+    /// The limits of a caller. `None`: one who has shown no credential, and of whom nobody was asked.
+    pub fn of(&self, caller: Option<&Verified>) -> IdentityLimits {
+        let is_for = |who: &Who| caller.map_or(*who == Who::Anonymous, |caller| who.matches(caller));
+        let special = self.overrides.iter().find(|special| special.who.iter().any(is_for));
+        special.map_or(self.general, |special| special.limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Granted, Principal, Source};
+
+    #[test]
+    fn the_first_that_matches_holds() {
+        let uploads = |count| IdentityLimits { concurrent_uploads_per_identity: Some(count), ..Default::default() };
+        let special = |who, limits| Override { who: vec![who], limits };
+        let settings = Settings {
+            per_client: None,
+            general: uploads(1),
+            overrides: vec![
+                special(Who::Provider("sso".into()), uploads(2)),
+                special(Who::Authenticated, uploads(3)),
+                special(Who::Anonymous, uploads(4)),
+                special(Who::Provider("gitlab".into()), uploads(5)),
+            ],
+        };
+        let caller = |provider: &str, subject: &str| {
+            let source = Source { provider: provider.into(), credential_type: None }.into();
+            let principal = Principal { source, subject: subject.into() };
+            Verified { principal, granted: Granted::Nothing, attributes: None }
+        };
+        assert_eq!(settings.of(Some(&caller("sso", "alice"))), uploads(2));
+        assert_eq!(settings.of(Some(&caller("gitlab", "alice"))), uploads(3));
+        assert_eq!(settings.of(Some(&caller("gitlab", ""))), uploads(4));
+        assert_eq!(settings.of(None), uploads(4));
+        assert_eq!(Settings { overrides: Vec::new(), ..settings }.of(None), uploads(1));
+    }
+}

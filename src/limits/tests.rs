@@ -1,0 +1,151 @@
+//! Limits by themselves. Rates are by the hour, so that no test depends on how fast it runs.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::thread;
+
+use super::*;
+use crate::identity::{Granted, Principal, Source};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn limits(per_client: Option<Quota>, general: IdentityLimits) -> Limits {
+    Limits::new(Settings { per_client, general, overrides: Vec::new() }, Arc::default())
+}
+
+fn pulls(burst: u32) -> IdentityLimits {
+    IdentityLimits { pulls_per_identity: Some(Quota::new(1, HOUR, burst)), ..IdentityLimits::default() }
+}
+
+fn caller(provider: &str, credential_type: &str, subject: &str) -> Verified {
+    let source = Source { provider: provider.into(), credential_type: Some(credential_type.into()) }.into();
+    let principal = Principal { source, subject: subject.into() };
+    Verified { principal, granted: Granted::Nothing, attributes: None }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn addresses_of_one_network_are_one_client() {
+    let network = |text: &str| client_network(address(text)).to_string();
+    assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    assert_eq!(network("2001:db8:1:3::1"), "2001:db8:1:3::");
+    assert_eq!(network("192.0.2.1"), "192.0.2.1");
+    assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+}
+
+#[tokio::test]
+async fn clients_are_counted_by_network() {
+    let limits = limits(Some(Quota::new(1, HOUR, 1)), IdentityLimits::default());
+    let mut passed = Vec::new();
+    for text in ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"] {
+        passed.push(limits.client(address(text), Patience::None).await.is_ok());
+    }
+    assert_eq!(passed, [true, false, true, true, false, true]);
+}
+
+#[test]
+fn an_identity_is_a_provider_and_a_subject() {
+    let limits = limits(None, pulls(1));
+    let pull = |caller: &Verified, from: &str| {
+        limits.of(Some(caller), address(from)).unwrap().pulls().unwrap().pull().map(Charge::keep).is_ok()
+    };
+    assert!(pull(&caller("gitlab", "personal_access_token", "alice"), "192.0.2.1"));
+    assert!(!pull(&caller("gitlab", "oauth", "alice"), "192.0.2.2"), "another token, elsewhere");
+    assert!(pull(&caller("sso", "oauth", "alice"), "192.0.2.1"), "the same name at another provider");
+    assert!(pull(&caller("gitlab", "oauth", "bob"), "192.0.2.1"));
+    // Nobody has no name, so it is the address that counts.
+    assert!(pull(&caller("gitlab", "", ""), "192.0.2.1"));
+    assert!(!pull(&caller("gitlab", "", ""), "192.0.2.1"));
+    assert!(pull(&caller("gitlab", "", ""), "192.0.2.2"));
+    assert!(limits.of(None, address("192.0.2.2")).unwrap().pulls().unwrap().pull().is_err());
+}
+
+#[test]
+fn a_pull_that_is_not_kept_costs_nothing() {
+    let limits = limits(None, pulls(2));
+    let account = limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap();
+    let first = account.pull().ok().unwrap();
+    assert_eq!(account.remaining(), 1);
+    drop(first);
+    assert_eq!(account.remaining(), 2);
+    account.pull().ok().unwrap().keep();
+    assert_eq!(account.remaining(), 1);
+}
+
+#[tokio::test]
+async fn a_write_waits_where_the_wait_is_short() {
+    let limits = limits(Some(Quota::new(10, Duration::from_secs(1), 1)), IdentityLimits::default());
+    let begun = Instant::now();
+    for _ in 0..3 {
+        limits.client(address("192.0.2.1"), Patience::Some).await.unwrap();
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn who_leaves_while_it_waits_costs_nothing() {
+    let interval = Duration::from_millis(1500);
+    let limits = limits(Some(Quota::new(2, interval * 2, 1)), IdentityLimits::default());
+    let client = address("192.0.2.1");
+    limits.client(client, Patience::Some).await.unwrap();
+    for _ in 0..100 {
+        let waiting = pin!(limits.client(client, Patience::Some));
+        let _ = waiting.poll(&mut Context::from_waker(Waker::noop()));
+    }
+    if let Err(Denial::Limited { retry_after, .. }) = limits.client(client, Patience::None).await {
+        assert!(retry_after <= interval, "{retry_after:?}");
+    }
+}
+
+/// Rates are those of the newest config, and what is owed stays.
+#[test]
+fn another_config_knows_what_is_owed() {
+    let accounts = Arc::<Accounts>::default();
+    let of = |general| Limits::new(Settings { general, ..Settings::default() }, accounts.clone());
+    let pull = |limits: &Limits| {
+        limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap().pull().map(Charge::keep).is_ok()
+    };
+    let old = of(pulls(2));
+    assert!(pull(&old) && pull(&old) && !pull(&old));
+    assert!(!pull(&of(pulls(2))));
+    assert!(pull(&of(pulls(3))));
+    assert!(of(IdentityLimits::default()).of(None, address("192.0.2.1")).is_none());
+}
+
+/// All workers share what is owed: however they race, just as much is admitted as the burst and the rate give.
+#[test]
+fn one_gate_is_one_limit() {
+    // A burst of ten seconds, so that nobody has to be quick for nothing to be lost.
+    let (rate, burst) = (1000, 10_000);
+    let quota = Quota::new(rate, Duration::from_secs(1), burst);
+    let general = IdentityLimits { pulls_per_identity: Some(quota), ..IdentityLimits::default() };
+    let limits = limits(None, general);
+    let account = || limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap();
+    let begun = Instant::now();
+    account().pull().ok().unwrap().keep();
+    // Only from here on anything comes back.
+    let owing = Instant::now();
+    let mut admitted: u128 = 1 + thread::scope(|scope| {
+        let worker = || {
+            let (account, mut admitted) = (account(), 0);
+            while begun.elapsed() < Duration::from_millis(300) {
+                admitted += u128::from(account.pull().map(Charge::keep).is_ok());
+            }
+            admitted
+        };
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum::<u128>()
+    });
+    let given = |elapsed: Duration| u128::from(burst) + elapsed.as_micros() * u128::from(rate) / 1_000_000;
+    let mut least = given(owing.elapsed());
+    while account().pull().map(Charge::keep).is_ok() {
+        admitted += 1;
+        least = given(owing.elapsed());
+    }
+    let most = given(begun.elapsed());
+    assert!((least - 1..=most).contains(&admitted), "{admitted}, not {least} to {most}");
+}

@@ -1,0 +1,161 @@
+//! How many uploads each caller has in flight. Whoever comes first is served first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::gcra::LONGEST_WAIT;
+use super::table::Key;
+
+/// Who uploads. Nobody else is in it.
+#[derive(Default)]
+pub struct Uploads(Mutex<HashMap<Key, Uploader>>);
+
+struct Uploader {
+    places: Arc<Semaphore>,
+    limit: usize,
+    /// Places that go away when they become free: a reload has made the limit smaller.
+    surplus: usize,
+    /// Requests that hold a place or wait for one.
+    requests: usize,
+}
+
+/// An upload's place among those of its caller. Dropping it frees it.
+pub struct UploadPlace {
+    uploads: Arc<Uploads>,
+    key: Key,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Uploads {
+    /// Waits for one of the caller's `limit` places, no longer than [`LONGEST_WAIT`]. `None`: there was none.
+    pub async fn enter(self: &Arc<Self>, key: Key, limit: usize) -> Option<UploadPlace> {
+        self.enter_within(LONGEST_WAIT, key, limit).await
+    }
+
+    async fn enter_within(self: &Arc<Self>, wait: Duration, key: Key, limit: usize) -> Option<UploadPlace> {
+        let (mut place, places) = self.queue(key, limit);
+        // Whoever waits has been given what is free, so this passes nobody by.
+        let permit = match places.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => timeout(wait, places.acquire_owned()).await.ok()?.ok()?,
+        };
+        place.permit = Some(permit);
+        Some(place)
+    }
+
+    fn queue(self: &Arc<Self>, key: Key, limit: usize) -> (UploadPlace, Arc<Semaphore>) {
+        let mut uploaders = self.lock();
+        let uploader = uploaders.entry(key).or_insert_with(|| Uploader {
+            places: Arc::new(Semaphore::new(limit)),
+            limit,
+            surplus: 0,
+            requests: 0,
+        });
+        uploader.set_limit(limit);
+        uploader.requests += 1;
+        (UploadPlace { uploads: self.clone(), key, permit: None }, uploader.places.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Uploader>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Uploader {
+    fn set_limit(&mut self, limit: usize) {
+        if limit > self.limit {
+            let more = limit - self.limit;
+            let stay = self.surplus.min(more);
+            self.surplus -= stay;
+            self.places.add_permits(more - stay);
+        } else {
+            let fewer = self.limit - limit;
+            self.surplus += fewer - self.places.forget_permits(fewer);
+        }
+        self.limit = limit;
+    }
+}
+
+impl Drop for UploadPlace {
+    fn drop(&mut self) {
+        let mut uploaders = self.uploads.lock();
+        let Some(uploader) = uploaders.get_mut(&self.key) else { return };
+        if uploader.surplus > 0
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+            uploader.surplus -= 1;
+        }
+        uploader.requests -= 1;
+        if uploader.requests == 0 {
+            uploaders.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::limits::table::Table;
+
+    fn is_ready<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[tokio::test]
+    async fn first_come_first_served_and_nobody_stays_in_the_map() {
+        let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
+        let [alice, bob] = ["alice", "bob"].map(|name| table.key(&name));
+        let first = uploads.enter(alice, 1).await.unwrap();
+        drop(uploads.enter(bob, 1).await.unwrap());
+        let (mut second, mut third) = (pin!(uploads.enter(alice, 1)), pin!(uploads.enter(alice, 1)));
+        assert!(!is_ready(second.as_mut()) && !is_ready(third.as_mut()));
+        drop(first);
+        assert!(!is_ready(third.as_mut()), "it came later");
+        let second = second.await.unwrap();
+        drop(second);
+        drop(third.await.unwrap());
+        assert!(uploads.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_long_and_who_gives_up_leaves_the_queue() {
+        let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
+        let alice = table.key(&"alice");
+        let first = uploads.enter(alice, 1).await.unwrap();
+        assert!(uploads.enter_within(Duration::from_millis(1), alice, 1).await.is_none());
+        {
+            let mut left = pin!(uploads.enter(alice, 1));
+            assert!(!is_ready(left.as_mut()));
+        }
+        assert_eq!(uploads.lock()[&alice].requests, 1);
+        drop(first);
+        assert!(uploads.lock().is_empty());
+        drop(uploads.enter(alice, 1).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_new_limit_holds_for_those_who_come() {
+        let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
+        let alice = table.key(&"alice");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(uploads.enter(alice, 3).await.unwrap());
+        }
+        assert!(uploads.enter_within(Duration::ZERO, alice, 1).await.is_none());
+        held.truncate(1);
+        assert!(uploads.enter_within(Duration::ZERO, alice, 1).await.is_none(), "two places are gone");
+        held.push(uploads.enter(alice, 2).await.unwrap());
+        assert!(uploads.enter_within(Duration::ZERO, alice, 2).await.is_none());
+        held.clear();
+        assert!(uploads.lock().is_empty());
+    }
+}

@@ -1,0 +1,100 @@
+//! How often the program's log says who is over a limit: once a minute for each, and for no more of them than an operator
+//! could read, in a memory that is fixed. Whoever floods the gate must not flood its log.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One line in this time for each offender.
+const ONE_LINE_IN: Duration = Duration::from_secs(60);
+/// Lines in that time, at most.
+const MOST: usize = 1000;
+/// When it is full, those of whom nothing was said lately are looked for no more often.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// When each offender was last told of.
+#[derive(Default)]
+pub(super) struct Offenders {
+    said: Mutex<Said>,
+    hash: RandomState,
+}
+
+/// What there is to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// How often this offender was left out since the line before.
+    pub(super) left_out: u64,
+    /// How often others were, for there were too many.
+    pub(super) others_left_out: u64,
+}
+
+#[derive(Default)]
+struct Said {
+    of: HashMap<u64, Offender>,
+    others_left_out: u64,
+    swept: Option<Instant>,
+}
+
+struct Offender {
+    at: Instant,
+    left_out: u64,
+}
+
+impl Offenders {
+    /// What may be said of an offender now.
+    pub(super) fn line(&self, offender: &impl Hash, now: Instant) -> Option<Line> {
+        let key = self.hash.hash_one(offender);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = &mut *said;
+        let left_out = match said.of.get_mut(&key) {
+            Some(known) if now.duration_since(known.at) < ONE_LINE_IN => {
+                known.left_out += 1;
+                return None;
+            }
+            Some(known) => known.left_out,
+            None => {
+                if said.of.len() >= MOST && said.swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY) {
+                    said.swept = Some(now);
+                    said.of.retain(|_, known| now.duration_since(known.at) < ONE_LINE_IN);
+                }
+                if said.of.len() >= MOST {
+                    said.others_left_out += 1;
+                    return None;
+                }
+                0
+            }
+        };
+        said.of.insert(key, Offender { at: now, left_out: 0 });
+        Some(Line { left_out, others_left_out: std::mem::take(&mut said.others_left_out) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(left_out: u64, others_left_out: u64) -> Option<Line> {
+        Some(Line { left_out, others_left_out })
+    }
+
+    #[test]
+    fn one_line_a_minute_for_each() {
+        let (offenders, start) = (Offenders::default(), Instant::now());
+        assert_eq!(offenders.line(&"alice", start), line(0, 0));
+        for _ in 0..1000 {
+            assert_eq!(offenders.line(&"alice", start + ONE_LINE_IN / 2), None);
+        }
+        assert_eq!(offenders.line(&"bob", start + ONE_LINE_IN / 2), line(0, 0));
+        assert_eq!(offenders.line(&"alice", start + ONE_LINE_IN), line(1000, 0));
+    }
+
+    #[test]
+    fn a_flood_of_offenders_is_told_of_in_a_number() {
+        let (offenders, start) = (Offenders::default(), Instant::now());
+        let lines = (0..100_000).filter(|offender| offenders.line(offender, start).is_some()).count();
+        assert_eq!(lines, MOST);
+        assert!(offenders.said.lock().unwrap().of.len() <= MOST);
+        assert_eq!(offenders.line(&"alice", start + ONE_LINE_IN), line(0, 99_000));
+    }
+}

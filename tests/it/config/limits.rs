@@ -1,0 +1,61 @@
+//! Limits: that they arrive, and for whom others hold.
+
+use std::time::Duration;
+
+use moorgate::limits::gcra::Quota;
+use moorgate::limits::settings::IdentityLimits;
+use moorgate::policy::Who;
+
+use super::{MINIMAL, load, ready};
+
+#[test]
+fn limits_arrive() {
+    let limits = ready(include_str!("../../fixtures/config/valid/everything-changed.yml")).limits;
+    let per = |count, seconds, burst| Some(Quota::new(count, Duration::from_secs(seconds), burst));
+    assert_eq!(limits.per_client, per(200, 1, 400));
+    let general = IdentityLimits {
+        per_identity: per(100, 60, 1),
+        pulls_per_identity: per(5000, 3600, 1_000_000),
+        concurrent_uploads_per_identity: Some(16),
+    };
+    assert_eq!(limits.general, general);
+    let [ci, anonymous] = &limits.overrides[..] else { panic!("not two") };
+    let user = Who::User { provider: "sso".into(), name: "ci".into() };
+    assert_eq!(ci.who, [user, Who::Group { provider: "sso".into(), name: "a/b".into() }]);
+    let of_ci = IdentityLimits { per_identity: per(1000, 1, 2000), concurrent_uploads_per_identity: None, ..general };
+    assert_eq!(ci.limits, of_ci, "what is not named is as for everybody, and null is off");
+    assert_eq!(anonymous.limits, IdentityLimits { pulls_per_identity: None, ..general });
+}
+
+#[test]
+fn nothing_is_limited_by_default() {
+    for text in [MINIMAL, &format!("{MINIMAL}limits: {{ per_client: null, overrides: [] }}\n")] {
+        let limits = ready(text).limits;
+        assert_eq!((limits.per_client, limits.general), (None, IdentityLimits::default()));
+        assert!(limits.overrides.is_empty());
+    }
+}
+
+#[test]
+fn the_environment_sets_limits() {
+    let of = |environment| load(MINIMAL, environment).map(|loaded| loaded.config.limits);
+    let limits = of(&[
+        ("MOORGATE_LIMITS_PER_CLIENT_RATE", "8/m"),
+        ("MOORGATE_LIMITS_PER_CLIENT_BURST", "3"),
+        ("MOORGATE_LIMITS_CONCURRENT_UPLOADS_PER_IDENTITY", "4"),
+    ]);
+    let limits = limits.expect("valid");
+    assert_eq!(limits.per_client, Some(Quota::new(8, Duration::from_secs(60), 3)));
+    assert_eq!(limits.general.concurrent_uploads_per_identity, Some(4));
+    let problems = of(&[("MOORGATE_LIMITS_PER_CLIENT_RATE", "8/m")]).expect_err("no burst");
+    assert!(problems.contains("`limits.per_client.burst` is missing; write burst: 200"), "{problems}");
+}
+
+/// What an override does not name stays unnamed, so that it still follows what holds for everybody.
+#[test]
+fn overrides_are_printed_as_they_were_written() {
+    let limits = "limits: { overrides: [{ who: [authenticated], per_identity: null }] }\n";
+    let printed = load(&format!("{MINIMAL}{limits}"), &[]).expect("valid").print();
+    let section = "  overrides:\n    - who: [authenticated]\n      per_identity: null\n\n";
+    assert!(printed.contains(section), "{printed}");
+}

@@ -1,0 +1,67 @@
+//! The same over HTTP/2.
+
+use super::PULL;
+use crate::harness::{Setup, TestGate};
+use crate::http2_client::{ask, begin, body, send};
+use crate::scripted_upstream::{ScriptedUpstream, UPLOAD, UPLOADS, soon};
+
+async fn gate(limit: &'static str) -> TestGate {
+    TestGate::start(Setup { tls: true, limits: vec![limit], ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn a_refusal_has_its_status_and_headers() {
+    let gate = gate("pulls_per_identity: { rate: 1/h, burst: 1 }").await;
+    let client = gate.http2().await;
+    let head = ask(&client, "HEAD", "/v2/demo/a/manifests/v1").await;
+    assert_eq!((head.status().as_u16(), &head.headers()["ratelimit-remaining"]), (404, &"1;w=3600".parse().unwrap()));
+    drop(gate);
+
+    let gate = self::gate("per_identity: { rate: 1/h, burst: 1 }").await;
+    let client = gate.http2().await;
+    assert_eq!(ask(&client, "GET", PULL).await.status(), 404);
+    let refused = ask(&client, "GET", PULL).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &3600.into()));
+    let text = String::from_utf8(body(refused).await.unwrap()).unwrap();
+    assert!(text.contains("\"code\":\"TOOMANYREQUESTS\""), "{text}");
+    assert_eq!(gate.forwarded(), 1);
+}
+
+/// Streams of one connection wait beside each other, whatever the deadline of their bodies.
+#[tokio::test]
+async fn writes_wait_and_go_on() {
+    let setup = Setup {
+        tls: true,
+        limits: vec!["per_identity: { rate: 4/s, burst: 1 }"],
+        http: vec!["stall_timeout: 200ms"],
+        ..Setup::default()
+    };
+    let gate = TestGate::start(setup).await;
+    let client = gate.http2().await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let (answer, mut stream) = begin(&client, "POST", UPLOADS, false).await;
+        send(&mut stream, vec![b'x'; 10_000].into(), true).await.unwrap();
+        answers.push(answer);
+    }
+    for answer in answers {
+        assert_eq!(soon(answer).await.unwrap().status(), 202);
+    }
+    assert_eq!(gate.forwarded(), 4);
+}
+
+#[tokio::test]
+async fn a_reset_upload_lets_the_next_one_in() {
+    let setup = Setup { tls: true, limits: vec!["concurrent_uploads_per_identity: 1"], ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let client = gate.http2().await;
+    let (_answer, mut stream) = begin(&client, "PATCH", UPLOAD, false).await;
+    stream.send_data("x".into(), false).unwrap();
+    let (_connection, _) = upstream.accept_request().await;
+    let (next, _) = begin(&client, "POST", UPLOADS, true).await;
+    stream.send_reset(h2::Reason::CANCEL);
+    let (mut connection, head) = upstream.accept_request().await;
+    assert_eq!(head.line().0, "POST");
+    connection.write("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(soon(next).await.unwrap().status(), 202);
+}

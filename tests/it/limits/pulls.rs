@@ -1,0 +1,100 @@
+//! `pulls_per_identity`: what is a pull, what it costs, and what clients are told.
+
+use tokio::io::AsyncWriteExt;
+
+use super::{assert_limited, gate};
+use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request};
+use crate::scripted_upstream::ScriptedUpstream;
+
+const MANIFEST: &str = "/v2/demo/a/manifests/v1";
+const ABSENT: &str = "/v2/demo/a/manifests/absent";
+const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+const FIVE: &str = "pulls_per_identity: { rate: 5/h, burst: 5 }";
+
+async fn push(gate: &TestGate) -> String {
+    let headers = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
+    let reply = gate.send("PUT", MANIFEST, Some(READ_WRITE), headers, INDEX).await;
+    assert_eq!((reply.status, reply.header("ratelimit-limit")), (201, None));
+    reply.header("docker-content-digest").unwrap().to_owned()
+}
+
+async fn send(gate: &TestGate, method: &str, target: &str) -> Reply {
+    gate.send(method, target, Some(READ_WRITE), "", "").await
+}
+
+fn left(reply: &Reply) -> (u16, Option<&str>, Option<&str>) {
+    (reply.status, reply.header("ratelimit-limit"), reply.header("ratelimit-remaining"))
+}
+
+#[tokio::test]
+async fn manifests_that_are_read_are_counted() {
+    let gate = gate(vec![FIVE]).await;
+    let digest = push(&gate).await;
+    let limit = Some("5;w=3600");
+    // Neither a HEAD nor what is not there.
+    for method in ["HEAD", "GET", "HEAD"] {
+        assert_eq!(left(&send(&gate, method, ABSENT).await), (404, limit, Some("5;w=3600")));
+    }
+    assert_eq!(left(&send(&gate, "HEAD", MANIFEST).await), (200, limit, Some("5;w=3600")));
+    assert_eq!(left(&send(&gate, "GET", MANIFEST).await), (200, limit, Some("4;w=3600")));
+    let by_digest = format!("/v2/demo/a/manifests/{digest}");
+    assert_eq!(left(&send(&gate, "GET", &by_digest).await), (200, limit, Some("3;w=3600")));
+    for left in [2, 1, 0] {
+        let reply = send(&gate, "GET", MANIFEST).await;
+        assert_eq!(reply.header("ratelimit-remaining"), Some(&*format!("{left};w=3600")));
+    }
+    let forwarded = gate.forwarded();
+    let reply = send(&gate, "GET", MANIFEST).await;
+    assert_limited(&reply, 700, 720);
+    assert_eq!(left(&reply), (429, limit, Some("0;w=3600")));
+    assert_eq!(gate.forwarded(), forwarded);
+    assert_eq!(left(&send(&gate, "HEAD", MANIFEST).await), (200, limit, Some("0;w=3600")));
+    // Nothing else is a pull, and a caller of whom nothing is known is told nothing.
+    assert_eq!(left(&send(&gate, "GET", "/v2/demo/a/tags/list").await), (200, None, None));
+    assert_eq!(left(&gate.get(MANIFEST, None).await), (401, None, None));
+    assert_eq!(left(&gate.get(MANIFEST, Some(("alice", "wrong"))).await), (401, None, None));
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(metrics.contains("moorgate_limited_total{limit=\"pulls_per_identity\"} 1\n"), "{metrics}");
+}
+
+/// A time is told in whole seconds, and never one that is too short.
+#[tokio::test]
+async fn the_window_is_the_time_of_a_burst() {
+    let gate = gate(vec!["pulls_per_identity: { rate: 1000/s, burst: 1500 }"]).await;
+    assert_eq!(send(&gate, "HEAD", ABSENT).await.header("ratelimit-limit"), Some("1500;w=2"));
+}
+
+/// Whatever it is that ends a pull otherwise than as 200 gives it back, and the registry's own word about its limits does
+/// not stand beside the gate's.
+#[tokio::test]
+async fn a_pull_that_fails_is_given_back() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { limits: vec![FIVE], ..Setup::default() }).await;
+    for (number, (answer, status, after)) in [
+        ("HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\n", 304, "5;w=3600"),
+        ("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nRateLimit-Reset: 9\r\n\r\n", 500, "5;w=3600"),
+        ("HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n", 502, "5;w=3600"),
+        ("nonsense\r\n\r\n", 502, "5;w=3600"),
+        // The whole of it was announced, so for now it counts.
+        (
+            "HTTP/1.1 200 OK\r\nRateLimit-Limit: 100;w=21600\r\nX-RateLimit-Remaining: 1\r\nContent-Length: 9\r\n\r\nhalf",
+            200,
+            "4;w=3600",
+        ),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "5;w=3600"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = gate.connect().await;
+        client.write_all(request("GET", MANIFEST, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.write(answer).await;
+        drop(connection);
+        let reply = Reply::parse(&read_to_close(&mut client).await);
+        assert_eq!(left(&reply), (status, Some("5;w=3600"), Some(after)), "{answer}");
+        assert_eq!(reply.head.to_ascii_lowercase().matches("ratelimit").count(), 2, "{reply:?}");
+        drop(client);
+        // Then its end is known.
+        gate.log(number + 1).await;
+    }
+}
