@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method, header};
@@ -14,6 +16,8 @@ use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
+use moorgate::limits::gcra::Quota;
+use moorgate::limits::table::Table;
 use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 use moorgate::token_service::gate_token::{GateToken, GoodFor, TokenKeys};
@@ -77,6 +81,18 @@ fn pure_path(c: &mut Criterion) {
     let ruled = policy.clone().with_rules(fifty_rules());
     c.bench_function("decide by the last of 50 rules", |b| {
         b.iter(|| ruled.authorize(request.clone(), black_box(&by_scopes)).unwrap());
+    });
+    c.bench_function("count a request in a limit", |b| {
+        let (table, quota) = (Table::default(), Quota::new(1_000_000, Duration::from_secs(1), 1_000_000));
+        for other in 0..100_000_u32 {
+            table.with(table.key(&other), 0, |word| *word = u64::MAX);
+        }
+        let (address, mut now) = (IpAddr::from([192, 0, 2, 1]), 0);
+        b.iter(|| {
+            now += 1000;
+            let key = table.key(black_box(&address));
+            table.with(key, now, |word| quota.take(word, now)).unwrap()
+        });
     });
     c.bench_function("render a blob request", |b| b.iter(|| black_box(&request).render()));
     c.bench_function("parse, credential, decide, render", |b| {

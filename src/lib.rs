@@ -2,13 +2,14 @@
 //!
 //! # The life of a request
 //!
-//! accept → TLS → parse → authenticate → authorise → forward → respond and record
+//! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → forward → respond and record
 //!
 //! | stage | where | what happens |
 //! |---|---|---|
 //! | accept, TLS | [`server`] | A worker takes the connection and keeps it. Every wait has a deadline. |
 //! | the stages in order | [`gate`] | The one file that names them all. |
 //! | parse | [`framing`], [`registry`] | The message must be plain, and its target one operation in its one spelling. |
+//! | limit | [`limits`] | By address before anybody looks at the credential, by user once the request is allowed. |
 //! | authenticate | [`identity`] | The credential is looked up in the cache, else the providers are asked in order. |
 //! | authorise | [`policy`] | The line that decides. Its [`Permit`](policy::Permit) is needed to forward anything. |
 //! | forward | [`upstream`], [`body`] | What goes to the registry is rendered from the parsed request; bodies stream. |

@@ -25,7 +25,10 @@ async fn gate(limits: Vec<&'static str>) -> TestGate {
     TestGate::start(Setup { limits, ..Setup::default() }).await
 }
 
-async fn statuses(gate: &TestGate, requests: &[(&str, &str, Option<(&str, &str)>)]) -> Vec<u16> {
+/// A method, a target and a user with a password.
+type Asked<'a> = (&'a str, &'a str, Option<(&'a str, &'a str)>);
+
+async fn statuses(gate: &TestGate, requests: &[Asked<'_>]) -> Vec<u16> {
     let mut statuses = Vec::new();
     for (method, target, credential) in requests {
         statuses.push(gate.send(method, target, *credential, "", "").await.status);
