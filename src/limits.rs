@@ -1,7 +1,7 @@
 //! How often callers may come. [`gate`](crate::gate) says when each limit is asked, `limits` of the config how much it is.
 //!
 //! What callers owe lives as long as the process ([`Accounts`]); what they may owe is that of the newest config
-//! ([`Limits`]). A request that a limit refuses costs its caller nothing.
+//! ([`Limits`]). A request that a limit refuses does not count in it.
 
 pub mod gcra;
 pub mod settings;

@@ -188,22 +188,29 @@ mod tests {
     }
 
     proptest! {
-        /// However requests come, in no window is more admitted than the burst and what the rate gives in it; and what
-        /// is told of the wait is true: just then it passes, and not before.
+        /// However requests come, be they ready to wait or not, in no window is more admitted than the burst and what the
+        /// rate gives in it; and what is told of the wait is true: just then it passes, and not before.
         #[test]
         fn never_more_than_burst_and_rate(
             count in 1_u32..1000,
             per in prop::sample::select(vec![1_u64, 60, 3600]),
             burst in 1_u32..50,
-            gaps in prop::collection::vec(0_u64..100, 1..200),
+            requests in prop::collection::vec((0_u64..100, any::<bool>()), 1..200),
             scale in 1_u64..1_000_000_000,
         ) {
             let quota = Quota::new(count, Duration::from_secs(per), burst);
             let (mut word, mut now, mut admitted) = (0, SECOND, Vec::new());
-            for gap in gaps {
+            for (gap, waits) in requests {
                 now += gap * scale;
-                match quota.take(&mut word, now) {
-                    Ok(_) => admitted.push(now),
+                let outcome = match waits {
+                    true => quota.reserve(&mut word, now).map(|(_, wait)| wait),
+                    false => quota.take(&mut word, now).map(|_| Duration::ZERO),
+                };
+                match outcome {
+                    Ok(wait) => {
+                        prop_assert!(wait < LONGEST_WAIT);
+                        admitted.push(now + nanos(wait));
+                    }
                     Err(wait) => {
                         let then = now + nanos(wait);
                         prop_assert!(quota.take(&mut word.clone(), then - 1).is_err());
@@ -211,6 +218,7 @@ mod tests {
                     }
                 }
             }
+            prop_assert!(admitted.is_sorted());
             for (first, begin) in admitted.iter().enumerate() {
                 for (last, end) in admitted.iter().enumerate().skip(first) {
                     let may = u128::from(burst) + u128::from(end - begin) * u128::from(count) / u128::from(per * SECOND);

@@ -97,6 +97,17 @@ async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
     assert_eq!(seen, [401, 429, 401, 401, 429, 401]);
 }
 
+/// Whoever is no trusted proxy has one address, whatever it says.
+#[tokio::test]
+async fn an_address_that_a_client_makes_up_is_none() {
+    let gate = gate(vec!["per_client: { rate: 1/h, burst: 1 }"]).await;
+    let mut seen = Vec::new();
+    for line in ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.3"] {
+        seen.push(gate.send("GET", "/v2/", None, &format!("{line}\r\n"), "").await.status);
+    }
+    assert_eq!(seen, [401, 429, 429]);
+}
+
 #[tokio::test]
 async fn a_user_has_so_many_requests_with_whatever_token() {
     let limits = vec!["per_identity: { rate: 1/h, burst: 4 }"];
