@@ -134,13 +134,15 @@ impl Identity {
     /// A question that can be [verified](Self::verify) here.
     pub fn question(&self, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Question {
         let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
-        question.revocation = self.shared.revocations.of(question.secret, question.id);
+        question.revocation = self.shared.revocations.of(&question.known_as);
         question
     }
 
     /// Revokes a secret: no verdict about it from before now is used again. A workload token is refused.
     pub fn revoke_secret(&self, credential: &Credential) {
-        self.revoke(Revoked::Secret(self.shared.key.secret(credential)));
+        let key = &self.shared.key;
+        let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));
+        self.revoke(Revoked::Secret(known_as.secret));
     }
 
     /// The same of a credential as logs name it.
