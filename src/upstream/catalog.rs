@@ -51,7 +51,7 @@ impl Upstream {
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
         let RegistryRequest::Catalog { page } = permit.request() else { return Err(UpstreamFault::NoCatalog) };
-        let mut walk = CatalogWalk::new(page);
+        let mut walk = CatalogWalk::new(page, |name| filter.shows(name));
         let begun = Instant::now();
         // Nothing of the client's own request: the registry would compress its answer, or say that nothing has changed.
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
