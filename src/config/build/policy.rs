@@ -21,6 +21,7 @@ impl Build<'_> {
         let grant_needed = raw.upstream.authorization == raw::Authorization::Grant;
         if !raw.policy.rules.is_empty() && !grant_needed {
             self.warn_of_useless_anonymous(providers);
+            self.warn_of_open_rules(&rules);
         }
         if let raw::Challenge::Basic = raw.tokens.challenge {
             self.warn_of_basic_challenge(&rules);
@@ -157,6 +158,19 @@ impl Build<'_> {
         for (index, _) in rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous)) {
             let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
             self.warn(&format!("policy.rules[{index}].who"), message);
+        }
+    }
+
+    /// Where the registry takes no grants, such a rule is all that it takes.
+    fn warn_of_open_rules(&mut self, rules: &[Rule]) {
+        let opens_all = |rule: &Rule| {
+            let for_anybody = rule.who.contains(&Who::Anonymous) && rule.allow.pull;
+            for_anybody && rule.repositories.iter().any(RepositoryPattern::is_everything)
+        };
+        for (index, _) in rules.iter().enumerate().filter(|(_, rule)| opens_all(rule)) {
+            let message = "anybody may pull every image without a credential; if that is not meant, name the public \
+                           ones, e.g. public/**";
+            self.warn(&format!("policy.rules[{index}].repositories"), message);
         }
     }
 

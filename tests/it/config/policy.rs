@@ -33,6 +33,7 @@ fn what_rules_do_not_do_is_warned_of() {
     };
     assert_eq!(of("", "anonymous", "a/**", "pull"), [""; 0]);
     assert_eq!(of("", "authenticated", "**", "pull, catalog"), [""; 0]);
+    assert_eq!(of("", "anonymous", "**/public", "pull"), [""; 0]);
     assert_eq!(of("", "\"user:alice\"", "users/${user}/**", "pull"), [""; 0]);
     for (found, expected) in [
         (of("mode: shadow, ", "authenticated", "a", "pull"), "`policy.mode`: what the rules deny goes on"),
@@ -40,6 +41,7 @@ fn what_rules_do_not_do_is_warned_of() {
             of("", "anonymous", "a", "pull, push"),
             "`policy.rules[0].allow`: anonymous callers get pull and nothing else",
         ),
+        (of("", "anonymous", "**", "pull"), "`policy.rules[0].repositories`: anybody may pull every image without"),
         (of("", "authenticated", "a/**", "catalog"), "`policy.rules[0].allow`: catalog shows the names of all"),
         (of("", "authenticated", "${claims.x}", "pull"), "nothing matches, for claims come from providers of type jwt"),
     ] {
@@ -56,4 +58,5 @@ fn what_rules_do_not_do_is_warned_of() {
     assert!(useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"), "{useless:?}");
     let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");
     assert_eq!(warnings(&format!("{grant}{rule}")).len(), 1, "no TLS");
+    assert_eq!(warnings(&format!("{grant}{}", rule.replace("[a]", "[\"**\"]"))).len(), 1, "GitLab must grant it too");
 }
