@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener, read_to_close};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, jobs, listener, read_to_close};
 use crate::scripted_upstream::soon;
 
 const PULL: &str = "/v2/demo/a/tags/list";
@@ -115,7 +115,7 @@ async fn nothing_from_before_is_used() {
 #[tokio::test]
 async fn a_workload_token_is_refused() {
     let issuer = OidcIssuer::start(listener()).unwrap();
-    let mut gate = TestGate::start(Setup { identity: Some(jobs(&issuer)), ..setup() }).await;
+    let mut gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
     let [one, two] = ["one", "two"].map(|id| issuer.id_token("a", &json!({ "jti": id })).unwrap());
     let bearer = async |gate: &TestGate, token: &str| {
         gate.send("GET", PULL, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
@@ -142,7 +142,7 @@ async fn a_workload_token_is_refused_however_it_is_written() {
     let token = issuer.id_token("a", &json!({})).unwrap();
     let twin = other_signature(&token);
     for by_name in [false, true] {
-        let gate = TestGate::start(Setup { identity: Some(jobs(&issuer)), ..setup() }).await;
+        let gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
         let all = [("oidc", &*token), ("other", &token), ("oidc", &twin)];
         for credential in all {
             assert_eq!(get(&gate, credential).await, 404);
@@ -157,14 +157,6 @@ async fn a_workload_token_is_refused_however_it_is_written() {
         let other = issuer.id_token("a", &json!({})).unwrap();
         assert_eq!(get(&gate, ("oidc", &other)).await, 404, "another token of the same job");
     }
-}
-
-fn jobs(issuer: &OidcIssuer) -> &'static str {
-    let (url, keys) = (issuer.url(), issuer.jwks_url());
-    let identity = format!(
-        "- {{ name: jobs, type: jwt, issuer: \"{url}\", jwks_url: \"{keys}\", audience: a, any_tenant: true, scopes: [read_registry] }}"
-    );
-    identity.leak()
 }
 
 /// An ES256 token with s replaced by n - s (SEC 1, 4.1.4: either verifies).
