@@ -3,6 +3,7 @@
 mod files;
 mod logs;
 mod providers;
+mod rules;
 mod under_way;
 
 use std::sync::{Arc, Weak};

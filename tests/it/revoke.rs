@@ -111,6 +111,24 @@ async fn nothing_from_before_is_used() {
     assert_eq!(slow, 404);
 }
 
+/// What GitLab issued before for a credential is shown to the registry no more
+#[tokio::test]
+async fn grants_from_before_are_not_shown_to_the_registry() {
+    let upstream = vec!["authorization: grant"];
+    let gate = TestGate::start(Setup { upstream, ..setup() }).await;
+    let shown = |gate: &TestGate| gate.ledger.entries().pop().unwrap().headers["authorization"].clone();
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    let before = shown(&gate);
+    assert_eq!((get(&gate, READ_WRITE).await, shown(&gate)), (404, before.clone()));
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 2));
+    assert_ne!(shown(&gate), before);
+    gate.gitlab.revoke(READ_WRITE.1);
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    let forwarded = gate.forwarded();
+    assert_eq!((get(&gate, READ_WRITE).await, gate.forwarded()), (401, forwarded));
+}
+
 /// Nobody can be asked about it, so it is refused to its end.
 #[tokio::test]
 async fn a_workload_token_is_refused() {
