@@ -98,7 +98,7 @@ impl Build<'_> {
         let mut named = who.iter().map(Who::provider);
         let first = named.next().flatten();
         let is_one = providers.len() == 1 || first.is_some() && named.all(|it| it == first);
-        let has_claims = providers.iter().flatten().any(|provider| matches!(provider, raw::Provider::Jwt(_)));
+        let issuers = providers.iter().flatten().filter(|provider| matches!(provider, raw::Provider::Jwt(_))).count();
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
             if pattern.takes_user() && !is_one {
@@ -106,8 +106,12 @@ impl Build<'_> {
                                provider alone, e.g. provider:gitlab";
                 self.problem(&at, message);
             }
-            if pattern.takes_claims() && !has_claims {
+            if pattern.takes_claims() && issuers == 0 {
                 self.warn(&at, "nothing matches, for claims come from providers of type jwt alone; write one");
+            } else if pattern.takes_claims() && issuers > 1 && !is_one {
+                let message = "the same claim may be another's at each issuer; write a `who` that is for one provider \
+                               alone, e.g. provider:workloads";
+                self.warn(&at, message);
             }
         }
     }
