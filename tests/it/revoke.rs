@@ -111,6 +111,20 @@ async fn nothing_from_before_is_used() {
     assert_eq!(slow, 404);
 }
 
+/// A request that waits for its provider while its credential is revoked is let in by no earlier answer either.
+#[tokio::test]
+async fn what_waits_meanwhile_is_asked_anew() {
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    gate.gitlab.script([Scripted::Delay(Duration::from_secs(60))]);
+    let (waited, ()) = tokio::join!(get(&gate, READ_WRITE), async {
+        gate.gitlab.ledger().wait_until(|questions| questions.len() == 2).await;
+        gate.gitlab.revoke(READ_WRITE.1);
+        revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    });
+    assert_eq!((waited, asked(&gate)), (401, 3), "not what was true before");
+}
+
 /// What GitLab issued before for a credential is shown to the registry no more
 #[tokio::test]
 async fn grants_from_before_are_not_shown_to_the_registry() {
