@@ -277,6 +277,7 @@ impl Denial {
     pub fn is_of_a_credential(&self) -> bool {
         match self {
             Self::MalformedCredential(_)
+            | Self::TokenRequest(TokenRequestError::Credential(_))
             | Self::InvalidToken
             | Self::InsufficientScope
             | Self::WrongCredential

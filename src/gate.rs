@@ -294,7 +294,7 @@ impl Gate {
     fn question(&self, credential: Credential, access: Access, caller: &Caller<'_>, record: &mut Record) -> Question {
         let question = self.identity.question(credential, access, caller.address, record.request_id().clone());
         if !matches!(question.credential, Credential::Anonymous) {
-            record.presented(question.id.fingerprint());
+            record.presented(question.known_as.fingerprint);
         }
         question
     }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credential::Credential;
-use fingerprint::{CredentialId, HashKey, SecretId};
+use fingerprint::{CredentialId, HashKey, KnownAs, SecretId};
 use revoked::Revocation;
 use secrecy::SecretString;
 use tag_rules::TagRules;
@@ -252,6 +252,8 @@ pub struct Question {
     pub id: CredentialId,
     /// The keyed hash of its secret alone.
     pub secret: SecretId,
+    /// By what operators know it.
+    pub known_as: KnownAs,
     /// What the caller wants to do.
     pub access: Access,
     /// Where the caller is.
@@ -268,6 +270,8 @@ impl Question {
     /// A question about a credential, whose hashes are made with the process's key.
     pub fn new(key: &HashKey, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Self {
         let (id, secret) = (key.credential(&credential), key.secret(&credential));
-        Self { credential, id, secret, access, client, request_id, vouched_by: None, revocation: Revocation::default() }
+        let known_as = key.known_as(&credential, id, secret);
+        let revocation = Revocation::default();
+        Self { credential, id, secret, known_as, access, client, request_id, vouched_by: None, revocation }
     }
 }

@@ -17,6 +17,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 pub use connection::Exchange;
@@ -71,6 +72,8 @@ pub struct UpstreamSettings {
 pub struct Upstream {
     settings: std::sync::Arc<UpstreamSettings>,
     pool: Rc<Pool>,
+    /// Room for lists of repositories that are read at the same time.
+    walks: Rc<Semaphore>,
 }
 
 /// Who is at the other side, as the registry is told.
@@ -93,7 +96,7 @@ struct Going<'a> {
 impl Upstream {
     /// A worker's own, without connections yet.
     pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
-        Self { pool: Rc::new(Pool::default()), settings }
+        Self { pool: Rc::new(Pool::default()), walks: Rc::new(Semaphore::new(catalog::MAX_WALKS)), settings }
     }
 
     /// Closes connections that have been idle for too long. To be called every [`SWEEP_EVERY`].

@@ -62,8 +62,13 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
         return Err((StatusCode::BAD_REQUEST, "send one field: token, the secret itself, or credential, as logged"));
     };
     match &*name {
-        "token" if !value.is_empty() => {
-            let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(&*value)));
+        "token" => {
+            // A file with a secret mostly ends in a line feed; no credential holds one.
+            let secret = value.trim_end_matches(['\r', '\n']);
+            if secret.is_empty() || secret.contains(char::is_control) {
+                return Err((StatusCode::BAD_REQUEST, "token is one line, the secret itself"));
+            }
+            let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(secret)));
             let Ok(credential) = credential.map(|presented| presented.credential) else {
                 return Err((StatusCode::BAD_REQUEST, "this gate token was not made here, or has expired"));
             };

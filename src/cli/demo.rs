@@ -84,6 +84,7 @@ See it work:
   {moorgate} print-config --config {config}
   echo {password} | {moorgate} explain --config {config} --method PUT --path /v2/demo/hello/manifests/v1 -u {user}
   curl http://{admin}/metrics
+  http://{admin}/    # how the gate is, for a browser
 
 Each request is one line below. Ctrl-C ends the demo, and everything pushed to it is gone.
 

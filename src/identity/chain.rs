@@ -134,13 +134,15 @@ impl Identity {
     /// A question that can be [verified](Self::verify) here.
     pub fn question(&self, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Question {
         let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
-        question.revocation = self.shared.revocations.of(question.secret, question.id);
+        question.revocation = self.shared.revocations.of(&question.known_as);
         question
     }
 
     /// Revokes a secret: no verdict about it from before now is used again. A workload token is refused.
     pub fn revoke_secret(&self, credential: &Credential) {
-        self.revoke(Revoked::Secret(self.shared.key.secret(credential)));
+        let key = &self.shared.key;
+        let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));
+        self.revoke(Revoked::Secret(known_as.secret));
     }
 
     /// The same of a credential as logs name it.
@@ -174,12 +176,20 @@ impl Identity {
         if let (Some(known), Some(provider)) = (&known, last)
             && let Some(verified) = known
                 .fresh(&self.shared.question_id(provider, question), question.revocation.floor.map(|floor| floor.at))
+            && self.revoked_since(question).is_none()
         {
             *cache_use = CacheUse::Hit;
             return Ok(verified.clone());
         }
         // Boxed, so that what happens once in a while does not make every request larger.
         Box::pin(self.search(question, last, cache_use)).await
+    }
+
+    /// The question as it would be now, where an operator has revoked something of it since it was made: it may have
+    /// waited for its answer, or for that of another one of the same request.
+    fn revoked_since(&self, question: &Question) -> Option<Question> {
+        let revocation = self.shared.revocations.of(&question.known_as);
+        (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
 
     /// When the credential of a question that was just verified ends (Unix time, seconds), where its provider said so
@@ -217,8 +227,21 @@ impl Identity {
         Ok(self.nobody.clone())
     }
 
-    /// Asks the providers until one knows the credential.
+    /// Asks the providers until one knows the credential, and anew where it was revoked meanwhile.
     async fn search(
+        &self,
+        question: &Question,
+        last: Option<&Arc<Provider>>,
+        cache_use: &mut CacheUse,
+    ) -> Result<Arc<Verified>, Denial> {
+        let answer = self.search_once(question, last, cache_use).await;
+        match self.revoked_since(question) {
+            None => answer,
+            Some(question) => Box::pin(self.search(&question, last, cache_use)).await,
+        }
+    }
+
+    async fn search_once(
         &self,
         question: &Question,
         last: Option<&Arc<Provider>>,

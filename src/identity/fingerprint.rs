@@ -18,9 +18,20 @@ pub struct CredentialId([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SecretId([u8; 16]);
 
-/// The start of a [`CredentialId`] as 16 hexadecimal digits.
+/// 8 bytes of a keyed hash, as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
+
+/// By what operators know a credential: logs show it, and revocations look it up. Whatever can be changed about a
+/// credential without making it another one is not in it: of a JWT the user name beside it, the way of presenting it, and
+/// the signature, of which there are two by ECDSA (s and n - s) for whoever has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownAs {
+    /// Whoever presents it, in whatever way.
+    pub secret: SecretId,
+    /// What logs show: a user name with a secret, in one way of presenting them; of a JWT what is signed.
+    pub fingerprint: Fingerprint,
+}
 
 /// A question to one provider: the credential, and all else that the answer depends on. 128 bits of a keyed hash: nobody
 /// outside can look for two that are equal, and by chance none of the few that are kept are.
@@ -67,7 +78,20 @@ impl HashKey {
     /// Hashes the secret of a credential.
     pub fn secret(&self, credential: &Credential) -> SecretId {
         let (_, _, secret) = credential.parts();
-        let hash = blake3::keyed_hash(&self.0, secret.as_bytes());
+        self.text(secret)
+    }
+
+    /// By what operators know a credential, whose hashes these are.
+    pub fn known_as(&self, credential: &Credential, id: CredentialId, secret: SecretId) -> KnownAs {
+        let Some(signed) = signed_part(credential.parts().2) else {
+            return KnownAs { secret, fingerprint: id.fingerprint() };
+        };
+        let secret = self.text(signed);
+        KnownAs { secret, fingerprint: Fingerprint(secret.0.first_chunk().copied().unwrap_or_default()) }
+    }
+
+    fn text(&self, text: &str) -> SecretId {
+        let hash = blake3::keyed_hash(&self.0, text.as_bytes());
         SecretId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
     }
 
@@ -114,7 +138,7 @@ impl QuestionId {
 }
 
 impl CredentialId {
-    /// What logs show.
+    /// What logs show, unless it is of a JWT.
     pub fn fingerprint(self) -> Fingerprint {
         Fingerprint(self.0.first_chunk().copied().unwrap_or_default())
     }
@@ -148,6 +172,14 @@ impl QuestionId {
     }
 }
 
+/// Header and claims of what looks like a JWT (RFC 7515, 7.1): three parts in base64url, of which the first begins as every
+/// JSON object does.
+fn signed_part(secret: &str) -> Option<&str> {
+    let signed = secret.starts_with('e').then(|| secret.rsplit_once('.'))??.0;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (signed.split('.').count() == 2 && secret.bytes().all(allowed)).then_some(signed)
+}
+
 /// With its length before it, no part can be mistaken for the end of one and the start of the next.
 fn length_prefixed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -179,6 +211,32 @@ mod tests {
         .map(|credential| key.credential(&credential));
         for (at, id) in ids.iter().enumerate() {
             assert!(ids.iter().skip(at + 1).all(|other| other != id), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_other_credential_is_not_in_its_name() {
+        let key = HashKey::random().unwrap();
+        let bearer = |secret: &str| Credential::Bearer(SecretString::from(secret));
+        let known_as =
+            |credential: Credential| key.known_as(&credential, key.credential(&credential), key.secret(&credential));
+        let jwt = known_as(bearer("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"));
+        for same in [
+            bearer("eyJhbGciOiJFUzI1NiJ9.e30.b3RoZXI"),
+            basic("oidc", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
+            basic("other", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"),
+        ] {
+            assert_eq!(known_as(same), jwt);
+        }
+        for other in [bearer("eyJhbGciOiJFUzI1NiJ9.e31.c2ln"), bearer("eyJhbGciOiJFUzI1NiJ9.e30.c2ln.c2ln")] {
+            let other = known_as(other);
+            assert!(other.secret != jwt.secret && other.fingerprint != jwt.fingerprint);
+        }
+        // Of whatever else it all counts, and to the secret alone the user does not.
+        for [one, other] in [["x.e30.c2ln", "x.e30.b3RoZXI"], ["e.x.p!", "e.x.q!"], ["e.x", "e.y"]] {
+            assert_ne!(known_as(basic("a", one)).secret, known_as(basic("a", other)).secret, "{one}");
+            assert_eq!(known_as(basic("a", one)).secret, known_as(bearer(one)).secret);
+            assert_ne!(known_as(basic("a", one)).fingerprint, known_as(basic("b", one)).fingerprint);
         }
     }
 

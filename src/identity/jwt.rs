@@ -15,13 +15,14 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use compact::Compact;
+use rules::LEEWAY;
 pub use rules::{Rules, Tenants, Workload};
 
 use super::claims::ClaimError;
 use super::clock::unix_now;
 use super::credential::Credential;
 use super::jwks::live::{KeyLookup, Keys};
-use super::revoked::Revocation;
+use super::revoked::{Moment, Revocation};
 use super::scope_lists::ScopeLists;
 use super::sources::Sources;
 use super::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
@@ -120,8 +121,9 @@ impl Jwt {
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
         let workload = self.rules.check(&token.claims, now)?;
-        // Its issuer would say yes to the end of its time.
-        let before_floor = revocation.floor.is_some_and(|floor| workload.issued <= floor.unix);
+        // Its issuer would say yes to the end of its time. By its clock a token may be of later than it was seen here.
+        let is_before = |floor: Moment| workload.issued <= floor.unix.saturating_add(LEEWAY);
+        let before_floor = revocation.floor.is_some_and(is_before);
         if revocation.number.is_some() || before_floor {
             return Err(Flaw::Revoked);
         }

@@ -308,7 +308,7 @@ pub fn endpoint(realm: &str, service: &str) -> String {
 
 /// The one name for a credential that has none. Callers without a credential have no name either.
 fn fingerprint(question: &Question) -> Box<str> {
-    if is_anonymous(question) { "".into() } else { question.id.fingerprint().to_string().into() }
+    if is_anonymous(question) { "".into() } else { question.known_as.fingerprint.to_string().into() }
 }
 
 fn is_anonymous(question: &Question) -> bool {

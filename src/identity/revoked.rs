@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
-use super::fingerprint::{CredentialId, Fingerprint, SecretId};
+use super::fingerprint::{Fingerprint, KnownAs, SecretId};
 
 /// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts for everybody.
 const MAX_REVOCATIONS: usize = 10_000;
@@ -35,7 +35,7 @@ struct Table {
 pub enum Revoked {
     /// A secret, however it is presented.
     Secret(SecretId),
-    /// A credential as logs name it: a user name with a secret, in one way of presenting them.
+    /// A credential as logs name it.
     Credential(Fingerprint),
 }
 
@@ -73,13 +73,14 @@ impl Revocations {
     }
 
     /// What was revoked of this credential.
-    pub fn of(&self, secret: SecretId, credential: CredentialId) -> Revocation {
+    pub fn of(&self, credential: &KnownAs) -> Revocation {
         if !self.any.load(Ordering::Acquire) {
             return Revocation::default();
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let number = |what| table.revoked.get(&what).map(|(number, _)| *number);
-        let number = number(Revoked::Secret(secret)).max(number(Revoked::Credential(credential.fingerprint())));
+        let number =
+            number(Revoked::Secret(credential.secret)).max(number(Revoked::Credential(credential.fingerprint)));
         Revocation { number, floor: table.floor }
     }
 }
@@ -94,28 +95,25 @@ mod tests {
     use crate::identity::credential::Credential;
     use crate::identity::fingerprint::HashKey;
 
-    fn ids(key: &HashKey, user: &str, secret: &str) -> (SecretId, CredentialId) {
+    fn known_as(key: &HashKey, user: &str, secret: &str) -> KnownAs {
         let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
-        (key.secret(&credential), key.credential(&credential))
+        key.known_as(&credential, key.credential(&credential), key.secret(&credential))
     }
 
     #[test]
     fn each_is_told_apart() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
-        let of = |user, secret| {
-            let (secret, credential) = ids(&key, user, secret);
-            revocations.of(secret, credential)
-        };
+        let of = |user, secret| revocations.of(&known_as(&key, user, secret));
         let now = Moment { at: Instant::now(), unix: 1000 };
         assert_eq!(of("a", "x"), Revocation::default());
-        revocations.revoke(Revoked::Secret(ids(&key, "a", "x").0), now);
+        revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
         assert_eq!((of("a", "x"), of("b", "x")), (of("b", "x"), of("a", "x")), "whoever presents it");
         assert_eq!((of("a", "x").number, of("a", "y").number), (Some(1), None));
-        revocations.revoke(Revoked::Credential(ids(&key, "a", "y").1.fingerprint()), now);
+        revocations.revoke(Revoked::Credential(known_as(&key, "a", "y").fingerprint), now);
         assert_eq!((of("a", "y").number, of("b", "y").number), (Some(2), None));
-        revocations.revoke(Revoked::Credential(ids(&key, "a", "x").1.fingerprint()), now);
+        revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), now);
         assert_eq!((of("a", "x").number, of("b", "x").number), (Some(3), Some(1)), "the latest of both");
-        revocations.revoke(Revoked::Secret(ids(&key, "a", "x").0), now);
+        revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
         assert_eq!(of("b", "x").number, Some(4), "again");
     }
 
@@ -124,15 +122,12 @@ mod tests {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
         let start = Instant::now();
         let moment = |number: u64| Moment { at: start + Duration::from_secs(number), unix: number };
-        let secret = |number: u64| ids(&key, "a", &number.to_string());
+        let credential = |number: u64| known_as(&key, "a", &number.to_string());
         let last = MAX_REVOCATIONS as u64 + 1;
         for number in 0..=last {
-            revocations.revoke(Revoked::Secret(secret(number).0), moment(number));
+            revocations.revoke(Revoked::Secret(credential(number).secret), moment(number));
         }
-        let of = |number| {
-            let (secret, credential) = secret(number);
-            revocations.of(secret, credential)
-        };
+        let of = |number| revocations.of(&credential(number));
         assert_eq!(of(last + 7), Revocation { number: None, floor: Some(moment(1)) });
         assert_eq!((of(1).number, of(2).number), (None, Some(3)));
     }

@@ -35,6 +35,8 @@ pub struct CatalogWalk {
     names: Vec<RepositoryName>,
     /// What is asked of the registry next; none where its list has ended.
     next: Option<Page>,
+    /// What stands before this, or is this, is on an earlier page. The registry was not asked so.
+    behind: Option<String>,
     /// Names that may not come again, as they would from a registry that ignores `last`.
     seen: HashSet<RepositoryName>,
     /// Every `last` that the registry gave.
@@ -62,16 +64,20 @@ struct Listed {
 
 impl CatalogWalk {
     /// The way to the page that a client asked for.
-    pub fn new(wanted: &Page) -> Self {
+    ///
+    /// Behind a name that the client may not see it goes on by the order of the names, and the registry is asked from the
+    /// start: some have nothing behind a name that they do not have (zot), which would tell whether they have it.
+    pub fn new(wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> Self {
         let count = wanted.count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
-        // What a client names is where it goes on, be it visible or not; only a visible name can come again.
-        let last = wanted.last.as_deref().and_then(RepositoryName::parse);
+        let visible = wanted.last.as_deref().and_then(RepositoryName::parse).filter(shows);
+        let last = visible.as_ref().map(|name| name.as_str().to_owned());
         Self {
             count,
             names: Vec::new(),
+            behind: wanted.last.clone().filter(|_| visible.is_none()),
             // No names are asked for: then there are none (OCI distribution spec, "Listing Tags").
-            next: (count > 0).then(|| Page { count: Some(MAX_COUNT), last: wanted.last.clone() }),
-            seen: last.into_iter().collect(),
+            next: (count > 0).then_some(Page { count: Some(MAX_COUNT), last }),
+            seen: visible.into_iter().collect(),
             cursors: HashSet::new(),
         }
     }
@@ -102,7 +108,8 @@ impl CatalogWalk {
             return Err(CatalogError::Circle);
         }
         // What is no name of a repository here could not be pulled either.
-        for name in repositories.iter().filter_map(|name| RepositoryName::parse(name)).filter(|name| shows(name)) {
+        let names = repositories.iter().filter_map(|name| RepositoryName::parse(name));
+        for name in names.filter(|name| shows(name) && is_behind(name, self.behind.as_deref())) {
             if self.is_full() {
                 break;
             }
@@ -137,6 +144,11 @@ impl CatalogWalk {
     fn is_full(&self) -> bool {
         self.names.len() > self.count as usize
     }
+}
+
+/// Whether a name stands behind `last` in Distribution's order, segment by segment.
+fn is_behind(name: &RepositoryName, last: Option<&str>) -> bool {
+    last.is_none_or(|last| name.as_str().split('/').gt(last.split('/')))
 }
 
 /// The `last` of the one link to the next page (RFC 8288), where there is one.

@@ -72,13 +72,13 @@ impl Live {
     }
 
     /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way end with what they
-    /// began with. `reopen_logs`: log files are opened anew also where their names are the same.
+    /// began with.
     ///
     /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker, but within a runtime.
     ///
     /// # Errors
     /// What the system does not give: roots, randomness, a new log file. Everything is as before then.
-    pub fn apply(&self, loaded: Loaded, reopen_logs: bool) -> anyhow::Result<Change> {
+    pub fn apply(&self, loaded: Loaded) -> anyhow::Result<Change> {
         let mut applied = self.lock();
         let old = &applied.running;
         let generation = Arc::new(assemble::generation(&loaded, &self.lasting, Some(old))?);
@@ -89,14 +89,6 @@ impl Live {
         let Recorder { metrics, access_log, .. } = &*self.lasting.recorder;
         if let Some(target) = new_log {
             access_log.switch(target);
-        } else if let (config::AccessLog::File(_), true) = (&applied.access, reopen_logs) {
-            match log_target(&applied.access) {
-                Ok(target) => access_log.switch(target),
-                Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
-            }
-        }
-        if reopen_logs {
-            generation.gate.audit.reopen();
         }
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
         self.connection_limit.set(config.http.max_connections, &Handle::current());
@@ -109,6 +101,18 @@ impl Live {
         keys.retain(|key| !NEEDS_RESTART.contains(&&**key));
         *applied = Applied::new(loaded, generation);
         Ok(Change { keys, need_restart })
+    }
+
+    /// Opens the log files that are written to anew, as logrotate wants it. Lines go on to one that cannot be.
+    pub fn reopen_logs(&self) {
+        let applied = self.lock();
+        if let config::AccessLog::File(_) = applied.access {
+            match log_target(&applied.access) {
+                Ok(target) => self.lasting.recorder.access_log.switch(target),
+                Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
+            }
+        }
+        applied.running.generation.gate.audit.reopen();
     }
 
     /// Told of each new generation; knows the newest at any time.

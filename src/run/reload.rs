@@ -114,7 +114,7 @@ impl Reloader {
                     tracing::warn!("{warning}");
                 }
                 let level = loaded.config.log.level;
-                let applied = self.live.apply(loaded, reopen_logs);
+                let applied = self.live.apply(loaded);
                 if let (Some(set_level), Ok(_)) = (&self.set_level, &applied) {
                     set_level(level);
                 }
@@ -122,6 +122,10 @@ impl Reloader {
             }
             Err(problems) => Err(problems.iter().map(Refusal::of_config).collect()),
         };
+        // Whatever became of the config: whoever has moved the files away knows nothing of it.
+        if reopen_logs {
+            self.live.reopen_logs();
+        }
         let shown = |refusals: &Vec<Refusal>| refusals.iter().map(|refusal| refusal.shown.clone()).collect();
         self.live.tried(applied.as_ref().err().map(shown).unwrap_or_default());
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

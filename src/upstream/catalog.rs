@@ -1,5 +1,5 @@
 //! The list of all repositories, read from the registry page by page until there is a page for the client. Bounded in
-//! pages, bytes and time; what goes beyond is an error, and never a list that is short without a word.
+//! pages, bytes, time and number; what goes beyond is an error, and never a list that is short without a word.
 
 use std::time::Instant;
 
@@ -18,6 +18,10 @@ const MAX_PAGES: usize = 100;
 /// The largest page. A thousand names of the greatest length are a quarter of it; some registries give all names at once.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
+/// Lists that a worker reads at the same time; others wait for theirs. Each may hold a page, and one request of a client
+/// may be [`MAX_PAGES`] of the gate's own.
+pub(super) const MAX_WALKS: usize = 16;
+
 impl Upstream {
     /// A page of the list of all repositories with those names alone that the filter shows.
     ///
@@ -31,7 +35,11 @@ impl Upstream {
         record: &mut Record,
     ) -> Result<CatalogPage, Denial> {
         let request_id = record.request_id().clone();
-        let walk = self.walk(permit, filter, caller, record);
+        let walk = async {
+            // It is never closed.
+            let _place = self.walks.acquire().await;
+            self.walk(permit, filter, caller, record).await
+        };
         // However many pages it takes, the client waits for no more than one answer.
         let page = match tokio::time::timeout(self.settings.response_timeout, walk).await {
             Ok(page) => page,
@@ -51,7 +59,7 @@ impl Upstream {
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
         let RegistryRequest::Catalog { page } = permit.request() else { return Err(UpstreamFault::NoCatalog) };
-        let mut walk = CatalogWalk::new(page);
+        let mut walk = CatalogWalk::new(page, |name| filter.shows(name));
         let begun = Instant::now();
         // Nothing of the client's own request: the registry would compress its answer, or say that nothing has changed.
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);

@@ -37,6 +37,10 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
         gate.send(method, target, credential, "X-Request-Id: mine\r\n", "").await;
     }
     gate.send("GET", PULL, None, "Authorization: Bearer mg1.forged.token\r\n", "").await;
+    // However a credential comes: one that cannot be read is refused as one.
+    gate.send("GET", PULL, None, "Authorization: Basic !\r\n", "").await;
+    let form = "grant_type=password&username=alice%3A&password=secret&scope=repository:demo/a:pull";
+    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await;
 
     let lines = lines(&gate);
     let told: Vec<_> = lines
@@ -50,6 +54,8 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
         ["GET", PULL, "tags", null, "denied", "wrong_credential"],
         ["GET", "/token", "token", null, "denied", "wrong_credential"],
         ["GET", PULL, "tags", null, "denied", "invalid_token"],
+        ["GET", PULL, "tags", null, "denied", "malformed_credential"],
+        ["POST", "/token", "token", null, "denied", "malformed_credential"],
     ]);
     assert_eq!(json!(told), expected);
     assert_eq!(lines[1]["from"], "demo/b");

@@ -3,7 +3,7 @@
 mod faults;
 mod gitlab;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::{Reply, Setup, TestGate};
 
@@ -58,6 +58,17 @@ fn names(reply: &Reply) -> Vec<String> {
     assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"));
     let body: Value = serde_json::from_str(&reply.body).unwrap();
     serde_json::from_value(body["repositories"].clone()).unwrap()
+}
+
+/// The list by a token for this scope, of which this is granted.
+async fn with_token(gate: &TestGate, (user, password): (&str, &str), scope: &str, granted: &str) -> Reply {
+    let form = format!("grant_type=password&username={user}&password={password}&scope={scope}");
+    let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let reply = gate.send("POST", "/token", None, form_type, &form).await;
+    let answer: Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(answer["scope"], granted, "{scope}");
+    let bearer = format!("Authorization: Bearer {}\r\n", answer["token"].as_str().unwrap());
+    gate.send("GET", CATALOG, None, &bearer, "").await
 }
 
 #[tokio::test]
@@ -146,13 +157,7 @@ async fn a_gate_token_shows_at_most_what_it_lists() {
         (ROOT, "repository:bob/a:pull", "repository:bob/a:pull", Err(401)),
         (ALICE, "", "", Err(401)),
     ] {
-        let form = format!("grant_type=password&username={}&password={}&scope={scope}", who.0, who.1);
-        let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
-        let reply = gate.send("POST", "/token", None, form_type, &form).await;
-        let answer: Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!(answer["scope"], json!(granted), "{scope}");
-        let bearer = format!("Authorization: Bearer {}\r\n", answer["token"].as_str().unwrap());
-        let reply = gate.send("GET", CATALOG, None, &bearer, "").await;
+        let reply = with_token(&gate, who, scope, granted).await;
         match shown {
             Ok(shown) => assert_eq!(names(&reply), shown, "{scope}"),
             Err(status) => {

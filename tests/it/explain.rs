@@ -8,7 +8,7 @@ use moorgate::demo::Scripted;
 use moorgate::demo::issuer::OidcIssuer;
 use serde_json::{Value, json};
 
-use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, listener, some_digest};
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, jobs, listener, some_digest};
 
 const TAGS: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
@@ -245,16 +245,12 @@ async fn a_token_that_is_asked_for() {
 #[tokio::test]
 async fn groups_and_claims_are_shown() {
     let issuer = OidcIssuer::start(listener()).unwrap();
-    let identity = format!(
-        "- {{ name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, any_tenant: true, groups_claim: teams, scopes: [read_registry, write_registry] }}",
-        issuer.url(),
-        issuer.jwks_url()
-    );
+    let identity = jobs(&issuer, "groups_claim: teams, scopes: [read_registry, write_registry]");
     let policy = vec![
         "rules:",
         "  - { name: own, repositories: [\"${claims.project_path}\"], who: [authenticated], allow: [pull, push] }",
     ];
-    let gate = TestGate::start(Setup { identity: Some(identity.leak()), policy, ..Setup::default() }).await;
+    let gate = TestGate::start(Setup { identity: Some(identity), policy, ..Setup::default() }).await;
     let claims = json!({ "project_path": "demo/a", "teams": ["ops", "\u{1b}[2J"] });
     let token = issuer.id_token("a", &claims).unwrap();
     let own = explain(&gate, "POST", UPLOADS, Some(("oidc", &token))).await;

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use moorgate::config::{Attempt, attempt};
 use moorgate::demo::gitlab::GitLab;
+use moorgate::demo::issuer::OidcIssuer;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};
@@ -276,6 +277,15 @@ pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
 /// A listener on a port that the kernel picked.
 pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A list of `identity` that trusts this issuer's tokens for the audience `a`, with these settings besides.
+pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
+    let (url, keys) = (issuer.url(), issuer.jwks_url());
+    format!(
+        "- {{ name: jobs, type: jwt, issuer: \"{url}\", jwks_url: \"{keys}\", audience: a, any_tenant: true, {more} }}"
+    )
+    .leak()
 }
 
 /// `Authorization` for a user and password.

@@ -3,6 +3,7 @@
 mod files;
 mod logs;
 mod providers;
+mod rules;
 mod under_way;
 
 use std::sync::{Arc, Weak};
@@ -134,7 +135,7 @@ async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
 async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
     let gate = with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "workers: 9"], ..Setup::default() }).await;
     let live = gate.running.live();
-    let apply = || live.apply(config::load(&gate.file("test.yml"), []).unwrap(), false).unwrap();
+    let apply = || live.apply(config::load(&gate.file("test.yml"), []).unwrap()).unwrap();
     let change = |keys: &[&str], need_restart: &[&str]| {
         let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         Change { keys: owned(keys), need_restart: owned(need_restart) }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::StatusCode;
 use moorgate::demo::Scripted;
 use moorgate::demo::issuer::OidcIssuer;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener, read_to_close};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, jobs, listener, read_to_close};
 use crate::scripted_upstream::soon;
 
 const PULL: &str = "/v2/demo/a/tags/list";
@@ -109,16 +111,43 @@ async fn nothing_from_before_is_used() {
     assert_eq!(slow, 404);
 }
 
+/// A request that waits for its provider while its credential is revoked is let in by no earlier answer either.
+#[tokio::test]
+async fn what_waits_meanwhile_is_asked_anew() {
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    gate.gitlab.script([Scripted::Delay(Duration::from_secs(60))]);
+    let (waited, ()) = tokio::join!(get(&gate, READ_WRITE), async {
+        gate.gitlab.ledger().wait_until(|questions| questions.len() == 2).await;
+        gate.gitlab.revoke(READ_WRITE.1);
+        revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    });
+    assert_eq!((waited, asked(&gate)), (401, 3), "not what was true before");
+}
+
+/// What GitLab issued before for a credential is shown to the registry no more
+#[tokio::test]
+async fn grants_from_before_are_not_shown_to_the_registry() {
+    let upstream = vec!["authorization: grant"];
+    let gate = TestGate::start(Setup { upstream, ..setup() }).await;
+    let shown = |gate: &TestGate| gate.ledger.entries().pop().unwrap().headers["authorization"].clone();
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    let before = shown(&gate);
+    assert_eq!((get(&gate, READ_WRITE).await, shown(&gate)), (404, before.clone()));
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 2));
+    assert_ne!(shown(&gate), before);
+    gate.gitlab.revoke(READ_WRITE.1);
+    revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
+    let forwarded = gate.forwarded();
+    assert_eq!((get(&gate, READ_WRITE).await, gate.forwarded()), (401, forwarded));
+}
+
 /// Nobody can be asked about it, so it is refused to its end.
 #[tokio::test]
 async fn a_workload_token_is_refused() {
     let issuer = OidcIssuer::start(listener()).unwrap();
-    let identity = format!(
-        "- {{ name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, any_tenant: true, scopes: [read_registry] }}",
-        issuer.url(),
-        issuer.jwks_url()
-    );
-    let mut gate = TestGate::start(Setup { identity: Some(identity.leak()), ..setup() }).await;
+    let mut gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
     let [one, two] = ["one", "two"].map(|id| issuer.id_token("a", &json!({ "jti": id })).unwrap());
     let bearer = async |gate: &TestGate, token: &str| {
         gate.send("GET", PULL, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
@@ -133,6 +162,58 @@ async fn a_workload_token_is_refused() {
         assert!(gate.reload().await);
         gate.edit("scopes: [read_registry, other]", "scopes: [read_registry]");
         assert!(gate.reload().await);
+    }
+}
+
+/// Who has one is not helped by another user name, nor by the other signature that whoever has an ECDSA signature (r, s) can
+/// write without the key: (r, n - s).
+#[tokio::test]
+async fn a_workload_token_is_refused_however_it_is_written() {
+    let issuer = OidcIssuer::start(listener()).unwrap();
+    issuer.rotate_to_es256().unwrap();
+    let token = issuer.id_token("a", &json!({})).unwrap();
+    let twin = other_signature(&token);
+    for by_name in [false, true] {
+        let gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
+        let all = [("oidc", &*token), ("other", &token), ("oidc", &twin)];
+        for credential in all {
+            assert_eq!(get(&gate, credential).await, 404);
+        }
+        let log = gate.log(3).await;
+        assert!(log.iter().all(|line| line["credential"] == log[0]["credential"]), "one name: {log:?}");
+        let name = log[0]["credential"].as_str().unwrap();
+        revoke(&gate, &if by_name { format!("credential={name}") } else { format!("token={token}") }).await;
+        for credential in all {
+            assert_eq!(get(&gate, credential).await, 401);
+        }
+        let other = issuer.id_token("a", &json!({})).unwrap();
+        assert_eq!(get(&gate, ("oidc", &other)).await, 404, "another token of the same job");
+    }
+}
+
+/// An ES256 token with s replaced by n - s (SEC 1, 4.1.4: either verifies).
+fn other_signature(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let mut borrow = 0;
+    for at in (0..32).rev() {
+        let order = i16::from_str_radix(&order[at * 2..at * 2 + 2], 16).unwrap();
+        let left = order - i16::from(signature[32 + at]) - borrow;
+        borrow = i16::from(left < 0);
+        signature[32 + at] = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A file that holds a secret mostly ends in a line feed, and no credential holds one.
+#[tokio::test]
+async fn the_end_of_a_line_is_no_part_of_a_secret() {
+    let gate = TestGate::start(setup()).await;
+    assert_eq!(get(&gate, READ_WRITE).await, 404);
+    for (number, end) in ["%0A", "%0D%0A"].iter().enumerate() {
+        revoke(&gate, &format!("token={}{end}", READ_WRITE.1)).await;
+        assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, number + 2), "{end}");
     }
 }
 
@@ -151,6 +232,8 @@ async fn only_operators_revoke() {
         (good.clone(), &token, 415),
         (format!("{FORM}{good}"), "", 400),
         (format!("{FORM}{good}"), "token=", 400),
+        (format!("{FORM}{good}"), "token=%0A", 400),
+        (format!("{FORM}{good}"), "token=two%0Alines", 400),
         (format!("{FORM}{good}"), "token=a&credential=0123456789abcdef", 400),
         (format!("{FORM}{good}"), "credential=0123", 400),
         (format!("{FORM}{good}"), "credential=0123456789ABCDEF", 400),

@@ -21,6 +21,7 @@ impl Build<'_> {
         let grant_needed = raw.upstream.authorization == raw::Authorization::Grant;
         if !raw.policy.rules.is_empty() && !grant_needed {
             self.warn_of_useless_anonymous(providers);
+            self.warn_of_open_rules(&rules);
         }
         if let raw::Challenge::Basic = raw.tokens.challenge {
             self.warn_of_basic_challenge(&rules);
@@ -97,7 +98,7 @@ impl Build<'_> {
         let mut named = who.iter().map(Who::provider);
         let first = named.next().flatten();
         let is_one = providers.len() == 1 || first.is_some() && named.all(|it| it == first);
-        let has_claims = providers.iter().flatten().any(|provider| matches!(provider, raw::Provider::Jwt(_)));
+        let issuers = providers.iter().flatten().filter(|provider| matches!(provider, raw::Provider::Jwt(_))).count();
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
             if pattern.takes_user() && !is_one {
@@ -105,8 +106,12 @@ impl Build<'_> {
                                provider alone, e.g. provider:gitlab";
                 self.problem(&at, message);
             }
-            if pattern.takes_claims() && !has_claims {
+            if pattern.takes_claims() && issuers == 0 {
                 self.warn(&at, "nothing matches, for claims come from providers of type jwt alone; write one");
+            } else if pattern.takes_claims() && issuers > 1 && !is_one {
+                let message = "the same claim may be another's at each issuer; write a `who` that is for one provider \
+                               alone, e.g. provider:workloads";
+                self.warn(&at, message);
             }
         }
     }
@@ -157,6 +162,19 @@ impl Build<'_> {
         for (index, _) in rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous)) {
             let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
             self.warn(&format!("policy.rules[{index}].who"), message);
+        }
+    }
+
+    /// Where the registry takes no grants, such a rule is all that it takes.
+    fn warn_of_open_rules(&mut self, rules: &[Rule]) {
+        let opens_all = |rule: &Rule| {
+            let for_anybody = rule.who.contains(&Who::Anonymous) && rule.allow.pull;
+            for_anybody && rule.repositories.iter().any(RepositoryPattern::is_everything)
+        };
+        for (index, _) in rules.iter().enumerate().filter(|(_, rule)| opens_all(rule)) {
+            let message = "anybody may pull every image without a credential; if that is not meant, name the public \
+                           ones, e.g. public/**";
+            self.warn(&format!("policy.rules[{index}].repositories"), message);
         }
     }
 

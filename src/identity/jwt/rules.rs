@@ -9,7 +9,7 @@ use super::Flaw;
 use crate::identity::claims::{self, ClaimError};
 
 /// How far the issuer's clock may be from ours. Seconds.
-const LEEWAY: u64 = 60;
+pub(super) const LEEWAY: u64 = 60;
 
 /// What a token must be.
 #[derive(Clone, Debug)]

@@ -130,6 +130,22 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
     }
 }
 
+/// Where revocations are no longer told apart, what was issued before one of those that are gone is refused, and what may
+/// have been: the issuer's clock may be ahead.
+#[tokio::test]
+async fn what_was_issued_before_a_floor_is_refused() {
+    let key = SigningKey::p256();
+    let (jwt, floor) = (provider(rules(), &[key.jwk("one")]), now());
+    for (issued, good) in
+        [(json!(floor - 1), false), (json!(floor + 60), false), (json!(null), false), (json!(floor + 61), true)]
+    {
+        let token = key.token(&header(json!({})), &claims(json!({ "iat": issued })));
+        let mut question = question(Credential::Bearer(SecretString::from(token)));
+        question.revocation.floor = Some(Moment { at: std::time::Instant::now(), unix: floor });
+        assert_eq!(matches!(jwt.ask(&question).await, Verdict::Verified(..)), good, "{issued}");
+    }
+}
+
 /// It is the issuer's, so nobody else is shown it.
 #[tokio::test]
 async fn a_token_that_is_too_large_is_refused() {

@@ -27,7 +27,7 @@ impl Registry {
 
     /// What a client gets that asks for this.
     fn walk(&self, wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> CatalogPage {
-        let mut walk = CatalogWalk::new(wanted);
+        let mut walk = CatalogWalk::new(wanted, &shows);
         while let Some(asked) = walk.next() {
             let (body, link) = self.page(&asked);
             walk.take(body.as_bytes(), link.as_deref().into_iter(), &shows).unwrap();
@@ -82,7 +82,7 @@ proptest! {
 
     #[test]
     fn never_panics(body: Vec<u8>, link in ".{0,40}") {
-        let _ = CatalogWalk::new(&Page::default()).take(&body, [&*link].into_iter(), |_| true);
+        let _ = CatalogWalk::new(&Page::default(), |_| true).take(&body, [&*link].into_iter(), |_| true);
     }
 }
 
@@ -108,6 +108,28 @@ fn what_is_hidden_leaves_no_trace() {
     assert_eq!(all.walk(&wanted(3, None), shows).next, None, "only hidden names are behind");
 }
 
+/// Nor does the page behind it, whatever the registry does where it has no such name: this one begins anew.
+#[test]
+fn whether_a_hidden_name_is_there_is_not_told() {
+    let with = registry(["a", "a/b", "a-b", "hidden/a", "x"]);
+    let without = registry(["a", "a/b", "a-b", "x"]);
+    let shows = |name: &RepositoryName| !name.as_str().starts_with("hidden");
+    for (last, expected) in
+        [("hidden/a", &["x"][..]), ("hidden/../a", &["x"]), ("A", &["a", "a/b", "a-b", "x"]), ("z/", &[])]
+    {
+        for registry in [&with, &without] {
+            assert_eq!(names(&registry.walk(&wanted(9, Some(last)), shows)), expected, "{last}");
+        }
+    }
+    assert_eq!(
+        names(&with.walk(&wanted(9, Some("a/b")), shows)),
+        ["a-b", "x"],
+        "what is visible is the registry's affair"
+    );
+    let after = |last| names(&without.walk(&wanted(9, Some(last)), |name| name.as_str() != last)).join(" ");
+    assert_eq!((after("a"), after("a/b"), after("a-b")), ("a/b a-b x".into(), "a-b x".into(), "x".into()), "segments");
+}
+
 #[test]
 fn how_many_names_a_page_has() {
     let many: Vec<String> = (0..2500).map(|number| format!("a/{number}")).collect();
@@ -120,7 +142,7 @@ fn how_many_names_a_page_has() {
         assert_eq!((next.count, next.last), (u32::try_from(expected).ok(), Some(format!("a/{}", expected - 1))));
     }
     // None wanted: none, no link, and nobody is asked.
-    let walk = CatalogWalk::new(&wanted(0, None));
+    let walk = CatalogWalk::new(&wanted(0, None), |_| true);
     assert_eq!(walk.next(), None);
     assert_eq!(walk.finish(), CatalogPage { names: vec![], next: None });
 }
@@ -128,10 +150,10 @@ fn how_many_names_a_page_has() {
 /// Pages are large whatever the client wants, or as large as the registry likes.
 #[test]
 fn what_the_registry_is_asked() {
-    let mut walk = CatalogWalk::new(&wanted(3, Some("x/y z")));
-    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?n=1000&last=x/y%20z");
+    let mut walk = CatalogWalk::new(&wanted(3, Some("x/y")), |_| true);
+    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?n=1000&last=x/y");
     assert!(walk.any_size());
-    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?last=x/y%20z");
+    assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?last=x/y");
     assert!(!walk.any_size());
     let link = "</v2/_catalog?n=7&last=%61%2Fb>; rel=\"next\"";
     walk.take(br#"{"repositories":["a"]}"#, [link].into_iter(), |_| false).unwrap();
@@ -142,7 +164,7 @@ fn what_the_registry_is_asked() {
 fn what_is_no_page() {
     let next = "</v2/_catalog?last=b>; rel=\"next\"";
     let take = |body: &str, links: &[&str]| {
-        let mut walk = CatalogWalk::new(&wanted(5, Some("a")));
+        let mut walk = CatalogWalk::new(&wanted(5, Some("a")), |_| true);
         walk.take(body.as_bytes(), links.iter().copied(), |name| name.as_str() != "c").map(|()| walk.next().is_some())
     };
     for body in [
@@ -193,7 +215,7 @@ fn what_is_no_page() {
 
 #[test]
 fn a_last_that_comes_again_is_a_circle() {
-    let mut walk = CatalogWalk::new(&Page::default());
+    let mut walk = CatalogWalk::new(&Page::default(), |_| true);
     let mut take = |name: &str, last: &str| {
         let link = format!("</v2/_catalog?last={last}>; rel=\"next\"");
         walk.take(json!({ "repositories": [name] }).to_string().as_bytes(), [&*link].into_iter(), |_| false)

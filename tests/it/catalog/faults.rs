@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::{ALICE, CATALOG, LISTER, RULES, setup};
-use crate::harness::{Reply, Setup, TestGate};
+use crate::harness::{Reply, Setup, TestGate, request};
 use crate::scripted_upstream::{ScriptedUpstream, soon};
 
 const LINK: &str = "Link: </v2/_catalog?last=hidden/b>; rel=\"next\"\r\n";
@@ -73,6 +73,32 @@ async fn what_is_no_list_is_a_bad_gateway() {
         assert!(!reply.head.contains("hidden") && !reply.body.contains("hidden"), "{reply:?}");
         assert!(!reply.body.contains("alice/a") && reply.header("link").is_none(), "{reply:?}");
     }
+}
+
+/// A list is up to a hundred requests to the registry, so whoever asks for many at once waits; nobody else does.
+#[tokio::test]
+async fn so_many_lists_are_read_at_once_and_no_more() {
+    const AT_ONCE: usize = 16;
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup(&RULES)).await;
+    assert_eq!(gate.get("/v2/", Some(ALICE)).await.status, 200);
+    let mut clients = Vec::new();
+    for _ in 0..=AT_ONCE {
+        let mut client = gate.connect().await;
+        client.write_all(request("GET", CATALOG, Some(ALICE), "", "").as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let mut connections = Vec::new();
+    for _ in 0..AT_ONCE {
+        connections.push(upstream.accept_request().await.0);
+    }
+    let mut other = gate.connect().await;
+    other.write_all(request("GET", "/v2/alice/a/tags/list", Some(ALICE), "", "").as_bytes()).await.unwrap();
+    let (_, head) = upstream.accept_request().await;
+    assert_eq!(head.line().1, "/v2/alice/a/tags/list");
+    // The first that ends makes room for the one that waits.
+    let page = answer("200 OK", "", "{\"repositories\":[\"alice/a\"]}");
+    connections[0].write(&page).await;
+    assert_eq!(soon(connections[0].head()).await.line().1, "/v2/_catalog?n=1000");
 }
 
 /// The same page for ever; a `last` that comes again; pages of what is hidden without an end.

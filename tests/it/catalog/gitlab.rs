@@ -5,7 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use moorgate::demo::gitlab::{Kind, SampleCredential, Scope, State};
 use serde_json::{Value, json};
 
-use super::{CATALOG, INDEX, TYPE, names};
+use super::{CATALOG, INDEX, TYPE, names, with_token};
 use crate::harness::{READ_WRITE, Setup, TestGate};
 
 const ADMIN: (&str, &str) = ("root", "glpat-administrator");
@@ -78,13 +78,7 @@ async fn tokens() {
         (READ_WRITE, "registry:catalog:*", "", 401),
         (READ_WRITE, "repository:demo/b:pull registry:catalog:*", "repository:demo/b:pull", 401),
     ] {
-        let form = format!("grant_type=password&username={}&password={}&scope={scope}", who.0, who.1);
-        let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
-        let reply = gate.send("POST", "/token", None, form_type, &form).await;
-        let answer: Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!(answer["scope"], json!(granted), "{scope}");
-        let bearer = format!("Authorization: Bearer {}\r\n", answer["token"].as_str().unwrap());
-        let reply = gate.send("GET", CATALOG, None, &bearer, "").await;
+        let reply = with_token(&gate, who, scope, granted).await;
         assert_eq!(reply.status, status, "{scope}: {reply:?}");
     }
 }

@@ -33,6 +33,7 @@ fn what_rules_do_not_do_is_warned_of() {
     };
     assert_eq!(of("", "anonymous", "a/**", "pull"), [""; 0]);
     assert_eq!(of("", "authenticated", "**", "pull, catalog"), [""; 0]);
+    assert_eq!(of("", "anonymous", "**/public", "pull"), [""; 0]);
     assert_eq!(of("", "\"user:alice\"", "users/${user}/**", "pull"), [""; 0]);
     for (found, expected) in [
         (of("mode: shadow, ", "authenticated", "a", "pull"), "`policy.mode`: what the rules deny goes on"),
@@ -40,6 +41,7 @@ fn what_rules_do_not_do_is_warned_of() {
             of("", "anonymous", "a", "pull, push"),
             "`policy.rules[0].allow`: anonymous callers get pull and nothing else",
         ),
+        (of("", "anonymous", "**", "pull"), "`policy.rules[0].repositories`: anybody may pull every image without"),
         (of("", "authenticated", "a/**", "catalog"), "`policy.rules[0].allow`: catalog shows the names of all"),
         (of("", "authenticated", "${claims.x}", "pull"), "nothing matches, for claims come from providers of type jwt"),
     ] {
@@ -56,4 +58,30 @@ fn what_rules_do_not_do_is_warned_of() {
     assert!(useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"), "{useless:?}");
     let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");
     assert_eq!(warnings(&format!("{grant}{rule}")).len(), 1, "no TLS");
+    assert_eq!(warnings(&format!("{grant}{}", rule.replace("[a]", "[\"**\"]"))).len(), 1, "GitLab must grant it too");
+}
+
+#[test]
+fn claims_are_of_one_issuer() {
+    let issuer = |name: &str| {
+        format!(
+            "  - {{ name: {name}, type: jwt, issuer: \"https://{name}.example.com\", jwks_url: \"https://{name}.example.com/keys\", audience: a, any_tenant: true }}\n"
+        )
+    };
+    let of_claims = |issuers: &[&str], who: &str| {
+        let identity: String = issuers.iter().map(|name| issuer(name)).collect();
+        let rule = format!("{{ name: r, who: [{who}], repositories: [\"${{claims.path}}/**\"], allow: [pull] }}");
+        let base = MINIMAL.split_inclusive('\n').filter(|line| !line.contains("gitlab")).collect::<String>();
+        warnings(&format!("{}identity:\n{identity}policy: {{ rules: [{rule}] }}\n", base.replace("identity:\n", "")))
+    };
+    for (issuers, who, told) in [
+        (&["one"][..], "authenticated", false),
+        (&["one", "two"], "\"provider:one\"", false),
+        (&["one", "two"], "\"provider:one\", \"provider:two\"", true),
+        (&["one", "two"], "authenticated", true),
+    ] {
+        let found = of_claims(issuers, who);
+        let is_told = found.iter().any(|warning| warning.contains("the same claim may be another's at each issuer"));
+        assert_eq!(is_told, told, "{who}: {found:?}");
+    }
 }

@@ -17,6 +17,24 @@ async fn logged(gate: &TestGate, id: &str, file: &str) {
     .await;
 }
 
+/// Whoever rotates logs knows nothing of the config: lines must not go to a file that is gone because that is wrong.
+#[tokio::test]
+async fn logs_are_opened_anew_while_the_config_is_bad() {
+    let log = vec!["access: a.log", "audit: audit.log"];
+    let mut gate = with_htpasswd(Setup { log, ..Setup::default() }).await;
+    gate.edit("access: a.log", "access: b.log");
+    assert!(gate.reload().await, "the test's own log is in memory until then");
+    gate.edit("version: 1", "version: 7");
+    assert!(!gate.reload().await);
+    for (name, moved) in [("b.log", "b.log.1"), ("audit.log", "audit.log.1")] {
+        std::fs::rename(gate.file(name), gate.file(moved)).unwrap();
+    }
+    assert!(!gate.reloader.as_mut().unwrap().reload(true));
+    logged(&gate, "later", "b.log").await;
+    gate.send("GET", "/v2/", Some(("alice", "wrong")), "X-Request-Id: refused\r\n", "").await;
+    assert!(std::fs::read_to_string(gate.file("audit.log")).unwrap().contains("\"refused\""));
+}
+
 #[tokio::test]
 async fn the_access_log_is_opened_anew() {
     let mut gate = with_htpasswd(Setup::default()).await;

@@ -3,9 +3,34 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::{Setup, ask_admin, read_reply};
-use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, open_request, soon};
+use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon};
+
+async fn ask(client: &mut TcpStream) {
+    client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
+}
+
+async fn answer(connection: &mut UpstreamConnection, client: &mut TcpStream) {
+    connection.write(OK).await;
+    assert_eq!(read_reply(client).await.status, 200);
+}
+
+/// A request that comes to this registry on a new connection.
+async fn served_anew(client: &mut TcpStream, upstream: &mut ScriptedUpstream) -> UpstreamConnection {
+    ask(client).await;
+    let (mut connection, _) = upstream.accept_request().await;
+    answer(&mut connection, client).await;
+    connection
+}
+
+/// A request that comes to the registry on this connection.
+async fn served_by(client: &mut TcpStream, connection: &mut UpstreamConnection) {
+    ask(client).await;
+    connection.head().await;
+    answer(connection, client).await;
+}
 
 /// They end with the registry that they began with; the next request on the same connection goes to the new one.
 #[tokio::test]
@@ -18,7 +43,7 @@ async fn requests_end_with_what_they_began_with() {
     let (mut uploading, _) = old.accept_request().await;
     uploading.until(b"01234").await;
     let mut download = gate.connect().await;
-    download.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
+    ask(&mut download).await;
     let (mut downloading, _) = old.accept_request().await;
     downloading.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst").await;
 
@@ -31,14 +56,8 @@ async fn requests_end_with_what_they_began_with() {
     downloading.write("-last").await;
     assert_eq!(read_reply(&mut download).await.body, "first-last");
 
-    upload.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
-    let (mut connection, _) = soon(new.accept_request()).await;
-    connection.write(OK).await;
-    assert_eq!(read_reply(&mut upload).await.status, 200);
-    download.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
-    connection.head().await;
-    connection.write(OK).await;
-    assert_eq!(read_reply(&mut download).await.status, 200);
+    let mut connection = served_anew(&mut upload, &mut new).await;
+    served_by(&mut download, &mut connection).await;
     assert_eq!(old.requests(), 2);
 }
 
@@ -49,16 +68,10 @@ async fn connections_to_the_same_registry_live_on() {
     let (mut upstream, mut gate) =
         ScriptedUpstream::behind(Setup { workers: Some(1), cache, ..Setup::default() }).await;
     let mut client = gate.connect().await;
-    client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
-    let (mut connection, _) = upstream.accept_request().await;
-    connection.write(OK).await;
-    assert_eq!(read_reply(&mut client).await.status, 200);
+    let mut connection = served_anew(&mut client, &mut upstream).await;
     gate.edit("ttl: 50s", "ttl: 51s");
     assert!(gate.reload().await);
-    client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
-    connection.head().await;
-    connection.write(OK).await;
-    assert_eq!(read_reply(&mut client).await.status, 200);
+    served_by(&mut client, &mut connection).await;
     assert_eq!(upstream.accepted(), 1);
 }
 
@@ -72,11 +85,8 @@ async fn a_drain_begins_after_its_delay() {
     let draining = tokio::spawn(gate.running.drain());
     soon(async { while ask_admin(admin, "/readyz").await.status != 503 {} }).await;
     if begun.elapsed() < Duration::from_millis(200) {
-        let mut late = tokio::net::TcpStream::connect(address).await.unwrap();
-        late.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
-        let (mut connection, _) = soon(upstream.accept_request()).await;
-        connection.write(OK).await;
-        assert_eq!(read_reply(&mut late).await.status, 200);
+        let mut late = TcpStream::connect(address).await.unwrap();
+        served_anew(&mut late, &mut upstream).await;
     }
     assert_eq!(soon(draining).await.unwrap(), 0);
     assert!(begun.elapsed() >= Duration::from_millis(300));
