@@ -162,28 +162,60 @@ async fn an_answer_of_the_gate_without_a_window() {
     assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
 }
 
-/// A window that opens a little is used a little, and the tail of an answer does not wait for ever.
+/// A window that opens a little is used a little, and the tail of an answer does not wait for ever, whatever else goes
+/// on: no stream can be reset that has ended on our side, so its connection goes.
 #[tokio::test]
 async fn the_last_bytes_of_an_answer_without_a_window() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup {
-        http: vec!["idle_timeout: 300ms", "stall_timeout: 300ms"],
-        tls: true,
-        ..Setup::default()
-    })
-    .await;
-    let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
-    let begun = Instant::now();
-    let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
-    let (mut registry, _) = upstream.accept_request().await;
-    registry.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789").await;
-    let mut body = soon(answer).await.unwrap().into_body();
-    let mut received = 0;
-    while let Some(Ok(data)) = soon(body.data()).await {
-        received += data.len();
+    for busy in [false, true] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+        let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
+        let begun = Instant::now();
+        let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+        let (mut registry, _) = upstream.accept_request().await;
+        registry.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789").await;
+        let others = async {
+            while let Ok(mut sender) = sender.clone().ready().await {
+                let request = http::Request::get("https://registry.test/v2/").body(()).unwrap();
+                let Ok((answer, _)) = sender.send_request(request, true) else { break };
+                let Ok(answer) = answer.await else { break };
+                assert_eq!(answer.status(), 401);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let client = async {
+            let mut body = soon(answer).await.unwrap().into_body();
+            let mut received = 0;
+            while let Some(Ok(data)) = soon(body.data()).await {
+                received += data.len();
+            }
+            received
+        };
+        let received = if busy { tokio::join!(client, soon(others)).0 } else { client.await };
+        assert_eq!(received, 10);
+        assert_at_deadline(begun);
+        let log = gate.log(1).await;
+        let blob = log.iter().find(|line| line["operation"] == "blob_get").expect("no line");
+        assert_eq!((&blob["status"], &blob["reason"]), (&200.into(), &"client_stalled".into()));
+        drop(driver);
     }
-    assert_eq!(received, 10);
+}
+
+/// A registry that does not read an upload is the one that is waited for: it is given up, and the client is told.
+#[tokio::test]
+async fn an_upload_that_the_registry_does_not_read() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    let sender = gate.http2().await;
+    let begun = Instant::now();
+    let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+    let (_registry, _) = upstream.accept_request().await;
+    let sending = async { while http2_client::send(&mut stream, vec![b'x'; 65_536].into(), false).await.is_ok() {} };
+    let response = tokio::select! {
+        answer = soon(answer) => answer.unwrap(),
+        () = sending => panic!("the stream was reset"),
+    };
+    assert_eq!(response.status(), 504);
     assert_at_deadline(begun);
-    drop(driver);
+    assert_eq!(gate.log(1).await[0]["reason"], "upstream_timeout");
 }
 
 /// A client that reads nothing from its socket.
