@@ -7,6 +7,7 @@ mod bounds;
 mod broken_bodies;
 mod credentials;
 mod expectation;
+mod floods;
 mod frames;
 mod framing;
 mod headers;

@@ -1,21 +1,27 @@
 //! HTTP/2 frame by frame, for what no client library would send.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::{PATIENCE, READ_WRITE, TestGate, basic};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const ACK: u8 = 1;
 
 /// A connection whose one stream has the number 1.
 pub(super) struct RawHttp2(TlsStream<TcpStream>);
@@ -45,7 +51,7 @@ impl Fate {
 impl RawHttp2 {
     pub(super) async fn connect(gate: &TestGate) -> Self {
         let mut stream = gate.connect_tls(&[b"h2"]).await;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
         let mut connection = Self(stream);
         connection.frame(SETTINGS, 0, 0, &[]).await;
         connection
@@ -53,14 +59,7 @@ impl RawHttp2 {
 
     /// The header block of a request, or of trailers, field by field as given.
     pub(super) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // RFC 7541, 6.2.2: a literal that nobody indexes, neither string compressed.
-            block.push(0);
-            string(&mut block, name);
-            string(&mut block, value);
-        }
-        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block).await;
+        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields)).await;
     }
 
     pub(super) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
@@ -88,14 +87,7 @@ impl RawHttp2 {
     }
 
     async fn read(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
-        let mut head = [0; 9];
-        let reading = async {
-            self.0.read_exact(&mut head).await.ok()?;
-            let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some((head[3], head[4], number(&head[5..]), payload))
-        };
-        timeout(PATIENCE, reading).await.expect("the gate said nothing")
+        timeout(PATIENCE, read(&mut self.0)).await.expect("the gate said nothing")
     }
 
     async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -109,7 +101,27 @@ impl RawHttp2 {
     }
 }
 
-fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has ended.
+pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
+    stream.read_exact(&mut payload).await.ok()?;
+    Some((head[3], head[4], number(&head[5..]), payload))
+}
+
+/// A header block. RFC 7541, 6.2.2: literals that nobody indexes, no string compressed.
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        string(&mut block, name);
+        string(&mut block, value);
+    }
+    block
+}
+
+pub(super) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -134,7 +146,7 @@ pub(super) fn credential() -> String {
 }
 
 /// RFC 7541, 5.2, without compression.
-fn string(block: &mut Vec<u8>, text: &str) {
+pub(super) fn string(block: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     if length < 127 {
         block.push(u8::try_from(length).unwrap());
@@ -176,6 +188,6 @@ fn digits(value: &[u8]) -> u16 {
     number
 }
 
-fn number(bytes: &[u8]) -> u32 {
+pub(super) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().unwrap())
 }
