@@ -77,7 +77,12 @@ impl GateProcess {
 
     /// TLS, offering one protocol.
     pub async fn tls(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
-        connect_tls(self.address, &self.certificate, &[alpn]).await
+        self.tls_on(TcpStream::connect(self.address).await.unwrap(), alpn).await
+    }
+
+    /// The same on a connection that is there already.
+    pub async fn tls_on(&self, socket: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
+        connect_tls(socket, &self.certificate, &[alpn]).await
     }
 
     /// An HTTP/2 connection, driven by a task of its own.

@@ -213,7 +213,7 @@ impl TestGate {
 
     /// TLS to the public listener, offering these protocols.
     pub async fn connect_tls(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
-        connect_tls(self.address, &self.certificate, alpn).await
+        connect_tls(self.connect().await, &self.certificate, alpn).await
     }
 
     /// An HTTP/2 connection, driven by a task of its own.
@@ -253,7 +253,7 @@ impl Setup {
 }
 
 /// TLS to a gate that serves this certificate, offering these protocols.
-pub async fn connect_tls(address: SocketAddr, certificate: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
@@ -265,7 +265,7 @@ pub async fn connect_tls(address: SocketAddr, certificate: &str, alpn: &[&[u8]])
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect("localhost".try_into().unwrap(), TcpStream::connect(address).await.unwrap()).await.unwrap()
+    connector.connect("localhost".try_into().unwrap(), socket).await.unwrap()
 }
 
 /// Asks the operators' listener at an address: also after the gate has been given away to be drained.

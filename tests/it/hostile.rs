@@ -8,7 +8,7 @@ mod broken_bodies;
 mod credentials;
 mod expectation;
 mod floods;
-mod frames;
+pub(super) mod frames;
 mod framing;
 mod headers;
 mod http2;

@@ -7,28 +7,28 @@ use tokio_rustls::client::TlsStream;
 
 use crate::harness::{PATIENCE, READ_WRITE, TestGate, basic};
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
-pub(super) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const ACK: u8 = 1;
 
 /// A connection whose one stream has the number 1.
-pub(super) struct RawHttp2(TlsStream<TcpStream>);
+pub(crate) struct RawHttp2(TlsStream<TcpStream>);
 
 /// What became of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Status(u16),
     /// RST_STREAM, with its reason.
     Reset(u32),
@@ -39,7 +39,7 @@ pub(super) enum Fate {
 
 impl Fate {
     /// A 4xx of the gate's, or an error of the stream or the connection.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         match self {
             Self::Status(status) => (400..500).contains(status),
             Self::Reset(reason) | Self::GoAway(reason) => *reason != 0,
@@ -49,7 +49,7 @@ impl Fate {
 }
 
 impl RawHttp2 {
-    pub(super) async fn connect(gate: &TestGate) -> Self {
+    pub(crate) async fn connect(gate: &TestGate) -> Self {
         let mut stream = gate.connect_tls(&[b"h2"]).await;
         stream.write_all(PREFACE).await.unwrap();
         let mut connection = Self(stream);
@@ -58,22 +58,22 @@ impl RawHttp2 {
     }
 
     /// The header block of a request, or of trailers, field by field as given.
-    pub(super) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
+    pub(crate) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
         self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields)).await;
     }
 
-    pub(super) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
+    pub(crate) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
         self.frame(DATA, u8::from(end_stream) * END_STREAM, 1, bytes).await;
     }
 
     /// RST_STREAM, in one piece with the data before it.
-    pub(super) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
+    pub(crate) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
         let data = if bytes.is_empty() { Vec::new() } else { encode(DATA, 0, 1, bytes) };
         self.send(&[data, encode(RST_STREAM, 0, 1, &reason.to_be_bytes())].concat()).await;
     }
 
     /// What the gate does with the stream. Frames that say nothing of that are read over.
-    pub(super) async fn fate(&mut self) -> Fate {
+    pub(crate) async fn fate(&mut self) -> Fate {
         loop {
             let Some((kind, flags, stream, payload)) = self.read().await else { return Fate::Closed };
             match (kind, stream) {
@@ -102,7 +102,7 @@ impl RawHttp2 {
 }
 
 /// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has ended.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
     let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
@@ -111,7 +111,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u
 }
 
 /// A header block. RFC 7541, 6.2.2: literals that nobody indexes, no string compressed.
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -121,7 +121,7 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-pub(super) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -130,7 +130,7 @@ pub(super) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8
 }
 
 /// The fields of a request that is allowed, to be spoiled.
-pub(super) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
         (":method", method),
         (":scheme", "https"),
@@ -141,12 +141,12 @@ pub(super) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str)
 }
 
 /// The credential of such a request.
-pub(super) fn credential() -> String {
+pub(crate) fn credential() -> String {
     basic(READ_WRITE)
 }
 
 /// RFC 7541, 5.2, without compression.
-pub(super) fn string(block: &mut Vec<u8>, text: &str) {
+pub(crate) fn string(block: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     if length < 127 {
         block.push(u8::try_from(length).unwrap());
@@ -188,6 +188,6 @@ fn digits(value: &[u8]) -> u16 {
     number
 }
 
-pub(super) fn number(bytes: &[u8]) -> u32 {
+pub(crate) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().unwrap())
 }

@@ -5,20 +5,27 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Setup, TestGate, read_to_close};
+use crate::hostile::frames;
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, only, soon};
 
 const SHORT: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(10);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(super) const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// HEADERS without END_HEADERS; `:method: GET` alone in it.
-fn half_headers(stream: u8) -> [u8; 10] {
+pub(super) fn half_headers(stream: u8) -> [u8; 10] {
     [0, 0, 1, 1, 0x01, 0, 0, 0, stream, 0x82]
+}
+
+/// The head of a request, in literals that nobody indexes; `end`: it has no body.
+pub(super) fn headers(stream: u8, method: &str, path: &str, authorization: &str, end: bool) -> Vec<u8> {
+    let block = frames::block(&frames::fields(method, path, authorization));
+    frames::encode(frames::HEADERS, frames::END_HEADERS | u8::from(end), stream.into(), &block)
 }
 
 fn assert_at_deadline(begun: Instant) {
