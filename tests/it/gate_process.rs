@@ -37,13 +37,14 @@ pub struct GateProcess {
     certificate: String,
     log: PathBuf,
     child: Child,
-    _registry: Registry,
+    registry: Registry,
     _folder: TempDir,
 }
 
 impl GateProcess {
     pub async fn start(setup: ProcessSetup<'_>) -> Self {
         let registry = Registry::start(listener()).unwrap();
+        registry.ledger().keep();
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = self_signed().unwrap();
         let hash = bcrypt::hash(USER.1, 4).unwrap();
@@ -72,7 +73,7 @@ impl GateProcess {
             }
         })
         .await;
-        Self { address, admin, certificate, log, child, _registry: registry, _folder: folder }
+        Self { address, admin, certificate, log, child, registry, _folder: folder }
     }
 
     /// TLS, offering one protocol.
@@ -111,6 +112,11 @@ impl GateProcess {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// How many requests reached the registry.
+    pub fn forwarded(&self) -> usize {
+        self.registry.ledger().count()
+    }
+
     /// The value of a metric, with its labels; 0 where there is none yet.
     pub async fn metric(&self, name: &str) -> usize {
         let metrics = ask_admin(self.admin, "/metrics").await.body;
@@ -123,14 +129,11 @@ impl GateProcess {
         std::fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
-    /// Waits until no more than so many connections are open.
+    /// Waits, for ever if need be, until no more than so many connections are open.
     pub async fn connections_fall_to(&self, count: usize) {
-        soon(async {
-            while self.metric("moorgate_connections").await > count {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
+        while self.metric("moorgate_connections").await > count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn proc(&self, file: &str) -> String {

@@ -72,6 +72,15 @@ impl RawHttp2 {
         self.send(&[data, encode(RST_STREAM, 0, 1, &reason.to_be_bytes())].concat()).await;
     }
 
+    /// GOAWAY: the client opens no more streams, or gives up.
+    pub(crate) async fn goodbye(&mut self, reason: u32) {
+        self.frame(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat()).await;
+    }
+
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        self.0
+    }
+
     /// What the gate does with the stream. Frames that say nothing of that are read over.
     pub(crate) async fn fate(&mut self) -> Fate {
         loop {

@@ -1,7 +1,7 @@
 //! Heads without end, and small ones that become large (HPACK).
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, Flood, stream};
-use super::{STREAMS_MIB, gate, request_block, survives, survives_at};
+use super::{STREAMS_MIB, patient_gate, request_block, survives, survives_at};
 use crate::hostile::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, encode, string};
 
 /// A head that never ends, in pieces of each kind.
@@ -42,7 +42,7 @@ async fn bombs() {
 #[tokio::test]
 async fn many_fields() {
     let flood = repeated(2_000, "v", 900);
-    survives_at(&gate(&[]).await, "900 fields a head", flood, End::Read, STREAMS_MIB, async {}).await;
+    survives_at(&patient_gate().await, "900 fields a head", flood, End::Read, STREAMS_MIB, async {}).await;
 }
 
 /// Requests with one field again and again.
