@@ -4,6 +4,8 @@
 //!
 //! `cargo test --test it floods -- --nocapture | grep MiB` prints what each takes.
 
+#![allow(clippy::print_stdout)]
+
 mod bodies;
 mod flooder;
 mod frames;

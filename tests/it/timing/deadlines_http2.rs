@@ -227,7 +227,8 @@ async fn an_upload_that_the_registry_does_not_read() {
 /// A client that reads nothing from its socket.
 #[tokio::test]
 async fn a_connection_that_is_not_read() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    // The registry, which this test plays, has no longer either.
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 1s")).await;
     let socket = gate.connect_tls(&[b"h2"]).await;
     let (sender, driver) = h2::client::Builder::new()
         .initial_window_size(1 << 30)
