@@ -74,6 +74,7 @@ pub enum Framing {
     FormBody,
     Expectation,
     UriTooLong,
+    TooManyFields,
     Trailers,
 }
 
@@ -314,6 +315,7 @@ impl Framing {
             Self::MediaType | Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }
     }
 
@@ -329,6 +331,7 @@ impl Framing {
             Self::FormBody => "form bodies are not part of the registry protocol",
             Self::Expectation => "the only expectation understood is 100-continue, once",
             Self::UriTooLong => "the request's target is too long",
+            Self::TooManyFields => "more than 100 header fields",
             Self::Trailers => "trailers are not part of the registry protocol",
         }
     }

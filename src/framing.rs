@@ -10,6 +10,15 @@ use crate::denial::Framing;
 /// The longest target, in bytes: the longest of the protocol carries two digests, a name and the registry's state.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
+/// The most header fields of a request: as many as hyper takes on HTTP/1.1. HTTP/2 counts bytes alone, and a field that
+/// is one byte there, for it was sent before, takes a hundred in memory.
+const MAX_FIELDS: usize = 100;
+
+/// Whether there are more header fields than any client sends.
+pub fn has_too_many_fields(headers: &HeaderMap) -> bool {
+    headers.len() > MAX_FIELDS
+}
+
 /// Checks a request's head.
 ///
 /// # Errors

@@ -74,6 +74,8 @@ pub struct Received {
     body: Incoming,
     client: IpAddr,
     origin: Origin,
+    /// It is refused without a look at what it says.
+    fault: Option<Framing>,
     record: Box<Record>,
 }
 
@@ -85,7 +87,7 @@ impl Gate {
 
     /// Takes a request in and begins its record, so that one whose client leaves at once is recorded too.
     pub fn receive(&self, request: Request<Incoming>, origin: Origin) -> Received {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if body.is_end_stream() {
             origin.progress.end_request();
         }
@@ -98,17 +100,26 @@ impl Gate {
             head.method.clone(),
             head.uri.path().to_owned(),
         ));
-        Received { head, body, client, origin, record }
+        let fault = if origin.ambiguous {
+            Some(Framing::Head)
+        } else if framing::has_too_many_fields(&head.headers) {
+            // At once, for the requests of a flood wait for each other here.
+            head.headers = HeaderMap::new();
+            Some(Framing::TooManyFields)
+        } else {
+            None
+        };
+        Received { head, body, client, origin, fault, record }
     }
 
     /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The record is written
     /// when the answer's body has ended.
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
-        let Received { head, body, client, origin, mut record } = received;
+        let Received { head, body, client, origin, fault, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
         let mut trail = Trail::default();
-        let outcome = if origin.ambiguous {
-            Err(Denial::Framing(Framing::Head))
+        let outcome = if let Some(fault) = fault {
+            Err(Denial::Framing(fault))
         } else if head.uri.path() == token_service::PATH {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {

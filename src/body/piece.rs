@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use super::Progress;
 
 /// Notes when some of it is taken. HTTP/2 is given a whole piece as soon as the client's window has room for one byte,
-/// and asks for the next when all of it has gone: what goes in between shows only here.
+/// and the last one is out of our hands then: what goes in between, and when it has gone, shows only here.
 pub struct Piece {
     bytes: Bytes,
     progress: Rc<Progress>,
@@ -15,6 +15,7 @@ pub struct Piece {
 
 impl Piece {
     pub(super) fn new(bytes: Bytes, progress: Rc<Progress>) -> Self {
+        progress.piece_begins(bytes.len() as u64);
         Self { bytes, progress }
     }
 }
@@ -31,5 +32,11 @@ impl Buf for Piece {
     fn advance(&mut self, count: usize) {
         self.progress.window_moved();
         self.bytes.advance(count);
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.progress.piece_ends();
     }
 }

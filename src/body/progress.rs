@@ -1,6 +1,7 @@
 //! How far a request has come: counters for the record, and since when the client has been waited for.
 
 use std::cell::Cell;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// One request's progress, shared by its two bodies, its record and the connection that it came on.
@@ -12,8 +13,12 @@ pub struct Progress {
     failure: Cell<Option<BodyFailure>>,
     /// Since when the client owes the next piece of its body.
     awaiting_request: Cell<Option<Instant>>,
-    /// Since when a piece of the response has waited for the client's window, without any of it being taken.
+    /// Pieces of the response that were handed over and have not gone, not all of them at least.
+    unsent: Cell<usize>,
+    /// Since when the client has taken none of them.
     awaiting_window: Cell<Option<Instant>>,
+    /// Who waits for all of them to go.
+    awaiting_end: Cell<Option<Waker>>,
     stalled: Cell<bool>,
     cut: Cell<bool>,
 }
@@ -104,18 +109,33 @@ impl Progress {
         self.failure.set(Some(failure));
     }
 
-    pub(super) fn await_window(&self, bytes: u64) {
-        self.bytes_out.set(self.bytes_out.get() + bytes);
-        self.awaiting_window.set(Some(Instant::now()));
+    /// Ready as soon as all that was handed over of the response has gone, or never will.
+    pub fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.unsent.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.awaiting_end.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
-    pub(super) fn window_moved(&self) {
-        if self.awaiting_window.get().is_some() {
+    pub(super) fn piece_begins(&self, bytes: u64) {
+        self.bytes_out.set(self.bytes_out.get() + bytes);
+        if self.unsent.replace(self.unsent.get() + 1) == 0 {
             self.awaiting_window.set(Some(Instant::now()));
         }
     }
 
-    pub(super) fn window_opened(&self) {
-        self.awaiting_window.set(None);
+    pub(super) fn window_moved(&self) {
+        self.awaiting_window.set(Some(Instant::now()));
+    }
+
+    pub(super) fn piece_ends(&self) {
+        self.unsent.set(self.unsent.get().saturating_sub(1));
+        if self.unsent.get() == 0 {
+            self.awaiting_window.set(None);
+            if let Some(waker) = self.awaiting_end.take() {
+                waker.wake();
+            }
+        }
     }
 }

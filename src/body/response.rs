@@ -86,7 +86,6 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         let this = &mut *self;
-        this.progress.window_opened();
         let data = match &mut this.content {
             Content::Ended => return Poll::Ready(None),
             Content::Fixed(bytes) => bytes.take(),
@@ -112,7 +111,6 @@ impl Body for ResponseBody {
         if matches!(this.content, Content::Fixed(_)) {
             this.content = Content::Ended;
         }
-        this.progress.await_window(data.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(Piece::new(data, this.progress.clone())))))
     }
 
@@ -161,7 +159,6 @@ impl UpstreamBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.progress.window_opened();
         if let (Some(record), Content::Fixed(_) | Content::Upstream(_)) = (&mut self.record, &self.content) {
             record.broke_off("client_aborted");
         }

@@ -13,8 +13,9 @@ use crate::run::SetLevel;
 
 /// Sends the program's log to standard error in the form that the config names. What it returns changes the level.
 pub(super) fn start(level: Level, format: LogFormat) -> SetLevel {
-    // Libraries log what passes through them, headers included, so of theirs only warnings are shown.
-    let targets = |level| Targets::new().with_default(LevelFilter::WARN).with_target("moorgate", level);
+    // Libraries log what passes through them, headers included, and warn of what a client does, as often as it does it: so
+    // of theirs only errors are shown.
+    let targets = |level| Targets::new().with_default(LevelFilter::ERROR).with_target("moorgate", level);
     let (filter, handle) = reload::Layer::new(targets(level));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match format {

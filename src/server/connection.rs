@@ -29,6 +29,12 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const MAX_STREAMS: u32 = 128;
+/// HTTP/2: streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that are begun are
+/// given up at once and bounded by `MAX_STREAMS`.
+const MAX_RESETS_WAITING: usize = 20;
+/// HTTP/2: streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset, CVE-2025-8671).
+/// A stream too many counts, and an honest client may open some before it hears how many there may be.
+const MAX_RESETS_PROVOKED: usize = 256;
 const MAX_FRAME_BYTES: u32 = 32 * 1024;
 /// HTTP/2: what waits for a stream's window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -151,6 +157,8 @@ where
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS_WAITING)
+            .max_local_error_reset_streams(MAX_RESETS_PROVOKED)
             .max_frame_size(MAX_FRAME_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(max_headers)

@@ -25,6 +25,8 @@ pub(super) struct Deadlines {
     open_streams: Cell<usize>,
     /// HTTP/2: the client took nothing for too long, whatever the stream.
     stalled: Cell<bool>,
+    /// HTTP/2: the same of the last bytes of an answer.
+    tail_stalled: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +48,7 @@ impl Deadlines {
             current: RefCell::new(None),
             open_streams: Cell::new(0),
             stalled: Cell::new(false),
+            tail_stalled: Cell::new(false),
         }
     }
 
@@ -106,8 +109,8 @@ impl Deadlines {
         let body = self.current().filter(|_| !http2);
         let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
         let deadline = [head, written, body].into_iter().flatten().min();
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            self.stalled.set(head.is_none());
+        if self.tail_stalled.get() || deadline.is_some_and(|deadline| deadline <= now) {
+            self.stalled.set(self.tail_stalled.get() || head.is_none());
             if let Some(progress) = self.current().filter(|_| head.is_none()) {
                 progress.set_stalled();
             }
@@ -129,7 +132,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
         let progress = self.0.open_stream();
         let tick = self.0.settings.stall_timeout;
         let open = OpenStream { deadlines: self.0.clone(), progress };
-        tokio::task::spawn_local(Stream { stream, timer: tokio::time::sleep(tick), open });
+        tokio::task::spawn_local(Stream { stream, done: false, timer: tokio::time::sleep(tick), open });
     }
 }
 
@@ -157,6 +160,8 @@ pin_project! {
         open: OpenStream,
         #[pin]
         timer: Sleep,
+        // It is done when the last piece of the answer is queued, which the client's window may hold up for ever.
+        done: bool,
         #[pin]
         stream: F,
     }
@@ -167,16 +172,24 @@ impl<F: Future> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if this.stream.poll(cx).is_ready() {
+        if !*this.done {
+            *this.done = this.stream.poll(cx).is_ready();
+        }
+        let progress = this.open.progress.as_ref();
+        if *this.done && progress.is_none_or(|progress| progress.poll_sent(cx).is_ready()) {
             return Poll::Ready(());
         }
         while this.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let timeout = this.open.deadlines.settings.stall_timeout;
-            let deadline = this.open.progress.as_ref().and_then(|progress| progress.stalls_at(timeout));
+            let deadline = progress.and_then(|progress| progress.stalls_at(timeout));
             if deadline.is_some_and(|deadline| deadline <= now) {
-                if let Some(progress) = &this.open.progress {
+                if let Some(progress) = progress {
                     progress.set_stalled();
+                }
+                // A stream that has ended for us cannot be reset any more; its connection can be closed.
+                if *this.done {
+                    this.open.deadlines.tail_stalled.set(true);
                 }
                 return Poll::Ready(());
             }

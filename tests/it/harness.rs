@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_rustls::client::TlsStream;
 
 /// A credential of the stand-in GitLab that may pull and push below `demo/`.
 pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
@@ -214,19 +215,8 @@ impl TestGate {
     }
 
     /// TLS to the public listener, offering these protocols.
-    pub async fn connect_tls(&self, alpn: &[&[u8]]) -> tokio_rustls::client::TlsStream<TcpStream> {
-        use rustls::pki_types::pem::PemObject;
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        connector.connect("localhost".try_into().unwrap(), self.connect().await).await.unwrap()
+    pub async fn connect_tls(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        connect_tls(self.connect().await, &self.certificate, alpn).await
     }
 
     /// An HTTP/2 connection, driven by a task of its own.
@@ -264,6 +254,22 @@ impl Setup {
             section("admin", &self.admin),
         )
     }
+}
+
+/// TLS to a gate that serves this certificate, offering these protocols.
+pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), socket).await.unwrap()
 }
 
 /// Asks the operators' listener at an address: also after the gate has been given away to be drained.

@@ -68,10 +68,25 @@ async fn header_bytes() {
     }
 }
 
-/// More lines than hyper counts.
+/// More fields than hyper counts on HTTP/1.1, and the gate on HTTP/2.
 #[tokio::test]
-async fn header_lines() {
+async fn header_fields() {
     let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let sender = tls.http2().await;
+    // One of them is the credential; HTTP/1.1 has a host and a length besides.
+    for (fields, good) in [(90, true), (99, true), (100, false), (500, false)] {
+        let mut request = http2_request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE));
+        for _ in 0..fields {
+            request.headers_mut().append("x", "y".parse().unwrap());
+        }
+        let reply = http2(&sender, request, None::<&str>).await.unwrap();
+        match good {
+            true => assert_eq!(reply.status, 404),
+            false => assert_refusal(&reply, 431, "UNSUPPORTED", &fields.to_string()),
+        }
+    }
+    assert_eq!(tls.forwarded(), 2);
     let lines = "X: y\r\n".repeat(200);
     let (answer, _) =
         talk(&gate, crate::harness::request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &lines, "").into_bytes())

@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::frames::{Fate, RawHttp2, credential, fields};
-use super::{authorization, head};
-use crate::harness::{PATIENCE, TestGate, digest_of};
+use super::{authorization, head, status};
+use crate::harness::{PATIENCE, TestGate, digest_of, read_to_close};
 
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
@@ -94,6 +94,45 @@ async fn a_stream_that_is_reset() {
     }
 }
 
+/// The connection goes, and its stream with it, however that is said.
+#[tokio::test]
+async fn an_http2_connection_that_goes() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for length in [None, Some("10"), Some("5"), Some("0")] {
+        for leave in [Leave::Close, Leave::HalfClose, Leave::Abort] {
+            for goodbye in [None, Some(NO_ERROR), Some(INTERNAL_ERROR)] {
+                let before = gate.forwarded();
+                let mut fields = fields("POST", PATH, &credential);
+                fields.extend(length.map(|length| ("content-length", length)));
+                let mut connection = RawHttp2::connect(&gate).await;
+                connection.headers(&fields, false).await;
+                connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
+                let whole = length.is_some_and(|length| length != "10");
+                under_way(&gate, before, if whole { 0 } else { 5 }).await;
+                if let Some(reason) = goodbye {
+                    connection.goodbye(reason).await;
+                }
+                let mut stream = connection.into_stream();
+                let mut kept = None;
+                match leave {
+                    Leave::Close => drop(stream),
+                    Leave::HalfClose => {
+                        stream.shutdown().await.unwrap();
+                        kept = Some(stream);
+                    }
+                    Leave::Abort => {
+                        socket2::SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO)).unwrap();
+                        drop(stream);
+                    }
+                }
+                breaks_off(&gate, before, &format!("length {length:?}, {leave:?}, goodbye {goodbye:?}")).await;
+                drop(kept);
+            }
+        }
+    }
+}
+
 /// The bytes before the reset and the reset are seen at once, so nothing but the reset itself tells that more was to come.
 #[tokio::test]
 async fn a_stream_that_is_reset_with_its_last_bytes() {
@@ -167,6 +206,37 @@ async fn trailers_are_refused() {
             breaks_off(&gate, before, &case).await;
         }
     }
+}
+
+/// The registry has the whole body but for its end when they come.
+#[tokio::test]
+async fn trailers_behind_what_the_registry_has() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for length in [None, Some("5")] {
+        let before = gate.forwarded();
+        let mut fields = fields("POST", PATH, &credential);
+        fields.extend(length.map(|length| ("content-length", length)));
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields, false).await;
+        connection.data(b"hello", false).await;
+        // The last bytes of a length wait for the end of the stream.
+        under_way(&gate, before, if length.is_some() { 0 } else { 5 }).await;
+        connection.headers(&[("x", "y")], true).await;
+        assert_eq!(connection.fate().await, Fate::Status(400), "{length:?}");
+        breaks_off(&gate, before, &format!("{length:?}")).await;
+    }
+
+    let gate = TestGate::plain().await;
+    let start = format!("POST {PATH} HTTP/1.1");
+    let mut stream = gate.connect().await;
+    let message = head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);
+    stream.write_all((message + "5\r\nhello\r\n").as_bytes()).await.unwrap();
+    under_way(&gate, 0, 5).await;
+    stream.write_all(b"0\r\nX: y\r\n\r\n").await.unwrap();
+    let answer = read_to_close(&mut stream).await;
+    assert_eq!(status(&answer), Some(400), "{answer}");
+    breaks_off(&gate, 0, "HTTP/1.1").await;
 }
 
 /// The end of a stream may come behind the last byte, and the body is whole then.

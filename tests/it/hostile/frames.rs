@@ -1,28 +1,34 @@
 //! HTTP/2 frame by frame, for what no client library would send.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::{PATIENCE, READ_WRITE, TestGate, basic};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const ACK: u8 = 1;
 
 /// A connection whose one stream has the number 1.
-pub(super) struct RawHttp2(TlsStream<TcpStream>);
+pub(crate) struct RawHttp2(TlsStream<TcpStream>);
 
 /// What became of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Status(u16),
     /// RST_STREAM, with its reason.
     Reset(u32),
@@ -33,7 +39,7 @@ pub(super) enum Fate {
 
 impl Fate {
     /// A 4xx of the gate's, or an error of the stream or the connection.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         match self {
             Self::Status(status) => (400..500).contains(status),
             Self::Reset(reason) | Self::GoAway(reason) => *reason != 0,
@@ -43,38 +49,40 @@ impl Fate {
 }
 
 impl RawHttp2 {
-    pub(super) async fn connect(gate: &TestGate) -> Self {
+    pub(crate) async fn connect(gate: &TestGate) -> Self {
         let mut stream = gate.connect_tls(&[b"h2"]).await;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
         let mut connection = Self(stream);
         connection.frame(SETTINGS, 0, 0, &[]).await;
         connection
     }
 
     /// The header block of a request, or of trailers, field by field as given.
-    pub(super) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // RFC 7541, 6.2.2: a literal that nobody indexes, neither string compressed.
-            block.push(0);
-            string(&mut block, name);
-            string(&mut block, value);
-        }
-        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block).await;
+    pub(crate) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
+        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields)).await;
     }
 
-    pub(super) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
+    pub(crate) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
         self.frame(DATA, u8::from(end_stream) * END_STREAM, 1, bytes).await;
     }
 
     /// RST_STREAM, in one piece with the data before it.
-    pub(super) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
+    pub(crate) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
         let data = if bytes.is_empty() { Vec::new() } else { encode(DATA, 0, 1, bytes) };
         self.send(&[data, encode(RST_STREAM, 0, 1, &reason.to_be_bytes())].concat()).await;
     }
 
+    /// GOAWAY: the client opens no more streams, or gives up.
+    pub(crate) async fn goodbye(&mut self, reason: u32) {
+        self.frame(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat()).await;
+    }
+
+    pub(crate) fn into_stream(self) -> TlsStream<TcpStream> {
+        self.0
+    }
+
     /// What the gate does with the stream. Frames that say nothing of that are read over.
-    pub(super) async fn fate(&mut self) -> Fate {
+    pub(crate) async fn fate(&mut self) -> Fate {
         loop {
             let Some((kind, flags, stream, payload)) = self.read().await else { return Fate::Closed };
             match (kind, stream) {
@@ -88,14 +96,7 @@ impl RawHttp2 {
     }
 
     async fn read(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
-        let mut head = [0; 9];
-        let reading = async {
-            self.0.read_exact(&mut head).await.ok()?;
-            let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some((head[3], head[4], number(&head[5..]), payload))
-        };
-        timeout(PATIENCE, reading).await.expect("the gate said nothing")
+        timeout(PATIENCE, read(&mut self.0)).await.expect("the gate said nothing")
     }
 
     async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -109,7 +110,27 @@ impl RawHttp2 {
     }
 }
 
-fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has ended.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; usize::try_from(number(&[0, head[0], head[1], head[2]])).unwrap()];
+    stream.read_exact(&mut payload).await.ok()?;
+    Some((head[3], head[4], number(&head[5..]), payload))
+}
+
+/// A header block. RFC 7541, 6.2.2: literals that nobody indexes, no string compressed.
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        string(&mut block, name);
+        string(&mut block, value);
+    }
+    block
+}
+
+pub(crate) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -118,7 +139,7 @@ fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The fields of a request that is allowed, to be spoiled.
-pub(super) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
         (":method", method),
         (":scheme", "https"),
@@ -129,12 +150,12 @@ pub(super) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str)
 }
 
 /// The credential of such a request.
-pub(super) fn credential() -> String {
+pub(crate) fn credential() -> String {
     basic(READ_WRITE)
 }
 
 /// RFC 7541, 5.2, without compression.
-fn string(block: &mut Vec<u8>, text: &str) {
+pub(crate) fn string(block: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     if length < 127 {
         block.push(u8::try_from(length).unwrap());
@@ -176,6 +197,6 @@ fn digits(value: &[u8]) -> u16 {
     number
 }
 
-fn number(bytes: &[u8]) -> u32 {
+pub(crate) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().unwrap())
 }

@@ -1,10 +1,10 @@
 //! `max_connections`: one too many waits, and is served when another leaves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Reply, Setup, TestGate, exchange, read_reply};
+use crate::harness::{Reply, Setup, TestGate, connect_tls, exchange, read_reply};
 use crate::scripted_upstream::{open_request, soon};
 
 #[tokio::test]
@@ -32,6 +32,34 @@ async fn one_too_many_waits() {
         assert_eq!(soon(read_reply(&mut waiting)).await.status, 200);
         drop((served, waiting));
         no_connections(&gate).await;
+    }
+}
+
+/// Silent clients hold their places until their deadline, however many of them wait behind; whoever came between is served.
+#[tokio::test]
+async fn silent_ones_lose_their_places() {
+    let http = || vec!["max_connections: 4", "handshake_timeout: 2s", "header_timeout: 2s", "idle_timeout: 1m"];
+    for tls in [false, true] {
+        let gate = TestGate::start(Setup { http: http(), tls, workers: Some(1), ..Setup::default() }).await;
+        let begun = Instant::now();
+        let mut silent = Vec::new();
+        for _ in 0..4 {
+            silent.push(gate.connect().await);
+        }
+        let honest = gate.connect().await;
+        for _ in 0..20 {
+            silent.push(gate.connect().await);
+        }
+        let ping = open_request("GET", "/v2/", "", "");
+        let reply = if tls {
+            exchange(&mut soon(connect_tls(honest, &gate.certificate, &[])).await, &ping).await
+        } else {
+            let mut honest = honest;
+            exchange(&mut honest, &ping).await
+        };
+        assert_eq!(reply.status, 200);
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(1), "there was a place too many: {took:?}");
     }
 }
 

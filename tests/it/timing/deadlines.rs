@@ -175,7 +175,8 @@ async fn silence_in_the_body_of_a_refused_request() {
 #[tokio::test]
 async fn an_answer_that_is_not_read() {
     for tls in [false, true] {
-        let setup = Setup { http: only("stall_timeout: 300ms"), tls, ..Setup::default() };
+        // The registry, which this test plays, has no longer either.
+        let setup = Setup { http: only("stall_timeout: 1s"), tls, ..Setup::default() };
         let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
         let ask = open_request("GET", BLOB, "", "");
         let (mut plain, mut encrypted) = (None, None);

@@ -5,20 +5,27 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Setup, TestGate, read_to_close};
+use crate::hostile::frames;
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, only, soon};
 
 const SHORT: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(10);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(super) const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// HEADERS without END_HEADERS; `:method: GET` alone in it.
-fn half_headers(stream: u8) -> [u8; 10] {
+pub(super) fn half_headers(stream: u8) -> [u8; 10] {
     [0, 0, 1, 1, 0x01, 0, 0, 0, stream, 0x82]
+}
+
+/// The head of a request, in literals that nobody indexes; `end`: it has no body.
+pub(super) fn headers(stream: u8, method: &str, path: &str, authorization: &str, end: bool) -> Vec<u8> {
+    let block = frames::block(&frames::fields(method, path, authorization));
+    frames::encode(frames::HEADERS, frames::END_HEADERS | u8::from(end), stream.into(), &block)
 }
 
 fn assert_at_deadline(begun: Instant) {
@@ -162,34 +169,66 @@ async fn an_answer_of_the_gate_without_a_window() {
     assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
 }
 
-/// A window that opens a little is used a little, and the tail of an answer does not wait for ever.
+/// A window that opens a little is used a little, and the tail of an answer does not wait for ever, whatever else goes
+/// on: no stream can be reset that has ended on our side, so its connection goes.
 #[tokio::test]
 async fn the_last_bytes_of_an_answer_without_a_window() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup {
-        http: vec!["idle_timeout: 300ms", "stall_timeout: 300ms"],
-        tls: true,
-        ..Setup::default()
-    })
-    .await;
-    let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
-    let begun = Instant::now();
-    let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
-    let (mut registry, _) = upstream.accept_request().await;
-    registry.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789").await;
-    let mut body = soon(answer).await.unwrap().into_body();
-    let mut received = 0;
-    while let Some(Ok(data)) = soon(body.data()).await {
-        received += data.len();
+    for busy in [false, true] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+        let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
+        let begun = Instant::now();
+        let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+        let (mut registry, _) = upstream.accept_request().await;
+        registry.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789").await;
+        let others = async {
+            while let Ok(mut sender) = sender.clone().ready().await {
+                let request = http::Request::get("https://registry.test/v2/").body(()).unwrap();
+                let Ok((answer, _)) = sender.send_request(request, true) else { break };
+                let Ok(answer) = answer.await else { break };
+                assert_eq!(answer.status(), 401);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let client = async {
+            let mut body = soon(answer).await.unwrap().into_body();
+            let mut received = 0;
+            while let Some(Ok(data)) = soon(body.data()).await {
+                received += data.len();
+            }
+            received
+        };
+        let received = if busy { tokio::join!(client, soon(others)).0 } else { client.await };
+        assert_eq!(received, 10);
+        assert_at_deadline(begun);
+        let log = gate.log(1).await;
+        let blob = log.iter().find(|line| line["operation"] == "blob_get").expect("no line");
+        assert_eq!((&blob["status"], &blob["reason"]), (&200.into(), &"client_stalled".into()));
+        drop(driver);
     }
-    assert_eq!(received, 10);
+}
+
+/// A registry that does not read an upload is the one that is waited for: it is given up, and the client is told.
+#[tokio::test]
+async fn an_upload_that_the_registry_does_not_read() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    let sender = gate.http2().await;
+    let begun = Instant::now();
+    let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+    let (_registry, _) = upstream.accept_request().await;
+    // The stream ends behind the answer, whatever was still to be sent.
+    let sending = async { while http2_client::send(&mut stream, vec![b'x'; 65_536].into(), false).await.is_ok() {} };
+    let (response, ()) = tokio::join!(soon(answer), sending);
+    let response = response.unwrap();
+    assert_eq!(response.status(), 504);
     assert_at_deadline(begun);
-    drop(driver);
+    assert_eq!(gate.log(1).await[0]["reason"], "upstream_timeout");
 }
 
 /// A client that reads nothing from its socket.
 #[tokio::test]
 async fn a_connection_that_is_not_read() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
+    // The registry, which this test plays, has no longer either.
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 1s")).await;
     let socket = gate.connect_tls(&[b"h2"]).await;
     let (sender, driver) = h2::client::Builder::new()
         .initial_window_size(1 << 30)

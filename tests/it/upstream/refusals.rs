@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{READ_WRITE, Setup, TestGate, listener, read_reply};
+use crate::harness::{READ_WRITE, Setup, TestGate, read_reply};
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, UPLOADS, open_request, soon};
 
@@ -43,8 +43,10 @@ async fn every_other_status_passes_on() {
 
 #[tokio::test]
 async fn unreachable() {
-    // A port that was just free: nobody listens there.
-    let address = listener().local_addr().unwrap();
+    // Bound, so that no other test gets it, and not listened on.
+    let unused = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    unused.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = unused.local_addr().unwrap().as_socket().unwrap();
     let gate = TestGate::start(Setup { upstream_address: Some(address), ..Setup::default() }).await;
     let reply = gate.get(BLOB, Some(READ_WRITE)).await;
     assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));

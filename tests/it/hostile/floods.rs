@@ -1,0 +1,158 @@
+//! Class 22: floods over HTTP/2. Several connections flood a gate in a process of its own; they end as they should, or
+//! are merely answered, while an honest one is served, and the gate's memory stays under the bound that the README states.
+//! No flood acknowledges the gate's settings: its bounds hold from the first frame on.
+//!
+//! `cargo test --test it floods -- --nocapture | grep MiB` prints what each takes.
+
+#![allow(clippy::print_stdout)]
+
+mod bodies;
+mod flooder;
+mod frames;
+mod headers;
+mod resets;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::gate_process::{GateProcess, ProcessSetup, USER};
+use crate::harness::{basic, digest_of};
+use crate::http2_client;
+use crate::scripted_upstream::soon;
+use flooder::{End, Flood};
+
+/// Floods are work, and other tests run beside them.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The honest client's blob.
+const BLOB_BYTES: usize = 1 << 20;
+/// Connections that flood at once.
+const CONNECTIONS: usize = 4;
+/// What all of them together may make the gate grow by, as the README states it: where frames are read over or answered,
+const FRAMES_MIB: u64 = 16;
+/// and where as many streams are held open as there may be.
+const STREAMS_MIB: u64 = 64;
+
+async fn gate(http: &[&str]) -> GateProcess {
+    GateProcess::start(ProcessSetup { tls: true, http, identity: &[] }).await
+}
+
+/// One whose deadlines no flood reaches, however slow the machine.
+async fn patient_gate() -> GateProcess {
+    gate(&["header_timeout: 5m", "idle_timeout: 5m"]).await
+}
+
+/// Floods a gate of its own. The honest client must never notice, each flood must end as `expected`, and the memory that
+/// it takes must stay under the bound.
+async fn survives(name: &str, flood: Flood, expected: End) {
+    let gate = patient_gate().await;
+    survives_at(&gate, name, flood, expected, FRAMES_MIB, async {}).await;
+}
+
+/// The same of a gate of the test's; the flooding connections stay open until `settled`.
+async fn survives_at(
+    gate: &GateProcess,
+    name: &str,
+    flood: Flood,
+    expected: End,
+    bound_mib: u64,
+    settled: impl Future,
+) {
+    let honest = Honest::begin(gate).await;
+    honest.ask().await;
+    let open_before = gate.metric("moorgate_connections").await;
+    let (before, _) = gate.memory();
+    gate.forget_peak();
+    let over = AtomicBool::new(false);
+    let flooding = async {
+        let mut floods = tokio::task::JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let (mut stream, flood) = (gate.tls(b"h2").await, flood.clone());
+            floods.spawn(async move { (flooder::run(&mut stream, flood).await, stream) });
+        }
+        let (ends, open): (Vec<_>, Vec<_>) =
+            timeout(PATIENCE, floods.join_all()).await.expect("a flood does not end").into_iter().unzip();
+        timeout(PATIENCE, settled).await.expect("what the flood began does not end");
+        drop(open);
+        over.store(true, Ordering::Relaxed);
+        ends
+    };
+    let serving = async {
+        loop {
+            honest.ask().await;
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    let (ends, ()) = tokio::join!(flooding, serving);
+    assert!(ends.iter().all(|end| end.is(expected)), "{name}: {ends:?} where {expected:?} was expected");
+    let grown = within_bound(gate, name, before, bound_mib);
+    println!("{name}: {grown:.1} MiB, {} honest answers", honest.answers());
+    soon(gate.connections_fall_to(open_before)).await;
+    honest.ask().await;
+    let log = gate.said();
+    assert!(log.lines().count() < 20, "{name}: a line for each frame? {}", &log[..2000]);
+}
+
+/// How many MiB the gate has grown by, at its peak.
+#[track_caller]
+fn within_bound(gate: &GateProcess, name: &str, before: u64, bound_mib: u64) -> f64 {
+    let (_, peak) = gate.memory();
+    let grown = peak.saturating_sub(before);
+    assert!(grown < bound_mib * 1024, "{name}: {grown} KiB");
+    f64::from(u32::try_from(grown).unwrap()) / 1024.0
+}
+
+/// A client that pings and pulls a blob over one HTTP/2 connection.
+struct Honest {
+    sender: h2::client::SendRequest<Bytes>,
+    blob: String,
+    answers: AtomicUsize,
+}
+
+impl Honest {
+    /// Pushes the blob first.
+    async fn begin(gate: &GateProcess) -> Self {
+        let sender = gate.http2().await;
+        let content = vec![b'x'; BLOB_BYTES];
+        let digest = digest_of(&content);
+        let request = Self::request("POST", &format!("/v2/demo/a/blobs/uploads/?digest={digest}"));
+        let (answer, mut stream) = sender.clone().send_request(request, false).unwrap();
+        http2_client::send(&mut stream, content.into(), true).await.unwrap();
+        assert_eq!(soon(answer).await.unwrap().status(), 201);
+        Self { sender, blob: format!("/v2/demo/a/blobs/{digest}"), answers: AtomicUsize::new(0) }
+    }
+
+    async fn ask(&self) {
+        for (path, length) in [("/v2/", 2), (&*self.blob, BLOB_BYTES)] {
+            let mut sender = soon(self.sender.clone().ready()).await.unwrap();
+            let (answer, _) = sender.send_request(Self::request("GET", path), true).unwrap();
+            let answer = soon(answer).await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+            assert_eq!(http2_client::body(answer).await.unwrap().len(), length, "{path}");
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    fn request(method: &str, path: &str) -> http::Request<()> {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("https://registry.test{path}"))
+            .header("authorization", basic(USER))
+            .body(())
+            .unwrap()
+    }
+}
+
+/// The header block of a request that is allowed.
+fn request_block(method: &str, path: &str) -> Vec<u8> {
+    super::frames::block(&super::frames::fields(method, path, &basic(USER)))
+}

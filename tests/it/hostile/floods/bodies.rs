@@ -1,0 +1,89 @@
+//! Bodies of nothing and of single bytes, requests that all wait, and answers that nobody reads: what connections hold when
+//! they hold the most.
+
+use super::flooder::{ENHANCE_YOUR_CALM, End, FLOW_CONTROL_ERROR, Flood, stream};
+use super::{BLOB_BYTES, CONNECTIONS, Honest, STREAMS_MIB, patient_gate, request_block, survives, survives_at};
+use crate::gate_process::{GateProcess, ProcessSetup};
+use crate::harness::{digest_of, listener};
+use crate::hostile::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, encode, fields};
+
+const UPLOADS: &str =
+    "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// A credential that only a provider knows who does not answer.
+const UNKNOWN: &str = "Bearer unknown";
+
+/// A push, and this in each round.
+fn push(rounds: u32, head: Vec<u8>, data: Vec<u8>) -> Flood {
+    Flood::new(rounds, move |round| match round {
+        0 => encode(HEADERS, END_HEADERS, 1, &head),
+        _ => encode(DATA, 0, 1, &data),
+    })
+}
+
+/// A gate with a provider that accepts and is silent, for as long as the listener lives.
+async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
+    let silent = listener();
+    let sso = format!(
+        "- {{ name: sso, type: introspection, url: \"http://{}/\", client_id: moorgate, client_secret_file: htpasswd, timeout: 60s }}",
+        silent.local_addr().unwrap()
+    );
+    (GateProcess::start(ProcessSetup { tls: true, http: &["header_timeout: 5m"], identity: &[&sso] }).await, silent)
+}
+
+#[tokio::test]
+async fn empty_data() {
+    let flood = push(100_000, request_block("POST", UPLOADS), Vec::new());
+    survives("empty DATA", flood, End::GoAway(ENHANCE_YOUR_CALM)).await;
+}
+
+/// What is not read yet, for the caller is not known yet, is bounded by the window, and by its pieces where they are small.
+#[tokio::test]
+async fn data_that_waits() {
+    for (name, bytes, end) in
+        [("DATA of one byte", 1, ENHANCE_YOUR_CALM), ("DATA beyond the window", 16_000, FLOW_CONTROL_ERROR)]
+    {
+        let (gate, _silent) = gate_that_waits().await;
+        let flood = push(20_000, block(&fields("POST", UPLOADS, UNKNOWN)), vec![b'x'; bytes]);
+        survives_at(&gate, name, flood, End::GoAway(end), STREAMS_MIB, async {}).await;
+    }
+}
+
+/// As many as there may be, each with a head of nearly `max_header_bytes`.
+#[tokio::test]
+async fn requests_that_wait() {
+    let (gate, _silent) = gate_that_waits().await;
+    let value = "v".repeat(280);
+    let mut head = fields("GET", "/v2/demo/a/tags/list", UNKNOWN);
+    head.extend((0..95).map(|_| ("x", &*value)));
+    let head = block(&head);
+    let frames = move |round| encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &head);
+    survives_at(&gate, "requests that wait", Flood::new(128, frames), End::Read, STREAMS_MIB, async {}).await;
+}
+
+/// Pulls whose windows stay shut, or open for one byte. That `stall_timeout` ends them is tested with the deadlines.
+#[tokio::test]
+async fn answers_that_nobody_reads() {
+    const PULLS: u32 = 100;
+    for window in [0_u32, 1] {
+        let gate = patient_gate().await;
+        let blob = format!("/v2/demo/a/blobs/{}", digest_of(&vec![b'x'; BLOB_BYTES]));
+        let head = request_block("GET", &blob);
+        let frames = move |round| encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &head);
+        let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
+        let flood = Flood { settings, ..Flood::new(PULLS, frames) };
+        let another = Honest::begin(&gate).await;
+        // Behind them all, a few honest ones show that the registry has sent what it could.
+        let forwarded = gate.forwarded() + CONNECTIONS * usize::try_from(PULLS).unwrap();
+        let settled = async {
+            while gate.forwarded() < forwarded {
+                another.ask().await;
+            }
+            for _ in 0..10 {
+                another.ask().await;
+            }
+        };
+        let name = format!("pulls with a window of {window}");
+        survives_at(&gate, &name, flood, End::Read, STREAMS_MIB, settled).await;
+    }
+}

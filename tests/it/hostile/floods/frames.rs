@@ -1,0 +1,135 @@
+//! Frames that mean nothing, or next to nothing. They are read over or answered one by one: what is not taken from the
+//! gate keeps it from reading on.
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::flooder::{End, FLOW_CONTROL_ERROR, Flood, PROTOCOL_ERROR, stream};
+use super::{FRAMES_MIB, PATIENCE, gate, request_block, survives, within_bound};
+use crate::hostile::frames::{
+    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, encode,
+};
+use crate::scripted_upstream::soon;
+
+const ROUNDS: u32 = 50_000;
+const UNKNOWN: u8 = 0xfe;
+
+/// The same frames in each round.
+fn always(frames: Vec<u8>) -> Flood {
+    Flood::new(ROUNDS, move |_| frames.clone())
+}
+
+#[tokio::test]
+async fn pings() {
+    survives("PING", always(encode(PING, 0, 0, &[1; 8])), End::Read).await;
+}
+
+#[tokio::test]
+async fn acknowledgements_of_pings_that_nobody_sent() {
+    survives("PING acknowledged", always(encode(PING, ACK, 0, &[1; 8])), End::Read).await;
+}
+
+#[tokio::test]
+async fn settings() {
+    survives("SETTINGS", always(encode(SETTINGS, 0, 0, &[])), End::Read).await;
+}
+
+/// A table for header compression of 4 GiB, and windows that change, with streams that they are changed for.
+#[tokio::test]
+async fn settings_that_change_everything() {
+    let frames = |round| {
+        let window: u32 = if round % 2 == 0 { 0 } else { 1 << 20 };
+        let table = [&[0, 1][..], &u32::MAX.to_be_bytes()].concat();
+        let window = [&[0, 4][..], &window.to_be_bytes()].concat();
+        let settings = encode(SETTINGS, 0, 0, &[table, window].concat());
+        let upload = request_block(
+            "POST",
+            "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        );
+        let begin = if round < 50 { encode(HEADERS, END_HEADERS, stream(round), &upload) } else { Vec::new() };
+        [begin, settings].concat()
+    };
+    survives("SETTINGS with tables and windows", Flood::new(20_000, frames), End::Read).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_too_many() {
+    survives("SETTINGS acknowledged", always(encode(SETTINGS, ACK, 0, &[])), End::GoAway(PROTOCOL_ERROR)).await;
+}
+
+#[tokio::test]
+async fn window_updates() {
+    survives("WINDOW_UPDATE", always(encode(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())), End::Read).await;
+}
+
+#[tokio::test]
+async fn windows_beyond_their_end() {
+    let flood = always(encode(WINDOW_UPDATE, 0, 0, &(i32::MAX as u32).to_be_bytes()));
+    survives("WINDOW_UPDATE beyond 2^31", flood, End::GoAway(FLOW_CONTROL_ERROR)).await;
+}
+
+/// Of streams that nobody has opened, and never the same twice.
+#[tokio::test]
+async fn priorities() {
+    let frames = |round| encode(PRIORITY, 0, stream(round), &[0, 0, 0, 0, 16]);
+    survives("PRIORITY", Flood::new(ROUNDS, frames), End::Read).await;
+}
+
+#[tokio::test]
+async fn unknown_frames() {
+    survives("unknown frames", always(encode(UNKNOWN, 0, 0, &[0; 100])), End::Read).await;
+}
+
+#[tokio::test]
+async fn goodbyes() {
+    // The first one is believed: no stream is open, so the gate leaves too.
+    let flood = always(encode(GOAWAY, 0, 0, &[0; 8]));
+    survives("GOAWAY", flood, End::GoAway(0)).await;
+}
+
+#[tokio::test]
+async fn resets_of_streams_that_nobody_opened() {
+    let frames = |round| encode(RST_STREAM, 0, stream(round), &[0; 4]);
+    survives("RST_STREAM of idle streams", Flood::new(ROUNDS, frames), End::GoAway(PROTOCOL_ERROR)).await;
+}
+
+/// Answers that are never taken: the gate stops reading, and closes after `stall_timeout`.
+#[tokio::test]
+async fn questions_whose_answers_are_not_read() {
+    let ping = encode(PING, 0, 0, &[1; 8]);
+    let settings = encode(SETTINGS, 0, 0, &[]);
+    for (name, frame) in [("PING unread", Some(ping)), ("SETTINGS unread", Some(settings)), ("401 unread", None)] {
+        let gate = gate(&["stall_timeout: 500ms"]).await;
+        let mut connection = gate.tls(b"h2").await;
+        let (before, _) = gate.memory();
+        gate.forget_peak();
+        connection.write_all(&[PREFACE, &encode(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        let writing = async {
+            let mut round = 0;
+            loop {
+                let mut bytes = Vec::new();
+                while bytes.len() < 64 * 1024 {
+                    match &frame {
+                        Some(frame) => bytes.extend(frame),
+                        None => {
+                            let block = crate::hostile::frames::block(&[
+                                (":method", "GET"),
+                                (":scheme", "https"),
+                                (":authority", "registry.test"),
+                                (":path", "/v2/demo/a/tags/list"),
+                            ]);
+                            bytes.extend(encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &block));
+                            round += 1;
+                        }
+                    }
+                }
+                if connection.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, writing).await.unwrap_or_else(|_| panic!("{name}: it stays open"));
+        println!("{name}: {:.1} MiB", within_bound(&gate, name, before, FRAMES_MIB));
+        soon(gate.connections_fall_to(0)).await;
+    }
+}
