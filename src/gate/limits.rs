@@ -1,12 +1,14 @@
 //! Where limits are asked, in the order of the stages: [`limit_client`](Gate::limit_client) before anybody looks at the
 //! credential, [`limit_caller`](Gate::limit_caller) once the request is allowed.
 
+use std::sync::Arc;
+
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
 use super::{Gate, Trail};
 use crate::denial::Denial;
-use crate::limits::{Account, Patience};
+use crate::limits::{Account, CallerLimits, Patience};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
 use crate::upstream::Caller;
@@ -40,8 +42,7 @@ impl Gate {
         if trail.within_limits {
             return Ok(());
         }
-        let verified = record.caller().cloned();
-        if let Some(limits) = self.limits.of(verified.as_deref(), caller.address) {
+        if let Some(limits) = self.limits_of(caller, record) {
             if let RegistryRequest::ManifestGet { .. } = wanted {
                 trail.pulls = limits.pulls();
             }
@@ -61,10 +62,14 @@ impl Gate {
 
     /// The same for a token.
     pub(super) async fn limit_token(&self, caller: &Caller<'_>, record: &Record) -> Result<(), Denial> {
-        match self.limits.of(record.caller().map(|caller| &**caller), caller.address) {
+        match self.limits_of(caller, record) {
             Some(limits) => limits.request(Patience::None).await,
             None => Ok(()),
         }
+    }
+
+    fn limits_of(&self, caller: &Caller<'_>, record: &Record) -> Option<CallerLimits<'_>> {
+        self.limits.of(record.caller().map(Arc::as_ref), caller.address)
     }
 }
 

@@ -23,7 +23,7 @@ use http::{StatusCode, header};
 use moorgate::demo::Scripted;
 
 /// An answer of JSON.
-fn answer(status: u16, body: impl Into<String>) -> Scripted {
+pub fn answer(status: u16, body: impl Into<String>) -> Scripted {
     let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
     Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
 }

@@ -151,8 +151,12 @@ async fn nobody_is_counted_by_address() {
     let policy = vec!["rules: [{ name: r, who: [anonymous], repositories: [\"**\"], allow: [pull] }]"];
     let http = vec!["trusted_proxies: [127.0.0.0/8]"];
     let gate = TestGate::start(Setup { limits, policy, http, ..Setup::default() }).await;
-    let get = async |from: &str| gate.send("GET", PULL, None, &format!("X-Forwarded-For: {from}\r\n"), "").await.status;
-    assert_eq!([get("192.0.2.1").await, get("192.0.2.1").await, get("192.0.2.2").await], [404, 429, 404]);
+    let mut seen = Vec::new();
+    for from in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"] {
+        let reply = gate.send("GET", PULL, None, &format!("X-Forwarded-For: {from}\r\n"), "").await;
+        seen.push(reply.status);
+    }
+    assert_eq!(seen, [404, 429, 404, 404, 429]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{assert_limited, gate};
 use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request};
+use crate::identity::answer;
 use crate::scripted_upstream::ScriptedUpstream;
 
 const MANIFEST: &str = "/v2/demo/a/manifests/v1";
@@ -97,4 +98,19 @@ async fn a_pull_that_fails_is_given_back() {
         // Then its end is known.
         gate.log(number + 1).await;
     }
+}
+
+/// The credential is known at first, and wrong when the registry no longer takes its grant: nobody is told of limits who is
+/// asked to log in.
+#[tokio::test]
+async fn a_401_says_nothing_of_limits() {
+    let setup = Setup { limits: vec![FIVE], upstream: vec!["authorization: grant"], ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let registry = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        gate.gitlab.always(Some(answer(401, "")));
+        connection.write("HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n").await;
+    };
+    let (reply, ()) = tokio::join!(send(&gate, "GET", MANIFEST), registry);
+    assert_eq!(left(&reply), (401, None, None));
 }
