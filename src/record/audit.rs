@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,19 +53,21 @@ impl AuditLog {
     pub fn file(path: &Path) -> io::Result<Self> {
         let (target, path) = (open(path)?, path.to_owned());
         let again = path.clone();
-        Ok(Self { path: Some(path), ..Self::start(target, move || open(&again))? })
+        Ok(Self { path: Some(path), ..Self::start(target, is_deleted, move || open(&again))? })
     }
 
-    /// Lines to anything that can be written to.
+    /// Lines to anything that can be written to. `is_gone`: nobody would ever read what is written there.
     fn start<W: Write + Send + 'static>(
         target: W,
+        is_gone: fn(&W) -> bool,
         reopen: impl Fn() -> io::Result<W> + Send + 'static,
     ) -> io::Result<Self> {
         let (tasks, waiting) = mpsc::channel(MAX_WAITING);
         let told = Arc::new(AtomicBool::new(false));
         let is_told = told.clone();
-        let reopened = move || is_told.swap(false, Ordering::Relaxed).then(&reopen);
-        std::thread::Builder::new().name("audit-log".into()).spawn(move || write_lines(waiting, target, reopened))?;
+        let is_told = move || is_told.swap(false, Ordering::Relaxed);
+        let write = move || write_lines(waiting, target, is_gone, is_told, reopen);
+        std::thread::Builder::new().name("audit-log".into()).spawn(write)?;
         Ok(Self { path: None, thread: Some(tasks), reopen: told })
     }
 
@@ -217,11 +219,18 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Writes until nobody can send any more. `reopened`: what to write to from now on, where that is to be another file.
+/// Whether the file has no name any more. One that was moved has: whoever moves it tells when it is to be left.
+fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+}
+
+/// Writes until nobody can send any more. `is_told`: the target is to be opened anew.
 fn write_lines<W: Write>(
     mut waiting: mpsc::Receiver<Task>,
     mut target: W,
-    reopened: impl Fn() -> Option<io::Result<W>>,
+    is_gone: fn(&W) -> bool,
+    is_told: impl Fn() -> bool,
+    reopen: impl Fn() -> io::Result<W>,
 ) {
     let (mut lines, mut told) = (Vec::new(), Vec::new());
     // Of a line that was written in part, the rest must not be taken for the beginning of the next one.
@@ -233,13 +242,18 @@ fn write_lines<W: Write>(
             told.push(done);
             next = waiting.try_recv().ok();
         }
-        match reopened() {
-            Some(Ok(opened)) => (target, torn) = (opened, false),
-            Some(Err(error)) => tracing::error!("the audit log cannot be opened anew, the old file goes on: {error}"),
-            None => {}
-        }
+        let (is_gone, is_told) = (is_gone(&target), is_told());
+        let opened = if is_gone || is_told { reopen().map(|opened| (target, torn) = (opened, false)) } else { Ok(()) };
+        let opened = match opened {
+            Err(error) if !is_gone => {
+                tracing::error!("the audit log cannot be opened anew, the old file goes on: {error}");
+                Ok(())
+            }
+            opened => opened,
+        };
         let start: &[u8] = if torn { b"\n" } else { b"" };
-        let written = target.write_all(start).and_then(|()| target.write_all(&lines)).and_then(|()| target.flush());
+        let written = opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
+        let written = written.and_then(|()| target.flush());
         match &written {
             Ok(()) if failing => tracing::info!("the audit log is written again"),
             Err(error) if !failing => {
@@ -307,7 +321,7 @@ mod tests {
     async fn a_line_that_is_torn_does_not_spoil_the_next() {
         let disk = Disk::default();
         let (target, opened) = (disk.clone(), disk.clone());
-        let (audit, record) = (AuditLog::start(target, move || Ok(opened.clone())).unwrap(), record());
+        let (audit, record) = (AuditLog::start(target, |_| false, move || Ok(opened.clone())).unwrap(), record());
         audit.allowed(&record, &put()).await.unwrap();
         disk.fill_up_after(30);
         assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
@@ -341,6 +355,24 @@ mod tests {
         audit.reopen();
         audit.allowed(&record, &put()).await.unwrap();
         assert_eq!(lines(&moved), 2);
+    }
+
+    /// Lines that nobody can read are none.
+    #[tokio::test]
+    async fn a_file_that_was_deleted_is_made_again_or_fails_the_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let (audit, record) = (AuditLog::file(&path).unwrap(), record());
+        audit.allowed(&record, &put()).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        audit.allowed(&record, &put()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
+        std::fs::remove_dir(&path).unwrap();
+        audit.allowed(&record, &put()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
     #[test]
