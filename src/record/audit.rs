@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,19 +53,21 @@ impl AuditLog {
     pub fn file(path: &Path) -> io::Result<Self> {
         let (target, path) = (open(path)?, path.to_owned());
         let again = path.clone();
-        Ok(Self { path: Some(path), ..Self::start(target, move || open(&again))? })
+        Ok(Self { path: Some(path), ..Self::start(target, is_deleted, move || open(&again))? })
     }
 
-    /// Lines to anything that can be written to.
+    /// Lines to anything that can be written to. `is_gone`: nobody would ever read what is written there.
     fn start<W: Write + Send + 'static>(
         target: W,
+        is_gone: fn(&W) -> bool,
         reopen: impl Fn() -> io::Result<W> + Send + 'static,
     ) -> io::Result<Self> {
         let (tasks, waiting) = mpsc::channel(MAX_WAITING);
         let told = Arc::new(AtomicBool::new(false));
         let is_told = told.clone();
-        let reopened = move || is_told.swap(false, Ordering::Relaxed).then(&reopen);
-        std::thread::Builder::new().name("audit-log".into()).spawn(move || write_lines(waiting, target, reopened))?;
+        let is_told = move || is_told.swap(false, Ordering::Relaxed);
+        let write = move || write_lines(waiting, target, is_gone, is_told, reopen);
+        std::thread::Builder::new().name("audit-log".into()).spawn(write)?;
         Ok(Self { path: None, thread: Some(tasks), reopen: told })
     }
 
@@ -217,11 +219,18 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Writes until nobody can send any more. `reopened`: what to write to from now on, where that is to be another file.
+/// Whether the file has no name any more. One that was moved has: whoever moves it tells when it is to be left.
+fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+}
+
+/// Writes until nobody can send any more. `is_told`: the target is to be opened anew.
 fn write_lines<W: Write>(
     mut waiting: mpsc::Receiver<Task>,
     mut target: W,
-    reopened: impl Fn() -> Option<io::Result<W>>,
+    is_gone: fn(&W) -> bool,
+    is_told: impl Fn() -> bool,
+    reopen: impl Fn() -> io::Result<W>,
 ) {
     let (mut lines, mut told) = (Vec::new(), Vec::new());
     // Of a line that was written in part, the rest must not be taken for the beginning of the next one.
@@ -233,13 +242,18 @@ fn write_lines<W: Write>(
             told.push(done);
             next = waiting.try_recv().ok();
         }
-        match reopened() {
-            Some(Ok(opened)) => (target, torn) = (opened, false),
-            Some(Err(error)) => tracing::error!("the audit log cannot be opened anew, the old file goes on: {error}"),
-            None => {}
-        }
+        let (is_gone, is_told) = (is_gone(&target), is_told());
+        let opened = if is_gone || is_told { reopen().map(|opened| (target, torn) = (opened, false)) } else { Ok(()) };
+        let opened = match opened {
+            Err(error) if !is_gone => {
+                tracing::error!("the audit log cannot be opened anew, the old file goes on: {error}");
+                Ok(())
+            }
+            opened => opened,
+        };
         let start: &[u8] = if torn { b"\n" } else { b"" };
-        let written = target.write_all(start).and_then(|()| target.write_all(&lines)).and_then(|()| target.flush());
+        let written = opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
+        let written = written.and_then(|()| target.flush());
         match &written {
             Ok(()) if failing => tracing::info!("the audit log is written again"),
             Err(error) if !failing => {
@@ -256,117 +270,4 @@ fn write_lines<W: Write>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::rc::Rc;
-    use std::sync::Mutex;
-
-    use http::Method;
-
-    use super::*;
-    use crate::record::{AccessLog, AccessLogFormat, Recorder};
-
-    /// A disk that takes so many bytes of each write, in order, and then everything.
-    #[derive(Clone, Default)]
-    struct Disk(Arc<Mutex<(Vec<u8>, VecDeque<usize>)>>);
-
-    impl Disk {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
-        }
-
-        fn fill_up_after(&self, bytes: usize) {
-            self.0.lock().unwrap().1 = [bytes, 0].into();
-        }
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (text, room) = &mut *self.0.lock().unwrap();
-            let taken = room.pop_front().unwrap_or(bytes.len()).min(bytes.len());
-            text.extend_from_slice(&bytes[..taken]);
-            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn record() -> Record {
-        let recorder = Arc::new(Recorder::new(Arc::default(), AccessLog::start(AccessLogFormat::Json, None).unwrap()));
-        let client = std::net::Ipv4Addr::LOCALHOST.into();
-        Record::begin(recorder, Rc::default(), "mine".into(), client, Method::PUT, "/v2/a/manifests/v1".into())
-    }
-
-    fn put() -> RegistryRequest {
-        RegistryRequest::parse(&Method::PUT, "/v2/a/manifests/v1", None).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_line_that_is_torn_does_not_spoil_the_next() {
-        let disk = Disk::default();
-        let (target, opened) = (disk.clone(), disk.clone());
-        let (audit, record) = (AuditLog::start(target, move || Ok(opened.clone())).unwrap(), record());
-        audit.allowed(&record, &put()).await.unwrap();
-        disk.fill_up_after(30);
-        assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
-        audit.allowed(&record, &put()).await.unwrap();
-        let text = disk.text();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        assert_eq!(lines[1].len(), 30);
-        for line in [lines[0], lines[2]] {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            assert_eq!((&line["request_id"], &line["tags"]), (&"mine".into(), &serde_json::json!(["v1"])));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_moved_away_is_left_when_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let [path, moved] = ["audit", "audit.1"].map(|name| folder.path().join(name));
-        let (audit, record) = (AuditLog::file(&path).unwrap(), record());
-        let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
-        audit.allowed(&record, &put()).await.unwrap();
-        std::fs::rename(&path, &moved).unwrap();
-        audit.allowed(&record, &put()).await.unwrap();
-        assert_eq!((lines(&moved), lines(&path)), (2, 0));
-        audit.reopen();
-        audit.allowed(&record, &put()).await.unwrap();
-        assert_eq!((lines(&moved), lines(&path)), (2, 1));
-        // Where there is no way to open it, the old one goes on.
-        std::fs::rename(&path, &moved).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        audit.reopen();
-        audit.allowed(&record, &put()).await.unwrap();
-        assert_eq!(lines(&moved), 2);
-    }
-
-    #[test]
-    fn what_a_write_names() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        let request = |method, path: &str, query: Option<&str>| RegistryRequest::parse(&method, path, query).unwrap();
-        let digest = digest.as_str();
-        let table = [
-            (Method::PUT, "/v2/a/manifests/v1".to_owned(), None, (vec!["v1"], None, None)),
-            (
-                Method::PUT,
-                format!("/v2/a/manifests/{digest}"),
-                Some("tag=v1&tag=v2".to_owned()),
-                (vec!["v1", "v2"], Some(digest), None),
-            ),
-            (Method::DELETE, format!("/v2/a/blobs/{digest}"), None, (vec![], Some(digest), None)),
-            (
-                Method::POST,
-                "/v2/a/blobs/uploads/".to_owned(),
-                Some(format!("mount={digest}&from=b/c")),
-                (vec![], Some(digest), Some("b/c")),
-            ),
-            (Method::PATCH, "/v2/a/blobs/uploads/id".to_owned(), None, (vec![], None, None)),
-        ];
-        for (method, path, query, expected) in table {
-            assert_eq!(names(&request(method, &path, query.as_deref())), expected, "{path}");
-        }
-    }
-}
+mod tests;

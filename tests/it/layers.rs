@@ -156,7 +156,7 @@ const TABLE: &[Part] = &[
     },
     // What a write waits for.
     Part {
-        files: &["record/audit.rs"],
+        files: &["record/audit.rs", "record/audit/"],
         may_know: &["denial", "record", "registry"],
         must_not_know: &["hyper", "moka"],
     },

@@ -1,0 +1,132 @@
+//! Lines that are torn, a file that is moved or deleted, and what a write names.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Mutex;
+
+use http::Method;
+
+use super::*;
+use crate::record::{AccessLog, AccessLogFormat, Recorder};
+
+/// A disk that takes so many bytes of each write, in order, and then everything.
+#[derive(Clone, Default)]
+struct Disk(Arc<Mutex<(Vec<u8>, VecDeque<usize>)>>);
+
+impl Disk {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
+    }
+
+    fn fill_up_after(&self, bytes: usize) {
+        self.0.lock().unwrap().1 = [bytes, 0].into();
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (text, room) = &mut *self.0.lock().unwrap();
+        let taken = room.pop_front().unwrap_or(bytes.len()).min(bytes.len());
+        text.extend_from_slice(&bytes[..taken]);
+        if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn record() -> Record {
+    let recorder = Arc::new(Recorder::new(Arc::default(), AccessLog::start(AccessLogFormat::Json, None).unwrap()));
+    let client = std::net::Ipv4Addr::LOCALHOST.into();
+    Record::begin(recorder, Rc::default(), "mine".into(), client, Method::PUT, "/v2/a/manifests/v1".into())
+}
+
+fn put() -> RegistryRequest {
+    RegistryRequest::parse(&Method::PUT, "/v2/a/manifests/v1", None).unwrap()
+}
+
+#[tokio::test]
+async fn a_line_that_is_torn_does_not_spoil_the_next() {
+    let disk = Disk::default();
+    let (target, opened) = (disk.clone(), disk.clone());
+    let (audit, record) = (AuditLog::start(target, |_| false, move || Ok(opened.clone())).unwrap(), record());
+    audit.allowed(&record, &put()).await.unwrap();
+    disk.fill_up_after(30);
+    assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
+    audit.allowed(&record, &put()).await.unwrap();
+    let text = disk.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[1].len(), 30);
+    for line in [lines[0], lines[2]] {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&line["request_id"], &line["tags"]), (&"mine".into(), &serde_json::json!(["v1"])));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_away_is_left_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["audit", "audit.1"].map(|name| folder.path().join(name));
+    let (audit, record) = (AuditLog::file(&path).unwrap(), record());
+    let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
+    audit.allowed(&record, &put()).await.unwrap();
+    std::fs::rename(&path, &moved).unwrap();
+    audit.allowed(&record, &put()).await.unwrap();
+    assert_eq!((lines(&moved), lines(&path)), (2, 0));
+    audit.reopen();
+    audit.allowed(&record, &put()).await.unwrap();
+    assert_eq!((lines(&moved), lines(&path)), (2, 1));
+    // Where there is no way to open it, the old one goes on.
+    std::fs::rename(&path, &moved).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    audit.reopen();
+    audit.allowed(&record, &put()).await.unwrap();
+    assert_eq!(lines(&moved), 2);
+}
+
+/// Lines that nobody can read are none.
+#[tokio::test]
+async fn a_file_that_was_deleted_is_made_again_or_fails_the_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit");
+    let (audit, record) = (AuditLog::file(&path).unwrap(), record());
+    audit.allowed(&record, &put()).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    audit.allowed(&record, &put()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
+    std::fs::remove_dir(&path).unwrap();
+    audit.allowed(&record, &put()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn what_a_write_names() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let request = |method, path: &str, query: Option<&str>| RegistryRequest::parse(&method, path, query).unwrap();
+    let digest = digest.as_str();
+    let table = [
+        (Method::PUT, "/v2/a/manifests/v1".to_owned(), None, (vec!["v1"], None, None)),
+        (
+            Method::PUT,
+            format!("/v2/a/manifests/{digest}"),
+            Some("tag=v1&tag=v2".to_owned()),
+            (vec!["v1", "v2"], Some(digest), None),
+        ),
+        (Method::DELETE, format!("/v2/a/blobs/{digest}"), None, (vec![], Some(digest), None)),
+        (
+            Method::POST,
+            "/v2/a/blobs/uploads/".to_owned(),
+            Some(format!("mount={digest}&from=b/c")),
+            (vec![], Some(digest), Some("b/c")),
+        ),
+        (Method::PATCH, "/v2/a/blobs/uploads/id".to_owned(), None, (vec![], None, None)),
+    ];
+    for (method, path, query, expected) in table {
+        assert_eq!(names(&request(method, &path, query.as_deref())), expected, "{path}");
+    }
+}
