@@ -56,6 +56,10 @@ ALONE = [
     push("Transfer-Encoding: chunked", "Content-Length: 5"),
     push("Content-Length: 0", "Transfer-Encoding: chunked"),
     push("Transfer-Encoding: chunked", "Content-Length: {hidden-length}"),
+]
+
+# With a body that has no end, or one that nobody can tell: begun once at most, never whole, and nothing behind them.
+BROKEN = [
     chunks("0x5\r\nhello\r\n0\r\n\r\n{hidden}"),
     chunks("+5\r\nhello\r\n0\r\n\r\n{hidden}"),
     chunks("-1\r\nhello\r\n0\r\n\r\n{hidden}"),
@@ -171,7 +175,7 @@ HTTP2_GOOD = [
     ([*PULL_FIELDS, ("x-http-method-override", "DELETE"), ("transfer_encoding", "chunked")], []),
 ]
 
-HTTP2_ALONE = [
+HTTP2_BROKEN = [
     ([*FIELDS, ("content-length", "10")], ["hello"]),
     ([*FIELDS, ("content-length", "10")], ["hello", ""]),
     ([*FIELDS, ("content-length", "5")], ["hello{hidden}"]),

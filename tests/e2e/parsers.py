@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import time
+import typing
 
 import odd_requests
 import raw_http
@@ -36,18 +37,36 @@ def three_upstreams(run):
             through(run, servers, "nginx", upstream.url, upstream.requests)
         with run.report.cell("parsers", "a strict server"):
             upstream = servers.enter_context(Strict())
-            through(run, servers, "strict", upstream.url, upstream.requests)
+            cases = through(run, servers, "strict", upstream.url, upstream.requests)
+            whole = collections.Counter(upstream.whole)
+            broken = [case for case in cases if not case.kind.whole and of(whole, CASE.format(case.number))]
+            check(not broken, "it took for whole: " + ", ".join(map(str, broken)))
             check(not upstream.flaws, f"not one well-formed request after another: {upstream.flaws}")
 
 
-class Case:
-    """One message of the corpus. `times`: how often it may go on; `behind`: whether what stands behind it may."""
+class Kind(typing.NamedTuple):
+    """What may become of a message: how often it goes on, whether what stands behind it does, and whether its body may
+    look whole at the upstream."""
 
-    def __init__(self, number, form, send, least, times, behind):
+    least: int
+    most: int
+    behind: bool
+    whole: bool = True
+
+
+GOOD, PLAINER, ALONE, BROKEN = Kind(1, 1, True), Kind(0, 1, True), Kind(0, 1, False), Kind(0, 1, False, False)
+# Over HTTP/2 what stands behind is a stream of its own, and over HTTP/1.1 a target that is refused ends no connection.
+BROKEN_STREAM, REFUSED, REFUSED_ALONE = Kind(0, 1, True, False), Kind(0, 0, False), Kind(0, 0, True)
+
+
+class Case:
+    """One message of the corpus."""
+
+    def __init__(self, number, send, form, kind):
         self.number = number
-        self.form = form
         self.send = send
-        self.least, self.times, self.behind = least, times, behind
+        self.form = form
+        self.kind = kind
 
     def __str__(self):
         return f"case {self.number}: {self.form!r}"
@@ -55,17 +74,21 @@ class Case:
 
 def corpus():
     """Every message, over both versions."""
-    http1 = [
-        (odd_requests.GOOD, 1, 1, True), (odd_requests.PLAINER, 0, 1, True), (odd_requests.ALONE, 0, 1, False),
-        (odd_requests.REFUSED, 0, 0, False),
-        ([odd_requests.message(f"GET {target}") for target in odd_requests.TARGETS], 0, 0, True)]
-    of_targets = [(odd_requests.instead(":path", target, odd_requests.PULL_FIELDS), []) for target in odd_requests.TARGETS]
-    http2 = [
-        (odd_requests.HTTP2_GOOD, 1, 1, True), (odd_requests.HTTP2_ALONE, 0, 1, True),
-        (odd_requests.HTTP2_REFUSED + of_targets, 0, 0, True)]
-    forms = [(send_http1, form, *rest) for forms, *rest in http1 for form in forms]
-    forms += [(send_http2, form, *rest) for forms, *rest in http2 for form in forms]
-    return [Case(number, form, send, *rest) for number, (send, form, *rest) in enumerate(forms)]
+    targets = [odd_requests.message(f"GET {target}") for target in odd_requests.TARGETS]
+    paths = [(odd_requests.instead(":path", target, odd_requests.PULL_FIELDS), []) for target in odd_requests.TARGETS]
+    parts = [
+        (send_http1, odd_requests.GOOD, GOOD),
+        (send_http1, odd_requests.PLAINER, PLAINER),
+        (send_http1, odd_requests.ALONE, ALONE),
+        (send_http1, odd_requests.BROKEN, BROKEN),
+        (send_http1, odd_requests.REFUSED, REFUSED),
+        (send_http1, targets, REFUSED_ALONE),
+        (send_http2, odd_requests.HTTP2_GOOD, GOOD),
+        (send_http2, odd_requests.HTTP2_BROKEN, BROKEN_STREAM),
+        (send_http2, odd_requests.HTTP2_REFUSED + paths, REFUSED_ALONE),
+    ]
+    forms = [(send, form, kind) for send, forms, kind in parts for form in forms]
+    return [Case(number, *rest) for number, rest in enumerate(forms)]
 
 
 def through(run, servers, name, upstream, ledger):
@@ -94,15 +117,16 @@ def through(run, servers, name, upstream, ledger):
         check(not flaws, "\n".join(flaws))
         check(not of(seen, HIDDEN), f"it saw what was hidden: {of(seen, HIDDEN)}")
         print(f"      {name}: {len(cases)} odd messages and {len(cases)} honest requests, {sum(seen.values())} seen", flush=True)
+        return cases
 
 
 def flaws_of(case, seen):
     """What the upstream should not have seen, or should have."""
     times, behind, after = (
         sum(of(seen, repository.format(case.number)).values()) for repository in (CASE, BEHIND, NEXT))
-    if not case.least <= times <= case.times:
+    if not case.kind.least <= times <= case.kind.most:
         yield f"it saw {times} of {case}"
-    if behind > case.behind:
+    if behind > case.kind.behind:
         yield f"it saw what stands behind {case}"
     if after != 1:
         yield f"it saw the one after {case} {after} times"

@@ -22,6 +22,7 @@ class Strict:
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.lock = threading.Lock()
         self.ledger = []  # (method, target), as soon as the head has been read
+        self.whole = []  # those of them whose body came to its end
         self.flaws = []
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -73,6 +74,8 @@ class Strict:
             self.ledger.append((method, target))
         if not self.body(stream, fields):
             return False
+        with self.lock:
+            self.whole.append((method, target))
         content = f"{method} {target}\n".encode()
         length = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
         client.sendall(length + (b"" if method == "HEAD" else content))

@@ -5,12 +5,14 @@
 
 use std::sync::Once;
 
+use http::StatusCode;
+use moorgate::demo::Scripted;
 use tokio::io::AsyncWriteExt;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::harness::{READ_WRITE, Setup, TestGate, exchange, read_reply, request};
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, exchange, read_reply, request};
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon};
 
@@ -23,7 +25,7 @@ struct PanicAtId;
 
 impl Subscriber for PanicAtId {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
+        *metadata.level() <= Level::WARN
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -47,7 +49,9 @@ impl Visit for Ids {
         assert!(field.name() != "request_id" || value != ID, "on purpose");
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
 }
 
 /// For the whole process; of the other tests none says this id.
@@ -134,4 +138,20 @@ async fn over_http2() {
     let client = async { http2_client::body(http2_client::ask(&sender, "GET", "/v2/").await).await };
     assert_eq!(soon(client).await.unwrap(), b"{}");
     assert_all_told(&gate, 5).await;
+}
+
+/// A question whose asking panics has no answer, and nobody waits for one: who is known pulls on.
+#[tokio::test]
+async fn where_a_provider_is_asked() {
+    panic_at_id();
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms"], ..Setup::default() }).await;
+    let target = "/v2/demo/a/tags/list";
+    assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 404, "the registry's own");
+    // A status that the log tells of, and after which nothing stale would be used.
+    gate.gitlab.script([Scripted::Answer { status: StatusCode::BAD_REQUEST, headers: vec![], body: String::new() }]);
+    let reply = gate.send("GET", target, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "").await;
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert_eq!(gate.get(target, Some(READ_ONLY)).await.status, 404);
+    let caches: Vec<_> = gate.log(3).await.iter().map(|line| line["cache"].clone()).collect();
+    assert_eq!(caches, ["miss", "stale", "miss"]);
 }
