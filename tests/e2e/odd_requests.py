@@ -1,8 +1,8 @@
 """Requests that two programs could read in two ways: the corpus of `parsers`.
 
 `{name}` is a repository of the case's own, to which its credential may push, `{authorization}` that credential, and
-`{hidden}` a whole request that would be allowed, where nobody may read one. Behind each message over HTTP/1.1, and on
-the next stream over HTTP/2, stands one more honest request.
+`{hidden}` a whole request that would be allowed, where nobody may read one; `{hidden-lf}` is the same with lines that end
+in LF alone. Behind each message over HTTP/1.1, and on the next stream over HTTP/2, stands one more honest request.
 """
 
 PUSH = "POST /v2/{name}/blobs/uploads/"
@@ -56,6 +56,9 @@ ALONE = [
     push("Transfer-Encoding: chunked", "Content-Length: 5"),
     push("Content-Length: 0", "Transfer-Encoding: chunked"),
     push("Transfer-Encoding: chunked", "Content-Length: {hidden-length}"),
+    # Behind the body, in one piece with it, a head that is not plain.
+    message(PUSH, "Content-Length: 5", body="hello{hidden-lf}"),
+    chunks("5\r\nhello\r\n0\r\n\r\n{hidden-lf}"),
 ]
 
 # With a body that has no end, or one that nobody can tell: begun once at most, never whole, and nothing behind them.

@@ -173,9 +173,11 @@ def fill_all(part, repository):
 def fill(text, repository):
     """As bytes, with what stands for something filled in."""
     hidden = honest(HIDDEN).decode()
-    for word, value in {
-            "name": repository, "authorization": f"Authorization: {basic()}", "authorization-value": basic(),
-            "hidden": hidden, "hidden-length": str(len(hidden)), "hidden-hex": f"{len(hidden):x}"}.items():
+    words = {
+        "name": repository, "authorization": f"Authorization: {basic()}", "authorization-value": basic(),
+        "hidden": hidden, "hidden-lf": hidden.replace("\r", ""), "hidden-length": str(len(hidden)),
+        "hidden-hex": f"{len(hidden):x}"}
+    for word, value in words.items():
         text = text.replace("{" + word + "}", value)
     return text.encode()
 
