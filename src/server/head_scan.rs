@@ -116,7 +116,9 @@ impl State {
                 self.lengths += 1;
                 self.ambiguous |= self.lengths > 1;
             }
-            if let (true, Some(digit)) = (self.could_be_length, char::from(byte).to_digit(10)) {
+            if self.could_be_length
+                && let Some(digit) = char::from(byte).to_digit(10)
+            {
                 self.length = self.length.saturating_mul(10).saturating_add(digit.into());
             }
             self.chunked |= self.could_be_coding && self.column == CODING.len();

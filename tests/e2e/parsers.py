@@ -67,6 +67,8 @@ class Case:
         self.send = send
         self.form = form
         self.kind = kind
+        # Seconds without a byte. The gate may wait for the rest of a body that never comes, and everything else it ends.
+        self.patience = 0.5 if kind in (ALONE, BROKEN, BROKEN_STREAM) else 30
 
     def __str__(self):
         return f"case {self.number}: {self.form!r}"
@@ -153,14 +155,14 @@ def of(seen, repository):
 
 def send_http1(gate, case):
     behind = honest(BEHIND.format(case.number), close=True)
-    raw_http.http1(gate.port, gate.tls.certificate, fill(case.form, CASE.format(case.number)) + behind)
+    raw_http.http1(gate.port, gate.tls.certificate, fill(case.form, CASE.format(case.number)) + behind, case.patience)
 
 
 def send_http2(gate, case):
     behind = odd_requests.PULL_FIELDS, []
     requests = [(case.form, CASE), (behind, BEHIND)]
     raw_http.http2(gate.port, gate.tls.certificate, [
-        fill_all(form, repository.format(case.number)) for form, repository in requests])
+        fill_all(form, repository.format(case.number)) for form, repository in requests], case.patience)
 
 
 def fill_all(part, repository):

@@ -5,38 +5,36 @@ import socket
 import ssl
 import struct
 
-# Seconds without a byte, after which the other side has said all it will: it waits for a body that never comes.
-SILENCE = 1
-
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-def connect(port, certificate, protocol):
+def connect(port, certificate, protocol, patience):
     context = ssl.create_default_context(cafile=certificate)
     context.set_alpn_protocols([protocol])
     plain = socket.create_connection(("localhost", port), timeout=30)
     stream = context.wrap_socket(plain, server_hostname="localhost")
-    stream.settimeout(SILENCE)
+    stream.settimeout(patience)
     return stream
 
 
-def http1(port, certificate, message):
-    """Sends bytes and reads until the other side closes, or says nothing more. What it said."""
+def http1(port, certificate, message, patience):
+    """Sends bytes and reads until the other side closes, or says nothing for so many seconds. What it said."""
     said = b""
-    with connect(port, certificate, "http/1.1") as stream, contextlib.suppress(OSError):
+    with connect(port, certificate, "http/1.1", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(message)
         while piece := stream.recv(65536):
             said += piece
     return said
 
 
-def http2(port, certificate, requests):
+def http2(port, certificate, requests, patience):
     """Sends requests, each on a stream of its own: its fields, and the data, trailers and resets behind them. Reads
-    until each stream has ended, or the connection. The content of the answers, by the request's number."""
+    until each stream has ended, or the connection, or nothing has come for so many seconds. The content of the answers,
+    by the request's number."""
     content = [b""] * len(requests)
-    with connect(port, certificate, "h2") as stream, contextlib.suppress(OSError):
+    with connect(port, certificate, "h2", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
         for number, (fields, pieces) in enumerate(requests):
             stream.sendall(b"".join(of_request(2 * number + 1, fields, pieces)))

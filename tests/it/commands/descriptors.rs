@@ -11,7 +11,7 @@ use crate::harness::{PATIENCE, request};
 /// What the gate may open beyond what it has open.
 const SPARE: usize = 8;
 /// Connections of clients, far more than that.
-const CLIENTS: usize = 60;
+const CLIENTS: usize = 30;
 
 fn open_files(gate: &Served) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gate.child.id())).unwrap().count()
