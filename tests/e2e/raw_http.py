@@ -20,20 +20,16 @@ def connect(port, certificate, protocol, patience):
 
 
 def http1(port, certificate, message, patience):
-    """Sends bytes and reads until the other side closes, or says nothing for so many seconds. What it said."""
-    said = b""
+    """Sends bytes and reads until the other side closes, or says nothing for so many seconds."""
     with connect(port, certificate, "http/1.1", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(message)
-        while piece := stream.recv(65536):
-            said += piece
-    return said
+        while stream.recv(65536):
+            pass
 
 
 def http2(port, certificate, requests, patience):
     """Sends requests, each on a stream of its own: its fields, and the data, trailers and resets behind them. Reads
-    until each stream has ended, or the connection, or nothing has come for so many seconds. The content of the answers,
-    by the request's number."""
-    content = [b""] * len(requests)
+    until each stream has ended, or the connection, or nothing has come for so many seconds."""
     with connect(port, certificate, "h2", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
         for number, (fields, pieces) in enumerate(requests):
@@ -41,18 +37,14 @@ def http2(port, certificate, requests, patience):
         open_streams = {2 * number + 1 for number in range(len(requests))}
         with stream.makefile("rb") as reading:
             while open_streams and (head := reading.read(9)):
-                length, kind, flags, identifier = int.from_bytes(head[:3], "big"), head[3], head[4], head[5:]
-                payload = reading.read(length)
-                identifier = int.from_bytes(identifier, "big")
+                length, kind, flags, number = int.from_bytes(head[:3], "big"), head[3], head[4], head[5:]
+                reading.read(length)
                 if kind == SETTINGS and not flags & ACK:
                     stream.sendall(frame(SETTINGS, ACK, 0, b""))
-                if kind == DATA:
-                    content[identifier // 2] += payload
                 if kind == GOAWAY:
                     break
                 if kind == RST_STREAM or (kind in (DATA, HEADERS) and flags & END_STREAM):
-                    open_streams.discard(identifier)
-    return content
+                    open_streams.discard(int.from_bytes(number, "big"))
 
 
 def of_request(stream, fields, pieces):
