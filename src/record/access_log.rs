@@ -189,7 +189,7 @@ struct Line<'a> {
     subject: Option<Cow<'a, str>>,
     provider: Option<&'a str>,
     credential_kind: &'static str,
-    credential_type: Option<&'a str>,
+    credential_type: Option<Cow<'a, str>>,
     credential: Option<String>,
     cache: &'static str,
     decision: &'static str,
@@ -214,7 +214,7 @@ impl<'a> Line<'a> {
             subject: record.subject().map(printable),
             provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind,
-            credential_type: record.credential_type(),
+            credential_type: record.credential_type().map(printable),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
             cache: record.cache.as_str(),
             decision: record.outcome.decision(),
@@ -270,6 +270,28 @@ mod tests {
     fn nothing_printed_moves_a_cursor() {
         assert_eq!(printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"), "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é");
         assert!(matches!(printable("/v2/a/b"), Cow::Borrowed(_)));
+    }
+
+    /// Whatever a client or a provider says, a line is one line, in either form.
+    #[test]
+    fn a_line_is_one_line() {
+        let hostile = "a\u{1b}]0;owned\u{7}\u{9b}2J\r\n2026 200 GET /v2/ root\u{202e}\u{7f}";
+        let access_log = AccessLog::to(AccessLogFormat::Text, io::sink()).unwrap();
+        let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let path = format!("/v2/{hostile}");
+        let mut record = Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, path);
+        let source = Arc::new(Source { provider: "gitlab".into(), credential_type: Some(hostile.into()) });
+        let principal = Principal { source, subject: hostile.into() };
+        record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
+        let line = Line::new(&record, Duration::ZERO);
+        let mut text = Vec::new();
+        line.write_text(&mut text).unwrap();
+        let json = serde_json::to_string(&line).unwrap();
+        for printed in [String::from_utf8(text).unwrap(), json] {
+            assert!(!printed.chars().any(|c| c.is_control() || c == '\u{202e}'), "{printed:?}");
+            assert_eq!(printed.matches("owned").count(), printed.matches("{1b}]0;owned").count(), "{printed}");
+        }
     }
 
     #[test]

@@ -20,17 +20,34 @@ pub(super) struct HeadScan(RefCell<State>);
 #[derive(Default)]
 struct State {
     ambiguous: bool,
-    /// A body follows: its bytes are no lines.
-    in_body: bool,
+    /// What comes next.
+    part: Part,
     /// In this head.
     lengths: u32,
+    length: u64,
+    chunked: bool,
     lines: u32,
-    framed: bool,
     /// In this line.
     column: usize,
     could_be_length: bool,
     could_be_coding: bool,
     previous: u8,
+}
+
+/// Where in a message the connection is. A body is followed to its end, for the next head may come in one piece with it;
+/// whether it is a good one is hyper's to judge, which closes the connection where it is not.
+#[derive(Clone, Copy, Default)]
+enum Part {
+    #[default]
+    Head,
+    /// So many bytes of a body.
+    Body(u64),
+    /// The line before a chunk: the size as far as it was read, and whether that is all of it.
+    ChunkSize(u64, bool),
+    /// So many bytes of a chunk, with the end of its line.
+    Chunk(u64),
+    /// The lines behind the last chunk.
+    Trailers,
 }
 
 impl HeadScan {
@@ -39,26 +56,52 @@ impl HeadScan {
         self.0.borrow().ambiguous
     }
 
-    /// An answer has ended: what comes next is a head.
-    pub(super) fn next_head(&self) {
-        let mut state = self.0.borrow_mut();
-        if state.in_body {
-            *state = State { ambiguous: state.ambiguous, ..State::default() };
-        }
-    }
-
     fn read(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
-        for byte in bytes {
-            if state.in_body {
-                return;
-            }
-            state.byte(*byte);
+        let mut bytes = bytes;
+        while let Some((byte, rest)) = bytes.split_first() {
+            bytes = match state.part {
+                Part::Body(left) | Part::Chunk(left) => state.skip(left, bytes),
+                Part::ChunkSize(size, whole) => {
+                    state.part = chunk_size(size, whole, *byte);
+                    rest
+                }
+                Part::Head | Part::Trailers => {
+                    state.byte(*byte);
+                    rest
+                }
+            };
         }
     }
 }
 
+/// The next byte of the line before a chunk (RFC 9112, 7.1).
+fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
+    match (char::from(byte).to_digit(16), byte) {
+        (Some(digit), _) if !whole => Part::ChunkSize(size.saturating_mul(16).saturating_add(digit.into()), false),
+        (_, b'\n') if size == 0 => Part::Trailers,
+        (_, b'\n') => Part::Chunk(size.saturating_add(2)),
+        _ => Part::ChunkSize(size, true),
+    }
+}
+
 impl State {
+    /// Steps over what is no line; returns what is behind it.
+    fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let (skipped, rest) = match usize::try_from(left).ok().and_then(|left| bytes.split_at_checked(left)) {
+            Some((_, rest)) => (left, rest),
+            None => (bytes.len() as u64, &[][..]),
+        };
+        let left = left - skipped;
+        self.part = match self.part {
+            Part::Chunk(_) if left == 0 => Part::ChunkSize(0, false),
+            Part::Chunk(_) => Part::Chunk(left),
+            _ if left == 0 => Part::Head,
+            _ => Part::Body(left),
+        };
+        rest
+    }
+
     fn byte(&mut self, byte: u8) {
         if byte == b'\n' {
             self.line_ends();
@@ -71,10 +114,14 @@ impl State {
             self.column += 1;
             if self.could_be_length && self.column == LENGTH.len() {
                 self.lengths += 1;
-                self.framed = true;
                 self.ambiguous |= self.lengths > 1;
             }
-            self.framed |= self.could_be_coding && self.column == CODING.len();
+            if self.could_be_length
+                && let Some(digit) = char::from(byte).to_digit(10)
+            {
+                self.length = self.length.saturating_mul(10).saturating_add(digit.into());
+            }
+            self.chunked |= self.could_be_coding && self.column == CODING.len();
         }
         self.previous = byte;
     }
@@ -83,12 +130,19 @@ impl State {
         self.ambiguous |= self.previous != b'\r';
         let empty = self.column == 0 || (self.column == 1 && self.previous == b'\r');
         self.column = 0;
-        if !empty {
-            self.lines += 1;
-        } else if self.lines > 0 {
+        match self.part {
+            _ if !empty => self.lines += 1,
+            Part::Trailers => *self = Self { ambiguous: self.ambiguous, ..Self::default() },
             // The end of a head. Empty lines before one mean nothing (RFC 9112, 2.2).
-            let Self { ambiguous, framed, .. } = *self;
-            *self = Self { ambiguous, in_body: framed, ..Self::default() };
+            _ if self.lines > 0 => {
+                let part = match self.length {
+                    _ if self.chunked => Part::ChunkSize(0, false),
+                    0 => Part::Head,
+                    length => Part::Body(length),
+                };
+                *self = Self { ambiguous: self.ambiguous, part, ..Self::default() };
+            }
+            _ => {}
         }
     }
 
@@ -178,12 +232,25 @@ mod tests {
         assert!(ambiguous(&["PUT / HTTP/1.1\r\nContent-Length: 3\r\nconTent-le", "ngth: 3\r\n"]));
     }
 
+    /// In one piece with it or not.
     #[test]
     fn behind_a_body_comes_a_head() {
-        let scan = HeadScan::default();
-        scan.read(b"PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab\n");
-        scan.next_head();
-        scan.read(b"GET / HTTP/1.1\n");
-        assert!(scan.ambiguous());
+        for body in [
+            "PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab\n",
+            "PUT / HTTP/1.1\r\ncontent-length:\t 003 \r\n\r\n\n\n\n",
+            "PUT / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+            "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "PUT / HTTP/1.1\r\ntransfer-ENCODING:chunked\r\n\r\n3\r\na\nb\r\n0011 ;x=5\r\n0\r\n\r\n\n\n\n\n\n\n\n\n\n\n\n\n\r\n000\r\n\r\n",
+            "PUT / HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nX: y\r\n\r\n",
+        ] {
+            for odd in ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n"] {
+                assert!(!ambiguous(&[body]), "{body:?}");
+                assert!(ambiguous(&[body, odd]), "{body:?} {odd:?}");
+                assert!(ambiguous(&[body, body, odd]), "{body:?} {odd:?}");
+                assert!(ambiguous(&[&format!("{body}{odd}")]), "{body:?} {odd:?}");
+                let bytes: Vec<_> = (0..body.len()).filter_map(|at| body.get(at..=at)).collect();
+                assert!(ambiguous(&[bytes, vec![odd]].concat()), "{body:?} {odd:?}");
+            }
+        }
     }
 }

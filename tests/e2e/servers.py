@@ -36,6 +36,27 @@ log: {{access: {log}, level: debug}}
 """
 
 
+NGINX = """daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+  log_format ledger escape=json '{{"method":"$request_method","target":"$request_uri","status":"$status"}}';
+  access_log {folder}/ledger ledger;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0;
+    location / {{ return 200 "$request_method $request_uri\\n"; }}
+  }}
+}}
+"""
+
+
 class NotStarted(Exception):
     """A server that does not come up, with the end of what it said."""
 
@@ -111,6 +132,29 @@ class Distribution(Server):
         self.wait_until(lambda: can_connect(self.port))
 
 
+class Nginx(Server):
+    """A server that answers whatever it is asked with what it was asked, and keeps a ledger."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ledger = folder / "ledger"
+        config = folder / "nginx.conf"
+        config.write_text(NGINX.format(folder=folder, port=self.port))
+        super().__init__("nginx", ["nginx", "-p", folder, "-c", config, "-e", folder / "errors"], folder)
+        self.wait_until(lambda: can_connect(self.port))
+
+    def requests(self):
+        """Method and target of each, in the order of the answers. A request that it could not read has none."""
+        if not self.ledger.exists():
+            return []
+        lines = self.ledger.read_text().rpartition("\n")[0].splitlines()
+        requests = [json.loads(line) for line in lines]
+        unread = [request for request in requests if request["status"] == "400" and not request["method"]]
+        check(not unread, f"nginx could not read {unread}")
+        return [(request["method"], request["target"]) for request in requests]
+
+
 class Demo(Server):
     """`moorgate demo`: its stand-in for GitLab is what the gates under test ask."""
 
@@ -137,10 +181,10 @@ class Demo(Server):
 
 class Gate(Server):
     """`moorgate serve`, with its access log. `more` is what else its config says; clients reach it at `balancer`, where
-    there is one."""
+    there is one. `env` is what else its environment says."""
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
-                 authorization="strip", lifetime="1h", key_file="null", balancer=None):
+                 authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{balancer or self.port}"
@@ -151,7 +195,8 @@ class Gate(Server):
             port=self.port, host=self.host, admin=self.admin, certificate=tls.certificate, key=tls.key,
             upstream=upstream, authorization=authorization, identity=identity, challenge=challenge,
             lifetime=lifetime, key_file=key_file, log=self.log, more=more))
-        super().__init__(name, [moorgate, "serve", "--config", self.config], folder)
+        env = env and {**os.environ, **env}
+        super().__init__(name, [moorgate, "serve", "--config", self.config], folder, env)
         if wait:
             self.wait_until(lambda: can_connect(self.port))
 

@@ -1,5 +1,6 @@
 //! The binary, as operators run it.
 
+mod descriptors;
 mod secrets;
 
 use std::io::{BufRead, BufReader, Read, Write};

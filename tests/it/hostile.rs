@@ -105,7 +105,7 @@ fn assert_refusal_headers(reply: &Reply, case: &str) {
 }
 
 /// A request over HTTP/2, without a body so far.
-fn http2_request(method: &str, target: &str, credential: Option<(&str, &str)>) -> Request<()> {
+pub(crate) fn http2_request(method: &str, target: &str, credential: Option<(&str, &str)>) -> Request<()> {
     let mut request = Request::builder().method(method).uri(format!("https://registry.test{target}"));
     if let Some(credential) = credential {
         request = request.header("authorization", basic(credential));
@@ -114,7 +114,7 @@ fn http2_request(method: &str, target: &str, credential: Option<(&str, &str)>) -
 }
 
 /// Sends a request over HTTP/2 and reads its whole answer.
-async fn http2(
+pub(crate) async fn http2(
     sender: &SendRequest<Bytes>,
     request: Request<()>,
     body: Option<impl Into<Bytes>>,

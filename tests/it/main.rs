@@ -5,6 +5,7 @@
 mod audit;
 mod catalog;
 mod check_online;
+mod classes;
 mod commands;
 mod config;
 mod explain;
@@ -17,6 +18,7 @@ mod identity;
 mod layers;
 mod limits;
 mod media_types;
+mod panics;
 mod policy;
 mod readme;
 mod reload;

@@ -110,6 +110,23 @@ async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
     assert_eq!((status(&gate, &first).await, status(&gate, &second).await), (401, 200));
 }
 
+/// A cached verdict says who it is and never what is allowed: that is judged by the rules of now (class 14).
+#[tokio::test]
+async fn rules_are_judged_on_every_hit() {
+    let tags = "/v2/demo/a/tags/list";
+    let rule = "rules: [{ name: a, repositories: [\"**\"], who: [\"user:alice\"], allow: [pull] }]";
+    let mut gate = with_htpasswd(Setup { policy: vec![rule], ..Setup::default() }).await;
+    assert_eq!(gate.get(tags, Some(ALICE)).await.status, 404, "the registry's own");
+    gate.edit("user:alice", "user:bob");
+    assert!(gate.reload().await);
+    assert_eq!(gate.get(tags, Some(ALICE)).await.status, 403);
+    gate.edit("user:bob", "user:alice");
+    assert!(gate.reload().await);
+    assert_eq!(gate.get(tags, Some(ALICE)).await.status, 404);
+    let caches: Vec<_> = gate.log(3).await.iter().map(|line| line["cache"].clone()).collect();
+    assert_eq!(caches, ["miss", "hit", "hit"]);
+}
+
 #[tokio::test]
 async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
     let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 1s"], ..Setup::default() }).await;

@@ -83,11 +83,13 @@ impl<V> Answer<V> {
     }
 
     fn is_good(&self, milliseconds: u32) -> bool {
-        self.asked.elapsed() < Duration::from_millis(milliseconds.into()) && !self.has_ended()
+        self.is_good_at(milliseconds, Instant::now(), unix_now)
     }
 
-    fn has_ended(&self) -> bool {
-        self.ends().is_some_and(|ends| unix_now() >= ends)
+    /// By both clocks, of which the second is looked at only where it matters.
+    fn is_good_at(&self, milliseconds: u32, now: Instant, unix: impl FnOnce() -> u64) -> bool {
+        now.saturating_duration_since(self.asked) < Duration::from_millis(milliseconds.into())
+            && self.ends().is_none_or(|ends| unix() < ends)
     }
 }
 
@@ -153,5 +155,44 @@ impl<V: Clone> Known<V> {
             return Some(Self::Several(left.into()));
         }
         left.pop().map(Self::One)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::identity::Question;
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::{DependsOn, HashKey};
+    use crate::registry::Access;
+
+    use super::*;
+
+    /// The clock on the wall may be set, in either direction, between the asking and the use.
+    #[test]
+    fn either_clock_ends_an_answer() {
+        const ENDS: u64 = 1_800_000_000;
+        let key = HashKey::random().unwrap();
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        let question = Question::new(&key, Credential::Anonymous, Access::Login, client, "id".into());
+        let question = key.question(0, DependsOn::Credential, &question);
+        let minute = Duration::from_secs(60);
+        let good = Good { fresh: minute, stale: minute, ends: Some(ENDS) };
+        let asked = Instant::now();
+        let answer = Answer::new(question, 0, (), asked, good);
+        let is_good = |later, unix| answer.is_good_at(answer.fresh_for, asked + later, || unix);
+        let almost = minute - Duration::from_millis(1);
+        for (later, unix, expected, case) in [
+            (Duration::ZERO, ENDS - 60, true, "at once"),
+            (almost, ENDS - 1, true, "both clocks go on"),
+            (minute, ENDS, false, "both have come to the end"),
+            (Duration::ZERO, ENDS, false, "set forward to the end"),
+            (Duration::ZERO, u64::MAX, false, "set forward beyond it"),
+            (almost, 0, true, "set back"),
+            (minute, 0, false, "set back, and the time is over all the same"),
+            (minute, ENDS - 60, false, "stands still"),
+        ] {
+            assert_eq!(is_good(later, unix), expected, "{case}");
+        }
     }
 }

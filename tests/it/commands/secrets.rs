@@ -207,7 +207,7 @@ async fn tokens_and_forms_are_never_logged() {
     }
 }
 
-fn send(address: SocketAddr, message: &str) -> String {
+pub(super) fn send(address: SocketAddr, message: &str) -> String {
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(message.as_bytes()).unwrap();
     let mut reply = String::new();

@@ -1,9 +1,11 @@
 //! What refusals look like, whatever the client says about names and ids.
 
+use http::StatusCode;
+use moorgate::demo::Scripted;
 use tokio::net::TcpSocket;
 
 use super::{RefusedCase, assert_refusal, assert_refusal_headers, http2, http2_request};
-use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener};
 
 const WRONG: (&str, &str) = ("alice", "glpat-wrong");
 
@@ -55,7 +57,7 @@ async fn what_fails_behind_the_gate_is_a_registry_error_too() {
     let nobody = bound.local_addr().unwrap();
     let gate = TestGate::start(Setup { upstream_address: Some(nobody), ..Setup::default() }).await;
     assert_refusal(&gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await, 502, "UNAVAILABLE", "no registry");
-    gate.gitlab.script([moorgate::demo::Scripted::Close]);
+    gate.gitlab.script([Scripted::Close]);
     let reply = gate.get("/v2/demo/b/manifests/v1", Some(READ_WRITE)).await;
     assert_refusal(&reply, 503, "UNAVAILABLE", "no provider");
     assert!(reply.header("retry-after").is_some());
@@ -82,6 +84,40 @@ async fn no_host_changes_the_realm() {
         assert_refusal(&reply, 401, "UNAUTHORIZED", authority);
         assert!(!reply.head.contains("evil"), "{reply:?}");
     }
+}
+
+/// Class 20: where a provider's answer names another server, that one is never asked, and no client hears of it.
+#[tokio::test]
+async fn no_provider_leads_elsewhere() {
+    let elsewhere = listener();
+    let url = format!("http://{}/token", elsewhere.local_addr().unwrap());
+    let gate = TestGate::plain().await;
+    for (number, (status, name, value)) in [
+        (401, "www-authenticate", format!("Bearer realm=\"{url}\",service=\"x\"")),
+        (401, "location", url.clone()),
+        (407, "proxy-authenticate", format!("Bearer realm=\"{url}\"")),
+        (300, "location", url.clone()),
+        (301, "location", url.clone()),
+        (303, "location", url.clone()),
+        (307, "location", url.clone()),
+        (308, "location", url.clone()),
+        (200, "refresh", format!("0; url={url}")),
+        (503, "alt-svc", format!("h2=\"{}\"", elsewhere.local_addr().unwrap())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let headers = vec![(name.parse().unwrap(), value)];
+        let status = StatusCode::from_u16(status).unwrap();
+        gate.gitlab.script([Scripted::Answer { status, headers, body: format!("see {url}") }]);
+        let secret = format!("glpat-unknown-{number}");
+        let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &secret))).await;
+        assert_eq!(reply.status, if status == StatusCode::UNAUTHORIZED { 401 } else { 503 }, "{status} {name}");
+        assert!(!format!("{reply:?}").contains(&url), "{reply:?}");
+    }
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err(), "somebody else was asked");
+    assert_eq!(gate.forwarded(), 0);
 }
 
 /// A well-formed request id is kept, anything else replaced; registry, provider and client hear the same.

@@ -220,3 +220,32 @@ async fn what_hyper_would_mend_is_refused() {
     let answer = gate.raw(format!("{get}{}{get}{last}", put(""))).await;
     assert_eq!((answer.matches("HTTP/1.1 ").count(), gate.forwarded()), (4, 4), "{answer}");
 }
+
+/// The same behind a body, in one piece with it.
+#[tokio::test]
+async fn what_hyper_would_mend_is_refused_behind_a_body() {
+    let gate = TestGate::plain().await;
+    let path = "/v2/demo/a/manifests/v1";
+    let kept = |text: String| text.replace("Connection: close\r\n", "");
+    let get = kept(request("GET", path, Some(READ_WRITE), "", ""));
+    let bodies = [
+        kept(request("PUT", path, Some(READ_WRITE), "", "hello")),
+        head(&[START, HOST, &authorization(), "Content-Length:   005  "]) + "hello",
+        head(&[START, HOST, &authorization(), "Transfer-Encoding: chunked"]) + "5\r\nhello\r\n0\r\n\r\n",
+        head(&[START, HOST, &authorization(), "TRANSFER-ENCODING:chunked "])
+            + "02;x=\"y\"\r\nhe\r\n3 \r\nllo\r\n000\r\n\r\n",
+    ];
+    for body in &bodies {
+        for odd in [get.replace("\r\n", "\n"), get.replacen("\r\n", "\n", 1), get.replace("\r\n\r\n", "\r\n\n")] {
+            let before = gate.forwarded();
+            let answer = gate.raw(format!("{body}{odd}{get}{get}")).await;
+            assert!(answer.contains("HTTP/1.1 400 "), "{body}{odd}: {answer}");
+            assert!(answer.matches("HTTP/1.1 ").count() <= 2, "{body}{odd}: {answer}");
+            assert!(gate.forwarded() <= before + 1, "{body}{odd}");
+        }
+        // Plain ones are served behind it.
+        let before = gate.forwarded();
+        let answer = gate.raw(format!("{body}{get}{body}{}", request("GET", path, Some(READ_WRITE), "", ""))).await;
+        assert_eq!((answer.matches("HTTP/1.1 ").count(), gate.forwarded() - before), (4, 4), "{body}: {answer}");
+    }
+}

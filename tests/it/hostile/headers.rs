@@ -81,6 +81,10 @@ const CONNECTION: [(&str, &str); 9] = [
     ("Proxy-Connection", "keep-alive"),
 ];
 
+/// The same on HTTP/2, which has no `Connection` and takes these for plain headers.
+const CONNECTION_OVER_HTTP2: [(&str, &str); 4] =
+    [("TE", "trailers"), ("Trailer", "X-Forwarded-For"), ("HTTP2-Settings", "AAMAAABkAAQAAP__"), ("X-Named", "x")];
+
 /// Exactly what was allowed reached the registry, and the gate's own words beside it.
 fn assert_clean(gate: &TestGate, proto: &str) {
     let entry = gate.ledger.entries().pop().unwrap();
@@ -120,7 +124,7 @@ async fn only_the_protocol_goes_on() {
 async fn only_the_protocol_goes_on_over_http2() {
     let gate = TestGate::tls().await;
     let mut request = http2_request("GET", "/v2/demo/a/manifests/v1?health=1", Some(READ_WRITE));
-    for (name, value) in ALLOWED.iter().chain(&STRIPPED).chain(&[("te", "trailers")]) {
+    for (name, value) in ALLOWED.iter().chain(&STRIPPED).chain(&CONNECTION_OVER_HTTP2) {
         // `Proxy-…` but for the connection's own are plain headers to HTTP/2.
         let name: http::HeaderName = name.parse().unwrap();
         request.headers_mut().append(name, value.parse().unwrap());
@@ -145,14 +149,23 @@ async fn what_connection_names_stays_here() {
 #[tokio::test]
 async fn nothing_opens_by_looking_like_something_else() {
     let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let sender = tls.http2().await;
     let lines: String = STRIPPED.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     for agent in ["kube-probe/1.30", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Prometheus/2.0"] {
         let lines = format!("{lines}User-Agent: {agent}\r\n");
         for target in ["/v2/", "/v2/demo/a/manifests/v1", "/v2/demo/a/manifests/v1?/healthz", "/v2/?/livez"] {
             assert_eq!(gate.send("GET", target, None, &lines, "").await.status, 401, "{agent} {target}");
+            let mut request = http2_request("GET", target, None);
+            for (name, value) in STRIPPED.iter().chain(&[("User-Agent", agent)]) {
+                request.headers_mut().append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            assert_eq!(http2(&sender, request, None::<&str>).await.unwrap().status, 401, "{agent} {target}");
         }
     }
-    assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
+    for gate in [&gate, &tls] {
+        assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
+    }
 }
 
 #[tokio::test]

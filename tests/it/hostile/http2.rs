@@ -1,4 +1,6 @@
-//! Class 7: what HTTP/2 lets a client say that HTTP/1.1 does not.
+//! Classes 1, 4 and 7: what HTTP/2 lets a client say that HTTP/1.1 does not, or says otherwise.
+
+use moorgate::demo::registry::BodyEnd;
 
 use super::frames::{Fate, RawHttp2, credential, fields};
 use super::{assert_refusal, http2, http2_request};
@@ -108,6 +110,57 @@ async fn malformed_header_blocks() {
     connection.headers(&[without(":authority"), vec![("host", "registry.test")]].concat(), true).await;
     assert_eq!(connection.fate().await, Fate::Status(404));
     assert_eq!(gate.forwarded(), 2);
+}
+
+/// Lengths that two programs could read in two ways: h2 by itself reads the first one alone.
+#[tokio::test]
+async fn odd_lengths() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for lengths in [
+        &["+5"][..],
+        &["-5"],
+        &["0x5"],
+        &["5,5"],
+        &["5, 5"],
+        &["5 5"],
+        &[" 5"],
+        &["5;"],
+        &["5.0"],
+        &[""],
+        &["18446744073709551615"],
+        &["18446744073709551621"],
+        &["99999999999999999999999999"],
+        &["5", "5"],
+        &["5", "6"],
+        &["6", "5"],
+        &["5", "0"],
+        &["5", "nonsense"],
+    ] {
+        let mut fields = fields("POST", "/v2/demo/a/blobs/uploads/", &credential);
+        fields.extend(lengths.iter().map(|length| ("content-length", *length)));
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields, false).await;
+        connection.data(b"hello", true).await;
+        let fate = connection.fate().await;
+        assert!(fate.is_refused(), "{lengths:?}: {fate:?}");
+        let entries = gate.ledger.entries();
+        assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{lengths:?}: {entries:?}");
+    }
+}
+
+/// RFC 9113 knows no fragment in a target. One that is sent must not go on.
+#[tokio::test]
+async fn a_fragment_never_goes_on() {
+    let gate = TestGate::tls().await;
+    let credential = credential();
+    for path in ["/v2/demo/a/manifests/v1#/../other", "/v2/demo/a/manifests/v1#", "/v2/demo/a/#/manifests/v1"] {
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields("GET", path, &credential), true).await;
+        let fate = connection.fate().await;
+        let targets: Vec<_> = gate.ledger.entries().iter().map(|entry| entry.target.clone()).collect();
+        assert!(targets.iter().all(|target| target == PATH), "{path}: {fate:?}, {targets:?}");
+    }
 }
 
 /// Names that HTTP/2 lets through and HTTP/1.1 has no place for: they do not reach the registry, which speaks HTTP/1.1.

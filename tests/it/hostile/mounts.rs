@@ -19,11 +19,10 @@ async fn gate_with_secret(content: &str) -> (TestGate, String) {
     (gate, digest)
 }
 
-#[tokio::test]
-async fn without_pull_at_the_source_it_is_a_plain_upload() {
-    let (gate, digest) = gate_with_secret("secret").await;
+/// Queries that ask for a mount from `secret/a`, or look as if they did.
+fn without_right(digest: &str) -> Vec<String> {
     let escaped = digest.replace(':', "%3A");
-    for query in [
+    vec![
         format!("mount={digest}&from=secret/a"),
         format!("from=secret/a&mount={digest}"),
         format!("mount={escaped}&from=secret%2Fa"),
@@ -41,12 +40,34 @@ async fn without_pull_at_the_source_it_is_a_plain_upload() {
         format!("+mount={digest}&from=secret/a"),
         format!("mount[]={digest}&from[]=secret/a"),
         "from=secret/a".to_owned(),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn without_pull_at_the_source_it_is_a_plain_upload() {
+    let (gate, digest) = gate_with_secret("secret").await;
+    for query in without_right(&digest) {
         let target = format!("/v2/demo/a/blobs/uploads/?{query}");
         let reply = gate.send("POST", &target, Some(READ_WRITE), "", "").await;
         assert_eq!((reply.status, &*last(&gate)), (202, "/v2/demo/a/blobs/uploads/"), "{query}");
         let blob = gate.get(&format!("/v2/demo/a/blobs/{digest}"), Some(READ_WRITE)).await;
         assert_eq!(blob.status, 404, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn without_pull_at_the_source_it_is_a_plain_upload_over_http2() {
+    let gate = TestGate::tls().await;
+    let sender = gate.http2().await;
+    let (owner, digest) = (only_in("secret"), digest_of(b"secret"));
+    gate.gitlab.add(owner.clone());
+    let target = format!("/v2/secret/a/blobs/uploads/?digest={digest}");
+    let pushed = http2(&sender, http2_request("POST", &target, Some(("bob", &owner.password))), Some("secret")).await;
+    assert_eq!(pushed.unwrap().status, 201);
+    for query in without_right(&digest) {
+        let target = format!("/v2/demo/a/blobs/uploads/?{query}");
+        let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>).await.unwrap();
+        assert_eq!((reply.status, &*last(&gate)), (202, "/v2/demo/a/blobs/uploads/"), "{query}");
     }
 }
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{READ_WRITE, Reply, TestGate, read_reply, request};
+use super::{http2, http2_request};
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, TestGate, basic, read_reply, request};
 
 async fn post(gate: &TestGate, form: &str) -> Reply {
     gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await
@@ -67,6 +68,58 @@ async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
         assert_eq!(reply.status, 401);
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
+}
+
+/// Over HTTP/2 a secret is worth what it is worth over HTTP/1.1, however it is presented.
+#[tokio::test]
+async fn over_http2() {
+    let gate = TestGate::tls().await;
+    let sender = gate.http2().await;
+    let send = async |method: &str, target: &str, authorization: &str| {
+        let mut request = http2_request(method, target, None);
+        request.headers_mut().insert("authorization", authorization.parse().unwrap());
+        http2(&sender, request, None::<&str>).await.unwrap()
+    };
+    let form = async |user: &str, secret: &str| {
+        let mut request = http2_request("POST", "/token", None);
+        request.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+        let scope = "repository:demo/a:pull,push";
+        let body = format!("grant_type=password&username={user}&password={secret}&scope={scope}");
+        http2(&sender, request, Some(body)).await.unwrap()
+    };
+    let made = |reply: &Reply| {
+        let answer: Value = serde_json::from_str(&reply.body).unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    };
+    for ((user, secret), push) in [(READ_WRITE, [202, 202]), (READ_ONLY, [403, 401])] {
+        let token = made(&form(user, secret).await);
+        let by_basic = send("GET", "/token?scope=repository:demo/a:pull,push", &basic((user, secret))).await;
+        let presented = [
+            (basic((user, secret)), push[0]),
+            (format!("Bearer {secret}"), push[1]),
+            (format!("Bearer {token}"), push[1]),
+            (format!("Bearer {}", made(&by_basic)), push[1]),
+        ];
+        for (authorization, push) in &presented {
+            let case = &authorization[..12];
+            assert_eq!(send("GET", "/v2/demo/a/tags/list", authorization).await.status, 404, "{case}");
+            assert_eq!(send("POST", "/v2/demo/a/blobs/uploads/", authorization).await.status, *push, "{case}");
+            assert_eq!(send("DELETE", "/v2/demo/a/manifests/v1", authorization).await.status, presented_delete(case));
+        }
+        // A token buys no other, and is nobody's password.
+        let (asked, forwarded) = (gate.gitlab.ledger().count(), gate.forwarded());
+        for authorization in [format!("Bearer {token}"), basic((user, &token)), basic((&token, secret))] {
+            assert_eq!(send("GET", "/token", &authorization).await.status, 401);
+        }
+        assert_eq!(send("GET", "/v2/", &basic((user, &token))).await.status, 401);
+        assert_eq!(form(user, &token).await.status, 401);
+        assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, forwarded));
+    }
+}
+
+/// Nobody here may delete: 403 to Basic, and 401 to what could come back with another token.
+fn presented_delete(authorization: &str) -> u16 {
+    if authorization.starts_with("Basic") { 403 } else { 401 }
 }
 
 /// Whoever tries tokens that he made up is seen.

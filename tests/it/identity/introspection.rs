@@ -154,6 +154,38 @@ async fn a_revoked_token_lives_no_longer_than_the_ttl() {
     assert_eq!(gate.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
 }
 
+/// What a rule gives to a group ends with the membership, once the provider is asked again (class 16).
+#[tokio::test]
+async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
+    let sso = Introspection::start(listener()).unwrap();
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret, groups_claim: groups }}",
+        sso.url()
+    );
+    let gate = TestGate::start(Setup {
+        identity: Some(identity.leak()),
+        files: vec![("sso.secret", CLIENT_SECRET)],
+        cache: vec!["ttl: 300ms"],
+        policy: vec!["rules:", "  - { name: ops, repositories: [\"**\"], who: [\"group:sso/ops\"], allow: [pull] }"],
+        ..Setup::default()
+    });
+    let gate = gate.await;
+    let said = |group: &str| {
+        let reply = json!({ "active": true, "sub": "dana", "scope": "read_registry", "groups": [group] });
+        super::answer(200, reply.to_string())
+    };
+    sso.always(Some(said("ops")));
+    assert_eq!(gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status, 404);
+    sso.always(Some(said("opsx")));
+    let begun = Instant::now();
+    while gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status == 404 {
+        assert!(begun.elapsed() < PATIENCE, "the group counts on");
+    }
+    // What is new is what is used where nobody can be asked, too.
+    sso.always(Some(Scripted::Close));
+    assert_eq!(gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status, 403);
+}
+
 /// The end of the credential itself is judged by the clock on the wall too, and ends stale answers as well.
 #[tokio::test]
 async fn a_token_ends_when_it_says() {

@@ -106,12 +106,15 @@ async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
     }
 }
 
-/// 429 is a provider in trouble; any other 403 is a no to this caller.
+/// 429 is a provider in trouble; any other 403, and what the provider does not take, is a no to this caller, whose own
+/// question it is that fails: nothing stale comes of it.
 #[tokio::test]
 async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
-    for (status, body, known) in [(429, "", 404), (403, "banned", 503), (404, "", 503)] {
+    for (status, body, known) in
+        [(429, "", 404), (403, "banned", 503), (404, "", 503), (400, "", 503), (413, "", 503), (431, "", 503)]
+    {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = vec![(http::header::RETRY_AFTER, "77".to_owned())];
         gate.gitlab.always(Some(Scripted::Answer { status, headers, body: body.into() }));

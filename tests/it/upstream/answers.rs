@@ -217,22 +217,61 @@ async fn broken_chunks() {
 async fn over_http2() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
+    let large = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {}\r\n\r\n", "a".repeat(64 * 1024));
+    let endless = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n",
         "nonsense\r\n\r\n",
+        &large,
+        &endless,
     ] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
-            connection.write(answer).await;
+            // Nonsense that never ends is cut off in mid-write.
+            let _ = connection.stream.write_all(answer.as_bytes()).await;
             connection.closed().await;
         };
         let ((), response) = soon(async { tokio::join!(script, http2_client::ask(&sender, "GET", BLOB)) }).await;
-        assert_eq!(response.status(), 502, "{answer:?}");
+        assert_eq!(response.status(), 502, "{}", short(answer));
         assert_eq!(response.headers()["docker-distribution-api-version"], "registry/2.0");
     }
+}
+
+/// Where only the bytes behind an answer are wrong, it is whole, and they go nowhere.
+#[tokio::test]
+async fn bytes_behind_an_answer_over_http2() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let sender = gate.http2().await;
+    for answer in [OK, "HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n"] {
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write(format!("{answer}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")).await;
+            connection.closed().await;
+        };
+        let client = async { http2_client::body(http2_client::ask(&sender, "GET", BLOB).await).await };
+        let ((), body) = soon(async { tokio::join!(script, client) }).await;
+        assert_eq!(body.unwrap(), if answer == OK { &b"ok"[..] } else { b"" });
+    }
+}
+
+/// A client that asks for another protocol gets no tunnel through a registry that would give it one (class 6).
+#[tokio::test]
+async fn a_switch_of_protocols_that_the_client_asked_for() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let script = async {
+        let (mut connection, head) = upstream.accept_request().await;
+        assert_eq!((head.header("upgrade"), head.header("connection")), (None, None));
+        connection.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tunnel\r\n\r\n").await;
+        connection.closed().await
+    };
+    let upgrade = "Connection: upgrade\r\nUpgrade: tunnel\r\n";
+    let message = request("GET", BLOB, Some(READ_WRITE), upgrade, "").replace("Connection: close\r\n", "");
+    let (through, reply) = soon(async { tokio::join!(script, gate.raw(message + "tunnel\r\n\r\n")) }).await;
+    assert!(reply.starts_with("HTTP/1.1 502 "), "{reply}");
+    assert!(through.is_empty(), "{:?}", String::from_utf8_lossy(&through));
 }
 
 /// A refused answer to an upload whose body still comes: the client reads the 502.

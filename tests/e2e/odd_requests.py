@@ -1,0 +1,225 @@
+"""Requests that two programs could read in two ways: the corpus of `parsers`.
+
+`{name}` is a repository of the case's own, to which its credential may push, `{authorization}` that credential, and
+`{hidden}` a whole request that would be allowed, where nobody may read one; `{hidden-lf}` is the same with lines that end
+in LF alone. Behind each message over HTTP/1.1, and on the next stream over HTTP/2, stands one more honest request.
+"""
+
+PUSH = "POST /v2/{name}/blobs/uploads/"
+PULL = "GET /v2/{name}/manifests/v1"
+HEAD = ("Host: localhost", "{authorization}")
+
+
+def message(start, *lines, body="", head=HEAD):
+    return "\r\n".join([f"{start} HTTP/1.1" if "HTTP/" not in start else start, *head, *lines]) + "\r\n\r\n" + body
+
+
+def push(*lines, body="5\r\nhello\r\n0\r\n\r\n{hidden}"):
+    return message(PUSH, *lines, body=body)
+
+
+def chunks(body):
+    return message(PUSH, "Transfer-Encoding: chunked", body=body)
+
+
+# Read by everybody in the same way: they go on once, and what stands behind them too.
+GOOD = [
+    message(PULL),
+    message(PULL.replace("GET", "HEAD")),
+    message(PUSH, "Content-Length: 0"),
+    message(PUSH, "Content-Length: 5", body="hello"),
+    message(PUSH, "Content-Length: 000005", body="hello"),
+    message(PUSH, "content-LENGTH:   5  ", body="hello"),
+    chunks("5\r\nhello\r\n0\r\n\r\n"),
+    chunks("2\r\nhe\r\n0003\r\nllo\r\n00\r\n\r\n"),
+    chunks("A\r\nhellohello\r\na\r\nhellohello\r\n0\r\n\r\n"),
+    # What looks like a request is a body, for its length says so.
+    message(PUSH, "Content-Length: {hidden-length}", body="{hidden}"),
+    chunks("{hidden-hex}\r\n{hidden}\r\n0\r\n\r\n"),
+    message(PUSH, "Transfer-Encoding: CHUNKED", body="5\r\nhello\r\n0\r\n\r\n"),
+    message(PULL, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
+    message(PULL, "Connection: X-Request-Id, Host, Authorization", "TE: trailers", "Trailer: X-Late"),
+    message(PULL, "X-HTTP-Method-Override: DELETE", "X-Original-URL: /v2/demo/hidden/manifests/v1"),
+    message(PUSH, "Transfer_Encoding: chunked", "Content_Length: 5", "Content-Length: 0"),
+]
+
+# Not as plain, but read by everybody in the same way: they go on framed anew, or are refused.
+PLAINER = [
+    chunks("5;extension=1\r\nhello\r\n0\r\n\r\n"),
+    chunks("5 \r\nhello\r\n0\r\n\r\n"),
+    message("\r\n" + PULL),
+]
+
+# Mended on the way, or refused: once at most, and nothing behind them.
+ALONE = [
+    push("Content-Length: 5", "Transfer-Encoding: chunked"),
+    push("Transfer-Encoding: chunked", "Content-Length: 5"),
+    push("Content-Length: 0", "Transfer-Encoding: chunked"),
+    push("Transfer-Encoding: chunked", "Content-Length: {hidden-length}"),
+    # Behind the body, in one piece with it, a head that is not plain.
+    message(PUSH, "Content-Length: 5", body="hello{hidden-lf}"),
+    chunks("5\r\nhello\r\n0\r\n\r\n{hidden-lf}"),
+]
+
+# With a body that has no end, or one that nobody can tell: begun once at most, never whole, and nothing behind them.
+BROKEN = [
+    chunks("0x5\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("+5\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("-1\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks(" 5\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5\r\nhello0\r\n\r\n{hidden}"),
+    chunks("5\r\nhello\n0\r\n\r\n{hidden}"),
+    chunks("5\r\nhelloXX0\r\n\r\n{hidden}"),
+    chunks("4\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5;\"\n\"\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5;a\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5;\n{hidden}"),
+    chunks("10000000000000005\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("100000005\r\nhello\r\n0\r\n\r\n{hidden}"),
+    chunks("5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n{hidden}"),
+    chunks("5\r\nhello\r\n0\r\nAuthorization: x\r\n\r\n{hidden}"),
+    chunks("5\r\nhello\r\n0\r\nX : y\r\n\r\n{hidden}"),
+    chunks("5\r\nhello\r\n0\n\n{hidden}"),
+    chunks("5\r\nhello\r\n0\r\n{hidden}"),
+    # The body ends with the connection, before its end.
+    message(PUSH, "Content-Length: 100000", body="{hidden}"),
+    chunks("fffff\r\n{hidden}"),
+]
+
+# Refused, and nothing behind them is read.
+REFUSED = [
+    *(push(*lines) for lines in (
+        ["Transfer-Encoding: gzip, chunked"], ["Transfer-Encoding: chunked, gzip"], ["Transfer-Encoding: chunked, chunked"],
+        ["Transfer-Encoding: identity"], ["Transfer-Encoding: identity, chunked"], ["Transfer-Encoding: xchunked"],
+        ["Transfer-Encoding: chunked;q=1"], ["Transfer-Encoding: \"chunked\""], ["Transfer-Encoding: \x0bchunked"],
+        ["Transfer-Encoding: ,chunked"], ["Transfer-Encoding: chunked,"], ["Transfer-Encoding:"],
+        ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"],
+        ["Transfer-Encoding: identity", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding : chunked"], ["Transfer-Encoding\t: chunked"], [" Transfer-Encoding: chunked"],
+        ["X: a\r\n Transfer-Encoding: chunked"], ["X: a\rTransfer-Encoding: chunked"], ["X: a\nTransfer-Encoding: chunked"],
+        ["X: a\0Transfer-Encoding: chunked"], ["X: a\r\r\nTransfer-Encoding: chunked"],
+        ["Content-Length: +5"], ["Content-Length: -5"], ["Content-Length: 0x5"], ["Content-Length: 5,5"],
+        ["Content-Length: 5 5"], ["Content-Length: 5;"], ["Content-Length:"], ["Content-Length: \uff15"],
+        ["Content-Length: 18446744073709551621"], ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5", "content-length: 5"], ["Content-Length: 0\r\n\tContent-Length: 5"],
+        ["Content-Length: 6", "Content-Length: 5"], ["Content-Length: 5", "Transfer-Encoding: gzip"],
+        [": empty"], ["no colon"], ["Host: other.example.com"], ["{authorization}"],
+        ["Expect: 200-ok", "Content-Length: 5"], ["Expect: 100-continue", "Expect: 100-continue", "Content-Length: 5"],
+    )),
+    message(PULL, "Content-Length: {hidden-length}", body="{hidden}"),
+    message(PULL, "Transfer-Encoding: chunked", body="0\r\n\r\n{hidden}"),
+    message("DELETE /v2/{name}/blobs/uploads/id", "Content-Length: {hidden-length}", body="{hidden}"),
+    message(PULL, head=["{authorization}"]),
+    message(PULL + " HTTP/1.0", head=["{authorization}"]),
+    message(PUSH + " HTTP/1.0", "Transfer-Encoding: chunked", body="5\r\nhello\r\n0\r\n\r\n{hidden}"),
+    message(PUSH + " HTTP/1.0", "Connection: keep-alive", "Transfer-Encoding: chunked", body="0\r\n\r\n{hidden}"),
+    message(PULL, head=["Host: a b", "{authorization}"]),
+    message(PULL, head=["Host:", "{authorization}"]),
+    message(PULL.replace("/v2/", "http://other.example.com/v2/")),
+    message(PULL + " HTTP/1.2"),
+    message(PULL + " HTTP/2.0"),
+    message(PULL + "  HTTP/1.1"),
+    message(PULL.replace(" ", "\t")),
+    message(PULL).replace("\r\n", "\n"),
+    message(PULL).replace("\r\n", "\n", 1),
+    message(PULL).replace("\r\n\r\n", "\r\n\n"),
+    message(PULL).replace("\r\n", "\r"),
+    "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n\r\n{hidden}",
+    "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n{authorization}\r\n\r\n{hidden}",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}",
+]
+
+# Refused over either version; over HTTP/1.1 the connection lives on.
+TARGETS = [
+    "/v2/{name}/../../demo/hidden/manifests/v1",
+    "/v2/{name}/%2e%2e/%2e%2e/demo/hidden/manifests/v1",
+    "/v2/{name}/.%2e/hidden/manifests/v1",
+    "/v2/{name}/./manifests/v1",
+    "/v2/{name}//manifests/v1",
+    "//v2/{name}/manifests/v1",
+    "/v2/{name}%2fmanifests%2fv1",
+    "/v2/{name}/manifests/v1%2f..%2f..",
+    "/v2/{name}/manifests/..%2f..%2fhidden%2fmanifests%2fv1",
+    "/v2/{name}/manifests/v1%00",
+    "/v2/{name}/manifests/v1;x=y",
+    "/v2/{name}%5c..%5chidden/manifests/v1",
+    "/v2/{name}/manifests/v1%0d%0aX:%20y",
+    "/v2/{name}/manifests/v1%20HTTP/1.1%0d%0a",
+    "/v2/{name}/manifests/%76%31",
+    "/v2/{name}/tags/list?n=1&n=2",
+    "/v2/{name}/tags/list?last=%0d%0aX",
+    "/V2/{name}/manifests/v1",
+    "/v2/{name}/manifests/v1/",
+    "/x/../v2/{name}/manifests/v1",
+]
+
+FIELDS = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"),
+          (":path", "/v2/{name}/blobs/uploads/"), ("authorization", "{authorization-value}")]
+PULL_FIELDS = [(":method", "GET"), *FIELDS[1:3], (":path", "/v2/{name}/manifests/v1"), FIELDS[4]]
+
+
+def instead(name, value, fields=FIELDS):
+    return [(key, value if key == name else old) for key, old in fields]
+
+
+def without(name):
+    return [(key, value) for key, value in FIELDS if key != name]
+
+
+# HTTP/2: the fields of a request, and what comes after them: data as text, trailers as a list of fields, a reset as its
+# number. The last of the data or the trailers ends the stream, unless a reset follows.
+HTTP2_GOOD = [
+    (PULL_FIELDS, []),
+    (FIELDS, ["hello"]),
+    (FIELDS, ["hello", ""]),
+    (FIELDS, ["{hidden}"]),
+    ([*FIELDS, ("content-length", "5")], ["he", "llo"]),
+    ([*FIELDS, ("content-length", "0")], [""]),
+    ([*PULL_FIELDS, ("http2-settings", "AAMAAABkAAQAAP__"), ("te", "trailers")], []),
+    ([*PULL_FIELDS, ("x-http-method-override", "DELETE"), ("transfer_encoding", "chunked")], []),
+]
+
+HTTP2_BROKEN = [
+    ([*FIELDS, ("content-length", "10")], ["hello"]),
+    ([*FIELDS, ("content-length", "10")], ["hello", ""]),
+    ([*FIELDS, ("content-length", "5")], ["hello{hidden}"]),
+    ([*FIELDS, ("content-length", "5")], ["hello", "{hidden}"]),
+    ([*FIELDS, ("content-length", "0")], ["{hidden}"]),
+    (FIELDS, ["0\r\n\r\n{hidden}", 0]),
+    (FIELDS, ["hello", 0]),
+    (FIELDS, ["hello", 8]),
+    ([*FIELDS, ("content-length", "10")], ["hello", 0]),
+    ([*FIELDS, ("content-length", "5")], ["hello", 0]),
+    (FIELDS, ["hello", [("x", "y")]]),
+    (FIELDS, ["hello", [("content-length", "5")]]),
+    (FIELDS, ["hello", [(":path", "/v2/demo/hidden/manifests/v1")]]),
+    (FIELDS, ["hello", [("x-forwarded-for", "192.0.2.1")]]),
+]
+
+HTTP2_REFUSED = [
+    *(([*FIELDS, field], ["0\r\n\r\n{hidden}"]) for field in (
+        ("transfer-encoding", "chunked"), ("connection", "close"), ("connection", "x-forwarded-for"), ("upgrade", "h2c"),
+        ("keep-alive", "5"), ("proxy-connection", "keep-alive"), ("te", "gzip"), ("Transfer-Encoding", "chunked"),
+        ("x", "a\r\ntransfer-encoding: chunked"), ("x", "a\ntransfer-encoding: chunked"), ("x", "a\0b"),
+        ("x\r\ntransfer-encoding", "chunked"), ("x: y\r\nz", "a"), ("", "x"), ("x y", "z"),
+        ("host", "other.example.com"), (":path", "/v2/demo/hidden/manifests/v1"), (":unknown", "x"),
+        ("authorization", "Bearer x"), ("content-length", "+5"), ("content-length", "5, 5"), ("content-length", ""),
+        ("content-length", "18446744073709551621"), ("expect", "200-ok"))),
+    ([*FIELDS, ("content-length", "5"), ("content-length", "6")], ["hello"]),
+    ([*FIELDS, ("content-length", "5"), ("content-length", "5")], ["hello"]),
+    (instead(":path", "/v2/{name}/blobs/uploads/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{hidden}"), []),
+    (instead(":path", "*"), []),
+    (instead(":path", "https://localhost/v2/demo/hidden/manifests/v1"), []),
+    (instead(":path", ""), []),
+    (instead(":method", "GET /v2/demo/hidden/manifests/v1 HTTP/1.1\r\nHost: x\r\n\r\nPOST"), []),
+    (instead(":method", "CONNECT"), []),
+    (instead(":authority", "localhost\r\nTransfer-Encoding: chunked"), []),
+    (instead(":authority", "user@localhost"), []),
+    (without(":path"), []),
+    (without(":scheme"), []),
+    (without(":authority"), []),
+    (PULL_FIELDS, ["{hidden}"]),
+    ([*PULL_FIELDS, ("content-length", "5")], ["hello"]),
+]

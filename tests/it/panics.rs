@@ -1,0 +1,157 @@
+//! A panic in one request is the end of that request and of nothing else (the last line of the table of faults).
+//!
+//! Nothing that is sent makes the gate panic. So the one who listens to the program's log does, where it tells what went
+//! wrong with a request of a certain id: in the middle of that request, on the worker that serves all the others.
+
+use std::sync::Once;
+
+use http::StatusCode;
+use moorgate::demo::Scripted;
+use tokio::io::AsyncWriteExt;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, exchange, read_reply, request};
+use crate::http2_client;
+use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon};
+
+/// The request that is to panic.
+const ID: &str = "panics-on-purpose";
+
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
+
+struct PanicAtId;
+
+impl Subscriber for PanicAtId {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Ids);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Ids;
+
+impl Visit for Ids {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        assert!(field.name() != "request_id" || value != ID, "on purpose");
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+/// For the whole process; of the other tests none says this id.
+fn panic_at_id() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(PanicAtId).unwrap());
+}
+
+/// The registry's next answer is none, which the log tells.
+async fn answer_nonsense(upstream: &mut ScriptedUpstream) {
+    let (mut connection, _) = upstream.accept_request().await;
+    connection.write("nonsense\r\n\r\n").await;
+    connection.closed().await;
+}
+
+/// The rest of the upload has come.
+async fn finish(upload: &mut UpstreamConnection) {
+    assert_eq!(upload.bytes(10).await, b"helloworld");
+    upload.write(ACCEPTED).await;
+}
+
+/// Each request has its line, and only what is still open counts as open.
+async fn assert_all_told(gate: &TestGate, lines: usize) {
+    let log = gate.log(lines).await;
+    assert_eq!(log.len(), lines);
+    assert_eq!(log.iter().filter(|line| line["request_id"] == ID).count(), 3, "{log:?}");
+}
+
+#[tokio::test]
+async fn over_http1() {
+    panic_at_id();
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let mut upload = gate.connect().await;
+    let begun = open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "") + "hello";
+    upload.write_all(begun.as_bytes()).await.unwrap();
+    let (mut of_upload, _) = upstream.accept_request().await;
+    let mut idle = gate.connect().await;
+    assert_eq!(exchange(&mut idle, open_request("GET", "/v2/", "", "")).await.status, 200);
+
+    let panics = request("GET", BLOB, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "");
+    for _ in 0..3 {
+        let ((), reply) = soon(async { tokio::join!(answer_nonsense(&mut upstream), gate.raw(&panics)) }).await;
+        assert_eq!(reply, "", "it was answered");
+    }
+
+    assert_eq!(exchange(&mut idle, open_request("GET", "/v2/", "", "")).await.status, 200);
+    upload.write_all(b"world").await.unwrap();
+    let ((), reply) = soon(async { tokio::join!(finish(&mut of_upload), read_reply(&mut upload)) }).await;
+    assert_eq!(reply.status, 202);
+    let fresh = gate.get("/v2/", Some(READ_WRITE)).await;
+    assert_eq!(fresh.status, 200);
+    assert_all_told(&gate, 7).await;
+}
+
+/// On one connection, for which all streams share a thread.
+#[tokio::test]
+async fn over_http2() {
+    panic_at_id();
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let sender = gate.http2().await;
+    let (uploaded, mut upload) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+    http2_client::send(&mut upload, "hello".into(), false).await.unwrap();
+    let (mut of_upload, head) = upstream.accept_request().await;
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+
+    for _ in 0..3 {
+        let client = async {
+            let mut request = super::hostile::http2_request("GET", BLOB, Some(READ_WRITE));
+            request.headers_mut().insert("x-request-id", ID.parse().unwrap());
+            super::hostile::http2(&sender, request, None::<&str>).await
+        };
+        let ((), reply) = soon(async { tokio::join!(answer_nonsense(&mut upstream), client) }).await;
+        let error = reply.expect_err("it was answered");
+        assert!(error.is_reset(), "more than the stream broke: {error}");
+    }
+
+    http2_client::send(&mut upload, "world".into(), true).await.unwrap();
+    let script = async {
+        assert_eq!(of_upload.until(b"0\r\n\r\n").await, b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n");
+        of_upload.write(ACCEPTED).await;
+    };
+    let ((), response) = soon(async { tokio::join!(script, uploaded) }).await;
+    assert_eq!(response.unwrap().status(), 202);
+    let client = async { http2_client::body(http2_client::ask(&sender, "GET", "/v2/").await).await };
+    assert_eq!(soon(client).await.unwrap(), b"{}");
+    assert_all_told(&gate, 5).await;
+}
+
+/// A question whose asking panics has no answer, and nobody waits for one: who is known pulls on.
+#[tokio::test]
+async fn where_a_provider_is_asked() {
+    panic_at_id();
+    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms"], ..Setup::default() }).await;
+    let target = "/v2/demo/a/tags/list";
+    assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 404, "the registry's own");
+    // A status that the log tells of, and after which nothing stale would be used.
+    gate.gitlab.script([Scripted::Answer { status: StatusCode::BAD_REQUEST, headers: vec![], body: String::new() }]);
+    let reply = gate.send("GET", target, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "").await;
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert_eq!(gate.get(target, Some(READ_ONLY)).await.status, 404);
+    let caches: Vec<_> = gate.log(3).await.iter().map(|line| line["cache"].clone()).collect();
+    assert_eq!(caches, ["miss", "stale", "miss"]);
+}
