@@ -1,7 +1,7 @@
 //! A hostile client: does what the classes say, and looks at what comes back.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -252,8 +252,12 @@ fn sign(message: &mut Message, id: &str, client: &str) {
 
 /// An address that a hostile client comes from: some thousand of IPv4, and as many networks of IPv6.
 pub fn address() -> String {
-    let (high, low) = (fastrand::u8(0..16), fastrand::u8(..));
-    if fastrand::bool() { format!("203.0.{high}.{low}") } else { format!("2001:db8:{high:x}:{low:x}::{:x}", low / 2 + 1) }
+    let (high, low) = (fastrand::u8(..16), fastrand::u8(..));
+    if fastrand::bool() {
+        Ipv4Addr::new(203, 0, high, low).to_string()
+    } else {
+        Ipv6Addr::new(0x2001, 0xdb8, high.into(), low.into(), 0, 0, 0, fastrand::u16(1..)).to_string()
+    }
 }
 
 fn render(message: &Message) -> Vec<u8> {

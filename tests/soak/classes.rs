@@ -2,8 +2,8 @@
 
 mod credentials;
 mod forgeries;
-mod framing;
 mod frames;
+mod framing;
 mod gate_tokens;
 mod headers;
 mod mounts;
@@ -11,6 +11,7 @@ mod rights;
 mod sizes;
 mod targets;
 
+use crate::honest;
 use crate::message::{Attack, Credential};
 use crate::world::{ALICE, CAROL, MALLORY, READER, World};
 
@@ -57,14 +58,16 @@ pub const CLASSES: [Class; 25] = [
     class("22", "HTTP/2 floods of other frames", 2, frames::floods),
     class("23", "targets and headers that are too long", 3, sizes::too_long),
     class("24", "random tokens", 10, credentials::random),
-    class("25", "wrong passwords of a user of the file", 2, credentials::wrong_passwords),
+    class("25", "wrong passwords of a user of the file", 3, credentials::wrong_passwords),
     class("26", "spoofed addresses", 4, headers::spoofed_addresses),
     class("27", "repositories of others", 8, rights::others),
     class("28", "gate tokens that are forged, stretched or shown as passwords", 8, gate_tokens::abused),
 ];
 
 /// The place of the silent ones in [`CLASSES`].
-pub const SILENCE: usize = 16;
+pub fn silence() -> usize {
+    CLASSES.iter().position(|class| class.attack.is_none()).unwrap_or_default()
+}
 
 /// What hostile clients have in their hands.
 #[derive(Default)]
@@ -80,11 +83,10 @@ pub struct Arsenal {
 impl Arsenal {
     /// Makes what can be made before, and gets what anybody can get.
     pub async fn forge(world: &World) -> anyhow::Result<Self> {
-        let alice = Credential::basic(ALICE.0, ALICE.1);
         Ok(Self {
             forged: forgeries::forge(world)?,
-            for_pulling: world.gate_token(Some(&alice), "repository:demo/alice:pull").await?,
-            for_nothing: world.gate_token(Some(&mallory()), "repository:demo/alice:pull,push").await?,
+            for_pulling: honest::token(world, &alice(), "repository:demo/alice:pull").await?,
+            for_nothing: honest::token(world, &mallory(), "repository:demo/alice:pull,push").await?,
             id_token: world.id_token.clone(),
         })
     }

@@ -104,12 +104,12 @@ pub async fn push_everything(world: &World, people: &[Person]) -> anyhow::Result
 }
 
 /// A token of the gate's own for these scopes.
-pub async fn token(world: &World, credential: Option<&Credential>, scope: &str, from: &str) -> anyhow::Result<String> {
+pub async fn token(world: &World, credential: &Credential, scope: &str) -> anyhow::Result<String> {
     let person = Person {
         name: "token",
-        credential: credential.cloned(),
+        credential: Some(credential.clone()),
         repository: String::new(),
-        address: from.to_owned(),
+        address: "10.1.1.1".to_owned(),
         by_token: true,
         pushes: false,
         lists_catalog: false,
@@ -268,7 +268,8 @@ impl<'a> Session<'a> {
             let finished = self.ask("PUT", &target, authorization, &[], Content::default()).await?;
             expect(&finished, &[201], "the end of an upload")?;
         }
-        let described = |blob: &Bytes, kind: &str| json!({ "mediaType": kind, "digest": digest_of(blob), "size": blob.len() });
+        let described =
+            |blob: &Bytes, kind: &str| json!({ "mediaType": kind, "digest": digest_of(blob), "size": blob.len() });
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -320,7 +321,9 @@ impl<'a> Session<'a> {
         if is_registrys {
             let kind = if target == "/v2/_catalog" { Kind::Pages } else { Kind::Whole };
             let client = self.person.address.clone();
-            self.world.oracle.allow(&id, Allowed { method: method.to_owned(), target: target.to_owned(), client, kind });
+            self.world
+                .oracle
+                .allow(&id, Allowed { method: method.to_owned(), target: target.to_owned(), client, kind });
         }
         self.world.tally.honest();
         let uri = match self.sender {
@@ -346,7 +349,7 @@ impl<'a> Session<'a> {
         let reply = self.send(request).await.with_context(|| what.clone())?;
         match reply.status.as_u16() {
             503 if reply.headers.contains_key("retry-after") && self.world.in_trouble() => Err(Trouble::ComeBack),
-            503 | 502 | 504 => Err(anyhow!("{what}: {} {:?}", reply.status, reply.body).into()),
+            502..=504 => Err(anyhow!("{what}: {} {:?}", reply.status, reply.body).into()),
             _ => Ok(reply),
         }
     }

@@ -94,7 +94,9 @@ fn judge(
     };
     let ids = values("x-request-id");
     let [id] = &*ids else { return Err(format!("{what}: request ids {ids:?}")) };
-    let Some((expected, _)) = allowed.get(id) else { return Err(format!("{what} ({id}) was not allowed, or not twice")) };
+    let Some((expected, _)) = allowed.get(id) else {
+        return Err(format!("{what} ({id}) was not allowed, or not twice"));
+    };
     let pages = expected.kind == Kind::Pages;
     let target = if pages { entry.target.split('?').next().unwrap_or_default() } else { &entry.target };
     if (entry.method.as_str(), target) != (&expected.method, &expected.target) {

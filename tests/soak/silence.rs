@@ -52,7 +52,7 @@ pub async fn silent(world: Arc<World>, number: usize, end: Instant) {
             Ok(Ok(()) | Err(_)) => {}
             Err(_) => world.tally.left_open(format!("silent {stage:?}")),
         }
-        world.tally.hostile(classes::SILENCE, 1);
+        world.tally.hostile(classes::silence(), 1);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The gate, what it talks to, and who is known there.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,6 @@ use tokio::net::TcpStream;
 
 use crate::classes::Arsenal;
 use crate::client::{Door, PATIENCE};
-use crate::message::Credential;
 use crate::oracle::Oracle;
 use crate::process::Gate;
 use crate::tally::Tally;
@@ -74,10 +75,14 @@ impl World {
 
         let folder = tempfile::tempdir()?;
         let (certificate, key) = self_signed()?;
-        std::fs::write(folder.path().join("tls.crt"), &certificate)?;
-        std::fs::write(folder.path().join("tls.key"), key)?;
-        std::fs::write(folder.path().join("sso.secret"), CLIENT_SECRET)?;
-        std::fs::write(folder.path().join("htpasswd"), format!("{}:{}\n", CAROL.0, bcrypt::hash(CAROL.1, 5)?))?;
+        let users = format!("{}:{}\n", CAROL.0, bcrypt::hash(CAROL.1, 5)?);
+        for (name, content) in
+            [("tls.crt", &*certificate), ("tls.key", &*key), ("sso.secret", CLIENT_SECRET), ("htpasswd", &*users)]
+        {
+            let file = folder.path().join(name);
+            std::fs::write(&file, content)?;
+            std::fs::set_permissions(file, Permissions::from_mode(0o600))?;
+        }
         let (address, admin) = (free()?, free()?);
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, config(address, admin, &registry, &gitlab, &sso, &issuer))?;
@@ -177,13 +182,6 @@ pub async fn faults(world: Arc<World>, end: Instant) {
         fault(false);
         world.tally.outage();
         number += 1;
-    }
-}
-
-impl World {
-    /// A credential with the registry token of the gate's own that it gets for these scopes.
-    pub async fn gate_token(&self, credential: Option<&Credential>, scope: &str) -> anyhow::Result<String> {
-        crate::honest::token(self, credential, scope, "10.9.0.1").await
     }
 }
 

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::{Arsenal, alice, carol, pick};
 use crate::message::{Attack, Credential, Message};
-use crate::world::{ALICE, CAROL};
+use crate::world::CAROL;
 
 const TARGETS: [&str; 4] =
     ["/v2/", "/v2/demo/alice/manifests/small", "/v2/demo/alice/tags/list", "/token?scope=repository:demo/alice:pull"];
@@ -22,15 +22,14 @@ fn refused(turn: u64, credential: &Credential) -> Attack {
 pub(super) fn split(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let (user, password) = CAROL;
     let long = format!("{password}{}", "x".repeat(72));
-    let credential = match turn / 4 % 9 {
+    let credential = match turn / 4 % 8 {
         0 => Credential::basic("caro", &format!("l{password}")),
         1 => Credential::basic(&format!("{user}{}", password.get(..1).unwrap_or_default()), "arols-long-password"),
         2 => Credential::bearer(password),
-        3 => carol(ALICE.1),
-        4 => carol("sso-demo-read-write"),
-        5 => Credential::bearer("gldt-demo-deploy-read-write"),
-        6 => Credential::basic("gitlab+deploy-token-2", "gldt-demo-deploy-read-write"),
-        7 => Credential::basic("somebody", "glcbt-demo-job-read-write"),
+        3 => Credential::basic("somebody", password),
+        4 => Credential::bearer("gldt-demo-deploy-read-write"),
+        5 => Credential::basic("gitlab+deploy-token-2", "gldt-demo-deploy-read-write"),
+        6 => Credential::basic("somebody", "glcbt-demo-job-read-write"),
         _ => carol(&long),
     };
     refused(turn, &credential)
@@ -92,9 +91,9 @@ pub(super) fn revoked(_: &Arsenal, turn: u64, _: &str) -> Attack {
 
 /// Never the same one twice.
 pub(super) fn random(_: &Arsenal, turn: u64, _: &str) -> Attack {
-    let secret = format!("{}{:032x}", ["glpat-", "gldt-", "sso-", ""][usize::from(turn as u8 & 3)], fastrand::u128(..));
-    let credential =
-        if turn & 4 == 0 { Credential::bearer(&secret) } else { Credential::basic("somebody", &secret) };
+    let prefix = pick(&["glpat-", "gldt-", "sso-", ""], turn).copied().unwrap_or_default();
+    let secret = format!("{prefix}{:032x}", fastrand::u128(..));
+    let credential = if turn & 4 == 0 { Credential::bearer(&secret) } else { Credential::basic("somebody", &secret) };
     refused(turn / 8, &credential)
 }
 

@@ -17,7 +17,9 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
     });
     let header = |changes: Value| changed(json!({ "alg": "RS256", "typ": "JWT", "kid": issuer.kid() }), &changes);
     let mut tokens = Vec::new();
-    for changes in [json!({ "alg": "ES256" }), json!({ "alg": "ES256", "kid": elsewhere.kid(), "jku": elsewhere.jwks_url() })] {
+    for changes in
+        [json!({ "alg": "ES256" }), json!({ "alg": "ES256", "kid": elsewhere.kid(), "jku": elsewhere.jwks_url() })]
+    {
         tokens.push(elsewhere.sign_raw(&header(changes), &good.to_string())?);
     }
     for changes in [
@@ -59,7 +61,11 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
 fn changed(mut value: Value, changes: &Value) -> String {
     if let (Some(members), Some(changes)) = (value.as_object_mut(), changes.as_object()) {
         for (name, change) in changes {
-            if change.is_null() { members.remove(name) } else { members.insert(name.clone(), change.clone()) };
+            if change.is_null() {
+                members.remove(name)
+            } else {
+                members.insert(name.clone(), change.clone())
+            };
         }
     }
     value.to_string()

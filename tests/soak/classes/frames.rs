@@ -64,7 +64,12 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
 pub(super) fn floods(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let many = |one: Vec<u8>| one.repeat(500);
     let open = frame(HEADERS, 0, 1, &block(&GET));
-    let post = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/v2/demo/a/blobs/uploads/")];
+    let post = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/v2/demo/a/blobs/uploads/"),
+    ];
     let begun = frame(HEADERS, END_HEADERS, 1, &block(&post));
     Attack::Frames(match turn % 7 {
         0 => many(frame(PING, 0, 0, &[0; 8])),
@@ -118,4 +123,3 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     }
     block
 }
-

@@ -138,7 +138,6 @@ pub(super) fn doubled(_: &Arsenal, turn: u64, id: &str) -> Attack {
     ];
     let line = pick(&lines, turn).map_or("", String::as_str);
     let told = told(id);
-    let head =
-        format!("GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{line}\r\n\r\n");
+    let head = format!("GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{line}\r\n\r\n");
     Attack::Bytes((head + &hidden()).into_bytes(), None)
 }

@@ -17,12 +17,10 @@ pub(super) fn mounts(_: &Arsenal, turn: u64, _: &str) -> Attack {
         8..14 => refused(own(format!("{mount}&{mount}&from={from}"))),
         14..20 => refused(own(format!("{mount}&from=mallory/../{from}"))),
         20..26 => refused(
-            own(mount.clone())
-                .with("Content-Type", "application/x-www-form-urlencoded")
-                .body(format!("from={from}")),
+            own(mount.clone()).with("Content-Type", "application/x-www-form-urlencoded").body(format!("from={from}")),
         ),
-        _ => refused(
-            Message::new("POST", format!("/v2/{from}/blobs/uploads/?{mount}&from=mallory/app")).by(&mallory()),
-        ),
+        _ => {
+            refused(Message::new("POST", format!("/v2/{from}/blobs/uploads/?{mount}&from=mallory/app")).by(&mallory()))
+        }
     }
 }
