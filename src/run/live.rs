@@ -111,6 +111,11 @@ impl Live {
         Ok(Change { keys, need_restart })
     }
 
+    /// The gate's metrics, as the admin listener shows them.
+    pub fn metrics(&self) -> String {
+        self.newest.borrow().gate.metrics()
+    }
+
     /// Told of each new generation; knows the newest at any time.
     pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
         self.newest.subscribe()
