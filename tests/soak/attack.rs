@@ -250,9 +250,10 @@ fn sign(message: &mut Message, id: &str, client: &str) {
     }
 }
 
-/// An address that a hostile client comes from: some thousand of IPv4, and as many networks of IPv6.
+/// An address that a hostile client comes from: one of a few from which very much comes, or of some thousand of IPv4, and
+/// as many networks of IPv6, from each of which little does.
 pub fn address() -> String {
-    let (high, low) = (fastrand::u8(..16), fastrand::u8(..));
+    let (high, low) = if fastrand::bool() { (fastrand::u8(..16), fastrand::u8(..)) } else { (0, fastrand::u8(..8)) };
     if fastrand::bool() {
         Ipv4Addr::new(203, 0, high, low).to_string()
     } else {

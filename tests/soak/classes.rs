@@ -36,7 +36,7 @@ const fn class(
 }
 
 /// All of them. Those that take a connection each, or a check of a password, come up less often.
-pub const CLASSES: [Class; 25] = [
+pub const CLASSES: [Class; 27] = [
     class("1", "paths in another spelling", 10, targets::paths),
     class("2", "queries and headers that name other paths", 8, headers::other_paths),
     class("3", "methods that nobody listed, or no right to them", 8, rights::methods),
@@ -62,6 +62,8 @@ pub const CLASSES: [Class; 25] = [
     class("26", "spoofed addresses", 4, headers::spoofed_addresses),
     class("27", "repositories of others", 8, rights::others),
     class("28", "gate tokens that are forged, stretched or shown as passwords", 8, gate_tokens::abused),
+    class("29", "expectations that are none", 3, framing::expectations),
+    class("30", "escapes for a terminal", 3, framing::escapes),
 ];
 
 /// The place of the silent ones in [`CLASSES`].

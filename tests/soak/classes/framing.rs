@@ -1,4 +1,4 @@
-//! Classes 4, 5, 6 and 8 over HTTP/1.1, byte by byte. Behind each stands a request that would be allowed, which nobody
+//! Classes 4, 5, 6, 8, 29 and 30 over HTTP/1.1, byte by byte. Behind each stands a request that would be allowed, which nobody
 //! may ever see.
 
 use super::{Arsenal, alice, pick, reader};
@@ -9,7 +9,7 @@ const HOST: &str = "Host: localhost";
 const READ: &str = "/v2/demo/alice/tags/list";
 
 /// Refused, whatever stands behind.
-const LINES: [&str; 40] = [
+const LINES: [&str; 36] = [
     "Transfer-Encoding: gzip, chunked",
     "Transfer-Encoding: chunked, gzip",
     "Transfer-Encoding: chunked, chunked",
@@ -45,10 +45,6 @@ const LINES: [&str; 40] = [
     ": empty name",
     "no colon",
     "X(Y): a",
-    "Expect: 200-ok",
-    "Expect: 100-continue, 100-continue",
-    "Expect: 100-continue\r\nExpect: 100-continue",
-    "User-Agent: \u{1b}[31mred\u{7}",
     "X: a\u{7f}b",
 ];
 
@@ -68,6 +64,29 @@ fn message(id: &str, line: &str) -> String {
     let authorization = alice().header();
     let body = "5\r\nhello\r\n0\r\n\r\n";
     format!("{START}\r\n{HOST}\r\nAuthorization: {authorization}\r\n{}\r\n{line}\r\n\r\n{body}{}", told(id), hidden())
+}
+
+const EXPECTATIONS: [&str; 4] = [
+    "Expect: 200-ok",
+    "Expect: 100-continue, 100-continue",
+    "Expect: 100-continue\r\nExpect: 100-continue",
+    "Expect: 100-continue;x",
+];
+
+/// What would do something to a terminal on which a log is read.
+const ESCAPES: [&str; 4] = [
+    "User-Agent: \u{1b}[31mred\u{7}",
+    "User-Agent: a\u{8}b",
+    "X-Forwarded-For: \u{1b}]0;title\u{7}",
+    "Referer: \u{1b}[2J",
+];
+
+pub(super) fn expectations(_: &Arsenal, turn: u64, id: &str) -> Attack {
+    Attack::Bytes(message(id, pick(&EXPECTATIONS, turn).copied().unwrap_or_default()).into_bytes(), None)
+}
+
+pub(super) fn escapes(_: &Arsenal, turn: u64, id: &str) -> Attack {
+    Attack::Bytes(message(id, pick(&ESCAPES, turn).copied().unwrap_or_default()).into_bytes(), None)
 }
 
 pub(super) fn framing(_: &Arsenal, turn: u64, id: &str) -> Attack {
