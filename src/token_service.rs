@@ -178,12 +178,12 @@ mod tests {
             let good_for = GoodFor::default();
             let (issued, expires) = (unix_now(), unix_now() + 60);
             let token = GateToken { issued, expires, good_for, credential, provider: None };
-            keys.seal(&token).unwrap()
+            keys.seal(&token).unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
         let inner = sealed(bearer("opaque"));
         assert!(service.unseal(bearer(&inner)).is_ok());
-        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(&*inner) };
+        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(inner.as_str()) };
         for credential in [bearer(&inner), as_password] {
             let outer = bearer(&sealed(credential));
             assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));
