@@ -1,27 +1,21 @@
 //! Honest clients: they log in, pull and push as docker and CI jobs do, and every answer must be the right one.
 
-use std::convert::Infallible;
-use std::pin::Pin;
+mod content;
+mod session;
+
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::time::Sleep;
 
 use crate::client::PATIENCE;
 use crate::message::Credential;
-use crate::oracle::{Allowed, Kind};
 use crate::world::{ALICE, CAROL, PUBLISHER, World};
+use content::Content;
+use session::{Done, Session, Trouble, expect, location};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -44,21 +38,6 @@ pub struct Person {
     pushes: bool,
     lists_catalog: bool,
 }
-
-/// Why something did not work.
-enum Trouble {
-    /// A provider is down, and it said when to come back.
-    ComeBack,
-    Wrong(anyhow::Error),
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Wrong(error.into())
-    }
-}
-
-type Done<T = ()> = Result<T, Trouble>;
 
 /// One of each kind of credential, and one who has none.
 pub fn people(world: &World) -> anyhow::Result<Vec<Person>> {
@@ -161,43 +140,7 @@ async fn visit(world: &World, person: &Person, end: Instant) -> Done {
     Ok(())
 }
 
-/// A connection of one person.
-struct Session<'a> {
-    world: &'a World,
-    person: &'a Person,
-    sender: Sender,
-}
-
-enum Sender {
-    Http1(http1::SendRequest<Content>),
-    Http2(http2::SendRequest<Content>),
-}
-
-/// An answer with its body.
-struct Reply {
-    status: StatusCode,
-    headers: http::HeaderMap,
-    body: Bytes,
-}
-
-impl<'a> Session<'a> {
-    async fn open(world: &'a World, person: &'a Person) -> anyhow::Result<Self> {
-        let tcp = world.door.tcp().await?;
-        let sender = if fastrand::bool() {
-            let stream = TokioIo::new(world.door.http1(tcp).await?);
-            let (sender, connection) = http1::handshake(stream).await?;
-            tokio::spawn(connection);
-            Sender::Http1(sender)
-        } else {
-            let stream = TokioIo::new(world.door.http2(tcp).await?);
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            let (sender, connection) = builder.timer(TokioTimer::new()).handshake(stream).await?;
-            tokio::spawn(connection);
-            Sender::Http2(sender)
-        };
-        Ok(Self { world, person, sender })
-    }
-
+impl Session<'_> {
     /// As `docker login`.
     async fn login(&mut self) -> Done {
         let refused = self.ask("GET", "/v2/", None, &[], Content::default()).await?;
@@ -307,80 +250,6 @@ impl<'a> Session<'a> {
         let answer: Value = serde_json::from_slice(&reply.body)?;
         Ok(answer.get("token").and_then(Value::as_str).context("no token in the answer")?.to_owned())
     }
-
-    async fn ask(
-        &mut self,
-        method: &str,
-        target: &str,
-        authorization: Option<&str>,
-        headers: &[(&str, &str)],
-        content: Content,
-    ) -> Done<Reply> {
-        let id = format!("{}-{:016x}", self.person.name, fastrand::u64(..));
-        let is_registrys = target.starts_with("/v2/") && target != "/v2/";
-        if is_registrys {
-            let kind = if target == "/v2/_catalog" { Kind::Pages } else { Kind::Whole };
-            let client = self.person.address.clone();
-            self.world
-                .oracle
-                .allow(&id, Allowed { method: method.to_owned(), target: target.to_owned(), client, kind });
-        }
-        self.world.tally.honest();
-        let uri = match self.sender {
-            Sender::Http1(_) => target.to_owned(),
-            Sender::Http2(_) => format!("https://localhost{target}"),
-        };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header("x-request-id", &id)
-            .header("x-forwarded-for", &self.person.address);
-        if let Sender::Http1(_) = self.sender {
-            request = request.header("host", "localhost");
-        }
-        if let Some(authorization) = authorization {
-            request = request.header("authorization", authorization);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(content)?;
-        let what = format!("{method} {target} ({id})");
-        let reply = self.send(request).await.with_context(|| what.clone())?;
-        match reply.status.as_u16() {
-            503 if reply.headers.contains_key("retry-after") && self.world.in_trouble() => Err(Trouble::ComeBack),
-            502..=504 => Err(anyhow!("{what}: {} {:?}", reply.status, reply.body).into()),
-            _ => Ok(reply),
-        }
-    }
-
-    async fn send(&mut self, request: Request<Content>) -> anyhow::Result<Reply> {
-        let response: Response<Incoming> = match &mut self.sender {
-            Sender::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await?
-            }
-            Sender::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await?
-            }
-        };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.context("the body")?.to_bytes();
-        Ok(Reply { status: head.status, headers: head.headers, body })
-    }
-}
-
-fn expect(reply: &Reply, statuses: &[u16], what: &str) -> Done {
-    if statuses.contains(&reply.status.as_u16()) {
-        return Ok(());
-    }
-    let id = reply.headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("none");
-    Err(anyhow!("{what}: {} {} ({id})", reply.status, String::from_utf8_lossy(&reply.body)).into())
-}
-
-fn location(reply: &Reply) -> anyhow::Result<&str> {
-    reply.headers.get("location").context("no Location")?.to_str().context("an odd Location")
 }
 
 fn tag(size: usize) -> &'static str {
@@ -390,47 +259,4 @@ fn tag(size: usize) -> &'static str {
 fn digest_of(bytes: &[u8]) -> String {
     let hex: String = digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-/// A body from memory, in pieces with a pause before each where it is slow.
-#[derive(Default)]
-struct Content {
-    rest: Bytes,
-    pause: Duration,
-    pausing: Option<Pin<Box<Sleep>>>,
-}
-
-impl Content {
-    fn paced(rest: Bytes, pause: Duration) -> Self {
-        Self { rest, pause, pausing: None }
-    }
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        if self.pause.is_zero() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
-        }
-        let pause = self.pause;
-        let pausing = self.pausing.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-        ready!(pausing.as_mut().poll(cx));
-        self.pausing = None;
-        // Five or six of them.
-        let piece = self.rest.len().min(SMALL / 5);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
-    }
 }
