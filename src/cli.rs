@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod check_config;
+mod core_dumps;
 mod demo;
 mod explain;
 mod hash_password;
@@ -106,6 +107,7 @@ struct Demo {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    core_dumps::forbid();
     match Arguments::parse().command {
         Command::Serve(config) => serve::serve(&config.file()),
         Command::CheckConfig(CheckConfig { config, online }) => {

@@ -9,11 +9,13 @@ use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::body::{Progress, ResponseBody};
 use crate::denial::{Denial, RuleRefusal, TokenRequestError};
 use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
 use crate::token_service;
+use crate::token_service::gate_token::MAX_TOKEN_BYTES;
 use challenge::Fault;
 
 pub use challenge::Challenge;
@@ -49,9 +51,11 @@ impl Responder {
 
     /// A token that was asked for.
     pub fn token(&self, issued: &token_service::Issued, progress: &Rc<Progress>) -> Response<ResponseBody> {
+        // Room for the token under both its names, so that growing leaves no copy of it.
+        let mut body = Zeroizing::new(Vec::with_capacity(2 * MAX_TOKEN_BYTES));
         // Strings and numbers are always JSON.
-        let body = serde_json::to_vec(issued).unwrap_or_default();
-        let mut response = json(StatusCode::OK, body.into(), &Method::GET, progress);
+        let _ = serde_json::to_writer(&mut *body, issued);
+        let mut response = json(StatusCode::OK, Bytes::from_owner(body), &Method::GET, progress);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

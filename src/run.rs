@@ -83,7 +83,7 @@ impl Running {
 
     /// The gate's metrics, as the admin listener shows them.
     pub fn metrics(&self) -> String {
-        self.live.generations().borrow().gate.metrics()
+        self.live.metrics()
     }
 
     /// Goes on for `http.drain_delay` with `/readyz` at 503; then takes no new connections and lets requests under way

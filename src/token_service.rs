@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use secrecy::ExposeSecret;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
 use crate::identity::clock::unix_now;
@@ -62,15 +63,22 @@ pub struct Vouched {
 /// The answer to a client that asked for a token.
 #[derive(Serialize)]
 pub struct Issued {
-    token: String,
+    #[serde(serialize_with = "exposed")]
+    token: Zeroizing<String>,
     /// The same, by its name in OAuth.
-    access_token: String,
+    #[serde(serialize_with = "exposed")]
+    access_token: Zeroizing<String>,
     /// Seconds.
     expires_in: u64,
     issued_at: String,
     /// What was granted. A GET has no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+}
+
+/// Whoever asked for a token is shown it.
+fn exposed<S: Serializer>(token: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token)
 }
 
 impl TokenService {
@@ -170,12 +178,12 @@ mod tests {
             let good_for = GoodFor::default();
             let (issued, expires) = (unix_now(), unix_now() + 60);
             let token = GateToken { issued, expires, good_for, credential, provider: None };
-            keys.seal(&token).unwrap()
+            keys.seal(&token).unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
         let inner = sealed(bearer("opaque"));
         assert!(service.unseal(bearer(&inner)).is_ok());
-        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(&*inner) };
+        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(inner.as_str()) };
         for credential in [bearer(&inner), as_password] {
             let outer = bearer(&sealed(credential));
             assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));

@@ -24,6 +24,11 @@ impl<T> Ledger<T> {
         lock(&self.entries).clone()
     }
 
+    /// Everything kept so far, which is kept no longer: for a run that is too long to remember all of it.
+    pub fn take(&self) -> Vec<Arc<T>> {
+        std::mem::take(&mut lock(&self.entries))
+    }
+
     /// How many entries have been kept so far.
     pub fn count(&self) -> usize {
         lock(&self.entries).len()
@@ -80,6 +85,8 @@ mod tests {
         ledger.keep();
         assert!(ledger.enter(|| 2).is_some());
         assert_eq!(ledger.entries(), [Arc::new(2)]);
+        assert_eq!(ledger.take(), [Arc::new(2)]);
+        assert_eq!(ledger.count(), 0);
     }
 
     #[tokio::test]

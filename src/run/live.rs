@@ -115,6 +115,11 @@ impl Live {
         applied.running.generation.gate.audit.reopen();
     }
 
+    /// The gate's metrics, as the admin listener shows them.
+    pub fn metrics(&self) -> String {
+        self.newest.borrow().gate.metrics()
+    }
+
     /// Told of each new generation; knows the newest at any time.
     pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
         self.newest.subscribe()

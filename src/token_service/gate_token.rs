@@ -169,7 +169,7 @@ impl TokenKeys {
     ///
     /// # Errors
     /// `None` where the secret or the whole is too long, or the system has no randomness.
-    pub fn seal(&self, token: &GateToken) -> Option<String> {
+    pub fn seal(&self, token: &GateToken) -> Option<Zeroizing<String>> {
         let key = self.0.first()?;
         let (user, secret) = match &token.credential {
             Credential::Anonymous => (None, None),
@@ -200,8 +200,12 @@ impl TokenKeys {
         let head = format!("{PREFIX}{}", key.id);
         let aad = Aad::from(head.as_bytes());
         key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *bytes).ok()?;
-        let body = BASE64_URL_SAFE_NO_PAD.encode([&nonce[..], &bytes].concat());
-        let token = format!("{head}.{body}");
+        let body = Zeroizing::new([&nonce[..], &bytes].concat());
+        // Room for all of it, for the same reason. A longer one is given to nobody.
+        let mut token = Zeroizing::new(String::with_capacity(2 * MAX_TOKEN_BYTES));
+        token.push_str(&head);
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(&*body, &mut token);
         (token.len() <= MAX_TOKEN_BYTES).then_some(token)
     }
 

@@ -1,6 +1,7 @@
 //! The binary, as operators run it.
 
 mod descriptors;
+mod memory;
 mod secrets;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -39,6 +40,11 @@ struct Served {
 
 impl Served {
     fn start(upstream: SocketAddr, identity: &str, more: &str) -> Self {
+        Self::start_by(upstream, identity, more, moorgate)
+    }
+
+    /// The same with another way to run the binary.
+    fn start_by(upstream: SocketAddr, identity: &str, more: &str, command: impl Fn(&[&str]) -> Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("moorgate.yml").display().to_string();
         std::fs::write(folder.path().join("htpasswd"), format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()))
@@ -52,7 +58,7 @@ impl Served {
                 "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
             );
             std::fs::write(&config, yaml).unwrap();
-            let mut child = moorgate(&["serve", "--config", &config]).spawn().unwrap();
+            let mut child = command(&["serve", "--config", &config]).spawn().unwrap();
             while child.try_wait().unwrap().is_none() {
                 if TcpStream::connect(address).is_ok() {
                     return Self { child, address, admin, config, _folder: folder };

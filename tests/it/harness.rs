@@ -24,6 +24,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
+use crate::canary::{self, Canary};
+
 /// A credential of the stand-in GitLab that may pull and push below `demo/`.
 pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
 /// One that may only pull.
@@ -74,6 +76,8 @@ pub struct Setup {
 
 /// A running gate and all that it talks to.
 pub struct TestGate {
+    /// Looks through all that was said, before the rest goes.
+    _canary: Canary,
     /// The public listener.
     pub address: SocketAddr,
     /// The operators' listener.
@@ -105,6 +109,7 @@ impl TestGate {
 
     /// Starts a gate.
     pub async fn start(setup: Setup) -> Self {
+        canary::watch_program_log();
         let registry = Registry::start(listener()).unwrap();
         let gitlab = GitLab::start(listener()).unwrap();
         registry.ledger().keep();
@@ -115,6 +120,7 @@ impl TestGate {
         std::fs::write(folder.path().join("tls.crt"), &certificate).unwrap();
         std::fs::write(folder.path().join("tls.key"), key).unwrap();
         let users = setup.htpasswd_users.iter().map(|(user, password)| {
+            canary::plant(password);
             let hash = bcrypt::hash(password, 4).unwrap();
             format!("{user}:{hash}\n")
         });
@@ -137,9 +143,23 @@ impl TestGate {
         let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
         let running = Running::start(loaded, listeners, access_log).unwrap();
         let ledger = registry.ledger();
+        let live = running.live();
+        let _canary = Canary::new(address, setup.tls, folder.path().to_owned(), move || live.metrics());
         let pace = Pace { interval: Duration::from_millis(1), settle: Duration::ZERO };
         let reloader = Some(Reloader::new(running.live(), source, files, pace));
-        Self { address, admin, ledger, gitlab, certificate, running, reloader, log, folder, _registry: registry }
+        Self {
+            _canary,
+            address,
+            admin,
+            ledger,
+            gitlab,
+            certificate,
+            running,
+            reloader,
+            log,
+            folder,
+            _registry: registry,
+        }
     }
 
     /// A file beside the config; `test.yml` is the config itself.
@@ -296,6 +316,7 @@ pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
 
 /// `Authorization` for a user and password.
 pub fn basic((user, password): (&str, &str)) -> String {
+    canary::plant(password);
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }
 
@@ -313,6 +334,7 @@ pub fn digest_of(bytes: &[u8]) -> String {
 
 /// The bytes of a request that closes its connection.
 pub fn request(method: &str, target: &str, credential: Option<(&str, &str)>, headers: &str, body: &str) -> String {
+    canary::plant_lines(headers);
     let authorization =
         credential.map_or_else(String::new, |credential| format!("Authorization: {}\r\n", basic(credential)));
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
@@ -377,6 +399,7 @@ pub struct Reply {
 impl Reply {
     pub fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        canary::search("an answer", head.as_bytes());
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Self {
             status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
@@ -420,6 +443,7 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        canary::search("the access log", bytes);
         self.0.0.lock().unwrap().extend_from_slice(bytes);
         self.0.1.notify_waiters();
         Ok(bytes.len())

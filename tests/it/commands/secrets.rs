@@ -38,7 +38,9 @@ fn everything_shown(identity: &str, credentials: &[String]) -> String {
             shown.push_str(&ask(served.address, target, headers));
         }
     }
-    shown.push_str(&ask(served.admin, "/metrics", ""));
+    for target in ["/metrics", "/status.json", "/"] {
+        shown.push_str(&ask(served.admin, target, ""));
+    }
     for command in [&["print-config"][..], &["check-config"], &["check-config", "--online"]] {
         let output = run(&[command, &["--config", &served.config]].concat(), "");
         shown = shown + &text(&output.stdout) + &text(&output.stderr);
@@ -186,7 +188,9 @@ async fn tokens_and_forms_are_never_logged() {
                 }
             }
         }
-        shown.push_str(&ask(served.admin, "/metrics", ""));
+        for target in ["/metrics", "/status.json", "/"] {
+            shown.push_str(&ask(served.admin, target, ""));
+        }
         served.signal("-TERM");
         let output = served.end();
         (made, shown + &text(&output.stdout) + &text(&output.stderr))

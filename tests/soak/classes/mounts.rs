@@ -1,0 +1,26 @@
+//! Class 9: a mount takes pull on its source.
+
+use super::{Arsenal, DIGEST, mallory, pick};
+use crate::message::{Attack, GoesOn, Message};
+
+const OWN: &str = "/v2/mallory/app/blobs/uploads/";
+
+pub(super) fn mounts(_: &Arsenal, turn: u64, _: &str) -> Attack {
+    let from = pick(&["demo/alice", "demo/deploy", "carol/app", "sso/dana"], turn).copied().unwrap_or_default();
+    let mount = format!("mount={DIGEST}");
+    let own = |query: String| Message::new("POST", format!("{OWN}?{query}")).by(&mallory());
+    let refused = |message| Attack::Request(message, None);
+    match turn % 32 {
+        // Seldom, for the registry keeps an upload for each: without the mount it goes on as a plain one.
+        0 => Attack::Request(own(format!("{mount}&from={from}")), Some(GoesOn::as_("POST", OWN))),
+        1..8 => refused(own(format!("{mount}&from=mallory/app&from={from}"))),
+        8..14 => refused(own(format!("{mount}&{mount}&from={from}"))),
+        14..20 => refused(own(format!("{mount}&from=mallory/../{from}"))),
+        20..26 => refused(
+            own(mount.clone()).with("Content-Type", "application/x-www-form-urlencoded").body(format!("from={from}")),
+        ),
+        _ => {
+            refused(Message::new("POST", format!("/v2/{from}/blobs/uploads/?{mount}&from=mallory/app")).by(&mallory()))
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Connections to the gate, as through a balancer in front of it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// No client waits longer for anything. It is there to fail, not to be reached.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The way to the gate.
+pub struct Door {
+    address: SocketAddr,
+    http1: TlsConnector,
+    http2: TlsConnector,
+}
+
+impl Door {
+    /// To a gate with this certificate (PEM).
+    pub fn new(address: SocketAddr, certificate: &str) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).context("the certificate")?)?;
+        let connector = |protocol: &[u8]| -> anyhow::Result<TlsConnector> {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let mut config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            Ok(Arc::new(config).into())
+        };
+        Ok(Self { address, http1: connector(b"http/1.1")?, http2: connector(b"h2")? })
+    }
+
+    /// A connection from a proxy that the gate trusts. There are many, for one has not ports enough.
+    pub async fn tcp(&self) -> io::Result<TcpStream> {
+        self.tcp_from(Ipv4Addr::new(127, 0, 0, fastrand::u8(1..=200))).await
+    }
+
+    /// A connection from an address of loopback.
+    pub async fn tcp_from(&self, from: Ipv4Addr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// TLS for HTTP/1.1.
+    pub async fn http1(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.http1.connect(name()?, stream).await
+    }
+
+    /// TLS for HTTP/2.
+    pub async fn http2(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.http2.connect(name()?, stream).await
+    }
+}
+
+fn name() -> io::Result<rustls::pki_types::ServerName<'static>> {
+    "localhost".try_into().map_err(io::Error::other)
+}

@@ -1,0 +1,56 @@
+//! A body that an honest client sends.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
+
+/// How many bytes a slow client sends at once.
+const PIECE: usize = 600;
+
+/// A body from memory, in pieces with a pause before each where it is slow.
+#[derive(Default)]
+pub struct Content {
+    rest: Bytes,
+    pause: Duration,
+    pausing: Option<Pin<Box<Sleep>>>,
+}
+
+impl Content {
+    /// With a pause before each piece, where it is not zero.
+    pub fn paced(rest: Bytes, pause: Duration) -> Self {
+        Self { rest, pause, pausing: None }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        if self.pause.is_zero() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
+        }
+        let pause = self.pause;
+        let pausing = self.pausing.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        ready!(pausing.as_mut().poll(cx));
+        self.pausing = None;
+        let piece = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
