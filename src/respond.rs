@@ -9,13 +9,11 @@ use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::body::{Progress, ResponseBody};
 use crate::denial::{Denial, RuleRefusal, TokenRequestError};
 use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
 use crate::token_service;
-use crate::token_service::gate_token::MAX_TOKEN_BYTES;
 use challenge::Fault;
 
 pub use challenge::Challenge;
@@ -51,11 +49,8 @@ impl Responder {
 
     /// A token that was asked for.
     pub fn token(&self, issued: &token_service::Issued, progress: &Rc<Progress>) -> Response<ResponseBody> {
-        // Room for the token under both its names, so that growing leaves no copy of it.
-        let mut body = Zeroizing::new(Vec::with_capacity(2 * MAX_TOKEN_BYTES));
-        // Strings and numbers are always JSON.
-        let _ = serde_json::to_writer(&mut *body, issued);
-        let mut response = json(StatusCode::OK, Bytes::from_owner(body), &Method::GET, progress);
+        let body = Bytes::from_owner(issued.to_json());
+        let mut response = json(StatusCode::OK, body, &Method::GET, progress);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

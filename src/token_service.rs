@@ -76,6 +76,17 @@ pub struct Issued {
     scope: Option<String>,
 }
 
+impl Issued {
+    /// The answer's body.
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        // Room for all of it, so that growing leaves no copy: twice the token, and the scopes, which are in it too.
+        let mut json = Zeroizing::new(Vec::with_capacity(3 * self.token.len() + 256));
+        // Strings and numbers are always JSON.
+        let _ = serde_json::to_writer(&mut *json, self);
+        json
+    }
+}
+
 /// Whoever asked for a token is shown it.
 fn exposed<S: Serializer>(token: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(token)

@@ -201,12 +201,15 @@ impl TokenKeys {
         let aad = Aad::from(head.as_bytes());
         key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *bytes).ok()?;
         let body = Zeroizing::new([&nonce[..], &bytes].concat());
-        // Room for all of it, for the same reason. A longer one is given to nobody.
-        let mut token = Zeroizing::new(String::with_capacity(2 * MAX_TOKEN_BYTES));
+        let length = head.len() + 1 + (4 * body.len()).div_ceil(3);
+        if length > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let mut token = Zeroizing::new(String::with_capacity(length));
         token.push_str(&head);
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(&*body, &mut token);
-        (token.len() <= MAX_TOKEN_BYTES).then_some(token)
+        Some(token)
     }
 
     /// Opens a token at the time `now` (Unix time, seconds).

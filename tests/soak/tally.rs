@@ -12,7 +12,7 @@ use crate::process::{Ending, Usage};
 const SHOWN: usize = 20;
 
 /// The most memory that the gate may ever have under this load, in MiB.
-const MEMORY: u64 = 192;
+const MEMORY: u64 = 128;
 
 /// How many more files than at the start may be open when all clients have gone: connections to the registry and the
 /// providers, kept for the next request.
