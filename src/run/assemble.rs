@@ -64,6 +64,7 @@ pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Ru
     let server = ServerSettings {
         tls,
         certificate_ends: config.http.tls.as_ref().map(|tls| tls.not_after),
+        proxy_protocol: config.http.proxy_protocol.then(|| TrustedProxies(config.http.trusted_proxies.clone())),
         handshake_timeout: config.http.handshake_timeout,
         header_timeout: config.http.header_timeout,
         idle_timeout: config.http.idle_timeout,

@@ -144,9 +144,10 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "policy", "record", "registry", "watched"],
         must_not_know: &["moka"],
     },
+    Part { files: &["server/proxy_header.rs"], may_know: &[], must_not_know: IMPURE },
     Part {
         files: &["server.rs", "server/"],
-        may_know: &["body", "gate", "record", "upstream", "watched"],
+        may_know: &["body", "client_address", "gate", "record", "upstream", "watched"],
         must_not_know: &["moka"],
     },
     Part {

@@ -21,6 +21,7 @@ mod limits;
 mod media_types;
 mod panics;
 mod policy;
+mod proxy_protocol;
 mod readme;
 mod reload;
 mod revoke;
