@@ -10,6 +10,7 @@ mod classes;
 mod commands;
 mod config;
 mod explain;
+mod failed_logins;
 mod gate_process;
 #[allow(dead_code)] // until each part has its test
 mod harness;
