@@ -18,7 +18,7 @@ impl TrustedProxies {
     /// in IPv6 form is the IPv4 address.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
-        if self.0.is_empty() || !self.trust(peer) {
+        if self.0.is_empty() || !self.trusts(peer) {
             return peer;
         }
         let told = if headers.contains_key(X_FORWARDED_FOR) {
@@ -38,7 +38,7 @@ impl TrustedProxies {
         for line in headers.get_all(name).iter().rev() {
             for entry in line.to_str().ok()?.rsplit(',') {
                 let address = read(entry)?.to_canonical();
-                if !self.trust(address) {
+                if !self.trusts(address) {
                     return Some(address);
                 }
             }
@@ -46,7 +46,9 @@ impl TrustedProxies {
         None
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    /// Whether an address is a trusted proxy's.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }

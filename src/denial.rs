@@ -165,6 +165,9 @@ impl Denial {
             Self::Limited { limit, .. } => {
                 let reason = match limit {
                     Limit::PerClient => "over_per_client",
+                    Limit::FailedLogins => "over_failed_logins",
+                    Limit::Questions => "over_questions",
+                    Limit::PasswordChecks => "over_password_checks",
                     Limit::PerIdentity => "over_per_identity",
                     Limit::PullsPerIdentity => "over_pulls_per_identity",
                     Limit::ConcurrentUploadsPerIdentity => "over_concurrent_uploads_per_identity",

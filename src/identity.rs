@@ -8,6 +8,7 @@ pub mod chain;
 pub mod claims;
 pub mod clock;
 pub mod credential;
+pub mod failed_logins;
 pub mod failure_budget;
 pub mod fingerprint;
 pub mod gitlab;
@@ -19,6 +20,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod log_pace;
 pub mod provider_client;
+pub mod question_rate;
 pub mod registry_token;
 pub mod revoked;
 pub mod scope_lists;
@@ -27,6 +29,7 @@ pub mod strict_json;
 pub mod tag_rules;
 #[cfg(test)]
 mod test_server;
+pub mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -241,6 +244,13 @@ pub enum NotNow {
     Misconfigured,
     /// As many wrong credentials as it may be asked about were asked of it.
     FailureBudgetSpent,
+    /// It was not asked: too many wrong credentials came from the caller's address.
+    FailedLogins,
+    /// It was not asked: too many callers of the same address wait for it already.
+    Crowded,
+    /// It was not asked: the same secret, or the address of a caller without one, was asked about too often. Known
+    /// callers pull on.
+    TooOften,
 }
 
 /// What a provider is asked.

@@ -5,6 +5,8 @@ mod connection;
 mod connection_limit;
 mod generation;
 mod head_scan;
+mod proxy_header;
+mod proxy_protocol;
 mod stall;
 mod tls;
 
@@ -24,6 +26,7 @@ pub use connection_limit::ConnectionLimit;
 pub use generation::Generation;
 pub use tls::server_tls;
 
+use crate::client_address::TrustedProxies;
 use crate::record::Recorder;
 use crate::upstream::SWEEP_EVERY;
 use generation::Newest;
@@ -40,7 +43,10 @@ pub struct ServerSettings {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// When the certificate that is served ends; `None` without TLS.
     pub certificate_ends: Option<SystemTime>,
-    /// From accept to the end of the TLS handshake.
+    /// Of whom a PROXY header is demanded, and from nobody else taken. None: of nobody, and what looks like one is no
+    /// TLS and no HTTP.
+    pub proxy_protocol: Option<TrustedProxies>,
+    /// From accept to the end of the TLS handshake, and without TLS of the PROXY header.
     pub handshake_timeout: Duration,
     /// From there, or from the first byte of a later request, to the end of its headers.
     pub header_timeout: Duration,
@@ -75,6 +81,7 @@ struct Worker {
     open: Cell<usize>,
     closed: Notify,
     phase: watch::Receiver<Phase>,
+    complaints: proxy_protocol::Complaints,
 }
 
 /// One socket for each worker, all on the same port. Port 0 lets the kernel pick one.
@@ -134,6 +141,7 @@ impl Server {
                     open: Cell::new(0),
                     closed: Notify::new(),
                     phase: told,
+                    complaints: proxy_protocol::Complaints::default(),
                 });
                 let left = local.block_on(&runtime, worker.run(listener, limit));
                 // Whatever is still open is dropped here, before anybody hears that this worker has ended.

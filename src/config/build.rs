@@ -97,6 +97,11 @@ impl Build<'_> {
                 self.warn(&format!("http.trusted_proxies[{index}]"), message);
             }
         }
+        if raw.proxy_protocol && raw.trusted_proxies.is_empty() {
+            let message = "`true` takes a header of nobody, for http.trusted_proxies is empty; list there the networks \
+                           of the proxies that send it, e.g. [10.0.0.0/8]";
+            self.problem("http.proxy_protocol", message);
+        }
         let max_header_bytes = raw.max_header_bytes.bytes();
         if !HEADER_BYTES.contains(&max_header_bytes) {
             let message = format!("`{}` is out of range; write 4KiB to 256KiB", raw.max_header_bytes);
@@ -112,6 +117,7 @@ impl Build<'_> {
                 Workers::Count(count) => count.into(),
             },
             trusted_proxies: raw.trusted_proxies.iter().map(|network| network.0).collect(),
+            proxy_protocol: raw.proxy_protocol,
             max_connections: usize::try_from(raw.max_connections).unwrap_or(usize::MAX),
             handshake_timeout: raw.handshake_timeout.to_std(),
             header_timeout: raw.header_timeout.to_std(),

@@ -71,6 +71,8 @@ pub(super) struct Http {
     pub(super) workers: Workers,
     /// Networks whose X-Forwarded-For is believed.
     pub(super) trusted_proxies: Vec<Network>,
+    /// Whether a PROXY header, version 1 or 2, is demanded of trusted_proxies and refused from others.
+    pub(super) proxy_protocol: bool,
     /// Connections served at once; further ones wait.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: u32,
@@ -100,6 +102,7 @@ impl Default for Http {
             http2: true,
             workers: Workers::Auto,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             max_connections: 10_000,
             handshake_timeout: Duration::seconds(10),
             header_timeout: Duration::seconds(10),

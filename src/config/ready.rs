@@ -60,6 +60,8 @@ pub struct Http {
     pub workers: usize,
     /// Networks whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether a PROXY header is demanded of them. There are some then.
+    pub proxy_protocol: bool,
     /// Connections served at once, over all workers.
     pub max_connections: usize,
     /// From accepting a connection to the end of its TLS handshake.

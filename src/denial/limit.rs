@@ -4,6 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     PerClient,
+    FailedLogins,
+    /// Of one secret, or of the address of callers without one. It has no key.
+    Questions,
+    /// Of one address at the same time. It has no key.
+    PasswordChecks,
     PerIdentity,
     PullsPerIdentity,
     ConcurrentUploadsPerIdentity,
@@ -14,6 +19,9 @@ impl Limit {
     pub const fn key(self) -> &'static str {
         match self {
             Self::PerClient => "per_client",
+            Self::FailedLogins => "failed_logins",
+            Self::Questions => "questions",
+            Self::PasswordChecks => "password_checks",
             Self::PerIdentity => "per_identity",
             Self::PullsPerIdentity => "pulls_per_identity",
             Self::ConcurrentUploadsPerIdentity => "concurrent_uploads_per_identity",
@@ -22,13 +30,17 @@ impl Limit {
 
     /// Whether it counts by address, whoever it is.
     pub fn is_by_address(self) -> bool {
-        self == Self::PerClient
+        matches!(self, Self::PerClient | Self::FailedLogins | Self::PasswordChecks)
     }
 
     /// What the person at the client reads before "try again".
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::PerClient => "too many requests come from your address",
+            // The same to whoever is right.
+            Self::FailedLogins => "too many wrong credentials come from your address",
+            Self::Questions => "your credential is used for too much at once",
+            Self::PasswordChecks => "too many logins come from your address at once",
             Self::PerIdentity => "too many requests come from you",
             Self::PullsPerIdentity => "you have pulled as much as you may for now",
             Self::ConcurrentUploadsPerIdentity => "you have as many uploads under way as you may",

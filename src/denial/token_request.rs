@@ -13,7 +13,7 @@ pub enum TokenRequestError {
     Method,
     #[error("a POST has a form: Content-Type application/x-www-form-urlencoded")]
     NoForm,
-    #[error("a form has 64 KiB at most")]
+    #[error("a form has 32 KiB at most")]
     TooLarge,
     #[error(
         "the grant_type that is understood is password; there are no refresh tokens, for a token is as good as its credential"

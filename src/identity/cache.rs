@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 
 use super::fingerprint::{QuestionId, SecretId};
-use super::{IssuedToken, Verdict, Verified};
+use super::{IssuedToken, NotNow, Verdict, Verified};
 use stores::{Refused, Stores};
 
 pub use known::{Answer, Known};
@@ -85,6 +85,11 @@ impl Asked {
     fn key(&self) -> SecretId {
         self.secret.unwrap_or_else(|| self.question.in_place_of_secret())
     }
+
+    /// Whether it is the same provider's, about the same credential.
+    fn is_about<V>(&self, answer: &Answer<V>) -> bool {
+        answer.provider() == self.provider && answer.question().is_about_credential_of(&self.question)
+    }
 }
 
 impl VerdictCache {
@@ -127,8 +132,10 @@ impl VerdictCache {
                 stores.refuse(asked.question, asked, at, Refused::NothingGranted(verified.clone()));
             }
             Verdict::Verified(verified, lifetime) => stores.verify(asked, at, verified, *lifetime),
+            // Of the caller, and not of the question.
+            Verdict::NotNow(NotNow::Crowded | NotNow::TooOften, _) => {}
             Verdict::Unavailable | Verdict::NotNow(..) => self.resting.insert(asked.question, verdict.clone()),
-            Verdict::Unfit => stores.forget(asked, |answer| answer.provider() == asked.provider),
+            Verdict::Unfit => stores.forget(asked, |answer| asked.is_about(answer)),
         }
     }
 

@@ -16,11 +16,14 @@ use tokio::runtime::Handle;
 use super::cache::{Answer, CacheLimits, UnderWay, VerdictCache};
 use super::clock::unix_now;
 use super::credential::Credential;
+use super::failed_logins::{FailedLogins, Login};
 use super::fingerprint::{Fingerprint, HashKey};
 use super::log_pace::Trouble;
+use super::question_rate::QuestionRate;
 use super::revoked::{Moment, Revocations, Revoked};
 use super::{Granted, IssuedToken, NotNow, Principal, Question, Source, Verdict, Verified};
-use crate::denial::Denial;
+use crate::denial::{Denial, Limit};
+use crate::limits::gcra::Quota;
 use crate::record::Metrics;
 use crate::registry::Access;
 use asking::Shared;
@@ -37,6 +40,8 @@ const MAX_ISSUER_SHOWN: usize = 200;
 pub struct Identity {
     shared: Arc<Shared>,
     providers: Vec<Arc<Provider>>,
+    /// How many wrong credentials an address may have asked about; `None`: any number.
+    failed_logins: Option<Quota>,
     /// A caller without a credential who is granted nothing. Its provider is the first that is asked about such callers,
     /// and has no name where none is.
     nobody: Arc<Verified>,
@@ -92,14 +97,22 @@ impl Identity {
             metrics.provider_known(&provider.name);
         }
         let (cache, under_way) = (VerdictCache::new(limits), UnderWay::default());
-        let shared = Arc::new(Shared { cache, under_way, revocations: Revocations::default(), metrics, key, runtime });
-        Self::of(shared, providers)
+        let (logins, question_rate) = (Arc::new(FailedLogins::default()), QuestionRate::default());
+        let revocations = Revocations::default();
+        let shared = Shared { cache, under_way, revocations, logins, question_rate, metrics, key, runtime };
+        Self::of(shared.into(), providers)
     }
 
     /// Other providers with the same memory: the verdicts of those that stay live on.
     #[must_use]
     pub fn with_providers(&self, providers: Vec<Arc<Provider>>) -> Self {
         Self::of(self.shared.clone(), providers)
+    }
+
+    /// The same with a bound on wrong credentials by address.
+    #[must_use]
+    pub fn with_failed_logins(self, failed_logins: Option<Quota>) -> Self {
+        Self { failed_logins, ..self }
     }
 
     /// Takes the place of `old`, whose memory this shares: what was said by providers that are no more is forgotten, and
@@ -128,7 +141,7 @@ impl Identity {
         let provider = asked.map_or_else(|| "".into(), |provider| provider.name.clone());
         let principal = Principal { source: Source { provider, credential_type: None }.into(), subject: "".into() };
         let nobody = Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
-        Self { shared, providers, nobody }
+        Self { shared, providers, failed_logins: None, nobody }
     }
 
     /// A question that can be [verified](Self::verify) here.
@@ -165,11 +178,16 @@ impl Identity {
     /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
     ///
     /// # Errors
-    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`] or [`Denial::FailureBudgetSpent`].
+    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`], [`Denial::FailureBudgetSpent`], or
+    /// [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often.
     pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
         }
+        let mut login = match self.failed_logins {
+            None => None,
+            Some(quota) => Some(self.shared.logins.admit(quota, question).map_err(too_many_failures)?),
+        };
         let known = self.shared.cache.known(question.secret);
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
@@ -179,10 +197,20 @@ impl Identity {
             && self.revoked_since(question).is_none()
         {
             *cache_use = CacheUse::Hit;
+            if let Some(login) = login {
+                login.verified();
+            }
             return Ok(verified.clone());
         }
         // Boxed, so that what happens once in a while does not make every request larger.
-        Box::pin(self.search(question, last, cache_use)).await
+        let found = Box::pin(self.search(question, last, login.as_mut(), cache_use)).await;
+        match (&found, login) {
+            // An old answer verifies nobody anew.
+            (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(),
+            (Err(Denial::WrongCredential), Some(login)) => login.wrong(),
+            _ => {}
+        }
+        found
     }
 
     /// The question as it would be now, where an operator has revoked something of it since it was made: it may have
@@ -217,7 +245,7 @@ impl Identity {
             return Ok(self.nobody.clone());
         }
         for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
-            let verdict = self.shared.verdict_of(provider, &question, false, cache_use).await;
+            let verdict = self.shared.verdict_of(provider, &question, None, false, cache_use).await;
             match outcome(provider, verdict) {
                 Some(Ok(verified)) if verified.granted.is_nothing() => {}
                 Some(outcome) => return outcome,
@@ -232,12 +260,13 @@ impl Identity {
         &self,
         question: &Question,
         last: Option<&Arc<Provider>>,
+        mut login: Option<&mut Login<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
-        let answer = self.search_once(question, last, cache_use).await;
+        let answer = self.search_once(question, last, login.as_deref_mut(), cache_use).await;
         match self.revoked_since(question) {
             None => answer,
-            Some(question) => Box::pin(self.search(&question, last, cache_use)).await,
+            Some(question) => Box::pin(self.search(&question, last, login, cache_use)).await,
         }
     }
 
@@ -245,13 +274,14 @@ impl Identity {
         &self,
         question: &Question,
         last: Option<&Arc<Provider>>,
+        mut login: Option<&mut Login<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let order = self.order(&question.credential);
         let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
         for provider in sooner(&order, last, &question.credential) {
-            match self.shared.verdict_of(provider, question, false, cache_use).await {
+            match self.shared.verdict_of(provider, question, login.as_deref_mut(), false, cache_use).await {
                 // It ends the search where its turn comes, for one before it may know the credential.
                 no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => out_of_turn.push((provider.number, no)),
                 verdict => return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential)),
@@ -260,7 +290,10 @@ impl Identity {
         for (position, provider) in order.iter().enumerate() {
             let verdict = match out_of_turn.iter().find(|(asked, _)| *asked == provider.number) {
                 Some((_, verdict)) => verdict.clone(),
-                None => self.shared.verdict_of(provider, question, position + 1 == order.len(), cache_use).await,
+                None => {
+                    let is_last = position + 1 == order.len();
+                    self.shared.verdict_of(provider, question, login.as_deref_mut(), is_last, cache_use).await
+                }
             };
             if let Some(outcome) = outcome(provider, verdict) {
                 return outcome;
@@ -317,7 +350,16 @@ fn outcome(provider: &Provider, verdict: Verdict) -> Option<Result<Arc<Verified>
         Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
             Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
         }
+        Verdict::NotNow(NotNow::FailedLogins, retry_after) => Err(too_many_failures(retry_after)),
+        Verdict::NotNow(NotNow::TooOften, retry_after) => Err(Denial::Limited { limit: Limit::Questions, retry_after }),
+        Verdict::NotNow(NotNow::Crowded, retry_after) => {
+            Err(Denial::Limited { limit: Limit::PasswordChecks, retry_after })
+        }
         Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { provider: provider(), retry_after }),
         Verdict::Unavailable => Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER }),
     })
+}
+
+fn too_many_failures(retry_after: Duration) -> Denial {
+    Denial::Limited { limit: Limit::FailedLogins, retry_after }
 }

@@ -6,6 +6,9 @@ use super::Question;
 use super::credential::Credential;
 use crate::registry::{Access, Actions};
 
+/// Of a [`QuestionId`], those that are of the credential alone.
+const CREDENTIAL_BYTES: usize = 4;
+
 /// A key for hashing secrets, so that nothing logged or kept in memory can be matched against guessed tokens elsewhere.
 #[derive(Clone)]
 pub struct HashKey([u8; 32]);
@@ -33,8 +36,10 @@ pub struct KnownAs {
     pub fingerprint: Fingerprint,
 }
 
-/// A question to one provider: the credential, and all else that the answer depends on. 128 bits of a keyed hash: nobody
-/// outside can look for two that are equal, and by chance none of the few that are kept are.
+/// A question to one provider: the credential, and all else that the answer depends on. 96 bits of a keyed hash: nobody
+/// outside can look for two that are equal, and by chance none of the few that are kept are. Before these stand 32 bits of
+/// the credential alone, which tell those who present one secret apart; there are few, and where two were equal, an answer
+/// would only be forgotten too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuestionId([u8; 16]);
 
@@ -126,11 +131,20 @@ impl HashKey {
                 std::net::IpAddr::V6(address) => length_prefixed(&mut hasher, &address.octets()),
             }
         }
-        QuestionId(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default())
+        let mut id = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        for (byte, of_credential) in id.iter_mut().zip(question.id.0).take(CREDENTIAL_BYTES) {
+            *byte = of_credential;
+        }
+        QuestionId(id)
     }
 }
 
 impl QuestionId {
+    /// Whether it is about the same credential as another one about the same secret.
+    pub(super) fn is_about_credential_of(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).take(CREDENTIAL_BYTES).all(|(mine, its)| *mine == its)
+    }
+
     /// What stands for a secret where callers have none, so that each question is by itself.
     pub(super) fn in_place_of_secret(self) -> SecretId {
         SecretId(self.0)

@@ -71,7 +71,7 @@ impl Trouble {
                 NotNow::Barred => Some(Self::Barred),
                 NotNow::Misconfigured => Some(Self::Misconfigured),
                 // It was not asked, and there is nothing wrong with it.
-                NotNow::FailureBudgetSpent => None,
+                NotNow::FailureBudgetSpent | NotNow::FailedLogins | NotNow::Crowded | NotNow::TooOften => None,
             },
             Verdict::NotMine | Verdict::Verified(..) | Verdict::Rejected | Verdict::Unfit => None,
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
 
 use super::credential::Credential;
 use super::htpasswd_file::HtpasswdFile;
 use super::sources::Sources;
+use super::turns::{Crowded, Turns};
 use super::{Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+use crate::limits::client_network;
 
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;
@@ -28,8 +29,8 @@ pub struct Htpasswd {
     scopes: Arc<Vec<String>>,
     /// A hash of cost 4 that no password has.
     nobody: Arc<str>,
-    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded.
-    checks: Semaphore,
+    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded, fairly by address.
+    checks: Turns,
 }
 
 impl Htpasswd {
@@ -46,7 +47,7 @@ impl Htpasswd {
             users: Arc::new(users),
             scopes: Arc::new(scopes),
             nobody: nobody.into(),
-            checks: Semaphore::new(cpus),
+            checks: Turns::new(cpus),
         })
     }
 
@@ -65,8 +66,11 @@ impl Htpasswd {
             return Verdict::NotMine;
         }
         let too_long = password.expose_secret().len() > MAX_PASSWORD_BYTES;
-        let Ok(Ok(_turn)) = tokio::time::timeout(QUEUE_TIMEOUT, self.checks.acquire()).await else {
-            return Verdict::NotNow(NotNow::NoTurn, QUEUE_TIMEOUT);
+        let turn = self.checks.turn(client_network(question.client));
+        let _turn = match tokio::time::timeout(QUEUE_TIMEOUT, turn).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(Crowded)) => return Verdict::NotNow(NotNow::Crowded, QUEUE_TIMEOUT),
+            Err(_) => return Verdict::NotNow(NotNow::NoTurn, QUEUE_TIMEOUT),
         };
         let (password, nobody, highest) = (password.clone(), self.nobody.clone(), self.users.highest_cost());
         let check = move || {

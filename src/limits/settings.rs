@@ -9,6 +9,8 @@ use crate::policy::Who;
 pub struct Settings {
     /// For each address, whoever it is; `None`: no limit.
     pub per_client: Option<Quota>,
+    /// Wrong credentials of each address; `None`: no limit.
+    pub failed_logins: Option<Quota>,
     /// For everybody for whom nothing else is said.
     pub general: IdentityLimits,
     /// For others. The first that matches holds, and it alone.
@@ -51,6 +53,7 @@ mod tests {
         let special = |who, limits| Override { who: vec![who], limits };
         let settings = Settings {
             per_client: None,
+            failed_logins: None,
             general: uploads(1),
             overrides: vec![
                 special(Who::Provider("sso".into()), uploads(2)),

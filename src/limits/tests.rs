@@ -11,7 +11,7 @@ use crate::identity::{Granted, Principal, Source};
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn limits(per_client: Option<Quota>, general: IdentityLimits) -> Limits {
-    Limits::new(Settings { per_client, general, overrides: Vec::new() }, Arc::default())
+    Limits::new(Settings { per_client, failed_logins: None, general, overrides: Vec::new() }, Arc::default())
 }
 
 fn pulls(burst: u32) -> IdentityLimits {

@@ -92,8 +92,11 @@ struct CodeLabels {
 pub(super) const FAILURE_BUDGET: &str = "failure_budget";
 
 /// Every limit that there is, by its key in the config.
-const LIMITS: [&str; 5] = [
+const LIMITS: [&str; 8] = [
     Limit::PerClient.key(),
+    Limit::FailedLogins.key(),
+    Limit::Questions.key(),
+    Limit::PasswordChecks.key(),
     Limit::PerIdentity.key(),
     Limit::PullsPerIdentity.key(),
     Limit::ConcurrentUploadsPerIdentity.key(),

@@ -64,6 +64,7 @@ pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Ru
     let server = ServerSettings {
         tls,
         certificate_ends: config.http.tls.as_ref().map(|tls| tls.not_after),
+        proxy_protocol: config.http.proxy_protocol.then(|| TrustedProxies(config.http.trusted_proxies.clone())),
         handshake_timeout: config.http.handshake_timeout,
         header_timeout: config.http.header_timeout,
         idle_timeout: config.http.idle_timeout,
@@ -137,12 +138,14 @@ fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> an
         });
     }
     if let Some(running) = running {
-        return Ok(running.generation.gate.identity.with_providers(chain));
+        let identity = running.generation.gate.identity.with_providers(chain);
+        return Ok(identity.with_failed_logins(config.limits.failed_logins));
     }
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
     let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
-    Ok(Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current()))
+    let identity = Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current());
+    Ok(identity.with_failed_logins(config.limits.failed_logins))
 }
 
 /// The provider that is running and was made of just what the one at `place` is to be made of: its breaker, its keys

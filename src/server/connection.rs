@@ -1,4 +1,4 @@
-//! One connection: TLS, then HTTP/1.1 or HTTP/2 as the client chose, each wait with its deadline.
+//! One connection: a PROXY header where there is one, TLS, then HTTP/1.1 or HTTP/2 as the client chose, each wait with its deadline.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::head_scan::{HeadScan, Scanned};
+use super::proxy_protocol;
 use super::stall::{Deadlines, StreamExecutor};
 use super::tls::handshake;
 use super::{Phase, Worker};
@@ -45,17 +46,22 @@ const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let accepted = Instant::now();
     socket.set_nodelay(true)?;
     let traffic = Rc::new(Traffic::default());
     let settings = worker.newest.serving().generation.server.clone();
+    let handshake_by = accepted + settings.handshake_timeout;
+    let peer = match &settings.proxy_protocol {
+        None => peer,
+        Some(trusted) => proxy_protocol::client(&mut socket, peer, trusted, handshake_by, &worker.complaints).await?,
+    };
     let Some(tls) = &settings.tls else {
         let deadlines = Rc::new(Deadlines::new(settings, traffic.clone()));
         return serve_http1(worker, Watched::new(socket, traffic), peer, &deadlines).await;
     };
     let handshake = handshake(tls, socket, &traffic);
-    let stream = timeout_at(accepted + settings.handshake_timeout, handshake).await??;
+    let stream = timeout_at(handshake_by, handshake).await??;
     traffic.mark();
     let deadlines = Rc::new(Deadlines::new(settings, traffic));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

@@ -217,6 +217,7 @@ mod tests {
         let settings = ServerSettings {
             tls: None,
             certificate_ends: None,
+            proxy_protocol: None,
             handshake_timeout: long,
             header_timeout: long,
             idle_timeout: SHORT,

@@ -13,7 +13,7 @@ use crate::registry::{Access, Actions, RepositoryName, Scope};
 const MAX_SCOPES: usize = 32;
 
 /// A larger form holds no credential.
-pub const MAX_FORM_BYTES: usize = 64 * 1024;
+pub const MAX_FORM_BYTES: usize = 32 * 1024;
 
 /// What is wanted of a token.
 #[derive(Debug, Default)]

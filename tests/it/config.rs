@@ -44,6 +44,7 @@ fn defaults_are_the_contracts() {
     let seconds = std::time::Duration::from_secs;
     assert_eq!(config.http.addr.to_string(), "0.0.0.0:8443");
     assert!(config.http.tls.is_none() && config.http.http2 && config.http.trusted_proxies.is_empty());
+    assert!(!config.http.proxy_protocol);
     assert_eq!(config.http.workers, std::thread::available_parallelism().expect("a CPU").get());
     assert_eq!((config.http.max_connections, config.http.max_header_bytes), (10_000, 32_768));
     assert_eq!((config.http.handshake_timeout, config.http.header_timeout), (seconds(10), seconds(10)));
@@ -90,7 +91,7 @@ fn every_value_arrives() {
     assert!(http.tls.as_ref().expect("TLS").not_after > std::time::SystemTime::now());
     assert_eq!(http.tls.as_ref().expect("TLS").certified_key.cert.len(), 1);
     assert_eq!((http.http2, http.workers, http.max_connections, http.max_header_bytes), (false, 4, 7, 4096));
-    assert_eq!(http.trusted_proxies.len(), 2);
+    assert_eq!((http.trusted_proxies.len(), http.proxy_protocol), (2, true));
     assert_eq!([http.handshake_timeout, http.header_timeout], [seconds(1), seconds(2)]);
     assert_eq!([http.idle_timeout, http.stall_timeout, http.drain_timeout], [seconds(3), seconds(4), seconds(3600)]);
     let upstream = &config.upstream;

@@ -239,6 +239,13 @@ impl TestGate {
         connect_tls(self.connect().await, &self.certificate, alpn).await
     }
 
+    /// A TCP connection to the public listener from another address of this machine, such as 127.0.0.2.
+    pub async fn connect_from(&self, address: &str) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
     /// An HTTP/2 connection, driven by a task of its own.
     pub async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
         let stream = self.connect_tls(&[b"h2"]).await;
@@ -278,6 +285,11 @@ impl Setup {
 
 /// TLS to a gate that serves this certificate, offering these protocols.
 pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+    try_tls(socket, certificate, alpn).await.unwrap()
+}
+
+/// The same with a gate that may refuse it.
+pub async fn try_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
@@ -289,7 +301,7 @@ pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect("localhost".try_into().unwrap(), socket).await.unwrap()
+    connector.connect("localhost".try_into().unwrap(), socket).await
 }
 
 /// Asks the operators' listener at an address: also after the gate has been given away to be drained.

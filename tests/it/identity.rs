@@ -12,6 +12,7 @@ mod htpasswd;
 mod introspection;
 mod jwt;
 mod outages;
+mod question_rate;
 mod registry_token;
 mod rights;
 mod several;

@@ -80,6 +80,11 @@ const TABLE: &[Part] = &[
         must_not_know: &["moka", "hyper", "super::htpasswd", "super::chain", "super::cache"],
     },
     Part { files: &["identity/registry_token/reply.rs"], may_know: &["identity", "registry"], must_not_know: IMPURE },
+    Part {
+        files: &["identity/failed_logins.rs", "identity/question_rate.rs", "identity/turns.rs"],
+        may_know: &["limits"],
+        must_not_know: &["hyper", "moka", "http"],
+    },
     Part { files: &["identity/failure_budget.rs"], may_know: &[], must_not_know: &["hyper", "moka", "http"] },
     Part {
         files: &["identity/tag_rules.rs", "identity/tag_rules/"],
@@ -88,7 +93,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["identity/htpasswd.rs"],
-        may_know: &[],
+        may_know: &["limits"],
         must_not_know: &["moka", "hyper", "super::registry_token", "super::chain", "super::cache"],
     },
     Part {
@@ -125,7 +130,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
     Part {
         files: &["identity/chain.rs", "identity/chain/"],
-        may_know: &["denial", "record", "registry"],
+        may_know: &["denial", "limits", "record", "registry"],
         must_not_know: &["moka", "hyper", "http"],
     },
     // A token is a credential and a list: it knows no provider and no rule.
@@ -144,9 +149,10 @@ const TABLE: &[Part] = &[
         may_know: &["body", "denial", "policy", "record", "registry", "watched"],
         must_not_know: &["moka"],
     },
+    Part { files: &["server/proxy_header.rs"], may_know: &[], must_not_know: IMPURE },
     Part {
         files: &["server.rs", "server/"],
-        may_know: &["body", "gate", "record", "upstream", "watched"],
+        may_know: &["body", "client_address", "gate", "record", "upstream", "watched"],
         must_not_know: &["moka"],
     },
     Part {

@@ -10,6 +10,7 @@ mod classes;
 mod commands;
 mod config;
 mod explain;
+mod failed_logins;
 mod gate_process;
 #[allow(dead_code)] // until each part has its test
 mod harness;
@@ -21,6 +22,7 @@ mod limits;
 mod media_types;
 mod panics;
 mod policy;
+mod proxy_protocol;
 mod readme;
 mod reload;
 mod revoke;

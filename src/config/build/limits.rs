@@ -30,6 +30,7 @@ impl Build<'_> {
         }
         (overrides.len() == limits.overrides.len()).then_some(Settings {
             per_client: quota(limits.per_client.as_ref()),
+            failed_logins: quota(limits.failed_logins.as_ref()),
             general,
             overrides,
         })

@@ -18,6 +18,13 @@ pub struct Rate {
 const UNITS: [(&str, Duration); 3] =
     [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
 
+impl Rate {
+    /// So many a minute.
+    pub const fn per_minute(count: u32) -> Self {
+        Self { count, per: Duration::from_secs(60) }
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 

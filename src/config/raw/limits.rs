@@ -6,11 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::config::format::Rate;
 
 /// How often callers may come. Null is no limit.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Limits {
     /// Requests from one address (IPv6: from one /64), before anybody looks at the credential.
     pub(in crate::config) per_client: Option<RateLimit>,
+    /// Wrong credentials from one address (IPv6: from one /64) that providers are asked about. When they are spent, only
+    /// credentials that were good from there within a day go on.
+    pub(in crate::config) failed_logins: Option<RateLimit>,
     /// Requests of one user, or from one address without a credential, that are allowed otherwise.
     pub(in crate::config) per_identity: Option<RateLimit>,
     /// Manifests read by one user, as registries bill them. Clients are told in RateLimit headers how many are left.
@@ -22,6 +25,20 @@ pub(in crate::config) struct Limits {
     // An entry is `None` where it is no section, so that the others keep their place in the list.
     #[schemars(with = "Vec<LimitOverride>")]
     pub(in crate::config) overrides: Vec<Option<LimitOverride>>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_client: None,
+            // A client sends a wrong password up to twelve times, of which one is asked about; a guesser needs more.
+            failed_logins: Some(RateLimit { rate: Some(Rate::per_minute(10)), burst: Some(20) }),
+            per_identity: None,
+            pulls_per_identity: None,
+            concurrent_uploads_per_identity: None,
+            overrides: Vec::new(),
+        }
+    }
 }
 
 /// How often something may happen.

@@ -104,7 +104,8 @@ impl Stores {
         // What the provider said before is good no longer, not even while it cannot be asked.
         match refused {
             Refused::NothingGranted(_) => self.forget(asked, |answer| answer.question() == asked.question),
-            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| answer.provider() == asked.provider),
+            // Under another user name the secret may be right.
+            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| asked.is_about(answer)),
         }
         let good = Good { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
         let answer = Answer::new(question, asked.provider, refused, at, good);

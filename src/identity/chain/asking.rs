@@ -5,14 +5,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::{CacheUse, Provider};
 use crate::identity::breaker::{Admission, Change, OPEN_FOR, Outcome};
 use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
 use crate::identity::credential::Credential;
+use crate::identity::failed_logins::{FailedLogins, Login, Search};
 use crate::identity::fingerprint::{DependsOn, HashKey, QuestionId};
 use crate::identity::log_pace::Trouble;
+use crate::identity::question_rate::QuestionRate;
 use crate::identity::revoked::Revocations;
 use crate::identity::{Lifetime, NotNow, Question, Verdict};
 use crate::record::Metrics;
@@ -26,6 +28,8 @@ pub(super) struct Shared {
     pub(super) cache: VerdictCache,
     pub(super) under_way: UnderWay,
     pub(super) revocations: Revocations,
+    pub(super) logins: Arc<FailedLogins>,
+    pub(super) question_rate: QuestionRate,
     pub(super) metrics: Arc<Metrics>,
     pub(super) key: HashKey,
     /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
@@ -47,11 +51,13 @@ impl Shared {
         Asked { question: id, credential, secret, floor, provider: provider.number }
     }
 
-    /// The verdict of this provider, or what it said when it could still be asked.
+    /// The verdict of this provider, or what it said when it could still be asked. `login`: who shows the credential,
+    /// where that is bounded.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
         provider: &Arc<Provider>,
         question: &Question,
+        mut login: Option<&mut Login<'_>>,
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {
@@ -60,9 +66,12 @@ impl Shared {
             *cache_use = CacheUse::of(&verdict);
             return verdict;
         }
-        let verdict = self.ask_together(provider, &asked, question, last, cache_use).await;
+        let verdict = self.ask_together(provider, &asked, question, login.as_deref_mut(), last, cache_use).await;
+        if let Some(login) = login {
+            login.told(&verdict);
+        }
         match verdict {
-            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy | NotNow::NoTurn, _)
+            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy | NotNow::NoTurn | NotNow::TooOften, _)
                 if may_be_stale(&question.access) =>
             {
                 let Some(verified) = self.cache.stale(&asked) else { return verdict };
@@ -79,6 +88,7 @@ impl Shared {
         provider: &Arc<Provider>,
         asked: &Asked,
         question: &Question,
+        login: Option<&mut Login<'_>>,
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {
@@ -86,6 +96,15 @@ impl Shared {
         if let Some(verdict) = self.cache.resting(&asked.question) {
             return verdict;
         }
+        let search = match login {
+            None => None,
+            // What it waits for are questions, and none of them takes longer.
+            Some(login) => match timeout(provider.timeout, login.search()).await {
+                Ok(Ok(search)) => Some(search),
+                Ok(Err(wait)) => return Verdict::NotNow(NotNow::FailedLogins, wait),
+                Err(_) => return Verdict::NotNow(NotNow::NoTurn, BUSY_FOR),
+            },
+        };
         match self.under_way.coalesce(asked.question, || self.cache.look_up(asked)) {
             Coalesced::Answered(verdict) => {
                 *cache_use = CacheUse::of(&verdict);
@@ -106,7 +125,7 @@ impl Shared {
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
                         None => unasked(Verdict::Unavailable),
                         Some(admission) => {
-                            let asking = (provider.clone(), *asked, admission);
+                            let asking = (provider.clone(), *asked, admission, search);
                             self.spawn(asking, question.clone(), last, sender, place);
                         }
                     },
@@ -119,7 +138,7 @@ impl Shared {
     /// Asks in a task of its own.
     fn spawn(
         self: &Arc<Self>,
-        (provider, asked, admission): (Arc<Provider>, Asked, Admission),
+        (provider, asked, admission, search): (Arc<Provider>, Asked, Admission, Option<Arc<Search>>),
         question: Question,
         last: bool,
         sender: watch::Sender<Option<Verdict>>,
@@ -133,6 +152,7 @@ impl Shared {
                 provider: &provider,
                 asked,
                 admission,
+                search,
                 sender: &sender,
                 begun: Instant::now(),
                 outcome: Outcome::Failed(question.secret),
@@ -150,6 +170,7 @@ struct Asking<'a> {
     provider: &'a Provider,
     asked: Asked,
     admission: Admission,
+    search: Option<Arc<Search>>,
     sender: &'a watch::Sender<Option<Verdict>>,
     begun: Instant,
     outcome: Outcome,
@@ -163,6 +184,15 @@ impl Asking<'_> {
         let deadline = self.begun + provider.timeout;
         // Half of what the question has: asked too late to be answered, it would look like an outage.
         let turn_by = self.begun + provider.timeout / 2;
+        match self.shared.question_rate.turn(provider.number, question, provider.timeout / 2) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => sleep(wait).await,
+            Err(verdict) => {
+                self.outcome = Outcome::NotAsked;
+                self.verdict = Some(verdict);
+                return;
+            }
+        }
         let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
         else {
             if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
@@ -191,7 +221,7 @@ impl Asking<'_> {
         });
         self.outcome = match verdict {
             Verdict::Unavailable => Outcome::Failed(question.secret),
-            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn, _) => Outcome::NotAsked,
+            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => Outcome::NotAsked,
             _ => Outcome::Answered,
         };
         // Who was not asked has not shown that it is up.
@@ -200,6 +230,10 @@ impl Asking<'_> {
             self.shared.metrics.question_answered(&provider.name, &verdict, took);
         }
         provider.health.came_to(&verdict, took, Instant::now() >= deadline, SystemTime::now());
+        // Before anybody hears of it, so that it counts also where nobody does.
+        if let Some(search) = &self.search {
+            search.heard(&verdict);
+        }
         self.verdict = Some(verdict);
     }
 }

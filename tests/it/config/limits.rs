@@ -12,7 +12,7 @@ use super::{MINIMAL, load, ready};
 fn limits_arrive() {
     let limits = ready(include_str!("../../fixtures/config/valid/everything-changed.yml")).limits;
     let per = |count, seconds, burst| Some(Quota::new(count, Duration::from_secs(seconds), burst));
-    assert_eq!(limits.per_client, per(200, 1, 400));
+    assert_eq!((limits.per_client, limits.failed_logins), (per(200, 1, 400), per(5, 3600, 7)));
     let general = IdentityLimits {
         per_identity: per(100, 60, 1),
         pulls_per_identity: per(5000, 3600, 1_000_000),
@@ -27,13 +27,20 @@ fn limits_arrive() {
     assert_eq!(anonymous.limits, IdentityLimits { pulls_per_identity: None, ..general });
 }
 
+/// Nobody has to be told that guessing is slow.
 #[test]
-fn nothing_is_limited_by_default() {
+fn nothing_but_wrong_credentials_is_limited_by_default() {
     for text in [MINIMAL, &format!("{MINIMAL}limits: {{ per_client: null, overrides: [] }}\n")] {
         let limits = ready(text).limits;
         assert_eq!((limits.per_client, limits.general), (None, IdentityLimits::default()));
         assert!(limits.overrides.is_empty());
+        assert_eq!(limits.failed_logins, Some(Quota::new(10, Duration::from_secs(60), 20)));
     }
+}
+
+#[test]
+fn null_is_no_limit_on_wrong_credentials() {
+    assert_eq!(ready(&format!("{MINIMAL}limits: {{ failed_logins: null }}\n")).limits.failed_logins, None);
 }
 
 #[test]

@@ -121,8 +121,8 @@ async fn rejections_are_forgotten_after_negative_ttl() {
 /// A flood of random tokens pushes out no good verdict.
 #[tokio::test]
 async fn wrong_credentials_evict_no_good_one() {
-    let cache = vec!["capacity: 100", "negative_capacity: 10"];
-    let gate = TestGate::start(Setup { cache, ..Setup::default() }).await;
+    let (cache, limits) = (vec!["capacity: 100", "negative_capacity: 10"], vec!["failed_logins: null"]);
+    let gate = TestGate::start(Setup { cache, limits, ..Setup::default() }).await;
     assert_eq!(gate.get("/v2/", Some(READ_ONLY)).await.status, 200);
     for number in 0..200 {
         assert_eq!(gate.get("/v2/", Some(("alice", &format!("glpat-random-{number}")))).await.status, 401);
@@ -146,7 +146,7 @@ async fn basic_and_bearer_share_no_verdict() {
 /// nobody waits for any more.
 #[tokio::test]
 async fn questions_of_callers_who_left_are_bounded() {
-    let gate = TestGate::plain().await;
+    let gate = TestGate::start(Setup { limits: vec!["failed_logins: null"], ..Setup::default() }).await;
     gate.gitlab.script((0..300).map(|_| Scripted::Delay(Duration::from_millis(500))));
     let mut callers = Vec::new();
     for number in 0..300 {

@@ -1,5 +1,8 @@
 //! Users of a file, alone and in front of GitLab.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::harness::{READ_WRITE, Setup, TestGate, some_digest};
 
 const ALONE: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
@@ -60,4 +63,38 @@ async fn gitlab_sees_only_whom_the_file_does_not_know() {
     let who: Vec<_> = log.iter().map(|line| (line["provider"].clone(), line["subject"].clone())).collect();
     assert_eq!(who[0], ("local".into(), "alice".into()));
     assert_eq!(who[2], ("gitlab".into(), "alice".into()));
+}
+
+/// Each wrong password takes a CPU for a while. From wherever they come, others have their turn after one of them.
+#[tokio::test]
+async fn a_flood_of_wrong_passwords_delays_its_own_address_only() {
+    const WRONG: usize = 40;
+    let hash = bcrypt::hash("right", 8).unwrap();
+    let users: &'static str = format!("alice:{hash}\n").leak();
+    let setup = Setup {
+        http: vec!["trusted_proxies: [127.0.0.0/8]"],
+        limits: vec!["failed_logins: null"],
+        files: vec![("htpasswd", users)],
+        identity: Some(ALONE),
+        ..Setup::default()
+    };
+    let (gate, answered) = (Arc::new(TestGate::start(setup).await), Arc::new(AtomicUsize::new(0)));
+    let (first, mut is_there) = tokio::sync::mpsc::channel(WRONG);
+    let flood = (0..WRONG).map(|number| {
+        let (gate, answered, first) = (gate.clone(), answered.clone(), first.clone());
+        tokio::spawn(async move {
+            let from = "X-Forwarded-For: 203.0.113.66\r\n";
+            gate.send("GET", "/v2/", Some(("alice", &format!("wrong-{number}"))), from, "").await;
+            answered.fetch_add(1, Ordering::Relaxed);
+            let _ = first.send(()).await;
+        })
+    });
+    let flood: Vec<_> = flood.collect();
+    is_there.recv().await.unwrap();
+    assert_eq!(gate.get("/v2/", Some(("alice", "right"))).await.status, 200);
+    let before = answered.load(Ordering::Relaxed);
+    assert!(before < WRONG / 2, "it came after {before} of {WRONG}");
+    for one in flood {
+        one.await.unwrap();
+    }
 }

@@ -116,6 +116,18 @@ fn never_past_the_end_of_the_credential() {
     assert!(fixture.is_fresh(&asked("for ever")));
 }
 
+/// Whoever takes another's secret, or mistypes a name, takes nothing from the one whose it is.
+#[test]
+fn a_no_to_another_user_name_is_about_that_one() {
+    for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
+        let fixture = Fixture::new(LIMITS);
+        let (right, wrong) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "bob", "secret", "a"));
+        fixture.keep(&right, Duration::ZERO, yes());
+        fixture.keep(&wrong, Duration::ZERO, no);
+        assert!(fixture.is_fresh(&right) && !fixture.is_fresh(&wrong));
+    }
+}
+
 /// After a no, nothing that the provider said before of the secret is good, whatever the repository.
 #[test]
 fn a_refusal_ends_staleness() {

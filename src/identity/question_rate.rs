@@ -1,0 +1,81 @@
+//! How often one secret may be asked about: whoever has a single good token could else keep a provider busy for all, by
+//! asking for one repository after the other. Callers without a credential are told apart by address.
+
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use super::credential::Credential;
+use super::{NotNow, Question, Verdict};
+use crate::limits::client_network;
+use crate::limits::gcra::{Nanos, Quota, nanos};
+use crate::limits::table::Table;
+
+/// Questions a second in the long run. What is remembered is not asked, so this many are as many different repositories.
+const A_SECOND: u32 = 20;
+
+/// As many at once: a cluster that is started anew pulls with one deploy token, and a provider that judges by address is
+/// asked for each of its nodes. 500 nodes with an image each, or 50 with ten.
+const BURST: u32 = 500;
+
+/// Who has asked how much, of all providers.
+pub struct QuestionRate {
+    start: Instant,
+    asked: Table,
+    quota: Quota,
+}
+
+impl Default for QuestionRate {
+    fn default() -> Self {
+        Self::new(Quota::new(A_SECOND, Duration::from_secs(1), BURST))
+    }
+}
+
+impl QuestionRate {
+    fn new(quota: Quota) -> Self {
+        Self { start: Instant::now(), asked: Table::default(), quota }
+    }
+
+    /// Takes a turn to ask the provider with this number, which comes after the time that is returned: `patience` at
+    /// most.
+    ///
+    /// # Errors
+    /// Where it would come later, the verdict that says when. Nothing is taken then.
+    pub fn turn(&self, provider: u32, question: &Question, patience: Duration) -> Result<Duration, Verdict> {
+        let now = nanos(self.start.elapsed());
+        let turn = match question.credential {
+            Credential::Anonymous => self.take(&(provider, client_network(question.client)), patience, now),
+            _ => self.take(&(provider, question.secret), patience, now),
+        };
+        turn.map_err(|wait| Verdict::NotNow(NotNow::TooOften, wait))
+    }
+
+    fn take(&self, who: &impl Hash, patience: Duration, now: Nanos) -> Result<Duration, Duration> {
+        self.asked.with(self.asked.key(who), now, |word| {
+            let (taken, wait) = self.quota.reserve(word, now)?;
+            if wait > patience {
+                taken.give_back(word, now);
+                return Err(wait);
+            }
+            Ok(wait)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_a_wait_then_a_refusal_that_says_when() {
+        let rate = QuestionRate::new(Quota::new(2, Duration::from_secs(1), 3));
+        let second = nanos(Duration::from_secs(1));
+        let take = |who: &str, now| rate.take(&who, Duration::from_secs(1), now).map_err(|wait| wait.as_millis());
+        for wait in [0, 0, 0, 500, 1000] {
+            assert_eq!(take("a", 0), Ok(Duration::from_millis(wait)));
+        }
+        assert_eq!(take("a", 0), Err(1500));
+        assert_eq!(take("a", 0), Err(1500), "who is refused takes nothing");
+        assert_eq!(take("b", 0), Ok(Duration::ZERO));
+        assert_eq!(take("a", second / 2), Ok(Duration::from_secs(1)));
+    }
+}

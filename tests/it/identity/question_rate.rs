@@ -1,0 +1,100 @@
+//! How often one secret may be asked about, through the whole gate. The oracle is what GitLab was asked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
+use crate::scripted_upstream::{ScriptedUpstream, soon};
+
+/// What may be asked at once, and in each second after that.
+const BURST: usize = 500;
+const A_SECOND: usize = 20;
+
+/// Pulls from so many repositories, some at a time.
+async fn pull(
+    gate: &Arc<TestGate>,
+    first: usize,
+    count: usize,
+    credential: Option<(&'static str, &'static str)>,
+) -> Vec<Reply> {
+    let (mut tasks, mut replies) = (JoinSet::new(), Vec::new());
+    for number in first..first + count {
+        if tasks.len() >= 32 {
+            replies.push(tasks.join_next().await.unwrap().unwrap());
+        }
+        let gate = gate.clone();
+        tasks.spawn(async move { gate.get(&format!("/v2/demo/r{number}/tags/list"), credential).await });
+    }
+    replies.extend(tasks.join_all().await);
+    replies
+}
+
+fn count(replies: &[Reply], status: u16) -> usize {
+    replies.iter().filter(|reply| reply.status == status).count()
+}
+
+/// A cluster that is started anew gets all of it at once; who goes on and on is slowed down, and then turned away.
+#[tokio::test]
+async fn a_secret_has_so_many_questions_and_others_have_theirs() {
+    let gate = Arc::new(TestGate::start(Setup::default()).await);
+    let begun = Instant::now();
+    let replies = pull(&gate, 0, BURST, Some(READ_WRITE)).await;
+    assert_eq!(count(&replies, 404), BURST);
+    let replies = pull(&gate, BURST, 3 * BURST, Some(READ_WRITE)).await;
+    let may = BURST + A_SECOND * (begun.elapsed().as_secs() as usize + 3);
+    assert!(gate.gitlab.ledger().count() <= may, "{} of {may}", gate.gitlab.ledger().count());
+    assert!(count(&replies, 429) > 0 && count(&replies, 429) + count(&replies, 404) == 3 * BURST);
+    let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
+    assert_eq!((&*refused.code(), refused.header("retry-after")), ("TOOMANYREQUESTS", Some("2")));
+    let reply = gate.get("/v2/demo/another/tags/list", Some(READ_ONLY)).await;
+    assert_eq!(reply.status, 404, "another secret");
+    let reply = gate.get("/v2/demo/r0/tags/list", Some(READ_WRITE)).await;
+    assert_eq!(reply.status, 404, "what is remembered takes no question");
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(metrics.contains(&format!("limited_total{{limit=\"questions\"}} {}", count(&replies, 429))), "{metrics}");
+}
+
+/// Callers without a credential are told apart by address, and their old answers go out meanwhile.
+#[tokio::test]
+async fn so_has_each_address_without_a_credential() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
+    let (http, cache) = (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms"]);
+    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), http, cache, ..Setup::default() }).await);
+    gate.gitlab.set_public("demo");
+    let begun = Instant::now();
+    assert_eq!(gate.get("/v2/demo/known/tags/list", None).await.status, 404);
+    let replies = pull(&gate, 0, 3 * BURST, None).await;
+    let may = BURST + A_SECOND * (begun.elapsed().as_secs() as usize + 3);
+    assert!(gate.gitlab.ledger().count() <= may, "{} of {may}", gate.gitlab.ledger().count());
+    assert!(count(&replies, 401) > 0, "whoever has shown nothing is told nothing else");
+    assert_eq!(gate.get("/v2/demo/known/tags/list", None).await.status, 404, "stale, or asked anew");
+    let from_elsewhere = "X-Forwarded-For: 203.0.113.9\r\n";
+    assert_eq!(gate.send("GET", "/v2/demo/other/tags/list", None, from_elsewhere, "").await.status, 404);
+}
+
+/// A registry that takes no grant has each one asked for anew, twice for each GET.
+#[tokio::test]
+async fn grants_that_the_registry_refuses_are_not_asked_for_without_end() {
+    let setup = Setup { upstream: vec!["authorization: grant"], ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let gate = Arc::new(gate);
+    let refusing = tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let begun = Instant::now();
+    for _ in 0..BURST {
+        let reply = soon(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE))).await;
+        assert!(matches!(reply.status, 502 | 429), "{reply:?}");
+        if reply.status == 429 {
+            break;
+        }
+    }
+    let may = BURST + A_SECOND * (begun.elapsed().as_secs() as usize + 3);
+    assert!(gate.gitlab.ledger().count() <= may, "{}", gate.gitlab.ledger().count());
+    refusing.abort();
+}
