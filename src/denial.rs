@@ -393,3 +393,6 @@ impl std::fmt::Display for Missing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ const TABLE: &[Part] = &[
     // Pure: values in, values out.
     Part { files: &["registry.rs", "registry/"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["denial.rs", "denial/"], may_know: &["registry"], must_not_know: IMPURE },
-    Part { files: &["framing.rs"], may_know: &["denial"], must_not_know: IMPURE },
+    Part { files: &["framing.rs", "framing/"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/gcra.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/table.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
