@@ -67,7 +67,10 @@ fn what_people_read() {
         (Denial::MalformedCredential("why"), "the Authorization header cannot be read: why"),
         (lacks("write_registry"), "token lacks write_registry"),
         (Denial::InsufficientRights(Missing::Grant("harbor".into(), Action::Push)), "harbor granted no push"),
-        (Denial::InsufficientRights(Missing::GitLabGrant(Action::Delete)), "GitLab granted no delete: it takes the scope api"),
+        (
+            Denial::InsufficientRights(Missing::GitLabGrant(Action::Delete)),
+            "GitLab granted no delete: it takes the scope api",
+        ),
         (Denial::TagRules(TagRefusal::Protected(tag(), Action::Push)), "the tag v1 is protected"),
         (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Push)), "push under another tag"),
         (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Delete)), "it cannot be deleted"),

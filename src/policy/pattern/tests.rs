@@ -105,7 +105,11 @@ fn what_a_pattern_takes_from_the_caller() {
         ("a/${user}/${claims.project_path}/**", true, true, false),
     ] {
         let read = RepositoryPattern::parse(pattern).unwrap();
-        assert_eq!((read.takes_user(), read.takes_claims(), read.is_everything()), (user, claims, everything), "{pattern}");
+        assert_eq!(
+            (read.takes_user(), read.takes_claims(), read.is_everything()),
+            (user, claims, everything),
+            "{pattern}"
+        );
     }
 }
 
