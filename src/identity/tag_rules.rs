@@ -338,6 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn each_list_is_told_by_what_it_forbids() {
+        let TagRules::Patterns(patterns) = rules(json!({
+            "tag_deny_access_patterns": { "push": ["p"], "delete": ["d"] },
+            "tag_immutable_patterns": ["i"],
+        })) else {
+            panic!("no patterns")
+        };
+        let told = patterns.lists().map(|(what, patterns)| format!("{what}: {}", patterns.join(" ")));
+        assert_eq!(told, ["protected from push: p", "protected from delete: d", "immutable: i"]);
+    }
+
+    #[test]
     fn a_grant_without_rules_stays_small() {
         assert!(size_of::<TagRules>() <= 16);
         assert_eq!(TagRules::Unreadable.heap_bytes(), 0);
