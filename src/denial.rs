@@ -396,3 +396,6 @@ impl std::fmt::Display for Missing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

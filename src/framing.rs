@@ -113,3 +113,6 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Framing> {
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! What credentials allow, without rules; what rules make of it stands below.
 
+mod explained;
+mod grants;
 mod properties;
 mod rules;
 

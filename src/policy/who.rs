@@ -101,3 +101,44 @@ fn example(kind: &str) -> &'static str {
         _ => "e.g. user:gitlab/alice",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_callers_an_entry_is_for() {
+        for (text, provider) in [
+            ("anonymous", None),
+            ("authenticated", None),
+            ("credential:build", None),
+            ("user:p/alice", Some("p")),
+            ("group:q/a/b", Some("q")),
+            ("provider:q", Some("q")),
+        ] {
+            assert_eq!(Who::parse(text, &["p", "q"]).unwrap().provider(), provider, "{text}");
+        }
+        assert_eq!(Who::parse("user:alice", &["only"]).unwrap().provider(), Some("only"));
+    }
+
+    /// An entry without a name would be for nobody, or for everybody without one.
+    #[test]
+    fn an_entry_without_a_name_says_what_would_be_right() {
+        for (text, right) in [
+            ("user:", "user:gitlab/alice"),
+            ("user:p/", "user:gitlab/alice"),
+            ("group:", "group:sso/developers"),
+            ("group", "group:sso/developers"),
+            ("provider:", "provider:gitlab"),
+            ("credential:", "credential:deploy_token"),
+            ("user:alice", "user:PROVIDER/alice"),
+            ("provider:r", "one of p, q"),
+            ("alice", "user:PROVIDER/NAME"),
+        ] {
+            let message = Who::parse(text, &["p", "q"]).unwrap_err();
+            assert!(message.contains(right), "{text}: {message}");
+        }
+        assert!(Who::parse("user:", &["only"]).is_err());
+        assert!(Who::parse("group:", &["only"]).is_err());
+    }
+}

@@ -203,6 +203,36 @@ mod tests {
         assert!(!push_alone.allow(Action::Pull));
     }
 
+    fn subsets() -> Vec<Actions> {
+        let each = [false, true];
+        let all = each.iter().flat_map(|pull| each.iter().map(move |push| (pull, push)));
+        all.flat_map(|(&pull, &push)| each.iter().map(move |&delete| Actions { pull, push, delete })).collect()
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for actions in subsets() {
+            assert_eq!(Actions::parse(&actions.words()), Some(actions));
+        }
+        for words in ["*", "pull,", ",pull", " pull", "pull push", "Pull", "other", "pull,other"] {
+            assert_eq!(Actions::parse(words), None, "{words}");
+        }
+    }
+
+    /// What a gate token is good for is compared by these.
+    #[test]
+    fn of_two_sets() {
+        let all = [Action::Pull, Action::Push, Action::Delete];
+        for (one, other) in subsets().into_iter().flat_map(|one| subsets().into_iter().map(move |other| (one, other))) {
+            let within = all.iter().all(|action| one.lists(*action) || !other.lists(*action));
+            assert_eq!(one.contain(other), within, "{one:?} {other:?}");
+            for action in all {
+                assert_eq!(one.intersect(other).lists(action), one.lists(action) && other.lists(action));
+                assert_eq!(one.union(other).lists(action), one.lists(action) || other.lists(action));
+            }
+        }
+    }
+
     fn access(scopes: &[(&str, &str)]) -> Access {
         let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
         Access::several(wanted.collect())

@@ -66,3 +66,19 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dashboards and scripts are written against these words.
+    #[test]
+    fn names_in_logs_and_metrics() {
+        let names = Operation::ALL.map(Operation::as_str).join(" ");
+        assert_eq!(
+            names,
+            "ping catalog tags referrers manifest_get manifest_put manifest_delete blob_get blob_delete upload_start \
+             upload_chunk upload_finish upload_status upload_cancel token unknown"
+        );
+    }
+}

@@ -203,3 +203,6 @@ impl UploadState {
         if text.bytes().all(allowed) { Ok(Some(Self(text.into()))) } else { Err(RequestError::UploadInvalid) }
     }
 }
+
+#[cfg(test)]
+mod tests;

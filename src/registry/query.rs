@@ -54,7 +54,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, RequestError> {
             b'%' => {
                 let high = bytes.next().and_then(hex_digit).ok_or(RequestError::QueryEscape)?;
                 let low = bytes.next().and_then(hex_digit).ok_or(RequestError::QueryEscape)?;
-                high << 4 | low
+                high * 16 + low
             }
             b'+' => b' ',
             other => other,

@@ -137,10 +137,21 @@ mod tests {
         let upper = sha256.to_uppercase();
         let short = format!("sha256:{}", "a".repeat(63));
         let upper_hex = format!("sha256:{}", "A".repeat(64));
+        let (short_512, upper_512) = (format!("sha512:{}", "a".repeat(127)), format!("sha512:{}", "A".repeat(128)));
+        for digest in [&short_512, &upper_512] {
+            assert!(Digest::parse(digest).is_none(), "{digest:?}");
+        }
         for digest in
             ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"]
         {
             assert!(Digest::parse(digest).is_none(), "{digest:?}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_written_as_it_came() {
+        for text in ["v1", "blake3:abc="] {
+            assert_eq!(Reference::parse(text).unwrap().to_string(), text);
         }
     }
 

@@ -138,6 +138,18 @@ mod tests {
         assert_eq!(names(&request), ["a:pull", "b:pull,push", "c:pull,push,delete"]);
         assert!(request.catalog && request.credential.is_none());
         assert!(!TokenRequest::from_query("scope=repository:catalog:*&scope=registry:other:*").unwrap().catalog);
+        assert!(TokenRequest::from_query("scope=repository:a:+repository:b:other").unwrap().repositories.is_empty());
+    }
+
+    /// A login asks for nothing, and is answered by whoever the caller is.
+    #[test]
+    fn the_first_question_about_it() {
+        let access = |query| TokenRequest::from_query(query).unwrap().access();
+        let pull = |name| Access::Repository(RepositoryName::parse(name).unwrap(), crate::registry::Action::Pull);
+        assert_eq!(access("account=alice"), Access::Login);
+        assert_eq!(access("scope=registry:catalog:*"), Access::Catalog);
+        assert_eq!(access("scope=repository:a:pull"), pull("a"));
+        assert_eq!(access("scope=registry:catalog:*&scope=repository:a:pull"), pull("a"));
     }
 
     #[test]
@@ -149,6 +161,17 @@ mod tests {
         assert_eq!(names(&request), ["a:pull"]);
         let empty = TokenRequest::from_form(b"grant_type=password&username=&password=").unwrap();
         assert!(matches!(empty.credential, Some(Credential::Anonymous)));
+    }
+
+    /// Whatever a token can be made for can be asked for, however much of it is escaped.
+    #[test]
+    fn the_longest_form_that_can_be_granted_is_read() {
+        let password = "%41".repeat(crate::token_service::gate_token::MAX_SECRET_BYTES);
+        let scope = format!("&scope=repository%3A{}%3Apull%2Cpush%2Cdelete", "a".repeat(255));
+        let form = format!("grant_type=password&username=u&password={password}{}", scope.repeat(32));
+        assert!(form.len() <= MAX_FORM_BYTES, "{}", form.len());
+        let request = TokenRequest::from_form(form.as_bytes()).unwrap();
+        assert_eq!(request.repositories.len(), 32);
     }
 
     #[test]

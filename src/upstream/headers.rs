@@ -132,3 +132,6 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|name| name.trim().parse().ok())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

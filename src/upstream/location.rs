@@ -153,6 +153,10 @@ mod tests {
             "/elsewhere",
             "ftp://registry.example.com/v2/a/b/blobs/uploads/1",
             "v2/a/b/blobs/uploads/1",
+            // Where the query means nothing here, it may mean something to a client.
+            "/v2/a/b/blobs/uploads/1?x=\\evil.example.com",
+            "/v2/a/b/blobs/uploads/1?x=a b",
+            "/v2/a/b/blobs/uploads/1?x=a\tb",
         ] {
             assert_eq!(
                 rewritten(&start, 202, header::LOCATION, address),

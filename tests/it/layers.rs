@@ -35,7 +35,7 @@ const TABLE: &[Part] = &[
     // Pure: values in, values out.
     Part { files: &["registry.rs", "registry/"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["denial.rs", "denial/"], may_know: &["registry"], must_not_know: IMPURE },
-    Part { files: &["framing.rs"], may_know: &["denial"], must_not_know: IMPURE },
+    Part { files: &["framing.rs", "framing/"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/gcra.rs"], may_know: &[], must_not_know: IMPURE },
     Part { files: &["limits/table.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
@@ -72,6 +72,8 @@ const TABLE: &[Part] = &[
     Part { files: &["policy.rs", "policy/"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
     Part { files: &["upstream/health.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
+    // Tests alone: they build the settings of a registry that is never asked.
+    Part { files: &["upstream/headers/tests.rs"], may_know: &["registry"], must_not_know: &["tokio", "hyper"] },
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.
     Part {
@@ -79,7 +81,11 @@ const TABLE: &[Part] = &[
         may_know: &["registry"],
         must_not_know: &["moka", "hyper", "super::htpasswd", "super::chain", "super::cache"],
     },
-    Part { files: &["identity/registry_token/reply.rs"], may_know: &["identity", "registry"], must_not_know: IMPURE },
+    Part {
+        files: &["identity/registry_token/reply.rs", "identity/registry_token/reply/"],
+        may_know: &["identity", "registry"],
+        must_not_know: IMPURE,
+    },
     Part {
         files: &["identity/failed_logins.rs", "identity/question_rate.rs", "identity/turns.rs"],
         may_know: &["limits"],

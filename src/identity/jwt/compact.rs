@@ -58,3 +58,24 @@ impl<'a> Compact<'a> {
         Ok((algorithm.ok_or(Flaw::Algorithm)?, key_id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_key_has_256_bytes_at_most() {
+        let token = |bytes: usize| {
+            let header = serde_json::json!({ "alg": "ES256", "kid": "k".repeat(bytes) }).to_string();
+            format!("{}.e30.c2ln", BASE64_URL_SAFE_NO_PAD.encode(header))
+        };
+        let key_id = |bytes| {
+            let token = token(bytes);
+            let read = Compact::read(&token).unwrap();
+            read.algorithm_and_key_id(&[Algorithm::ES256]).map(|(_, id)| id.map(str::len))
+        };
+        assert_eq!(key_id(256), Ok(Some(256)));
+        assert_eq!(key_id(257), Err(Flaw::KeyId));
+        assert_eq!(key_id(300), Err(Flaw::KeyId));
+    }
+}

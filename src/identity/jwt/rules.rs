@@ -103,3 +103,49 @@ impl Rules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// What becomes of the claims of an ordinary token with these over them.
+    fn said(members: Value) -> Result<Workload, Flaw> {
+        let rules = Rules {
+            issuer: "https://gitlab.example.com".to_owned(),
+            audience: "registry.example.com".to_owned(),
+            tenants: Tenants::Any,
+            algorithms: vec![Algorithm::ES256],
+            subject_claim: "sub".to_owned(),
+            groups_claim: None,
+            scopes: None,
+        };
+        let mut claims =
+            json!({ "iss": rules.issuer, "aud": rules.audience, "sub": "project_path:demo/app", "exp": NOW + 300 });
+        claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        rules.check(claims.as_object().unwrap(), NOW)
+    }
+
+    /// The issuer's clock and ours may differ by a minute, and by no second more.
+    #[test]
+    fn a_token_holds_to_the_second() {
+        for (members, flaw) in [
+            (json!({ "exp": NOW - 59 }), None),
+            (json!({ "exp": NOW - 60 }), Some(Flaw::Expired)),
+            (json!({ "nbf": NOW + 60 }), None),
+            (json!({ "nbf": NOW + 61 }), Some(Flaw::NotYetValid)),
+        ] {
+            assert_eq!(said(members.clone()).err(), flaw, "{members}");
+        }
+    }
+
+    #[test]
+    fn when_it_was_made_and_when_it_ends() {
+        let times = |members| said(members).map(|workload| (workload.issued, workload.expires)).unwrap();
+        assert_eq!(times(json!({ "iat": NOW - 5 })), (NOW - 5, NOW + 300));
+        assert_eq!(times(json!({})), (0, NOW + 300));
+    }
+}

@@ -181,3 +181,6 @@ impl Audience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

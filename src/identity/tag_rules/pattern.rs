@@ -202,9 +202,18 @@ mod tests {
         }
     }
 
+    /// Said by the check itself, whatever the regex crate makes of it.
+    #[test]
+    fn what_is_not_ascii_is_refused_where_it_is_read() {
+        for pattern in ["é", "[é]", "[aé]", "[a-é]", "[à-é]", "[^é]", r"\x{17F}", r"[\x{17F}]"] {
+            assert_eq!(check(pattern), Err(PatternError::ReadOtherwise("a character that is not ASCII")), "{pattern}");
+        }
+    }
+
     #[test]
     fn bounds() {
-        assert_eq!(usable(&"a".repeat(MAX_LENGTH + 1)).unwrap_err(), PatternError::TooLong);
+        assert!(usable(&"a".repeat(512)).is_ok());
+        assert_eq!(usable(&"a".repeat(513)).unwrap_err(), PatternError::TooLong);
         for pattern in ["(a{1000}){1000}", "((a{100}){100}){100}"] {
             assert_eq!(usable(pattern).unwrap_err(), PatternError::DoesNotCompile);
         }

@@ -92,6 +92,27 @@ fn whoever_has_no_name_of_a_repository_matches_nothing() {
     }
 }
 
+/// The config warns by these, and lets nothing but `**` give the catalog.
+#[test]
+fn what_a_pattern_takes_from_the_caller() {
+    for (pattern, user, claims, everything) in [
+        ("a/**", false, false, false),
+        ("**", false, false, true),
+        ("*", false, false, false),
+        ("${user}/**", true, false, false),
+        ("**/${user}", true, false, false),
+        ("${claims.project_path}", false, true, false),
+        ("a/${user}/${claims.project_path}/**", true, true, false),
+    ] {
+        let read = RepositoryPattern::parse(pattern).unwrap();
+        assert_eq!(
+            (read.takes_user(), read.takes_claims(), read.is_everything()),
+            (user, claims, everything),
+            "{pattern}"
+        );
+    }
+}
+
 #[test]
 fn what_no_name_can_match_is_refused() {
     for text in [

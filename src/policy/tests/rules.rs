@@ -146,6 +146,12 @@ fn tags_bind_writes_and_deletes() {
         let denial = denied(&policy, method.clone(), &format!("/v2/a/{target}"), &alice());
         assert_eq!(denial, expected.map(Denial::DeniedByPolicy), "{method} {target}");
     }
+    // Only whom another tag would help is told of tags.
+    let reads = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
+    for target in ["v1", &digest] {
+        let denial = denied(&reads, Method::DELETE, &format!("/v2/a/manifests/{target}"), &alice());
+        assert_eq!(denial, Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Delete))), "{target}");
+    }
 }
 
 #[test]

@@ -57,6 +57,10 @@ fn nothing_shows_and_no_two_are_equal() {
     assert_eq!(lengths.len(), 2, "padded");
     let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
     assert!(!debug.contains("canary"), "{debug}");
+    // Of a key its id alone, which every token names.
+    let sealed = seal("secret");
+    let id = sealed.split('.').nth(1).unwrap();
+    assert_eq!(format!("{keys:?}"), format!("[{id:?}]"));
 }
 
 #[test]
@@ -95,8 +99,8 @@ fn only_in_its_time() {
 fn lengths_are_bounded() {
     let keys = keys();
     let of = |length: usize| keys.seal(&token(basic("alice", &"x".repeat(length))));
-    assert!(of(MAX_SECRET_BYTES).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES));
-    assert!(of(MAX_SECRET_BYTES + 1).is_none());
+    assert!(of(4096).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES));
+    assert!(of(4097).is_none());
     let mut long = token(Credential::Anonymous);
     let name = RepositoryName::parse(&"a".repeat(255)).unwrap();
     long.good_for.repositories = vec![(name, Actions::default()); 32];
@@ -158,4 +162,79 @@ fn a_token_is_good_for_what_it_lists() {
     ] {
         assert_eq!(good_for.allows(&access), allowed, "{access:?}");
     }
+    assert!(GoodFor { catalog: true, ..GoodFor::default() }.allows(&Access::Catalog));
+}
+
+fn several(scopes: &[(&str, &str)]) -> Access {
+    let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+    Access::several(wanted.collect())
+}
+
+/// What a mount takes where the registry is shown one token for both.
+#[test]
+fn a_token_is_good_for_several_where_it_lists_all_of_it() {
+    let good_for = token(Credential::Anonymous).good_for;
+    for (scopes, allowed, mentioned) in [
+        (&[("a/b", "pull,push"), ("c", "pull")][..], true, true),
+        (&[("a/b", "push"), ("c", "pull")], true, true),
+        (&[("a/b", "pull,push"), ("c", "push")], false, true),
+        (&[("a/b", "delete"), ("c", "pull")], false, true),
+        (&[("a/b", "pull,push"), ("d", "pull")], false, false),
+        (&[("d", "pull"), ("e", "pull")], false, false),
+        (&[("c", "pull")], true, true),
+        (&[("d", "pull")], false, false),
+        (&[], true, true),
+    ] {
+        let access = several(scopes);
+        assert_eq!(good_for.allows(&access), allowed, "{access:?}");
+        assert_eq!(good_for.mentions(&access), mentioned, "{access:?}");
+    }
+}
+
+#[test]
+fn what_a_token_lists_in_words() {
+    let GoodFor { repositories, .. } = token(Credential::Anonymous).good_for;
+    let of = |repositories: &[(RepositoryName, Actions)], catalog| {
+        GoodFor { repositories: repositories.to_vec(), catalog }.scopes()
+    };
+    assert_eq!(of(&repositories, false), "repository:a/b:pull,push repository:c:pull");
+    assert_eq!(of(&repositories[1..], true), "repository:c:pull registry:catalog:*");
+    assert_eq!(of(&[], true), "registry:catalog:*");
+    assert_eq!(of(&[], false), "");
+}
+
+/// A catalog shows at most what can be pulled with the token, and all of it where the token names no repository.
+#[test]
+fn what_of_the_catalog_a_token_shows() {
+    let mut good_for = token(Credential::Anonymous).good_for;
+    let push_alone = Actions { push: true, ..Actions::default() };
+    good_for.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));
+    let shown: Vec<_> = good_for.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
+    assert_eq!(shown, ["a/b", "c"]);
+    assert_eq!(GoodFor { catalog: true, ..GoodFor::default() }.shown(), None);
+}
+
+#[test]
+fn an_error_of_a_key_file_has_its_line() {
+    for (error, line) in [
+        (KeyFileError::Empty, 1),
+        (KeyFileError::NotBase64(2), 2),
+        (KeyFileError::Length(3, 31), 3),
+        (KeyFileError::Twice(4, 1), 4),
+        (KeyFileError::TooMany(17), 17),
+    ] {
+        assert_eq!(error.line(), line, "{error}");
+    }
+}
+
+/// Credentials are hashed under the key that seals, so that replicas with one file have one fingerprint.
+#[test]
+fn the_hash_key_is_that_of_the_first_key() {
+    let line = |byte| BASE64_STANDARD.encode([byte; 32]);
+    let hash = |text: &str| {
+        let keys = TokenKeys::parse(text).unwrap();
+        keys.hash_key().unwrap().credential(&basic("alice", "secret")).fingerprint().to_string()
+    };
+    assert_eq!(hash(&line(1)), hash(&format!("{}\n{}", line(1), line(2))));
+    assert_ne!(hash(&line(1)), hash(&line(2)));
 }

@@ -1,0 +1,186 @@
+//! What callers are told. Which request gets which denial is tested where it is decided.
+
+use super::*;
+
+const UNAUTHORIZED: u16 = 401;
+const FORBIDDEN: u16 = 403;
+
+fn unavailable() -> Denial {
+    Denial::ProviderUnavailable { provider: "sso".into(), retry_after: Duration::from_secs(3) }
+}
+
+fn budget_spent() -> Denial {
+    Denial::FailureBudgetSpent { provider: "gitlab".into(), retry_after: Duration::from_secs(4) }
+}
+
+fn limited(limit: Limit) -> Denial {
+    Denial::Limited { limit, retry_after: Duration::from_millis(1_200) }
+}
+
+fn lacks(scope: &str) -> Denial {
+    Denial::InsufficientRights(Missing::Scopes(vec![scope.to_owned()]))
+}
+
+fn tag() -> Tag {
+    Tag::parse("v1").unwrap()
+}
+
+/// Status and code are what clients act on, the word is what operators count.
+#[test]
+fn status_code_and_reason() {
+    for (denial, status, code, reason) in [
+        (Denial::Request(RequestError::NoSuchOperation), 404, "UNSUPPORTED", "unknown_operation"),
+        (Denial::Request(RequestError::NameInvalid), 400, "NAME_INVALID", "malformed_request"),
+        (Denial::Request(RequestError::DigestInvalid), 400, "DIGEST_INVALID", "malformed_request"),
+        (Denial::Request(RequestError::ReferenceInvalid), 400, "MANIFEST_INVALID", "malformed_request"),
+        (Denial::Framing(Framing::ContentLength), 400, "UNSUPPORTED", "malformed_message"),
+        (Denial::Framing(Framing::FormBody), 415, "UNSUPPORTED", "malformed_message"),
+        (Denial::Framing(Framing::Expectation), 417, "UNSUPPORTED", "malformed_message"),
+        (Denial::Framing(Framing::UriTooLong), 414, "UNSUPPORTED", "malformed_message"),
+        (Denial::Framing(Framing::TooManyFields), 431, "UNSUPPORTED", "malformed_message"),
+        (Denial::NoCredential, UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),
+        (Denial::MalformedCredential("why"), UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
+        (Denial::WrongCredential, UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
+        (Denial::InvalidToken, UNAUTHORIZED, "UNAUTHORIZED", "invalid_token"),
+        (Denial::InsufficientScope, FORBIDDEN, "DENIED", "insufficient_scope"),
+        (lacks("write_registry"), FORBIDDEN, "DENIED", "insufficient_rights"),
+        (Denial::TagRules(TagRefusal::Unreadable), FORBIDDEN, "DENIED", "tag_rules_unreadable"),
+        (Denial::DeniedByPolicy(RuleRefusal::DeleteByDigest), FORBIDDEN, "DENIED", "denied_by_policy"),
+        (Denial::CatalogClosed, FORBIDDEN, "DENIED", "catalog_closed"),
+        (unavailable(), 503, "UNAVAILABLE", "provider_unavailable"),
+        (budget_spent(), 429, "TOOMANYREQUESTS", "failure_budget_spent"),
+        (limited(Limit::PerClient), 429, "TOOMANYREQUESTS", "over_per_client"),
+        (limited(Limit::PullsPerIdentity), 429, "TOOMANYREQUESTS", "over_pulls_per_identity"),
+        (Denial::NotAudited, 503, "UNAVAILABLE", "audit_failed"),
+        (Denial::Upstream(UpstreamFault::Unreachable), 502, "UNAVAILABLE", "upstream_unreachable"),
+        (Denial::Upstream(UpstreamFault::ResponseTimeout), 504, "UNAVAILABLE", "upstream_timeout"),
+    ] {
+        assert_eq!(denial.wire(), (StatusCode::from_u16(status).unwrap(), code, reason), "{denial:?}");
+    }
+}
+
+#[test]
+fn what_people_read() {
+    for (denial, said) in [
+        (Denial::Framing(Framing::Trailers), "trailers"),
+        (Denial::NoCredential, "docker login"),
+        (Denial::MalformedCredential("why"), "the Authorization header cannot be read: why"),
+        (lacks("write_registry"), "token lacks write_registry"),
+        (Denial::InsufficientRights(Missing::Grant("harbor".into(), Action::Push)), "harbor granted no push"),
+        (
+            Denial::InsufficientRights(Missing::GitLabGrant(Action::Delete)),
+            "GitLab granted no delete: it takes the scope api",
+        ),
+        (Denial::TagRules(TagRefusal::Protected(tag(), Action::Push)), "the tag v1 is protected"),
+        (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Push)), "push under another tag"),
+        (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Delete)), "it cannot be deleted"),
+        (Denial::DeniedByPolicy(RuleRefusal::Action(Action::Pull)), "no rule of this registry gives you pull here"),
+        (Denial::DeniedByPolicy(RuleRefusal::Tag(tag(), Action::Push)), "lets you push the tag v1"),
+        (limited(Limit::PerIdentity), "too many requests come from you: try again in 2 s"),
+        (Denial::Upstream(UpstreamFault::RefusedTheGate), "does not let the gate in"),
+    ] {
+        assert!(denial.message().contains(said), "{denial:?}: {}", denial.message());
+    }
+}
+
+/// Only somebody who has shown a valid credential is told what it lacks.
+#[test]
+fn detail_is_for_valid_credentials() {
+    let rule = Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push));
+    assert_eq!(lacks("write_registry").detail().unwrap(), "token lacks write_registry");
+    assert_eq!(rule.detail().unwrap(), "no rule of this registry gives you push here");
+    assert!(Denial::CatalogClosed.detail().unwrap().contains("/v2/NAME/tags/list"));
+    for denial in [Denial::NoCredential, Denial::WrongCredential, Denial::InvalidToken, unavailable()] {
+        assert_eq!(denial.detail(), None, "{denial:?}");
+    }
+}
+
+/// RFC 6749, 5.2
+#[test]
+fn oauth_codes() {
+    for (denial, code) in [
+        (Denial::NoCredential, "invalid_grant"),
+        (Denial::MalformedCredential("why"), "invalid_grant"),
+        (Denial::WrongCredential, "invalid_grant"),
+        (Denial::InvalidToken, "invalid_grant"),
+        (unavailable(), "temporarily_unavailable"),
+        (budget_spent(), "temporarily_unavailable"),
+        (limited(Limit::PerClient), "temporarily_unavailable"),
+        (Denial::Framing(Framing::Host), "invalid_request"),
+        (Denial::TokenRequest(TokenRequestError::GrantType), "unsupported_grant_type"),
+        (Denial::TokenRequest(TokenRequestError::Credential("why")), "invalid_grant"),
+        (Denial::TokenRequest(TokenRequestError::TooManyScopes), "invalid_scope"),
+        (Denial::TokenRequest(TokenRequestError::NoPassword), "invalid_request"),
+    ] {
+        assert_eq!(denial.oauth_code(), code, "{denial:?}");
+    }
+}
+
+#[test]
+fn when_to_try_again_and_who_gave_no_answer() {
+    let sso: Arc<str> = "sso".into();
+    let gitlab: Arc<str> = "gitlab".into();
+    for (denial, retry_after, provider) in [
+        (unavailable(), Some(3), Some(&sso)),
+        (budget_spent(), Some(4), Some(&gitlab)),
+        (limited(Limit::PerClient), Some(2), None),
+        (Denial::NotAudited, Some(10), None),
+        (Denial::WrongCredential, None, None),
+        (Denial::Upstream(UpstreamFault::Unreachable), None, None),
+    ] {
+        assert_eq!(denial.retry_after(), retry_after, "{denial:?}");
+        assert_eq!(denial.provider(), provider, "{denial:?}");
+    }
+}
+
+/// The log calls a refusal `denied` and a failure `error`; the audit log tells of refusals of what was presented.
+#[test]
+fn refusals_and_failures() {
+    for (denial, refusal, of_a_credential) in [
+        (Denial::NoCredential, true, false),
+        (Denial::Request(RequestError::NameInvalid), true, false),
+        (Denial::Framing(Framing::Host), true, false),
+        (budget_spent(), true, false),
+        (limited(Limit::PerIdentity), true, false),
+        (Denial::TokenRequest(TokenRequestError::NoForm), true, false),
+        (Denial::TokenRequest(TokenRequestError::Credential("why")), true, true),
+        (Denial::MalformedCredential("why"), true, true),
+        (Denial::WrongCredential, true, true),
+        (Denial::InvalidToken, true, true),
+        (Denial::InsufficientScope, true, true),
+        (lacks("write_registry"), true, true),
+        (Denial::DeniedByPolicy(RuleRefusal::DeleteByDigest), true, true),
+        (Denial::TagRules(TagRefusal::DeleteByDigest), true, true),
+        (Denial::CatalogClosed, true, true),
+        (unavailable(), false, false),
+        (Denial::NotAudited, false, false),
+        (Denial::Upstream(UpstreamFault::Invalid), false, false),
+        (Denial::ClientAborted, false, false),
+    ] {
+        assert_eq!(denial.is_refusal(), refusal, "{denial:?}");
+        assert_eq!(denial.is_of_a_credential(), of_a_credential, "{denial:?}");
+    }
+}
+
+/// Never too early, and never at once.
+#[test]
+fn a_wait_is_told_in_whole_seconds() {
+    for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)] {
+        let spent = Denial::Limited { limit: Limit::PerClient, retry_after: Duration::from_millis(millis) };
+        assert_eq!(spent.retry_after(), Some(seconds), "{millis} ms");
+    }
+}
+
+/// The config, the metrics and people name each limit.
+#[test]
+fn limits_by_name() {
+    for (limit, key, by_address, said) in [
+        (Limit::PerClient, "per_client", true, "your address"),
+        (Limit::PerIdentity, "per_identity", false, "from you"),
+        (Limit::PullsPerIdentity, "pulls_per_identity", false, "pulled"),
+        (Limit::ConcurrentUploadsPerIdentity, "concurrent_uploads_per_identity", false, "uploads"),
+    ] {
+        assert_eq!((limit.key(), limit.is_by_address()), (key, by_address));
+        assert!(limited(limit).message().contains(said), "{key}");
+    }
+}

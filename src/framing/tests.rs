@@ -1,0 +1,153 @@
+//! Which messages are refused, and as what.
+
+use http::Request;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+
+use super::*;
+
+/// A request's head with these lines, in the order of a client's.
+fn head(target: &str, lines: &[(HeaderName, &str)]) -> Parts {
+    let (mut head, ()) = Request::get(target).body(()).unwrap().into_parts();
+    for (name, value) in lines {
+        head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    head
+}
+
+/// The same with the host that every request needs.
+fn checked(name: HeaderName, values: &[&str]) -> Result<(), Framing> {
+    let lines = values.iter().map(|value| (name.clone(), *value));
+    check(&head("/v2/", &[(HOST, "a")].into_iter().chain(lines).collect::<Vec<_>>()))
+}
+
+fn types(values: &[&str]) -> HeaderMap {
+    head("/", &values.iter().map(|value| (CONTENT_TYPE, *value)).collect::<Vec<_>>()).headers
+}
+
+#[test]
+fn a_target_has_8_kib_at_most() {
+    let target = |bytes: usize| head(&format!("/v2/{}", "a".repeat(bytes - 4)), &[(HOST, "a")]);
+    assert_eq!(check(&target(8192)), Ok(()));
+    assert_eq!(check(&target(8193)), Err(Framing::UriTooLong));
+    let query = head(&format!("/v2/?{}", "a".repeat(8188)), &[(HOST, "a")]);
+    assert_eq!(check(&query), Err(Framing::UriTooLong));
+}
+
+#[test]
+fn a_head_has_100_fields_at_most() {
+    let fields = |count: usize| head("/v2/", &vec![(EXPECT, "x"); count]).headers;
+    assert!(!has_too_many_fields(&fields(100)));
+    assert!(has_too_many_fields(&fields(101)));
+}
+
+#[test]
+fn one_host_that_agrees_with_the_target() {
+    let table: [(&str, &[&str], bool); 15] = [
+        ("/v2/", &["registry.example.com"], true),
+        ("/v2/", &["registry.example.com:8443"], true),
+        ("/v2/", &["[::1]:8443"], true),
+        ("https://registry.example.com/v2/", &[], true),
+        ("https://registry.example.com/v2/", &["registry.example.com"], true),
+        ("https://registry.example.com/v2/", &["REGISTRY.example.com"], true),
+        ("/v2/", &[], false),
+        ("/v2/", &[""], false),
+        ("/v2/", &["a", "a"], false),
+        ("/v2/", &["a b"], false),
+        ("/v2/", &["user@registry.example.com"], false),
+        ("/v2/", &[":8443"], false),
+        ("https://registry.example.com/v2/", &["evil.example.com"], false),
+        ("https://registry.example.com/v2/", &["registry.example.com:8443"], false),
+        ("https://user@registry.example.com/v2/", &[], false),
+    ];
+    for (target, hosts, good) in table {
+        let lines: Vec<_> = hosts.iter().map(|host| (HOST, *host)).collect();
+        let expected = if good { Ok(()) } else { Err(Framing::Host) };
+        assert_eq!(check(&head(target, &lines)), expected, "{target} {hosts:?}");
+    }
+}
+
+#[test]
+fn a_length_is_one_decimal_number() {
+    let good: [&[&str]; 3] = [&[], &["0"], &["17"]];
+    for lengths in good {
+        assert_eq!(checked(CONTENT_LENGTH, lengths), Ok(()), "{lengths:?}");
+    }
+    let bad: [&[&str]; 8] = [&[""], &["+1"], &["-1"], &["1,1"], &["0x1"], &["1 "], &["1a"], &["1", "1"]];
+    for lengths in bad {
+        assert_eq!(checked(CONTENT_LENGTH, lengths), Err(Framing::ContentLength), "{lengths:?}");
+    }
+}
+
+#[test]
+fn the_only_transfer_coding_is_chunked_and_it_comes_without_a_length() {
+    assert_eq!(checked(TRANSFER_ENCODING, &["chunked"]), Ok(()));
+    assert_eq!(checked(TRANSFER_ENCODING, &["Chunked"]), Ok(()));
+    let bad: [&[&str]; 6] =
+        [&[""], &["identity"], &["gzip, chunked"], &["chunked, chunked"], &["chunked", "chunked"], &["xchunked"]];
+    for codings in bad {
+        assert_eq!(checked(TRANSFER_ENCODING, codings), Err(Framing::TransferCoding), "{codings:?}");
+    }
+    let both = head("/v2/", &[(HOST, "a"), (TRANSFER_ENCODING, "chunked"), (CONTENT_LENGTH, "3")]);
+    assert_eq!(check(&both), Err(Framing::TransferCoding));
+}
+
+#[test]
+fn the_only_expectation_is_100_continue() {
+    assert_eq!(checked(EXPECT, &["100-continue"]), Ok(()));
+    assert_eq!(checked(EXPECT, &["100-Continue"]), Ok(()));
+    let bad: [&[&str]; 4] = [&[""], &["200-ok"], &["100-continue, 100-continue"], &["100-continue", "100-continue"]];
+    for expectations in bad {
+        assert_eq!(checked(EXPECT, expectations), Err(Framing::Expectation), "{expectations:?}");
+    }
+}
+
+#[test]
+fn the_registry_is_sent_one_media_type_and_no_form() {
+    let good: [&[&str]; 4] = [
+        &[],
+        &["application/octet-stream"],
+        &["application/vnd.oci.image.manifest.v1+json; charset=utf-8"],
+        &["!#$%&'*+-.^_`|~/x"],
+    ];
+    for values in good {
+        assert_eq!(refuse_form(&types(values)), Ok(()), "{values:?}");
+    }
+    for form in [
+        "application/x-www-form-urlencoded",
+        "Application/X-WWW-Form-Urlencoded; charset=utf-8",
+        " \tapplication/x-www-form-urlencoded\t;",
+        "multipart/form-data; boundary=x",
+        "multipart/mixed",
+    ] {
+        assert_eq!(refuse_form(&types(&[form])), Err(Framing::FormBody), "{form}");
+    }
+    let bad: [&[&str]; 10] = [
+        &[""],
+        &["text"],
+        &["/plain"],
+        &["text/"],
+        &["te xt/plain"],
+        &["text/pl ain"],
+        &["text/plain/x"],
+        &["text/plain, application/x-www-form-urlencoded"],
+        &["\u{a0}application/x-www-form-urlencoded"],
+        &["text/plain", "text/plain"],
+    ];
+    for values in bad {
+        assert_eq!(refuse_form(&types(values)), Err(Framing::MediaType), "{values:?}");
+    }
+}
+
+#[test]
+fn what_a_form_is() {
+    for (values, expected) in [
+        (&["application/x-www-form-urlencoded; charset=utf-8"][..], true),
+        (&["APPLICATION/x-www-form-urlencoded"], true),
+        (&["multipart/form-data"], false),
+        (&["application/json"], false),
+        (&[], false),
+        (&["application/x-www-form-urlencoded", "application/x-www-form-urlencoded"], false),
+    ] {
+        assert_eq!(is_form(&types(values)), expected, "{values:?}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What `explain` is told of the rules.
+
+use super::rules::{caller, rule, with_rules};
+use super::*;
+
+fn alice() -> Verified {
+    caller("p", "alice", None, &[])
+}
+
+/// A token is asked for, or a mount reads: each thing that it takes once, whichever of the actions take it.
+#[test]
+fn each_need_of_an_access_stands_once() {
+    let policy = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
+    let access = Access::several(vec![
+        (RepositoryName::parse("a").unwrap(), Actions::asked("pull,push")),
+        (RepositoryName::parse("b").unwrap(), Actions::asked("pull")),
+    ]);
+    let explained = policy.explain_access(&access, &alice());
+    let says: Vec<_> =
+        explained.iter().map(|of| (of.need.repository.as_str(), of.need.action, of.rules[0].1)).collect();
+    assert_eq!(
+        says,
+        [
+            ("a", Action::Pull, Ok(())),
+            ("a", Action::Push, Err(Mismatch::Action)),
+            ("b", Action::Pull, Err(Mismatch::Repository)),
+        ]
+    );
+    assert!(policy.explain_access(&Access::Login, &alice()).is_empty());
+}
+
+#[test]
+fn a_mismatch_names_the_key_of_the_config() {
+    for (mismatch, key) in [
+        (Mismatch::Who, "`who`"),
+        (Mismatch::Repository, "`repositories`"),
+        (Mismatch::Action, "`allow`"),
+        (Mismatch::Tag, "`except_tags`"),
+        (Mismatch::DeleteByDigest, "a digest"),
+    ] {
+        assert!(mismatch.to_string().contains(key), "{mismatch}");
+    }
+}
+
+/// Providers are asked about callers without a credential unless rules alone decide about them.
+#[test]
+fn who_decides_about_nobody() {
+    let of = |rules: Vec<Rule>, grant_needed| {
+        policy().with_rules(Rules { mode: Mode::Enforce, rules, grant_needed }).decides_for_nobody()
+    };
+    let public = || vec![rule("public", "public/**", "anonymous", "pull", None)];
+    assert!(of(public(), false));
+    assert!(!of(public(), true));
+    assert!(!of(Vec::new(), false));
+}

@@ -1,0 +1,94 @@
+//! What goes on with a request that is allowed: the token that was issued for it, and what its mount takes.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::*;
+use crate::identity::IssuedToken;
+
+/// One answer of a server whose tokens the registry takes, about one repository or about several.
+fn issued(grants: &[(&str, &str)], token: &str) -> Verified {
+    let token = IssuedToken::new(SecretString::from(token));
+    let immutable = TagRules::read([&serde_json::json!({ "tag_immutable_patterns": ["^v"] })]).unwrap();
+    let grant = |(name, words): &(&str, &str)| RepositoryGrant {
+        repository: RepositoryName::parse(name).unwrap(),
+        actions: Actions::asked(words),
+        server: TokenServerKind::Other,
+        tags: immutable.clone(),
+        token: Some(token.clone()),
+    };
+    verified(Granted::Repositories(Arc::new(grants.iter().map(grant).collect())))
+}
+
+fn secret(grant: Option<&IssuedToken>) -> Option<&str> {
+    grant.map(|token| token.secret().expose_secret())
+}
+
+#[test]
+fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
+    let put = request(Method::PUT, "/v2/a/manifests/v1");
+    let decision = policy().authorize(put.clone(), &issued(&[("a", "pull,push")], "t-1")).unwrap();
+    assert_eq!(secret(decision.grant()), Some("t-1"));
+    assert_eq!(decision.must_not_exist(), [Tag::parse("v1").unwrap()]);
+    for look_up in decision.look_ups() {
+        assert_eq!(look_up.grant().unwrap(), "Bearer t-1");
+    }
+    let shown = decision.permit(&[StatusCode::NOT_FOUND]).unwrap().grant().unwrap();
+    assert_eq!(shown, "Bearer t-1");
+    assert!(shown.is_sensitive());
+
+    let of_scopes = policy().authorize(put, &scopes(&["api"])).unwrap();
+    assert!(of_scopes.grant().is_none() && of_scopes.must_not_exist().is_empty());
+    assert!(of_scopes.permit(&[]).unwrap().grant().is_none());
+}
+
+/// No server can have issued what is no token of RFC 6750, and nothing of it becomes a header.
+#[test]
+fn a_token_that_is_no_header_is_not_shown() {
+    let odd = issued(&[("a", "pull")], "t\r\nX-Forwarded-For: evil");
+    let decision = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &odd).unwrap();
+    assert!(decision.permit(&[]).unwrap().grant().is_none());
+}
+
+/// One token must hold the source and the upload where the registry is shown it; else the source alone is asked about.
+#[test]
+fn what_a_mount_takes() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mount = || request(Method::POST, &format!("/v2/a/blobs/uploads/?mount={digest}&from=b"));
+    let (a, b) = (RepositoryName::parse("a").unwrap(), RepositoryName::parse("b").unwrap());
+
+    let alone = policy().authorize(mount(), &scopes(&["api"])).unwrap();
+    assert_eq!(alone.mount_source(), Some(Access::Repository(b.clone(), Action::Pull)));
+
+    let first = policy().authorize(mount(), &issued(&[("a", "pull,push")], "t-1")).unwrap();
+    let together = Access::several(vec![(a, Action::Push.needs()), (b, Action::Pull.needs())]);
+    assert_eq!(first.mount_source(), Some(together));
+
+    let mounted = policy().allow_mount(first, &issued(&[("a", "pull,push"), ("b", "pull")], "t-2"));
+    assert_eq!(mounted.mount_refusal(), None);
+    assert_eq!(secret(mounted.grant()), Some("t-2"), "the token that holds both");
+
+    let plain = request(Method::POST, "/v2/a/blobs/uploads/");
+    assert_eq!(policy().authorize(plain, &scopes(&["api"])).unwrap().mount_source(), None);
+}
+
+#[test]
+fn a_mount_that_is_taken_out_says_why() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mount = request(Method::POST, &format!("/v2/a/blobs/uploads/?mount={digest}&from=b"));
+    let decision = policy().authorize(mount, &issued(&[("a", "pull,push")], "t-1")).unwrap();
+    let decision = policy().allow_mount(decision, &issued(&[("a", "pull,push"), ("b", "push")], "t-2"));
+    let missing = Missing::Grant("p".into(), Action::Pull);
+    assert_eq!(decision.mount_refusal(), Some(&Denial::InsufficientRights(missing)));
+    assert_eq!(secret(decision.grant()), Some("t-1"), "the token of the plain upload");
+    assert_eq!(decision.permit(&[]).unwrap().request().render(), "/v2/a/blobs/uploads/");
+}
+
+/// GitLab says nothing of what is missing, so the answer says what it takes there; of another server it is not known.
+#[test]
+fn what_is_missing_is_told_by_the_server() {
+    let put = || request(Method::PUT, "/v2/a/manifests/v1");
+    let other = policy().authorize(put(), &issued(&[("a", "pull")], "t")).unwrap_err();
+    assert_eq!(other, Denial::InsufficientRights(Missing::Grant("p".into(), Action::Push)));
+    let gitlab = policy().authorize(put(), &of_several(&[("a", "pull")])).unwrap_err();
+    assert_eq!(gitlab, Denial::InsufficientRights(Missing::GitLabGrant(Action::Push)));
+}

@@ -1,0 +1,178 @@
+//! What goes on, either way.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::*;
+use crate::upstream::connector::Connector;
+use crate::upstream::health::UpstreamHealth;
+use crate::upstream::location::Origins;
+
+fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
+    let second = Duration::from_secs(1);
+    UpstreamSettings {
+        connector: Connector::plain("127.0.0.1".into(), 5000, second),
+        url: "http://127.0.0.1:5000".into(),
+        host: HeaderValue::from_static("127.0.0.1:5000"),
+        forwarded_proto: HeaderValue::from_static("https"),
+        forwarded_host: HeaderValue::from_static("registry.example.com"),
+        authorization: authorization.map(HeaderValue::from_static),
+        origins: Origins(Vec::new()),
+        response_timeout: second,
+        upload_response_timeout: second,
+        stall_timeout: second,
+        health: UpstreamHealth::default(),
+    }
+}
+
+fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    headers
+}
+
+fn text(headers: &HeaderMap) -> Vec<String> {
+    let mut lines: Vec<_> =
+        headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
+    lines.sort();
+    lines
+}
+
+/// What the registry reads of a request with these lines.
+fn sent(
+    method: Method,
+    path: &str,
+    settings: &UpstreamSettings,
+    grant: Option<&'static str>,
+    lines: &[(&'static str, &str)],
+) -> HeaderMap {
+    let wanted = RegistryRequest::parse(&method, path, None).unwrap();
+    let headers = map(lines);
+    let going =
+        Going { wanted: &wanted, grant: grant.map(HeaderValue::from_static), headers: &headers, request_id: "r-1" };
+    request(&going, settings, "198.51.100.7".parse().unwrap())
+}
+
+fn get(lines: &[(&'static str, &str)]) -> HeaderMap {
+    sent(Method::GET, "/v2/a/manifests/v1", &settings(None), None, lines)
+}
+
+const OF_THE_GATE: [&str; 5] = [
+    "host: 127.0.0.1:5000",
+    "x-forwarded-for: 198.51.100.7",
+    "x-forwarded-host: registry.example.com",
+    "x-forwarded-proto: https",
+    "x-request-id: r-1",
+];
+
+#[test]
+fn nothing_but_what_the_protocol_knows_goes_to_the_registry() {
+    let spoken_for_the_gate = get(&[
+        ("host", "registry.example.com"),
+        ("authorization", "Basic dTpw"),
+        ("proxy-authorization", "Basic dTpw"),
+        ("cookie", "a=b"),
+        ("x-forwarded-for", "203.0.113.1"),
+        ("x-forwarded-host", "evil.example.com"),
+        ("x_forwarded_for", "203.0.113.1"),
+        ("forwarded", "for=203.0.113.1"),
+        ("x-real-ip", "203.0.113.1"),
+        ("x-request-id", "evil"),
+        ("x-original-url", "/v2/b/manifests/v1"),
+        ("x-http-method-override", "DELETE"),
+        ("x-remote-user", "admin"),
+        ("content-length", "3"),
+        ("transfer-encoding", "chunked"),
+        ("content-type", "text/plain"),
+        ("connection", "keep-alive"),
+        ("upgrade", "h2c"),
+        ("expect", "100-continue"),
+    ]);
+    assert_eq!(text(&spoken_for_the_gate), OF_THE_GATE);
+
+    let known = get(&[("accept", "a/b"), ("accept", "c/d"), ("range", "bytes=0-1"), ("user-agent", "docker")]);
+    let mut expected: Vec<_> = OF_THE_GATE
+        .iter()
+        .copied()
+        .chain(["accept: a/b", "accept: c/d", "range: bytes=0-1", "user-agent: docker"])
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(text(&known), expected);
+}
+
+#[test]
+fn what_connection_names_or_what_is_not_ascii_goes_no_further() {
+    let headers = get(&[
+        ("connection", "close, Range"),
+        ("connection", "If-Match"),
+        ("range", "bytes=0-1"),
+        ("if-match", "x"),
+        ("user-agent", "d\u{f6}cker"),
+        ("accept", "a/b"),
+    ]);
+    assert_eq!(text(&headers).first().unwrap(), "accept: a/b");
+    assert_eq!(headers.len(), OF_THE_GATE.len() + 1);
+}
+
+/// Of a manifest its type is the client's to say; an upload is bytes; nothing else has a body.
+#[test]
+fn the_type_of_a_body() {
+    let typed = |method, path: &str| {
+        let headers =
+            sent(method, path, &settings(None), None, &[("content-type", "application/x-www-form-urlencoded")]);
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(typed(Method::PUT, "/v2/a/manifests/v1").as_deref(), Some("application/x-www-form-urlencoded"));
+    for (method, path) in [(Method::POST, "uploads/"), (Method::PATCH, "uploads/id"), (Method::PUT, "uploads/id")] {
+        let media_type = typed(method.clone(), &format!("/v2/a/blobs/{path}"));
+        assert_eq!(media_type.as_deref(), Some("application/octet-stream"), "{method} {path}");
+    }
+    assert_eq!(typed(Method::GET, "/v2/a/manifests/v1"), None);
+    assert_eq!(typed(Method::DELETE, "/v2/a/blobs/uploads/id"), None);
+}
+
+/// The gate's own credential, or the token that was issued for this request; the client's never.
+#[test]
+fn whose_authorization_the_registry_reads() {
+    let client = [("authorization", "Basic Y2xpZW50")];
+    let read = |settings: &UpstreamSettings, grant| {
+        let headers = sent(Method::GET, "/v2/a/manifests/v1", settings, grant, &client);
+        let lines: Vec<_> = headers.get_all(header::AUTHORIZATION).iter().cloned().collect();
+        lines
+    };
+    assert!(read(&settings(None), None).is_empty());
+    assert_eq!(read(&settings(Some("Basic Z2F0ZQ==")), None), ["Basic Z2F0ZQ=="]);
+    assert_eq!(read(&settings(None), Some("Bearer granted")), ["Bearer granted"]);
+    assert_eq!(read(&settings(Some("Basic Z2F0ZQ==")), Some("Bearer granted")), ["Bearer granted"]);
+}
+
+#[test]
+fn an_answer_speaks_neither_of_the_connection_nor_for_the_gate() {
+    let mut headers = map(&[
+        ("connection", "x-internal, close"),
+        ("x-internal", "1"),
+        ("keep-alive", "1"),
+        ("transfer-encoding", "chunked"),
+        ("set-cookie", "a=b"),
+        ("alt-svc", "h3"),
+        ("clear-site-data", "*"),
+        ("strict-transport-security", "max-age=1"),
+        ("refresh", "0"),
+        ("www-authenticate", "Basic"),
+        ("proxy-authenticate", "Basic"),
+        ("access-control-allow-origin", "*"),
+        ("x-accel-redirect", "/secret"),
+        ("x-request-id", "other"),
+        ("content-type", "application/json"),
+        ("docker-content-digest", "sha256:x"),
+        ("etag", "\"x\""),
+        ("x-proxy-", "stays: it does not begin so"),
+    ]);
+    clean_response(&mut headers);
+    let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["content-type", "docker-content-digest", "etag", "x-proxy-"]);
+}
