@@ -75,10 +75,10 @@ where
         let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
         let serving = worker.newest.serving();
         let received = serving.generation.gate.receive(request, origin);
-        let (deadlines, scan) = (deadlines.clone(), scan.clone());
+        let deadlines = deadlines.clone();
         Box::pin(async move {
             let response = serving.generation.gate.serve(received, &serving.upstream).await;
-            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines, scan }))
+            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines }))
         })
     });
     let mut connection = http1::Builder::new()
@@ -190,12 +190,10 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         deadlines: Rc<Deadlines>,
-        scan: Rc<HeadScan>,
     }
     impl<B> PinnedDrop for NotifyEnd<B> {
         fn drop(this: Pin<&mut Self>) {
             this.deadlines.idle();
-            this.scan.next_head();
         }
     }
 }
