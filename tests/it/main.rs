@@ -17,6 +17,7 @@ mod identity;
 mod layers;
 mod limits;
 mod media_types;
+mod message_rules;
 mod policy;
 mod readme;
 mod reload;
