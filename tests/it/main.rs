@@ -8,6 +8,7 @@ mod check_online;
 mod commands;
 mod config;
 mod explain;
+mod fuzz;
 mod gate_process;
 #[allow(dead_code)] // until each part has its test
 mod harness;
