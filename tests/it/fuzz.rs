@@ -13,7 +13,7 @@ fn check_seeds(target: &str, check: fn(&[u8])) {
     assert!(seeds.len() > 4, "{target} has no seeds");
     for seed in seeds {
         // A test that fails shows what it printed.
-        println!("{}", seed.display());
+        eprintln!("{}", seed.display());
         check(&fs::read(&seed).unwrap());
     }
 }

@@ -73,7 +73,7 @@ pub fn second_reader(value: &[u8]) -> Option<Parts> {
 /// RFC 4648, 4, padded, without bits that mean nothing: one spelling of each value.
 fn base64(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let word = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);

@@ -26,7 +26,7 @@ pub fn check(input: &[u8]) {
         user => Credential::Basic { user: user.to_owned(), password: secret.into() },
     };
     let repository = RepositoryName::parse(user).map(|name| (name, Actions { pull: true, ..Actions::default() }));
-    let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog: text.len() % 2 == 0 };
+    let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog: text.len().is_multiple_of(2) };
     let token = GateToken { issued: NOW, expires: NOW + 60, good_for, credential, provider: Some("local".into()) };
     // What JSON escapes takes up to six times the room, and a token has to fit into a header.
     let Some(sealed) = KEYS.seal(&token) else { return assert!(text.len() > 512, "{text} was not sealed") };
