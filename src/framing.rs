@@ -1,6 +1,7 @@
 //! What must hold of a message before its meaning is looked at: everything that two programs could read in two ways
 //! is refused here. Pure.
 
+use http::Version;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::uri::Authority;
@@ -37,6 +38,8 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
 fn check_host(head: &Parts) -> Result<(), Framing> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
+        // Without it the authority of the target counts over HTTP/2 alone: HTTP/1.1 wants it beside an absolute form, too.
+        (None, _) if head.version != Version::HTTP_2 => return Err(Framing::Host),
         (None, _) => None,
         (Some(host), None) => {
             Some(host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).ok_or(Framing::Host)?)

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
@@ -112,6 +113,29 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Serves one connection over any stream, without TLS, to its end: for tests and fuzzers that have no use for a socket. Within
+/// a [`LocalSet`].
+///
+/// # Errors
+/// What was wrong with the connection.
+#[doc(hidden)]
+pub async fn serve_stream<S>(
+    generations: watch::Receiver<Arc<Generation>>,
+    stream: S,
+    peer: SocketAddr,
+    http2: bool,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // As long as this lives, the worker goes on.
+    let (_phase, told) = watch::channel(Phase::Serving);
+    let recorder = generations.borrow().gate.recorder.clone();
+    let (open, closed) = (Cell::new(0), Notify::new());
+    let worker = Rc::new(Worker { newest: Newest::new(generations), recorder, open, closed, phase: told });
+    connection::serve_stream(&worker, stream, peer, http2).await
 }
 
 impl Server {

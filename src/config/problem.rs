@@ -43,7 +43,9 @@ impl Place {
 
 impl Problem {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
-        Self { place, message: message.into() }
+        // Whatever a check quotes of the user's, and however: it is one line, and does nothing to a terminal. A backslash may
+        // come from what was escaped before.
+        Self { place, message: escaped_but(&message.into(), &['\'', '"', '\\']) }
     }
 }
 
@@ -108,6 +110,10 @@ pub(super) fn shown(text: &str) -> String {
 
 /// What a terminal shows as it is: no control character, and nothing that moves or hides text.
 pub(crate) fn escaped(text: &str) -> String {
-    let quotes_kept = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
-    text.chars().map(quotes_kept).collect()
+    escaped_but(text, &['\'', '"'])
+}
+
+fn escaped_but(text: &str, kept: &[char]) -> String {
+    let escape = |c: char| if kept.contains(&c) { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(escape).collect()
 }

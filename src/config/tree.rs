@@ -91,7 +91,8 @@ impl Node {
                 Ok((event, span)) => reader.take(event, span),
                 Err(error) => {
                     let marker = error.marker();
-                    let place = reader.place(marker.line(), marker.col());
+                    let (line, column) = within(text, marker.line(), marker.col());
+                    let place = reader.place(line, column);
                     Err(Problem::new(place, syntax_message(text, marker.line(), error.info())))
                 }
             };
@@ -109,6 +110,14 @@ impl Node {
         }
         root
     }
+}
+
+/// A line (from 1) and column (from 0) of the parser's. Some mistakes it finds only behind the last line: they are at its end.
+fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(['\n', '\r']).collect();
+    let end = || lines.last().map_or(0, |last| last.chars().count());
+    if line > lines.len() { (lines.len(), end()) } else { (line, column) }
 }
 
 /// The parser's own words, but for the mistake it describes worst.

@@ -202,9 +202,11 @@ fn length_prefixed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use secrecy::SecretString;
 
     use super::*;
+    use crate::registry::RepositoryName;
 
     fn basic(user: &str, password: &str) -> Credential {
         Credential::Basic { user: user.into(), password: SecretString::from(password) }
@@ -302,5 +304,78 @@ mod tests {
         assert!(
             HashKey::random().unwrap().credential(&credential) != HashKey::random().unwrap().credential(&credential)
         );
+    }
+
+    /// All that an answer can depend on. Short words of few letters, so that many share all but where one part ends.
+    type Asked = (u32, u8, String, String, Option<(u8, Vec<(String, [bool; 3])>)>, Option<std::net::IpAddr>, u64);
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let word = || "[a:]{0,3}";
+        let action = prop::array::uniform3(any::<bool>());
+        let repositories = prop::collection::vec(("[ab]{1,2}", action), 1..3);
+        let access = prop_oneof![
+            (0_u8..2).prop_map(|kind| (kind, Vec::new())),
+            (2_u8..5, "[ab]{1,2}").prop_map(|(kind, name)| (kind, vec![(name, [false; 3])])),
+            repositories.prop_map(|several| (5, several)),
+        ];
+        let addresses = ["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "::"].map(|address| address.parse().unwrap());
+        let address = prop::sample::select(addresses.to_vec());
+        (0_u32..3, 0_u8..3, word(), word(), access, address, 0_u64..2).prop_map(
+            |(provider, kind, user, secret, access, address, revoked)| {
+                let (user, secret) = match kind {
+                    0 => Default::default(),
+                    1 => (user, secret),
+                    _ => (String::new(), secret),
+                };
+                // What the provider's answers do not depend on makes no other question.
+                let (access, address) = ((provider > 0).then_some(access), (provider > 1).then_some(address));
+                (provider, kind, user, secret, access, address, revoked)
+            },
+        )
+    }
+
+    fn id(key: &HashKey, (provider, kind, user, secret, access, address, revoked): &Asked) -> QuestionId {
+        use crate::registry::Action::{Delete, Pull, Push};
+        let secret = SecretString::from(secret.as_str());
+        let credential = match kind {
+            0 => Credential::Anonymous,
+            1 => Credential::Basic { user: user.clone(), password: secret },
+            _ => Credential::Bearer(secret),
+        };
+        let name = |name: &str| RepositoryName::parse(name).unwrap();
+        let access = match access.as_ref().map(|(kind, names)| (kind, &**names)) {
+            None | Some((0, _)) => Access::Login,
+            Some((1, _)) => Access::Catalog,
+            Some((kind @ 2..5, names)) => {
+                Access::Repository(name(&names[0].0), [Pull, Push, Delete][usize::from(kind - 2)])
+            }
+            Some((_, names)) => Access::Repositories(
+                names
+                    .iter()
+                    .map(|(it, [pull, push, delete])| (name(it), Actions { pull: *pull, push: *push, delete: *delete }))
+                    .collect(),
+            ),
+        };
+        let client = address.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+        let mut question = Question::new(key, credential, access, client, "request".into());
+        question.revocation.number = Some(*revoked).filter(|number| *number > 0);
+        let depends = [DependsOn::Credential, DependsOn::Repository, DependsOn::RepositoryAndAddress];
+        key.question(*provider, depends[*provider as usize], &question)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
+
+        /// One question, one key: of a few thousand, as many keys as there are questions that differ.
+        #[test]
+        fn keys_are_shared_by_equal_questions_alone(all in prop::collection::vec(asked(), 2..60)) {
+            let key = HashKey::of_token_key(&[7; 32]);
+            let ids: Vec<_> = all.iter().map(|asked| (asked, id(&key, asked))).collect();
+            for (one, its_id) in &ids {
+                for (other, other_id) in &ids {
+                    prop_assert_eq!(its_id == other_id, one == other, "{:?} {:?}", one, other);
+                }
+            }
+        }
     }
 }

@@ -44,9 +44,11 @@ impl<'a> Query<'a> {
 /// Resolves `%XX` and `+` (a space, as registries read it). What is not UTF-8 afterwards, or holds a control
 /// character, is refused: no parameter of the protocol needs either.
 fn decode(text: &str) -> Result<Cow<'_, str>, RequestError> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return Ok(Cow::Borrowed(text));
-    }
+    let decoded = if text.bytes().any(|byte| matches!(byte, b'%' | b'+')) { unescape(text)? } else { text.into() };
+    if decoded.chars().any(char::is_control) { Err(RequestError::QueryEscape) } else { Ok(decoded) }
+}
+
+fn unescape(text: &str) -> Result<Cow<'_, str>, RequestError> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -60,11 +62,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, RequestError> {
             other => other,
         });
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| RequestError::QueryEscape)?;
-    if decoded.chars().any(char::is_control) {
-        return Err(RequestError::QueryEscape);
-    }
-    Ok(Cow::Owned(decoded))
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| RequestError::QueryEscape)
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -71,6 +71,21 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: Sock
     }
 }
 
+/// Serves what was decrypted elsewhere, or is no socket.
+pub(super) async fn serve_stream<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, http2: bool) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let traffic = Rc::new(Traffic::default());
+    let deadlines = Rc::new(Deadlines::new(worker.newest.serving().generation.server.clone(), traffic.clone()));
+    let stream = Watched::new(stream, traffic);
+    if http2 {
+        serve_http2(worker, stream, peer, &deadlines).await
+    } else {
+        serve_http1(worker, stream, peer, &deadlines).await
+    }
+}
+
 async fn serve_http1<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, deadlines: &Rc<Deadlines>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,

@@ -78,7 +78,7 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
             headers.append(name, value.clone());
         }
     }
-    if let Some(media_type) = media_type(wanted, client) {
+    if let Some(media_type) = media_type(wanted, client, &hop_by_hop) {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     if let Some(authorization) = &settings.authorization {
@@ -99,8 +99,9 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
 
 /// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it: some registries
 /// read parameters from bodies of other types.
-fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValue> {
+fn media_type(wanted: &RegistryRequest, client: &HeaderMap, hop_by_hop: &[HeaderName]) -> Option<HeaderValue> {
     match wanted {
+        RegistryRequest::ManifestPut { .. } if hop_by_hop.contains(&header::CONTENT_TYPE) => None,
         RegistryRequest::ManifestPut { .. } => client.get(header::CONTENT_TYPE).cloned(),
         RegistryRequest::UploadStart { .. }
         | RegistryRequest::UploadChunk { .. }
@@ -122,16 +123,18 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     }
 }
 
-/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1).
+/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1). A name beside which
+/// something stands that is none counts all the same.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect()
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod explain;
 mod failed_logins;
+mod fuzz;
 mod gate_process;
 #[allow(dead_code)] // until each part has its test
 mod harness;
@@ -21,6 +22,7 @@ mod layers;
 mod limits;
 mod media_types;
 mod panics;
+mod message_rules;
 mod policy;
 mod proxy_protocol;
 mod readme;

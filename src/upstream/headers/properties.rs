@@ -1,0 +1,170 @@
+//! What holds of any headers.
+
+use std::time::Duration;
+
+use http::Method;
+use proptest::prelude::*;
+
+use super::super::{Connector, Origins, UpstreamHealth};
+use super::*;
+
+/// About one connection, whoever sends it (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [&str; 8] =
+    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"];
+
+/// What would speak for the gate, or tell the registry who is calling.
+const SPEAKS_FOR_THE_GATE: [&str; 14] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-user",
+    "x-forwarded-uri",
+    "x-original-url",
+    "x-remote-user",
+    "x-http-method-override",
+    "x-real-ip",
+    "host",
+];
+
+const OF_THE_GATE: [&str; 5] = ["host", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-for", "x-request-id"];
+
+const PLAIN: [&str; 8] =
+    ["accept", "range", "user-agent", "content-type", "docker-content-digest", "if-none-match", "etag", "x-other"];
+
+const NOT_FOR_CLIENTS: [&str; 12] = [
+    "set-cookie",
+    "alt-svc",
+    "clear-site-data",
+    "strict-transport-security",
+    "refresh",
+    "www-authenticate",
+    "authentication-info",
+    "proxy-authenticate",
+    "proxy-status",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "x-accel-redirect",
+];
+
+fn name() -> impl Strategy<Value = String> {
+    let known: Vec<_> = [&HOP_BY_HOP[..], &SPEAKS_FOR_THE_GATE, &OF_THE_GATE, &PLAIN, &NOT_FOR_CLIENTS].concat();
+    let known = prop::sample::select(known);
+    let spelled = (known, 0..3).prop_map(|(name, spelling)| match spelling {
+        0 => name.to_owned(),
+        1 => name.to_uppercase(),
+        _ => name.replace('-', "_"),
+    });
+    prop_oneof![4 => spelled, 1 => "[a-zA-Z_!~-]{1,8}"]
+}
+
+/// Some with bytes that are no ASCII.
+fn value() -> impl Strategy<Value = HeaderValue> {
+    let bytes = prop_oneof![
+        3 => "[ -~]{0,12}".prop_map(String::into_bytes),
+        1 => prop::collection::vec(0x20_u8..=0xff, 0..6),
+        3 => prop::collection::vec(name(), 0..3).prop_map(|names| names.join(" ,\t").into_bytes()),
+        1 => name().prop_map(|name| [name.as_bytes(), b",\xff"].concat()),
+    ];
+    bytes.prop_filter_map("no value", |bytes| HeaderValue::from_bytes(&bytes).ok())
+}
+
+fn headers() -> impl Strategy<Value = HeaderMap> {
+    let line = (prop_oneof![3 => name(), 1 => Just("Connection".to_owned())], value());
+    prop::collection::vec(line, 0..12).prop_map(|lines| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+        }
+        headers
+    })
+}
+
+fn wanted() -> impl Strategy<Value = RegistryRequest> {
+    let requests = [
+        (Method::GET, "/v2/a/tags/list"),
+        (Method::PUT, "/v2/a/manifests/v1"),
+        (Method::POST, "/v2/a/blobs/uploads/"),
+        (Method::PATCH, "/v2/a/blobs/uploads/1"),
+    ];
+    let parse = |(method, path)| RegistryRequest::parse(&method, path, None).unwrap();
+    prop::sample::select(requests.map(parse).to_vec())
+}
+
+fn settings() -> UpstreamSettings {
+    let value = HeaderValue::from_static;
+    UpstreamSettings {
+        connector: Connector::plain("upstream.test".into(), 80, Duration::ZERO),
+        url: String::new(),
+        host: value("upstream.test"),
+        forwarded_proto: value("https"),
+        forwarded_host: value("registry.test"),
+        authorization: None,
+        origins: Origins(Vec::new()),
+        response_timeout: Duration::ZERO,
+        upload_response_timeout: Duration::ZERO,
+        stall_timeout: Duration::ZERO,
+        health: UpstreamHealth::default(),
+    }
+}
+
+/// By a reader of its own: lists of words with commas between, whatever else stands there.
+fn is_named_by_connection(headers: &HeaderMap, name: &str) -> bool {
+    let values =
+        headers.get_all("connection").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    values.into_iter().any(|value| value.split(',').any(|word| word.trim_matches([' ', '\t']) == name))
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a HeaderValue> {
+    headers.get_all(name).iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+    /// Also where `_` stands for `-`, as some servers read it.
+    #[test]
+    fn nothing_of_a_client_speaks_for_the_gate(client in headers(), wanted in wanted()) {
+        let going = Going { wanted: &wanted, grant: None, headers: &client, request_id: "id" };
+        let sent = request(&going, &settings(), [192, 0, 2, 1].into());
+        for (name, expected) in OF_THE_GATE.iter().zip(["upstream.test", "https", "registry.test", "192.0.2.1", "id"]) {
+            prop_assert_eq!(values(&sent, name), [expected], "{}", name);
+        }
+        for (name, value) in &sent {
+            let dashed = name.as_str().replace('_', "-");
+            let own = OF_THE_GATE.contains(&name.as_str());
+            let forbidden = HOP_BY_HOP.contains(&&*dashed) || SPEAKS_FOR_THE_GATE.contains(&&*dashed);
+            prop_assert!(own || !forbidden, "{}", name);
+            let of_the_operation = name == "content-type" && value == "application/octet-stream";
+            prop_assert!(own || of_the_operation || !is_named_by_connection(&client, name.as_str()), "{}", name);
+        }
+    }
+
+    #[test]
+    fn the_gates_own_credential_is_the_only_one(client in headers(), granted in any::<bool>()) {
+        let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
+        let grant = granted.then(|| HeaderValue::from_static("Bearer grant"));
+        let going = Going { wanted: &wanted, grant, headers: &client, request_id: "id" };
+        let own = UpstreamSettings { authorization: Some(HeaderValue::from_static("Basic own")), ..settings() };
+        let sent = request(&going, &own, [192, 0, 2, 1].into());
+        prop_assert_eq!(values(&sent, "authorization"), [if granted { "Bearer grant" } else { "Basic own" }]);
+    }
+
+    /// And whatever else it says comes through as it is.
+    #[test]
+    fn an_answer_speaks_for_itself_alone(answer in headers()) {
+        let mut cleaned = answer.clone();
+        clean_response(&mut cleaned);
+        let keep_away = |name: &str| {
+            HOP_BY_HOP.contains(&name) && name != "trailers" || NOT_FOR_CLIENTS.contains(&name)
+                || name.starts_with("proxy-") || name == "x-request-id"
+        };
+        for name in answer.keys().map(HeaderName::as_str) {
+            let gone = keep_away(name) || is_named_by_connection(&answer, name);
+            prop_assert_eq!(values(&cleaned, name), if gone { Vec::new() } else { values(&answer, name) }, "{}", name);
+        }
+    }
+}

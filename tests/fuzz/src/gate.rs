@@ -1,0 +1,167 @@
+//! The whole gate in memory: the first byte says the protocol (`2` is HTTP/2, anything else HTTP/1.1), the rest is what a
+//! client sends on one connection.
+
+mod permit;
+mod upstream;
+
+use std::cell::OnceCell;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use moorgate::config::load;
+use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::run::{Listeners, Running};
+use moorgate::server::serve_stream;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+use super::message::{self, Message};
+use upstream::Upstream;
+
+/// The first byte of an input that is HTTP/2.
+pub const HTTP2: u8 = b'2';
+
+/// Passes only when nothing else can go on, for the clock stands still until then.
+const NOTHING_GOES_ON: Duration = Duration::from_millis(1);
+
+/// The credential of `htpasswd`, by which the stand-in says yes.
+const USER: &str = "alice";
+const PASSWORD: &str = "secret";
+
+/// Refused, or in the ledger of the registry as a plain message that a permit allows: over HTTP/1.1 each entry is one of
+/// the requests that a second reader finds in what was sent, allowed to the very credential beside it, its body the same and
+/// complete only if that was; over HTTP/2, where nothing here reads the frames a second time, it is one that anybody is
+/// allowed whose credential was within reach.
+pub fn check(input: &[u8]) {
+    let Some((protocol, sent)) = input.split_first() else { return };
+    let http2 = *protocol == HTTP2;
+    let ledger = forwarded(http2, sent);
+
+    let sent = message::read(if http2 { &[] } else { sent }).messages;
+    let mut allowed = sent.iter().filter_map(|message| Some((message, permit::of_message(message)?)));
+    for entry in &ledger {
+        upstream::assert_hygiene(entry);
+        if permit::is_catalog(entry) {
+            // The gate asks in its own words, and filters what it is told.
+            continue;
+        }
+        if http2 {
+            assert!(permit::of_anybody(entry), "nobody may {entry:?}");
+        } else {
+            let is_it =
+                |(message, permit): (&Message, permit::Permit)| permit.allows(entry) && goes_on_as(message, entry);
+            assert!(allowed.any(is_it), "nothing that was sent and allowed is {entry:?}");
+        }
+    }
+}
+
+/// What reaches the registry of what a client sends on one connection. Panics where the registry could read it in two ways.
+pub fn forwarded(http2: bool, sent: &[u8]) -> Vec<Message> {
+    thread_local!(static GATE: OnceCell<Gate> = const { OnceCell::new() });
+    let connections = GATE.with(|gate| gate.get_or_init(Gate::start).run(http2, sent));
+    let read = |connection: &Vec<u8>| {
+        let read = message::read(connection);
+        assert!(read.plain, "this could be read in two ways: {}", connection.escape_ascii());
+        read.messages
+    };
+    connections.iter().flat_map(read).collect()
+}
+
+/// Whether the body of what was sent is what the registry got, and is whole only if it was.
+fn goes_on_as(sent: &Message, forwarded: &Message) -> bool {
+    if forwarded.complete {
+        sent.complete && sent.body == forwarded.body
+    } else {
+        sent.body.starts_with(&forwarded.body)
+    }
+}
+
+struct Gate {
+    runtime: Runtime,
+    upstream: Upstream,
+    running: Running,
+    _folder: TempDir,
+}
+
+impl Gate {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let upstream = Upstream::bind();
+        std::fs::write(folder.path().join("htpasswd"), HTPASSWD).expect("a file");
+        let config = CONFIG.replace("{upstream}", &upstream.address().to_string());
+        std::fs::write(folder.path().join("moorgate.yml"), config).expect("a file");
+        // One thread for everything, and a clock that moves on only where nothing else does.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = runtime.expect("a runtime");
+        let running = runtime.block_on(async { start(&folder.path().join("moorgate.yml")) });
+        Self { runtime, upstream, running, _folder: folder }
+    }
+
+    /// Lets a client send this and leave when nothing goes on any more. What reached the registry, by connection.
+    fn run(&self, http2: bool, sent: &[u8]) -> Vec<Vec<u8>> {
+        let generations = self.running.live().generations();
+        let local = LocalSet::new();
+        local.block_on(&self.runtime, async {
+            let ledger = self.upstream.start();
+            let (client, server) = tokio::io::duplex(64 * 1024);
+            let peer = SocketAddr::from((address_of(sent), 1));
+            let serving = tokio::task::spawn_local(serve_stream(generations, server, peer, http2));
+            let (mut reading, mut writing) = tokio::io::split(client);
+            let talk = async {
+                let (mut nowhere, write) = (tokio::io::sink(), writing.write_all(sent));
+                let (_, _) = tokio::join!(tokio::io::copy(&mut reading, &mut nowhere), write);
+            };
+            // Until the answers end, or nothing comes any more.
+            tokio::select! {
+                () = talk => {}
+                () = sleep(NOTHING_GOES_ON) => {}
+            }
+            drop((reading, writing));
+            serving.await.expect("no panic").ok();
+            ledger.finish().await
+        })
+    }
+}
+
+/// Each client has an address of its own, so that none is held up for what another one did.
+fn address_of(sent: &[u8]) -> Ipv4Addr {
+    let hash = sent.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    Ipv4Addr::from(0x0a00_0000 | (hash & 0x00ff_ffff))
+}
+
+fn start(config: &Path) -> Running {
+    let loaded = load(config, []).unwrap_or_else(|problems| panic!("{problems}"));
+    let admin = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let listeners = Listeners { public: Vec::new(), admin };
+    let access_log = AccessLog::to(AccessLogFormat::Json, std::io::sink()).expect("a log");
+    Running::start(loaded, listeners, access_log).expect("a gate")
+}
+
+/// bcrypt of the least cost, for wrong passwords cost as much as right ones.
+const HTPASSWD: &str = "alice:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+
+const CONFIG: &str = r#"
+version: 1
+http:
+  addr: 127.0.0.1:0
+  external_url: http://registry.test
+admin:
+  addr: 127.0.0.1:0
+upstream:
+  urls: ["http://{upstream}"]
+identity:
+  - name: local
+    type: htpasswd
+    file: htpasswd
+    scopes: [read_registry, write_registry]
+policy:
+  rules:
+    - { name: public, repositories: ["public/**"], who: [anonymous, authenticated], allow: [pull] }
+    - { name: team, repositories: ["team/**"], who: ["user:local/alice"], allow: [pull, push, delete] }
+cache:
+  ttl: 1h
+"#;

@@ -1,0 +1,220 @@
+//! The request targets of the OCI distribution API a second time, by the specification's own regular expressions. It
+//! shares nothing with the gate's parser, and both must come to the same.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// OCI distribution spec, "Pulling manifests".
+const NAME: &str = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*";
+const TAG: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
+/// OCI image spec, "Digests".
+const DIGEST: &str = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+";
+const REGISTERED_DIGEST: &str = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
+/// Registries choose it; this is what is let through: words that are not dots alone.
+const UPLOAD_ID: &str = r"\.*[A-Za-z0-9_=-][A-Za-z0-9._=-]*";
+const STATE: &str = r"[A-Za-z0-9._~%=+/:,-]*";
+
+/// What a target is good for, by what the registry protocol says of its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Login,
+    Catalog,
+    Pull,
+    Push,
+    Delete,
+}
+
+/// A request in its one spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canonical {
+    /// What goes to the registry.
+    pub method: &'static str,
+    pub target: String,
+    /// What the caller must be allowed.
+    pub needs: Needs,
+    /// Where; empty for what concerns no repository.
+    pub repository: String,
+    /// What must be readable besides.
+    pub mounted_from: Option<String>,
+}
+
+/// What the value of a query key must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Value {
+    Number,
+    Text,
+    Digest,
+    Name,
+    Tags,
+    /// Goes on as it is.
+    State,
+}
+
+/// A line of the specification's table of endpoints: methods, what stands behind the name, and its query.
+struct Endpoint {
+    methods: &'static str,
+    path: Regex,
+    query: &'static [(&'static str, Value)],
+    needs: Needs,
+}
+
+const PAGE: [(&str, Value); 2] = [("n", Value::Number), ("last", Value::Text)];
+const REFERRERS: &[(&str, Value)] = &[("artifactType", Value::Text), PAGE[0], PAGE[1]];
+const UPLOAD: &[(&str, Value)] = &[("digest", Value::Digest), ("mount", Value::Digest), ("from", Value::Name)];
+const FINISH: &[(&str, Value)] = &[("_state", Value::State), ("digest", Value::Digest)];
+
+static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
+    let named = |rest: &str| format!("/v2/({NAME})/{rest}");
+    let (manifests, blobs) = (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
+    let upload = named(&format!("blobs/uploads/({UPLOAD_ID})"));
+    let table = [
+        ("GET HEAD", "/v2/()()".to_owned(), &[][..], Needs::Login),
+        ("GET", "/v2/_catalog()()".to_owned(), &PAGE, Needs::Catalog),
+        ("GET", named("tags/list()"), &PAGE, Needs::Pull),
+        ("GET", named(&format!("referrers/({DIGEST})")), REFERRERS, Needs::Pull),
+        ("GET HEAD", manifests.clone(), &[], Needs::Pull),
+        ("PUT", named(&format!("manifests/({TAG})")), &[], Needs::Push),
+        ("PUT", named(&format!("manifests/({DIGEST})")), &[("tag", Value::Tags)], Needs::Push),
+        ("DELETE", manifests, &[], Needs::Delete),
+        ("GET HEAD", blobs.clone(), &[], Needs::Pull),
+        ("DELETE", blobs, &[], Needs::Delete),
+        ("POST", named("blobs/uploads/()"), UPLOAD, Needs::Push),
+        ("PATCH GET DELETE", upload.clone(), &FINISH[..1], Needs::Push),
+        ("PUT", upload, FINISH, Needs::Push),
+    ];
+    let endpoint = |(methods, path, query, needs): (&'static str, String, &'static [_], Needs)| Endpoint {
+        methods,
+        path: whole(&path),
+        query,
+        needs,
+    };
+    table.map(endpoint).into_iter().collect()
+});
+
+/// Reads a request; `None` for what is no operation, or none in its one spelling.
+pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canonical> {
+    let of_method = |endpoint: &&Endpoint| endpoint.methods.split(' ').find(|listed| *listed == method);
+    let mut matching =
+        ENDPOINTS.iter().filter_map(|endpoint| Some((of_method(&endpoint)?, endpoint, endpoint.path.captures(path)?)));
+    let (method, endpoint, parts) = matching.next()?;
+    assert!(matching.next().is_none(), "{method} {path} is two operations");
+
+    let (repository, last) = (parts.get(1)?.as_str(), parts.get(2)?.as_str());
+    let digest_is_well_formed = !last.contains(':') || is_digest(last);
+    if repository.len() > 255 || last.len() > 512 || !digest_is_well_formed {
+        return None;
+    }
+
+    let given = parameters(query.unwrap_or_default())?;
+    let mut written = Vec::new();
+    for (key, kind) in endpoint.query {
+        let values: Vec<&str> = given.iter().filter(|(name, _)| name == key).map(|(_, value)| *value).collect();
+        if values.len() > if *kind == Value::Tags { 64 } else { 1 } {
+            return None;
+        }
+        for value in values {
+            written.push((*key, spelled(*kind, value)?));
+        }
+    }
+    // Half a mount is none.
+    let value_of = |key: &str| written.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
+    let mounted_from = value_of("mount").and(value_of("from"));
+    if mounted_from.is_none() {
+        written.retain(|(key, _)| !matches!(*key, "mount" | "from"));
+    }
+    let written: Vec<String> = written.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let target = if written.is_empty() { path.to_owned() } else { format!("{path}?{}", written.join("&")) };
+    // The gate answers itself, so this one goes nowhere.
+    let method = if endpoint.needs == Needs::Login { "GET" } else { method };
+    Some(Canonical { method, target, needs: endpoint.needs, repository: repository.to_owned(), mounted_from })
+}
+
+/// Whether a text names a repository.
+pub fn is_name(text: &str) -> bool {
+    whole(NAME).is_match(text) && text.len() <= 255
+}
+
+/// Keys with their escapes resolved, values as they are.
+fn parameters(query: &str) -> Option<Vec<(String, &str)>> {
+    let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+    let pair = |parameter: &'_ str| {
+        let end = parameter.find('=').unwrap_or(parameter.len());
+        unescaped(&parameter[..end]).map(|key| (key, end))
+    };
+    parameters.map(|it| pair(it).map(|(key, end)| (key, it.get(end + 1..).unwrap_or_default()))).collect()
+}
+
+/// A value in its one spelling.
+fn spelled(kind: Value, sent: &str) -> Option<String> {
+    if kind == Value::State {
+        return whole(STATE).is_match(sent).then(|| sent.to_owned());
+    }
+    let value = unescaped(sent)?;
+    match kind {
+        Value::Number => whole("[0-9]+")
+            .is_match(&value)
+            .then(|| value.parse::<u32>().ok())
+            .flatten()
+            .map(|number| number.to_string()),
+        Value::Digest => is_digest(&value).then(|| escaped(&value)),
+        Value::Name => is_name(&value).then_some(value),
+        Value::Tags => whole(TAG).is_match(&value).then_some(value),
+        Value::Text | Value::State => Some(escaped(&value)),
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    let registered = ["sha256:", "sha512:"].iter().any(|algorithm| text.starts_with(algorithm));
+    let grammar = if registered { REGISTERED_DIGEST } else { DIGEST };
+    whole(grammar).is_match(text) && text.len() <= 255
+}
+
+/// `%XX` and `+`, as HTML forms have them. No key or value of the protocol holds a control character.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match rest {
+            [] => break,
+            [b'+', rest @ ..] => {
+                bytes.push(b' ');
+                rest
+            }
+            [b'%', digits @ ..] => {
+                let (digits, rest) = digits.split_at_checked(2)?;
+                let digits =
+                    std::str::from_utf8(digits).ok().filter(|digits| whole("[0-9A-Fa-f]{2}").is_match(digits))?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest
+            }
+            [byte, rest @ ..] => {
+                bytes.push(*byte);
+                rest
+            }
+        };
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
+}
+
+/// What RFC 3986 leaves unreserved, and `:` and `/`, stand for themselves.
+fn escaped(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// A pattern that has to match all of a text. Compiled once.
+fn whole(pattern: &str) -> Regex {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    thread_local!(static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default());
+    COMPILED.with_borrow_mut(|compiled| {
+        let compile = || Regex::new(&format!(r"\A(?:{pattern})\z")).expect("a pattern of this file");
+        compiled.entry(pattern.to_owned()).or_insert_with(compile).clone()
+    })
+}

@@ -1,0 +1,64 @@
+//! What an introspection endpoint answers (RFC 7662, 2.2): the first byte says what the config asks of it, the rest is the
+//! body.
+
+use moorgate::identity::introspection::Expected;
+use moorgate::identity::introspection::reply::{TokenState, read};
+use serde_json::Value;
+
+use super::json::Members;
+
+const NOW: u64 = 1_800_000_000;
+const AUDIENCE: &str = "registry";
+const USER: &str = "alice";
+
+/// Only the boolean is a yes, of a reply that nobody reads otherwise, about a token that is good here and now and has an
+/// owner; and what it is said to allow stands in the reply.
+pub fn check(input: &[u8]) {
+    let Some((settings, body)) = input.split_first() else { return };
+    let is_set = |bit: u8| settings & bit != 0;
+    let expected = Expected {
+        audience: is_set(1).then(|| AUDIENCE.to_owned()),
+        match_username: is_set(2),
+        groups_claim: is_set(4).then(|| "groups".to_owned()),
+    };
+    let user = is_set(8).then_some(USER);
+    let state = match read(body, &expected, user, NOW) {
+        Ok(state) => state,
+        Err(error) => return assert!(!error.to_string().contains('\n'), "{error}"),
+    };
+    let reply = Members::read(body).expect("an object, for it was accepted");
+    let active = reply.value("active");
+    let TokenState::Active(token) = state else {
+        return assert!(active.is_boolean(), "an answer from {active}");
+    };
+
+    assert_eq!(*active, Value::Bool(true));
+    let subject = ["sub", "username", "client_id"].map(|name| reply.value(name)).into_iter().find(|it| !it.is_null());
+    assert_eq!(subject.and_then(Value::as_str), Some(&*token.subject));
+    assert!((1..=1024).contains(&token.subject.len()));
+    let seconds = |name: &str| reply.value(name).as_f64();
+    assert!(seconds("exp").is_none_or(|end| end > NOW as f64), "it has ended");
+    assert_eq!(token.expires.is_some(), seconds("exp").is_some());
+    assert!(seconds("nbf").is_none_or(|begin| begin < (NOW + 61) as f64), "it has not begun");
+    if is_set(1) {
+        assert!(texts(reply.value("aud")).contains(&AUDIENCE), "it is for others");
+    }
+    if is_set(2) && user.is_some() {
+        assert_eq!(*reply.value("username"), USER);
+    }
+    assert!(
+        matches!(reply.value("token_use"), Value::Null)
+            || ["access", "access_token"].iter().any(|it| reply.value("token_use") == it)
+    );
+    let said = reply.value("scope").as_str().unwrap_or_default();
+    assert_eq!(token.scopes.join(" "), said.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
+    assert_eq!(token.groups, if is_set(4) { texts(reply.value("groups")) } else { Vec::new() });
+}
+
+/// A text, or a list of texts.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        value => value.as_str().into_iter().collect(),
+    }
+}

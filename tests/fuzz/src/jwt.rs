@@ -1,0 +1,73 @@
+//! A workload token up to its signature: the text itself; and, for what is in base64 there is hard to reach, a token made of
+//! header and claims with a newline between them.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use moorgate::identity::jwt::{Compact, Rules, Tenants};
+use serde_json::{Value, json};
+
+use super::json::Members;
+
+const NOW: u64 = 1_800_000_000;
+
+/// What is accepted asks for an algorithm of the config by a header without extensions, is of this issuer, for this
+/// audience, of this tenant, has an owner, has begun and not ended.
+pub fn check(input: &[u8]) {
+    if let Some(token) = std::str::from_utf8(input).ok().and_then(Compact::read) {
+        let _ = of(token);
+    }
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return };
+    let (header, claims) = (&input[..end], &input[end + 1..]);
+    let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
+    let token = format!("{}.{}.{}", encode(header), encode(claims), "c2ln");
+    let Some(compact) = Compact::read(&token) else { return };
+    assert_eq!((compact.signature, compact.signed), ("c2ln", token.strip_suffix(".c2ln").expect("its end")));
+
+    let (accepted_header, workload) = of(compact);
+    if let Some((algorithm, key_id)) = accepted_header {
+        let header = Members::read(header).expect("an object, for it was accepted");
+        assert_eq!(*header.value("alg"), format!("{algorithm:?}"));
+        assert!([Algorithm::RS256, Algorithm::ES256].contains(&algorithm));
+        assert_eq!(header.value("kid").as_str(), key_id.as_deref());
+        assert!(header.0.iter().all(|(name, _)| name != "crit"));
+        assert!(header.0.iter().all(|(name, value)| name != "b64" || *value == Value::Bool(true)));
+    }
+    if let Some(workload) = workload {
+        let claims = Members::read(claims).expect("an object, for it was accepted");
+        assert_eq!(*claims.value("iss"), "https://gitlab.example.com");
+        let audience = claims.value("aud");
+        assert!(*audience == "registry" || *audience == json!(["registry"]), "for {audience}");
+        assert_eq!(*claims.value("namespace_id"), "42");
+        assert_eq!(*claims.value("sub"), workload.subject);
+        assert!(!workload.subject.is_empty());
+        let seconds = |name: &str| claims.value(name).as_f64();
+        assert!(seconds("exp").is_some_and(|end| end + 60.0 > NOW as f64), "it has ended");
+        assert!(seconds("nbf").is_none_or(|begin| begin < (NOW + 61) as f64), "it has not begun");
+        let said = claims.value("scope").as_str().unwrap_or_default();
+        let words: Vec<&str> = said.split(' ').filter(|word| !word.is_empty()).collect();
+        assert_eq!(workload.scopes.unwrap_or_default(), words);
+    }
+}
+
+/// What the header asks for and what the claims say, where each is accepted.
+#[allow(clippy::type_complexity)] // A struct for two values that live for a line.
+fn of(token: Compact<'_>) -> (Option<(Algorithm, Option<String>)>, Option<moorgate::identity::jwt::Workload>) {
+    let header = token.algorithm_and_key_id(&[Algorithm::RS256, Algorithm::ES256]).ok();
+    let header = header.map(|(algorithm, key_id)| (algorithm, key_id.map(str::to_owned)));
+    (header, rules().check(&token.claims, NOW).ok())
+}
+
+fn rules() -> Rules {
+    Rules {
+        issuer: "https://gitlab.example.com".to_owned(),
+        audience: "registry".to_owned(),
+        tenants: Tenants::Required(BTreeMap::from([("namespace_id".to_owned(), vec!["42".to_owned()])])),
+        algorithms: vec![Algorithm::RS256, Algorithm::ES256],
+        subject_claim: "sub".to_owned(),
+        groups_claim: Some("groups".to_owned()),
+        scopes: None,
+    }
+}

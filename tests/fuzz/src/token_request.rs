@@ -1,0 +1,77 @@
+//! What a client asks the token service for: as a query, and as a form.
+
+use moorgate::identity::credential::Credential;
+use moorgate::token_service::request::TokenRequest;
+use secrecy::ExposeSecret;
+
+/// No more than is written is asked for, of names that follow the grammar; the credential of a form is the one that a
+/// second reader finds there.
+pub fn check(input: &[u8]) {
+    let fields = fields(input);
+    let query = std::str::from_utf8(input).ok().map(TokenRequest::from_query);
+    if let Some(Ok(request)) = query {
+        assert!(request.credential.is_none(), "a secret was taken from a query");
+        check_scopes(&request, &fields);
+    }
+    let Ok(request) = TokenRequest::from_form(input) else { return };
+    check_scopes(&request, &fields);
+    let one = |name: &str| {
+        let values: Vec<&String> = fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
+        assert!(values.len() < 2, "{name} stands twice");
+        values.first().map(|value| value.as_str())
+    };
+    assert_eq!(one("grant_type"), Some("password"));
+    assert_eq!(one("service"), request.service.as_deref());
+    let sent = (one("username").unwrap_or_default(), one("password").unwrap_or_default());
+    match request.credential {
+        Some(Credential::Anonymous) => assert_eq!(sent, ("", "")),
+        Some(Credential::Basic { user, password }) => assert_eq!(sent, (&*user, password.expose_secret())),
+        other => panic!("a form with {other:?}"),
+    }
+}
+
+fn check_scopes(request: &TokenRequest, fields: &[(String, String)]) {
+    let scopes = || fields.iter().filter(|(key, _)| key == "scope").flat_map(|(_, value)| value.split(' '));
+    assert!(request.repositories.len() <= 32);
+    for (name, actions) in &request.repositories {
+        assert!(super::grammar::is_name(name.as_str()), "{name}");
+        let asked = |action: &str| {
+            scopes().any(|scope| {
+                let of_name = ["repository", "repository(plugin)"]
+                    .iter()
+                    .find_map(|kind| scope.strip_prefix(&format!("{kind}:{name}:")));
+                of_name.is_some_and(|actions| actions.split(',').any(|it| it == action || it == "*"))
+            })
+        };
+        for (is_asked, action) in [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")] {
+            assert!(!is_asked || asked(action), "nobody asked for {action} of {name}");
+        }
+    }
+    assert!(!request.catalog || scopes().any(|scope| scope.starts_with("registry:catalog:")));
+}
+
+/// A form (WHATWG URL standard, "application/x-www-form-urlencoded parsing"), by hand.
+fn fields(encoded: &[u8]) -> Vec<(String, String)> {
+    let fields = encoded.split(|byte| *byte == b'&').filter(|field| !field.is_empty());
+    let field = |field: &[u8]| {
+        let end = field.iter().position(|byte| *byte == b'=').unwrap_or(field.len());
+        (decoded(&field[..end]), decoded(field.get(end + 1..).unwrap_or_default()))
+    };
+    fields.map(field).collect()
+}
+
+fn decoded(text: &[u8]) -> String {
+    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let escape = if *byte == b'%' { digit(at + 1).zip(digit(at + 2)) } else { None };
+        bytes.push(match (escape, byte) {
+            (Some((high, low)), _) => (high * 16 + low) as u8,
+            (None, b'+') => b' ',
+            (None, byte) => *byte,
+        });
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
