@@ -20,6 +20,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::panics::PanicAtId;
+
 /// A shorter word may be in a log by chance.
 const SHORTEST: usize = 12;
 
@@ -151,7 +153,7 @@ pub fn watch_program_log() {
         // As `cli/logging.rs` does: libraries log what passes through them, so of theirs only warnings are shown.
         let targets = Targets::new().with_default(LevelFilter::WARN).with_target("moorgate", LevelFilter::TRACE);
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| ProgramLog).with_filter(targets);
-        tracing_subscriber::registry().with(layer).init();
+        tracing_subscriber::registry().with(layer).with(PanicAtId).init();
     });
 }
 
