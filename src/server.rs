@@ -133,8 +133,7 @@ where
     // As long as this lives, the worker goes on.
     let (_phase, told) = watch::channel(Phase::Serving);
     let recorder = generations.borrow().gate.recorder.clone();
-    let (open, closed) = (Cell::new(0), Notify::new());
-    let worker = Rc::new(Worker { newest: Newest::new(generations), recorder, open, closed, phase: told });
+    let worker = Rc::new(Worker::new(Newest::new(generations), recorder, told));
     connection::serve_stream(&worker, stream, peer, http2).await
 }
 
@@ -159,14 +158,7 @@ impl Server {
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
-                let worker = Rc::new(Worker {
-                    newest: Newest::new(generations),
-                    recorder,
-                    open: Cell::new(0),
-                    closed: Notify::new(),
-                    phase: told,
-                    complaints: proxy_protocol::Complaints::default(),
-                });
+                let worker = Rc::new(Worker::new(Newest::new(generations), recorder, told));
                 let left = local.block_on(&runtime, worker.run(listener, limit));
                 // Whatever is still open is dropped here, before anybody hears that this worker has ended.
                 drop(local);
@@ -197,6 +189,11 @@ impl Server {
 }
 
 impl Worker {
+    fn new(newest: Newest, recorder: Arc<Recorder>, phase: watch::Receiver<Phase>) -> Self {
+        let (open, closed, complaints) = (Cell::new(0), Notify::new(), proxy_protocol::Complaints::default());
+        Self { newest, recorder, open, closed, phase, complaints }
+    }
+
     /// Serves until told to stop; returns how many connections were still open then.
     async fn run(self: Rc<Self>, listener: TcpListener, limit: Arc<ConnectionLimit>) -> usize {
         let mut phase = self.phase.clone();

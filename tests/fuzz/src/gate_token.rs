@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
     let other = if sealed.as_bytes()[place] == b'A' { "B" } else { "A" };
     let mut changed = sealed;
     changed.replace_range(place..=place, other);
-    assert_eq!(KEYS.open(&changed, NOW).err(), Some(OpenError::Forged), "{changed}");
+    assert_eq!(KEYS.open(&changed, NOW).err(), Some(OpenError::Forged), "{}", *changed);
 }
 
 fn parts(credential: &Credential) -> (&str, &str) {
