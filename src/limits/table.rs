@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::gcra::Nanos;
 
-/// Callers that are known at once. Each takes 16 bytes, and these only where a limit is on: untouched memory is none.
+/// Callers that are known at once. Each takes 16 bytes.
 const CAPACITY: usize = 131_072;
 /// Workers seldom wait for each other.
 const SHARDS: usize = 64;
@@ -19,6 +19,7 @@ const BUCKETS: usize = CAPACITY / SHARDS / WAYS;
 
 /// A word for each caller. Shared by all workers: one gate is one limit.
 pub struct Table {
+    /// Each is empty until its first caller comes: a limit that is off takes no memory.
     shards: Box<[Mutex<Vec<Slot>>]>,
     hash: RandomState,
 }
@@ -43,6 +44,9 @@ impl Table {
         let (shard, bucket) = (place % SHARDS, place / SHARDS % BUCKETS);
         let Some(shard) = self.shards.get(shard) else { return change(&mut 0) };
         let mut slots = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.is_empty() {
+            slots.resize(BUCKETS * WAYS, Slot::default());
+        }
         let slots = slots.get_mut(bucket * WAYS..(bucket + 1) * WAYS).unwrap_or_default();
         if let Some([_, word]) = slots.iter_mut().find(|[known, _]| *known == hash) {
             return change(word);
@@ -61,7 +65,7 @@ impl Table {
 
 impl Default for Table {
     fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(vec![[0; 2]; BUCKETS * WAYS])).collect();
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, hash: RandomState::new() }
     }
 }
@@ -95,6 +99,17 @@ mod tests {
         let used: usize =
             table.shards.iter().map(|shard| shard.lock().unwrap().iter().filter(|[key, _]| *key != 0).count()).sum();
         assert_eq!(used, 0);
+    }
+
+    #[test]
+    fn takes_memory_with_its_first_callers_and_never_more_than_its_own() {
+        let table = Table::default();
+        let slots = || table.shards.iter().map(|shard| shard.lock().unwrap().capacity()).sum::<usize>();
+        assert_eq!(slots(), 0);
+        for caller in 0..2 * CAPACITY {
+            table.with(table.key(&caller), 0, |word| *word = SECOND);
+        }
+        assert_eq!(slots() * size_of::<Slot>(), 2 << 20);
     }
 
     /// A million callers come, each of them anew, and some come twice.
