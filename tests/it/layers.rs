@@ -73,7 +73,11 @@ const TABLE: &[Part] = &[
     Part { files: &["upstream/health.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka", "http"] },
     Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
     // Tests alone: they build the settings of a registry that is never asked.
-    Part { files: &["upstream/headers/tests.rs", "upstream/headers/properties.rs"], may_know: &["registry"], must_not_know: &["tokio", "hyper"] },
+    Part {
+        files: &["upstream/headers/tests.rs", "upstream/headers/properties.rs"],
+        may_know: &["registry"],
+        must_not_know: &["tokio", "hyper"],
+    },
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.
     Part {
