@@ -152,6 +152,9 @@ fn tags_bind_writes_and_deletes() {
         let denial = denied(&reads, Method::DELETE, &format!("/v2/a/manifests/{target}"), &alice());
         assert_eq!(denial, Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Delete))), "{target}");
     }
+    // A write that names no tag is a write.
+    let denial = denied(&reads, Method::PUT, &format!("/v2/a/manifests/{digest}"), &alice());
+    assert_eq!(denial, Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push))));
 }
 
 #[test]
