@@ -46,7 +46,8 @@ fn one_host_that_agrees_with_the_target() {
         ("/v2/", &["registry.example.com"], true),
         ("/v2/", &["registry.example.com:8443"], true),
         ("/v2/", &["[::1]:8443"], true),
-        ("https://registry.example.com/v2/", &[], true),
+        // RFC 9112, 3.2: HTTP/1.1 wants a Host beside an absolute form, too.
+        ("https://registry.example.com/v2/", &[], false),
         ("https://registry.example.com/v2/", &["registry.example.com"], true),
         ("https://registry.example.com/v2/", &["REGISTRY.example.com"], true),
         ("/v2/", &[], false),
