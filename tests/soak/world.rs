@@ -247,6 +247,12 @@ identity:
     timeout: 10s
   - {{ name: gitlab, type: gitlab, url: \"http://{gitlab}\", anonymous: true, timeout: 10s }}
 cache: {{ ttl: 10s, negative_ttl: 2s }}
+# So many that they seldom refuse: what is behind them is to be tried, too.
+limits:
+  per_client: {{ rate: 500/s, burst: 1000 }}
+  per_identity: {{ rate: 500/s, burst: 1000 }}
+  pulls_per_identity: {{ rate: 100000/h, burst: 100000 }}
+  concurrent_uploads_per_identity: 50
 log: {{ access: stdout }}
 ",
         port = address.port(),
