@@ -45,7 +45,7 @@ struct Arguments {
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
     /// How many hostile clients at once, besides those that are silent
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 96)]
     hostile: usize,
     /// How many silent ones
     #[arg(long, default_value_t = 120)]
