@@ -123,7 +123,8 @@ impl Message {
 /// RFC 9112, 7.1. What came before the end is kept, also where there is none.
 fn chunks(rest: &mut &[u8], body: &mut Vec<u8>) -> Result<(), Stop> {
     loop {
-        let head = line(rest)?;
+        // What an extension says is nobody's to read: none goes on, for bodies are framed anew.
+        let head = line_of_anything(rest)?;
         let end = head.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(head.len());
         let (size, extension) = head.split_at(end);
         let extension = extension.trim_ascii_start();
@@ -159,14 +160,19 @@ fn headers(rest: &mut &[u8]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
     }
 }
 
-/// A line without its CRLF. A CR or LF by itself ends nothing, and must not be there.
+/// A line of text without its CRLF.
 fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
+    line_of_anything(rest).and_then(|line| if line.contains(&0) { Err(Stop::Unclear) } else { Ok(line) })
+}
+
+/// A line without its CRLF. A CR or LF by itself ends nothing, and must not be there.
+fn line_of_anything<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
     let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
         let unclear = rest.iter().rev().skip(1).any(|byte| *byte == b'\r') || rest.contains(&b'\n');
         return Err(if unclear { Stop::Unclear } else { Stop::Short });
     };
     let line = &rest[..end];
-    if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    if line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
         return Err(Stop::Unclear);
     }
     *rest = &rest[end + 2..];
