@@ -2,7 +2,9 @@
 //!
 //! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
+mod framing;
 mod limit;
+mod rights;
 mod token_request;
 mod upstream_fault;
 
@@ -11,9 +13,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::registry::{Action, RequestError, Tag};
+use crate::registry::RequestError;
 
+pub use framing::Framing;
 pub use limit::Limit;
+pub use rights::{Missing, RuleRefusal, TagRefusal};
 pub use token_request::TokenRequestError;
 pub use upstream_fault::UpstreamFault;
 
@@ -59,58 +63,6 @@ pub enum Denial {
     Upstream(UpstreamFault),
     /// The client broke off, or went quiet in the middle of its body.
     ClientAborted,
-}
-
-/// What is wrong with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Head,
-    Host,
-    TwoAuthorizations,
-    TransferCoding,
-    ContentLength,
-    UnexpectedBody,
-    MediaType,
-    FormBody,
-    Expectation,
-    UriTooLong,
-    TooManyFields,
-    Trailers,
-}
-
-/// What a valid credential lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// The credential's scopes are known; these would have been needed too.
-    Scopes(Vec<String>),
-    /// GitLab said what it grants for this repository, and it was not this. It does not say what is missing.
-    GitLabGrant(Action),
-    /// The same of another token server, by its name in the config.
-    Grant(Arc<str>, Action),
-}
-
-/// What the project's rules about tags forbid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TagRefusal {
-    /// A protected tag, which takes a higher role.
-    Protected(Tag, Action),
-    /// A tag that is never changed once it exists.
-    Immutable(Tag, Action),
-    /// A delete by digest takes every tag of it along, and those are not known here.
-    DeleteByDigest,
-    /// Rules that are not understood, so they forbid everything that they could forbid.
-    Unreadable,
-}
-
-/// What no rule of the config allows this caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RuleRefusal {
-    /// This, in this repository.
-    Action(Action),
-    /// The same for this tag; for others there is a rule.
-    Tag(Tag, Action),
-    /// A delete by digest; by tag there is a rule.
-    DeleteByDigest,
 }
 
 impl Denial {
@@ -306,95 +258,6 @@ impl Denial {
 fn whole_seconds(wait: Duration) -> u64 {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     seconds.max(1)
-}
-
-impl Framing {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Head | Self::Host | Self::TwoAuthorizations | Self::TransferCoding | Self::ContentLength => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::UnexpectedBody | Self::Trailers => StatusCode::BAD_REQUEST,
-            Self::MediaType | Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::UriTooLong => StatusCode::URI_TOO_LONG,
-            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        }
-    }
-
-    fn message(self) -> &'static str {
-        match self {
-            Self::Head => "a line that ends in a bare line feed, or a Content-Length that is given twice",
-            Self::Host => "exactly one Host is needed, and it must agree with the request's target",
-            Self::TwoAuthorizations => "more than one Authorization header",
-            Self::TransferCoding => "the only transfer coding understood is chunked, once",
-            Self::ContentLength => "a Content-Length is one decimal number, once",
-            Self::UnexpectedBody => "this operation takes no body",
-            Self::MediaType => "a Content-Type is one media type, type/subtype, in plain ASCII",
-            Self::FormBody => "form bodies are not part of the registry protocol",
-            Self::Expectation => "the only expectation understood is 100-continue, once",
-            Self::UriTooLong => "the request's target is too long",
-            Self::TooManyFields => "more than 100 header fields",
-            Self::Trailers => "trailers are not part of the registry protocol",
-        }
-    }
-}
-
-impl TagRefusal {
-    fn message(&self) -> String {
-        match self {
-            Self::Protected(tag, action) => format!(
-                "the tag {} is protected, and this credential may not {} it: take another tag, or ask whoever maintains the project",
-                tag.as_str(),
-                action.as_str()
-            ),
-            Self::Immutable(tag, Action::Delete) => {
-                format!("the tag {} is immutable in this project: it cannot be deleted", tag.as_str())
-            }
-            Self::Immutable(tag, _) => {
-                format!("the tag {} exists and is immutable in this project: push under another tag", tag.as_str())
-            }
-            Self::DeleteByDigest => {
-                "this project protects tags, and a digest may be what one of them names: delete by tag".to_owned()
-            }
-            Self::Unreadable => {
-                "the project's rules about tags cannot be read here, so nothing is pushed or deleted: ask whoever runs this registry"
-                    .to_owned()
-            }
-        }
-    }
-}
-
-/// It says nothing of the rules themselves, for they name other callers.
-impl std::fmt::Display for RuleRefusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Action(action) => write!(f, "no rule of this registry gives you {} here", action.as_str()),
-            Self::Tag(tag, action) => {
-                write!(f, "no rule of this registry lets you {} the tag {}", action.as_str(), tag.as_str())
-            }
-            Self::DeleteByDigest => {
-                f.write_str("no rule of this registry lets you delete by digest here: delete by tag")
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Scopes(scopes) => write!(f, "token lacks {}", scopes.join(" and ")),
-            Self::Grant(server, action) => write!(f, "{server} granted no {} for this repository", action.as_str()),
-            Self::GitLabGrant(action) => {
-                let scopes = match action {
-                    Action::Pull => "scope read_registry",
-                    Action::Push => "scopes read_registry and write_registry",
-                    Action::Delete => "scope api",
-                };
-                write!(f, "GitLab granted no {}: it takes the {scopes}, the role and the project", action.as_str())
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub struct Record {
     cache: CacheUse,
     /// The rules deny it, and it goes on.
     shadow_denied: bool,
-    /// Given back unless the request ends well.
+    /// Given back unless the client is sent the whole answer.
     pull: Option<Charge>,
     /// Freed with the record, however the request ends.
     _upload: Option<UploadPlace>,
@@ -217,7 +217,8 @@ impl Record {
     /// The request was allowed and this is the status of its answer.
     pub fn allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
-        if status != StatusCode::OK {
+        // Who asks for all of a manifest as a range has pulled it, too.
+        if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             self.pull = None;
         }
         self.outcome = self.if_allowed();
@@ -314,13 +315,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // First: whoever lets the last byte of a manifest wait until the end has pulled it all the same.
+        if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) = (self.pull.take(), self.outcome) {
+            pull.keep();
+        }
         if self.progress.stalled() {
             self.outcome = Outcome::Failed("client_stalled");
         } else if self.outcome.reason() == "client_aborted" && self.recorder.cut_off.load(Ordering::Relaxed) {
             self.outcome = Outcome::Failed("drain_timeout");
-        }
-        if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) = (self.pull.take(), self.outcome) {
-            pull.keep();
         }
         let took = self.begun.elapsed();
         self.recorder.metrics.request_ended(self, took);

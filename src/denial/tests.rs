@@ -1,6 +1,7 @@
 //! What callers are told. Which request gets which denial is tested where it is decided.
 
 use super::*;
+use crate::registry::{Action, Tag};
 
 const UNAUTHORIZED: u16 = 401;
 const FORBIDDEN: u16 = 403;

@@ -2,7 +2,8 @@
 //!
 //! Three things come before that order, so that no provider is shown a secret that another one is known to know: a JWT
 //! goes to its issuer's provider alone, what verified a secret last is asked first (a gate token tells, where the cache
-//! does not), and so is a provider that can tell by itself that the user is one of its own.
+//! does not), and so is a provider that can tell by itself that the user is one of its own. Nobody behind that one is
+//! asked, whatever secret stands beside the user's name.
 
 mod asking;
 mod provider;
@@ -192,6 +193,7 @@ impl Identity {
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
         if let (Some(known), Some(provider)) = (&known, last)
+            && !self.is_of_one_before(provider, &question.credential)
             && let Some(verified) = known
                 .fresh(&self.shared.question_id(provider, question), question.revocation.floor.map(|floor| floor.at))
             && self.revoked_since(question).is_none()
@@ -302,6 +304,12 @@ impl Identity {
         Err(Denial::WrongCredential)
     }
 
+    /// Whether the user is one of a provider that stands before this one.
+    fn is_of_one_before(&self, provider: &Provider, credential: &Credential) -> bool {
+        let mut before = self.providers.iter().take_while(|before| before.number != provider.number);
+        before.any(|before| before.knows_user(credential) && before.accepts(credential))
+    }
+
     fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
@@ -327,16 +335,24 @@ impl Identity {
     }
 }
 
-/// Who of them is asked before the turn.
+/// Who of them is asked before the turn: what verified the secret last, and who knows the user. Another user's secret,
+/// beside a name of the file, leads past the file to nobody.
 fn sooner<'a>(
     order: &[&'a Arc<Provider>],
     last: Option<&Arc<Provider>>,
     credential: &Credential,
 ) -> Vec<&'a Arc<Provider>> {
     let is_last = |provider: &Provider| last.is_some_and(|last| last.number == provider.number);
-    let mut sooner: Vec<_> = order.iter().copied().filter(|provider| is_last(provider)).collect();
-    let knows_user = |provider: &Provider| !is_last(provider) && provider.knows_user(credential);
-    sooner.extend(order.iter().copied().filter(|provider| knows_user(provider)));
+    let mut sooner = Vec::new();
+    for provider in order.iter().copied() {
+        let knows_user = provider.knows_user(credential);
+        if knows_user || is_last(provider) {
+            sooner.push(provider);
+        }
+        if knows_user {
+            break;
+        }
+    }
     sooner
 }
 

@@ -58,6 +58,7 @@ const TABLE: &[Part] = &[
     Part {
         files: &[
             "identity/jwt/signing.rs",
+            "identity/failed_logins/tests.rs",
             "identity/jwt/tests.rs",
             "identity/introspection/tests.rs",
             "identity/test_server.rs",

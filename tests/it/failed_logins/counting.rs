@@ -52,6 +52,21 @@ async fn three_providers_that_say_no_are_one() {
     }
 }
 
+/// Whoever spends the budget of one provider has no guesses for nothing at the one before it.
+#[tokio::test]
+async fn a_no_counts_where_the_next_provider_may_not_be_asked() {
+    let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }
+- { name: second, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
+    let gate = gate(Setup { identity: Some(identity), ..few() }).await;
+    for (number, status) in [401, 429, 429, 429].into_iter().enumerate() {
+        assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, status);
+    }
+    let reasons: Vec<_> = gate.log(4).await.iter().map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, ["wrong_credential", "failure_budget_spent", "failure_budget_spent", "over_failed_logins"]);
+    assert_eq!(asked(&gate), 4, "the last one was asked of nobody");
+    assert_eq!(pull_from(&gate, OFFICE, READ_WRITE).await, 404);
+}
+
 #[tokio::test]
 async fn passwords_of_a_file_and_tokens_of_an_issuer_count() {
     let issuer = OidcIssuer::start(listener()).unwrap();

@@ -142,3 +142,38 @@ async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it()
     assert_eq!(get(&gate, ("alice", "wrong")).await, 401);
     assert_eq!(seen(&gate.gitlab), [READ_WRITE.1, "wrong"]);
 }
+
+/// A secret that another user was let in with leads nobody past the file: neither to the provider behind it, nor to what
+/// that one said before.
+#[tokio::test]
+async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
+    let identity = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
+                    - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
+    let users = vec![("carol", "correct horse")];
+    let gate = TestGate::start(Setup { identity: Some(identity), htpasswd_users: users, ..Setup::default() }).await;
+    let (alice, carol) = (READ_WRITE, ("carol", READ_WRITE.1));
+    assert_eq!(get(&gate, alice).await, 404);
+    for target in [PULL, "/v2/demo/b/tags/list", "/v2/", "/token"] {
+        assert_eq!(gate.get(target, Some(carol)).await.status, 401, "{target}");
+    }
+    assert_eq!(gate.get("/v2/", Some(("carol", "correct horse"))).await.status, 200);
+    assert_eq!(get(&gate, alice).await, 404, "and hers goes on");
+    assert_eq!(seen(&gate.gitlab), [alice.1]);
+}
+
+/// Nor past one file to another.
+#[tokio::test]
+async fn a_user_of_two_files_is_the_first_ones() {
+    let guests = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(guests.path(), format!("carol:{}\n", bcrypt::hash("battery staple", 4).unwrap())).unwrap();
+    let identity = format!(
+        "- {{ name: staff, type: htpasswd, file: htpasswd, scopes: [read_registry] }}\n\
+         - {{ name: guests, type: htpasswd, file: {}, scopes: [read_registry] }}",
+        guests.path().display()
+    );
+    let htpasswd_users = vec![("carol", "correct horse")];
+    let setup = Setup { identity: Some(identity.leak()), htpasswd_users, ..Setup::default() };
+    let gate = TestGate::start(setup).await;
+    assert_eq!(get(&gate, ("carol", "battery staple")).await, 401);
+    assert_eq!(get(&gate, ("carol", "correct horse")).await, 404);
+}

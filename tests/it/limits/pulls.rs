@@ -4,8 +4,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::{assert_limited, gate};
 use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request};
+use crate::http2_client::{begin, connect_with_windows};
 use crate::identity::answer;
-use crate::scripted_upstream::ScriptedUpstream;
+use crate::scripted_upstream::{ScriptedUpstream, soon};
 
 const MANIFEST: &str = "/v2/demo/a/manifests/v1";
 const ABSENT: &str = "/v2/demo/a/manifests/absent";
@@ -82,6 +83,9 @@ async fn a_pull_that_fails_is_given_back() {
             "4;w=3600",
         ),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "5;w=3600"),
+        // All of it can be asked for as a range.
+        ("HTTP/1.1 206 Part\r\nContent-Range: bytes 0-1/2\r\nContent-Length: 2\r\n\r\n{}", 206, "4;w=3600"),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "4;w=3600"),
     ]
     .into_iter()
     .enumerate()
@@ -98,6 +102,27 @@ async fn a_pull_that_fails_is_given_back() {
         // Then its end is known.
         gate.log(number + 1).await;
     }
+}
+
+/// Without its last byte it is as good as a whole one: whoever never takes that has pulled it, though the answer breaks off.
+#[tokio::test]
+async fn a_pull_whose_last_byte_is_not_taken_counts() {
+    let http = vec!["stall_timeout: 200ms"];
+    let setup = Setup { tls: true, limits: vec![FIVE], http, ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let (sender, _driver) = connect_with_windows(&gate, 9, 65_535).await;
+    let (answer, _) = begin(&sender, "GET", MANIFEST, true).await;
+    let (mut connection, _) = upstream.accept_request().await;
+    connection.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789").await;
+    let mut body = soon(answer).await.unwrap().into_body();
+    assert_eq!(soon(body.data()).await.unwrap().unwrap().len(), 9);
+    assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
+
+    let client = gate.http2().await;
+    let (answer, _) = begin(&client, "HEAD", MANIFEST, true).await;
+    let (mut connection, _) = upstream.accept_request().await;
+    connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await;
+    assert_eq!(soon(answer).await.unwrap().headers()["ratelimit-remaining"], "4;w=3600");
 }
 
 /// The credential is known at first, and wrong when the registry no longer takes its grant: nobody is told of limits who is

@@ -1,0 +1,54 @@
+//! What can be wrong with a message before its meaning is looked at.
+
+use http::StatusCode;
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Head,
+    Host,
+    TwoAuthorizations,
+    TransferCoding,
+    ContentLength,
+    UnexpectedBody,
+    MediaType,
+    FormBody,
+    Expectation,
+    UriTooLong,
+    TooManyFields,
+    Trailers,
+}
+
+impl Framing {
+    /// Status of the answer.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Head | Self::Host | Self::TwoAuthorizations | Self::TransferCoding | Self::ContentLength => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::UnexpectedBody | Self::Trailers => StatusCode::BAD_REQUEST,
+            Self::MediaType | Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }
+    }
+
+    /// What the person at the client reads.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Head => "a line that ends in a bare line feed, or a Content-Length that is given twice",
+            Self::Host => "exactly one Host is needed, and it must agree with the request's target",
+            Self::TwoAuthorizations => "more than one Authorization header",
+            Self::TransferCoding => "the only transfer coding understood is chunked, once",
+            Self::ContentLength => "a Content-Length is one decimal number, once",
+            Self::UnexpectedBody => "this operation takes no body",
+            Self::MediaType => "a Content-Type is one media type, type/subtype, in plain ASCII",
+            Self::FormBody => "form bodies are not part of the registry protocol",
+            Self::Expectation => "the only expectation understood is 100-continue, once",
+            Self::UriTooLong => "the request's target is too long",
+            Self::TooManyFields => "more than 100 header fields",
+            Self::Trailers => "trailers are not part of the registry protocol",
+        }
+    }
+}
