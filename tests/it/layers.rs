@@ -91,7 +91,12 @@ const TABLE: &[Part] = &[
         must_not_know: IMPURE,
     },
     Part {
-        files: &["identity/failed_logins.rs", "identity/question_rate.rs", "identity/turns.rs"],
+        files: &[
+            "identity/failed_logins.rs",
+            "identity/failed_logins/",
+            "identity/question_rate.rs",
+            "identity/turns.rs",
+        ],
         may_know: &["limits"],
         must_not_know: &["hyper", "moka", "http"],
     },
