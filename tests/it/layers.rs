@@ -59,6 +59,7 @@ const TABLE: &[Part] = &[
         files: &[
             "identity/jwt/signing.rs",
             "identity/jwt/tests.rs",
+            "identity/failed_logins/tests.rs",
             "identity/introspection/tests.rs",
             "identity/test_server.rs",
         ],
