@@ -85,6 +85,10 @@ pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", ")),
+        Value::Object(keys) if !keys.is_empty() => {
+            let keys = keys.iter().map(|(key, value)| format!("{key}: {}", scalar(value)));
+            format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+        }
         value => value.to_string(),
     }
 }

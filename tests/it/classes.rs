@@ -85,8 +85,9 @@ fn all_tests() -> BTreeSet<String> {
     read_sources(&root().join("src"), "lib", &mut tests);
     for file in fs::read_dir(root().join("tests")).unwrap() {
         let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            let (source, stem) = (fs::read_to_string(&path).unwrap(), path.file_stem().unwrap().to_str().unwrap());
+        let main = if path.is_dir() { path.join("main.rs") } else { path.clone() };
+        if main.extension().is_some_and(|extension| extension == "rs") && main.exists() {
+            let (source, stem) = (fs::read_to_string(&main).unwrap(), path.file_stem().unwrap().to_str().unwrap());
             tests_of(&source, stem, &mut tests);
             // A program without a list of tests is one test.
             tests.extend(source.contains("\nfn main()").then(|| stem.to_owned()));

@@ -318,6 +318,31 @@ fn the_log_tells_what_the_registry_did() {
     assert_eq!((about("unanswered"), about("left")), (1, 0), "{log}");
 }
 
+/// A user, or an address where nobody has said who it is: once a minute for each limit.
+#[test]
+fn the_log_tells_once_who_is_over_a_limit() {
+    let once = "{ rate: 1/h, burst: 1 }";
+    let limits = format!("limits: {{ per_identity: {once}, failed_logins: {once} }}\n");
+    let served = Served::start(listener().local_addr().unwrap(), HTPASSWD, &limits);
+    for (password, statuses) in [("secret", [200, 429, 429, 429]), ("wrong", [401, 429, 429, 429])] {
+        for (number, status) in statuses.into_iter().enumerate() {
+            // Of a wrong password the gate knows that it is wrong.
+            let password = if password == "wrong" { format!("{password}{number}") } else { password.to_owned() };
+            let credential = basic(("alice", &password));
+            let message =
+                format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {credential}\r\n\r\n");
+            let reply = secrets::send(served.address, &message);
+            assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+        }
+    }
+    served.signal("-TERM");
+    let log = text(&served.end().stderr);
+    let told: Vec<_> = log.lines().filter(|line| line.contains("over a limit")).collect();
+    let [user, address] = told[..] else { panic!("{told:#?}") };
+    assert!(user.contains("\"limit\":\"per_identity\",\"subject\":\"alice\",\"provider\":\"local\""), "{user}");
+    assert!(address.contains("\"limit\":\"failed_logins\",\"client\":\"127.0.0.1\""), "{address}");
+}
+
 /// Every connection is an open file, so a limit that is too low is said at the start.
 #[test]
 fn a_low_limit_of_open_files_is_warned_of() {

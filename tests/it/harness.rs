@@ -1,6 +1,8 @@
 //! A whole gate for a test: the gate itself on ports that the kernel picked, the demo's registry behind it with its
 //! ledger as the oracle, the demo's GitLab beside it, and the access log in memory.
 
+mod http1;
+
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,14 +19,17 @@ use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};
 use moorgate::run::{Listeners, Pace, Reloader, Running, Source};
 use moorgate::server::bind;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
 use crate::canary::{self, Canary};
+
+pub use http1::{Reply, exchange, read_head, read_reply, read_to_close, request};
 
 /// A credential of the stand-in GitLab that may pull and push below `demo/`.
 pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
@@ -290,18 +295,21 @@ pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -
 
 /// The same with a gate that may refuse it.
 pub async fn try_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = trusting(certificate);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector.connect("localhost".try_into().unwrap(), socket).await
+}
+
+/// The settings of a TLS client that trusts this certificate.
+pub fn trusting(certificate: &str) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// Asks the operators' listener at an address: also after the gate has been given away to be drained.
@@ -342,95 +350,6 @@ pub fn digest_of(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-/// The bytes of a request that closes its connection.
-pub fn request(method: &str, target: &str, credential: Option<(&str, &str)>, headers: &str, body: &str) -> String {
-    canary::plant_lines(headers);
-    let authorization =
-        credential.map_or_else(String::new, |credential| format!("Authorization: {}\r\n", basic(credential)));
-    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    format!(
-        "{method} {target} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{authorization}{length}{headers}\r\n{body}"
-    )
-}
-
-/// Everything until the other side closes, however it does.
-pub async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut bytes = Vec::new();
-    let reading = async {
-        // A reset after the answer is an end too.
-        let _ = stream.read_to_end(&mut bytes).await;
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("the connection stayed open");
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// One answer: reads from a connection that stays open until the answer's `Content-Length` is there.
-pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
-    let mut bytes = Vec::new();
-    loop {
-        let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("no answer").unwrap();
-        assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
-        bytes.extend_from_slice(&buffer[..read]);
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let reply = Reply::parse(&text);
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        if body.len() >= length || head.starts_with("HTTP/1.1 304") {
-            return reply;
-        }
-    }
-}
-
-/// The head of an answer without a body, on a connection that stays open.
-pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes)).await.expect("no answer").unwrap();
-        assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
-    }
-    Reply::parse(&String::from_utf8_lossy(&bytes))
-}
-
-/// Writes and then reads one answer on a connection that stays open.
-pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) -> Reply {
-    stream.write_all(bytes.as_ref()).await.unwrap();
-    read_reply(stream).await
-}
-
-/// An answer, taken apart.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
-}
-
-impl Reply {
-    pub fn parse(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
-        canary::search("an answer", head.as_bytes());
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Self {
-            status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    /// The value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-    }
-
-    /// The code of the OCI error.
-    pub fn code(&self) -> String {
-        let json: Value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        json["errors"][0]["code"].as_str().unwrap().to_owned()
-    }
 }
 
 /// The access log in memory.

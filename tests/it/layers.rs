@@ -60,6 +60,7 @@ const TABLE: &[Part] = &[
             "identity/jwt/signing.rs",
             "identity/failed_logins/tests.rs",
             "identity/jwt/tests.rs",
+            "identity/failed_logins/tests.rs",
             "identity/introspection/tests.rs",
             "identity/test_server.rs",
         ],
@@ -92,7 +93,12 @@ const TABLE: &[Part] = &[
         must_not_know: IMPURE,
     },
     Part {
-        files: &["identity/failed_logins.rs", "identity/question_rate.rs", "identity/turns.rs"],
+        files: &[
+            "identity/failed_logins.rs",
+            "identity/failed_logins/",
+            "identity/question_rate.rs",
+            "identity/turns.rs",
+        ],
         may_know: &["limits"],
         must_not_know: &["hyper", "moka", "http"],
     },

@@ -30,7 +30,10 @@ impl Build<'_> {
         }
         (overrides.len() == limits.overrides.len()).then_some(Settings {
             per_client: quota(limits.per_client.as_ref()),
-            failed_logins: quota(limits.failed_logins.as_ref()),
+            failed_logins: limits
+                .failed_logins
+                .as_ref()
+                .map(|limit| Quota::new(limit.rate.count, limit.rate.per, limit.burst)),
             general,
             overrides,
         })

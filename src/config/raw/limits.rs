@@ -13,7 +13,7 @@ pub(in crate::config) struct Limits {
     pub(in crate::config) per_client: Option<RateLimit>,
     /// Wrong credentials from one address (IPv6: from one /64) that providers are asked about. When they are spent, only
     /// credentials that were good from there within a day go on.
-    pub(in crate::config) failed_logins: Option<RateLimit>,
+    pub(in crate::config) failed_logins: Option<FailedLogins>,
     /// Requests of one user, or from one address without a credential, that are allowed otherwise.
     pub(in crate::config) per_identity: Option<RateLimit>,
     /// Manifests read by one user, as registries bill them. Clients are told in RateLimit headers how many are left.
@@ -31,8 +31,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             per_client: None,
-            // A client sends a wrong password up to twelve times, of which one is asked about; a guesser needs more.
-            failed_logins: Some(RateLimit { rate: Some(Rate::per_minute(10)), burst: Some(20) }),
+            failed_logins: Some(FailedLogins::default()),
             per_identity: None,
             pulls_per_identity: None,
             concurrent_uploads_per_identity: None,
@@ -52,6 +51,25 @@ pub(in crate::config) struct RateLimit {
     /// How many at once, after a time of rest.
     #[schemars(required, range(min = 1, max = 1_000_000), extend("examples" = [200]))]
     pub(in crate::config) burst: Option<u32>,
+}
+
+/// The same of wrong credentials. Each of the two has a default of its own.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "rate": "60/m", "burst": 200 }]))]
+pub(in crate::config) struct FailedLogins {
+    /// How many in a second, a minute or an hour, in the long run.
+    pub(in crate::config) rate: Rate,
+    /// How many at once, after a time of rest.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) burst: u32,
+}
+
+impl Default for FailedLogins {
+    fn default() -> Self {
+        // A client sends a wrong password up to twelve times, of which one is asked about; a guesser needs more.
+        Self { rate: Rate::per_minute(10), burst: 20 }
+    }
 }
 
 /// Limits for some callers. A key that is absent is as for everybody, and null is no limit.

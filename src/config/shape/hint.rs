@@ -27,7 +27,8 @@ pub(super) fn form(schema: &Value) -> String {
         _ => {}
     }
     if let Some(example) = list(schema, "examples").first() {
-        return format!("e.g. {}", scalar(example));
+        let or_none = if allows(schema, "object") && allows(schema, "null") { ", or null" } else { "" };
+        return format!("e.g. {}{or_none}", scalar(example));
     }
     if allows(schema, "object") {
         return "keys and values, indented below it".to_owned();

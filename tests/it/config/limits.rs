@@ -43,6 +43,17 @@ fn null_is_no_limit_on_wrong_credentials() {
     assert_eq!(ready(&format!("{MINIMAL}limits: {{ failed_logins: null }}\n")).limits.failed_logins, None);
 }
 
+/// Who wants a larger burst need not look up the rate.
+#[test]
+fn of_wrong_credentials_the_rate_and_the_burst_have_defaults() {
+    for (key, count, burst) in [("rate: 60/m", 60, 20), ("burst: 200", 10, 200)] {
+        let limits = ready(&format!("{MINIMAL}limits: {{ failed_logins: {{ {key} }} }}\n")).limits;
+        assert_eq!(limits.failed_logins, Some(Quota::new(count, Duration::from_secs(60), burst)));
+    }
+    let limits = load(MINIMAL, &[("MOORGATE_LIMITS_FAILED_LOGINS_BURST", "200")]).expect("valid").config.limits;
+    assert_eq!(limits.failed_logins, Some(Quota::new(10, Duration::from_secs(60), 200)));
+}
+
 #[test]
 fn the_environment_sets_limits() {
     let of = |environment| load(MINIMAL, environment).map(|loaded| loaded.config.limits);

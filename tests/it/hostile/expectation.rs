@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncWriteExt;
 
 use super::{assert_refusal, authorization, head, http2, http2_request, talk};
-use crate::harness::{READ_WRITE, Reply, TestGate, read_to_close};
+use crate::harness::{READ_WRITE, Reply, TestGate, read_to_close, trusting};
 
 #[tokio::test]
 async fn other_expectations_are_refused() {
@@ -52,14 +50,7 @@ async fn other_expectations_are_refused() {
 #[tokio::test]
 async fn there_is_no_early_data() {
     let gate = TestGate::tls().await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(gate.certificate.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = trusting(&gate.certificate);
     config.enable_early_data = true;
     config.resumption = Resumption::in_memory_sessions(8);
     let config = Arc::new(config);

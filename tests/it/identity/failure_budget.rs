@@ -1,6 +1,7 @@
 //! A bound on wrong credentials, through the whole gate: who is turned away by it, and who never is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::sample_credentials;
@@ -31,7 +32,10 @@ async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
         assert_eq!(get(&gate, ("alice", secret)).await, 401);
     }
     let asked = gate.gitlab.ledger().count();
-    assert_eq!(get(&gate, ("alice", "wrong-3")).await, 429);
+    let reply = gate.get(PULL, Some(("alice", "wrong-3"))).await;
+    assert_eq!((reply.status, &*reply.code()), (429, "TOOMANYREQUESTS"));
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((3000..=3600).contains(&wait), "{wait}");
     assert_eq!(gate.gitlab.ledger().count(), asked, "a stranger was asked about");
     assert_eq!(get(&gate, ("alice", "wrong-1")).await, 401, "what is known to be wrong needs no question");
     assert_eq!(get(&gate, READ_WRITE).await, 404);
@@ -94,4 +98,26 @@ async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
     }
     assert_eq!(get(&gate, ("alice", "stranger-3")).await, 429);
     down().await;
+}
+
+/// A credential that was good is asked about whatever others got wrong, but not about many repositories at once: whoever
+/// revokes his own would spend far more than the budget, and have the gate banned.
+#[tokio::test]
+async fn a_revoked_credential_spends_little_more_than_the_budget() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
+    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
+    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
+    gate.gitlab.revoke(READ_WRITE.1);
+    // So that all are under way before the first is answered.
+    gate.gitlab.always(Some(Scripted::Delay(Duration::from_millis(200))));
+    let callers = (0..60).map(|number| {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.get(&format!("/v2/demo/{number}/tags/list"), Some(READ_WRITE)).await.status })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        let status = caller.await.unwrap();
+        assert!([401, 429, 503].contains(&status), "{status}");
+    }
+    let wrong = gate.gitlab.ledger().count() - 1;
+    assert!(wrong <= 2 + 4, "{wrong} wrong credentials");
 }

@@ -1,5 +1,7 @@
 //! Servers of the registry token protocol, GitLab and others: what each answer means.
 
+mod budget;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,6 @@ use moorgate::client_tls;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::identity::credential::Credential;
-use moorgate::identity::failure_budget::FailureBudget;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::gitlab::GitLabReading;
 use moorgate::identity::provider_client::ProviderClient;
@@ -362,101 +363,4 @@ async fn a_gate_with_another_token_server() {
     }
     let wrong = gate.get("/v2/", Some(("alice", "wrong"))).await;
     assert_eq!(wrong.status, 401);
-}
-
-#[tokio::test]
-async fn a_gate_whose_failure_budget_is_spent() {
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
-    let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
-    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
-    for secret in ["wrong-1", "wrong-2"] {
-        assert_eq!(gate.get("/v2/", Some(("alice", secret))).await.status, 401);
-    }
-    let reply = gate.get("/v2/", Some(("alice", "wrong-3"))).await;
-    assert_eq!((reply.status, &*reply.code()), (429, "TOOMANYREQUESTS"));
-    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-    assert!((3000..=3600).contains(&wait), "{wait}");
-    // Whoever was good goes on, also where GitLab must be asked.
-    assert_eq!(gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await.status, 404);
-}
-
-/// A credential that was good is asked about whatever others got wrong, but not about many repositories at once: whoever
-/// revokes his own would spend far more than the budget, and have the gate banned.
-#[tokio::test]
-async fn a_revoked_credential_spends_little_more_than_the_budget() {
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
-    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
-    assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
-    gate.gitlab.revoke(READ_WRITE.1);
-    // So that all are under way before the first is answered.
-    gate.gitlab.always(Some(Scripted::Delay(Duration::from_millis(200))));
-    let callers = (0..60).map(|number| {
-        let gate = gate.clone();
-        tokio::spawn(async move { gate.get(&format!("/v2/demo/{number}/tags/list"), Some(READ_WRITE)).await.status })
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        let status = caller.await.unwrap();
-        assert!([401, 429, 503].contains(&status), "{status}");
-    }
-    let wrong = gate.gitlab.ledger().count() - 1;
-    assert!(wrong <= 2 + 4, "{wrong} wrong credentials");
-}
-
-fn budget(count: u32) -> Option<GitLabReading> {
-    let failure_budget = Some(FailureBudget::new(count, Duration::from_secs(3600)));
-    Some(GitLabReading { failure_budget, ..reading() })
-}
-
-#[tokio::test]
-async fn a_spent_budget_asks_nothing_more_about_strangers() {
-    let gitlab = GitLab::start(listener()).unwrap();
-    gitlab.ledger().keep();
-    let server = at(gitlab.address(), budget(3));
-    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await;
-    // Good ones cost nothing, nor does what is no answer.
-    for _ in 0..5 {
-        verified(ask(READ_WRITE.1, false).await);
-    }
-    gitlab.script([answer(500, ""), answer(403, "")]);
-    ask("x", false).await;
-    ask("x", false).await;
-    // A known one that is wrong by now counts too.
-    assert_eq!(ask("wrong-0", true).await, Verdict::NotMine);
-    for number in 1..3 {
-        assert_eq!(ask(&format!("wrong-{number}"), false).await, Verdict::NotMine);
-    }
-    let asked = gitlab.ledger().count();
-    for secret in ["wrong-9", READ_WRITE.1] {
-        let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = ask(secret, false).await else { panic!("{secret}") };
-        assert!(wait > Duration::from_secs(3000) && wait <= Duration::from_secs(3600), "{wait:?}");
-    }
-    assert_eq!(gitlab.ledger().count(), asked, "a stranger was asked about");
-    verified(ask(READ_WRITE.1, true).await);
-}
-
-/// However many come at once, no more wrong ones are asked about than the budget has, and no good one is turned away.
-#[tokio::test]
-async fn a_burst_waits_for_its_turn() {
-    let gitlab = GitLab::start(listener()).unwrap();
-    gitlab.ledger().keep();
-    let server = Arc::new(at(gitlab.address(), budget(4)));
-    let burst = |secret: &'static str| {
-        let asking = (0..100).map(|_| {
-            let server = server.clone();
-            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await })
-        });
-        asking.collect::<Vec<_>>()
-    };
-    for asking in burst(READ_WRITE.1) {
-        verified(asking.await.unwrap());
-    }
-    let before = gitlab.ledger().count();
-    let mut not_mine = 0;
-    for asking in burst("wrong") {
-        match asking.await.unwrap() {
-            Verdict::NotMine => not_mine += 1,
-            verdict => assert!(matches!(verdict, Verdict::NotNow(NotNow::FailureBudgetSpent, _)), "{verdict:?}"),
-        }
-    }
-    assert_eq!((not_mine, gitlab.ledger().count() - before), (4, 4));
 }

@@ -1,0 +1,72 @@
+//! A bound on wrong credentials, as the provider keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorgate::demo::gitlab::GitLab;
+use moorgate::identity::failure_budget::FailureBudget;
+use moorgate::identity::gitlab::GitLabReading;
+use moorgate::identity::{NotNow, Verdict};
+use moorgate::registry::Access;
+
+use super::{answer, at, basic, question, reading, verified};
+use crate::harness::{READ_WRITE, listener};
+
+fn budget(count: u32) -> Option<GitLabReading> {
+    let failure_budget = Some(FailureBudget::new(count, Duration::from_secs(3600)));
+    Some(GitLabReading { failure_budget, ..reading() })
+}
+
+#[tokio::test]
+async fn a_spent_budget_asks_nothing_more_about_strangers() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    let server = at(gitlab.address(), budget(3));
+    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await;
+    // Good ones cost nothing, nor does what is no answer.
+    for _ in 0..5 {
+        verified(ask(READ_WRITE.1, false).await);
+    }
+    gitlab.script([answer(500, ""), answer(403, "")]);
+    ask("x", false).await;
+    ask("x", false).await;
+    // A known one that is wrong by now counts too.
+    assert_eq!(ask("wrong-0", true).await, Verdict::NotMine);
+    for number in 1..3 {
+        assert_eq!(ask(&format!("wrong-{number}"), false).await, Verdict::NotMine);
+    }
+    let asked = gitlab.ledger().count();
+    for secret in ["wrong-9", READ_WRITE.1] {
+        let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = ask(secret, false).await else { panic!("{secret}") };
+        assert!(wait > Duration::from_secs(3000) && wait <= Duration::from_secs(3600), "{wait:?}");
+    }
+    assert_eq!(gitlab.ledger().count(), asked, "a stranger was asked about");
+    verified(ask(READ_WRITE.1, true).await);
+}
+
+/// However many come at once, no more wrong ones are asked about than the budget has, and no good one is turned away.
+#[tokio::test]
+async fn a_burst_waits_for_its_turn() {
+    let gitlab = GitLab::start(listener()).unwrap();
+    gitlab.ledger().keep();
+    let server = Arc::new(at(gitlab.address(), budget(4)));
+    let burst = |secret: &'static str| {
+        let asking = (0..100).map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await })
+        });
+        asking.collect::<Vec<_>>()
+    };
+    for asking in burst(READ_WRITE.1) {
+        verified(asking.await.unwrap());
+    }
+    let before = gitlab.ledger().count();
+    let mut not_mine = 0;
+    for asking in burst("wrong") {
+        match asking.await.unwrap() {
+            Verdict::NotMine => not_mine += 1,
+            verdict => assert!(matches!(verdict, Verdict::NotNow(NotNow::FailureBudgetSpent, _)), "{verdict:?}"),
+        }
+    }
+    assert_eq!((not_mine, gitlab.ledger().count() - before), (4, 4));
+}
