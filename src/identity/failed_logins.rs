@@ -4,7 +4,8 @@
 //! many wrong ones at once are not more than the bound either, and gives it back unless it turns out to be wrong. Where
 //! places are held only by questions under way, the next one waits for these: a hundred CI jobs behind one address, each
 //! with a new token, all get in. Once wrong ones have taken all places, whoever was not verified from there within a day
-//! is turned away before anything is looked up, so that nobody learns there which passwords are right.
+//! is turned away before anything is looked up, so that nobody learns which other passwords
+//! are right.
 //!
 //! All of it lives as long as the process, whatever is reloaded.
 
