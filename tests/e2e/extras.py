@@ -174,6 +174,8 @@ def demo_lines(run):
     # Each login replaces the one before, and the first may push.
     for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
         with run.report.cell("demo", line):
+            # What is for a browser.
+            line = f"curl -fsS {line}" if line.startswith("http://") else line
             programs = [word for word in ("docker", "podman", "skopeo", "curl", "tar") if word in shlex.split(line)]
             # The image that the lines push and pull is docker's.
             docker = "docker" in programs or "/hello:v1" in line
