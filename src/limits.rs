@@ -22,6 +22,7 @@ use table::{Key, Table};
 use uploads::{UploadPlace, Uploads};
 
 /// What is known of callers. Shared by all workers, and by all configs of a process.
+#[derive(Default)]
 pub struct Accounts {
     clock: Clock,
     clients: Arc<Table>,
@@ -68,27 +69,15 @@ pub struct Charge {
     taken: Option<Taken>,
 }
 
-/// Time since the process began to count.
+/// Time since somebody began to count.
 #[derive(Clone, Copy)]
-struct Clock(Instant);
+pub struct Clock(Instant);
 
 /// Who is counted: the address where nobody has said who it is.
 #[derive(Hash)]
 enum Counted<'a> {
     Client(IpAddr),
     Identity { provider: &'a str, subject: &'a str },
-}
-
-impl Default for Accounts {
-    fn default() -> Self {
-        Self {
-            clock: Clock(Instant::now()),
-            clients: Arc::default(),
-            identities: Arc::default(),
-            pulls: Arc::default(),
-            uploads: Arc::default(),
-        }
-    }
 }
 
 impl Limits {
@@ -193,16 +182,12 @@ impl Account {
     }
 
     async fn request(self, limit: Limit, patience: Patience) -> Result<(), Denial> {
-        let denied = |retry_after| Denial::Limited { limit, retry_after };
-        if patience == Patience::None {
-            self.take().map_err(denied)?.keep();
-            return Ok(());
-        }
-        let now = self.clock.now();
-        let reserved = self.table.with(self.key, now, |word| self.quota.reserve(word, now));
-        let (taken, wait) = reserved.map_err(denied)?;
-        // A client that leaves meanwhile drops this.
-        let charge = Charge { account: self, taken: Some(taken) };
+        let patience = match patience {
+            Patience::None => Duration::ZERO,
+            Patience::Some => LONGEST_WAIT,
+        };
+        // A client that leaves meanwhile drops the charge.
+        let (charge, wait) = self.reserve(patience).map_err(|retry_after| Denial::Limited { limit, retry_after })?;
         if wait > Duration::ZERO {
             sleep(wait).await;
         }
@@ -211,9 +196,13 @@ impl Account {
     }
 
     fn take(self) -> Result<Charge, Duration> {
+        self.reserve(Duration::ZERO).map(|(charge, _)| charge)
+    }
+
+    fn reserve(self, patience: Duration) -> Result<(Charge, Duration), Duration> {
         let now = self.clock.now();
-        let taken = self.table.with(self.key, now, |word| self.quota.take(word, now))?;
-        Ok(Charge { account: self, taken: Some(taken) })
+        let (taken, wait) = self.table.with(self.key, now, |word| self.quota.reserve(word, now, patience))?;
+        Ok((Charge { account: self, taken: Some(taken) }, wait))
     }
 }
 
@@ -233,9 +222,21 @@ impl Drop for Charge {
     }
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
 impl Clock {
-    fn now(self) -> Nanos {
-        nanos(self.0.elapsed())
+    /// Now.
+    pub fn now(self) -> Nanos {
+        self.at(Instant::now())
+    }
+
+    /// An instant; what was before the count began is its beginning.
+    pub fn at(self, instant: Instant) -> Nanos {
+        nanos(instant.saturating_duration_since(self.0))
     }
 }
 

@@ -14,16 +14,16 @@ use std::net::IpAddr;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::fingerprint::CredentialId;
 use super::{NotNow, Question, Verdict};
-use crate::limits::client_network;
 use crate::limits::gcra::{Nanos, Quota, nanos};
 use crate::limits::table::{Key, Table};
+use crate::limits::{Clock, client_network};
 
 /// For so long a credential that was verified from an address is known to be good from there.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,8 +32,9 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const WRITTEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// What is known of addresses and of credentials from there: two tables of a fixed size, and what is under way.
+#[derive(Default)]
 pub struct FailedLogins {
-    start: Instant,
+    clock: Clock,
     /// What each address owes.
     owed: Table,
     /// Until when a credential is known to be good from an address. The one that ends first goes first.
@@ -95,12 +96,6 @@ enum Refusal {
     UnderWay(OwnedNotified),
 }
 
-impl Default for FailedLogins {
-    fn default() -> Self {
-        Self { start: Instant::now(), owed: Table::default(), good: Table::default(), under_way: Mutex::default() }
-    }
-}
-
 impl FailedLogins {
     /// Lets in whoever shows a credential. `quota`: how many wrong ones an address has.
     ///
@@ -117,7 +112,7 @@ impl FailedLogins {
         let pair = self.good.key(&(network, question.id, revocation.number));
         let until = self.good.with(pair, now, |until| *until);
         let verified = until.saturating_sub(nanos(KNOWN_FOR));
-        let floor = revocation.floor.map(|floor| nanos(floor.at.saturating_duration_since(self.start)));
+        let floor = revocation.floor.map(|floor| self.clock.at(floor.at));
         let known = until > now && floor.is_none_or(|floor| verified > floor);
         if !known {
             match self.missing(quota, network, now) {
@@ -157,7 +152,7 @@ impl FailedLogins {
     }
 
     fn now(&self) -> Nanos {
-        nanos(self.start.elapsed())
+        self.clock.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, UnderWay>> {

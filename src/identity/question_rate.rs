@@ -2,13 +2,13 @@
 //! asking for one repository after the other. Callers without a credential are told apart by address.
 
 use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::credential::Credential;
 use super::{NotNow, Question, Verdict};
-use crate::limits::client_network;
-use crate::limits::gcra::{Nanos, Quota, nanos};
+use crate::limits::gcra::{Nanos, Quota};
 use crate::limits::table::Table;
+use crate::limits::{Clock, client_network};
 
 /// Questions a second in the long run. What is remembered is not asked, so this many are as many different repositories.
 const A_SECOND: u32 = 20;
@@ -19,7 +19,7 @@ const BURST: u32 = 500;
 
 /// Who has asked how much, of all providers.
 pub struct QuestionRate {
-    start: Instant,
+    clock: Clock,
     asked: Table,
     quota: Quota,
 }
@@ -32,7 +32,7 @@ impl Default for QuestionRate {
 
 impl QuestionRate {
     fn new(quota: Quota) -> Self {
-        Self { start: Instant::now(), asked: Table::default(), quota }
+        Self { clock: Clock::default(), asked: Table::default(), quota }
     }
 
     /// Takes a turn to ask the provider with this number, which comes after the time that is returned: `patience` at
@@ -41,7 +41,7 @@ impl QuestionRate {
     /// # Errors
     /// Where it would come later, the verdict that says when. Nothing is taken then.
     pub fn turn(&self, provider: u32, question: &Question, patience: Duration) -> Result<Duration, Verdict> {
-        let now = nanos(self.start.elapsed());
+        let now = self.clock.now();
         let turn = match question.credential {
             Credential::Anonymous => self.take(&(provider, client_network(question.client)), patience, now),
             _ => self.take(&(provider, question.secret), patience, now),
@@ -50,20 +50,15 @@ impl QuestionRate {
     }
 
     fn take(&self, who: &impl Hash, patience: Duration, now: Nanos) -> Result<Duration, Duration> {
-        self.asked.with(self.asked.key(who), now, |word| {
-            let (taken, wait) = self.quota.reserve(word, now)?;
-            if wait > patience {
-                taken.give_back(word, now);
-                return Err(wait);
-            }
-            Ok(wait)
-        })
+        let turn = self.asked.with(self.asked.key(who), now, |word| self.quota.reserve(word, now, patience));
+        turn.map(|(_, wait)| wait)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::gcra::nanos;
 
     #[test]
     fn a_burst_then_a_wait_then_a_refusal_that_says_when() {

@@ -55,19 +55,17 @@ impl Quota {
     /// # Errors
     /// Where there is none: how long until there is one, if nobody takes it before.
     pub fn take(&self, word: &mut Nanos, now: Nanos) -> Result<Taken, Duration> {
-        match self.missing(*word, now) {
-            Duration::ZERO => Ok(self.charge(word, now)),
-            wait => Err(wait),
-        }
+        self.reserve(word, now, Duration::ZERO).map(|(taken, _)| taken)
     }
 
-    /// Takes one that may come only in a while, of less than [`LONGEST_WAIT`]: the caller waits for so long, and then has it.
+    /// Takes one that may come only in a while, of `patience` at most and of less than [`LONGEST_WAIT`]: the caller waits
+    /// for so long, and then has it.
     ///
     /// # Errors
     /// Where it would take longer: how long.
-    pub fn reserve(&self, word: &mut Nanos, now: Nanos) -> Result<(Taken, Duration), Duration> {
+    pub fn reserve(&self, word: &mut Nanos, now: Nanos, patience: Duration) -> Result<(Taken, Duration), Duration> {
         match self.missing(*word, now) {
-            wait if wait < LONGEST_WAIT => Ok((self.charge(word, now), wait)),
+            wait if wait <= patience && wait < LONGEST_WAIT => Ok((self.charge(word, now), wait)),
             wait => Err(wait),
         }
     }
@@ -158,7 +156,7 @@ mod tests {
     fn a_place_in_the_near_future_is_taken_beforehand() {
         let (quota, mut word) = (per_second(2, 1), 0);
         let wait = |word: &mut Nanos| {
-            quota.reserve(word, 0).map(|(_, wait)| wait.as_millis()).map_err(|wait| wait.as_millis())
+            quota.reserve(word, 0, LONGEST_WAIT).map(|(_, wait)| wait.as_millis()).map_err(|wait| wait.as_millis())
         };
         let waits: Vec<_> = (0..5).map(|_| wait(&mut word)).collect();
         assert_eq!(waits, [Ok(0), Ok(500), Ok(1000), Ok(1500), Err(2000)]);
@@ -203,7 +201,7 @@ mod tests {
             for (gap, waits) in requests {
                 now += gap * scale;
                 let outcome = match waits {
-                    true => quota.reserve(&mut word, now).map(|(_, wait)| wait),
+                    true => quota.reserve(&mut word, now, LONGEST_WAIT).map(|(_, wait)| wait),
                     false => quota.take(&mut word, now).map(|_| Duration::ZERO),
                 };
                 match outcome {

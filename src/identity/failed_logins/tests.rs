@@ -1,5 +1,7 @@
 //! Who has a place, who waits for one, and what takes it.
 
+use std::time::Instant;
+
 use secrecy::SecretString;
 
 use super::*;
@@ -84,6 +86,7 @@ async fn who_leaves_has_had_a_guess() {
 
 #[tokio::test]
 async fn known_for_a_day_from_there_unless_revoked() {
+    let start = Instant::now();
     let fixture = Fixture::new(1);
     fixture.admit("good").unwrap().verified();
     fixture.fail("wrong").await.unwrap();
@@ -100,7 +103,7 @@ async fn known_for_a_day_from_there_unless_revoked() {
     assert!(admit(&revoked(Revocation { number: Some(1), floor: None }), now).is_err());
     let floor = |at| Revocation { number: None, floor: Some(Moment { at, unix: 0 }) };
     assert!(admit(&revoked(floor(Instant::now())), now).is_err(), "all of before are revoked");
-    assert!(admit(&revoked(floor(logins.start)), now).is_ok());
+    assert!(admit(&revoked(floor(start)), now).is_ok());
     let elsewhere = Question { client: [192, 0, 2, 2].into(), ..question.clone() };
     assert!(!admit(&elsewhere, now).unwrap().who.known);
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use moorgate::demo::registry::BodyEnd;
-use tokio::io::AsyncWriteExt;
+use socket2::SockRef;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frames::{Fate, RawHttp2, credential, fields};
@@ -24,6 +26,20 @@ async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
     timeout(PATIENCE, arrived).await.expect("the upload never arrived");
 }
 
+/// An HTTP/2 connection with an upload of this length, without its end, which is under way at the registry.
+async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> RawHttp2 {
+    let before = gate.forwarded();
+    let mut fields = fields("POST", PATH, credential);
+    fields.extend(length.map(|length| ("content-length", length)));
+    let mut connection = RawHttp2::connect(gate).await;
+    connection.headers(&fields, false).await;
+    connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
+    // Where all of it is there but its end, the registry hears of the request, and must not take it.
+    let whole = length.is_some_and(|length| length != "10");
+    under_way(gate, before, if whole { 0 } else { 5 }).await;
+    connection
+}
+
 /// The upload breaks off, and nothing else comes.
 async fn breaks_off(gate: &TestGate, before: usize, case: &str) {
     let ended = gate.ledger.wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
@@ -40,6 +56,21 @@ enum Leave {
     Abort,
 }
 
+impl Leave {
+    /// Gets out. What comes back is to be kept until the upload has broken off. `socket`: what the stream runs over.
+    async fn of<S: AsyncWrite + Unpin>(self, mut stream: S, socket: impl Fn(&S) -> &TcpStream) -> Option<S> {
+        match self {
+            Self::Close => {}
+            Self::HalfClose => {
+                stream.shutdown().await.unwrap();
+                return Some(stream);
+            }
+            Self::Abort => SockRef::from(socket(&stream)).set_linger(Some(Duration::ZERO)).unwrap(),
+        }
+        None
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves() {
     let gate = TestGate::plain().await;
@@ -52,18 +83,7 @@ async fn a_client_that_leaves() {
             let message = head(&[&start, "Host: registry.test", &authorization(), framing]) + body;
             stream.write_all(message.as_bytes()).await.unwrap();
             under_way(&gate, before, 5).await;
-            let mut kept = None;
-            match leave {
-                Leave::Close => drop(stream),
-                Leave::HalfClose => {
-                    stream.shutdown().await.unwrap();
-                    kept = Some(stream);
-                }
-                Leave::Abort => {
-                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-                    drop(stream);
-                }
-            }
+            let kept = leave.of(stream, |stream| stream).await;
             breaks_off(&gate, before, &format!("{framing} {leave:?}")).await;
             drop(kept);
         }
@@ -77,14 +97,7 @@ async fn a_stream_that_is_reset() {
     for length in [None, Some("10"), Some("5"), Some("0")] {
         for reason in [Some(NO_ERROR), Some(CANCEL), Some(INTERNAL_ERROR), None] {
             let before = gate.forwarded();
-            let mut fields = fields("POST", PATH, &credential);
-            fields.extend(length.map(|length| ("content-length", length)));
-            let mut connection = RawHttp2::connect(&gate).await;
-            connection.headers(&fields, false).await;
-            connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
-            // Where all of it is there but its end, the registry hears of the request, and must not take it.
-            let whole = length.is_some_and(|length| length != "10");
-            under_way(&gate, before, if whole { 0 } else { 5 }).await;
+            let mut connection = uploading(&gate, &credential, length).await;
             match reason {
                 Some(reason) => connection.data_and_reset(b"", reason).await,
                 None => drop(connection),
@@ -103,29 +116,11 @@ async fn an_http2_connection_that_goes() {
         for leave in [Leave::Close, Leave::HalfClose, Leave::Abort] {
             for goodbye in [None, Some(NO_ERROR), Some(INTERNAL_ERROR)] {
                 let before = gate.forwarded();
-                let mut fields = fields("POST", PATH, &credential);
-                fields.extend(length.map(|length| ("content-length", length)));
-                let mut connection = RawHttp2::connect(&gate).await;
-                connection.headers(&fields, false).await;
-                connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
-                let whole = length.is_some_and(|length| length != "10");
-                under_way(&gate, before, if whole { 0 } else { 5 }).await;
+                let mut connection = uploading(&gate, &credential, length).await;
                 if let Some(reason) = goodbye {
                     connection.goodbye(reason).await;
                 }
-                let mut stream = connection.into_stream();
-                let mut kept = None;
-                match leave {
-                    Leave::Close => drop(stream),
-                    Leave::HalfClose => {
-                        stream.shutdown().await.unwrap();
-                        kept = Some(stream);
-                    }
-                    Leave::Abort => {
-                        socket2::SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO)).unwrap();
-                        drop(stream);
-                    }
-                }
+                let kept = leave.of(connection.into_stream(), |stream| stream.get_ref().0).await;
                 breaks_off(&gate, before, &format!("length {length:?}, {leave:?}, goodbye {goodbye:?}")).await;
                 drop(kept);
             }
