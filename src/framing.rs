@@ -29,6 +29,14 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
     if target > MAX_TARGET_BYTES {
         return Err(Framing::UriTooLong);
     }
+    check_token_request(head)
+}
+
+/// Checks the head of a request to the token service. Its target names many repositories, and is as long as a head may be.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
     check_host(head)?;
     check_length(&head.headers)?;
     check_expectation(&head.headers)

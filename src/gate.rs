@@ -250,10 +250,15 @@ impl Gate {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
-        let Presented { credential, good_for, provider } = presented;
+        let Presented { credential, good_for, provider, sealed } = presented;
         let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
         let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
+        // Whatever the provider says: whoever holds the token is whom the operator meant.
+        let is_revoked = || sealed.is_some_and(|sealed| self.identity.has_revoked_sealed(&question, sealed));
+        if is_revoked() {
+            return Err(Denial::InvalidToken);
+        }
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
@@ -264,6 +269,10 @@ impl Gate {
         }
         // What the credential lacks is the better reason: another token would not help.
         let verified = self.authenticate(&question, record).await?;
+        // It may have waited for the answer.
+        if is_revoked() {
+            return Err(Denial::InvalidToken);
+        }
         let mut decision = self.policy.authorize(wanted, &verified)?;
         if !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);

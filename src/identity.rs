@@ -72,6 +72,8 @@ pub struct Source {
     pub provider: Arc<str>,
     /// What the provider calls the kind of credential, such as `deploy_token`.
     pub credential_type: Option<Arc<str>>,
+    /// Whether two subjects that differ in case alone are one, as users of GitLab are.
+    pub folds_case: bool,
 }
 
 /// What a credential allows by itself. Policy can only narrow it.

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
-use crate::identity::clock::unix_now;
+use crate::identity::clock::{unix_micros, unix_now};
 use crate::identity::credential::Credential;
 use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
 
@@ -46,6 +46,8 @@ pub struct Presented {
     pub good_for: Option<GoodFor>,
     /// The provider that vouched for it when it was sealed.
     pub provider: Option<Box<str>>,
+    /// When it was sealed (Unix time, microseconds).
+    pub sealed: Option<u64>,
 }
 
 /// What a token is made of.
@@ -112,15 +114,17 @@ impl TokenService {
     /// [`TokenRequestError::TooLong`]
     pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
         let Vouched { credential, provider, good_for, ends } = vouched;
-        let scope = oauth.then(|| good_for.scopes());
-        let issued = unix_now();
-        let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(issued));
+        let now = unix_now();
+        let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(now));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
-        let token = GateToken { issued, expires: issued + expires_in + GRACE, good_for, credential, provider };
-        let token = self.keys.seal(&token).ok_or(TokenRequestError::TooLong)?;
+        let (issued, expires) = (unix_micros(), now + expires_in + GRACE);
+        let mut token = GateToken { issued, expires, good_for, credential, provider };
+        let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
+        // After that, for what does not fit into a token is not granted.
+        let scope = oauth.then(|| token.good_for.scopes());
         Ok(Issued {
-            access_token: token.clone(),
-            token,
+            access_token: sealed.clone(),
+            token: sealed,
             expires_in,
             issued_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             scope,
@@ -134,16 +138,17 @@ impl TokenService {
     pub fn unseal(&self, credential: Credential) -> Result<Presented, Denial> {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
-                let opened = self.keys.open(token.expose_secret(), unix_now()).map_err(|_| Denial::InvalidToken)?;
-                let GateToken { credential, good_for, provider, .. } = opened;
+                let opened = self.keys.open(token.expose_secret(), &self.service, unix_now());
+                let GateToken { credential, good_for, provider, issued, .. } =
+                    opened.map_err(|_| Denial::InvalidToken)?;
                 // None is ever made so; whoever made it has a key.
-                if is_gate_token(&credential) {
+                if is_sealed(&credential) {
                     return Err(Denial::InvalidToken);
                 }
-                Ok(Presented { credential, good_for: Some(good_for), provider })
+                Ok(Presented { credential, good_for: Some(good_for), provider, sealed: Some(issued) })
             }
-            credential if is_gate_token(&credential) => Err(Denial::WrongCredential),
-            credential => Ok(Presented { credential, good_for: None, provider: None }),
+            credential if is_sealed(&credential) => Err(Denial::WrongCredential),
+            credential => Ok(Presented { credential, good_for: None, provider: None, sealed: None }),
         }
     }
 }
@@ -158,20 +163,33 @@ impl Presented {
 /// How a credential was presented, as logs say it, before anybody knows whether it is good.
 pub fn kind(credential: &Credential) -> &'static str {
     match credential {
-        Credential::Bearer(_) if is_gate_token(credential) => GATE_TOKEN,
+        Credential::Bearer(secret) if secret.expose_secret().starts_with(PREFIX) => GATE_TOKEN,
         credential => credential.kind(),
     }
 }
 
-/// Whether it holds a gate token, or what looks like one: some clients put tokens where the user name belongs. For more
-/// than requests to the registry it is no credential: a token that was made from a token would outlive it.
-pub fn is_gate_token(credential: &Credential) -> bool {
-    let looks_like_one = |text: &str| text.trim_start().starts_with(PREFIX);
+/// How everything begins that this gate seals: gate tokens, refresh tokens and addresses of uploads.
+const SEALED_PREFIXES: [&str; 3] = [PREFIX, "mgr1.", "mu1."];
+
+/// Whether it holds something that was sealed here, or looks like it: some clients put tokens where the user name belongs,
+/// and people paste them with blanks, quotes or `Bearer ` before them. Beyond requests to the registry a gate token is no
+/// credential, and no provider is shown one: a token that was made from a token would outlive it.
+pub fn is_sealed(credential: &Credential) -> bool {
     match credential {
         Credential::Anonymous => false,
-        Credential::Basic { user, password } => looks_like_one(user) || looks_like_one(password.expose_secret()),
-        Credential::Bearer(secret) => looks_like_one(secret.expose_secret()),
+        Credential::Basic { user, password } => looks_sealed(user) || looks_sealed(password.expose_secret()),
+        Credential::Bearer(secret) => looks_sealed(secret.expose_secret()),
     }
+}
+
+fn looks_sealed(text: &str) -> bool {
+    const SCHEME: &str = "Bearer";
+    let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
+    let text = text.trim_start_matches(is_around);
+    let is_scheme = text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME));
+    let text =
+        if is_scheme { text.get(SCHEME.len()..).unwrap_or_default().trim_start_matches(is_around) } else { text };
+    SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -187,9 +205,9 @@ mod tests {
         let service = TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
         let sealed = |credential| {
             let good_for = GoodFor::default();
-            let (issued, expires) = (unix_now(), unix_now() + 60);
-            let token = GateToken { issued, expires, good_for, credential, provider: None };
-            keys.seal(&token).unwrap().as_str().to_owned()
+            let (issued, expires) = (unix_micros(), unix_now() + 60);
+            let mut token = GateToken { issued, expires, good_for, credential, provider: None };
+            keys.seal(&mut token, "registry.test").unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
         let inner = sealed(bearer("opaque"));
@@ -198,6 +216,36 @@ mod tests {
         for credential in [bearer(&inner), as_password] {
             let outer = bearer(&sealed(credential));
             assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));
+        }
+    }
+
+    /// Nothing that was sealed here is shown to a provider, whatever it is and whatever stands before it.
+    #[test]
+    fn what_looks_sealed_is_no_credential() {
+        for prefix in ["mg1.", "mgr1.", "mu1."] {
+            for text in [
+                format!("{prefix}x"),
+                prefix.to_owned(),
+                format!(" {prefix}x"),
+                format!("\u{a0}\t {prefix}x"),
+                format!("\"{prefix}x\""),
+                format!("'{prefix}x"),
+                format!("\u{201c}{prefix}x"),
+                format!("Bearer {prefix}x"),
+                format!(" bearer  {prefix}x"),
+                format!("Bearer: \"{prefix}x"),
+            ] {
+                let basic = |user: &str, password: &str| Credential::Basic {
+                    user: user.to_owned(),
+                    password: SecretString::from(password),
+                };
+                assert!(is_sealed(&basic("alice", &text)), "{text}");
+                assert!(is_sealed(&basic(&text, "secret")), "{text}");
+                assert!(is_sealed(&Credential::Bearer(SecretString::from(text.as_str()))), "{text}");
+            }
+        }
+        for text in ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"] {
+            assert!(!is_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
         }
     }
 }

@@ -24,7 +24,7 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
     let key = HashKey::random().unwrap();
     let second = Duration::from_secs(1);
     let scopes: Arc<Vec<String>> = Arc::new(vec!["read_registry".to_owned(), "write_registry".to_owned()]);
-    let source = Arc::new(Source { provider: "sso".into(), credential_type: None });
+    let source = Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
     let region = Region::new(GLOBAL);
     let cache = VerdictCache::new(CacheLimits {
         ttl: 60 * second,

@@ -217,7 +217,8 @@ pub(super) struct Scopes {
     pub(super) push: ScopeList,
     /// Deleting manifests and blobs.
     pub(super) delete: ScopeList,
-    /// Scopes that stand for others.
+    /// Scopes that stand for others, such as those of GitLab's own OAuth:
+    /// { api: [read_registry, write_registry, delete_registry], read_api: [read_registry] }.
     #[schemars(extend("propertyNames" = { "format": "scope" }))]
     pub(super) equivalents: BTreeMap<Scope, ScopeList>,
 }
@@ -237,10 +238,8 @@ impl Default for Scopes {
             // A push asks the registry for pull and push, and write_registry alone grants push only.
             push: scopes(&["read_registry", "write_registry"]),
             delete: scopes(&["delete_registry"]),
-            equivalents: BTreeMap::from([
-                (Scope("api".to_owned()), scopes(&["read_registry", "write_registry", "delete_registry"])),
-                (Scope("read_api".to_owned()), scopes(&["read_registry"])),
-            ]),
+            // None: `api` means something else to other servers than to GitLab.
+            equivalents: BTreeMap::new(),
         }
     }
 }

@@ -7,13 +7,13 @@ pub enum TokenRequestError {
     Repeated(&'static str),
     #[error("it holds an escape, or text that is not UTF-8, which cannot be read")]
     Encoding,
-    #[error("more than 32 scopes; ask for a token for fewer repositories")]
+    #[error("more than 256 scopes; ask for a token for fewer repositories")]
     TooManyScopes,
     #[error("a token is asked for by GET, or by POST with a form")]
     Method,
     #[error("a POST has a form: Content-Type application/x-www-form-urlencoded")]
     NoForm,
-    #[error("a form has 32 KiB at most")]
+    #[error("a form has 64 KiB at most")]
     TooLarge,
     #[error(
         "the grant_type that is understood is password; there are no refresh tokens, for a token is as good as its credential"
@@ -27,9 +27,7 @@ pub enum TokenRequestError {
     TwoCredentials,
     #[error("`service` names another registry; the challenge of a 401 here names this one")]
     Service,
-    #[error(
-        "the secret is longer than 4 KiB, or the token would be longer than 7 KiB: take a shorter credential, or ask for fewer repositories"
-    )]
+    #[error("the secret is longer than 12 KiB, or the token would be longer than 20 KiB: take a shorter credential")]
     TooLong,
 }
 

@@ -26,7 +26,7 @@ pub struct Explanation<'a> {
     /// The operation, where it is one of the registry's and was understood.
     pub request: Option<RegistryRequest>,
     /// What a mount reads, or a token is asked for.
-    pub access: Option<Access>,
+    pub access: Vec<Access>,
     /// How the caller showed who it is (`credential_kind` in the access log).
     pub credential_kind: &'static str,
     /// Who the caller is, where a provider said so.
@@ -84,7 +84,7 @@ impl Gate {
         } else {
             let request = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).ok();
             let outcome = self.explain_request(head, &caller, upstream, &mut trail, &mut record).await;
-            (request, trail.needed[1].clone(), outcome)
+            (request, trail.needed[1].iter().cloned().collect(), outcome)
         };
         let answer = outcome.unwrap_or_else(|denial| {
             let status = self.refuse(&denial, head, &trail, &record, &progress).status();
@@ -116,21 +116,23 @@ impl Gate {
         head: &Parts,
         caller: &Caller<'_>,
         record: &mut Record,
-    ) -> (Option<Access>, Result<Answer, Denial>) {
+    ) -> (Vec<Access>, Result<Answer, Denial>) {
         record.token_wanted();
-        let asked = framing::check(head).map_err(Denial::Framing).and_then(|()| token_query(head, caller.progress));
+        let asked = framing::check_token_request(head)
+            .map_err(Denial::Framing)
+            .and_then(|()| token_query(head, caller.progress));
         let asked = match asked {
             Ok(asked) => asked,
-            Err(denial) => return (None, Err(denial)),
+            Err(denial) => return (Vec::new(), Err(denial)),
         };
-        let access = asked.access();
+        let access = asked.questions();
         let answer = async {
             let vouched = self.vouch(asked, head, caller, record).await?;
             let good_for = vouched.good_for.clone();
             self.seal(vouched, &head.method)?;
             Ok(Answer::Token(good_for))
         };
-        (Some(access), answer.await)
+        (access, answer.await)
     }
 }
 

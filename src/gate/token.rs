@@ -17,7 +17,7 @@ use crate::identity::{Question, Verified};
 use crate::limits::Patience;
 use crate::record::Record;
 use crate::registry::Access;
-use crate::token_service::gate_token::GoodFor;
+use crate::token_service::gate_token::{CatalogShare, GoodFor};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
 use crate::token_service::{self, Issued, Vouched};
 use crate::upstream::Caller;
@@ -32,7 +32,7 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         record.token_wanted();
-        framing::check(head).map_err(Denial::Framing)?;
+        framing::check_token_request(head).map_err(Denial::Framing)?;
         self.limits.client(caller.address, Patience::None).await?;
         let asked = token_request(head, body, caller).await?;
         let vouched = self.vouch(asked, head, caller, record).await?;
@@ -55,20 +55,31 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Vouched, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
-        let access = asked.access();
+        let mut questions = asked.questions().into_iter();
         let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
             (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
             (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
         };
         record.presented_as(token_service::kind(&credential));
-        if token_service::is_gate_token(&credential) {
+        if token_service::is_sealed(&credential) {
             return Err(Denial::WrongCredential);
         }
-        let question = self.question(credential, access, caller, record);
+        let question = self.question(credential, questions.next().unwrap_or(Access::Login), caller, record);
         let verified = self.authenticate(&question, record).await?;
         // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
-        let (repositories, provider) = (self.policy.granted(&question.access, &verified), verified.vouching_provider());
-        let catalog = asked.catalog && self.may_list_catalog(&question, verified).await?;
+        let mut repositories = self.policy.granted(&question.access, &verified);
+        let provider = verified.vouching_provider();
+        for access in questions {
+            let question = Question { access, ..question.clone() };
+            let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
+            repositories.extend(self.policy.granted(&question.access, &verified));
+        }
+        let catalog = match asked.catalog && self.may_list_catalog(&question, verified).await? {
+            false => CatalogShare::None,
+            // Also where nothing is granted for them: then nothing is what the token lists.
+            true if asked.names_repositories => CatalogShare::Listed,
+            true => CatalogShare::All,
+        };
         let good_for = GoodFor { repositories, catalog };
         let ends = self.identity.ends(&question);
         Ok(Vouched { credential: question.credential, provider, good_for, ends })

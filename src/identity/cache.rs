@@ -135,7 +135,7 @@ impl VerdictCache {
             // Of the caller, and not of the question.
             Verdict::NotNow(NotNow::Crowded | NotNow::TooOften, _) => {}
             Verdict::Unavailable | Verdict::NotNow(..) => self.resting.insert(asked.question, verdict.clone()),
-            Verdict::Unfit => stores.forget(asked, |answer| asked.is_about(answer)),
+            Verdict::Unfit => stores.forget_refused(asked),
         }
     }
 

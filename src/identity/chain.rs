@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::cache::{Answer, CacheLimits, UnderWay, VerdictCache};
-use super::clock::unix_now;
 use super::credential::Credential;
 use super::failed_logins::{FailedLogins, Login};
 use super::fingerprint::{Fingerprint, HashKey};
@@ -140,7 +139,10 @@ impl Identity {
     fn of(shared: Arc<Shared>, providers: Vec<Arc<Provider>>) -> Self {
         let asked = providers.iter().find(|provider| provider.answers_anonymous());
         let provider = asked.map_or_else(|| "".into(), |provider| provider.name.clone());
-        let principal = Principal { source: Source { provider, credential_type: None }.into(), subject: "".into() };
+        let principal = Principal {
+            source: Source { provider, credential_type: None, folds_case: false }.into(),
+            subject: "".into(),
+        };
         let nobody = Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
         Self { shared, providers, failed_logins: None, nobody }
     }
@@ -165,7 +167,13 @@ impl Identity {
     }
 
     fn revoke(&self, what: Revoked) {
-        self.shared.revocations.revoke(what, Moment { at: Instant::now(), unix: unix_now() });
+        self.shared.revocations.revoke(what, Moment::now());
+    }
+
+    /// Returns whether an operator has revoked the credential of a gate token since it was sealed (Unix time,
+    /// microseconds).
+    pub fn has_revoked_sealed(&self, question: &Question, sealed: u64) -> bool {
+        self.shared.revocations.of(&question.known_as).refuses_sealed_at(sealed)
     }
 
     /// Live cache entries, roughly.
@@ -180,7 +188,8 @@ impl Identity {
     ///
     /// # Errors
     /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`], [`Denial::FailureBudgetSpent`], or
-    /// [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often.
+    /// [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often;
+    /// [`Denial::MalformedCredential`] where something stands around a workload token.
     pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
@@ -279,7 +288,7 @@ impl Identity {
         mut login: Option<&mut Login<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
-        let order = self.order(&question.credential);
+        let order = self.order(&question.credential)?;
         let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
         for provider in sooner(&order, last, &question.credential) {
@@ -315,14 +324,28 @@ impl Identity {
     }
 
     /// Who may be asked about a credential, in turn.
-    fn order(&self, credential: &Credential) -> Vec<&Arc<Provider>> {
+    ///
+    /// # Errors
+    /// [`Denial::MalformedCredential`] where it is a token of an issuer in another spelling, or with something around it:
+    /// the issuer's provider does not take it, and no other one may be shown it.
+    fn order(&self, credential: &Credential) -> Result<Vec<&Arc<Provider>>, Denial> {
         let issuer = super::jwt::issuer_of(credential);
         let alone = issuer.as_ref().and_then(|issuer| self.providers.iter().find(|it| it.is_issuer(issuer)));
         if let (Some(issuer), None) = (issuer, alone) {
             self.say_whose_it_is(&issuer);
         }
+        let is_an_issuer = |issuer: &str| self.providers.iter().any(|provider| provider.is_issuer(issuer));
+        if alone.is_none() && self.verify_jwts() && super::jwt::holds_token_of(credential, is_an_issuer) {
+            return Err(Denial::MalformedCredential(
+                "a workload token stands in it with something around it, such as a blank, quotes or `Bearer `: send the token alone",
+            ));
+        }
         let may_be_asked = |it: &&Arc<Provider>| alone.is_none_or(|alone| it.number == alone.number);
-        self.providers.iter().filter(may_be_asked).filter(|provider| provider.accepts(credential)).collect()
+        Ok(self.providers.iter().filter(may_be_asked).filter(|provider| provider.accepts(credential)).collect())
+    }
+
+    fn verify_jwts(&self) -> bool {
+        self.providers.iter().any(|provider| provider.verifies_jwts())
     }
 
     /// An issuer in the config that differs from the tokens' by a slash looks like a wrong credential otherwise.

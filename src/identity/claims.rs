@@ -1,22 +1,53 @@
 //! The members that introspection replies and JWTs share: RFC 7662, 2.2 takes its own from RFC 7519, 4.1. Pure.
 //!
-//! `null` counts as absent, as many servers write it; any other type than the specified one is an error.
+//! `null` counts as absent, as many servers write it; another type than the specified one is an error. An odd entry of a
+//! list is left out and noted: lists name what a caller has, so without the entry the caller has less.
 
 use serde_json::{Map, Value};
 
 /// A larger subject is no name, and each is kept in the cache.
 const MAX_SUBJECT_BYTES: usize = 1024;
 
-/// What is wrong with a member. Names it, and prints nothing of its value.
+/// What is wrong with a member. Names it and the shape of its value, and prints nothing of the value itself.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     #[error("`{0}` is missing")]
     Missing(String),
-    #[error("`{0}` is not {1}")]
-    Unreadable(String, &'static str),
+    #[error("`{name}` is {shape}; needed is {needed}")]
+    Unreadable { name: String, shape: String, needed: &'static str },
 }
 
-/// Text, such as `iss`.
+/// What was odd about a message that was read all the same, for the log. Prints no values.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Oddities(Vec<String>);
+
+impl Oddities {
+    /// Notes something, in words that print no value.
+    pub fn note(&mut self, what: String) {
+        self.0.push(what);
+    }
+
+    /// Everything that was noted, as one text; `None` where there is nothing.
+    pub fn text(&self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.join("; "))
+    }
+}
+
+/// Returns the shape of a value in words, without the value itself.
+pub fn shape(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(number) if number.is_f64() => "a fraction".to_owned(),
+        Value::Number(_) => "a number".to_owned(),
+        Value::String(text) if text.is_empty() => "an empty text".to_owned(),
+        Value::String(text) => format!("a text of {} bytes", text.len()),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// Returns a text, such as `iss`.
 ///
 /// # Errors
 /// Another type.
@@ -24,24 +55,24 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(unreadable(name, "a text")),
+        Some(value) => Err(unreadable(name, value, "a text")),
     }
 }
 
-/// Text that names somebody: neither empty nor over 1 KiB.
+/// Returns a text that names somebody: neither empty nor over 1 KiB.
 ///
 /// # Errors
 /// Anything else that is there.
 pub fn subject<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ClaimError> {
-    match text(object, name)? {
-        Some(subject) if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
-            Err(unreadable(name, "a text of 1 to 1024 bytes"))
+    match (text(object, name)?, object.get(name)) {
+        (Some(subject), Some(value)) if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
+            Err(unreadable(name, value, "a text of 1 to 1024 bytes"))
         }
-        subject => Ok(subject),
+        (subject, _) => Ok(subject),
     }
 }
 
-/// A point in time as whole seconds of Unix time; a fraction, which RFC 7519 allows, is cut off.
+/// Returns a point in time as whole seconds of Unix time; a fraction, which RFC 7519 allows, is cut off.
 ///
 /// # Errors
 /// What is no number, or before 1970.
@@ -50,43 +81,62 @@ pub fn seconds(object: &Map<String, Value>, name: &str) -> Result<Option<u64>, C
     let whole = value.as_u64();
     // `as` ends at the bounds of u64.
     let cut_off = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64);
-    whole.or_else(cut_off).map(Some).ok_or_else(|| unreadable(name, "a number of seconds"))
+    whole.or_else(cut_off).map(Some).ok_or_else(|| unreadable(name, value, "a number of seconds since 1970"))
 }
 
-/// `scope`: words with spaces between them (RFC 6749, 3.3).
+/// Returns the words of `scope`: a text with spaces between them (RFC 6749, 3.3), or the list of them that some servers
+/// send. A text in a list is one word whatever it holds, so that nobody reads two scopes where a server meant one.
 ///
 /// # Errors
-/// Another type than text.
-pub fn scopes(object: &Map<String, Value>) -> Result<Option<Vec<String>>, ClaimError> {
+/// Another type.
+pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Result<Option<Vec<String>>, ClaimError> {
     let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    Ok(text(object, "scope")?.map(words))
+    match object.get("scope") {
+        Some(Value::Array(items)) => Ok(Some(texts_of("scope", items, odd))),
+        _ => Ok(text(object, "scope")?.map(words)),
+    }
 }
 
-/// A text or a list of texts, such as `aud` or a claim that names groups.
+/// Returns a text or a list of texts, such as `aud`.
 ///
 /// # Errors
 /// Another type, also within the list.
 pub fn texts<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<Vec<&'a str>>, ClaimError> {
-    let all = match object.get(name) {
+    let needed = "a text or a list of texts";
+    let (all, value) = match object.get(name) {
         None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
-        Some(value) => value.as_str().map(|text| vec![text]),
+        Some(value @ Value::Array(list)) => (list.iter().map(Value::as_str).collect(), value),
+        Some(value) => (value.as_str().map(|text| vec![text]), value),
     };
-    all.map(Some).ok_or_else(|| unreadable(name, "a text or a list of texts"))
+    all.map(Some).ok_or_else(|| unreadable(name, value, needed))
 }
 
-/// The groups that the member `name` lists; none where it is absent, or `name` is.
+/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is no text in the list is
+/// left out and noted.
 ///
 /// # Errors
-/// Another type than a text or a list of texts.
-pub fn groups(object: &Map<String, Value>, name: Option<&str>) -> Result<Vec<String>, ClaimError> {
+/// Another type than a text or a list.
+pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Result<Vec<String>, ClaimError> {
     let Some(name) = name else { return Ok(Vec::new()) };
-    let groups = texts(object, name)?.unwrap_or_default();
-    Ok(groups.into_iter().map(str::to_owned).collect())
+    match object.get(name) {
+        Some(Value::Array(items)) => Ok(texts_of(name, items, odd)),
+        _ => Ok(text(object, name)?.map(str::to_owned).into_iter().collect()),
+    }
 }
 
-fn unreadable(name: &str, what: &'static str) -> ClaimError {
-    ClaimError::Unreadable(name.to_owned(), what)
+fn texts_of(name: &str, items: &[Value], odd: &mut Oddities) -> Vec<String> {
+    let mut texts = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::String(text) if !text.is_empty() => texts.push(text.clone()),
+            other => odd.note(format!("`{name}` holds {}, which is left out", shape(other))),
+        }
+    }
+    texts
+}
+
+fn unreadable(name: &str, value: &Value, needed: &'static str) -> ClaimError {
+    ClaimError::Unreadable { name: name.to_owned(), shape: shape(value), needed }
 }
 
 #[cfg(test)]
@@ -111,26 +161,52 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_one_text() {
-        let words = |text: &str| scopes(&of(json!(text))).unwrap().unwrap();
-        assert_eq!(words("read_registry  write_registry "), ["read_registry", "write_registry"]);
-        assert_eq!(words("read\tregistry"), ["read\tregistry"]);
-        assert!(words("").is_empty());
-        assert_eq!(scopes(&Map::new()), Ok(None));
-        for value in [json!(["read_registry"]), json!(1), json!({ "read_registry": true })] {
-            assert!(scopes(&of(value.clone())).is_err(), "{value}");
+    fn scopes_are_a_text_or_a_list_of_words() {
+        let read = |value: Value| scopes(&of(value), &mut Oddities::default());
+        let words = |value: Value| read(value).unwrap().unwrap();
+        assert_eq!(words(json!("read_registry  write_registry ")), ["read_registry", "write_registry"]);
+        assert_eq!(words(json!("read\tregistry")), ["read\tregistry"]);
+        assert!(words(json!("")).is_empty());
+        assert_eq!(words(json!(["read_registry", "write_registry"])), ["read_registry", "write_registry"]);
+        assert_eq!(words(json!(["a b"])), ["a b"], "one word");
+        assert!(words(json!([])).is_empty());
+        assert_eq!(read(Value::Null), Ok(None));
+        assert_eq!(scopes(&Map::new(), &mut Oddities::default()), Ok(None));
+        for value in [json!(1), json!(true), json!({ "read_registry": true })] {
+            assert!(read(value.clone()).is_err(), "{value}");
         }
     }
 
     #[test]
     fn groups_are_a_text_or_a_list_of_texts() {
-        assert_eq!(groups(&of(json!("ci")), Some("x")), Ok(vec!["ci".to_owned()]));
-        assert_eq!(groups(&of(json!(["ci", "ops"])), Some("x")), Ok(vec!["ci".to_owned(), "ops".to_owned()]));
-        assert_eq!(groups(&of(json!(["ci"])), None), Ok(Vec::new()));
-        assert_eq!(groups(&Map::new(), Some("x")), Ok(Vec::new()));
-        for value in [json!(["ci", 1]), json!(1), json!({ "ci": true }), json!([["ci"]])] {
-            assert!(groups(&of(value.clone()), Some("x")).is_err(), "{value}");
+        let read = |value: Value, name| groups(&of(value), name, &mut Oddities::default());
+        assert_eq!(read(json!("ci"), Some("x")), Ok(vec!["ci".to_owned()]));
+        assert_eq!(read(json!(["ci", "ops"]), Some("x")), Ok(vec!["ci".to_owned(), "ops".to_owned()]));
+        assert_eq!(read(json!(["ci"]), None), Ok(Vec::new()));
+        assert_eq!(groups(&Map::new(), Some("x"), &mut Oddities::default()), Ok(Vec::new()));
+        for value in [json!(1), json!({ "ci": true })] {
+            assert!(read(value.clone(), Some("x")).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn an_odd_entry_is_left_out_and_noted_without_its_value() {
+        let mut odd = Oddities::default();
+        let value = of(json!(["ci", 1, ["canary"], { "canary": 1 }, null, true, ""]));
+        assert_eq!(groups(&value, Some("x"), &mut odd), Ok(vec!["ci".to_owned()]));
+        let text = odd.text().unwrap();
+        for shape in ["a number", "a list of 1", "an object", "null", "a boolean", "an empty text"] {
+            assert!(text.contains(&format!("`x` holds {shape}, which is left out")), "{text}");
+        }
+        assert!(!text.contains("canary"), "{text}");
+        assert_eq!(Oddities::default().text(), None);
+    }
+
+    #[test]
+    fn an_error_says_the_shape_and_not_the_value() {
+        let shown = |value: Value| seconds(&of(value), "x").unwrap_err().to_string();
+        assert_eq!(shown(json!("canary")), "`x` is a text of 6 bytes; needed is a number of seconds since 1970");
+        assert!(shown(json!(["canary"])).contains("a list of 1"));
     }
 
     #[test]

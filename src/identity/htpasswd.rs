@@ -88,7 +88,7 @@ impl Htpasswd {
             (false, _) => Verdict::NotMine,
             (true, false) => Verdict::Rejected,
             (true, true) => {
-                let principal = Principal { source: self.sources.of(None), subject: user.as_str().into() };
+                let principal = Principal { source: self.sources.typed(None), subject: user.as_str().into() };
                 let granted = Granted::Scopes(self.scopes.clone());
                 let verified = Verified { principal, granted, attributes: None };
                 Verdict::Verified(Arc::new(verified), Lifetime::default())

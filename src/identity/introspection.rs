@@ -62,7 +62,7 @@ impl Introspection {
             Credential::Basic { user, password } => (Some(user.as_str()), password),
             Credential::Bearer(token) => (None, token),
         };
-        let Some(request) = self.request(question, token) else {
+        let Some(request) = self.request(&question.request_id, token) else {
             return self.unavailable(question, "the question cannot be put into a request");
         };
         let reply = match self.client.ask(request).await {
@@ -79,12 +79,29 @@ impl Introspection {
                 Verdict::NotMine
             }
             Ok(TokenState::NoAccessToken) => Verdict::Unfit,
-            Ok(TokenState::Active(token)) => self.verified(token),
+            Ok(TokenState::Active(token)) => {
+                if let Some(odd) = token.odd.text()
+                    && let Some(left_out) = self.line(Trouble::Odd)
+                {
+                    tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "an odd reply, which was read all the same: {odd}");
+                }
+                self.verified(token)
+            }
             Err(error) => self.unavailable(question, &error.to_string()),
         }
     }
 
-    fn request(&self, question: &Question, token: &SecretString) -> Option<Request<Full<Bytes>>> {
+    /// Returns whether the endpoint answers at all, by a question that no caller can turn: about the empty token.
+    pub async fn is_up(&self) -> bool {
+        let Some(request) = self.request("moorgate", &SecretString::from("")) else { return false };
+        let Ok(reply) = self.client.ask(request).await else { return false };
+        match reply.status {
+            StatusCode::OK => reply::read(&reply.body, &self.expected, None, unix_now()).is_ok(),
+            status => status.is_client_error(),
+        }
+    }
+
+    fn request(&self, request_id: &str, token: &SecretString) -> Option<Request<Full<Bytes>>> {
         let token = token.expose_secret().as_bytes();
         // As large as it can get, so that growing leaves no copy behind; zeroed when it has been sent.
         let mut form = Zeroizing::new(String::with_capacity(6 + 3 * token.len() + 29));
@@ -95,7 +112,7 @@ impl Introspection {
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
-            .header("x-request-id", &*question.request_id)
+            .header("x-request-id", request_id)
             .body(Full::new(Bytes::from_owner(Form(form))))
             .ok()
     }
@@ -131,7 +148,7 @@ impl Introspection {
     }
 
     fn verified(&self, token: ActiveToken) -> Verdict {
-        let principal = Principal { source: self.sources.of(None), subject: token.subject.into() };
+        let principal = Principal { source: self.sources.typed(None), subject: token.subject.into() };
         let granted = Granted::Scopes(self.scopes.of(token.scopes));
         let attributes = Attributes { groups: token.groups, ..Attributes::default() };
         let attributes = Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);

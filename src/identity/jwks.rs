@@ -18,7 +18,10 @@ pub const MAX_JWKS_BYTES: usize = 256 * 1024;
 /// A set with more keys is no key set.
 const MAX_KEYS: usize = 100;
 
-/// The usable keys of an issuer: at least one, each with a name of its own or none.
+/// Keys of one name that a signature is checked with. Each costs as much as the first, for whoever sends a token.
+const MAX_KEYS_TRIED: usize = 4;
+
+/// The usable keys of an issuer: at least one, none twice under the same name.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
@@ -28,8 +31,8 @@ pub struct KeySet {
 /// Which key a token names.
 #[derive(Clone, Debug)]
 pub enum KeyMatch {
-    /// This one.
-    Key(Arc<Key>),
+    /// One of these: one, or the few that the issuer gave one name.
+    Keys(Vec<Arc<Key>>),
     /// One that is not in the set: it may be new.
     UnknownId,
     /// None: its key is for other algorithms, or it names no key and not exactly one would do.
@@ -49,18 +52,17 @@ pub enum JwksError {
     NoKeys,
     #[error("{0} keys; a key set has at most {MAX_KEYS}")]
     TooManyKeys(usize),
-    #[error("two keys have the kid {0:?}; each must have one of its own")]
-    SameId(String),
     #[error("no key can be used{}; needed is a public RSA, EC (P-256, P-384) or Ed25519 key for signatures", listed(.0))]
     NoUsableKey(Vec<String>),
 }
 
 impl KeySet {
-    /// Reads a set. Keys of another kind or use, or that are too weak or too large, are left out, so that what an
-    /// issuer adds for others does not take away the rest; see [`unused`](Self::unused).
+    /// Reads a set. Keys of another kind or use, or that are too weak, too large or odd, are left out, so that what an
+    /// issuer adds for others does not take away the rest; see [`unused`](Self::unused). A key that is listed more than
+    /// once, such as for several algorithms, is one.
     ///
     /// # Errors
-    /// What is no key set, has two usable keys of one name, or no usable key.
+    /// What is no key set, or has no usable key.
     pub fn parse(text: &[u8]) -> Result<Self, JwksError> {
         if text.len() > MAX_JWKS_BYTES {
             return Err(JwksError::TooLarge(text.len()));
@@ -68,27 +70,25 @@ impl KeySet {
         if text.trim_ascii_start().starts_with(b"<") {
             return Err(JwksError::Markup);
         }
-        let mut set = strict_json::object(text)?;
+        let mut set = strict_json::object_with_odd_parts(text)?;
         let Some(Value::Array(entries)) = set.remove("keys") else { return Err(JwksError::NoKeys) };
         if entries.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys(entries.len()));
         }
-        let (mut keys, mut unused) = (Vec::<Arc<Key>>::new(), Vec::new());
+        let (mut keys, mut unused) = (Vec::<Key>::new(), Vec::new());
         for (place, entry) in entries.iter().enumerate() {
             match Key::read(entry) {
-                Ok(key) => {
-                    if let Some(id) = key.id().filter(|id| keys.iter().any(|other| other.id() == Some(id))) {
-                        return Err(JwksError::SameId(id.to_owned()));
-                    }
-                    keys.push(Arc::new(key));
-                }
+                Ok(key) => match keys.iter_mut().find(|known| known.id() == key.id() && known.is_same_key(&key)) {
+                    Some(known) => known.add_algorithms_of(&key),
+                    None => keys.push(key),
+                },
                 Err(why) => unused.push(format!("key {}: {why}", place + 1)),
             }
         }
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey(unused));
         }
-        Ok(Self { keys, unused })
+        Ok(Self { keys: keys.into_iter().map(Arc::new).collect(), unused })
     }
 
     /// How many keys can be used.
@@ -106,20 +106,24 @@ impl KeySet {
         &self.unused
     }
 
-    /// The key for a token whose header has this `kid` and `alg`. Without a `kid`, the one key that is for `alg`.
+    /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, the one key that is for `alg`.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyMatch {
         let fits = |key: &&Arc<Key>| key.is_for(algorithm);
-        let found = match id {
-            Some(id) => match self.keys.iter().find(|key| key.id() == Some(id)) {
-                None => return KeyMatch::UnknownId,
-                key => key.filter(fits),
-            },
+        let found: Vec<_> = match id {
+            Some(id) => {
+                let mut named = self.keys.iter().filter(|key| key.id() == Some(id)).peekable();
+                if named.peek().is_none() {
+                    return KeyMatch::UnknownId;
+                }
+                named.filter(fits).take(MAX_KEYS_TRIED).cloned().collect()
+            }
             None => {
                 let mut fitting = self.keys.iter().filter(fits);
-                fitting.next().filter(|_| fitting.next().is_none())
+                let first = fitting.next();
+                first.filter(|first| fitting.all(|other| other.is_same_key(first))).cloned().into_iter().collect()
             }
         };
-        found.map_or(KeyMatch::Unfit, |key| KeyMatch::Key(key.clone()))
+        if found.is_empty() { KeyMatch::Unfit } else { KeyMatch::Keys(found) }
     }
 }
 
@@ -154,7 +158,7 @@ mod tests {
         use Algorithm::*;
         let Ok(set) = set(std::slice::from_ref(key)) else { return Vec::new() };
         let all = [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA];
-        all.into_iter().filter(|algorithm| matches!(set.find(None, *algorithm), KeyMatch::Key(_))).collect()
+        all.into_iter().filter(|algorithm| matches!(set.find(None, *algorithm), KeyMatch::Keys(_))).collect()
     }
 
     #[test]
@@ -198,7 +202,7 @@ mod tests {
         ] {
             let set = set(&[other.clone(), good.clone()]).unwrap();
             assert_eq!((set.len(), set.unused().len()), (1, 1), "{other}");
-            assert!(matches!(set.find(Some("good"), Algorithm::ES256), KeyMatch::Key(_)));
+            assert!(matches!(set.find(Some("good"), Algorithm::ES256), KeyMatch::Keys(_)));
             assert!(message(json!({ "keys": [other] }).to_string()).contains("no key can be used (key 1: "));
         }
         assert_eq!(
@@ -239,17 +243,95 @@ mod tests {
         assert!(message(vec![b' '; 1024 * 1024]).contains("1048576 bytes"));
         assert!(message(r#"{"keys": []}"#).contains("no key can be used"));
         assert!(message(json!({ "keys": vec![1; 101] }).to_string()).contains("101 keys"));
-        let twice = json!({ "keys": [key(json!({}))] }).to_string().replace("\"kty\"", "\"kid\":\"two\",\"kty\"");
-        assert!(message(twice).contains("twice"));
+    }
+
+    /// How many keys are tried for a token with this `kid`.
+    fn tried(set: &KeySet, id: &str, algorithm: Algorithm) -> usize {
+        match set.find(Some(id), algorithm) {
+            KeyMatch::Keys(keys) => keys.len(),
+            KeyMatch::UnknownId | KeyMatch::Unfit => 0,
+        }
+    }
+
+    /// GitHub Enterprise Server lists one key twice; others list it once for each algorithm.
+    #[test]
+    fn a_key_that_is_listed_more_than_once_is_one() {
+        let named = |alg: Value| {
+            let mut key = rsa().jwk("one");
+            key["alg"] = alg;
+            key
+        };
+        for (entries, algorithms) in [
+            (vec![rsa().jwk("one"), rsa().jwk("one")], 6),
+            (vec![named(json!("RS256")), named(json!("RS256"))], 1),
+            (vec![named(json!("RS256")), named(json!("RS384")), named(json!("PS256"))], 3),
+            (vec![named(json!("RS256")), rsa().jwk("one")], 6),
+            (vec![named(json!(["RS256", "RS512"]))], 2),
+            (vec![named(json!(null))], 6),
+            (vec![named(json!(""))], 6),
+        ] {
+            let set = set(&entries).unwrap();
+            assert_eq!((set.len(), set.unused().len()), (1, 0), "{entries:?}");
+            let all = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384];
+            let all = all.into_iter().chain([Algorithm::PS512]);
+            assert_eq!(all.map(|algorithm| tried(&set, "one", algorithm)).sum::<usize>(), algorithms, "{entries:?}");
+            assert!(matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1));
+        }
+        // The same key under two names, with a sign byte and with padding.
+        let set = set(&[rsa().jwk("one"), {
+            let mut key = rsa().jwk("two");
+            key["e"] = json!(format!("{}==", key["e"].as_str().unwrap()));
+            key
+        }]);
+        let set = set.unwrap();
+        assert_eq!(set.len(), 2);
+        assert!(matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1));
     }
 
     #[test]
-    fn two_keys_of_one_name_are_refused() {
-        let (one, two) = (SigningKey::p256().jwk("one"), SigningKey::p256().jwk("one"));
-        assert!(matches!(set(&[one.clone(), two]), Err(JwksError::SameId(id)) if id == "one"));
-        assert!(matches!(set(&[one.clone(), rsa().jwk("one")]), Err(JwksError::SameId(_))));
+    fn of_several_keys_with_one_name_those_that_fit_are_tried() {
+        let of_one_name: Vec<_> = (0..6).map(|_| SigningKey::p256().jwk("one")).collect();
+        let mut entries = vec![rsa().jwk("one"), SigningKey::p384().jwk("one")];
+        entries.extend(of_one_name.iter().take(2).cloned());
+        let several = set(&entries).unwrap();
+        assert_eq!(several.len(), 4);
+        for (algorithm, count) in
+            [(Algorithm::RS256, 1), (Algorithm::ES384, 1), (Algorithm::ES256, 2), (Algorithm::EdDSA, 0)]
+        {
+            assert_eq!(tried(&several, "one", algorithm), count, "{algorithm:?}");
+        }
+        assert_eq!(tried(&set(&of_one_name).unwrap(), "one", Algorithm::ES256), MAX_KEYS_TRIED);
         // A key that is never used makes nothing ambiguous.
-        assert_eq!(set(&[one, key(json!({ "use": "enc" }))]).unwrap().len(), 1);
+        assert_eq!(set(&[entries[0].clone(), key(json!({ "use": "enc" }))]).unwrap().len(), 1);
+    }
+
+    /// What is odd about one entry takes no other one away, and is told without its value.
+    #[test]
+    fn an_odd_entry_is_left_out_and_the_rest_holds() {
+        let good = SigningKey::p256().jwk("good");
+        for odd in [
+            r#"{"kid": "x", "kid": "canary", "kty": "EC"}"#,
+            r#"{"kid": ["canary"]}"#,
+            r#"{"kty": "EC", "crv": {"canary": 1}, "kid": "x"}"#,
+            r#"{"kty": "EC", "crv": "P-256", "x": 5, "y": "canary", "kid": "x"}"#,
+            r#"[["canary"]]"#,
+            "null",
+            "\"canary\"",
+        ] {
+            let text = format!("{{\"keys\": [{odd}, {good}], \"other\": {odd}}}");
+            let set = KeySet::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{odd}: {error}"));
+            assert_eq!((set.len(), set.unused().len()), (1, 1), "{odd}");
+            assert!(
+                set.unused()[0].starts_with("key 1: ") && !set.unused()[0].contains("canary"),
+                "{:?}",
+                set.unused()
+            );
+            assert_eq!(tried(&set, "good", Algorithm::ES256), 1);
+        }
+        assert_eq!(
+            message(r#"{"keys": [{"kid": 5}]}"#),
+            "no key can be used (key 1: `kid` is a number; needed is a text); needed is a public RSA, EC (P-256, P-384) or Ed25519 key for signatures"
+        );
     }
 
     #[test]
@@ -257,7 +339,7 @@ mod tests {
         let mut nameless = SigningKey::p256().jwk("");
         nameless.as_object_mut().unwrap().remove("kid");
         let one = set(&[nameless.clone(), rsa().jwk("two")]).unwrap();
-        assert!(matches!(one.find(None, Algorithm::ES256), KeyMatch::Key(_)));
+        assert!(matches!(one.find(None, Algorithm::ES256), KeyMatch::Keys(_)));
         assert!(matches!(one.find(None, Algorithm::ES384), KeyMatch::Unfit));
         assert!(matches!(one.find(Some("two"), Algorithm::ES256), KeyMatch::Unfit));
         assert!(matches!(one.find(Some("three"), Algorithm::ES256), KeyMatch::UnknownId));

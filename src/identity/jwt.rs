@@ -4,6 +4,7 @@
 //! CI. It is checked here: the issuer is asked for its keys, and for nothing else.
 
 mod compact;
+mod pasted;
 mod rules;
 #[cfg(test)]
 pub(super) mod signing;
@@ -11,6 +12,7 @@ pub(super) mod signing;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -22,6 +24,7 @@ use super::claims::ClaimError;
 use super::clock::unix_now;
 use super::credential::Credential;
 use super::jwks::live::{KeyLookup, Keys};
+use super::log_pace::{LogPace, Trouble};
 use super::revoked::{Moment, Revocation};
 use super::scope_lists::ScopeLists;
 use super::sources::Sources;
@@ -39,7 +42,7 @@ pub enum Flaw {
     Critical,
     #[error("its header has a `b64` that is not true")]
     Unencoded,
-    #[error("its `typ` is neither JWT nor at+jwt")]
+    #[error("its `typ` is neither JWT nor at+jwt nor application/at+jwt")]
     Type,
     #[error("its `alg` is none of the config's algorithms")]
     Algorithm,
@@ -73,6 +76,7 @@ pub struct Jwt {
     /// The rules' scopes, where they have any.
     granted: Option<Arc<Vec<String>>>,
     scopes: ScopeLists,
+    log_pace: LogPace,
 }
 
 /// The `iss` that a credential claims, if its secret is a JWT that has one. Nothing of it is verified: it tells to whom
@@ -80,6 +84,14 @@ pub struct Jwt {
 /// size of a header is the bound.
 pub fn issuer_of(credential: &Credential) -> Option<String> {
     Compact::read(secret_of(credential)?.expose_secret())?.claims.get("iss")?.as_str().map(str::to_owned)
+}
+
+/// Whether a token of one of these issuers stands in the secret or in the user name, in whatever spelling and whatever
+/// stands around it. Nothing of it is verified.
+pub fn holds_token_of(credential: &Credential, is_issuer: impl Fn(&str) -> bool) -> bool {
+    let user = if let Credential::Basic { user, .. } = credential { Some(&**user) } else { None };
+    let secret = secret_of(credential).map(|secret| secret.expose_secret());
+    [user, secret].into_iter().flatten().any(|text| pasted::issuers(text).any(|issuer| is_issuer(&issuer)))
 }
 
 fn secret_of(credential: &Credential) -> Option<&SecretString> {
@@ -94,7 +106,19 @@ impl Jwt {
     /// The issuer of `rules`, whose keys are `keys`.
     pub fn new(name: Arc<str>, rules: Rules, keys: Keys) -> Self {
         let granted = rules.scopes.clone().map(Arc::new);
-        Self { sources: Sources::new(name), rules, keys, granted, scopes: ScopeLists::default() }
+        Self {
+            sources: Sources::new(name),
+            rules,
+            keys,
+            granted,
+            scopes: ScopeLists::default(),
+            log_pace: LogPace::default(),
+        }
+    }
+
+    /// Returns whether it can check tokens: there are keys, or the issuer hands them out when asked.
+    pub async fn is_up(&self) -> bool {
+        self.keys.are_known().await
     }
 
     /// Whether this is its issuer, byte for byte.
@@ -122,26 +146,31 @@ impl Jwt {
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
         let workload = self.rules.check(&token.claims, now)?;
         // Its issuer would say yes to the end of its time. By its clock a token may be of later than it was seen here.
-        let is_before = |floor: Moment| workload.issued <= floor.unix.saturating_add(LEEWAY);
+        let is_before = |floor: Moment| workload.issued <= floor.unix().saturating_add(LEEWAY);
         let before_floor = revocation.floor.is_some_and(is_before);
         if revocation.number.is_some() || before_floor {
             return Err(Flaw::Revoked);
         }
-        let key = match self.keys.find(key_id, algorithm).await {
-            KeyLookup::Key(key) => key,
+        let keys = match self.keys.find(key_id, algorithm).await {
+            KeyLookup::Keys(keys) => keys,
             KeyLookup::NoSuchKey => return Err(Flaw::NoSuchKey),
             KeyLookup::NotNow(retry_after) => return Ok(Verdict::NotNow(NotNow::Busy, retry_after)),
             KeyLookup::NoKeysYet => return Ok(Verdict::Unavailable),
         };
-        if !key.has_signed(token.signed, token.signature, algorithm) {
+        if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
             return Err(Flaw::Signature);
+        }
+        if let Some(odd) = workload.odd.text()
+            && let Some(left_out) = self.log_pace.line(Trouble::Odd, Instant::now())
+        {
+            tracing::warn!(provider = %self.sources.provider(), left_out, "odd claims, which were read all the same: {odd}");
         }
         let scopes = match (&self.granted, workload.scopes) {
             (Some(granted), _) => granted.clone(),
             (None, scopes) => self.scopes.of(scopes.unwrap_or_default()),
         };
         let verified = Verified {
-            principal: Principal { source: self.sources.of(None), subject: workload.subject.into() },
+            principal: Principal { source: self.sources.typed(None), subject: workload.subject.into() },
             granted: Granted::Scopes(scopes),
             attributes: Some(Box::new(Attributes { groups: workload.groups, claims: token.claims })),
         };

@@ -25,6 +25,8 @@ pub enum Trouble {
     Misconfigured,
     /// A workload token of an issuer that no provider has.
     UnknownIssuer,
+    /// An answer that is read though something about it is odd.
+    Odd,
 }
 
 struct Said {

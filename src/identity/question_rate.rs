@@ -17,6 +17,9 @@ const A_SECOND: u32 = 20;
 /// asked for each of its nodes. 500 nodes with an image each, or 50 with ten.
 const BURST: u32 = 500;
 
+/// What a question that took many is paid for, at most.
+const MOST_OWED: Duration = Duration::from_secs(10);
+
 /// Who has asked how much, of all providers.
 pub struct QuestionRate {
     clock: Clock,
@@ -47,6 +50,14 @@ impl QuestionRate {
             _ => self.take(&(provider, question.secret), patience, now),
         };
         turn.map_err(|wait| Verdict::NotNow(NotNow::TooOften, wait))
+    }
+
+    /// Takes turns for questions that were asked besides the one of a [turn](Self::turn): the next ones come later for it.
+    pub fn charge(&self, provider: u32, question: &Question, questions: u32) {
+        for _ in 0..questions {
+            // What is owed is bounded all the same.
+            let _ = self.turn(provider, question, MOST_OWED);
+        }
     }
 
     fn take(&self, who: &impl Hash, patience: Duration, now: Nanos) -> Result<Duration, Duration> {

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::credential::{Credential, basic};
 use super::failure_budget::Place;
 use super::fingerprint::SecretId;
-use super::gitlab::{GitLabReading, TOKEN_USER};
+use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::sources::Sources;
@@ -33,6 +33,9 @@ use reply::Token;
 /// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
 /// take for a header, and some of them close the connection then, which looks like an outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
+
+/// Questions about single repositories at the same time, where one question about several was not answered.
+const PARTS_AT_ONCE: usize = 8;
 
 /// A token that is sent upstream is asked for anew so long before it ends: the registry may be slow, and its clock another.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
@@ -60,7 +63,7 @@ impl TokenServer {
         gitlab: Option<GitLabReading>,
     ) -> Self {
         Self {
-            sources: Sources::new(name),
+            sources: if gitlab.is_some() { Sources::folding_case(name) } else { Sources::new(name) },
             realm: realm.to_owned(),
             endpoint: endpoint(realm, &service),
             service,
@@ -83,37 +86,106 @@ impl TokenServer {
     }
 
     /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
-    /// about again whatever others got wrong.
-    pub async fn ask(&self, question: &Question, known: bool) -> Verdict {
+    /// about again whatever others got wrong. Returns also how many questions it took besides the first.
+    pub async fn ask(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
+        let reply = match self.exchange(question, known).await {
+            Ok(reply) => reply,
+            Err(verdict) => return (verdict, 0),
+        };
+        let several = question.access.repositories().count() > 1;
+        if several && self.forbids(&reply) == Some(Forbidden::OneOfSeveral) {
+            return self.ask_one_by_one(question, known).await;
+        }
+        (self.verdict(question, &reply), 0)
+    }
+
+    /// Asks about each of several repositories by itself, for one of them has taken the others' grants away.
+    async fn ask_one_by_one(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
+        let of_one = |(name, actions): (&RepositoryName, Actions)| Question {
+            access: Access::several(vec![(name.clone(), actions)]),
+            ..question.clone()
+        };
+        let parts: Vec<_> = question.access.repositories().map(of_one).collect();
+        let more = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let mut verified = Vec::with_capacity(parts.len());
+        for some in parts.chunks(PARTS_AT_ONCE) {
+            // In tasks, for each of them waits for the network; they end with this one.
+            let asking: Vec<_> = some
+                .iter()
+                .map(|part| {
+                    let (server, part) = (self.clone(), part.clone());
+                    AbortOnDropHandle(tokio::spawn(async move {
+                        match server.exchange(&part, known).await {
+                            Ok(reply) => server.verdict(&part, &reply),
+                            Err(verdict) => verdict,
+                        }
+                    }))
+                })
+                .collect();
+            for mut part in asking {
+                match (&mut part.0).await {
+                    Ok(Verdict::Verified(of_part, lifetime)) => verified.push((of_part, lifetime)),
+                    // The credential is what is wrong, or the server: that holds for all of them.
+                    Ok(verdict) => return (verdict, more),
+                    Err(_) => return (Verdict::Unavailable, more),
+                }
+            }
+        }
+        (together(&verified), more)
+    }
+
+    /// Returns whether the server answers at all, by a question that no caller can turn: for a token without a
+    /// credential and for nothing.
+    pub async fn is_up(&self) -> bool {
+        let request = Request::get(&self.endpoint).header(header::ACCEPT, "application/json");
+        let Ok(request) = request.body(Full::default()) else { return false };
+        let Ok(reply) = self.client.ask(request).await else { return false };
+        match reply.status {
+            StatusCode::OK => reply::read(&reply.body, &self.service).is_ok(),
+            _ if self.turns_the_gate_away(&reply) => false,
+            status => status.is_client_error(),
+        }
+    }
+
+    /// Sends a question; what keeps it from being asked or answered is a verdict.
+    async fn exchange(&self, question: &Question, known: bool) -> Result<Reply, Verdict> {
         let presented = match (&question.credential, &self.gitlab) {
             (Credential::Basic { user, password }, _) => Some((&**user, password)),
             (Credential::Bearer(token), Some(_)) => Some((TOKEN_USER, token)),
             (Credential::Anonymous, Some(gitlab)) if gitlab.anonymous => None,
             // No other server has a user name under which a bare token can be asked about.
-            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Verdict::NotMine,
+            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Err(Verdict::NotMine),
         };
         if presented.is_some_and(|(user, secret)| user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES) {
-            return Verdict::NotMine;
+            return Err(Verdict::NotMine);
         }
         let Some(request) = self.request(question, presented) else {
-            return self.unavailable(question, "the question cannot be put into a request");
+            return Err(self.unavailable(question, "the question cannot be put into a request"));
         };
         let place = match presented {
-            Some(_) => match self.place(question.secret, known).await {
-                Ok(place) => place,
-                Err(verdict) => return verdict,
-            },
+            Some(_) => self.place(question.secret, known).await?,
             // There is no credential to be wrong.
             None => None,
         };
-        let reply = match self.client.ask(request).await {
-            Ok(reply) => reply,
-            Err(error) => return self.unavailable(question, &error.to_string()),
-        };
+        let reply = self.client.ask(request).await.map_err(|error| self.unavailable(question, &error.to_string()))?;
         if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
             place.fail(Instant::now());
         }
-        self.verdict(question, &reply)
+        Ok(reply)
+    }
+
+    /// Returns what a 403 says; `None` for any other answer.
+    fn forbids(&self, reply: &Reply) -> Option<Forbidden> {
+        (reply.status == StatusCode::FORBIDDEN).then(|| Forbidden::read(&reply.body))
+    }
+
+    /// Returns whether a refusal without a verdict is the gate's: of a GitLab that is told no client's address, what it
+    /// bans or throttles is the gate, and so everybody.
+    fn turns_the_gate_away(&self, reply: &Reply) -> bool {
+        let sees_the_gate_alone = self.gitlab.as_ref().is_some_and(|gitlab| !gitlab.forward_client_address);
+        let without_a_verdict =
+            reply.status == StatusCode::TOO_MANY_REQUESTS || self.forbids(reply) == Some(Forbidden::NoVerdict);
+        sees_the_gate_alone && without_a_verdict
     }
 
     /// Whether it is asked what callers without a credential may pull.
@@ -165,13 +237,24 @@ impl TokenServer {
         let (provider, request_id) = (self.sources.provider(), &question.request_id);
         match reply.status {
             StatusCode::OK => match reply::read(&reply.body, &self.service) {
-                Ok(token) => self.judge(question, &token),
+                Ok(token) => {
+                    if let Some(odd) = token.odd.text()
+                        && let Some(left_out) = self.line(Trouble::Odd)
+                    {
+                        tracing::warn!(%provider, %request_id, left_out, "an odd reply, which was read all the same: {odd}");
+                    }
+                    self.judge(question, &token)
+                }
                 Err(error) => self.unavailable(question, &error.to_string()),
             },
             // To callers without a credential both say that nothing is public.
             StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
-            StatusCode::FORBIDDEN if reply::is_denied(&reply.body) => self.nothing(question),
+            StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => self.nothing(question),
+            status if self.turns_the_gate_away(reply) => self.unavailable(
+                question,
+                &format!("status {status}: it turns the gate away, whose address is all that it sees; see its bans and rate limits, or forward_client_address"),
+            ),
             StatusCode::FORBIDDEN => {
                 if let Some(left_out) = self.line(Trouble::Barred) {
                     tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
@@ -212,6 +295,9 @@ impl TokenServer {
                 return refused("the password of an account was refused: only tokens are accepted");
             }
             (_, Some(subject)) => subject.as_str().into(),
+            (Some(_), None) if super::gitlab::is_nobodys(token) => {
+                return refused("its token names nobody, so it did not take the credential");
+            }
             (Some(_), None) => super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
             // The specification's word for a client that did not authenticate: some servers hand a token to anybody
             // whose password is wrong, with what is public in it.
@@ -282,7 +368,7 @@ impl TokenServer {
         granted: Granted,
         lifetime: Lifetime,
     ) -> Verdict {
-        let principal = Principal { source: self.sources.of(credential_type), subject };
+        let principal = Principal { source: self.sources.typed(credential_type), subject };
         Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
     }
 
@@ -295,6 +381,29 @@ impl TokenServer {
 
     fn line(&self, trouble: Trouble) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
+    }
+}
+
+/// Returns the verdict about several repositories from those about each, in their order. There is at least one.
+fn together(parts: &[(Arc<Verified>, Lifetime)]) -> Verdict {
+    // Where nothing was granted, nothing tells who it is.
+    let named = parts.iter().find(|(verified, _)| !verified.granted.is_nothing()).or(parts.first());
+    let Some((named, _)) = named else { return Verdict::Unavailable };
+    let grants: Vec<_> = parts.iter().flat_map(|(verified, _)| verified.granted.repositories()).cloned().collect();
+    let lifetime = Lifetime {
+        answer: parts.iter().filter_map(|(_, lifetime)| lifetime.answer).min(),
+        credential: parts.iter().filter_map(|(_, lifetime)| lifetime.credential).min(),
+    };
+    let granted = Granted::Repositories(grants.into());
+    Verdict::Verified(Arc::new(Verified { principal: named.principal.clone(), granted, attributes: None }), lifetime)
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDropHandle(tokio::task::JoinHandle<Verdict>);
+
+impl Drop for AbortOnDropHandle {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

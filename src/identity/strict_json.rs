@@ -27,8 +27,21 @@ pub enum StrictJsonError {
 /// # Errors
 /// What is not UTF-8 or no JSON object, has the same key twice in one object at any depth, or nests deeper than 16.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
+    read(bytes, Strict { depth: 0, odd_parts: false })
+}
+
+/// Reads the same where parts of the object stand for themselves, such as the entries of a list of keys: a part that has
+/// the same key twice counts as `null`, and the others hold.
+///
+/// # Errors
+/// The same, but for keys that come twice inside a part.
+pub fn object_with_odd_parts(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
+    read(bytes, Strict { depth: 0, odd_parts: true })
+}
+
+fn read(bytes: &[u8], seed: Strict) -> Result<Map<String, Value>, StrictJsonError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut reader)?;
+    let value = seed.deserialize(&mut reader)?;
     reader.end()?;
     match value {
         Value::Object(object) => Ok(object),
@@ -40,12 +53,14 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
+    /// Whether an object inside another one may have a key twice, and is `null` then.
+    odd_parts: bool,
 }
 
 impl Strict {
     fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth {
-            depth if depth < MAX_DEPTH => Ok(Self { depth: depth + 1 }),
+            depth if depth < MAX_DEPTH => Ok(Self { depth: depth + 1, ..self }),
             _ => Err(E::custom(format_args!("more than {MAX_DEPTH} objects and arrays inside one another"))),
         }
     }
@@ -101,14 +116,15 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let inside = self.inside()?;
-        let mut object = Map::new();
+        let (mut object, mut twice) = (Map::new(), false);
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(inside)?;
-            if object.insert(key, value).is_some() {
+            twice |= object.insert(key, value).is_some();
+            if twice && !(self.odd_parts && self.depth > 0) {
                 return Err(A::Error::custom("the same key twice in one object"));
             }
         }
-        Ok(Value::Object(object))
+        Ok(if twice { Value::Null } else { Value::Object(object) })
     }
 }
 
@@ -142,6 +158,16 @@ mod tests {
             assert!(message(text).contains("twice"), "{text}");
         }
         assert!(object(br#"{"a": {"a": {"a": 1}}, "b": {"a": 1}}"#).is_ok());
+    }
+
+    /// The outermost object is no part of anything.
+    #[test]
+    fn a_part_with_the_same_key_twice_is_null() {
+        let read = |text: &str| object_with_odd_parts(text.as_bytes());
+        let value = read(r#"{"a": [{"b": 1, "b": 2}, {"b": 3}], "c": {"d": {"e": 1, "e": 1}}, "f": 1}"#).unwrap();
+        assert_eq!(Value::Object(value), json!({ "a": [null, { "b": 3 }], "c": { "d": null }, "f": 1 }));
+        assert!(read(r#"{"a": 1, "a": 2}"#).unwrap_err().to_string().contains("twice"));
+        assert!(read(&format!(r#"{{"a": {}{}}}"#, "[".repeat(16), "]".repeat(16))).is_err());
     }
 
     #[test]

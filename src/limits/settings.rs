@@ -63,7 +63,7 @@ mod tests {
             ],
         };
         let caller = |provider: &str, subject: &str| {
-            let source = Source { provider: provider.into(), credential_type: None }.into();
+            let source = Source { provider: provider.into(), credential_type: None, folds_case: false }.into();
             let principal = Principal { source, subject: subject.into() };
             Verified { principal, granted: Granted::Nothing, attributes: None }
         };

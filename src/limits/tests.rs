@@ -19,7 +19,8 @@ fn pulls(burst: u32) -> IdentityLimits {
 }
 
 fn caller(provider: &str, credential_type: &str, subject: &str) -> Verified {
-    let source = Source { provider: provider.into(), credential_type: Some(credential_type.into()) }.into();
+    let source =
+        Source { provider: provider.into(), credential_type: Some(credential_type.into()), folds_case: false }.into();
     let principal = Principal { source, subject: subject.into() };
     Verified { principal, granted: Granted::Nothing, attributes: None }
 }

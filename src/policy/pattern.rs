@@ -95,18 +95,21 @@ impl RepositoryPattern {
 }
 
 impl Template {
-    /// What stands for it, in lower case as repository names are: part of a name, and so never a pattern.
+    /// What stands for it: part of a name, and so never a pattern. Repository names are lower case. A user whose provider
+    /// tells case apart stands as it is, or two users would have one place; one in upper case is no path then.
     fn value(&self, caller: &Verified) -> Option<String> {
         let value = match self {
             // The user of a job is whoever started it, and the subject of nobody is empty.
             Self::User if caller.principal.is_job() => return None,
-            Self::User => Some(&*caller.principal.subject).filter(|user| !user.contains('/'))?,
+            Self::User => {
+                let user = Some(&*caller.principal.subject).filter(|user| !user.contains('/'))?;
+                if caller.principal.source.folds_case { user.to_ascii_lowercase() } else { user.to_owned() }
+            }
             Self::Claim(name) => match caller.attributes.as_ref()?.claims.get(&**name)? {
-                Value::String(text) => text,
+                Value::String(text) => text.to_ascii_lowercase(),
                 _ => return None,
             },
         };
-        let value = value.to_ascii_lowercase();
         RepositoryName::parse(&value).map(|_| value)
     }
 }

@@ -30,7 +30,7 @@ fn policy() -> Policy {
 }
 
 fn verified(granted: Granted) -> Verified {
-    let source = Source { provider: "p".into(), credential_type: None };
+    let source = Source { provider: "p".into(), credential_type: None, folds_case: false };
     let principal = Principal { source: source.into(), subject: "s".into() };
     Verified { principal, granted, attributes: None }
 }

@@ -281,7 +281,8 @@ mod tests {
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let path = format!("/v2/{hostile}");
         let mut record = Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, path);
-        let source = Arc::new(Source { provider: "gitlab".into(), credential_type: Some(hostile.into()) });
+        let source =
+            Arc::new(Source { provider: "gitlab".into(), credential_type: Some(hostile.into()), folds_case: false });
         let principal = Principal { source, subject: hostile.into() };
         record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
         let line = Line::new(&record, Duration::ZERO);
@@ -302,7 +303,7 @@ mod tests {
             let client = std::net::Ipv4Addr::LOCALHOST.into();
             let mut record =
                 Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, "/v2/".into());
-            let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+            let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
             let principal = Principal { source, subject: subject.into() };
             record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
             serde_json::to_value(Line::new(&record, Duration::ZERO)).unwrap()

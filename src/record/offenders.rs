@@ -114,7 +114,7 @@ mod tests {
         let over = |limit: Limit, from: [u8; 4]| {
             let (request_id, path) = ("request".into(), "/v2/secret/".into());
             let mut record = Record::begin(recorder.clone(), Rc::default(), request_id, from.into(), Method::GET, path);
-            let source = Arc::new(Source { provider: "sso".into(), credential_type: None });
+            let source = Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
             let principal = Principal { source, subject: "al\u{1b}[2Jice".into() };
             record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
             let denial = Denial::Limited { limit, retry_after: Duration::from_secs(1) };

@@ -15,9 +15,12 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Reads one scope. `None` for what nobody can be granted here: another type, a name that breaks the grammar. Actions
-    /// that are not known count for nothing; `*` is all of them.
+    /// Reads one scope. `None` for what nobody can be granted here: another type, a name that breaks the grammar, the
+    /// catalog with any other action. Actions that are not known count for nothing; `*` is all of them.
     pub fn parse(text: &str) -> Option<Self> {
+        if text == CATALOG_SCOPE {
+            return Some(Self::Catalog);
+        }
         // From both ends, for a name may begin with a host and its port.
         let (kind, rest) = text.split_once(':')?;
         let (name, actions) = rest.rsplit_once(':')?;
@@ -26,7 +29,6 @@ impl Scope {
             "repository" | "repository(plugin)" => {
                 Some(Self::Repository(RepositoryName::parse(name)?, Actions::asked(actions)))
             }
-            "registry" if name == "catalog" => Some(Self::Catalog),
             _ => None,
         }
     }
@@ -49,6 +51,10 @@ mod tests {
             ("repository:a:", repository("a", "")),
             ("registry:catalog:*", Some(Scope::Catalog)),
             ("registry:other:*", None),
+            ("registry:catalog:pull", None),
+            ("registry:catalog:*,pull", None),
+            ("registry:catalog:", None),
+            ("registry(class):catalog:*", None),
             ("repository:A:pull", None),
             ("repository:a/../b:pull", None),
             ("repository:host:5000/a:pull", None),

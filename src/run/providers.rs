@@ -48,13 +48,13 @@ pub(super) fn provider(
             let client = provider_client(&http)?;
             let server =
                 TokenServer::new(name.clone(), &realm, service, client, Some(reading)).keep_tokens(keep_tokens);
-            chain::ProviderKind::TokenServer(Box::new(server))
+            chain::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::RegistryToken { http, service } => {
             patience = http.timeout;
             let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
             let server = TokenServer::new(name.clone(), &realm, service, client, None).keep_tokens(keep_tokens);
-            chain::ProviderKind::TokenServer(Box::new(server))
+            chain::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::Htpasswd { users, scopes } => {
             chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)

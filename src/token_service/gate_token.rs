@@ -5,13 +5,15 @@
 //! So replicas share nothing but a file of keys.
 //!
 //! AES-256-GCM-SIV (RFC 8452): its nonces may be random without anybody counting them, for two that are equal tell no
-//! more than whether two tokens are the same. Version and key id are authenticated with it.
+//! more than whether two tokens are the same. Version, key id and the registry that the token is for are authenticated with
+//! it: a token of one registry is none at another that shares the key.
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine as _;
@@ -27,11 +29,14 @@ use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 /// How every gate token begins.
 pub const PREFIX: &str = "mg1.";
 
-/// A longer secret is not sealed.
-pub const MAX_SECRET_BYTES: usize = 4 * 1024;
+/// A longer secret is not sealed. Workload tokens with many groups have some 8 KiB.
+pub const MAX_SECRET_BYTES: usize = 12 * 1024;
 
 /// A longer token is none, and none is made: headers have to hold it.
-pub const MAX_TOKEN_BYTES: usize = 7 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
+
+/// The most that is sealed, with its padding: what of a token of [`MAX_TOKEN_BYTES`] is not prefix, key id, nonce and tag.
+const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
 /// A rotation takes two at a time. In a file that is named by mistake there may be any number.
 const MAX_KEYS: usize = 16;
@@ -54,7 +59,7 @@ struct TokenKey {
 /// What a gate token holds.
 #[derive(Debug)]
 pub struct GateToken {
-    /// When it was made. Unix time, seconds.
+    /// When it was made. Unix time, microseconds: a revocation tells what was made before it from what was made after it.
     pub issued: u64,
     /// When it ends. Unix time, seconds.
     pub expires: u64,
@@ -72,8 +77,20 @@ pub struct GateToken {
 pub struct GoodFor {
     /// What may be done where.
     pub repositories: Vec<(RepositoryName, Actions)>,
-    /// Whether the list of repositories may be read.
-    pub catalog: bool,
+    /// How much of the list of all repositories may be read.
+    pub catalog: CatalogShare,
+}
+
+/// How much a gate token shows of the list of all repositories, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatalogShare {
+    /// Nothing: the list was not asked for, or is not granted.
+    #[default]
+    None,
+    /// The repositories that the token lists: such were asked for too.
+    Listed,
+    /// What its credential may see.
+    All,
 }
 
 /// Why a text is no key file. It quotes nothing of it; the first number is the line, from 1.
@@ -111,8 +128,9 @@ struct Sealed<'a> {
     /// Repository and actions, as `pull,push`.
     #[serde(rename = "for", borrow)]
     repositories: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// [`CatalogShare`] as a number.
     #[serde(rename = "cat", default)]
-    catalog: bool,
+    catalog: u8,
     #[serde(rename = "idp", borrow)]
     provider: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -165,66 +183,47 @@ impl TokenKeys {
         self.0.first().map(|key| &key.hash_key)
     }
 
-    /// Seals a token with the first key.
+    /// Seals a token with the first key, for the registry that clients know as `service` and no other one that shares the
+    /// key. Where it lists more repositories than fit into a token, the last ones are taken out of it.
     ///
     /// # Errors
     /// `None` where the secret or the whole is too long, or the system has no randomness.
-    pub fn seal(&self, token: &GateToken) -> Option<Zeroizing<String>> {
+    pub fn seal(&self, token: &mut GateToken, service: &str) -> Option<Zeroizing<String>> {
         let key = self.0.first()?;
-        let (user, secret) = match &token.credential {
-            Credential::Anonymous => (None, None),
-            Credential::Basic { user, password } => (Some(user.as_str().into()), Some(password.expose_secret())),
-            Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
-        };
-        if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
-            return None;
+        let mut bytes = token.to_json()?;
+        if bytes.len() > MAX_SEALED_BYTES {
+            token.good_for.drop_bytes(bytes.len() - MAX_SEALED_BYTES);
+            bytes = token.to_json().filter(|bytes| bytes.len() <= MAX_SEALED_BYTES)?;
         }
-        let repositories = token.good_for.repositories.iter();
-        let sealed = Sealed {
-            issued: token.issued,
-            expires: token.expires,
-            repositories: repositories.map(|(name, actions)| (name.as_str().into(), actions.words().into())).collect(),
-            catalog: token.good_for.catalog,
-            provider: token.provider.as_deref().map(Into::into),
-            user,
-            secret: secret.map(Into::into),
-        };
-        // Room for the nonce before it, the padding and the tag behind it, so that growing leaves no copy of the secret.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_BYTES));
-        serde_json::to_writer(&mut *bytes, &sealed).ok()?;
         let padded = bytes.len().next_multiple_of(PADDING);
         // White space behind JSON says nothing.
         bytes.resize(padded, b' ');
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
         let head = format!("{PREFIX}{}", key.id);
-        let aad = Aad::from(head.as_bytes());
-        key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *bytes).ok()?;
+        let aad = associated_data(&head, service);
+        key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&aad), &mut *bytes).ok()?;
         let body = Zeroizing::new([&nonce[..], &bytes].concat());
-        let length = head.len() + 1 + (4 * body.len()).div_ceil(3);
-        if length > MAX_TOKEN_BYTES {
-            return None;
-        }
-        let mut token = Zeroizing::new(String::with_capacity(length));
+        let mut token = Zeroizing::new(String::with_capacity(head.len() + 1 + (4 * body.len()).div_ceil(3)));
         token.push_str(&head);
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(&*body, &mut token);
         Some(token)
     }
 
-    /// Opens a token at the time `now` (Unix time, seconds).
+    /// Opens a token of the registry that clients know as `service`, at the time `now` (Unix time, seconds).
     ///
     /// # Errors
     /// Whatever is not whole, not ours, or not of this time.
-    pub fn open(&self, token: &str, now: u64) -> Result<GateToken, OpenError> {
-        let token = self.decrypt(token).ok_or(OpenError::Forged)?;
-        if token.expires <= now || token.issued > now.saturating_add(LEEWAY) {
+    pub fn open(&self, token: &str, service: &str, now: u64) -> Result<GateToken, OpenError> {
+        let token = self.decrypt(token, service).ok_or(OpenError::Forged)?;
+        if token.expires <= now || token.issued / 1_000_000 > now.saturating_add(LEEWAY) {
             return Err(OpenError::Expired);
         }
         Ok(token)
     }
 
-    fn decrypt(&self, token: &str) -> Option<GateToken> {
+    fn decrypt(&self, token: &str, service: &str) -> Option<GateToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -235,12 +234,19 @@ impl TokenKeys {
         let mut bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).ok()?);
         let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let plain = key.key.open_in_place(nonce, Aad::from(head.as_bytes()), ciphertext).ok()?;
+        let aad = associated_data(head, service);
+        let plain = key.key.open_in_place(nonce, Aad::from(&aad), ciphertext).ok()?;
         let sealed: Sealed<'_> = serde_json::from_slice(plain).ok()?;
         let repositories = sealed
             .repositories
             .iter()
             .map(|(name, words)| Some((RepositoryName::parse(name)?, Actions::parse(words)?)));
+        let catalog = match sealed.catalog {
+            0 => CatalogShare::None,
+            1 => CatalogShare::Listed,
+            2 => CatalogShare::All,
+            _ => return None,
+        };
         let credential = match (sealed.user, sealed.secret) {
             (None, None) => Credential::Anonymous,
             // Taken over and not copied: serde's own copy is zeroed with it.
@@ -253,11 +259,66 @@ impl TokenKeys {
         Some(GateToken {
             issued: sealed.issued,
             expires: sealed.expires,
-            good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog: sealed.catalog },
+            good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog },
             credential,
             provider: sealed.provider.map(|name| name.into_owned().into()),
         })
     }
+}
+
+impl GateToken {
+    /// What is sealed, as JSON.
+    fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (user, secret) = match &self.credential {
+            Credential::Anonymous => (None, None),
+            Credential::Basic { user, password } => (Some(user.as_str().into()), Some(password.expose_secret())),
+            Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
+        };
+        if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
+            return None;
+        }
+        let repositories = self.good_for.repositories.iter();
+        let sealed = Sealed {
+            issued: self.issued,
+            expires: self.expires,
+            repositories: repositories.map(|(name, actions)| (name.as_str().into(), actions.words().into())).collect(),
+            catalog: match self.good_for.catalog {
+                CatalogShare::None => 0,
+                CatalogShare::Listed => 1,
+                CatalogShare::All => 2,
+            },
+            provider: self.provider.as_deref().map(Into::into),
+            user,
+            secret: secret.map(Into::into),
+        };
+        // Written twice, so that there is room for all of it, with padding and tag, and growing leaves no copy of the
+        // secret.
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, &sealed).ok()?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length.0 + 2 * PADDING));
+        serde_json::to_writer(&mut *bytes, &sealed).ok()?;
+        Some(bytes)
+    }
+}
+
+/// Counts what is written, and keeps nothing.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is authenticated beside what is sealed: prefix and key id, and the registry that the token is for. A service holds
+/// no line feed.
+fn associated_data(head: &str, service: &str) -> Vec<u8> {
+    format!("{head}\n{service}").into_bytes()
 }
 
 impl KeyFileError {
@@ -291,15 +352,24 @@ impl GoodFor {
     pub fn scopes(&self) -> String {
         let repositories = self.repositories.iter();
         let repositories = repositories.map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
-        let catalog = self.catalog.then(|| CATALOG_SCOPE.to_owned());
+        let catalog = (self.catalog != CatalogShare::None).then(|| CATALOG_SCOPE.to_owned());
         repositories.chain(catalog).collect::<Vec<_>>().join(" ")
     }
 
-    /// The repositories that may be shown with it, where it names any. A token that is good for the list of all
-    /// repositories and for nothing else shows what its credential may see.
+    /// The repositories that may be shown with it; `None`: whatever its credential may see.
     pub fn shown(&self) -> Option<Vec<RepositoryName>> {
         let pullable = || self.repositories.iter().filter(|(_, actions)| actions.pull);
-        (!self.repositories.is_empty()).then(|| pullable().map(|(name, _)| name.clone()).collect())
+        (self.catalog != CatalogShare::All).then(|| pullable().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Takes repositories out of it, the last ones first, until what is sealed is shorter by so many bytes.
+    fn drop_bytes(&mut self, mut bytes: usize) {
+        while bytes > 0
+            && let Some((name, actions)) = self.repositories.pop()
+        {
+            // As it stands in JSON: `["name","pull,push"],`
+            bytes = bytes.saturating_sub(name.as_str().len() + actions.words().len() + 8);
+        }
     }
 
     /// Whether the token says anything of what this is about.
@@ -311,7 +381,7 @@ impl GoodFor {
     pub fn allows(&self, access: &Access) -> bool {
         match access {
             Access::Login => true,
-            Access::Catalog => self.catalog,
+            Access::Catalog => self.catalog != CatalogShare::None,
             Access::Repository(wanted, action) => {
                 self.repositories.iter().any(|(name, actions)| name == wanted && actions.allow(*action))
             }

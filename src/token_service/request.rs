@@ -9,11 +9,14 @@ use crate::denial::TokenRequestError;
 use crate::identity::credential::Credential;
 use crate::registry::{Access, Actions, RepositoryName, Scope};
 
-/// A request that names more is no client's: each is a question about a repository.
-const MAX_SCOPES: usize = 32;
+/// The most scopes of one request. Who mirrors a whole catalog asks for some 150 at once.
+const MAX_SCOPES: usize = 256;
+
+/// Repositories in one question to a provider. Servers bound the length of what they are asked.
+const SCOPES_IN_A_QUESTION: usize = 32;
 
 /// A larger form holds no credential.
-pub const MAX_FORM_BYTES: usize = 32 * 1024;
+pub const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// What is wanted of a token.
 #[derive(Debug, Default)]
@@ -24,17 +27,27 @@ pub struct TokenRequest {
     pub repositories: Vec<(RepositoryName, Actions)>,
     /// Whether the list of all repositories is wanted.
     pub catalog: bool,
+    /// Whether any repository was named, be it one for which nothing can be granted.
+    pub names_repositories: bool,
     /// The credential of a form.
     pub credential: Option<Credential>,
 }
 
 impl TokenRequest {
-    /// The first question about it, and mostly the only one: where repositories and the list of all of them are wanted,
-    /// that list is a second one.
-    pub fn access(&self) -> Access {
-        match Access::several(self.repositories.clone()) {
-            Access::Login if self.catalog => Access::Catalog,
-            access => access,
+    /// Returns the questions about it: mostly one. Where repositories and the list of all of them are wanted, that list
+    /// is another one, which is not among these.
+    pub fn questions(&self) -> Vec<Access> {
+        let mut distinct: Vec<(RepositoryName, Actions)> = Vec::new();
+        for (name, actions) in &self.repositories {
+            match distinct.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = known.union(*actions),
+                None => distinct.push((name.clone(), *actions)),
+            }
+        }
+        match distinct.chunks(SCOPES_IN_A_QUESTION) {
+            chunks if chunks.len() > 0 => chunks.map(|some| Access::several(some.to_vec())).collect(),
+            _ if self.catalog => vec![Access::Catalog],
+            _ => vec![Access::Login],
         }
     }
 
@@ -104,6 +117,7 @@ impl Fields {
         // What cannot be read as a scope cannot be granted, and a token for the rest is an answer (the specification:
         // a subset is no error).
         let mut request = TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
+        request.names_repositories = self.scopes.iter().any(|scope| scope.starts_with("repository"));
         for scope in self.scopes.iter().filter_map(|scope| Scope::parse(scope)) {
             match scope {
                 Scope::Repository(name, actions) if actions != Actions::default() => {
@@ -143,13 +157,44 @@ mod tests {
 
     /// A login asks for nothing, and is answered by whoever the caller is.
     #[test]
-    fn the_first_question_about_it() {
-        let access = |query| TokenRequest::from_query(query).unwrap().access();
+    fn the_questions_about_it() {
+        let questions = |query: &str| TokenRequest::from_query(query).unwrap().questions();
+        let access = |query| {
+            let [question] = questions(query).try_into().unwrap();
+            question
+        };
         let pull = |name| Access::Repository(RepositoryName::parse(name).unwrap(), crate::registry::Action::Pull);
         assert_eq!(access("account=alice"), Access::Login);
         assert_eq!(access("scope=registry:catalog:*"), Access::Catalog);
         assert_eq!(access("scope=repository:a:pull"), pull("a"));
         assert_eq!(access("scope=registry:catalog:*&scope=repository:a:pull"), pull("a"));
+        assert_eq!(access("scope=repository:a:pull&scope=repository:a:pull"), pull("a"));
+        let many = |count: usize| {
+            let scopes = (0..count).map(|number| format!("scope=repository:r{}:pull&", number % 200));
+            questions(&scopes.collect::<String>()).iter().map(|it| it.repositories().count()).collect::<Vec<_>>()
+        };
+        assert_eq!(many(32), [32]);
+        assert_eq!(many(33), [32, 1]);
+        assert_eq!(many(150), [32, 32, 32, 32, 22]);
+        assert_eq!(many(256), [32, 32, 32, 32, 32, 32, 8], "each once");
+    }
+
+    /// A token for the catalog and a repository shows no more than that one, be it granted or not.
+    #[test]
+    fn whether_repositories_are_named() {
+        for (query, named) in [
+            ("", false),
+            ("scope=registry:catalog:*", false),
+            ("scope=registry:catalog:*+repository:a:pull", true),
+            ("scope=registry:catalog:*+repository:A:pull", true),
+            ("scope=registry:catalog:*+repository:a:other", true),
+            ("scope=registry:catalog:*+repository(plugin):a:pull", true),
+        ] {
+            assert_eq!(TokenRequest::from_query(query).unwrap().names_repositories, named, "{query}");
+        }
+        for query in ["scope=registry:catalog:pull", "scope=registry:catalog:", "scope=registry:catalog"] {
+            assert!(!TokenRequest::from_query(query).unwrap().catalog, "{query}");
+        }
     }
 
     #[test]
@@ -177,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_no_request() {
         use TokenRequestError as E;
-        let many = "scope=repository:a:pull&".repeat(33);
+        let many = "scope=repository:a:pull&".repeat(257);
         let joined = format!("scope={}", "repository:a:pull+".repeat(10_000));
         for (query, error) in [
             ("service=a&service=a", E::Repeated("service")),

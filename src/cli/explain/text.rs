@@ -11,6 +11,7 @@ use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
 use crate::record::printable;
 use crate::registry::{Access, Action, Actions, RepositoryName};
+use crate::token_service::gate_token::CatalogShare;
 
 /// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals its tokens with keys
 /// that are known here.
@@ -123,8 +124,12 @@ impl Lines {
                 if good_for.repositories.is_empty() {
                     self.add("", "it is good for no repository");
                 }
-                if good_for.catalog {
-                    self.add("", "good for the list of all repositories");
+                match good_for.catalog {
+                    CatalogShare::None => {}
+                    CatalogShare::Listed => {
+                        self.add("", "good for the list of all repositories, as far as it names them")
+                    }
+                    CatalogShare::All => self.add("", "good for the list of all repositories"),
                 }
                 self.several(
                     "",

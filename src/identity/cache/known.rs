@@ -82,6 +82,12 @@ impl<V> Answer<V> {
         (self.ends != u32::MAX).then(|| self.ends.into())
     }
 
+    /// Returns the same answer, which is good no longer than it is fresh: an outage does not bring it back.
+    #[must_use]
+    pub fn never_stale(self) -> Self {
+        Self { stale_for: 0, ..self }
+    }
+
     fn is_good(&self, milliseconds: u32) -> bool {
         self.is_good_at(milliseconds, Instant::now(), unix_now)
     }
@@ -133,6 +139,11 @@ impl<V: Clone> Known<V> {
         self.answers().iter().any(|answer| answer.asked > at && questions.contains(&answer.question))
     }
 
+    /// Whether this provider was asked anything after `at` and gave an answer like that.
+    pub fn has_answered_since(&self, provider: u32, at: Instant, like: impl Fn(&V) -> bool) -> bool {
+        self.answers().iter().any(|answer| answer.provider == provider && answer.asked > at && like(&answer.value))
+    }
+
     /// These and one more, which takes the place of an older answer to its question, and of what is good no longer.
     #[must_use]
     pub fn with(known: Option<&Self>, answer: Answer<V>) -> Self {
@@ -150,7 +161,12 @@ impl<V: Clone> Known<V> {
 
     /// These without some.
     pub fn without(&self, gone: impl Fn(&Answer<V>) -> bool) -> Option<Self> {
-        let mut left: Vec<_> = self.answers().iter().filter(|answer| !gone(answer)).cloned().collect();
+        self.changed(|answer| if gone(&answer) { None } else { Some(answer) })
+    }
+
+    /// Each of these as `change` makes it, without those of which it makes none.
+    pub fn changed(&self, change: impl Fn(Answer<V>) -> Option<Answer<V>>) -> Option<Self> {
+        let mut left: Vec<_> = self.answers().iter().cloned().filter_map(change).collect();
         if left.len() > 1 {
             return Some(Self::Several(left.into()));
         }

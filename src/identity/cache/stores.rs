@@ -81,6 +81,10 @@ impl Stores {
         if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
             return;
         }
+        // Of another spelling of the secret it may still be true, but in an outage it does not count.
+        let refused_since = self.refused.get(&asked.key()).is_some_and(|known| {
+            known.has_answered_since(asked.provider, at, |refused| !matches!(refused, Refused::NothingGranted(_)))
+        });
         let CacheLimits { ttl, stale_if_error, .. } = self.limits();
         let left = lifetime.credential.map_or(Duration::MAX, |ends| {
             Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())
@@ -90,7 +94,11 @@ impl Stores {
         let stale_at_most = if verified.granted.token().is_some() { left.min(answer) } else { left };
         let good = Good {
             fresh: answer.min(ttl).min(left),
-            stale: if stale_if_error.is_zero() { Duration::ZERO } else { (ttl + stale_if_error).min(stale_at_most) },
+            stale: if stale_if_error.is_zero() || refused_since {
+                Duration::ZERO
+            } else {
+                (ttl + stale_if_error).min(stale_at_most)
+            },
             ends: lifetime.credential,
         };
         let answer = Answer::new(asked.question, asked.provider, verified.clone(), at, good);
@@ -104,8 +112,7 @@ impl Stores {
         // What the provider said before is good no longer, not even while it cannot be asked.
         match refused {
             Refused::NothingGranted(_) => self.forget(asked, |answer| answer.question() == asked.question),
-            // Under another user name the secret may be right.
-            Refused::NotMine | Refused::Rejected => self.forget(asked, |answer| asked.is_about(answer)),
+            Refused::NotMine | Refused::Rejected => self.forget_refused(asked),
         }
         let good = Good { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
         let answer = Answer::new(question, asked.provider, refused, at, good);
@@ -117,12 +124,28 @@ impl Stores {
 
     /// Forgets verdicts that were good.
     pub(super) fn forget(&self, asked: &Asked, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
+        self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
+    }
+
+    /// Forgets what was said of a credential that its provider does not take any more. Under another user name the secret
+    /// may be right, or may have been revoked just as well: until its provider says so once more, an outage brings back no
+    /// spelling of it.
+    pub(super) fn forget_refused(&self, asked: &Asked) {
+        self.change(asked, |answer| match answer.provider() {
+            _ if asked.is_about(&answer) => None,
+            provider if provider == asked.provider => Some(answer.never_stale()),
+            _ => Some(answer),
+        });
+    }
+
+    /// Replaces verdicts that were good, and forgets those of which nothing is left.
+    fn change(&self, asked: &Asked, change: impl Fn(Answer<Arc<Verified>>) -> Option<Answer<Arc<Verified>>>) {
         if !self.verified.contains_key(&asked.key()) {
             return;
         }
         self.verified.entry(asked.key()).and_compute_with(|entry| {
             let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
-            known.without(gone).map_or(Op::Remove, Op::Put)
+            known.changed(change).map_or(Op::Remove, Op::Put)
         });
     }
 

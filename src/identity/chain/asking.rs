@@ -23,6 +23,10 @@ use crate::registry::{Access, Action};
 /// When a caller should try again who was turned away because the gate itself has too many questions open.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
+/// A question that was begun is given up after so many times the provider's `timeout`. Each exchange with a server has
+/// that time for itself; the rest is for what comes before it, such as a place in a failure budget.
+const DEADLINE_SHARE: f64 = 1.5;
+
 /// What every question needs, whatever the providers: it lives as long as the process.
 pub(super) struct Shared {
     pub(super) cache: VerdictCache,
@@ -71,9 +75,8 @@ impl Shared {
             login.told(&verdict);
         }
         match verdict {
-            Verdict::Unavailable | Verdict::NotNow(NotNow::Busy | NotNow::NoTurn | NotNow::TooOften, _)
-                if may_be_stale(&question.access) =>
-            {
+            // In an outage alone: how much this caller asks, or has himself throttled, must keep no credential alive.
+            Verdict::Unavailable if may_be_stale(&question.access) => {
                 let Some(verified) = self.cache.stale(&asked) else { return verdict };
                 *cache_use = CacheUse::Stale;
                 Verdict::Verified(verified, Lifetime::default())
@@ -167,7 +170,7 @@ impl Shared {
 /// A question being asked. When it is dropped, the verdict is kept and handed to everybody who waits.
 struct Asking<'a> {
     shared: &'a Shared,
-    provider: &'a Provider,
+    provider: &'a Arc<Provider>,
     asked: Asked,
     admission: Admission,
     search: Option<Arc<Search>>,
@@ -181,8 +184,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     async fn ask(&mut self, question: &Question, last: bool) {
         let provider = self.provider;
-        let deadline = self.begun + provider.timeout;
-        // Half of what the question has: asked too late to be answered, it would look like an outage.
+        // Half of what a question has: who waits longer for a turn is told to come back.
         let turn_by = self.begun + provider.timeout / 2;
         match self.shared.question_rate.turn(provider.number, question, provider.timeout / 2) {
             Ok(Duration::ZERO) => {}
@@ -209,16 +211,20 @@ impl Asking<'_> {
             self.verdict = None;
             return;
         }
-        // From here on: what the provider is told afterwards, such as a revocation, is not in its answer.
+        // From here on: what the provider is told afterwards, such as a revocation, is not in its answer. The wait for the
+        // turn takes nothing from the time to answer, or whoever asks enough to make others wait would make an outage.
         self.begun = Instant::now();
+        let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_SHARE);
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
-        let verdict = timeout_at(deadline.into(), provider.ask(question, known, last)).await.unwrap_or_else(|_| {
+        let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
+        let (verdict, more) = answered.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
                 tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
             }
-            Verdict::Unavailable
+            (Verdict::Unavailable, 0)
         });
+        self.shared.question_rate.charge(provider.number, question, more);
         self.outcome = match verdict {
             Verdict::Unavailable => Outcome::Failed(question.secret),
             Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => Outcome::NotAsked,
@@ -229,7 +235,8 @@ impl Asking<'_> {
         if let Some(took) = took {
             self.shared.metrics.question_answered(&provider.name, &verdict, took);
         }
-        provider.health.came_to(&verdict, took, Instant::now() >= deadline, SystemTime::now());
+        let timed_out = took.is_some_and(|took| took >= provider.timeout);
+        provider.health.came_to(&verdict, took, timed_out, SystemTime::now());
         // Before anybody hears of it, so that it counts also where nobody does.
         if let Some(search) = &self.search {
             search.heard(&verdict);
@@ -242,17 +249,32 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let name = &self.provider.name;
         match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
-            Some(Change::Opened) => {
-                tracing::warn!(provider = %name, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
-            }
-            Some(Change::Closed) => tracing::info!(provider = %name, "answers again"),
-            None => {}
+            Some(Change::Suspected) => drop(self.shared.runtime.spawn(check(self.provider.clone()))),
+            change => say(name, change),
         }
         if let Some(verdict) = self.verdict.take() {
             self.shared.cache.keep(&self.asked, self.begun, &verdict);
             self.shared.under_way.close(&self.asked.question);
             let _ = self.sender.send(Some(verdict));
         }
+    }
+}
+
+/// Asks the gate's own question, whose answer tells whether the provider is down or callers make their questions fail.
+async fn check(provider: Arc<Provider>) {
+    let asked = provider.clone();
+    // In a task: a panic is no answer either, and somebody waits for one.
+    let up = tokio::spawn(async move { asked.is_up().await }).await.unwrap_or(false);
+    say(&provider.name, provider.breaker.checked(up, Instant::now()));
+}
+
+fn say(provider: &str, change: Option<Change>) {
+    match change {
+        Some(Change::Opened) => {
+            tracing::warn!(provider, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
+        }
+        Some(Change::Closed) => tracing::info!(provider, "answers again"),
+        Some(Change::Suspected) | None => {}
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::identity::breaker::{Breaker, BreakerState};
 use crate::identity::credential::Credential;
@@ -54,7 +55,7 @@ pub(super) struct Room {
 
 /// The kinds of provider that there are.
 pub enum ProviderKind {
-    TokenServer(Box<TokenServer>),
+    TokenServer(Arc<TokenServer>),
     Htpasswd(Htpasswd),
     Introspection(Introspection),
     Jwt(Jwt),
@@ -168,13 +169,29 @@ impl Provider {
         }
     }
 
-    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked afterwards.
-    pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> Verdict {
+    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked afterwards. Returns also how many
+    /// questions it took besides the first.
+    pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> (Verdict, u32) {
         match &self.kind {
             ProviderKind::TokenServer(server) => server.ask(question, known).await,
-            ProviderKind::Htpasswd(htpasswd) => htpasswd.ask(question, last).await,
-            ProviderKind::Introspection(introspection) => introspection.ask(question).await,
-            ProviderKind::Jwt(jwt) => jwt.ask(question).await,
+            ProviderKind::Htpasswd(htpasswd) => (htpasswd.ask(question, last).await, 0),
+            ProviderKind::Introspection(introspection) => (introspection.ask(question).await, 0),
+            ProviderKind::Jwt(jwt) => (jwt.ask(question).await, 0),
         }
+    }
+
+    /// Returns whether it answers the gate's own harmless question, which no caller can make fail. It has as much time
+    /// as any question.
+    pub(super) async fn is_up(&self) -> bool {
+        let answers = async {
+            match &self.kind {
+                ProviderKind::TokenServer(server) => server.is_up().await,
+                // It asks nobody.
+                ProviderKind::Htpasswd(_) => true,
+                ProviderKind::Introspection(introspection) => introspection.is_up().await,
+                ProviderKind::Jwt(jwt) => jwt.is_up().await,
+            }
+        };
+        timeout(self.timeout, answers).await.unwrap_or(false)
     }
 }

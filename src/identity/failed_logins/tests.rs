@@ -100,8 +100,8 @@ async fn known_for_a_day_from_there_unless_revoked() {
     assert!(admit(&question, now + nanos(2 * HOUR)).unwrap().aging);
     assert!(admit(&question, now + nanos(KNOWN_FOR) + 1).is_err());
     let revoked = |revocation| Question { revocation, ..question.clone() };
-    assert!(admit(&revoked(Revocation { number: Some(1), floor: None }), now).is_err());
-    let floor = |at| Revocation { number: None, floor: Some(Moment { at, unix: 0 }) };
+    assert!(admit(&revoked(Revocation { number: Some(1), ..Revocation::default() }), now).is_err());
+    let floor = |at| Revocation { floor: Some(Moment { at, unix_micros: 0 }), ..Revocation::default() };
     assert!(admit(&revoked(floor(Instant::now())), now).is_err(), "all of before are revoked");
     assert!(admit(&revoked(floor(start)), now).is_ok());
     let elsewhere = Question { client: [192, 0, 2, 2].into(), ..question.clone() };

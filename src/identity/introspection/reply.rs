@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::identity::claims::{self, ClaimError};
+use crate::identity::claims::{self, ClaimError, Oddities};
 use crate::identity::strict_json::{self, StrictJsonError};
 
 /// How far the server's clock may be behind ours where it says that a token is active, and not yet valid. Seconds.
@@ -35,7 +35,7 @@ pub enum TokenState {
 /// An active token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ActiveToken {
-    /// `sub`, else `username`, else `client_id`.
+    /// `sub`, else `username`, else `client:` and the `client_id`.
     pub subject: String,
     /// None where there is no `scope`.
     pub scopes: Vec<String>,
@@ -43,6 +43,8 @@ pub struct ActiveToken {
     pub groups: Vec<String>,
     /// `exp`, Unix time in seconds.
     pub expires: Option<u64>,
+    /// What was odd about the reply.
+    pub odd: Oddities,
 }
 
 /// Why a reply says nothing. Prints no value of it.
@@ -50,13 +52,16 @@ pub struct ActiveToken {
 pub enum ReplyError {
     #[error("no JSON object: {0}")]
     Json(#[from] StrictJsonError),
-    #[error("`active` is neither true nor false")]
-    Active,
+    #[error("`active` is {0}; needed is true or false")]
+    Active(String),
     #[error(transparent)]
     Claim(#[from] ClaimError),
     #[error("the token is active, and the reply does not say whose it is: no `sub`, `username` or `client_id`")]
     NoSubject,
 }
+
+/// How the subject of a client begins that acts for nobody but itself: no user is called so.
+const CLIENT_PREFIX: &str = "client:";
 
 /// Reads the body of a reply with status 200. `user` is the user name that came with the token, `now` Unix time in
 /// seconds.
@@ -69,43 +74,67 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
         Some(Value::Bool(true)) => {}
         // Nothing else counts then, and servers send nothing else.
         Some(Value::Bool(false)) => return Ok(TokenState::NotMine),
-        _ => return Err(ReplyError::Active),
+        other => return Err(ReplyError::Active(other.map_or_else(|| "missing".to_owned(), claims::shape))),
     }
-    let expires = claims::seconds(&reply, "exp")?;
+    let mut odd = Oddities::default();
+    let mut expires = claims::seconds(&reply, "exp")?;
+    // Doorkeeper's word for a token that does not end (RFC 7662 leaves `exp` out then).
+    if reply.get("exp").and_then(Value::as_f64) == Some(0.0) {
+        odd.note("`exp` is 0, which is taken for no end".to_owned());
+        expires = None;
+    }
     let begins = claims::seconds(&reply, "nbf")?;
-    let audiences = claims::texts(&reply, "aud")?.unwrap_or_default();
-    let username = claims::text(&reply, "username")?;
     if expires.is_some_and(|end| end <= now) {
         return Ok(TokenState::NotForHere("its `exp` has passed; do the clocks agree?"));
     }
     if begins.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
         return Ok(TokenState::NotForHere("its `nbf` is to come; do the clocks agree?"));
     }
-    if expected.audience.as_deref().is_some_and(|audience| !audiences.contains(&audience)) {
-        return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
+    if let Some(audience) = &expected.audience {
+        let audiences = claims::texts(&reply, "aud")?.unwrap_or_default();
+        if !audiences.contains(&&**audience) {
+            return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
+        }
     }
     // A Bearer token comes without a user name, so there is none that it could be borrowed under.
-    if expected.match_username && user.is_some() && username != user {
+    if expected.match_username && user.is_some() && claims::text(&reply, "username")? != user {
         return Ok(TokenState::NotForHere("its `username` is not the user name that came with it (match_username)"));
     }
     if claims::text(&reply, "token_use")?.is_some_and(|token_use| !matches!(token_use, "access" | "access_token")) {
         return Ok(TokenState::NoAccessToken);
     }
+    let subject = subject(&reply)?;
+    let Some(subject) = subject else {
+        return Ok(TokenState::NotForHere(
+            "its subject begins with `client:` as that of a client does, and it is none",
+        ));
+    };
     Ok(TokenState::Active(ActiveToken {
-        subject: subject(&reply)?.to_owned(),
-        scopes: claims::scopes(&reply)?.unwrap_or_default(),
-        groups: claims::groups(&reply, expected.groups_claim.as_deref())?,
+        subject,
+        scopes: claims::scopes(&reply, &mut odd)?.unwrap_or_default(),
+        groups: claims::groups(&reply, expected.groups_claim.as_deref(), &mut odd)?,
         expires,
+        odd,
     }))
 }
 
-fn subject(reply: &Map<String, Value>) -> Result<&str, ReplyError> {
-    for name in ["sub", "username", "client_id"] {
-        if let Some(subject) = claims::subject(reply, name)? {
-            return Ok(subject);
+/// Returns whose token it is. An empty name is an absent one. `None`: a user bears the name of a client.
+fn subject(reply: &Map<String, Value>) -> Result<Option<String>, ReplyError> {
+    let named = |name| -> Result<_, ClaimError> {
+        match claims::text(reply, name)? {
+            None | Some("") => Ok(None),
+            Some(_) => claims::subject(reply, name),
+        }
+    };
+    for name in ["sub", "username"] {
+        if let Some(subject) = named(name)? {
+            let client = subject.strip_prefix(CLIENT_PREFIX);
+            let is_somebody_elses = client.is_some() && client != named("client_id")?;
+            return Ok((!is_somebody_elses).then(|| subject.to_owned()));
         }
     }
-    Err(ReplyError::NoSubject)
+    let client = named("client_id")?.ok_or(ReplyError::NoSubject)?;
+    Ok(Some(format!("{CLIENT_PREFIX}{client}")))
 }
 
 #[cfg(test)]
@@ -168,8 +197,20 @@ mod tests {
     fn the_subject_is_the_first_that_there_is() {
         assert_eq!(active(json!({ "username": "a", "client_id": "c" })).subject, "alice");
         assert_eq!(active(json!({ "sub": null, "username": "a", "client_id": "c" })).subject, "a");
-        assert_eq!(active(json!({ "sub": null, "client_id": "c" })).subject, "c");
-        for members in [json!({ "sub": null }), json!({ "sub": "", "username": "a" }), json!({ "sub": 5 })] {
+        assert_eq!(active(json!({ "sub": "", "username": "a" })).subject, "a");
+        for nobody in [json!({ "sub": null }), json!({ "sub": "" }), json!({ "sub": "", "username": "" })] {
+            let mut members = nobody.clone();
+            members["client_id"] = json!("c");
+            assert_eq!(active(members).subject, "client:c", "{nobody}");
+        }
+        for members in [
+            json!({ "sub": null }),
+            json!({ "sub": "" }),
+            json!({ "sub": "", "username": "", "client_id": "" }),
+            json!({ "sub": 5 }),
+            json!({ "sub": ["alice"] }),
+            json!({ "sub": "a".repeat(1025) }),
+        ] {
             assert!(said(&reply(members.clone())).is_err(), "{members}");
         }
     }
@@ -183,18 +224,73 @@ mod tests {
             scopes: vec!["read_registry".to_owned(), "write_registry".to_owned()],
             groups: vec!["ci".to_owned(), "ops".to_owned()],
             expires: Some(NOW + 9),
+            odd: Oddities::default(),
         };
         assert_eq!(read(reply(members).as_bytes(), &expected, None, NOW).unwrap(), TokenState::Active(token));
         let bare = active(json!({}));
         assert_eq!((bare.scopes, bare.groups, bare.expires), (vec![], vec![], None));
-        for members in [json!({ "scope": ["read_registry"] }), json!({ "groups": { "ci": 1 } })] {
+        for members in [json!({ "scope": { "read_registry": true } }), json!({ "groups": { "ci": 1 } })] {
             assert!(read(reply(members.clone()).as_bytes(), &expected, None, NOW).is_err(), "{members}");
         }
     }
 
+    /// What is odd about one member takes nothing from the rest, and is told without its value.
+    #[test]
+    fn an_odd_member_is_noted_and_the_rest_holds() {
+        let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
+        let odd = |members: Value| match read(reply(members).as_bytes(), &expected, None, NOW) {
+            Ok(TokenState::Active(token)) => (token.scopes, token.groups, token.odd.text().unwrap_or_default()),
+            other => panic!("{other:?}"),
+        };
+        let (scopes, ..) = odd(json!({ "scope": ["read_registry", "write_registry"] }));
+        assert_eq!(scopes, ["read_registry", "write_registry"]);
+        let (scopes, _, text) = odd(json!({ "scope": ["read_registry canary", 5, ["canary"], ""] }));
+        assert_eq!(scopes, ["read_registry canary"], "one word, whatever it holds");
+        assert_eq!(
+            text,
+            "`scope` holds a number, which is left out; `scope` holds a list of 1, which is left out; `scope` holds an empty text, which is left out"
+        );
+        let (_, groups, text) = odd(json!({ "groups": ["ci", { "canary": 1 }, null] }));
+        assert_eq!(groups, ["ci"]);
+        assert!(text.contains("an object") && text.contains("null") && !text.contains("canary"), "{text}");
+        let (_, groups, _) = odd(json!({ "groups": "ci" }));
+        assert_eq!(groups, ["ci"]);
+        for scope in [json!(null), json!(""), json!([])] {
+            assert!(odd(json!({ "scope": scope })).0.is_empty(), "{scope}");
+        }
+        // Nobody asked for it.
+        odd(json!({ "aud": 5, "username": 5 }));
+    }
+
+    #[test]
+    fn an_end_of_0_is_none() {
+        for exp in [json!(0), json!(0.0)] {
+            let token = active(json!({ "exp": exp }));
+            assert_eq!((token.expires, token.odd.text().is_some()), (None, true), "{exp}");
+        }
+        for exp in [json!(1), json!(0.5)] {
+            assert!(matches!(said(&reply(json!({ "exp": exp }))), Ok(TokenState::NotForHere(_))), "{exp}");
+        }
+    }
+
+    /// A client that acts for itself is nobody who happens to be called like it.
+    #[test]
+    fn no_user_bears_the_name_of_a_client() {
+        for members in [
+            json!({ "sub": "client:ci" }),
+            json!({ "sub": "client:ci", "client_id": "other" }),
+            json!({ "sub": "client:", "client_id": "" }),
+            json!({ "sub": "", "username": "client:ci" }),
+        ] {
+            assert!(matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))), "{members}");
+        }
+        assert_eq!(active(json!({ "sub": "client:ci", "client_id": "ci" })).subject, "client:ci");
+        assert_eq!(active(json!({ "sub": "ci", "client_id": "other" })).subject, "ci");
+    }
+
     #[test]
     fn a_token_that_is_over_or_to_come_is_none() {
-        for members in [json!({ "exp": NOW }), json!({ "exp": 0 }), json!({ "nbf": NOW + 61 })] {
+        for members in [json!({ "exp": NOW }), json!({ "exp": 1 }), json!({ "nbf": NOW + 61 })] {
             assert!(matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))), "{members}");
         }
         assert_eq!(active(json!({ "exp": NOW as f64 + 1.5 })).expires, Some(NOW + 1));

@@ -129,7 +129,7 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
         Answer::ok(r#"{"active": false, "active": true, "sub": "alice"}"#),
         Answer::ok(r#"{"active": true}"#),
         Answer::ok(r#"{"active": true, "sub": ""}"#),
-        Answer::ok(r#"{"active": true, "sub": "alice", "scope": ["read_registry"]}"#),
+        Answer::ok(r#"{"active": true, "sub": "alice", "scope": {"read_registry": true}}"#),
         Answer::ok(r#"{"active": true, "sub": "alice", "exp": "4000000000"}"#),
         Answer::ok(&large),
         Answer::ok(&ten_megabytes),

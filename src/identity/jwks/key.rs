@@ -5,6 +5,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
+use crate::identity::claims;
+
 /// Smaller ones can be broken; larger ones cost a caller little and the gate much.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
@@ -21,6 +23,8 @@ const RSA: &[Algorithm] = {
 pub struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
+    /// The numbers that make the key, by which two entries are told to be one key.
+    numbers: Vec<Vec<u8>>,
     key: DecodingKey,
 }
 
@@ -32,21 +36,32 @@ impl Key {
     pub(super) fn read(jwk: &Value) -> Result<Self, String> {
         let Value::Object(jwk) = jwk else { return Err("it is no object".to_owned()) };
         let id = text(jwk, "kid")?.map(str::to_owned);
-        if text(jwk, "use")?.is_some_and(|usage| usage != "sig") {
+        if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
             return Err("its `use` is not sig".to_owned());
         }
-        if jwk.get("key_ops").is_some_and(|operations| !lists(operations, "verify")) {
+        let operations = jwk.get("key_ops").filter(|operations| !operations.is_null());
+        if operations.is_some_and(|operations| !lists(operations, "verify")) {
             return Err("its `key_ops` do not list verify".to_owned());
         }
-        let (of_type, key) = material(jwk)?;
-        let mut algorithms = of_type.to_vec();
-        if let Some(name) = text(jwk, "alg")? {
-            algorithms.retain(|algorithm| name.parse() == Ok(*algorithm));
+        let Material { mut algorithms, numbers, key } = Material::read(jwk)?;
+        if let Some(named) = algorithm_names(jwk)? {
+            algorithms.retain(|algorithm| named.iter().any(|name| name.parse() == Ok(*algorithm)));
         }
         if algorithms.is_empty() {
             return Err("its `alg` is none of its type".to_owned());
         }
-        Ok(Self { id, algorithms, key })
+        Ok(Self { id, algorithms, numbers, key })
+    }
+
+    /// Returns whether another entry is of the same key, whatever both are called and for.
+    pub(super) fn is_same_key(&self, other: &Self) -> bool {
+        self.numbers == other.numbers
+    }
+
+    /// Makes the key good for what another entry of the same key and name is for too.
+    pub(super) fn add_algorithms_of(&mut self, other: &Self) {
+        self.algorithms
+            .extend(other.algorithms.iter().filter(|it| !self.algorithms.contains(it)).copied().collect::<Vec<_>>());
     }
 
     /// Its name, `kid`.
@@ -66,24 +81,56 @@ impl Key {
     }
 }
 
-/// The key itself, and the algorithms that keys of its type are for.
-fn material(jwk: &Map<String, Value>) -> Result<(&'static [Algorithm], DecodingKey), String> {
-    let curve = text(jwk, "crv")?;
-    match (text(jwk, "kty")?, curve) {
-        (Some("RSA"), _) => Ok((RSA, rsa(&bytes(jwk, "n")?, &bytes(jwk, "e")?)?)),
-        (Some("EC"), Some("P-256")) => Ok((&[Algorithm::ES256], point(&bytes(jwk, "x")?, &bytes(jwk, "y")?, 32)?)),
-        (Some("EC"), Some("P-384")) => Ok((&[Algorithm::ES384], point(&bytes(jwk, "x")?, &bytes(jwk, "y")?, 48)?)),
-        (Some("OKP"), Some("Ed25519")) => match bytes(jwk, "x")? {
-            x if x.len() == 32 => Ok((&[Algorithm::EdDSA], DecodingKey::from_ed_der(&x))),
-            _ => Err("its `x` has not 32 bytes".to_owned()),
-        },
-        _ => Err("its type (`kty`, `crv`) is none that signatures are checked with here".to_owned()),
+/// The key itself, with the algorithms that keys of its type are for.
+struct Material {
+    algorithms: Vec<Algorithm>,
+    numbers: Vec<Vec<u8>>,
+    key: DecodingKey,
+}
+
+impl Material {
+    fn read(jwk: &Map<String, Value>) -> Result<Self, String> {
+        let point = |algorithm, len| {
+            let numbers = vec![bytes(jwk, "x")?, bytes(jwk, "y")?];
+            let key = point(&numbers, len)?;
+            Ok(Self { algorithms: vec![algorithm], numbers, key })
+        };
+        match (text(jwk, "kty")?, text(jwk, "crv")?) {
+            (Some("RSA"), _) => {
+                let (modulus, exponent) = (without_zeros(bytes(jwk, "n")?), bytes(jwk, "e")?);
+                let key = rsa(&modulus, &exponent)?;
+                Ok(Self { algorithms: RSA.to_vec(), numbers: vec![modulus, exponent], key })
+            }
+            (Some("EC"), Some("P-256")) => point(Algorithm::ES256, 32),
+            (Some("EC"), Some("P-384")) => point(Algorithm::ES384, 48),
+            (Some("OKP"), Some("Ed25519")) => match bytes(jwk, "x")? {
+                x if x.len() == 32 => {
+                    let key = DecodingKey::from_ed_der(&x);
+                    Ok(Self { algorithms: vec![Algorithm::EdDSA], numbers: vec![x], key })
+                }
+                _ => Err("its `x` has not 32 bytes".to_owned()),
+            },
+            _ => Err("its type (`kty`, `crv`) is none that signatures are checked with here".to_owned()),
+        }
+    }
+}
+
+/// Some issuers write the sign byte of DER before a modulus.
+fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.drain(..zeros);
+    number
+}
+
+/// The names in `alg`: one, or the list that some issuers write. `None` where there is none.
+fn algorithm_names(jwk: &Map<String, Value>) -> Result<Option<Vec<&str>>, String> {
+    match jwk.get("alg") {
+        Some(Value::Array(names)) => Ok(Some(names.iter().filter_map(Value::as_str).collect())),
+        _ => Ok(text(jwk, "alg")?.filter(|name| !name.is_empty()).map(|name| vec![name])),
     }
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    let modulus = modulus.get(zeros..).unwrap_or_default();
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(format!("an RSA key of {bits} bits; needed are {} to {} bits", RSA_BITS.start(), RSA_BITS.end()));
@@ -98,21 +145,23 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
 }
 
 /// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a signature is checked.
-fn point(x: &[u8], y: &[u8], len: usize) -> Result<DecodingKey, String> {
-    if x.len() != len || y.len() != len {
+fn point(coordinates: &[Vec<u8>], len: usize) -> Result<DecodingKey, String> {
+    if coordinates.iter().any(|coordinate| coordinate.len() != len) {
         return Err(format!("its `x` and `y` have not {len} bytes each"));
     }
-    Ok(DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+    let mut point = vec![4];
+    point.extend(coordinates.iter().flatten());
+    Ok(DecodingKey::from_ec_der(&point))
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
-    let Some(value) = jwk.get(name) else { return Ok(None) };
-    value.as_str().map(Some).ok_or_else(|| format!("its `{name}` is no text"))
+    claims::text(jwk, name).map_err(|error| error.to_string())
 }
 
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(jwk, name)?.ok_or_else(|| format!("it has no `{name}`"))?;
-    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("its `{name}` is not base64url"))
+    // Some issuers pad it.
+    BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("its `{name}` is not base64url"))
 }
 
 fn lists(value: &Value, wanted: &str) -> bool {

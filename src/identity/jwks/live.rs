@@ -36,8 +36,8 @@ impl Default for Pace {
 /// What there is to check a token with.
 #[derive(Clone, Debug)]
 pub enum KeyLookup {
-    /// The key.
-    Key(Arc<Key>),
+    /// The key is one of these.
+    Keys(Vec<Arc<Key>>),
     /// The issuer has no such key.
     NoSuchKey,
     /// The keys that are kept have no such key, and the issuer could not be asked whether there are new ones.
@@ -127,10 +127,21 @@ impl Keys {
         }
     }
 
+    /// Returns whether there are keys, after asking the issuer for them where there are none: whether the provider can
+    /// answer anything at all.
+    pub async fn are_known(&self) -> bool {
+        if self.known.borrow().is_none()
+            && let Some(remote) = &self.remote
+        {
+            remote.fetcher.fetch_for_unknown_key().await;
+        }
+        self.known.borrow().is_some()
+    }
+
     /// The answer of the keys that are there; `None` where new ones might have another.
     fn known_key(&self, id: Option<&str>, algorithm: Algorithm) -> Option<KeyLookup> {
         match self.known.borrow().as_ref()?.find(id, algorithm) {
-            KeyMatch::Key(key) => Some(KeyLookup::Key(key)),
+            KeyMatch::Keys(keys) => Some(KeyLookup::Keys(keys)),
             KeyMatch::Unfit => Some(KeyLookup::NoSuchKey),
             KeyMatch::UnknownId => None,
         }
@@ -187,7 +198,11 @@ impl Fetcher {
         let (provider, url) = (&self.provider, &self.url);
         match fetched {
             Ok(keys) => {
-                tracing::debug!(%provider, url, keys = keys.len(), unused = ?keys.unused(), "fetched the issuer's keys");
+                tracing::debug!(%provider, url, keys = keys.len(), "fetched the issuer's keys");
+                let known_unused = self.known.borrow().as_ref().is_some_and(|known| known.unused() == keys.unused());
+                if !known_unused && !keys.unused().is_empty() {
+                    tracing::info!(%provider, url, "keys of the issuer that are left out: {}", keys.unused().join("; "));
+                }
                 self.known.send_replace(Some(Arc::new(keys)));
             }
             Err(error) if self.known.borrow().is_some() => {

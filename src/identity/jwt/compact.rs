@@ -12,6 +12,9 @@ use crate::identity::strict_json;
 /// A longer name is none that an issuer gives a key.
 const MAX_KEY_ID_BYTES: usize = 256;
 
+/// What a token may call itself (`typ`), in any case.
+const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
+
 /// The parts of a JWT. Nothing in it is verified. Never printed: it is a secret.
 pub struct Compact<'a> {
     header: Map<String, Value>,
@@ -47,7 +50,9 @@ impl<'a> Compact<'a> {
         if self.header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
             return Err(Flaw::Unencoded);
         }
-        if text("typ")?.is_some_and(|typ| !["jwt", "at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))) {
+        // RFC 9068, 2.1 has the media type with or without `application/`.
+        let is_known = |typ: &str| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known));
+        if text("typ")?.is_some_and(|typ| !is_known(typ)) {
             return Err(Flaw::Type);
         }
         let algorithm = text("alg")?.and_then(|name| name.parse().ok()).filter(|name| allowed.contains(name));

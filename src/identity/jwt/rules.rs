@@ -6,7 +6,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use super::Flaw;
-use crate::identity::claims::{self, ClaimError};
+use crate::identity::claims::{self, ClaimError, Oddities};
 
 /// How far the issuer's clock may be from ours. Seconds.
 pub(super) const LEEWAY: u64 = 60;
@@ -52,6 +52,8 @@ pub struct Workload {
     pub issued: u64,
     /// `exp`, Unix time in seconds.
     pub expires: u64,
+    /// What was odd about the claims.
+    pub odd: Oddities,
 }
 
 impl Rules {
@@ -90,16 +92,18 @@ impl Rules {
                 return Err(Flaw::Tenant(name.clone()));
             }
         }
+        let mut odd = Oddities::default();
         let subject = claims::subject(claims, &self.subject_claim)?.ok_or_else(|| missing(&self.subject_claim))?;
         Ok(Workload {
             subject: subject.to_owned(),
-            groups: claims::groups(claims, self.groups_claim.as_deref())?,
+            groups: claims::groups(claims, self.groups_claim.as_deref(), &mut odd)?,
             scopes: match self.scopes {
                 Some(_) => None,
-                None => Some(claims::scopes(claims)?.unwrap_or_default()),
+                None => Some(claims::scopes(claims, &mut odd)?.unwrap_or_default()),
             },
             issued,
             expires,
+            odd,
         })
     }
 }

@@ -141,7 +141,7 @@ async fn what_was_issued_before_a_floor_is_refused() {
     {
         let token = key.token(&header(json!({})), &claims(json!({ "iat": issued })));
         let mut question = question(Credential::Bearer(SecretString::from(token)));
-        question.revocation.floor = Some(Moment { at: std::time::Instant::now(), unix: floor });
+        question.revocation.floor = Some(Moment { at: std::time::Instant::now(), unix_micros: floor * 1_000_000 });
         assert_eq!(matches!(jwt.ask(&question).await, Verdict::Verified(..)), good, "{issued}");
     }
 }
@@ -269,6 +269,7 @@ async fn headers_that_ask_for_more_are_rejected() {
     for members in [
         json!({ "typ": "jwt" }),
         json!({ "typ": "at+JWT" }),
+        json!({ "typ": "application/at+jwt" }),
         json!({ "typ": null }),
         json!({ "b64": true }),
         json!({ "kid": null }),
@@ -314,9 +315,7 @@ async fn claims_that_are_wrong_are_rejected() {
         json!({ "namespace_id": 42 }),
         json!({ "namespace_id": ["42"] }),
         json!({ "namespace_id": { "42": true } }),
-        json!({ "scope": ["read_registry"] }),
         json!({ "groups": 5 }),
-        json!({ "groups": [5] }),
     ] {
         let token = key.token(&header(json!({})), &claims(members.clone()));
         assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{members}");
@@ -328,6 +327,8 @@ async fn claims_that_are_wrong_are_rejected() {
         json!({ "nbf": now() + 30 }),
         json!({ "nbf": null, "iat": null }),
         json!({ "namespace_id": "41" }),
+        json!({ "groups": [5] }),
+        json!({ "scope": ["read_registry", 5] }),
     ] {
         verified(ask(&jwt, &key.token(&header(json!({})), &claims(members))).await);
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::identity::claims::{self, ClaimError, Oddities, shape};
 use crate::identity::strict_json;
 use crate::registry::{Actions, RepositoryName};
 
@@ -30,6 +30,8 @@ pub struct Token {
     pub ends: Option<u64>,
     /// The token itself.
     pub issued: SecretString,
+    /// What was odd about the reply.
+    pub odd: Oddities,
     access: Vec<AccessEntry>,
 }
 
@@ -42,9 +44,12 @@ pub enum Unreadable {
     /// `token` and `access_token` are two names for one thing.
     #[error("the reply has two tokens that differ")]
     TwoTokens,
-    /// Not three parts, or no JSON in the middle one, or a claim of another type.
+    /// Not three parts, or no JSON in the middle one.
     #[error("the token in the reply cannot be read")]
     Token,
+    /// A claim of another type.
+    #[error("the token in the reply cannot be read: {0}")]
+    Claim(#[from] ClaimError),
     /// Its `aud` is not our service, and nothing else.
     #[error("the token in the reply is not for the service that was asked for")]
     Audience,
@@ -71,35 +76,48 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
         (Some(token), None) | (None, Some(token)) => token,
         (None, None) => return Err(Unreadable::Reply),
     };
-    let claims = Value::Object(claims(&token).ok_or(Unreadable::Token)?);
-    let claims: Claims = serde_json::from_value(claims).map_err(|_| Unreadable::Token)?;
-    if !claims.aud.is_some_and(|audience| audience.is(service)) {
+    let claims = self::claims(&token).ok_or(Unreadable::Token)?;
+    // Of several audiences each could present the token as its own.
+    if claims::texts(&claims, "aud")?.as_deref() != Some(&[service]) {
         return Err(Unreadable::Audience);
     }
-    let lifetime = match (claims.iat, claims.exp) {
+    let mut odd = Oddities::default();
+    let (issued, ends) = (claims::seconds(&claims, "iat")?, claims::seconds(&claims, "exp")?);
+    let lifetime = match (issued, ends) {
         (Some(from), Some(to)) if to > from => Duration::from_secs(to - from),
         (Some(_), Some(_)) => return Err(Unreadable::Lifetime),
-        _ => match reply.get("expires_in") {
-            None | Some(Value::Null) => DEFAULT_LIFETIME,
-            Some(seconds) => Duration::from_secs(seconds.as_u64().ok_or(Unreadable::Reply)?),
-        },
+        _ => claims::seconds(&reply, "expires_in")
+            .unwrap_or_else(|error| {
+                odd.note(error.to_string());
+                None
+            })
+            .map_or(DEFAULT_LIFETIME, Duration::from_secs),
     };
+    let of_gitlab = |name| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Token {
-        subject: claims.sub.filter(|subject| !subject.is_empty()),
-        credential_type: claims.auth_type.as_ref().and_then(Value::as_str).map(str::to_owned),
-        user: claims.user.as_ref().and_then(Value::as_str).map(str::to_owned),
+        subject: claims::text(&claims, "sub")?.filter(|subject| !subject.is_empty()).map(str::to_owned),
+        credential_type: of_gitlab("auth_type"),
+        user: of_gitlab("user"),
         lifetime,
-        ends: claims.exp.filter(|_| claims.iat.is_none()),
+        ends: ends.filter(|_| issued.is_none()),
         issued: SecretString::from(token.as_str()),
-        access: claims.access.unwrap_or_default(),
+        access: access(&claims, &mut odd)?,
+        odd,
     })
 }
 
-/// Whether the body of a 403 says that the credential is good and the access is not: `{"errors": [{"code": "DENIED"}]}`.
-pub fn is_denied(body: &[u8]) -> bool {
-    let Ok(reply) = strict_json::object(body) else { return false };
-    let Some(Value::Array(errors)) = reply.get("errors") else { return false };
-    errors.iter().any(|error| error.get("code").is_some_and(|code| code == "DENIED"))
+/// Reads `access`. What is odd about one entry takes nothing from the others: it grants less by that. Go writes an empty
+/// list as `null`, so each list may be one.
+fn access(claims: &Map<String, Value>, odd: &mut Oddities) -> Result<Vec<AccessEntry>, ClaimError> {
+    let entries = match claims.get("access") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(entries)) => entries,
+        Some(other) => {
+            let (name, shape) = ("access".to_owned(), shape(other));
+            return Err(ClaimError::Unreadable { name, shape, needed: "a list" });
+        }
+    };
+    Ok(entries.iter().filter_map(|entry| AccessEntry::read(entry, odd)).collect())
 }
 
 /// The claims of a JWT, unverified.
@@ -115,7 +133,7 @@ impl Token {
     /// What is listed as granted for a repository. `*` is not what anybody asked for, and does not count.
     pub fn granted(&self, repository: &RepositoryName) -> Actions {
         let mut granted = Actions::default();
-        for action in self.entries(repository).flat_map(|entry| entry.actions.iter().flatten()) {
+        for action in self.entries(repository).flat_map(|entry| &entry.actions) {
             match action.as_str() {
                 "pull" => granted.pull = true,
                 "push" => granted.push = true,
@@ -129,8 +147,7 @@ impl Token {
     /// Whether the list of all repositories is listed as granted (Distribution, "Token Scope Documentation").
     pub fn grants_catalog(&self) -> bool {
         let is_catalog = |entry: &AccessEntry| entry.kind == "registry" && entry.name == "catalog";
-        let mut actions =
-            self.access.iter().filter(|entry| is_catalog(entry)).flat_map(|entry| entry.actions.iter().flatten());
+        let mut actions = self.access.iter().filter(|entry| is_catalog(entry)).flat_map(|entry| &entry.actions);
         actions.any(|action| action == "*")
     }
 
@@ -144,41 +161,37 @@ impl Token {
     }
 }
 
-/// Go writes an empty list as `null`, so each list may be one.
-#[derive(Deserialize)]
-struct Claims {
-    aud: Option<Audience>,
-    sub: Option<String>,
-    /// Words of GitLab's. Another server may mean something else by them.
-    auth_type: Option<Value>,
-    user: Option<Value>,
-    exp: Option<u64>,
-    iat: Option<u64>,
-    access: Option<Vec<AccessEntry>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct AccessEntry {
-    #[serde(rename = "type")]
     kind: String,
     name: String,
-    actions: Option<Vec<String>>,
+    actions: Vec<String>,
     meta: Option<Value>,
 }
 
-impl Audience {
-    fn is(&self, service: &str) -> bool {
-        match self {
-            Self::One(audience) => audience == service,
-            Self::Several(audiences) => matches!(&**audiences, [audience] if audience == service),
+impl AccessEntry {
+    /// Reads an entry; `None` for what does not say what it is about, which is noted. Rules in `meta` hold whatever else
+    /// is odd.
+    fn read(entry: &Value, odd: &mut Oddities) -> Option<Self> {
+        let text = |name| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(kind), Some(name)) = (text("type"), text("name")) else {
+            odd.note(format!("`access` holds {} without a text `type` and `name`, which is left out", shape(entry)));
+            return None;
+        };
+        let mut actions = Vec::new();
+        match entry.get("actions") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(listed)) => {
+                for action in listed {
+                    match action.as_str() {
+                        Some(action) => actions.push(action.to_owned()),
+                        None => odd.note(format!("`actions` holds {}, which is left out", shape(action))),
+                    }
+                }
+            }
+            Some(other) => odd.note(format!("`actions` is {}, which grants nothing; needed is a list", shape(other))),
         }
+        Some(Self { kind, name, actions, meta: entry.get("meta").cloned() })
     }
 }
 

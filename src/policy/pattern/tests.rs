@@ -9,7 +9,7 @@ use super::*;
 use crate::identity::{Attributes, Granted, Principal, Source};
 
 fn caller(subject: &str, credential_type: Option<&str>, claims: Value) -> Verified {
-    let source = Source { provider: "p".into(), credential_type: credential_type.map(Arc::from) };
+    let source = Source { provider: "p".into(), credential_type: credential_type.map(Arc::from), folds_case: false };
     let attributes = Attributes { claims: claims.as_object().unwrap().clone(), ..Attributes::default() };
     Verified {
         principal: Principal { source: source.into(), subject: subject.into() },
@@ -52,7 +52,7 @@ fn stars() {
 
 #[test]
 fn templates_are_literals() {
-    let alice = caller("Alice", None, json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }));
+    let alice = caller("alice", None, json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }));
     for (pattern, name, expected) in [
         ("users/${user}/**", "users/alice/app", true),
         ("users/${user}/**", "users/bob/app", false),
@@ -69,6 +69,26 @@ fn templates_are_literals() {
         ("${user}/${claims.project_path}", "alice/group/app", true),
     ] {
         assert_eq!(matches(pattern, name, &alice), expected, "{pattern} {name}");
+    }
+}
+
+/// Two users of an issuer that tells case apart have no place in common; those of GitLab are one user.
+#[test]
+fn a_user_is_in_lower_case_where_the_provider_folds_case() {
+    let of = |subject: &str, folds_case| {
+        let mut caller = caller(subject, None, json!({}));
+        let source = Source { folds_case, ..Source::clone(&caller.principal.source) };
+        caller.principal.source = source.into();
+        matches("users/${user}/**", "users/alice/app", &caller)
+    };
+    for (subject, folded, as_it_is) in [
+        ("alice", true, true),
+        ("Alice", true, false),
+        ("ALICE", true, false),
+        ("alicE", true, false),
+        ("bob", false, false),
+    ] {
+        assert_eq!((of(subject, true), of(subject, false)), (folded, as_it_is), "{subject}");
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn with_rules(rules: Vec<Rule>, mode: Mode) -> Policy {
 
 /// Somebody with every scope.
 pub(super) fn caller(provider: &str, subject: &str, credential_type: Option<&str>, groups: &[&str]) -> Verified {
-    let source = Source { provider: provider.into(), credential_type: credential_type.map(Arc::from) };
+    let source =
+        Source { provider: provider.into(), credential_type: credential_type.map(Arc::from), folds_case: false };
     let attributes = Attributes {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         claims: json!({ "project_path": "group/App" }).as_object().unwrap().clone(),

@@ -3,6 +3,15 @@
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
+const SERVICE: &str = "registry.test";
+
+fn seal(keys: &TokenKeys, mut token: GateToken) -> Option<Zeroizing<String>> {
+    keys.seal(&mut token, SERVICE)
+}
+
+fn open(keys: &TokenKeys, token: &str, now: u64) -> Result<GateToken, OpenError> {
+    keys.open(token, SERVICE, now)
+}
 
 fn keys() -> TokenKeys {
     TokenKeys::random().unwrap()
@@ -14,8 +23,8 @@ fn token(credential: Credential) -> GateToken {
         (name("a/b"), Actions { pull: true, push: true, delete: false }),
         (name("c"), Actions { pull: true, ..Actions::default() }),
     ];
-    let good_for = GoodFor { repositories, catalog: false };
-    GateToken { issued: NOW, expires: NOW + 3600, good_for, credential, provider: Some("gitlab".into()) }
+    let good_for = GoodFor { repositories, catalog: CatalogShare::None };
+    GateToken { issued: NOW * 1_000_000, expires: NOW + 3600, good_for, credential, provider: Some("gitlab".into()) }
 }
 
 fn basic(user: &str, password: &str) -> Credential {
@@ -39,11 +48,11 @@ fn what_was_sealed_is_opened() {
         basic("", "x"),
         Credential::Bearer(SecretString::from("opaque")),
     ] {
-        let sealed = keys.seal(&token(credential.clone())).unwrap();
-        let opened = keys.open(&sealed, NOW).unwrap();
+        let sealed = seal(&keys, token(credential.clone())).unwrap();
+        let opened = open(&keys, &sealed, NOW).unwrap();
         assert_eq!(parts(&opened.credential), parts(&credential));
         assert_eq!(opened.good_for, token(Credential::Anonymous).good_for);
-        assert_eq!((opened.issued, opened.expires), (NOW, NOW + 3600));
+        assert_eq!((opened.issued, opened.expires), (NOW * 1_000_000, NOW + 3600));
         assert_eq!(opened.provider.as_deref(), Some("gitlab"));
     }
 }
@@ -51,14 +60,14 @@ fn what_was_sealed_is_opened() {
 #[test]
 fn nothing_shows_and_no_two_are_equal() {
     let keys = keys();
-    let seal = |secret: &str| keys.seal(&token(basic("alice", secret))).unwrap();
-    assert_ne!(seal("secret"), seal("secret"));
-    let lengths: std::collections::BTreeSet<_> = (1..=64).map(|length| seal(&"x".repeat(length)).len()).collect();
+    let sealed = |secret: &str| seal(&keys, token(basic("alice", secret))).unwrap();
+    assert_ne!(sealed("secret"), sealed("secret"));
+    let lengths: std::collections::BTreeSet<_> = (1..=64).map(|length| sealed(&"x".repeat(length)).len()).collect();
     assert_eq!(lengths.len(), 2, "padded");
     let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
     assert!(!debug.contains("canary"), "{debug}");
     // Of a key its id alone, which every token names.
-    let sealed = seal("secret");
+    let sealed = sealed("secret");
     let id = sealed.split('.').nth(1).unwrap();
     assert_eq!(format!("{keys:?}"), format!("[{id:?}]"));
 }
@@ -66,45 +75,79 @@ fn nothing_shows_and_no_two_are_equal() {
 #[test]
 fn whatever_is_changed_is_refused() {
     let keys = keys();
-    let sealed = keys.seal(&token(basic("alice", "secret"))).unwrap();
+    let sealed = seal(&keys, token(basic("alice", "secret"))).unwrap();
     let sealed = sealed.as_str();
     for end in 0..sealed.len() {
-        assert_eq!(keys.open(&sealed[..end], NOW).unwrap_err(), OpenError::Forged, "{end}");
+        assert_eq!(open(&keys, &sealed[..end], NOW).unwrap_err(), OpenError::Forged, "{end}");
     }
     for at in 0..sealed.len() {
         let mut bytes = sealed.as_bytes().to_vec();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         let changed = String::from_utf8(bytes).unwrap();
-        assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged, "{at}");
+        assert_eq!(open(&keys, &changed, NOW).unwrap_err(), OpenError::Forged, "{at}");
     }
     for changed in [format!("{sealed}A"), format!("{sealed}="), format!("{sealed}.x"), sealed.replace("mg1", "MG1")] {
-        assert_eq!(keys.open(&changed, NOW).unwrap_err(), OpenError::Forged);
+        assert_eq!(open(&keys, &changed, NOW).unwrap_err(), OpenError::Forged);
     }
-    assert_eq!(super::tests::keys().open(sealed, NOW).unwrap_err(), OpenError::Forged, "another key");
-    assert_eq!(keys.open(&"mg1.".repeat(2000), NOW).unwrap_err(), OpenError::Forged);
+    assert_eq!(open(&super::tests::keys(), sealed, NOW).unwrap_err(), OpenError::Forged, "another key");
+    assert_eq!(open(&keys, &"mg1.".repeat(2000), NOW).unwrap_err(), OpenError::Forged);
 }
 
 #[test]
 fn only_in_its_time() {
     let keys = keys();
-    let sealed = keys.seal(&token(Credential::Anonymous)).unwrap();
+    let sealed = seal(&keys, token(Credential::Anonymous)).unwrap();
     for (now, opens) in
         [(NOW - 61, false), (NOW - 60, true), (NOW + 3599, true), (NOW + 3600, false), (u64::MAX, false)]
     {
-        assert_eq!(keys.open(&sealed, now).is_ok(), opens, "{now}");
+        assert_eq!(open(&keys, &sealed, now).is_ok(), opens, "{now}");
     }
 }
 
 #[test]
 fn lengths_are_bounded() {
     let keys = keys();
-    let of = |length: usize| keys.seal(&token(basic("alice", &"x".repeat(length))));
-    assert!(of(4096).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES));
-    assert!(of(4097).is_none());
-    let mut long = token(Credential::Anonymous);
-    let name = RepositoryName::parse(&"a".repeat(255)).unwrap();
-    long.good_for.repositories = vec![(name, Actions::default()); 32];
-    assert!(keys.seal(&long).is_none());
+    let of = |length: usize| seal(&keys, token(basic("alice", &"x".repeat(length))));
+    for length in (0..=MAX_SECRET_BYTES).step_by(509).chain([MAX_SECRET_BYTES]) {
+        assert!(of(length).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES), "{length}");
+    }
+    assert!(of(MAX_SECRET_BYTES + 1).is_none());
+    // What JSON escapes takes twice the room.
+    assert!(seal(&keys, token(basic("alice", &"\"".repeat(MAX_SECRET_BYTES)))).is_none());
+    assert!(seal(&keys, token(basic(&"x".repeat(MAX_TOKEN_BYTES), "secret"))).is_none());
+}
+
+/// A token for less than was asked is no error.
+#[test]
+fn what_does_not_fit_is_left_out_of_the_list() {
+    let keys = keys();
+    for (secret, name_bytes) in [(0, 255), (0, 20), (0, 1), (MAX_SECRET_BYTES, 255), (MAX_SECRET_BYTES, 3)] {
+        let mut long = token(basic("alice", &"x".repeat(secret)));
+        let name = |number: usize| RepositoryName::parse(&format!("{number:0name_bytes$}")).unwrap();
+        let all: Vec<_> = (0..2000).map(|number| (name(number), Actions::asked("pull,push"))).collect();
+        long.good_for.repositories = all.clone();
+        let sealed = keys.seal(&mut long, SERVICE).unwrap();
+        let room = MAX_TOKEN_BYTES - sealed.len();
+        assert!(
+            sealed.len() <= MAX_TOKEN_BYTES && room < 2 * name_bytes + 300,
+            "{secret} {name_bytes}: {}",
+            sealed.len()
+        );
+        let listed = open(&keys, &sealed, NOW).unwrap().good_for.repositories;
+        assert!(!listed.is_empty() && all.starts_with(&listed), "{secret} {name_bytes}");
+        assert_eq!(long.good_for.repositories, listed, "the caller knows");
+    }
+}
+
+/// Two registries may share a file of keys, and a token of one is none at the other.
+#[test]
+fn a_token_is_for_one_service() {
+    let keys = keys();
+    let sealed = seal(&keys, token(basic("alice", "secret"))).unwrap();
+    for service in ["other.test", "registry.test:5000", "Registry.test", "", "registry.test\n", "registry.tes"] {
+        assert_eq!(keys.open(&sealed, service, NOW).unwrap_err(), OpenError::Forged, "{service}");
+    }
+    assert!(keys.open(&sealed, SERVICE, NOW).is_ok());
 }
 
 #[test]
@@ -112,10 +155,10 @@ fn the_first_key_seals_and_all_open() {
     let line = |byte| BASE64_STANDARD.encode([byte; 32]);
     let (old, both, new) = (line(1), format!("{}\n# the old one\n\n{}\n", line(2), line(1)), line(2));
     let [old, both, new] = [&old, &both, &new].map(|text| TokenKeys::parse(text).unwrap());
-    let sealed = |keys: &TokenKeys| keys.seal(&token(Credential::Anonymous)).unwrap();
-    assert!(both.open(&sealed(&old), NOW).is_ok());
-    assert!(new.open(&sealed(&both), NOW).is_ok());
-    assert!(old.open(&sealed(&both), NOW).is_err());
+    let sealed = |keys: &TokenKeys| seal(keys, token(Credential::Anonymous)).unwrap();
+    assert!(open(&both, &sealed(&old), NOW).is_ok());
+    assert!(open(&new, &sealed(&both), NOW).is_ok());
+    assert!(open(&old, &sealed(&both), NOW).is_err());
 }
 
 #[test]
@@ -162,7 +205,7 @@ fn a_token_is_good_for_what_it_lists() {
     ] {
         assert_eq!(good_for.allows(&access), allowed, "{access:?}");
     }
-    assert!(GoodFor { catalog: true, ..GoodFor::default() }.allows(&Access::Catalog));
+    assert!(GoodFor { catalog: CatalogShare::All, ..GoodFor::default() }.allows(&Access::Catalog));
 }
 
 fn several(scopes: &[(&str, &str)]) -> Access {
@@ -197,13 +240,13 @@ fn what_a_token_lists_in_words() {
     let of = |repositories: &[(RepositoryName, Actions)], catalog| {
         GoodFor { repositories: repositories.to_vec(), catalog }.scopes()
     };
-    assert_eq!(of(&repositories, false), "repository:a/b:pull,push repository:c:pull");
-    assert_eq!(of(&repositories[1..], true), "repository:c:pull registry:catalog:*");
-    assert_eq!(of(&[], true), "registry:catalog:*");
-    assert_eq!(of(&[], false), "");
+    assert_eq!(of(&repositories, CatalogShare::None), "repository:a/b:pull,push repository:c:pull");
+    assert_eq!(of(&repositories[1..], CatalogShare::Listed), "repository:c:pull registry:catalog:*");
+    assert_eq!(of(&[], CatalogShare::All), "registry:catalog:*");
+    assert_eq!(of(&[], CatalogShare::None), "");
 }
 
-/// A catalog shows at most what can be pulled with the token, and all of it where the token names no repository.
+/// A catalog shows at most what can be pulled with the token, and all of it where the list alone was asked for.
 #[test]
 fn what_of_the_catalog_a_token_shows() {
     let mut good_for = token(Credential::Anonymous).good_for;
@@ -211,7 +254,9 @@ fn what_of_the_catalog_a_token_shows() {
     good_for.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));
     let shown: Vec<_> = good_for.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(shown, ["a/b", "c"]);
-    assert_eq!(GoodFor { catalog: true, ..GoodFor::default() }.shown(), None);
+    assert_eq!(GoodFor { catalog: CatalogShare::All, ..GoodFor::default() }.shown(), None);
+    // Repositories were asked for, and none was granted.
+    assert_eq!(GoodFor { catalog: CatalogShare::Listed, ..GoodFor::default() }.shown(), Some(Vec::new()));
 }
 
 #[test]

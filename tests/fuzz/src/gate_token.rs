@@ -4,21 +4,22 @@ use std::sync::LazyLock;
 
 use moorgate::identity::credential::Credential;
 use moorgate::registry::{Actions, RepositoryName};
-use moorgate::token_service::gate_token::{GateToken, GoodFor, OpenError, TokenKeys};
+use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, OpenError, TokenKeys};
 use secrecy::ExposeSecret;
 
 const NOW: u64 = 1_800_000_000;
+const SERVICE: &str = "registry.test";
 
 static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| {
     let line = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     TokenKeys::parse(line).expect("a key")
 });
 
-/// The text opens as no token. One made for the text as a secret opens as the same, at its time alone, and with any one
-/// character changed as nothing.
+/// The text opens as no token. One made for the text as a secret opens as the same, at its time and for its service alone,
+/// and with any one character changed as nothing.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    assert_eq!(KEYS.open(text, NOW).err(), Some(OpenError::Forged), "{text}");
+    assert_eq!(KEYS.open(text, SERVICE, NOW).err(), Some(OpenError::Forged), "{text}");
 
     let (user, secret) = text.split_once(':').unwrap_or(("", text));
     let credential = match user {
@@ -26,22 +27,27 @@ pub fn check(input: &[u8]) {
         user => Credential::Basic { user: user.to_owned(), password: secret.into() },
     };
     let repository = RepositoryName::parse(user).map(|name| (name, Actions { pull: true, ..Actions::default() }));
-    let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog: text.len().is_multiple_of(2) };
-    let token = GateToken { issued: NOW, expires: NOW + 60, good_for, credential, provider: Some("local".into()) };
+    let catalog = [CatalogShare::None, CatalogShare::Listed, CatalogShare::All][text.len() % 3];
+    let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog };
+    let mut token =
+        GateToken { issued: NOW * 1_000_000, expires: NOW + 60, good_for, credential, provider: Some("local".into()) };
     // What JSON escapes takes up to six times the room, and a token has to fit into a header.
-    let Some(sealed) = KEYS.seal(&token) else { return assert!(text.len() > 512, "{text} was not sealed") };
+    let Some(sealed) = KEYS.seal(&mut token, SERVICE) else {
+        return assert!(text.len() > 512, "{text} was not sealed");
+    };
 
-    let opened = KEYS.open(&sealed, NOW).unwrap_or_else(|error| panic!("{error:?}"));
+    let opened = KEYS.open(&sealed, SERVICE, NOW).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!((opened.issued, opened.expires, &opened.good_for), (token.issued, token.expires, &token.good_for));
     assert_eq!((parts(&opened.credential), opened.provider), (parts(&token.credential), token.provider));
-    assert_eq!(KEYS.open(&sealed, NOW + 60).err(), Some(OpenError::Expired));
-    assert_eq!(KEYS.open(&sealed, NOW - 61).err(), Some(OpenError::Expired));
+    assert_eq!(KEYS.open(&sealed, "other.test", NOW).err(), Some(OpenError::Forged));
+    assert_eq!(KEYS.open(&sealed, SERVICE, NOW + 60).err(), Some(OpenError::Expired));
+    assert_eq!(KEYS.open(&sealed, SERVICE, NOW - 61).err(), Some(OpenError::Expired));
 
     let place = input.iter().map(|byte| usize::from(*byte)).sum::<usize>() % sealed.len();
     let other = if sealed.as_bytes()[place] == b'A' { "B" } else { "A" };
     let mut changed = sealed;
     changed.replace_range(place..=place, other);
-    assert_eq!(KEYS.open(&changed, NOW).err(), Some(OpenError::Forged), "{}", *changed);
+    assert_eq!(KEYS.open(&changed, SERVICE, NOW).err(), Some(OpenError::Forged), "{}", *changed);
 }
 
 fn parts(credential: &Credential) -> (&str, &str) {

@@ -18,7 +18,6 @@ const REPOSITORY: &str = "team/app";
 /// What is granted stands in the token, for this service and this repository; tag rules that are there forbid, and those
 /// that cannot be read forbid everything.
 pub fn check(input: &[u8]) {
-    let _ = reply::is_denied(input);
     if let Ok(token) = reply::read(input, SERVICE) {
         let body = Members::read(input).expect("an object, for it was accepted");
         let sent = ["token", "access_token"].map(|name| body.value(name)).into_iter().find_map(Value::as_str);

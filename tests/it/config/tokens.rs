@@ -14,9 +14,10 @@ fn the_key_file_holds_the_keys() {
     let of = |tokens: &str| ready(&format!("{MINIMAL}tokens: {{ {tokens} }}\n")).tokens.keys;
     let [ours, again] = [of("key_file: tokens.keys"), of("key_file: tokens.keys")].map(|keys| keys.expect("keys"));
     let good_for = GoodFor::default();
-    let token = GateToken { issued: 100, expires: 200, good_for, credential: Credential::Anonymous, provider: None };
-    let sealed = ours.seal(&token).expect("a token");
-    assert!(again.open(&sealed, 150).is_ok(), "another replica with the same file");
+    let mut token =
+        GateToken { issued: 100, expires: 200, good_for, credential: Credential::Anonymous, provider: None };
+    let sealed = ours.seal(&mut token, "registry.test").expect("a token");
+    assert!(again.open(&sealed, "registry.test", 150).is_ok(), "another replica with the same file");
     assert!(of("key_file: null").is_none());
 }
 

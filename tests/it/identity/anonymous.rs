@@ -64,7 +64,7 @@ fn chain_with(
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
         let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, Some(reading));
-        Arc::new(Provider::new(name, ProviderKind::TokenServer(Box::new(server)), timeout, None))
+        Arc::new(Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), timeout, None))
     });
     let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
     Identity::new(providers.collect(), limits, key, Arc::new(Metrics::new()), runtime)
@@ -168,7 +168,9 @@ async fn refusals_of_nobody_say_that_nothing_is_public() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     for (number, (status, body)) in
-        [(401, ""), (403, "{\"errors\":[{\"code\":\"DENIED\"}]}"), (401, "{}")].into_iter().enumerate()
+        [(401, ""), (403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}"), (401, "{}")]
+            .into_iter()
+            .enumerate()
     {
         gitlab.script([answer(status, body)]);
         let access = || pull(&format!("public/{number}"));

@@ -173,7 +173,7 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     let (long, name) = (Duration::from_secs(3600), Arc::<str>::from("gitlab"));
     let realm = format!("http://{}/jwt/auth", gitlab.address());
     let server = TokenServer::new(name.clone(), &realm, "service".into(), ProviderClient::new(tls, long), None);
-    let provider = Provider::new(name, ProviderKind::TokenServer(Box::new(server)), long, None);
+    let provider = Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), long, None);
     let limits = CacheLimits {
         ttl: long,
         negative_ttl: long,

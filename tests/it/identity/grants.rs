@@ -52,7 +52,7 @@ impl Chain {
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
         let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
-        let kind = ProviderKind::TokenServer(Box::new(server.keep_tokens(keep_tokens)));
+        let kind = ProviderKind::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));
         let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
         let providers = vec![Arc::new(Provider::new(name, kind, timeout, None))];
         Self { gitlab, identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime) }
@@ -156,7 +156,7 @@ async fn nothing_for_any_of_several_is_a_refusal() {
     let chain = Chain::start(true, true, LIMITS);
     let access = || several(&[("elsewhere/a", "pull"), ("elsewhere/b", "pull")]);
     for _ in 0..2 {
-        chain.gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\"}]}")]);
+        chain.gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}")]);
         let (verified, _) = chain.verify(READ_WRITE, access()).await;
         assert!(verified.granted.is_nothing());
         assert_eq!(granted(&verified), ["elsewhere/a:", "elsewhere/b:"]);

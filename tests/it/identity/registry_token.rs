@@ -26,13 +26,16 @@ use crate::scripted_upstream::ScriptedUpstream;
 
 const SERVICE: &str = "container_registry";
 
-fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> TokenServer {
+/// What GitLab says where a credential is good, and nothing is granted.
+const DENIED: &str = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}";
+
+fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> Arc<TokenServer> {
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
     let client = ProviderClient::new(tls, Duration::from_secs(10));
-    TokenServer::new("p".into(), realm, service.into(), client, reading)
+    Arc::new(TokenServer::new("p".into(), realm, service.into(), client, reading))
 }
 
-fn at(address: SocketAddr, reading: Option<GitLabReading>) -> TokenServer {
+fn at(address: SocketAddr, reading: Option<GitLabReading>) -> Arc<TokenServer> {
     server(&format!("http://{address}/jwt/auth"), SERVICE, reading)
 }
 
@@ -51,6 +54,11 @@ fn question(credential: Credential, access: Access) -> Question {
 
 fn on(action: Action) -> Access {
     Access::Repository(RepositoryName::parse("demo/a").unwrap(), action)
+}
+
+/// What the server says, where it was not known to know the secret.
+async fn ask(server: &Arc<TokenServer>, question: &Question) -> Verdict {
+    server.ask(question, false).await.0
 }
 
 fn verified(verdict: Verdict) -> (Arc<Verified>, Option<Duration>) {
@@ -85,13 +93,15 @@ async fn the_table_of_refusals() {
         Scripted::Answer { status, headers: headers.into_iter().collect(), body: body.into() }
     };
     let not_now = |why, seconds| Verdict::NotNow(why, Duration::from_secs(seconds));
-    let twice = "{\"errors\":[{\"code\":\"DENIED\"}],\"errors\":[]}";
+    let twice = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}],\"errors\":[]}";
+    let ban = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"Too many failed attempts\"}]}";
     let table = [
         (with(401, "", None), Verdict::NotMine),
         (with(403, "Forbidden", None), not_now(NotNow::Barred, 5)),
         (with(403, "", Some("30")), not_now(NotNow::Barred, 30)),
         (with(403, "{\"errors\":[{\"code\":\"OTHER\"}]}", None), not_now(NotNow::Barred, 5)),
         (with(403, twice, None), not_now(NotNow::Barred, 5)),
+        (with(403, ban, Some("600")), not_now(NotNow::Barred, 600)),
         (with(429, "", None), not_now(NotNow::Busy, 5)),
         (with(429, "", Some("0")), not_now(NotNow::Busy, 1)),
         (with(429, "", Some("86400")), not_now(NotNow::Busy, 3600)),
@@ -106,7 +116,7 @@ async fn the_table_of_refusals() {
         let server = at(gitlab.address(), reading.then(self::reading));
         for (script, expected) in &table {
             gitlab.script([script.clone()]);
-            let verdict = server.ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+            let verdict = ask(&server, &question(basic("u", "p"), on(Action::Pull))).await;
             assert_eq!(verdict, *expected, "{script:?}");
         }
     }
@@ -116,9 +126,9 @@ async fn the_table_of_refusals() {
 async fn denied_is_valid_and_grants_nothing() {
     let gitlab = GitLab::start(listener()).unwrap();
     for (access, server_kind) in [(Access::Login, true), (on(Action::Pull), true), (on(Action::Pull), false)] {
-        gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\"}]}")]);
+        gitlab.script([answer(403, DENIED)]);
         let server = at(gitlab.address(), server_kind.then(reading));
-        let (verified, _) = verified(server.ask(&question(basic("alice", "p"), access), false).await);
+        let (verified, _) = verified(ask(&server, &question(basic("alice", "p"), access)).await);
         assert!(verified.granted.is_nothing(), "{verified:?}");
         assert_ne!(&*verified.principal.subject, "alice");
     }
@@ -155,7 +165,7 @@ async fn replies_that_cannot_be_read() {
         let server = at(gitlab.address(), reading.then(self::reading));
         for body in &bodies {
             gitlab.script([answer(200, body.as_str())]);
-            let verdict = server.ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+            let verdict = ask(&server, &question(basic("u", "p"), on(Action::Pull))).await;
             assert_eq!(verdict, Verdict::Unavailable, "{}", &body[..body.len().min(200)]);
         }
     }
@@ -182,7 +192,7 @@ async fn what_was_granted_of_what_was_asked() {
         for (reading, kind) in [(Some(reading()), TokenServerKind::GitLab), (None, TokenServerKind::Other)] {
             gitlab.script([reply(json!({ "access": access.clone() }))]);
             let server = at(gitlab.address(), reading);
-            let (verified, _) = verified(server.ask(&question(basic("u", "p"), on(action)), false).await);
+            let (verified, _) = verified(ask(&server, &question(basic("u", "p"), on(action))).await);
             let Granted::Repository(grant) = &verified.granted else { panic!("{verified:?}") };
             assert_eq!(
                 (grant.repository.as_str(), grant.actions, grant.server),
@@ -193,7 +203,7 @@ async fn what_was_granted_of_what_was_asked() {
         }
     }
     gitlab.script([reply(json!({}))]);
-    let login = at(gitlab.address(), None).ask(&question(basic("u", "p"), Access::Login), false).await;
+    let login = at(gitlab.address(), None).ask(&question(basic("u", "p"), Access::Login), false).await.0;
     assert_eq!(verified(login).0.granted, Granted::Identity);
 }
 
@@ -208,12 +218,12 @@ async fn how_long_an_answer_holds() {
         (json!({ "token": token(json!({ "exp": null })) }), 60),
     ] {
         gitlab.script([answer(200, body.to_string())]);
-        let verdict = at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await;
+        let verdict = at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await.0;
         assert_eq!(verified(verdict).1, Some(Duration::from_secs(seconds)), "{body}");
     }
     let both = token(json!({}));
     gitlab.script([answer(200, json!({ "token": both, "access_token": both }).to_string())]);
-    verified(at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await);
+    verified(at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await.0);
 }
 
 /// A server may hand a token to anybody whose password is wrong, with what is public in it and nobody as its subject. The
@@ -223,7 +233,8 @@ async fn a_token_for_nobody_is_no_proof() {
     let gitlab = GitLab::start(listener()).unwrap();
     for subject in [json!(""), json!(null)] {
         gitlab.script([reply(json!({ "sub": subject }))]);
-        let verdict = at(gitlab.address(), None).ask(&question(basic("alice", "wrong"), on(Action::Pull)), false).await;
+        let verdict =
+            at(gitlab.address(), None).ask(&question(basic("alice", "wrong"), on(Action::Pull)), false).await.0;
         assert_eq!(verdict, Verdict::NotMine, "{subject}");
     }
 }
@@ -247,7 +258,7 @@ async fn who_a_gitlab_credential_is() {
         gitlab.script([reply(claims.clone())]);
         let asked = question(basic("u", "p"), on(Action::Pull));
         let fingerprint = asked.id.fingerprint().to_string();
-        let (verified, _) = verified(at(gitlab.address(), Some(reading())).ask(&asked, false).await);
+        let (verified, _) = verified(at(gitlab.address(), Some(reading())).ask(&asked, false).await.0);
         assert_eq!(&*verified.principal.subject, subject.unwrap_or(&fingerprint), "{claims}");
         assert_eq!(verified.principal.source.credential_type.as_deref(), Some(kind));
     }
@@ -259,7 +270,7 @@ async fn account_passwords_where_they_are_accepted() {
     for accept_passwords in [false, true] {
         gitlab.script([reply(json!({ "auth_type": "gitlab_or_ldap" }))]);
         let server = at(gitlab.address(), Some(GitLabReading { accept_passwords, ..reading() }));
-        let verdict = server.ask(&question(basic("alice", "password"), on(Action::Pull)), false).await;
+        let verdict = ask(&server, &question(basic("alice", "password"), on(Action::Pull))).await;
         assert_eq!(matches!(verdict, Verdict::Verified(..)), accept_passwords, "{verdict:?}");
         assert_eq!(verdict == Verdict::NotMine, !accept_passwords);
     }
@@ -271,7 +282,7 @@ async fn one_address_or_none() {
     gitlab.ledger().keep();
     for forward_client_address in [true, false] {
         let server = at(gitlab.address(), Some(GitLabReading { forward_client_address, ..reading() }));
-        server.ask(&question(basic(READ_WRITE.0, READ_WRITE.1), Access::Login), false).await;
+        ask(&server, &question(basic(READ_WRITE.0, READ_WRITE.1), Access::Login)).await;
         let asked = gitlab.ledger().entries().pop().unwrap();
         let expected: &[&str] = if forward_client_address { &["203.0.113.7"] } else { &[] };
         assert_eq!(asked.forwarded_for, expected);
@@ -283,11 +294,11 @@ async fn only_gitlab_is_asked_about_bare_tokens_and_nobody_about_nobody() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let bearer = || question(Credential::Bearer(READ_WRITE.1.into()), on(Action::Pull));
-    assert_eq!(at(gitlab.address(), None).ask(&bearer(), false).await, Verdict::NotMine);
+    assert_eq!(at(gitlab.address(), None).ask(&bearer(), false).await.0, Verdict::NotMine);
     let nobody = question(Credential::Anonymous, on(Action::Pull));
-    assert_eq!(at(gitlab.address(), Some(reading())).ask(&nobody, false).await, Verdict::NotMine);
+    assert_eq!(at(gitlab.address(), Some(reading())).ask(&nobody, false).await.0, Verdict::NotMine);
     assert_eq!(gitlab.ledger().count(), 0);
-    verified(at(gitlab.address(), Some(reading())).ask(&bearer(), false).await);
+    verified(at(gitlab.address(), Some(reading())).ask(&bearer(), false).await.0);
     assert_eq!(gitlab.ledger().entries()[0].user.as_deref(), Some("gitlab-ci-token"));
 }
 
@@ -312,7 +323,7 @@ async fn tag_rules_are_read_where_they_matter() {
     ] {
         gitlab.script([reply(json!({ "access": access(meta.clone()) }))]);
         let server = at(gitlab.address(), reading.then(self::reading));
-        let rules = rules(server.ask(&question(basic("u", "p"), on(action)), false).await);
+        let rules = rules(ask(&server, &question(basic("u", "p"), on(action))).await);
         let found = match rules {
             TagRules::None => None,
             TagRules::Unreadable => Some(false),
@@ -334,7 +345,7 @@ async fn a_realm_of_any_shape() {
         let server = server(&format!("http://{}{path}", upstream.address), service, None);
         let asked = question(basic("u", "p"), on(Action::Pull));
         let body = json!({ "access_token": token(json!({ "aud": service })) }).to_string();
-        let (verdict, ()) = tokio::join!(server.ask(&asked, false), async {
+        let (verdict, ()) = tokio::join!(ask(&server, &asked), async {
             let (mut connection, head) = upstream.accept_request().await;
             assert_eq!(head.line(), ("GET", target));
             connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;

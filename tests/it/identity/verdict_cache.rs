@@ -69,7 +69,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn verified(granted: Granted, lifetime: Lifetime) -> Verdict {
-    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
     let principal = Principal { source, subject: "alice".into() };
     Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
 }

@@ -1,6 +1,5 @@
 //! A bound on wrong credentials, as the provider keeps it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use moorgate::demo::gitlab::GitLab;
@@ -22,7 +21,7 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let server = at(gitlab.address(), budget(3));
-    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await;
+    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await.0;
     // Good ones cost nothing, nor does what is no answer.
     for _ in 0..5 {
         verified(ask(READ_WRITE.1, false).await);
@@ -49,11 +48,11 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
 async fn a_burst_waits_for_its_turn() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
-    let server = Arc::new(at(gitlab.address(), budget(4)));
+    let server = at(gitlab.address(), budget(4));
     let burst = |secret: &'static str| {
         let asking = (0..100).map(|_| {
             let server = server.clone();
-            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await })
+            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await.0 })
         });
         asking.collect::<Vec<_>>()
     };
