@@ -8,7 +8,7 @@
 //!   asked, and it may be empty;
 //! - 401: the credential is not;
 //! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and nothing is public
-//!   or asked for;
+//!   or asked for; or one of the [`Refusal`]s, which say nothing about a credential or something about one repository;
 //! - 404: another service, path or method.
 //!
 //! A granted push creates the record of the repository in GitLab, as a side effect of the question.
@@ -16,6 +16,7 @@
 mod credential;
 mod grant;
 mod question;
+mod refusal;
 mod token;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use grant::Verdict;
 
 pub use credential::{Kind, SampleCredential, Scope, State, sample_credentials};
 pub use question::Question;
+pub use refusal::Refusal;
 
 /// The one service that GitLab's registry answers for.
 const SERVICE: &str = "container_registry";
@@ -58,6 +60,7 @@ struct Instance {
     credentials: Mutex<Vec<SampleCredential>>,
     public: Mutex<Option<String>>,
     meta: Mutex<Value>,
+    refusals: Mutex<Vec<Refusal>>,
     script: Script,
     repositories: Mutex<BTreeSet<String>>,
     ledger: Arc<Ledger<Question>>,
@@ -74,6 +77,7 @@ impl GitLab {
             credentials: Mutex::new(sample_credentials()),
             public: Mutex::default(),
             meta: Mutex::new(json!({})),
+            refusals: Mutex::default(),
             script: Script::default(),
             repositories: Mutex::default(),
             ledger: Arc::new(Ledger::new()),
@@ -148,6 +152,11 @@ impl GitLab {
         *lock(&self.instance.meta) = meta;
     }
 
+    /// From now on these refusals hold, and no other ones.
+    pub fn set_refusals(&self, refusals: impl IntoIterator<Item = Refusal>) {
+        *lock(&self.instance.refusals) = refusals.into_iter().collect();
+    }
+
     /// The repositories whose record a granted push has created.
     pub fn created_repositories(&self) -> BTreeSet<String> {
         lock(&self.instance.repositories).clone()
@@ -177,7 +186,18 @@ impl Instance {
             return Ok(not_found());
         }
         let public = lock(&self.public).clone();
-        let verdict = grant::judge(&lock(&self.credentials), public.as_deref(), &lock(&self.meta), question);
+        let refusals = lock(&self.refusals).clone();
+        let refused = |refusal: &Refusal| web::error(StatusCode::FORBIDDEN, "DENIED", refusal.message());
+        if let Some(refusal) = refusals.iter().find(|refusal| refusal.is_of_network(question)) {
+            return Ok(refused(refusal));
+        }
+        let credentials = lock(&self.credentials).clone();
+        let credential = grant::find(&credentials, question).map(|(credential, _)| credential);
+        let is_refused = |refusal: &&Refusal| credential.is_some_and(|credential| refusal.is_of(question, credential));
+        if let Some(refusal) = refusals.iter().find(is_refused) {
+            return Ok(refused(refusal));
+        }
+        let verdict = grant::judge(&credentials, public.as_deref(), &lock(&self.meta), question);
         Ok(match verdict {
             Verdict::NotMine => web::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ACCESS_DENIED),
             Verdict::Denied => web::error(StatusCode::FORBIDDEN, "DENIED", "access forbidden"),

@@ -11,7 +11,6 @@ use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
 use crate::record::printable;
 use crate::registry::{Access, Action, Actions, RepositoryName};
-use crate::token_service::gate_token::CatalogShare;
 
 /// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals its tokens with keys
 /// that are known here.
@@ -124,12 +123,9 @@ impl Lines {
                 if good_for.repositories.is_empty() {
                     self.add("", "it is good for no repository");
                 }
-                match good_for.catalog {
-                    CatalogShare::None => {}
-                    CatalogShare::Listed => {
-                        self.add("", "good for the list of all repositories, as far as it names them")
-                    }
-                    CatalogShare::All => self.add("", "good for the list of all repositories"),
+                if good_for.allows(&Access::Catalog) {
+                    let share = if good_for.shown().is_some() { ", as far as it names them" } else { "" };
+                    self.add("", format_args!("good for the list of all repositories{share}"));
                 }
                 self.several(
                     "",

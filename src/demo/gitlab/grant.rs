@@ -50,7 +50,7 @@ pub(super) fn judge(
     let pull = Actions { pull: true, ..Actions::default() };
     let is_public = |repository: &str| public.is_some_and(|group| lies_in(repository, group));
     let everybodys = |repository: &str| if is_public(repository) { pull } else { Actions::default() };
-    let (Some(user), Some(secret)) = (&question.user, &question.secret) else {
+    if question.user.is_none() || question.secret.is_none() {
         if public.is_none() || question.scopes.is_empty() {
             return Verdict::Denied;
         }
@@ -60,9 +60,8 @@ pub(super) fn judge(
             deploy_token_id: None,
             access: question.scopes.iter().filter_map(|scope| granted(scope, meta, everybodys)).collect(),
         });
-    };
-    let found = credentials.iter().zip(1..).find(|(credential, _)| credential.is(user, secret));
-    let Some((credential, number)) = found else { return Verdict::NotMine };
+    }
+    let Some((credential, number)) = find(credentials, question) else { return Verdict::NotMine };
     let abilities = credential.abilities();
     if abilities == Actions::default() {
         return Verdict::Denied;
@@ -81,6 +80,15 @@ pub(super) fn judge(
             .filter_map(|scope| listed(scope).or_else(|| granted(scope, meta, able)))
             .collect(),
     })
+}
+
+/// The credential that is shown, and its number.
+pub(super) fn find<'a>(
+    credentials: &'a [SampleCredential],
+    question: &Question,
+) -> Option<(&'a SampleCredential, usize)> {
+    let (user, secret) = (question.user.as_ref()?, question.secret.as_ref()?);
+    credentials.iter().zip(1..).find(|(credential, _)| credential.is(user, secret))
 }
 
 impl Access {

@@ -34,7 +34,7 @@ impl Key {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn read(jwk: &Value) -> Result<Self, String> {
-        let Value::Object(jwk) = jwk else { return Err("it is no object".to_owned()) };
+        let Value::Object(jwk) = jwk else { return Err(format!("it is {} and no object", claims::shape(jwk))) };
         let id = text(jwk, "kid")?.map(str::to_owned);
         if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
             return Err("its `use` is not sig".to_owned());

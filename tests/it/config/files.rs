@@ -88,11 +88,7 @@ fn make() -> TempDir {
     write(folder, "jwks.json", JWKS);
     write(folder, "html.json", "<!DOCTYPE html>\n<html>Sign in</html>");
     write(folder, "large.json", " ".repeat(1 << 20));
-    write(
-        folder,
-        "same-kid.json",
-        JWKS.replace("[", &format!("[{},", JWKS.trim_start_matches("{\"keys\":[").trim_end_matches("]}"))),
-    );
+    write(folder, "odd-keys.json", r#"{"keys": [{"kid": "1", "kid": "1"}, {"kid": 1}]}"#);
     write_private(folder, "introspection.secret", "s3cret\n");
     write(folder, "open.secret", "s3cret\n");
     mode(&folder.join("open.secret"), 0o644);

@@ -71,7 +71,6 @@ async fn every_fault_at_every_type() {
         for fault in [
             answer(500, "{}"),
             answer(503, ""),
-            answer(429, ""),
             answer(200, "<html>Back soon</html>"),
             answer(200, "{}"),
             Scripted::Redirect(redirect.clone()),
@@ -110,6 +109,35 @@ async fn every_fault_at_every_type() {
     }
     elsewhere.set_nonblocking(true).unwrap();
     assert!(elsewhere.accept().is_err(), "a redirect was followed");
+}
+
+/// Whoever gets the provider to throttle or to ban him, or asks for what it does not take, must not keep a credential alive
+/// by that: it is no outage, for him nor for others.
+#[tokio::test]
+async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
+    for kind in ["gitlab", "registry_token", "introspection"] {
+        for (status, body) in [(429, ""), (403, "banned"), (400, ""), (431, "")] {
+            let case = format!("{kind} {status}");
+            let it = OneProvider::start(kind).await;
+            let reads = [
+                ("GET", PULL, it.known),
+                ("GET", "/v2/", it.known),
+                ("GET", "/token?scope=repository:demo/a:pull", it.known),
+            ];
+            for (reply, status) in it.send_all(&reads).await.iter().zip([404, 200, 200]) {
+                assert_eq!(reply.status, status, "{case}");
+            }
+            let forwarded = it.gate.forwarded();
+            it.always(Some(answer(status, body)));
+            for reply in it.send_all(&reads).await {
+                assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{case}");
+                assert!(reply.header("retry-after").is_some(), "{case}");
+            }
+            assert_eq!(it.gate.forwarded(), forwarded, "{case}");
+            let log = it.gate.log(6).await;
+            assert!(log.iter().all(|line| line["cache"] != "stale"), "{case}: {log:?}");
+        }
+    }
 }
 
 /// A provider that answers now and then: known callers notice nothing, and it is asked no more than twice what it would

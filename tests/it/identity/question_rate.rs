@@ -56,7 +56,7 @@ async fn a_secret_has_so_many_questions_and_others_have_theirs() {
     assert!(metrics.contains(&format!("limited_total{{limit=\"questions\"}} {}", count(&replies, 429))), "{metrics}");
 }
 
-/// Callers without a credential are told apart by address, and their old answers go out meanwhile.
+/// Callers without a credential are told apart by address, and nothing that was public once goes out for asking often.
 #[tokio::test]
 async fn so_has_each_address_without_a_credential() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
@@ -69,9 +69,35 @@ async fn so_has_each_address_without_a_credential() {
     let may = BURST + A_SECOND * (begun.elapsed().as_secs() as usize + 3);
     assert!(gate.gitlab.ledger().count() <= may, "{} of {may}", gate.gitlab.ledger().count());
     assert!(count(&replies, 401) > 0, "whoever has shown nothing is told nothing else");
-    assert_eq!(gate.get("/v2/demo/known/tags/list", None).await.status, 404, "stale, or asked anew");
     let from_elsewhere = "X-Forwarded-For: 203.0.113.9\r\n";
     assert_eq!(gate.send("GET", "/v2/demo/other/tags/list", None, from_elsewhere, "").await.status, 404);
+}
+
+/// A revoked token is not kept alive by asking so much about it that nobody is asked any more.
+#[tokio::test]
+async fn who_asks_too_often_is_served_nothing_stale() {
+    let cache = vec!["ttl: 1ms", "stale_if_error: 10m"];
+    let gate = Arc::new(TestGate::start(Setup { cache, ..Setup::default() }).await);
+    assert_eq!(gate.get("/v2/demo/r0/tags/list", Some(READ_WRITE)).await.status, 404);
+    let forwarded = gate.forwarded();
+    gate.gitlab.revoke(READ_WRITE.1);
+    // Each with a user name of its own is a question of its own about the one secret.
+    let mut tasks = JoinSet::new();
+    for number in 0..2 * BURST {
+        let gate = gate.clone();
+        tasks.spawn(async move {
+            let user = format!("user-{number}");
+            gate.get("/v2/demo/r0/tags/list", Some((&user, READ_WRITE.1))).await.status;
+            gate.get("/v2/demo/r0/tags/list", Some(READ_WRITE)).await.status
+        });
+        if tasks.len() >= 32 {
+            assert_ne!(tasks.join_next().await.unwrap().unwrap(), 404, "it lives on");
+        }
+    }
+    assert!(tasks.join_all().await.iter().all(|status| matches!(status, 401 | 429 | 503)));
+    assert_eq!(gate.forwarded(), forwarded);
+    let log = gate.log(1 + 4 * BURST).await;
+    assert!(log.iter().all(|line| line["cache"] != "stale"));
 }
 
 /// A registry that takes no grant has each one asked for anew, twice for each GET.

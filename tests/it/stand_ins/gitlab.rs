@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::StatusCode;
 use http::header::HeaderName;
 use moorgate::demo::Scripted;
-use moorgate::demo::gitlab::{GitLab, Kind, SampleCredential, Scope, State};
+use moorgate::demo::gitlab::{GitLab, Kind, Refusal, SampleCredential, Scope, State};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -122,6 +122,45 @@ async fn credentials_come_and_go() {
     assert_eq!((claims.get("sub"), &claims["auth_type"]), (None, &json!("deploy_token")));
     let user = claims_of(claims["user"].as_str().unwrap());
     assert_eq!(user["user_info"], json!({ "token_type": "deploy_token", "username": "ci", "deploy_token_id": 15 }));
+}
+
+/// All of them look alike but for the message, and one repository takes the others' grants away.
+#[tokio::test]
+async fn every_refusal_is_a_403_by_its_message() {
+    let (gitlab, api) = start();
+    let push = |scopes: &[&str]| {
+        scopes.iter().fold(SERVICE.to_owned(), |target, scope| format!("{target}&scope=repository:{scope}"))
+    };
+    let both = push(&["demo/a:pull,push", "demo/b:pull,push"]);
+    let message = |reply: &Reply| reply.json()["errors"][0]["message"].as_str().map(str::to_owned);
+    let wrong = ("alice", "wrong");
+    for (refusal, wrong_too, no_push_too) in [
+        (Refusal::Network(String::new()), true, true),
+        (Refusal::Sources("alice".into()), false, true),
+        (Refusal::ProtectedPath("demo/a".into()), false, false),
+        (Refusal::StorageQuota("demo/a".into()), false, false),
+    ] {
+        gitlab.set_refusals([refusal.clone()]);
+        for (credential, target, refused) in [
+            (GOOD, &both, true),
+            (wrong, &both, wrong_too),
+            (GOOD, &push(&["demo/a:pull", "demo/b:pull,push"]), no_push_too),
+            (GOOD, &SERVICE.to_owned(), no_push_too),
+        ] {
+            let reply = ask(&api, credential, target).await;
+            let expected = if refused {
+                403
+            } else if credential == wrong {
+                401
+            } else {
+                200
+            };
+            assert_eq!(reply.status, expected, "{refusal:?} {credential:?} {target}");
+            assert!(!refused || message(&reply).as_deref() == Some(refusal.message()), "{refusal:?}");
+        }
+    }
+    gitlab.set_refusals([Refusal::Network("192.0.2.1".into()), Refusal::Sources("bob".into())]);
+    assert_eq!(ask(&api, GOOD, &both).await.status, 200, "another network and account");
 }
 
 #[tokio::test]

@@ -1,0 +1,136 @@
+//! Old verdicts are for outages alone: nothing that a caller does keeps a credential alive that was revoked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorgate::demo::Scripted;
+use moorgate::demo::gitlab::sample_credentials;
+use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+
+use super::answer;
+use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener};
+
+const PULL: &str = "/v2/demo/a/tags/list";
+
+/// A secret as Basic with this user name, or as Bearer.
+async fn get(gate: &TestGate, target: &str, user: Option<&str>, secret: &str) -> u16 {
+    match user {
+        Some(user) => gate.get(target, Some((user, secret))).await.status,
+        None => {
+            let bearer = format!("Authorization: Bearer {secret}\r\n");
+            gate.send("GET", target, None, &bearer, "").await.status
+        }
+    }
+}
+
+/// Asks until the answer is this.
+async fn until(gate: &TestGate, target: &str, user: Option<&str>, secret: &str, status: u16) {
+    let asking = async { while get(gate, target, user, secret).await != status {} };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{target} is never {status}"));
+}
+
+const CACHE: [&str; 3] = ["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"];
+
+/// After a no to one spelling of a secret, an outage brings back none of them, until the provider says yes once more.
+#[tokio::test]
+async fn nothing_is_stale_after_a_no_to_any_spelling() {
+    let gate = TestGate::start(Setup { cache: CACHE.to_vec(), ..Setup::default() }).await;
+    let secret = READ_WRITE.1;
+    let spellings = [Some("a"), Some("b"), None];
+    for refused in spellings {
+        let known = sample_credentials().into_iter().find(|sample| sample.password == secret).unwrap();
+        gate.gitlab.add(known);
+        for user in spellings {
+            // What had no answer in the outage before rests for a second.
+            until(&gate, PULL, user, secret, 404).await;
+            until(&gate, "/v2/", user, secret, 200).await;
+        }
+        assert!(gate.gitlab.revoke(secret));
+        assert_eq!(get(&gate, PULL, refused, secret).await, 401);
+        gate.gitlab.always(Some(answer(502, "")));
+        for user in spellings {
+            for target in [PULL, "/v2/", "/token?scope=repository:demo/a:pull"] {
+                let status = get(&gate, target, user, secret).await;
+                assert!(matches!(status, 401 | 503), "{refused:?} {user:?} {target}: {status}");
+            }
+        }
+        gate.gitlab.always(None);
+        tokio::time::timeout(PATIENCE, async { while get(&gate, PULL, Some("alice"), READ_ONLY.1).await != 404 {} })
+            .await
+            .expect("it is back");
+    }
+    let log = gate.log(1).await;
+    assert!(log.iter().all(|line| line["cache"] != "stale"), "{log:?}");
+    // A good one under a wrong name is good still, and stale once it was asked about again.
+    let deploy = ("gitlab+deploy-token-1", "gldt-demo-deploy-read-write");
+    assert_eq!(get(&gate, PULL, Some(deploy.0), deploy.1).await, 404);
+    assert_eq!(get(&gate, PULL, Some("x"), deploy.1).await, 401);
+    assert_eq!(get(&gate, PULL, Some(deploy.0), deploy.1).await, 404);
+    gate.gitlab.always(Some(answer(502, "")));
+    assert_eq!(get(&gate, PULL, Some(deploy.0), deploy.1).await, 404, "stale");
+}
+
+/// The same where the server is asked about the secret alone.
+#[tokio::test]
+async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
+    let sso = Introspection::start(listener()).unwrap();
+    let identity =
+        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}", sso.url());
+    let files = vec![("sso.secret", CLIENT_SECRET)];
+    let setup = Setup { identity: Some(identity.leak()), files, cache: CACHE.to_vec(), ..Setup::default() };
+    let gate = TestGate::start(setup).await;
+    let secret = "sso-demo-read-write";
+    for user in [Some("a"), Some("b"), None] {
+        assert_eq!(get(&gate, PULL, user, secret).await, 404);
+    }
+    assert!(sso.revoke(secret));
+    assert_eq!(get(&gate, PULL, Some("c"), secret).await, 401, "one that nobody has used before");
+    sso.always(Some(answer(502, "")));
+    for user in [Some("a"), Some("b"), None] {
+        assert_eq!(get(&gate, PULL, user, secret).await, 503, "{user:?}");
+    }
+}
+
+/// The gate's own bounds are no outage: whoever fills them must not be served from the past.
+#[tokio::test]
+async fn no_turn_is_no_outage() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 4s }";
+    let limits = vec!["failed_logins: null"];
+    let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
+    let gate = Arc::new(TestGate::start(setup).await);
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
+    gate.gitlab.always(Some(Scripted::Hang));
+    let before = gate.gitlab.ledger().count();
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..128 {
+        let gate = gate.clone();
+        // One secret, which opens no breaker.
+        callers.spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status });
+    }
+    gate.gitlab.ledger().wait_until(|questions| questions.len() >= before + 128).await;
+    let reply = gate.get(PULL, Some(READ_WRITE)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{reply:?}");
+    callers.abort_all();
+    let log = gate.log(2).await;
+    assert!(log.iter().all(|line| line["cache"] != "stale"), "{log:?}");
+}
+
+/// Nor is an answer that comes late because its question had to wait for a turn.
+#[tokio::test]
+async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
+    let limits = vec!["failed_logins: null"];
+    let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
+    let gate = Arc::new(TestGate::start(setup).await);
+    // All turns are held for 700 ms, and the next answer takes 1500 ms: within its time, though not within 2 s of when it
+    // was asked for.
+    let slow = |milliseconds| Scripted::Delay(Duration::from_millis(milliseconds));
+    gate.gitlab.script((0..128).map(|_| slow(700)).chain([slow(1500)]));
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..128 {
+        let gate = gate.clone();
+        callers.spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status });
+    }
+    gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
+}
