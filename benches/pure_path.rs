@@ -20,7 +20,7 @@ use moorgate::limits::gcra::Quota;
 use moorgate::limits::table::Table;
 use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
-use moorgate::token_service::gate_token::{GateToken, GoodFor, TokenKeys};
+use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, TokenKeys};
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -30,7 +30,7 @@ fn pure_path(c: &mut Criterion) {
     headers.insert(header::AUTHORIZATION, "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap());
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let policy = Policy::new(words(&["read"]), words(&["read", "write"]), words(&["delete"]), BTreeMap::new());
-    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None });
+    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
     let principal = Principal { source, subject: "ci-user".into() };
     let by_scopes = Verified {
         principal: principal.clone(),
@@ -71,12 +71,12 @@ fn pure_path(c: &mut Criterion) {
     });
     c.bench_function("open a gate token", |b| {
         let repositories = vec![(RepositoryName::parse("group/project/app").unwrap(), pull)];
-        let good_for = GoodFor { repositories, catalog: false };
+        let good_for = GoodFor { repositories, catalog: CatalogShare::None };
         let (credential, provider) = (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
-        let token = GateToken { issued: 1000, expires: 5000, good_for, credential, provider };
+        let mut token = GateToken { issued: 1000, expires: 5000, good_for, credential, provider };
         let keys = TokenKeys::random().unwrap();
-        let sealed = keys.seal(&token).unwrap();
-        b.iter(|| keys.open(black_box(&sealed), 2000).unwrap());
+        let sealed = keys.seal(&mut token, "registry.test").unwrap();
+        b.iter(|| keys.open(black_box(&sealed), "registry.test", 2000).unwrap());
     });
     let ruled = policy.clone().with_rules(fifty_rules());
     c.bench_function("decide by the last of 50 rules", |b| {

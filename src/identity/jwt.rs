@@ -83,7 +83,11 @@ pub struct Jwt {
 /// the secret is shown, and that is nobody but this issuer's provider, also where the token is too large for that one. The
 /// size of a header is the bound.
 pub fn issuer_of(credential: &Credential) -> Option<String> {
-    Compact::read(secret_of(credential)?.expose_secret())?.claims.get("iss")?.as_str().map(str::to_owned)
+    let secret = secret_of(credential)?.expose_secret();
+    // With anything beside it, it is no token; see `holds_token_of`.
+    let is_plain = secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    let token = if is_plain { Compact::read(secret) } else { None };
+    token?.claims.get("iss")?.as_str().map(str::to_owned)
 }
 
 /// Whether a token of one of these issuers stands in the secret or in the user name, in whatever spelling and whatever

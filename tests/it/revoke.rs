@@ -268,3 +268,39 @@ async fn replicas_name_a_credential_alike() {
     assert_eq!(names[0], names[1]);
     assert_ne!(names[0], names[2]);
 }
+
+/// Whoever holds a token that was made before is whom the operator means, whatever the provider says of the credential.
+#[tokio::test]
+async fn gate_tokens_from_before_are_refused_to_their_end() {
+    let gate = TestGate::start(setup()).await;
+    let made = async |credential| {
+        let reply = gate.get("/token?scope=repository:demo/a:pull", Some(credential)).await;
+        serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned()
+    };
+    let with = async |token: &str, target: &str| {
+        gate.send("GET", target, None, &format!("Authorization: Bearer {token}\r\n"), "").await
+    };
+    let mut old = made(READ_WRITE).await;
+    let others = made(READ_ONLY).await;
+    let fingerprint = {
+        assert_eq!(get(&gate, READ_WRITE).await, 404);
+        let log = gate.log(3).await;
+        log[2]["credential"].as_str().unwrap().to_owned()
+    };
+    for form in [format!("token={}", READ_WRITE.1), format!("credential={fingerprint}"), format!("token={old}")] {
+        assert_eq!(with(&old, PULL).await.status, 404);
+        revoke(&gate, &form).await;
+        let before = asked(&gate);
+        for target in [PULL, "/v2/"] {
+            let reply = with(&old, target).await;
+            assert_eq!(reply.status, 401, "{form:.10} {target}");
+            assert!(reply.header("www-authenticate").unwrap().contains("error=\"invalid_token\""), "{reply:?}");
+        }
+        assert_eq!(asked(&gate), before, "nobody is asked about it");
+        assert_eq!(get(&gate, READ_WRITE).await, 404, "the credential is good still, says its provider");
+        let new = made(READ_WRITE).await;
+        assert_eq!((with(&new, PULL).await.status, with(&others, PULL).await.status), (404, 404));
+        assert_eq!(with(&old, PULL).await.status, 401, "to its end");
+        old = new;
+    }
+}

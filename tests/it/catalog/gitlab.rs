@@ -67,6 +67,39 @@ async fn rules_narrow_what_gitlab_grants() {
     assert_eq!(gate.get(CATALOG, Some(READ_WRITE)).await.status, 403);
 }
 
+/// A token for the catalog and a repository that is not granted shows no more than was asked, which is nothing; and the one
+/// scope of the catalog is the whole of it.
+#[tokio::test]
+async fn a_token_shows_no_more_than_was_asked() {
+    let gate = gate(Setup::default()).await;
+    fill_projects(&gate).await;
+    for (scopes, shown) in [
+        ("registry:catalog:*", Some(vec!["demo/a", "demo/b"])),
+        ("registry:catalog:* repository:demo/a:pull", Some(vec!["demo/a"])),
+        ("registry:catalog:* repository:nobodys:pull", Some(vec![])),
+        ("registry:catalog:* repository:UPPER:pull", Some(vec![])),
+        ("registry:catalog:* repository:demo/a:other", Some(vec![])),
+        ("registry:catalog:pull", None),
+        ("registry:catalog:pull,*", None),
+        ("registry:catalog:", None),
+    ] {
+        let reply = gate.get(&format!("/token?scope={}", scopes.replace(' ', "+")), Some(ADMIN)).await;
+        assert_eq!(reply.status, 200, "{scopes}: {reply:?}");
+        let token =
+            serde_json::from_str::<serde_json::Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let reply = gate.send("GET", CATALOG, None, &bearer, "").await;
+        match shown {
+            Some(shown) => assert_eq!(
+                (reply.status, names(&reply)),
+                (200, shown.iter().map(|it| (*it).to_owned()).collect()),
+                "{scopes}"
+            ),
+            None => assert_eq!(reply.status, 401, "{scopes}"),
+        }
+    }
+}
+
 /// A token for the list is granted where GitLab grants it, be it with repositories or without.
 #[tokio::test]
 async fn tokens() {

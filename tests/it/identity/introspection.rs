@@ -203,3 +203,47 @@ async fn a_token_ends_when_it_says() {
     assert!(ended >= now + 2, "it ended before its time");
     assert_eq!(gate.log(1).await[0]["cache"], "miss");
 }
+
+/// One odd member of a reply is no outage, and gives nothing that the server did not say.
+#[tokio::test]
+async fn what_servers_write_oddly_is_no_outage() {
+    let sso = Introspection::start(listener()).unwrap();
+    let identity =
+        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}", sso.url());
+    let rules = vec![
+        "rules:",
+        "  - { name: users, repositories: [\"demo/a\"], who: [\"user:sso/ci\", \"user:sso/dana\"], allow: [pull] }",
+        "  - { name: clients, repositories: [\"demo/b\"], who: [\"user:sso/client:ci\"], allow: [pull] }",
+    ];
+    let files = vec![("sso.secret", CLIENT_SECRET)];
+    let gate =
+        TestGate::start(Setup { identity: Some(identity.leak()), files, policy: rules, ..Setup::default() }).await;
+    for (number, (members, demo_a, demo_b)) in [
+        (json!({ "sub": "dana", "scope": "read_registry", "exp": 0 }), 404, 403),
+        (json!({ "sub": "dana", "scope": ["read_registry"] }), 404, 403),
+        (json!({ "sub": "dana", "scope": ["read_registry", 5, null] }), 404, 403),
+        (json!({ "sub": "dana", "scope": ["read_registry write_registry"] }), 403, 403),
+        (json!({ "sub": "", "client_id": "ci", "scope": "read_registry" }), 403, 404),
+        (json!({ "client_id": "ci", "scope": "read_registry" }), 403, 404),
+        (json!({ "sub": "", "username": "", "client_id": "ci", "scope": "read_registry" }), 403, 404),
+        (json!({ "sub": "ci", "scope": "read_registry" }), 404, 403),
+        (json!({ "sub": "client:ci", "scope": "read_registry" }), 401, 401),
+        (json!({ "sub": "client:ci", "client_id": "ci", "scope": "read_registry" }), 403, 404),
+        (json!({ "sub": "dana", "scope": "read_registry", "groups": ["x", 5], "aud": 7 }), 404, 403),
+        (json!({ "sub": ["dana"], "scope": "read_registry" }), 503, 503),
+        // Of GitLab's own words none stands for others unless the config says so.
+        (json!({ "sub": "dana", "scope": "api" }), 403, 403),
+        (json!({ "sub": "dana", "scope": "read_api" }), 403, 403),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut reply = json!({ "active": true });
+        reply.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let token = format!("sso-odd-{number}");
+        sso.always(Some(super::answer(200, reply.to_string())));
+        for (target, status) in [("/v2/demo/a/tags/list", demo_a), ("/v2/demo/b/tags/list", demo_b)] {
+            assert_eq!(gate.get(target, Some(("any", &token))).await.status, status, "{members} {target}");
+        }
+    }
+}

@@ -225,3 +225,75 @@ async fn a_gate_token_ends_with_its_credential() {
         assert!((least..=most).contains(&expires_in), "{left}: {expires_in}");
     }
 }
+
+/// What people paste is no token of the issuer, and nobody else's either: it is shown to no one.
+#[tokio::test]
+async fn a_token_with_something_around_it_is_shown_to_nobody() {
+    let issuer = issuer();
+    let gate = gate(&issuer, Vec::new()).await;
+    let good = token(&issuer, json!({}));
+    for (user, password) in [
+        ("oidc", format!(" {good}")),
+        ("oidc", format!("{good} ")),
+        ("oidc", format!("\"{good}\"")),
+        ("oidc", format!("'{good}'")),
+        ("oidc", format!("Bearer {good}")),
+        ("oidc", format!("bearer  {good}")),
+        ("oidc", format!("Authorization: Bearer {good}")),
+        ("oidc", format!("token={good}")),
+        ("oidc", format!("\u{a0}{good}")),
+        ("oidc", format!("{}== ", good)),
+        ("oidc", format!("{} {}", &good[..40], &good[40..])),
+        ("oidc", good.rsplit_once('.').unwrap().0.to_owned()),
+        (&*good, "x".to_owned()),
+    ] {
+        let reply = gate.get(PULL, Some((user, &password))).await;
+        assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"), "{password}");
+        assert!(reply.body.contains("send the token alone"), "{reply:?}");
+        assert_eq!(gate.get("/token", Some((user, &password))).await.status, 401, "{password}");
+    }
+    let bearer = format!("Authorization: Bearer {good}==\r\n");
+    assert_eq!(gate.send("GET", PULL, None, &bearer, "").await.status, 401);
+    assert_eq!(gate.gitlab.ledger().count(), 0, "GitLab was shown one");
+    let log = gate.log(26).await;
+    assert!(log.iter().take(26).all(|line| line["reason"] == "malformed_credential"), "{log:?}");
+    assert_eq!(gate.get(PULL, Some(("oidc", &good))).await.status, 404, "the token alone");
+    // GitLab's job tokens are JWTs of the same issuer behind a prefix, and not its id_tokens.
+    assert_eq!(gate.get(PULL, Some(("gitlab-ci-token", &format!("glcbt-64_{good}")))).await.status, 401);
+    assert_eq!(gate.gitlab.ledger().count(), 1);
+}
+
+/// GitHub Enterprise Server lists a key twice, others once for each `alg`; RFC 9068 has a `typ` of its own.
+#[tokio::test]
+async fn what_issuers_write_oddly_is_no_outage() {
+    let issuer = issuer();
+    let keys: Value = serde_json::from_str(&issuer.jwks()).unwrap();
+    let key = &keys["keys"][0];
+    let with = |members: Value| {
+        let mut key = key.clone();
+        key.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        key
+    };
+    for listed in [
+        json!([key, key]),
+        json!([with(json!({ "alg": "RS256" })), with(json!({ "alg": "RS384" })), with(json!({ "alg": "PS256" }))]),
+        json!([with(json!({ "alg": ["RS256", "RS384"] }))]),
+        json!([with(json!({ "use": "enc" })), key]),
+        json!([5, "x", null, { "kid": key["kid"] }, { "kty": "EC", "kid": 7 }, key]),
+    ] {
+        issuer.set_jwks(json!({ "keys": listed }).to_string());
+        let gate = gate(&issuer, Vec::new()).await;
+        let good = token(&issuer, json!({}));
+        assert_eq!(status(&gate, "GET", PULL, &good).await, 404, "{listed}");
+        let claims = json!({
+            "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
+        });
+        for (typ, expected) in
+            [("application/at+jwt", 404), ("Application/AT+JWT", 404), ("at+jwt", 404), ("x+jwt", 401)]
+        {
+            let header = json!({ "alg": "RS256", "typ": typ, "kid": issuer.kid() });
+            let made = issuer.sign_raw(&header.to_string(), &claims.to_string()).unwrap();
+            assert_eq!(status(&gate, "GET", PULL, &made).await, expected, "{typ}");
+        }
+    }
+}

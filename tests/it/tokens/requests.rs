@@ -187,3 +187,41 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
         assert_eq!(query.contains("from="), forwarded, "{query}");
     }
 }
+
+/// Two registries that share a file of keys are two registries all the same.
+#[tokio::test]
+async fn a_token_of_one_registry_is_none_at_another() {
+    let tokens = || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
+    let ours = gate(tokens()).await;
+    let same = gate(tokens()).await;
+    let other = gate(Setup { external_port: ":5000", ..tokens() }).await;
+    let made = token(&ours, READ_WRITE, "repository:demo/a:pull").await;
+    for (gate, status) in [(&ours, 404), (&same, 404), (&other, 401)] {
+        assert_eq!(with(gate, &made, "GET", PULL).await.status, status);
+    }
+    let reply = with(&other, &made, "GET", PULL).await;
+    assert!(challenge(&reply).contains("error=\"invalid_token\""), "{reply:?}");
+    assert_eq!(other.gitlab.ledger().count(), 0);
+}
+
+/// Nothing that was sealed here is shown to a provider, nor counts as a wrong login.
+#[tokio::test]
+async fn what_was_sealed_here_is_shown_to_no_provider() {
+    let gate = gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 1 }"], ..Setup::default() }).await;
+    let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
+    let asked = gate.gitlab.ledger().count();
+    for prefix in ["mg1.", "mgr1.", "mu1."] {
+        let text = made.replacen("mg1.", prefix, 1);
+        for text in [text.clone(), format!("  {text}"), format!("\"{text}\""), format!("Bearer {text}")] {
+            for (user, password) in [("alice", &*text), (&*text, "x")] {
+                assert_eq!(gate.get(PULL, Some((user, password))).await.status, 401, "{text}");
+                assert_eq!(gate.get("/token", Some((user, password))).await.status, 401, "{text}");
+            }
+        }
+        if prefix != "mg1." {
+            assert_eq!(with(&gate, &text, "GET", PULL).await.status, 401, "{prefix}");
+        }
+    }
+    assert_eq!(gate.gitlab.ledger().count(), asked);
+    assert_eq!(gate.get(PULL, Some(READ_ONLY)).await.status, 404, "nothing was counted");
+}
