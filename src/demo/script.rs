@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::{HeaderName, LOCATION};
 use http::{Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::ledger::lock;
 use super::web::{self, Body};
@@ -18,6 +19,8 @@ pub enum Scripted {
     Answer { status: StatusCode, headers: Vec<(HeaderName, String)>, body: String },
     /// Answer truthfully, but only after so long.
     Delay(Duration),
+    /// Answer truthfully once this has a permit, which stays there.
+    Once(Arc<Semaphore>),
     /// Never answer.
     Hang,
     /// Close the connection.
@@ -57,6 +60,10 @@ impl Script {
             }
             Some(Scripted::Delay(pause)) => {
                 tokio::time::sleep(pause).await;
+                Ok(None)
+            }
+            Some(Scripted::Once(released)) => {
+                let _permit = released.acquire().await;
                 Ok(None)
             }
             Some(Scripted::Hang) => std::future::pending().await,

@@ -5,6 +5,7 @@
 //! in its reply lists as granted, not that there is one: an empty list is a 200 too. What is known of GitLab besides
 //! is in [`gitlab`](super::gitlab).
 
+mod one_by_one;
 pub mod reply;
 
 use std::fmt::Write;
@@ -33,9 +34,6 @@ use reply::Token;
 /// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
 /// take for a header, and some of them close the connection then, which looks like an outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
-
-/// Questions about single repositories at the same time, where one question about several was not answered.
-const PARTS_AT_ONCE: usize = 8;
 
 /// A token that is sent upstream is asked for anew so long before it ends: the registry may be slow, and its clock another.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
@@ -97,41 +95,6 @@ impl TokenServer {
             return self.ask_one_by_one(question, known).await;
         }
         (self.verdict(question, &reply), 0)
-    }
-
-    /// Asks about each of several repositories by itself, for one of them has taken the others' grants away.
-    async fn ask_one_by_one(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
-        let of_one = |(name, actions): (&RepositoryName, Actions)| Question {
-            access: Access::several(vec![(name.clone(), actions)]),
-            ..question.clone()
-        };
-        let parts: Vec<_> = question.access.repositories().map(of_one).collect();
-        let more = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-        let mut verified = Vec::with_capacity(parts.len());
-        for some in parts.chunks(PARTS_AT_ONCE) {
-            // In tasks, for each of them waits for the network; they end with this one.
-            let asking: Vec<_> = some
-                .iter()
-                .map(|part| {
-                    let (server, part) = (self.clone(), part.clone());
-                    AbortOnDropHandle(tokio::spawn(async move {
-                        match server.exchange(&part, known).await {
-                            Ok(reply) => server.verdict(&part, &reply),
-                            Err(verdict) => verdict,
-                        }
-                    }))
-                })
-                .collect();
-            for mut part in asking {
-                match (&mut part.0).await {
-                    Ok(Verdict::Verified(of_part, lifetime)) => verified.push((of_part, lifetime)),
-                    // The credential is what is wrong, or the server: that holds for all of them.
-                    Ok(verdict) => return (verdict, more),
-                    Err(_) => return (Verdict::Unavailable, more),
-                }
-            }
-        }
-        (together(&verified), more)
     }
 
     /// Returns whether the server answers at all, by a question that no caller can turn: for a token without a
@@ -381,29 +344,6 @@ impl TokenServer {
 
     fn line(&self, trouble: Trouble) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
-    }
-}
-
-/// Returns the verdict about several repositories from those about each, in their order. There is at least one.
-fn together(parts: &[(Arc<Verified>, Lifetime)]) -> Verdict {
-    // Where nothing was granted, nothing tells who it is.
-    let named = parts.iter().find(|(verified, _)| !verified.granted.is_nothing()).or(parts.first());
-    let Some((named, _)) = named else { return Verdict::Unavailable };
-    let grants: Vec<_> = parts.iter().flat_map(|(verified, _)| verified.granted.repositories()).cloned().collect();
-    let lifetime = Lifetime {
-        answer: parts.iter().filter_map(|(_, lifetime)| lifetime.answer).min(),
-        credential: parts.iter().filter_map(|(_, lifetime)| lifetime.credential).min(),
-    };
-    let granted = Granted::Repositories(grants.into());
-    Verdict::Verified(Arc::new(Verified { principal: named.principal.clone(), granted, attributes: None }), lifetime)
-}
-
-/// A task that ends with whoever waits for it.
-struct AbortOnDropHandle(tokio::task::JoinHandle<Verdict>);
-
-impl Drop for AbortOnDropHandle {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

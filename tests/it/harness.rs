@@ -224,6 +224,15 @@ impl TestGate {
         ask_admin(self.admin, path).await
     }
 
+    /// Waits until the breaker of a provider is open: it takes the gate's own question, which nobody waits for.
+    pub async fn breaker_opens(&self) {
+        let begun = std::time::Instant::now();
+        while !self.admin("/status.json").await.body.contains("\"breaker\": \"open\"") {
+            assert!(begun.elapsed() < PATIENCE, "it never opens");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The access log, once it has at least so many lines.
     pub async fn log(&self, lines: usize) -> Vec<Value> {
         tokio::time::timeout(PATIENCE, self.log.wait(lines)).await.expect("the lines never came")

@@ -83,7 +83,7 @@ const TABLE: &[Part] = &[
     Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // Providers know neither the policy nor each other.
     Part {
-        files: &["identity/registry_token.rs", "identity/gitlab.rs"],
+        files: &["identity/registry_token.rs", "identity/registry_token/one_by_one.rs", "identity/gitlab.rs"],
         may_know: &["registry"],
         must_not_know: &["moka", "hyper", "super::htpasswd", "super::chain", "super::cache"],
     },

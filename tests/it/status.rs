@@ -126,6 +126,9 @@ async fn a_provider_that_is_down_is_on_top() {
     gate.gitlab.always(Some(answer(502)));
     for number in 0..3 {
         assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, 503);
+        if number == 2 {
+            gate.breaker_opens().await;
+        }
         let seen = status(&gate).await;
         let provider = &seen["providers"][0];
         assert_eq!((&provider["up"], &provider["failing"]), (&json!(false), &json!(true)));

@@ -17,6 +17,7 @@ use moorgate::identity::registry_token::TokenServer;
 use moorgate::record::Metrics;
 use moorgate::registry::Access;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 
 use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener, read_head, read_reply, request};
 
@@ -147,8 +148,11 @@ async fn basic_and_bearer_share_no_verdict() {
 /// nobody waits for any more.
 #[tokio::test]
 async fn questions_of_callers_who_left_are_bounded() {
-    let gate = TestGate::start(Setup { limits: vec!["failed_logins: null"], ..Setup::default() }).await;
-    gate.gitlab.script((0..300).map(|_| Scripted::Delay(Duration::from_millis(500))));
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 60s }";
+    let limits = vec!["failed_logins: null"];
+    let gate = TestGate::start(Setup { identity: Some(identity), limits, ..Setup::default() }).await;
+    let released = Arc::new(Semaphore::new(0));
+    gate.gitlab.always(Some(Scripted::Once(released.clone())));
     let mut callers = Vec::new();
     for number in 0..300 {
         let mut stream = gate.connect().await;
@@ -160,6 +164,7 @@ async fn questions_of_callers_who_left_are_bounded() {
     drop(callers);
     gate.log(300).await;
     // All have left; what waited for its turn is not asked any more.
+    released.add_permits(1);
     assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
     let asked = gate.gitlab.ledger().count();
     assert!(asked <= 128 + 1, "{asked} questions");

@@ -31,7 +31,7 @@ const DENIED: &str = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access for
 
 fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> Arc<TokenServer> {
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
-    let client = ProviderClient::new(tls, Duration::from_secs(10));
+    let client = ProviderClient::new(tls, Duration::from_secs(60));
     Arc::new(TokenServer::new("p".into(), realm, service.into(), client, reading))
 }
 

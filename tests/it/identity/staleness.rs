@@ -6,6 +6,7 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::sample_credentials;
 use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+use tokio::sync::Semaphore;
 
 use super::answer;
 use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener};
@@ -118,19 +119,25 @@ async fn no_turn_is_no_outage() {
 /// Nor is an answer that comes late because its question had to wait for a turn.
 #[tokio::test]
 async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 8s }";
     let limits = vec!["failed_logins: null"];
     let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = Arc::new(TestGate::start(setup).await);
-    // All turns are held for 700 ms, and the next answer takes 1500 ms: within its time, though not within 2 s of when it
+    // All turns are held for 2 s, and the next answer takes 6.5 s: within its time, though not within 8 s of when it
     // was asked for.
-    let slow = |milliseconds| Scripted::Delay(Duration::from_millis(milliseconds));
-    gate.gitlab.script((0..128).map(|_| slow(700)).chain([slow(1500)]));
+    let released = Arc::new(Semaphore::new(0));
+    let held = std::iter::repeat_n(Scripted::Once(released.clone()), 128);
+    gate.gitlab.script(held.chain([Scripted::Delay(Duration::from_millis(6500))]));
     let mut callers = tokio::task::JoinSet::new();
     for number in 0..128 {
         let gate = gate.clone();
         callers.spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status });
     }
     gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
-    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        released.add_permits(128);
+    };
+    let (reply, ()) = tokio::join!(gate.get(PULL, Some(READ_WRITE)), late);
+    assert_eq!(reply.status, 404, "{reply:?}");
 }
