@@ -63,5 +63,5 @@ pub(super) async fn handshake(
         linger(socket).await;
         return Err(io::Error::other("the client speaks plain HTTP"));
     }
-    TlsAcceptor::from(config.clone()).accept(Watched::new(socket, traffic.clone())).await
+    TlsAcceptor::from(config.clone()).accept(Watched::tcp(socket, traffic.clone())).await
 }
