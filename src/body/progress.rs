@@ -133,6 +133,11 @@ impl Progress {
         }
     }
 
+    /// Ends the record now, whatever has not gone.
+    pub fn end(&self) {
+        drop(self.record.take());
+    }
+
     /// Ready as soon as all that was handed over of the response has gone, or never will.
     pub fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.unsent.get() == 0 {
@@ -160,7 +165,7 @@ impl Progress {
             if let Some(waker) = self.awaiting_end.take() {
                 waker.wake();
             }
-            drop(self.record.take());
+            self.end();
         }
     }
 }

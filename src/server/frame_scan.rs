@@ -50,7 +50,6 @@ impl FrameScan {
     pub(super) fn take_goodbye(&self) -> Option<Goodbye> {
         self.goodbye.take()
     }
-
 }
 
 impl Scan for FrameScan {

@@ -57,7 +57,6 @@ impl HeadScan {
         let state = self.0.borrow();
         matches!(state.part, Part::Head) && (state.lines > 0 || state.column > 0)
     }
-
 }
 
 impl Scan for HeadScan {

@@ -50,6 +50,9 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.cut();
+        if let Some(progress) = &self.progress {
+            progress.end();
+        }
         self.deadlines.close_stream();
     }
 }

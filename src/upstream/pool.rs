@@ -37,19 +37,31 @@ pub(super) struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
-    rests: bool,
+    after_head: bool,
 }
 
 impl Pool {
     /// The connection that was used last, if it will do.
-    pub(super) fn take(&self, wanted: Use) -> Option<Connection> {
+    pub(super) async fn take(&self, wanted: Use) -> Option<Connection> {
+        loop {
+            let Idle { connection, after_head, .. } = self.take_idle(wanted)?;
+            if after_head {
+                see_what_came().await;
+            }
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn take_idle(&self, wanted: Use) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         let at = idle.iter().rposition(|idle| {
             let age = idle.since.elapsed();
-            let rested = !idle.rests || age >= REST_AFTER_HEAD;
+            let rested = !idle.after_head || age >= REST_AFTER_HEAD;
             rested && idle.connection.is_ready() && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
         })?;
-        Some(idle.remove(at).connection)
+        Some(idle.remove(at))
     }
 
     /// Closes what has been idle for too long, and forgets what the registry closed.
@@ -62,7 +74,15 @@ impl Pool {
     pub(super) fn put(&self, connection: Connection, after_head: bool) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push(Idle { connection, since: Instant::now(), rests: after_head });
+            idle.push(Idle { connection, since: Instant::now(), after_head });
         }
+    }
+}
+
+/// Lets the worker look at all of its sockets, and then at the connections to which something came: hyper closes one that
+/// gets bytes while it is idle.
+async fn see_what_came() {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
     }
 }
