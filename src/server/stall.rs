@@ -39,11 +39,11 @@ impl OpenStream {
         }
     }
 
-    /// When the client will have been waited for too long, if it is being waited for.
-    fn deadline(&self) -> Option<Instant> {
-        let progress = self.progress.as_ref()?;
+    /// When the client will have been waited for too long, if it is being waited for; and the same of one that leaves.
+    fn deadlines(&self) -> [Option<Instant>; 2] {
+        let Some(progress) = &self.progress else { return [None; 2] };
         let stalls = progress.stalls_at(self.deadlines.settings().stall_timeout);
-        stalls.into_iter().chain(self.deadlines.leaves_at(progress.awaits_window())).min()
+        [stalls, self.deadlines.leaves_at(progress.awaits_window())]
     }
 }
 
@@ -88,9 +88,10 @@ impl<F: Future> Future for Stream<F> {
         }
         while this.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let deadline = this.open.deadline();
+            let [stalls, leaves] = this.open.deadlines();
+            let deadline = stalls.into_iter().chain(leaves).min();
             if deadline.is_some_and(|deadline| deadline <= now) {
-                if let Some(progress) = progress {
+                if let Some(progress) = progress.filter(|_| stalls.is_some_and(|stalls| stalls <= now)) {
                     progress.set_stalled();
                 }
                 // A stream that has ended for us cannot be reset any more; its connection can be closed.
