@@ -93,8 +93,9 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// What a manifest may be: one media type in plain ASCII, and no form. It is the one type that goes on as the client says
-/// it. Go trims and lowers what is not ASCII too, so `\u{a0}application/x-www-form-urlencoded` is a form as well.
+/// What a manifest may be: one media type in plain ASCII, and no form. It is the one type that goes
+/// on as the client says it. Go trims and lowers what is not ASCII too, so
+/// `\u{a0}application/x-www-form-urlencoded` is a form as well.
 ///
 /// # Errors
 /// Anything else.

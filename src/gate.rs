@@ -353,8 +353,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Waits for the end of a body where the operation takes none: it may be announced, and turn out empty. One that is not
-/// could be read as another request by whoever expects none.
+/// Waits for the end of a body where the operation takes none: it may be announced, and turn out
+/// empty. One that is not could be read as another request by whoever expects none.
 async fn expect_no_body(method: &Method, body: &mut RequestBody) -> Result<(), Denial> {
     if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         return Ok(());

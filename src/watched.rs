@@ -43,13 +43,14 @@ impl Traffic {
         self.first_read.set(None);
     }
 
-    /// Has the first byte since [`mark`](Self::mark) come now: it was read earlier, when it did not count.
+    /// Has the first byte since [`mark`](Self::mark) come now: it was read earlier, when it did not
+    /// count.
     pub fn begin_reading(&self) {
         self.first_read.set(Some(Instant::now()));
     }
 
-    /// From the next write on, has a close look like a break to the other side, or not any more. A TCP connection is
-    /// reset then, also where the process ends.
+    /// From the next write on, has a close look like a break to the other side, or not any more. A
+    /// TCP connection is reset then, also where the process ends.
     pub fn reset_on_close(&self, reset: bool) {
         self.reset_on_close.set(reset);
     }
@@ -114,7 +115,8 @@ impl<S> Watched<S> {
 }
 
 impl Watched<TcpStream> {
-    /// Watches a TCP connection, which is reset instead of closed where that is [wanted](Traffic::reset_on_close).
+    /// Watches a TCP connection, which is reset instead of closed where that is
+    /// [wanted](Traffic::reset_on_close).
     pub fn tcp(socket: TcpStream, traffic: Rc<Traffic>) -> Self {
         let set_reset = |socket: &TcpStream, reset: bool| {
             // Where it fails there is no connection any more.

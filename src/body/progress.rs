@@ -40,7 +40,8 @@ pub enum BodyFailure {
 }
 
 impl Progress {
-    /// Begins a request on a connection that tells by this flag that its client took nothing for too long.
+    /// Begins a request on a connection that tells by this flag that its client took nothing for
+    /// too long.
     pub fn on_connection(stalled: Rc<Cell<bool>>) -> Self {
         Self { connection_stalled: stalled, ..Self::default() }
     }
@@ -126,7 +127,8 @@ impl Progress {
         self.awaiting_window.get()
     }
 
-    /// Keeps the record until all that was handed over has gone, or never will. Only then is the request over.
+    /// Keeps the record until all that was handed over has gone, or never will. Only then is the
+    /// request over.
     pub(super) fn keep(&self, record: Box<Record>) {
         if self.unsent.get() > 0 {
             self.record.set(Some(record));

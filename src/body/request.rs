@@ -52,7 +52,8 @@ impl RequestBody {
         Self { incoming: None, http2: false, held: None, progress }
     }
 
-    /// Waits for the end of a body that should be empty. That the client sends it is watched with the connection.
+    /// Waits for the end of a body that should be empty. That the client sends it is watched with
+    /// the connection.
     ///
     /// # Errors
     /// See [`NotEmpty`].

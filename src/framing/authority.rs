@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether this is `host[:port]`: a name of letters, digits, `-`, `.` and `_`, or an IPv6 address in brackets without a zone,
-/// and a port of 1 to 5 digits up to 65535.
+/// Whether this is `host[:port]`: a name of letters, digits, `-`, `.` and `_`, or an IPv6 address
+/// in brackets without a zone, and a port of 1 to 5 digits up to 65535.
 pub(super) fn is_plain(text: &str) -> bool {
     let (is_host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -257,7 +257,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
-/// The same of what a stranger may make as long as he likes, cut to what a line can hold; `…` at its end says so.
+/// The same of what a stranger may make as long as he likes, cut to what a line can hold; `…` at
+/// its end says so.
 pub(super) fn shortened(text: &str) -> Cow<'_, str> {
     const MARK: char = '…';
     let text = printable(text);

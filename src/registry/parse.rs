@@ -48,8 +48,9 @@ pub enum RequestError {
 }
 
 impl RegistryRequest {
-    /// Reads a method, path and query. Query keys that the operation does not know go on as they came with an upload that
-    /// has begun and with lists, for registries keep their state there; elsewhere they are dropped.
+    /// Reads a method, path and query. Query keys that the operation does not know go on as they
+    /// came with an upload that has begun and with lists, for registries keep their state there;
+    /// elsewhere they are dropped.
     ///
     /// # Errors
     /// Whatever is not exactly one operation in its one spelling.
@@ -192,7 +193,8 @@ impl Mount {
     }
 }
 
-/// A list: which part of it is wanted, and the query as it goes on. `more`: what the operation knows besides.
+/// A list: which part of it is wanted, and the query as it goes on. `more`: what the operation
+/// knows besides.
 fn list(query: &Query<'_>, more: &[(&'static str, Option<&str>)]) -> Result<(Page, OpaqueQuery), RequestError> {
     let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
     let page = Page { count, last: query.value("last")?.map(Into::into) };

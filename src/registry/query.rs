@@ -1,5 +1,5 @@
-//! Query strings: taken apart once. What is judged is written again in one spelling, and of the rest what may go on goes
-//! on byte for byte.
+//! Query strings: taken apart once. What is judged is written again in one spelling, and of the
+//! rest what may go on goes on byte for byte.
 
 mod disguise;
 
@@ -12,8 +12,8 @@ use disguise::disguised;
 /// Keys that decide what a request does, or where.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
-/// The query of an address as it goes on: the keys that the operation does not know as they came, and between them in one
-/// spelling those that it does.
+/// The query of an address as it goes on: the keys that the operation does not know as they came,
+/// and between them in one spelling those that it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpaqueQuery(Box<str>);
 
@@ -37,8 +37,9 @@ struct Parameter<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Takes a query string apart. Keys are compared as they came, so one that is a judged key to whoever decodes it, trims it
-    /// or lowers its case is an error, and so is `;`, at which some split.
+    /// Takes a query string apart. Keys are compared as they came, so one that is a judged key to
+    /// whoever decodes it, trims it or lowers its case is an error, and so is `;`, at which some
+    /// split.
     pub(super) fn parse(query: Option<&'a str>) -> Result<Self, RequestError> {
         let query = query.unwrap_or_default();
         if query.contains(';') {
@@ -69,8 +70,8 @@ impl<'a> Query<'a> {
         self.parameters.iter().filter(move |parameter| parameter.key == key).map(|parameter| decode(parameter.value))
     }
 
-    /// What goes on where keys that the operation does not know do. The values of those that it knows go on in one
-    /// spelling, in their place.
+    /// What goes on where keys that the operation does not know do. The values of those that it
+    /// knows go on in one spelling, in their place.
     pub(super) fn opaque(&self, known: &[(&'static str, Option<&str>)]) -> Result<OpaqueQuery, RequestError> {
         let mut text = String::new();
         let mut writer = QueryWriter::new(&mut text);

@@ -84,7 +84,8 @@ where
     let scan = Rc::new(HeadScan::default());
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = scan.ambiguous();
-        // Its answers may end with the connection alone, so a connection that breaks must not look like that.
+        // Its answers may end with the connection alone, so a connection that breaks must not look
+        // like that.
         let delimited_by_close = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
         let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
         let serving = worker.newest.serving();

@@ -1,5 +1,5 @@
-//! Deadlines of a connection. Nothing is armed or disarmed per request: what happens sets a time, and one timer a
-//! connection looks at those times no less often than the shortest deadline.
+//! Deadlines of a connection. Nothing is armed or disarmed per request: what happens sets a time,
+//! and one timer a connection looks at those times no less often than the shortest deadline.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,10 +9,12 @@ use super::ServerSettings;
 use crate::body::Progress;
 use crate::watched::Traffic;
 
-/// How long an idle HTTP/2 connection outlives the beginning of a drain, or its last stream within one.
+/// How long an idle HTTP/2 connection outlives the beginning of a drain, or its last stream within
+/// one.
 const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
-/// How long the shut window of an HTTP/2 stream is waited for once its client has said that it leaves (GOAWAY).
+/// How long the shut window of an HTTP/2 stream is waited for once its client has said that it
+/// leaves (GOAWAY).
 const LEAVING_GRACE: Duration = Duration::from_millis(400);
 
 /// How often these are looked at.
@@ -23,7 +25,8 @@ pub(super) struct Deadlines {
     settings: std::sync::Arc<ServerSettings>,
     traffic: Rc<Traffic>,
     waiting: Cell<Waiting>,
-    /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's task begins.
+    /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's
+    /// task begins.
     current: RefCell<Option<Rc<Progress>>>,
     open_streams: Cell<usize>,
     /// The client took nothing for too long, whatever the stream.
@@ -86,8 +89,8 @@ impl Deadlines {
         self.waiting.set(Waiting::NextRequest(Instant::now()));
     }
 
-    /// HTTP/1.1: an answer begins. `delimited_by_close`: its client may take the end of the connection for its end, so any
-    /// end before that is a reset.
+    /// HTTP/1.1: an answer begins. `delimited_by_close`: its client may take the end of the
+    /// connection for its end, so any end before that is a reset.
     pub(super) fn answer_begins(&self, delimited_by_close: bool) {
         self.breakable.set(delimited_by_close);
         self.traffic.reset_on_close(delimited_by_close);
@@ -124,8 +127,8 @@ impl Deadlines {
         self.tail_stalled.set(true);
     }
 
-    /// HTTP/2: when a client that leaves, and has shut the window of a stream since then, is no longer waited for. While
-    /// its socket takes nothing, its windows may open at any time.
+    /// HTTP/2: when a client that leaves, and has shut the window of a stream since then, is no
+    /// longer waited for. While its socket takes nothing, its windows may open at any time.
     pub(super) fn leaves_at(&self, shut_since: Option<Instant>) -> Option<Instant> {
         let since = self.leaving.get()?.max(shut_since?);
         let open = self.traffic.write_blocked().is_none();
@@ -150,8 +153,8 @@ impl Deadlines {
         self.current.borrow().clone()
     }
 
-    /// How long until the deadlines must be looked at again, or none where one has passed. `http2`: bytes between
-    /// requests are no head then, for pings and window updates come at any time.
+    /// How long until the deadlines must be looked at again, or none where one has passed. `http2`:
+    /// bytes between requests are no head then, for pings and window updates come at any time.
     pub(super) fn check(&self, http2: bool) -> Option<Instant> {
         let now = Instant::now();
         let settings = &self.settings;
@@ -167,7 +170,8 @@ impl Deadlines {
             },
             Waiting::Serving => (None, None),
         };
-        // hyper closes an idle HTTP/1.1 connection itself. Of HTTP/2 it waits for the answer to a PING first.
+        // hyper closes an idle HTTP/1.1 connection itself. Of HTTP/2 it waits for the answer to a
+        // PING first.
         let draining = self.draining.get().filter(|_| http2);
         let drained = draining.zip(idle).map(|(draining, idle)| draining.max(idle) + DRAINING_GRACE);
         let head = head.into_iter().chain(drained).min();
@@ -183,7 +187,8 @@ impl Deadlines {
             }
             return None;
         }
-        // A wait that begins later cannot end before the shortest deadline from now, so none is missed.
+        // A wait that begins later cannot end before the shortest deadline from now, so none is
+        // missed.
         let mut shortest = settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
         if draining.is_some() || self.leaving.get().is_some() {
             shortest = shortest.min(TICK);

@@ -1,5 +1,6 @@
-//! Reads HTTP/2 frames along with hyper, for the one that it hides: GOAWAY, by which a client says that it leaves. hyper
-//! acts upon it only once no stream is open, and at a shut window streams stay open.
+//! Reads HTTP/2 frames along with hyper, for the one that it hides: GOAWAY, by which a client says
+//! that it leaves. hyper acts upon it only once no stream is open, and at a shut window streams
+//! stay open.
 
 use std::cell::{Cell, RefCell};
 

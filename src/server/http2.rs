@@ -25,11 +25,12 @@ use crate::gate::Origin;
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const MAX_STREAMS: u32 = 128;
-/// Streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that are begun are
-/// given up at once and bounded by `MAX_STREAMS`.
+/// Streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that
+/// are begun are given up at once and bounded by `MAX_STREAMS`.
 const MAX_RESETS_WAITING: usize = 20;
-/// Streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset, CVE-2025-8671).
-/// A stream too many counts, and an honest client may open some before it hears how many there may be.
+/// Streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset,
+/// CVE-2025-8671). A stream too many counts, and an honest client may open some before it hears how
+/// many there may be.
 const MAX_RESETS_PROVOKED: usize = 256;
 const MAX_FRAME_BYTES: u32 = 32 * 1024;
 /// What waits for a stream's window to open.

@@ -1,5 +1,5 @@
-//! HTTP/2 streams, each with its own deadline: at a zero window hyper polls neither the answer's body nor anything else of
-//! ours, so only what wraps the whole stream can end it.
+//! HTTP/2 streams, each with its own deadline: at a zero window hyper polls neither the answer's
+//! body nor anything else of ours, so only what wraps the whole stream can end it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -39,7 +39,8 @@ impl OpenStream {
         }
     }
 
-    /// When the client will have been waited for too long, if it is being waited for; and the same of one that leaves.
+    /// When the client will have been waited for too long, if it is being waited for; and the same
+    /// of one that leaves.
     fn deadlines(&self) -> [Option<Instant>; 2] {
         let Some(progress) = &self.progress else { return [None; 2] };
         let stalls = progress.stalls_at(self.deadlines.settings().stall_timeout);
@@ -63,9 +64,9 @@ pin_project! {
         open: OpenStream,
         #[pin]
         timer: Sleep,
-        // None when it is done: the last piece of the answer is queued, which the client's window may hold up for ever,
-        // or the client has reset the stream. It must go then, for hyper leaves a piece of the body in it, and with it the
-        // registry's connection.
+        // None when it is done: the last piece of the answer is queued, which the client's window
+        // may hold up for ever, or the client has reset the stream. It must go then, for hyper
+        // leaves a piece of the body in it, and with it the registry's connection.
         #[pin]
         stream: Option<F>,
     }

@@ -104,8 +104,8 @@ pub(super) enum Then {
     Reuse,
     /// The same, unless something came behind the answer to a HEAD.
     ReuseAfterHead,
-    /// It is closed. Some servers send a body behind a status that has none, as late as they like, and it would be the answer
-    /// to the next request, of whoever.
+    /// It is closed. Some servers send a body behind a status that has none, as late as they like,
+    /// and it would be the answer to the next request, of whoever.
     Close,
 }
 

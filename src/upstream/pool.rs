@@ -79,10 +79,44 @@ impl Pool {
     }
 }
 
-/// Lets the worker look at all of its sockets, and then at the connections to which something came: hyper closes one that
-/// gets bytes while it is idle.
+/// Lets the worker look at all of its sockets, and then at the connections to which something came:
+/// hyper closes one that gets bytes while it is idle.
 async fn see_what_came() {
     for _ in 0..2 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use tokio::task::LocalSet;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::upstream::Connector;
+
+    /// What is in the kernel and was not looked at yet counts.
+    #[test]
+    fn what_came_behind_the_answer_to_head_is_seen() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for late in [&b"late"[..], b""] {
+            LocalSet::new().block_on(&runtime, async {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let connector = Connector::plain("127.0.0.1".into(), port, Duration::from_secs(10));
+                let Ok(connection) = Connection::open(&connector).await else { panic!("no connection") };
+                let (mut server, _) = listener.accept().unwrap();
+                let pool = Pool::default();
+                pool.put(connection, true);
+                assert!(pool.take(Use::Repeatable).await.is_none(), "it did not rest");
+                sleep(REST_AFTER_HEAD).await;
+                // From here on nobody looks at the sockets until the connection is asked for.
+                server.write_all(late).unwrap();
+                assert_eq!(pool.take(Use::Repeatable).await.is_none(), !late.is_empty());
+            });
+        }
     }
 }

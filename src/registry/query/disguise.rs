@@ -1,7 +1,7 @@
 //! Keys that look like another one to a program that reads queries more generously than the gate.
 
-/// The key of these that this is to whoever decodes it, trims it, lowers its case, or takes what stands before a bracket for
-/// the name of a list; none where it is that key as it came.
+/// The key of these that this is to whoever decodes it, trims it, lowers its case, or takes what
+/// stands before a bracket for the name of a list; none where it is that key as it came.
 pub(super) fn disguised(key: &str, judged: &[&'static str]) -> Option<&'static str> {
     if judged.contains(&key) || is_plain(key) {
         return None;
@@ -13,7 +13,8 @@ pub(super) fn disguised(key: &str, judged: &[&'static str]) -> Option<&'static s
     }
     let name = bare.split(['[', '\0']).next().unwrap_or_default();
     let name = name.trim_matches(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '\u{feff}'));
-    // Up and down, for some letters have no way down to ASCII but through their capital, as the long s has.
+    // Up and down, for some letters have no way down to ASCII but through their capital, as the
+    // long s has.
     let folded: String = name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     judged.iter().copied().find(|judged| *judged == folded)
 }

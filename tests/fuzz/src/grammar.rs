@@ -176,7 +176,8 @@ pub fn is_name(text: &str) -> bool {
     whole(NAME).is_match(text) && text.len() <= 255
 }
 
-/// Keys, values and both together, as they are. None where a key is one that is judged to whoever reads it otherwise.
+/// Keys, values and both together, as they are. None where a key is one that is judged to whoever
+/// reads it otherwise.
 fn parameters(query: &str) -> Option<Vec<(&str, &str, &str)>> {
     if query.contains(';') {
         return None;

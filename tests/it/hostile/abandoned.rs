@@ -1,5 +1,6 @@
-//! Class 37: downloads over HTTP/2 that are given up where the client takes nothing. However it leaves, what the registry
-//! sends for it ends within a second, nothing is left, and its other streams live.
+//! Class 37: downloads over HTTP/2 that are given up where the client takes nothing. However it
+//! leaves, what the registry sends for it ends within a second, nothing is left, and its other
+//! streams live.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
-/// A registry that answers each request with a long blob on a connection of its own, and counts those connections.
+/// A registry that answers each request with a long blob on a connection of its own, and counts
+/// those connections.
 struct Downloads {
     address: std::net::SocketAddr,
     open: watch::Receiver<usize>,
@@ -240,7 +242,8 @@ async fn silence_ends_at_its_deadline() {
     assert!(begun.elapsed() >= Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(5));
 }
 
-/// Whatever becomes of the others, those that are kept come to their end: also behind a time in which nothing was read.
+/// Whatever becomes of the others, those that are kept come to their end: also behind a time in
+/// which nothing was read.
 #[tokio::test]
 async fn the_other_streams_live() {
     for window in [0, 200_000, 1 << 30] {

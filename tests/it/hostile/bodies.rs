@@ -116,7 +116,8 @@ async fn no_body_where_none_belongs() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
 
-/// A body may be announced and turn out empty: clients frame what they are given before they know how long it is.
+/// A body may be announced and turn out empty: clients frame what they are given before they know
+/// how long it is.
 #[tokio::test]
 async fn an_empty_body_where_none_belongs() {
     let gate = TestGate::plain().await;
@@ -160,7 +161,8 @@ async fn an_empty_body_where_none_belongs() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (8, 16));
 }
 
-/// Before it is known to be empty, nothing goes on; and that is known by `stall_timeout`, whatever is sent that is no byte.
+/// Before it is known to be empty, nothing goes on; and that is known by `stall_timeout`, whatever
+/// is sent that is no byte.
 #[tokio::test]
 async fn a_body_that_is_announced_and_never_ends() {
     let http = || only("stall_timeout: 300ms");

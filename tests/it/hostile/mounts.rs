@@ -140,8 +140,8 @@ async fn ambiguous_mounts_are_refused() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
 
-/// Distribution reads `mount` and `from` of a form body before those of the query. So a manifest is none, and an upload goes
-/// on as bytes, whatever the client calls it.
+/// Distribution reads `mount` and `from` of a form body before those of the query. So a manifest is
+/// none, and an upload goes on as bytes, whatever the client calls it.
 #[tokio::test]
 async fn no_form_reaches_the_registry() {
     let gate = TestGate::plain().await;

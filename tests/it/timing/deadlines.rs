@@ -125,7 +125,8 @@ async fn a_later_head_has_header_timeout_from_its_first_byte() {
     assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()));
 }
 
-/// Half a head that came behind a request that was being served has its time from the end of that answer.
+/// Half a head that came behind a request that was being served has its time from the end of that
+/// answer.
 #[tokio::test]
 async fn a_half_head_behind_a_slow_request_has_header_timeout() {
     for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n", "\r\nGET"] {

@@ -143,8 +143,8 @@ async fn the_request_under_way_is_the_last() {
     assert_eq!(upstream.requests(), 1);
 }
 
-/// Clients that are idle hold nothing up, whatever they answer: an HTTP/2 client that never answers the PING, one that has
-/// said nothing yet or half of something, and those with HTTP/1.1.
+/// Clients that are idle hold nothing up, whatever they answer: an HTTP/2 client that never answers
+/// the PING, one that has said nothing yet or half of something, and those with HTTP/1.1.
 #[tokio::test]
 async fn idle_clients_hold_no_drain() {
     let ping = open_request("GET", "/v2/", "", "");

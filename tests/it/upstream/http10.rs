@@ -1,5 +1,6 @@
-//! Clients that speak HTTP/1.0, as nginx does to what stands behind it by default: they have no chunks, so an answer without
-//! a length ends with its connection. One that breaks off must not look like that.
+//! Clients that speak HTTP/1.0, as nginx does to what stands behind it by default: they have no
+//! chunks, so an answer without a length ends with its connection. One that breaks off must not
+//! look like that.
 
 use std::io::ErrorKind;
 use std::time::Duration;
