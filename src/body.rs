@@ -9,5 +9,5 @@ mod response;
 
 pub use piece::Piece;
 pub use progress::{BodyFailure, Progress};
-pub use request::RequestBody;
+pub use request::{NotEmpty, RequestBody};
 pub use response::ResponseBody;

@@ -78,12 +78,17 @@ impl Denial {
                 RequestError::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed"),
                 RequestError::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID", "malformed_request"),
                 RequestError::ReferenceInvalid => (S::BAD_REQUEST, "MANIFEST_INVALID", "malformed_request"),
-                RequestError::DigestInvalid => (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request"),
+                RequestError::DigestInvalid | RequestError::AlgorithmInvalid => {
+                    (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request")
+                }
                 RequestError::UploadInvalid => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request"),
                 RequestError::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request"),
-                RequestError::QueryRepeated(_) | RequestError::QueryEscape | RequestError::TooManyTags => {
-                    (S::BAD_REQUEST, "UNSUPPORTED", "malformed_request")
-                }
+                RequestError::QueryRepeated(_)
+                | RequestError::QueryEscape
+                | RequestError::QuerySemicolon
+                | RequestError::QueryKey(_)
+                | RequestError::QueryCharacter
+                | RequestError::TooManyTags => (S::BAD_REQUEST, "UNSUPPORTED", "malformed_request"),
             },
             Self::Framing(framing) => (framing.status(), "UNSUPPORTED", "malformed_message"),
             Self::NoCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),

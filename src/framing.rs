@@ -1,10 +1,11 @@
 //! What must hold of a message before its meaning is looked at: everything that two programs could read in two ways
 //! is refused here. Pure.
 
+mod authority;
+
 use http::Version;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::uri::Authority;
 
 use crate::denial::Framing;
 
@@ -38,29 +39,41 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
 /// The first thing that is wrong.
 pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
     check_host(head)?;
+    if head.version == Version::HTTP_2 {
+        check_values(&head.headers)?;
+    }
     check_length(&head.headers)?;
     check_expectation(&head.headers)
 }
 
 /// One host, and the same in `Host` and in the target (RFC 9112, 3.2; RFC 9113, 8.3.1).
 fn check_host(head: &Parts) -> Result<(), Framing> {
+    let target = head.uri.authority().map(|authority| authority.as_str());
+    if target.is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) {
+        return Err(Framing::Scheme);
+    }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        // Without it the authority of the target counts over HTTP/2 alone: HTTP/1.1 wants it beside an absolute form, too.
-        (None, _) if head.version != Version::HTTP_2 => return Err(Framing::Host),
         (None, _) => None,
-        (Some(host), None) => {
-            Some(host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).ok_or(Framing::Host)?)
-        }
+        (Some(host), None) => Some(host.to_str().map_err(|_| Framing::Host)?),
         (Some(_), Some(_)) => return Err(Framing::Host),
     };
-    let named = match (&host, head.uri.authority()) {
-        (Some(host), Some(target)) if host != target => return Err(Framing::Host),
-        (Some(named), _) | (None, Some(named)) => named,
-        (None, None) => return Err(Framing::Host),
-    };
-    let plain = !named.host().is_empty() && !named.as_str().contains('@');
-    if plain { Ok(()) } else { Err(Framing::Host) }
+    match (host, target) {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Framing::Host),
+        // HTTP/1.1 wants it beside an absolute form, too.
+        (None, _) if head.version == Version::HTTP_11 => Err(Framing::Host),
+        (None, None) if head.version != Version::HTTP_10 => Err(Framing::Host),
+        (None, None) => Ok(()),
+        (Some(named), _) | (None, Some(named)) if authority::is_plain(named) => Ok(()),
+        _ => Err(Framing::Host),
+    }
+}
+
+/// RFC 9113, 8.2.1. HTTP/1.1 has no such values, for the white space around one is no part of it.
+fn check_values(headers: &HeaderMap) -> Result<(), Framing> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    if headers.values().any(|value| padded(value.as_bytes())) { Err(Framing::FieldValue) } else { Ok(()) }
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
@@ -88,9 +101,9 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// What a request to the registry may carry: one media type in plain ASCII, and no form. Distribution reads `from` and
-/// `mount` of a form body before those of the query, and Go trims and lowers what is not ASCII too, so
-/// `\u{a0}application/x-www-form-urlencoded` is one as well.
+/// What a manifest may be: one media type in plain ASCII, and no form. It is the one type that goes
+/// on as the client says it. Go trims and lowers what is not ASCII too, so
+/// `\u{a0}application/x-www-form-urlencoded` is a form as well.
 ///
 /// # Errors
 /// Anything else.

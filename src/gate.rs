@@ -9,11 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::body::{Progress, RequestBody, ResponseBody};
+use crate::body::{BodyFailure, NotEmpty, Progress, RequestBody, ResponseBody};
 use crate::client_address::TrustedProxies;
 use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::framing;
@@ -118,12 +118,12 @@ impl Gate {
         let Received { head, body, client, origin, fault, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
         let mut trail = Trail::default();
+        let body = RequestBody::new(body, caller.http2, caller.progress.clone());
         let outcome = if let Some(fault) = fault {
             Err(Denial::Framing(fault))
         } else if head.uri.path() == token_service::PATH {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {
-            let body = RequestBody::new(body, caller.http2, caller.progress.clone());
             match self.admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record).await {
                 // It was forgotten, so the same way leads to another one, once. Boxed, for it is rare.
                 Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)) if is_read(&head.method) => {
@@ -152,6 +152,12 @@ impl Gate {
         if let Some(account) = trail.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED) {
             limits::tell_remaining(response.headers_mut(), &account);
         }
+        let is_old = head.version == Version::HTTP_10;
+        if is_old {
+            // Else hyper promises to keep the connection where the client asked for that.
+            *response.version_mut() = Version::HTTP_10;
+        }
+        let close = close || is_old;
         self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
         response.body_mut().record(record);
         response
@@ -174,13 +180,13 @@ impl Gate {
     async fn admit_and_forward(
         &self,
         head: &Parts,
-        body: RequestBody,
+        mut body: RequestBody,
         caller: &Caller<'_>,
         upstream: &Upstream,
         trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let admitted = self.admit(head, caller, trail, record).await?;
+        let admitted = self.admit(head, &mut body, caller, trail, record).await?;
         let wanted = admitted.as_ref().map_or(&RegistryRequest::Ping, |(decision, _)| decision.request());
         self.limit_caller(wanted, caller, trail, record).await?;
         let Some((decision, question)) = admitted else {
@@ -199,13 +205,14 @@ impl Gate {
     async fn admit(
         &self,
         head: &Parts,
+        body: &mut RequestBody,
         caller: &Caller<'_>,
         trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Option<(Decision, Question)>, Denial> {
         let wanted = parse(head).inspect_err(|_| self.limits.count_client(caller.address))?;
         record.wanted(&wanted);
-        refuse_unexpected_body(&head.method, caller.progress)?;
+        expect_no_body(&head.method, body).await?;
         trail.needed = [Some(wanted.required()), wanted.mount_source()];
         self.limit_client(&wanted, caller, trail).await?;
 
@@ -333,8 +340,11 @@ impl Gate {
 /// The message must be plain, and its target one operation in its one spelling.
 fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
     framing::check(head).map_err(Denial::Framing)?;
-    framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
-    RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)
+    let wanted = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
+    if let RegistryRequest::ManifestPut { .. } = wanted {
+        framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
+    }
+    Ok(wanted)
 }
 
 /// Asks the registry for the tags that must not exist, where the decision depends on any.
@@ -352,14 +362,17 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// A body where the operation takes none could be read as another request by whoever expects none.
-fn refuse_unexpected_body(method: &Method, progress: &Progress) -> Result<(), Denial> {
-    let takes_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    if takes_body || progress.request_ended().is_some() {
-        Ok(())
-    } else {
-        Err(Denial::Framing(Framing::UnexpectedBody))
+/// Waits for the end of a body where the operation takes none: it may be announced, and turn out
+/// empty. One that is not could be read as another request by whoever expects none.
+async fn expect_no_body(method: &Method, body: &mut RequestBody) -> Result<(), Denial> {
+    if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+        return Ok(());
     }
+    body.expect_empty().await.map_err(|why| match why {
+        NotEmpty::Bytes => Denial::Framing(Framing::UnexpectedBody),
+        NotEmpty::Failed(BodyFailure::Trailers) => Denial::Framing(Framing::Trailers),
+        NotEmpty::Failed(BodyFailure::Aborted) => Denial::ClientAborted,
+    })
 }
 
 /// The client's request id where it is a plain word of 1 to 64 characters, else a random one.
@@ -369,6 +382,11 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
         headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
     match sent.and_then(|id| id.to_str().ok()) {
         Some(id) => id.into(),
-        None => format!("{:016x}", fastrand::u64(..)).into(),
+        None => new_request_id().into(),
     }
+}
+
+/// A random request id.
+pub(crate) fn new_request_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
 }

@@ -3,10 +3,14 @@
 
 mod connection;
 mod connection_limit;
+mod deadlines;
+mod frame_scan;
 mod generation;
 mod head_scan;
+mod http2;
 mod proxy_header;
 mod proxy_protocol;
+mod scanned;
 mod stall;
 mod tls;
 

@@ -30,7 +30,7 @@ use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
-use connection::{Connection, SendError};
+use connection::{Connection, SendError, Then};
 use pool::{Pool, Use};
 
 /// Every type of manifest that there is.
@@ -222,12 +222,13 @@ impl Upstream {
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
         let request = self.request(going, body, caller)?;
-        let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once });
+        let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once }).await;
         let again = match pooled {
             None => request,
             Some(mut connection) => match self.answer(&mut connection, request, wanted, caller).await {
                 Ok(response) => {
-                    return Ok((response, Exchange::new(connection, self.pool.clone(), method == Method::HEAD)));
+                    let then = Then::after(&method, response.status());
+                    return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
                 }
                 Err(Failure::NeverWritten(request)) => *request,
                 Err(Failure::NoAnswer(_)) if repeatable => {
@@ -245,7 +246,10 @@ impl Upstream {
             })
         })?;
         match self.answer(&mut connection, again, wanted, caller).await {
-            Ok(response) => Ok((response, Exchange::new(connection, self.pool.clone(), method == Method::HEAD))),
+            Ok(response) => {
+                let then = Then::after(&method, response.status());
+                Ok((response, Exchange::new(connection, self.pool.clone(), then)))
+            }
             Err(failure) => Err(failure.into_denial(caller.progress, request_id)),
         }
     }

@@ -5,9 +5,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// What is known of a socket's traffic.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub struct Traffic {
     first_read: Cell<Option<Instant>>,
     budget: Cell<Option<usize>>,
     reading_decides: Cell<bool>,
+    reset_on_close: Cell<bool>,
 }
 
 impl Traffic {
@@ -38,6 +41,18 @@ impl Traffic {
     /// Forgets what was read so far.
     pub fn mark(&self) {
         self.first_read.set(None);
+    }
+
+    /// Has the first byte since [`mark`](Self::mark) come now: it was read earlier, when it did not
+    /// count.
+    pub fn begin_reading(&self) {
+        self.first_read.set(Some(Instant::now()));
+    }
+
+    /// From the next write on, has a close look like a break to the other side, or not any more. A
+    /// TCP connection is reset then, also where the process ends.
+    pub fn reset_on_close(&self, reset: bool) {
+        self.reset_on_close.set(reset);
     }
 
     /// From here on at most so many bytes may come, or the socket fails; `None`: any number.
@@ -80,12 +95,34 @@ impl Traffic {
 pub struct Watched<S> {
     socket: S,
     traffic: Rc<Traffic>,
+    set_reset: fn(&S, bool),
+    resets: bool,
 }
 
 impl<S> Watched<S> {
-    /// Watches a socket.
+    /// Watches a socket, or what stands for one.
     pub fn new(socket: S, traffic: Rc<Traffic>) -> Self {
-        Self { socket, traffic }
+        Self { socket, traffic, set_reset: |_, _| {}, resets: false }
+    }
+
+    fn apply_reset(&mut self) {
+        let reset = self.traffic.reset_on_close.get();
+        if self.resets != reset {
+            self.resets = reset;
+            (self.set_reset)(&self.socket, reset);
+        }
+    }
+}
+
+impl Watched<TcpStream> {
+    /// Watches a TCP connection, which is reset instead of closed where that is
+    /// [wanted](Traffic::reset_on_close).
+    pub fn tcp(socket: TcpStream, traffic: Rc<Traffic>) -> Self {
+        let set_reset = |socket: &TcpStream, reset: bool| {
+            // Where it fails there is no connection any more.
+            let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
+        };
+        Self { socket, traffic, set_reset, resets: false }
     }
 }
 
@@ -114,6 +151,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.apply_reset();
         let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.traffic.wrote(result)
     }
@@ -123,6 +161,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.apply_reset();
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.traffic.wrote(result)
     }
@@ -136,6 +175,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.apply_reset();
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

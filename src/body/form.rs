@@ -1,13 +1,10 @@
 //! A body that is read here, whole: the form that asks for a token.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
-use super::{Progress, RequestBody};
+use super::RequestBody;
 
 /// Why a form was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +19,12 @@ pub enum FormError {
 ///
 /// # Errors
 /// See [`FormError`].
-pub async fn read_form(body: Incoming, http2: bool, progress: &Rc<Progress>, max: usize) -> Result<Bytes, FormError> {
+pub async fn read_form(body: RequestBody, max: usize) -> Result<Bytes, FormError> {
     // What says so itself is refused unread, and nobody is told to go on (RFC 9110, 10.1.1).
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(FormError::TooLarge);
     }
-    let body = Limited::new(RequestBody::new(body, http2, progress.clone()), max);
-    match body.collect().await {
+    match Limited::new(body, max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(FormError::TooLarge),
         Err(_) => Err(FormError::BrokenOff),

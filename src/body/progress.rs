@@ -1,8 +1,11 @@
 //! How far a request has come: counters for the record, and since when the client has been waited for.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use crate::record::Record;
 
 /// One request's progress, shared by its two bodies, its record and the connection that it came on.
 #[derive(Default)]
@@ -20,7 +23,11 @@ pub struct Progress {
     /// Who waits for all of them to go.
     awaiting_end: Cell<Option<Waker>>,
     stalled: Cell<bool>,
+    /// The same of the whole connection.
+    connection_stalled: Rc<Cell<bool>>,
     cut: Cell<bool>,
+    /// The record of a request whose answer has ended here and not at the client.
+    record: Cell<Option<Box<Record>>>,
 }
 
 /// Why a request's body did not come to its end.
@@ -33,6 +40,12 @@ pub enum BodyFailure {
 }
 
 impl Progress {
+    /// Begins a request on a connection that tells by this flag that its client took nothing for
+    /// too long.
+    pub fn on_connection(stalled: Rc<Cell<bool>>) -> Self {
+        Self { connection_stalled: stalled, ..Self::default() }
+    }
+
     /// Bytes of the request's body that came from the client.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in.get()
@@ -55,7 +68,7 @@ impl Progress {
 
     /// Whether the client made no progress for too long.
     pub fn stalled(&self) -> bool {
-        self.stalled.get()
+        self.stalled.get() || self.connection_stalled.get()
     }
 
     /// When the client will have been waited for too long for the rest of its body, if it is being waited for.
@@ -109,6 +122,24 @@ impl Progress {
         self.failure.set(Some(failure));
     }
 
+    /// Since when the client has taken nothing of what was handed over, if there is anything.
+    pub fn awaits_window(&self) -> Option<Instant> {
+        self.awaiting_window.get()
+    }
+
+    /// Keeps the record until all that was handed over has gone, or never will. Only then is the
+    /// request over.
+    pub(super) fn keep(&self, record: Box<Record>) {
+        if self.unsent.get() > 0 {
+            self.record.set(Some(record));
+        }
+    }
+
+    /// Ends the record now, whatever has not gone.
+    pub fn end(&self) {
+        drop(self.record.take());
+    }
+
     /// Ready as soon as all that was handed over of the response has gone, or never will.
     pub fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.unsent.get() == 0 {
@@ -136,6 +167,7 @@ impl Progress {
             if let Some(waker) = self.awaiting_end.take() {
                 waker.wake();
             }
+            self.end();
         }
     }
 }

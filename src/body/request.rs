@@ -1,5 +1,6 @@
 //! A client's body on its way to the registry.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,6 +23,15 @@ pub struct RequestBody {
     progress: Rc<Progress>,
 }
 
+/// Why a body that was announced is not the empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEmpty {
+    /// It has bytes, or says so.
+    Bytes,
+    /// It did not come to its end.
+    Failed(BodyFailure),
+}
+
 /// The body did not come to its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body broke off")]
@@ -40,6 +50,30 @@ impl RequestBody {
     pub fn empty(progress: Rc<Progress>) -> Self {
         progress.end_request();
         Self { incoming: None, http2: false, held: None, progress }
+    }
+
+    /// Waits for the end of a body that should be empty. That the client sends it is watched with
+    /// the connection.
+    ///
+    /// # Errors
+    /// See [`NotEmpty`].
+    pub async fn expect_empty(&mut self) -> Result<(), NotEmpty> {
+        if self.incoming.as_ref().is_some_and(|incoming| incoming.size_hint().lower() > 0) {
+            return Err(NotEmpty::Bytes);
+        }
+        while !self.is_end_stream() {
+            match poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
+                Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
+                Some(Ok(_)) => return Err(NotEmpty::Bytes),
+                Some(Err(BrokenOff)) => {
+                    return Err(NotEmpty::Failed(self.progress.failure().unwrap_or(BodyFailure::Aborted)));
+                }
+                None => break,
+            }
+        }
+        // hyper would announce to the registry what has ended here.
+        self.incoming = None;
+        Ok(())
     }
 
     fn fail(&mut self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
@@ -64,7 +98,10 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
-                        this.progress.request_moved(data.len() as u64);
+                        // Of empty pieces a client can send any number.
+                        if !data.is_empty() {
+                            this.progress.request_moved(data.len() as u64);
+                        }
                         let data = match this.held.take() {
                             None => data,
                             Some(held) if data.is_empty() => held,

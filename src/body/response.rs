@@ -159,8 +159,10 @@ impl UpstreamBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let (Some(record), Content::Fixed(_) | Content::Upstream(_)) = (&mut self.record, &self.content) {
-            record.broke_off("client_aborted");
+        let Some(mut record) = self.record.take() else { return };
+        match self.content {
+            Content::Fixed(_) | Content::Upstream(_) => record.broke_off("client_aborted"),
+            Content::Ended => self.progress.keep(record),
         }
     }
 }

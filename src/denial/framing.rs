@@ -7,6 +7,8 @@ use http::StatusCode;
 pub enum Framing {
     Head,
     Host,
+    Scheme,
+    FieldValue,
     TwoAuthorizations,
     TransferCoding,
     ContentLength,
@@ -23,10 +25,15 @@ impl Framing {
     /// Status of the answer.
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::Head | Self::Host | Self::TwoAuthorizations | Self::TransferCoding | Self::ContentLength => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::UnexpectedBody | Self::Trailers => StatusCode::BAD_REQUEST,
+            Self::Head
+            | Self::Host
+            | Self::Scheme
+            | Self::FieldValue
+            | Self::TwoAuthorizations
+            | Self::TransferCoding
+            | Self::ContentLength
+            | Self::UnexpectedBody
+            | Self::Trailers => StatusCode::BAD_REQUEST,
             Self::MediaType | Self::FormBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -38,13 +45,17 @@ impl Framing {
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Head => "a line that ends in a bare line feed, or a Content-Length that is given twice",
-            Self::Host => "exactly one Host is needed, and it must agree with the request's target",
+            Self::Host => {
+                "exactly one Host is needed, a name or an address and at most a port, and it must agree with the request's target"
+            }
+            Self::Scheme => "the scheme of a request's target is http or https",
+            Self::FieldValue => "a header field's value neither begins nor ends with white space",
             Self::TwoAuthorizations => "more than one Authorization header",
             Self::TransferCoding => "the only transfer coding understood is chunked, once",
             Self::ContentLength => "a Content-Length is one decimal number, once",
             Self::UnexpectedBody => "this operation takes no body",
             Self::MediaType => "a Content-Type is one media type, type/subtype, in plain ASCII",
-            Self::FormBody => "form bodies are not part of the registry protocol",
+            Self::FormBody => "a manifest is no form: its Content-Type is its media type",
             Self::Expectation => "the only expectation understood is 100-continue, once",
             Self::UriTooLong => "the request's target is too long",
             Self::TooManyFields => "more than 100 header fields",

@@ -42,8 +42,12 @@ fn a_head_has_100_fields_at_most() {
 
 #[test]
 fn one_host_that_agrees_with_the_target() {
-    let table: [(&str, &[&str], bool); 15] = [
+    let table: [(&str, &[&str], bool); 19] = [
         ("/v2/", &["registry.example.com"], true),
+        ("/v2/", &["registry.example.com:x"], false),
+        ("/v2/", &["[zz]"], false),
+        ("http://registry.example.com:70000/v2/", &["registry.example.com:70000"], false),
+        ("http://registry.example.com:/v2/", &["registry.example.com:"], false),
         ("/v2/", &["registry.example.com:8443"], true),
         ("/v2/", &["[::1]:8443"], true),
         // RFC 9112, 3.2: HTTP/1.1 wants a Host beside an absolute form, too.
@@ -64,6 +68,42 @@ fn one_host_that_agrees_with_the_target() {
         let lines: Vec<_> = hosts.iter().map(|host| (HOST, *host)).collect();
         let expected = if good { Ok(()) } else { Err(Framing::Host) };
         assert_eq!(check(&head(target, &lines)), expected, "{target} {hosts:?}");
+    }
+}
+
+/// RFC 9110, 7.2: before HTTP/1.1 nobody had to say one.
+#[test]
+fn without_a_host() {
+    for (target, version, expected) in [
+        ("/v2/", Version::HTTP_10, Ok(())),
+        ("http://a/v2/", Version::HTTP_10, Ok(())),
+        ("http://a:x/v2/", Version::HTTP_10, Err(Framing::Host)),
+        ("/v2/", Version::HTTP_11, Err(Framing::Host)),
+        ("/v2/", Version::HTTP_2, Err(Framing::Host)),
+        ("https://a/v2/", Version::HTTP_2, Ok(())),
+        ("http://a/v2/", Version::HTTP_2, Ok(())),
+        ("ftp://a/v2/", Version::HTTP_2, Err(Framing::Scheme)),
+        ("https://a:x/v2/", Version::HTTP_2, Err(Framing::Host)),
+    ] {
+        let Ok(uri) = target.parse() else { continue };
+        let mut head = head("/", &[]);
+        (head.uri, head.version) = (uri, version);
+        assert_eq!(check(&head), expected, "{target} {version:?}");
+    }
+    let mut odd = head("/v2/", &[(HOST, "a b")]);
+    odd.version = Version::HTTP_10;
+    assert_eq!(check(&odd), Err(Framing::Host));
+}
+
+/// RFC 9113, 8.2.1. HTTP/1.1 has cut the white space off by then.
+#[test]
+fn values_over_http2_are_not_padded() {
+    for (value, good) in
+        [("x", true), ("", true), ("a b", true), (" x", false), ("x ", false), ("\tx", false), ("x\t", false)]
+    {
+        let mut head = head("https://a/v2/", &[(EXPECT, "100-continue"), (CONTENT_TYPE, value)]);
+        head.version = Version::HTTP_2;
+        assert_eq!(check(&head), if good { Ok(()) } else { Err(Framing::FieldValue) }, "{value:?}");
     }
 }
 
@@ -103,7 +143,7 @@ fn the_only_expectation_is_100_continue() {
 }
 
 #[test]
-fn the_registry_is_sent_one_media_type_and_no_form() {
+fn a_manifest_has_one_media_type_and_is_no_form() {
     let good: [&[&str]; 4] = [
         &[],
         &["application/octet-stream"],

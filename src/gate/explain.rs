@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::token::token_query;
 use super::{Gate, Trail, look_up, request_id};
-use crate::body::Progress;
+use crate::body::{Progress, RequestBody};
 use crate::denial::Denial;
 use crate::framing;
 use crate::identity::Verified;
@@ -102,7 +102,10 @@ impl Gate {
         trail: &mut Trail,
         record: &mut Record,
     ) -> Result<Answer, Denial> {
-        let Some((decision, _)) = self.admit(head, caller, trail, record).await? else { return Ok(Answer::Pong) };
+        let mut body = RequestBody::empty(caller.progress.clone());
+        let Some((decision, _)) = self.admit(head, &mut body, caller, trail, record).await? else {
+            return Ok(Answer::Pong);
+        };
         let (mount_refusal, ruling) = (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
         // The permit is not used.
@@ -118,9 +121,7 @@ impl Gate {
         record: &mut Record,
     ) -> (Vec<Access>, Result<Answer, Denial>) {
         record.token_wanted();
-        let asked = framing::check_token_request(head)
-            .map_err(Denial::Framing)
-            .and_then(|()| token_query(head, caller.progress));
+        let asked = framing::check_token_request(head).map_err(Denial::Framing).and_then(|()| token_query(head));
         let asked = match asked {
             Ok(asked) => asked,
             Err(denial) => return (Vec::new(), Err(denial)),

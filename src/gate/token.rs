@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, Response};
-use hyper::body::Incoming;
 
-use super::{Gate, refuse_unexpected_body};
+use super::{Gate, expect_no_body};
 use crate::body::form::{FormError, read_form};
-use crate::body::{Progress, ResponseBody};
+use crate::body::{RequestBody, ResponseBody};
 use crate::denial::{Denial, TokenRequestError};
 use crate::framing;
 use crate::identity::chain::CacheUse;
@@ -27,14 +26,14 @@ impl Gate {
     pub(super) async fn issue_token(
         &self,
         head: &Parts,
-        body: Incoming,
+        body: RequestBody,
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         record.token_wanted();
         framing::check_token_request(head).map_err(Denial::Framing)?;
         self.limits.client(caller.address, Patience::None).await?;
-        let asked = token_request(head, body, caller).await?;
+        let asked = token_request(head, body).await?;
         let vouched = self.vouch(asked, head, caller, record).await?;
         self.limit_token(caller, record).await?;
         let issued = self.seal(vouched, &head.method)?;
@@ -99,11 +98,12 @@ impl Gate {
 }
 
 /// What a client wants a token for: the query of a GET, or the form of a POST.
-async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Result<TokenRequest, Denial> {
+async fn token_request(head: &Parts, mut body: RequestBody) -> Result<TokenRequest, Denial> {
     if head.method != Method::POST || !framing::is_form(&head.headers) {
-        return token_query(head, caller.progress);
+        expect_no_body(&head.method, &mut body).await?;
+        return token_query(head);
     }
-    let form = read_form(body, caller.http2, caller.progress, MAX_FORM_BYTES).await;
+    let form = read_form(body, MAX_FORM_BYTES).await;
     let form = form.map_err(|error| match error {
         FormError::TooLarge => Denial::TokenRequest(TokenRequestError::TooLarge),
         FormError::BrokenOff => Denial::ClientAborted,
@@ -112,12 +112,9 @@ async fn token_request(head: &Parts, body: Incoming, caller: &Caller<'_>) -> Res
 }
 
 /// The same of whatever comes without a form.
-pub(super) fn token_query(head: &Parts, progress: &Progress) -> Result<TokenRequest, Denial> {
+pub(super) fn token_query(head: &Parts) -> Result<TokenRequest, Denial> {
     let read = match head.method {
-        Method::GET => {
-            refuse_unexpected_body(&head.method, progress)?;
-            TokenRequest::from_query(head.uri.query().unwrap_or_default())
-        }
+        Method::GET => TokenRequest::from_query(head.uri.query().unwrap_or_default()),
         Method::POST => Err(TokenRequestError::NoForm),
         _ => Err(TokenRequestError::Method),
     };

@@ -19,6 +19,9 @@ use super::Record;
 /// What may wait to be written. More, and lines are dropped and counted: the gate goes on serving.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 
+/// What a line holds of a path or a method, in bytes: all that any request needs that is served.
+const MAX_TEXT_BYTES: usize = 4 * 1024;
+
 /// How long lines are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -177,7 +180,7 @@ struct Line<'a> {
     time: String,
     request_id: &'a str,
     client_ip: std::net::IpAddr,
-    method: &'a str,
+    method: Cow<'a, str>,
     path: Cow<'a, str>,
     operation: &'static str,
     repository: Option<&'a str>,
@@ -202,8 +205,8 @@ impl<'a> Line<'a> {
             time: humantime::format_rfc3339_millis(record.time).to_string(),
             request_id: &record.request_id,
             client_ip: record.client,
-            method: record.method.as_str(),
-            path: printable(&record.path),
+            method: shortened(record.method.as_str()),
+            path: shortened(&record.path),
             operation: record.operation.as_str(),
             repository: record.repository.as_ref().map(|name| name.as_str()),
             status: record.status_number(),
@@ -228,7 +231,6 @@ impl<'a> Line<'a> {
         let path = &self.path;
         let subject = self.subject.as_deref().unwrap_or(self.credential_kind);
         let provider = self.provider.unwrap_or("none");
-        let method = printable(method);
         write!(
             target,
             "{time} {status} {method} {path} {subject} from {client_ip}: {reason}, {bytes_in} B in, {bytes_out} B out, {duration_ms} ms, provider {provider}, cache {}, id {request_id}",
@@ -255,6 +257,20 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
+/// The same of what a stranger may make as long as he likes, cut to what a line can hold; `…` at
+/// its end says so.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    const MARK: char = '…';
+    let text = printable(text);
+    if text.len() <= MAX_TEXT_BYTES {
+        return text;
+    }
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES - MARK.len_utf8());
+    let mut kept = text.get(..end).unwrap_or_default().to_owned();
+    kept.push(MARK);
+    Cow::Owned(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
@@ -270,6 +286,18 @@ mod tests {
     fn nothing_printed_moves_a_cursor() {
         assert_eq!(printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"), "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é");
         assert!(matches!(printable("/v2/a/b"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_marked() {
+        for (text, length) in [("a".repeat(4096), 4096), ("a".repeat(4097), 4096), ("é".repeat(3000), 4095)] {
+            let cut = shortened(&text);
+            assert_eq!((cut.len(), cut.ends_with('…')), (length, text.len() > 4096));
+            assert!(text.starts_with(cut.trim_end_matches('…')));
+        }
+        assert!(matches!(shortened("/v2/a/b"), Cow::Borrowed(_)));
+        // What escapes add counts, too.
+        assert_eq!(shortened(&"\u{9b}".repeat(4000)).len(), 4096);
     }
 
     /// Whatever a client or a provider says, a line is one line, in either form.

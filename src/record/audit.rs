@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::access_log::printable;
+use super::access_log::{printable, shortened};
 use super::{Outcome, Record};
 use crate::denial::Denial;
 use crate::registry::{Reference, RegistryRequest};
@@ -144,7 +144,7 @@ struct Line<'a> {
     time: String,
     request_id: &'a str,
     client_ip: IpAddr,
-    method: &'a str,
+    method: Cow<'a, str>,
     path: Cow<'a, str>,
     operation: &'static str,
     repository: Option<&'a str>,
@@ -176,8 +176,8 @@ impl<'a> Line<'a> {
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             request_id: &record.request_id,
             client_ip: record.client,
-            method: record.method.as_str(),
-            path: printable(&record.path),
+            method: shortened(record.method.as_str()),
+            path: shortened(&record.path),
             operation: record.operation.as_str(),
             repository: record.repository.as_ref().map(|name| name.as_str()),
             tags: Vec::new(),

@@ -84,7 +84,7 @@ impl CatalogWalk {
 
     /// What the registry must be asked next; `None` where the page is full or the list has ended.
     pub fn next(&self) -> Option<RegistryRequest> {
-        self.next.clone().filter(|_| !self.is_full()).map(|page| RegistryRequest::Catalog { page })
+        self.next.clone().filter(|_| !self.is_full()).map(Page::of_catalog)
     }
 
     /// The registry gives no pages of that size: from now on it decides. Whether that makes a difference.
@@ -135,7 +135,7 @@ impl CatalogWalk {
         let last = self.names.last().filter(|_| is_full);
         let next = last.map(|last| {
             let page = Page { count: Some(self.count), last: Some(last.as_str().to_owned()) };
-            RegistryRequest::Catalog { page }.render()
+            page.of_catalog().render()
         });
         CatalogPage { names: self.names, next }
     }
@@ -168,7 +168,7 @@ fn next_cursor<'a>(links: impl Iterator<Item = &'a str>) -> Result<Option<String
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match RegistryRequest::parse(&Method::GET, path, Some(query)) {
-        Ok(RegistryRequest::Catalog { page: Page { last: Some(last), .. } }) => Ok(Some(last)),
+        Ok(RegistryRequest::Catalog { page: Page { last: Some(last), .. }, .. }) => Ok(Some(last)),
         _ => Err(CatalogError::Link),
     }
 }

@@ -1,9 +1,11 @@
 //! Reading a request line: one accepted spelling of each operation, everything else an error.
 
+use std::borrow::Cow;
+
 use http::Method;
 
-use super::query::Query;
-use super::{Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId, UploadState};
+use super::query::{OpaqueQuery, Query};
+use super::{Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId};
 
 /// Tags that one PUT by digest may write. Each may have to be looked up, or told to a policy, by itself.
 const MAX_TAGS: usize = 64;
@@ -25,6 +27,8 @@ pub enum RequestError {
         "a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits"
     )]
     DigestInvalid,
+    #[error("'digest-algorithm' is the name of a digest algorithm, such as sha256")]
+    AlgorithmInvalid,
     #[error("this is not an upload that the registry began")]
     UploadInvalid,
     #[error("'n' is a number of entries")]
@@ -33,19 +37,29 @@ pub enum RequestError {
     TooManyTags,
     #[error("'{0}' stands more than once in the query")]
     QueryRepeated(&'static str),
-    #[error("the query holds an escape that cannot be read")]
+    #[error("the query holds an escape that cannot be read; one is a percent sign and two hexadecimal digits")]
     QueryEscape,
+    #[error("the query holds a ';': parameters are joined by '&', and in a value it is written %3B")]
+    QuerySemicolon,
+    #[error("a key of the query is '{0}' in disguise: write it '{0}', without escapes, capitals, blanks or brackets")]
+    QueryKey(&'static str),
+    #[error("the query holds a character that RFC 3986 does not allow there: write it as %XX")]
+    QueryCharacter,
 }
 
 impl RegistryRequest {
-    /// Reads a method, path and query. Query keys that the operation does not know are dropped.
+    /// Reads a method, path and query. Query keys that the operation does not know go on as they
+    /// came with an upload that has begun and with lists, for registries keep their state there;
+    /// elsewhere they are dropped.
     ///
     /// # Errors
     /// Whatever is not exactly one operation in its one spelling.
     pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, RequestError> {
         let resource = Resource::parse(path)?;
         let query = Query::parse(query)?;
-        resource.operation(method, &query)
+        let request = resource.operation(method, &query)?;
+        query.check_keys()?;
+        Ok(request)
     }
 }
 
@@ -101,15 +115,19 @@ impl Resource {
             (Self::Base, "GET" | "HEAD") => RegistryRequest::Ping,
             (Self::Base, _) => return not_allowed("GET, HEAD"),
 
-            (Self::Catalog, "GET") => RegistryRequest::Catalog { page: Page::parse(query)? },
+            (Self::Catalog, "GET") => {
+                let (page, query) = list(query, &[])?;
+                RegistryRequest::Catalog { page, query }
+            }
             (Self::Catalog, _) => return not_allowed("GET"),
 
-            (Self::Tags(name), "GET") => RegistryRequest::Tags { name, page: Page::parse(query)? },
+            (Self::Tags(name), "GET") => RegistryRequest::Tags { name, query: list(query, &[])?.1 },
             (Self::Tags(_), _) => return not_allowed("GET"),
 
             (Self::Referrers(name, digest), "GET") => {
-                let artifact_type = query.value("artifactType")?.map(Into::into);
-                RegistryRequest::Referrers { name, digest, artifact_type, page: Page::parse(query)? }
+                let artifact_type = query.value("artifactType")?;
+                let (_, query) = list(query, &[("artifactType", artifact_type.as_deref())])?;
+                RegistryRequest::Referrers { name, digest, query }
             }
             (Self::Referrers(..), _) => return not_allowed("GET"),
 
@@ -128,25 +146,20 @@ impl Resource {
             (Self::Uploads(name), "POST") => RegistryRequest::UploadStart {
                 name,
                 digest: optional_digest(query, "digest")?,
+                algorithm: parse_algorithm(query)?,
                 mount: Mount::parse(query)?,
             },
             (Self::Uploads(_), _) => return not_allowed("POST"),
 
-            (Self::Upload(name, id), "PATCH") => {
-                RegistryRequest::UploadChunk { name, id, state: UploadState::parse(query)? }
-            }
+            (Self::Upload(name, id), "PATCH") => RegistryRequest::UploadChunk { name, id, query: query.opaque(&[])? },
             (Self::Upload(name, id), "PUT") => RegistryRequest::UploadFinish {
                 name,
                 id,
-                state: UploadState::parse(query)?,
+                query: query.opaque(&[])?,
                 digest: optional_digest(query, "digest")?,
             },
-            (Self::Upload(name, id), "GET") => {
-                RegistryRequest::UploadStatus { name, id, state: UploadState::parse(query)? }
-            }
-            (Self::Upload(name, id), "DELETE") => {
-                RegistryRequest::UploadCancel { name, id, state: UploadState::parse(query)? }
-            }
+            (Self::Upload(name, id), "GET") => RegistryRequest::UploadStatus { name, id, query: query.opaque(&[])? },
+            (Self::Upload(name, id), "DELETE") => RegistryRequest::UploadCancel { name, id, query: query.opaque(&[])? },
             (Self::Upload(..), _) => return not_allowed("GET, PATCH, PUT, DELETE"),
         })
     }
@@ -180,28 +193,26 @@ impl Mount {
     }
 }
 
-impl Page {
-    fn parse(query: &Query<'_>) -> Result<Self, RequestError> {
-        let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
-        Ok(Self { count, last: query.value("last")?.map(Into::into) })
-    }
+/// A list: which part of it is wanted, and the query as it goes on. `more`: what the operation
+/// knows besides.
+fn list(query: &Query<'_>, more: &[(&'static str, Option<&str>)]) -> Result<(Page, OpaqueQuery), RequestError> {
+    let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
+    let page = Page { count, last: query.value("last")?.map(Into::into) };
+    let written = count.map(|count| count.to_string());
+    let of_page = [("n", written.as_deref()), ("last", page.last.as_deref())];
+    let query = query.opaque(&[more, &of_page].concat())?;
+    Ok((page, query))
+}
+
+fn parse_algorithm(query: &Query<'_>) -> Result<Option<Algorithm>, RequestError> {
+    let parse = |text: Cow<'_, str>| Algorithm::parse(&text).ok_or(RequestError::AlgorithmInvalid);
+    query.value("digest-algorithm")?.map(parse).transpose()
 }
 
 /// Digits alone: `str::parse` would take a sign too.
 fn parse_count(text: &str) -> Result<u32, RequestError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().ok_or(RequestError::PageInvalid)
-}
-
-impl UploadState {
-    fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
-        let Some(text) = query.raw("_state")? else { return Ok(None) };
-        let allowed = |byte: u8| {
-            byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'=' | b'+' | b'/' | b':' | b',')
-        };
-        if text.bytes().all(allowed) { Ok(Some(Self(text.into()))) } else { Err(RequestError::UploadInvalid) }
-    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,120 @@
-//! Query strings: taken apart once, with every escape resolved, and written again in one spelling.
+//! Query strings: taken apart once. What is judged is written again in one spelling, and of the
+//! rest what may go on goes on byte for byte.
+
+mod disguise;
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::RequestError;
+use disguise::disguised;
 
-/// The parameters of a query string, each with its value as sent.
+/// Keys that decide what a request does, or where.
+const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
+
+/// The query of an address as it goes on: the keys that the operation does not know as they came,
+/// and between them in one spelling those that it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpaqueQuery(Box<str>);
+
+impl OpaqueQuery {
+    /// A query of the gate's own.
+    pub(super) fn written(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The parameters of a query string, as sent.
 pub(super) struct Query<'a> {
-    pairs: Vec<(Cow<'a, str>, &'a str)>,
+    parameters: Vec<Parameter<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Parameter<'a> {
+    text: &'a str,
+    key: &'a str,
+    value: &'a str,
 }
 
 impl<'a> Query<'a> {
-    /// Takes a query string apart. Keys are compared with their escapes resolved, so that `%6dount` is `mount`.
+    /// Takes a query string apart. Keys are compared as they came, so one that is a judged key to
+    /// whoever decodes it, trims it or lowers its case is an error, and so is `;`, at which some
+    /// split.
     pub(super) fn parse(query: Option<&'a str>) -> Result<Self, RequestError> {
-        let parameters = query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
-        let pairs = parameters.map(|parameter| {
-            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            Ok((decode(key)?, value))
-        });
-        Ok(Self { pairs: pairs.collect::<Result<_, _>>()? })
-    }
-
-    /// The value of a key that may stand once, exactly as sent.
-    pub(super) fn raw(&self, key: &'static str) -> Result<Option<&'a str>, RequestError> {
-        let mut values = self.pairs.iter().filter(|(name, _)| name == key).map(|(_, value)| *value);
-        match (values.next(), values.next()) {
-            (value, None) => Ok(value),
-            (_, Some(_)) => Err(RequestError::QueryRepeated(key)),
+        let query = query.unwrap_or_default();
+        if query.contains(';') {
+            return Err(RequestError::QuerySemicolon);
         }
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+        let parameters = parameters.map(|text| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            match disguised(key, &JUDGED) {
+                Some(judged) => Err(RequestError::QueryKey(judged)),
+                None => Ok(Parameter { text, key, value }),
+            }
+        });
+        Ok(Self { parameters: parameters.collect::<Result<_, _>>()? })
     }
 
     /// The value of a key that may stand once, with its escapes resolved.
     pub(super) fn value(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, RequestError> {
-        self.raw(key)?.map(decode).transpose()
+        let mut values = self.parameters.iter().filter(|parameter| parameter.key == key);
+        match (values.next(), values.next()) {
+            (value, None) => value.map(|parameter| decode(parameter.value)).transpose(),
+            (_, Some(_)) => Err(RequestError::QueryRepeated(key)),
+        }
     }
 
     /// The values of a key that may repeat.
     pub(super) fn values(&self, key: &'static str) -> impl Iterator<Item = Result<Cow<'a, str>, RequestError>> {
-        self.pairs.iter().filter(move |(name, _)| name == key).map(|(_, value)| decode(value))
+        self.parameters.iter().filter(move |parameter| parameter.key == key).map(|parameter| decode(parameter.value))
     }
+
+    /// What goes on where keys that the operation does not know do. The values of those that it
+    /// knows go on in one spelling, in their place.
+    pub(super) fn opaque(&self, known: &[(&'static str, Option<&str>)]) -> Result<OpaqueQuery, RequestError> {
+        let mut text = String::new();
+        let mut writer = QueryWriter::new(&mut text);
+        for Parameter { text, key, .. } in &self.parameters {
+            if let Some((key, Some(value))) = known.iter().find(|(known, _)| known == key) {
+                writer.value(key, value);
+            } else if !JUDGED.contains(key) {
+                let twice = known.iter().find(|(known, value)| value.is_some() && is_spelled_otherwise(known, key));
+                if let Some((known, _)) = twice {
+                    return Err(RequestError::QueryRepeated(known));
+                }
+                check_characters(text)?;
+                writer.separate();
+                writer.target.push_str(text);
+            }
+        }
+        Ok(OpaqueQuery(text.into()))
+    }
+
+    /// Checks the keys of a query of which nothing unknown goes on.
+    pub(super) fn check_keys(&self) -> Result<(), RequestError> {
+        self.parameters.iter().try_for_each(|parameter| check_escapes(parameter.key))
+    }
+}
+
+/// Whether a key is this known one once it is decoded.
+fn is_spelled_otherwise(known: &str, key: &str) -> bool {
+    key.contains('%') && decode(key).is_ok_and(|decoded| decoded == known)
+}
+
+/// RFC 3986, 3.4
+fn check_characters(text: &str) -> Result<(), RequestError> {
+    check_escapes(text)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"%-._~!$&'()*+,=:@/?".contains(&byte);
+    if text.bytes().all(allowed) { Ok(()) } else { Err(RequestError::QueryCharacter) }
+}
+
+/// RFC 3986, 2.1
+fn check_escapes(text: &str) -> Result<(), RequestError> {
+    let mut behind = text.split('%').skip(1).map(str::as_bytes);
+    let is_escape =
+        |text: &[u8]| matches!(text, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    if behind.all(is_escape) { Ok(()) } else { Err(RequestError::QueryEscape) }
 }
 
 /// Resolves `%XX` and `+` (a space, as registries read it). What is not UTF-8 afterwards, or holds a control
@@ -94,16 +170,25 @@ impl<'a> QueryWriter<'a> {
         }
     }
 
-    /// A parameter whose value goes on byte for byte.
-    pub(super) fn raw(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.target.push_str(value);
+    /// A query that goes on as it is.
+    pub(super) fn opaque(&mut self, query: &OpaqueQuery) {
+        if !query.0.is_empty() {
+            self.separate();
+            self.target.push_str(&query.0);
+        }
     }
 
     fn key(&mut self, key: &str) {
-        self.target.push(self.separator);
+        self.separate();
         self.target.push_str(key);
         self.target.push('=');
+    }
+
+    fn separate(&mut self) {
+        // Nothing else stands before the first parameter of a query without its path.
+        if self.separator != '?' || !self.target.is_empty() {
+            self.target.push(self.separator);
+        }
         self.separator = '&';
     }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 /// The longest digest accepted, in bytes: sha512 takes 135, and a registered algorithm may be longer.
 const MAX_DIGEST_LENGTH: usize = 255;
 
+/// The longest name of a digest algorithm, in bytes: those that are registered take 6.
+const MAX_ALGORITHM_LENGTH: usize = 64;
+
 /// The longest upload id, in bytes: registries send a UUID, some a longer opaque word.
 const MAX_UPLOAD_ID_LENGTH: usize = 512;
 
@@ -15,6 +18,10 @@ pub struct Tag(Box<str>);
 /// A content digest: `algorithm:encoded` (OCI image spec, "Digests"); sha256 and sha512 in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest(Box<str>);
+
+/// The name of a digest algorithm, such as `sha256` (OCI image spec, "Digests").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Algorithm(Box<str>);
 
 /// The name of an upload in progress, as the registry chose it: `[A-Za-z0-9._=-]+`, but never dots alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,18 @@ impl Digest {
     }
 
     /// The digest as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Algorithm {
+    /// The algorithm, or `None` where it breaks the grammar.
+    pub fn parse(text: &str) -> Option<Self> {
+        (is_algorithm(text) && text.len() <= MAX_ALGORITHM_LENGTH).then(|| Self(text.into()))
+    }
+
+    /// The algorithm as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -145,6 +164,16 @@ mod tests {
             ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"]
         {
             assert!(Digest::parse(digest).is_none(), "{digest:?}");
+        }
+    }
+
+    #[test]
+    fn algorithms() {
+        for algorithm in ["sha256", "sha512", "multihash+base58", "a.b_c-d", &"a".repeat(64)] {
+            assert_eq!(Algorithm::parse(algorithm).unwrap().as_str(), algorithm);
+        }
+        for algorithm in ["", "SHA256", "sha256:", "a..b", "-a", "a b", "a/b", &"a".repeat(65)] {
+            assert!(Algorithm::parse(algorithm).is_none(), "{algorithm:?}");
         }
     }
 

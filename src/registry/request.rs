@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::query::QueryWriter;
-use super::{Access, Action, Digest, Operation, Reference, RepositoryName, Tag, UploadId};
+use super::query::{OpaqueQuery, QueryWriter};
+use super::{Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadId};
 
 /// An operation of the OCI distribution API, with everything that tells it apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +11,11 @@ pub enum RegistryRequest {
     /// GET, HEAD `/v2/`
     Ping,
     /// GET `/v2/_catalog`
-    Catalog { page: Page },
+    Catalog { page: Page, query: OpaqueQuery },
     /// GET `/v2/NAME/tags/list`
-    Tags { name: RepositoryName, page: Page },
+    Tags { name: RepositoryName, query: OpaqueQuery },
     /// GET `/v2/NAME/referrers/DIGEST`
-    Referrers { name: RepositoryName, digest: Digest, artifact_type: Option<String>, page: Page },
+    Referrers { name: RepositoryName, digest: Digest, query: OpaqueQuery },
     /// GET, HEAD `/v2/NAME/manifests/REFERENCE`
     ManifestGet { name: RepositoryName, reference: Reference, head: bool },
     /// PUT `/v2/NAME/manifests/REFERENCE`; `tags` come from the query of a PUT by digest.
@@ -27,15 +27,15 @@ pub enum RegistryRequest {
     /// DELETE `/v2/NAME/blobs/DIGEST`
     BlobDelete { name: RepositoryName, digest: Digest },
     /// POST `/v2/NAME/blobs/uploads/`
-    UploadStart { name: RepositoryName, digest: Option<Digest>, mount: Option<Mount> },
+    UploadStart { name: RepositoryName, digest: Option<Digest>, algorithm: Option<Algorithm>, mount: Option<Mount> },
     /// PATCH `/v2/NAME/blobs/uploads/ID`
-    UploadChunk { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+    UploadChunk { name: RepositoryName, id: UploadId, query: OpaqueQuery },
     /// PUT `/v2/NAME/blobs/uploads/ID`
-    UploadFinish { name: RepositoryName, id: UploadId, state: Option<UploadState>, digest: Option<Digest> },
+    UploadFinish { name: RepositoryName, id: UploadId, query: OpaqueQuery, digest: Option<Digest> },
     /// GET `/v2/NAME/blobs/uploads/ID`
-    UploadStatus { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+    UploadStatus { name: RepositoryName, id: UploadId, query: OpaqueQuery },
     /// DELETE `/v2/NAME/blobs/uploads/ID`
-    UploadCancel { name: RepositoryName, id: UploadId, state: Option<UploadState> },
+    UploadCancel { name: RepositoryName, id: UploadId, query: OpaqueQuery },
 }
 
 /// A cross-repository mount: the blob and the repository that it is read from.
@@ -55,11 +55,6 @@ pub struct Page {
     /// Only what comes after this entry.
     pub last: Option<String>,
 }
-
-/// What the registry wants back with the next request of an upload (`_state` in the query of its `Location`).
-/// It is opaque and goes on byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadState(pub(super) Box<str>);
 
 impl RegistryRequest {
     /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing. What a mount reads
@@ -156,7 +151,9 @@ impl RegistryRequest {
     /// The request without its mount, and the mount.
     pub fn split_mount(self) -> (Self, Option<Mount>) {
         match self {
-            Self::UploadStart { name, digest, mount } => (Self::UploadStart { name, digest, mount: None }, mount),
+            Self::UploadStart { name, digest, algorithm, mount } => {
+                (Self::UploadStart { name, digest, algorithm, mount: None }, mount)
+            }
             other => (other, None),
         }
     }
@@ -165,7 +162,9 @@ impl RegistryRequest {
     #[must_use]
     pub fn with_mount(self, mount: Mount) -> Self {
         match self {
-            Self::UploadStart { name, digest, mount: _ } => Self::UploadStart { name, digest, mount: Some(mount) },
+            Self::UploadStart { name, digest, algorithm, mount: _ } => {
+                Self::UploadStart { name, digest, algorithm, mount: Some(mount) }
+            }
             other => other,
         }
     }
@@ -179,22 +178,18 @@ impl RegistryRequest {
         }
         match self {
             Self::Ping => {}
-            Self::Catalog { page } => {
+            Self::Catalog { query, .. } => {
                 target.push_str("_catalog");
-                page.render(&mut QueryWriter::new(&mut target));
+                QueryWriter::new(&mut target).opaque(query);
             }
-            Self::Tags { page, .. } => {
+            Self::Tags { query, .. } => {
                 target.push_str("/tags/list");
-                page.render(&mut QueryWriter::new(&mut target));
+                QueryWriter::new(&mut target).opaque(query);
             }
-            Self::Referrers { digest, artifact_type, page, .. } => {
+            Self::Referrers { digest, query, .. } => {
                 target.push_str("/referrers/");
                 target.push_str(digest.as_str());
-                let mut query = QueryWriter::new(&mut target);
-                if let Some(artifact_type) = artifact_type {
-                    query.value("artifactType", artifact_type);
-                }
-                page.render(&mut query);
+                QueryWriter::new(&mut target).opaque(query);
             }
             Self::ManifestGet { reference, .. } | Self::ManifestDelete { reference, .. } => {
                 target.push_str("/manifests/");
@@ -212,49 +207,50 @@ impl RegistryRequest {
                 target.push_str("/blobs/");
                 target.push_str(digest.as_str());
             }
-            Self::UploadStart { digest, mount, .. } => {
+            Self::UploadStart { digest, algorithm, mount, .. } => {
                 target.push_str("/blobs/uploads/");
                 let mut query = QueryWriter::new(&mut target);
                 if let Some(digest) = digest {
                     query.value("digest", digest.as_str());
+                }
+                if let Some(algorithm) = algorithm {
+                    query.value("digest-algorithm", algorithm.as_str());
                 }
                 if let Some(mount) = mount {
                     query.value("mount", mount.digest.as_str());
                     query.value("from", mount.from.as_str());
                 }
             }
-            Self::UploadChunk { id, state, .. }
-            | Self::UploadStatus { id, state, .. }
-            | Self::UploadCancel { id, state, .. } => {
-                render_upload(&mut target, id, state.as_ref(), None);
-            }
-            Self::UploadFinish { id, state, digest, .. } => {
-                render_upload(&mut target, id, state.as_ref(), digest.as_ref())
-            }
+            Self::UploadChunk { id, query, .. }
+            | Self::UploadStatus { id, query, .. }
+            | Self::UploadCancel { id, query, .. } => render_upload(&mut target, id, query, None),
+            Self::UploadFinish { id, query, digest, .. } => render_upload(&mut target, id, query, digest.as_ref()),
         }
         target
     }
 }
 
-fn render_upload(target: &mut String, id: &UploadId, state: Option<&UploadState>, digest: Option<&Digest>) {
+fn render_upload(target: &mut String, id: &UploadId, query: &OpaqueQuery, digest: Option<&Digest>) {
     target.push_str("/blobs/uploads/");
     target.push_str(id.as_str());
-    let mut query = QueryWriter::new(target);
-    if let Some(state) = state {
-        query.raw("_state", &state.0);
-    }
+    let mut writer = QueryWriter::new(target);
+    writer.opaque(query);
     if let Some(digest) = digest {
-        query.value("digest", digest.as_str());
+        writer.value("digest", digest.as_str());
     }
 }
 
 impl Page {
-    fn render(&self, query: &mut QueryWriter<'_>) {
+    /// The list of all repositories from here on.
+    pub(super) fn of_catalog(self) -> RegistryRequest {
+        let mut text = String::new();
+        let mut query = QueryWriter::new(&mut text);
         if let Some(count) = self.count {
             query.value("n", &count.to_string());
         }
         if let Some(last) = &self.last {
             query.value("last", last);
         }
+        RegistryRequest::Catalog { page: self, query: OpaqueQuery::written(text) }
     }
 }

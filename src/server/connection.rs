@@ -8,16 +8,21 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use http::{Method, Request, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::head_scan::{HeadScan, Scanned};
+use super::deadlines::Deadlines;
+use super::head_scan::HeadScan;
+use super::http2::serve_http2;
 use super::proxy_protocol;
-use super::stall::{Deadlines, StreamExecutor};
+use super::scanned::Scanned;
 use super::tls::handshake;
 use super::{Phase, Worker};
 use crate::gate::Origin;
@@ -25,20 +30,6 @@ use crate::watched::{Traffic, Watched};
 
 /// How much of a body is read at once on HTTP/1.1.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// HTTP/2: what a client may send before it must wait, for each stream and for all together.
-const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-const MAX_STREAMS: u32 = 128;
-/// HTTP/2: streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that are begun are
-/// given up at once and bounded by `MAX_STREAMS`.
-const MAX_RESETS_WAITING: usize = 20;
-/// HTTP/2: streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset, CVE-2025-8671).
-/// A stream too many counts, and an honest client may open some before it hears how many there may be.
-const MAX_RESETS_PROVOKED: usize = 256;
-const MAX_FRAME_BYTES: u32 = 32 * 1024;
-/// HTTP/2: what waits for a stream's window to open.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// What is still read from a client that was answered before its body ended. Closing with bytes unread would reset the
 /// connection, and the answer with it.
@@ -58,7 +49,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: Sock
     };
     let Some(tls) = &settings.tls else {
         let deadlines = Rc::new(Deadlines::new(settings, traffic.clone()));
-        return serve_http1(worker, Watched::new(socket, traffic), peer, &deadlines).await;
+        return serve_http1(worker, Watched::tcp(socket, traffic), peer, &deadlines).await;
     };
     let handshake = handshake(tls, socket, &traffic);
     let stream = timeout_at(handshake_by, handshake).await??;
@@ -91,15 +82,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let scan = Rc::new(HeadScan::default());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = scan.ambiguous();
+        // Its answers may end with the connection alone, so a connection that breaks must not look
+        // like that.
+        let delimited_by_close = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
         let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
         let serving = worker.newest.serving();
         let received = serving.generation.gate.receive(request, origin);
-        let deadlines = deadlines.clone();
+        let (deadlines, scan) = (deadlines.clone(), scan.clone());
         Box::pin(async move {
             let response = serving.generation.gate.serve(received, &serving.upstream).await;
-            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines }))
+            deadlines.answer_begins(delimited_by_close && !response.body().is_end_stream());
+            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines, scan, broke_off: false }))
         })
     });
     let mut connection = http1::Builder::new()
@@ -118,6 +113,7 @@ where
             // First, or a request that came since would be begun before anybody looks.
             _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
                 draining = true;
+                deadlines.drain();
                 Pin::new(&mut connection).graceful_shutdown();
             }
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break Some(ended),
@@ -137,6 +133,7 @@ where
         Some(Err(error)) if error.is_parse() => true,
         Some(Err(_)) | None => return Ok(()),
     };
+    deadlines.answers_have_ended();
     let mut stream = connection.into_parts().io.into_inner();
     // A client that takes nothing any more is not waited for.
     timeout(LINGER_TIME, stream.shutdown()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -161,60 +158,26 @@ pub(super) async fn linger(mut stream: impl AsyncRead + Unpin) {
     let _ = timeout(LINGER_TIME, reading).await;
 }
 
-async fn serve_http2<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, deadlines: &Rc<Deadlines>) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let service = service_fn(|request| {
-        let origin = Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
-        let serving = worker.newest.serving();
-        let received = serving.generation.gate.receive(request, origin);
-        async move { Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await) }
-    });
-    let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);
-    let mut connection = pin!(
-        http2::Builder::new(StreamExecutor(deadlines.clone()))
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_pending_accept_reset_streams(MAX_RESETS_WAITING)
-            .max_local_error_reset_streams(MAX_RESETS_PROVOKED)
-            .max_frame_size(MAX_FRAME_BYTES)
-            .max_send_buf_size(SEND_BUFFER_BYTES)
-            .max_header_list_size(max_headers)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let mut phase = worker.phase.clone();
-    let mut draining = false;
-    let mut timer = pin!(sleep_until(Instant::now()));
-    loop {
-        tokio::select! {
-            biased;
-            // First, or streams that came since would be begun before anybody looks.
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            ended = &mut connection => return ended.map_err(io::Error::other),
-            () = &mut timer => match deadlines.check(true) {
-                Some(next) => timer.as_mut().reset(next.into()),
-                None => return Ok(()),
-            },
-        }
-    }
-}
-
 pin_project_lite::pin_project! {
     /// An HTTP/1.1 answer whose end opens the wait for the next request.
-    struct NotifyEnd<B> {
+    struct NotifyEnd<B>
+    where
+        B: http_body::Body,
+    {
         #[pin]
         body: B,
         deadlines: Rc<Deadlines>,
+        scan: Rc<HeadScan>,
+        broke_off: bool,
     }
-    impl<B> PinnedDrop for NotifyEnd<B> {
+    impl<B> PinnedDrop for NotifyEnd<B>
+    where
+        B: http_body::Body,
+    {
         fn drop(this: Pin<&mut Self>) {
-            this.deadlines.idle();
+            let whole = this.body.is_end_stream() && !this.broke_off;
+            this.deadlines.answer_ends(whole);
+            this.deadlines.idle(this.scan.within_head());
         }
     }
 }
@@ -227,7 +190,10 @@ impl<B: http_body::Body> http_body::Body for NotifyEnd<B> {
         self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        *this.broke_off |= matches!(frame, std::task::Poll::Ready(Some(Err(_))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,12 +3,8 @@
 //! refused and its connection closed.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use super::scanned::Scan;
 
 const LENGTH: &[u8] = b"content-length:";
 const CODING: &[u8] = b"transfer-encoding:";
@@ -56,6 +52,14 @@ impl HeadScan {
         self.0.borrow().ambiguous
     }
 
+    /// Whether a head has begun and not ended.
+    pub(super) fn within_head(&self) -> bool {
+        let state = self.0.borrow();
+        matches!(state.part, Part::Head) && (state.lines > 0 || state.column > 0)
+    }
+}
+
+impl Scan for HeadScan {
     fn read(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
         let mut bytes = bytes;
@@ -149,53 +153,6 @@ impl State {
     /// Whether the line still spells `name` with this byte.
     fn continues(&self, name: &[u8], byte: u8) -> bool {
         name.get(self.column).is_none_or(|expected| expected.eq_ignore_ascii_case(&byte))
-    }
-}
-
-/// A stream whose heads are scanned.
-pub(super) struct Scanned<S> {
-    stream: S,
-    scan: Rc<HeadScan>,
-}
-
-impl<S> Scanned<S> {
-    pub(super) fn new(stream: S, scan: Rc<HeadScan>) -> Self {
-        Self { stream, scan }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Scanned<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.scan.read(buffer.filled().get(before..).unwrap_or_default());
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Scanned<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -14,14 +14,21 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::linger;
+use crate::gate::new_request_id;
 use crate::watched::{Traffic, Watched};
 
 /// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client is about a malformed
 /// answer, and ends nobody's search.
-const SPEAK_HTTPS: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
-    Content-Length: 136\r\nConnection: close\r\n\r\n\
-    {\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the address; with docker, run docker login first\"}]}";
+fn speak_https() -> String {
+    const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the \
+        address; with docker, run docker login first\"}]}";
+    let (length, request_id) = (BODY.len(), new_request_id());
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
+        Docker-Distribution-Api-Version: registry/2.0\r\nX-Request-Id: {request_id}\r\n\
+        Content-Length: {length}\r\nConnection: close\r\n\r\n{BODY}"
+    )
+}
 
 /// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred, resumption by tickets, and
 /// HTTP/2 offered where `http2` says so. There is no early data.
@@ -58,10 +65,10 @@ pub(super) async fn handshake(
     socket.peek(&mut first).await?;
     let [first] = first;
     if first.is_ascii_uppercase() {
-        socket.write_all(SPEAK_HTTPS).await?;
+        socket.write_all(speak_https().as_bytes()).await?;
         socket.shutdown().await?;
         linger(socket).await;
         return Err(io::Error::other("the client speaks plain HTTP"));
     }
-    TlsAcceptor::from(config.clone()).accept(Watched::new(socket, traffic.clone())).await
+    TlsAcceptor::from(config.clone()).accept(Watched::tcp(socket, traffic.clone())).await
 }

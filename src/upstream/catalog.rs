@@ -58,7 +58,7 @@ impl Upstream {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
-        let RegistryRequest::Catalog { page } = permit.request() else { return Err(UpstreamFault::NoCatalog) };
+        let RegistryRequest::Catalog { page, .. } = permit.request() else { return Err(UpstreamFault::NoCatalog) };
         let mut walk = CatalogWalk::new(page, |name| filter.shows(name));
         let begun = Instant::now();
         // Nothing of the client's own request: the registry would compress its answer, or say that nothing has changed.

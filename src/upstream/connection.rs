@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -94,20 +94,41 @@ impl Drop for Connection {
 pub struct Exchange {
     connection: Option<Connection>,
     pool: Rc<Pool>,
-    head: bool,
+    then: Then,
+}
+
+/// What may be done with a connection once an answer has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It is used again.
+    Reuse,
+    /// The same, unless something came behind the answer to a HEAD.
+    ReuseAfterHead,
+    /// It is closed. Some servers send a body behind a status that has none, as late as they like,
+    /// and it would be the answer to the next request, of whoever.
+    Close,
+}
+
+impl Then {
+    pub(super) fn after(method: &Method, status: StatusCode) -> Self {
+        match status {
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Self::Close,
+            _ if *method == Method::HEAD => Self::ReuseAfterHead,
+            _ => Self::Reuse,
+        }
+    }
 }
 
 impl Exchange {
-    /// `head`: the request was a HEAD.
-    pub(super) fn new(connection: Connection, pool: Rc<Pool>, head: bool) -> Self {
-        Self { connection: Some(connection), pool, head }
+    pub(super) fn new(connection: Connection, pool: Rc<Pool>, then: Then) -> Self {
+        Self { connection: Some(connection), pool, then }
     }
 
     /// The answer has ended. The connection goes back to the pool if the request had ended too.
     pub fn finish(&mut self, request_ended: bool) {
         let connection = self.connection.take();
-        if let (Some(connection), true) = (connection, request_ended) {
-            self.pool.put(connection, self.head);
+        if let (Some(connection), true) = (connection, request_ended && self.then != Then::Close) {
+            self.pool.put(connection, self.then == Then::ReuseAfterHead);
         }
     }
 }

@@ -138,6 +138,11 @@ mod tests {
         ] {
             assert_eq!(rewritten(&start, 202, header::LOCATION, &address).as_deref(), Ok(path), "{address}");
         }
+        for query in ["_stateHash=x&_state=y", "_nouploadcache=false", "digest=x&b&&a=%2f", "_state=a=b~/?:@!$'()*+,"] {
+            let path = format!("/v2/a/b/blobs/uploads/1-2?{query}");
+            let rewritten = rewritten(&start, 202, header::LOCATION, &format!("http://127.0.0.1:5000{path}"));
+            assert_eq!(rewritten.as_deref(), Ok(&*path));
+        }
     }
 
     #[test]
@@ -157,6 +162,9 @@ mod tests {
             "/v2/a/b/blobs/uploads/1?x=\\evil.example.com",
             "/v2/a/b/blobs/uploads/1?x=a b",
             "/v2/a/b/blobs/uploads/1?x=a\tb",
+            // What the gate would not take back.
+            "/v2/a/b/blobs/uploads/1?x=a;b",
+            "/v2/a/b/blobs/uploads/1?fro%6d=a",
         ] {
             assert_eq!(
                 rewritten(&start, 202, header::LOCATION, address),
@@ -182,6 +190,8 @@ mod tests {
         for link in [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""] {
             assert_eq!(rewritten(&tags, 200, header::LINK, link).as_deref(), Ok(path_only));
         }
+        let opaque = "</v2/a/tags/list?next_page=gAAA%3D&n=1&last=a%2fb>; rel=\"next\"";
+        assert_eq!(rewritten(&tags, 200, header::LINK, opaque).as_deref(), Ok(opaque));
         let catalog = request(Method::GET, "/v2/_catalog");
         let next = "</v2/_catalog?n=1&last=x>; rel=\"next\"";
         assert_eq!(rewritten(&catalog, 200, header::LINK, next).as_deref(), Ok(next));

@@ -37,19 +37,31 @@ pub(super) struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
-    rests: bool,
+    after_head: bool,
 }
 
 impl Pool {
     /// The connection that was used last, if it will do.
-    pub(super) fn take(&self, wanted: Use) -> Option<Connection> {
+    pub(super) async fn take(&self, wanted: Use) -> Option<Connection> {
+        loop {
+            let Idle { connection, after_head, .. } = self.take_idle(wanted)?;
+            if after_head {
+                see_what_came().await;
+            }
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn take_idle(&self, wanted: Use) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         let at = idle.iter().rposition(|idle| {
             let age = idle.since.elapsed();
-            let rested = !idle.rests || age >= REST_AFTER_HEAD;
+            let rested = !idle.after_head || age >= REST_AFTER_HEAD;
             rested && idle.connection.is_ready() && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
         })?;
-        Some(idle.remove(at).connection)
+        Some(idle.remove(at))
     }
 
     /// Closes what has been idle for too long, and forgets what the registry closed.
@@ -62,7 +74,49 @@ impl Pool {
     pub(super) fn put(&self, connection: Connection, after_head: bool) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && !connection.is_closed() {
-            idle.push(Idle { connection, since: Instant::now(), rests: after_head });
+            idle.push(Idle { connection, since: Instant::now(), after_head });
+        }
+    }
+}
+
+/// Lets the worker look at all of its sockets, and then at the connections to which something came:
+/// hyper closes one that gets bytes while it is idle.
+async fn see_what_came() {
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use tokio::task::LocalSet;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::upstream::Connector;
+
+    /// What is in the kernel and was not looked at yet counts.
+    #[test]
+    fn what_came_behind_the_answer_to_head_is_seen() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for late in [&b"late"[..], b""] {
+            LocalSet::new().block_on(&runtime, async {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let connector = Connector::plain("127.0.0.1".into(), port, Duration::from_secs(10));
+                let Ok(connection) = Connection::open(&connector).await else { panic!("no connection") };
+                let (mut server, _) = listener.accept().unwrap();
+                let pool = Pool::default();
+                pool.put(connection, true);
+                assert!(pool.take(Use::Repeatable).await.is_none(), "it did not rest");
+                sleep(REST_AFTER_HEAD).await;
+                // From here on nobody looks at the sockets until the connection is asked for.
+                server.write_all(late).unwrap();
+                assert_eq!(pool.take(Use::Repeatable).await.is_none(), !late.is_empty());
+            });
         }
     }
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 
 /// Classes of messages: they take a test over each version of HTTP.
 const OF_MESSAGES: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 23, 28, 29];
-const CLASSES: u32 = 30;
+/// The classes that there are tests of; the others are of parts that there are not yet.
+const CLASSES: [std::ops::RangeInclusive<u32>; 2] = [1..=30, 37..=37];
 const FAULTS: u32 = 8;
 
 /// What a section of the table is about.
@@ -24,7 +25,8 @@ type Held = BTreeMap<Section, [BTreeSet<String>; 2]>;
 #[test]
 fn every_class_and_every_fault_is_held_by_tests() {
     let held = held();
-    let sections: Vec<_> = (1..=CLASSES).map(Section::Class).chain((1..=FAULTS).map(Section::Fault)).collect();
+    let sections: Vec<_> =
+        CLASSES.into_iter().flatten().map(Section::Class).chain((1..=FAULTS).map(Section::Fault)).collect();
     assert!(held.keys().eq(&sections), "every class and every fault, once each: {:?}", held.keys());
     let tests = all_tests();
     let named: BTreeSet<_> = held.values().flatten().flatten().cloned().collect();

@@ -1,6 +1,7 @@
 //! Clients that mean no good. The registry's ledger is the oracle: what is refused leaves it as it was, and what goes on
 //! goes on once, framed anew, with nothing behind it.
 
+mod abandoned;
 mod answers;
 mod bodies;
 mod bounds;

@@ -31,26 +31,31 @@ fn post(media_types: &[&[u8]], target: &str) -> Vec<u8> {
     request
 }
 
+/// As a manifest, whose type is the client's to say.
 #[tokio::test]
 async fn nothing_that_reads_as_a_form_is_forwarded() {
     let gate = TestGate::plain().await;
+    let put = |types: &[&[u8]]| {
+        let request = post(types, "/v2/demo/a/manifests/v1");
+        [b"PUT", &request[4..]].concat()
+    };
     for form in FORMS {
-        let reply = exchange(&mut gate.connect().await, post(&[form], "/v2/demo/a/blobs/uploads/")).await;
+        let reply = exchange(&mut gate.connect().await, put(&[form])).await;
         assert_eq!(reply.status, 415, "{}", String::from_utf8_lossy(form));
     }
     let two: [&[u8]; 2] = [b"application/octet-stream", b"application/x-www-form-urlencoded"];
-    assert_eq!(exchange(&mut gate.connect().await, post(&two, "/v2/demo/a/blobs/uploads/")).await.status, 415);
+    assert_eq!(exchange(&mut gate.connect().await, put(&two)).await.status, 415);
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// The second lock on the same door: of an upload no word of the client's about its type goes on.
+/// Of an upload no word of the client's about its type goes on.
 #[tokio::test]
 async fn an_upload_is_bytes_and_a_manifest_is_what_the_client_says() {
     let gate = TestGate::plain().await;
-    let types: [&[&[u8]]; 3] = [&[], &[b"text/plain"], &[b"application/x-tar"]];
-    for media_types in types {
+    let odd: [&[&[u8]]; 5] = [&[], &[b"text/plain"], &[b""], &[b"odd"], &[b"text/plain", b"multipart/mixed"]];
+    for media_types in odd.into_iter().map(Vec::from).chain(FORMS.map(|form| vec![form])) {
         assert_eq!(
-            exchange(&mut gate.connect().await, post(media_types, "/v2/demo/a/blobs/uploads/")).await.status,
+            exchange(&mut gate.connect().await, post(&media_types, "/v2/demo/a/blobs/uploads/")).await.status,
             202
         );
         assert_eq!(gate.ledger.entries().last().unwrap().headers["content-type"], "application/octet-stream");

@@ -19,8 +19,8 @@ async fn every_operation_is_forwarded_in_one_spelling() {
     let digest = some_digest();
     let escaped = digest.replace(':', "%3A");
     for (method, target, rendered) in [
-        ("GET", "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(), "/v2/demo/a/tags/list?n=2&last=b".to_owned()),
-        ("GET", "/v2/demo/a/tags/list?%6E=2".into(), "/v2/demo/a/tags/list?n=2".into()),
+        ("GET", "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(), "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned()),
+        ("GET", "/v2/demo/a/tags/list?%6E=2&ns=a".into(), "/v2/demo/a/tags/list?%6E=2".into()),
         ("GET", "/v2/demo/a/manifests/v1?ns=docker.io".into(), "/v2/demo/a/manifests/v1".into()),
         ("HEAD", format!("/v2/demo/a/manifests/{digest}"), format!("/v2/demo/a/manifests/{digest}")),
         ("GET", format!("/v2/demo/a/blobs/{digest}"), format!("/v2/demo/a/blobs/{digest}")),
@@ -37,6 +37,27 @@ async fn every_operation_is_forwarded_in_one_spelling() {
         ("POST", format!("/v2/demo/a/blobs/uploads/?mount={escaped}"), "/v2/demo/a/blobs/uploads/".into()),
         ("POST", "/v2/demo/a/blobs/uploads/?from=demo/b".into(), "/v2/demo/a/blobs/uploads/".into()),
         ("PATCH", "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into(), "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into()),
+        (
+            "PATCH",
+            "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y&from=demo/b".into(),
+            "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y".into(),
+        ),
+        (
+            "GET",
+            "/v2/demo/a/blobs/uploads/id?_nouploadcache=false".into(),
+            "/v2/demo/a/blobs/uploads/id?_nouploadcache=false".into(),
+        ),
+        ("DELETE", "/v2/demo/a/blobs/uploads/id?x=%2F".into(), "/v2/demo/a/blobs/uploads/id?x=%2F".into()),
+        (
+            "GET",
+            format!("/v2/demo/a/referrers/{digest}?nextToken=a%3D&ns=b"),
+            format!("/v2/demo/a/referrers/{digest}?nextToken=a%3D"),
+        ),
+        (
+            "POST",
+            "/v2/demo/a/blobs/uploads/?digest-algorithm=sha512&x=1".into(),
+            "/v2/demo/a/blobs/uploads/?digest-algorithm=sha512".into(),
+        ),
         (
             "PUT",
             format!("/v2/demo/a/blobs/uploads/id?digest={escaped}&_state=x"),
@@ -60,4 +81,7 @@ async fn plain_http_on_the_tls_port_is_told_so() {
     assert_eq!((reply.status, &*reply.code()), (400, "UNSUPPORTED"));
     assert!(reply.body.contains("speaks HTTPS"), "{}", reply.body);
     assert_eq!(reply.header("content-length"), Some(&*reply.body.len().to_string()));
+    let id = reply.header("x-request-id").unwrap().to_owned();
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert_ne!(gate.get("/v2/", None).await.header("x-request-id"), Some(&*id));
 }

@@ -35,6 +35,11 @@ fn query() -> impl Strategy<Value = Option<String>> {
         Just("from"),
         Just("_state"),
         Just("tag"),
+        Just("ns"),
+        Just("digest-algorithm"),
+        Just("next_page"),
+        Just("x!$'()*,@?/:"),
+        Just("%66rom"),
         Just("artifactType"),
         Just("%6e")
     ];
@@ -68,7 +73,9 @@ proptest! {
         let (path, query) = rendered.split_once('?').map_or((&*rendered, None), |(path, query)| (path, Some(query)));
         prop_assert!(path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:=+".contains(&byte)), "{rendered}");
         prop_assert!(!path.contains("//") && !path.split('/').any(|segment| segment == ".." || segment == "."), "{rendered}");
-        prop_assert!(rendered.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'), "{rendered}");
+        prop_assert!(rendered.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b';'), "{rendered}");
+        let keys = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
+        prop_assert!(keys.into_iter().all(|key| !["ns", "%66rom"].contains(&key)), "{rendered}");
         let again = RegistryRequest::parse(&request.method(), path, query);
         prop_assert_eq!(again.as_ref(), Ok(&request), "{}", rendered);
     }

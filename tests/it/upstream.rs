@@ -3,6 +3,8 @@
 mod answers;
 mod breaks;
 mod headers;
+mod http10;
+mod late_bodies;
 mod leading_away;
 mod leaving;
 mod pooling;

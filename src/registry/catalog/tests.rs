@@ -12,7 +12,7 @@ struct Registry {
 impl Registry {
     /// Its answer as Distribution gives it: the body, and the link to what is behind.
     fn page(&self, asked: &RegistryRequest) -> (String, Option<String>) {
-        let RegistryRequest::Catalog { page } = asked else { panic!("{asked:?}") };
+        let RegistryRequest::Catalog { page, .. } = asked else { panic!("{asked:?}") };
         // Where a name would stand that it does not have is its own affair: here, what is unknown is before everything.
         let start = page.last.as_ref().and_then(|last| self.names.iter().position(|name| name == last));
         let rest = &self.names[start.map_or(0, |at| at + 1)..];
@@ -20,7 +20,7 @@ impl Registry {
         let names = &rest[..rest.len().min(size)];
         let link = (rest.len() > size).then(|| {
             let page = Page { count: Some(1), last: names.last().cloned() };
-            format!("<{}>; rel=\"next\"", RegistryRequest::Catalog { page }.render())
+            format!("<{}>; rel=\"next\"", page.of_catalog().render())
         });
         (json!({ "repositories": names }).to_string(), link)
     }
@@ -39,7 +39,7 @@ impl Registry {
 /// The page that a link leads to.
 fn page_of(target: &str) -> Page {
     let (path, query) = target.split_once('?').unwrap();
-    let Ok(RegistryRequest::Catalog { page }) = RegistryRequest::parse(&Method::GET, path, Some(query)) else {
+    let Ok(RegistryRequest::Catalog { page, .. }) = RegistryRequest::parse(&Method::GET, path, Some(query)) else {
         panic!("{target}")
     };
     page

@@ -13,7 +13,10 @@ const DIGEST: &str = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+";
 const REGISTERED_DIGEST: &str = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
 /// Registries choose it; this is what is let through: words that are not dots alone.
 const UPLOAD_ID: &str = r"\.*[A-Za-z0-9_=-][A-Za-z0-9._=-]*";
-const STATE: &str = r"[A-Za-z0-9._~%=+/:,-]*";
+/// RFC 3986, "Query", without the semicolon.
+const QUERY: &str = r"(?:[A-Za-z0-9._~!$&'()*+,=:@/?-]|%[0-9A-Fa-f]{2})*";
+/// Keys that decide what a request does, or where.
+const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
 /// What a target is good for, by what the registry protocol says of its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,17 @@ enum Value {
     Digest,
     Name,
     Tags,
-    /// Goes on as it is.
-    State,
+    Algorithm,
+}
+
+/// What becomes of keys that are not in the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Dropped,
+    /// They go on among those that are.
+    Among,
+    /// They go on before those that are.
+    Before,
 }
 
 /// A line of the specification's table of endpoints: methods, what stands behind the name, and its query.
@@ -56,38 +68,41 @@ struct Endpoint {
     methods: &'static str,
     path: Regex,
     query: &'static [(&'static str, Value)],
+    others: Others,
     needs: Needs,
 }
 
 const PAGE: [(&str, Value); 2] = [("n", Value::Number), ("last", Value::Text)];
 const REFERRERS: &[(&str, Value)] = &[("artifactType", Value::Text), PAGE[0], PAGE[1]];
-const UPLOAD: &[(&str, Value)] = &[("digest", Value::Digest), ("mount", Value::Digest), ("from", Value::Name)];
-const FINISH: &[(&str, Value)] = &[("_state", Value::State), ("digest", Value::Digest)];
+const UPLOAD: &[(&str, Value)] = &[
+    ("digest", Value::Digest),
+    ("digest-algorithm", Value::Algorithm),
+    ("mount", Value::Digest),
+    ("from", Value::Name),
+];
+const FINISH: &[(&str, Value)] = &[("digest", Value::Digest)];
 
 static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     let named = |rest: &str| format!("/v2/({NAME})/{rest}");
     let (manifests, blobs) = (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
     let upload = named(&format!("blobs/uploads/({UPLOAD_ID})"));
     let table = [
-        ("GET HEAD", "/v2/()()".to_owned(), &[][..], Needs::Login),
-        ("GET", "/v2/_catalog()()".to_owned(), &PAGE, Needs::Catalog),
-        ("GET", named("tags/list()"), &PAGE, Needs::Pull),
-        ("GET", named(&format!("referrers/({DIGEST})")), REFERRERS, Needs::Pull),
-        ("GET HEAD", manifests.clone(), &[], Needs::Pull),
-        ("PUT", named(&format!("manifests/({TAG})")), &[], Needs::Push),
-        ("PUT", named(&format!("manifests/({DIGEST})")), &[("tag", Value::Tags)], Needs::Push),
-        ("DELETE", manifests, &[], Needs::Delete),
-        ("GET HEAD", blobs.clone(), &[], Needs::Pull),
-        ("DELETE", blobs, &[], Needs::Delete),
-        ("POST", named("blobs/uploads/()"), UPLOAD, Needs::Push),
-        ("PATCH GET DELETE", upload.clone(), &FINISH[..1], Needs::Push),
-        ("PUT", upload, FINISH, Needs::Push),
+        ("GET HEAD", "/v2/()()".to_owned(), &[][..], Others::Dropped, Needs::Login),
+        ("GET", "/v2/_catalog()()".to_owned(), &PAGE, Others::Among, Needs::Catalog),
+        ("GET", named("tags/list()"), &PAGE, Others::Among, Needs::Pull),
+        ("GET", named(&format!("referrers/({DIGEST})")), REFERRERS, Others::Among, Needs::Pull),
+        ("GET HEAD", manifests.clone(), &[], Others::Dropped, Needs::Pull),
+        ("PUT", named(&format!("manifests/({TAG})")), &[], Others::Dropped, Needs::Push),
+        ("PUT", named(&format!("manifests/({DIGEST})")), &[("tag", Value::Tags)], Others::Dropped, Needs::Push),
+        ("DELETE", manifests, &[], Others::Dropped, Needs::Delete),
+        ("GET HEAD", blobs.clone(), &[], Others::Dropped, Needs::Pull),
+        ("DELETE", blobs, &[], Others::Dropped, Needs::Delete),
+        ("POST", named("blobs/uploads/()"), UPLOAD, Others::Dropped, Needs::Push),
+        ("PATCH GET DELETE", upload.clone(), &[], Others::Before, Needs::Push),
+        ("PUT", upload, FINISH, Others::Before, Needs::Push),
     ];
-    let endpoint = |(methods, path, query, needs): (&'static str, String, &'static [_], Needs)| Endpoint {
-        methods,
-        path: whole(&path),
-        query,
-        needs,
+    let endpoint = |(methods, path, query, others, needs): (&'static str, String, &'static [_], Others, Needs)| {
+        Endpoint { methods, path: whole(&path), query, others, needs }
     };
     table.map(endpoint).into_iter().collect()
 });
@@ -107,23 +122,49 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     }
 
     let given = parameters(query.unwrap_or_default())?;
-    let mut written = Vec::new();
-    for (key, kind) in endpoint.query {
-        let values: Vec<&str> = given.iter().filter(|(name, _)| name == key).map(|(_, value)| *value).collect();
+    // Each with its place.
+    let mut written: Vec<(usize, &str, String)> = Vec::new();
+    let mut mount = (None, None);
+    for (row, (key, kind)) in endpoint.query.iter().enumerate() {
+        let values: Vec<_> = given.iter().enumerate().filter(|(_, (name, _, _))| name == key).collect();
         if values.len() > if *kind == Value::Tags { 64 } else { 1 } {
             return None;
         }
-        for value in values {
-            written.push((*key, spelled(*kind, value)?));
+        for (at, (_, value, _)) in values {
+            let value = spelled(*kind, value)?;
+            match *key {
+                "mount" => mount.0 = Some(value.clone()),
+                "from" => mount.1 = Some(value.clone()),
+                _ => {}
+            }
+            let place = match endpoint.others {
+                Others::Among => at,
+                Others::Before => given.len(),
+                Others::Dropped => row,
+            };
+            written.push((place, *key, format!("{key}={value}")));
         }
     }
+    let mounted_from = mount.0.and(mount.1);
     // Half a mount is none.
-    let value_of = |key: &str| written.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
-    let mounted_from = value_of("mount").and(value_of("from"));
     if mounted_from.is_none() {
-        written.retain(|(key, _)| !matches!(*key, "mount" | "from"));
+        written.retain(|(_, key, _)| !matches!(*key, "mount" | "from"));
     }
-    let written: Vec<String> = written.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let is_known = |key: &str| endpoint.query.iter().any(|(known, _)| *known == key);
+    for (at, (key, _, sent)) in given.iter().enumerate().filter(|_| endpoint.others != Others::Dropped) {
+        if is_known(key) || JUDGED.contains(key) {
+            continue;
+        }
+        let twice = unescaped(key)
+            .filter(|_| key.contains('%'))
+            .is_some_and(|bare| is_known(&bare) && given.iter().any(|(other, _, _)| *other == bare));
+        if twice || !whole(QUERY).is_match(sent) {
+            return None;
+        }
+        written.push((at, *key, (*sent).to_owned()));
+    }
+    written.sort_by_key(|(place, _, _)| *place);
+    let written: Vec<String> = written.into_iter().map(|(_, _, text)| text).collect();
     let target = if written.is_empty() { path.to_owned() } else { format!("{path}?{}", written.join("&")) };
     // The gate answers itself, so this one goes nowhere.
     let method = if endpoint.needs == Needs::Login { "GET" } else { method };
@@ -135,21 +176,50 @@ pub fn is_name(text: &str) -> bool {
     whole(NAME).is_match(text) && text.len() <= 255
 }
 
-/// Keys with their escapes resolved, values as they are.
-fn parameters(query: &str) -> Option<Vec<(String, &str)>> {
+/// Keys, values and both together, as they are. None where a key is one that is judged to whoever
+/// reads it otherwise.
+fn parameters(query: &str) -> Option<Vec<(&str, &str, &str)>> {
+    if query.contains(';') {
+        return None;
+    }
     let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
-    let pair = |parameter: &'_ str| {
-        let end = parameter.find('=').unwrap_or(parameter.len());
-        unescaped(&parameter[..end]).map(|key| (key, end))
+    let parameter = |sent| {
+        let parts = parameter().captures(sent)?;
+        let key = parts.get(1)?.as_str();
+        let well_escaped = whole("(?s)(?:[^%]|%[0-9A-Fa-f]{2})*").is_match(key);
+        let disguised = !JUDGED.contains(&key) && JUDGED.contains(&&*bare(key));
+        (well_escaped && !disguised).then(|| (key, parts.get(2).map_or("", |value| value.as_str()), sent))
     };
-    parameters.map(|it| pair(it).map(|(key, end)| (key, it.get(end + 1..).unwrap_or_default()))).collect()
+    parameters.map(parameter).collect()
+}
+
+fn parameter() -> Regex {
+    whole("(?s)([^=]*)(?:=(.*))?")
+}
+
+/// A key as the most generous reader takes it.
+fn bare(key: &str) -> String {
+    let decoded = (0..3).fold(key.to_owned(), |text, _| leniently_unescaped(&text));
+    let name =
+        whole(r"(?s)([^\[\x00]*).*").captures(&decoded).and_then(|parts| parts.get(1)).map_or("", |it| it.as_str());
+    let trimmed = whole(r"(?s)[\s\p{Cc}?\x{feff}]*(.*?)[\s\p{Cc}?\x{feff}]*").captures(name);
+    trimmed.and_then(|parts| parts.get(1)).map_or("", |it| it.as_str()).to_uppercase().to_lowercase()
+}
+
+/// What is no escape stands for itself.
+fn leniently_unescaped(text: &str) -> String {
+    use regex::bytes::{Captures, Regex};
+    static ESCAPE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"%[0-9A-Fa-f]{2}").expect("a pattern of this file"));
+    let spaced = text.replace('+', " ");
+    let byte = |found: &Captures<'_>| {
+        let digits = String::from_utf8_lossy(&found[0][1..]).into_owned();
+        vec![u8::from_str_radix(&digits, 16).expect("two digits")]
+    };
+    String::from_utf8_lossy(&ESCAPE.replace_all(spaced.as_bytes(), byte)).into_owned()
 }
 
 /// A value in its one spelling.
 fn spelled(kind: Value, sent: &str) -> Option<String> {
-    if kind == Value::State {
-        return whole(STATE).is_match(sent).then(|| sent.to_owned());
-    }
     let value = unescaped(sent)?;
     match kind {
         Value::Number => whole("[0-9]+")
@@ -160,7 +230,10 @@ fn spelled(kind: Value, sent: &str) -> Option<String> {
         Value::Digest => is_digest(&value).then(|| escaped(&value)),
         Value::Name => is_name(&value).then_some(value),
         Value::Tags => whole(TAG).is_match(&value).then_some(value),
-        Value::Text | Value::State => Some(escaped(&value)),
+        Value::Algorithm => {
+            (whole(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*").is_match(&value) && value.len() <= 64).then(|| escaped(&value))
+        }
+        Value::Text => Some(escaped(&value)),
     }
 }
 

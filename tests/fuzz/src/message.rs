@@ -6,6 +6,8 @@
 pub struct Message {
     pub method: String,
     pub target: String,
+    /// HTTP/1.0, which needs no `Host`.
+    pub is_old: bool,
     /// Names in lower case, values without the white space around them.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
@@ -76,7 +78,7 @@ impl Message {
 fn message(rest: &mut &[u8]) -> Result<Message, Stop> {
     let request_line = line(rest)?;
     let mut parts = request_line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(b"HTTP/1.1" | b"HTTP/1.0"), None) =
+    let (Some(method), Some(target), Some(version @ (b"HTTP/1.1" | b"HTTP/1.0")), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Stop::Unclear);
@@ -88,6 +90,7 @@ fn message(rest: &mut &[u8]) -> Result<Message, Stop> {
     let mut message = Message {
         method: text(method),
         target: text(target),
+        is_old: version == b"HTTP/1.0",
         headers: headers(rest)?,
         body: Vec::new(),
         complete: true,

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use moorgate::demo::registry::BodyEnd;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use super::frames::{Fate, RawHttp2};
 use super::{assert_refusal, authorization, head, hidden, http2, http2_request, talk};
-use crate::harness::{READ_WRITE, Reply, TestGate, digest_of, some_digest};
+use crate::harness::{READ_WRITE, Reply, Setup, TestGate, digest_of, some_digest};
+use crate::scripted_upstream::only;
 
 /// An upload whose chunks are not plain either goes on with exactly these five bytes, or breaks off at the registry too.
 #[tokio::test]
@@ -95,7 +98,8 @@ async fn no_body_where_none_belongs() {
         let smuggled = hidden();
         for framing in [format!("Content-Length: {}", smuggled.len()), "Transfer-Encoding: chunked".to_owned()] {
             let chunked = framing.starts_with('T');
-            let body = if chunked { format!("0\r\n\r\n{smuggled}") } else { smuggled.clone() };
+            let chunks = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+            let body = if chunked { chunks } else { smuggled.clone() };
             let message = head(&[&start, "Host: registry.test", &authorization(), &framing]) + &body;
             let (answer, _) = talk(&gate, message.into_bytes()).await;
             let reply = Reply::parse(&answer);
@@ -110,4 +114,96 @@ async fn no_body_where_none_belongs() {
         }
     }
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
+}
+
+/// A body may be announced and turn out empty: clients frame what they are given before they know
+/// how long it is.
+#[tokio::test]
+async fn an_empty_body_where_none_belongs() {
+    let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let digest = some_digest();
+    for (method, target, status) in [
+        ("GET", "/v2/".to_owned(), 200),
+        ("GET", "/v2/demo/a/manifests/v1".to_owned(), 404),
+        ("HEAD", "/v2/demo/a/manifests/v1".to_owned(), 404),
+        ("GET", format!("/v2/demo/a/blobs/{digest}"), 404),
+        ("DELETE", "/v2/demo/a/blobs/uploads/id".to_owned(), 404),
+        ("GET", "/token?scope=repository:demo/a:pull".to_owned(), 200),
+    ] {
+        let start = format!("{method} {target} HTTP/1.1");
+        let ping = head(&["GET /v2/ HTTP/1.1", "Host: registry.test", &authorization(), "Connection: close"]);
+        for body in ["0\r\n\r\n", "000;x=y\r\n\r\n"] {
+            let chunked = head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);
+            let (answer, _) = talk(&gate, (chunked + body + &ping).into_bytes()).await;
+            // The connection lives.
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{start}: {answer}");
+            assert_eq!(Reply::parse(&answer).status, status, "{start}: {answer}");
+            assert!(answer.ends_with("{}"), "{start}: {answer}");
+        }
+        let entry = gate.ledger.entries().pop();
+        let framing = entry.map(|entry| entry.headers.keys().any(|name| name == "transfer-encoding"));
+        assert!(framing != Some(true), "the registry was told of a body");
+        for length in [None, Some("0")] {
+            for pieces in [&[""][..], &["", ""]] {
+                let credential = super::frames::credential();
+                let mut fields = super::frames::fields(method, &target, &credential);
+                fields.extend(length.map(|length| ("content-length", length)));
+                let mut connection = RawHttp2::connect(&tls).await;
+                connection.headers(&fields, false).await;
+                for (number, piece) in pieces.iter().enumerate() {
+                    connection.data(piece.as_bytes(), number + 1 == pieces.len()).await;
+                }
+                assert_eq!(connection.fate().await, Fate::Status(status), "{start}");
+            }
+        }
+    }
+    assert_eq!((gate.forwarded(), tls.forwarded()), (8, 16));
+}
+
+/// Before it is known to be empty, nothing goes on; and that is known by `stall_timeout`, whatever
+/// is sent that is no byte.
+#[tokio::test]
+async fn a_body_that_is_announced_and_never_ends() {
+    let http = || only("stall_timeout: 300ms");
+    let gate = TestGate::start(Setup { http: http(), ..Setup::default() }).await;
+    let tls = TestGate::start(Setup { http: http(), tls: true, ..Setup::default() }).await;
+    let begun = std::time::Instant::now();
+    let start = ["GET /v2/demo/a/manifests/v1 HTTP/1.1", "Host: registry.test", &authorization()];
+    let (answer, _) = talk(&gate, head(&[&start[..], &["Transfer-Encoding: chunked"]].concat()).into_bytes()).await;
+    assert_eq!(answer, "");
+    let credential = super::frames::credential();
+    for noise in [false, true] {
+        let mut connection = RawHttp2::connect(&tls).await;
+        connection.headers(&super::frames::fields("GET", "/v2/demo/a/manifests/v1", &credential), false).await;
+        let fate = if noise {
+            let (mut reading, mut writing) = tokio::io::split(connection.into_stream());
+            let noise = async {
+                loop {
+                    writing.write_all(&super::frames::encode(super::frames::DATA, 0, 1, b"")).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let reset = async {
+                while let Some((kind, ..)) = super::frames::read(&mut reading).await {
+                    if kind == super::frames::RST_STREAM {
+                        return true;
+                    }
+                }
+                false
+            };
+            tokio::select! {
+                () = noise => false,
+                reset = timeout(crate::harness::PATIENCE, reset) => reset.unwrap(),
+            }
+        } else {
+            matches!(connection.fate().await, Fate::Reset(_))
+        };
+        assert!(fate, "noise {noise}");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < Duration::from_secs(10));
+    assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
+    for gate in [&gate, &tls] {
+        assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
+    }
 }

@@ -31,6 +31,25 @@ async fn targets() {
     }
 }
 
+/// What strangers make long is cut in the log, and marked.
+#[tokio::test]
+async fn what_the_log_tells_is_cut() {
+    let gate = TestGate::plain().await;
+    let tls = TestGate::tls().await;
+    let long = format!("/v2/demo/{}/tags/list", "a".repeat(28 * 1024));
+    assert_eq!(gate.get(&long, Some(READ_WRITE)).await.status, 414);
+    let request = http2_request("GET", &long[..16 * 1024], Some(READ_WRITE));
+    assert_eq!(http2(&tls.http2().await, request, None::<&str>).await.unwrap().status, 414);
+    let method = "M".repeat(20 * 1024);
+    gate.send(&method, "/v2/", Some(READ_WRITE), "", "").await;
+    let lines = [gate.log(2).await, tls.log(1).await].concat();
+    for (line, key, whole) in [(&lines[0], "path", &long), (&lines[2], "path", &long), (&lines[1], "method", &method)] {
+        let told = line[key].as_str().unwrap();
+        assert!(told.len() <= 4096 && told.ends_with('…'), "{} bytes of {key}", told.len());
+        assert!(whole.starts_with(told.trim_end_matches('…')) && told.len() > 4000, "{told}");
+    }
+}
+
 /// So many bytes that HTTP/2 gives up on the connection.
 const FAR_TOO_LARGE: usize = 100 * 1024;
 

@@ -61,7 +61,10 @@ async fn what_is_no_credential_asks_nobody() {
             assert_refusal(&reply, 401, "UNAUTHORIZED", &value);
             let mut request = http2_request("GET", target, None);
             request.headers_mut().insert("authorization", value.parse().unwrap());
-            assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), 401, "UNAUTHORIZED", &value);
+            // HTTP/2 has no white space around a value that is not part of it.
+            let padded = value.trim() != value;
+            let (status, code) = if padded { (400, "UNSUPPORTED") } else { (401, "UNAUTHORIZED") };
+            assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), status, code, &value);
         }
     }
     for gate in [&gate, &tls] {

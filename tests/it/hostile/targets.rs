@@ -85,7 +85,42 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
         "DIGEST_INVALID",
         &[&format!("/v2/demo/a/blobs/uploads/id?digest={upper}"), "/v2/demo/a/blobs/uploads/id?digest="],
     );
-    add("PATCH", 400, "BLOB_UPLOAD_INVALID", &["/v2/demo/a/blobs/uploads/id?_state=a;b"]);
+    let odd_keys = [
+        "%66rom",
+        "From",
+        "FROM",
+        "+from",
+        "from%20",
+        "from+",
+        "from%09",
+        "from%00",
+        "dige%C5%BFt",
+        "D%69gest",
+        "digest[]",
+        "%2566rom",
+        "Mount",
+        "tag%20",
+        "NS",
+        "n%73",
+        "Digest-Algorithm",
+        "digest%2Dalgorithm",
+    ];
+    for key in odd_keys {
+        add("PATCH", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/uploads/id?_state=x&{key}=y")]);
+        add("POST", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/uploads/?{key}=y")]);
+        add("PUT", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/manifests/v1?{key}")]);
+        add("DELETE", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/{digest}?{key}=y")]);
+        add("GET", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/tags/list?x=1&{key}=y"), &format!("/v2/?{key}")]);
+    }
+    add("PATCH", 400, "UNSUPPORTED", &["/v2/demo/a/blobs/uploads/id?_state=a;b", "/v2/demo/a/blobs/uploads/id?x=a%4"]);
+    add("GET", 400, "UNSUPPORTED", &["/v2/?;", "/v2/demo/a/manifests/v1?a=b;from=c"]);
+    add("POST", 400, "UNSUPPORTED", &["/v2/demo/a/blobs/uploads/?x=1;from=demo/b"]);
+    add(
+        "POST",
+        400,
+        "DIGEST_INVALID",
+        &["/v2/demo/a/blobs/uploads/?digest-algorithm=sha256:", "/v2/demo/a/blobs/uploads/?digest-algorithm=SHA"],
+    );
     add(
         "GET",
         400,

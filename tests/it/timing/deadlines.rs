@@ -125,6 +125,43 @@ async fn a_later_head_has_header_timeout_from_its_first_byte() {
     assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()));
 }
 
+/// Half a head that came behind a request that was being served has its time from the end of that
+/// answer.
+#[tokio::test]
+async fn a_half_head_behind_a_slow_request_has_header_timeout() {
+    for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n", "\r\nGET"] {
+        for whole in [0, 2] {
+            let setup = Setup { http: only("header_timeout: 300ms"), ..Setup::default() };
+            let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+            let mut client = gate.connect().await;
+            let ping = open_request("GET", "/v2/", "", "");
+            let blob = open_request("GET", BLOB, "", "");
+            client.write_all(format!("{blob}{}{half}", ping.repeat(whole)).as_bytes()).await.unwrap();
+            let (mut connection, _) = upstream.accept_request().await;
+            // Longer than header_timeout: the answer is still owed.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let begun = Instant::now();
+            connection.write(crate::scripted_upstream::OK).await;
+            let text = read_to_close(&mut client).await;
+            assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1 + whole, "{half:?}: {text}");
+            assert_at_deadline(begun);
+        }
+    }
+    // And whoever sends the rest in time is served.
+    let setup = Setup { http: only("header_timeout: 1s"), ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let mut client = gate.connect().await;
+    let ping = open_request("GET", "/v2/", "", "");
+    let (first, rest) = ping.split_at(10);
+    client.write_all(format!("{}{first}", open_request("GET", BLOB, "", "")).as_bytes()).await.unwrap();
+    let (mut connection, _) = upstream.accept_request().await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    connection.write(crate::scripted_upstream::OK).await;
+    assert_eq!(soon(crate::harness::read_reply(&mut client)).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(exchange(&mut client, rest).await.status, 200);
+}
+
 /// Half a later head is not ended by idle_timeout, which has only the wait before it.
 #[tokio::test]
 async fn a_later_head_may_take_longer_than_idle_timeout() {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{READ_WRITE, Reply, Setup, ask_admin, exchange, read_reply, read_to_close, request};
+use super::deadlines_http2::{PREFACE, SETTINGS, half_headers, headers};
+use crate::harness::{READ_WRITE, Reply, Setup, TestGate, ask_admin, exchange, read_reply, read_to_close, request};
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, only, open_request, soon};
 
@@ -140,4 +141,111 @@ async fn the_request_under_way_is_the_last() {
     assert_eq!(read_to_close(&mut client).await, "");
     assert_eq!(soon(draining).await.unwrap(), 0);
     assert_eq!(upstream.requests(), 1);
+}
+
+/// Clients that are idle hold nothing up, whatever they answer: an HTTP/2 client that never answers
+/// the PING, one that has said nothing yet or half of something, and those with HTTP/1.1.
+#[tokio::test]
+async fn idle_clients_hold_no_drain() {
+    let ping = open_request("GET", "/v2/", "", "");
+    let http2 = |bytes: Vec<u8>| (true, bytes);
+    let request = headers(1, "GET", "/v2/", "Bearer x", true);
+    let settings = [PREFACE, &SETTINGS[..]].concat();
+    for (number, (tls, bytes)) in [
+        http2(Vec::new()),
+        http2(PREFACE[..10].to_vec()),
+        http2(settings.clone()),
+        http2([&settings[..], &half_headers(1)].concat()),
+        http2([&settings[..], &request].concat()),
+        http2([&settings[..], &request, &half_headers(3)].concat()),
+        (false, Vec::new()),
+        (false, ping.clone().into_bytes()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let gate = TestGate::start(Setup { tls, http: only("idle_timeout: 1m"), ..Setup::default() }).await;
+        let (mut plain, mut encrypted) = (None, None);
+        if tls {
+            let client = encrypted.insert(gate.connect_tls(&[b"h2"]).await);
+            client.write_all(&bytes).await.unwrap();
+            if bytes.len() > 100 {
+                // The answer has begun; nothing of it, or of what follows, is answered.
+                assert!(soon(client.read(&mut [0; 1])).await.unwrap() > 0);
+                gate.log(1).await;
+            }
+        } else {
+            let client = plain.insert(gate.connect().await);
+            client.write_all(&bytes).await.unwrap();
+            if !bytes.is_empty() {
+                soon(read_reply(client)).await;
+            }
+        }
+        let begun = Instant::now();
+        assert_eq!(soon(gate.running.drain()).await, 0, "{number}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{number}: {:?}", begun.elapsed());
+        drop((plain, encrypted));
+    }
+}
+
+/// Half a head and half a handshake hold it until their own deadline, and no longer.
+#[tokio::test]
+async fn half_a_head_and_half_a_handshake_hold_a_drain_until_their_deadline() {
+    let ping = open_request("GET", "/v2/", "", "");
+    for (tls, bytes) in [
+        (false, b"GET /v2/ HT".to_vec()),
+        (false, [ping.as_bytes(), b"GET /v2/ HT"].concat()),
+        (true, Vec::new()),
+        (true, b"\x16\x03\x01".to_vec()),
+    ] {
+        let deadline = if tls { "handshake_timeout: 600ms" } else { "header_timeout: 600ms" };
+        let gate = TestGate::start(Setup { tls, http: only(deadline), ..Setup::default() }).await;
+        let mut client = gate.connect().await;
+        client.write_all(&bytes).await.unwrap();
+        if bytes.starts_with(ping.as_bytes()) {
+            soon(read_reply(&mut client)).await;
+        }
+        // Until it is accepted.
+        while !gate.admin("/metrics").await.body.contains("moorgate_connections 1\n") {}
+        let begun = Instant::now();
+        assert_eq!(soon(gate.running.drain()).await, 0, "{bytes:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{bytes:?}: {:?}", begun.elapsed());
+        drop(client);
+    }
+}
+
+/// A client that still takes the end of its answer over HTTP/2 has its time, and all of it.
+#[tokio::test]
+async fn the_end_of_an_answer_is_not_cut_off() {
+    const BYTES: usize = 16 << 20;
+    let setup = Setup { tls: true, http: only("stall_timeout: 1m"), ..Setup::default() };
+    let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
+    let socket = gate.connect_tls(&[b"h2"]).await;
+    let (sender, driver) = h2::client::Builder::new()
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30)
+        .handshake::<_, Bytes>(socket)
+        .await
+        .unwrap();
+    let mut driver = Box::pin(driver);
+    let begin = async {
+        let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
+        let (mut registry, _) = upstream.accept_request().await;
+        registry.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n")).await;
+        (answer, registry)
+    };
+    let (answer, mut registry) = tokio::select! {
+        begun = begin => begun,
+        _ = &mut driver => panic!("the connection ended"),
+    };
+    // From here on nothing is read: what the registry sends is held up on the way.
+    let sending = tokio::spawn(async move { registry.stream.write_all(&vec![b'x'; BYTES]).await });
+    let draining = tokio::spawn(gate.running.drain());
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(!draining.is_finished());
+    let body = async { http2_client::body(soon(answer).await.unwrap()).await.unwrap().len() };
+    let (length, _) = soon(async { tokio::join!(body, driver) }).await;
+    assert_eq!(length, BYTES);
+    assert_eq!(soon(draining).await.unwrap(), 0);
+    drop((sending, sender));
 }

@@ -94,7 +94,7 @@ async fn locations_become_path_only_and_the_state_survives() {
         assert_eq!((reply.status, reply.header("location")), (202, Some(path)), "{origin}");
     }
     let (head, _) = ask(Setup::default(), "PATCH", path, OK).await;
-    assert_eq!(head.line().1, "/v2/demo/a/blobs/uploads/id?_state=aB-_%3D%2b==%7e");
+    assert_eq!(head.line().1, path);
 
     let link = "</v2/demo/a/tags/list?n=2&last=b>; rel=\"next\"";
     let absolute = link.replace("</", "<http://{upstream}/");

@@ -72,8 +72,9 @@ fn said(case: Option<&(&str, &str)>, turn: u64) -> Attack {
     match turn % 3 {
         0 => {
             let target = format!("{OWN}?health=1&X-Forwarded-Uri=/healthz");
-            let message = Message::new("GET", target).by(&mallory()).with(name, value);
-            Attack::Request(message, Some(GoesOn::as_("GET", OWN)))
+            // Of a list, keys that nobody knows go on.
+            let message = Message::new("GET", &*target).by(&mallory()).with(name, value);
+            Attack::Request(message, Some(GoesOn::as_("GET", target)))
         }
         1 => Attack::Request(Message::new("GET", SECRET).by(&mallory()).with(name, value), None),
         _ => Attack::Request(Message::new("GET", SECRET).with(name, value), None),

@@ -36,7 +36,7 @@ pub fn of_message(message: &Message) -> Option<Permit> {
         },
         (Some(_), Some(_)) => return None,
     };
-    message.value("host").ok()??;
+    message.value("host").ok()?.or(message.is_old.then_some(b"".as_slice()))?;
     let (path, query) = split(&message.target);
     of(grammar::canonical(&message.method, path, query)?, caller)
 }

@@ -1,0 +1,101 @@
+//! One connection with HTTP/2.
+
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+
+use super::deadlines::Deadlines;
+use super::frame_scan::{FrameScan, Goodbye};
+use super::scanned::Scanned;
+use super::stall::StreamExecutor;
+use super::{Phase, Worker};
+use crate::gate::Origin;
+
+/// What a client may send before it must wait, for each stream and for all together.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const MAX_STREAMS: u32 = 128;
+/// Streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that
+/// are begun are given up at once and bounded by `MAX_STREAMS`.
+const MAX_RESETS_WAITING: usize = 20;
+/// Streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset,
+/// CVE-2025-8671). A stream too many counts, and an honest client may open some before it hears how
+/// many there may be.
+const MAX_RESETS_PROVOKED: usize = 256;
+const MAX_FRAME_BYTES: u32 = 32 * 1024;
+/// What waits for a stream's window to open.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Serves a connection whose client chose HTTP/2 to its end.
+pub(super) async fn serve_http2<S>(
+    worker: &Rc<Worker>,
+    stream: S,
+    peer: SocketAddr,
+    deadlines: &Rc<Deadlines>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let scan = Rc::new(FrameScan::default());
+    let service = service_fn(|request| {
+        let origin = Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
+        let serving = worker.newest.serving();
+        let received = serving.generation.gate.receive(request, origin);
+        async move { Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await) }
+    });
+    let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);
+    let mut connection = pin!(
+        http2::Builder::new(StreamExecutor(deadlines.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_pending_accept_reset_streams(MAX_RESETS_WAITING)
+            .max_local_error_reset_streams(MAX_RESETS_PROVOKED)
+            .max_frame_size(MAX_FRAME_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(max_headers)
+            .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service)
+    );
+    let mut phase = worker.phase.clone();
+    let mut draining = false;
+    let mut timer = pin!(sleep_until(Instant::now()));
+    loop {
+        tokio::select! {
+            biased;
+            // First, or streams that came since would be begun before anybody looks.
+            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
+                draining = true;
+                deadlines.drain();
+                timer.as_mut().reset(Instant::now());
+                connection.as_mut().graceful_shutdown();
+            }
+            event = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Err(ended)),
+                Poll::Pending => scan.take_goodbye().map_or(Poll::Pending, |goodbye| Poll::Ready(Ok(goodbye))),
+            }) => match event {
+                Err(ended) => return ended.map_err(io::Error::other),
+                // Its streams are worth nothing to it any more.
+                Ok(Goodbye::Error) => return Ok(()),
+                Ok(Goodbye::Graceful) => {
+                    deadlines.leave();
+                    timer.as_mut().reset(Instant::now());
+                }
+            },
+            () = &mut timer => match deadlines.check(true) {
+                Some(next) => timer.as_mut().reset(next.into()),
+                None => return Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! A stream whose bytes are read along with hyper.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What reads along.
+pub(super) trait Scan {
+    /// Takes the next bytes that came.
+    fn read(&self, bytes: &[u8]);
+}
+
+/// A stream that is read along with hyper.
+pub(super) struct Scanned<S, T> {
+    stream: S,
+    scan: Rc<T>,
+}
+
+impl<S, T> Scanned<S, T> {
+    pub(super) fn new(stream: S, scan: Rc<T>) -> Self {
+        Self { stream, scan }
+    }
+}
+
+impl<S: AsyncRead + Unpin, T: Scan> AsyncRead for Scanned<S, T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.scan.read(buffer.filled().get(before..).unwrap_or_default());
+        result
+    }
+}
+
+impl<S: AsyncWrite + Unpin, T> AsyncWrite for Scanned<S, T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

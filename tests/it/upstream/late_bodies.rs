@@ -1,0 +1,104 @@
+//! Bodies that come late behind answers that have none: never the next caller's answer, least of
+//! all with another credential.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, request};
+use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
+
+const SMUGGLED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
+
+/// However late the body is.
+#[tokio::test]
+async fn nothing_is_pooled_behind_204_and_304() {
+    let manifest = "/v2/demo/a/manifests/v1";
+    for (method, target, answer) in [
+        ("GET", UPLOAD, "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("DELETE", UPLOAD, "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("PATCH", UPLOAD, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
+        ("GET", manifest, "HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n"),
+        ("HEAD", manifest, "HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("HEAD", BLOB, "HTTP/1.1 204 No Content\r\n\r\n"),
+    ] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write(answer).await;
+            // At once, and not only when somebody looks for a connection.
+            connection.closed().await;
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write(OK).await;
+        };
+        let clients = async {
+            gate.raw(request(method, target, Some(READ_WRITE), "", "")).await;
+            Reply::parse(&gate.raw(request("GET", BLOB, Some(READ_ONLY), "", "")).await)
+        };
+        let ((), reply) = soon(async { tokio::join!(script, clients) }).await;
+        assert_eq!((reply.status, &*reply.body), (200, "ok"), "{method} {answer}");
+    }
+}
+
+/// Behind the answer to a HEAD, what has come by the time of the next request is seen: also where
+/// both come while the worker is busy with others, and it has looked at the client's socket alone.
+#[tokio::test]
+async fn what_came_behind_the_answer_to_head_is_seen() {
+    for round in 0..4 {
+        let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+        let mut client = gate.connect().await;
+        let mut busy = Vec::new();
+        for _ in 0..50 {
+            busy.push(gate.connect().await);
+        }
+        let script = async {
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n").await;
+            connection
+        };
+        let head = gate.raw(request("HEAD", BLOB, Some(READ_WRITE), "", ""));
+        let (mut connection, _) = soon(async { tokio::join!(script, head) }).await;
+        // The next credential is known too, or its provider would be waited for.
+        gate.get("/v2/demo/a/blobs/nonsense", Some(READ_ONLY)).await;
+        gate.get("/v2/", Some(READ_ONLY)).await;
+        // Longer than such a connection rests.
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        for other in &mut busy {
+            other.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        }
+        client.write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+        connection.write(SMUGGLED).await;
+        let script = async {
+            tokio::select! {
+                (mut fresh, _) = upstream.accept_request() => fresh.write(OK).await,
+                head = connection.next_head() => {
+                    assert!(head.is_none(), "round {round}: the connection was used again");
+                    let (mut fresh, _) = upstream.accept_request().await;
+                    fresh.write(OK).await;
+                }
+            }
+        };
+        let ((), text) = soon(async { tokio::join!(script, crate::harness::read_to_close(&mut client)) }).await;
+        let reply = Reply::parse(&text);
+        assert_eq!((reply.status, &*reply.body), (200, "ok"), "round {round}");
+    }
+}
+
+/// A connection on which nothing came is used again.
+#[tokio::test]
+async fn a_quiet_connection_is_used_again_after_head() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n").await;
+        connection.head().await;
+        connection.write(OK).await;
+    };
+    let clients = async {
+        gate.raw(request("HEAD", BLOB, Some(READ_WRITE), "", "")).await;
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        Reply::parse(&gate.raw(request("GET", BLOB, Some(READ_ONLY), "", "")).await)
+    };
+    let ((), reply) = soon(async { tokio::join!(script, clients) }).await;
+    assert_eq!((reply.status, upstream.accepted()), (200, 1));
+}
