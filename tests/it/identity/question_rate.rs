@@ -21,7 +21,7 @@ async fn pull(
 ) -> Vec<Reply> {
     let (mut tasks, mut replies) = (JoinSet::new(), Vec::new());
     for number in first..first + count {
-        if tasks.len() >= 32 {
+        if tasks.len() >= 100 {
             replies.push(tasks.join_next().await.unwrap().unwrap());
         }
         let gate = gate.clone();

@@ -119,15 +119,15 @@ async fn no_turn_is_no_outage() {
 /// Nor is an answer that comes late because its question had to wait for a turn.
 #[tokio::test]
 async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 8s }";
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 10s }";
     let limits = vec!["failed_logins: null"];
     let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = Arc::new(TestGate::start(setup).await);
-    // All turns are held for 2 s, and the next answer takes 6.5 s: within its time, though not within 8 s of when it
+    // All turns are held for 1.5 s, and the next answer takes 9 s: within its time, though not within 10 s of when it
     // was asked for.
     let released = Arc::new(Semaphore::new(0));
     let held = std::iter::repeat_n(Scripted::Once(released.clone()), 128);
-    gate.gitlab.script(held.chain([Scripted::Delay(Duration::from_millis(6500))]));
+    gate.gitlab.script(held.chain([Scripted::Delay(Duration::from_secs(9))]));
     let mut callers = tokio::task::JoinSet::new();
     for number in 0..128 {
         let gate = gate.clone();
@@ -135,7 +135,7 @@ async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
     }
     gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
     let late = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         released.add_permits(128);
     };
     let (reply, ()) = tokio::join!(gate.get(PULL, Some(READ_WRITE)), late);
