@@ -1,0 +1,192 @@
+//! The gate with everything on, in memory towards its client and over a socket towards its
+//! registry.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use moorgate::config::load;
+use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
+use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::run::{Listeners, Running};
+use moorgate::server::{Generation, serve_stream};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::client::{Client, Protocol};
+use crate::log::{Log, Target};
+use crate::registry::Registry;
+
+/// Requests that go before those that are counted.
+const WARM_UP: u64 = 500;
+
+/// Longer than any machine takes for the requests of one order.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A gate that has served some requests.
+pub struct Warm {
+    /// What the worker is told to send, and whether that is counted.
+    orders: Sender<(u64, Count)>,
+    done: Receiver<()>,
+    asked: u64,
+    registry: Registry,
+    running: Running,
+    log: Log,
+    _introspection: Introspection,
+    /// Of the stand-in for introspection, the admin listener and the questions to providers.
+    _beside: Runtime,
+    _folder: TempDir,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Count {
+    Yes,
+    No,
+}
+
+impl Warm {
+    /// Starts a gate and asks it until a request takes what every later one takes.
+    pub fn start(protocol: Protocol) -> Self {
+        let registry = Registry::start();
+        let folder = tempfile::tempdir().unwrap();
+        let beside = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (log, target) = Log::create(&folder.path().join("access.log"));
+        let (introspection, running) = {
+            let _beside = beside.enter();
+            let introspection = Introspection::start(listener()).unwrap();
+            let running = start_gate(folder.path(), registry.address(), &introspection.url(), target);
+            (introspection, running)
+        };
+        let generations = running.live().generations();
+        let (orders, taken) = mpsc::channel();
+        let (told, done) = mpsc::channel();
+        std::thread::spawn(move || worker(protocol, generations, &taken, &told));
+        let mut warm = Self {
+            orders,
+            done,
+            asked: 0,
+            registry,
+            running,
+            log,
+            _introspection: introspection,
+            _beside: beside,
+            _folder: folder,
+        };
+        warm.up();
+        warm
+    }
+
+    /// Lets whatever grows with use grow as far as it does: else the allocator would do more for
+    /// some requests than for others. The access log has two buffers that take turns, one gathering
+    /// while the other is written.
+    fn up(&mut self) {
+        for _ in 0..2 {
+            self.log.hold();
+            self.ask(WARM_UP, Count::No);
+            self.log.release();
+            self.log.wait(self.asked);
+            // The other buffer's turn.
+            self.ask(1, Count::No);
+            self.log.wait(self.asked);
+        }
+        self.ask(WARM_UP, Count::No);
+        self.log.wait(self.asked);
+    }
+
+    /// Sends so many requests, each when the one before it is answered, and counts them.
+    pub fn count(&mut self, requests: u64) {
+        self.ask(requests, Count::Yes);
+    }
+
+    fn ask(&mut self, requests: u64, count: Count) {
+        self.asked += requests;
+        self.orders.send((requests, count)).unwrap();
+        self.done.recv_timeout(PATIENCE).expect("the worker is stuck: not every answer was the manifest");
+    }
+
+    /// Panics unless every request was what it was meant to be: allowed by a verdict from the cache
+    /// and forwarded. Waits until all of them are in the access log.
+    pub fn finish(self) {
+        assert_eq!(self.registry.answered(), self.asked, "not every request has reached the registry");
+        let metrics = self.running.metrics();
+        let hits = format!("moorgate_cache_requests_total{{result=\"hit\"}} {}\n", self.asked - 1);
+        assert!(metrics.contains(&hits), "{hits} is not in {metrics}");
+        self.log.wait(self.asked);
+    }
+}
+
+/// Does what a worker of the server does, on a thread of its own, so that it has an arena of the
+/// allocator to itself.
+fn worker(
+    protocol: Protocol,
+    generations: watch::Receiver<Arc<Generation>>,
+    orders: &Receiver<(u64, Count)>,
+    done: &Sender<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = LocalSet::new();
+    let (client, stream) = Client::connect(protocol);
+    let peer = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    local.spawn_local(serve_stream(generations, stream, peer, protocol == Protocol::Http2));
+    for (requests, count) in orders {
+        match count {
+            Count::Yes => counted(&runtime, &local, &client, requests),
+            Count::No => local.block_on(&runtime, client.ask(requests)),
+        }
+        done.send(()).unwrap();
+    }
+}
+
+/// Sends requests. Callgrind counts what is done from its beginning to its end.
+#[inline(never)]
+fn counted(runtime: &Runtime, local: &LocalSet, client: &Client, requests: u64) {
+    local.block_on(runtime, client.ask(requests));
+}
+
+fn start_gate(folder: &Path, registry: SocketAddr, introspection: &str, log: Target) -> Running {
+    let path = folder.join("moorgate.yml");
+    let config = CONFIG.replace("{registry}", &registry.to_string()).replace("{introspection}", introspection);
+    std::fs::write(&path, config).unwrap();
+    std::fs::write(folder.join("secret"), CLIENT_SECRET).unwrap();
+    let loaded = load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
+    let access_log = AccessLog::to(AccessLogFormat::Json, log).unwrap();
+    Running::start(loaded, Listeners { public: Vec::new(), admin: listener() }, access_log).unwrap()
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+const CONFIG: &str = r#"
+version: 1
+http:
+  addr: 127.0.0.1:0
+  external_url: https://registry.test
+  workers: 1
+admin:
+  addr: 127.0.0.1:0
+upstream:
+  urls: ["http://{registry}"]
+identity:
+  - name: sso
+    type: introspection
+    url: {introspection}
+    client_id: moorgate
+    client_secret_file: secret
+    timeout: 30s
+# The verdict and the first answer hold also where a busy machine takes its time.
+cache:
+  ttl: 1h
+policy:
+  rules:
+    - name: team
+      repositories: ["group/**"]
+      who: [authenticated]
+      allow: [pull, push]
+limits:
+  per_identity: { rate: 1000000/s, burst: 1000000 }
+"#;
