@@ -182,7 +182,21 @@ pub fn is_sealed(credential: &Credential) -> bool {
     }
 }
 
+/// A shorter text behind such a prefix was not sealed here. Characters.
+const MIN_SEALED: usize = 40;
+
 fn looks_sealed(text: &str) -> bool {
+    let is_sealed_behind = |behind: &str| {
+        behind.len() >= MIN_SEALED
+            && behind.bytes().take(MIN_SEALED).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let holds = |prefix: &&str| {
+        text.match_indices(*prefix).any(|(at, _)| text.get(at + prefix.len()..).is_some_and(is_sealed_behind))
+    };
+    if SEALED_PREFIXES.iter().any(|prefix| holds(&prefix)) {
+        return true;
+    }
+
     const SCHEME: &str = "Bearer";
     let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
     let text = text.trim_start_matches(is_around);

@@ -63,8 +63,8 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
     };
     match &*name {
         "token" => {
-            // A file with a secret mostly ends in a line feed; no credential holds one.
-            let secret = value.trim_end_matches(['\r', '\n']);
+            // What is pasted has more around it than the secret, and a success that revokes nothing would be believed.
+            let secret = pasted(&value);
             if secret.is_empty() || secret.contains(char::is_control) {
                 return Err((StatusCode::BAD_REQUEST, "token is one line, the secret itself"));
             }
@@ -72,6 +72,12 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
             let Ok(credential) = credential.map(|presented| presented.credential) else {
                 return Err((StatusCode::BAD_REQUEST, "this gate token was not made here, or has expired"));
             };
+            if matches!(credential, Credential::Anonymous) {
+                return Err((
+                    StatusCode::BAD_REQUEST,
+                    "there is no credential in this gate token: nobody logged in for it",
+                ));
+            }
             gate.identity.revoke_secret(&credential);
             tracing::warn!("an operator has revoked a secret");
         }
@@ -90,6 +96,19 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
         }
     }
     Ok(())
+}
+
+/// Returns the secret in what an operator pasted: without a header's name and scheme, quotes, blanks and line feeds.
+fn pasted(text: &str) -> &str {
+    let is_around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
+    let mut secret = text.trim_matches(is_around);
+    for before in ["authorization:", "bearer "] {
+        let (start, rest) = secret.split_at_checked(before.len()).unwrap_or_default();
+        if start.eq_ignore_ascii_case(before) {
+            secret = rest.trim_matches(is_around);
+        }
+    }
+    secret
 }
 
 /// RFC 6750, 2.1

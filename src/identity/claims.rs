@@ -59,13 +59,13 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
     }
 }
 
-/// Returns a text that names somebody: neither empty nor over 1 KiB.
+/// Returns a text that names somebody: neither blank nor over 1 KiB.
 ///
 /// # Errors
 /// Anything else that is there.
 pub fn subject<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ClaimError> {
     match (text(object, name)?, object.get(name)) {
-        (Some(subject), Some(value)) if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
+        (Some(subject), Some(value)) if subject.trim().is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
             Err(unreadable(name, value, "a text of 1 to 1024 bytes"))
         }
         (subject, _) => Ok(subject),
@@ -85,15 +85,20 @@ pub fn seconds(object: &Map<String, Value>, name: &str) -> Result<Option<u64>, C
 }
 
 /// Returns the words of `scope`: a text with spaces between them (RFC 6749, 3.3), or the list of them that some servers
-/// send. A text in a list is one word whatever it holds, so that nobody reads two scopes where a server meant one.
-///
-/// # Errors
-/// Another type.
-pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Result<Option<Vec<String>>, ClaimError> {
-    let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+/// send. A text in a list is one word whatever it holds, so that nobody reads two scopes where a server meant one. What
+/// is neither holds none, and is noted; so is a list.
+pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
     match object.get("scope") {
-        Some(Value::Array(items)) => Ok(Some(texts_of("scope", items, odd))),
-        _ => Ok(text(object, "scope")?.map(words)),
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
+        Some(value @ Value::Array(items)) => {
+            odd.note(format!("`scope` is {}, of which each is one scope", shape(value)));
+            texts_of("scope", items, odd)
+        }
+        Some(value) => {
+            odd.note(format!("`scope` is {}, which holds no scope", shape(value)));
+            Vec::new()
+        }
     }
 }
 
@@ -111,13 +116,25 @@ pub fn texts<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<Ve
     all.map(Some).ok_or_else(|| unreadable(name, value, needed))
 }
 
-/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is no text in the list is
-/// left out and noted.
+/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is no text there is left
+/// out and noted.
+pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Vec<String> {
+    match name.and_then(|name| Some((name, object.get(name)?))) {
+        None | Some((_, Value::Null)) => Vec::new(),
+        Some((_, Value::String(group))) => vec![group.clone()],
+        Some((name, Value::Array(items))) => texts_of(name, items, odd),
+        Some((name, value)) => {
+            odd.note(format!("`{name}` is {}, which names no group", shape(value)));
+            Vec::new()
+        }
+    }
+}
+
+/// Returns a text or the texts of a list, such as `aud`, without what is no text in it, which is noted.
 ///
 /// # Errors
-/// Another type than a text or a list.
-pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Result<Vec<String>, ClaimError> {
-    let Some(name) = name else { return Ok(Vec::new()) };
+/// Another type.
+pub fn texts_among(object: &Map<String, Value>, name: &str, odd: &mut Oddities) -> Result<Vec<String>, ClaimError> {
     match object.get(name) {
         Some(Value::Array(items)) => Ok(texts_of(name, items, odd)),
         _ => Ok(text(object, name)?.map(str::to_owned).into_iter().collect()),
@@ -162,30 +179,33 @@ mod tests {
 
     #[test]
     fn scopes_are_a_text_or_a_list_of_words() {
-        let read = |value: Value| scopes(&of(value), &mut Oddities::default());
-        let words = |value: Value| read(value).unwrap().unwrap();
+        let words = |value: Value| scopes(&of(value), &mut Oddities::default());
         assert_eq!(words(json!("read_registry  write_registry ")), ["read_registry", "write_registry"]);
         assert_eq!(words(json!("read\tregistry")), ["read\tregistry"]);
         assert!(words(json!("")).is_empty());
         assert_eq!(words(json!(["read_registry", "write_registry"])), ["read_registry", "write_registry"]);
         assert_eq!(words(json!(["a b"])), ["a b"], "one word");
         assert!(words(json!([])).is_empty());
-        assert_eq!(read(Value::Null), Ok(None));
-        assert_eq!(scopes(&Map::new(), &mut Oddities::default()), Ok(None));
+        assert!(words(Value::Null).is_empty());
+        assert!(scopes(&Map::new(), &mut Oddities::default()).is_empty());
         for value in [json!(1), json!(true), json!({ "read_registry": true })] {
-            assert!(read(value.clone()).is_err(), "{value}");
+            let mut odd = Oddities::default();
+            assert!(scopes(&of(value.clone()), &mut odd).is_empty(), "{value}");
+            assert!(odd.text().unwrap().contains(&shape(&value)), "{odd:?}");
         }
     }
 
     #[test]
     fn groups_are_a_text_or_a_list_of_texts() {
         let read = |value: Value, name| groups(&of(value), name, &mut Oddities::default());
-        assert_eq!(read(json!("ci"), Some("x")), Ok(vec!["ci".to_owned()]));
-        assert_eq!(read(json!(["ci", "ops"]), Some("x")), Ok(vec!["ci".to_owned(), "ops".to_owned()]));
-        assert_eq!(read(json!(["ci"]), None), Ok(Vec::new()));
-        assert_eq!(groups(&Map::new(), Some("x"), &mut Oddities::default()), Ok(Vec::new()));
+        assert_eq!(read(json!("ci"), Some("x")), ["ci"]);
+        assert_eq!(read(json!(["ci", "ops"]), Some("x")), ["ci", "ops"]);
+        assert!(read(json!(["ci"]), None).is_empty());
+        assert!(groups(&Map::new(), Some("x"), &mut Oddities::default()).is_empty());
         for value in [json!(1), json!({ "ci": true })] {
-            assert!(read(value.clone(), Some("x")).is_err(), "{value}");
+            let mut odd = Oddities::default();
+            assert!(groups(&of(value.clone()), Some("x"), &mut odd).is_empty(), "{value}");
+            assert!(odd.text().unwrap().contains(&shape(&value)), "{odd:?}");
         }
     }
 
@@ -193,7 +213,7 @@ mod tests {
     fn an_odd_entry_is_left_out_and_noted_without_its_value() {
         let mut odd = Oddities::default();
         let value = of(json!(["ci", 1, ["canary"], { "canary": 1 }, null, true, ""]));
-        assert_eq!(groups(&value, Some("x"), &mut odd), Ok(vec!["ci".to_owned()]));
+        assert_eq!(groups(&value, Some("x"), &mut odd), ["ci"]);
         let text = odd.text().unwrap();
         for shape in ["a number", "a list of 1", "an object", "null", "a boolean", "an empty text"] {
             assert!(text.contains(&format!("`x` holds {shape}, which is left out")), "{text}");
@@ -213,7 +233,7 @@ mod tests {
     fn a_subject_is_a_name() {
         assert_eq!(subject(&of(json!("alice")), "x"), Ok(Some("alice")));
         assert!(subject(&of(json!("a".repeat(1024))), "x").is_ok());
-        for value in [json!(""), json!(5), json!("a".repeat(1025))] {
+        for value in [json!(""), json!(" "), json!(5), json!("a".repeat(1025))] {
             assert!(subject(&of(value), "x").is_err());
         }
     }

@@ -40,14 +40,17 @@ pub(super) enum Forbidden {
 
 impl Forbidden {
     /// Reads the body of a 403. GitLab tells bans with the same code as refusals (too many failed attempts from a
-    /// network, too many sources of one account), so the message decides, and one that is not known is no verdict. All
-    /// errors of the list must say the same.
+    /// network, too many sources of one account), so the message decides, and one that is not known is no verdict, of
+    /// the whole list.
     pub(super) fn read(body: &[u8]) -> Self {
         let Ok(reply) = strict_json::object(body) else { return Self::NoVerdict };
         let Some(Value::Array(errors)) = reply.get("errors") else { return Self::NoVerdict };
-        let mut verdicts = errors.iter().map(Self::of_error);
-        let Some(first) = verdicts.next() else { return Self::NoVerdict };
-        verdicts.fold(first, |all, one| if all == one { all } else { Self::NoVerdict })
+        let verdicts: Vec<_> = errors.iter().map(Self::of_error).collect();
+        match verdicts.is_empty() || verdicts.contains(&Self::NoVerdict) {
+            true => Self::NoVerdict,
+            false if verdicts.contains(&Self::OneOfSeveral) => Self::OneOfSeveral,
+            false => Self::Nothing,
+        }
     }
 
     fn of_error(error: &Value) -> Self {

@@ -193,7 +193,7 @@ mod tests {
             key(json!({ "use": "enc" })),
             key(json!({ "use": 5 })),
             key(json!({ "key_ops": ["sign"] })),
-            key(json!({ "key_ops": "verify" })),
+            key(json!({ "key_ops": "sign" })),
             key(json!({ "crv": "P-521" })),
             key(json!({ "crv": "P-384" })),
             key(json!({ "x": "AAAA" })),
@@ -209,6 +209,9 @@ mod tests {
             is_for(&key(json!({ "use": "sig", "key_ops": ["verify"], "alg": "ES256", "x5c": ["AAAA"] }))).len(),
             1
         );
+        for operations in [json!([]), json!("verify"), json!(null)] {
+            assert_eq!(is_for(&key(json!({ "key_ops": operations }))).len(), 1, "{operations}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
 
 /// What the gate calls itself (RFC 9110, 10.1.5).
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
@@ -84,20 +85,25 @@ impl ProviderClient {
         self.ask_for(MAX_REPLY_BYTES, request).await
     }
 
-    /// The same for a reply of at most `max_bytes`.
+    /// The same for a reply of at most `max_bytes`. Of another status than 200 the status is the answer: its body is empty
+    /// where it does not come whole, for whatever is behind a 401 must not make an outage of it.
     ///
     /// # Errors
     /// The connection, the time or the size of the reply.
     pub async fn ask_for(&self, max_bytes: usize, mut request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
-        let exchange = async {
-            let response =
-                self.client.request(request).await.map_err(|error| AskError::Connection(with_causes(&error)))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, max_bytes).collect().await.map_err(|_| AskError::Body { max_bytes })?;
-            Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
+        let deadline = Instant::now() + self.timeout;
+        let too_late = |_| AskError::Timeout(self.timeout);
+        let response = timeout_at(deadline, self.client.request(request)).await.map_err(too_late)?;
+        let (head, body) = response.map_err(|error| AskError::Connection(with_causes(&error)))?.into_parts();
+        let body = timeout_at(deadline, Limited::new(body, max_bytes).collect()).await;
+        let body = match body.map_err(too_late) {
+            Ok(Ok(body)) => body.to_bytes(),
+            _ if head.status != StatusCode::OK => Bytes::new(),
+            Ok(Err(_)) => return Err(AskError::Body { max_bytes }),
+            Err(error) => return Err(error),
         };
-        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(AskError::Timeout(self.timeout)))
+        Ok(Reply { status: head.status, headers: head.headers, body })
     }
 }
 

@@ -24,6 +24,7 @@ use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use super::log_pace::{LogPace, Trouble};
 use super::provider_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::sources::Sources;
+use super::strict_json;
 use super::tag_rules::TagRules;
 use super::{
     Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified,
@@ -104,9 +105,10 @@ impl TokenServer {
         let Ok(request) = request.body(Full::default()) else { return false };
         let Ok(reply) = self.client.ask(request).await else { return false };
         match reply.status {
-            StatusCode::OK => reply::read(&reply.body, &self.service).is_ok(),
+            // Some hand a token for another service, or none that can be read, to those who name nobody.
+            StatusCode::OK => strict_json::object(&reply.body).is_ok(),
             _ if self.turns_the_gate_away(&reply) => false,
-            status => status.is_client_error(),
+            status => !status.is_server_error(),
         }
     }
 

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Objects and arrays inside one another, the outermost counted. What is read here has two or three.
 const MAX_DEPTH: usize = 16;
 
@@ -30,13 +32,13 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
     read(bytes, Strict { depth: 0, odd_parts: false })
 }
 
-/// Reads the same where parts of the object stand for themselves, such as the entries of a list of keys: a part that has
-/// the same key twice counts as `null`, and the others hold.
+/// Reads the same of a server that may be odd: a part inside the object that has the same key twice, such as an entry of a
+/// list of keys, counts as `null`, and the others hold; a byte order mark before it says nothing (RFC 8259, 8.1).
 ///
 /// # Errors
 /// The same, but for keys that come twice inside a part.
 pub fn object_with_odd_parts(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
-    read(bytes, Strict { depth: 0, odd_parts: true })
+    read(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes), Strict { depth: 0, odd_parts: true })
 }
 
 fn read(bytes: &[u8], seed: Strict) -> Result<Map<String, Value>, StrictJsonError> {
@@ -167,6 +169,7 @@ mod tests {
         let value = read(r#"{"a": [{"b": 1, "b": 2}, {"b": 3}], "c": {"d": {"e": 1, "e": 1}}, "f": 1}"#).unwrap();
         assert_eq!(Value::Object(value), json!({ "a": [null, { "b": 3 }], "c": { "d": null }, "f": 1 }));
         assert!(read(r#"{"a": 1, "a": 2}"#).unwrap_err().to_string().contains("twice"));
+        assert!(read("\u{feff}{}").is_ok() && read("\u{feff}\u{feff}{}").is_err());
         assert!(read(&format!(r#"{{"a": {}{}}}"#, "[".repeat(16), "]".repeat(16))).is_err());
     }
 

@@ -69,7 +69,7 @@ const CLIENT_PREFIX: &str = "client:";
 /// # Errors
 /// What cannot be understood, which is neither a yes nor a no.
 pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> Result<TokenState, ReplyError> {
-    let reply = strict_json::object(body)?;
+    let reply = strict_json::object_with_odd_parts(body)?;
     match reply.get("active") {
         Some(Value::Bool(true)) => {}
         // Nothing else counts then, and servers send nothing else.
@@ -77,13 +77,13 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
         other => return Err(ReplyError::Active(other.map_or_else(|| "missing".to_owned(), claims::shape))),
     }
     let mut odd = Oddities::default();
-    let mut expires = claims::seconds(&reply, "exp")?;
+    let mut expires = seconds(&reply, "exp", &mut odd)?;
     // Doorkeeper's word for a token that does not end (RFC 7662 leaves `exp` out then).
-    if reply.get("exp").and_then(Value::as_f64) == Some(0.0) {
+    if expires == Some(0) && reply.get("exp").and_then(Value::as_f64).is_none_or(|end| end == 0.0) {
         odd.note("`exp` is 0, which is taken for no end".to_owned());
         expires = None;
     }
-    let begins = claims::seconds(&reply, "nbf")?;
+    let begins = seconds(&reply, "nbf", &mut odd)?;
     if expires.is_some_and(|end| end <= now) {
         return Ok(TokenState::NotForHere("its `exp` has passed; do the clocks agree?"));
     }
@@ -91,8 +91,7 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
         return Ok(TokenState::NotForHere("its `nbf` is to come; do the clocks agree?"));
     }
     if let Some(audience) = &expected.audience {
-        let audiences = claims::texts(&reply, "aud")?.unwrap_or_default();
-        if !audiences.contains(&&**audience) {
+        if !claims::texts_among(&reply, "aud", &mut odd)?.contains(audience) {
             return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
         }
     }
@@ -103,7 +102,7 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
     if claims::text(&reply, "token_use")?.is_some_and(|token_use| !matches!(token_use, "access" | "access_token")) {
         return Ok(TokenState::NoAccessToken);
     }
-    let subject = subject(&reply)?;
+    let subject = subject(&reply, &mut odd)?;
     let Some(subject) = subject else {
         return Ok(TokenState::NotForHere(
             "its subject begins with `client:` as that of a client does, and it is none",
@@ -111,29 +110,41 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
     };
     Ok(TokenState::Active(ActiveToken {
         subject,
-        scopes: claims::scopes(&reply, &mut odd)?.unwrap_or_default(),
-        groups: claims::groups(&reply, expected.groups_claim.as_deref(), &mut odd)?,
+        scopes: claims::scopes(&reply, &mut odd),
+        groups: claims::groups(&reply, expected.groups_claim.as_deref(), &mut odd),
         expires,
         odd,
     }))
 }
 
-/// Returns whose token it is. An empty name is an absent one. `None`: a user bears the name of a client.
-fn subject(reply: &Map<String, Value>) -> Result<Option<String>, ReplyError> {
-    let named = |name| -> Result<_, ClaimError> {
-        match claims::text(reply, name)? {
-            None | Some("") => Ok(None),
-            Some(_) => claims::subject(reply, name),
+/// Returns a point in time. Some servers write the number as a text.
+fn seconds(reply: &Map<String, Value>, name: &str, odd: &mut Oddities) -> Result<Option<u64>, ClaimError> {
+    if let Some(value @ Value::String(text)) = reply.get(name)
+        && let Ok(seconds) = text.parse()
+    {
+        odd.note(format!("`{name}` is {}, which is read as a number", claims::shape(value)));
+        return Ok(Some(seconds));
+    }
+    claims::seconds(reply, name)
+}
+
+/// Returns whose token it is. A name that is none is an absent one, and noted. `None`: a user bears the name of a client.
+fn subject(reply: &Map<String, Value>, odd: &mut Oddities) -> Result<Option<String>, ReplyError> {
+    let mut named = |name| match claims::subject(reply, name) {
+        Ok(subject) => subject,
+        Err(error) => {
+            odd.note(error.to_string());
+            None
         }
     };
     for name in ["sub", "username"] {
-        if let Some(subject) = named(name)? {
+        if let Some(subject) = named(name) {
             let client = subject.strip_prefix(CLIENT_PREFIX);
-            let is_somebody_elses = client.is_some() && client != named("client_id")?;
+            let is_somebody_elses = client.is_some() && client != named("client_id");
             return Ok((!is_somebody_elses).then(|| subject.to_owned()));
         }
     }
-    let client = named("client_id")?.ok_or(ReplyError::NoSubject)?;
+    let client = named("client_id").ok_or(ReplyError::NoSubject)?;
     Ok(Some(format!("{CLIENT_PREFIX}{client}")))
 }
 
@@ -230,7 +241,8 @@ mod tests {
         let bare = active(json!({}));
         assert_eq!((bare.scopes, bare.groups, bare.expires), (vec![], vec![], None));
         for members in [json!({ "scope": { "read_registry": true } }), json!({ "groups": { "ci": 1 } })] {
-            assert!(read(reply(members.clone()).as_bytes(), &expected, None, NOW).is_err(), "{members}");
+            let token = active(members);
+            assert!(token.scopes.is_empty() && token.groups.is_empty(), "{token:?}");
         }
     }
 
@@ -248,13 +260,25 @@ mod tests {
         assert_eq!(scopes, ["read_registry canary"], "one word, whatever it holds");
         assert_eq!(
             text,
-            "`scope` holds a number, which is left out; `scope` holds a list of 1, which is left out; `scope` holds an empty text, which is left out"
+            "`scope` is a list of 4, of which each is one scope; `scope` holds a number, which is left out; `scope` holds a list of 1, which is left out; `scope` holds an empty text, which is left out"
         );
         let (_, groups, text) = odd(json!({ "groups": ["ci", { "canary": 1 }, null] }));
         assert_eq!(groups, ["ci"]);
         assert!(text.contains("an object") && text.contains("null") && !text.contains("canary"), "{text}");
         let (_, groups, _) = odd(json!({ "groups": "ci" }));
         assert_eq!(groups, ["ci"]);
+        for (members, shape) in [
+            (json!({ "scope": { "canary": 1 } }), "`scope` is an object"),
+            (json!({ "groups": { "canary": 1 } }), "`groups` is an object"),
+            (json!({ "sub": 5, "username": "al" }), "`sub` is a number"),
+            (json!({ "sub": "", "client_id": "ci" }), "`sub` is an empty text"),
+            (json!({ "sub": " ", "username": ["canary"], "client_id": "ci" }), "`username` is a list"),
+            (json!({ "exp": "4000000000" }), "`exp` is a text of 10 bytes"),
+        ] {
+            let (scopes, groups, text) = odd(members);
+            assert!(scopes.is_empty() && groups.is_empty() && text.contains(shape), "{text}");
+            assert!(!text.contains("canary"), "{text}");
+        }
         for scope in [json!(null), json!(""), json!([])] {
             assert!(odd(json!({ "scope": scope })).0.is_empty(), "{scope}");
         }
@@ -264,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_end_of_0_is_none() {
-        for exp in [json!(0), json!(0.0)] {
+        for exp in [json!(0), json!(0.0), json!("0")] {
             let token = active(json!({ "exp": exp }));
             assert_eq!((token.expires, token.odd.text().is_some()), (None, true), "{exp}");
         }
@@ -295,7 +319,10 @@ mod tests {
         }
         assert_eq!(active(json!({ "exp": NOW as f64 + 1.5 })).expires, Some(NOW + 1));
         active(json!({ "nbf": NOW + 60 }));
-        for members in [json!({ "exp": "1900000000" }), json!({ "exp": -1 }), json!({ "nbf": "0" })] {
+        assert!(matches!(said(&reply(json!({ "exp": "17" }))), Ok(TokenState::NotForHere(_))));
+        assert_eq!(active(json!({ "exp": "4000000000", "nbf": "0" })).expires, Some(4_000_000_000));
+        for members in [json!({ "exp": "tomorrow" }), json!({ "exp": -1 }), json!({ "nbf": "" }), json!({ "exp": {} })]
+        {
             assert!(said(&reply(members.clone())).is_err(), "{members}");
         }
     }
@@ -304,7 +331,8 @@ mod tests {
     fn the_audience_must_be_held_where_one_is_asked_for() {
         let expected = Expected { audience: Some("registry".to_owned()), ..Expected::default() };
         let said = |members: Value| read(reply(members).as_bytes(), &expected, None, NOW);
-        for aud in [json!("registry"), json!(["registry"]), json!(["other", "registry"])] {
+        for aud in [json!("registry"), json!(["registry"]), json!(["other", "registry"]), json!(["registry", 5, null])]
+        {
             assert!(matches!(said(json!({ "aud": aud })), Ok(TokenState::Active(_))), "{aud}");
         }
         for aud in [json!(null), json!("other"), json!("registry2"), json!("Registry"), json!([])] {
@@ -313,7 +341,7 @@ mod tests {
                 "{aud}"
             );
         }
-        for aud in [json!(5), json!({ "registry": true }), json!(["registry", 5])] {
+        for aud in [json!(5), json!({ "registry": true })] {
             assert!(said(json!({ "aud": aud })).is_err(), "{aud}");
         }
     }

@@ -39,7 +39,9 @@ impl Key {
         if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
             return Err("its `use` is not sig".to_owned());
         }
-        let operations = jwk.get("key_ops").filter(|operations| !operations.is_null());
+        // An empty list is written where nothing is meant.
+        let is_meant = |value: &&Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+        let operations = jwk.get("key_ops").filter(is_meant);
         if operations.is_some_and(|operations| !lists(operations, "verify")) {
             return Err("its `key_ops` do not list verify".to_owned());
         }
@@ -91,13 +93,13 @@ struct Material {
 impl Material {
     fn read(jwk: &Map<String, Value>) -> Result<Self, String> {
         let point = |algorithm, len| {
-            let numbers = vec![bytes(jwk, "x")?, bytes(jwk, "y")?];
-            let key = point(&numbers, len)?;
+            let numbers = vec![coordinate(jwk, "x", len)?, coordinate(jwk, "y", len)?];
+            let key = point(&numbers);
             Ok(Self { algorithms: vec![algorithm], numbers, key })
         };
         match (text(jwk, "kty")?, text(jwk, "crv")?) {
             (Some("RSA"), _) => {
-                let (modulus, exponent) = (without_zeros(bytes(jwk, "n")?), bytes(jwk, "e")?);
+                let (modulus, exponent) = (without_zeros(bytes(jwk, "n")?), without_zeros(bytes(jwk, "e")?));
                 let key = rsa(&modulus, &exponent)?;
                 Ok(Self { algorithms: RSA.to_vec(), numbers: vec![modulus, exponent], key })
             }
@@ -144,14 +146,22 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
 
-/// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a signature is checked.
-fn point(coordinates: &[Vec<u8>], len: usize) -> Result<DecodingKey, String> {
-    if coordinates.iter().any(|coordinate| coordinate.len() != len) {
-        return Err(format!("its `x` and `y` have not {len} bytes each"));
+/// A coordinate of so many bytes. Some issuers leave out the zeros before the number (one key in 256 has one), or write the
+/// sign byte of DER.
+fn coordinate(jwk: &Map<String, Value>, name: &str, len: usize) -> Result<Vec<u8>, String> {
+    let number = without_zeros(bytes(jwk, name)?);
+    match len.checked_sub(number.len()) {
+        // Nobody leaves out more; shorter ones are of another curve, or no key.
+        Some(missing) if missing <= 2 => Ok([vec![0; missing], number].concat()),
+        _ => Err(format!("its `{name}` has not {len} bytes")),
     }
+}
+
+/// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a signature is checked.
+fn point(coordinates: &[Vec<u8>]) -> DecodingKey {
     let mut point = vec![4];
     point.extend(coordinates.iter().flatten());
-    Ok(DecodingKey::from_ec_der(&point))
+    DecodingKey::from_ec_der(&point)
 }
 
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
@@ -160,10 +170,11 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
 
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(jwk, name)?.ok_or_else(|| format!("it has no `{name}`"))?;
-    // Some issuers pad it.
-    BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("its `{name}` is not base64url"))
+    // Some issuers pad it, or write the other alphabet (RFC 4648, 4).
+    let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("its `{name}` is not base64url"))
 }
 
 fn lists(value: &Value, wanted: &str) -> bool {
-    value.as_array().is_some_and(|list| list.iter().any(|item| item == wanted))
+    value == wanted || value.as_array().is_some_and(|list| list.iter().any(|item| item == wanted))
 }

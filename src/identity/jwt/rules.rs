@@ -96,10 +96,10 @@ impl Rules {
         let subject = claims::subject(claims, &self.subject_claim)?.ok_or_else(|| missing(&self.subject_claim))?;
         Ok(Workload {
             subject: subject.to_owned(),
-            groups: claims::groups(claims, self.groups_claim.as_deref(), &mut odd)?,
+            groups: claims::groups(claims, self.groups_claim.as_deref(), &mut odd),
             scopes: match self.scopes {
                 Some(_) => None,
-                None => Some(claims::scopes(claims, &mut odd)?.unwrap_or_default()),
+                None => Some(claims::scopes(claims, &mut odd)),
             },
             issued,
             expires,

@@ -7,9 +7,6 @@ use super::TokenServer;
 use crate::identity::{Granted, Lifetime, Question, Verdict, Verified};
 use crate::registry::{Access, Actions, RepositoryName};
 
-/// Questions about single repositories at the same time.
-const PARTS_AT_ONCE: usize = 8;
-
 impl TokenServer {
     /// Asks about each of several repositories by itself, for one of them has taken the others' grants away.
     pub(super) async fn ask_one_by_one(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
@@ -19,28 +16,27 @@ impl TokenServer {
         };
         let parts: Vec<_> = question.access.repositories().map(of_one).collect();
         let more = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-        let mut verified = Vec::with_capacity(parts.len());
-        for some in parts.chunks(PARTS_AT_ONCE) {
-            // In tasks, for each of them waits for the network; they end with this one.
-            let asking: Vec<_> = some
-                .iter()
-                .map(|part| {
-                    let (server, part) = (self.clone(), part.clone());
-                    AbortOnDropHandle(tokio::spawn(async move {
-                        match server.exchange(&part, known).await {
-                            Ok(reply) => server.verdict(&part, &reply),
-                            Err(verdict) => verdict,
-                        }
-                    }))
-                })
-                .collect();
-            for mut part in asking {
-                match (&mut part.0).await {
-                    Ok(Verdict::Verified(of_part, lifetime)) => verified.push((of_part, lifetime)),
-                    // The credential is what is wrong, or the server: that holds for all of them.
-                    Ok(verdict) => return (verdict, more),
-                    Err(_) => return (Verdict::Unavailable, more),
-                }
+        // In tasks, for each of them waits for the network, and all at once, for they share the time of one question; they
+        // end with this one.
+        let asking: Vec<_> = parts
+            .into_iter()
+            .map(|part| {
+                let server = self.clone();
+                AbortOnDropHandle(tokio::spawn(async move {
+                    match server.exchange(&part, known).await {
+                        Ok(reply) => server.verdict(&part, &reply),
+                        Err(verdict) => verdict,
+                    }
+                }))
+            })
+            .collect();
+        let mut verified = Vec::with_capacity(asking.len());
+        for mut part in asking {
+            match (&mut part.0).await {
+                Ok(Verdict::Verified(of_part, lifetime)) => verified.push((of_part, lifetime)),
+                // The credential is what is wrong, or the server: that holds for all of them.
+                Ok(verdict) => return (verdict, more),
+                Err(_) => return (Verdict::Unavailable, more),
             }
         }
         (together(&verified), more)
