@@ -258,6 +258,12 @@ mod tests {
                 assert!(is_sealed(&Credential::Bearer(SecretString::from(text.as_str()))), "{text}");
             }
         }
+        // A whole one is found wherever it stands.
+        let body = "A-_z".repeat(20);
+        for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."] {
+            let credential = Credential::Bearer(SecretString::from(format!("{text}{body}\"")));
+            assert!(is_sealed(&credential), "{text}");
+        }
         for text in ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"] {
             assert!(!is_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
         }

@@ -17,6 +17,7 @@ pub struct Traffic {
     write_blocked: Cell<Option<Instant>>,
     unblocked: Cell<Option<Instant>>,
     first_read: Cell<Option<Instant>>,
+    last_read: Cell<Option<Instant>>,
     budget: Cell<Option<usize>>,
     reading_decides: Cell<bool>,
     reset_on_close: Cell<bool>,
@@ -38,6 +39,11 @@ impl Traffic {
         self.first_read.get()
     }
 
+    /// When a byte last came.
+    pub fn last_read(&self) -> Option<Instant> {
+        self.last_read.get()
+    }
+
     /// Forgets what was read so far.
     pub fn mark(&self) {
         self.first_read.set(None);
@@ -49,8 +55,8 @@ impl Traffic {
         self.first_read.set(Some(Instant::now()));
     }
 
-    /// From the next write on, has a close look like a break to the other side, or not any more. A
-    /// TCP connection is reset then, also where the process ends.
+    /// From the next write on, or where there is none at the end, has a close look like a break to the other side, or not
+    /// any more. A TCP connection is reset then, also where the process ends.
     pub fn reset_on_close(&self, reset: bool) {
         self.reset_on_close.set(reset);
     }
@@ -84,8 +90,12 @@ impl Traffic {
     }
 
     fn read(&self, bytes: usize) {
-        if bytes > 0 && self.first_read.get().is_none() {
-            self.first_read.set(Some(Instant::now()));
+        if bytes > 0 {
+            let now = Instant::now();
+            self.last_read.set(Some(now));
+            if self.first_read.get().is_none() {
+                self.first_read.set(Some(now));
+            }
         }
         self.budget.set(self.budget.get().map(|budget| budget.saturating_sub(bytes)));
     }
@@ -111,6 +121,13 @@ impl<S> Watched<S> {
             self.resets = reset;
             (self.set_reset)(&self.socket, reset);
         }
+    }
+}
+
+/// What broke off before anything was written is a break, too.
+impl<S> Drop for Watched<S> {
+    fn drop(&mut self) {
+        self.apply_reset();
     }
 }
 

@@ -146,6 +146,7 @@ mod tests {
             r#"{"errors": [{"code": "UNAUTHORIZED", "message": "access forbidden"}]}"#.to_owned(),
             r#"{"errors": [{"code": ["DENIED"], "message": "access forbidden"}]}"#.to_owned(),
             r#"{"errors": [{"code": "DENIED", "message": ["access forbidden"]}]}"#.to_owned(),
+            format!(r#"{{"errors": [{known}, {known}, {ban}]}}"#),
             format!(r#"{{"errors": [{known}, {ban}]}}"#),
             format!(r#"{{"errors": [{ban}, {known}]}}"#),
             format!(r#"{{"errors": [{known}], "errors": [{known}]}}"#),

@@ -237,6 +237,30 @@ mod tests {
         }
     }
 
+    /// One key in 256 has a coordinate that begins with a zero.
+    #[test]
+    fn numbers_are_read_however_they_are_written() {
+        use base64::Engine as _;
+        let (url, standard) = (base64::prelude::BASE64_URL_SAFE_NO_PAD, base64::prelude::BASE64_STANDARD);
+        let good = SigningKey::p256().jwk("one");
+        let of = |name: &str| url.decode(good[name].as_str().unwrap()).unwrap();
+        let with_zero = [vec![0], of("x")].concat();
+        for members in [
+            json!({ "x": url.encode(&with_zero) }),
+            json!({ "x": standard.encode(of("x")), "y": standard.encode(of("y")) }),
+        ] {
+            let mut other = good.clone();
+            other.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            assert_eq!(set(&[good.clone(), other]).unwrap().len(), 1, "{members}");
+        }
+        let without_zero = |x: &[u8]| set(&[key(json!({ "x": url.encode(x) }))]).map(|set| set.len());
+        assert_eq!(without_zero(&[7; 31]).unwrap(), 1);
+        assert!(without_zero(&[7; 29]).is_err() && without_zero(&[7; 33]).is_err());
+        let mut padded = rsa().jwk("one");
+        padded["e"] = json!("AAEAAQ");
+        assert_eq!(set(&[rsa().jwk("one"), padded]).unwrap().len(), 1);
+    }
+
     #[test]
     fn a_set_is_a_json_object_with_a_list_of_keys() {
         for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [], "keys": []}"#, "keys"] {

@@ -9,6 +9,10 @@ use std::fmt::Write;
 use super::RequestError;
 use disguise::disguised;
 
+/// The one of the judged keys that decides nothing where the operation does not know it: registries put it into the address
+/// of an upload.
+const DIGEST_ALGORITHM: &str = "digest-algorithm";
+
 /// Keys that decide what a request does, or where.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
@@ -78,7 +82,8 @@ impl<'a> Query<'a> {
         for Parameter { text, key, .. } in &self.parameters {
             if let Some((key, Some(value))) = known.iter().find(|(known, _)| known == key) {
                 writer.value(key, value);
-            } else if !JUDGED.contains(key) {
+            } else if !JUDGED.contains(key) || (*key == DIGEST_ALGORITHM && known.iter().all(|(known, _)| known != key))
+            {
                 let twice = known.iter().find(|(known, value)| value.is_some() && is_spelled_otherwise(known, key));
                 if let Some((known, _)) = twice {
                     return Err(RequestError::QueryRepeated(known));

@@ -13,6 +13,10 @@ use crate::watched::Traffic;
 /// one.
 const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
+/// For so long within a drain a stream that has ended gives its connection that time anew: a client that opens one after
+/// the other holds up no drain.
+const DRAINING_LIMIT: Duration = Duration::from_secs(3);
+
 /// How long the shut window of an HTTP/2 stream is waited for once its client has said that it
 /// leaves (GOAWAY).
 const LEAVING_GRACE: Duration = Duration::from_millis(400);
@@ -110,6 +114,14 @@ impl Deadlines {
         }
     }
 
+    /// HTTP/2: whether the client is still taking the last answer, where the connection ends with no stream open: it says so
+    /// again and again, by opening its windows.
+    pub(super) fn is_being_read(&self) -> bool {
+        let speaks = self.traffic.last_read().is_some_and(|last| last.elapsed() < DRAINING_GRACE);
+        let rests = matches!(self.waiting.get(), Waiting::NextRequest(_));
+        speaks && rests && !self.tail_stalled.get() && self.traffic.write_blocked().is_none()
+    }
+
     /// The gate drains.
     pub(super) fn drain(&self) {
         self.draining.set(Some(Instant::now()));
@@ -173,7 +185,10 @@ impl Deadlines {
         // hyper closes an idle HTTP/1.1 connection itself. Of HTTP/2 it waits for the answer to a
         // PING first.
         let draining = self.draining.get().filter(|_| http2);
-        let drained = draining.zip(idle).map(|(draining, idle)| draining.max(idle) + DRAINING_GRACE);
+        let drained = draining.zip(idle).map(|(draining, idle)| match now - draining < DRAINING_LIMIT {
+            true => draining.max(idle) + DRAINING_GRACE,
+            false => idle,
+        });
         let head = head.into_iter().chain(drained).min();
         let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
         // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.

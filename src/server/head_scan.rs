@@ -23,6 +23,8 @@ struct State {
     length: u64,
     chunked: bool,
     lines: u32,
+    /// Whether an empty line came before it, which begins it too.
+    empty_lines: bool,
     /// In this line.
     column: usize,
     could_be_length: bool,
@@ -55,7 +57,7 @@ impl HeadScan {
     /// Whether a head has begun and not ended.
     pub(super) fn within_head(&self) -> bool {
         let state = self.0.borrow();
-        matches!(state.part, Part::Head) && (state.lines > 0 || state.column > 0)
+        matches!(state.part, Part::Head) && (state.lines > 0 || state.column > 0 || state.empty_lines)
     }
 }
 
@@ -146,7 +148,7 @@ impl State {
                 };
                 *self = Self { ambiguous: self.ambiguous, part, ..Self::default() };
             }
-            _ => {}
+            _ => self.empty_lines = true,
         }
     }
 

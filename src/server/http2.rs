@@ -1,18 +1,20 @@
 //! One connection with HTTP/2.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
@@ -36,10 +38,40 @@ const MAX_FRAME_BYTES: u32 = 32 * 1024;
 /// What waits for a stream's window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
+/// How long a client that goes on taking the end of an answer is waited for once the connection has ended, and how long
+/// one of which nothing comes. One that reads opens its windows again and again.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+
 /// Serves a connection whose client chose HTTP/2 to its end.
 pub(super) async fn serve_http2<S>(
     worker: &Rc<Worker>,
     stream: S,
+    peer: SocketAddr,
+    deadlines: &Rc<Deadlines>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut stream = Shared(Rc::new(RefCell::new(stream)));
+    let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
+    // What the client says to the end of an answer, such as that its window is open again, must find the socket open: else
+    // it is reset, and what is still on its way is lost.
+    if ended.is_ok() && deadlines.is_being_read() {
+        let ending = async {
+            stream.shutdown().await?;
+            linger_while_read(stream).await;
+            Ok(())
+        };
+        return timeout(LINGER_TIME, ending).await.unwrap_or(Ok(()));
+    }
+    ended
+}
+
+/// Serves its streams. Returns once there are no more, or none that are waited for.
+async fn serve_streams<S>(
+    worker: &Rc<Worker>,
+    stream: Shared<S>,
     peer: SocketAddr,
     deadlines: &Rc<Deadlines>,
 ) -> io::Result<()>
@@ -97,5 +129,53 @@ where
                 None => return Ok(()),
             },
         }
+    }
+}
+
+/// Reads and drops what a client still sends, until it has nothing to say for a while: it has taken the answer then, or
+/// never will.
+async fn linger_while_read(mut stream: impl AsyncRead + Unpin) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(Ok(1..)) = timeout(LINGER_PAUSE, stream.read(&mut buffer)).await {}
+}
+
+/// A stream that outlives hyper's connection.
+struct Shared<S>(Rc<RefCell<S>>);
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }

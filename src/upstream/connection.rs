@@ -112,7 +112,7 @@ pub(super) enum Then {
 impl Then {
     pub(super) fn after(method: &Method, status: StatusCode) -> Self {
         match status {
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Self::Close,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Self::Close,
             _ if *method == Method::HEAD => Self::ReuseAfterHead,
             _ => Self::Reuse,
         }

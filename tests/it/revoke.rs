@@ -304,3 +304,35 @@ async fn gate_tokens_from_before_are_refused_to_their_end() {
         old = new;
     }
 }
+
+/// What an operator pastes has more around it than the secret; a success that revokes nothing would be believed.
+#[tokio::test]
+async fn what_is_pasted_is_revoked() {
+    let gate = TestGate::start(setup()).await;
+    for form in [
+        format!("token={}+", READ_WRITE.1),
+        format!("token=%22{}%22", READ_WRITE.1),
+        format!("token=Bearer+{}", READ_WRITE.1),
+        format!("token=Authorization:+bearer++{}%0D%0A", READ_WRITE.1),
+    ] {
+        let before = asked(&gate);
+        assert_eq!((get(&gate, READ_WRITE).await, get(&gate, READ_WRITE).await), (404, 404));
+        assert_eq!(asked(&gate), before + 1, "{form}");
+        revoke(&gate, &form).await;
+    }
+}
+
+/// Nobody logged in for it: with it everybody's would be revoked who shows nothing.
+#[tokio::test]
+async fn a_token_of_nobody_revokes_nothing() {
+    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
+    let gate = TestGate::start(Setup { identity: Some(identity), ..setup() }).await;
+    gate.gitlab.set_public("demo");
+    let reply = gate.get("/token?scope=repository:demo/a:pull", None).await;
+    let token = serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    let reply = post(&gate, &headers, &format!("token={token}")).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert_eq!(gate.send("GET", PULL, None, &bearer, "").await.status, 404);
+}

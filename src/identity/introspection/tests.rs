@@ -141,6 +141,19 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
     assert!(elsewhere.requests().is_empty(), "a redirect is not followed");
 }
 
+/// The status is the answer, whether its body comes whole or not.
+#[tokio::test]
+async fn a_refusal_that_breaks_off_is_a_refusal() {
+    for status in [400, 401, 403, 404, 429] {
+        for body in ["content-length: 500\r\n\r\nxyz", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense"] {
+            let verdict = answered(Answer::Say(format!("HTTP/1.1 {status} x\r\n{body}"))).await;
+            assert!(matches!(verdict, Verdict::NotNow(..)), "{status} {body:?}: {verdict:?}");
+        }
+        let large = Answer::of(status, "", &"x".repeat(100_000));
+        assert!(matches!(answered(large).await, Verdict::NotNow(..)), "{status}");
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
     for status in [400, 401, 403, 404, 405] {

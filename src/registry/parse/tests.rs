@@ -116,12 +116,12 @@ fn a_query_is_written_in_one_spelling() {
         (
             "PATCH",
             format!("/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-&ns="),
-            "/v2/x/blobs/uploads/id?b=1&a=2".into(),
+            "/v2/x/blobs/uploads/id?b=1&a=2&digest-algorithm=q".into(),
         ),
         (
             "PUT",
             format!("/v2/x/blobs/uploads/id?z=1&digest={escaped}&y=2&digest-algorithm=sha512"),
-            format!("/v2/x/blobs/uploads/id?z=1&y=2&digest={a}"),
+            format!("/v2/x/blobs/uploads/id?z=1&y=2&digest-algorithm=sha512&digest={a}"),
         ),
     ] {
         assert_eq!(read(method, &target).unwrap().render(), rendered, "{target}");

@@ -92,6 +92,22 @@ async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
     }
 }
 
+/// What a status says holds whatever comes behind it: a refusal whose body cannot be read is no outage.
+#[tokio::test]
+async fn a_refusal_without_a_readable_body_is_a_refusal() {
+    let large = "<html>".repeat(20_000);
+    for (refusal, expected) in [(401, 401), (403, 503), (404, 503), (429, 503), (400, 503)] {
+        let gate = TestGate::start(Setup { cache: CACHE.to_vec(), ..Setup::default() }).await;
+        assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
+        gate.gitlab.always(Some(answer(refusal, &large)));
+        for _ in 0..2 {
+            assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, expected, "{refusal}");
+        }
+        let log = gate.log(3).await;
+        assert!(log.iter().all(|line| line["cache"] != "stale"), "{refusal}");
+    }
+}
+
 /// The gate's own bounds are no outage: whoever fills them must not be served from the past.
 #[tokio::test]
 async fn no_turn_is_no_outage() {

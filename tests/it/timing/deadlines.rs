@@ -129,7 +129,7 @@ async fn a_later_head_has_header_timeout_from_its_first_byte() {
 /// answer.
 #[tokio::test]
 async fn a_half_head_behind_a_slow_request_has_header_timeout() {
-    for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n", "\r\nGET"] {
+    for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n", "\r\n", "\r\nGET"] {
         for whole in [0, 2] {
             let setup = Setup { http: only("header_timeout: 300ms"), ..Setup::default() };
             let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;

@@ -249,3 +249,54 @@ async fn the_end_of_an_answer_is_not_cut_off() {
     assert_eq!(soon(draining).await.unwrap(), 0);
     drop((sending, sender));
 }
+
+/// The same where all of it has gone into the kernel by then: the client opens its windows as it reads, and a closed socket
+/// would answer that with a reset.
+#[tokio::test]
+async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
+    const BYTES: usize = 3 << 20;
+    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let mut client = gate.connect_tls(&[b"h2"]).await;
+    let wide = 0x7fff_0000_u32.to_be_bytes();
+    let settings = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &wide].concat();
+    let window_update = |increment: u32| [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &increment.to_be_bytes()].concat();
+    let request = headers(1, "GET", BLOB, &crate::harness::basic(READ_WRITE), true);
+    client.write_all(&[PREFACE, &settings[..], &window_update(1 << 30), &request].concat()).await.unwrap();
+    let (mut registry, _) = upstream.accept_request().await;
+    registry.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n")).await;
+    let sending = tokio::spawn(async move { registry.stream.write_all(&vec![b'x'; BYTES]).await });
+    assert!(soon(client.read(&mut [0; 1])).await.unwrap() > 0);
+    let draining = tokio::spawn(gate.running.drain());
+    let (mut read, mut buffer) = (0, vec![0; 16 * 1024]);
+    loop {
+        match soon(client.read(&mut buffer)).await {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) => panic!("{error} after {read} bytes"),
+        }
+        // The gate may have shut its side down by now.
+        let _ = client.write_all(&window_update(1)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(read > BYTES, "{read}");
+    assert_eq!(soon(draining).await.unwrap(), 0);
+    drop(sending);
+}
+
+/// A client that neither answers a PING nor lets the gate rest.
+#[tokio::test]
+async fn a_client_that_opens_streams_on_and_on_holds_no_drain() {
+    let gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;
+    let mut client = gate.connect_tls(&[b"h2"]).await;
+    client.write_all(&[PREFACE, &SETTINGS[..]].concat()).await.unwrap();
+    let mut draining = Box::pin(gate.running.drain());
+    let begun = Instant::now();
+    for stream in (1..).step_by(2) {
+        let _ = client.write_all(&headers(stream, "GET", "/v2/", "Bearer x", true)).await;
+        if let Ok(code) = tokio::time::timeout(Duration::from_millis(100), &mut draining).await {
+            assert_eq!(code, 0);
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "it goes on");
+    }
+}

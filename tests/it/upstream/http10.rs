@@ -38,6 +38,22 @@ async fn assert_reset(mut client: TcpStream, case: &str) {
     assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{case}");
 }
 
+/// Also where nothing of it has been written.
+#[tokio::test]
+async fn an_answer_that_breaks_off_at_once_is_a_reset() {
+    for head in ["Transfer-Encoding: chunked", "Content-Length: 10"] {
+        let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+        for _ in 0..10 {
+            let mut client = gate.connect().await;
+            client.write_all(ask("GET", BLOB, "").as_bytes()).await.unwrap();
+            let (mut connection, _) = upstream.accept_request().await;
+            connection.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n")).await;
+            drop(connection);
+            assert_reset(client, head).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_a_reset() {
     let with_length = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello";

@@ -21,6 +21,7 @@ async fn nothing_is_pooled_behind_204_and_304() {
         ("GET", manifest, "HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n"),
         ("HEAD", manifest, "HTTP/1.1 304 Not Modified\r\n\r\n"),
         ("HEAD", BLOB, "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("PATCH", UPLOAD, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"),
     ] {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let script = async {
