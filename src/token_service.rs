@@ -193,7 +193,7 @@ fn looks_sealed(text: &str) -> bool {
     let holds = |prefix: &&str| {
         text.match_indices(*prefix).any(|(at, _)| text.get(at + prefix.len()..).is_some_and(is_sealed_behind))
     };
-    if SEALED_PREFIXES.iter().any(|prefix| holds(&prefix)) {
+    if SEALED_PREFIXES.iter().any(holds) {
         return true;
     }
 

@@ -90,10 +90,10 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
     if begins.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
         return Ok(TokenState::NotForHere("its `nbf` is to come; do the clocks agree?"));
     }
-    if let Some(audience) = &expected.audience {
-        if !claims::texts_among(&reply, "aud", &mut odd)?.contains(audience) {
-            return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
-        }
+    if let Some(audience) = &expected.audience
+        && !claims::texts_among(&reply, "aud", &mut odd)?.contains(audience)
+    {
+        return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
     }
     // A Bearer token comes without a user name, so there is none that it could be borrowed under.
     if expected.match_username && user.is_some() && claims::text(&reply, "username")? != user {
