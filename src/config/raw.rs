@@ -218,7 +218,7 @@ pub(super) struct Scopes {
     /// Deleting manifests and blobs.
     pub(super) delete: ScopeList,
     /// Scopes that stand for others, such as those of GitLab's own OAuth:
-    /// { api: [read_registry, write_registry, delete_registry], read_api: [read_registry] }.
+    /// `{ api: [read_registry, write_registry, delete_registry], read_api: [read_registry] }`.
     #[schemars(extend("propertyNames" = { "format": "scope" }))]
     pub(super) equivalents: BTreeMap<Scope, ScopeList>,
 }
