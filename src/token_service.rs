@@ -182,28 +182,29 @@ pub fn is_sealed(credential: &Credential) -> bool {
     }
 }
 
-/// A shorter text behind such a prefix was not sealed here. Characters.
+/// A shorter text behind such a prefix was not sealed here. Bytes.
 const MIN_SEALED: usize = 40;
 
 fn looks_sealed(text: &str) -> bool {
-    let is_sealed_behind = |behind: &str| {
-        behind.len() >= MIN_SEALED
-            && behind.bytes().take(MIN_SEALED).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    let holds = |prefix: &&str| {
-        text.match_indices(*prefix).any(|(at, _)| text.get(at + prefix.len()..).is_some_and(is_sealed_behind))
-    };
-    if SEALED_PREFIXES.iter().any(holds) {
-        return true;
-    }
+    begins_sealed(text) || holds_sealed(text)
+}
 
+/// With blanks, quotes or a scheme before it, as it is pasted.
+fn begins_sealed(text: &str) -> bool {
     const SCHEME: &str = "Bearer";
     let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
     let text = text.trim_start_matches(is_around);
-    let is_scheme = text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME));
-    let text =
-        if is_scheme { text.get(SCHEME.len()..).unwrap_or_default().trim_start_matches(is_around) } else { text };
+    let (scheme, rest) = text.split_at_checked(SCHEME.len()).unwrap_or_default();
+    let text = if scheme.eq_ignore_ascii_case(SCHEME) { rest.trim_start_matches(is_around) } else { text };
     SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// A whole one, wherever it stands.
+fn holds_sealed(text: &str) -> bool {
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_whole = |behind: &str| behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url);
+    // Most secrets are shorter, and not searched.
+    text.len() > MIN_SEALED && SEALED_PREFIXES.iter().any(|prefix| text.split(prefix).skip(1).any(is_whole))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// What is still read from a client that was answered before its body ended. Closing with bytes unread would reset the
 /// connection, and the answer with it.
 const LINGER_BYTES: usize = 1024 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(5);
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
@@ -138,17 +138,17 @@ where
     // A client that takes nothing any more is not waited for.
     timeout(LINGER_TIME, stream.shutdown()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     if unread {
-        linger(stream).await;
+        linger(stream, LINGER_TIME).await;
     }
     Ok(())
 }
 
-/// Reads and drops what a client still sends after its answer, within bounds.
-pub(super) async fn linger(mut stream: impl AsyncRead + Unpin) {
+/// Reads and drops what a client still sends after its answer, within bounds, until nothing comes for `pause`.
+pub(super) async fn linger(mut stream: impl AsyncRead + Unpin, pause: Duration) {
     let reading = async {
         let mut buffer = vec![0; 16 * 1024];
         let mut left = LINGER_BYTES;
-        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        while let Ok(Ok(read @ 1..)) = timeout(pause, stream.read(&mut buffer)).await {
             left = left.saturating_sub(read);
             if left == 0 {
                 return;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::connection::{LINGER_TIME, linger};
 use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
 use super::scanned::Scanned;
@@ -38,9 +39,8 @@ const MAX_FRAME_BYTES: u32 = 32 * 1024;
 /// What waits for a stream's window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// How long a client that goes on taking the end of an answer is waited for once the connection has ended, and how long
-/// one of which nothing comes. One that reads opens its windows again and again.
-const LINGER_TIME: Duration = Duration::from_secs(5);
+/// How long is waited for a client that takes the end of an answer to say something once the connection has ended. One that
+/// reads opens its windows again and again.
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose client chose HTTP/2 to its end.
@@ -60,7 +60,7 @@ where
     if ended.is_ok() && deadlines.is_being_read() {
         let ending = async {
             stream.shutdown().await?;
-            linger_while_read(stream).await;
+            linger(stream, LINGER_PAUSE).await;
             Ok(())
         };
         return timeout(LINGER_TIME, ending).await.unwrap_or(Ok(()));
@@ -130,13 +130,6 @@ where
             },
         }
     }
-}
-
-/// Reads and drops what a client still sends, until it has nothing to say for a while: it has taken the answer then, or
-/// never will.
-async fn linger_while_read(mut stream: impl AsyncRead + Unpin) {
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(Ok(1..)) = timeout(LINGER_PAUSE, stream.read(&mut buffer)).await {}
 }
 
 /// A stream that outlives hyper's connection.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::linger;
+use super::connection::{LINGER_TIME, linger};
 use crate::gate::new_request_id;
 use crate::watched::{Traffic, Watched};
 
@@ -67,7 +67,7 @@ pub(super) async fn handshake(
     if first.is_ascii_uppercase() {
         socket.write_all(speak_https().as_bytes()).await?;
         socket.shutdown().await?;
-        linger(socket).await;
+        linger(socket, LINGER_TIME).await;
         return Err(io::Error::other("the client speaks plain HTTP"));
     }
     TlsAcceptor::from(config.clone()).accept(Watched::tcp(socket, traffic.clone())).await

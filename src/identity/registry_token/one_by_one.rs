@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::TokenServer;
 use crate::identity::{Granted, Lifetime, Question, Verdict, Verified};
 use crate::registry::{Access, Actions, RepositoryName};
@@ -18,50 +20,41 @@ impl TokenServer {
         let more = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         // In tasks, for each of them waits for the network, and all at once, for they share the time of one question; they
         // end with this one.
-        let asking: Vec<_> = parts
-            .into_iter()
-            .map(|part| {
-                let server = self.clone();
-                AbortOnDropHandle(tokio::spawn(async move {
-                    match server.exchange(&part, known).await {
-                        Ok(reply) => server.verdict(&part, &reply),
-                        Err(verdict) => verdict,
-                    }
-                }))
-            })
-            .collect();
+        let mut asking = JoinSet::new();
+        for (place, part) in parts.into_iter().enumerate() {
+            let server = self.clone();
+            asking.spawn(async move {
+                let verdict = match server.exchange(&part, known).await {
+                    Ok(reply) => server.verdict(&part, &reply),
+                    Err(verdict) => verdict,
+                };
+                (place, verdict)
+            });
+        }
         let mut verified = Vec::with_capacity(asking.len());
-        for mut part in asking {
-            match (&mut part.0).await {
-                Ok(Verdict::Verified(of_part, lifetime)) => verified.push((of_part, lifetime)),
+        while let Some(answered) = asking.join_next().await {
+            match answered {
+                Ok((place, Verdict::Verified(of_part, lifetime))) => verified.push((place, of_part, lifetime)),
                 // The credential is what is wrong, or the server: that holds for all of them.
-                Ok(verdict) => return (verdict, more),
+                Ok((_, verdict)) => return (verdict, more),
                 Err(_) => return (Verdict::Unavailable, more),
             }
         }
+        verified.sort_unstable_by_key(|(place, ..)| *place);
         (together(&verified), more)
     }
 }
 
 /// Returns the verdict about several repositories from those about each, in their order. There is at least one.
-fn together(parts: &[(Arc<Verified>, Lifetime)]) -> Verdict {
+fn together(parts: &[(usize, Arc<Verified>, Lifetime)]) -> Verdict {
     // Where nothing was granted, nothing tells who it is.
-    let named = parts.iter().find(|(verified, _)| !verified.granted.is_nothing()).or(parts.first());
-    let Some((named, _)) = named else { return Verdict::Unavailable };
-    let grants: Vec<_> = parts.iter().flat_map(|(verified, _)| verified.granted.repositories()).cloned().collect();
+    let named = parts.iter().find(|(_, verified, _)| !verified.granted.is_nothing()).or(parts.first());
+    let Some((_, named, _)) = named else { return Verdict::Unavailable };
+    let grants: Vec<_> = parts.iter().flat_map(|(_, verified, _)| verified.granted.repositories()).cloned().collect();
     let lifetime = Lifetime {
-        answer: parts.iter().filter_map(|(_, lifetime)| lifetime.answer).min(),
-        credential: parts.iter().filter_map(|(_, lifetime)| lifetime.credential).min(),
+        answer: parts.iter().filter_map(|(.., lifetime)| lifetime.answer).min(),
+        credential: parts.iter().filter_map(|(.., lifetime)| lifetime.credential).min(),
     };
     let granted = Granted::Repositories(grants.into());
     Verdict::Verified(Arc::new(Verified { principal: named.principal.clone(), granted, attributes: None }), lifetime)
-}
-
-/// A task that ends with whoever waits for it.
-struct AbortOnDropHandle(tokio::task::JoinHandle<Verdict>);
-
-impl Drop for AbortOnDropHandle {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
