@@ -68,8 +68,15 @@ impl QuestionRate {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use secrecy::SecretString;
+
     use super::*;
+    use crate::identity::credential::Credential;
+    use crate::identity::fingerprint::HashKey;
     use crate::limits::gcra::nanos;
+    use crate::registry::Access;
 
     #[test]
     fn a_burst_then_a_wait_then_a_refusal_that_says_when() {
@@ -83,5 +90,19 @@ mod tests {
         assert_eq!(take("a", 0), Err(1500), "who is refused takes nothing");
         assert_eq!(take("b", 0), Ok(Duration::ZERO));
         assert_eq!(take("a", second / 2), Ok(Duration::from_secs(1)));
+    }
+
+    /// Whoever makes one question many waits for them the next time.
+    #[test]
+    fn questions_besides_one_are_paid_for() {
+        let rate = QuestionRate::new(Quota::new(1, Duration::from_secs(3600), 3));
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let key = HashKey::random().unwrap();
+        let credential = Credential::Bearer(SecretString::from("x"));
+        let question = Question::new(&key, credential, Access::Login, address, "request".into());
+        assert_eq!(rate.turn(1, &question, Duration::ZERO), Ok(Duration::ZERO));
+        rate.charge(1, &question, 2);
+        assert!(matches!(rate.turn(1, &question, Duration::ZERO), Err(Verdict::NotNow(NotNow::TooOften, _))));
+        assert_eq!(rate.turn(2, &question, Duration::ZERO), Ok(Duration::ZERO), "another provider");
     }
 }
