@@ -22,7 +22,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
         let progress = self.0.open_stream();
         let tick = self.0.settings().stall_timeout.min(TICK);
         let open = OpenStream { deadlines: self.0.clone(), progress };
-        tokio::task::spawn_local(Stream { stream: Some(stream), done: false, timer: tokio::time::sleep(tick), open });
+        tokio::task::spawn_local(Stream { stream: Some(stream), timer: tokio::time::sleep(tick), open });
     }
 }
 
@@ -64,7 +64,6 @@ pin_project! {
         open: OpenStream,
         #[pin]
         timer: Sleep,
-        done: bool,
         // None when it is done: the last piece of the answer is queued, which the client's window
         // may hold up for ever, or the client has reset the stream. It must go then, for hyper
         // leaves a piece of the body in it, and with it the registry's connection.
@@ -78,26 +77,17 @@ impl<F: Future> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if !*this.done
-            && let Some(stream) = this.stream.as_mut().as_pin_mut()
+        if let Some(stream) = this.stream.as_mut().as_pin_mut()
             && stream.poll(cx).is_ready()
         {
             this.open.cut();
-            *this.done = true;
-            // While the client still sends its body, hyper must see what comes of it, for a moment: what is malformed there
-            // is told as that.
-            if this.open.progress.as_ref().is_none_or(|progress| progress.request_ended().is_some()) {
-                this.stream.set(None);
-            }
+            this.stream.set(None);
         }
         let progress = this.open.progress.as_ref();
-        if *this.done && progress.is_none_or(|progress| progress.poll_sent(cx).is_ready()) {
+        if this.stream.is_none() && progress.is_none_or(|progress| progress.poll_sent(cx).is_ready()) {
             return Poll::Ready(());
         }
         while this.timer.as_mut().poll(cx).is_ready() {
-            if *this.done {
-                this.stream.set(None);
-            }
             let now = Instant::now();
             let [stalls, leaves] = this.open.deadlines();
             let deadline = stalls.into_iter().chain(leaves).min();
@@ -106,7 +96,7 @@ impl<F: Future> Future for Stream<F> {
                     progress.set_stalled();
                 }
                 // A stream that has ended for us cannot be reset any more; its connection can be closed.
-                if *this.done {
+                if this.stream.is_none() {
                     this.open.deadlines.stall_tail();
                 }
                 return Poll::Ready(());
