@@ -5,7 +5,7 @@ use moorgate::identity::introspection::Expected;
 use moorgate::identity::introspection::reply::{TokenState, read};
 use serde_json::Value;
 
-use super::json::Members;
+use super::json::{Members, in_list, scopes, texts};
 
 const NOW: u64 = 1_800_000_000;
 const AUDIENCE: &str = "registry";
@@ -35,8 +35,8 @@ pub fn check(input: &[u8]) {
     assert_eq!(*active, Value::Bool(true));
     let named = |name| reply.value(name).as_str().filter(|name| !name.is_empty());
     let client = named("client_id").map(|client| format!("client:{client}"));
-    let user = named("sub").or(named("username"));
-    assert_eq!(user.or(client.as_deref()), Some(&*token.subject));
+    let owner = named("sub").or(named("username")).or(client.as_deref());
+    assert_eq!(owner, Some(&*token.subject));
     // No user bears the name of a client but a client itself.
     assert!(!token.subject.starts_with("client:") || client.as_deref() == Some(&*token.subject));
     assert!((1..=1024 + "client:".len()).contains(&token.subject.len()));
@@ -55,27 +55,9 @@ pub fn check(input: &[u8]) {
         matches!(reply.value("token_use"), Value::Null)
             || ["access", "access_token"].iter().any(|it| reply.value("token_use") == it)
     );
-    let scope = reply.value("scope");
-    let words = |said: &Value| -> Vec<String> {
-        said.as_str().unwrap_or_default().split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    let said = if scope.is_array() { in_list(scope) } else { words(scope) };
-    assert_eq!(token.scopes, said);
+    assert_eq!(token.scopes, scopes(reply.value("scope")));
     let groups = reply.value("groups");
     let groups =
         if groups.is_array() { in_list(groups) } else { texts(groups).into_iter().map(str::to_owned).collect() };
     assert_eq!(token.groups, if is_set(4) { groups } else { Vec::new() });
-}
-
-/// The texts of a list that are not empty: what else is in it counts for nothing.
-fn in_list(value: &Value) -> Vec<String> {
-    texts(value).into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect()
-}
-
-/// A text, or a list of texts.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-        value => value.as_str().into_iter().collect(),
-    }
 }

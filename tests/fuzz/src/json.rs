@@ -43,3 +43,25 @@ impl<'de> Deserialize<'de> for Members {
         deserializer.deserialize_map(Collect)
     }
 }
+
+/// What `scope` holds: the words of a text (RFC 6749, 3.3), or the list that some issuers send.
+pub fn scopes(value: &Value) -> Vec<String> {
+    if value.is_array() {
+        return in_list(value);
+    }
+    let words = value.as_str().unwrap_or_default().split(' ');
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// The texts of a list that are not empty: what else is in it counts for nothing.
+pub fn in_list(value: &Value) -> Vec<String> {
+    texts(value).into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect()
+}
+
+/// A text, or a list of texts.
+pub fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        value => value.as_str().into_iter().collect(),
+    }
+}

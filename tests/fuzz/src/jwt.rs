@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use moorgate::identity::jwt::{Compact, Rules, Tenants};
 use serde_json::{Value, json};
 
-use super::json::Members;
+use super::json::{Members, scopes};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -46,9 +46,7 @@ pub fn check(input: &[u8]) {
         let seconds = |name: &str| claims.value(name).as_f64();
         assert!(seconds("exp").is_some_and(|end| end + 60.0 > NOW as f64), "it has ended");
         assert!(seconds("nbf").is_none_or(|begin| begin < (NOW + 61) as f64), "it has not begun");
-        let said = claims.value("scope").as_str().unwrap_or_default();
-        let words: Vec<&str> = said.split(' ').filter(|word| !word.is_empty()).collect();
-        assert_eq!(workload.scopes.unwrap_or_default(), words);
+        assert_eq!(workload.scopes.unwrap_or_default(), scopes(claims.value("scope")));
     }
 }
 
