@@ -16,9 +16,8 @@ use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
-use moorgate::limits::gcra::Quota;
-use moorgate::limits::table::Table;
 use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
+use moorgate::rate_limit::{Quota, Table};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, TokenKeys};
 

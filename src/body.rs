@@ -10,4 +10,4 @@ mod response;
 pub use piece::Piece;
 pub use progress::{BodyFailure, Progress};
 pub use request::{NotEmpty, RequestBody};
-pub use response::ResponseBody;
+pub use response::{ResponseBody, ResponseObserver};

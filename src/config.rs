@@ -10,6 +10,7 @@
 mod build;
 mod environment;
 mod format;
+mod named_file;
 mod outline;
 mod print;
 mod problem;
@@ -25,14 +26,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use build::Build;
-use build::files::read_bounded;
+use named_file::read_bounded;
 use problem::in_order;
 use raw::Raw;
 use shape::{Missing, Places, place_of};
 use tree::Node;
 
 pub use format::Rate;
-pub use outline::{FileVersion, Outline};
+pub use named_file::FileVersion;
+pub use outline::Outline;
 pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{

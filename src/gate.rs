@@ -159,7 +159,7 @@ impl Gate {
         }
         let close = close || is_old;
         self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
-        response.body_mut().record(record);
+        response.body_mut().observe(record);
         response
     }
 

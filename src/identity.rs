@@ -224,6 +224,20 @@ pub enum Verdict {
     Unavailable,
 }
 
+impl Verdict {
+    /// Returns the word for the verdict in metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotMine => "not_mine",
+            Self::Verified(..) => "verified",
+            Self::Rejected => "rejected",
+            Self::Unfit => "unfit",
+            Self::NotNow(..) => "not_now",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// How long a verdict holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {

@@ -3,22 +3,20 @@
 //! What callers owe lives as long as the process ([`Accounts`]); what they may owe is that of the newest config
 //! ([`Limits`]). A request that a limit refuses does not count in it.
 
-pub mod gcra;
 pub mod settings;
-pub mod table;
 pub mod uploads;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::client_address::client_network;
 use crate::denial::{Denial, Limit};
 use crate::identity::Verified;
-use gcra::{LONGEST_WAIT, Nanos, Quota, Taken, nanos};
+use crate::rate_limit::{Clock, Key, LONGEST_WAIT, Quota, Table, Taken};
 use settings::{IdentityLimits, Settings};
-use table::{Key, Table};
 use uploads::{UploadPlace, Uploads};
 
 /// What is known of callers. Shared by all workers, and by all configs of a process.
@@ -68,10 +66,6 @@ pub struct Charge {
     account: Account,
     taken: Option<Taken>,
 }
-
-/// Time since somebody began to count.
-#[derive(Clone, Copy)]
-pub struct Clock(Instant);
 
 /// Who is counted: the address where nobody has said who it is.
 #[derive(Hash)]
@@ -219,33 +213,6 @@ impl Drop for Charge {
         let Account { table, key, clock, .. } = &self.account;
         let now = clock.now();
         table.with(*key, now, |word| taken.give_back(word, now));
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock {
-    /// Now.
-    pub fn now(self) -> Nanos {
-        self.at(Instant::now())
-    }
-
-    /// An instant; what was before the count began is its beginning.
-    pub fn at(self, instant: Instant) -> Nanos {
-        nanos(instant.saturating_duration_since(self.0))
-    }
-}
-
-/// What counts as one client: an IPv4 address, an IPv6 network of /64, which is what one subscriber has. An IPv4 address in
-/// IPv6 form is the IPv4 address.
-pub fn client_network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
     }
 }
 

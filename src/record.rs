@@ -2,7 +2,6 @@
 
 mod access_log;
 mod audit;
-mod metrics;
 mod offenders;
 
 use std::net::IpAddr;
@@ -16,15 +15,16 @@ use http::{Method, StatusCode};
 pub(crate) use access_log::printable;
 pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use audit::AuditLog;
-pub use metrics::Metrics;
 
-use crate::body::Progress;
+use crate::body::{Progress, ResponseObserver};
+use crate::client_address::client_network;
 use crate::denial::{Denial, Limit};
 use crate::identity::chain::CacheUse;
 use crate::identity::fingerprint::Fingerprint;
 use crate::identity::{Principal, Verified};
+use crate::limits::Charge;
 use crate::limits::uploads::UploadPlace;
-use crate::limits::{Charge, client_network};
+use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
 use offenders::{Line, Offenders};
 
@@ -185,7 +185,7 @@ impl Record {
     /// What the cache did for the main question.
     pub fn cached(&mut self, cache: CacheUse) {
         self.cache = cache;
-        self.recorder.metrics.cache_used(cache);
+        self.recorder.metrics.cache_used(cache.as_str());
     }
 
     /// Who the caller turned out to be.
@@ -233,7 +233,7 @@ impl Record {
     pub fn denied(&mut self, denial: &Denial, status: StatusCode) {
         self.pull = None;
         match denial {
-            Denial::FailureBudgetSpent { .. } => self.recorder.metrics.limited_by(metrics::FAILURE_BUDGET),
+            Denial::FailureBudgetSpent { .. } => self.recorder.metrics.limited_by(FAILURE_BUDGET),
             Denial::Limited { limit, .. } => self.limited(*limit),
             _ => {}
         }
@@ -269,28 +269,21 @@ impl Record {
         }
     }
 
-    /// The answer broke off, for this reason.
-    pub fn broke_off(&mut self, reason: &'static str) {
-        self.outcome = Outcome::Failed(reason);
-    }
-
     /// Who the caller is, once that is known.
     pub fn caller(&self) -> Option<&Arc<Verified>> {
         self.verified.as_ref()
     }
 
     /// What was decided about the credential, whatever became of the request afterwards; none where it was not asked for.
-    fn auth_decision(&self) -> Option<(&'static str, &'static str)> {
-        match self.outcome {
-            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
-                Some((self.if_allowed().decision(), self.if_allowed().reason()))
-            }
-            Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => {
-                Some(("denied", self.outcome.reason()))
-            }
-            outcome if self.credential.is_some() => Some((outcome.decision(), outcome.reason())),
-            _ => None,
-        }
+    fn auth_decision(&self) -> Option<AuthDecision> {
+        let outcome = match self.outcome {
+            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => self.if_allowed(),
+            outcome @ Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => outcome,
+            outcome if self.credential.is_some() => outcome,
+            _ => return None,
+        };
+        let provider = self.provider().map_or_else(|| Arc::from(""), Arc::clone);
+        Some(AuthDecision { provider, result: outcome.decision(), reason: outcome.reason() })
     }
 
     /// The provider that vouches for the caller, or that gave no answer.
@@ -313,6 +306,12 @@ impl Record {
     }
 }
 
+impl ResponseObserver for Record {
+    fn broke_off(&mut self, reason: &'static str) {
+        self.outcome = Outcome::Failed(reason);
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         // First: whoever lets the last byte of a manifest wait until the end has pulled it all the same.
@@ -325,7 +324,15 @@ impl Drop for Record {
             self.outcome = Outcome::Failed("drain_timeout");
         }
         let took = self.begun.elapsed();
-        self.recorder.metrics.request_ended(self, took);
+        self.recorder.metrics.request_ended(EndedRequest {
+            method: &self.method,
+            operation: self.operation.as_str(),
+            status: self.status_number(),
+            took,
+            body_bytes: BodyBytes { received: self.progress.bytes_in(), sent: self.progress.bytes_out() },
+            shadow_denied: self.shadow_denied,
+            auth_decision: self.auth_decision(),
+        });
         self.recorder.access_log.write(self, took);
     }
 }

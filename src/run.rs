@@ -1,6 +1,7 @@
 //! From a checked config to a running gate, through its reloads, to its end.
 
 mod assemble;
+mod endpoint;
 mod live;
 mod providers;
 mod reload;
@@ -22,7 +23,7 @@ use live::Drain;
 pub use live::{Change, Live};
 pub use reload::{Pace, Reloader, SetLevel, Source};
 
-pub(crate) use assemble::url;
+pub(crate) use endpoint::url;
 pub(crate) use providers::provider_client;
 
 /// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.

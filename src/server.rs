@@ -8,6 +8,7 @@ mod frame_scan;
 mod generation;
 mod head_scan;
 mod http2;
+mod linger;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;

@@ -3,10 +3,12 @@
 mod catalog;
 mod connection;
 mod connector;
+mod exchange;
 mod headers;
 mod health;
 mod location;
 mod pool;
+mod response_stream;
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -20,7 +22,6 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-pub use connection::Exchange;
 pub use connector::Connector;
 pub use health::UpstreamHealth;
 pub use location::Origins;
@@ -30,8 +31,10 @@ use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
-use connection::{Connection, SendError, Then};
+use connection::{Connection, SendError};
+use exchange::{Exchange, Then};
 use pool::{Pool, Use};
+use response_stream::ResponseStream;
 
 /// Every type of manifest that there is.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
@@ -140,8 +143,9 @@ impl Upstream {
         }
         self.settings.health.answered(took, SystemTime::now());
         headers::clean_response(&mut parts.headers);
-        let body = ResponseBody::upstream(incoming, exchange, self.settings.stall_timeout, caller.progress.clone());
-        Ok(Response::from_parts(parts, body))
+        let progress = caller.progress;
+        let stream = ResponseStream::new(incoming, exchange, self.settings.stall_timeout, progress.clone());
+        Ok(Response::from_parts(parts, ResponseBody::stream(stream, progress.clone())))
     }
 
     /// Asks whether tags exist, and returns the statuses of the answers, in order. Another writer may be faster: between

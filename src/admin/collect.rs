@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Admin;
 use super::status::{Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream};
 use crate::denial::Denial;
-use crate::identity::chain;
-use crate::record::Metrics;
+use crate::identity::chain::{self, CacheUse};
+use crate::metrics::Metrics;
 use crate::server::ConnectionLimit;
 use crate::upstream::UpstreamSettings;
 
@@ -90,7 +90,9 @@ fn provider(provider: &chain::Provider) -> Provider {
 }
 
 fn cache(metrics: &Metrics, entries: u64) -> Cache {
-    let (hits, lookups) = metrics.cache_hits();
+    let count = |result: CacheUse| metrics.cache_requests(result.as_str());
+    let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
+    let lookups = hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced);
     // Counts of a process: no number is ever so large that a float does not hold it well enough for a rate.
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);

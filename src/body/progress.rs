@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::record::Record;
+use super::ResponseObserver;
 
 /// One request's progress, shared by its two bodies, its record and the connection that it came on.
 #[derive(Default)]
@@ -26,8 +26,8 @@ pub struct Progress {
     /// The same of the whole connection.
     connection_stalled: Rc<Cell<bool>>,
     cut: Cell<bool>,
-    /// The record of a request whose answer has ended here and not at the client.
-    record: Cell<Option<Box<Record>>>,
+    /// The observer of a response that has ended here and not at the client.
+    observer: Cell<Option<Box<dyn ResponseObserver>>>,
 }
 
 /// Why a request's body did not come to its end.
@@ -127,17 +127,16 @@ impl Progress {
         self.awaiting_window.get()
     }
 
-    /// Keeps the record until all that was handed over has gone, or never will. Only then is the
-    /// request over.
-    pub(super) fn keep(&self, record: Box<Record>) {
+    /// Keeps the observer until all that was handed over has gone, or never will. Only then is the response over.
+    pub(super) fn keep(&self, observer: Box<dyn ResponseObserver>) {
         if self.unsent.get() > 0 {
-            self.record.set(Some(record));
+            self.observer.set(Some(observer));
         }
     }
 
-    /// Ends the record now, whatever has not gone.
+    /// Ends the response now, whatever has not gone.
     pub fn end(&self) {
-        drop(self.record.take());
+        drop(self.observer.take());
     }
 
     /// Ready as soon as all that was handed over of the response has gone, or never will.

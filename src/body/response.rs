@@ -1,80 +1,64 @@
-//! Answers on their way to the client.
+//! The body of a response on its way to the client.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::{Piece, Progress};
-use crate::record::Record;
-use crate::upstream::Exchange;
 
-/// A response's body, with the request's record, which is written when this is dropped.
+/// The body of a response. It tells its [`ResponseObserver`] if it breaks off, and drops it when all of the body has left
+/// the gate or never will.
 pub struct ResponseBody {
     content: Content,
     progress: Rc<Progress>,
-    record: Option<Box<Record>>,
+    observer: Option<Box<dyn ResponseObserver>>,
 }
 
+/// Learns how a response's body ends. The response is over when the observer is dropped.
+pub trait ResponseObserver {
+    /// Is called where the body did not come to its end, with the reason for the access log.
+    fn broke_off(&mut self, reason: &'static str);
+}
+
+/// A body that is produced elsewhere while it is sent. Its error is the reason for the access log.
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = &'static str>>>;
+
 enum Content {
-    /// Of the gate's own.
     Fixed(Option<Bytes>),
-    Upstream(Box<UpstreamBody>),
+    Stream(Stream),
     Ended,
 }
 
-struct UpstreamBody {
-    incoming: Incoming,
-    exchange: Exchange,
-    stall_timeout: Duration,
-    /// Runs while the registry is waited for.
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-}
-
-/// The registry's answer did not come to its end; the client is made to see that.
+/// The response broke off, and the client must be able to tell that.
 #[derive(Debug, thiserror::Error)]
-#[error("the registry's answer broke off: {0}")]
+#[error("the response broke off: {0}")]
 pub struct BrokenOff(&'static str);
 
 impl ResponseBody {
-    /// A body of the gate's own.
+    /// Creates a body of these bytes.
     pub fn fixed(bytes: Bytes, progress: Rc<Progress>) -> Self {
         let content = if bytes.is_empty() { Content::Ended } else { Content::Fixed(Some(bytes)) };
-        Self { content, progress, record: None }
+        Self { content, progress, observer: None }
     }
 
-    /// The body of the registry's answer. A registry that sends nothing for `stall_timeout` is given up.
-    pub fn upstream(
-        incoming: Incoming,
-        mut exchange: Exchange,
-        stall_timeout: Duration,
-        progress: Rc<Progress>,
-    ) -> Self {
-        let content = if incoming.is_end_stream() {
-            exchange.finish(progress.request_ended().is_some());
-            Content::Ended
-        } else {
-            Content::Upstream(Box::new(UpstreamBody { incoming, exchange, stall_timeout, timer: None, waiting: false }))
-        };
-        Self { content, progress, record: None }
+    /// Creates a body that passes on another one as it comes.
+    pub fn stream(body: impl Body<Data = Bytes, Error = &'static str> + 'static, progress: Rc<Progress>) -> Self {
+        let content = if body.is_end_stream() { Content::Ended } else { Content::Stream(Box::pin(body)) };
+        Self { content, progress, observer: None }
     }
 
-    /// Hands over the record, to be written when the body has ended.
-    pub fn record(&mut self, record: Box<Record>) {
-        self.record = Some(record);
+    /// Hands the body its observer.
+    pub fn observe(&mut self, observer: Box<dyn ResponseObserver>) {
+        self.observer = Some(observer);
     }
 
     fn break_off(&mut self, reason: &'static str) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         self.content = Content::Ended;
-        if let Some(record) = &mut self.record {
-            record.broke_off(reason);
+        if let Some(observer) = &mut self.observer {
+            observer.broke_off(reason);
         }
         Poll::Ready(Some(Err(BrokenOff(reason))))
     }
@@ -88,30 +72,32 @@ impl Body for ResponseBody {
         let this = &mut *self;
         let data = match &mut this.content {
             Content::Ended => return Poll::Ready(None),
-            Content::Fixed(bytes) => bytes.take(),
-            Content::Upstream(upstream) => match upstream.poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(data))) if upstream.incoming.is_end_stream() => {
-                    upstream.exchange.finish(this.progress.request_ended().is_some());
-                    this.content = Content::Ended;
-                    Some(data)
-                }
-                Poll::Ready(Some(Ok(data))) => Some(data),
-                Poll::Ready(Some(Err(reason))) => return this.break_off(reason),
-                Poll::Ready(None) => {
-                    upstream.exchange.finish(this.progress.request_ended().is_some());
-                    None
+            Content::Fixed(bytes) => {
+                let bytes = bytes.take();
+                this.content = Content::Ended;
+                bytes
+            }
+            Content::Stream(stream) => loop {
+                match stream.as_mut().poll_frame(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Err(reason))) => return this.break_off(reason),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        // Trailers end here: no client of a registry reads any.
+                        let Ok(data) = frame.into_data() else { continue };
+                        if stream.is_end_stream() {
+                            this.content = Content::Ended;
+                        }
+                        break Some(data);
+                    }
+                    Poll::Ready(None) => {
+                        this.content = Content::Ended;
+                        break None;
+                    }
                 }
             },
         };
-        let Some(data) = data else {
-            this.content = Content::Ended;
-            return Poll::Ready(None);
-        };
-        if matches!(this.content, Content::Fixed(_)) {
-            this.content = Content::Ended;
-        }
-        Poll::Ready(Some(Ok(Frame::data(Piece::new(data, this.progress.clone())))))
+        let frame = data.map(|data| Ok(Frame::data(Piece::new(data, this.progress.clone()))));
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -122,47 +108,17 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Ended => SizeHint::with_exact(0),
             Content::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Content::Upstream(upstream) => upstream.incoming.size_hint(),
+            Content::Stream(stream) => stream.size_hint(),
         }
-    }
-}
-
-impl UpstreamBody {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, &'static str>>> {
-        loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.waiting = false;
-                    // No registry sends trailers that a client would read, so they end here.
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err("upstream_aborted"))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return self.poll_patience(cx),
-            }
-        }
-    }
-
-    /// While the registry is waited for. Time in which it is the client that is slow does not count.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, &'static str>>> {
-        let deadline = Instant::now() + self.stall_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx).map(|()| Some(Err("upstream_stalled")))
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let Some(mut record) = self.record.take() else { return };
+        let Some(mut observer) = self.observer.take() else { return };
         match self.content {
-            Content::Fixed(_) | Content::Upstream(_) => record.broke_off("client_aborted"),
-            Content::Ended => self.progress.keep(record),
+            Content::Fixed(_) | Content::Stream(_) => observer.broke_off("client_aborted"),
+            Content::Ended => self.progress.keep(observer),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is not there was reported when the file was read, and is passed over here.
 
 mod chain;
-pub(super) mod files;
+mod files;
 mod identity;
 mod limits;
 mod policy;
@@ -18,7 +18,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::format::{Network, Workers};
-use super::outline::FileVersion;
+use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
 use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes};

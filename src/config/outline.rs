@@ -1,12 +1,11 @@
 //! What a configuration says, in a form that can be compared with a later one. No secret is in it: of files there is a
 //! hash.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::build::files::{MAX_BYTES, read_bounded};
+use super::named_file::FileVersion;
 use super::shape::join;
 
 /// The values of a configuration, defaults included, and the files that it names.
@@ -14,29 +13,6 @@ use super::shape::join;
 pub struct Outline {
     values: Value,
     files: Vec<FileVersion>,
-}
-
-/// A file, as it was when it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileVersion {
-    /// The key that names it; empty for the configuration file itself.
-    key: String,
-    path: PathBuf,
-    /// `None` where it could not be read.
-    content: Option<blake3::Hash>,
-}
-
-impl FileVersion {
-    pub(super) fn new(key: &str, path: PathBuf, content: Option<&[u8]>) -> Self {
-        Self { key: key.to_owned(), path, content: content.map(blake3::hash) }
-    }
-
-    /// The file as it is now.
-    #[must_use]
-    pub fn now(&self) -> Self {
-        let content = read_bounded(&self.path, MAX_BYTES).ok().map(Zeroizing::new);
-        Self::new(&self.key, self.path.clone(), content.as_deref().map(Vec::as_slice))
-    }
 }
 
 impl Outline {

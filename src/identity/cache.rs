@@ -18,7 +18,8 @@ use moka::sync::Cache;
 
 use super::fingerprint::{QuestionId, SecretId};
 use super::{IssuedToken, NotNow, Verdict, Verified};
-use stores::{Refused, Stores};
+use known::Refused;
+use stores::Stores;
 
 pub use known::{Answer, Known};
 pub use under_way::{Awaited, Coalesced, UnderWay};

@@ -21,9 +21,8 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::fingerprint::CredentialId;
 use super::{NotNow, Question, Verdict};
-use crate::limits::gcra::{Nanos, Quota, nanos};
-use crate::limits::table::{Key, Table};
-use crate::limits::{Clock, client_network};
+use crate::client_address::client_network;
+use crate::rate_limit::{Clock, Key, Nanos, Quota, Table, nanos};
 
 /// For so long a credential that was verified from an address is known to be good from there.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);

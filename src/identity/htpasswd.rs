@@ -10,7 +10,7 @@ use super::htpasswd_file::HtpasswdFile;
 use super::sources::Sources;
 use super::turns::{Crowded, Turns};
 use super::{Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
-use crate::limits::client_network;
+use crate::client_address::client_network;
 
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::credential::Credential;
 use super::{NotNow, Question, Verdict};
-use crate::limits::gcra::{Nanos, Quota};
-use crate::limits::table::Table;
-use crate::limits::{Clock, client_network};
+use crate::client_address::client_network;
+use crate::rate_limit::{Clock, Nanos, Quota, Table};
 
 /// Questions a second in the long run. What is remembered is not asked, so this many are as many different repositories.
 const A_SECOND: u32 = 20;
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
     use crate::identity::credential::Credential;
     use crate::identity::fingerprint::HashKey;
-    use crate::limits::gcra::nanos;
+    use crate::rate_limit::nanos;
     use crate::registry::Access;
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the config says about limits, and for whom. Pure.
 
-use super::gcra::Quota;
 use crate::identity::Verified;
 use crate::policy::Who;
+use crate::rate_limit::Quota;
 
 /// The `limits` of the config.
 #[derive(Clone, Debug, Default)]

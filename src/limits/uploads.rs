@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::gcra::LONGEST_WAIT;
-use super::table::Key;
+use crate::rate_limit::{Key, LONGEST_WAIT};
 
 /// Who uploads. Nobody else is in it.
 #[derive(Default)]
@@ -104,7 +103,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::limits::table::Table;
+    use crate::rate_limit::Table;
 
     fn is_ready<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
         future.poll(&mut Context::from_waker(Waker::noop())).is_ready()

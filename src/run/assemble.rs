@@ -1,6 +1,5 @@
 //! From a checked config to what a reload replaces. What did not change is taken over from the one before.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use anyhow::Context as _;
 use http::HeaderValue;
 use tokio::runtime::Handle;
 
+use super::endpoint::{roots, url};
 use super::providers;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
@@ -161,21 +161,6 @@ fn unchanged(place: usize, provider: &config::Provider, outline: &Outline, runni
 fn realm(external: &ExternalUrl) -> String {
     let scheme = if external.scheme == Scheme::Https { "https" } else { "http" };
     format!("{scheme}://{}{}", external.authority, token_service::PATH)
-}
-
-/// Whom to trust at an address: what its `ca` says, else the system; over plain HTTP nobody is needed.
-pub(super) fn roots(endpoint: &Endpoint) -> io::Result<Arc<rustls::RootCertStore>> {
-    match &endpoint.roots {
-        Some(roots) => Ok(roots.clone()),
-        None if endpoint.https => client_tls::system_roots(),
-        None => Ok(Arc::new(rustls::RootCertStore::empty())),
-    }
-}
-
-/// The address of a server, with its path.
-pub(crate) fn url(endpoint: &Endpoint) -> String {
-    let scheme = if endpoint.https { "https" } else { "http" };
-    format!("{scheme}://{}{}", endpoint.authority(), endpoint.path)
 }
 
 fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {

@@ -11,7 +11,8 @@ use super::assemble::{self, Lasting, cache_limits};
 use super::log_target;
 use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
-use crate::record::{AccessLog, Metrics, Recorder};
+use crate::metrics::Metrics;
+use crate::record::{AccessLog, Recorder};
 use crate::server::{ConnectionLimit, Generation};
 use crate::token_service::gate_token::TokenKeys;
 

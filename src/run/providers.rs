@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::assemble::{roots, url};
+use super::endpoint::{roots, url};
 use crate::client_tls;
 use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
 use crate::identity::chain::{self, Provider};
@@ -117,7 +117,7 @@ mod tests {
     use crate::identity::chain::{CacheUse, Identity};
     use crate::identity::credential::Credential;
     use crate::identity::fingerprint::HashKey;
-    use crate::record::Metrics;
+    use crate::metrics::Metrics;
     use crate::registry::Access;
 
     /// The groups of whoever presents this token to the one provider of a config.

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::{Method, Request, Version};
 use http_body::Body as _;
@@ -14,13 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::deadlines::Deadlines;
 use super::head_scan::HeadScan;
 use super::http2::serve_http2;
+use super::linger::{LINGER_TIME, linger};
 use super::proxy_protocol;
 use super::scanned::Scanned;
 use super::tls::handshake;
@@ -30,11 +30,6 @@ use crate::watched::{Traffic, Watched};
 
 /// How much of a body is read at once on HTTP/1.1.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// What is still read from a client that was answered before its body ended. Closing with bytes unread would reset the
-/// connection, and the answer with it.
-const LINGER_BYTES: usize = 1024 * 1024;
-pub(super) const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
@@ -141,21 +136,6 @@ where
         linger(stream, LINGER_TIME).await;
     }
     Ok(())
-}
-
-/// Reads and drops what a client still sends after its answer, within bounds, until nothing comes for `pause`.
-pub(super) async fn linger(mut stream: impl AsyncRead + Unpin, pause: Duration) {
-    let reading = async {
-        let mut buffer = vec![0; 16 * 1024];
-        let mut left = LINGER_BYTES;
-        while let Ok(Ok(read @ 1..)) = timeout(pause, stream.read(&mut buffer)).await {
-            left = left.saturating_sub(read);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _ = timeout(LINGER_TIME, reading).await;
 }
 
 pin_project_lite::pin_project! {

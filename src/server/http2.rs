@@ -16,9 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection::{LINGER_TIME, linger};
 use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
+use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
 use super::stall::StreamExecutor;
 use super::{Phase, Worker};

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{LINGER_TIME, linger};
+use super::linger::{LINGER_TIME, linger};
 use crate::gate::new_request_id;
 use crate::watched::{Traffic, Watched};
 

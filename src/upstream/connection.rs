@@ -1,16 +1,15 @@
-//! One connection to the registry, and the exchange that is under way on it.
+//! One connection to the registry.
 
 use std::future::Future;
 use std::rc::Rc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector};
-use super::pool::Pool;
 use crate::body::RequestBody;
 use crate::watched::Traffic;
 
@@ -86,49 +85,5 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
-    }
-}
-
-/// A request that has begun on a connection. Unless it [finishes](Self::finish) whole, the connection is closed: what a
-/// broken exchange left on it could be taken for part of the next one.
-pub struct Exchange {
-    connection: Option<Connection>,
-    pool: Rc<Pool>,
-    then: Then,
-}
-
-/// What may be done with a connection once an answer has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// It is used again.
-    Reuse,
-    /// The same, unless something came behind the answer to a HEAD.
-    ReuseAfterHead,
-    /// It is closed. Some servers send a body behind a status that has none, as late as they like,
-    /// and it would be the answer to the next request, of whoever.
-    Close,
-}
-
-impl Then {
-    pub(super) fn after(method: &Method, status: StatusCode) -> Self {
-        match status {
-            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Self::Close,
-            _ if *method == Method::HEAD => Self::ReuseAfterHead,
-            _ => Self::Reuse,
-        }
-    }
-}
-
-impl Exchange {
-    pub(super) fn new(connection: Connection, pool: Rc<Pool>, then: Then) -> Self {
-        Self { connection: Some(connection), pool, then }
-    }
-
-    /// The answer has ended. The connection goes back to the pool if the request had ended too.
-    pub fn finish(&mut self, request_ended: bool) {
-        let connection = self.connection.take();
-        if let (Some(connection), true) = (connection, request_ended && self.then != Then::Close) {
-            self.pool.put(connection, self.then == Then::ReuseAfterHead);
-        }
     }
 }

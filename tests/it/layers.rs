@@ -37,12 +37,17 @@ const TABLE: &[Part] = &[
     Part { files: &["denial.rs", "denial/"], may_know: &["registry"], must_not_know: IMPURE },
     Part { files: &["framing.rs", "framing/"], may_know: &["denial"], must_not_know: IMPURE },
     Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["limits/gcra.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["limits/table.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["limits/settings.rs"], may_know: &["identity", "policy"], must_not_know: IMPURE },
+    Part { files: &["rate_limit/gcra.rs"], may_know: &[], must_not_know: IMPURE },
+    Part {
+        files: &["rate_limit.rs", "rate_limit/"],
+        may_know: &[],
+        must_not_know: &["tokio", "hyper", "moka", "http"],
+    },
+    Part { files: &["metrics.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka"] },
+    Part { files: &["limits/settings.rs"], may_know: &["identity", "policy", "rate_limit"], must_not_know: IMPURE },
     Part {
         files: &["limits.rs", "limits/"],
-        may_know: &["denial", "identity"],
+        may_know: &["client_address", "denial", "identity", "rate_limit"],
         must_not_know: &["hyper", "moka", "http"],
     },
     Part { files: &["identity.rs"], may_know: &["registry"], must_not_know: IMPURE },
@@ -99,7 +104,7 @@ const TABLE: &[Part] = &[
             "identity/question_rate.rs",
             "identity/turns.rs",
         ],
-        may_know: &["limits"],
+        may_know: &["client_address", "rate_limit"],
         must_not_know: &["hyper", "moka", "http"],
     },
     Part { files: &["identity/failure_budget.rs"], may_know: &[], must_not_know: &["hyper", "moka", "http"] },
@@ -110,7 +115,7 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["identity/htpasswd.rs"],
-        may_know: &["limits"],
+        may_know: &["client_address"],
         must_not_know: &["moka", "hyper", "super::registry_token", "super::chain", "super::cache"],
     },
     Part {
@@ -147,7 +152,7 @@ const TABLE: &[Part] = &[
     Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
     Part {
         files: &["identity/chain.rs", "identity/chain/"],
-        may_know: &["denial", "limits", "record", "registry"],
+        may_know: &["denial", "metrics", "rate_limit", "registry"],
         must_not_know: &["moka", "hyper", "http"],
     },
     // A token is a credential and a list: it knows no provider and no rule.
@@ -159,7 +164,7 @@ const TABLE: &[Part] = &[
     },
     Part { files: &["respond/challenge.rs"], may_know: &["registry"], must_not_know: IMPURE },
     // The shell: sockets without rules, forwarding without credentials.
-    Part { files: &["body.rs", "body/"], may_know: &["record", "upstream"], must_not_know: &["moka", "rustls"] },
+    Part { files: &["body.rs", "body/"], may_know: &[], must_not_know: &["moka", "rustls"] },
     Part { files: &["watched.rs"], may_know: &[], must_not_know: &["hyper", "http"] },
     Part {
         files: &["upstream.rs", "upstream/"],
@@ -185,12 +190,12 @@ const TABLE: &[Part] = &[
     },
     Part {
         files: &["record.rs", "record/"],
-        may_know: &["body", "denial", "identity", "limits", "registry"],
+        may_know: &["body", "client_address", "denial", "identity", "limits", "metrics", "registry"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     Part {
         files: &["admin/collect.rs"],
-        may_know: &["denial", "identity", "record", "server", "upstream"],
+        may_know: &["denial", "identity", "metrics", "server", "upstream"],
         must_not_know: &["tokio", "hyper", "moka", "rustls"],
     },
     // What it shows is a value, and the page is made of nothing else.
@@ -222,7 +227,7 @@ const TABLE: &[Part] = &[
     // The config knows the constructors that it checks values with.
     Part {
         files: &["config.rs", "config/"],
-        may_know: &["identity", "limits", "policy", "registry", "token_service"],
+        may_know: &["identity", "limits", "policy", "rate_limit", "registry", "token_service"],
         must_not_know: &["tokio", "hyper", "moka"],
     },
     // What puts it together, what shows it, and the commands.
@@ -236,6 +241,7 @@ const TABLE: &[Part] = &[
             "gate",
             "identity",
             "limits",
+            "metrics",
             "policy",
             "record",
             "respond",

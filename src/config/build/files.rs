@@ -1,18 +1,14 @@
 //! Files that the configuration names: read once, bounded, each problem where the key stands.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Build;
-use crate::config::outline::FileVersion;
+use crate::config::named_file::{FileVersion, MAX_BYTES, read_bounded};
 use crate::config::problem::{Place, Problem, shown};
-
-/// No certificate bundle and no list of users is larger.
-pub(in crate::config) const MAX_BYTES: u64 = 16 << 20;
 
 impl Build<'_> {
     /// The content of a file that a key names.
@@ -90,17 +86,6 @@ impl Build<'_> {
         };
         let folder = if file.starts_with('/') { "" } else { ", its path relative to the configuration file" };
         format!("`{}` {what}; name a readable file{folder}", shown(file))
-    }
-}
-
-/// The content of a file of at most `most` bytes.
-pub(in crate::config) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut content)?;
-    if u64::try_from(content.len()).is_ok_and(|length| length <= most) {
-        Ok(content)
-    } else {
-        Err(io::ErrorKind::FileTooLarge.into())
     }
 }
 

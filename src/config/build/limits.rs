@@ -3,9 +3,9 @@
 use super::Build;
 use super::policy::name_of;
 use crate::config::raw;
-use crate::limits::gcra::Quota;
 use crate::limits::settings::{IdentityLimits, Override, Settings};
 use crate::policy::Who;
+use crate::rate_limit::Quota;
 
 impl Build<'_> {
     /// `None` where an override is wrong.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::identity::Verified;
 use crate::identity::clock::unix_now;
 use crate::identity::fingerprint::QuestionId;
 
@@ -45,6 +46,14 @@ pub struct Good {
     pub stale: Duration,
     /// At most until the credential ends (Unix time, seconds).
     pub ends: Option<u64>,
+}
+
+/// A verdict that allows nothing.
+#[derive(Clone, Debug)]
+pub(super) enum Refused {
+    NotMine,
+    Rejected,
+    NothingGranted(Arc<Verified>),
 }
 
 impl<V> Answer<V> {

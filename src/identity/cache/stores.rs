@@ -8,7 +8,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::known::{Answer, Good, Known};
+use super::known::{Answer, Good, Known, Refused};
 use super::{Asked, CacheLimits, weight};
 use crate::identity::clock::unix_now;
 use crate::identity::fingerprint::{QuestionId, SecretId};
@@ -20,14 +20,6 @@ pub(super) struct Stores {
     limits: RwLock<CacheLimits>,
     verified: Cache<SecretId, Known<Arc<Verified>>>,
     refused: Cache<SecretId, Known<Refused>>,
-}
-
-/// Why nothing was allowed.
-#[derive(Clone, Debug)]
-pub(super) enum Refused {
-    NotMine,
-    Rejected,
-    NothingGranted(Arc<Verified>),
 }
 
 impl Stores {

@@ -6,8 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::ENTRY_BYTES;
-use super::known::Known;
-use super::stores::Refused;
+use super::known::{Known, Refused};
 use crate::identity::{RepositoryGrant, Verified};
 
 /// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.

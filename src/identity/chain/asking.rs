@@ -17,7 +17,7 @@ use crate::identity::log_pace::Trouble;
 use crate::identity::question_rate::QuestionRate;
 use crate::identity::revoked::Revocations;
 use crate::identity::{Lifetime, NotNow, Question, Verdict};
-use crate::record::Metrics;
+use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
 
 /// When a caller should try again who was turned away because the gate itself has too many questions open.
@@ -233,7 +233,8 @@ impl Asking<'_> {
         // Who was not asked has not shown that it is up.
         let took = (self.outcome != Outcome::NotAsked).then(|| self.begun.elapsed());
         if let Some(took) = took {
-            self.shared.metrics.question_answered(&provider.name, &verdict, took);
+            let is_up = verdict != Verdict::Unavailable;
+            self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
         }
         let timed_out = took.is_some_and(|took| took >= provider.timeout);
         provider.health.came_to(&verdict, took, timed_out, SystemTime::now());

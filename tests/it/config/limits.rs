@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use moorgate::limits::gcra::Quota;
 use moorgate::limits::settings::IdentityLimits;
 use moorgate::policy::Who;
+use moorgate::rate_limit::Quota;
 
 use super::{MINIMAL, load, ready};
 

@@ -17,7 +17,7 @@ use moorgate::identity::gitlab::GitLabReading;
 use moorgate::identity::provider_client::ProviderClient;
 use moorgate::identity::registry_token::TokenServer;
 use moorgate::identity::{Granted, Question, Verified};
-use moorgate::record::Metrics;
+use moorgate::metrics::Metrics;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use serde_json::{Value, json};
 

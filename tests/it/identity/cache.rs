@@ -14,7 +14,7 @@ use moorgate::identity::credential::Credential;
 use moorgate::identity::fingerprint::HashKey;
 use moorgate::identity::provider_client::ProviderClient;
 use moorgate::identity::registry_token::TokenServer;
-use moorgate::record::Metrics;
+use moorgate::metrics::Metrics;
 use moorgate::registry::Access;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;

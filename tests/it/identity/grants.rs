@@ -15,7 +15,7 @@ use moorgate::identity::provider_client::ProviderClient;
 use moorgate::identity::registry_token::TokenServer;
 use moorgate::identity::tag_rules::TagRules;
 use moorgate::identity::{Question, TokenServerKind, Verified};
-use moorgate::record::Metrics;
+use moorgate::metrics::Metrics;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

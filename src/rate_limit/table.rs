@@ -75,7 +75,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::gcra::Quota;
+    use crate::rate_limit::Quota;
 
     const SECOND: Nanos = 1_000_000_000;
 

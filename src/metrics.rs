@@ -12,10 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Record;
 use crate::denial::Limit;
-use crate::identity::Verdict;
-use crate::identity::chain::CacheUse;
 
 /// Every counter of the gate.
 pub struct Metrics {
@@ -37,6 +34,33 @@ pub struct Metrics {
     config_reload_success: Gauge,
     /// A family, for without TLS there is nothing to show, and 0 would look long expired.
     certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
+}
+
+/// The facts of an ended request that the metrics count.
+pub(crate) struct EndedRequest<'a> {
+    pub method: &'a Method,
+    pub operation: &'static str,
+    /// The status that the client got; 499 where it left before there was one.
+    pub status: u16,
+    pub took: Duration,
+    pub body_bytes: BodyBytes,
+    pub shadow_denied: bool,
+    /// `None` where the gate decided nothing about a credential.
+    pub auth_decision: Option<AuthDecision>,
+}
+
+/// The bytes of a request's body and of its response's body.
+pub(crate) struct BodyBytes {
+    pub received: u64,
+    pub sent: u64,
+}
+
+/// A decision about a credential, in the words of the access log.
+pub(crate) struct AuthDecision {
+    /// Empty where no provider vouches for the caller.
+    pub provider: Arc<str>,
+    pub result: &'static str,
+    pub reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -89,7 +113,8 @@ struct CodeLabels {
     code: u16,
 }
 
-pub(super) const FAILURE_BUDGET: &str = "failure_budget";
+/// The label of requests that a provider's failure budget refused.
+pub(crate) const FAILURE_BUDGET: &str = "failure_budget";
 
 /// Every limit that there is, by its key in the config.
 const LIMITS: [&str; 8] = [
@@ -229,39 +254,29 @@ impl Metrics {
         self.provider_up.remove(&ProviderLabels { provider: provider.clone() });
     }
 
-    pub(crate) fn question_answered(&self, provider: &Arc<str>, verdict: &Verdict, took: Duration) {
-        let result = match verdict {
-            Verdict::NotMine => "not_mine",
-            Verdict::Verified(..) => "verified",
-            Verdict::Rejected => "rejected",
-            Verdict::Unfit => "unfit",
-            Verdict::NotNow(..) => "not_now",
-            Verdict::Unavailable => "unavailable",
-        };
+    /// Counts one answer of a provider. `result` is the word for its verdict; `is_up` says whether the answer shows that
+    /// the provider works.
+    pub(crate) fn question_answered(&self, provider: &Arc<str>, result: &'static str, is_up: bool, took: Duration) {
         let labels = AnswerLabels { provider: provider.clone(), result };
         self.introspection_duration.get_or_create(&labels).observe(took.as_secs_f64());
-        let up = i64::from(*verdict != Verdict::Unavailable);
-        // Not one that is gone by now: of its last answer nothing shall stay.
+        // A provider that a reload removed meanwhile must not come back as a series.
         if let Some(known) = self.provider_up.get(&ProviderLabels { provider: provider.clone() }) {
-            known.set(up);
+            known.set(is_up.into());
         }
     }
 
-    pub(super) fn cache_used(&self, cache: CacheUse) {
-        self.cache_requests.get_or_create(&CacheLabels { result: cache.as_str() }).inc();
+    /// Counts one request by what the verdict cache did for it.
+    pub(crate) fn cache_used(&self, result: &'static str) {
+        self.cache_requests.get_or_create(&CacheLabels { result }).inc();
     }
 
-    /// Requests that took a verdict since the start: those for which a fresh one was there, and all of them.
-    pub(crate) fn cache_hits(&self) -> (u64, u64) {
-        let count = |cache: CacheUse| {
-            self.cache_requests.get(&CacheLabels { result: cache.as_str() }).map_or(0, |counter| counter.get())
-        };
-        let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
-        (hits, hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced))
+    /// Returns the number of requests with this result of the verdict cache since the start.
+    pub(crate) fn cache_requests(&self, result: &'static str) -> u64 {
+        self.cache_requests.get(&CacheLabels { result }).map_or(0, |counter| counter.get())
     }
 
-    /// A limit refused a request.
-    pub(super) fn limited_by(&self, limit: &'static str) {
+    /// Counts one request that a limit refused.
+    pub(crate) fn limited_by(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabels { limit }).inc();
     }
 
@@ -272,24 +287,24 @@ impl Metrics {
             .map(|limit| (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get())))
     }
 
-    pub(super) fn upstream_answered(&self, status: StatusCode) {
+    /// Counts one answer of the upstream registry.
+    pub(crate) fn upstream_answered(&self, status: StatusCode) {
         self.upstream_requests.get_or_create(&CodeLabels { code: status.as_u16() }).inc();
     }
 
-    pub(super) fn request_ended(&self, record: &Record, took: Duration) {
-        let operation = record.operation.as_str();
-        let labels = RequestLabels { method: method_label(&record.method), operation, code: record.status_number() };
+    /// Counts one request that has ended.
+    pub(crate) fn request_ended(&self, request: EndedRequest<'_>) {
+        let EndedRequest { method, operation, status, took, body_bytes, shadow_denied, auth_decision } = request;
+        let labels = RequestLabels { method: method_label(method), operation, code: status };
         self.http_requests.get_or_create(&labels).inc();
         self.http_request_duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
-        self.body_bytes_in.inc_by(record.progress.bytes_in());
-        self.body_bytes_out.inc_by(record.progress.bytes_out());
-        if record.shadow_denied {
+        self.body_bytes_in.inc_by(body_bytes.received);
+        self.body_bytes_out.inc_by(body_bytes.sent);
+        if shadow_denied {
             self.shadow_denied.inc();
         }
-        let Some((result, reason)) = record.auth_decision() else { return };
-        let provider = record.provider().map_or_else(|| Arc::from(""), Arc::clone);
-        let labels = DecisionLabels { provider, result, reason };
-        self.auth_decisions.get_or_create(&labels).inc();
+        let Some(AuthDecision { provider, result, reason }) = auth_decision else { return };
+        self.auth_decisions.get_or_create(&DecisionLabels { provider, result, reason }).inc();
     }
 }
 
