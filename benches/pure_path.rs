@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method, header};
-use moorgate::identity::credential::Credential;
-use moorgate::identity::fingerprint::HashKey;
-use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::model::credential::Credential;
+use moorgate::identity::model::keyed_hash::HashKey;
+use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
 use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};

@@ -14,8 +14,8 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
-use crate::identity::clock::{unix_micros, unix_now};
-use crate::identity::credential::Credential;
+use crate::identity::model::credential::Credential;
+use crate::identity::model::unix_time::{unix_micros, unix_now};
 use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
 
 /// Where it is, on the registry's own listener.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moorgate::identity::cache::{Asked, CacheLimits, ENTRY_BYTES, VerdictCache};
-use moorgate::identity::credential::Credential;
-use moorgate::identity::fingerprint::{DependsOn, HashKey};
+use moorgate::identity::model::credential::Credential;
+use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::{Attributes, Granted, Lifetime, Principal, Question, Source, Verdict, Verified};
 use moorgate::registry::Access;
 use secrecy::SecretString;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Admin;
 use super::status::{Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream};
 use crate::denial::Denial;
-use crate::identity::chain::{self, CacheUse};
+use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
 use crate::server::ConnectionLimit;
 use crate::upstream::UpstreamSettings;
@@ -72,7 +72,7 @@ fn upstream(settings: &UpstreamSettings) -> Upstream {
     }
 }
 
-fn provider(provider: &chain::Provider) -> Provider {
+fn provider(provider: &authenticator::Provider) -> Provider {
     let seen = provider.seen();
     Provider {
         name: provider.name().to_owned(),

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::framing;
 use crate::gate::Gate;
-use crate::identity::credential::Credential;
-use crate::identity::fingerprint::Fingerprint;
+use crate::identity::model::credential::Credential;
+use crate::identity::model::keyed_hash::Fingerprint;
 
 /// The largest secret, with every byte escaped, and some room.
 const MAX_FORM_BYTES: usize = 64 * 1024;

@@ -17,7 +17,7 @@ use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
 use super::{Config, environment, logging, no_terminal, say};
 use crate::config::{Loaded, LogFormat, load};
 use crate::gate::{Answer, Explanation};
-use crate::identity::credential::basic;
+use crate::identity::model::credential::basic;
 use crate::run;
 use crate::upstream::Upstream;
 

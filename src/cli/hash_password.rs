@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use zeroize::Zeroizing;
 
 use super::{failed, say};
-use crate::identity::htpasswd::MAX_PASSWORD_BYTES;
+use crate::identity::provider::htpasswd::MAX_PASSWORD_BYTES;
 
 /// 2^10 rounds: some tens of milliseconds.
 const COST: u32 = 10;

@@ -6,9 +6,9 @@
 //! addresses must push out nobody's credential. Expiry is judged on every hit; what is good no longer leaves when its
 //! place is needed, the least used first.
 
-mod known;
-mod stores;
-mod under_way;
+mod entry;
+mod in_flight;
+mod store;
 mod weight;
 
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 
-use super::fingerprint::{QuestionId, SecretId};
-use super::{IssuedToken, NotNow, Verdict, Verified};
-use known::Refused;
-use stores::Stores;
+use super::model::keyed_hash::{QuestionId, SecretId};
+use super::model::{IssuedToken, NotNow, Verdict, Verified};
+use entry::Refused;
+use store::Stores;
 
-pub use known::{Answer, Known};
-pub use under_way::{Awaited, Coalesced, UnderWay};
+pub use entry::{Answer, Known};
+pub use in_flight::{Awaited, Coalesced, UnderWay};
 
 /// A credential with one answer fits into this much memory, the store's own bookkeeping included. One with more
 /// answers, groups or claims counts as several.

@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 
 use super::*;
 use crate::denial::{TagRefusal, UpstreamFault};
-use crate::identity::tag_rules::TagRules;
+use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Principal, RepositoryGrant, Source};
 use crate::registry::Tag;
 

@@ -8,15 +8,15 @@ use anyhow::Context as _;
 use super::endpoint::{roots, url};
 use crate::client_tls;
 use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
-use crate::identity::chain::{self, Provider};
-use crate::identity::failure_budget::FailureBudget;
-use crate::identity::gitlab::{self, GitLabReading};
-use crate::identity::htpasswd::Htpasswd;
-use crate::identity::introspection::{Expected, Introspection};
-use crate::identity::jwks::live::{Keys, Pace};
-use crate::identity::jwt::{Jwt, Rules};
-use crate::identity::provider_client::ProviderClient;
-use crate::identity::registry_token::TokenServer;
+use crate::identity::authenticator::{self, Provider};
+use crate::identity::guard::failure_budget::FailureBudget;
+use crate::identity::provider::common::http_client::ProviderClient;
+use crate::identity::provider::gitlab::{self, GitLabReading};
+use crate::identity::provider::htpasswd::Htpasswd;
+use crate::identity::provider::introspection::{Expected, Introspection};
+use crate::identity::provider::jwks::fetcher::{Keys, Pace};
+use crate::identity::provider::jwt::{Jwt, Rules};
+use crate::identity::provider::registry_token::TokenServer;
 
 /// How long a provider that asks nobody may take: bcrypt has a queue.
 const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -48,23 +48,25 @@ pub(super) fn provider(
             let client = provider_client(&http)?;
             let server =
                 TokenServer::new(name.clone(), &realm, service, client, Some(reading)).keep_tokens(keep_tokens);
-            chain::ProviderKind::TokenServer(Arc::new(server))
+            authenticator::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::RegistryToken { http, service } => {
             patience = http.timeout;
             let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
             let server = TokenServer::new(name.clone(), &realm, service, client, None).keep_tokens(keep_tokens);
-            chain::ProviderKind::TokenServer(Arc::new(server))
+            authenticator::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::Htpasswd { users, scopes } => {
-            chain::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
+            authenticator::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
         }
         ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } => {
             patience = http.timeout;
             let (url, client) = (url(&http.endpoint), provider_client(&http)?);
             let expected = Expected { audience, match_username, groups_claim };
             let introspection = Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
-            chain::ProviderKind::Introspection(introspection.context("identity: client_id cannot stand in a header")?)
+            authenticator::ProviderKind::Introspection(
+                introspection.context("identity: client_id cannot stand in a header")?,
+            )
         }
         ProviderKind::Jwt {
             keys,
@@ -86,7 +88,7 @@ pub(super) fn provider(
                 }
             };
             let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
-            chain::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
+            authenticator::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
         }
     };
     Ok(Provider::new(name, kind, patience, provider.accepts))
@@ -113,10 +115,10 @@ mod tests {
     use crate::config::load_text;
     use crate::demo::introspection::{CLIENT_SECRET, Introspection as IntrospectionServer};
     use crate::demo::issuer::OidcIssuer;
+    use crate::identity::authenticator::{CacheUse, Identity};
     use crate::identity::cache::CacheLimits;
-    use crate::identity::chain::{CacheUse, Identity};
-    use crate::identity::credential::Credential;
-    use crate::identity::fingerprint::HashKey;
+    use crate::identity::model::credential::Credential;
+    use crate::identity::model::keyed_hash::HashKey;
     use crate::metrics::Metrics;
     use crate::registry::Access;
 

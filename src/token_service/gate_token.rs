@@ -22,8 +22,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::identity::credential::Credential;
-use crate::identity::fingerprint::HashKey;
+use crate::identity::model::credential::Credential;
+use crate::identity::model::keyed_hash::HashKey;
 use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 
 /// How every gate token begins.

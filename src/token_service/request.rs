@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use crate::denial::TokenRequestError;
-use crate::identity::credential::Credential;
+use crate::identity::model::credential::Credential;
 use crate::registry::{Access, Actions, RepositoryName, Scope};
 
 /// The most scopes of one request. Who mirrors a whole catalog asks for some 150 at once.

@@ -167,7 +167,7 @@ fn hash_password_makes_lines_that_htpasswd_takes() {
     let hash = line.trim_end().strip_prefix("alice:").unwrap();
     assert!(hash.starts_with("$2b$10$"), "{hash}");
     assert!(bcrypt::verify("correct horse", hash).unwrap());
-    assert!(moorgate::identity::htpasswd_file::HtpasswdFile::parse(&line).is_ok());
+    assert!(moorgate::identity::provider::htpasswd::file::HtpasswdFile::parse(&line).is_ok());
     let bare = run(&["hash-password"], "x");
     assert!(text(&bare.stdout).starts_with("$2b$10$"));
     for (user, input, why) in [

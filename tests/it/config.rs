@@ -16,7 +16,7 @@ use moorgate::config::{
     self, Accepts, AccessLog, Challenge, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme, TlsVersion,
     UpstreamAuthorization,
 };
-use moorgate::identity::jwt::Tenants;
+use moorgate::identity::provider::jwt::Tenants;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 

@@ -1,19 +1,22 @@
-//! Who may know whom. The parts that decide are pure, data flows one way, and this table holds it.
+//! The architecture: which room of `src` may use which, and which of them do no input or output.
+//!
+//! A room is a top-level module, or one of the rooms of `identity`. A new file needs no line here; a new room does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A part of the source, and what its files may name of this crate and of others.
-struct Part {
-    /// Files whose path under `src/` begins so.
-    files: &'static [&'static str],
-    /// Modules of this crate that they may name, besides what is in the same part.
-    may_know: &'static [&'static str],
-    /// Crates (and parts of std) that they may not name.
-    must_not_know: &'static [&'static str],
+/// A room of the source.
+struct Room {
+    /// The module path, with `/` between its parts.
+    name: &'static str,
+    /// The rooms that its files use.
+    uses: &'static [&'static str],
+    /// Crates, and parts of std, that its files must not use.
+    must_not_use: &'static [&'static str],
 }
 
-/// What does I/O, waits, or looks at a clock or the config.
+/// Crates and parts of std that do input or output, wait, keep state or read a clock.
 const IMPURE: &[&str] = &[
     "tokio",
     "hyper",
@@ -31,189 +34,100 @@ const IMPURE: &[&str] = &[
     "std::sync::Mutex",
 ];
 
-const TABLE: &[Part] = &[
-    // Pure: values in, values out.
-    Part { files: &["registry.rs", "registry/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["denial.rs", "denial/"], may_know: &["registry"], must_not_know: IMPURE },
-    Part { files: &["framing.rs", "framing/"], may_know: &["denial"], must_not_know: IMPURE },
-    Part { files: &["client_address.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["rate_limit/gcra.rs"], may_know: &[], must_not_know: IMPURE },
-    Part {
-        files: &["rate_limit.rs", "rate_limit/"],
-        may_know: &[],
-        must_not_know: &["tokio", "hyper", "moka", "http"],
+/// Every room, the lowest first: each uses only rooms above it in this table, so that no two use each other.
+const ROOMS: &[Room] = &[
+    Room { name: "client_address", uses: &[], must_not_use: IMPURE },
+    Room { name: "client_tls", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
+    Room { name: "open_files", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
+    Room { name: "rate_limit", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http", "tracing"] },
+    Room { name: "watched", uses: &[], must_not_use: &["hyper", "http", "tracing"] },
+    Room { name: "body", uses: &[], must_not_use: &["moka", "rustls", "tracing"] },
+    Room { name: "registry", uses: &[], must_not_use: IMPURE },
+    Room { name: "denial", uses: &["registry"], must_not_use: IMPURE },
+    Room { name: "framing", uses: &["denial"], must_not_use: IMPURE },
+    Room { name: "metrics", uses: &["denial"], must_not_use: &["tokio", "hyper", "moka", "tracing"] },
+    Room {
+        name: "identity/model",
+        uses: &["denial", "registry"],
+        must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
     },
-    Part { files: &["metrics.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka"] },
-    Part { files: &["limits/settings.rs"], may_know: &["identity", "policy", "rate_limit"], must_not_know: IMPURE },
-    Part {
-        files: &["limits.rs", "limits/"],
-        may_know: &["client_address", "denial", "identity", "rate_limit"],
-        must_not_know: &["hyper", "moka", "http"],
+    Room { name: "identity/log_pace", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
+    Room { name: "identity/cache", uses: &["identity/model"], must_not_use: &["hyper", "http", "tracing"] },
+    Room {
+        name: "identity/guard",
+        uses: &["client_address", "identity/model", "rate_limit"],
+        must_not_use: &["hyper", "moka", "http", "tracing"],
     },
-    Part { files: &["identity.rs"], may_know: &["registry"], must_not_know: IMPURE },
-    Part { files: &["identity/credential.rs"], may_know: &["denial"], must_not_know: IMPURE },
-    Part { files: &["identity/fingerprint.rs"], may_know: &["registry"], must_not_know: IMPURE },
-    Part { files: &["identity/revoked.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/sources.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/htpasswd_file.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["identity/strict_json.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["identity/claims.rs"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["identity/scope_lists.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    // Tests alone, in files of their own.
-    Part {
-        files: &[
-            "identity/jwt/signing.rs",
-            "identity/failed_logins/tests.rs",
-            "identity/jwt/tests.rs",
-            "identity/failed_logins/tests.rs",
-            "identity/introspection/tests.rs",
-            "identity/test_server.rs",
+    // A provider knows neither the cache nor the other providers' order.
+    Room {
+        name: "identity/provider",
+        uses: &["client_address", "identity/guard", "identity/log_pace", "identity/model", "registry"],
+        must_not_use: &["moka"],
+    },
+    Room {
+        name: "identity/authenticator",
+        uses: &[
+            "denial",
+            "identity/cache",
+            "identity/guard",
+            "identity/log_pace",
+            "identity/model",
+            "identity/provider",
+            "metrics",
+            "rate_limit",
+            "registry",
         ],
-        may_know: &["client_tls", "registry"],
-        must_not_know: &["moka", "hyper"],
+        must_not_use: &["moka", "hyper", "http"],
     },
-    Part { files: &["identity/introspection/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["identity/jwks/live.rs", "identity/jwks/live/"], may_know: &[], must_not_know: &["moka", "hyper"] },
-    Part { files: &["identity/jwks.rs", "identity/jwks/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["identity/jwt/"], may_know: &[], must_not_know: IMPURE },
-    Part { files: &["policy.rs", "policy/"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
-    Part { files: &["upstream/health.rs"], may_know: &["denial"], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["upstream/location.rs"], may_know: &["denial", "registry"], must_not_know: IMPURE },
-    // Tests alone: they build the settings of a registry that is never asked.
-    Part {
-        files: &["upstream/headers/tests.rs", "upstream/headers/properties.rs"],
-        may_know: &["registry"],
-        must_not_know: &["tokio", "hyper"],
-    },
-    Part { files: &["upstream/headers.rs"], may_know: &["registry"], must_not_know: IMPURE },
-    // Providers know neither the policy nor each other.
-    Part {
-        files: &["identity/registry_token.rs", "identity/registry_token/one_by_one.rs", "identity/gitlab.rs"],
-        may_know: &["registry"],
-        must_not_know: &["moka", "hyper", "super::htpasswd", "super::chain", "super::cache"],
-    },
-    Part {
-        files: &["identity/registry_token/reply.rs", "identity/registry_token/reply/"],
-        may_know: &["identity", "registry"],
-        must_not_know: IMPURE,
-    },
-    Part {
-        files: &[
-            "identity/failed_logins.rs",
-            "identity/failed_logins/",
-            "identity/question_rate.rs",
-            "identity/turns.rs",
-        ],
-        may_know: &["client_address", "rate_limit"],
-        must_not_know: &["hyper", "moka", "http"],
-    },
-    Part { files: &["identity/failure_budget.rs"], may_know: &[], must_not_know: &["hyper", "moka", "http"] },
-    Part {
-        files: &["identity/tag_rules.rs", "identity/tag_rules/"],
-        may_know: &["denial", "registry"],
-        must_not_know: IMPURE,
-    },
-    Part {
-        files: &["identity/htpasswd.rs"],
-        may_know: &["client_address"],
-        must_not_know: &["moka", "hyper", "super::registry_token", "super::chain", "super::cache"],
-    },
-    Part {
-        files: &["identity/introspection.rs"],
-        may_know: &[],
-        must_not_know: &[
-            "moka",
-            "tokio",
-            "hyper",
-            "super::registry_token",
-            "super::htpasswd",
-            "super::chain",
-            "super::cache",
-        ],
-    },
-    Part {
-        files: &["identity/jwt.rs"],
-        may_know: &[],
-        must_not_know: &[
-            "moka",
-            "tokio",
-            "hyper",
-            "super::registry_token",
-            "super::htpasswd",
-            "super::chain",
-            "super::cache",
-        ],
-    },
-    Part { files: &["identity/provider_client.rs"], may_know: &[], must_not_know: &["moka"] },
-    Part { files: &["identity/clock.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/health.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/log_pace.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/breaker.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka", "http"] },
-    Part { files: &["identity/cache.rs", "identity/cache/"], may_know: &[], must_not_know: &["hyper"] },
-    Part {
-        files: &["identity/chain.rs", "identity/chain/"],
-        may_know: &["denial", "metrics", "rate_limit", "registry"],
-        must_not_know: &["moka", "hyper", "http"],
+    Room { name: "identity", uses: &[], must_not_use: IMPURE },
+    Room { name: "policy", uses: &["denial", "identity", "registry"], must_not_use: IMPURE },
+    Room {
+        name: "limits",
+        uses: &["client_address", "denial", "identity", "policy", "rate_limit"],
+        must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A token is a credential and a list: it knows no provider and no rule.
-    Part { files: &["token_service/request.rs"], may_know: &["denial", "identity", "registry"], must_not_know: IMPURE },
-    Part {
-        files: &["token_service.rs", "token_service/gate_token.rs", "token_service/gate_token/"],
-        may_know: &["denial", "identity", "registry"],
-        must_not_know: &["tokio", "hyper", "moka", "http"],
+    Room {
+        name: "token_service",
+        uses: &["denial", "identity/model", "registry"],
+        must_not_use: &["tokio", "hyper", "moka"],
     },
-    Part { files: &["respond/challenge.rs"], may_know: &["registry"], must_not_know: IMPURE },
-    // The shell: sockets without rules, forwarding without credentials.
-    Part { files: &["body.rs", "body/"], may_know: &[], must_not_know: &["moka", "rustls"] },
-    Part { files: &["watched.rs"], may_know: &[], must_not_know: &["hyper", "http"] },
-    Part {
-        files: &["upstream.rs", "upstream/"],
-        may_know: &["body", "denial", "policy", "record", "registry", "watched"],
-        must_not_know: &["moka"],
+    Room {
+        name: "respond",
+        uses: &["body", "denial", "registry", "token_service"],
+        must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
-    Part { files: &["server/proxy_header.rs"], may_know: &[], must_not_know: IMPURE },
-    Part {
-        files: &["server.rs", "server/"],
-        may_know: &["body", "client_address", "gate", "record", "upstream", "watched"],
-        must_not_know: &["moka"],
+    Room {
+        name: "record",
+        uses: &[
+            "body",
+            "client_address",
+            "denial",
+            "identity",
+            "identity/authenticator",
+            "identity/model",
+            "limits",
+            "metrics",
+            "registry",
+        ],
+        must_not_use: &["hyper", "moka"],
     },
-    Part {
-        files: &["respond.rs"],
-        may_know: &["body", "denial", "registry", "token_service"],
-        must_not_know: &["tokio", "hyper", "moka"],
-    },
-    // What a write waits for.
-    Part {
-        files: &["record/audit.rs", "record/audit/"],
-        may_know: &["denial", "record", "registry"],
-        must_not_know: &["hyper", "moka"],
-    },
-    Part {
-        files: &["record.rs", "record/"],
-        may_know: &["body", "client_address", "denial", "identity", "limits", "metrics", "registry"],
-        must_not_know: &["tokio", "hyper", "moka"],
-    },
-    Part {
-        files: &["admin/collect.rs"],
-        may_know: &["denial", "identity", "metrics", "server", "upstream"],
-        must_not_know: &["tokio", "hyper", "moka", "rustls"],
-    },
-    // What it shows is a value, and the page is made of nothing else.
-    Part { files: &["admin/status.rs", "admin/page.rs"], may_know: &[], must_not_know: IMPURE },
-    Part {
-        files: &["admin.rs", "admin/"],
-        may_know: &["framing", "gate", "identity", "server"],
-        must_not_know: &["moka", "rustls"],
+    Room {
+        name: "upstream",
+        uses: &["body", "denial", "policy", "record", "registry", "watched"],
+        must_not_use: &["moka"],
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
-    Part {
-        files: &["gate.rs", "gate/"],
-        may_know: &[
+    Room {
+        name: "gate",
+        uses: &[
             "body",
             "client_address",
             "denial",
             "framing",
             "identity",
+            "identity/authenticator",
+            "identity/model",
             "limits",
             "policy",
             "record",
@@ -222,24 +136,54 @@ const TABLE: &[Part] = &[
             "token_service",
             "upstream",
         ],
-        must_not_know: &["tokio", "rustls", "moka"],
+        must_not_use: &["tokio", "rustls", "moka", "tracing"],
+    },
+    Room {
+        name: "server",
+        uses: &["body", "client_address", "gate", "record", "upstream", "watched"],
+        must_not_use: &["moka"],
+    },
+    Room {
+        name: "admin",
+        uses: &[
+            "denial",
+            "framing",
+            "gate",
+            "identity/authenticator",
+            "identity/model",
+            "metrics",
+            "server",
+            "upstream",
+        ],
+        must_not_use: &["moka", "rustls"],
     },
     // The config knows the constructors that it checks values with.
-    Part {
-        files: &["config.rs", "config/"],
-        may_know: &["identity", "limits", "policy", "rate_limit", "registry", "token_service"],
-        must_not_know: &["tokio", "hyper", "moka"],
+    Room {
+        name: "config",
+        uses: &[
+            "identity/authenticator",
+            "identity/provider",
+            "limits",
+            "policy",
+            "rate_limit",
+            "registry",
+            "token_service",
+        ],
+        must_not_use: &["tokio", "hyper", "moka"],
     },
-    // What puts it together, what shows it, and the commands.
-    Part {
-        files: &["run.rs", "run/"],
-        may_know: &[
+    Room {
+        name: "run",
+        uses: &[
             "admin",
             "client_address",
             "client_tls",
             "config",
             "gate",
-            "identity",
+            "identity/authenticator",
+            "identity/cache",
+            "identity/guard",
+            "identity/model",
+            "identity/provider",
             "limits",
             "metrics",
             "policy",
@@ -249,68 +193,174 @@ const TABLE: &[Part] = &[
             "token_service",
             "upstream",
         ],
-        must_not_know: &["moka", "hyper"],
+        must_not_use: &["moka", "hyper"],
     },
-    Part { files: &["demo.rs", "demo/"], may_know: &["config", "registry", "run", "server"], must_not_know: &["moka"] },
-    Part { files: &["client_tls.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
-    Part { files: &["open_files.rs"], may_know: &[], must_not_know: &["tokio", "hyper", "moka"] },
-    Part {
-        files: &["cli/explain/text.rs"],
-        may_know: &["denial", "gate", "identity", "policy", "record", "registry"],
-        must_not_know: IMPURE,
+    Room { name: "demo", uses: &["config", "registry", "run", "server"], must_not_use: &["moka"] },
+    Room {
+        name: "cli",
+        uses: &[
+            "config",
+            "demo",
+            "denial",
+            "gate",
+            "identity",
+            "identity/model",
+            "identity/provider",
+            "open_files",
+            "policy",
+            "record",
+            "registry",
+            "run",
+            "upstream",
+        ],
+        must_not_use: &["moka", "hyper"],
     },
-    Part {
-        files: &["cli.rs", "cli/"],
-        may_know: &["config", "demo", "gate", "identity", "open_files", "run", "upstream"],
-        must_not_know: &["moka", "hyper"],
-    },
-    Part { files: &["lib.rs", "main.rs"], may_know: &["cli"], must_not_know: IMPURE },
+];
+
+/// Files and folders that read or decide, and do nothing else, in rooms that are not pure as a whole.
+const PURE: &[&str] = &[
+    "admin/page",
+    "admin/status",
+    "cli/explain/text",
+    "identity/model/credential",
+    "identity/model/grant",
+    "identity/model/keyed_hash",
+    "identity/model/principal",
+    "identity/model/question",
+    "identity/model/tag_rules",
+    "identity/model/verdict",
+    "identity/provider/common/claims",
+    "identity/provider/common/strict_json",
+    "identity/provider/htpasswd/file",
+    "identity/provider/introspection/reply",
+    "identity/provider/jwks/key",
+    "identity/provider/jwt/compact",
+    "identity/provider/jwt/pasted",
+    "identity/provider/jwt/rules",
+    "identity/provider/registry_token/reply",
+    "limits/settings",
+    "rate_limit/gcra",
+    "respond/challenge",
+    "server/proxy_header",
+    "token_service/request",
+    "upstream/headers",
+    "upstream/location",
 ];
 
 #[test]
-fn the_table_holds() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut broken = Vec::new();
-    for file in files_below(&src) {
-        let name = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-        let part = part_of(&name);
-        let text = fs::read_to_string(&file).unwrap();
-        // Tests beside the code may know more.
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for module in named_modules(line) {
-                if !part.may_know.contains(&&*module) && !own(part, &module) {
-                    broken.push(format!("src/{name} names crate::{module}: {}", line.trim()));
-                }
-            }
-            for stranger in part.must_not_know {
-                if names_crate(line, stranger) {
-                    broken.push(format!("src/{name} names {stranger}: {}", line.trim()));
-                }
+fn rooms_use_what_the_table_allows() {
+    let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for Source { module, code } in sources() {
+        let Some(room) = room_of(&module) else {
+            // `lib.rs` and `main.rs` name everything or nothing.
+            assert!(["lib", "main"].contains(&&*module), "src/{module}.rs is in no room: add one to ROOMS");
+            continue;
+        };
+        for path in named_paths(&code) {
+            let Some(other) = room_of(&path).filter(|other| other.name != room.name) else { continue };
+            used.entry(room.name).or_default().insert(other.name);
+            if !room.uses.contains(&other.name) {
+                problems.push(format!("src/{module} uses crate::{}", path.replace('/', "::")));
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    for room in ROOMS {
+        let unused = room.uses.iter().filter(|other| !used.get(room.name).is_some_and(|used| used.contains(*other)));
+        problems
+            .extend(unused.map(|other| format!("{} does not use {other} any more: take it off its list", room.name)));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-fn part_of(name: &str) -> &'static Part {
-    // The longest match: `identity/cache.rs` before `identity.rs`.
-    let matches = |part: &&Part| {
-        part.files.iter().any(|file| if file.ends_with('/') { name.starts_with(file) } else { name == *file })
+#[test]
+fn no_rooms_use_each_other_in_a_circle() {
+    for (place, room) in ROOMS.iter().enumerate() {
+        for other in room.uses {
+            let above = ROOMS.iter().take(place).any(|above| above.name == *other);
+            assert!(above, "{} uses {other}, which does not stand before it in ROOMS", room.name);
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_do_no_input_or_output() {
+    let mut problems = Vec::new();
+    for Source { module, code } in sources() {
+        let is_pure = PURE.iter().any(|pure| is_within(&module, pure));
+        let room = room_of(&module).map_or(&[][..], |room| room.must_not_use);
+        let forbidden: BTreeSet<_> = room.iter().chain(IMPURE.iter().filter(|_| is_pure)).collect();
+        for line in code.lines() {
+            for name in forbidden.iter().filter(|name| names_crate(line, name)) {
+                problems.push(format!("src/{module} uses {name}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for pure in PURE {
+        assert!(sources().iter().any(|source| is_within(&source.module, pure)), "there is no src/{pure}");
+    }
+}
+
+/// A file of `src` without its comments, and without the tests beside the code, which may use more.
+struct Source {
+    /// Its path without `.rs`.
+    module: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_test = |module: &str| ["tests", "test_server", "signing", "properties"].iter().any(|it| module.contains(it));
+    let read = |file: PathBuf| {
+        let module = file.strip_prefix(&src).unwrap().with_extension("").to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let begins_tests = |at: &usize| {
+            let item = text[*at..].lines().find(|line| !line.starts_with("#["));
+            item.is_some_and(|item| item.contains("mod ") && item.ends_with(" {"))
+        };
+        let end = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(begins_tests).unwrap_or(text.len());
+        let code = text[..end].replace("pub(in crate::", "pub(in ");
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        Source { module, code }
     };
-    TABLE.iter().find(matches).unwrap_or_else(|| panic!("src/{name} is in no part of the table"))
+    files_below(&src).into_iter().map(read).filter(|source| !is_test(&source.module)).collect()
 }
 
-fn own(part: &Part, module: &str) -> bool {
-    part.files.iter().any(|file| file.trim_end_matches(".rs").trim_end_matches('/').split('/').next() == Some(module))
+/// The room with the longest name that a module is within.
+fn room_of(module: &str) -> Option<&'static Room> {
+    ROOMS.iter().filter(|room| is_within(module, room.name)).max_by_key(|room| room.name.len())
 }
 
-fn named_modules(line: &str) -> Vec<String> {
+fn is_within(module: &str, room: &str) -> bool {
+    module.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The paths that the code names after `crate::`, with `/` between their parts; of a list in braces each one.
+fn named_paths(code: &str) -> Vec<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    line.match_indices("crate::")
-        .map(|(at, found)| word(&line[at + found.len()..]))
-        .filter(|word| !word.is_empty())
-        .collect()
+    let mut paths = Vec::new();
+    for (at, found) in code.match_indices("crate::") {
+        let mut rest = &code[at + found.len()..];
+        let mut path = Vec::new();
+        loop {
+            let part = word(rest);
+            rest = &rest[part.len()..];
+            path.push(part);
+            match rest.strip_prefix("::") {
+                Some(behind) if !behind.starts_with(['{', '<', '*']) => rest = behind,
+                Some(behind) => {
+                    let list = behind.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or_default();
+                    let items = list.split(',').map(|item| word(item.trim()));
+                    paths.extend(items.map(|item| format!("{}/{item}", path.join("/"))));
+                    break;
+                }
+                None => break,
+            }
+        }
+        paths.push(path.join("/"));
+    }
+    paths
 }
 
 fn names_crate(line: &str, name: &str) -> bool {

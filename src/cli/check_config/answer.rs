@@ -4,9 +4,9 @@ use http::header;
 use serde_json::{Map, Value};
 
 use crate::config::escaped;
-use crate::identity::jwks::KeySet;
-use crate::identity::provider_client::{AskError, Reply};
-use crate::identity::strict_json;
+use crate::identity::provider::common::http_client::{AskError, Reply};
+use crate::identity::provider::common::strict_json;
+use crate::identity::provider::jwks::KeySet;
 
 /// Who is asked, and so what a right answer is.
 pub(super) enum Expected {

@@ -17,11 +17,11 @@ use crate::config::{
     Config, Endpoint, JwksSource, Loaded, Problem, Provider, ProviderHttp, ProviderKind, Upstream,
     UpstreamAuthorization,
 };
-use crate::identity::credential::basic;
-use crate::identity::gitlab;
-use crate::identity::introspection::client_authorization;
-use crate::identity::jwks::MAX_JWKS_BYTES;
-use crate::identity::registry_token;
+use crate::identity::model::credential::basic;
+use crate::identity::provider::gitlab;
+use crate::identity::provider::introspection::client_authorization;
+use crate::identity::provider::jwks::MAX_JWKS_BYTES;
+use crate::identity::provider::registry_token;
 use crate::run;
 
 /// A server to ask.

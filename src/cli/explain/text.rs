@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::denial::Denial;
 use crate::gate::{Answer, Explanation};
-use crate::identity::tag_rules::TagRules;
+use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
 use crate::record::printable;

@@ -7,9 +7,9 @@ use crate::config::problem::shown;
 use crate::config::raw::{self, ScopeList};
 use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
 use crate::config::url::{Scheme, ServerUrl};
-use crate::identity::htpasswd_file::HtpasswdFile;
-use crate::identity::jwks::KeySet;
-use crate::identity::jwt::Tenants;
+use crate::identity::provider::htpasswd::file::HtpasswdFile;
+use crate::identity::provider::jwks::KeySet;
+use crate::identity::provider::jwt::Tenants;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.

@@ -7,10 +7,10 @@ use secrecy::SecretString;
 
 use super::Endpoint;
 use crate::config::format::Rate;
-pub use crate::identity::chain::Accepts;
-use crate::identity::htpasswd_file::HtpasswdFile;
-use crate::identity::jwks::KeySet;
-use crate::identity::jwt::Tenants;
+pub use crate::identity::authenticator::Accepts;
+use crate::identity::provider::htpasswd::file::HtpasswdFile;
+use crate::identity::provider::jwks::KeySet;
+use crate::identity::provider::jwt::Tenants;
 
 /// An identity provider.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::ENTRY_BYTES;
-use super::known::{Known, Refused};
-use crate::identity::{RepositoryGrant, Verified};
+use super::entry::{Known, Refused};
+use crate::identity::model::{RepositoryGrant, Verified};
 
 /// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
 const BOOKKEEPING_BYTES: usize = 240;

@@ -1,7 +1,7 @@
 //! The `Authorization` header.
 
 use http::{HeaderMap, HeaderValue, header};
-use moorgate::identity::credential::{Credential, basic};
+use moorgate::identity::model::credential::{Credential, basic};
 use secrecy::ExposeSecret;
 
 /// A second reader comes to the same credential or to none, and what is read can be written and read again. Nothing of a

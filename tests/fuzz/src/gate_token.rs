@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use moorgate::identity::credential::Credential;
+use moorgate::identity::model::credential::Credential;
 use moorgate::registry::{Actions, RepositoryName};
 use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, OpenError, TokenKeys};
 use secrecy::ExposeSecret;

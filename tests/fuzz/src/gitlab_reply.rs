@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
-use moorgate::identity::registry_token::reply::{self, Token};
-use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::model::tag_rules::TagRules;
+use moorgate::identity::provider::registry_token::reply::{self, Token};
 use moorgate::registry::{RegistryRequest, RepositoryName};
 use regex::bytes::Regex;
 use serde_json::{Value, json};

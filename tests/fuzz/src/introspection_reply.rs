@@ -1,8 +1,8 @@
 //! What an introspection endpoint answers (RFC 7662, 2.2): the first byte says what the config asks of it, the rest is the
 //! body.
 
-use moorgate::identity::introspection::Expected;
-use moorgate::identity::introspection::reply::{TokenState, read};
+use moorgate::identity::provider::introspection::Expected;
+use moorgate::identity::provider::introspection::reply::{TokenState, read};
 use serde_json::Value;
 
 use super::json::{Members, in_list, scopes, texts};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use moorgate::identity::jwt::{Compact, Rules, Tenants};
+use moorgate::identity::provider::jwt::{Compact, Rules, Tenants};
 use serde_json::{Value, json};
 
 use super::json::{Members, scopes};
@@ -52,7 +52,9 @@ pub fn check(input: &[u8]) {
 
 /// What the header asks for and what the claims say, where each is accepted.
 #[allow(clippy::type_complexity)] // A struct for two values that live for a line.
-fn of(token: Compact<'_>) -> (Option<(Algorithm, Option<String>)>, Option<moorgate::identity::jwt::Workload>) {
+fn of(
+    token: Compact<'_>,
+) -> (Option<(Algorithm, Option<String>)>, Option<moorgate::identity::provider::jwt::Workload>) {
     let header = token.algorithm_and_key_id(&[Algorithm::RS256, Algorithm::ES256]).ok();
     let header = header.map(|(algorithm, key_id)| (algorithm, key_id.map(str::to_owned)));
     (header, rules().check(&token.claims, NOW).ok())

@@ -1,6 +1,6 @@
 //! What a client asks the token service for: as a query, and as a form.
 
-use moorgate::identity::credential::Credential;
+use moorgate::identity::model::credential::Credential;
 use moorgate::token_service::request::TokenRequest;
 use secrecy::ExposeSecret;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use moorgate::config::{self, UpstreamAuthorization};
-use moorgate::identity::credential::Credential;
+use moorgate::identity::model::credential::Credential;
 use moorgate::token_service::gate_token::{GateToken, GoodFor};
 
 use super::files::{self, KEY_IN_USE};

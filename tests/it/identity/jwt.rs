@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{StatusCode, header};
 use moorgate::demo::Scripted;
 use moorgate::demo::issuer::OidcIssuer;
-use moorgate::identity::clock::unix_now;
+use moorgate::identity::model::unix_time::unix_now;
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Setup, TestGate, listener};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moorgate::identity::cache::{Asked, CacheLimits, VerdictCache};
-use moorgate::identity::credential::Credential;
-use moorgate::identity::fingerprint::{DependsOn, HashKey};
-use moorgate::identity::tag_rules::TagRules;
+use moorgate::identity::model::credential::Credential;
+use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
+use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::{
     Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, Source, TokenServerKind, Verdict, Verified,
 };

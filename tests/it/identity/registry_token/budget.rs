@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::identity::failure_budget::FailureBudget;
-use moorgate::identity::gitlab::GitLabReading;
+use moorgate::identity::guard::failure_budget::FailureBudget;
+use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::{NotNow, Verdict};
 use moorgate::registry::Access;
 

@@ -1,0 +1,323 @@
+//! One question to one provider: from the cache, from whoever asks the same, or asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::{CacheUse, Provider};
+use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
+use crate::identity::guard::breaker::{Admission, Change, OPEN_FOR, Outcome};
+use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
+use crate::identity::guard::question_rate::QuestionRate;
+use crate::identity::log_pace::Trouble;
+use crate::identity::model::credential::Credential;
+use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
+use crate::identity::model::revocation::Revocations;
+use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
+use crate::metrics::Metrics;
+use crate::registry::{Access, Action};
+
+/// When a caller should try again who was turned away because the gate itself has too many questions open.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+
+/// A question that was begun is given up after so many times the provider's `timeout`. Each exchange with a server has
+/// that time for itself; the rest is for what comes before it, such as a place in a failure budget.
+const DEADLINE_SHARE: f64 = 1.5;
+
+/// What every question needs, whatever the providers: it lives as long as the process.
+pub(super) struct Shared {
+    pub(super) cache: VerdictCache,
+    pub(super) under_way: UnderWay,
+    pub(super) revocations: Revocations,
+    pub(super) logins: Arc<FailedLogins>,
+    pub(super) question_rate: QuestionRate,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) key: HashKey,
+    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
+    pub(super) runtime: Handle,
+}
+
+impl Shared {
+    /// The keyed hash of the question to this provider.
+    pub(super) fn question_id(&self, provider: &Provider, question: &Question) -> QuestionId {
+        self.key.question(provider.number, provider.depends_on(), question)
+    }
+
+    /// What is looked up of the question to this provider.
+    pub(super) fn asked(&self, provider: &Provider, question: &Question) -> Asked {
+        let id = self.question_id(provider, question);
+        let credential = self.key.question(provider.number, DependsOn::Credential, question);
+        let secret = (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
+        let floor = question.revocation.floor.map(|floor| floor.at);
+        Asked { question: id, credential, secret, floor, provider: provider.number }
+    }
+
+    /// The verdict of this provider, or what it said when it could still be asked. `login`: who shows the credential,
+    /// where that is bounded.
+    pub(super) async fn verdict_of(
+        self: &Arc<Self>,
+        provider: &Arc<Provider>,
+        question: &Question,
+        mut login: Option<&mut Login<'_>>,
+        last: bool,
+        cache_use: &mut CacheUse,
+    ) -> Verdict {
+        let asked = self.asked(provider, question);
+        if let Some(verdict) = self.cache.look_up(&asked) {
+            *cache_use = CacheUse::of(&verdict);
+            return verdict;
+        }
+        let verdict = self.ask_together(provider, &asked, question, login.as_deref_mut(), last, cache_use).await;
+        if let Some(login) = login {
+            login.told(&verdict);
+        }
+        match verdict {
+            // In an outage alone: how much this caller asks, or has himself throttled, must keep no credential alive.
+            Verdict::Unavailable if may_be_stale(&question.access) => {
+                let Some(verified) = self.cache.stale(&asked) else { return verdict };
+                *cache_use = CacheUse::Stale;
+                Verdict::Verified(verified, Lifetime::default())
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Asks, or waits for whoever asks the same.
+    async fn ask_together(
+        self: &Arc<Self>,
+        provider: &Arc<Provider>,
+        asked: &Asked,
+        question: &Question,
+        login: Option<&mut Login<'_>>,
+        last: bool,
+        cache_use: &mut CacheUse,
+    ) -> Verdict {
+        *cache_use = CacheUse::Miss;
+        if let Some(verdict) = self.cache.resting(&asked.question) {
+            return verdict;
+        }
+        let search = match login {
+            None => None,
+            // What it waits for are questions, and none of them takes longer.
+            Some(login) => match timeout(provider.timeout, login.search()).await {
+                Ok(Ok(search)) => Some(search),
+                Ok(Err(wait)) => return Verdict::NotNow(NotNow::FailedLogins, wait),
+                Err(_) => return Verdict::NotNow(NotNow::NoTurn, BUSY_FOR),
+            },
+        };
+        match self.under_way.coalesce(asked.question, || self.cache.look_up(asked)) {
+            Coalesced::Answered(verdict) => {
+                *cache_use = CacheUse::of(&verdict);
+                verdict
+            }
+            Coalesced::Wait(awaited) => {
+                *cache_use = CacheUse::Coalesced;
+                answer(awaited).await
+            }
+            Coalesced::Ask(sender) => {
+                let unasked = |verdict| {
+                    self.under_way.close(&asked.question);
+                    let _ = sender.send(Some(verdict));
+                };
+                let awaited = sender.subscribe();
+                match provider.room(&question.credential).questions.clone().try_acquire_owned() {
+                    Err(_) => unasked(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR)),
+                    Ok(place) => match provider.breaker.admit(Instant::now()) {
+                        None => unasked(Verdict::Unavailable),
+                        Some(admission) => {
+                            let asking = (provider.clone(), *asked, admission, search);
+                            self.spawn(asking, question.clone(), last, sender, place);
+                        }
+                    },
+                }
+                answer(awaited).await
+            }
+        }
+    }
+
+    /// Asks in a task of its own.
+    fn spawn(
+        self: &Arc<Self>,
+        (provider, asked, admission, search): (Arc<Provider>, Asked, Admission, Option<Arc<Search>>),
+        question: Question,
+        last: bool,
+        sender: watch::Sender<Option<Verdict>>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            // Settles the question also where the asking panics: nobody may wait for ever.
+            let mut asking = Asking {
+                shared: &shared,
+                provider: &provider,
+                asked,
+                admission,
+                search,
+                sender: &sender,
+                begun: Instant::now(),
+                outcome: Outcome::Failed(question.secret),
+                verdict: Some(Verdict::Unavailable),
+            };
+            asking.ask(&question, last).await;
+            drop((asking, place));
+        });
+    }
+}
+
+/// A question being asked. When it is dropped, the verdict is kept and handed to everybody who waits.
+struct Asking<'a> {
+    shared: &'a Shared,
+    provider: &'a Arc<Provider>,
+    asked: Asked,
+    admission: Admission,
+    search: Option<Arc<Search>>,
+    sender: &'a watch::Sender<Option<Verdict>>,
+    begun: Instant,
+    outcome: Outcome,
+    /// None: the question was abandoned, and may have been opened anew by now.
+    verdict: Option<Verdict>,
+}
+
+impl Asking<'_> {
+    async fn ask(&mut self, question: &Question, last: bool) {
+        let provider = self.provider;
+        // Half of what a question has: who waits longer for a turn is told to come back.
+        let turn_by = self.begun + provider.timeout / 2;
+        match self.shared.question_rate.turn(provider.number, question, provider.timeout / 2) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => sleep(wait).await,
+            Err(verdict) => {
+                self.outcome = Outcome::NotAsked;
+                self.verdict = Some(verdict);
+                return;
+            }
+        }
+        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
+        else {
+            if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
+                tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
+            }
+            let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
+            provider.health.came_to(&verdict, None, false, SystemTime::now());
+            self.outcome = Outcome::NotAsked;
+            self.verdict = Some(verdict);
+            return;
+        };
+        if self.shared.under_way.abandon(&self.asked.question, self.sender) {
+            self.outcome = Outcome::NotAsked;
+            self.verdict = None;
+            return;
+        }
+        // From here on: what the provider is told afterwards, such as a revocation, is not in its answer. The wait for the
+        // turn takes nothing from the time to answer, or whoever asks enough to make others wait would make an outage.
+        self.begun = Instant::now();
+        let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_SHARE);
+        let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
+        let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
+        let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
+        let (verdict, more) = answered.unwrap_or_else(|_| {
+            if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
+                tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
+            }
+            (Verdict::Unavailable, 0)
+        });
+        self.shared.question_rate.charge(provider.number, question, more);
+        self.outcome = match verdict {
+            Verdict::Unavailable => Outcome::Failed(question.secret),
+            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => Outcome::NotAsked,
+            _ => Outcome::Answered,
+        };
+        // Who was not asked has not shown that it is up.
+        let took = (self.outcome != Outcome::NotAsked).then(|| self.begun.elapsed());
+        if let Some(took) = took {
+            let is_up = verdict != Verdict::Unavailable;
+            self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
+        }
+        let timed_out = took.is_some_and(|took| took >= provider.timeout);
+        provider.health.came_to(&verdict, took, timed_out, SystemTime::now());
+        // Before anybody hears of it, so that it counts also where nobody does.
+        if let Some(search) = &self.search {
+            search.heard(&verdict);
+        }
+        self.verdict = Some(verdict);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let name = &self.provider.name;
+        match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
+            Some(Change::Suspected) => drop(self.shared.runtime.spawn(check(self.provider.clone()))),
+            change => say(name, change),
+        }
+        if let Some(verdict) = self.verdict.take() {
+            self.shared.cache.keep(&self.asked, self.begun, &verdict);
+            self.shared.under_way.close(&self.asked.question);
+            let _ = self.sender.send(Some(verdict));
+        }
+    }
+}
+
+/// Asks the gate's own question, whose answer tells whether the provider is down or callers make their questions fail.
+async fn check(provider: Arc<Provider>) {
+    let asked = provider.clone();
+    // In a task: a panic is no answer either, and somebody waits for one.
+    let up = tokio::spawn(async move { asked.is_up().await }).await.unwrap_or(false);
+    say(&provider.name, provider.breaker.checked(up, Instant::now()));
+}
+
+fn say(provider: &str, change: Option<Change>) {
+    match change {
+        Some(Change::Opened) => {
+            tracing::warn!(provider, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
+        }
+        Some(Change::Closed) => tracing::info!(provider, "answers again"),
+        Some(Change::Suspected) | None => {}
+    }
+}
+
+async fn answer(mut awaited: Awaited) -> Verdict {
+    let answered = awaited.wait_for(Option::is_some).await;
+    answered.ok().and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unavailable)
+}
+
+/// Reads alone go on while a provider cannot be asked.
+fn may_be_stale(access: &Access) -> bool {
+    match access {
+        Access::Catalog => false,
+        Access::Login | Access::Repository(..) | Access::Repositories(_) => {
+            access.repositories().all(|(_, actions)| actions == Action::Pull.needs())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Actions, RepositoryName};
+
+    #[test]
+    fn reads_alone_may_be_stale() {
+        let access = |scopes: &[(&str, &str)]| {
+            let wanted =
+                scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+            Access::several(wanted.collect())
+        };
+        for (access, stale) in [
+            (Access::Login, true),
+            (Access::Catalog, false),
+            (access(&[("a", "pull")]), true),
+            (access(&[("a", "pull,push")]), false),
+            (access(&[("a", "push")]), false),
+            (access(&[("a", "delete")]), false),
+            (access(&[("a", "pull"), ("b", "pull")]), true),
+            (access(&[("a", "pull"), ("b", "pull,push")]), false),
+            (access(&[("a", "pull"), ("b", "delete")]), false),
+        ] {
+            assert_eq!(may_be_stale(&access), stale, "{access:?}");
+        }
+    }
+}

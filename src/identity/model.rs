@@ -1,0 +1,16 @@
+//! The types of the identity subsystem: values without input or output.
+
+pub mod credential;
+mod grant;
+pub mod keyed_hash;
+mod principal;
+mod question;
+pub mod revocation;
+pub mod tag_rules;
+pub mod unix_time;
+mod verdict;
+
+pub use grant::{Granted, IssuedToken, RepositoryGrant, TokenServerKind};
+pub use principal::{Attributes, Principal, Source, Verified};
+pub use question::Question;
+pub use verdict::{Lifetime, NotNow, Verdict};

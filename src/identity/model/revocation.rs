@@ -1,0 +1,177 @@
+//! What operators revoked by hand: no verdict from before that instant is used again, be it fresh or stale.
+//!
+//! A revocation is part of every later question about the credential, so that what was answered, what is being asked and
+//! what rests is out of reach at once. It beats a cache, not a provider: whoever it still says yes to is let in again.
+//! Of a workload token nobody can be asked, so one that was revoked is refused; and so is every gate token that was sealed
+//! before the revocation, for whoever holds one is whom the operator means.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
+
+use super::keyed_hash::{Fingerprint, KnownAs, SecretId};
+use super::unix_time::unix_micros;
+
+/// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts for everybody.
+const MAX_REVOCATIONS: usize = 10_000;
+
+/// Everything that was revoked.
+#[derive(Default)]
+pub struct Revocations {
+    /// Most gates never revoke anything: then there is nothing to look up.
+    any: AtomicBool,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// The number of the latest.
+    latest: u64,
+    revoked: HashMap<Revoked, (u64, Moment)>,
+    floor: Option<Moment>,
+}
+
+/// What is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// A secret, however it is presented.
+    Secret(SecretId),
+    /// A credential as logs name it.
+    Credential(Fingerprint),
+}
+
+/// An instant on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// For what this process did.
+    pub at: Instant,
+    /// Unix time in microseconds, for what others say and what was sealed.
+    pub unix_micros: u64,
+}
+
+impl Moment {
+    /// Returns this instant on both clocks.
+    pub fn now() -> Self {
+        Self { at: Instant::now(), unix_micros: unix_micros() }
+    }
+
+    /// Returns the same in whole seconds of Unix time.
+    pub fn unix(&self) -> u64 {
+        self.unix_micros / 1_000_000
+    }
+}
+
+/// What was revoked of a credential, by the time of a question about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Tells the questions before a revocation from those after it. `None`: this one was not revoked.
+    pub number: Option<u64>,
+    /// When the credential was revoked last.
+    pub moment: Option<Moment>,
+    /// Nothing that anybody answered until then counts, of whichever credential.
+    pub floor: Option<Moment>,
+}
+
+impl Revocation {
+    /// Returns whether a gate token of the credential is refused that was sealed at this time (Unix time, microseconds).
+    pub fn refuses_sealed_at(&self, unix_micros: u64) -> bool {
+        [self.moment, self.floor].into_iter().flatten().any(|revoked| unix_micros <= revoked.unix_micros)
+    }
+}
+
+impl Revocations {
+    /// Revokes something now.
+    pub fn revoke(&self, what: Revoked, now: Moment) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.latest += 1;
+        let number = table.latest;
+        table.revoked.insert(what, (number, now));
+        if table.revoked.len() > MAX_REVOCATIONS {
+            let oldest = table.revoked.iter().min_by_key(|(_, (number, _))| *number).map(|(what, _)| *what);
+            let gone = oldest.and_then(|oldest| table.revoked.remove(&oldest));
+            table.floor = gone.map(|(_, moment)| moment).or(table.floor);
+        }
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// What was revoked of this credential.
+    pub fn of(&self, credential: &KnownAs) -> Revocation {
+        if !self.any.load(Ordering::Acquire) {
+            return Revocation::default();
+        }
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |what| table.revoked.get(&what).copied();
+        let found = [of(Revoked::Secret(credential.secret)), of(Revoked::Credential(credential.fingerprint))];
+        let latest = found.into_iter().flatten().max_by_key(|(number, _)| *number);
+        Revocation {
+            number: latest.map(|(number, _)| number),
+            moment: latest.map(|(_, moment)| moment),
+            floor: table.floor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::identity::model::credential::Credential;
+    use crate::identity::model::keyed_hash::HashKey;
+
+    fn known_as(key: &HashKey, user: &str, secret: &str) -> KnownAs {
+        let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
+        key.known_as(&credential, key.credential(&credential), key.secret(&credential))
+    }
+
+    #[test]
+    fn each_is_told_apart() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let of = |user, secret| revocations.of(&known_as(&key, user, secret));
+        let now = Moment { at: Instant::now(), unix_micros: 1000 };
+        assert_eq!(of("a", "x"), Revocation::default());
+        revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
+        assert_eq!((of("a", "x"), of("b", "x")), (of("b", "x"), of("a", "x")), "whoever presents it");
+        assert_eq!((of("a", "x").number, of("a", "y").number), (Some(1), None));
+        revocations.revoke(Revoked::Credential(known_as(&key, "a", "y").fingerprint), now);
+        assert_eq!((of("a", "y").number, of("b", "y").number), (Some(2), None));
+        revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), now);
+        assert_eq!((of("a", "x").number, of("b", "x").number), (Some(3), Some(1)), "the latest of both");
+        revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
+        assert_eq!(of("b", "x").number, Some(4), "again");
+    }
+
+    #[test]
+    fn what_was_sealed_until_then_is_refused() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let of = |user| revocations.of(&known_as(&key, user, "x"));
+        let moment = |unix_micros| Moment { at: Instant::now(), unix_micros };
+        assert!(!of("a").refuses_sealed_at(0));
+        revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), moment(1000));
+        revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), moment(2000));
+        for (sealed, a, b) in [(999, true, true), (1000, true, true), (1001, true, false), (2000, true, false)] {
+            assert_eq!((of("a").refuses_sealed_at(sealed), of("b").refuses_sealed_at(sealed)), (a, b), "{sealed}");
+        }
+        assert!(!of("a").refuses_sealed_at(2001), "sealed afterwards");
+        let floor = Revocation { floor: Some(moment(5)), ..Revocation::default() };
+        assert!(floor.refuses_sealed_at(5) && !floor.refuses_sealed_at(6));
+    }
+
+    #[test]
+    fn when_it_is_full_the_oldest_counts_for_all() {
+        let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
+        let start = Instant::now();
+        let moment = |number: u64| Moment { at: start + Duration::from_secs(number), unix_micros: number };
+        let credential = |number: u64| known_as(&key, "a", &number.to_string());
+        let last = MAX_REVOCATIONS as u64 + 1;
+        for number in 0..=last {
+            revocations.revoke(Revoked::Secret(credential(number).secret), moment(number));
+        }
+        let of = |number| revocations.of(&credential(number));
+        assert_eq!(of(last + 7), Revocation { number: None, moment: None, floor: Some(moment(1)) });
+        assert_eq!((of(1).number, of(2).number), (None, Some(3)));
+    }
+}

@@ -1,0 +1,7 @@
+//! Parts that several providers are built from.
+
+pub mod claims;
+pub mod http_client;
+pub mod scope_lists;
+pub mod sources;
+pub mod strict_json;

@@ -1,0 +1,228 @@
+//! The keys of an issuer as they are now: from a file, or fetched and kept fresh in the background.
+//!
+//! Start-up waits for no issuer, and an issuer that is down or talks nonsense takes away no key that was good.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use jsonwebtoken::Algorithm;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::task::JoinHandle;
+
+use super::{JwksError, Key, KeyMatch, KeySet, MAX_JWKS_BYTES};
+use crate::identity::provider::common::http_client::{AskError, ProviderClient};
+
+/// How often keys are fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two fetches in the background. A key that the issuer retires is good for so long, at most.
+    pub refresh: Duration,
+    /// Between two fetches because of a token that names an unknown key. Anybody can send such tokens.
+    pub unknown_key: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { refresh: Duration::from_secs(300), unknown_key: Duration::from_secs(10) }
+    }
+}
+
+/// What there is to check a token with.
+#[derive(Clone, Debug)]
+pub enum KeyLookup {
+    /// The key is one of these.
+    Keys(Vec<Arc<Key>>),
+    /// The issuer has no such key.
+    NoSuchKey,
+    /// The keys that are kept have no such key, and the issuer could not be asked whether there are new ones.
+    NotNow(Duration),
+    /// There are no keys yet: the issuer could not be asked since the start.
+    NoKeysYet,
+}
+
+/// The keys of one issuer. Fetching ends when this is dropped.
+pub struct Keys {
+    known: watch::Receiver<Option<Arc<KeySet>>>,
+    remote: Option<Remote>,
+}
+
+struct Remote {
+    fetcher: Arc<Fetcher>,
+    refreshing: JoinHandle<()>,
+}
+
+struct Fetcher {
+    provider: Arc<str>,
+    url: String,
+    client: ProviderClient,
+    pace: Pace,
+    known: watch::Sender<Option<Arc<KeySet>>>,
+    /// Locked while a fetch is under way, so that there is one at a time and callers share it.
+    fetches: Arc<Mutex<Fetches>>,
+}
+
+#[derive(Default)]
+struct Fetches {
+    /// When the last one because of an unknown key began.
+    for_unknown_key: Option<Instant>,
+    /// When the last one of any kind ended, and whether it failed.
+    ended: Option<Instant>,
+    failed: bool,
+}
+
+/// Why a fetch brought no keys.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the address cannot be put into a request")]
+    Address,
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("status {0}; needed is 200, and a redirect is not followed")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Jwks(#[from] JwksError),
+}
+
+impl Keys {
+    /// Keys that never change.
+    pub fn fixed(keys: KeySet) -> Self {
+        Self { known: watch::channel(Some(Arc::new(keys))).1, remote: None }
+    }
+
+    /// The keys at `url`, for the provider of this name. Fetching begins at once, on the runtime that calls this, and
+    /// nothing waits for it.
+    pub fn fetched(provider: Arc<str>, url: String, client: ProviderClient, pace: Pace) -> Self {
+        let (sender, known) = watch::channel(None);
+        let fetcher = Arc::new(Fetcher { provider, url, client, pace, known: sender, fetches: Arc::default() });
+        // Locked before anybody can ask, so that the first caller waits for this fetch and begins none of his own.
+        let first = fetcher.fetches.clone().try_lock_owned().ok();
+        let refreshing = tokio::spawn(fetcher.clone().refresh_for_ever(first));
+        Self { known, remote: Some(Remote { fetcher, refreshing }) }
+    }
+
+    /// The key for a token whose header has this `kid` and `alg`. Where it is unknown, the issuer is asked for its keys
+    /// at most once in [`Pace::unknown_key`], and for as long as the client's time-out lets it.
+    pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyLookup {
+        if let Some(answer) = self.known_key(id, algorithm) {
+            return answer;
+        }
+        let failed = match &self.remote {
+            Some(remote) => remote.fetcher.fetch_for_unknown_key().await,
+            None => false,
+        };
+        match self.known_key(id, algorithm) {
+            Some(answer) => answer,
+            None if self.known.borrow().is_none() => KeyLookup::NoKeysYet,
+            // Not "no such key": during an outage that would turn away who was given a new one.
+            None if failed => {
+                KeyLookup::NotNow(self.remote.as_ref().map_or(Duration::ZERO, |remote| remote.fetcher.pace.unknown_key))
+            }
+            None => KeyLookup::NoSuchKey,
+        }
+    }
+
+    /// Returns whether there are keys, after asking the issuer for them where there are none: whether the provider can
+    /// answer anything at all.
+    pub async fn are_known(&self) -> bool {
+        if self.known.borrow().is_none()
+            && let Some(remote) = &self.remote
+        {
+            remote.fetcher.fetch_for_unknown_key().await;
+        }
+        self.known.borrow().is_some()
+    }
+
+    /// The answer of the keys that are there; `None` where new ones might have another.
+    fn known_key(&self, id: Option<&str>, algorithm: Algorithm) -> Option<KeyLookup> {
+        match self.known.borrow().as_ref()?.find(id, algorithm) {
+            KeyMatch::Keys(keys) => Some(KeyLookup::Keys(keys)),
+            KeyMatch::Unfit => Some(KeyLookup::NoSuchKey),
+            KeyMatch::UnknownId => None,
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.refreshing.abort();
+    }
+}
+
+impl Fetcher {
+    async fn refresh_for_ever(self: Arc<Self>, mut first: Option<OwnedMutexGuard<Fetches>>) {
+        loop {
+            let due = Instant::now();
+            let mut fetches = match first.take() {
+                Some(fetches) => fetches,
+                None => self.fetches.clone().lock_owned().await,
+            };
+            // One after the other would make those who wait for the lock wait too long.
+            if fetches.ended.is_none_or(|ended| ended < due) {
+                self.fetch(&mut fetches).await;
+            }
+            drop(fetches);
+            tokio::time::sleep(self.pace.refresh).await;
+        }
+    }
+
+    /// Fetches once more, unless that was done a moment ago, and tells whether the last fetch failed.
+    async fn fetch_for_unknown_key(self: &Arc<Self>) -> bool {
+        let asked = Instant::now();
+        let mut fetches = self.fetches.clone().lock_owned().await;
+        let ended_meanwhile = fetches.ended.is_some_and(|ended| ended >= asked);
+        let too_soon = fetches.for_unknown_key.is_some_and(|began| began.elapsed() < self.pace.unknown_key);
+        if ended_meanwhile || too_soon {
+            return fetches.failed;
+        }
+        fetches.for_unknown_key = Some(Instant::now());
+        // In a task: a caller who hangs up must not end it, for the next one would have to wait for his turn.
+        let fetcher = self.clone();
+        let fetch = tokio::spawn(async move {
+            fetcher.fetch(&mut fetches).await;
+            fetches.failed
+        });
+        fetch.await.unwrap_or(true)
+    }
+
+    /// Fetches the keys; keeps the old ones where that fails.
+    async fn fetch(&self, fetches: &mut Fetches) {
+        let fetched = self.fetch_once().await;
+        fetches.failed = fetched.is_err();
+        fetches.ended = Some(Instant::now());
+        let (provider, url) = (&self.provider, &self.url);
+        match fetched {
+            Ok(keys) => {
+                tracing::debug!(%provider, url, keys = keys.len(), "fetched the issuer's keys");
+                let known_unused = self.known.borrow().as_ref().is_some_and(|known| known.unused() == keys.unused());
+                if !known_unused && !keys.unused().is_empty() {
+                    tracing::info!(%provider, url, "keys of the issuer that are left out: {}", keys.unused().join("; "));
+                }
+                self.known.send_replace(Some(Arc::new(keys)));
+            }
+            Err(error) if self.known.borrow().is_some() => {
+                tracing::warn!(%provider, url, "no new keys from the issuer, the last ones stay: {error}");
+            }
+            Err(error) => {
+                tracing::warn!(%provider, url, "no keys from the issuer, its tokens cannot be checked: {error}")
+            }
+        }
+    }
+
+    async fn fetch_once(&self) -> Result<KeySet, FetchError> {
+        let request = Request::get(&self.url)
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .body(Full::<Bytes>::default())
+            .map_err(|_| FetchError::Address)?;
+        let reply = self.client.ask_for(MAX_JWKS_BYTES, request).await?;
+        match reply.status {
+            StatusCode::OK => Ok(KeySet::parse(&reply.body)?),
+            status => Err(FetchError::Status(status)),
+        }
+    }
+}

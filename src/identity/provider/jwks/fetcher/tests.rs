@@ -1,0 +1,205 @@
+//! Keys that are fetched: what is asked of an issuer how often, and what stays when it fails.
+
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use super::{KeyLookup, KeySet, Keys, Pace};
+use crate::identity::provider::jwt::signing::SigningKey;
+use crate::identity::provider::test_server::{Answer, PATIENCE, TestServer};
+
+/// Long enough that a test ends before anything is done a second time.
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn set(ids: &[&str]) -> Answer {
+    let keys: Vec<Value> = ids.iter().map(|id| SigningKey::p256().jwk(id)).collect();
+    Answer::ok(&json!({ "keys": keys }).to_string())
+}
+
+fn keys(server: &TestServer, pace: Pace) -> Keys {
+    Keys::fetched("workloads".into(), server.url.clone(), TestServer::client(Duration::from_secs(5)), pace)
+}
+
+async fn find(keys: &Keys, id: &str) -> KeyLookup {
+    keys.find(Some(id), Algorithm::ES256).await
+}
+
+/// What an answer amounts to, by one letter: a key, none, not now, none yet.
+async fn found(keys: &Keys, id: &str) -> char {
+    match find(keys, id).await {
+        KeyLookup::Keys(keys) => {
+            assert!(keys.iter().all(|key| key.id() == Some(id)));
+            'k'
+        }
+        KeyLookup::NoSuchKey => '-',
+        KeyLookup::NotNow(_) => 'w',
+        KeyLookup::NoKeysYet => '0',
+    }
+}
+
+#[tokio::test]
+async fn keys_are_fetched_at_the_start_and_the_first_caller_waits_for_them() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace::default());
+    assert_eq!(found(&keys, "one").await, 'k');
+    assert_eq!(found(&keys, "one").await, 'k');
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].starts_with("GET /path HTTP/1.1\r\n"), "{}", requests[0]);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_fetched_for_once_in_ten_seconds_whoever_asks() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace::default());
+    assert_eq!(found(&keys, "one").await, 'k');
+    for number in 0..100 {
+        assert_eq!(found(&keys, &format!("unknown-{number}")).await, '-');
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn callers_share_a_fetch() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO }));
+    assert_eq!(found(&keys, "one").await, 'k');
+    let before = server.requests().len();
+    server.answer(set(&["one", "two"]));
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move { found(&keys, "two").await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), 'k');
+    }
+    assert_eq!(server.requests().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_by_its_first_token() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    assert_eq!(found(&keys, "one").await, 'k');
+    server.answer(set(&["one", "two"]));
+    assert_eq!(found(&keys, "two").await, 'k');
+    assert_eq!(found(&keys, "three").await, '-');
+    // Retired: gone with the next fetch.
+    server.answer(set(&["two", "three"]));
+    assert_eq!(found(&keys, "three").await, 'k');
+    assert_eq!(found(&keys, "one").await, '-');
+}
+
+#[tokio::test]
+async fn the_background_takes_retired_keys_away() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace { refresh: Duration::from_millis(1), unknown_key: NEVER });
+    assert_eq!(found(&keys, "one").await, 'k');
+    server.answer(set(&["two"]));
+    let gone = async {
+        while found(&keys, "one").await == 'k' {
+            server.reached(server.requests().len() + 1).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    assert_eq!(found(&keys, "two").await, 'k');
+}
+
+#[tokio::test]
+async fn the_last_good_keys_stay_whatever_the_issuer_says() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    assert_eq!(found(&keys, "one").await, 'k');
+    let elsewhere = TestServer::start(set(&["two"])).await;
+    for answer in [
+        Answer::of(500, "", "down"),
+        Answer::of(404, "", "{}"),
+        Answer::of(204, "", ""),
+        Answer::of(302, &format!("location: {}\r\n", elsewhere.url), ""),
+        Answer::of(
+            301,
+            &format!("location: {}\r\n", elsewhere.url),
+            &json!({ "keys": [SigningKey::p256().jwk("two")] }).to_string(),
+        ),
+        Answer::of(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
+        Answer::ok(""),
+        Answer::ok("{}"),
+        Answer::ok(r#"{"keys": []}"#),
+        Answer::ok(r#"{"keys": [{"kty": "oct", "kid": "two", "k": "AAAA"}]}"#),
+        Answer::ok(&json!({ "keys": [SigningKey::p256().jwk("two")], "x": "x".repeat(1024 * 1024) }).to_string()),
+        Answer::Say("HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"keys\"".to_owned()),
+        Answer::Say("nonsense".to_owned()),
+    ] {
+        server.answer(answer);
+        // Whether "two" is new cannot be known now, and that is not a no.
+        assert_eq!(found(&keys, "two").await, 'w');
+        assert_eq!(found(&keys, "one").await, 'k');
+    }
+    assert!(elsewhere.requests().is_empty(), "a redirect is not followed");
+    server.answer(set(&["two"]));
+    assert_eq!(found(&keys, "two").await, 'k');
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_at_the_start_is_asked_again_for_a_caller() {
+    let server = TestServer::start(Answer::of(503, "", "")).await;
+    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    assert_eq!(found(&keys, "one").await, '0');
+    server.answer(set(&["one"]));
+    assert_eq!(found(&keys, "one").await, 'k');
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_costs_a_caller_no_more_than_the_time_out() {
+    let server = TestServer::start(Answer::Hang).await;
+    let client = TestServer::client(Duration::from_millis(50));
+    let keys = Keys::fetched("workloads".into(), server.url.clone(), client, Pace::default());
+    assert_eq!(tokio::time::timeout(PATIENCE, found(&keys, "one")).await.unwrap(), '0');
+    // The next one has it asked again, and whoever comes then learns at once that it was asked a moment ago.
+    for _ in 0..10 {
+        assert_eq!(found(&keys, "one").await, '0');
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_end_the_fetch() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: NEVER }));
+    assert_eq!(found(&keys, "one").await, 'k');
+    server.answer(set(&["one", "two"]));
+    let leaving = tokio::spawn({
+        let keys = keys.clone();
+        async move { found(&keys, "two").await }
+    });
+    server.reached(2).await;
+    leaving.abort();
+    assert_eq!(found(&keys, "two").await, 'k');
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn fetching_ends_with_the_keys() {
+    let server = TestServer::start(set(&["one"])).await;
+    let keys = keys(&server, Pace { refresh: Duration::from_millis(1), unknown_key: NEVER });
+    server.reached(3).await;
+    let refreshing = keys.remote.as_ref().unwrap().refreshing.abort_handle();
+    drop(keys);
+    let ended = async {
+        while !refreshing.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_of_a_file_are_never_fetched() {
+    let text = json!({ "keys": [SigningKey::p256().jwk("one")] }).to_string();
+    let keys = Keys::fixed(KeySet::parse(text.as_bytes()).unwrap());
+    assert_eq!(found(&keys, "one").await, 'k');
+    assert_eq!(found(&keys, "two").await, '-');
+}

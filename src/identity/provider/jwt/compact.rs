@@ -1,0 +1,86 @@
+//! A JWT as it is sent: three parts with dots between them (RFC 7515, 7.1), read and not believed. Pure.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use super::Flaw;
+use crate::identity::provider::common::claims;
+use crate::identity::provider::common::strict_json;
+
+/// A longer name is none that an issuer gives a key.
+const MAX_KEY_ID_BYTES: usize = 256;
+
+/// What a token may call itself (`typ`), in any case.
+const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
+
+/// The parts of a JWT. Nothing in it is verified. Never printed: it is a secret.
+pub struct Compact<'a> {
+    header: Map<String, Value>,
+    /// What it claims.
+    pub claims: Map<String, Value>,
+    /// What is signed: header and claims as sent.
+    pub signed: &'a str,
+    /// In base64url.
+    pub signature: &'a str,
+}
+
+impl<'a> Compact<'a> {
+    /// Reads a token; `None` for what is no JWT, which for an opaque token is seen at its dots. The caller bounds the size.
+    pub fn read(token: &'a str) -> Option<Self> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let object = |part: &str| strict_json::object(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+        Some(Self { header: object(header)?, claims: object(claims)?, signed, signature })
+    }
+
+    /// The `alg` of its header, if it is one of `allowed`, and the `kid`. No other member that could name a key (`jwk`,
+    /// `jku`, `x5u`, `x5c`) is looked at.
+    ///
+    /// # Errors
+    /// A header that asks for what is not done here.
+    pub fn algorithm_and_key_id(&self, allowed: &[Algorithm]) -> Result<(Algorithm, Option<&str>), Flaw> {
+        let text = |name| claims::text(&self.header, name);
+        // Extensions that must be understood (RFC 7515, 4.1.11): none is.
+        if self.header.contains_key("crit") {
+            return Err(Flaw::Critical);
+        }
+        // A payload that is not encoded (RFC 7797).
+        if self.header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
+            return Err(Flaw::Unencoded);
+        }
+        // RFC 9068, 2.1 has the media type with or without `application/`.
+        let is_known = |typ: &str| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known));
+        if text("typ")?.is_some_and(|typ| !is_known(typ)) {
+            return Err(Flaw::Type);
+        }
+        let algorithm = text("alg")?.and_then(|name| name.parse().ok()).filter(|name| allowed.contains(name));
+        let key_id = text("kid")?;
+        if key_id.is_some_and(|id| id.len() > MAX_KEY_ID_BYTES) {
+            return Err(Flaw::KeyId);
+        }
+        Ok((algorithm.ok_or(Flaw::Algorithm)?, key_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_key_has_256_bytes_at_most() {
+        let token = |bytes: usize| {
+            let header = serde_json::json!({ "alg": "ES256", "kid": "k".repeat(bytes) }).to_string();
+            format!("{}.e30.c2ln", BASE64_URL_SAFE_NO_PAD.encode(header))
+        };
+        let key_id = |bytes| {
+            let token = token(bytes);
+            let read = Compact::read(&token).unwrap();
+            read.algorithm_and_key_id(&[Algorithm::ES256]).map(|(_, id)| id.map(str::len))
+        };
+        assert_eq!(key_id(256), Ok(Some(256)));
+        assert_eq!(key_id(257), Err(Flaw::KeyId));
+        assert_eq!(key_id(300), Err(Flaw::KeyId));
+    }
+}

@@ -1,0 +1,367 @@
+//! Any server of the registry token protocol (Distribution's "Token Authentication Specification"): Harbor, docker_auth,
+//! GitLab.
+//!
+//! It is asked with the caller's own credential for the scopes that the request needs, all in one question. What counts is what the token
+//! in its reply lists as granted, not that there is one: an empty list is a 200 too. What is known of GitLab besides
+//! is in [`gitlab`](super::gitlab).
+
+mod one_by_one;
+pub mod reply;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply};
+use super::common::sources::Sources;
+use super::common::strict_json;
+use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
+use crate::identity::guard::failure_budget::Place;
+use crate::identity::log_pace::{LogPace, Trouble};
+use crate::identity::model::credential::{Credential, basic};
+use crate::identity::model::keyed_hash::SecretId;
+use crate::identity::model::tag_rules::TagRules;
+use crate::identity::model::{
+    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified,
+};
+use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
+use reply::Token;
+
+/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
+/// take for a header, and some of them close the connection then, which looks like an outage.
+const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
+
+/// A token that is sent upstream is asked for anew so long before it ends: the registry may be slow, and its clock another.
+const TOKEN_MARGIN: Duration = Duration::from_secs(10);
+
+/// One server.
+pub struct TokenServer {
+    sources: Sources,
+    realm: String,
+    service: String,
+    /// `REALM?service=SERVICE`
+    endpoint: String,
+    client: ProviderClient,
+    gitlab: Option<GitLabReading>,
+    keeps_tokens: bool,
+    log_pace: LogPace,
+}
+
+impl TokenServer {
+    /// A server whose token endpoint is `realm`. `gitlab`: it is a GitLab, and read as one.
+    pub fn new(
+        name: Arc<str>,
+        realm: &str,
+        service: String,
+        client: ProviderClient,
+        gitlab: Option<GitLabReading>,
+    ) -> Self {
+        Self {
+            sources: if gitlab.is_some() { Sources::folding_case(name) } else { Sources::new(name) },
+            realm: realm.to_owned(),
+            endpoint: endpoint(realm, &service),
+            service,
+            client,
+            gitlab,
+            keeps_tokens: false,
+            log_pace: LogPace::default(),
+        }
+    }
+
+    /// Whether the tokens that it issues are kept with what they grant, to be sent upstream. Without that none is.
+    #[must_use]
+    pub fn keep_tokens(self, keeps_tokens: bool) -> Self {
+        Self { keeps_tokens, ..self }
+    }
+
+    /// The `type` of such a provider in the config.
+    pub fn type_name(&self) -> &'static str {
+        if self.gitlab.is_some() { "gitlab" } else { "registry_token" }
+    }
+
+    /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
+    /// about again whatever others got wrong. Returns also how many questions it took besides the first.
+    pub async fn ask(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
+        let reply = match self.exchange(question, known).await {
+            Ok(reply) => reply,
+            Err(verdict) => return (verdict, 0),
+        };
+        let several = question.access.repositories().count() > 1;
+        if several && self.forbids(&reply) == Some(Forbidden::OneOfSeveral) {
+            return self.ask_one_by_one(question, known).await;
+        }
+        (self.verdict(question, &reply), 0)
+    }
+
+    /// Returns whether the server answers at all, by a question that no caller can turn: for a token without a
+    /// credential and for nothing.
+    pub async fn is_up(&self) -> bool {
+        let request = Request::get(&self.endpoint).header(header::ACCEPT, "application/json");
+        let Ok(request) = request.body(Full::default()) else { return false };
+        let Ok(reply) = self.client.ask(request).await else { return false };
+        match reply.status {
+            // Some hand a token for another service, or none that can be read, to those who name nobody.
+            StatusCode::OK => strict_json::object(&reply.body).is_ok(),
+            _ if self.turns_the_gate_away(&reply) => false,
+            status => !status.is_server_error(),
+        }
+    }
+
+    /// Sends a question; what keeps it from being asked or answered is a verdict.
+    async fn exchange(&self, question: &Question, known: bool) -> Result<Reply, Verdict> {
+        let presented = match (&question.credential, &self.gitlab) {
+            (Credential::Basic { user, password }, _) => Some((&**user, password)),
+            (Credential::Bearer(token), Some(_)) => Some((TOKEN_USER, token)),
+            (Credential::Anonymous, Some(gitlab)) if gitlab.anonymous => None,
+            // No other server has a user name under which a bare token can be asked about.
+            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Err(Verdict::NotMine),
+        };
+        if presented.is_some_and(|(user, secret)| user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES) {
+            return Err(Verdict::NotMine);
+        }
+        let Some(request) = self.request(question, presented) else {
+            return Err(self.unavailable(question, "the question cannot be put into a request"));
+        };
+        let place = match presented {
+            Some(_) => self.place(question.secret, known).await?,
+            // There is no credential to be wrong.
+            None => None,
+        };
+        let reply = self.client.ask(request).await.map_err(|error| self.unavailable(question, &error.to_string()))?;
+        if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
+            place.fail(Instant::now());
+        }
+        Ok(reply)
+    }
+
+    /// Returns what a 403 says; `None` for any other answer.
+    fn forbids(&self, reply: &Reply) -> Option<Forbidden> {
+        (reply.status == StatusCode::FORBIDDEN).then(|| Forbidden::read(&reply.body))
+    }
+
+    /// Returns whether a refusal without a verdict is the gate's: of a GitLab that is told no client's address, what it
+    /// bans or throttles is the gate, and so everybody.
+    fn turns_the_gate_away(&self, reply: &Reply) -> bool {
+        let sees_the_gate_alone = self.gitlab.as_ref().is_some_and(|gitlab| !gitlab.forward_client_address);
+        let without_a_verdict =
+            reply.status == StatusCode::TOO_MANY_REQUESTS || self.forbids(reply) == Some(Forbidden::NoVerdict);
+        sees_the_gate_alone && without_a_verdict
+    }
+
+    /// Whether it is asked what callers without a credential may pull.
+    pub fn answers_anonymous(&self) -> bool {
+        self.gitlab.as_ref().is_some_and(|gitlab| gitlab.anonymous)
+    }
+
+    /// Whether it is told where the client is, so that its answers may depend on that.
+    pub fn forwards_client_address(&self) -> bool {
+        self.gitlab.as_ref().is_some_and(|gitlab| gitlab.forward_client_address)
+    }
+
+    fn request(&self, question: &Question, presented: Option<(&str, &SecretString)>) -> Option<Request<Full<Bytes>>> {
+        let mut uri = self.endpoint.clone();
+        // Never push in order to decide a pull: a granted push can create records there.
+        for (repository, asked) in question.access.repositories() {
+            let _ = write!(uri, "&scope=repository:{repository}:{}", asked.words());
+        }
+        if question.access == Access::Catalog {
+            let _ = write!(uri, "&scope={CATALOG_SCOPE}");
+        }
+        let mut request =
+            Request::get(uri).header(header::ACCEPT, "application/json").header("x-request-id", &*question.request_id);
+        if let Some((user, secret)) = presented {
+            request = request.header(header::AUTHORIZATION, basic(user, secret)?);
+        }
+        if self.forwards_client_address() {
+            // Exactly one address: rules about addresses and the counting of failures then fall on the client.
+            request = request.header("x-forwarded-for", question.client.to_string());
+        }
+        request.body(Full::default()).ok()
+    }
+
+    /// A place in the failure budget, where there is one.
+    async fn place(&self, secret: SecretId, known: bool) -> Result<Option<Place<'_>>, Verdict> {
+        let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref()) else {
+            return Ok(None);
+        };
+        // A quarter of what the question has: half may be gone by now, and the rest is for asking it.
+        match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
+            Err(_) => Err(Verdict::NotNow(NotNow::NoTurn, RETRY_AFTER)),
+        }
+    }
+
+    fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
+        let retry_after = reply.retry_after();
+        let (provider, request_id) = (self.sources.provider(), &question.request_id);
+        match reply.status {
+            StatusCode::OK => match reply::read(&reply.body, &self.service) {
+                Ok(token) => {
+                    if let Some(odd) = token.odd.text()
+                        && let Some(left_out) = self.line(Trouble::Odd)
+                    {
+                        tracing::warn!(%provider, %request_id, left_out, "an odd reply, which was read all the same: {odd}");
+                    }
+                    self.judge(question, &token)
+                }
+                Err(error) => self.unavailable(question, &error.to_string()),
+            },
+            // To callers without a credential both say that nothing is public.
+            StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
+            StatusCode::UNAUTHORIZED => Verdict::NotMine,
+            StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => self.nothing(question),
+            status if self.turns_the_gate_away(reply) => self.unavailable(
+                question,
+                &format!("status {status}: it turns the gate away, whose address is all that it sees; see its bans and rate limits, or forward_client_address"),
+            ),
+            StatusCode::FORBIDDEN => {
+                if let Some(left_out) = self.line(Trouble::Barred) {
+                    tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
+                }
+                Verdict::NotNow(NotNow::Barred, retry_after)
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                if let Some(left_out) = self.line(Trouble::Busy) {
+                    tracing::warn!(%provider, %request_id, left_out, "it is asked too much: 429; see its rate limits");
+                }
+                Verdict::NotNow(NotNow::Busy, retry_after)
+            }
+            StatusCode::NOT_FOUND => {
+                if let Some(left_out) = self.line(Trouble::Misconfigured) {
+                    tracing::error!(%provider, %request_id, left_out, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
+                }
+                Verdict::NotNow(NotNow::Misconfigured, retry_after)
+            }
+            // About this question: whoever sends what the server does not take could else bring an outage about.
+            status if status.is_client_error() => {
+                if let Some(left_out) = self.line(Trouble::Barred) {
+                    tracing::warn!(%provider, %request_id, left_out, status = status.as_u16(), "it does not take this question");
+                }
+                Verdict::NotNow(NotNow::Barred, retry_after)
+            }
+            status => self.unavailable(question, &format!("status {status}")),
+        }
+    }
+
+    fn judge(&self, question: &Question, token: &Token) -> Verdict {
+        let refused = |why| {
+            tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "{why}");
+            Verdict::NotMine
+        };
+        let subject = match (&self.gitlab, &token.subject) {
+            _ if is_anonymous(question) => "".into(),
+            (Some(gitlab), _) if gitlab.refuses(token) => {
+                return refused("the password of an account was refused: only tokens are accepted");
+            }
+            (_, Some(subject)) => subject.as_str().into(),
+            (Some(_), None) if super::gitlab::is_nobodys(token) => {
+                return refused("its token names nobody, so it did not take the credential");
+            }
+            (Some(_), None) => super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
+            // The specification's word for a client that did not authenticate: some servers hand a token to anybody
+            // whose password is wrong, with what is public in it.
+            (None, None) => return refused("its token names nobody, so it did not take the credential"),
+        };
+        let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));
+        let granted = self.granted(question, Some(token));
+        let lifetime = match granted.token() {
+            None => Lifetime { answer: Some(token.lifetime), credential: None },
+            Some(_) => Lifetime {
+                answer: Some(token.lifetime.saturating_sub(TOKEN_MARGIN)),
+                credential: token.ends.map(|ends| ends.saturating_sub(TOKEN_MARGIN.as_secs())),
+            },
+        };
+        self.verified(subject, credential_type, granted, lifetime)
+    }
+
+    /// Valid, and good for nothing that was asked.
+    fn nothing(&self, question: &Question) -> Verdict {
+        let granted = self.granted(question, None);
+        self.verified(fingerprint(question), None, granted, Lifetime::default())
+    }
+
+    /// What the answer allows: never more than was asked, whatever the token lists. Without a token that is nothing.
+    fn granted(&self, question: &Question, token: Option<&Token>) -> Granted {
+        let server = if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
+        let of_one = |(repository, asked): (&RepositoryName, Actions)| RepositoryGrant {
+            repository: repository.clone(),
+            actions: token.map(|token| token.granted(repository).intersect(asked)).unwrap_or_default(),
+            server,
+            tags: token.map(|token| self.tag_rules(question, repository, asked, token)).unwrap_or_default(),
+            token: None,
+        };
+        let mut grants: Vec<_> = question.access.repositories().map(of_one).collect();
+        if let Some(token) = token.filter(|_| self.keeps_tokens)
+            && grants.iter().any(|grant| grant.actions != Actions::default())
+        {
+            let issued = IssuedToken::new(token.issued.clone());
+            grants.iter_mut().for_each(|grant| grant.token = Some(issued.clone()));
+        }
+        match &question.access {
+            Access::Login if token.is_some() => Granted::Identity,
+            Access::Catalog => match token.filter(|token| token.grants_catalog()) {
+                Some(token) => Granted::Catalog(self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone()))),
+                None => Granted::Nothing,
+            },
+            Access::Login => Granted::Nothing,
+            Access::Repository(..) => grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into())),
+            Access::Repositories(_) => Granted::Repositories(grants.into()),
+        }
+    }
+
+    /// Reads change no tag, so nothing of the rules is kept for them.
+    fn tag_rules(&self, question: &Question, repository: &RepositoryName, asked: Actions, token: &Token) -> TagRules {
+        if self.gitlab.is_none() || !(asked.push || asked.delete) {
+            return TagRules::None;
+        }
+        TagRules::read(token.meta(repository)).unwrap_or_else(|error| {
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, %repository, "tag rules that cannot be read, so nothing is written or deleted: {error}");
+            TagRules::Unreadable
+        })
+    }
+
+    fn verified(
+        &self,
+        subject: Box<str>,
+        credential_type: Option<&str>,
+        granted: Granted,
+        lifetime: Lifetime,
+    ) -> Verdict {
+        let principal = Principal { source: self.sources.typed(credential_type), subject };
+        Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
+    }
+
+    fn unavailable(&self, question: &Question, why: &str) -> Verdict {
+        if let Some(left_out) = self.line(Trouble::NoAnswer) {
+            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "no answer: {why}");
+        }
+        Verdict::Unavailable
+    }
+
+    fn line(&self, trouble: Trouble) -> Option<u64> {
+        self.log_pace.line(trouble, Instant::now())
+    }
+}
+
+/// Where a token for `service` is asked for.
+pub fn endpoint(realm: &str, service: &str) -> String {
+    let first = if realm.contains('?') { '&' } else { '?' };
+    // Some services are called something like `Docker registry`.
+    let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
+    format!("{realm}{first}service={service}")
+}
+
+/// The one name for a credential that has none. Callers without a credential have no name either.
+fn fingerprint(question: &Question) -> Box<str> {
+    if is_anonymous(question) { "".into() } else { question.known_as.fingerprint.to_string().into() }
+}
+
+fn is_anonymous(question: &Question) -> bool {
+    matches!(question.credential, Credential::Anonymous)
+}
