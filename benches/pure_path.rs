@@ -26,10 +26,19 @@ const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 fn pure_path(c: &mut Criterion) {
     let blob = format!("/v2/group/project/app/blobs/{DIGEST}");
     let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap());
+    headers.insert(
+        header::AUTHORIZATION,
+        "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap(),
+    );
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let policy = Policy::new(words(&["read"]), words(&["read", "write"]), words(&["delete"]), BTreeMap::new());
-    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
+    let policy = Policy::new(
+        words(&["read"]),
+        words(&["read", "write"]),
+        words(&["delete"]),
+        BTreeMap::new(),
+    );
+    let source =
+        Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
     let principal = Principal { source, subject: "ci-user".into() };
     let by_scopes = Verified {
         principal: principal.clone(),
@@ -45,7 +54,8 @@ fn pure_path(c: &mut Criterion) {
         tags: TagRules::None,
         token: None,
     };
-    let by_actions = Verified { principal, granted: Granted::Repository(Box::new(grant)), attributes: None };
+    let by_actions =
+        Verified { principal, granted: Granted::Repository(Box::new(grant)), attributes: None };
     let key = HashKey::random().unwrap();
 
     c.bench_function("parse a blob request", |b| {
@@ -54,9 +64,13 @@ fn pure_path(c: &mut Criterion) {
     c.bench_function("parse an upload with its state", |b| {
         let path = "/v2/group/project/app/blobs/uploads/6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a";
         let query = format!("_state=eyJOYW1lIjoiYSIsIlVVSUQiOiJiIn0%3D&digest={DIGEST}");
-        b.iter(|| RegistryRequest::parse(&Method::PUT, black_box(path), Some(black_box(&query))).unwrap());
+        b.iter(|| {
+            RegistryRequest::parse(&Method::PUT, black_box(path), Some(black_box(&query))).unwrap()
+        });
     });
-    c.bench_function("read a Basic credential", |b| b.iter(|| Credential::from_headers(black_box(&headers)).unwrap()));
+    c.bench_function("read a Basic credential", |b| {
+        b.iter(|| Credential::from_headers(black_box(&headers)).unwrap())
+    });
     c.bench_function("hash a credential", |b| {
         let credential = Credential::from_headers(&headers).unwrap();
         b.iter(|| key.credential(black_box(&credential)));
@@ -71,7 +85,8 @@ fn pure_path(c: &mut Criterion) {
     c.bench_function("open a gate token", |b| {
         let repositories = vec![(RepositoryName::parse("group/project/app").unwrap(), pull)];
         let good_for = GoodFor { repositories, catalog: CatalogShare::None };
-        let (credential, provider) = (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
+        let (credential, provider) =
+            (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
         let mut token = GateToken { issued: 1000, expires: 5000, good_for, credential, provider };
         let keys = TokenKeys::random().unwrap();
         let sealed = keys.seal(&mut token, "registry.test").unwrap();
@@ -82,7 +97,8 @@ fn pure_path(c: &mut Criterion) {
         b.iter(|| ruled.authorize(request.clone(), black_box(&by_scopes)).unwrap());
     });
     c.bench_function("count a request in a limit", |b| {
-        let (table, quota) = (Table::default(), Quota::new(1_000_000, Duration::from_secs(1), 1_000_000));
+        let (table, quota) =
+            (Table::default(), Quota::new(1_000_000, Duration::from_secs(1), 1_000_000));
         for other in 0..100_000_u32 {
             table.with(table.key(&other), 0, |word| *word = u64::MAX);
         }
@@ -109,7 +125,8 @@ fn fifty_rules() -> Rules {
     let rule = |number: usize| Rule {
         name: format!("rule-{number}").into(),
         repositories: vec![
-            RepositoryPattern::parse(if number == 50 { "group/**" } else { "group/*/other/**" }).unwrap(),
+            RepositoryPattern::parse(if number == 50 { "group/**" } else { "group/*/other/**" })
+                .unwrap(),
         ],
         who: vec![Who::Authenticated],
         allow: Actions { pull: true, ..Actions::default() },

@@ -29,7 +29,8 @@ pub use collect::{LastReload, Process};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is said of any other path.
-const NOT_FOUND: &str = "there are /, /status.json, /livez, /healthz, /readyz, /metrics and POST /revoke\n";
+const NOT_FOUND: &str =
+    "there are /, /status.json, /livez, /healthz, /readyz, /metrics and POST /revoke\n";
 
 /// What the endpoints show.
 #[derive(Clone)]
@@ -74,7 +75,9 @@ impl Admin {
     fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         match path {
             "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" if *self.draining.borrow() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if *self.draining.borrow() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
             "/readyz" => text(StatusCode::OK, "ok\n"),
             "/metrics" => self.metrics(),
             "/status.json" => self.status_json(),
@@ -90,18 +93,24 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let mut response = text(StatusCode::OK, self.generations.borrow().gate.metrics());
-        let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        let openmetrics =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
         response
     }
 
     fn status_json(&self) -> Response<Full<Bytes>> {
         let Ok(mut body) = serde_json::to_string_pretty(&self.status()) else {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n");
+            return text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the status cannot be written as JSON\n",
+            );
         };
         body.push('\n');
         let mut response = text(StatusCode::OK, body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 
@@ -125,8 +134,12 @@ fn wrong_method(allow: &'static str) -> Response<Full<Bytes>> {
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -30,21 +30,23 @@ struct Arguments {
 enum Command {
     /// Run the gate
     ///
-    /// SIGTERM and SIGINT end it: no new connections, requests under way come to their end (http.drain_timeout), exit 0.
-    /// A second signal ends it at once, exit 1. SIGHUP, or a change of a file that the config names, has it read again.
-    /// A config that cannot be used: exit 78.
+    /// SIGTERM and SIGINT end it: no new connections, requests under way come to their end
+    /// (http.drain_timeout), exit 0. A second signal ends it at once, exit 1. SIGHUP, or a
+    /// change of a file that the config names, has it read again. A config that cannot be used:
+    /// exit 78.
     Serve(Config),
     /// Check a config and every file that it names
     ///
-    /// Prints all problems at once, one a line, as FILE:LINE:COLUMN: what is wrong; what would be right. Nothing is
-    /// contacted without --online. Exit 0 or 78.
+    /// Prints all problems at once, one a line, as FILE:LINE:COLUMN: what is wrong; what would be
+    /// right. Nothing is contacted without --online. Exit 0 or 78.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets redacted
     PrintConfig(Config),
     /// Print the JSON schema of the config
     ///
-    /// Editors use it to complete and check: put "# yaml-language-server: $schema=schema.json" at the top of the config.
+    /// Editors use it to complete and check: put "# yaml-language-server: $schema=schema.json" at
+    /// the top of the config.
     Schema,
     /// Run a gate, a small registry and a stand-in for GitLab in one process, to try it out
     Demo(Demo),
@@ -57,14 +59,16 @@ enum Command {
     },
     /// Say what a request would get, and why: who it is, what it has, what each rule says
     ///
-    /// The secret comes on standard input: moorgate explain --method PUT --path /v2/group/image/manifests/v1 -u alice
-    /// < token. Without -u it is sent as Bearer; without a secret the caller is nobody. A token of the gate's own works
-    /// where tokens.key_file is set.
+    /// The secret comes on standard input: moorgate explain --method PUT --path
+    /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as Bearer; without
+    /// a secret the caller is nobody. A token of the gate's own works where tokens.key_file is
+    /// set.
     ///
-    /// The request goes through the gate of the config as if it came from this machine, up to where it would go to the
-    /// registry. Providers are asked, and nothing from before is used. It is never written to the registry, which is
-    /// asked only whether an immutable tag exists; but a GitLab that is asked about a push and grants it creates the
-    /// record of the image's repository, as with any push.
+    /// The request goes through the gate of the config as if it came from this machine, up to where
+    /// it would go to the registry. Providers are asked, and nothing from before is used. It is
+    /// never written to the registry, which is asked only whether an immutable tag exists; but
+    /// a GitLab that is asked about a push and grants it creates the record of the image's
+    /// repository, as with any push.
     ///
     /// Exit 0 allowed, 1 refused, 2 not asked, 69 a provider gave no answer, 78 a bad config.
     Explain(explain::Explain),
@@ -85,7 +89,8 @@ struct Config {
 struct CheckConfig {
     #[command(flatten)]
     config: Config,
-    /// Then ask the registry and every identity provider, with no credential of a user, and say what each answered
+    /// Then ask the registry and every identity provider, with no credential of a user, and say
+    /// what each answered
     #[arg(long)]
     online: bool,
 }
@@ -93,7 +98,9 @@ struct CheckConfig {
 impl Config {
     /// An empty variable is none: compose files make them.
     fn file(self) -> PathBuf {
-        let variable = || std::env::var_os("MOORGATE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
+        let variable = || {
+            std::env::var_os("MOORGATE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
+        };
         self.config.or_else(variable).unwrap_or_else(|| PathBuf::from("/etc/moorgate/moorgate.yml"))
     }
 }
@@ -110,14 +117,21 @@ pub fn main() -> ExitCode {
     core_dumps::forbid();
     match Arguments::parse().command {
         Command::Serve(config) => serve::serve(&config.file()),
-        Command::CheckConfig(CheckConfig { config, online }) => {
-            check_config::check_config(&config.file(), environment(), online, &mut io::stdout(), &mut io::stderr())
-                .unwrap_or_else(no_terminal)
-        }
-        Command::PrintConfig(config) => {
-            print_config::print_config(&config.file(), environment(), &mut io::stdout(), &mut io::stderr())
-                .unwrap_or_else(no_terminal)
-        }
+        Command::CheckConfig(CheckConfig { config, online }) => check_config::check_config(
+            &config.file(),
+            environment(),
+            online,
+            &mut io::stdout(),
+            &mut io::stderr(),
+        )
+        .unwrap_or_else(no_terminal),
+        Command::PrintConfig(config) => print_config::print_config(
+            &config.file(),
+            environment(),
+            &mut io::stdout(),
+            &mut io::stderr(),
+        )
+        .unwrap_or_else(no_terminal),
         Command::Schema => say(&crate::config::schema()),
         Command::Demo(demo) => demo::demo(demo.port),
         Command::HashPassword { user } => hash_password::hash_password(user.as_deref()),
@@ -128,7 +142,9 @@ pub fn main() -> ExitCode {
 
 /// The environment as text. What is no UTF-8 is no variable of ours, and no value of ours either.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+    std::env::vars_os().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    })
 }
 
 /// Prints to standard output. `print!` would panic where nobody reads it.

@@ -13,9 +13,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct TrustedProxies(pub Vec<IpNet>);
 
 impl TrustedProxies {
-    /// The client's address: the right-most one of `X-Forwarded-For` (of `Forwarded` where there is no other) that is
-    /// no trusted proxy; the peer's own where the peer is not trusted, or what it says cannot be read. An IPv4 address
-    /// in IPv6 form is the IPv4 address.
+    /// The client's address: the right-most one of `X-Forwarded-For` (of `Forwarded` where there is
+    /// no other) that is no trusted proxy; the peer's own where the peer is not trusted, or
+    /// what it says cannot be read. An IPv4 address in IPv6 form is the IPv4 address.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if self.0.is_empty() || !self.trusts(peer) {
@@ -53,8 +53,8 @@ impl TrustedProxies {
     }
 }
 
-/// What counts as one client: an IPv4 address, an IPv6 network of /64, which is what one subscriber has. An IPv4 address in
-/// IPv6 form is the IPv4 address.
+/// What counts as one client: an IPv4 address, an IPv6 network of /64, which is what one subscriber
+/// has. An IPv4 address in IPv6 form is the IPv4 address.
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -88,7 +88,8 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, lines: &[(&'static str, &str)]) -> String {
-        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let proxies =
+            TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
@@ -100,14 +101,23 @@ mod tests {
     fn believes_trusted_proxies_alone() {
         assert_eq!(client("192.0.2.1", &[("x-forwarded-for", "198.51.100.1")]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]), "198.51.100.1");
-        assert_eq!(client("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]), "198.51.100.1");
+        assert_eq!(
+            client("::ffff:10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]),
+            "198.51.100.1"
+        );
         assert_eq!(client("::ffff:192.0.2.1", &[]), "192.0.2.1");
     }
 
     #[test]
     fn takes_the_right_most_that_is_no_proxy() {
-        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.9.9.9")]), "2.2.2.2");
-        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]), "2.2.2.2");
+        assert_eq!(
+            client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.9.9.9")]),
+            "2.2.2.2"
+        );
+        assert_eq!(
+            client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]),
+            "2.2.2.2"
+        );
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "10.1.1.1")]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:99")]), "2001:db8::1");
         assert_eq!(client("fd00::1", &[("x-forwarded-for", "2001:db8::1")]), "2001:db8::1");
@@ -123,11 +133,17 @@ mod tests {
     #[test]
     fn reads_forwarded_where_there_is_no_other() {
         assert_eq!(
-            client("10.0.0.1", &[("forwarded", "for=1.1.1.1, For=\"[2001:db8::1]:4711\";proto=https")]),
+            client(
+                "10.0.0.1",
+                &[("forwarded", "for=1.1.1.1, For=\"[2001:db8::1]:4711\";proto=https")]
+            ),
             "2001:db8::1"
         );
         assert_eq!(client("10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]), "2.2.2.2");
+        assert_eq!(
+            client("10.0.0.1", &[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]),
+            "2.2.2.2"
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub fn config(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-/// What the system trusts. Reading it takes longer than all else at start, so it is done once, and only where asked.
+/// What the system trusts. Reading it takes longer than all else at start, so it is done once, and
+/// only where asked.
 ///
 /// # Errors
 /// Where the system has no usable roots.
@@ -36,8 +37,11 @@ fn read_system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
-        return Err(io::Error::other(format!("no root certificates of the system can be used: {why}")));
+        let why =
+            found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        return Err(io::Error::other(format!(
+            "no root certificates of the system can be used: {why}"
+        )));
     }
     Ok(roots)
 }

@@ -5,7 +5,8 @@
 //!                 ^ environment             ^ schema (derived from raw)      ^ files
 //! ```
 //!
-//! Each stage adds to the problems and hands on what is right, so that a slip in one place hides none in another.
+//! Each stage adds to the problems and hands on what is right, so that a slip in one place hides
+//! none in another.
 
 mod build;
 mod environment;
@@ -38,8 +39,9 @@ pub use outline::Outline;
 pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use ready::{
-    Accepts, AccessLog, Admin, Cache, Challenge, Config, Endpoint, Http, JwksSource, Log, LogFormat, Provider,
-    ProviderHttp, ProviderKind, Scopes, Tls, TlsVersion, Tokens, Upstream, UpstreamAuthorization,
+    Accepts, AccessLog, Admin, Cache, Challenge, Config, Endpoint, Http, JwksSource, Log,
+    LogFormat, Provider, ProviderHttp, ProviderKind, Scopes, Tls, TlsVersion, Tokens, Upstream,
+    UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};
@@ -63,28 +65,32 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Something that is wrong with the value of a key, such as `identity[0].url`, as was found out later.
+    /// Something that is wrong with the value of a key, such as `identity[0].url`, as was found out
+    /// later.
     pub fn problem(&self, path: &str, message: impl fmt::Display) -> Problem {
         Problem::new(place_of(&self.places, &self.start, path), format!("`{path}`: {message}"))
     }
 
-    /// The effective configuration as YAML: defaults filled in, paths absolute, valid as a configuration. No secret
-    /// is in it, for secrets are in files.
+    /// The effective configuration as YAML: defaults filled in, paths absolute, valid as a
+    /// configuration. No secret is in it, for secrets are in files.
     pub fn print(&self) -> String {
         print::print(&self.raw, &self.folder)
     }
 }
 
 /// Reads a file, the variables that override it and every file that it names.
-pub fn load(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Problems> {
+pub fn load(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
     attempt(path, environment).loaded
 }
 
 /// What came of reading a configuration.
 pub struct Attempt {
     pub loaded: Result<Loaded, Problems>,
-    /// Every file that this took, be it readable or not: with another content of one of them another thing would come of
-    /// it.
+    /// Every file that this took, be it readable or not: with another content of one of them
+    /// another thing would come of it.
     pub files: Vec<FileVersion>,
 }
 
@@ -121,7 +127,8 @@ fn build(
 ) -> Result<Loaded, Problems> {
     let Read { raw, places, start, problems } = read(text, name, environment)?;
     let (warnings, read) = (Vec::new(), Vec::new());
-    let mut build = Build { folder, places: &places, start: &start, problems, warnings, files: read };
+    let mut build =
+        Build { folder, places: &places, start: &start, problems, warnings, files: read };
     let config = build.config(&raw);
     let Build { problems, warnings, files: read, .. } = build;
     files.extend_from_slice(&read);
@@ -135,8 +142,8 @@ fn build(
     }
 }
 
-/// Where the admin listener is, whatever else is wrong: what the files that the config names hold by now says nothing
-/// of a gate that has read them.
+/// Where the admin listener is, whatever else is wrong: what the files that the config names hold
+/// by now says nothing of a gate that has read them.
 pub fn admin_addr(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -153,12 +160,18 @@ struct Read {
     problems: Vec<Problem>,
 }
 
-fn read(text: &str, name: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Read, Problems> {
+fn read(
+    text: &str,
+    name: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Read, Problems> {
     let start = Place::start_of(name);
     let schema = schema::derived();
     let mut problems = Vec::new();
     let overrides = environment::overrides(&schema, environment, &mut problems);
-    let Some(mut root) = Node::parse(text, name, &mut problems) else { return Err(Problems::new(problems, name)) };
+    let Some(mut root) = Node::parse(text, name, &mut problems) else {
+        return Err(Problems::new(problems, name));
+    };
 
     // An override must not hide what is wrong in the file, but it may supply what is missing there.
     problems.extend(shape::read(&schema, &root, &start, Missing::Ignored).problems);
@@ -183,16 +196,21 @@ fn read(text: &str, name: &Path, environment: impl IntoIterator<Item = (String, 
 fn read_text(path: &Path) -> Result<String, Problem> {
     let content = read_bounded(path, MAX_BYTES).map_err(|error| {
         let message = match error.kind() {
-            std::io::ErrorKind::NotFound => "the file does not exist; name one with --config".to_owned(),
+            std::io::ErrorKind::NotFound => {
+                "the file does not exist; name one with --config".to_owned()
+            }
             std::io::ErrorKind::IsADirectory => "this is a folder; name the file in it".to_owned(),
-            std::io::ErrorKind::FileTooLarge => "the file is larger than 1 MiB; no configuration is".to_owned(),
+            std::io::ErrorKind::FileTooLarge => {
+                "the file is larger than 1 MiB; no configuration is".to_owned()
+            }
             _ => format!("the file cannot be read ({error}); name a readable one with --config"),
         };
         Problem::new(Place::start_of(path), message)
     })?;
     String::from_utf8(content).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
+        let before =
+            String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default()).into_owned();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let place = Place::File { file: path.into(), line, column };

@@ -1,6 +1,6 @@
-//! What `moorgate demo` runs beside the gate, and what the tests run it against: a small container registry, and
-//! stand-ins for GitLab's token endpoint, an RFC 7662 server and an OIDC issuer. All speak plain HTTP/1.1 on a listener
-//! that the caller hands over.
+//! What `moorgate demo` runs beside the gate, and what the tests run it against: a small container
+//! registry, and stand-ins for GitLab's token endpoint, an RFC 7662 server and an OIDC issuer. All
+//! speak plain HTTP/1.1 on a listener that the caller hands over.
 
 mod certificate;
 mod claims;
@@ -39,10 +39,12 @@ pub use script::Scripted;
 /// What the tokens of the demo's workload are for.
 const AUDIENCE: &str = "moorgate-demo";
 
-/// How long the token lives that the demo hands out, in seconds: longer than any demo. A real one has minutes.
+/// How long the token lives that the demo hands out, in seconds: longer than any demo. A real one
+/// has minutes.
 const ID_TOKEN_LIFETIME: u64 = 365 * 24 * 3600;
 
-/// Everything in one process: the gate as it always is, with a config file that names the stand-ins.
+/// Everything in one process: the gate as it always is, with a config file that names the
+/// stand-ins.
 pub struct Demo {
     folder: TempDir,
     address: SocketAddr,
@@ -77,15 +79,21 @@ impl Demo {
         write_secret(&folder.path().join("tls.key"), &key)?;
         write_secret(&folder.path().join("introspection.secret"), introspection::CLIENT_SECRET)?;
         let claims = json!({ "exp": now()? + ID_TOKEN_LIFETIME });
-        write_secret(&folder.path().join("id_token"), &stand_ins.issuer.id_token(AUDIENCE, &claims)?)?;
+        write_secret(
+            &folder.path().join("id_token"),
+            &stand_ins.issuer.id_token(AUDIENCE, &claims)?,
+        )?;
         let text = config_text(port, admin.local_addr()?, &stand_ins);
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, &text)?;
-        let loaded = load_text(&text, &file, folder.path(), []).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+        let loaded = load_text(&text, &file, folder.path(), [])
+            .map_err(|problems| anyhow::anyhow!("{problems}"))?;
 
         let listeners = Listeners {
             public: crate::server::bind(loaded.config.http.addr, loaded.config.http.workers)
-                .with_context(|| format!("port {port} cannot be had; name another one with --port"))?,
+                .with_context(|| {
+                    format!("port {port} cannot be had; name another one with --port")
+                })?,
             admin,
         };
         let access_log = access_log(&loaded.config.log)?;
@@ -147,7 +155,12 @@ fn loopback(port: u16) -> io::Result<TcpListener> {
 
 /// Writes a file that nobody else may read.
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(secret.as_bytes())
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(secret.as_bytes())
 }
 
 fn config_text(port: u16, admin: SocketAddr, stand_ins: &StandIns) -> String {

@@ -41,7 +41,8 @@ pub enum Denial {
     InsufficientScope,
     /// The token service is asked for what it does not give.
     TokenRequest(TokenRequestError),
-    /// Every provider said that it does not know the credential, or one knew the user and the password was wrong.
+    /// Every provider said that it does not know the credential, or one knew the user and the
+    /// password was wrong.
     WrongCredential,
     /// A valid credential that does not allow this.
     InsufficientRights(Missing),
@@ -51,9 +52,11 @@ pub enum Denial {
     DeniedByPolicy(RuleRefusal),
     /// The token server that knows the credential granted no list of all repositories.
     CatalogClosed,
-    /// A provider could not be asked, so nothing is known of the credential. It may be worth asking again after this.
+    /// A provider could not be asked, so nothing is known of the credential. It may be worth asking
+    /// again after this.
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
-    /// As many wrong credentials as the config allows were asked of a provider, and this one is not known to be good.
+    /// As many wrong credentials as the config allows were asked of a provider, and this one is not
+    /// known to be good.
     FailureBudgetSpent { provider: Arc<str>, retry_after: Duration },
     /// The caller does this too often, or too much of it at once. It may do it again after this.
     Limited { limit: Limit, retry_after: Duration },
@@ -66,23 +69,32 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// Status and error code of the answer, and the word for `reason` in the access log: the one match that decides them.
+    /// Status and error code of the answer, and the word for `reason` in the access log: the one
+    /// match that decides them.
     ///
-    /// Codes are those of the OCI distribution spec ("Error Codes") and some that Distribution added. Reasons are a
-    /// closed list, explained in the README.
+    /// Codes are those of the OCI distribution spec ("Error Codes") and some that Distribution
+    /// added. Reasons are a closed list, explained in the README.
     pub fn wire(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::Request(error) => match error {
                 RequestError::NoSuchOperation => (S::NOT_FOUND, "UNSUPPORTED", "unknown_operation"),
-                RequestError::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed"),
+                RequestError::MethodNotAllowed { .. } => {
+                    (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed")
+                }
                 RequestError::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID", "malformed_request"),
-                RequestError::ReferenceInvalid => (S::BAD_REQUEST, "MANIFEST_INVALID", "malformed_request"),
+                RequestError::ReferenceInvalid => {
+                    (S::BAD_REQUEST, "MANIFEST_INVALID", "malformed_request")
+                }
                 RequestError::DigestInvalid | RequestError::AlgorithmInvalid => {
                     (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request")
                 }
-                RequestError::UploadInvalid => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request"),
-                RequestError::PageInvalid => (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request"),
+                RequestError::UploadInvalid => {
+                    (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request")
+                }
+                RequestError::PageInvalid => {
+                    (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request")
+                }
                 RequestError::QueryRepeated(_)
                 | RequestError::QueryEscape
                 | RequestError::QuerySemicolon
@@ -92,7 +104,9 @@ impl Denial {
             },
             Self::Framing(framing) => (framing.status(), "UNSUPPORTED", "malformed_message"),
             Self::NoCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),
-            Self::MalformedCredential(_) => (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
+            Self::MalformedCredential(_) => {
+                (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential")
+            }
             Self::InvalidToken => (S::UNAUTHORIZED, "UNAUTHORIZED", "invalid_token"),
             Self::InsufficientScope => (S::FORBIDDEN, "DENIED", "insufficient_scope"),
             Self::TokenRequest(TokenRequestError::TooLarge) => {
@@ -111,14 +125,20 @@ impl Denial {
             Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
             Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
             Self::TagRules(refusal) => match refusal {
-                TagRefusal::Protected(..) | TagRefusal::DeleteByDigest => (S::FORBIDDEN, "DENIED", "tag_protected"),
+                TagRefusal::Protected(..) | TagRefusal::DeleteByDigest => {
+                    (S::FORBIDDEN, "DENIED", "tag_protected")
+                }
                 TagRefusal::Immutable(..) => (S::FORBIDDEN, "DENIED", "tag_immutable"),
                 TagRefusal::Unreadable => (S::FORBIDDEN, "DENIED", "tag_rules_unreadable"),
             },
             Self::DeniedByPolicy(_) => (S::FORBIDDEN, "DENIED", "denied_by_policy"),
             Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
-            Self::ProviderUnavailable { .. } => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable"),
-            Self::FailureBudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent"),
+            Self::ProviderUnavailable { .. } => {
+                (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable")
+            }
+            Self::FailureBudgetSpent { .. } => {
+                (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent")
+            }
             Self::Limited { limit, .. } => {
                 let reason = match limit {
                     Limit::PerClient => "over_per_client",
@@ -133,15 +153,21 @@ impl Denial {
             }
             Self::NotAudited => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "audit_failed"),
             Self::Upstream(fault) => match fault {
-                UpstreamFault::Unreachable => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable"),
+                UpstreamFault::Unreachable => {
+                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable")
+                }
                 UpstreamFault::RefusedTheGate | UpstreamFault::RefusedTheGrant => {
                     (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate")
                 }
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
-                UpstreamFault::LeadsElsewhere => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere"),
+                UpstreamFault::LeadsElsewhere => {
+                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere")
+                }
                 UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
                 UpstreamFault::NoCatalog => (S::BAD_GATEWAY, "UNAVAILABLE", "catalog_failed"),
-                UpstreamFault::CatalogTooLong => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "catalog_too_long"),
+                UpstreamFault::CatalogTooLong => {
+                    (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "catalog_too_long")
+                }
                 UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
                     (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
                 }
@@ -190,7 +216,9 @@ impl Denial {
         match self {
             Self::InsufficientRights(missing) => Some(missing.to_string()),
             Self::DeniedByPolicy(refusal) => Some(refusal.to_string()),
-            Self::CatalogClosed => Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned()),
+            Self::CatalogClosed => {
+                Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned())
+            }
             _ => None,
         }
     }
@@ -199,18 +227,19 @@ impl Denial {
     pub fn oauth_code(&self) -> &'static str {
         match self {
             Self::TokenRequest(error) => error.oauth_code(),
-            Self::NoCredential | Self::MalformedCredential(_) | Self::WrongCredential | Self::InvalidToken => {
-                "invalid_grant"
-            }
-            Self::ProviderUnavailable { .. } | Self::FailureBudgetSpent { .. } | Self::Limited { .. } => {
-                "temporarily_unavailable"
-            }
+            Self::NoCredential
+            | Self::MalformedCredential(_)
+            | Self::WrongCredential
+            | Self::InvalidToken => "invalid_grant",
+            Self::ProviderUnavailable { .. }
+            | Self::FailureBudgetSpent { .. }
+            | Self::Limited { .. } => "temporarily_unavailable",
             _ => "invalid_request",
         }
     }
 
-    /// When to try again, where that is known: `Retry-After` in whole seconds (RFC 9110, 10.2.3), never too early, and
-    /// never at once.
+    /// When to try again, where that is known: `Retry-After` in whole seconds (RFC 9110, 10.2.3),
+    /// never too early, and never at once.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::ProviderUnavailable { retry_after, .. }
@@ -224,14 +253,21 @@ impl Denial {
     /// The provider that gave no answer, for the log. Callers are not told which there are.
     pub fn provider(&self) -> Option<&Arc<str>> {
         match self {
-            Self::ProviderUnavailable { provider, .. } | Self::FailureBudgetSpent { provider, .. } => Some(provider),
+            Self::ProviderUnavailable { provider, .. }
+            | Self::FailureBudgetSpent { provider, .. } => Some(provider),
             _ => None,
         }
     }
 
     /// Whether this is a refusal, rather than something that failed.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::ProviderUnavailable { .. } | Self::NotAudited | Self::Upstream(_) | Self::ClientAborted)
+        !matches!(
+            self,
+            Self::ProviderUnavailable { .. }
+                | Self::NotAudited
+                | Self::Upstream(_)
+                | Self::ClientAborted
+        )
     }
 
     /// Whether a credential or a right was presented, and that is what was refused.

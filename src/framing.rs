@@ -1,5 +1,5 @@
-//! What must hold of a message before its meaning is looked at: everything that two programs could read in two ways
-//! is refused here. Pure.
+//! What must hold of a message before its meaning is looked at: everything that two programs could
+//! read in two ways is refused here. Pure.
 
 mod authority;
 
@@ -9,11 +9,12 @@ use http::request::Parts;
 
 use crate::denial::Framing;
 
-/// The longest target, in bytes: the longest of the protocol carries two digests, a name and the registry's state.
+/// The longest target, in bytes: the longest of the protocol carries two digests, a name and the
+/// registry's state.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// The most header fields of a request: as many as hyper takes on HTTP/1.1. HTTP/2 counts bytes alone, and a field that
-/// is one byte there, for it was sent before, takes a hundred in memory.
+/// The most header fields of a request: as many as hyper takes on HTTP/1.1. HTTP/2 counts bytes
+/// alone, and a field that is one byte there, for it was sent before, takes a hundred in memory.
 const MAX_FIELDS: usize = 100;
 
 /// Whether there are more header fields than any client sends.
@@ -33,7 +34,8 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
     check_token_request(head)
 }
 
-/// Checks the head of a request to the token service. Its target names many repositories, and is as long as a head may be.
+/// Checks the head of a request to the token service. Its target names many repositories, and is as
+/// long as a head may be.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -73,7 +75,11 @@ fn check_host(head: &Parts) -> Result<(), Framing> {
 fn check_values(headers: &HeaderMap) -> Result<(), Framing> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
-    if headers.values().any(|value| padded(value.as_bytes())) { Err(Framing::FieldValue) } else { Ok(()) }
+    if headers.values().any(|value| padded(value.as_bytes())) {
+        Err(Framing::FieldValue)
+    } else {
+        Ok(())
+    }
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
@@ -87,7 +93,11 @@ fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
     match (lengths.next(), lengths.next()) {
         (None, _) => Ok(()),
         (Some(_), None) if chunked => Err(Framing::TransferCoding),
-        (Some(length), None) if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Ok(()),
+        (Some(length), None)
+            if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) =>
+        {
+            Ok(())
+        }
         _ => Err(Framing::ContentLength),
     }
 }
@@ -96,7 +106,11 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     let mut expectations = headers.get_all(header::EXPECT).iter();
     match (expectations.next(), expectations.next()) {
         (None, _) => Ok(()),
-        (Some(expectation), None) if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        (Some(expectation), None)
+            if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") =>
+        {
+            Ok(())
+        }
         _ => Err(Framing::Expectation),
     }
 }
@@ -110,7 +124,9 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
 pub fn refuse_form(headers: &HeaderMap) -> Result<(), Framing> {
     match media_type(headers)?.as_deref().map(|essence| essence.split_once('/')) {
         None => Ok(()),
-        Some(Some(("multipart", _) | ("application", "x-www-form-urlencoded"))) => Err(Framing::FormBody),
+        Some(Some(("multipart", _) | ("application", "x-www-form-urlencoded"))) => {
+            Err(Framing::FormBody)
+        }
         Some(Some((kind, subtype))) if is_token(kind) && is_token(subtype) => Ok(()),
         _ => Err(Framing::MediaType),
     }
@@ -118,7 +134,8 @@ pub fn refuse_form(headers: &HeaderMap) -> Result<(), Framing> {
 
 /// Whether the body is a form of the kind that has no parts.
 pub fn is_form(headers: &HeaderMap) -> bool {
-    media_type(headers).is_ok_and(|essence| essence.as_deref() == Some("application/x-www-form-urlencoded"))
+    media_type(headers)
+        .is_ok_and(|essence| essence.as_deref() == Some("application/x-www-form-urlencoded"))
 }
 
 /// The one media type, without its parameters, in lower case.
@@ -135,7 +152,10 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Framing> {
 
 /// RFC 9110, 5.6.2
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]

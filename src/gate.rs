@@ -85,7 +85,8 @@ impl Gate {
         self.recorder.metrics.encode(self.identity.cache_entries())
     }
 
-    /// Takes a request in and begins its record, so that one whose client leaves at once is recorded too.
+    /// Takes a request in and begins its record, so that one whose client leaves at once is
+    /// recorded too.
     pub fn receive(&self, request: Request<Incoming>, origin: Origin) -> Received {
         let (mut head, body) = request.into_parts();
         if body.is_end_stream() {
@@ -112,8 +113,8 @@ impl Gate {
         Received { head, body, client, origin, fault, record }
     }
 
-    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The record is written
-    /// when the answer's body has ended.
+    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The
+    /// record is written when the answer's body has ended.
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
         let Received { head, body, client, origin, fault, mut record } = received;
         let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
@@ -124,17 +125,29 @@ impl Gate {
         } else if head.uri.path() == token_service::PATH {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {
-            match self.admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record).await {
-                // It was forgotten, so the same way leads to another one, once. Boxed, for it is rare.
+            match self
+                .admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record)
+                .await
+            {
+                // It was forgotten, so the same way leads to another one, once. Boxed, for it is
+                // rare.
                 Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)) if is_read(&head.method) => {
                     let body = RequestBody::empty(caller.progress.clone());
-                    Box::pin(self.admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record)).await
+                    Box::pin(self.admit_and_forward(
+                        &head,
+                        body,
+                        &caller,
+                        upstream,
+                        &mut trail,
+                        &mut record,
+                    ))
+                    .await
                 }
                 outcome => outcome,
             }
         };
-        // Behind a message that two programs could read in two ways, and behind a tunnel that was refused, nothing is
-        // read; nor behind a body that nobody wants.
+        // Behind a message that two programs could read in two ways, and behind a tunnel that was
+        // refused, nothing is read; nor behind a body that nobody wants.
         let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
         let close = misread || origin.progress.request_ended().is_none();
         let mut response = match outcome {
@@ -149,7 +162,8 @@ impl Gate {
                 response
             }
         };
-        if let Some(account) = trail.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED) {
+        if let Some(account) = trail.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED)
+        {
             limits::tell_remaining(response.headers_mut(), &account);
         }
         let is_old = head.version == Version::HTTP_10;
@@ -176,7 +190,8 @@ impl Gate {
         self.responder.denial(denial, &refused, progress)
     }
 
-    /// Parse, limit, authenticate, authorise, limit, look up the tags that must not exist, audit, forward.
+    /// Parse, limit, authenticate, authorise, limit, look up the tags that must not exist, audit,
+    /// forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -187,21 +202,24 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         let admitted = self.admit(head, &mut body, caller, trail, record).await?;
-        let wanted = admitted.as_ref().map_or(&RegistryRequest::Ping, |(decision, _)| decision.request());
+        let wanted =
+            admitted.as_ref().map_or(&RegistryRequest::Ping, |(decision, _)| decision.request());
         self.limit_caller(wanted, caller, trail, record).await?;
         let Some((decision, question)) = admitted else {
             return Ok(self.responder.pong(&head.method, caller.progress));
         };
         let grant = decision.grant().cloned();
         let outcome = self.pass_on(decision, head, body, caller, upstream, record).await;
-        if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) = (&outcome, grant) {
+        if let (Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)), Some(refused)) =
+            (&outcome, grant)
+        {
             self.identity.forget(&question, &refused);
         }
         outcome
     }
 
-    /// Parse, limit, authenticate, authorise. Returns what was decided and the question whose answer decided; `None` where the
-    /// gate itself has the answer, to a ping.
+    /// Parse, limit, authenticate, authorise. Returns what was decided and the question whose
+    /// answer decided; `None` where the gate itself has the answer, to a ping.
     async fn admit(
         &self,
         head: &Parts,
@@ -221,7 +239,8 @@ impl Gate {
         let presented = self.tokens.unseal(credential)?;
         let unnamed = presented.is_nobody();
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
-            // A 200 to nobody would tell clients that no credential is ever needed. With a token they have been told.
+            // A 200 to nobody would tell clients that no credential is ever needed. With a token
+            // they have been told.
             return match presented.good_for {
                 Some(_) => Ok(None),
                 None => Err(Denial::NoCredential),
@@ -230,7 +249,8 @@ impl Gate {
         let shown_nothing = unnamed && presented.good_for.is_none();
         let decided = self.decide(wanted, presented, caller, record).await;
         let (decision, question) = decided.map_err(|denial| match denial {
-            // Whoever has shown nothing is asked to, whatever the reason: he may not know that there is anything here.
+            // Whoever has shown nothing is asked to, whatever the reason: he may not know that
+            // there is anything here.
             denial if shown_nothing => {
                 trail.withheld = Some(denial);
                 Denial::NoCredential
@@ -248,8 +268,8 @@ impl Gate {
         })
     }
 
-    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its credential may do. Returns
-    /// the question whose answer decided, too.
+    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its
+    /// credential may do. Returns the question whose answer decided, too.
     async fn decide(
         &self,
         wanted: RegistryRequest,
@@ -258,19 +278,21 @@ impl Gate {
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
         let Presented { credential, good_for, provider, sealed } = presented;
-        let is_listed = |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
+        let is_listed =
+            |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
         let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
         // Whatever the provider says: whoever holds the token is whom the operator meant.
-        let is_revoked = || sealed.is_some_and(|sealed| self.identity.has_revoked_sealed(&question, sealed));
+        let is_revoked =
+            || sealed.is_some_and(|sealed| self.identity.has_revoked_sealed(&question, sealed));
         if is_revoked() {
             return Err(Denial::InvalidToken);
         }
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        // Nor is anybody asked about a repository of which the token says nothing: of a question about a push GitLab makes
-        // a record.
+        // Nor is anybody asked about a repository of which the token says nothing: of a question
+        // about a push GitLab makes a record.
         if good_for.as_ref().is_some_and(|good_for| !good_for.mentions(&question.access)) {
             return Err(Denial::InsufficientScope);
         }
@@ -284,7 +306,9 @@ impl Gate {
         if !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        if let (Access::Catalog, Some(names)) = (&question.access, good_for.as_ref().and_then(GoodFor::shown)) {
+        if let (Access::Catalog, Some(names)) =
+            (&question.access, good_for.as_ref().and_then(GoodFor::shown))
+        {
             decision.show_at_most(names);
         }
         let Some(source) = decision.mount_source() else { return Ok((decision, question)) };
@@ -298,7 +322,8 @@ impl Gate {
         }
     }
 
-    /// Look up the tags that must not exist, audit, forward; or make a list of what the caller may see.
+    /// Look up the tags that must not exist, audit, forward; or make a list of what the caller may
+    /// see.
     async fn pass_on(
         &self,
         decision: Decision,
@@ -318,8 +343,15 @@ impl Gate {
     }
 
     /// What the providers are asked.
-    fn question(&self, credential: Credential, access: Access, caller: &Caller<'_>, record: &mut Record) -> Question {
-        let question = self.identity.question(credential, access, caller.address, record.request_id().clone());
+    fn question(
+        &self,
+        credential: Credential,
+        access: Access,
+        caller: &Caller<'_>,
+        record: &mut Record,
+    ) -> Question {
+        let question =
+            self.identity.question(credential, access, caller.address, record.request_id().clone());
         if !matches!(question.credential, Credential::Anonymous) {
             record.presented(question.known_as.fingerprint);
         }
@@ -327,7 +359,11 @@ impl Gate {
     }
 
     /// Who is calling, and what the credential allows for what is wanted.
-    async fn authenticate(&self, question: &Question, record: &mut Record) -> Result<Arc<Verified>, Denial> {
+    async fn authenticate(
+        &self,
+        question: &Question,
+        record: &mut Record,
+    ) -> Result<Arc<Verified>, Denial> {
         let mut cache = CacheUse::None;
         let verified = self.identity.verify(question, &mut cache).await;
         record.cached(cache);
@@ -340,7 +376,8 @@ impl Gate {
 /// The message must be plain, and its target one operation in its one spelling.
 fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
     framing::check(head).map_err(Denial::Framing)?;
-    let wanted = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).map_err(Denial::Request)?;
+    let wanted = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query())
+        .map_err(Denial::Request)?;
     if let RegistryRequest::ManifestPut { .. } = wanted {
         framing::refuse_form(&head.headers).map_err(Denial::Framing)?;
     }
@@ -378,8 +415,9 @@ async fn expect_no_body(method: &Method, body: &mut RequestBody) -> Result<(), D
 /// The client's request id where it is a plain word of 1 to 64 characters, else a random one.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let sent =
-        headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
+    let sent = headers
+        .get("x-request-id")
+        .filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
     match sent.and_then(|id| id.to_str().ok()) {
         Some(id) => id.into(),
         None => new_request_id().into(),

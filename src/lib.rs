@@ -2,7 +2,8 @@
 //!
 //! # The life of a request
 //!
-//! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → forward → respond and record
+//! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → forward
+//! → respond and record
 //!
 //! | stage | where | what happens |
 //! |---|---|---|
@@ -16,8 +17,9 @@
 //! | respond | [`denial`], [`respond`] | A refusal is a value until it becomes an answer. |
 //! | record | [`record`] | One line and some counters, when the last byte has gone. |
 //!
-//! The parts that decide ([`registry`], [`policy`], [`denial`], [`framing`], header rules) are pure: no sockets, no clock,
-//! no config. `tests/it/layers.rs` holds the table of who may know whom.
+//! The parts that decide ([`registry`], [`policy`], [`denial`], [`framing`], header rules) are
+//! pure: no sockets, no clock, no config. `tests/it/layers.rs` holds the table of who may know
+//! whom.
 
 pub mod admin;
 pub mod body;

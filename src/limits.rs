@@ -1,7 +1,8 @@
-//! How often callers may come. [`gate`](crate::gate) says when each limit is asked, `limits` of the config how much it is.
+//! How often callers may come. [`gate`](crate::gate) says when each limit is asked, `limits` of the
+//! config how much it is.
 //!
-//! What callers owe lives as long as the process ([`Accounts`]); what they may owe is that of the newest config
-//! ([`Limits`]). A request that a limit refuses does not count in it.
+//! What callers owe lives as long as the process ([`Accounts`]); what they may owe is that of the
+//! newest config ([`Limits`]). A request that a limit refuses does not count in it.
 
 pub mod settings;
 pub mod uploads;
@@ -40,7 +41,8 @@ pub struct Limits {
 pub enum Patience {
     /// It is refused.
     None,
-    /// It waits, where that takes less than [`LONGEST_WAIT`]: clients that push do not honour `Retry-After`.
+    /// It waits, where that takes less than [`LONGEST_WAIT`]: clients that push do not honour
+    /// `Retry-After`.
     Some,
 }
 
@@ -104,16 +106,20 @@ impl Limits {
         Some(Account { quota, table: clients.clone(), key, clock: *clock })
     }
 
-    /// The limits of a caller, where there may be some. Two providers never share a caller, whatever the names. One
-    /// without a credential is known by address.
+    /// The limits of a caller, where there may be some. Two providers never share a caller,
+    /// whatever the names. One without a credential is known by address.
     pub fn of(&self, caller: Option<&Verified>, address: IpAddr) -> Option<CallerLimits<'_>> {
         let limits = self.settings.of(caller);
         if limits == IdentityLimits::default() {
             return None;
         }
-        let principal = caller.map(|caller| &caller.principal).filter(|principal| !principal.is_anonymous());
+        let principal =
+            caller.map(|caller| &caller.principal).filter(|principal| !principal.is_anonymous());
         let counted = match principal {
-            Some(principal) => Counted::Identity { provider: &principal.source.provider, subject: &principal.subject },
+            Some(principal) => Counted::Identity {
+                provider: &principal.source.provider,
+                subject: &principal.subject,
+            },
             None => Counted::Client(client_network(address)),
         };
         let accounts = &*self.accounts;
@@ -128,7 +134,11 @@ impl CallerLimits<'_> {
     /// [`Limit::PerIdentity`].
     pub async fn request(&self, patience: Patience) -> Result<(), Denial> {
         match self.limits.per_identity {
-            Some(quota) => self.account(quota, &self.accounts.identities).request(Limit::PerIdentity, patience).await,
+            Some(quota) => {
+                self.account(quota, &self.accounts.identities)
+                    .request(Limit::PerIdentity, patience)
+                    .await
+            }
             None => Ok(()),
         }
     }
@@ -141,7 +151,8 @@ impl CallerLimits<'_> {
     /// Waits for a place for an upload; `None` where these have no limit.
     ///
     /// # Errors
-    /// [`Limit::ConcurrentUploadsPerIdentity`]. Nobody knows when an upload ends, so it says when to ask again.
+    /// [`Limit::ConcurrentUploadsPerIdentity`]. Nobody knows when an upload ends, so it says when
+    /// to ask again.
     pub async fn upload(&self) -> Result<Option<UploadPlace>, Denial> {
         let Some(limit) = self.limits.concurrent_uploads_per_identity else { return Ok(None) };
         let place = self.accounts.uploads.enter(self.key, limit).await;
@@ -181,7 +192,8 @@ impl Account {
             Patience::Some => LONGEST_WAIT,
         };
         // A client that leaves meanwhile drops the charge.
-        let (charge, wait) = self.reserve(patience).map_err(|retry_after| Denial::Limited { limit, retry_after })?;
+        let (charge, wait) =
+            self.reserve(patience).map_err(|retry_after| Denial::Limited { limit, retry_after })?;
         if wait > Duration::ZERO {
             sleep(wait).await;
         }
@@ -195,7 +207,8 @@ impl Account {
 
     fn reserve(self, patience: Duration) -> Result<(Charge, Duration), Duration> {
         let now = self.clock.now();
-        let (taken, wait) = self.table.with(self.key, now, |word| self.quota.reserve(word, now, patience))?;
+        let (taken, wait) =
+            self.table.with(self.key, now, |word| self.quota.reserve(word, now, patience))?;
         Ok((Charge { account: self, taken: Some(taken) }, wait))
     }
 }

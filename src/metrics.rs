@@ -138,9 +138,11 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("moorgate");
         let body_bytes = Family::<DirectionLabels, Counter>::default();
-        // A statement each: a counter is held by a lock of the family, and two at once would wait for each other.
+        // A statement each: a counter is held by a lock of the family, and two at once would wait
+        // for each other.
         let body_bytes_in = body_bytes.get_or_create(&DirectionLabels { direction: "in" }).clone();
-        let body_bytes_out = body_bytes.get_or_create(&DirectionLabels { direction: "out" }).clone();
+        let body_bytes_out =
+            body_bytes.get_or_create(&DirectionLabels { direction: "out" }).clone();
         let metrics = Self {
             http_requests: Family::default(),
             http_request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
@@ -148,7 +150,9 @@ impl Metrics {
             body_bytes_out,
             connections: Gauge::default(),
             auth_decisions: Family::default(),
-            introspection_duration: Family::new_with_constructor(|| Histogram::new(QUESTION_SECONDS)),
+            introspection_duration: Family::new_with_constructor(|| {
+                Histogram::new(QUESTION_SECONDS)
+            }),
             provider_up: Family::default(),
             cache_requests: Family::default(),
             cache_entries: Gauge::default(),
@@ -159,7 +163,11 @@ impl Metrics {
             certificate_expiry: Family::default(),
             registry: Registry::default(),
         };
-        registry.register("http_requests", "Requests to the public listener", metrics.http_requests.clone());
+        registry.register(
+            "http_requests",
+            "Requests to the public listener",
+            metrics.http_requests.clone(),
+        );
         registry.register_with_unit(
             "http_request_duration",
             "From the head of a request to the end of its answer",
@@ -172,7 +180,11 @@ impl Metrics {
             Unit::Bytes,
             body_bytes,
         );
-        registry.register("connections", "Open connections of the public listener", metrics.connections.clone());
+        registry.register(
+            "connections",
+            "Open connections of the public listener",
+            metrics.connections.clone(),
+        );
         registry.register(
             "auth_decisions",
             "Decisions, by who verified the credential",
@@ -184,8 +196,16 @@ impl Metrics {
             Unit::Seconds,
             metrics.introspection_duration.clone(),
         );
-        registry.register("provider_up", "Whether the provider's last answer made sense", metrics.provider_up.clone());
-        registry.register("cache_requests", "What the verdict cache did", metrics.cache_requests.clone());
+        registry.register(
+            "provider_up",
+            "Whether the provider's last answer made sense",
+            metrics.provider_up.clone(),
+        );
+        registry.register(
+            "cache_requests",
+            "What the verdict cache did",
+            metrics.cache_requests.clone(),
+        );
         registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
         for limit in LIMITS {
             let _ = metrics.limited.get_or_create(&LimitLabels { limit });
@@ -196,7 +216,11 @@ impl Metrics {
             "Requests that went on though the rules deny them (policy.mode: shadow)",
             metrics.shadow_denied.clone(),
         );
-        registry.register("upstream_requests", "Answers of the registry", metrics.upstream_requests.clone());
+        registry.register(
+            "upstream_requests",
+            "Answers of the registry",
+            metrics.upstream_requests.clone(),
+        );
         registry.register(
             "config_reload_success",
             "Whether the configuration as it was last read is the one that is used",
@@ -212,7 +236,10 @@ impl Metrics {
         registry.register(
             "build",
             "The running version",
-            prometheus_client::metrics::info::Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+            prometheus_client::metrics::info::Info::new(vec![(
+                "version",
+                env!("CARGO_PKG_VERSION"),
+            )]),
         );
         Self { registry, ..metrics }
     }
@@ -254,9 +281,15 @@ impl Metrics {
         self.provider_up.remove(&ProviderLabels { provider: provider.clone() });
     }
 
-    /// Counts one answer of a provider. `result` is the word for its verdict; `is_up` says whether the answer shows that
-    /// the provider works.
-    pub(crate) fn question_answered(&self, provider: &Arc<str>, result: &'static str, is_up: bool, took: Duration) {
+    /// Counts one answer of a provider. `result` is the word for its verdict; `is_up` says whether
+    /// the answer shows that the provider works.
+    pub(crate) fn question_answered(
+        &self,
+        provider: &Arc<str>,
+        result: &'static str,
+        is_up: bool,
+        took: Duration,
+    ) {
         let labels = AnswerLabels { provider: provider.clone(), result };
         self.introspection_duration.get_or_create(&labels).observe(took.as_secs_f64());
         // A provider that a reload removed meanwhile must not come back as a series.
@@ -282,9 +315,9 @@ impl Metrics {
 
     /// Each limit, and how many requests it refused since the start.
     pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        LIMITS
-            .into_iter()
-            .map(|limit| (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get())))
+        LIMITS.into_iter().map(|limit| {
+            (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get()))
+        })
     }
 
     /// Counts one answer of the upstream registry.
@@ -294,10 +327,20 @@ impl Metrics {
 
     /// Counts one request that has ended.
     pub(crate) fn request_ended(&self, request: EndedRequest<'_>) {
-        let EndedRequest { method, operation, status, took, body_bytes, shadow_denied, auth_decision } = request;
+        let EndedRequest {
+            method,
+            operation,
+            status,
+            took,
+            body_bytes,
+            shadow_denied,
+            auth_decision,
+        } = request;
         let labels = RequestLabels { method: method_label(method), operation, code: status };
         self.http_requests.get_or_create(&labels).inc();
-        self.http_request_duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
+        self.http_request_duration
+            .get_or_create(&OperationLabels { operation })
+            .observe(took.as_secs_f64());
         self.body_bytes_in.inc_by(body_bytes.received);
         self.body_bytes_out.inc_by(body_bytes.sent);
         if shadow_denied {

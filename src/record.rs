@@ -1,4 +1,5 @@
-//! What is kept of each request: a line in the access log and the metrics, written when its body has ended.
+//! What is kept of each request: a line in the access log and the metrics, written when its body
+//! has ended.
 
 mod access_log;
 mod audit;
@@ -39,7 +40,12 @@ pub struct Recorder {
 impl Recorder {
     /// Records go to these.
     pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self { metrics, access_log, offenders: Offenders::default(), cut_off: AtomicBool::new(false) }
+        Self {
+            metrics,
+            access_log,
+            offenders: Offenders::default(),
+            cut_off: AtomicBool::new(false),
+        }
     }
 
     /// What has not ended from here on is ended by the gate itself: the time to drain has passed.
@@ -48,8 +54,8 @@ impl Recorder {
     }
 }
 
-/// One request, from its head to the end of its answer. It is written when it is dropped: with the response's body, or
-/// with the request itself where the client left before there was an answer.
+/// One request, from its head to the end of its answer. It is written when it is dropped: with the
+/// response's body, or with the request itself where the client left before there was an answer.
 pub struct Record {
     recorder: Arc<Recorder>,
     progress: Rc<Progress>,
@@ -254,13 +260,16 @@ impl Record {
         let offender = (limit, subject.map(|subject| (self.provider(), subject)));
         let address = subject.is_none().then(|| client_network(self.client));
         let now = Instant::now();
-        let Some(Line { left_out, others_left_out }) = self.recorder.offenders.line(&(offender, address), now) else {
+        let Some(Line { left_out, others_left_out }) =
+            self.recorder.offenders.line(&(offender, address), now)
+        else {
             return;
         };
         let (limit, request_id) = (limit.key(), &*self.request_id);
         match subject {
             Some(subject) => {
-                let (subject, provider) = (printable(subject), self.provider().map(|provider| &**provider));
+                let (subject, provider) =
+                    (printable(subject), self.provider().map(|provider| &**provider));
                 tracing::warn!(request_id, limit, %subject, provider, left_out, others_left_out, "a caller is over a limit");
             }
             None => {
@@ -274,11 +283,16 @@ impl Record {
         self.verified.as_ref()
     }
 
-    /// What was decided about the credential, whatever became of the request afterwards; none where it was not asked for.
+    /// What was decided about the credential, whatever became of the request afterwards; none where
+    /// it was not asked for.
     fn auth_decision(&self) -> Option<AuthDecision> {
         let outcome = match self.outcome {
-            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => self.if_allowed(),
-            outcome @ Outcome::Denied("no_credential" | "malformed_credential" | "invalid_token") => outcome,
+            _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
+                self.if_allowed()
+            }
+            outcome @ Outcome::Denied(
+                "no_credential" | "malformed_credential" | "invalid_token",
+            ) => outcome,
             outcome if self.credential.is_some() => outcome,
             _ => return None,
         };
@@ -288,7 +302,8 @@ impl Record {
 
     /// The provider that vouches for the caller, or that gave no answer.
     fn provider(&self) -> Option<&Arc<str>> {
-        let vouches = || Some(&self.principal()?.source.provider).filter(|provider| !provider.is_empty());
+        let vouches =
+            || Some(&self.principal()?.source.provider).filter(|provider| !provider.is_empty());
         self.unanswered_by.as_ref().or_else(vouches)
     }
 
@@ -298,7 +313,9 @@ impl Record {
 
     /// Who the caller is; nobody has no name.
     fn subject(&self) -> Option<&str> {
-        self.principal().filter(|principal| !principal.is_anonymous()).map(|principal| &*principal.subject)
+        self.principal()
+            .filter(|principal| !principal.is_anonymous())
+            .map(|principal| &*principal.subject)
     }
 
     fn credential_type(&self) -> Option<&str> {
@@ -314,13 +331,18 @@ impl ResponseObserver for Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // First: whoever lets the last byte of a manifest wait until the end has pulled it all the same.
-        if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) = (self.pull.take(), self.outcome) {
+        // First: whoever lets the last byte of a manifest wait until the end has pulled it all the
+        // same.
+        if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) =
+            (self.pull.take(), self.outcome)
+        {
             pull.keep();
         }
         if self.progress.stalled() {
             self.outcome = Outcome::Failed("client_stalled");
-        } else if self.outcome.reason() == "client_aborted" && self.recorder.cut_off.load(Ordering::Relaxed) {
+        } else if self.outcome.reason() == "client_aborted"
+            && self.recorder.cut_off.load(Ordering::Relaxed)
+        {
             self.outcome = Outcome::Failed("drain_timeout");
         }
         let took = self.begun.elapsed();
@@ -329,7 +351,10 @@ impl Drop for Record {
             operation: self.operation.as_str(),
             status: self.status_number(),
             took,
-            body_bytes: BodyBytes { received: self.progress.bytes_in(), sent: self.progress.bytes_out() },
+            body_bytes: BodyBytes {
+                received: self.progress.bytes_in(),
+                sent: self.progress.bytes_out(),
+            },
             shadow_denied: self.shadow_denied,
             auth_decision: self.auth_decision(),
         });

@@ -1,7 +1,8 @@
 //! The registry protocol as values: names, references, requests and what each request needs.
 //!
-//! Everything here is pure. A client's request line becomes a [`RegistryRequest`] or an error, and what goes
-//! upstream is rendered from that value, so that the registry sees exactly what was judged.
+//! Everything here is pure. A client's request line becomes a [`RegistryRequest`] or an error, and
+//! what goes upstream is rendered from that value, so that the registry sees exactly what was
+//! judged.
 
 mod access;
 mod catalog;

@@ -1,4 +1,5 @@
-//! Answers of the gate's own: OCI error JSON, the challenge, and the headers that every answer carries.
+//! Answers of the gate's own: OCI error JSON, the challenge, and the headers that every answer
+//! carries.
 
 mod challenge;
 
@@ -48,7 +49,11 @@ impl Responder {
     }
 
     /// A token that was asked for.
-    pub fn token(&self, issued: &token_service::Issued, progress: &Rc<Progress>) -> Response<ResponseBody> {
+    pub fn token(
+        &self,
+        issued: &token_service::Issued,
+        progress: &Rc<Progress>,
+    ) -> Response<ResponseBody> {
         let body = Bytes::from_owner(issued.to_json());
         let mut response = json(StatusCode::OK, body, &Method::GET, progress);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -66,7 +71,8 @@ impl Responder {
         // Strings are always JSON.
         let body = serde_json::to_vec(&Catalog { repositories: names }).unwrap_or_default();
         let mut response = json(StatusCode::OK, body.into(), &Method::GET, progress);
-        let link = page.next.as_ref().map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")));
+        let link =
+            page.next.as_ref().map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")));
         if let Some(Ok(link)) = link {
             response.headers_mut().insert(header::LINK, link);
         }
@@ -74,12 +80,17 @@ impl Responder {
     }
 
     /// A refusal, as [`Denial::wire`] decides.
-    pub fn denial(&self, denial: &Denial, refused: &Refused<'_>, progress: &Rc<Progress>) -> Response<ResponseBody> {
+    pub fn denial(
+        &self,
+        denial: &Denial,
+        refused: &Refused<'_>,
+        progress: &Rc<Progress>,
+    ) -> Response<ResponseBody> {
         let (mut status, mut code, _) = denial.wire();
         let at_token_service = refused.head.uri.path() == token_service::PATH;
         let challenge = if at_token_service { &self.basic } else { &self.challenge };
-        // With a token that is good and does not reach, clients come back with another one if they are told so
-        // (RFC 6750, 3.1). To Basic there is nothing else to send.
+        // With a token that is good and does not reach, clients come back with another one if they
+        // are told so (RFC 6750, 3.1). To Basic there is nothing else to send.
         let fault = match denial {
             // A tag is in no token, so for one another token would be no better.
             Denial::InsufficientRights(_)
@@ -95,13 +106,17 @@ impl Responder {
             _ => Some(Fault::InvalidToken),
         };
         let body = if at_token_service && refused.head.method == Method::POST {
-            serde_json::to_vec(&OAuthError { error: denial.oauth_code(), error_description: denial.message() })
+            serde_json::to_vec(&OAuthError {
+                error: denial.oauth_code(),
+                error_description: denial.message(),
+            })
         } else {
             let error = OciError { code, message: denial.message(), detail: denial.detail() };
             serde_json::to_vec(&OciErrors { errors: [error] })
         };
         // Strings are always JSON.
-        let mut response = json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
+        let mut response =
+            json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             let message = denial.message();
@@ -166,13 +181,20 @@ struct OciError {
     detail: Option<String>,
 }
 
-fn json(status: StatusCode, body: Bytes, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
+fn json(
+    status: StatusCode,
+    body: Bytes,
+    method: &Method,
+    progress: &Rc<Progress>,
+) -> Response<ResponseBody> {
     let length = HeaderValue::from(body.len());
     // The answer to HEAD has the length of the answer to GET and no body (RFC 9110, 9.3.2).
     let body = if method == Method::HEAD { Bytes::new() } else { body };
     let mut response = Response::new(ResponseBody::fixed(body, progress.clone()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
 }

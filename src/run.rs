@@ -48,9 +48,11 @@ impl Listeners {
     /// Where an address cannot be had, with its key in the config.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let addr = config.http.addr;
-        let public = bind(addr, config.http.workers).with_context(|| format!("http.addr: cannot listen on {addr}"))?;
+        let public = bind(addr, config.http.workers)
+            .with_context(|| format!("http.addr: cannot listen on {addr}"))?;
         let addr = config.admin.addr;
-        let admin = TcpListener::bind(addr).with_context(|| format!("admin.addr: cannot listen on {addr}"))?;
+        let admin = TcpListener::bind(addr)
+            .with_context(|| format!("admin.addr: cannot listen on {addr}"))?;
         Ok(Self { public, admin })
     }
 }
@@ -60,7 +62,11 @@ impl Running {
     ///
     /// # Errors
     /// What the system does not give: roots, randomness, threads.
-    pub fn start(loaded: Loaded, listeners: Listeners, access_log: AccessLog) -> anyhow::Result<Self> {
+    pub fn start(
+        loaded: Loaded,
+        listeners: Listeners,
+        access_log: AccessLog,
+    ) -> anyhow::Result<Self> {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let generations = live.generations();
@@ -70,8 +76,12 @@ impl Running {
             started: SystemTime::now(),
             running_since: Instant::now(),
         };
-        let admin =
-            Admin { generations: generations.clone(), draining: told, last_reload: live.last_reload(), process };
+        let admin = Admin {
+            generations: generations.clone(),
+            draining: told,
+            last_reload: live.last_reload(),
+            process,
+        };
         tokio::spawn(admin.serve(listeners.admin));
         let server = Server::start(listeners.public, live.connection_limit(), &generations)?;
         Ok(Self { server, live, draining })
@@ -87,8 +97,9 @@ impl Running {
         self.live.metrics()
     }
 
-    /// Goes on for `http.drain_delay` with `/readyz` at 503; then takes no new connections and lets requests under way
-    /// end, for as long as the config says. Returns how many connections had to be cut off.
+    /// Goes on for `http.drain_delay` with `/readyz` at 503; then takes no new connections and lets
+    /// requests under way end, for as long as the config says. Returns how many connections had
+    /// to be cut off.
     pub async fn drain(self) -> usize {
         let Drain { delay, timeout } = self.live.drain();
         self.draining.send_replace(true);
@@ -124,8 +135,7 @@ fn log_target(access: &config::AccessLog) -> anyhow::Result<Target> {
     match access {
         config::AccessLog::Off => Ok(None),
         config::AccessLog::Stdout => Ok(Some(Box::new(io::stdout()))),
-        config::AccessLog::File(path) => {
-            AccessLog::open(path).with_context(|| format!("log.access: cannot append to {}", path.display()))
-        }
+        config::AccessLog::File(path) => AccessLog::open(path)
+            .with_context(|| format!("log.access: cannot append to {}", path.display())),
     }
 }

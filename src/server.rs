@@ -1,5 +1,6 @@
-//! The public listener: one single-threaded runtime a worker, each with a socket of its own on the same port
-//! (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever changing threads.
+//! The public listener: one single-threaded runtime a worker, each with a socket of its own on the
+//! same port (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever
+//! changing threads.
 
 mod connection;
 mod connection_limit;
@@ -49,8 +50,8 @@ pub struct ServerSettings {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// When the certificate that is served ends; `None` without TLS.
     pub certificate_ends: Option<SystemTime>,
-    /// Of whom a PROXY header is demanded, and from nobody else taken. None: of nobody, and what looks like one is no
-    /// TLS and no HTTP.
+    /// Of whom a PROXY header is demanded, and from nobody else taken. None: of nobody, and what
+    /// looks like one is no TLS and no HTTP.
     pub proxy_protocol: Option<TrustedProxies>,
     /// From accept to the end of the TLS handshake, and without TLS of the PROXY header.
     pub handshake_timeout: Duration,
@@ -102,8 +103,8 @@ pub fn bind(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     std::iter::once(Ok(first)).chain(others).collect()
 }
 
-/// Sockets that share a port share it with those of any other process of this user that does the same, without a word.
-/// One that does not share finds out.
+/// Sockets that share a port share it with those of any other process of this user that does the
+/// same, without a word. One that does not share finds out.
 fn refuse_to_share(addr: SocketAddr) -> io::Result<()> {
     let probe = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     probe.set_reuse_address(true)?;
@@ -120,8 +121,8 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves one connection over any stream, without TLS, to its end: for tests and fuzzers that have no use for a socket. Within
-/// a [`LocalSet`].
+/// Serves one connection over any stream, without TLS, to its end: for tests and fuzzers that have
+/// no use for a socket. Within a [`LocalSet`].
 ///
 /// # Errors
 /// What was wrong with the connection.
@@ -165,7 +166,8 @@ impl Server {
                 let local = LocalSet::new();
                 let worker = Rc::new(Worker::new(Newest::new(generations), recorder, told));
                 let left = local.block_on(&runtime, worker.run(listener, limit));
-                // Whatever is still open is dropped here, before anybody hears that this worker has ended.
+                // Whatever is still open is dropped here, before anybody hears that this worker has
+                // ended.
                 drop(local);
                 let _ = done.send(left);
             })?;
@@ -174,8 +176,8 @@ impl Server {
         Ok(Self { workers, phase })
     }
 
-    /// No new connections from here on; returns when all requests have ended, or `timeout` has passed and what was
-    /// left was cut off. The number of connections that were cut off.
+    /// No new connections from here on; returns when all requests have ended, or `timeout` has
+    /// passed and what was left was cut off. The number of connections that were cut off.
     pub async fn drain(self, timeout: Duration) -> usize {
         self.phase.send_replace(Phase::Draining);
         let mut all = std::pin::pin!(async {
@@ -195,7 +197,8 @@ impl Server {
 
 impl Worker {
     fn new(newest: Newest, recorder: Arc<Recorder>, phase: watch::Receiver<Phase>) -> Self {
-        let (open, closed, complaints) = (Cell::new(0), Notify::new(), proxy_protocol::Complaints::default());
+        let (open, closed, complaints) =
+            (Cell::new(0), Notify::new(), proxy_protocol::Complaints::default());
         Self { newest, recorder, open, closed, phase, complaints }
     }
 
@@ -236,8 +239,9 @@ impl Worker {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     failing = false;
-                    // A connection too many waits here; those behind it wait in the backlog. The permit is taken after
-                    // accepting, so that an idle worker holds none that a busy one could use.
+                    // A connection too many waits here; those behind it wait in the backlog. The
+                    // permit is taken after accepting, so that an idle worker
+                    // holds none that a busy one could use.
                     let Some(permit) = limit.place().await else { continue };
                     let worker = self.clone();
                     self.open.set(self.open.get() + 1);

@@ -1,7 +1,7 @@
 //! The registry token service: tokens that clients send as Bearer instead of their credentials.
 //!
-//! A token is no new right. It is the credential it came from, sealed, with a list that makes it narrower, so a request
-//! with it is decided like any other.
+//! A token is no new right. It is the credential it came from, sealed, with a list that makes it
+//! narrower, so a request with it is decided like any other.
 
 pub mod gate_token;
 pub mod request;
@@ -24,8 +24,8 @@ pub const PATH: &str = "/token";
 /// `credential_kind` in logs.
 const GATE_TOKEN: &str = "gate_token";
 
-/// A token is good for so much longer than clients are told (seconds): dockerd sends one to the last moment, and takes
-/// no refusal of it for an answer.
+/// A token is good for so much longer than clients are told (seconds): dockerd sends one to the
+/// last moment, and takes no refusal of it for an answer.
 const GRACE: u64 = 5;
 
 /// Clients take a shorter life for this, or for a mistake.
@@ -81,7 +81,8 @@ pub struct Issued {
 impl Issued {
     /// The answer's body.
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
-        // Room for all of it, so that growing leaves no copy: twice the token, and the scopes, which are in it too.
+        // Room for all of it, so that growing leaves no copy: twice the token, and the scopes,
+        // which are in it too.
         let mut json = Zeroizing::new(Vec::with_capacity(3 * self.token.len() + 256));
         // Strings and numbers are always JSON.
         let _ = serde_json::to_writer(&mut *json, self);
@@ -105,7 +106,11 @@ impl TokenService {
     /// # Errors
     /// [`TokenRequestError::Service`] where it is another's.
     pub fn check_service(&self, asked: Option<&str>) -> Result<(), TokenRequestError> {
-        if asked.is_none_or(|asked| asked == self.service) { Ok(()) } else { Err(TokenRequestError::Service) }
+        if asked.is_none_or(|asked| asked == self.service) {
+            Ok(())
+        } else {
+            Err(TokenRequestError::Service)
+        }
     }
 
     /// Seals a credential for what was granted. `oauth`: the answer is to a POST.
@@ -131,10 +136,12 @@ impl TokenService {
         })
     }
 
-    /// What a request to the registry presents: a gate token is the credential that is sealed in it, only narrower.
+    /// What a request to the registry presents: a gate token is the credential that is sealed in
+    /// it, only narrower.
     ///
     /// # Errors
-    /// [`Denial::InvalidToken`]; [`Denial::WrongCredential`] for a gate token as a password, of which no provider hears.
+    /// [`Denial::InvalidToken`]; [`Denial::WrongCredential`] for a gate token as a password, of
+    /// which no provider hears.
     pub fn unseal(&self, credential: Credential) -> Result<Presented, Denial> {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
@@ -145,10 +152,17 @@ impl TokenService {
                 if is_sealed(&credential) {
                     return Err(Denial::InvalidToken);
                 }
-                Ok(Presented { credential, good_for: Some(good_for), provider, sealed: Some(issued) })
+                Ok(Presented {
+                    credential,
+                    good_for: Some(good_for),
+                    provider,
+                    sealed: Some(issued),
+                })
             }
             credential if is_sealed(&credential) => Err(Denial::WrongCredential),
-            credential => Ok(Presented { credential, good_for: None, provider: None, sealed: None }),
+            credential => {
+                Ok(Presented { credential, good_for: None, provider: None, sealed: None })
+            }
         }
     }
 }
@@ -168,16 +182,20 @@ pub fn kind(credential: &Credential) -> &'static str {
     }
 }
 
-/// How everything begins that this gate seals: gate tokens, refresh tokens and addresses of uploads.
+/// How everything begins that this gate seals: gate tokens, refresh tokens and addresses of
+/// uploads.
 const SEALED_PREFIXES: [&str; 3] = [PREFIX, "mgr1.", "mu1."];
 
-/// Whether it holds something that was sealed here, or looks like it: some clients put tokens where the user name belongs,
-/// and people paste them with blanks, quotes or `Bearer ` before them. Beyond requests to the registry a gate token is no
-/// credential, and no provider is shown one: a token that was made from a token would outlive it.
+/// Whether it holds something that was sealed here, or looks like it: some clients put tokens where
+/// the user name belongs, and people paste them with blanks, quotes or `Bearer ` before them.
+/// Beyond requests to the registry a gate token is no credential, and no provider is shown one: a
+/// token that was made from a token would outlive it.
 pub fn is_sealed(credential: &Credential) -> bool {
     match credential {
         Credential::Anonymous => false,
-        Credential::Basic { user, password } => looks_sealed(user) || looks_sealed(password.expose_secret()),
+        Credential::Basic { user, password } => {
+            looks_sealed(user) || looks_sealed(password.expose_secret())
+        }
         Credential::Bearer(secret) => looks_sealed(secret.expose_secret()),
     }
 }
@@ -195,16 +213,20 @@ fn begins_sealed(text: &str) -> bool {
     let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
     let text = text.trim_start_matches(is_around);
     let (scheme, rest) = text.split_at_checked(SCHEME.len()).unwrap_or_default();
-    let text = if scheme.eq_ignore_ascii_case(SCHEME) { rest.trim_start_matches(is_around) } else { text };
+    let text =
+        if scheme.eq_ignore_ascii_case(SCHEME) { rest.trim_start_matches(is_around) } else { text };
     SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
 /// A whole one, wherever it stands.
 fn holds_sealed(text: &str) -> bool {
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_whole = |behind: &str| behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url);
+    let is_whole = |behind: &str| {
+        behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url)
+    };
     // Most secrets are shorter, and not searched.
-    text.len() > MIN_SEALED && SEALED_PREFIXES.iter().any(|prefix| text.split(prefix).skip(1).any(is_whole))
+    text.len() > MIN_SEALED
+        && SEALED_PREFIXES.iter().any(|prefix| text.split(prefix).skip(1).any(is_whole))
 }
 
 #[cfg(test)]
@@ -217,7 +239,8 @@ mod tests {
     #[test]
     fn a_token_in_a_token_is_none() {
         let keys = Arc::new(TokenKeys::random().unwrap());
-        let service = TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
+        let service =
+            TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
         let sealed = |credential| {
             let good_for = GoodFor::default();
             let (issued, expires) = (unix_micros(), unix_now() + 60);
@@ -227,14 +250,18 @@ mod tests {
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));
         let inner = sealed(bearer("opaque"));
         assert!(service.unseal(bearer(&inner)).is_ok());
-        let as_password = Credential::Basic { user: "alice".into(), password: SecretString::from(inner.as_str()) };
+        let as_password = Credential::Basic {
+            user: "alice".into(),
+            password: SecretString::from(inner.as_str()),
+        };
         for credential in [bearer(&inner), as_password] {
             let outer = bearer(&sealed(credential));
             assert_eq!(service.unseal(outer).err(), Some(Denial::InvalidToken));
         }
     }
 
-    /// Nothing that was sealed here is shown to a provider, whatever it is and whatever stands before it.
+    /// Nothing that was sealed here is shown to a provider, whatever it is and whatever stands
+    /// before it.
     #[test]
     fn what_looks_sealed_is_no_credential() {
         for prefix in ["mg1.", "mgr1.", "mu1."] {
@@ -256,16 +283,22 @@ mod tests {
                 };
                 assert!(is_sealed(&basic("alice", &text)), "{text}");
                 assert!(is_sealed(&basic(&text, "secret")), "{text}");
-                assert!(is_sealed(&Credential::Bearer(SecretString::from(text.as_str()))), "{text}");
+                assert!(
+                    is_sealed(&Credential::Bearer(SecretString::from(text.as_str()))),
+                    "{text}"
+                );
             }
         }
         // A whole one is found wherever it stands.
         let body = "A-_z".repeat(20);
-        for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."] {
+        for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."]
+        {
             let credential = Credential::Bearer(SecretString::from(format!("{text}{body}\"")));
             assert!(is_sealed(&credential), "{text}");
         }
-        for text in ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"] {
+        for text in
+            ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"]
+        {
             assert!(!is_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
         }
     }

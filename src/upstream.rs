@@ -1,4 +1,5 @@
-//! The registry behind the gate: one pool of connections a worker, and the one place from which requests go there.
+//! The registry behind the gate: one pool of connections a worker, and the one place from which
+//! requests go there.
 
 mod catalog;
 mod connection;
@@ -42,7 +43,8 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
     application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
     application/vnd.oci.artifact.manifest.v1+json, */*";
 
-/// How often idle connections are looked through: often enough that none is much older than it may be.
+/// How often idle connections are looked through: often enough that none is much older than it may
+/// be.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(pool::MAX_IDLE_TIME.as_secs() / 2);
 
 /// How the registry is spoken to. The same for all workers.
@@ -53,7 +55,8 @@ pub struct UpstreamSettings {
     pub url: String,
     /// `Host` of forwarded requests: the registry's own.
     pub host: HeaderValue,
-    /// What goes into `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build addresses.
+    /// What goes into `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build
+    /// addresses.
     pub forwarded_proto: HeaderValue,
     pub forwarded_host: HeaderValue,
     /// `Authorization` of forwarded requests, where the registry wants one from the gate.
@@ -99,7 +102,11 @@ struct Going<'a> {
 impl Upstream {
     /// A worker's own, without connections yet.
     pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
-        Self { pool: Rc::new(Pool::default()), walks: Rc::new(Semaphore::new(catalog::MAX_WALKS)), settings }
+        Self {
+            pool: Rc::new(Pool::default()),
+            walks: Rc::new(Semaphore::new(catalog::MAX_WALKS)),
+            settings,
+        }
     }
 
     /// Closes connections that have been idle for too long. To be called every [`SWEEP_EVERY`].
@@ -107,7 +114,8 @@ impl Upstream {
         self.pool.sweep();
     }
 
-    /// Sends on what the permit allows, with the body as it comes, and returns the answer with its body as it comes.
+    /// Sends on what the permit allows, with the body as it comes, and returns the answer with its
+    /// body as it comes.
     ///
     /// # Errors
     /// What the registry or the client did not do as they should.
@@ -121,16 +129,24 @@ impl Upstream {
     ) -> Result<Response<ResponseBody>, Denial> {
         let begun = Instant::now();
         let wanted = permit.request();
-        let going = Going { wanted, grant: permit.grant(), headers: &head.headers, request_id: record.request_id() };
+        let going = Going {
+            wanted,
+            grant: permit.grant(),
+            headers: &head.headers,
+            request_id: record.request_id(),
+        };
         let granted = going.grant.is_some();
-        let (response, exchange) =
-            self.exchange(&going, body, caller).await.inspect_err(|denial| self.note_fault(denial))?;
+        let (response, exchange) = self
+            .exchange(&going, body, caller)
+            .await
+            .inspect_err(|denial| self.note_fault(denial))?;
         let took = begun.elapsed();
         record.upstream_answered(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_answer(wanted, granted, &parts)
-            .and_then(|()| location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins));
+        let usable = check_answer(wanted, granted, &parts).and_then(|()| {
+            location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins)
+        });
         if let Err(fault) = usable {
             tracing::error!(
                 request_id = &**record.request_id(),
@@ -144,15 +160,17 @@ impl Upstream {
         self.settings.health.answered(took, SystemTime::now());
         headers::clean_response(&mut parts.headers);
         let progress = caller.progress;
-        let stream = ResponseStream::new(incoming, exchange, self.settings.stall_timeout, progress.clone());
+        let stream =
+            ResponseStream::new(incoming, exchange, self.settings.stall_timeout, progress.clone());
         Ok(Response::from_parts(parts, ResponseBody::stream(stream, progress.clone())))
     }
 
-    /// Asks whether tags exist, and returns the statuses of the answers, in order. Another writer may be faster: between
-    /// the answer and what is done upon it nothing holds the tag.
+    /// Asks whether tags exist, and returns the statuses of the answers, in order. Another writer
+    /// may be faster: between the answer and what is done upon it nothing holds the tag.
     ///
     /// # Errors
-    /// [`UpstreamFault::RefusedTheGrant`], and [`UpstreamFault::TagLookUp`] where there is no other answer.
+    /// [`UpstreamFault::RefusedTheGrant`], and [`UpstreamFault::TagLookUp`] where there is no other
+    /// answer.
     pub async fn look_up(
         &self,
         look_ups: &[TagLookUp],
@@ -164,9 +182,15 @@ impl Upstream {
             let status = self.status(look_up, caller.address, request_id).await;
             match status {
                 Ok(StatusCode::OK | StatusCode::NOT_FOUND) => {}
-                status => tracing::error!(request_id, ?status, "the registry did not say whether a tag exists"),
+                status => tracing::error!(
+                    request_id,
+                    ?status,
+                    "the registry did not say whether a tag exists"
+                ),
             }
-            answers.push(status.map_err(Denial::Upstream).inspect_err(|denial| self.note_fault(denial))?);
+            answers.push(
+                status.map_err(Denial::Upstream).inspect_err(|denial| self.note_fault(denial))?,
+            );
         }
         Ok(answers)
     }
@@ -178,14 +202,22 @@ impl Upstream {
         address: IpAddr,
         request_id: &str,
     ) -> Result<StatusCode, UpstreamFault> {
-        // Nothing of the client's own request, whose body has not begun, and whose headers could turn the answer: a
-        // registry says 404 of a manifest of a type that is not accepted.
-        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
-        let going = Going { wanted: look_up.request(), grant: look_up.grant(), headers: &headers, request_id };
-        let (response, mut exchange) = self.ask(&going, address).await.map_err(|fault| match fault {
-            UpstreamFault::RefusedTheGrant => fault,
-            _ => UpstreamFault::TagLookUp,
-        })?;
+        // Nothing of the client's own request, whose body has not begun, and whose headers could
+        // turn the answer: a registry says 404 of a manifest of a type that is not
+        // accepted.
+        let headers =
+            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
+        let going = Going {
+            wanted: look_up.request(),
+            grant: look_up.grant(),
+            headers: &headers,
+            request_id,
+        };
+        let (response, mut exchange) =
+            self.ask(&going, address).await.map_err(|fault| match fault {
+                UpstreamFault::RefusedTheGrant => fault,
+                _ => UpstreamFault::TagLookUp,
+            })?;
         if response.body().is_end_stream() {
             exchange.finish(true);
         }
@@ -193,7 +225,11 @@ impl Upstream {
     }
 
     /// A read of the gate's own, for a caller at this address.
-    async fn ask(&self, going: &Going<'_>, address: IpAddr) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
+    async fn ask(
+        &self,
+        going: &Going<'_>,
+        address: IpAddr,
+    ) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
         let caller = Caller { address, http2: false, progress: &progress };
@@ -214,8 +250,9 @@ impl Upstream {
         }
     }
 
-    /// One request and the head of its answer. A connection of the pool may have died unnoticed: what was never
-    /// written goes out on a fresh one, and so does a GET or HEAD without an answer. Nothing else is ever repeated.
+    /// One request and the head of its answer. A connection of the pool may have died unnoticed:
+    /// what was never written goes out on a fresh one, and so does a GET or HEAD without an
+    /// answer. Nothing else is ever repeated.
     async fn exchange(
         &self,
         going: &Going<'_>,
@@ -229,17 +266,19 @@ impl Upstream {
         let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once }).await;
         let again = match pooled {
             None => request,
-            Some(mut connection) => match self.answer(&mut connection, request, wanted, caller).await {
-                Ok(response) => {
-                    let then = Then::after(&method, response.status());
-                    return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
+            Some(mut connection) => {
+                match self.answer(&mut connection, request, wanted, caller).await {
+                    Ok(response) => {
+                        let then = Then::after(&method, response.status());
+                        return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
+                    }
+                    Err(Failure::NeverWritten(request)) => *request,
+                    Err(Failure::NoAnswer(_)) if repeatable => {
+                        self.request(going, RequestBody::empty(caller.progress.clone()), caller)?
+                    }
+                    Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
                 }
-                Err(Failure::NeverWritten(request)) => *request,
-                Err(Failure::NoAnswer(_)) if repeatable => {
-                    self.request(going, RequestBody::empty(caller.progress.clone()), caller)?
-                }
-                Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
-            },
+            }
         };
         let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
             tracing::error!(request_id, "the registry cannot be reached: {error}");
@@ -264,7 +303,8 @@ impl Upstream {
         body: RequestBody,
         caller: &Caller<'_>,
     ) -> Result<Request<RequestBody>, Denial> {
-        let uri = Uri::try_from(going.wanted.render()).map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let uri = Uri::try_from(going.wanted.render())
+            .map_err(|_| Denial::Framing(Framing::UriTooLong))?;
         let mut request = Request::new(body);
         *request.method_mut() = going.wanted.method();
         *request.uri_mut() = uri;
@@ -286,7 +326,8 @@ impl Upstream {
             _ => settings.response_timeout,
         };
         let io = connection.io().clone();
-        // No deadline is ever nearer than the shorter of the two, so a timer of that length misses none.
+        // No deadline is ever nearer than the shorter of the two, so a timer of that length misses
+        // none.
         let tick = response_timeout.min(settings.stall_timeout);
         let mut timer = pin!(sleep(tick));
         let mut answer = pin!(connection.send(request));
@@ -327,7 +368,8 @@ impl From<SendError> for Failure {
 }
 
 impl Failure {
-    /// What the caller is told. What the registry did is logged; what the client did is not the registry's fault.
+    /// What the caller is told. What the registry did is logged; what the client did is not the
+    /// registry's fault.
     fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {
         match progress.failure() {
             Some(BodyFailure::Aborted) => return Denial::ClientAborted,
@@ -354,22 +396,33 @@ impl Failure {
 
 /// Whether the socket failed because of what came, rather than because nothing did.
 fn is_invalid_data(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// Whether an answer is one that a registry gives, and framed so that no two programs read it in two ways and a body
-/// that is cut off is seen to be.
-fn check_answer(wanted: &RegistryRequest, granted: bool, parts: &http::response::Parts) -> Result<(), UpstreamFault> {
+/// Whether an answer is one that a registry gives, and framed so that no two programs read it in
+/// two ways and a body that is cut off is seen to be.
+fn check_answer(
+    wanted: &RegistryRequest,
+    granted: bool,
+    parts: &http::response::Parts,
+) -> Result<(), UpstreamFault> {
     if parts.status == StatusCode::UNAUTHORIZED {
-        return Err(if granted { UpstreamFault::RefusedTheGrant } else { UpstreamFault::RefusedTheGate });
+        return Err(if granted {
+            UpstreamFault::RefusedTheGrant
+        } else {
+            UpstreamFault::RefusedTheGate
+        });
     }
     let invalid = Err(UpstreamFault::Invalid);
     let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
     let length = match *lengths {
         [] => None,
         // hyper reads a list of equal lengths as one; the client behind it may not.
-        [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Some(length),
+        [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => {
+            Some(length)
+        }
         _ => return invalid,
     };
     let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
@@ -382,7 +435,8 @@ fn check_answer(wanted: &RegistryRequest, granted: bool, parts: &http::response:
         status if status.is_informational() => false,
         StatusCode::NO_CONTENT => !chunked && length.is_none_or(|length| length == "0"),
         _ if wanted.method() == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => true,
-        // One of the two: an answer that ends where the connection does cannot be told from one that broke off.
+        // One of the two: an answer that ends where the connection does cannot be told from one
+        // that broke off.
         _ => length.is_some() != chunked,
     };
     if well_framed { Ok(()) } else { invalid }

@@ -55,8 +55,9 @@ impl Traffic {
         self.first_read.set(Some(Instant::now()));
     }
 
-    /// From the next write on, or where there is none at the end, has a close look like a break to the other side, or not
-    /// any more. A TCP connection is reset then, also where the process ends.
+    /// From the next write on, or where there is none at the end, has a close look like a break to
+    /// the other side, or not any more. A TCP connection is reset then, also where the process
+    /// ends.
     pub fn reset_on_close(&self, reset: bool) {
         self.reset_on_close.set(reset);
     }
@@ -66,8 +67,8 @@ impl Traffic {
         self.budget.set(bytes);
     }
 
-    /// From here on a write that fails waits instead: what the other side said before it went is still to be read,
-    /// and the end that is read behind it tells of the failure.
+    /// From here on a write that fails waits instead: what the other side said before it went is
+    /// still to be read, and the end that is read behind it tells of the failure.
     pub fn let_reading_decide(&self) {
         self.reading_decides.set(true);
     }
@@ -83,7 +84,9 @@ impl Traffic {
                     self.unblocked.set(Some(Instant::now()));
                 }
             }
-            Poll::Pending if self.write_blocked.get().is_none() => self.write_blocked.set(Some(Instant::now())),
+            Poll::Pending if self.write_blocked.get().is_none() => {
+                self.write_blocked.set(Some(Instant::now()))
+            }
             Poll::Pending => {}
         }
         result
@@ -144,11 +147,18 @@ impl Watched<TcpStream> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = match self.traffic.budget.get() {
             Some(0) => {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "too many bytes before the end of a head");
+                let error = io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "too many bytes before the end of a head",
+                );
                 return Poll::Ready(Err(error));
             }
             // The last read must not overshoot: it could bring the end of a head that is too long.
@@ -167,7 +177,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.apply_reset();
         let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.traffic.wrote(result)
@@ -215,7 +229,10 @@ mod tests {
         drop(other);
         assert!(socket.write_all(b"x").await.is_err());
         traffic.let_reading_decide();
-        assert!(timeout(Duration::from_millis(20), socket.write_all(b"x")).await.is_err(), "writing failed");
+        assert!(
+            timeout(Duration::from_millis(20), socket.write_all(b"x")).await.is_err(),
+            "writing failed"
+        );
         let mut text = String::new();
         socket.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "last words");

@@ -1,4 +1,5 @@
-//! How much memory a cached verdict takes. A program of its own, for it counts what the whole process allocates.
+//! How much memory a cached verdict takes. A program of its own, for it counts what the whole
+//! process allocates.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use moorgate::identity::cache::{Asked, CacheLimits, ENTRY_BYTES, VerdictCache};
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
-use moorgate::identity::{Attributes, Granted, Lifetime, Principal, Question, Source, Verdict, Verified};
+use moorgate::identity::{
+    Attributes, Granted, Lifetime, Principal, Question, Source, Verdict, Verified,
+};
 use moorgate::registry::Access;
 use secrecy::SecretString;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -23,8 +26,10 @@ const CAPACITY: u64 = 20_000;
 fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
     let key = HashKey::random().unwrap();
     let second = Duration::from_secs(1);
-    let scopes: Arc<Vec<String>> = Arc::new(vec!["read_registry".to_owned(), "write_registry".to_owned()]);
-    let source = Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
+    let scopes: Arc<Vec<String>> =
+        Arc::new(vec!["read_registry".to_owned(), "write_registry".to_owned()]);
+    let source =
+        Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
     let region = Region::new(GLOBAL);
     let cache = VerdictCache::new(CacheLimits {
         ttl: 60 * second,
@@ -43,8 +48,18 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
         let principal = Principal { source: source.clone(), subject };
         let attributes = attributes.cloned().map(Box::new);
         let verified = Verified { principal, granted: Granted::Scopes(scopes.clone()), attributes };
-        let asked = Asked { question: id, credential: id, secret: Some(question.secret), floor: None, provider: 0 };
-        cache.keep(&asked, Instant::now(), &Verdict::Verified(Arc::new(verified), Lifetime::default()));
+        let asked = Asked {
+            question: id,
+            credential: id,
+            secret: Some(question.secret),
+            floor: None,
+            provider: 0,
+        };
+        cache.keep(
+            &asked,
+            Instant::now(),
+            &Verdict::Verified(Arc::new(verified), Lifetime::default()),
+        );
         if number % 1000 == 0 {
             cache.settle();
         }

@@ -53,12 +53,17 @@ impl Warm {
     pub fn start(protocol: Protocol) -> Self {
         let registry = Registry::start();
         let folder = tempfile::tempdir().unwrap();
-        let beside = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let beside = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let (log, target) = Log::create(&folder.path().join("access.log"));
         let (introspection, running) = {
             let _beside = beside.enter();
             let introspection = Introspection::start(listener()).unwrap();
-            let running = start_gate(folder.path(), registry.address(), &introspection.url(), target);
+            let running =
+                start_gate(folder.path(), registry.address(), &introspection.url(), target);
             (introspection, running)
         };
         let generations = running.live().generations();
@@ -105,13 +110,19 @@ impl Warm {
     fn ask(&mut self, requests: u64, count: Count) {
         self.asked += requests;
         self.orders.send((requests, count)).unwrap();
-        self.done.recv_timeout(PATIENCE).expect("the worker is stuck: not every answer was the manifest");
+        self.done
+            .recv_timeout(PATIENCE)
+            .expect("the worker is stuck: not every answer was the manifest");
     }
 
     /// Panics unless every request was what it was meant to be: allowed by a verdict from the cache
     /// and forwarded. Waits until all of them are in the access log.
     pub fn finish(self) {
-        assert_eq!(self.registry.answered(), self.asked, "not every request has reached the registry");
+        assert_eq!(
+            self.registry.answered(),
+            self.asked,
+            "not every request has reached the registry"
+        );
         let metrics = self.running.metrics();
         let hits = format!("moorgate_cache_requests_total{{result=\"hit\"}} {}\n", self.asked - 1);
         assert!(metrics.contains(&hits), "{hits} is not in {metrics}");
@@ -149,7 +160,9 @@ fn counted(runtime: &Runtime, local: &LocalSet, client: &Client, requests: u64) 
 
 fn start_gate(folder: &Path, registry: SocketAddr, introspection: &str, log: Target) -> Running {
     let path = folder.join("moorgate.yml");
-    let config = CONFIG.replace("{registry}", &registry.to_string()).replace("{introspection}", introspection);
+    let config = CONFIG
+        .replace("{registry}", &registry.to_string())
+        .replace("{introspection}", introspection);
     std::fs::write(&path, config).unwrap();
     std::fs::write(folder.join("secret"), CLIENT_SECRET).unwrap();
     let loaded = load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));

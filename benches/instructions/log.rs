@@ -42,7 +42,8 @@ impl Log {
 
     /// Waits until so many requests that were answered with 200 are in it.
     pub fn wait(&self, requests: u64) {
-        let lines = || std::fs::read_to_string(&self.path).unwrap().matches("\"status\":200").count();
+        let lines =
+            || std::fs::read_to_string(&self.path).unwrap().matches("\"status\":200").count();
         while (lines() as u64) < requests {
             std::thread::sleep(PAUSE);
         }

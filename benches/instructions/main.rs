@@ -38,7 +38,13 @@
 //! more or fewer; random keys, such as a credential's fingerprint that begins with 0; the digits of
 //! times in the log; moka's and tokio's housekeeping, which goes by the clock.
 
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 mod client;
 mod gate;

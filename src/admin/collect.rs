@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Admin;
-use super::status::{Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream};
+use super::status::{
+    Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream,
+};
 use crate::denial::Denial;
 use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
@@ -26,8 +28,8 @@ pub struct Process {
 #[derive(Clone, Debug)]
 pub struct LastReload {
     pub at: SystemTime,
-    /// Where the configuration is wrong, or what the system did not give; none where it was applied. Without any value
-    /// of the configuration but names of files.
+    /// Where the configuration is wrong, or what the system did not give; none where it was
+    /// applied. Without any value of the configuration but names of files.
     pub problems: Vec<String>,
 }
 
@@ -37,8 +39,14 @@ impl Admin {
         let generation = self.generations.borrow().clone();
         let gate = &generation.gate;
         let (now, metrics) = (SystemTime::now(), &gate.recorder.metrics);
-        let certificate = generation.server.certificate_ends.map(|ends| Certificate::new(time(ends), until(ends, now)));
-        let connections = Connections { open: metrics.connections.get(), max: self.process.connection_limit.get() };
+        let certificate = generation
+            .server
+            .certificate_ends
+            .map(|ends| Certificate::new(time(ends), until(ends, now)));
+        let connections = Connections {
+            open: metrics.connections.get(),
+            max: self.process.connection_limit.get(),
+        };
         let status = Status {
             trouble: Vec::new(),
             version: env!("CARGO_PKG_VERSION"),
@@ -92,8 +100,10 @@ fn provider(provider: &authenticator::Provider) -> Provider {
 fn cache(metrics: &Metrics, entries: u64) -> Cache {
     let count = |result: CacheUse| metrics.cache_requests(result.as_str());
     let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
-    let lookups = hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced);
-    // Counts of a process: no number is ever so large that a float does not hold it well enough for a rate.
+    let lookups =
+        hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced);
+    // Counts of a process: no number is ever so large that a float does not hold it well enough for
+    // a rate.
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
     Cache { entries, lookups, hits, hit_rate }
@@ -101,7 +111,12 @@ fn cache(metrics: &Metrics, entries: u64) -> Cache {
 
 fn reload(last: &LastReload) -> Reload {
     let problems = last.problems.clone();
-    Reload { at: time(last.at), success: problems.is_empty(), problem_count: problems.len(), problems }
+    Reload {
+        at: time(last.at),
+        success: problems.is_empty(),
+        problem_count: problems.len(),
+        problems,
+    }
 }
 
 fn answer((at, took): (SystemTime, Duration)) -> Answer {

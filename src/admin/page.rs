@@ -1,5 +1,5 @@
-//! The status as one plain page, for a person with a browser: what is wrong on top, then everything else. It loads
-//! nothing, runs nothing, and names of the config are escaped.
+//! The status as one plain page, for a person with a browser: what is wrong on top, then everything
+//! else. It loads nothing, runs nothing, and names of the config are escaped.
 
 use std::fmt::{Display, Formatter, Result, Write as _};
 
@@ -52,18 +52,31 @@ fn write(page: &mut String, status: &Status) -> Result {
     list(page, "Gate", |page| {
         let state = if status.draining { "<span class=\"bad\">draining</span>" } else { "serving" };
         entry(page, "State", state)?;
-        entry(page, "Up for", format_args!("{}, since {}", Uptime(status.uptime_seconds), Time(&status.started)))?;
+        entry(
+            page,
+            "Up for",
+            format_args!("{}, since {}", Uptime(status.uptime_seconds), Time(&status.started)),
+        )?;
         match &status.certificate {
             None => entry(page, "Certificate", "none: plain HTTP")?,
             Some(it) if it.expired => {
-                entry(page, "Certificate", format_args!("<span class=\"bad\">expired</span> {}", Time(&it.ends)))?;
+                entry(
+                    page,
+                    "Certificate",
+                    format_args!("<span class=\"bad\">expired</span> {}", Time(&it.ends)),
+                )?;
             }
             Some(it) => {
-                let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left).to_string();
+                let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left)
+                    .to_string();
                 entry(page, "Certificate", days)?;
             }
         }
-        entry(page, "Connections", format_args!("{} of {}", status.connections.open, status.connections.max))?;
+        entry(
+            page,
+            "Connections",
+            format_args!("{} of {}", status.connections.open, status.connections.max),
+        )?;
         entry(page, "Workers", status.workers)
     })?;
 
@@ -83,15 +96,18 @@ fn write(page: &mut String, status: &Status) -> Result {
             None => entry(page, "Hit rate", "nothing was looked up yet"),
             Some(rate) => {
                 let lookups = status.cache.lookups;
-                entry(page, "Hit rate", format_args!("{:.1} % of {lookups} since the start", rate * 100.0))
+                entry(
+                    page,
+                    "Hit rate",
+                    format_args!("{:.1} % of {lookups} since the start", rate * 100.0),
+                )
             }
         }
     })?;
     list(page, "Limits", |page| {
-        status
-            .limits
-            .iter()
-            .try_for_each(|limit| entry(page, limit.name, format_args!("refused since the start: {}", limit.limited)))
+        status.limits.iter().try_for_each(|limit| {
+            entry(page, limit.name, format_args!("refused since the start: {}", limit.limited))
+        })
     })?;
     list(page, "Last reload", |page| match &status.last_reload {
         None => entry(page, "When", "not since the start"),
@@ -100,17 +116,27 @@ fn write(page: &mut String, status: &Status) -> Result {
             if reload.success {
                 return entry(page, "Outcome", "<span class=\"good\">applied</span>");
             }
-            entry(page, "Outcome", "<span class=\"bad\">not applied</span>, see the program's log")?;
+            entry(
+                page,
+                "Outcome",
+                "<span class=\"bad\">not applied</span>, see the program's log",
+            )?;
             reload.problems.iter().try_for_each(|problem| entry(page, "Problem", Text(problem)))
         }
     })?;
-    writeln!(page, "<footer>As of {}. The same for programs: /status.json</footer>", Time(&status.now))?;
+    writeln!(
+        page,
+        "<footer>As of {}. The same for programs: /status.json</footer>",
+        Time(&status.now)
+    )?;
     page.write_str("</body>\n</html>\n")
 }
 
 fn trouble(page: &mut String, trouble: &[String]) -> Result {
     if trouble.is_empty() {
-        return page.write_str("<div class=\"box\"><p class=\"good\">Nothing is known to be wrong.</p></div>\n");
+        return page.write_str(
+            "<div class=\"box\"><p class=\"good\">Nothing is known to be wrong.</p></div>\n",
+        );
     }
     page.write_str("<div class=\"box trouble\"><ul>\n")?;
     for sentence in trouble {
@@ -132,11 +158,19 @@ fn provider(page: &mut String, provider: &Provider) -> Result {
 fn history(page: &mut String, answer: Option<&Answer>, error: Option<&Failure>) -> Result {
     match answer {
         None => entry(page, "Last answer", "none yet")?,
-        Some(it) => entry(page, "Last answer", format_args!("after {} ms, {}", it.latency_ms, Time(&it.at)))?,
+        Some(it) => entry(
+            page,
+            "Last answer",
+            format_args!("after {} ms, {}", it.latency_ms, Time(&it.at)),
+        )?,
     }
     match error {
         None => entry(page, "Last error", "none"),
-        Some(it) => entry(page, "Last error", format_args!("{} ({}), {}", Text(it.message), it.reason, Time(&it.at))),
+        Some(it) => entry(
+            page,
+            "Last error",
+            format_args!("{} ({}), {}", Text(it.message), it.reason, Time(&it.at)),
+        ),
     }
 }
 
@@ -211,9 +245,12 @@ mod tests {
 
     #[test]
     fn uptime_in_two_units() {
-        for (seconds, words) in
-            [(59, "59 s"), (61, "1 min 1 s"), (3 * 3600 + 60, "3 h 1 min"), (2 * 86_400 + 3600, "2 d 1 h")]
-        {
+        for (seconds, words) in [
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (3 * 3600 + 60, "3 h 1 min"),
+            (2 * 86_400 + 3600, "2 d 1 h"),
+        ] {
             assert_eq!(Uptime(seconds).to_string(), words);
         }
     }

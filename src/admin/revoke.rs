@@ -1,4 +1,5 @@
-//! `POST /revoke`: what is known of a credential is forgotten now, for an incident that cannot wait for `cache.ttl`.
+//! `POST /revoke`: what is known of a credential is forgotten now, for an incident that cannot wait
+//! for `cache.ttl`.
 
 use std::time::Duration;
 
@@ -33,7 +34,9 @@ pub(super) async fn revoke(
         Err((status, why)) => {
             let mut response = answer(status, &json!({ "error": why }));
             if status == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             response
         }
@@ -42,35 +45,55 @@ pub(super) async fn revoke(
 
 type Refusal = (StatusCode, &'static str);
 
-async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: &Gate) -> Result<(), Refusal> {
+async fn try_to(
+    request: Request<Incoming>,
+    token: Option<&SecretString>,
+    gate: &Gate,
+) -> Result<(), Refusal> {
     let Some(token) = token else {
         return Err((StatusCode::FORBIDDEN, "nobody may revoke here: admin.token_file is not set"));
     };
     if !is_authorized(request.headers(), token) {
-        return Err((StatusCode::UNAUTHORIZED, "send Authorization: Bearer with the content of admin.token_file"));
+        return Err((
+            StatusCode::UNAUTHORIZED,
+            "send Authorization: Bearer with the content of admin.token_file",
+        ));
     }
     if !framing::is_form(request.headers()) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send a form: application/x-www-form-urlencoded"));
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send a form: application/x-www-form-urlencoded",
+        ));
     }
     let body = Limited::new(request.into_body(), MAX_FORM_BYTES).collect();
     let Ok(Ok(form)) = tokio::time::timeout(FORM_TIMEOUT, body).await else {
-        return Err((StatusCode::BAD_REQUEST, "the form has 64 KiB at most, and comes within 10 s"));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "the form has 64 KiB at most, and comes within 10 s",
+        ));
     };
     let form = form.to_bytes();
     let mut fields = form_urlencoded::parse(&form);
     let (Some((name, value)), None) = (fields.next(), fields.next()) else {
-        return Err((StatusCode::BAD_REQUEST, "send one field: token, the secret itself, or credential, as logged"));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "send one field: token, the secret itself, or credential, as logged",
+        ));
     };
     match &*name {
         "token" => {
-            // What is pasted has more around it than the secret, and a success that revokes nothing would be believed.
+            // What is pasted has more around it than the secret, and a success that revokes nothing
+            // would be believed.
             let secret = pasted(&value);
             if secret.is_empty() || secret.contains(char::is_control) {
                 return Err((StatusCode::BAD_REQUEST, "token is one line, the secret itself"));
             }
             let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(secret)));
             let Ok(credential) = credential.map(|presented| presented.credential) else {
-                return Err((StatusCode::BAD_REQUEST, "this gate token was not made here, or has expired"));
+                return Err((
+                    StatusCode::BAD_REQUEST,
+                    "this gate token was not made here, or has expired",
+                ));
             };
             if matches!(credential, Credential::Anonymous) {
                 return Err((
@@ -83,7 +106,10 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
         }
         "credential" => {
             let Some(fingerprint) = Fingerprint::parse(&value) else {
-                return Err((StatusCode::BAD_REQUEST, "a credential is 16 hexadecimal digits, as the logs show it"));
+                return Err((
+                    StatusCode::BAD_REQUEST,
+                    "a credential is 16 hexadecimal digits, as the logs show it",
+                ));
             };
             gate.identity.revoke_credential(fingerprint);
             tracing::warn!(credential = %fingerprint, "an operator has revoked a credential");
@@ -98,7 +124,8 @@ async fn try_to(request: Request<Incoming>, token: Option<&SecretString>, gate: 
     Ok(())
 }
 
-/// Returns the secret in what an operator pasted: without a header's name and scheme, quotes, blanks and line feeds.
+/// Returns the secret in what an operator pasted: without a header's name and scheme, quotes,
+/// blanks and line feeds.
 fn pasted(text: &str) -> &str {
     let is_around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
     let mut secret = text.trim_matches(is_around);
@@ -116,13 +143,16 @@ fn is_authorized(headers: &HeaderMap, token: &SecretString) -> bool {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     let presented = line.as_bytes().strip_prefix(b"Bearer ");
-    presented.is_some_and(|it| verify_slices_are_equal(it, token.expose_secret().as_bytes()).is_ok())
+    presented
+        .is_some_and(|it| verify_slices_are_equal(it, token.expose_secret().as_bytes()).is_ok())
 }
 
 fn answer(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.to_string().into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -1,5 +1,6 @@
-//! How the gate is: the one value that `/status.json` and the page show. Nothing of a request, a user or a repository is
-//! in it, and no secret: names and addresses are the config's, everything else is numbers and words of closed lists.
+//! How the gate is: the one value that `/status.json` and the page show. Nothing of a request, a
+//! user or a repository is in it, and no secret: names and addresses are the config's, everything
+//! else is numbers and words of closed lists.
 //!
 //! Pure: [`collect`](super::collect) fills it in.
 
@@ -8,7 +9,8 @@ use serde::Serialize;
 /// A certificate that ends so soon is trouble. Days.
 const CERTIFICATE_ENDS_SOON: i64 = 14;
 
-/// Everything that is shown. Times are RFC 3339, in UTC; what is not known yet, or not there, is null.
+/// Everything that is shown. Times are RFC 3339, in UTC; what is not known yet, or not there, is
+/// null.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     /// What is wrong, in sentences; empty where nothing is.
@@ -117,8 +119,8 @@ pub(super) struct Reload {
     pub at: String,
     pub success: bool,
     pub problem_count: usize,
-    /// Where each of them is: a value that is wrong may be a secret that stands in the wrong place, so what is wrong
-    /// with it is in the program's log alone.
+    /// Where each of them is: a value that is wrong may be a secret that stands in the wrong
+    /// place, so what is wrong with it is in the program's log alone.
     pub problems: Vec<String>,
 }
 
@@ -136,11 +138,14 @@ impl Status {
         let mut trouble = Vec::new();
         if self.draining {
             let open = self.connections.open;
-            trouble.push(format!("The gate is ending: requests under way may finish; open connections: {open}."));
+            trouble.push(format!(
+                "The gate is ending: requests under way may finish; open connections: {open}."
+            ));
         }
         match &self.certificate {
             Some(Certificate { ends, expired: true, .. }) => {
-                trouble.push(format!("The certificate expired at {ends}: clients refuse to connect."));
+                trouble
+                    .push(format!("The certificate expired at {ends}: clients refuse to connect."));
             }
             Some(Certificate { ends, days_left, .. }) if *days_left < CERTIFICATE_ENDS_SOON => {
                 trouble.push(format!("The certificate ends soon, at {ends}."));
@@ -148,7 +153,11 @@ impl Status {
             _ => {}
         }
         if self.upstream.up == Some(false) {
-            let why = self.upstream.last_error.as_ref().map_or("the registry gave no answer", |error| error.message);
+            let why = self
+                .upstream
+                .last_error
+                .as_ref()
+                .map_or("the registry gave no answer", |error| error.message);
             trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
         }
         trouble.extend(self.providers.iter().filter_map(Provider::trouble));
@@ -183,9 +192,13 @@ mod tests {
     #[test]
     fn days_until_a_certificate_ends() {
         const DAY: i64 = 24 * 60 * 60;
-        for (seconds, days, expired) in
-            [(DAY * 14, 14, false), (DAY * 14 - 1, 13, false), (1, 0, false), (0, 0, true), (-1, -1, true)]
-        {
+        for (seconds, days, expired) in [
+            (DAY * 14, 14, false),
+            (DAY * 14 - 1, 13, false),
+            (1, 0, false),
+            (0, 0, true),
+            (-1, -1, true),
+        ] {
             let certificate = Certificate::new(String::new(), seconds);
             assert_eq!((certificate.days_left, certificate.expired), (days, expired), "{seconds}");
         }
@@ -193,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_certificate_that_ends_soon_is_trouble() {
-        let upstream = || Upstream { address: String::new(), up: None, last_answer: None, last_error: None };
+        let upstream =
+            || Upstream { address: String::new(), up: None, last_answer: None, last_error: None };
         for (seconds, trouble) in [
             (i64::MAX, None),
             (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
@@ -216,7 +230,11 @@ mod tests {
                 limits: Vec::new(),
                 last_reload: None,
             };
-            assert_eq!(status.with_trouble().trouble, Vec::from_iter(trouble.map(str::to_owned)), "{seconds}");
+            assert_eq!(
+                status.with_trouble().trouble,
+                Vec::from_iter(trouble.map(str::to_owned)),
+                "{seconds}"
+            );
         }
     }
 }

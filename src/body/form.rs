@@ -15,7 +15,8 @@ pub enum FormError {
     BrokenOff,
 }
 
-/// Reads a body of at most `max` bytes. That it makes progress is watched with the connection, as of any body.
+/// Reads a body of at most `max` bytes. That it makes progress is watched with the connection, as
+/// of any body.
 ///
 /// # Errors
 /// See [`FormError`].

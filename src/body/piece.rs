@@ -6,8 +6,9 @@ use bytes::{Buf, Bytes};
 
 use super::Progress;
 
-/// Notes when some of it is taken. HTTP/2 is given a whole piece as soon as the client's window has room for one byte,
-/// and the last one is out of our hands then: what goes in between, and when it has gone, shows only here.
+/// Notes when some of it is taken. HTTP/2 is given a whole piece as soon as the client's window has
+/// room for one byte, and the last one is out of our hands then: what goes in between, and when it
+/// has gone, shows only here.
 pub struct Piece {
     bytes: Bytes,
     progress: Rc<Progress>,

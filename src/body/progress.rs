@@ -1,4 +1,5 @@
-//! How far a request has come: counters for the record, and since when the client has been waited for.
+//! How far a request has come: counters for the record, and since when the client has been waited
+//! for.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -71,14 +72,16 @@ impl Progress {
         self.stalled.get() || self.connection_stalled.get()
     }
 
-    /// When the client will have been waited for too long for the rest of its body, if it is being waited for.
+    /// When the client will have been waited for too long for the rest of its body, if it is being
+    /// waited for.
     pub fn request_stalls_at(&self, timeout: Duration) -> Option<Instant> {
         self.awaiting_request.get().map(|since| since + timeout)
     }
 
     /// The same, for its window too.
     pub fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        let since = [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
+        let since =
+            [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
         since.map(|since| since + timeout)
     }
 
@@ -87,8 +90,8 @@ impl Progress {
         self.stalled.set(true);
     }
 
-    /// The connection is about to be dropped: from here on the end of the body is no end that the client sent. hyper
-    /// does not tell the two apart.
+    /// The connection is about to be dropped: from here on the end of the body is no end that the
+    /// client sent. hyper does not tell the two apart.
     pub fn cut(&self) {
         self.cut.set(true);
     }
@@ -127,7 +130,8 @@ impl Progress {
         self.awaiting_window.get()
     }
 
-    /// Keeps the observer until all that was handed over has gone, or never will. Only then is the response over.
+    /// Keeps the observer until all that was handed over has gone, or never will. Only then is the
+    /// response over.
     pub(super) fn keep(&self, observer: Box<dyn ResponseObserver>) {
         if self.unsent.get() > 0 {
             self.observer.set(Some(observer));

@@ -11,14 +11,15 @@ use hyper::body::Incoming;
 
 use super::{BodyFailure, Progress};
 
-/// A request's body. It ends only where the client ended it: on HTTP/2 by END_STREAM, on HTTP/1.1 by its length or its
-/// last chunk. Anything else is an error, upon which the connection to the registry is broken, so that what came so
-/// far never looks like the whole.
+/// A request's body. It ends only where the client ended it: on HTTP/2 by END_STREAM, on HTTP/1.1
+/// by its length or its last chunk. Anything else is an error, upon which the connection to the
+/// registry is broken, so that what came so far never looks like the whole.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     http2: bool,
-    /// On HTTP/2 a stream can go on or break off behind the announced length. With its last bytes the body would look
-    /// complete to the registry, so they wait here for the end of the stream.
+    /// On HTTP/2 a stream can go on or break off behind the announced length. With its last bytes
+    /// the body would look complete to the registry, so they wait here for the end of the
+    /// stream.
     held: Option<Bytes>,
     progress: Rc<Progress>,
 }
@@ -66,7 +67,9 @@ impl RequestBody {
                 Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
                 Some(Ok(_)) => return Err(NotEmpty::Bytes),
                 Some(Err(BrokenOff)) => {
-                    return Err(NotEmpty::Failed(self.progress.failure().unwrap_or(BodyFailure::Aborted)));
+                    return Err(NotEmpty::Failed(
+                        self.progress.failure().unwrap_or(BodyFailure::Aborted),
+                    ));
                 }
                 None => break,
             }
@@ -87,7 +90,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         loop {
@@ -118,7 +124,9 @@ impl Body for RequestBody {
                     Err(_) => return this.fail(BodyFailure::Trailers),
                 },
                 Poll::Ready(Some(Err(_))) => return this.fail(BodyFailure::Aborted),
-                Poll::Ready(None) if this.progress.is_cut() || (this.http2 && !incoming.is_end_stream()) => {
+                Poll::Ready(None)
+                    if this.progress.is_cut() || (this.http2 && !incoming.is_end_stream()) =>
+                {
                     return this.fail(BodyFailure::Aborted);
                 }
                 Poll::Ready(None) => {
@@ -138,8 +146,11 @@ impl Body for RequestBody {
         match (&self.incoming, &self.held) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Some(held)) => SizeHint::with_exact(held.len() as u64),
-            // A length of 0 whose stream goes on: sent on as such it would be complete before it is.
-            (Some(incoming), None) if self.http2 && is_all_there(incoming) && !incoming.is_end_stream() => {
+            // A length of 0 whose stream goes on: sent on as such it would be complete before it
+            // is.
+            (Some(incoming), None)
+                if self.http2 && is_all_there(incoming) && !incoming.is_end_stream() =>
+            {
                 SizeHint::default()
             }
             (Some(incoming), None) => incoming.size_hint(),

@@ -9,8 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Piece, Progress};
 
-/// The body of a response. It tells its [`ResponseObserver`] if it breaks off, and drops it when all of the body has left
-/// the gate or never will.
+/// The body of a response. It tells its [`ResponseObserver`] if it breaks off, and drops it when
+/// all of the body has left the gate or never will.
 pub struct ResponseBody {
     content: Content,
     progress: Rc<Progress>,
@@ -45,8 +45,12 @@ impl ResponseBody {
     }
 
     /// Creates a body that passes on another one as it comes.
-    pub fn stream(body: impl Body<Data = Bytes, Error = &'static str> + 'static, progress: Rc<Progress>) -> Self {
-        let content = if body.is_end_stream() { Content::Ended } else { Content::Stream(Box::pin(body)) };
+    pub fn stream(
+        body: impl Body<Data = Bytes, Error = &'static str> + 'static,
+        progress: Rc<Progress>,
+    ) -> Self {
+        let content =
+            if body.is_end_stream() { Content::Ended } else { Content::Stream(Box::pin(body)) };
         Self { content, progress, observer: None }
     }
 
@@ -68,7 +72,10 @@ impl Body for ResponseBody {
     type Data = Piece;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
         let this = &mut *self;
         let data = match &mut this.content {
             Content::Ended => return Poll::Ready(None),
@@ -107,7 +114,9 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Ended => SizeHint::with_exact(0),
-            Content::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Fixed(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Content::Stream(stream) => stream.size_hint(),
         }
     }

@@ -12,8 +12,8 @@ use crate::config::{Loaded, Problem, Problems, load};
 /// `EX_CONFIG` of sysexits.h: what every command ends with on a bad configuration.
 pub const EXIT_BAD_CONFIG: u8 = 78;
 
-/// Problems and warnings go to `stderr`, one a line, and one line to `stdout` where the file is valid. `online` asks
-/// every server that it names, too.
+/// Problems and warnings go to `stderr`, one a line, and one line to `stdout` where the file is
+/// valid. `online` asks every server that it names, too.
 pub fn check_config(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -37,7 +37,10 @@ pub fn check_config(
 }
 
 /// The configuration with its warnings told, or `None` with its problems told.
-pub fn load_or_report(loaded: Result<Loaded, Problems>, stderr: &mut dyn Write) -> io::Result<Option<Loaded>> {
+pub fn load_or_report(
+    loaded: Result<Loaded, Problems>,
+    stderr: &mut dyn Write,
+) -> io::Result<Option<Loaded>> {
     match loaded {
         Ok(loaded) => {
             for Problem { place, message } in &loaded.warnings {

@@ -12,7 +12,8 @@ use crate::demo::introspection::sample_tokens;
 /// Runs the demo until a signal ends it.
 pub(super) fn demo(port: u16) -> ExitCode {
     let _ = logging::start(tracing::Level::INFO, LogFormat::Text);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(port))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -37,12 +38,16 @@ fn introduction(demo: &Demo) -> String {
     let host = format!("localhost:{}", demo.address().port());
     let credentials = sample_credentials();
     let reads_only = credentials.iter().find(|credential| credential.note == "may only pull");
-    let active = credentials.iter().filter(|credential| credential.password.ends_with("read-write"));
+    let active =
+        credentials.iter().filter(|credential| credential.password.ends_with("read-write"));
     let logins: String = active.clone().map(|credential| login(&host, credential)).collect();
-    let reads_only: String = reads_only.map(|credential| login(&host, credential)).into_iter().collect();
+    let reads_only: String =
+        reads_only.map(|credential| login(&host, credential)).into_iter().collect();
     // After cargo run there is no moorgate on the path.
-    let moorgate = std::env::current_exe().map_or_else(|_| "moorgate".to_owned(), |path| path.display().to_string());
-    let (user, password) = active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
+    let moorgate = std::env::current_exe()
+        .map_or_else(|_| "moorgate".to_owned(), |path| path.display().to_string());
+    let (user, password) =
+        active.clone().next().map(|first| (&*first.user, &*first.password)).unwrap_or_default();
     let sso = sample_tokens().into_iter().next().map(|sample| sample.token).unwrap_or_default();
     let [config, certificate, id_token] =
         [demo.config(), demo.certificate(), demo.id_token()].map(|path| path.display().to_string());
@@ -94,5 +99,7 @@ Each request is one line below. Ctrl-C ends the demo, and everything pushed to i
 
 fn login(host: &str, credential: &SampleCredential) -> String {
     let SampleCredential { kind, user, password, note, .. } = credential;
-    format!("  echo {password} | docker login -u {user} --password-stdin {host}    # {kind}: {note}\n")
+    format!(
+        "  echo {password} | docker login -u {user} --password-stdin {host}    # {kind}: {note}\n"
+    )
 }

@@ -79,7 +79,10 @@ fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
             return Ok(if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code });
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
     Ok(LocalSet::new().block_on(&runtime, ask(loaded, &head))?)
 }
 
@@ -103,8 +106,11 @@ fn code(explanation: &Explanation<'_>) -> ExitCode {
 /// One line of standard input.
 fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     if io::stdin().is_terminal() {
-        let empty = if user.is_none() { ", or nothing for a caller without a credential" } else { "" };
-        eprintln!("Waiting for the secret{empty}; then Enter and Ctrl-D (it is shown; better: pipe it in).");
+        let empty =
+            if user.is_none() { ", or nothing for a caller without a credential" } else { "" };
+        eprintln!(
+            "Waiting for the secret{empty}; then Enter and Ctrl-D (it is shown; better: pipe it in)."
+        );
     }
     // At its full size from the start, for what a vector leaves behind when it grows is not zeroed.
     let mut secret = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
@@ -140,19 +146,23 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
                 !secret.is_empty(),
                 "-u needs the user's secret on standard input, which is empty: moorgate explain -u {user:?} … < FILE"
             );
-            let text = std::str::from_utf8(secret).context("the secret on standard input is not UTF-8")?;
+            let text =
+                std::str::from_utf8(secret).context("the secret on standard input is not UTF-8")?;
             basic(user, &SecretString::from(text))
         }
     };
-    let mut value = value.context("the secret on standard input holds a control character; one line is read")?;
+    let mut value = value
+        .context("the secret on standard input holds a control character; one line is read")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
 /// The head of the request, read as the gate's HTTP library reads it; else what is wrong.
 fn head(method: &str, path: &str, authorization: Option<HeaderValue>) -> Result<Parts, String> {
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is no word of HTTP".to_owned())?;
-    let uri = Uri::try_from(path).map_err(|why| format!("the path: {why}; it begins with / and is escaped"))?;
+    let method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| "the method is no word of HTTP".to_owned())?;
+    let uri = Uri::try_from(path)
+        .map_err(|why| format!("the path: {why}; it begins with / and is escaped"))?;
     let (mut head, ()) = Request::new(()).into_parts();
     (head.method, head.uri) = (method, uri);
     head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));

@@ -11,7 +11,8 @@ use crate::identity::provider::htpasswd::MAX_PASSWORD_BYTES;
 /// 2^10 rounds: some tens of milliseconds.
 const COST: u32 = 10;
 
-/// Prints the hash of the password on standard input: with a user, as a whole line of an htpasswd file.
+/// Prints the hash of the password on standard input: with a user, as a whole line of an htpasswd
+/// file.
 pub(super) fn hash_password(user: Option<&str>) -> ExitCode {
     match hash(user) {
         Ok(line) => say(&format!("{line}\n")),
@@ -22,7 +23,10 @@ pub(super) fn hash_password(user: Option<&str>) -> ExitCode {
 fn hash(user: Option<&str>) -> anyhow::Result<String> {
     if let Some(user) = user {
         anyhow::ensure!(
-            !user.is_empty() && !user.starts_with('#') && !user.contains(':') && !user.chars().any(char::is_control),
+            !user.is_empty()
+                && !user.starts_with('#')
+                && !user.contains(':')
+                && !user.chars().any(char::is_control),
             "a user name is not empty, does not begin with '#' and holds no colon and no control character"
         );
     }
@@ -30,13 +34,20 @@ fn hash(user: Option<&str>) -> anyhow::Result<String> {
         eprintln!("Password, then Enter and Ctrl-D (it is shown; better: pipe it in):");
     }
     let mut password = Zeroizing::new(String::new());
-    // One byte more than a line of the longest password, so that too long is seen and endless is not read.
+    // One byte more than a line of the longest password, so that too long is seen and endless is
+    // not read.
     std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 3).read_to_string(&mut password)?;
     let line = password.strip_suffix('\n').unwrap_or(&password);
     let line = line.strip_suffix('\r').unwrap_or(line);
     anyhow::ensure!(!line.is_empty(), "the password on standard input is empty");
-    anyhow::ensure!(line.len() <= MAX_PASSWORD_BYTES, "the password is over 72 bytes, and bcrypt reads no further");
-    anyhow::ensure!(!line.chars().any(char::is_control), "the password holds a control character; one line is read");
+    anyhow::ensure!(
+        line.len() <= MAX_PASSWORD_BYTES,
+        "the password is over 72 bytes, and bcrypt reads no further"
+    );
+    anyhow::ensure!(
+        !line.chars().any(char::is_control),
+        "the password holds a control character; one line is read"
+    );
     let hash = bcrypt::hash(line, COST)?;
     Ok(user.map_or_else(|| hash.clone(), |user| format!("{user}:{hash}")))
 }

@@ -47,7 +47,9 @@ fn ask(addr: SocketAddr) -> anyhow::Result<bool> {
     let mut socket = TcpStream::connect_timeout(&addr, TIMEOUT)
         .with_context(|| format!("nothing answers on {addr} (admin.addr)"))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
-    socket.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    socket.write_all(
+        format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut reply = String::new();
     socket.take(4096).read_to_string(&mut reply)?;
     Ok(reply.starts_with("HTTP/1.1 200 "))

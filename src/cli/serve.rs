@@ -14,7 +14,8 @@ use crate::run::{Listeners, Pace, Reloader, Running, SetLevel, Source, access_lo
 /// Runs the gate of a config file until a signal ends it.
 pub(super) fn serve(path: &Path) -> ExitCode {
     let source = Source { path: path.to_owned(), environment: environment().collect() };
-    let Attempt { loaded, files } = config::attempt(&source.path, source.environment.iter().cloned());
+    let Attempt { loaded, files } =
+        config::attempt(&source.path, source.environment.iter().cloned());
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -26,7 +27,8 @@ pub(super) fn serve(path: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(run(loaded, source, files, set_level)))
@@ -36,7 +38,12 @@ pub(super) fn serve(path: &Path) -> ExitCode {
     }
 }
 
-async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>, set_level: SetLevel) -> anyhow::Result<ExitCode> {
+async fn run(
+    loaded: Loaded,
+    source: Source,
+    files: Vec<FileVersion>,
+    set_level: SetLevel,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
@@ -46,7 +53,8 @@ async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>, set_level:
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
     let running = Running::start(loaded, listeners, access_log)?;
-    let reloader = Reloader::new(running.live(), source, files, Pace::default()).with_level(set_level);
+    let reloader =
+        Reloader::new(running.live(), source, files, Pace::default()).with_level(set_level);
     tokio::spawn(reloader.run(hangup));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 
@@ -60,7 +68,10 @@ async fn run(loaded: Loaded, source: Source, files: Vec<FileVersion>, set_level:
         }
     };
     if left > 0 {
-        tracing::warn!(connections = left, "http.drain_timeout has passed: connections were cut off");
+        tracing::warn!(
+            connections = left,
+            "http.drain_timeout has passed: connections were cut off"
+        );
     }
     tracing::info!("moorgate has ended");
     Ok(ExitCode::SUCCESS)
@@ -74,7 +85,10 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next one and names it.

@@ -1,7 +1,8 @@
-//! The raw configuration into the ready one: what the values mean together, and the files that they name.
+//! The raw configuration into the ready one: what the values mean together, and the files that they
+//! name.
 //!
-//! Every function collects what is wrong and goes on, so that one reading tells everything. A required value that
-//! is not there was reported when the file was read, and is passed over here.
+//! Every function collects what is wrong and goes on, so that one reading tells everything. A
+//! required value that is not there was reported when the file was read, and is passed over here.
 
 mod chain;
 mod files;
@@ -25,7 +26,8 @@ use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogForm
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 
-/// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood of requests is memory.
+/// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood
+/// of requests is memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(256 << 10);
 
 /// A shorter one could be guessed.
@@ -84,10 +86,12 @@ impl Build<'_> {
         };
         if let Some(url) = raw.external_url.as_ref().filter(|url| url.scheme == Scheme::Http) {
             if raw.tls.is_some() {
-                self.warn("http.external_url", "clients are sent to http, and http.tls is set; write https://…");
+                self.warn(
+                    "http.external_url",
+                    "clients are sent to http, and http.tls is set; write https://…",
+                );
             } else if !url.is_loopback() {
-                let message =
-                    "clients send their credentials in the clear; write https://… and a TLS terminator in front";
+                let message = "clients send their credentials in the clear; write https://… and a TLS terminator in front";
                 self.warn("http.external_url", message);
             }
         }
@@ -104,7 +108,8 @@ impl Build<'_> {
         }
         let max_header_bytes = raw.max_header_bytes.bytes();
         if !HEADER_BYTES.contains(&max_header_bytes) {
-            let message = format!("`{}` is out of range; write 4KiB to 256KiB", raw.max_header_bytes);
+            let message =
+                format!("`{}` is out of range; write 4KiB to 256KiB", raw.max_header_bytes);
             self.problem("http.max_header_bytes", message);
         }
         Some(Http {
@@ -131,9 +136,14 @@ impl Build<'_> {
 
     fn admin(&mut self, raw: &raw::Admin, http: &raw::Http) -> Admin {
         let (admin, public) = (raw.addr.0, http.addr.0);
-        let same_address = admin.ip() == public.ip() || admin.ip().is_unspecified() || public.ip().is_unspecified();
+        let same_address = admin.ip() == public.ip()
+            || admin.ip().is_unspecified()
+            || public.ip().is_unspecified();
         if admin.port() == public.port() && admin.port() != 0 && same_address {
-            self.problem("admin.addr", format!("`{admin}` is taken by http.addr, `{public}`; write another port"));
+            self.problem(
+                "admin.addr",
+                format!("`{admin}` is taken by http.addr, `{public}`; write another port"),
+            );
         }
         let token = raw.token_file.as_deref().and_then(|file| {
             let token = self.secret("admin.token_file", file)?;
@@ -156,7 +166,12 @@ impl Build<'_> {
     }
 
     /// A server and the authorities of its certificate.
-    fn endpoint(&mut self, url: Option<&ServerUrl>, ca: Option<&str>, path_of_ca: &str) -> Option<Endpoint> {
+    fn endpoint(
+        &mut self,
+        url: Option<&ServerUrl>,
+        ca: Option<&str>,
+        path_of_ca: &str,
+    ) -> Option<Endpoint> {
         let roots = match ca {
             Some(file) => self.roots(path_of_ca, file).map(Some),
             None => Some(None),
@@ -176,7 +191,8 @@ impl Build<'_> {
 
     fn log(&mut self, raw: &raw::Log) -> Log {
         if raw.access == raw.audit && raw.audit != "off" {
-            let message = format!("`{}` is the access log already; write another file", shown(&raw.audit));
+            let message =
+                format!("`{}` is the access log already; write another file", shown(&raw.audit));
             self.problem("log.audit", message);
         }
         Log {
@@ -222,15 +238,18 @@ impl Build<'_> {
 
     /// Whether something is wrong with a value, or in it.
     fn is_reported(&self, path: &str) -> bool {
-        let is_within =
-            |at: &str| at.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let is_within = |at: &str| {
+            at.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
         let mut places = self.places.iter().filter(|(at, _)| is_within(at));
         places.any(|(_, place)| self.problems.iter().any(|problem| problem.place == *place))
     }
 }
 
 fn scopes(raw: &raw::Scopes) -> Scopes {
-    let equivalents = raw.equivalents.iter().map(|(scope, stands_for)| (scope.0.clone(), words(stands_for)));
+    let equivalents =
+        raw.equivalents.iter().map(|(scope, stands_for)| (scope.0.clone(), words(stands_for)));
     Scopes {
         pull: words(&raw.pull),
         push: words(&raw.push),

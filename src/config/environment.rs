@@ -1,7 +1,7 @@
 //! `MOORGATE_…` variables: `MOORGATE_HTTP_ADDR` is `http.addr`.
 //!
-//! A variable can set every scalar key outside lists. It becomes a node of the tree, so that it is read and judged
-//! exactly as the file is.
+//! A variable can set every scalar key outside lists. It becomes a node of the tree, so that it is
+//! read and judged exactly as the file is.
 
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ use super::tree::{Data, Entry, Node, Resolved, Scalar};
 /// What every variable of ours starts with.
 const PREFIX: &str = "MOORGATE_";
 
-/// Not keys: the way to the file, and what Kubernetes injects into every pod beside a Service called moorgate.
+/// Not keys: the way to the file, and what Kubernetes injects into every pod beside a Service
+/// called moorgate.
 const OTHERS: [&str; 2] = ["MOORGATE_PORT", "MOORGATE_SERVICE_"];
 const FILE: &str = "MOORGATE_CONFIG";
 
@@ -43,7 +44,9 @@ pub(super) fn overrides(
         let place = Place::Environment(shown(&variable).into());
         match keys.iter().find(|key| key.variable == variable) {
             Some(key) if key.path.join(".") == IN_THE_FILE_ALONE => {
-                let message = format!("`{IN_THE_FILE_ALONE}` is not set by the environment; write it in the file");
+                let message = format!(
+                    "`{IN_THE_FILE_ALONE}` is not set by the environment; write it in the file"
+                );
                 problems.push(Problem::new(place, message));
             }
             Some(key) if key.is_scalar => {
@@ -52,15 +55,23 @@ pub(super) fn overrides(
             }
             Some(key) => {
                 let path = key.path.join(".");
-                problems.push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
+                problems
+                    .push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
             }
             None => {
                 // Without the prefix, which makes everything look alike.
-                let bare = |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
-                let known: Vec<String> =
-                    keys.iter().filter(|key| key.is_scalar).map(|key| bare(&key.variable)).collect();
+                let bare =
+                    |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+                let known: Vec<String> = keys
+                    .iter()
+                    .filter(|key| key.is_scalar)
+                    .map(|key| bare(&key.variable))
+                    .collect();
                 let right = nearest(&bare(&variable), known.iter().map(String::as_str))
-                    .map_or_else(|| "remove the variable".to_owned(), |near| format!("did you mean {PREFIX}{near}?"));
+                    .map_or_else(
+                        || "remove the variable".to_owned(),
+                        |near| format!("did you mean {PREFIX}{near}?"),
+                    );
                 problems.push(Problem::new(place, format!("the variable sets no key; {right}")));
             }
         }
@@ -77,8 +88,8 @@ pub(super) fn apply(root: &mut Node, overrides: Vec<Override>) {
     }
 }
 
-/// Where the value of a key stands or would stand; `None` where the file has no section that could hold it, which
-/// was reported when the file was read.
+/// Where the value of a key stands or would stand; `None` where the file has no section that could
+/// hold it, which was reported when the file was read.
 fn slot<'a>(root: &'a mut Node, path: &[String], place: &Place) -> Option<&'a mut Node> {
     let mut slot = root;
     for key in path {
@@ -123,7 +134,8 @@ fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a
 /// The text of a variable as a scalar of the key's type: text needs no quotes there.
 fn scalar(schema: &Value, text: String) -> Scalar {
     let mut scalar = Scalar { text, plain: true };
-    let is_null = scalar.resolve() == Resolved::Null && !scalar.text.is_empty() && allows(schema, "null");
+    let is_null =
+        scalar.resolve() == Resolved::Null && !scalar.text.is_empty() && allows(schema, "null");
     scalar.plain = is_null || !allows(schema, "string");
     scalar
 }
@@ -141,6 +153,10 @@ mod tests {
         let variables: HashSet<&str> = keys.iter().map(|key| key.variable.as_str()).collect();
         assert_eq!(variables.len(), keys.len());
         assert!(variables.contains("MOORGATE_HTTP_TLS_MINIMUM_VERSION"));
-        assert!(OTHERS.iter().all(|other| variables.iter().all(|variable| !variable.starts_with(other))));
+        assert!(
+            OTHERS
+                .iter()
+                .all(|other| variables.iter().all(|variable| !variable.starts_with(other)))
+        );
     }
 }

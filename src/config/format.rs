@@ -1,7 +1,7 @@
 //! Values with a grammar of their own: durations, sizes, rates, addresses, networks, URLs, words.
 //!
-//! Each parses itself, says what would be right where it cannot, and prints as it was written. The schema calls
-//! each by its format name, so that reading a file and describing it cannot disagree.
+//! Each parses itself, says what would be right where it cannot, and prints as it was written. The
+//! schema calls each by its format name, so that reading a file and describing it cannot disagree.
 
 mod algorithm;
 mod rate;
@@ -29,7 +29,8 @@ pub(super) trait Format: FromStr<Err = String> {
     const EXAMPLE: &'static str;
 }
 
-/// What is wrong with a text of the named format, and what would be right; `None` where the name is none of these.
+/// What is wrong with a text of the named format, and what would be right; `None` where the name is
+/// none of these.
 pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
     fn parse<F: Format>(text: &str) -> Option<Result<(), String>> {
         Some(F::from_str(text).map(drop))
@@ -80,12 +81,17 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let network: IpNet = text.parse().map_err(|_| match text.parse::<std::net::IpAddr>() {
-            Ok(address) => format!("`{text}` is an address; write the network {}", IpNet::from(address)),
+            Ok(address) => {
+                format!("`{text}` is an address; write the network {}", IpNet::from(address))
+            }
             Err(_) => format!("`{}` is no network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text)),
         })?;
         // Bits after the prefix are a slip: either the prefix or the address is not what was meant.
         if network.trunc() != network {
-            return Err(format!("`{network}` has address bits behind its prefix; write {}", network.trunc()));
+            return Err(format!(
+                "`{network}` has address bits behind its prefix; write {}",
+                network.trunc()
+            ));
         }
         Ok(Self(network))
     }
@@ -106,7 +112,10 @@ impl FromStr for Workers {
         match (text, text.parse()) {
             ("auto", _) => Ok(Self::Auto),
             (_, Ok(count @ 1..=512)) => Ok(Self::Count(count)),
-            _ => Err(format!("`{}` is no number of workers; write auto (one per CPU) or 1 to 512", shown(text))),
+            _ => Err(format!(
+                "`{}` is no number of workers; write auto (one per CPU) or 1 to 512",
+                shown(text)
+            )),
         }
     }
 }
@@ -120,7 +129,10 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, String> {
         word(text, ":._-").map(Self).ok_or_else(|| {
-            format!("`{}` is no scope; write one word of a-z A-Z 0-9 : . _ -, e.g. read_registry", shown(text))
+            format!(
+                "`{}` is no scope; write one word of a-z A-Z 0-9 : . _ -, e.g. read_registry",
+                shown(text)
+            )
         })
     }
 }
@@ -133,9 +145,12 @@ impl FromStr for ProviderName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        word(text, "._-")
-            .map(Self)
-            .ok_or_else(|| format!("`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. gitlab", shown(text)))
+        word(text, "._-").map(Self).ok_or_else(|| {
+            format!(
+                "`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. gitlab",
+                shown(text)
+            )
+        })
     }
 }
 
@@ -148,7 +163,10 @@ impl FromStr for RuleName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         word(text, "._-").map(Self).ok_or_else(|| {
-            format!("`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. public-pull", shown(text))
+            format!(
+                "`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. public-pull",
+                shown(text)
+            )
         })
     }
 }
@@ -244,7 +262,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, milliseconds) in
+            [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)]
+        {
             let duration: Duration = text.parse().expect(text);
             assert_eq!(duration.to_std(), std::time::Duration::from_millis(milliseconds));
             assert_eq!(duration.to_string(), text);
@@ -273,7 +293,9 @@ mod tests {
 
     #[test]
     fn rates_and_algorithms() {
-        for (text, count, seconds) in [("1/s", 1, 1), ("8/m", 8, 60), ("4294967295/h", u32::MAX, 3600)] {
+        for (text, count, seconds) in
+            [("1/s", 1, 1), ("8/m", 8, 60), ("4294967295/h", u32::MAX, 3600)]
+        {
             let rate: Rate = text.parse().expect(text);
             assert_eq!((rate.count, rate.per), (count, std::time::Duration::from_secs(seconds)));
             assert_eq!(rate.to_string(), text);
@@ -292,11 +314,15 @@ mod tests {
             "8 / m",
             "4294967296/h",
         ]);
-        for text in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"] {
+        for text in
+            ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
+        {
             assert_eq!(text.parse::<JwtAlgorithm>().expect(text).to_string(), text);
         }
         refused::<JwtAlgorithm>(&["", "rs256", "ES512", "none", "NONE", "HS256", "HS512", "hs256"]);
-        for (text, why) in [("None", "without a signature"), ("HS384", "anybody who can check one can make one")] {
+        for (text, why) in
+            [("None", "without a signature"), ("HS384", "anybody who can check one can make one")]
+        {
             let message = JwtAlgorithm::from_str(text).expect_err(text);
             assert!(message.contains(why), "{message}");
         }
@@ -304,7 +330,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("4096B", 4096), ("32KiB", 32_768), ("1MiB", 1_048_576), ("1GiB", 1_073_741_824)] {
+        for (text, bytes) in
+            [("4096B", 4096), ("32KiB", 32_768), ("1MiB", 1_048_576), ("1GiB", 1_073_741_824)]
+        {
             let size: ByteSize = text.parse().expect(text);
             assert_eq!((size.bytes(), size.to_string()), (bytes, text.to_owned()));
         }
@@ -316,7 +344,15 @@ mod tests {
         for text in ["0.0.0.0:8443", "[::]:8443", "127.0.0.1:0"] {
             assert_eq!(text.parse::<ListenAddress>().expect(text).to_string(), text);
         }
-        refused::<ListenAddress>(&["", "8443", ":8443", "localhost:8443", "0.0.0.0", "0.0.0.0:65536", "::1:8443x"]);
+        refused::<ListenAddress>(&[
+            "",
+            "8443",
+            ":8443",
+            "localhost:8443",
+            "0.0.0.0",
+            "0.0.0.0:65536",
+            "::1:8443x",
+        ]);
         for text in ["10.0.0.0/8", "fd00::/8", "10.0.0.1/32", "0.0.0.0/0"] {
             assert_eq!(text.parse::<Network>().expect(text).to_string(), text);
         }

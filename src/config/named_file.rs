@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// The largest size of a file that a key names, in bytes. No certificate bundle and no list of users is larger.
+/// The largest size of a file that a key names, in bytes. No certificate bundle and no list of
+/// users is larger.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// A file, as it was when it was read.

@@ -1,5 +1,5 @@
-//! What a configuration says, in a form that can be compared with a later one. No secret is in it: of files there is a
-//! hash.
+//! What a configuration says, in a form that can be compared with a later one. No secret is in it:
+//! of files there is a hash.
 
 use std::path::Path;
 
@@ -20,10 +20,11 @@ impl Outline {
         Self { values, files }
     }
 
-    /// Whether the section or value at `path`, such as `identity[0]`, is what stands at `other_path` in the other, the
-    /// content of the files that it names included.
+    /// Whether the section or value at `path`, such as `identity[0]`, is what stands at
+    /// `other_path` in the other, the content of the files that it names included.
     pub fn is_same(&self, path: &str, other: &Self, other_path: &str) -> bool {
-        self.value(path) == other.value(other_path) && self.files_below(path).eq(other.files_below(other_path))
+        self.value(path) == other.value(other_path)
+            && self.files_below(path).eq(other.files_below(other_path))
     }
 
     /// The keys whose value, or the content of whose file, is another one in `newer`.
@@ -43,9 +44,15 @@ impl Outline {
         self.values.pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
     }
 
-    fn files_below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a Path, Option<blake3::Hash>)> {
+    fn files_below<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Path, Option<blake3::Hash>)> {
         self.files.iter().filter_map(move |file| {
-            let rest = file.key.strip_prefix(path).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))?;
+            let rest = file
+                .key
+                .strip_prefix(path)
+                .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))?;
             Some((rest, &*file.path, file.content))
         })
     }
@@ -57,11 +64,14 @@ fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
         (Value::Object(old), Value::Object(new)) => {
             let all = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
             for key in all {
-                let value = |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                let value =
+                    |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
                 differences(&join(path, key), &value(old), &value(new), keys);
             }
         }
-        (Value::Array(old), Value::Array(new)) if old.len() == new.len() && old.iter().any(Value::is_object) => {
+        (Value::Array(old), Value::Array(new))
+            if old.len() == new.len() && old.iter().any(Value::is_object) =>
+        {
             for (index, (old, new)) in old.iter().zip(new).enumerate() {
                 differences(&format!("{path}[{index}]"), old, new, keys);
             }
@@ -78,7 +88,9 @@ mod tests {
     use super::*;
 
     fn outline(values: Value, files: &[(&str, &str)]) -> Outline {
-        let files = files.iter().map(|(key, content)| FileVersion::new(key, "file".into(), Some(content.as_bytes())));
+        let files = files
+            .iter()
+            .map(|(key, content)| FileVersion::new(key, "file".into(), Some(content.as_bytes())));
         Outline::new(values, files.collect())
     }
 
@@ -90,14 +102,17 @@ mod tests {
         assert_eq!(changed, ["a.b", "a.c", "list[1].x", "list[1].y"]);
         let longer = json!({ "a": { "b": 1, "c": [1, 2] }, "list": [{ "x": 1 }] });
         assert_eq!(outline(old.clone(), &[]).changed(&outline(longer, &[])), ["list"]);
-        let changed =
-            outline(old.clone(), &[("a.c", "1"), ("", "1")]).changed(&outline(old, &[("a.c", "2"), ("", "2")]));
+        let changed = outline(old.clone(), &[("a.c", "1"), ("", "1")])
+            .changed(&outline(old, &[("a.c", "2"), ("", "2")]));
         assert_eq!(changed, ["a.c"]);
     }
 
     #[test]
     fn sections_are_compared_wherever_they_stand() {
-        let old = outline(json!({ "list": [{ "x": 1 }, { "x": 2 }] }), &[("list[1].x", "1"), ("list[10].x", "1")]);
+        let old = outline(
+            json!({ "list": [{ "x": 1 }, { "x": 2 }] }),
+            &[("list[1].x", "1"), ("list[10].x", "1")],
+        );
         let moved = outline(json!({ "list": [{ "x": 2 }, { "x": 1 }] }), &[("list[0].x", "1")]);
         assert!(moved.is_same("list[0]", &old, "list[1]"));
         assert!(moved.is_same("list[1]", &old, "list[0]"));

@@ -7,12 +7,16 @@ use serde_json::{Map, Value};
 use super::raw::Raw;
 use super::tree::{Resolved, Scalar};
 
-/// The whole configuration, defaults included. Paths become absolute, so that the output is right in every folder.
+/// The whole configuration, defaults included. Paths become absolute, so that the output is right
+/// in every folder.
 pub(super) fn print(raw: &Raw, folder: &Path) -> String {
     let mut raw = raw.clone();
     for path in paths(&mut raw) {
-        // A folder whose name is not Unicode cannot stand in YAML: there the path stays as it was written.
-        if let Some(absolute) = std::path::absolute(folder.join(&*path)).ok().as_deref().and_then(Path::to_str) {
+        // A folder whose name is not Unicode cannot stand in YAML: there the path stays as it was
+        // written.
+        if let Some(absolute) =
+            std::path::absolute(folder.join(&*path)).ok().as_deref().and_then(Path::to_str)
+        {
             *path = absolute.to_owned();
         }
     }
@@ -80,11 +84,14 @@ fn entries(out: &mut String, indent: &str, section: &Map<String, Value>) {
     }
 }
 
-/// A value on one line. A text that YAML could read as anything else stands in quotes, as JSON writes it.
+/// A value on one line. A text that YAML could read as anything else stands in quotes, as JSON
+/// writes it.
 pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(keys) if !keys.is_empty() => {
             let keys = keys.iter().map(|(key, value)| format!("{key}: {}", scalar(value)));
             format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
@@ -93,7 +100,8 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
-/// Words, numbers with a unit, paths and URLs: what has no mark of YAML's in it and is read as text.
+/// Words, numbers with a unit, paths and URLs: what has no mark of YAML's in it and is read as
+/// text.
 fn is_plain(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
     let of_words = text.chars().all(|c| c.is_ascii_alphanumeric() || "._/:+@-".contains(c));

@@ -43,8 +43,8 @@ impl Place {
 
 impl Problem {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
-        // Whatever a check quotes of the user's, and however: it is one line, and does nothing to a terminal. A backslash may
-        // come from what was escaped before.
+        // Whatever a check quotes of the user's, and however: it is one line, and does nothing to a
+        // terminal. A backslash may come from what was escaped before.
         Self { place, message: escaped_but(&message.into(), &['\'', '"', '\\']) }
     }
 }
@@ -94,13 +94,16 @@ impl std::error::Error for Problems {}
 /// Sorted by place, those of one place as they were found, none twice.
 pub(super) fn in_order(mut problems: Vec<Problem>, name: &Path) -> Vec<Problem> {
     let elsewhere = |place: &Place| !matches!(place, Place::File { file, .. } if **file == *name);
-    problems.sort_by(|one, other| (elsewhere(&one.place), &one.place).cmp(&(elsewhere(&other.place), &other.place)));
+    problems.sort_by(|one, other| {
+        (elsewhere(&one.place), &one.place).cmp(&(elsewhere(&other.place), &other.place))
+    });
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.clone()));
     problems
 }
 
-/// A value of the user's, fit for one line of a message: control characters escaped, the end cut off.
+/// A value of the user's, fit for one line of a message: control characters escaped, the end cut
+/// off.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     let start: String = text.chars().take(MOST).collect();
@@ -114,6 +117,7 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 fn escaped_but(text: &str, kept: &[char]) -> String {
-    let escape = |c: char| if kept.contains(&c) { c.to_string() } else { c.escape_debug().to_string() };
+    let escape =
+        |c: char| if kept.contains(&c) { c.to_string() } else { c.escape_debug().to_string() };
     text.chars().map(escape).collect()
 }

@@ -1,7 +1,8 @@
 //! The configuration file as it is written: every key, its default and what it means.
 //!
-//! The one source of the schema (the comments here are its descriptions), of the defaults and of `print-config`.
-//! A key that must be given is an `Option` marked `required`: it is `None` only where its absence was reported.
+//! The one source of the schema (the comments here are its descriptions), of the defaults and of
+//! `print-config`. A key that must be given is an `Option` marked `required`: it is `None` only
+//! where its absence was reported.
 
 mod identity;
 mod limits;
@@ -37,7 +38,8 @@ pub(super) struct Raw {
     /// The registry behind the gate.
     pub(super) upstream: Upstream,
     /// Who verifies credentials, asked in this order.
-    // An entry is `None` where its type was not known, so that the others keep their place in the list.
+    // An entry is `None` where its type was not known, so that the others keep their place in the
+    // list.
     #[schemars(with = "Vec<Provider>", length(min = 1))]
     pub(super) identity: Option<Vec<Option<Provider>>>,
     /// What an operation needs of what a credential has.
@@ -60,7 +62,8 @@ pub(super) struct Raw {
 pub(super) struct Http {
     /// The address and port to listen on.
     pub(super) addr: ListenAddress,
-    /// How clients reach the gate. The realm and the service of challenges come from here, never from a request.
+    /// How clients reach the gate. The realm and the service of challenges come from here, never
+    /// from a request.
     #[schemars(required)]
     pub(super) external_url: Option<ExternalUrl>,
     /// The certificate; null is plain HTTP/1.1, for a gate behind another TLS terminator.
@@ -71,7 +74,8 @@ pub(super) struct Http {
     pub(super) workers: Workers,
     /// Networks whose X-Forwarded-For is believed.
     pub(super) trusted_proxies: Vec<Network>,
-    /// Whether a PROXY header, version 1 or 2, is demanded of trusted_proxies and refused from others.
+    /// Whether a PROXY header, version 1 or 2, is demanded of trusted_proxies and refused from
+    /// others.
     pub(super) proxy_protocol: bool,
     /// Connections served at once; further ones wait.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -88,7 +92,8 @@ pub(super) struct Http {
     pub(super) max_header_bytes: ByteSize,
     /// How long requests may take to end after SIGTERM.
     pub(super) drain_timeout: Duration,
-    /// How long the gate goes on accepting after SIGTERM with /readyz at 503, so that balancers notice; 0s to 1h.
+    /// How long the gate goes on accepting after SIGTERM with /readyz at 503, so that balancers
+    /// notice; 0s to 1h.
     pub(super) drain_delay: UpToAnHour,
 }
 
@@ -164,8 +169,9 @@ pub(super) struct Upstream {
     /// Where it is: exactly one URL, without a path.
     #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
     pub(super) urls: Option<Vec<ServerUrl>>,
-    /// What the registry is shown instead of the caller's credential: strip (nothing), basic (username and
-    /// password_file) or grant (the token that the provider issued for this very request).
+    /// What the registry is shown instead of the caller's credential: strip (nothing), basic
+    /// (username and password_file) or grant (the token that the provider issued for this very
+    /// request).
     pub(super) authorization: Authorization,
     /// The user name for authorization: basic.
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
@@ -232,10 +238,13 @@ pub(super) struct ScopeList(pub(super) Vec<Scope>);
 impl Default for Scopes {
     /// GitLab's words: <https://docs.gitlab.com/user/profile/personal_access_tokens/#personal-access-token-scopes>.
     fn default() -> Self {
-        let scopes = |names: &[&str]| ScopeList(names.iter().map(|name| Scope((*name).to_owned())).collect());
+        let scopes = |names: &[&str]| {
+            ScopeList(names.iter().map(|name| Scope((*name).to_owned())).collect())
+        };
         Self {
             pull: scopes(&["read_registry"]),
-            // A push asks the registry for pull and push, and write_registry alone grants push only.
+            // A push asks the registry for pull and push, and write_registry alone grants push
+            // only.
             push: scopes(&["read_registry", "write_registry"]),
             delete: scopes(&["delete_registry"]),
             // None: `api` means something else to other servers than to GitLab.
@@ -250,17 +259,19 @@ impl Default for Scopes {
 pub(super) struct Tokens {
     /// What a 401 asks for: bearer or basic. Either kind of credential is accepted either way.
     pub(super) challenge: Challenge,
-    /// A file of keys, 32 random bytes in base64 a line: the first seals tokens, all open them; null: a key of this
-    /// process's own, which replicas cannot share.
+    /// A file of keys, 32 random bytes in base64 a line: the first seals tokens, all open them;
+    /// null: a key of this process's own, which replicas cannot share.
     #[schemars(length(min = 1), extend("examples" = ["tokens.keys"]))]
     pub(super) key_file: Option<String>,
-    /// How long a token is good, 60s to 720h (30 days). The credential in it is asked about again after cache.ttl.
+    /// How long a token is good, 60s to 720h (30 days). The credential in it is asked about again
+    /// after cache.ttl.
     pub(super) lifetime: Duration,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        // An hour: no push dies of it, for the credential in a token is verified again all the while.
+        // An hour: no push dies of it, for the credential in a token is verified again all the
+        // while.
         Self { challenge: Challenge::Bearer, key_file: None, lifetime: Duration::hours(1) }
     }
 }
@@ -280,7 +291,8 @@ pub(super) struct Cache {
     pub(super) ttl: Duration,
     /// How long a credential counts as bad.
     pub(super) negative_ttl: Duration,
-    /// How long past that a good credential still pulls while its provider cannot be reached, 0s to 1h.
+    /// How long past that a good credential still pulls while its provider cannot be reached, 0s
+    /// to 1h.
     pub(super) stale_if_error: UpToAnHour,
     /// Good credentials kept.
     #[schemars(range(min = 1))]
@@ -297,7 +309,8 @@ impl Default for Cache {
             ttl: Duration::seconds(60),
             // Clients repeat a wrong password up to twelve times.
             negative_ttl: Duration::seconds(10),
-            // A provider's restart or upgrade; a revoked credential lives this much longer in an outage.
+            // A provider's restart or upgrade; a revoked credential lives this much longer in an
+            // outage.
             stale_if_error: UpToAnHour::minutes(10),
             capacity: 100_000,
             negative_capacity: 10_000,
@@ -316,14 +329,20 @@ pub(super) struct Log {
     /// Where the access log goes: stdout, off, or a file.
     #[schemars(length(min = 1), extend("examples" = ["stdout"]))]
     pub(super) access: String,
-    /// Where allowed writes and refusals are told of: off, or a file. A write whose line cannot be written is refused.
+    /// Where allowed writes and refusals are told of: off, or a file. A write whose line cannot be
+    /// written is refused.
     #[schemars(length(min = 1), extend("examples" = ["audit.log"]))]
     pub(super) audit: String,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Json, access: "stdout".to_owned(), audit: "off".to_owned() }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Json,
+            access: "stdout".to_owned(),
+            audit: "off".to_owned(),
+        }
     }
 }
 

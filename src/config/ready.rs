@@ -159,7 +159,8 @@ pub enum UpstreamAuthorization {
         /// As the file holds it, without the newline at its end.
         password: SecretString,
     },
-    /// The token that the provider issued for this very request. At least one provider is of a kind that issues some.
+    /// The token that the provider issued for this very request. At least one provider is of a kind
+    /// that issues some.
     Grant,
 }
 
@@ -187,7 +188,8 @@ pub struct Tokens {
     pub lifetime: Duration,
 }
 
-/// What a 401 asks for (RFC 9110, section 11.6.1). Either kind of credential is accepted either way.
+/// What a 401 asks for (RFC 9110, section 11.6.1). Either kind of credential is accepted either
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
     /// A token of the token service.

@@ -17,6 +17,7 @@ pub(super) fn derived() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
     settings.transforms.push(Box::new(Required));
+    settings.transforms.push(Box::new(Unwrapped));
     settings.into_generator().into_root_schema_for::<Raw>().to_value()
 }
 
@@ -44,16 +45,31 @@ pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties")?.as_object()
 }
 
-/// Says of a section what schemars cannot know, for it takes every field of a struct with a default for optional:
-/// a key with the default null that may not be null is required, and so is a section with such keys. A section has no
-/// default of its own: its keys have theirs.
+/// Joins the lines of each description, which the doc comment of its field wraps.
+#[derive(Clone, Debug)]
+struct Unwrapped;
+
+impl Transform for Unwrapped {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        if let Some(Value::String(description)) = schema.get_mut("description") {
+            *description = description.replace('\n', " ");
+        }
+    }
+}
+
+/// Says of a section what schemars cannot know, for it takes every field of a struct with a default
+/// for optional: a key with the default null that may not be null is required, and so is a section
+/// with such keys. A section has no default of its own: its keys have theirs.
 #[derive(Clone, Debug)]
 struct Required;
 
 impl Transform for Required {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
-        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+        let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+            return;
+        };
         let mut required = Vec::new();
         for (key, property) in properties {
             let default = property.get("default");

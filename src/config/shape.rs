@@ -1,7 +1,9 @@
-//! Reads the tree by the schema: the values that are well-formed go on, every one that is not is a problem.
+//! Reads the tree by the schema: the values that are well-formed go on, every one that is not is a
+//! problem.
 //!
-//! What comes out holds only keys that the schema knows, with values of their type and format, so that serde can
-//! make the raw configuration of it whatever was wrong elsewhere in the file, and checks of meaning still run.
+//! What comes out holds only keys that the schema knows, with values of their type and format, so
+//! that serde can make the raw configuration of it whatever was wrong elsewhere in the file, and
+//! checks of meaning still run.
 
 mod hint;
 
@@ -61,7 +63,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The value of a node, `None` where there is none of the right form. `key` is where the node's key stands.
+    /// The value of a node, `None` where there is none of the right form. `key` is where the node's
+    /// key stands.
     fn value(&mut self, schema: &Value, node: &Node, key: &Place, path: &str) -> Option<Value> {
         let place = if matches!(node.data, Data::Mapping(_)) { key } else { &node.place };
         self.places.insert(path.to_owned(), place.clone());
@@ -76,12 +79,19 @@ impl Walk<'_> {
             return None;
         }
         match &node.data {
-            Data::Mapping(entries) if !variants(schema).is_empty() => self.tagged(schema, entries, key, path),
-            Data::Mapping(entries) if allows(schema, "object") => Some(self.mapping(schema, entries, key, path)),
-            Data::List(items) if allows(schema, "array") => self.list(schema, items, &node.place, path),
-            Data::Scalar(scalar) if !allows(schema, "object") && !allows(schema, "array") => {
-                self.scalar(schema, scalar, path).map_err(|message| self.problem(&node.place, message)).ok()
+            Data::Mapping(entries) if !variants(schema).is_empty() => {
+                self.tagged(schema, entries, key, path)
             }
+            Data::Mapping(entries) if allows(schema, "object") => {
+                Some(self.mapping(schema, entries, key, path))
+            }
+            Data::List(items) if allows(schema, "array") => {
+                self.list(schema, items, &node.place, path)
+            }
+            Data::Scalar(scalar) if !allows(schema, "object") && !allows(schema, "array") => self
+                .scalar(schema, scalar, path)
+                .map_err(|message| self.problem(&node.place, message))
+                .ok(),
             data => {
                 let is = match data {
                     Data::Mapping(_) => "a section of keys",
@@ -96,8 +106,15 @@ impl Walk<'_> {
     }
 
     /// The section of the variant that `type` names.
-    fn tagged(&mut self, union: &Value, entries: &[Entry], key: &Place, path: &str) -> Option<Value> {
-        let name_of = |variant: &Value| Some(variant.pointer("/properties/type/const")?.as_str()?.to_owned());
+    fn tagged(
+        &mut self,
+        union: &Value,
+        entries: &[Entry],
+        key: &Place,
+        path: &str,
+    ) -> Option<Value> {
+        let name_of =
+            |variant: &Value| Some(variant.pointer("/properties/type/const")?.as_str()?.to_owned());
         let names: Vec<String> = variants(union).iter().filter_map(name_of).collect();
         let right = names.join(" or ");
         let Some(entry) = entries.iter().find(|entry| entry.key == "type") else {
@@ -108,11 +125,15 @@ impl Walk<'_> {
             Data::Scalar(scalar) => scalar.text.as_str(),
             Data::List(_) | Data::Mapping(_) => "",
         };
-        match variants(union).iter().find(|variant| name_of(variant).is_some_and(|name| name == text)) {
+        match variants(union)
+            .iter()
+            .find(|variant| name_of(variant).is_some_and(|name| name == text))
+        {
             Some(variant) => Some(self.mapping(variant, entries, key, path)),
             None => {
                 let near = hint::did_you_mean(text, names.iter().map(String::as_str));
-                let message = format!("`{path}.type`: `{}` is not known; {near}write {right}", shown(text));
+                let message =
+                    format!("`{path}.type`: `{}` is not known; {near}write {right}", shown(text));
                 self.problem(&entry.value.place, message);
                 None
             }
@@ -126,11 +147,16 @@ impl Walk<'_> {
             let known = properties(section).and_then(|properties| properties.get(&entry.key));
             let of_any_name = section.get("additionalProperties").filter(|any| any.is_object());
             let Some(schema) = known.or(of_any_name) else {
-                self.problem(&entry.place, hint::unknown_key(self.schema, section, &path, &entry.key));
+                self.problem(
+                    &entry.place,
+                    hint::unknown_key(self.schema, section, &path, &entry.key),
+                );
                 continue;
             };
             let format_of_names = section.pointer("/propertyNames/format").and_then(Value::as_str);
-            if let Some(Err(message)) = format_of_names.and_then(|format| format::check(format, &entry.key)) {
+            if let Some(Err(message)) =
+                format_of_names.and_then(|format| format::check(format, &entry.key))
+            {
                 self.problem(&entry.place, format!("`{path}`: {message}"));
                 continue;
             }
@@ -147,7 +173,10 @@ impl Walk<'_> {
     /// A section that is not there lacks the keys that it requires.
     fn report_missing(&mut self, schema: &Value, entries: &[Entry], key: &Place, path: &str) {
         for name in list(schema, "required").iter().filter_map(Value::as_str) {
-            let Some(property) = properties(schema).and_then(|properties| properties.get(name)) else { continue };
+            let Some(property) = properties(schema).and_then(|properties| properties.get(name))
+            else {
+                continue;
+            };
             let path = join(path, name);
             if entries.iter().any(|entry| entry.key == name) {
                 continue;
@@ -155,21 +184,28 @@ impl Walk<'_> {
             if properties(property).is_some() {
                 self.report_missing(property, &[], key, &path);
             } else {
-                self.problem(key, format!("`{path}` is missing; write {name}: {}", hint::example(property)));
+                self.problem(
+                    key,
+                    format!("`{path}` is missing; write {name}: {}", hint::example(property)),
+                );
             }
         }
     }
 
     fn list(&mut self, schema: &Value, items: &[Node], place: &Place, path: &str) -> Option<Value> {
-        let bound = |name| schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+        let bound = |name| {
+            schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok())
+        };
         if bound("minItems").is_some_and(|least| items.len() < least) {
             self.problem(place, format!("`{path}` is an empty list; write {}", hint::form(schema)));
             return None;
         }
         let most = bound("maxItems").unwrap_or(usize::MAX);
         if let Some(extra) = items.get(most) {
-            let message =
-                format!("`{path}` has {} entries, and {most} is the most for now; remove the rest", items.len());
+            let message = format!(
+                "`{path}` has {} entries, and {most} is the most for now; remove the rest",
+                items.len()
+            );
             self.problem(&extra.place, message);
         }
         let schema = schema.get("items").unwrap_or(&Value::Null);
@@ -178,7 +214,9 @@ impl Walk<'_> {
             match self.value(schema, item, &item.place, &format!("{path}[{index}]")) {
                 Some(value) => read.push(value),
                 // Keeps the places of those behind it right.
-                None if !variants(schema).is_empty() || properties(schema).is_some() => read.push(Value::Null),
+                None if !variants(schema).is_empty() || properties(schema).is_some() => {
+                    read.push(Value::Null)
+                }
                 None => {}
             }
         }
@@ -188,10 +226,14 @@ impl Walk<'_> {
     /// The value, or the message of what is wrong.
     fn scalar(&self, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
         let text = scalar.text.as_str();
-        let wrong = |what: &str| format!("`{path}`: `{}` {what}; write {}", shown(text), hint::form(schema));
+        let wrong = |what: &str| {
+            format!("`{path}`: `{}` {what}; write {}", shown(text), hint::form(schema))
+        };
         let format = schema.get("format").and_then(Value::as_str);
         if let Some(result) = format.and_then(|format| format::check(format, text)) {
-            return result.map(|()| Value::from(text)).map_err(|message| format!("`{path}`: {message}"));
+            return result
+                .map(|()| Value::from(text))
+                .map_err(|message| format!("`{path}`: {message}"));
         }
         if let Some(known) = schema.get("enum").or_else(|| schema.get("const")) {
             return self.one_of(known, schema, scalar, path);
@@ -222,22 +264,39 @@ impl Walk<'_> {
             }
             Resolved::Text => Ok(text.into()),
             Resolved::Null => Err(wrong("is null")),
-            Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float => Err(in_quotes(path, text)),
+            Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float => {
+                Err(in_quotes(path, text))
+            }
         }
     }
 
-    fn one_of(&self, known: &Value, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
+    fn one_of(
+        &self,
+        known: &Value,
+        schema: &Value,
+        scalar: &Scalar,
+        path: &str,
+    ) -> Result<Value, String> {
         let text = scalar.text.as_str();
         let known = known.as_array().map_or(std::slice::from_ref(known), Vec::as_slice);
         // JSON and YAML write numbers alike.
-        let texts = known.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        let found = known.iter().zip(texts).find(|(_, known)| known == text).map(|(value, _)| value);
+        let texts = known
+            .iter()
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let found =
+            known.iter().zip(texts).find(|(_, known)| known == text).map(|(value, _)| value);
         match found {
-            Some(Value::String(_)) if scalar.resolve() != Resolved::Text => Err(in_quotes(path, text)),
+            Some(Value::String(_)) if scalar.resolve() != Resolved::Text => {
+                Err(in_quotes(path, text))
+            }
             Some(value) => Ok(value.clone()),
             None => {
                 let near = hint::did_you_mean(text, known.iter().filter_map(Value::as_str));
-                Err(format!("`{path}`: `{}` is not known; {near}write {}", shown(text), hint::form(schema)))
+                Err(format!(
+                    "`{path}`: `{}` is not known; {near}write {}",
+                    shown(text),
+                    hint::form(schema)
+                ))
             }
         }
     }
@@ -249,7 +308,8 @@ impl Walk<'_> {
 
 /// Whether a key has a default, be it by those of the keys in it.
 fn may_be_absent(schema: &Value) -> bool {
-    schema.get("default").is_some() || properties(schema).is_some() && list(schema, "required").is_empty()
+    schema.get("default").is_some()
+        || properties(schema).is_some() && list(schema, "required").is_empty()
 }
 
 /// YAML takes a bare 1.2 for a number, and true for a boolean.

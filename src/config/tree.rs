@@ -1,7 +1,7 @@
 //! YAML text into a tree whose every node knows where it was written.
 //!
-//! Built from the parser's events: the tree of the saphyr crate keeps one of two equal keys, stops at the first
-//! problem, and is built by recursion as deep as the text nests.
+//! Built from the parser's events: the tree of the saphyr crate keeps one of two equal keys, stops
+//! at the first problem, and is built by recursion as deep as the text nests.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -70,7 +70,12 @@ impl Scalar {
             _ => match text.parse() {
                 Ok(integer) => Resolved::Integer(integer),
                 // "inf" and "nan" are words in YAML, and floats to Rust.
-                Err(_) if text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() => Resolved::Float,
+                Err(_)
+                    if text.contains(|c: char| c.is_ascii_digit())
+                        && text.parse::<f64>().is_ok() =>
+                {
+                    Resolved::Float
+                }
                 Err(_) => Resolved::Text,
             },
         }
@@ -82,7 +87,8 @@ impl Node {
         matches!(&self.data, Data::Scalar(scalar) if scalar.resolve() == Resolved::Null)
     }
 
-    /// The one document of a text; `None` where it cannot be read, or holds nothing, with the reason in `problems`.
+    /// The one document of a text; `None` where it cannot be read, or holds nothing, with the
+    /// reason in `problems`.
     pub(super) fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::new(file);
@@ -112,7 +118,8 @@ impl Node {
     }
 }
 
-/// A line (from 1) and column (from 0) of the parser's. Some mistakes it finds only behind the last line: they are at its end.
+/// A line (from 1) and column (from 0) of the parser's. Some mistakes it finds only behind the last
+/// line: they are at its end.
 fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     let text = text.replace("\r\n", "\n");
     let lines: Vec<&str> = text.split(['\n', '\r']).collect();
@@ -201,7 +208,10 @@ impl Reader {
                     self.nodes += size(&node);
                     self.add(node, 0)
                 }
-                None => Err(Problem::new(place, "an alias stands inside what it names; write the value out")),
+                None => Err(Problem::new(
+                    place,
+                    "an alias stands inside what it names; write the value out",
+                )),
             },
             Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => Ok(()),
         }
@@ -210,7 +220,8 @@ impl Reader {
     fn start(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         self.refuse_as_key(&node.place)?;
         if self.open.len() >= MAX_DEPTH {
-            let message = format!("nested deeper than {MAX_DEPTH} levels; no key of a configuration is");
+            let message =
+                format!("nested deeper than {MAX_DEPTH} levels; no key of a configuration is");
             return Err(Problem::new(node.place, message));
         }
         self.open.push(Open { node, anchor, key: None });
@@ -221,7 +232,9 @@ impl Reader {
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values, aliases included; a configuration has hundreds");
+            let message = format!(
+                "more than {MAX_NODES} values, aliases included; a configuration has hundreds"
+            );
             return Err(Problem::new(node.place, message));
         }
         if anchor > 0 {
@@ -239,8 +252,10 @@ impl Reader {
                         Place::File { line, .. } => *line,
                         Place::Environment(_) => 0,
                     };
-                    let message =
-                        format!("the key `{}` stands in line {first} already; remove one of the two", shown(&key));
+                    let message = format!(
+                        "the key `{}` stands in line {first} already; remove one of the two",
+                        shown(&key)
+                    );
                     self.problems.push(Problem::new(place, message));
                 } else {
                     entries.push(Entry { key, place, value });
@@ -256,7 +271,9 @@ impl Reader {
 
     fn refuse_as_key(&self, place: &Place) -> Result<(), Problem> {
         match self.open.last() {
-            Some(Open { node: Node { data: Data::Mapping(_), .. }, key: None, .. }) => Err(not_a_key(place.clone())),
+            Some(Open { node: Node { data: Data::Mapping(_), .. }, key: None, .. }) => {
+                Err(not_a_key(place.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -267,7 +284,11 @@ fn not_a_key(place: Place) -> Problem {
 }
 
 fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
-    if tagged { Err(Problem::new(place.clone(), "tags (!…) are not read; remove the tag")) } else { Ok(()) }
+    if tagged {
+        Err(Problem::new(place.clone(), "tags (!…) are not read; remove the tag"))
+    } else {
+        Ok(())
+    }
 }
 
 /// How many nodes an alias repeats.

@@ -1,4 +1,5 @@
-//! The kinds of URL in a configuration: where clients reach the gate, servers that it asks, and issuers of tokens.
+//! The kinds of URL in a configuration: where clients reach the gate, servers that it asks, and
+//! issuers of tokens.
 //!
 //! A URL that is read here has one meaning: no user name, query, fragment or dot segment is in it.
 
@@ -35,11 +36,13 @@ pub(super) struct ServerUrl {
     /// IPv6 without brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Empty where it is the root. A slash behind more than that stays: to some servers it makes another address.
+    /// Empty where it is the root. A slash behind more than that stays: to some servers it makes
+    /// another address.
     pub(super) path: String,
 }
 
-/// Who issues tokens (OpenID Connect Discovery 1.0, section 3). Kept as written: tokens must have it byte for byte.
+/// Who issues tokens (OpenID Connect Discovery 1.0, section 3). Kept as written: tokens must have
+/// it byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IssuerUrl(pub(super) String);
 
@@ -61,7 +64,8 @@ impl Scheme {
 }
 
 impl ExternalUrl {
-    /// What the gate calls itself in challenges and tokens: the host, with the port as written unless it is 443.
+    /// What the gate calls itself in challenges and tokens: the host, with the port as written
+    /// unless it is 443.
     pub fn service(&self) -> &str {
         &self.service
     }
@@ -85,7 +89,9 @@ impl FromStr for ExternalUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let url: ServerUrl = text.parse().map_err(|message: String| message.replace(ServerUrl::RIGHT, Self::RIGHT))?;
+        let url: ServerUrl = text
+            .parse()
+            .map_err(|message: String| message.replace(ServerUrl::RIGHT, Self::RIGHT))?;
         if !url.path.is_empty() {
             return Err(format!("`{}` has a path; {}", shown(text), Self::RIGHT));
         }
@@ -123,7 +129,12 @@ impl FromStr for ServerUrl {
         }
         let (host, port) = split_port(authority).ok_or_else(|| wrong("has a malformed port"))?;
         let host = parse_host(host).ok_or_else(|| wrong("has a malformed host"))?;
-        Ok(Self { scheme, host, port: port.unwrap_or(scheme.default_port()), path: path.to_owned() })
+        Ok(Self {
+            scheme,
+            host,
+            port: port.unwrap_or(scheme.default_port()),
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -137,7 +148,8 @@ impl FromStr for IssuerUrl {
 }
 
 impl ExternalUrl {
-    const RIGHT: &str = "write scheme, host and, if need be, port, e.g. https://registry.example.com";
+    const RIGHT: &str =
+        "write scheme, host and, if need be, port, e.g. https://registry.example.com";
 }
 
 impl ServerUrl {
@@ -147,11 +159,16 @@ impl ServerUrl {
 /// Host and port, where there is one; `None` where the port is no port.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     // In [::1] the colons are the address's own.
-    let colon = authority.rfind(':').filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
+    let colon = authority
+        .rfind(':')
+        .filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
     let Some(colon) = colon else { return Some((authority, None)) };
     let port = authority.get(colon + 1..)?;
-    let port =
-        port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit())).filter(|port| *port != 0)?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|port| *port != 0)?;
     Some((authority.get(..colon)?, Some(port)))
 }
 
@@ -163,20 +180,27 @@ fn parse_host(host: &str) -> Option<String> {
     }
     let is_label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     let well_formed = host.len() <= 253 && host.split('.').all(is_label);
     // A name whose last label is a number is an IPv4 address to every client.
-    let numeric = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok())).then(|| host.to_ascii_lowercase())
+    let numeric =
+        host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok()))
+        .then(|| host.to_ascii_lowercase())
 }
 
 /// Segments that mean the same to every server.
 fn is_path(path: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
-    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
     let segments = path.strip_suffix('/').unwrap_or(path);
-    segments.is_empty() || segments.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
+    segments.is_empty()
+        || segments.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -225,7 +249,14 @@ mod tests {
             let url: ExternalUrl = text.parse().expect(text);
             assert_eq!((url.authority.as_str(), url.service()), (authority, service), "{text}");
         }
-        for text in ["registry.example.com", "https://a/b", "https://a?b", "ftp://a", "https://", "https://:8443"] {
+        for text in [
+            "registry.example.com",
+            "https://a/b",
+            "https://a?b",
+            "ftp://a",
+            "https://",
+            "https://:8443",
+        ] {
             let message = ExternalUrl::from_str(text).expect_err(text);
             assert!(message.contains("; write scheme, host"), "{message}");
         }
@@ -273,7 +304,11 @@ mod tests {
 
     #[test]
     fn issuers_stay_as_written() {
-        for text in ["https://gitlab.example.com", "https://Tenant.Example.com:443/", "https://a/v1/projects/x/"] {
+        for text in [
+            "https://gitlab.example.com",
+            "https://Tenant.Example.com:443/",
+            "https://a/v1/projects/x/",
+        ] {
             assert_eq!(text.parse::<IssuerUrl>().expect(text).to_string(), text);
         }
         for text in ["", "gitlab.example.com", "https://a/b?c", "https://user@a"] {
@@ -283,7 +318,8 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_not_repeated() {
-        let message = ServerUrl::from_str("https://user:hunter2@gitlab.example.com").expect_err("userinfo");
+        let message =
+            ServerUrl::from_str("https://user:hunter2@gitlab.example.com").expect_err("userinfo");
         assert!(!message.contains("hunter2"), "{message}");
     }
 

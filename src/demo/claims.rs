@@ -37,6 +37,9 @@ mod tests {
     #[test]
     fn defaults_can_be_changed_and_taken_away() {
         let defaults = json!({ "a": 1, "b": 2, "c": 3 });
-        assert_eq!(changed(defaults, &json!({ "a": null, "b": 4, "d": 5 })), json!({ "b": 4, "c": 3, "d": 5 }));
+        assert_eq!(
+            changed(defaults, &json!({ "a": null, "b": 4, "d": 5 })),
+            json!({ "b": 4, "c": 3, "d": 5 })
+        );
     }
 }

@@ -1,14 +1,15 @@
-//! A stand-in for GitLab's token endpoint, `GET /jwt/auth`, the only door through which a registry can ask GitLab about
-//! all six kinds of credentials.
+//! A stand-in for GitLab's token endpoint, `GET /jwt/auth`, the only door through which a registry
+//! can ask GitLab about all six kinds of credentials.
 //!
 //! A question is a Basic credential and what it is wanted for:
 //! `GET /jwt/auth?service=container_registry&scope=repository:demo/app:pull,push`. The answers are
 //!
-//! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a subset of what was
-//!   asked, and it may be empty;
+//! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a
+//!   subset of what was asked, and it may be empty;
 //! - 401: the credential is not;
-//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and nothing is public
-//!   or asked for; or one of the [`Refusal`]s, which say nothing about a credential or something about one repository;
+//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and
+//!   nothing is public or asked for; or one of the [`Refusal`]s, which say nothing about a
+//!   credential or something about one repository;
 //! - 404: another service, path or method.
 //!
 //! A granted push creates the record of the repository in GitLab, as a side effect of the question.
@@ -95,7 +96,8 @@ impl GitLab {
         self.server.address()
     }
 
-    /// The certificate of the key that it signs with, in PEM: the `rootcertbundle` of a registry that believes it.
+    /// The certificate of the key that it signs with, in PEM: the `rootcertbundle` of a registry
+    /// that believes it.
     ///
     /// # Errors
     /// Where none can be made.
@@ -103,8 +105,8 @@ impl GitLab {
         self.instance.key.certificate()
     }
 
-    /// The same as a JWK set (RFC 7517, section 5). Distribution 3 needs it: of a certificate it expects another key id
-    /// than the one that GitLab writes.
+    /// The same as a JWK set (RFC 7517, section 5). Distribution 3 needs it: of a certificate it
+    /// expects another key id than the one that GitLab writes.
     pub fn jwks(&self) -> Value {
         json!({ "keys": [self.instance.key.jwk()] })
     }
@@ -121,8 +123,8 @@ impl GitLab {
         credentials.push(credential);
     }
 
-    /// From now on, this group or project is public with everything below: whoever asks may pull, with or without a
-    /// credential. Nothing is at first.
+    /// From now on, this group or project is public with everything below: whoever asks may pull,
+    /// with or without a credential. Nothing is at first.
     pub fn set_public(&self, group: &str) {
         *lock(&self.instance.public) = Some(group.to_owned());
     }
@@ -130,7 +132,8 @@ impl GitLab {
     /// Revokes every credential with this password, and says whether there was one.
     pub fn revoke(&self, password: &str) -> bool {
         let mut credentials = lock(&self.instance.credentials);
-        let mut revoked = credentials.iter_mut().filter(|credential| credential.password == password).peekable();
+        let mut revoked =
+            credentials.iter_mut().filter(|credential| credential.password == password).peekable();
         let known = revoked.peek().is_some();
         revoked.for_each(|credential| credential.state = State::Revoked);
         known
@@ -146,8 +149,9 @@ impl GitLab {
         self.instance.script.always(answer);
     }
 
-    /// From now on, every granted entry has the members of this object in its `meta`, beside `project_path`: the tag
-    /// rules of a project, such as `tag_deny_access_patterns` and `tag_immutable_patterns`.
+    /// From now on, every granted entry has the members of this object in its `meta`, beside
+    /// `project_path`: the tag rules of a project, such as `tag_deny_access_patterns` and
+    /// `tag_immutable_patterns`.
     pub fn set_meta(&self, meta: Value) {
         *lock(&self.instance.meta) = meta;
     }
@@ -187,13 +191,16 @@ impl Instance {
         }
         let public = lock(&self.public).clone();
         let refusals = lock(&self.refusals).clone();
-        let refused = |refusal: &Refusal| web::error(StatusCode::FORBIDDEN, "DENIED", refusal.message());
+        let refused =
+            |refusal: &Refusal| web::error(StatusCode::FORBIDDEN, "DENIED", refusal.message());
         if let Some(refusal) = refusals.iter().find(|refusal| refusal.is_of_network(question)) {
             return Ok(refused(refusal));
         }
         let credentials = lock(&self.credentials).clone();
         let credential = grant::find(&credentials, question).map(|(credential, _)| credential);
-        let is_refused = |refusal: &&Refusal| credential.is_some_and(|credential| refusal.is_of(question, credential));
+        let is_refused = |refusal: &&Refusal| {
+            credential.is_some_and(|credential| refusal.is_of(question, credential))
+        };
         if let Some(refusal) = refusals.iter().find(is_refused) {
             return Ok(refused(refusal));
         }

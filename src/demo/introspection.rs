@@ -1,5 +1,5 @@
-//! A stand-in for a server of RFC 7662, token introspection: `POST /oauth2/introspect` with the token in a form, the
-//! client's own id and secret in Basic. The answers are
+//! A stand-in for a server of RFC 7662, token introspection: `POST /oauth2/introspect` with the
+//! token in a form, the client's own id and secret in Basic. The answers are
 //!
 //! - 200 `{"active": true, …}`: the token is good, and this is known of it;
 //! - 200 `{"active": false}`: it is not, for whatever reason;
@@ -126,9 +126,14 @@ impl Instance {
             return Ok(web::answer(StatusCode::NOT_FOUND, &[], web::body("")));
         }
         if head.method != Method::POST {
-            return Ok(web::answer(StatusCode::METHOD_NOT_ALLOWED, &[(ALLOW, "POST")], web::body("")));
+            return Ok(web::answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &[(ALLOW, "POST")],
+                web::body(""),
+            ));
         }
-        let form = Limited::new(body, LONGEST_FORM).collect().await.map_err(io::Error::other)?.to_bytes();
+        let form =
+            Limited::new(body, LONGEST_FORM).collect().await.map_err(io::Error::other)?.to_bytes();
         let question = Question::read(&head.headers, &form);
         self.ledger.enter(|| question.clone());
         if let Some(response) = self.script.play().await? {
@@ -148,8 +153,10 @@ impl Instance {
             return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request"));
         };
         let now = now()?;
-        let reply =
-            lock(&self.tokens).iter().find(|known| known.is(token)).and_then(|known| known.reply(&self.url, now));
+        let reply = lock(&self.tokens)
+            .iter()
+            .find(|known| known.is(token))
+            .and_then(|known| known.reply(&self.url, now));
         Ok(web::json(StatusCode::OK, &reply.unwrap_or_else(|| json!({ "active": false }))))
     }
 }

@@ -1,6 +1,7 @@
-//! A stand-in for an OIDC issuer: whatever gives workloads tokens that say who they are, as GitLab does with
-//! `id_tokens`. It serves its public keys (RFC 7517), and says in its discovery document where they are. The tokens it
-//! hands out by calls, for no client asks an issuer for them over HTTP.
+//! A stand-in for an OIDC issuer: whatever gives workloads tokens that say who they are, as GitLab
+//! does with `id_tokens`. It serves its public keys (RFC 7517), and says in its discovery document
+//! where they are. The tokens it hands out by calls, for no client asks an issuer for them over
+//! HTTP.
 
 mod fetch;
 mod keys;
@@ -132,8 +133,8 @@ impl OidcIssuer {
         lock(&self.instance.keys).retire_old();
     }
 
-    /// A token for this audience, which lives an hour. The members of `claims` replace the usual ones; what is null
-    /// is left out.
+    /// A token for this audience, which lives an hour. The members of `claims` replace the usual
+    /// ones; what is null is left out.
     ///
     /// # Errors
     /// Where it cannot be signed.
@@ -159,8 +160,9 @@ impl OidcIssuer {
         self.current_key().kid().to_owned()
     }
 
-    /// A token with exactly these texts for header and claims, signed with the current key, for what no issuer would
-    /// sign: members given twice, an algorithm that is not the key's, text that is not JSON.
+    /// A token with exactly these texts for header and claims, signed with the current key, for
+    /// what no issuer would sign: members given twice, an algorithm that is not the key's, text
+    /// that is not JSON.
     ///
     /// # Errors
     /// Where it cannot be signed.
@@ -182,7 +184,11 @@ impl Instance {
     async fn answer(&self, request: &Request<Incoming>) -> io::Result<Response<Body>> {
         self.ledger.enter(|| Fetch::read(request));
         if request.method() != Method::GET {
-            return Ok(web::answer(StatusCode::METHOD_NOT_ALLOWED, &[(ALLOW, "GET")], web::body("")));
+            return Ok(web::answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &[(ALLOW, "GET")],
+                web::body(""),
+            ));
         }
         Ok(match request.uri().path() {
             DISCOVERY_PATH => web::json(StatusCode::OK, &self.discovery()),

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A list of everything that reached a stand-in, in order. It keeps nothing until it is told to, so that a demo may
-/// run for days; it can be read while the stand-in runs, and waited on, so that no test has to sleep.
+/// A list of everything that reached a stand-in, in order. It keeps nothing until it is told to, so
+/// that a demo may run for days; it can be read while the stand-in runs, and waited on, so that no
+/// test has to sleep.
 pub struct Ledger<T> {
     kept: AtomicBool,
     entries: Mutex<Vec<Arc<T>>>,
@@ -24,7 +25,8 @@ impl<T> Ledger<T> {
         lock(&self.entries).clone()
     }
 
-    /// Everything kept so far, which is kept no longer: for a run that is too long to remember all of it.
+    /// Everything kept so far, which is kept no longer: for a run that is too long to remember all
+    /// of it.
     pub fn take(&self) -> Vec<Arc<T>> {
         std::mem::take(&mut lock(&self.entries))
     }
@@ -49,7 +51,11 @@ impl<T> Ledger<T> {
     }
 
     pub(super) fn new() -> Self {
-        Self { kept: AtomicBool::new(false), entries: Mutex::new(Vec::new()), changed: Notify::new() }
+        Self {
+            kept: AtomicBool::new(false),
+            entries: Mutex::new(Vec::new()),
+            changed: Notify::new(),
+        }
     }
 
     /// Adds an entry, which is not even made where none is kept.
@@ -94,11 +100,12 @@ mod tests {
         let ledger = Arc::new(Ledger::new());
         ledger.keep();
         let writer = Arc::clone(&ledger);
-        let (entries, ()) = tokio::join!(ledger.wait_until(|entries| entries.len() == 2), async move {
-            writer.enter(|| 1);
-            tokio::task::yield_now().await;
-            writer.enter(|| 2);
-        });
+        let (entries, ()) =
+            tokio::join!(ledger.wait_until(|entries| entries.len() == 2), async move {
+                writer.enter(|| 1);
+                tokio::task::yield_now().await;
+                writer.enter(|| 2);
+            });
         assert_eq!(entries.len(), 2);
     }
 }

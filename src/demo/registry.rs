@@ -1,8 +1,10 @@
-//! A small container registry (OCI distribution 1.1), for the demo and as the upstream of the tests.
+//! A small container registry (OCI distribution 1.1), for the demo and as the upstream of the
+//! tests.
 //!
-//! It authenticates nobody: that is what the gate in front of it is for. Blobs stream to and from a temporary folder,
-//! which goes with the registry; manifests and the index are in memory. Like Distribution, it writes absolute
-//! `Location`s, from what a proxy says of how clients reach it, and its uploads carry a `_state` that must come back.
+//! It authenticates nobody: that is what the gate in front of it is for. Blobs stream to and from a
+//! temporary folder, which goes with the registry; manifests and the index are in memory. Like
+//! Distribution, it writes absolute `Location`s, from what a proxy says of how clients reach it,
+//! and its uploads carry a `_state` that must come back.
 //!
 //! | resource | operations | file |
 //! |---|---|---|
@@ -99,7 +101,11 @@ struct Exchange<'a> {
     body: RequestBody,
 }
 
-async fn answer(store: &Arc<Store>, ledger: &Arc<Ledger<Received>>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(
+    store: &Arc<Store>,
+    ledger: &Arc<Ledger<Received>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let (head, incoming) = request.into_parts();
     let body = RequestBody::new(incoming, ledger, &head);
     let exchange = Exchange { store, head: &head, query: Query::parse(head.uri.query()), body };
@@ -111,13 +117,21 @@ async fn answer(store: &Arc<Store>, ledger: &Arc<Ledger<Received>>, request: Req
 impl Exchange<'_> {
     async fn perform(self) -> Answer {
         match (Resource::parse(self.head.uri.path())?, self.head.method.as_str()) {
-            (Resource::Base, "GET" | "HEAD") => Ok(web::json(StatusCode::OK, &serde_json::json!({}))),
+            (Resource::Base, "GET" | "HEAD") => {
+                Ok(web::json(StatusCode::OK, &serde_json::json!({})))
+            }
             (Resource::Catalog, "GET") => self.catalog(),
             (Resource::Tags(name), "GET") => self.tags(&name),
             (Resource::Referrers(name, digest), "GET") => self.referrers(&name, &digest),
-            (Resource::Manifest(name, reference), "GET" | "HEAD") => self.manifest_get(&name, &reference),
-            (Resource::Manifest(name, reference), "PUT") => self.manifest_put(&name, &reference).await,
-            (Resource::Manifest(name, reference), "DELETE") => self.manifest_delete(&name, &reference),
+            (Resource::Manifest(name, reference), "GET" | "HEAD") => {
+                self.manifest_get(&name, &reference)
+            }
+            (Resource::Manifest(name, reference), "PUT") => {
+                self.manifest_put(&name, &reference).await
+            }
+            (Resource::Manifest(name, reference), "DELETE") => {
+                self.manifest_delete(&name, &reference)
+            }
             (Resource::Blob(name, digest), "GET" | "HEAD") => self.blob_get(&name, &digest).await,
             (Resource::Blob(name, digest), "DELETE") => self.blob_delete(&name, &digest),
             (Resource::Uploads(name), "POST") => self.upload_start(&name).await,
@@ -125,13 +139,16 @@ impl Exchange<'_> {
             (Resource::Upload(name, id), "PUT") => self.upload_finish(&name, &id).await,
             (Resource::Upload(name, id), "GET") => self.upload_status(&name, &id).await,
             (Resource::Upload(name, id), "DELETE") => self.upload_cancel(&name, &id),
-            (_, method) => {
-                Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", format!("no {method} here")))
-            }
+            (_, method) => Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "UNSUPPORTED",
+                format!("no {method} here"),
+            )),
         }
     }
 
-    /// A path of this registry as its clients reach it. What a proxy in front says of that is believed.
+    /// A path of this registry as its clients reach it. What a proxy in front says of that is
+    /// believed.
     fn location(&self, path: &str) -> String {
         let header = |name| self.head.headers.get(name).and_then(|value| value.to_str().ok());
         let scheme = header(FORWARDED_PROTO).unwrap_or("http");

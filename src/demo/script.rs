@@ -47,15 +47,18 @@ impl Script {
         *lock(&self.always) = answer;
     }
 
-    /// Does what comes next. `None`: the question is to be answered truthfully. An error closes the connection.
+    /// Does what comes next. `None`: the question is to be answered truthfully. An error closes the
+    /// connection.
     pub(super) async fn play(&self) -> io::Result<Option<Response<Body>>> {
-        // The lock is gone before anything is awaited: its guard would live as long as a match on it.
+        // The lock is gone before anything is awaited: its guard would live as long as a match on
+        // it.
         let next = lock(&self.next).pop_front();
         let scripted = next.or_else(|| lock(&self.always).clone());
         match scripted {
             None => Ok(None),
             Some(Scripted::Answer { status, headers, body }) => {
-                let headers: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
+                let headers: Vec<_> =
+                    headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
                 Ok(Some(web::answer(status, &headers, web::body(body))))
             }
             Some(Scripted::Delay(pause)) => {
@@ -68,7 +71,9 @@ impl Script {
             }
             Some(Scripted::Hang) => std::future::pending().await,
             Some(Scripted::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
-            Some(Scripted::Redirect(to)) => Ok(Some(web::answer(StatusCode::FOUND, &[(LOCATION, &to)], web::body("")))),
+            Some(Scripted::Redirect(to)) => {
+                Ok(Some(web::answer(StatusCode::FOUND, &[(LOCATION, &to)], web::body(""))))
+            }
         }
     }
 }

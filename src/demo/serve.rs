@@ -18,14 +18,16 @@ use super::web::Body;
 /// How long to wait when a connection cannot be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A server that runs on the current runtime until it is dropped or shut down, with all its connections.
+/// A server that runs on the current runtime until it is dropped or shut down, with all its
+/// connections.
 pub(super) struct Server {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves every connection of the listener. A service that returns an error closes its connection unanswered.
+    /// Serves every connection of the listener. A service that returns an error closes its
+    /// connection unanswered.
     pub(super) fn start<S>(listener: std::net::TcpListener, service: S) -> io::Result<Self>
     where
         S: Service<Request<Incoming>, Response = Response<Body>> + Clone + Send + 'static,

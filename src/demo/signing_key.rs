@@ -1,4 +1,5 @@
-//! The keys with which stand-ins sign tokens: JWS in compact form (RFC 7515), RS256 and ES256 (RFC 7518).
+//! The keys with which stand-ins sign tokens: JWS in compact form (RFC 7515), RS256 and ES256 (RFC
+//! 7518).
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -29,8 +30,8 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// RSA key `number` of this process, which all stand-ins share: making one takes longer than all else that a test
-    /// does.
+    /// RSA key `number` of this process, which all stand-ins share: making one takes longer than
+    /// all else that a test does.
     pub(super) fn rsa(number: usize) -> io::Result<Arc<Self>> {
         static MADE: Mutex<Vec<Arc<SigningKey>>> = Mutex::new(Vec::new());
         let mut made = lock(&MADE);
@@ -38,7 +39,8 @@ impl SigningKey {
             if let Some(key) = made.get(number) {
                 return Ok(Arc::clone(key));
             }
-            let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| failed("no RSA key could be made"))?;
+            let pair = RsaKeyPair::generate(KeySize::Rsa2048)
+                .map_err(|_| failed("no RSA key could be made"))?;
             made.push(Arc::new(Self::new(Pair::Rs256(pair))?));
         }
     }
@@ -82,13 +84,17 @@ impl SigningKey {
         jwk
     }
 
-    /// A certificate of an RSA key in PEM, signed with the key itself: the form in which Distribution 2 is told whom to
-    /// believe.
+    /// A certificate of an RSA key in PEM, signed with the key itself: the form in which
+    /// Distribution 2 is told whom to believe.
     pub(super) fn certificate(&self) -> io::Result<String> {
-        let Pair::Rs256(pair) = &self.pair else { return Err(failed("certificates are made of RSA keys alone")) };
-        let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| failed("the key cannot be exported"))?;
+        let Pair::Rs256(pair) = &self.pair else {
+            return Err(failed("certificates are made of RSA keys alone"));
+        };
+        let private: Pkcs8V1Der<'_> =
+            pair.as_der().map_err(|_| failed("the key cannot be exported"))?;
         let pair = rcgen::KeyPair::try_from(private.as_ref());
-        let certificate = pair.and_then(|pair| rcgen::CertificateParams::default().self_signed(&pair));
+        let certificate =
+            pair.and_then(|pair| rcgen::CertificateParams::default().self_signed(&pair));
         Ok(certificate.map_err(io::Error::other)?.pem())
     }
 
@@ -100,18 +106,21 @@ impl SigningKey {
 
     /// A token with these texts for header and claims, whatever they are.
     ///
-    /// Signed here and not with jsonwebtoken, which takes RSA keys as PKCS#1 while aws-lc-rs writes them as PKCS#8.
+    /// Signed here and not with jsonwebtoken, which takes RSA keys as PKCS#1 while aws-lc-rs writes
+    /// them as PKCS#8.
     pub(super) fn sign_text(&self, header: &str, claims: &str) -> io::Result<String> {
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let message =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let random = SystemRandom::new();
         let signature = match &self.pair {
             Pair::Rs256(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature).map(|()| signature)
+                pair.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature)
+                    .map(|()| signature)
             }
-            Pair::Es256(pair) => {
-                pair.sign(&random, message.as_bytes()).map(|signature: Signature| signature.as_ref().to_vec())
-            }
+            Pair::Es256(pair) => pair
+                .sign(&random, message.as_bytes())
+                .map(|signature: Signature| signature.as_ref().to_vec()),
         };
         let signature = signature.map_err(|_| failed("the token could not be signed"))?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
@@ -137,8 +146,8 @@ fn failed(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// The name of a key as libtrust has it, and GitLab and Distribution with it: the first 240 bits of the SHA-256 of the
-/// public key, in base32, a colon after every fourth character.
+/// The name of a key as libtrust has it, and GitLab and Distribution with it: the first 240 bits of
+/// the SHA-256 of the public key, in base32, a colon after every fourth character.
 fn libtrust_kid(public: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, public);
     let groups = hash.as_ref().chunks_exact(5).map(base32_group);
@@ -177,7 +186,8 @@ pub(super) mod tests {
         validation.validate_aud = false;
         validation.required_spec_claims = HashSet::from(["exp".to_owned()]);
         let jwk: Jwk = serde_json::from_value(key.jwk()).unwrap();
-        let token = jsonwebtoken::decode(token, &DecodingKey::from_jwk(&jwk).unwrap(), &validation).unwrap();
+        let token = jsonwebtoken::decode(token, &DecodingKey::from_jwk(&jwk).unwrap(), &validation)
+            .unwrap();
         (token.header, token.claims)
     }
 
@@ -195,7 +205,8 @@ pub(super) mod tests {
     #[test]
     fn a_certificate_is_of_the_public_part() {
         let key = SigningKey::rsa(0).unwrap();
-        let certificate = CertificateDer::from_pem_slice(key.certificate().unwrap().as_bytes()).unwrap();
+        let certificate =
+            CertificateDer::from_pem_slice(key.certificate().unwrap().as_bytes()).unwrap();
         let public = public(&key.pair).unwrap();
         let mut pieces = certificate.windows(public.as_ref().len());
         assert!(pieces.any(|piece| piece == public.as_ref()));

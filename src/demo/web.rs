@@ -22,7 +22,11 @@ pub(super) fn body(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// An answer with these headers. A value that no header can hold is left out.
-pub(super) fn answer(status: StatusCode, headers: &[(HeaderName, &str)], body: Body) -> Response<Body> {
+pub(super) fn answer(
+    status: StatusCode,
+    headers: &[(HeaderName, &str)],
+    body: Body,
+) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     for (name, value) in headers {
@@ -48,7 +52,8 @@ pub(super) fn lines(headers: &HeaderMap, name: &'static str) -> impl Iterator<It
     headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// User name and password of an `Authorization: Basic` line. Every other scheme is overlooked, as GitLab does.
+/// User name and password of an `Authorization: Basic` line. Every other scheme is overlooked, as
+/// GitLab does.
 pub(super) fn basic_credential(headers: &HeaderMap) -> Option<(String, SecretString)> {
     let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -60,13 +65,14 @@ pub(super) fn basic_credential(headers: &HeaderMap) -> Option<(String, SecretStr
     Some((user.to_owned(), SecretString::from(password)))
 }
 
-/// A query string or a form, taken apart and unescaped. Unlike the gate, a stand-in is lenient: what cannot be unescaped stays
-/// as it is.
+/// A query string or a form, taken apart and unescaped. Unlike the gate, a stand-in is lenient:
+/// what cannot be unescaped stays as it is.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(super) fn parse(query: Option<&str>) -> Self {
-        let parameters = query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
+        let parameters =
+            query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
         let pairs = parameters.map(|parameter| {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             (unescape(key), unescape(value))
@@ -88,7 +94,8 @@ impl Query {
 /// A random UUID (version 4), as registries name uploads and GitLab its tokens.
 pub(super) fn uuid() -> io::Result<String> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system has no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system has no random numbers"))?;
     let number = u128::from_be_bytes(bytes) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = format!("{number:032x}");
     for dash in [8, 13, 18, 23] {
@@ -135,7 +142,8 @@ mod tests {
 
     #[test]
     fn queries_are_unescaped_and_may_repeat_a_key() {
-        let query = Query::parse(Some("scope=repository%3Aa%2Fb%3Apull&scope=c+d&x&%6e=1&odd=%zz%4"));
+        let query =
+            Query::parse(Some("scope=repository%3Aa%2Fb%3Apull&scope=c+d&x&%6e=1&odd=%zz%4"));
         assert_eq!(query.all("scope").collect::<Vec<_>>(), ["repository:a/b:pull", "c d"]);
         assert_eq!(query.first("x"), Some(""));
         assert_eq!(query.first("n"), Some("1"));

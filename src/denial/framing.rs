@@ -44,7 +44,9 @@ impl Framing {
     /// What the person at the client reads.
     pub(super) fn message(self) -> &'static str {
         match self {
-            Self::Head => "a line that ends in a bare line feed, or a Content-Length that is given twice",
+            Self::Head => {
+                "a line that ends in a bare line feed, or a Content-Length that is given twice"
+            }
             Self::Host => {
                 "exactly one Host is needed, a name or an address and at most a port, and it must agree with the request's target"
             }

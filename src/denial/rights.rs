@@ -10,7 +10,8 @@ use crate::registry::{Action, Tag};
 pub enum Missing {
     /// The credential's scopes are known; these would have been needed too.
     Scopes(Vec<String>),
-    /// GitLab said what it grants for this repository, and it was not this. It does not say what is missing.
+    /// GitLab said what it grants for this repository, and it was not this. It does not say what is
+    /// missing.
     GitLabGrant(Action),
     /// The same of another token server, by its name in the config.
     Grant(Arc<str>, Action),
@@ -70,13 +71,20 @@ impl TagRefusal {
 impl fmt::Display for RuleRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Action(action) => write!(f, "no rule of this registry gives you {} here", action.as_str()),
+            Self::Action(action) => {
+                write!(f, "no rule of this registry gives you {} here", action.as_str())
+            }
             Self::Tag(tag, action) => {
-                write!(f, "no rule of this registry lets you {} the tag {}", action.as_str(), tag.as_str())
+                write!(
+                    f,
+                    "no rule of this registry lets you {} the tag {}",
+                    action.as_str(),
+                    tag.as_str()
+                )
             }
-            Self::DeleteByDigest => {
-                f.write_str("no rule of this registry lets you delete by digest here: delete by tag")
-            }
+            Self::DeleteByDigest => f.write_str(
+                "no rule of this registry lets you delete by digest here: delete by tag",
+            ),
         }
     }
 }
@@ -85,14 +93,20 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scopes(scopes) => write!(f, "token lacks {}", scopes.join(" and ")),
-            Self::Grant(server, action) => write!(f, "{server} granted no {} for this repository", action.as_str()),
+            Self::Grant(server, action) => {
+                write!(f, "{server} granted no {} for this repository", action.as_str())
+            }
             Self::GitLabGrant(action) => {
                 let scopes = match action {
                     Action::Pull => "scope read_registry",
                     Action::Push => "scopes read_registry and write_registry",
                     Action::Delete => "scope api",
                 };
-                write!(f, "GitLab granted no {}: it takes the {scopes}, the role and the project", action.as_str())
+                write!(
+                    f,
+                    "GitLab granted no {}: it takes the {scopes}, the role and the project",
+                    action.as_str()
+                )
             }
         }
     }

@@ -33,7 +33,12 @@ fn status_code_and_reason() {
         (Denial::Request(RequestError::NoSuchOperation), 404, "UNSUPPORTED", "unknown_operation"),
         (Denial::Request(RequestError::NameInvalid), 400, "NAME_INVALID", "malformed_request"),
         (Denial::Request(RequestError::DigestInvalid), 400, "DIGEST_INVALID", "malformed_request"),
-        (Denial::Request(RequestError::ReferenceInvalid), 400, "MANIFEST_INVALID", "malformed_request"),
+        (
+            Denial::Request(RequestError::ReferenceInvalid),
+            400,
+            "MANIFEST_INVALID",
+            "malformed_request",
+        ),
         (Denial::Framing(Framing::ContentLength), 400, "UNSUPPORTED", "malformed_message"),
         (Denial::Framing(Framing::FormBody), 415, "UNSUPPORTED", "malformed_message"),
         (Denial::Framing(Framing::Expectation), 417, "UNSUPPORTED", "malformed_message"),
@@ -46,7 +51,12 @@ fn status_code_and_reason() {
         (Denial::InsufficientScope, FORBIDDEN, "DENIED", "insufficient_scope"),
         (lacks("write_registry"), FORBIDDEN, "DENIED", "insufficient_rights"),
         (Denial::TagRules(TagRefusal::Unreadable), FORBIDDEN, "DENIED", "tag_rules_unreadable"),
-        (Denial::DeniedByPolicy(RuleRefusal::DeleteByDigest), FORBIDDEN, "DENIED", "denied_by_policy"),
+        (
+            Denial::DeniedByPolicy(RuleRefusal::DeleteByDigest),
+            FORBIDDEN,
+            "DENIED",
+            "denied_by_policy",
+        ),
         (Denial::CatalogClosed, FORBIDDEN, "DENIED", "catalog_closed"),
         (unavailable(), 503, "UNAVAILABLE", "provider_unavailable"),
         (budget_spent(), 429, "TOOMANYREQUESTS", "failure_budget_spent"),
@@ -56,7 +66,11 @@ fn status_code_and_reason() {
         (Denial::Upstream(UpstreamFault::Unreachable), 502, "UNAVAILABLE", "upstream_unreachable"),
         (Denial::Upstream(UpstreamFault::ResponseTimeout), 504, "UNAVAILABLE", "upstream_timeout"),
     ] {
-        assert_eq!(denial.wire(), (StatusCode::from_u16(status).unwrap(), code, reason), "{denial:?}");
+        assert_eq!(
+            denial.wire(),
+            (StatusCode::from_u16(status).unwrap(), code, reason),
+            "{denial:?}"
+        );
     }
 }
 
@@ -67,7 +81,10 @@ fn what_people_read() {
         (Denial::NoCredential, "docker login"),
         (Denial::MalformedCredential("why"), "the Authorization header cannot be read: why"),
         (lacks("write_registry"), "token lacks write_registry"),
-        (Denial::InsufficientRights(Missing::Grant("harbor".into(), Action::Push)), "harbor granted no push"),
+        (
+            Denial::InsufficientRights(Missing::Grant("harbor".into(), Action::Push)),
+            "harbor granted no push",
+        ),
         (
             Denial::InsufficientRights(Missing::GitLabGrant(Action::Delete)),
             "GitLab granted no delete: it takes the scope api",
@@ -75,7 +92,10 @@ fn what_people_read() {
         (Denial::TagRules(TagRefusal::Protected(tag(), Action::Push)), "the tag v1 is protected"),
         (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Push)), "push under another tag"),
         (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Delete)), "it cannot be deleted"),
-        (Denial::DeniedByPolicy(RuleRefusal::Action(Action::Pull)), "no rule of this registry gives you pull here"),
+        (
+            Denial::DeniedByPolicy(RuleRefusal::Action(Action::Pull)),
+            "no rule of this registry gives you pull here",
+        ),
         (Denial::DeniedByPolicy(RuleRefusal::Tag(tag(), Action::Push)), "lets you push the tag v1"),
         (limited(Limit::PerIdentity), "too many requests come from you: try again in 2 s"),
         (Denial::Upstream(UpstreamFault::RefusedTheGate), "does not let the gate in"),
@@ -91,7 +111,9 @@ fn detail_is_for_valid_credentials() {
     assert_eq!(lacks("write_registry").detail().unwrap(), "token lacks write_registry");
     assert_eq!(rule.detail().unwrap(), "no rule of this registry gives you push here");
     assert!(Denial::CatalogClosed.detail().unwrap().contains("/v2/NAME/tags/list"));
-    for denial in [Denial::NoCredential, Denial::WrongCredential, Denial::InvalidToken, unavailable()] {
+    for denial in
+        [Denial::NoCredential, Denial::WrongCredential, Denial::InvalidToken, unavailable()]
+    {
         assert_eq!(denial.detail(), None, "{denial:?}");
     }
 }
@@ -134,7 +156,8 @@ fn when_to_try_again_and_who_gave_no_answer() {
     }
 }
 
-/// The log calls a refusal `denied` and a failure `error`; the audit log tells of refusals of what was presented.
+/// The log calls a refusal `denied` and a failure `error`; the audit log tells of refusals of what
+/// was presented.
 #[test]
 fn refusals_and_failures() {
     for (denial, refusal, of_a_credential) in [
@@ -167,7 +190,8 @@ fn refusals_and_failures() {
 #[test]
 fn a_wait_is_told_in_whole_seconds() {
     for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)] {
-        let spent = Denial::Limited { limit: Limit::PerClient, retry_after: Duration::from_millis(millis) };
+        let spent =
+            Denial::Limited { limit: Limit::PerClient, retry_after: Duration::from_millis(millis) };
         assert_eq!(spent.retry_after(), Some(seconds), "{millis} ms");
     }
 }

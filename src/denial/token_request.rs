@@ -27,7 +27,9 @@ pub enum TokenRequestError {
     TwoCredentials,
     #[error("`service` names another registry; the challenge of a 401 here names this one")]
     Service,
-    #[error("the secret is longer than 12 KiB, or the token would be longer than 20 KiB: take a shorter credential")]
+    #[error(
+        "the secret is longer than 12 KiB, or the token would be longer than 20 KiB: take a shorter credential"
+    )]
     TooLong,
 }
 

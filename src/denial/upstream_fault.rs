@@ -32,13 +32,17 @@ impl UpstreamFault {
                 "the registry behind this gate does not take the token that was issued for this request: it must trust the certificate of the server that issued it, and its issuer and service"
             }
             Self::Invalid => "the registry behind this gate gave an answer that cannot be read",
-            Self::LeadsElsewhere => "the registry behind this gate gave an answer that leads elsewhere",
+            Self::LeadsElsewhere => {
+                "the registry behind this gate gave an answer that leads elsewhere"
+            }
             Self::ConnectTimeout => "the registry behind this gate cannot be reached in time",
             Self::ResponseTimeout => "the registry behind this gate did not answer in time",
             Self::TagLookUp => {
                 "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
             }
-            Self::NoCatalog => "the registry behind this gate did not give its list of repositories",
+            Self::NoCatalog => {
+                "the registry behind this gate did not give its list of repositories"
+            }
             Self::CatalogTooLong => {
                 "there are more repositories than are looked through at once: ask for fewer with n, or begin further on with last"
             }

@@ -8,12 +8,14 @@ pub(super) fn is_plain(text: &str) -> bool {
     let (is_host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, behind)) = rest.split_once(']') else { return false };
-            let port = if behind.is_empty() { Some(None) } else { behind.strip_prefix(':').map(Some) };
+            let port =
+                if behind.is_empty() { Some(None) } else { behind.strip_prefix(':').map(Some) };
             let Some(port) = port else { return false };
             (address.parse::<Ipv6Addr>().is_ok(), port)
         }
         None => {
-            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+            let (name, port) =
+                text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
             (is_name(name), port)
         }
     };
@@ -27,7 +29,9 @@ fn is_name(text: &str) -> bool {
 
 /// Digits alone: `str::parse` would take a sign too.
 fn is_port(text: &str) -> bool {
-    (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+    (1..=5).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]

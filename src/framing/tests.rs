@@ -1,7 +1,9 @@
 //! Which messages are refused, and as what.
 
 use http::Request;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 
 use super::*;
 
@@ -98,9 +100,15 @@ fn without_a_host() {
 /// RFC 9113, 8.2.1. HTTP/1.1 has cut the white space off by then.
 #[test]
 fn values_over_http2_are_not_padded() {
-    for (value, good) in
-        [("x", true), ("", true), ("a b", true), (" x", false), ("x ", false), ("\tx", false), ("x\t", false)]
-    {
+    for (value, good) in [
+        ("x", true),
+        ("", true),
+        ("a b", true),
+        (" x", false),
+        ("x ", false),
+        ("\tx", false),
+        ("x\t", false),
+    ] {
         let mut head = head("https://a/v2/", &[(EXPECT, "100-continue"), (CONTENT_TYPE, value)]);
         head.version = Version::HTTP_2;
         assert_eq!(check(&head), if good { Ok(()) } else { Err(Framing::FieldValue) }, "{value:?}");
@@ -113,7 +121,8 @@ fn a_length_is_one_decimal_number() {
     for lengths in good {
         assert_eq!(checked(CONTENT_LENGTH, lengths), Ok(()), "{lengths:?}");
     }
-    let bad: [&[&str]; 8] = [&[""], &["+1"], &["-1"], &["1,1"], &["0x1"], &["1 "], &["1a"], &["1", "1"]];
+    let bad: [&[&str]; 8] =
+        [&[""], &["+1"], &["-1"], &["1,1"], &["0x1"], &["1 "], &["1a"], &["1", "1"]];
     for lengths in bad {
         assert_eq!(checked(CONTENT_LENGTH, lengths), Err(Framing::ContentLength), "{lengths:?}");
     }
@@ -123,10 +132,20 @@ fn a_length_is_one_decimal_number() {
 fn the_only_transfer_coding_is_chunked_and_it_comes_without_a_length() {
     assert_eq!(checked(TRANSFER_ENCODING, &["chunked"]), Ok(()));
     assert_eq!(checked(TRANSFER_ENCODING, &["Chunked"]), Ok(()));
-    let bad: [&[&str]; 6] =
-        [&[""], &["identity"], &["gzip, chunked"], &["chunked, chunked"], &["chunked", "chunked"], &["xchunked"]];
+    let bad: [&[&str]; 6] = [
+        &[""],
+        &["identity"],
+        &["gzip, chunked"],
+        &["chunked, chunked"],
+        &["chunked", "chunked"],
+        &["xchunked"],
+    ];
     for codings in bad {
-        assert_eq!(checked(TRANSFER_ENCODING, codings), Err(Framing::TransferCoding), "{codings:?}");
+        assert_eq!(
+            checked(TRANSFER_ENCODING, codings),
+            Err(Framing::TransferCoding),
+            "{codings:?}"
+        );
     }
     let both = head("/v2/", &[(HOST, "a"), (TRANSFER_ENCODING, "chunked"), (CONTENT_LENGTH, "3")]);
     assert_eq!(check(&both), Err(Framing::TransferCoding));
@@ -136,7 +155,8 @@ fn the_only_transfer_coding_is_chunked_and_it_comes_without_a_length() {
 fn the_only_expectation_is_100_continue() {
     assert_eq!(checked(EXPECT, &["100-continue"]), Ok(()));
     assert_eq!(checked(EXPECT, &["100-Continue"]), Ok(()));
-    let bad: [&[&str]; 4] = [&[""], &["200-ok"], &["100-continue, 100-continue"], &["100-continue", "100-continue"]];
+    let bad: [&[&str]; 4] =
+        [&[""], &["200-ok"], &["100-continue, 100-continue"], &["100-continue", "100-continue"]];
     for expectations in bad {
         assert_eq!(checked(EXPECT, expectations), Err(Framing::Expectation), "{expectations:?}");
     }

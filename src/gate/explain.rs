@@ -1,5 +1,5 @@
-//! What a request would get, and why (`moorgate explain`): the stages of a request, up to where it would be audited and
-//! go to the registry.
+//! What a request would get, and why (`moorgate explain`): the stages of a request, up to where it
+//! would be audited and go to the registry.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -62,8 +62,9 @@ pub enum Answer {
 }
 
 impl Gate {
-    /// Has a request without a body go through the stages as if it came from this machine. Providers are asked, and the
-    /// registry is where a tag must not exist; nothing is audited or forwarded.
+    /// Has a request without a body go through the stages as if it came from this machine.
+    /// Providers are asked, and the registry is where a tag must not exist; nothing is audited
+    /// or forwarded.
     pub async fn explain(&self, head: &Parts, upstream: &Upstream) -> Explanation<'_> {
         let progress = Rc::new(Progress::default());
         progress.end_request();
@@ -82,8 +83,10 @@ impl Gate {
             let (access, outcome) = self.explain_token(head, &caller, &mut record).await;
             (None, access, outcome)
         } else {
-            let request = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).ok();
-            let outcome = self.explain_request(head, &caller, upstream, &mut trail, &mut record).await;
+            let request =
+                RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).ok();
+            let outcome =
+                self.explain_request(head, &caller, upstream, &mut trail, &mut record).await;
             (request, trail.needed[1].iter().cloned().collect(), outcome)
         };
         let answer = outcome.unwrap_or_else(|denial| {
@@ -106,7 +109,8 @@ impl Gate {
         let Some((decision, _)) = self.admit(head, &mut body, caller, trail, record).await? else {
             return Ok(Answer::Pong);
         };
-        let (mount_refusal, ruling) = (decision.mount_refusal().cloned(), decision.ruling().clone());
+        let (mount_refusal, ruling) =
+            (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
         // The permit is not used.
         look_up(decision, caller, upstream, record).await?;
@@ -121,7 +125,9 @@ impl Gate {
         record: &mut Record,
     ) -> (Vec<Access>, Result<Answer, Denial>) {
         record.token_wanted();
-        let asked = framing::check_token_request(head).map_err(Denial::Framing).and_then(|()| token_query(head));
+        let asked = framing::check_token_request(head)
+            .map_err(Denial::Framing)
+            .and_then(|()| token_query(head));
         let asked = match asked {
             Ok(asked) => asked,
             Err(denial) => return (Vec::new(), Err(denial)),
@@ -138,11 +144,14 @@ impl Gate {
 }
 
 impl Explanation<'_> {
-    /// What each rule says of each thing that the request takes; nothing where nobody knows who the caller is.
+    /// What each rule says of each thing that the request takes; nothing where nobody knows who the
+    /// caller is.
     pub fn rules(&self) -> Vec<Explained<'_>> {
         let Some(caller) = &self.caller else { return Vec::new() };
-        let of_request = self.request.iter().flat_map(|request| self.policy.explain(request, caller));
-        let besides = self.access.iter().flat_map(|access| self.policy.explain_access(access, caller));
+        let of_request =
+            self.request.iter().flat_map(|request| self.policy.explain(request, caller));
+        let besides =
+            self.access.iter().flat_map(|access| self.policy.explain_access(access, caller));
         of_request.chain(besides).collect()
     }
 
@@ -150,7 +159,9 @@ impl Explanation<'_> {
     pub fn reason(&self) -> &'static str {
         match &self.answer {
             Answer::Refused { denial, .. } => denial.wire().2,
-            Answer::Registry { ruling: Ruling::ShadowDenied(_), .. } => Outcome::ShadowDenied.reason(),
+            Answer::Registry { ruling: Ruling::ShadowDenied(_), .. } => {
+                Outcome::ShadowDenied.reason()
+            }
             _ => Outcome::Allowed.reason(),
         }
     }

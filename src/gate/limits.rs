@@ -1,5 +1,6 @@
-//! Where limits are asked, in the order of the stages: [`limit_client`](Gate::limit_client) before anybody looks at the
-//! credential, [`limit_caller`](Gate::limit_caller) once the request is allowed.
+//! Where limits are asked, in the order of the stages: [`limit_client`](Gate::limit_client) before
+//! anybody looks at the credential, [`limit_caller`](Gate::limit_caller) once the request is
+//! allowed.
 
 use std::sync::Arc;
 
@@ -30,8 +31,8 @@ impl Gate {
         self.limits.client(caller.address, patience(wanted)).await
     }
 
-    /// `per_identity`, `pulls_per_identity`, `concurrent_uploads_per_identity`. What the request holds of these goes with
-    /// its record.
+    /// `per_identity`, `pulls_per_identity`, `concurrent_uploads_per_identity`. What the request
+    /// holds of these goes with its record.
     pub(super) async fn limit_caller(
         &self,
         wanted: &RegistryRequest,
@@ -47,7 +48,9 @@ impl Gate {
                 trail.pulls = limits.pulls();
             }
             limits.request(patience(wanted)).await?;
-            if let (RegistryRequest::ManifestGet { head: false, .. }, Some(account)) = (wanted, &trail.pulls) {
+            if let (RegistryRequest::ManifestGet { head: false, .. }, Some(account)) =
+                (wanted, &trail.pulls)
+            {
                 record.pulls(account.pull()?);
             }
             if is_part_of_upload(wanted)
@@ -61,7 +64,11 @@ impl Gate {
     }
 
     /// The same for a token.
-    pub(super) async fn limit_token(&self, caller: &Caller<'_>, record: &Record) -> Result<(), Denial> {
+    pub(super) async fn limit_token(
+        &self,
+        caller: &Caller<'_>,
+        record: &Record,
+    ) -> Result<(), Denial> {
         match self.limits_of(caller, record) {
             Some(limits) => limits.request(Patience::None).await,
             None => Ok(()),
@@ -77,7 +84,9 @@ impl Gate {
 /// (<https://docs.docker.com/docker-hub/usage/pulls/>): `5000;w=3600`. What the registry says of its own limits goes, for
 /// next to these it would be taken for the same.
 pub(super) fn tell_remaining(headers: &mut HeaderMap, account: &Account) {
-    let is_of_limits = |name: &&HeaderName| ["ratelimit", "x-ratelimit"].iter().any(|it| name.as_str().starts_with(it));
+    let is_of_limits = |name: &&HeaderName| {
+        ["ratelimit", "x-ratelimit"].iter().any(|it| name.as_str().starts_with(it))
+    };
     let of_registry: Vec<_> = headers.keys().filter(is_of_limits).cloned().collect();
     for name in of_registry {
         headers.remove(name);

@@ -22,7 +22,8 @@ use crate::token_service::{self, Issued, Vouched};
 use crate::upstream::Caller;
 
 impl Gate {
-    /// Answers the token service: a credential is sealed for what it is granted of what was asked, possibly nothing.
+    /// Answers the token service: a credential is sealed for what it is granted of what was asked,
+    /// possibly nothing.
     pub(super) async fn issue_token(
         &self,
         head: &Parts,
@@ -45,7 +46,8 @@ impl Gate {
         self.tokens.issue(vouched, method == Method::POST).map_err(Denial::TokenRequest)
     }
 
-    /// What a token is to be made of: whose credential it is, and what it is granted of what was asked.
+    /// What a token is to be made of: whose credential it is, and what it is granted of what was
+    /// asked.
     pub(super) async fn vouch(
         &self,
         asked: TokenRequest,
@@ -63,9 +65,11 @@ impl Gate {
         if token_service::is_sealed(&credential) {
             return Err(Denial::WrongCredential);
         }
-        let question = self.question(credential, questions.next().unwrap_or(Access::Login), caller, record);
+        let question =
+            self.question(credential, questions.next().unwrap_or(Access::Login), caller, record);
         let verified = self.authenticate(&question, record).await?;
-        // Where nothing is public a token that is good for nothing is an answer, and clients go on to a login.
+        // Where nothing is public a token that is good for nothing is an answer, and clients go on
+        // to a login.
         let mut repositories = self.policy.granted(&question.access, &verified);
         let provider = verified.vouching_provider();
         for access in questions {
@@ -84,8 +88,13 @@ impl Gate {
         Ok(Vouched { credential: question.credential, provider, good_for, ends })
     }
 
-    /// Whether a token for the list of all repositories is granted. `verified` is the answer to `question`.
-    async fn may_list_catalog(&self, question: &Question, verified: Arc<Verified>) -> Result<bool, Denial> {
+    /// Whether a token for the list of all repositories is granted. `verified` is the answer to
+    /// `question`.
+    async fn may_list_catalog(
+        &self,
+        question: &Question,
+        verified: Arc<Verified>,
+    ) -> Result<bool, Denial> {
         let verified = match question.access {
             Access::Catalog => verified,
             _ => {

@@ -1,9 +1,10 @@
 //! The providers in the order of the config: each is asked only when all before it said "not mine".
 //!
-//! Three things come before that order, so that no provider is shown a secret that another one is known to know: a JWT
-//! goes to its issuer's provider alone, what verified a secret last is asked first (a gate token tells, where the cache
-//! does not), and so is a provider that can tell by itself that the user is one of its own. Nobody behind that one is
-//! asked, whatever secret stands beside the user's name.
+//! Three things come before that order, so that no provider is shown a secret that another one is
+//! known to know: a JWT goes to its issuer's provider alone, what verified a secret last is asked
+//! first (a gate token tells, where the cache does not), and so is a provider that can tell by
+//! itself that the user is one of its own. Nobody behind that one is asked, whatever secret stands
+//! beside the user's name.
 
 mod lookup;
 mod managed_provider;
@@ -40,8 +41,8 @@ pub struct Identity {
     providers: Vec<Arc<Provider>>,
     /// How many wrong credentials an address may have asked about; `None`: any number.
     failed_logins: Option<Quota>,
-    /// A caller without a credential who is granted nothing. Its provider is the first that is asked about such callers,
-    /// and has no name where none is.
+    /// A caller without a credential who is granted nothing. Its provider is the first that is
+    /// asked about such callers, and has no name where none is.
     nobody: Arc<Verified>,
 }
 
@@ -97,7 +98,8 @@ impl Identity {
         let (cache, under_way) = (VerdictCache::new(limits), UnderWay::default());
         let (logins, question_rate) = (Arc::new(FailedLogins::default()), QuestionRate::default());
         let revocations = Revocations::default();
-        let shared = Shared { cache, under_way, revocations, logins, question_rate, metrics, key, runtime };
+        let shared =
+            Shared { cache, under_way, revocations, logins, question_rate, metrics, key, runtime };
         Self::of(shared.into(), providers)
     }
 
@@ -113,15 +115,20 @@ impl Identity {
         Self { failed_logins, ..self }
     }
 
-    /// Takes the place of `old`, whose memory this shares: what was said by providers that are no more is forgotten, and
-    /// new verdicts are kept as `limits` say, but for the capacities, which stay as they are.
+    /// Takes the place of `old`, whose memory this shares: what was said by providers that are no
+    /// more is forgotten, and new verdicts are kept as `limits` say, but for the capacities,
+    /// which stay as they are.
     pub fn take_over(&self, old: &Self, limits: CacheLimits) {
         let Shared { cache, metrics, .. } = &*self.shared;
         cache.set_limits(limits);
         for provider in &self.providers {
             metrics.provider_known(&provider.name);
         }
-        for gone in old.providers.iter().filter(|old| self.providers.iter().all(|it| it.number != old.number)) {
+        for gone in old
+            .providers
+            .iter()
+            .filter(|old| self.providers.iter().all(|it| it.number != old.number))
+        {
             cache.forget_provider(gone.number);
             if self.provider(&gone.name).is_none() {
                 metrics.provider_gone(&gone.name);
@@ -146,13 +153,20 @@ impl Identity {
     }
 
     /// A question that can be [verified](Self::verify) here.
-    pub fn question(&self, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Question {
+    pub fn question(
+        &self,
+        credential: Credential,
+        access: Access,
+        client: IpAddr,
+        request_id: Arc<str>,
+    ) -> Question {
         let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
         question.revocation = self.shared.revocations.of(&question.known_as);
         question
     }
 
-    /// Revokes a secret: no verdict about it from before now is used again. A workload token is refused.
+    /// Revokes a secret: no verdict about it from before now is used again. A workload token is
+    /// refused.
     pub fn revoke_secret(&self, credential: &Credential) {
         let key = &self.shared.key;
         let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));
@@ -168,8 +182,8 @@ impl Identity {
         self.shared.revocations.revoke(what, Moment::now());
     }
 
-    /// Returns whether an operator has revoked the credential of a gate token since it was sealed (Unix time,
-    /// microseconds).
+    /// Returns whether an operator has revoked the credential of a gate token since it was sealed
+    /// (Unix time, microseconds).
     pub fn has_revoked_sealed(&self, question: &Question, sealed: u64) -> bool {
         self.shared.revocations.of(&question.known_as).refuses_sealed_at(sealed)
     }
@@ -179,30 +193,39 @@ impl Identity {
         self.shared.cache.entries()
     }
 
-    /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached. A caller without a
-    /// credential is nobody, and granted what is public, where a provider is asked about that.
+    /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached.
+    /// A caller without a credential is nobody, and granted what is public, where a provider is
+    /// asked about that.
     ///
     /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
     ///
     /// # Errors
-    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`], [`Denial::FailureBudgetSpent`], or
-    /// [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often;
+    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`],
+    /// [`Denial::FailureBudgetSpent`], or [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often;
     /// [`Denial::MalformedCredential`] where something stands around a workload token.
-    pub async fn verify(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
+    pub async fn verify(
+        &self,
+        question: &Question,
+        cache_use: &mut CacheUse,
+    ) -> Result<Arc<Verified>, Denial> {
         if matches!(question.credential, Credential::Anonymous) {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
         }
         let mut login = match self.failed_logins {
             None => None,
-            Some(quota) => Some(self.shared.logins.admit(quota, question).map_err(too_many_failures)?),
+            Some(quota) => {
+                Some(self.shared.logins.admit(quota, question).map_err(too_many_failures)?)
+            }
         };
         let known = self.shared.cache.known(question.secret);
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
         if let (Some(known), Some(provider)) = (&known, last)
             && !self.is_of_one_before(provider, &question.credential)
-            && let Some(verified) = known
-                .fresh(&self.shared.question_id(provider, question), question.revocation.floor.map(|floor| floor.at))
+            && let Some(verified) = known.fresh(
+                &self.shared.question_id(provider, question),
+                question.revocation.floor.map(|floor| floor.at),
+            )
             && self.revoked_since(question).is_none()
         {
             *cache_use = CacheUse::Hit;
@@ -222,33 +245,38 @@ impl Identity {
         found
     }
 
-    /// The question as it would be now, where an operator has revoked something of it since it was made: it may have
-    /// waited for its answer, or for that of another one of the same request.
+    /// The question as it would be now, where an operator has revoked something of it since it was
+    /// made: it may have waited for its answer, or for that of another one of the same request.
     fn revoked_since(&self, question: &Question) -> Option<Question> {
         let revocation = self.shared.revocations.of(&question.known_as);
         (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
 
-    /// When the credential of a question that was just verified ends (Unix time, seconds), where its provider said so
-    /// and the answer is still remembered.
+    /// When the credential of a question that was just verified ends (Unix time, seconds), where
+    /// its provider said so and the answer is still remembered.
     pub fn ends(&self, question: &Question) -> Option<u64> {
         let known = self.shared.cache.known(question.secret)?;
         // A grant that is sent upstream ends by itself, and its credential goes on.
-        let mut of_credential = known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
+        let mut of_credential =
+            known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
         of_credential.find_map(Answer::ends)
     }
 
-    /// Forgets the answer to a question that came with this token, for the registry does not take it: the next caller
-    /// with the question asks anew. What was answered since stays.
+    /// Forgets the answer to a question that came with this token, for the registry does not take
+    /// it: the next caller with the question asks anew. What was answered since stays.
     pub fn forget(&self, question: &Question, refused: &IssuedToken) {
         for provider in &self.providers {
             self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }
     }
 
-    /// What callers without a credential may read: the first provider that grants anything counts. Nobody is asked
-    /// whether they may do more.
-    async fn verify_anonymous(&self, question: &Question, cache_use: &mut CacheUse) -> Result<Arc<Verified>, Denial> {
+    /// What callers without a credential may read: the first provider that grants anything counts.
+    /// Nobody is asked whether they may do more.
+    async fn verify_anonymous(
+        &self,
+        question: &Question,
+        cache_use: &mut CacheUse,
+    ) -> Result<Arc<Verified>, Denial> {
         let question = Question { access: question.access.reading(), ..question.clone() };
         if question.access == Access::Login {
             return Ok(self.nobody.clone());
@@ -290,10 +318,19 @@ impl Identity {
         let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
         for provider in sooner(&order, last, &question.credential) {
-            match self.shared.verdict_of(provider, question, login.as_deref_mut(), false, cache_use).await {
-                // It ends the search where its turn comes, for one before it may know the credential.
-                no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => out_of_turn.push((provider.number, no)),
-                verdict => return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential)),
+            match self
+                .shared
+                .verdict_of(provider, question, login.as_deref_mut(), false, cache_use)
+                .await
+            {
+                // It ends the search where its turn comes, for one before it may know the
+                // credential.
+                no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => {
+                    out_of_turn.push((provider.number, no))
+                }
+                verdict => {
+                    return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential));
+                }
             }
         }
         for (position, provider) in order.iter().enumerate() {
@@ -301,7 +338,9 @@ impl Identity {
                 Some((_, verdict)) => verdict.clone(),
                 None => {
                     let is_last = position + 1 == order.len();
-                    self.shared.verdict_of(provider, question, login.as_deref_mut(), is_last, cache_use).await
+                    self.shared
+                        .verdict_of(provider, question, login.as_deref_mut(), is_last, cache_use)
+                        .await
                 }
             };
             if let Some(outcome) = outcome(provider, verdict) {
@@ -327,12 +366,18 @@ fn outcome(provider: &Provider, verdict: Verdict) -> Option<Result<Arc<Verified>
             Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
         }
         Verdict::NotNow(NotNow::FailedLogins, retry_after) => Err(too_many_failures(retry_after)),
-        Verdict::NotNow(NotNow::TooOften, retry_after) => Err(Denial::Limited { limit: Limit::Questions, retry_after }),
+        Verdict::NotNow(NotNow::TooOften, retry_after) => {
+            Err(Denial::Limited { limit: Limit::Questions, retry_after })
+        }
         Verdict::NotNow(NotNow::Crowded, retry_after) => {
             Err(Denial::Limited { limit: Limit::PasswordChecks, retry_after })
         }
-        Verdict::NotNow(_, retry_after) => Err(Denial::ProviderUnavailable { provider: provider(), retry_after }),
-        Verdict::Unavailable => Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER }),
+        Verdict::NotNow(_, retry_after) => {
+            Err(Denial::ProviderUnavailable { provider: provider(), retry_after })
+        }
+        Verdict::Unavailable => {
+            Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER })
+        }
     })
 }
 

@@ -1,9 +1,10 @@
 //! Verdicts, kept for a while.
 //!
-//! What is known of a secret is looked up by it alone, and is at most 256 answers. Good and bad have stores of their own,
-//! so that no flood of bad credentials pushes out a good one; and so have callers without a credential, where each
-//! question is by itself: all of them share the one secret that is none, and whoever asks for public images from many
-//! addresses must push out nobody's credential. Expiry is judged on every hit; what is good no longer leaves when its
+//! What is known of a secret is looked up by it alone, and is at most 256 answers. Good and bad
+//! have stores of their own, so that no flood of bad credentials pushes out a good one; and so have
+//! callers without a credential, where each question is by itself: all of them share the one secret
+//! that is none, and whoever asks for public images from many addresses must push out nobody's
+//! credential. Expiry is judged on every hit; what is good no longer leaves when its
 //! place is needed, the least used first.
 
 mod entry;
@@ -24,8 +25,8 @@ use store::Stores;
 pub use entry::{Answer, Known};
 pub use in_flight::{Awaited, Coalesced, UnderWay};
 
-/// A credential with one answer fits into this much memory, the store's own bookkeeping included. One with more
-/// answers, groups or claims counts as several.
+/// A credential with one answer fits into this much memory, the store's own bookkeeping included.
+/// One with more answers, groups or claims counts as several.
 pub const ENTRY_BYTES: usize = 400;
 
 /// The stores of callers without a credential hold so much less than the others.
@@ -55,7 +56,11 @@ pub struct CacheLimits {
 impl CacheLimits {
     fn of_anonymous(self) -> Self {
         let share = |capacity: u64| (capacity / ANONYMOUS_SHARE).max(1);
-        Self { capacity: share(self.capacity), negative_capacity: share(self.negative_capacity), ..self }
+        Self {
+            capacity: share(self.capacity),
+            negative_capacity: share(self.negative_capacity),
+            ..self
+        }
     }
 }
 
@@ -71,8 +76,8 @@ pub struct VerdictCache {
 pub struct Asked {
     /// The question.
     pub question: QuestionId,
-    /// The question about the credential alone: to one provider a wrong credential is wrong for every repository, from
-    /// every address.
+    /// The question about the credential alone: to one provider a wrong credential is wrong for
+    /// every repository, from every address.
     pub credential: QuestionId,
     /// The secret that it is about. `None` for callers without a credential.
     pub secret: Option<SecretId>,
@@ -89,7 +94,8 @@ impl Asked {
 
     /// Whether it is the same provider's, about the same credential.
     fn is_about<V>(&self, answer: &Answer<V>) -> bool {
-        answer.provider() == self.provider && answer.question().is_about_credential_of(&self.question)
+        answer.provider() == self.provider
+            && answer.question().is_about_credential_of(&self.question)
     }
 }
 
@@ -135,7 +141,9 @@ impl VerdictCache {
             Verdict::Verified(verified, lifetime) => stores.verify(asked, at, verified, *lifetime),
             // Of the caller, and not of the question.
             Verdict::NotNow(NotNow::Crowded | NotNow::TooOften, _) => {}
-            Verdict::Unavailable | Verdict::NotNow(..) => self.resting.insert(asked.question, verdict.clone()),
+            Verdict::Unavailable | Verdict::NotNow(..) => {
+                self.resting.insert(asked.question, verdict.clone())
+            }
             Verdict::Unfit => stores.forget_refused(asked),
         }
     }

@@ -1,4 +1,5 @@
-//! The limits and the state that protect providers from callers, and callers from a provider that is down.
+//! The limits and the state that protect providers from callers, and callers from a provider that
+//! is down.
 
 pub mod breaker;
 pub mod failed_logins;

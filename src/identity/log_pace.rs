@@ -1,5 +1,6 @@
-//! How often the program's log says what is wrong with a provider. While it is down, or while it bans the gate, every
-//! caller meets the same trouble, and a line for each would bury whatever else the log has to say.
+//! How often the program's log says what is wrong with a provider. While it is down, or while it
+//! bans the gate, every caller meets the same trouble, and a line for each would bury whatever else
+//! the log has to say.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +36,8 @@ struct Said {
 }
 
 impl LogPace {
-    /// Whether a line may be written now, and how many of this kind were left out since the one before it.
+    /// Whether a line may be written now, and how many of this kind were left out since the one
+    /// before it.
     pub fn line(&self, trouble: Trouble, now: Instant) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match said.get_mut(&trouble) {

@@ -34,9 +34,11 @@ pub struct Override {
 }
 
 impl Settings {
-    /// The limits of a caller. `None`: one who has shown no credential, and of whom nobody was asked.
+    /// The limits of a caller. `None`: one who has shown no credential, and of whom nobody was
+    /// asked.
     pub fn of(&self, caller: Option<&Verified>) -> IdentityLimits {
-        let is_for = |who: &Who| caller.map_or(*who == Who::Anonymous, |caller| who.matches(caller));
+        let is_for =
+            |who: &Who| caller.map_or(*who == Who::Anonymous, |caller| who.matches(caller));
         let special = self.overrides.iter().find(|special| special.who.iter().any(is_for));
         special.map_or(self.general, |special| special.limits)
     }
@@ -49,7 +51,10 @@ mod tests {
 
     #[test]
     fn the_first_that_matches_holds() {
-        let uploads = |count| IdentityLimits { concurrent_uploads_per_identity: Some(count), ..Default::default() };
+        let uploads = |count| IdentityLimits {
+            concurrent_uploads_per_identity: Some(count),
+            ..Default::default()
+        };
         let special = |who, limits| Override { who: vec![who], limits };
         let settings = Settings {
             per_client: None,
@@ -63,7 +68,9 @@ mod tests {
             ],
         };
         let caller = |provider: &str, subject: &str| {
-            let source = Source { provider: provider.into(), credential_type: None, folds_case: false }.into();
+            let source =
+                Source { provider: provider.into(), credential_type: None, folds_case: false }
+                    .into();
             let principal = Principal { source, subject: subject.into() };
             Verified { principal, granted: Granted::Nothing, attributes: None }
         };

@@ -13,16 +13,26 @@ use crate::rate_limit::Quota;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn limits(per_client: Option<Quota>, general: IdentityLimits) -> Limits {
-    Limits::new(Settings { per_client, failed_logins: None, general, overrides: Vec::new() }, Arc::default())
+    Limits::new(
+        Settings { per_client, failed_logins: None, general, overrides: Vec::new() },
+        Arc::default(),
+    )
 }
 
 fn pulls(burst: u32) -> IdentityLimits {
-    IdentityLimits { pulls_per_identity: Some(Quota::new(1, HOUR, burst)), ..IdentityLimits::default() }
+    IdentityLimits {
+        pulls_per_identity: Some(Quota::new(1, HOUR, burst)),
+        ..IdentityLimits::default()
+    }
 }
 
 fn caller(provider: &str, credential_type: &str, subject: &str) -> Verified {
-    let source =
-        Source { provider: provider.into(), credential_type: Some(credential_type.into()), folds_case: false }.into();
+    let source = Source {
+        provider: provider.into(),
+        credential_type: Some(credential_type.into()),
+        folds_case: false,
+    }
+    .into();
     let principal = Principal { source, subject: subject.into() };
     Verified { principal, granted: Granted::Nothing, attributes: None }
 }
@@ -35,7 +45,14 @@ fn address(text: &str) -> IpAddr {
 async fn clients_are_counted_by_network() {
     let limits = limits(Some(Quota::new(1, HOUR, 1)), IdentityLimits::default());
     let mut passed = Vec::new();
-    for text in ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"] {
+    for text in [
+        "192.0.2.1",
+        "::ffff:192.0.2.1",
+        "192.0.2.2",
+        "2001:db8::1",
+        "2001:db8::2",
+        "2001:db8:0:1::1",
+    ] {
         passed.push(limits.client(address(text), Patience::None).await.is_ok());
     }
     assert_eq!(passed, [true, false, true, true, false, true]);
@@ -45,11 +62,21 @@ async fn clients_are_counted_by_network() {
 fn an_identity_is_a_provider_and_a_subject() {
     let limits = limits(None, pulls(1));
     let pull = |caller: &Verified, from: &str| {
-        limits.of(Some(caller), address(from)).unwrap().pulls().unwrap().pull().map(Charge::keep).is_ok()
+        limits
+            .of(Some(caller), address(from))
+            .unwrap()
+            .pulls()
+            .unwrap()
+            .pull()
+            .map(Charge::keep)
+            .is_ok()
     };
     assert!(pull(&caller("gitlab", "personal_access_token", "alice"), "192.0.2.1"));
     assert!(!pull(&caller("gitlab", "oauth", "alice"), "192.0.2.2"), "another token, elsewhere");
-    assert!(pull(&caller("sso", "oauth", "alice"), "192.0.2.1"), "the same name at another provider");
+    assert!(
+        pull(&caller("sso", "oauth", "alice"), "192.0.2.1"),
+        "the same name at another provider"
+    );
     assert!(pull(&caller("gitlab", "oauth", "bob"), "192.0.2.1"));
     // Nobody has no name, so it is the address that counts.
     assert!(pull(&caller("gitlab", "", ""), "192.0.2.1"));
@@ -101,7 +128,14 @@ fn another_config_knows_what_is_owed() {
     let accounts = Arc::<Accounts>::default();
     let of = |general| Limits::new(Settings { general, ..Settings::default() }, accounts.clone());
     let pull = |limits: &Limits| {
-        limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap().pull().map(Charge::keep).is_ok()
+        limits
+            .of(None, address("192.0.2.1"))
+            .unwrap()
+            .pulls()
+            .unwrap()
+            .pull()
+            .map(Charge::keep)
+            .is_ok()
     };
     let old = of(pulls(2));
     assert!(pull(&old) && pull(&old) && !pull(&old));
@@ -110,7 +144,8 @@ fn another_config_knows_what_is_owed() {
     assert!(of(IdentityLimits::default()).of(None, address("192.0.2.1")).is_none());
 }
 
-/// All workers share what is owed: however they race, just as much is admitted as the burst and the rate give.
+/// All workers share what is owed: however they race, just as much is admitted as the burst and the
+/// rate give.
 #[test]
 fn one_gate_is_one_limit() {
     // A burst of ten seconds, so that nobody has to be quick for nothing to be lost.
@@ -137,7 +172,8 @@ fn one_gate_is_one_limit() {
             let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
             workers.into_iter().map(|worker| worker.join().unwrap()).sum::<u128>()
         });
-    let given = |elapsed: Duration| u128::from(burst) + elapsed.as_micros() * u128::from(rate) / 1_000_000;
+    let given =
+        |elapsed: Duration| u128::from(burst) + elapsed.as_micros() * u128::from(rate) / 1_000_000;
     let mut least = given(owing.elapsed());
     while account().pull().map(Charge::keep).is_ok() {
         admitted += 1;

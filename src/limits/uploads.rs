@@ -30,12 +30,18 @@ pub struct UploadPlace {
 }
 
 impl Uploads {
-    /// Waits for one of the caller's `limit` places, no longer than [`LONGEST_WAIT`]. `None`: there was none.
+    /// Waits for one of the caller's `limit` places, no longer than [`LONGEST_WAIT`]. `None`: there
+    /// was none.
     pub async fn enter(self: &Arc<Self>, key: Key, limit: usize) -> Option<UploadPlace> {
         self.enter_within(LONGEST_WAIT, key, limit).await
     }
 
-    async fn enter_within(self: &Arc<Self>, wait: Duration, key: Key, limit: usize) -> Option<UploadPlace> {
+    async fn enter_within(
+        self: &Arc<Self>,
+        wait: Duration,
+        key: Key,
+        limit: usize,
+    ) -> Option<UploadPlace> {
         let (mut place, places) = self.queue(key, limit);
         // Whoever waits has been given what is free, so this passes nobody by.
         let permit = match places.clone().try_acquire_owned() {
@@ -115,7 +121,8 @@ mod tests {
         let [alice, bob] = ["alice", "bob"].map(|name| table.key(&name));
         let first = uploads.enter(alice, 1).await.unwrap();
         drop(uploads.enter(bob, 1).await.unwrap());
-        let (mut second, mut third) = (pin!(uploads.enter(alice, 1)), pin!(uploads.enter(alice, 1)));
+        let (mut second, mut third) =
+            (pin!(uploads.enter(alice, 1)), pin!(uploads.enter(alice, 1)));
         assert!(!is_ready(second.as_mut()) && !is_ready(third.as_mut()));
         drop(first);
         assert!(!is_ready(third.as_mut()), "it came later");
@@ -151,7 +158,10 @@ mod tests {
         }
         assert!(uploads.enter_within(Duration::ZERO, alice, 1).await.is_none());
         held.truncate(1);
-        assert!(uploads.enter_within(Duration::ZERO, alice, 1).await.is_none(), "two places are gone");
+        assert!(
+            uploads.enter_within(Duration::ZERO, alice, 1).await.is_none(),
+            "two places are gone"
+        );
         held.push(uploads.enter(alice, 2).await.unwrap());
         assert!(uploads.enter_within(Duration::ZERO, alice, 2).await.is_none());
         held.clear();

@@ -64,16 +64,19 @@ impl Decision {
         self.grant.as_ref()
     }
 
-    /// What must be allowed for the mount that the client asked for. Without it the request goes on as a plain upload:
-    /// the registry's answer to that is the spec's own fallback, and every client then uploads.
+    /// What must be allowed for the mount that the client asked for. Without it the request goes on
+    /// as a plain upload: the registry's answer to that is the spec's own fallback, and every
+    /// client then uploads.
     ///
-    /// Where the registry is shown the token of the grant, one token must hold both: it is the source and the upload.
+    /// Where the registry is shown the token of the grant, one token must hold both: it is the
+    /// source and the upload.
     pub fn mount_source(&self) -> Option<Access> {
         let source = self.mount.as_ref()?.from.clone();
         Some(match (&self.grant, self.request.repository()) {
-            (Some(_), Some(target)) => {
-                Access::several(vec![(target.clone(), Action::Push.needs()), (source, Action::Pull.needs())])
-            }
+            (Some(_), Some(target)) => Access::several(vec![
+                (target.clone(), Action::Push.needs()),
+                (source, Action::Pull.needs()),
+            ]),
             _ => Access::Repository(source, Action::Pull),
         })
     }
@@ -85,7 +88,8 @@ impl Decision {
 
     /// Of the list of all repositories these at most are shown.
     pub fn show_at_most(&mut self, names: Vec<RepositoryName>) {
-        self.catalog.get_or_insert(CatalogFilter { pullable: None, at_most: None }).at_most = Some(names);
+        self.catalog.get_or_insert(CatalogFilter { pullable: None, at_most: None }).at_most =
+            Some(names);
     }
 
     /// What the registry must be asked before the request may go on. Mostly nothing.
@@ -93,22 +97,27 @@ impl Decision {
         let Some(name) = self.request.repository() else { return Vec::new() };
         let look_up = |tag: &Tag| {
             let reference = Reference::Tag(tag.clone());
-            let request = RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
+            let request =
+                RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
             TagLookUp { request, grant: self.grant.clone() }
         };
         self.must_not_exist.iter().map(look_up).collect()
     }
 
-    /// Lets the request go on, given the registry's answers to the [look-ups](Self::look_ups), in their order.
+    /// Lets the request go on, given the registry's answers to the [look-ups](Self::look_ups), in
+    /// their order.
     ///
     /// # Errors
-    /// [`Denial::TagRules`] where an immutable tag exists; [`UpstreamFault::TagLookUp`] where that is not known.
+    /// [`Denial::TagRules`] where an immutable tag exists; [`UpstreamFault::TagLookUp`] where that
+    /// is not known.
     pub fn permit(self, answers: &[StatusCode]) -> Result<Permit, Denial> {
         let mut answers = answers.iter();
         for tag in self.must_not_exist {
             match answers.next() {
                 Some(&StatusCode::NOT_FOUND) => {}
-                Some(&StatusCode::OK) => return Err(Denial::TagRules(TagRefusal::Immutable(tag, Action::Push))),
+                Some(&StatusCode::OK) => {
+                    return Err(Denial::TagRules(TagRefusal::Immutable(tag, Action::Push)));
+                }
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
             }
         }

@@ -1,5 +1,6 @@
-//! Patterns of repositories and tags: `*` stands for anything within a segment, `**` for one segment or more, and
-//! `${user}` and `${claims.NAME}` for what the caller's provider says of the caller.
+//! Patterns of repositories and tags: `*` stands for anything within a segment, `**` for one
+//! segment or more, and `${user}` and `${claims.NAME}` for what the caller's provider says of the
+//! caller.
 //!
 //! Matching takes at most the product of both lengths, whatever the pattern.
 
@@ -36,29 +37,36 @@ impl RepositoryPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, and what would be right: a template that is not known, or that no repository name can
-    /// match the pattern.
+    /// What is wrong with it, and what would be right: a template that is not known, or that no
+    /// repository name can match the pattern.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = text.split("${");
         let start = pieces.next().unwrap_or_default();
         let mut rest = Vec::new();
         for piece in pieces {
-            let (name, after) = piece.split_once('}').ok_or("`${` has no `}`; write ${user} or ${claims.NAME}")?;
+            let (name, after) =
+                piece.split_once('}').ok_or("`${` has no `}`; write ${user} or ${claims.NAME}")?;
             let template = match name.strip_prefix("claims.") {
                 Some(claim) if !claim.is_empty() => Template::Claim(claim.into()),
                 _ if name == "user" => Template::User,
-                _ => return Err(format!("`${{{name}}}` is not known; write ${{user}} or ${{claims.NAME}}")),
+                _ => {
+                    return Err(format!(
+                        "`${{{name}}}` is not known; write ${{user}} or ${{claims.NAME}}"
+                    ));
+                }
             };
             rest.push((template, after.into()));
         }
         let pattern = Self { start: start.into(), rest: rest.into() };
-        // The most harmless stand-in: where a name with it breaks the grammar, it does so with everything.
+        // The most harmless stand-in: where a name with it breaks the grammar, it does so with
+        // everything.
         let with_stand_ins = pattern.with(|_| Some("x".into())).unwrap_or_default();
         can_match(&with_stand_ins)?;
         Ok(pattern)
     }
 
-    /// Whether a repository matches for this caller. What takes nothing from the caller allocates nothing.
+    /// Whether a repository matches for this caller. What takes nothing from the caller allocates
+    /// nothing.
     pub fn matches(&self, repository: &RepositoryName, caller: &Verified) -> bool {
         let pattern = if self.rest.is_empty() {
             Some(Cow::Borrowed(&*self.start))
@@ -95,15 +103,20 @@ impl RepositoryPattern {
 }
 
 impl Template {
-    /// What stands for it: part of a name, and so never a pattern. Repository names are lower case. A user whose provider
-    /// tells case apart stands as it is, or two users would have one place; one in upper case is no path then.
+    /// What stands for it: part of a name, and so never a pattern. Repository names are lower case.
+    /// A user whose provider tells case apart stands as it is, or two users would have one
+    /// place; one in upper case is no path then.
     fn value(&self, caller: &Verified) -> Option<String> {
         let value = match self {
             // The user of a job is whoever started it, and the subject of nobody is empty.
             Self::User if caller.principal.is_job() => return None,
             Self::User => {
                 let user = Some(&*caller.principal.subject).filter(|user| !user.contains('/'))?;
-                if caller.principal.source.folds_case { user.to_ascii_lowercase() } else { user.to_owned() }
+                if caller.principal.source.folds_case {
+                    user.to_ascii_lowercase()
+                } else {
+                    user.to_owned()
+                }
             }
             Self::Claim(name) => match caller.attributes.as_ref()?.claims.get(&**name)? {
                 Value::String(text) => text.to_ascii_lowercase(),
@@ -145,16 +158,24 @@ impl TagPattern {
 /// Says why no repository name could match a pattern without templates.
 fn can_match(pattern: &str) -> Result<(), String> {
     if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
-        return Err(format!("`{sign}` stands for nothing here; the signs are * (within a segment) and ** (across)"));
+        return Err(format!(
+            "`{sign}` stands for nothing here; the signs are * (within a segment) and ** (across)"
+        ));
     }
     if pattern.chars().any(|c| c.is_ascii_uppercase()) {
-        return Err("repository names are lower case, so nothing matches; write it in lower case".to_owned());
+        return Err("repository names are lower case, so nothing matches; write it in lower case"
+            .to_owned());
     }
     if pattern.split('/').any(str::is_empty) {
-        return Err("a segment is empty, and no name begins or ends with a slash; write e.g. group/**".to_owned());
+        return Err(
+            "a segment is empty, and no name begins or ends with a slash; write e.g. group/**"
+                .to_owned(),
+        );
     }
     if pattern.split('/').any(|segment| segment != "**" && segment.contains("**")) {
-        return Err("`**` stands for whole segments; write it between slashes, e.g. group/**".to_owned());
+        return Err(
+            "`**` stands for whole segments; write it between slashes, e.g. group/**".to_owned()
+        );
     }
     match RepositoryName::parse(&pattern.replace("**", "x").replace('*', "x")) {
         Some(_) => Ok(()),
@@ -199,10 +220,13 @@ fn first(path: &str) -> (&str, Option<&str>) {
     path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
 }
 
-/// The pieces between the stars stand in the text in their order, the first at its start and the last at its end.
+/// The pieces between the stars stand in the text in their order, the first at its start and the
+/// last at its end.
 fn segment_matches(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split('*');
-    let Some(mut text) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut text) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let Some(last) = pieces.next_back() else { return text.is_empty() };
     let Some(between) = text.strip_suffix(last) else { return false };
     text = between;

@@ -34,7 +34,8 @@ pub struct TagChoice {
     pub except: Vec<TagPattern>,
 }
 
-/// One thing that has to be allowed. A request may need several, each of which another rule may allow.
+/// One thing that has to be allowed. A request may need several, each of which another rule may
+/// allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need<'a> {
     pub repository: &'a RepositoryName,
@@ -101,7 +102,11 @@ impl TagChoice {
 impl<'a> Need<'a> {
     /// What an action takes, whatever the tag: a write takes pull and push.
     pub fn of_action(repository: &'a RepositoryName, action: Action) -> impl Iterator<Item = Self> {
-        action.needs().each().map(move |action| Self { repository, action, target: Target::Untagged })
+        action.needs().each().map(move |action| Self {
+            repository,
+            action,
+            target: Target::Untagged,
+        })
     }
 
     /// What a request takes: for a write pull, and push for each tag that it names.
@@ -118,7 +123,9 @@ impl<'a> Need<'a> {
 fn targets(request: &RegistryRequest) -> impl Iterator<Item = Target<'_>> {
     use RegistryRequest as R;
     let (first, tags): (_, &[Tag]) = match request {
-        R::ManifestPut { reference: Reference::Tag(tag), tags, .. } => (Some(Target::Tag(tag)), tags),
+        R::ManifestPut { reference: Reference::Tag(tag), tags, .. } => {
+            (Some(Target::Tag(tag)), tags)
+        }
         R::ManifestPut { tags, .. } if !tags.is_empty() => (None, tags),
         R::ManifestDelete { reference: Reference::Tag(tag), .. } => (Some(Target::Tag(tag)), &[]),
         R::ManifestDelete { .. } | R::BlobDelete { .. } => (Some(Target::Digest), &[]),

@@ -13,8 +13,8 @@ pub struct Rules {
     pub mode: Mode,
     /// Their order does not matter.
     pub rules: Vec<Rule>,
-    /// The registry takes nothing but tokens that a provider issued, so what a rule gives to callers without a credential
-    /// must be granted by the provider too.
+    /// The registry takes nothing but tokens that a provider issued, so what a rule gives to
+    /// callers without a credential must be granted by the provider too.
     pub grant_needed: bool,
 }
 
@@ -24,7 +24,8 @@ pub enum Mode {
     /// It is refused.
     #[default]
     Enforce,
-    /// It goes on where the credential allows it, and is logged. Callers without a credential are refused.
+    /// It goes on where the credential allows it, and is logged. Callers without a credential are
+    /// refused.
     Shadow,
 }
 
@@ -55,7 +56,8 @@ impl Rules {
 
     /// Whether this caller may list all repositories. Those who show nothing never may.
     pub(super) fn allow_catalog(&self, caller: &Verified) -> bool {
-        !caller.principal.is_anonymous() && self.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
+        !caller.principal.is_anonymous()
+            && self.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
     }
 
     /// Whether there is none.
@@ -65,7 +67,8 @@ impl Rules {
 
     /// Whether a rule gives this caller pull, whatever the mode.
     pub(super) fn allow_pull(&self, repository: &RepositoryName, caller: &Verified) -> bool {
-        Need::of_action(repository, Action::Pull).all(|need| self.that_allows(&need, caller).is_some())
+        Need::of_action(repository, Action::Pull)
+            .all(|need| self.that_allows(&need, caller).is_some())
     }
 
     /// Whether all of this is allowed, be it by several rules.
@@ -99,8 +102,9 @@ impl Rules {
         needs: impl Iterator<Item = Need<'a>>,
         caller: &Verified,
     ) -> Vec<Explained<'a>> {
-        let of_each =
-            |need: &Need<'_>| self.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect();
+        let of_each = |need: &Need<'_>| {
+            self.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect()
+        };
         needs.map(|need| Explained { need, rules: of_each(&need) }).collect()
     }
 
@@ -115,7 +119,9 @@ impl Rules {
             Target::Tag(tag) if self.that_allows(&untagged, caller).is_some() => {
                 RuleRefusal::Tag(tag.clone(), need.action)
             }
-            Target::Digest if self.that_allows(&untagged, caller).is_some() => RuleRefusal::DeleteByDigest,
+            Target::Digest if self.that_allows(&untagged, caller).is_some() => {
+                RuleRefusal::DeleteByDigest
+            }
             _ => RuleRefusal::Action(need.action),
         }
     }

@@ -1,4 +1,5 @@
-//! What each action needs of a credential whose provider speaks in scopes (section `scopes` of the config).
+//! What each action needs of a credential whose provider speaks in scopes (section `scopes` of the
+//! config).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -44,7 +44,8 @@ fn check(policy: &Policy, access: &Access, verified: &Verified) -> Result<Ruling
 }
 
 fn request(method: Method, target: &str) -> RegistryRequest {
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     RegistryRequest::parse(&method, path, query).unwrap()
 }
 
@@ -62,31 +63,38 @@ fn scopes_are_containment_and_no_hierarchy() {
     ];
     for (held, expected) in table {
         let methods = [Method::GET, Method::PUT, Method::DELETE];
-        let allowed =
-            methods.map(|method| policy.authorize(request(method, "/v2/a/manifests/v1"), &scopes(held)).is_ok());
+        let allowed = methods.map(|method| {
+            policy.authorize(request(method, "/v2/a/manifests/v1"), &scopes(held)).is_ok()
+        });
         assert_eq!(allowed, expected, "{held:?}");
     }
 }
 
 #[test]
 fn says_what_is_missing() {
-    let denial =
-        policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"])).unwrap_err();
+    let denial = policy()
+        .authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"]))
+        .unwrap_err();
     assert_eq!(denial.detail().unwrap(), "token lacks write_registry");
     let nothing = verified(Granted::Nothing);
-    let denial = policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing).unwrap_err();
+    let denial =
+        policy().authorize(request(Method::PUT, "/v2/a/manifests/v1"), &nothing).unwrap_err();
     assert!(denial.detail().unwrap().contains("granted no push"), "{denial:?}");
 }
 
 #[test]
 fn a_mount_without_its_source_becomes_a_plain_upload() {
     let digest = format!("sha256:{}", "a".repeat(64));
-    let mount = || request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"));
+    let mount =
+        || request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"));
     let all = scopes(&["api"]);
     for (source, rendered) in [
         (None, "/v2/a/b/blobs/uploads/".to_owned()),
         (Some(scopes(&["write_registry"])), "/v2/a/b/blobs/uploads/".to_owned()),
-        (Some(scopes(&["read_registry"])), format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d")),
+        (
+            Some(scopes(&["read_registry"])),
+            format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"),
+        ),
     ] {
         let decision = policy().authorize(mount(), &all).unwrap();
         assert_eq!(decision.request().render(), "/v2/a/b/blobs/uploads/");
@@ -106,10 +114,19 @@ fn a_grant_is_for_its_repository() {
         let repository = RepositoryName::parse(name).unwrap();
         let server = TokenServerKind::GitLab;
         let tags = TagRules::None;
-        Granted::Repository(Box::new(RepositoryGrant { repository, actions: everything, server, tags, token: None }))
+        Granted::Repository(Box::new(RepositoryGrant {
+            repository,
+            actions: everything,
+            server,
+            tags,
+            token: None,
+        }))
     };
-    for (granted, allowed) in [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)] {
-        let decided = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
+    for (granted, allowed) in
+        [(of("a"), true), (of("b"), false), (of("a/a"), false), (Granted::Identity, false)]
+    {
+        let decided = policy()
+            .authorize(request(Method::GET, "/v2/a/manifests/v1"), &verified(granted.clone()));
         assert_eq!(decided.is_ok(), allowed, "{granted:?}");
     }
 }
@@ -132,14 +149,19 @@ fn an_immutable_tag_is_written_once() {
     let project = of_project(serde_json::json!({ "tag_immutable_patterns": ["^v"] }));
     let decide = |target: &str| policy().authorize(request(Method::PUT, target), &project).unwrap();
     let one = || decide("/v2/a/manifests/v1");
-    let look_ups: Vec<_> = one().look_ups().iter().map(|look_up| look_up.request().clone()).collect();
+    let look_ups: Vec<_> =
+        one().look_ups().iter().map(|look_up| look_up.request().clone()).collect();
     assert_eq!(look_ups, [request(Method::HEAD, "/v2/a/manifests/v1")]);
     let exists = Denial::TagRules(TagRefusal::Immutable(Tag::parse("v1").unwrap(), Action::Push));
     let unknown = || Denial::Upstream(UpstreamFault::TagLookUp);
     assert!(one().permit(&[StatusCode::NOT_FOUND]).is_ok());
     assert_eq!(one().permit(&[StatusCode::OK]).unwrap_err(), exists);
     for status in [401, 403, 500, 503, 307, 204, 304, 429] {
-        assert_eq!(one().permit(&[StatusCode::from_u16(status).unwrap()]).unwrap_err(), unknown(), "{status}");
+        assert_eq!(
+            one().permit(&[StatusCode::from_u16(status).unwrap()]).unwrap_err(),
+            unknown(),
+            "{status}"
+        );
     }
     assert_eq!(one().permit(&[]).unwrap_err(), unknown());
 
@@ -176,7 +198,8 @@ fn each_of_several_repositories_has_its_own_grant() {
         (Method::GET, "c", false),
         (Method::GET, "d", false),
     ] {
-        let decided = policy().authorize(request(method.clone(), &format!("/v2/{name}/manifests/v1")), &several);
+        let decided = policy()
+            .authorize(request(method.clone(), &format!("/v2/{name}/manifests/v1")), &several);
         assert_eq!(decided.is_ok(), allowed, "{method} {name}");
         let look_ups = decided.map_or(0, |decision| decision.look_ups().len());
         assert_eq!(look_ups, usize::from(method == Method::PUT && name == "a"), "{method} {name}");
@@ -188,25 +211,44 @@ fn what_is_granted_of_what_was_asked() {
     type Asked<'a> = &'a [(&'a str, &'a str)];
     let table: [(Verified, Asked<'_>, &str); 14] = [
         (scopes(&["read_registry"]), &[("a", "pull,push"), ("b", "pull")], "a:pull b:pull"),
-        (scopes(&["read_registry", "write_registry"]), &[("a", "*"), ("b", "push")], "a:pull,push b:push"),
+        (
+            scopes(&["read_registry", "write_registry"]),
+            &[("a", "*"), ("b", "push")],
+            "a:pull,push b:push",
+        ),
         (scopes(&["write_registry"]), &[("a", "*"), ("b", "push")], ""),
         (scopes(&["delete_registry"]), &[("a", "*"), ("b", "pull")], "a:delete"),
         (scopes(&["api"]), &[("a", "pull"), ("b", "delete")], "a:pull b:delete"),
         (scopes(&["api"]), &[], ""),
         (scopes(&[]), &[("a", "pull")], ""),
-        (of_several(&[("a", "pull,push"), ("b", "pull")]), &[("a", "*"), ("b", "*")], "a:pull,push b:pull"),
-        (of_several(&[("a", "*"), ("b", "pull")]), &[("b", "pull,push"), ("a", "pull")], "b:pull a:pull"),
+        (
+            of_several(&[("a", "pull,push"), ("b", "pull")]),
+            &[("a", "*"), ("b", "*")],
+            "a:pull,push b:pull",
+        ),
+        (
+            of_several(&[("a", "*"), ("b", "pull")]),
+            &[("b", "pull,push"), ("a", "pull")],
+            "b:pull a:pull",
+        ),
         (of_several(&[("a", "push"), ("b", "delete")]), &[("a", "*"), ("b", "*")], "b:delete"),
-        (of_several(&[("a", "pull"), ("b", "")]), &[("a", "pull"), ("b", "pull"), ("c", "pull")], "a:pull"),
+        (
+            of_several(&[("a", "pull"), ("b", "")]),
+            &[("a", "pull"), ("b", "pull"), ("c", "pull")],
+            "a:pull",
+        ),
         (of_several(&[("a", "pull")]), &[("a", "pull,push")], "a:pull"),
         (verified(Granted::Identity), &[("a", "pull")], ""),
         (verified(Granted::Nothing), &[("a", "pull")], ""),
     ];
     for (verified, asked, expected) in table {
-        let wanted = asked.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+        let wanted = asked
+            .iter()
+            .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
         let asked = Access::several(wanted.collect());
         let granted = policy().granted(&asked, &verified);
-        let words: Vec<_> = granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
+        let words: Vec<_> =
+            granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
         assert_eq!(words.join(" "), expected, "{asked:?} of {:?}", verified.granted);
         // Nothing in it is refused to a request, and all of it was asked.
         for (name, actions) in &granted {
@@ -222,7 +264,9 @@ fn what_is_granted_of_what_was_asked() {
 #[test]
 fn several_are_allowed_together_or_not() {
     let asked = |scopes: &[(&str, &str)]| {
-        let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+        let wanted = scopes
+            .iter()
+            .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
         Access::several(wanted.collect())
     };
     let several = of_several(&[("a", "pull,push"), ("b", "pull")]);
@@ -268,7 +312,9 @@ fn without_rules_the_catalog_takes_what_pulls_take() {
         let decided = policy().authorize(request(Method::GET, "/v2/_catalog"), &caller);
         assert_eq!(policy().may_list_catalog(&caller), denial.is_none());
         match decided {
-            Ok(decision) => assert!(decision.permit(&[]).unwrap().catalog_filter().is_none(), "{caller:?}"),
+            Ok(decision) => {
+                assert!(decision.permit(&[]).unwrap().catalog_filter().is_none(), "{caller:?}")
+            }
             Err(refused) => assert_eq!(Some(refused), denial, "{caller:?}"),
         }
     }

@@ -9,7 +9,8 @@ pub enum Who {
     Anonymous,
     /// `authenticated`: whoever shows a good one.
     Authenticated,
-    /// `user:PROVIDER/NAME`, the name exactly as the provider says it. Never a job: its user is whoever started it.
+    /// `user:PROVIDER/NAME`, the name exactly as the provider says it. Never a job: its user is
+    /// whoever started it.
     User { provider: Box<str>, name: Box<str> },
     /// `group:PROVIDER/NAME`, the same way.
     Group { provider: Box<str>, name: Box<str> },
@@ -36,12 +37,18 @@ impl Who {
                 .to_owned());
         }
         match kind {
-            _ if name.is_empty() => Err(format!("no name stands behind the colon; write {}", example(kind))),
+            _ if name.is_empty() => {
+                Err(format!("no name stands behind the colon; write {}", example(kind)))
+            }
             "provider" => known(name, providers).map(Self::Provider),
             "credential" => Ok(Self::CredentialType(name.into())),
             _ => {
                 let (provider, name) = of_provider(kind, name, providers)?;
-                Ok(if kind == "user" { Self::User { provider, name } } else { Self::Group { provider, name } })
+                Ok(if kind == "user" {
+                    Self::User { provider, name }
+                } else {
+                    Self::Group { provider, name }
+                })
             }
         }
     }
@@ -49,7 +56,9 @@ impl Who {
     /// The one provider whose callers it is for; `None` where there may be several.
     pub fn provider(&self) -> Option<&str> {
         match self {
-            Self::User { provider, .. } | Self::Group { provider, .. } | Self::Provider(provider) => Some(provider),
+            Self::User { provider, .. }
+            | Self::Group { provider, .. }
+            | Self::Provider(provider) => Some(provider),
             Self::Anonymous | Self::Authenticated | Self::CredentialType(_) => None,
         }
     }
@@ -67,7 +76,8 @@ impl Who {
                 *source.provider == **provider && subject == name && !caller.principal.is_job()
             }
             Self::Group { provider, name } => {
-                let groups = caller.attributes.as_ref().map_or(&[][..], |attributes| &attributes.groups);
+                let groups =
+                    caller.attributes.as_ref().map_or(&[][..], |attributes| &attributes.groups);
                 *source.provider == **provider && groups.iter().any(|group| **group == **name)
             }
             Self::Provider(provider) => *source.provider == **provider,
@@ -79,17 +89,24 @@ impl Who {
 /// The provider and the name in it. Without a provider there must be no doubt about whose it is.
 fn of_provider(kind: &str, text: &str, providers: &[&str]) -> Result<(Box<str>, Box<str>), String> {
     match (text.split_once('/'), providers) {
-        (Some((_, "")), _) => Err(format!("no name stands behind the slash; write {}", example(kind))),
+        (Some((_, "")), _) => {
+            Err(format!("no name stands behind the slash; write {}", example(kind)))
+        }
         (Some((provider, name)), _) => Ok((known(provider, providers)?, name.into())),
         (None, [only]) => Ok(((*only).into(), text.into())),
-        (None, _) => Err(format!("several providers may know the name; write {kind}:PROVIDER/{text}")),
+        (None, _) => {
+            Err(format!("several providers may know the name; write {kind}:PROVIDER/{text}"))
+        }
     }
 }
 
 fn known(name: &str, providers: &[&str]) -> Result<Box<str>, String> {
     match providers.contains(&name) {
         true => Ok(name.into()),
-        false => Err(format!("`{name}` is no provider in identity; write one of {}", providers.join(", "))),
+        false => Err(format!(
+            "`{name}` is no provider in identity; write one of {}",
+            providers.join(", ")
+        )),
     }
 }
 

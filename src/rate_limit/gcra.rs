@@ -1,8 +1,9 @@
-//! The generic cell rate algorithm (ITU-T I.371): a token bucket that takes one word a caller. Pure: the clock is passed
-//! in.
+//! The generic cell rate algorithm (ITU-T I.371): a token bucket that takes one word a caller.
+//! Pure: the clock is passed in.
 //!
-//! The word is the *theoretical arrival time*: when the caller will have paid for all that it took. What lies between now
-//! and then it owes. A caller who owes nothing needs no word at all, and 0 is as good.
+//! The word is the *theoretical arrival time*: when the caller will have paid for all that it took.
+//! What lies between now and then it owes. A caller who owes nothing needs no word at all, and 0 is
+//! as good.
 
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub struct Taken {
 }
 
 impl Quota {
-    /// `count` in each `per`, with up to `burst` at once after a time of rest. Both are at least 1; a burst takes at most
-    /// 584 years to come back.
+    /// `count` in each `per`, with up to `burst` at once after a time of rest. Both are at least 1;
+    /// a burst takes at most 584 years to come back.
     pub fn new(count: u32, per: Duration, burst: u32) -> Self {
         let (count, burst) = (count.max(1), burst.max(1));
         let interval = nanos(per).div_ceil(count.into()).max(1);
@@ -58,12 +59,17 @@ impl Quota {
         self.reserve(word, now, Duration::ZERO).map(|(taken, _)| taken)
     }
 
-    /// Takes one that may come only in a while, of `patience` at most and of less than [`LONGEST_WAIT`]: the caller waits
-    /// for so long, and then has it.
+    /// Takes one that may come only in a while, of `patience` at most and of less than
+    /// [`LONGEST_WAIT`]: the caller waits for so long, and then has it.
     ///
     /// # Errors
     /// Where it would take longer: how long.
-    pub fn reserve(&self, word: &mut Nanos, now: Nanos, patience: Duration) -> Result<(Taken, Duration), Duration> {
+    pub fn reserve(
+        &self,
+        word: &mut Nanos,
+        now: Nanos,
+        patience: Duration,
+    ) -> Result<(Taken, Duration), Duration> {
         match self.missing(*word, now) {
             wait if wait <= patience && wait < LONGEST_WAIT => Ok((self.charge(word, now), wait)),
             wait => Err(wait),
@@ -87,14 +93,16 @@ impl Quota {
         Taken { cost: self.interval, paid: *word }
     }
 
-    /// Nobody owes more than can be owed: the word may have been written under a slower rate, before a reload.
+    /// Nobody owes more than can be owed: the word may have been written under a slower rate,
+    /// before a reload.
     fn owed(&self, word: Nanos, now: Nanos) -> Nanos {
         word.saturating_sub(now).min(self.capacity.saturating_add(nanos(LONGEST_WAIT)))
     }
 }
 
 impl Taken {
-    /// Gives it back, as far as it has not been paid for by now: who kept many for long has no second burst.
+    /// Gives it back, as far as it has not been paid for by now: who kept many for long has no
+    /// second burst.
     pub fn give_back(self, word: &mut Nanos, now: Nanos) {
         *word = word.saturating_sub(self.cost.min(self.paid.saturating_sub(now)));
     }
@@ -156,22 +164,31 @@ mod tests {
     fn a_place_in_the_near_future_is_taken_beforehand() {
         let (quota, mut word) = (per_second(2, 1), 0);
         let wait = |word: &mut Nanos| {
-            quota.reserve(word, 0, LONGEST_WAIT).map(|(_, wait)| wait.as_millis()).map_err(|wait| wait.as_millis())
+            quota
+                .reserve(word, 0, LONGEST_WAIT)
+                .map(|(_, wait)| wait.as_millis())
+                .map_err(|wait| wait.as_millis())
         };
         let waits: Vec<_> = (0..5).map(|_| wait(&mut word)).collect();
         assert_eq!(waits, [Ok(0), Ok(500), Ok(1000), Ok(1500), Err(2000)]);
-        assert_eq!(quota.take(&mut word, 0), Err(Duration::from_secs(2)), "whoever does not wait comes after those");
+        assert_eq!(
+            quota.take(&mut word, 0),
+            Err(Duration::from_secs(2)),
+            "whoever does not wait comes after those"
+        );
         let _ = quota.take(&mut word, 2 * SECOND).unwrap();
     }
 
     #[test]
     fn a_faster_rate_forgives_what_a_slower_one_let_be_owed() {
-        let (slow, fast, mut word) = (Quota::new(1, Duration::from_secs(3600), 1000), per_second(100, 100), 0);
+        let (slow, fast, mut word) =
+            (Quota::new(1, Duration::from_secs(3600), 1000), per_second(100, 100), 0);
         while slow.take(&mut word, 0).is_ok() {}
         assert!(fast.missing(word, 0) <= LONGEST_WAIT + Duration::from_millis(10));
     }
 
-    /// 10 s at twice the rate. (A burst of 1 saves up nothing: there, whoever comes a moment early comes for nothing.)
+    /// 10 s at twice the rate. (A burst of 1 saves up nothing: there, whoever comes a moment early
+    /// comes for nothing.)
     #[test]
     fn exact_at_twice_the_rate() {
         for (count, burst) in [(7, 2), (100, 2), (100, 200), (1000, 50), (99_991, 2)] {
@@ -181,7 +198,10 @@ mod tests {
                 admitted += u64::from(quota.take(&mut word, at * step).is_ok());
             }
             let expected = u64::from(10 * count + burst);
-            assert!(admitted <= expected && admitted * 100 >= expected * 95, "{admitted} of {expected}");
+            assert!(
+                admitted <= expected && admitted * 100 >= expected * 95,
+                "{admitted} of {expected}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! Who owes how much, of one limit: a word for each caller, in a memory that is fixed.
 //!
-//! A caller may be in one of a few places, as in the caches of processors: each operation looks at these and no others.
-//! Where they are all taken, whoever owes nothing goes first, and then whoever owes least. So a flood of new callers,
-//! who owe next to nothing, takes each other's places, and those over a limit stay so.
+//! A caller may be in one of a few places, as in the caches of processors: each operation looks at
+//! these and no others. Where they are all taken, whoever owes nothing goes first, and then whoever
+//! owes least. So a flood of new callers, who owe next to nothing, takes each other's places, and
+//! those over a limit stay so.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +29,8 @@ pub struct Table {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
-/// The key's hash and its word. Empty is 0 and 0, which is also the caller of hash 0 who owes nothing.
+/// The key's hash and its word. Empty is 0 and 0, which is also the caller of hash 0 who owes
+/// nothing.
 type Slot = [u64; 2];
 
 impl Table {
@@ -96,15 +98,19 @@ mod tests {
         for caller in 0..1000_u64 {
             table.with(table.key(&caller), SECOND, |word| *word = SECOND);
         }
-        let used: usize =
-            table.shards.iter().map(|shard| shard.lock().unwrap().iter().filter(|[key, _]| *key != 0).count()).sum();
+        let used: usize = table
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap().iter().filter(|[key, _]| *key != 0).count())
+            .sum();
         assert_eq!(used, 0);
     }
 
     #[test]
     fn takes_memory_with_its_first_callers_and_never_more_than_its_own() {
         let table = Table::default();
-        let slots = || table.shards.iter().map(|shard| shard.lock().unwrap().capacity()).sum::<usize>();
+        let slots =
+            || table.shards.iter().map(|shard| shard.lock().unwrap().capacity()).sum::<usize>();
         assert_eq!(slots(), 0);
         for caller in 0..2 * CAPACITY {
             table.with(table.key(&caller), 0, |word| *word = SECOND);
@@ -116,7 +122,8 @@ mod tests {
     #[test]
     fn a_flood_of_callers_resets_nobody_who_is_over_a_limit() {
         let (table, quota) = (Table::default(), Quota::new(10, Duration::from_secs(60), 20));
-        let take = |caller: u64, now| table.with(table.key(&caller), now, |word| quota.take(word, now));
+        let take =
+            |caller: u64, now| table.with(table.key(&caller), now, |word| quota.take(word, now));
         let over = || 0..10_000;
         for caller in over() {
             while take(caller, 0).is_ok() {}
@@ -130,7 +137,11 @@ mod tests {
             }
         }
         for caller in over() {
-            assert_eq!(take(caller, now), Err(Duration::from_secs(6) - Duration::from_nanos(now)), "{caller}");
+            assert_eq!(
+                take(caller, now),
+                Err(Duration::from_secs(6) - Duration::from_nanos(now)),
+                "{caller}"
+            );
         }
     }
 
@@ -142,7 +153,12 @@ mod tests {
             table.with(table.key(&caller), 0, |word| *word = 100 * SECOND);
         }
         let lowest = |table: &Table| {
-            table.shards.iter().flat_map(|shard| shard.lock().unwrap().clone()).map(|[_, word]| word).min()
+            table
+                .shards
+                .iter()
+                .flat_map(|shard| shard.lock().unwrap().clone())
+                .map(|[_, word]| word)
+                .min()
         };
         assert_eq!(lowest(&table), Some(100 * SECOND));
         for caller in 0..100_000_u64 {

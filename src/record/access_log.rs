@@ -1,7 +1,7 @@
 //! The access log: one line a request, JSON for machines or text for a terminal.
 //!
-//! Lines are gathered in memory and written by a thread of their own, so that neither a slow disk nor a full pipe
-//! holds up a worker, and a busy gate does not pay a system call a request.
+//! Lines are gathered in memory and written by a thread of their own, so that neither a slow disk
+//! nor a full pipe holds up a worker, and a busy gate does not pay a system call a request.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -76,8 +76,9 @@ impl AccessLog {
         let pending = Arc::<Pending>::default();
         let (waiting, is_off) = (pending.clone(), target.is_none());
         let target = target.unwrap_or_else(|| Box::new(io::sink()));
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_lines(&waiting, target))?;
+        let thread = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_lines(&waiting, target))?;
         Ok(Self { format, is_off: is_off.into(), pending, thread: Some(thread) })
     }
 
@@ -109,7 +110,9 @@ impl AccessLog {
         let line = Line::new(record, took);
         // Writing to memory cannot fail, and nothing in a line is beyond what JSON can say.
         let _ = match self.format {
-            AccessLogFormat::Json => serde_json::to_writer(&mut lines.bytes, &line).map_err(io::Error::from),
+            AccessLogFormat::Json => {
+                serde_json::to_writer(&mut lines.bytes, &line).map_err(io::Error::from)
+            }
             AccessLogFormat::Text => line.write_text(&mut lines.bytes),
         };
         lines.bytes.push(b'\n');
@@ -144,7 +147,8 @@ fn write_lines(pending: &Pending, mut target: Box<dyn Write + Send>) {
             lines.writer_waits = true;
             lines = pending.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
-        let (dropped, closed, next) = (std::mem::take(&mut lines.dropped), lines.closed, lines.next.take());
+        let (dropped, closed, next) =
+            (std::mem::take(&mut lines.dropped), lines.closed, lines.next.take());
         std::mem::swap(&mut lines.bytes, &mut writing);
         drop(lines);
         match next {
@@ -225,9 +229,21 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// For a person at a terminal: what happened first, why last. Nothing in it can move the cursor.
+    /// For a person at a terminal: what happened first, why last. Nothing in it can move the
+    /// cursor.
     fn write_text(&self, target: &mut Vec<u8>) -> io::Result<()> {
-        let Self { time, status, method, client_ip, duration_ms, bytes_in, bytes_out, reason, request_id, .. } = self;
+        let Self {
+            time,
+            status,
+            method,
+            client_ip,
+            duration_ms,
+            bytes_in,
+            bytes_out,
+            reason,
+            request_id,
+            ..
+        } = self;
         let path = &self.path;
         let subject = self.subject.as_deref().unwrap_or(self.credential_kind);
         let provider = self.provider.unwrap_or("none");
@@ -244,7 +260,8 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Whatever could move a cursor, change colours or turn text around is escaped: both forms end on terminals.
+/// Whatever could move a cursor, change colours or turn text around is escaped: both forms end on
+/// terminals.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| {
         !c.is_control()
@@ -253,7 +270,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }
-    let escaped = |c: char| if harmless(c) { c.to_string() } else { c.escape_unicode().to_string() };
+    let escaped =
+        |c: char| if harmless(c) { c.to_string() } else { c.escape_unicode().to_string() };
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
@@ -284,13 +302,18 @@ mod tests {
 
     #[test]
     fn nothing_printed_moves_a_cursor() {
-        assert_eq!(printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"), "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é");
+        assert_eq!(
+            printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"),
+            "a\\u{9b}31m\\u{1b}[2J\\u{a}\\u{202e}é"
+        );
         assert!(matches!(printable("/v2/a/b"), Cow::Borrowed(_)));
     }
 
     #[test]
     fn what_is_too_long_is_cut_and_marked() {
-        for (text, length) in [("a".repeat(4096), 4096), ("a".repeat(4097), 4096), ("é".repeat(3000), 4095)] {
+        for (text, length) in
+            [("a".repeat(4096), 4096), ("a".repeat(4097), 4096), ("é".repeat(3000), 4095)]
+        {
             let cut = shortened(&text);
             assert_eq!((cut.len(), cut.ends_with('…')), (length, text.len() > 4096));
             assert!(text.starts_with(cut.trim_end_matches('…')));
@@ -308,18 +331,30 @@ mod tests {
         let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let path = format!("/v2/{hostile}");
-        let mut record = Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, path);
-        let source =
-            Arc::new(Source { provider: "gitlab".into(), credential_type: Some(hostile.into()), folds_case: false });
+        let mut record =
+            Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, path);
+        let source = Arc::new(Source {
+            provider: "gitlab".into(),
+            credential_type: Some(hostile.into()),
+            folds_case: false,
+        });
         let principal = Principal { source, subject: hostile.into() };
-        record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
+        record.verified(Arc::new(Verified {
+            principal,
+            granted: Granted::Nothing,
+            attributes: None,
+        }));
         let line = Line::new(&record, Duration::ZERO);
         let mut text = Vec::new();
         line.write_text(&mut text).unwrap();
         let json = serde_json::to_string(&line).unwrap();
         for printed in [String::from_utf8(text).unwrap(), json] {
             assert!(!printed.chars().any(|c| c.is_control() || c == '\u{202e}'), "{printed:?}");
-            assert_eq!(printed.matches("owned").count(), printed.matches("{1b}]0;owned").count(), "{printed}");
+            assert_eq!(
+                printed.matches("owned").count(),
+                printed.matches("{1b}]0;owned").count(),
+                "{printed}"
+            );
         }
     }
 
@@ -329,16 +364,36 @@ mod tests {
             let access_log = AccessLog::to(AccessLogFormat::Json, io::sink()).unwrap();
             let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
             let client = std::net::Ipv4Addr::LOCALHOST.into();
-            let mut record =
-                Record::begin(recorder, Rc::default(), "request".into(), client, Method::GET, "/v2/".into());
-            let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
+            let mut record = Record::begin(
+                recorder,
+                Rc::default(),
+                "request".into(),
+                client,
+                Method::GET,
+                "/v2/".into(),
+            );
+            let source = Arc::new(Source {
+                provider: "gitlab".into(),
+                credential_type: None,
+                folds_case: false,
+            });
             let principal = Principal { source, subject: subject.into() };
-            record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
+            record.verified(Arc::new(Verified {
+                principal,
+                granted: Granted::Nothing,
+                attributes: None,
+            }));
             serde_json::to_value(Line::new(&record, Duration::ZERO)).unwrap()
         };
         assert_eq!(line("alice")["subject"], "alice");
         let nobody = line("");
-        assert_eq!((&nobody["subject"], &nobody["provider"]), (&Value::Null, &Value::from("gitlab")));
-        assert_eq!((&nobody["credential_kind"], &nobody["credential"]), (&Value::from("anonymous"), &Value::Null));
+        assert_eq!(
+            (&nobody["subject"], &nobody["provider"]),
+            (&Value::Null, &Value::from("gitlab"))
+        );
+        assert_eq!(
+            (&nobody["credential_kind"], &nobody["credential"]),
+            (&Value::from("anonymous"), &Value::Null)
+        );
     }
 }

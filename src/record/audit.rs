@@ -1,9 +1,10 @@
-//! The audit log: a line for each write that is allowed and for each credential or right that is refused, or would be but
-//! for shadow mode, in a file of its own.
+//! The audit log: a line for each write that is allowed and for each credential or right that is
+//! refused, or would be but for shadow mode, in a file of its own.
 //!
-//! A write goes to the registry only once its line is written, and is refused where that cannot be: whoever fills the
-//! disk can push nothing that nobody sees. So nothing is dropped here, unlike in the access log. Lines are written by a
-//! thread of their own, many at once where many wait, so that a slow disk holds up nobody but who waits for his line.
+//! A write goes to the registry only once its line is written, and is refused where that cannot be:
+//! whoever fills the disk can push nothing that nobody sees. So nothing is dropped here, unlike in
+//! the access log. Lines are written by a thread of their own, many at once where many wait, so
+//! that a slow disk holds up nobody but who waits for his line.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -56,7 +57,8 @@ impl AuditLog {
         Ok(Self { path: Some(path), ..Self::start(target, is_deleted, move || open(&again))? })
     }
 
-    /// Lines to anything that can be written to. `is_gone`: nobody would ever read what is written there.
+    /// Lines to anything that can be written to. `is_gone`: nobody would ever read what is written
+    /// there.
     fn start<W: Write + Send + 'static>(
         target: W,
         is_gone: fn(&W) -> bool,
@@ -76,14 +78,14 @@ impl AuditLog {
         self.path.as_deref()
     }
 
-    /// The next line goes to the file that then has the name: this one may have been moved away (logrotate). Where it
-    /// cannot be opened, the old one goes on.
+    /// The next line goes to the file that then has the name: this one may have been moved away
+    /// (logrotate). Where it cannot be opened, the old one goes on.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
-    /// Tells of a write that is allowed, and of whatever the rules would deny but for shadow mode, and returns when that
-    /// is written. Other reads are not told of.
+    /// Tells of a write that is allowed, and of whatever the rules would deny but for shadow mode,
+    /// and returns when that is written. Other reads are not told of.
     ///
     /// # Errors
     /// [`Denial::NotAudited`]: the write must not be made.
@@ -102,8 +104,8 @@ impl AuditLog {
         }
     }
 
-    /// Tells of a refusal, where a credential or a right that was presented is what was refused. The 401 that opens each
-    /// session tells nothing, nor does what nobody could have meant.
+    /// Tells of a refusal, where a credential or a right that was presented is what was refused.
+    /// The 401 that opens each session tells nothing, nor does what nobody could have meant.
     pub async fn refused(&self, record: &Record, denial: &Denial) {
         if self.thread.is_none() || !denial.is_of_a_credential() {
             return;
@@ -137,8 +139,8 @@ fn say_it_is_missing(record: &Record) {
     tracing::error!(request_id = &*record.request_id, "a line is missing in the audit log");
 }
 
-/// The fields, in the order of the line: those of the access log that are known when it is written, and what a write
-/// names beside its path.
+/// The fields, in the order of the line: those of the access log that are known when it is written,
+/// and what a write names beside its path.
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -202,8 +204,12 @@ fn names(request: &RegistryRequest) -> (Vec<&str>, Option<&str>, Option<&str>) {
         R::ManifestDelete { reference, .. } => (Some(reference), Default::default(), None, None),
         R::BlobDelete { digest, .. } => (None, Default::default(), Some(digest), None),
         R::UploadFinish { digest, .. } => (None, Default::default(), digest.as_ref(), None),
-        R::UploadStart { mount: Some(mount), .. } => (None, Default::default(), Some(&mount.digest), Some(&mount.from)),
-        R::UploadStart { digest, mount: None, .. } => (None, Default::default(), digest.as_ref(), None),
+        R::UploadStart { mount: Some(mount), .. } => {
+            (None, Default::default(), Some(&mount.digest), Some(&mount.from))
+        }
+        R::UploadStart { digest, mount: None, .. } => {
+            (None, Default::default(), digest.as_ref(), None)
+        }
         _ => (None, Default::default(), None, None),
     };
     let (tag, by_digest) = match reference {
@@ -219,7 +225,8 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Whether the file has no name any more. One that was moved has: whoever moves it tells when it is to be left.
+/// Whether the file has no name any more. One that was moved has: whoever moves it tells when it is
+/// to be left.
 fn is_deleted(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
@@ -233,7 +240,8 @@ fn write_lines<W: Write>(
     reopen: impl Fn() -> io::Result<W>,
 ) {
     let (mut lines, mut told) = (Vec::new(), Vec::new());
-    // Of a line that was written in part, the rest must not be taken for the beginning of the next one.
+    // Of a line that was written in part, the rest must not be taken for the beginning of the next
+    // one.
     let (mut torn, mut failing) = (false, false);
     while let Some(first) = waiting.blocking_recv() {
         let mut next = Some(first);
@@ -243,21 +251,30 @@ fn write_lines<W: Write>(
             next = waiting.try_recv().ok();
         }
         let (is_gone, is_told) = (is_gone(&target), is_told());
-        let opened = if is_gone || is_told { reopen().map(|opened| (target, torn) = (opened, false)) } else { Ok(()) };
+        let opened = if is_gone || is_told {
+            reopen().map(|opened| (target, torn) = (opened, false))
+        } else {
+            Ok(())
+        };
         let opened = match opened {
             Err(error) if !is_gone => {
-                tracing::error!("the audit log cannot be opened anew, the old file goes on: {error}");
+                tracing::error!(
+                    "the audit log cannot be opened anew, the old file goes on: {error}"
+                );
                 Ok(())
             }
             opened => opened,
         };
         let start: &[u8] = if torn { b"\n" } else { b"" };
-        let written = opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
+        let written =
+            opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
         let written = written.and_then(|()| target.flush());
         match &written {
             Ok(()) if failing => tracing::info!("the audit log is written again"),
             Err(error) if !failing => {
-                tracing::error!("the audit log cannot be written, so no write is let through: {error}");
+                tracing::error!(
+                    "the audit log cannot be written, so no write is let through: {error}"
+                );
             }
             _ => {}
         }

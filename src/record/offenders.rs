@@ -1,5 +1,6 @@
-//! How often the program's log says who is over a limit: once a minute for each, and for no more of them than an operator
-//! could read, in a memory that is fixed. Whoever floods the gate must not flood its log.
+//! How often the program's log says who is over a limit: once a minute for each, and for no more of
+//! them than an operator could read, in a memory that is fixed. Whoever floods the gate must not
+//! flood its log.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -54,7 +55,9 @@ impl Offenders {
             }
             Some(known) => known.left_out,
             None => {
-                if said.of.len() >= MOST && said.swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY) {
+                if said.of.len() >= MOST
+                    && said.swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY)
+                {
                     said.swept = Some(now);
                     said.of.retain(|_, known| now.duration_since(known.at) < ONE_LINE_IN);
                 }
@@ -92,7 +95,8 @@ mod tests {
     #[test]
     fn a_flood_of_offenders_is_told_of_in_a_number() {
         let (offenders, start) = (Offenders::default(), Instant::now());
-        let lines = (0..100_000).filter(|offender| offenders.line(offender, start).is_some()).count();
+        let lines =
+            (0..100_000).filter(|offender| offenders.line(offender, start).is_some()).count();
         assert_eq!(lines, MOST);
         assert!(offenders.said.lock().unwrap().of.len() <= MOST);
         assert_eq!(offenders.line(&"alice", start + ONE_LINE_IN), line(0, 99_000));
@@ -113,16 +117,34 @@ mod tests {
         let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
         let over = |limit: Limit, from: [u8; 4]| {
             let (request_id, path) = ("request".into(), "/v2/secret/".into());
-            let mut record = Record::begin(recorder.clone(), Rc::default(), request_id, from.into(), Method::GET, path);
-            let source = Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
+            let mut record = Record::begin(
+                recorder.clone(),
+                Rc::default(),
+                request_id,
+                from.into(),
+                Method::GET,
+                path,
+            );
+            let source = Arc::new(Source {
+                provider: "sso".into(),
+                credential_type: None,
+                folds_case: false,
+            });
             let principal = Principal { source, subject: "al\u{1b}[2Jice".into() };
-            record.verified(Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None }));
+            record.verified(Arc::new(Verified {
+                principal,
+                granted: Granted::Nothing,
+                attributes: None,
+            }));
             let denial = Denial::Limited { limit, retry_after: Duration::from_secs(1) };
             record.denied(&denial, denial.wire().0);
         };
         let log = tempfile::NamedTempFile::new().unwrap();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(log.reopen().unwrap()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(log.reopen().unwrap())
+            .finish();
         tracing::subscriber::with_default(subscriber, || {
             // One user, wherever; and two addresses, whoever.
             for from in [[192, 0, 2, 1], [192, 0, 2, 2], [192, 0, 2, 1]] {
@@ -134,7 +156,9 @@ mod tests {
         let lines: Vec<_> = log.lines().collect();
         assert_eq!(lines.len(), 3, "{log}");
         assert!(
-            lines[0].contains("limit=\"per_identity\" subject=al\\u{1b}[2Jice provider=\"sso\" left_out=0"),
+            lines[0].contains(
+                "limit=\"per_identity\" subject=al\\u{1b}[2Jice provider=\"sso\" left_out=0"
+            ),
             "{log}"
         );
         assert!(lines[1].contains("limit=\"per_client\" client=192.0.2.1 left_out=0"), "{log}");

@@ -38,7 +38,8 @@ impl Action {
     }
 }
 
-/// What has been granted for one repository, action by action, as the registry token protocol lists it.
+/// What has been granted for one repository, action by action, as the registry token protocol lists
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions {
     /// Reading.
@@ -68,18 +69,21 @@ impl Actions {
         }
     }
 
-    /// The actions as the registry token protocol lists them: `pull,push`. Empty where there are none.
+    /// The actions as the registry token protocol lists them: `pull,push`. Empty where there are
+    /// none.
     pub fn words(self) -> String {
         self.each().map(Action::as_str).collect::<Vec<_>>().join(",")
     }
 
     /// The actions one by one.
     pub fn each(self) -> impl Iterator<Item = Action> {
-        let all = [(self.pull, Action::Pull), (self.push, Action::Push), (self.delete, Action::Delete)];
+        let all =
+            [(self.pull, Action::Pull), (self.push, Action::Push), (self.delete, Action::Delete)];
         all.into_iter().filter(|(listed, _)| *listed).map(|(_, action)| action)
     }
 
-    /// Reads the actions of a requested scope. `*` is all of them; what is not known counts for nothing.
+    /// Reads the actions of a requested scope. `*` is all of them; what is not known counts for
+    /// nothing.
     pub fn asked(words: &str) -> Self {
         words.split(',').fold(Self::default(), |asked, word| match word {
             "pull" => Self { pull: true, ..asked },
@@ -106,12 +110,20 @@ impl Actions {
 
     /// What is in both.
     pub fn intersect(self, other: Self) -> Self {
-        Self { pull: self.pull && other.pull, push: self.push && other.push, delete: self.delete && other.delete }
+        Self {
+            pull: self.pull && other.pull,
+            push: self.push && other.push,
+            delete: self.delete && other.delete,
+        }
     }
 
     /// What is in either.
     pub fn union(self, other: Self) -> Self {
-        Self { pull: self.pull || other.pull, push: self.push || other.push, delete: self.delete || other.delete }
+        Self {
+            pull: self.pull || other.pull,
+            push: self.push || other.push,
+            delete: self.delete || other.delete,
+        }
     }
 
     /// Those of them for which `keep` holds.
@@ -139,17 +151,21 @@ pub enum Access {
     Catalog,
     /// Act on one repository.
     Repository(RepositoryName, Action),
-    /// Act on several repositories, or in another way on one: what a token is asked for, or a mount needs. Built by
-    /// [`several`](Self::several): from 1 to 32 of them, none twice, none without an action.
+    /// Act on several repositories, or in another way on one: what a token is asked for, or a mount
+    /// needs. Built by [`several`](Self::several): from 1 to 32 of them, none twice, none
+    /// without an action.
     Repositories(Arc<[(RepositoryName, Actions)]>),
 }
 
 impl Access {
-    /// All of this in one question. What is named twice is asked once; what is beyond 32 repositories is not asked, and
-    /// so not granted. Where it is what one request needs it becomes that, so that the request finds the answer.
+    /// All of this in one question. What is named twice is asked once; what is beyond 32
+    /// repositories is not asked, and so not granted. Where it is what one request needs it
+    /// becomes that, so that the request finds the answer.
     pub fn several(wanted: Vec<(RepositoryName, Actions)>) -> Self {
         let mut merged: Vec<(RepositoryName, Actions)> = Vec::new();
-        for (name, actions) in wanted.into_iter().filter(|(_, actions)| *actions != Actions::default()) {
+        for (name, actions) in
+            wanted.into_iter().filter(|(_, actions)| *actions != Actions::default())
+        {
             if let Some((_, known)) = merged.iter_mut().find(|(known, _)| *known == name) {
                 *known = known.union(actions);
             } else if merged.len() < MAX_REPOSITORIES {
@@ -183,7 +199,11 @@ impl Access {
     #[must_use]
     pub fn reading(&self) -> Self {
         let pull = Action::Pull.needs();
-        Self::several(self.repositories().map(|(name, actions)| (name.clone(), actions.intersect(pull))).collect())
+        Self::several(
+            self.repositories()
+                .map(|(name, actions)| (name.clone(), actions.intersect(pull)))
+                .collect(),
+        )
     }
 }
 
@@ -206,7 +226,10 @@ mod tests {
     fn subsets() -> Vec<Actions> {
         let each = [false, true];
         let all = each.iter().flat_map(|pull| each.iter().map(move |push| (pull, push)));
-        all.flat_map(|(&pull, &push)| each.iter().map(move |&delete| Actions { pull, push, delete })).collect()
+        all.flat_map(|(&pull, &push)| {
+            each.iter().map(move |&delete| Actions { pull, push, delete })
+        })
+        .collect()
     }
 
     #[test]
@@ -223,18 +246,29 @@ mod tests {
     #[test]
     fn of_two_sets() {
         let all = [Action::Pull, Action::Push, Action::Delete];
-        for (one, other) in subsets().into_iter().flat_map(|one| subsets().into_iter().map(move |other| (one, other))) {
+        for (one, other) in subsets()
+            .into_iter()
+            .flat_map(|one| subsets().into_iter().map(move |other| (one, other)))
+        {
             let within = all.iter().all(|action| one.lists(*action) || !other.lists(*action));
             assert_eq!(one.contain(other), within, "{one:?} {other:?}");
             for action in all {
-                assert_eq!(one.intersect(other).lists(action), one.lists(action) && other.lists(action));
-                assert_eq!(one.union(other).lists(action), one.lists(action) || other.lists(action));
+                assert_eq!(
+                    one.intersect(other).lists(action),
+                    one.lists(action) && other.lists(action)
+                );
+                assert_eq!(
+                    one.union(other).lists(action),
+                    one.lists(action) || other.lists(action)
+                );
             }
         }
     }
 
     fn access(scopes: &[(&str, &str)]) -> Access {
-        let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+        let wanted = scopes
+            .iter()
+            .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
         Access::several(wanted.collect())
     }
 
@@ -244,7 +278,8 @@ mod tests {
 
     #[test]
     fn several_are_merged_in_their_order() {
-        let merged = access(&[("b", "pull"), ("a", "push"), ("b", "delete"), ("c", ""), ("a", "push,pull")]);
+        let merged =
+            access(&[("b", "pull"), ("a", "push"), ("b", "delete"), ("c", ""), ("a", "push,pull")]);
         assert!(matches!(merged, Access::Repositories(_)));
         assert_eq!(scopes(&merged), ["b:pull,delete", "a:pull,push"]);
         assert_eq!(access(&[]), Access::Login);
@@ -254,10 +289,13 @@ mod tests {
     #[test]
     fn what_one_request_needs_is_asked_as_by_that_request() {
         let name = || RepositoryName::parse("a").unwrap();
-        for (words, action) in
-            [("pull", Some(Action::Pull)), ("push,pull", Some(Action::Push)), ("delete", Some(Action::Delete))]
-                .into_iter()
-                .chain(["push", "pull,delete", "push,delete", "*"].map(|words| (words, None)))
+        for (words, action) in [
+            ("pull", Some(Action::Pull)),
+            ("push,pull", Some(Action::Push)),
+            ("delete", Some(Action::Delete)),
+        ]
+        .into_iter()
+        .chain(["push", "pull,delete", "push,delete", "*"].map(|words| (words, None)))
         {
             let asked = access(&[("a", words)]);
             match action {
@@ -266,13 +304,17 @@ mod tests {
             }
             assert_eq!(scopes(&asked), [format!("a:{}", Actions::asked(words).words())]);
         }
-        assert_eq!(access(&[("a", "pull"), ("a", "push")]), Access::Repository(name(), Action::Push));
+        assert_eq!(
+            access(&[("a", "pull"), ("a", "push")]),
+            Access::Repository(name(), Action::Push)
+        );
     }
 
     #[test]
     fn no_more_than_32_are_asked() {
         let names: Vec<_> = (0..40).map(|number| format!("a/{number}")).collect();
-        let wanted: Vec<_> = names.iter().chain(&names).map(|name| (name.as_str(), "pull")).collect();
+        let wanted: Vec<_> =
+            names.iter().chain(&names).map(|name| (name.as_str(), "pull")).collect();
         let asked = scopes(&access(&wanted));
         assert_eq!((asked.len(), asked.last().unwrap().as_str()), (32, "a/31:pull"));
     }
@@ -283,7 +325,9 @@ mod tests {
         assert_eq!(access(&[("a", "pull,push")]).reading(), pull("a"));
         assert_eq!(access(&[("a", "*"), ("b", "push,delete")]).reading(), pull("a"));
         assert_eq!(scopes(&access(&[("a", "*"), ("b", "pull")]).reading()), ["a:pull", "b:pull"]);
-        for nothing in [access(&[("a", "delete")]), access(&[("a", "push")]), Access::Login, Access::Catalog] {
+        for nothing in
+            [access(&[("a", "delete")]), access(&[("a", "push")]), Access::Login, Access::Catalog]
+        {
             assert_eq!(nothing.reading(), Access::Login);
         }
     }

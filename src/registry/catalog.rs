@@ -1,7 +1,8 @@
 //! The list of all repositories (Distribution's HTTP API, "Listing Repositories"), filtered. Pure.
 //!
-//! A page for the client is made of as many pages of the registry as it takes, so it is full wherever more is visible, and
-//! nothing in it depends on what is not. The registry's order stays: it need not be that of the bytes.
+//! A page for the client is made of as many pages of the registry as it takes, so it is full
+//! wherever more is visible, and nothing in it depends on what is not. The registry's order stays:
+//! it need not be that of the bytes.
 
 use std::collections::HashSet;
 
@@ -13,8 +14,8 @@ use super::{Page, RegistryRequest, RepositoryName};
 /// Names on a page where the client does not say how many, as Distribution has it.
 const DEFAULT_COUNT: u32 = 100;
 
-/// The most names on a page, whatever the client says; the rest is on the next one. The registry is asked for so many
-/// too: Distribution gives no more unless configured so.
+/// The most names on a page, whatever the client says; the rest is on the next one. The registry is
+/// asked for so many too: Distribution gives no more unless configured so.
 const MAX_COUNT: u32 = 1000;
 
 /// A page for the client.
@@ -54,7 +55,8 @@ pub enum CatalogError {
     Circle,
 }
 
-/// The body of the registry's answer. A key that comes twice is an error, for serde knows each of them.
+/// The body of the registry's answer. A key that comes twice is an error, for serde knows each of
+/// them.
 #[derive(Deserialize)]
 struct Listed {
     /// Go writes an empty list as `null`. Without the key it is no list.
@@ -65,8 +67,9 @@ struct Listed {
 impl CatalogWalk {
     /// The way to the page that a client asked for.
     ///
-    /// Behind a name that the client may not see it goes on by the order of the names, and the registry is asked from the
-    /// start: some have nothing behind a name that they do not have (zot), which would tell whether they have it.
+    /// Behind a name that the client may not see it goes on by the order of the names, and the
+    /// registry is asked from the start: some have nothing behind a name that they do not have
+    /// (zot), which would tell whether they have it.
     pub fn new(wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> Self {
         let count = wanted.count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
         let visible = wanted.last.as_deref().and_then(RepositoryName::parse).filter(shows);
@@ -87,12 +90,14 @@ impl CatalogWalk {
         self.next.clone().filter(|_| !self.is_full()).map(Page::of_catalog)
     }
 
-    /// The registry gives no pages of that size: from now on it decides. Whether that makes a difference.
+    /// The registry gives no pages of that size: from now on it decides. Whether that makes a
+    /// difference.
     pub fn any_size(&mut self) -> bool {
         self.next.as_mut().is_some_and(|page| page.count.take().is_some())
     }
 
-    /// Takes in the answer to [`next`](Self::next): the body of a 200, and its `Link` lines, made path-only.
+    /// Takes in the answer to [`next`](Self::next): the body of a 200, and its `Link` lines, made
+    /// path-only.
     ///
     /// # Errors
     /// Whatever is no such page. Nothing may be shown then.
@@ -157,7 +162,8 @@ fn next_cursor<'a>(links: impl Iterator<Item = &'a str>) -> Result<Option<String
         let (target, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;
         let is_next = parameters.split(';').any(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or_default();
-            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
         });
         is_next.then_some(target)
     });

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest repository name, in bytes: Distribution enforces it, and the OCI distribution spec mentions it.
+/// The longest repository name, in bytes: Distribution enforces it, and the OCI distribution spec
+/// mentions it.
 const MAX_LENGTH: usize = 255;
 
 /// A repository name that follows the grammar of the OCI distribution spec ("Pulling manifests"):
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
 ///
-/// Built only by parsing, so a value of this type holds no dot segment, escape, upper-case letter or empty segment.
-/// Cheap to clone, for the access log keeps it.
+/// Built only by parsing, so a value of this type holds no dot segment, escape, upper-case letter
+/// or empty segment. Cheap to clone, for the access log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepositoryName(Arc<str>);
 
@@ -62,8 +63,15 @@ mod tests {
 
     #[test]
     fn accepts_the_grammar() {
-        for name in ["a", "a/b", "0", "a.b_c__d-e---f", "group/sub/project/image", "blobs/uploads", "a/manifests/tags"]
-        {
+        for name in [
+            "a",
+            "a/b",
+            "0",
+            "a.b_c__d-e---f",
+            "group/sub/project/image",
+            "blobs/uploads",
+            "a/manifests/tags",
+        ] {
             assert!(RepositoryName::parse(name).is_some(), "{name}");
         }
     }
@@ -71,8 +79,8 @@ mod tests {
     #[test]
     fn refuses_everything_else() {
         for name in [
-            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a___b", "a.-b", "-a", "a-", "_a", "A", "a/B",
-            "a b", "a%2fb", "a\\b", "a;b", "a\0", "é", "a:b", "a@b", "_catalog",
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a___b", "a.-b", "-a", "a-",
+            "_a", "A", "a/B", "a b", "a%2fb", "a\\b", "a;b", "a\0", "é", "a:b", "a@b", "_catalog",
         ] {
             assert!(RepositoryName::parse(name).is_none(), "{name:?}");
         }

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::query::{OpaqueQuery, Query};
-use super::{Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId};
+use super::{
+    Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId,
+};
 
-/// Tags that one PUT by digest may write. Each may have to be looked up, or told to a policy, by itself.
+/// Tags that one PUT by digest may write. Each may have to be looked up, or told to a policy, by
+/// itself.
 const MAX_TAGS: usize = 64;
 
 /// Why a request line is not an operation.
@@ -21,7 +24,9 @@ pub enum RequestError {
         "repository names are lower-case letters and digits, joined by '.', '_', '__' or '-', in segments between '/', 255 bytes at most"
     )]
     NameInvalid,
-    #[error("a manifest is named by a tag ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or by a digest (sha256:…)")]
+    #[error(
+        "a manifest is named by a tag ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or by a digest (sha256:…)"
+    )]
     ReferenceInvalid,
     #[error(
         "a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits"
@@ -37,11 +42,17 @@ pub enum RequestError {
     TooManyTags,
     #[error("'{0}' stands more than once in the query")]
     QueryRepeated(&'static str),
-    #[error("the query holds an escape that cannot be read; one is a percent sign and two hexadecimal digits")]
+    #[error(
+        "the query holds an escape that cannot be read; one is a percent sign and two hexadecimal digits"
+    )]
     QueryEscape,
-    #[error("the query holds a ';': parameters are joined by '&', and in a value it is written %3B")]
+    #[error(
+        "the query holds a ';': parameters are joined by '&', and in a value it is written %3B"
+    )]
     QuerySemicolon,
-    #[error("a key of the query is '{0}' in disguise: write it '{0}', without escapes, capitals, blanks or brackets")]
+    #[error(
+        "a key of the query is '{0}' in disguise: write it '{0}', without escapes, capitals, blanks or brackets"
+    )]
     QueryKey(&'static str),
     #[error("the query holds a character that RFC 3986 does not allow there: write it as %XX")]
     QueryCharacter,
@@ -76,7 +87,8 @@ enum Resource {
 }
 
 impl Resource {
-    /// Reads a path from the right, for a name may itself hold the words `blobs`, `manifests`, `tags` and `uploads`.
+    /// Reads a path from the right, for a name may itself hold the words `blobs`, `manifests`,
+    /// `tags` and `uploads`.
     fn parse(path: &str) -> Result<Self, RequestError> {
         let path = path.strip_prefix("/v2/").ok_or(RequestError::NoSuchOperation)?;
         if path.is_empty() {
@@ -94,21 +106,28 @@ impl Resource {
         let (rest, last) = path.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
         let (name, kind) = rest.rsplit_once('/').ok_or(RequestError::NoSuchOperation)?;
         match kind {
-            "manifests" => {
-                Ok(Self::Manifest(parse_name(name)?, Reference::parse(last).ok_or(RequestError::ReferenceInvalid)?))
-            }
+            "manifests" => Ok(Self::Manifest(
+                parse_name(name)?,
+                Reference::parse(last).ok_or(RequestError::ReferenceInvalid)?,
+            )),
             "blobs" => Ok(Self::Blob(parse_name(name)?, parse_digest(last)?)),
             "referrers" => Ok(Self::Referrers(parse_name(name)?, parse_digest(last)?)),
-            "uploads" if let Some(name) = name.strip_suffix("/blobs") => {
-                Ok(Self::Upload(parse_name(name)?, UploadId::parse(last).ok_or(RequestError::UploadInvalid)?))
-            }
-            // Where not even the characters are those of a name, saying so helps more than "no such operation".
+            "uploads" if let Some(name) = name.strip_suffix("/blobs") => Ok(Self::Upload(
+                parse_name(name)?,
+                UploadId::parse(last).ok_or(RequestError::UploadInvalid)?,
+            )),
+            // Where not even the characters are those of a name, saying so helps more than "no such
+            // operation".
             _ if RepositoryName::parse(path).is_none() => Err(RequestError::NameInvalid),
             _ => Err(RequestError::NoSuchOperation),
         }
     }
 
-    fn operation(self, method: &Method, query: &Query<'_>) -> Result<RegistryRequest, RequestError> {
+    fn operation(
+        self,
+        method: &Method,
+        query: &Query<'_>,
+    ) -> Result<RegistryRequest, RequestError> {
         let not_allowed = |allow| Err(RequestError::MethodNotAllowed { allow });
         let head = method == Method::HEAD;
         Ok(match (self, method.as_str()) {
@@ -131,15 +150,25 @@ impl Resource {
             }
             (Self::Referrers(..), _) => return not_allowed("GET"),
 
-            (Self::Manifest(name, reference), "GET" | "HEAD") => RegistryRequest::ManifestGet { name, reference, head },
+            (Self::Manifest(name, reference), "GET" | "HEAD") => {
+                RegistryRequest::ManifestGet { name, reference, head }
+            }
             (Self::Manifest(name, reference), "PUT") => {
-                let tags = if matches!(reference, Reference::Digest(_)) { parse_tags(query)? } else { Vec::new() };
+                let tags = if matches!(reference, Reference::Digest(_)) {
+                    parse_tags(query)?
+                } else {
+                    Vec::new()
+                };
                 RegistryRequest::ManifestPut { name, reference, tags }
             }
-            (Self::Manifest(name, reference), "DELETE") => RegistryRequest::ManifestDelete { name, reference },
+            (Self::Manifest(name, reference), "DELETE") => {
+                RegistryRequest::ManifestDelete { name, reference }
+            }
             (Self::Manifest(..), _) => return not_allowed("GET, HEAD, PUT, DELETE"),
 
-            (Self::Blob(name, digest), "GET" | "HEAD") => RegistryRequest::BlobGet { name, digest, head },
+            (Self::Blob(name, digest), "GET" | "HEAD") => {
+                RegistryRequest::BlobGet { name, digest, head }
+            }
             (Self::Blob(name, digest), "DELETE") => RegistryRequest::BlobDelete { name, digest },
             (Self::Blob(..), _) => return not_allowed("GET, HEAD, DELETE"),
 
@@ -151,15 +180,21 @@ impl Resource {
             },
             (Self::Uploads(_), _) => return not_allowed("POST"),
 
-            (Self::Upload(name, id), "PATCH") => RegistryRequest::UploadChunk { name, id, query: query.opaque(&[])? },
+            (Self::Upload(name, id), "PATCH") => {
+                RegistryRequest::UploadChunk { name, id, query: query.opaque(&[])? }
+            }
             (Self::Upload(name, id), "PUT") => RegistryRequest::UploadFinish {
                 name,
                 id,
                 query: query.opaque(&[])?,
                 digest: optional_digest(query, "digest")?,
             },
-            (Self::Upload(name, id), "GET") => RegistryRequest::UploadStatus { name, id, query: query.opaque(&[])? },
-            (Self::Upload(name, id), "DELETE") => RegistryRequest::UploadCancel { name, id, query: query.opaque(&[])? },
+            (Self::Upload(name, id), "GET") => {
+                RegistryRequest::UploadStatus { name, id, query: query.opaque(&[])? }
+            }
+            (Self::Upload(name, id), "DELETE") => {
+                RegistryRequest::UploadCancel { name, id, query: query.opaque(&[])? }
+            }
             (Self::Upload(..), _) => return not_allowed("GET, PATCH, PUT, DELETE"),
         })
     }
@@ -178,14 +213,15 @@ fn optional_digest(query: &Query<'_>, key: &'static str) -> Result<Option<Digest
 }
 
 fn parse_tags(query: &Query<'_>) -> Result<Vec<Tag>, RequestError> {
-    let tags = query.values("tag").map(|tag| Tag::parse(&tag?).ok_or(RequestError::ReferenceInvalid));
+    let tags =
+        query.values("tag").map(|tag| Tag::parse(&tag?).ok_or(RequestError::ReferenceInvalid));
     let tags: Vec<_> = tags.collect::<Result<_, _>>()?;
     if tags.len() > MAX_TAGS { Err(RequestError::TooManyTags) } else { Ok(tags) }
 }
 
 impl Mount {
-    /// A mount names the blob *and* where it is. Half of one is dropped: some registries look for a `mount` without
-    /// `from` in every repository, and so hand out private blobs.
+    /// A mount names the blob *and* where it is. Half of one is dropped: some registries look for a
+    /// `mount` without `from` in every repository, and so hand out private blobs.
     fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
         let digest = optional_digest(query, "mount")?;
         let from = query.value("from")?.map(|text| parse_name(&text)).transpose()?;
@@ -195,7 +231,10 @@ impl Mount {
 
 /// A list: which part of it is wanted, and the query as it goes on. `more`: what the operation
 /// knows besides.
-fn list(query: &Query<'_>, more: &[(&'static str, Option<&str>)]) -> Result<(Page, OpaqueQuery), RequestError> {
+fn list(
+    query: &Query<'_>,
+    more: &[(&'static str, Option<&str>)],
+) -> Result<(Page, OpaqueQuery), RequestError> {
     let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
     let page = Page { count, last: query.value("last")?.map(Into::into) };
     let written = count.map(|count| count.to_string());

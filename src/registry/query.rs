@@ -9,8 +9,8 @@ use std::fmt::Write;
 use super::RequestError;
 use disguise::disguised;
 
-/// The one of the judged keys that decides nothing where the operation does not know it: registries put it into the address
-/// of an upload.
+/// The one of the judged keys that decides nothing where the operation does not know it: registries
+/// put it into the address of an upload.
 const DIGEST_ALGORITHM: &str = "digest-algorithm";
 
 /// Keys that decide what a request does, or where.
@@ -70,21 +70,33 @@ impl<'a> Query<'a> {
     }
 
     /// The values of a key that may repeat.
-    pub(super) fn values(&self, key: &'static str) -> impl Iterator<Item = Result<Cow<'a, str>, RequestError>> {
-        self.parameters.iter().filter(move |parameter| parameter.key == key).map(|parameter| decode(parameter.value))
+    pub(super) fn values(
+        &self,
+        key: &'static str,
+    ) -> impl Iterator<Item = Result<Cow<'a, str>, RequestError>> {
+        self.parameters
+            .iter()
+            .filter(move |parameter| parameter.key == key)
+            .map(|parameter| decode(parameter.value))
     }
 
     /// What goes on where keys that the operation does not know do. The values of those that it
     /// knows go on in one spelling, in their place.
-    pub(super) fn opaque(&self, known: &[(&'static str, Option<&str>)]) -> Result<OpaqueQuery, RequestError> {
+    pub(super) fn opaque(
+        &self,
+        known: &[(&'static str, Option<&str>)],
+    ) -> Result<OpaqueQuery, RequestError> {
         let mut text = String::new();
         let mut writer = QueryWriter::new(&mut text);
         for Parameter { text, key, .. } in &self.parameters {
             if let Some((key, Some(value))) = known.iter().find(|(known, _)| known == key) {
                 writer.value(key, value);
-            } else if !JUDGED.contains(key) || (*key == DIGEST_ALGORITHM && known.iter().all(|(known, _)| known != key))
+            } else if !JUDGED.contains(key)
+                || (*key == DIGEST_ALGORITHM && known.iter().all(|(known, _)| known != key))
             {
-                let twice = known.iter().find(|(known, value)| value.is_some() && is_spelled_otherwise(known, key));
+                let twice = known
+                    .iter()
+                    .find(|(known, value)| value.is_some() && is_spelled_otherwise(known, key));
                 if let Some((known, _)) = twice {
                     return Err(RequestError::QueryRepeated(known));
                 }
@@ -117,15 +129,18 @@ fn check_characters(text: &str) -> Result<(), RequestError> {
 /// RFC 3986, 2.1
 fn check_escapes(text: &str) -> Result<(), RequestError> {
     let mut behind = text.split('%').skip(1).map(str::as_bytes);
-    let is_escape =
-        |text: &[u8]| matches!(text, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    let is_escape = |text: &[u8]| matches!(text, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     if behind.all(is_escape) { Ok(()) } else { Err(RequestError::QueryEscape) }
 }
 
-/// Resolves `%XX` and `+` (a space, as registries read it). What is not UTF-8 afterwards, or holds a control
-/// character, is refused: no parameter of the protocol needs either.
+/// Resolves `%XX` and `+` (a space, as registries read it). What is not UTF-8 afterwards, or holds
+/// a control character, is refused: no parameter of the protocol needs either.
 fn decode(text: &str) -> Result<Cow<'_, str>, RequestError> {
-    let decoded = if text.bytes().any(|byte| matches!(byte, b'%' | b'+')) { unescape(text)? } else { text.into() };
+    let decoded = if text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        unescape(text)?
+    } else {
+        text.into()
+    };
     if decoded.chars().any(char::is_control) { Err(RequestError::QueryEscape) } else { Ok(decoded) }
 }
 
@@ -166,7 +181,9 @@ impl<'a> QueryWriter<'a> {
     pub(super) fn value(&mut self, key: &str, value: &str) {
         self.key(key);
         for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/') {
+            if byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/')
+            {
                 self.target.push(char::from(byte));
             } else {
                 // Writing to a String cannot fail.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The longest digest accepted, in bytes: sha512 takes 135, and a registered algorithm may be longer.
+/// The longest digest accepted, in bytes: sha512 takes 135, and a registered algorithm may be
+/// longer.
 const MAX_DIGEST_LENGTH: usize = 255;
 
 /// The longest name of a digest algorithm, in bytes: those that are registered take 6.
@@ -15,7 +16,8 @@ const MAX_UPLOAD_ID_LENGTH: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(Box<str>);
 
-/// A content digest: `algorithm:encoded` (OCI image spec, "Digests"); sha256 and sha512 in lower-case hexadecimal.
+/// A content digest: `algorithm:encoded` (OCI image spec, "Digests"); sha256 and sha512 in
+/// lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest(Box<str>);
 
@@ -23,7 +25,8 @@ pub struct Digest(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithm(Box<str>);
 
-/// The name of an upload in progress, as the registry chose it: `[A-Za-z0-9._=-]+`, but never dots alone.
+/// The name of an upload in progress, as the registry chose it: `[A-Za-z0-9._=-]+`, but never dots
+/// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadId(Box<str>);
 
@@ -41,7 +44,8 @@ impl Tag {
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        let rest =
+            bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         (first && rest && text.len() <= 128).then(|| Self(text.into()))
     }
 
@@ -87,20 +91,26 @@ fn is_lower_hex(byte: u8) -> bool {
 
 /// `[a-z0-9]+([+._-][a-z0-9]+)*`
 fn is_algorithm(text: &str) -> bool {
-    text.split(['+', '.', '_', '-'])
-        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+    text.split(['+', '.', '_', '-']).all(|part| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
 }
 
 /// `[a-zA-Z0-9=_-]+`
 fn is_encoded(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
 }
 
 impl UploadId {
     /// The id, or `None` where it holds another character, is too long, or would be a dot segment.
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed =
-            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
+        let allowed = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
         let dots_alone = text.bytes().all(|byte| byte == b'.');
         (allowed && !dots_alone && text.len() <= MAX_UPLOAD_ID_LENGTH).then(|| Self(text.into()))
     }
@@ -114,7 +124,11 @@ impl UploadId {
 impl Reference {
     /// A digest where there is a colon, else a tag; `None` where it is neither.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.contains(':') { Digest::parse(text).map(Self::Digest) } else { Tag::parse(text).map(Self::Tag) }
+        if text.contains(':') {
+            Digest::parse(text).map(Self::Digest)
+        } else {
+            Tag::parse(text).map(Self::Tag)
+        }
     }
 
     /// The reference as written.
@@ -156,13 +170,24 @@ mod tests {
         let upper = sha256.to_uppercase();
         let short = format!("sha256:{}", "a".repeat(63));
         let upper_hex = format!("sha256:{}", "A".repeat(64));
-        let (short_512, upper_512) = (format!("sha512:{}", "a".repeat(127)), format!("sha512:{}", "A".repeat(128)));
+        let (short_512, upper_512) =
+            (format!("sha512:{}", "a".repeat(127)), format!("sha512:{}", "A".repeat(128)));
         for digest in [&short_512, &upper_512] {
             assert!(Digest::parse(digest).is_none(), "{digest:?}");
         }
-        for digest in
-            ["", ":", "sha256", "sha256:", &*upper, &*short, &*upper_hex, "x:a/b", "x:..", "a..b:c", "sha256:a:b"]
-        {
+        for digest in [
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            &*upper,
+            &*short,
+            &*upper_hex,
+            "x:a/b",
+            "x:..",
+            "a..b:c",
+            "sha256:a:b",
+        ] {
             assert!(Digest::parse(digest).is_none(), "{digest:?}");
         }
     }

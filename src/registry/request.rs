@@ -1,9 +1,12 @@
-//! Requests: one variant an operation, what each needs, and how it is written upstream. [`parse`](super::parse) builds them.
+//! Requests: one variant an operation, what each needs, and how it is written upstream.
+//! [`parse`](super::parse) builds them.
 
 use http::Method;
 
 use super::query::{OpaqueQuery, QueryWriter};
-use super::{Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadId};
+use super::{
+    Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadId,
+};
 
 /// An operation of the OCI distribution API, with everything that tells it apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +30,12 @@ pub enum RegistryRequest {
     /// DELETE `/v2/NAME/blobs/DIGEST`
     BlobDelete { name: RepositoryName, digest: Digest },
     /// POST `/v2/NAME/blobs/uploads/`
-    UploadStart { name: RepositoryName, digest: Option<Digest>, algorithm: Option<Algorithm>, mount: Option<Mount> },
+    UploadStart {
+        name: RepositoryName,
+        digest: Option<Digest>,
+        algorithm: Option<Algorithm>,
+        mount: Option<Mount>,
+    },
     /// PATCH `/v2/NAME/blobs/uploads/ID`
     UploadChunk { name: RepositoryName, id: UploadId, query: OpaqueQuery },
     /// PUT `/v2/NAME/blobs/uploads/ID`
@@ -57,8 +65,8 @@ pub struct Page {
 }
 
 impl RegistryRequest {
-    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing. What a mount reads
-    /// from is judged besides, or the mount is left out (see `policy`).
+    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing.
+    /// What a mount reads from is judged besides, or the mount is left out (see `policy`).
     pub fn required(&self) -> Access {
         let on = |name: &RepositoryName, action| Access::Repository(name.clone(), action);
         match self {
@@ -74,7 +82,9 @@ impl RegistryRequest {
             | Self::UploadFinish { name, .. }
             | Self::UploadStatus { name, .. }
             | Self::UploadCancel { name, .. } => on(name, Action::Push),
-            Self::ManifestDelete { name, .. } | Self::BlobDelete { name, .. } => on(name, Action::Delete),
+            Self::ManifestDelete { name, .. } | Self::BlobDelete { name, .. } => {
+                on(name, Action::Delete)
+            }
         }
     }
 
@@ -92,7 +102,9 @@ impl RegistryRequest {
             Self::ManifestPut { .. } | Self::UploadFinish { .. } => Method::PUT,
             Self::UploadStart { .. } => Method::POST,
             Self::UploadChunk { .. } => Method::PATCH,
-            Self::ManifestDelete { .. } | Self::BlobDelete { .. } | Self::UploadCancel { .. } => Method::DELETE,
+            Self::ManifestDelete { .. } | Self::BlobDelete { .. } | Self::UploadCancel { .. } => {
+                Method::DELETE
+            }
         }
     }
 
@@ -143,7 +155,9 @@ impl RegistryRequest {
     /// What must be allowed besides for the mount that it asks for.
     pub fn mount_source(&self) -> Option<Access> {
         match self {
-            Self::UploadStart { mount: Some(mount), .. } => Some(Access::Repository(mount.from.clone(), Action::Pull)),
+            Self::UploadStart { mount: Some(mount), .. } => {
+                Some(Access::Repository(mount.from.clone(), Action::Pull))
+            }
             _ => None,
         }
     }
@@ -224,7 +238,9 @@ impl RegistryRequest {
             Self::UploadChunk { id, query, .. }
             | Self::UploadStatus { id, query, .. }
             | Self::UploadCancel { id, query, .. } => render_upload(&mut target, id, query, None),
-            Self::UploadFinish { id, query, digest, .. } => render_upload(&mut target, id, query, digest.as_ref()),
+            Self::UploadFinish { id, query, digest, .. } => {
+                render_upload(&mut target, id, query, digest.as_ref())
+            }
         }
         target
     }

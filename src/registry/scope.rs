@@ -1,4 +1,5 @@
-//! Scopes of the registry token protocol: what a token is asked for (Distribution, "Token Scope Documentation").
+//! Scopes of the registry token protocol: what a token is asked for (Distribution, "Token Scope
+//! Documentation").
 
 use super::{Actions, RepositoryName};
 
@@ -15,8 +16,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Reads one scope. `None` for what nobody can be granted here: another type, a name that breaks the grammar, the
-    /// catalog with any other action. Actions that are not known count for nothing; `*` is all of them.
+    /// Reads one scope. `None` for what nobody can be granted here: another type, a name that
+    /// breaks the grammar, the catalog with any other action. Actions that are not known count
+    /// for nothing; `*` is all of them.
     pub fn parse(text: &str) -> Option<Self> {
         if text == CATALOG_SCOPE {
             return Some(Self::Catalog);

@@ -4,8 +4,8 @@ use http::HeaderValue;
 
 use crate::registry::{Access, CATALOG_SCOPE};
 
-/// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token only where a 401
-/// says one of these; without it, it repeats the request with the same one.
+/// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token
+/// only where a 401 says one of these; without it, it repeats the request with the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Wrong, expired or forged.
@@ -47,8 +47,9 @@ impl Challenge {
         matches!(self, Self::Bearer(_))
     }
 
-    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount takes two. A fault
-    /// comes with its description, for docker shows that and nothing of the body.
+    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount
+    /// takes two. A fault comes with its description, for docker shows that and nothing of the
+    /// body.
     pub fn line(&self, needed: &[Option<Access>], fault: Option<(Fault, &str)>) -> HeaderValue {
         let start = match self {
             Self::Basic(line) => return line.clone(),
@@ -78,6 +79,8 @@ fn scope(access: &Access) -> Option<String> {
     if let Access::Catalog = access {
         return Some(CATALOG_SCOPE.to_owned());
     }
-    let repositories = access.repositories().map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
+    let repositories = access
+        .repositories()
+        .map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
     Some(repositories.collect::<Vec<_>>().join(" ")).filter(|scopes| !scopes.is_empty())
 }

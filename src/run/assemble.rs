@@ -1,4 +1,5 @@
-//! From a checked config to what a reload replaces. What did not change is taken over from the one before.
+//! From a checked config to what a reload replaces. What did not change is taken over from the one
+//! before.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use super::endpoint::{roots, url};
 use super::providers;
 use crate::client_address::TrustedProxies;
 use crate::client_tls;
-use crate::config::{self, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion, UpstreamAuthorization};
+use crate::config::{
+    self, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion, UpstreamAuthorization,
+};
 use crate::gate::Gate;
 use crate::identity::authenticator::{Identity, Provider};
 use crate::identity::cache::CacheLimits;
@@ -45,9 +48,15 @@ pub(super) struct Running {
 ///
 /// # Errors
 /// What the system does not give: roots, randomness, a new audit log.
-pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Generation> {
+pub(super) fn generation(
+    loaded: &Loaded,
+    lasting: &Lasting,
+    running: Option<&Running>,
+) -> anyhow::Result<Generation> {
     let (config, outline) = (&loaded.config, &loaded.outline);
-    let is_same = |keys: &[&str]| running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)));
+    let is_same = |keys: &[&str]| {
+        running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)))
+    };
     let upstream = match is_same(&["upstream", "http.external_url", "http.stall_timeout"]) {
         Some(running) => running.generation.upstream.clone(),
         None => Arc::new(upstream(config)?),
@@ -64,7 +73,10 @@ pub(super) fn generation(loaded: &Loaded, lasting: &Lasting, running: Option<&Ru
     let server = ServerSettings {
         tls,
         certificate_ends: config.http.tls.as_ref().map(|tls| tls.not_after),
-        proxy_protocol: config.http.proxy_protocol.then(|| TrustedProxies(config.http.trusted_proxies.clone())),
+        proxy_protocol: config
+            .http
+            .proxy_protocol
+            .then(|| TrustedProxies(config.http.trusted_proxies.clone())),
         handshake_timeout: config.http.handshake_timeout,
         header_timeout: config.http.header_timeout,
         idle_timeout: config.http.idle_timeout,
@@ -88,7 +100,8 @@ pub(super) fn cache_limits(cache: &config::Cache) -> CacheLimits {
 
 fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Gate> {
     let config = &loaded.config;
-    let (external, tokens, scopes) = (&config.http.external_url, &config.tokens, config.scopes.clone());
+    let (external, tokens, scopes) =
+        (&config.http.external_url, &config.tokens, config.scopes.clone());
     let challenge = match tokens.challenge {
         config::Challenge::Basic => Challenge::basic(external.service())?,
         config::Challenge::Bearer => Challenge::bearer(&realm(external), external.service())?,
@@ -113,13 +126,18 @@ fn audit(path: Option<&Path>, running: Option<&Running>) -> anyhow::Result<Arc<A
     Ok(match (path, open) {
         (path, Some(open)) if open.path() == path => open.clone(),
         (None, _) => Arc::new(AuditLog::off()),
-        (Some(path), _) => {
-            Arc::new(AuditLog::file(path).with_context(|| format!("log.audit: cannot append to {}", path.display()))?)
-        }
+        (Some(path), _) => Arc::new(
+            AuditLog::file(path)
+                .with_context(|| format!("log.audit: cannot append to {}", path.display()))?,
+        ),
     })
 }
 
-fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Identity> {
+fn identity(
+    loaded: &Loaded,
+    lasting: &Lasting,
+    running: Option<&Running>,
+) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
     let ask_about_nobody = !config.policy.decide_for_nobody();
@@ -131,7 +149,8 @@ fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> an
     });
     let mut chain = Vec::new();
     for (place, provider) in config.identity.iter().enumerate() {
-        let unchanged = same.and_then(|running| unchanged(place, provider, &loaded.outline, running));
+        let unchanged =
+            same.and_then(|running| unchanged(place, provider, &loaded.outline, running));
         chain.push(match unchanged {
             Some(unchanged) => unchanged,
             None => Arc::new(providers::provider(provider.clone(), keep_tokens, ask_about_nobody)?),
@@ -144,15 +163,22 @@ fn identity(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> an
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
     let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
-    let identity = Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current());
+    let identity =
+        Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current());
     Ok(identity.with_failed_logins(config.limits.failed_logins))
 }
 
-/// The provider that is running and was made of just what the one at `place` is to be made of: its breaker, its keys
-/// and what it said live on.
-fn unchanged(place: usize, provider: &config::Provider, outline: &Outline, running: &Running) -> Option<Arc<Provider>> {
+/// The provider that is running and was made of just what the one at `place` is to be made of: its
+/// breaker, its keys and what it said live on.
+fn unchanged(
+    place: usize,
+    provider: &config::Provider,
+    outline: &Outline,
+    running: &Running,
+) -> Option<Arc<Provider>> {
     let providers = running.generation.gate.identity.providers();
-    let (old_place, old) = providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;
+    let (old_place, old) =
+        providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;
     let path = |place: usize| format!("identity[{place}]");
     outline.is_same(&path(place), &running.outline, &path(old_place)).then(|| old.clone())
 }
@@ -175,9 +201,9 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let authorization = match &upstream.authorization {
         // With a grant, each request has its own.
         UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
-        UpstreamAuthorization::Basic { username, password } => {
-            Some(basic(username, password).context("upstream.username: it cannot stand in a header")?)
-        }
+        UpstreamAuthorization::Basic { username, password } => Some(
+            basic(username, password).context("upstream.username: it cannot stand in a header")?,
+        ),
     };
     let external = &config.http.external_url;
     let proto = if external.scheme == Scheme::Https { "https" } else { "http" };

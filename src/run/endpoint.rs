@@ -8,8 +8,8 @@ use rustls::RootCertStore;
 use crate::client_tls;
 use crate::config::Endpoint;
 
-/// Returns the certificate authorities of the endpoint's `ca`, or those of the system where it has none. Plain HTTP needs
-/// none at all.
+/// Returns the certificate authorities of the endpoint's `ca`, or those of the system where it has
+/// none. Plain HTTP needs none at all.
 ///
 /// # Errors
 /// The system's certificate authorities cannot be read.

@@ -17,8 +17,14 @@ use crate::server::{ConnectionLimit, Generation};
 use crate::token_service::gate_token::TokenKeys;
 
 /// What was bound, started or sized at the start, and stays so.
-const NEEDS_RESTART: [&str; 6] =
-    ["http.addr", "http.workers", "admin.addr", "cache.capacity", "cache.negative_capacity", "log.format"];
+const NEEDS_RESTART: [&str; 6] = [
+    "http.addr",
+    "http.workers",
+    "admin.addr",
+    "cache.capacity",
+    "cache.negative_capacity",
+    "log.format",
+];
 
 /// A gate whose configuration can be replaced while it serves.
 pub struct Live {
@@ -63,7 +69,10 @@ impl Live {
         let own_key = Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?);
         let lasting = Lasting { recorder, own_key, accounts: Arc::default() };
         let generation = Arc::new(assemble::generation(&loaded, &lasting, None)?);
-        lasting.recorder.metrics.certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
+        lasting
+            .recorder
+            .metrics
+            .certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
         let newest = watch::Sender::new(generation.clone());
         let connection_limit = Arc::new(ConnectionLimit::new(loaded.config.http.max_connections));
         let started = loaded.outline.clone();
@@ -72,19 +81,25 @@ impl Live {
         Ok(Self { newest, last_reload, lasting, connection_limit, started, applied })
     }
 
-    /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way end with what they
-    /// began with.
+    /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way
+    /// end with what they began with.
     ///
-    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker, but within a runtime.
+    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker, but
+    /// within a runtime.
     ///
     /// # Errors
-    /// What the system does not give: roots, randomness, a new log file. Everything is as before then.
+    /// What the system does not give: roots, randomness, a new log file. Everything is as before
+    /// then.
     pub fn apply(&self, loaded: Loaded) -> anyhow::Result<Change> {
         let mut applied = self.lock();
         let old = &applied.running;
         let generation = Arc::new(assemble::generation(&loaded, &self.lasting, Some(old))?);
         let config = &loaded.config;
-        let new_log = if config.log.access == applied.access { None } else { Some(log_target(&config.log.access)?) };
+        let new_log = if config.log.access == applied.access {
+            None
+        } else {
+            Some(log_target(&config.log.access)?)
+        };
 
         // From here on nothing fails.
         let Recorder { metrics, access_log, .. } = &*self.lasting.recorder;
@@ -94,17 +109,22 @@ impl Live {
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
         self.connection_limit.set(config.http.max_connections, &Handle::current());
         self.newest.send_replace(generation.clone());
-        generation.gate.identity.take_over(&old.generation.gate.identity, cache_limits(&config.cache));
+        generation
+            .gate
+            .identity
+            .take_over(&old.generation.gate.identity, cache_limits(&config.cache));
 
         let mut keys = old.outline.changed(&loaded.outline);
         let need_restart: Vec<_> = self.started.changed(&loaded.outline);
-        let need_restart: Vec<_> = need_restart.into_iter().filter(|key| NEEDS_RESTART.contains(&&**key)).collect();
+        let need_restart: Vec<_> =
+            need_restart.into_iter().filter(|key| NEEDS_RESTART.contains(&&**key)).collect();
         keys.retain(|key| !NEEDS_RESTART.contains(&&**key));
         *applied = Applied::new(loaded, generation);
         Ok(Change { keys, need_restart })
     }
 
-    /// Opens the log files that are written to anew, as logrotate wants it. Lines go on to one that cannot be.
+    /// Opens the log files that are written to anew, as logrotate wants it. Lines go on to one that
+    /// cannot be.
     pub fn reopen_logs(&self) {
         let applied = self.lock();
         if let config::AccessLog::File(_) = applied.access {
@@ -138,7 +158,8 @@ impl Live {
     /// A reload was tried, and these were the problems: nothing was changed where there are any.
     pub(super) fn tried(&self, problems: Vec<String>) {
         self.lasting.recorder.metrics.reloaded(problems.is_empty());
-        self.last_reload.send_replace(Some(Arc::new(LastReload { at: SystemTime::now(), problems })));
+        self.last_reload
+            .send_replace(Some(Arc::new(LastReload { at: SystemTime::now(), problems })));
     }
 
     pub(super) fn drain(&self) -> Drain {

@@ -21,13 +21,13 @@ use crate::identity::provider::registry_token::TokenServer;
 /// How long a provider that asks nobody may take: bcrypt has a queue.
 const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The share of a question's time that a fetch of keys may take. It ends before the question that waits for it: that the
-/// issuer does not answer must not look like an outage, for tokens whose keys are known need nobody, and a breaker would
-/// stop them too.
+/// The share of a question's time that a fetch of keys may take. It ends before the question that
+/// waits for it: that the issuer does not answer must not look like an outage, for tokens whose
+/// keys are known need nobody, and a breaker would stop them too.
 const FETCH_SHARE: f64 = 0.8;
 
-/// Builds what the config describes. `keep_tokens`: the registry is shown what a token server issues.
-/// `ask_about_nobody`: its word counts about callers without a credential.
+/// Builds what the config describes. `keep_tokens`: the registry is shown what a token server
+/// issues. `ask_about_nobody`: its word counts about callers without a credential.
 ///
 /// # Errors
 /// What the system does not give: roots, randomness.
@@ -39,31 +39,53 @@ pub(super) fn provider(
     let name: Arc<str> = provider.name.into();
     let mut patience = OFFLINE_PATIENCE;
     let kind = match provider.kind {
-        ProviderKind::Gitlab { http, service, accept_passwords, forward_client_address, failure_budget, anonymous } => {
+        ProviderKind::Gitlab {
+            http,
+            service,
+            accept_passwords,
+            forward_client_address,
+            failure_budget,
+            anonymous,
+        } => {
             patience = http.timeout;
-            let failure_budget = failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
+            let failure_budget =
+                failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
             let anonymous = anonymous && ask_about_nobody;
-            let reading = GitLabReading { accept_passwords, anonymous, forward_client_address, failure_budget };
+            let reading = GitLabReading {
+                accept_passwords,
+                anonymous,
+                forward_client_address,
+                failure_budget,
+            };
             let realm = gitlab::realm(&url(&http.endpoint));
             let client = provider_client(&http)?;
-            let server =
-                TokenServer::new(name.clone(), &realm, service, client, Some(reading)).keep_tokens(keep_tokens);
+            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading))
+                .keep_tokens(keep_tokens);
             authenticator::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::RegistryToken { http, service } => {
             patience = http.timeout;
             let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
-            let server = TokenServer::new(name.clone(), &realm, service, client, None).keep_tokens(keep_tokens);
+            let server = TokenServer::new(name.clone(), &realm, service, client, None)
+                .keep_tokens(keep_tokens);
             authenticator::ProviderKind::TokenServer(Arc::new(server))
         }
         ProviderKind::Htpasswd { users, scopes } => {
             authenticator::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
         }
-        ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } => {
+        ProviderKind::Introspection {
+            http,
+            client_id,
+            client_secret,
+            audience,
+            match_username,
+            groups_claim,
+        } => {
             patience = http.timeout;
             let (url, client) = (url(&http.endpoint), provider_client(&http)?);
             let expected = Expected { audience, match_username, groups_claim };
-            let introspection = Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
+            let introspection =
+                Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
             authenticator::ProviderKind::Introspection(
                 introspection.context("identity: client_id cannot stand in a header")?,
             )
@@ -84,10 +106,23 @@ pub(super) fn provider(
                 JwksSource::File(keys) => Keys::fixed(keys),
                 JwksSource::Url(http) => {
                     let http = ProviderHttp { timeout: timeout.mul_f64(FETCH_SHARE), ..http };
-                    Keys::fetched(name.clone(), url(&http.endpoint), provider_client(&http)?, Pace::default())
+                    Keys::fetched(
+                        name.clone(),
+                        url(&http.endpoint),
+                        provider_client(&http)?,
+                        Pace::default(),
+                    )
                 }
             };
-            let rules = Rules { issuer, audience, tenants, algorithms, subject_claim, groups_claim, scopes };
+            let rules = Rules {
+                issuer,
+                audience,
+                tenants,
+                algorithms,
+                subject_claim,
+                groups_claim,
+                scopes,
+            };
             authenticator::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
         }
     };
@@ -131,7 +166,11 @@ mod tests {
              identity:\n  - {{ {provider_lines} }}\n"
         );
         let config = load_text(&text, Path::new("test.yml"), folder.path(), []).unwrap().config;
-        let providers = config.identity.into_iter().map(|it| Arc::new(provider(it, false, true).unwrap())).collect();
+        let providers = config
+            .identity
+            .into_iter()
+            .map(|it| Arc::new(provider(it, false, true).unwrap()))
+            .collect();
         let limits = CacheLimits {
             ttl: config.cache.ttl,
             negative_ttl: config.cache.negative_ttl,
@@ -140,9 +179,11 @@ mod tests {
             negative_capacity: config.cache.negative_capacity,
         };
         let key = HashKey::random().unwrap();
-        let identity = Identity::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());
+        let identity =
+            Identity::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());
         let credential = Credential::Bearer(SecretString::from(token));
-        let question = identity.question(credential, Access::Login, Ipv4Addr::LOCALHOST.into(), "test".into());
+        let question =
+            identity.question(credential, Access::Login, Ipv4Addr::LOCALHOST.into(), "test".into());
         let verified = identity.verify(&question, &mut CacheUse::None).await.unwrap();
         verified.attributes.as_ref().map(|attributes| attributes.groups.clone()).unwrap_or_default()
     }
@@ -156,8 +197,10 @@ mod tests {
     async fn groups_claim_arrives() {
         let sso = IntrospectionServer::start(listener()).unwrap();
         let of_sso = |more: &str| {
-            let lines =
-                format!("name: sso, type: introspection, url: \"{}\", client_secret_file: secret{more}", sso.url());
+            let lines = format!(
+                "name: sso, type: introspection, url: \"{}\", client_secret_file: secret{more}",
+                sso.url()
+            );
             async move { groups(&lines, "sso-demo-read-write".to_owned()).await }
         };
         assert_eq!(of_sso("").await, ["developers"], "`groups` is the default");

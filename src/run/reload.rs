@@ -1,7 +1,7 @@
 //! Reads the configuration again: when told to, and when a file that it names has another content.
 //!
-//! Contents are compared every few seconds: Kubernetes swaps the files of a pod by a symbolic link, which a watch on a
-//! file does not see, and a file may come by a rename, or be written in place.
+//! Contents are compared every few seconds: Kubernetes swaps the files of a pod by a symbolic link,
+//! which a watch on a file does not see, and a file may come by a rename, or be written in place.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ pub struct Reloader {
     live: Arc<Live>,
     source: Source,
     pace: Pace,
-    /// The files as they were when they were tried last, whatever came of it: a bad one is tried and told of once.
+    /// The files as they were when they were tried last, whatever came of it: a bad one is tried
+    /// and told of once.
     tried: Vec<FileVersion>,
     set_level: Option<SetLevel>,
 }
@@ -54,7 +55,8 @@ pub struct Reloader {
 pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
 
 impl Reloader {
-    /// Reloads `live`, which was started with what was read from `source`; `files` are the files of that reading.
+    /// Reloads `live`, which was started with what was read from `source`; `files` are the files of
+    /// that reading.
     pub fn new(live: Arc<Live>, source: Source, files: Vec<FileVersion>, pace: Pace) -> Self {
         Self { live, source, pace, tried: files, set_level: None }
     }
@@ -65,8 +67,8 @@ impl Reloader {
         Self { set_level: Some(set_level), ..self }
     }
 
-    /// Reloads whenever there is a reason to, for as long as the runtime lives. Files are read, and what is made of them
-    /// is built, on a thread for such things.
+    /// Reloads whenever there is a reason to, for as long as the runtime lives. Files are read, and
+    /// what is made of them is built, on a thread for such things.
     pub async fn run(mut self, mut hangup: Signal) {
         loop {
             let hung_up = tokio::select! {
@@ -102,11 +104,13 @@ impl Reloader {
         true
     }
 
-    /// Reads the configuration, and replaces what is running if nothing is wrong with it. Says so in the log and in
-    /// `config_reload_success`. `reopen_logs`: log files are opened anew, as logrotate wants it, whatever else.
+    /// Reads the configuration, and replaces what is running if nothing is wrong with it. Says so
+    /// in the log and in `config_reload_success`. `reopen_logs`: log files are opened anew, as
+    /// logrotate wants it, whatever else.
     pub fn reload(&mut self, reopen_logs: bool) -> bool {
         let begun = Instant::now();
-        let Attempt { loaded, files } = config::attempt(&self.source.path, self.source.environment.iter().cloned());
+        let Attempt { loaded, files } =
+            config::attempt(&self.source.path, self.source.environment.iter().cloned());
         self.tried = files;
         let applied = match loaded {
             Ok(loaded) => {
@@ -126,22 +130,35 @@ impl Reloader {
         if reopen_logs {
             self.live.reopen_logs();
         }
-        let shown = |refusals: &Vec<Refusal>| refusals.iter().map(|refusal| refusal.shown.clone()).collect();
+        let shown = |refusals: &Vec<Refusal>| {
+            refusals.iter().map(|refusal| refusal.shown.clone()).collect()
+        };
         self.live.tried(applied.as_ref().err().map(shown).unwrap_or_default());
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &applied {
             Ok(change) => {
                 if !change.need_restart.is_empty() {
-                    tracing::warn!("these keys take effect only with a restart: {}", change.need_restart.join(", "));
+                    tracing::warn!(
+                        "these keys take effect only with a restart: {}",
+                        change.need_restart.join(", ")
+                    );
                 }
-                let changed = if change.keys.is_empty() { "nothing".to_owned() } else { change.keys.join(", ") };
+                let changed = if change.keys.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    change.keys.join(", ")
+                };
                 tracing::info!(took_ms, "reloaded; changed: {changed}");
             }
             Err(problems) => {
                 for Refusal { logged, .. } in problems {
                     tracing::error!("not reloaded: {logged}");
                 }
-                tracing::error!(took_ms, problems = problems.len(), "not reloaded: what was running goes on");
+                tracing::error!(
+                    took_ms,
+                    problems = problems.len(),
+                    "not reloaded: what was running goes on"
+                );
             }
         }
         applied.is_ok()
@@ -151,7 +168,8 @@ impl Reloader {
 /// Why nothing was reloaded.
 struct Refusal {
     logged: String,
-    /// The same without any value of the config, which may be a secret that stands in the wrong place.
+    /// The same without any value of the config, which may be a secret that stands in the wrong
+    /// place.
     shown: String,
 }
 

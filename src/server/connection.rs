@@ -1,4 +1,5 @@
-//! One connection: a PROXY header where there is one, TLS, then HTTP/1.1 or HTTP/2 as the client chose, each wait with its deadline.
+//! One connection: a PROXY header where there is one, TLS, then HTTP/1.1 or HTTP/2 as the client
+//! chose, each wait with its deadline.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -32,7 +33,11 @@ use crate::watched::{Traffic, Watched};
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Serves a connection to its end.
-pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    mut socket: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
     let accepted = Instant::now();
     socket.set_nodelay(true)?;
     let traffic = Rc::new(Traffic::default());
@@ -40,7 +45,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: Sock
     let handshake_by = accepted + settings.handshake_timeout;
     let peer = match &settings.proxy_protocol {
         None => peer,
-        Some(trusted) => proxy_protocol::client(&mut socket, peer, trusted, handshake_by, &worker.complaints).await?,
+        Some(trusted) => {
+            proxy_protocol::client(&mut socket, peer, trusted, handshake_by, &worker.complaints)
+                .await?
+        }
     };
     let Some(tls) = &settings.tls else {
         let deadlines = Rc::new(Deadlines::new(settings, traffic.clone()));
@@ -58,12 +66,18 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut socket: TcpStream, peer: Sock
 }
 
 /// Serves what was decrypted elsewhere, or is no socket.
-pub(super) async fn serve_stream<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, http2: bool) -> io::Result<()>
+pub(super) async fn serve_stream<S>(
+    worker: &Rc<Worker>,
+    stream: S,
+    peer: SocketAddr,
+    http2: bool,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let traffic = Rc::new(Traffic::default());
-    let deadlines = Rc::new(Deadlines::new(worker.newest.serving().generation.server.clone(), traffic.clone()));
+    let deadlines =
+        Rc::new(Deadlines::new(worker.newest.serving().generation.server.clone(), traffic.clone()));
     let stream = Watched::new(stream, traffic);
     if http2 {
         serve_http2(worker, stream, peer, &deadlines).await
@@ -72,7 +86,12 @@ where
     }
 }
 
-async fn serve_http1<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, deadlines: &Rc<Deadlines>) -> io::Result<()>
+async fn serve_http1<S>(
+    worker: &Rc<Worker>,
+    stream: S,
+    peer: SocketAddr,
+    deadlines: &Rc<Deadlines>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -81,15 +100,22 @@ where
         let ambiguous = scan.ambiguous();
         // Its answers may end with the connection alone, so a connection that breaks must not look
         // like that.
-        let delimited_by_close = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
-        let origin = Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
+        let delimited_by_close =
+            request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
+        let origin =
+            Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
         let serving = worker.newest.serving();
         let received = serving.generation.gate.receive(request, origin);
         let (deadlines, scan) = (deadlines.clone(), scan.clone());
         Box::pin(async move {
             let response = serving.generation.gate.serve(received, &serving.upstream).await;
             deadlines.answer_begins(delimited_by_close && !response.body().is_end_stream());
-            Ok::<_, Infallible>(response.map(|body| NotifyEnd { body, deadlines, scan, broke_off: false }))
+            Ok::<_, Infallible>(response.map(|body| NotifyEnd {
+                body,
+                deadlines,
+                scan,
+                broke_off: false,
+            }))
         })
     });
     let mut connection = http1::Builder::new()
@@ -131,7 +157,9 @@ where
     deadlines.answers_have_ended();
     let mut stream = connection.into_parts().io.into_inner();
     // A client that takes nothing any more is not waited for.
-    timeout(LINGER_TIME, stream.shutdown()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    timeout(LINGER_TIME, stream.shutdown())
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     if unread {
         linger(stream, LINGER_TIME).await;
     }

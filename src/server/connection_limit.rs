@@ -18,10 +18,14 @@ impl ConnectionLimit {
         Self { permits: Arc::new(Semaphore::new(limit)), limit: Mutex::new(limit) }
     }
 
-    /// At most so many from now on. Nobody is cut off: with fewer, the next ones wait until enough have ended.
+    /// At most so many from now on. Nobody is cut off: with fewer, the next ones wait until enough
+    /// have ended.
     pub fn set(&self, limit: usize, runtime: &Handle) {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        let before = std::mem::replace(&mut *self.limit.lock().unwrap_or_else(PoisonError::into_inner), limit);
+        let before = std::mem::replace(
+            &mut *self.limit.lock().unwrap_or_else(PoisonError::into_inner),
+            limit,
+        );
         self.permits.add_permits(limit.saturating_sub(before));
         let fewer = u32::try_from(before.saturating_sub(limit)).unwrap_or(u32::MAX);
         if fewer > 0 {

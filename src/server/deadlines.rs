@@ -13,8 +13,8 @@ use crate::watched::Traffic;
 /// one.
 const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
-/// For so long within a drain a stream that has ended gives its connection that time anew: a client that opens one after
-/// the other holds up no drain.
+/// For so long within a drain a stream that has ended gives its connection that time anew: a client
+/// that opens one after the other holds up no drain.
 const DRAINING_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the shut window of an HTTP/2 stream is waited for once its client has said that it
@@ -114,8 +114,8 @@ impl Deadlines {
         }
     }
 
-    /// HTTP/2: whether the client is still taking the last answer, where the connection ends with no stream open: it says so
-    /// again and again, by opening its windows.
+    /// HTTP/2: whether the client is still taking the last answer, where the connection ends with
+    /// no stream open: it says so again and again, by opening its windows.
     pub(super) fn is_being_read(&self) -> bool {
         let speaks = self.traffic.last_read().is_some_and(|last| last.elapsed() < DRAINING_GRACE);
         let rests = matches!(self.waiting.get(), Waiting::NextRequest(_));
@@ -171,7 +171,8 @@ impl Deadlines {
         let now = Instant::now();
         let settings = &self.settings;
         let blocked = self.traffic.write_blocked().is_some();
-        let idle_since = |since: Instant| self.traffic.unblocked().map_or(since, |then| then.max(since));
+        let idle_since =
+            |since: Instant| self.traffic.unblocked().map_or(since, |then| then.max(since));
         let (head, idle) = match self.waiting.get() {
             Waiting::FirstHead(since) => (Some(since + settings.header_timeout), Some(since)),
             Waiting::NextRequest(since) => match self.traffic.first_read() {
@@ -185,10 +186,11 @@ impl Deadlines {
         // hyper closes an idle HTTP/1.1 connection itself. Of HTTP/2 it waits for the answer to a
         // PING first.
         let draining = self.draining.get().filter(|_| http2);
-        let drained = draining.zip(idle).map(|(draining, idle)| match now - draining < DRAINING_LIMIT {
-            true => draining.max(idle) + DRAINING_GRACE,
-            false => idle,
-        });
+        let drained =
+            draining.zip(idle).map(|(draining, idle)| match now - draining < DRAINING_LIMIT {
+                true => draining.max(idle) + DRAINING_GRACE,
+                false => idle,
+            });
         let head = head.into_iter().chain(drained).min();
         let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
         // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.
@@ -204,7 +206,8 @@ impl Deadlines {
         }
         // A wait that begins later cannot end before the shortest deadline from now, so none is
         // missed.
-        let mut shortest = settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
+        let mut shortest =
+            settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
         if draining.is_some() || self.leaving.get().is_some() {
             shortest = shortest.min(TICK);
         }

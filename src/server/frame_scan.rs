@@ -65,7 +65,8 @@ impl Scan for FrameScan {
             if let Some(goodbye) = state.byte(*byte) {
                 // An error is not taken back.
                 let before = self.goodbye.get();
-                self.goodbye.set(before.filter(|before| *before == Goodbye::Error).or(Some(goodbye)));
+                self.goodbye
+                    .set(before.filter(|before| *before == Goodbye::Error).or(Some(goodbye)));
             }
         }
     }
@@ -124,11 +125,20 @@ mod tests {
             (vec![&with_words, &error, &graceful], Some(Goodbye::Error)),
             (vec![&frame(GOAWAY, &[0; 7]), &settings], None),
         ] {
-            let bytes = [vec![&preface], frames].concat().into_iter().flatten().copied().collect::<Vec<u8>>();
+            let bytes = [vec![&preface], frames]
+                .concat()
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect::<Vec<u8>>();
             for size in [1, 2, 3, 7, bytes.len()] {
                 let scan = FrameScan::default();
                 bytes.chunks(size).for_each(|piece| scan.read(piece));
-                assert_eq!((scan.take_goodbye(), scan.take_goodbye()), (expected, None), "{bytes:?}");
+                assert_eq!(
+                    (scan.take_goodbye(), scan.take_goodbye()),
+                    (expected, None),
+                    "{bytes:?}"
+                );
             }
         }
     }

@@ -20,15 +20,15 @@ pub struct Generation {
     pub(crate) admin_token: Option<SecretString>,
 }
 
-/// What a worker serves with: the newest generation, and its own connections to that one's registry. A request keeps
-/// the one that it began with.
+/// What a worker serves with: the newest generation, and its own connections to that one's
+/// registry. A request keeps the one that it began with.
 pub(super) struct Serving {
     pub(super) generation: Arc<Generation>,
     pub(super) upstream: Upstream,
 }
 
-/// A worker's way to the newest generation. A `watch` rather than an atomic pointer: asking costs as little, and a
-/// worker that has nothing to serve is woken to let go of the old one.
+/// A worker's way to the newest generation. A `watch` rather than an atomic pointer: asking costs
+/// as little, and a worker that has nothing to serve is woken to let go of the old one.
 pub(super) struct Newest {
     told: RefCell<watch::Receiver<Arc<Generation>>>,
     serving: RefCell<Rc<Serving>>,
@@ -38,7 +38,10 @@ impl Newest {
     pub(super) fn new(mut told: watch::Receiver<Arc<Generation>>) -> Self {
         let generation = told.borrow_and_update().clone();
         let upstream = Upstream::new(generation.upstream.clone());
-        Self { told: RefCell::new(told), serving: RefCell::new(Rc::new(Serving { generation, upstream })) }
+        Self {
+            told: RefCell::new(told),
+            serving: RefCell::new(Rc::new(Serving { generation, upstream })),
+        }
     }
 
     /// What a request that begins now is served with.
@@ -62,7 +65,8 @@ impl Newest {
         let old = self.serving.borrow().clone();
         // The connections that there are go on being used where they lead to the same registry.
         let same = Arc::ptr_eq(&old.generation.upstream, &generation.upstream);
-        let upstream = if same { old.upstream.clone() } else { Upstream::new(generation.upstream.clone()) };
+        let upstream =
+            if same { old.upstream.clone() } else { Upstream::new(generation.upstream.clone()) };
         self.serving.replace(Rc::new(Serving { generation, upstream }));
     }
 }

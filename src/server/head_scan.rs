@@ -1,6 +1,6 @@
-//! Reads HTTP/1.1 heads along with hyper, for two things that hyper mends without a word: lines that end in a bare LF,
-//! and a length that is given twice. Whoever stands before the gate may have read them otherwise, so such a request is
-//! refused and its connection closed.
+//! Reads HTTP/1.1 heads along with hyper, for two things that hyper mends without a word: lines
+//! that end in a bare LF, and a length that is given twice. Whoever stands before the gate may have
+//! read them otherwise, so such a request is refused and its connection closed.
 
 use std::cell::RefCell;
 
@@ -32,8 +32,9 @@ struct State {
     previous: u8,
 }
 
-/// Where in a message the connection is. A body is followed to its end, for the next head may come in one piece with it;
-/// whether it is a good one is hyper's to judge, which closes the connection where it is not.
+/// Where in a message the connection is. A body is followed to its end, for the next head may come
+/// in one piece with it; whether it is a good one is hyper's to judge, which closes the connection
+/// where it is not.
 #[derive(Clone, Copy, Default)]
 enum Part {
     #[default]
@@ -57,7 +58,8 @@ impl HeadScan {
     /// Whether a head has begun and not ended.
     pub(super) fn within_head(&self) -> bool {
         let state = self.0.borrow();
-        matches!(state.part, Part::Head) && (state.lines > 0 || state.column > 0 || state.empty_lines)
+        matches!(state.part, Part::Head)
+            && (state.lines > 0 || state.column > 0 || state.empty_lines)
     }
 }
 
@@ -84,7 +86,9 @@ impl Scan for HeadScan {
 /// The next byte of the line before a chunk (RFC 9112, 7.1).
 fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
     match (char::from(byte).to_digit(16), byte) {
-        (Some(digit), _) if !whole => Part::ChunkSize(size.saturating_mul(16).saturating_add(digit.into()), false),
+        (Some(digit), _) if !whole => {
+            Part::ChunkSize(size.saturating_mul(16).saturating_add(digit.into()), false)
+        }
         (_, b'\n') if size == 0 => Part::Trailers,
         (_, b'\n') => Part::Chunk(size.saturating_add(2)),
         _ => Part::ChunkSize(size, true),
@@ -94,10 +98,11 @@ fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
 impl State {
     /// Steps over what is no line; returns what is behind it.
     fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
-        let (skipped, rest) = match usize::try_from(left).ok().and_then(|left| bytes.split_at_checked(left)) {
-            Some((_, rest)) => (left, rest),
-            None => (bytes.len() as u64, &[][..]),
-        };
+        let (skipped, rest) =
+            match usize::try_from(left).ok().and_then(|left| bytes.split_at_checked(left)) {
+                Some((_, rest)) => (left, rest),
+                None => (bytes.len() as u64, &[][..]),
+            };
         let left = left - skipped;
         self.part = match self.part {
             Part::Chunk(_) if left == 0 => Part::ChunkSize(0, false),
@@ -172,7 +177,10 @@ mod tests {
 
     #[test]
     fn plain_heads() {
-        assert!(!ambiguous(&["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"]));
+        assert!(!ambiguous(&[
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        ]));
         assert!(!ambiguous(&["PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\na\nb"]));
         assert!(!ambiguous(&[
             "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -202,7 +210,9 @@ mod tests {
             "PUT / HTTP/1.1\r\ntransfer-ENCODING:chunked\r\n\r\n3\r\na\nb\r\n0011 ;x=5\r\n0\r\n\r\n\n\n\n\n\n\n\n\n\n\n\n\n\r\n000\r\n\r\n",
             "PUT / HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nX: y\r\n\r\n",
         ] {
-            for odd in ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n"] {
+            for odd in
+                ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n"]
+            {
                 assert!(!ambiguous(&[body]), "{body:?}");
                 assert!(ambiguous(&[body, odd]), "{body:?} {odd:?}");
                 assert!(ambiguous(&[body, body, odd]), "{body:?} {odd:?}");

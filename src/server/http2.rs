@@ -39,8 +39,8 @@ const MAX_FRAME_BYTES: u32 = 32 * 1024;
 /// What waits for a stream's window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// How long is waited for a client that takes the end of an answer to say something once the connection has ended. One that
-/// reads opens its windows again and again.
+/// How long is waited for a client that takes the end of an answer to say something once the
+/// connection has ended. One that reads opens its windows again and again.
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose client chose HTTP/2 to its end.
@@ -55,8 +55,8 @@ where
 {
     let mut stream = Shared(Rc::new(RefCell::new(stream)));
     let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
-    // What the client says to the end of an answer, such as that its window is open again, must find the socket open: else
-    // it is reset, and what is still on its way is lost.
+    // What the client says to the end of an answer, such as that its window is open again, must
+    // find the socket open: else it is reset, and what is still on its way is lost.
     if ended.is_ok() && deadlines.is_being_read() {
         let ending = async {
             stream.shutdown().await?;
@@ -80,10 +80,13 @@ where
 {
     let scan = Rc::new(FrameScan::default());
     let service = service_fn(|request| {
-        let origin = Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
+        let origin =
+            Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
         let serving = worker.newest.serving();
         let received = serving.generation.gate.receive(request, origin);
-        async move { Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await) }
+        async move {
+            Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await)
+        }
     });
     let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);
     let mut connection = pin!(
@@ -142,13 +145,21 @@ impl<S> Clone for Shared<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
     }
 

@@ -1,14 +1,15 @@
-//! The header of the PROXY protocol, versions 1 and 2, by which a balancer that forwards bytes says who connected to it
-//! (HAProxy, "The PROXY protocol", `doc/proxy-protocol.txt`). Pure.
+//! The header of the PROXY protocol, versions 1 and 2, by which a balancer that forwards bytes says
+//! who connected to it (HAProxy, "The PROXY protocol", `doc/proxy-protocol.txt`). Pure.
 //!
-//! A parser of our own, for a header is an identity: one spelling is read, and each refusal says what is wrong with it.
+//! A parser of our own, for a header is an identity: one spelling is read, and each refusal says
+//! what is wrong with it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-/// The most that is read of a header. Version 2 could say 64 KiB; what balancers add to the addresses takes some hundred
-/// bytes, with a client's certificate among it up to 3 KiB.
+/// The most that is read of a header. Version 2 could say 64 KiB; what balancers add to the
+/// addresses takes some hundred bytes, with a client's certificate among it up to 3 KiB.
 pub(super) const MAX_HEADER_BYTES: usize = 4096;
 
 /// The most that version 1 can take, its CRLF included (2.1).
@@ -44,15 +45,21 @@ pub(super) enum HeaderError {
         "no PROXY header comes first: let the proxy send one (HAProxy: send-proxy-v2), or set http.proxy_protocol to false"
     )]
     Missing,
-    #[error("its PROXY header is too long: version 1 ends within 107 bytes, of version 2 at most 4096 are read")]
+    #[error(
+        "its PROXY header is too long: version 1 ends within 107 bytes, of version 2 at most 4096 are read"
+    )]
     TooLong,
-    #[error("its PROXY header of version 1 is malformed: right is PROXY, TCP4 or TCP6, two addresses and two ports")]
+    #[error(
+        "its PROXY header of version 1 is malformed: right is PROXY, TCP4 or TCP6, two addresses and two ports"
+    )]
     MalformedLine,
     #[error("its PROXY header is of version {0}, which is neither 1 nor 2")]
     Version(u8),
     #[error("its PROXY header has the command {0}, which is neither LOCAL (0) nor PROXY (1)")]
     Command(u8),
-    #[error("its PROXY header has the address family {0:#04x}; TCP over IPv4 (0x11) and IPv6 (0x21) are read")]
+    #[error(
+        "its PROXY header has the address family {0:#04x}; TCP over IPv4 (0x11) and IPv6 (0x21) are read"
+    )]
     Family(u8),
     #[error("its PROXY header is too short for the addresses that it announces")]
     NoAddresses,
@@ -85,7 +92,11 @@ impl Header {
 fn read_v1(bytes: &[u8]) -> Result<Header, HeaderError> {
     let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
     let Some(end) = within.iter().position(|byte| *byte == b'\n') else {
-        return if bytes.len() < MAX_V1_BYTES { Ok(Header::Partial) } else { Err(HeaderError::TooLong) };
+        return if bytes.len() < MAX_V1_BYTES {
+            Ok(Header::Partial)
+        } else {
+            Err(HeaderError::TooLong)
+        };
     };
     let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r"));
     let line = line.and_then(|line| std::str::from_utf8(line).ok());
@@ -103,8 +114,12 @@ fn source_in_line(line: &str) -> Option<Source> {
     let (source, destination) = (words.next()?, words.next()?);
     let (source_port, _) = (port(words.next()?)?, port(words.next()?)?);
     let source: IpAddr = match family {
-        "TCP4" => (source.parse::<Ipv4Addr>().ok()?, destination.parse::<Ipv4Addr>().ok()?).0.into(),
-        "TCP6" => (source.parse::<Ipv6Addr>().ok()?, destination.parse::<Ipv6Addr>().ok()?).0.into(),
+        "TCP4" => {
+            (source.parse::<Ipv4Addr>().ok()?, destination.parse::<Ipv4Addr>().ok()?).0.into()
+        }
+        "TCP6" => {
+            (source.parse::<Ipv6Addr>().ok()?, destination.parse::<Ipv6Addr>().ok()?).0.into()
+        }
         _ => return None,
     };
     words.next().is_none().then(|| Source::Client(SocketAddr::new(source, source_port)))
@@ -112,13 +127,16 @@ fn source_in_line(line: &str) -> Option<Source> {
 
 /// A decimal number without sign or leading zeros.
 fn port(word: &str) -> Option<u16> {
-    let plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+    let plain =
+        word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
     word.parse().ok().filter(|_| plain)
 }
 
-/// Version and command, family, length, addresses, and what else the proxy has to say, which is not read (2.2).
+/// Version and command, family, length, addresses, and what else the proxy has to say, which is not
+/// read (2.2).
 fn read_v2(bytes: &[u8]) -> Result<Header, HeaderError> {
-    let Some((fixed, rest)) = bytes.get(V2.len()..).unwrap_or_default().split_first_chunk::<4>() else {
+    let Some((fixed, rest)) = bytes.get(V2.len()..).unwrap_or_default().split_first_chunk::<4>()
+    else {
         return Ok(Header::Partial);
     };
     let [version_and_command, family, length @ ..] = *fixed;
@@ -178,7 +196,8 @@ mod tests {
     }
 
     fn v6_addresses() -> Vec<u8> {
-        let both = ["2001:db8::7".parse::<Ipv6Addr>().unwrap(), Ipv6Addr::LOCALHOST].map(|address| address.octets());
+        let both = ["2001:db8::7".parse::<Ipv6Addr>().unwrap(), Ipv6Addr::LOCALHOST]
+            .map(|address| address.octets());
         [both.concat(), vec![0xdc, 0x04, 0x01, 0xbb]].concat()
     }
 
@@ -202,7 +221,11 @@ mod tests {
             let whole = Header::Whole { source, bytes: header.len() };
             assert_eq!(Header::read(&[&header, &b"\x16\x03\x01\n"[..]].concat()), Ok(whole));
             for some in 0..header.len() {
-                assert_eq!(Header::read(&header[..some]), Ok(Header::Partial), "{some} bytes of {header:?}");
+                assert_eq!(
+                    Header::read(&header[..some]),
+                    Ok(Header::Partial),
+                    "{some} bytes of {header:?}"
+                );
             }
         }
     }
@@ -244,8 +267,12 @@ mod tests {
             assert_eq!(Header::read(&bytes), Err(error), "{bytes:?}");
         }
         let longest = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 91], b"\r\n".to_vec()].concat();
-        assert_eq!(Header::read(&longest), Ok(Header::Whole { source: Source::Proxy, bytes: MAX_V1_BYTES }));
-        let longest = v2(0x21, 0x11, &[v4_addresses(), vec![0; MAX_HEADER_BYTES - 16 - 12]].concat());
+        assert_eq!(
+            Header::read(&longest),
+            Ok(Header::Whole { source: Source::Proxy, bytes: MAX_V1_BYTES })
+        );
+        let longest =
+            v2(0x21, 0x11, &[v4_addresses(), vec![0; MAX_HEADER_BYTES - 16 - 12]].concat());
         assert_eq!(
             Header::read(&longest),
             Ok(Header::Whole { source: client("192.0.2.7:56324"), bytes: MAX_HEADER_BYTES })
@@ -253,8 +280,10 @@ mod tests {
     }
 
     fn beginnings() -> impl Strategy<Value = Vec<u8>> {
-        let signature = prop::sample::select(vec![&b""[..], V1, V2, b"PROXY TCP4 ", b"PROXY TCP6 "]);
-        (signature, proptest::collection::vec(any::<u8>(), 0..200)).prop_map(|(first, rest)| [first, &rest].concat())
+        let signature =
+            prop::sample::select(vec![&b""[..], V1, V2, b"PROXY TCP4 ", b"PROXY TCP6 "]);
+        (signature, proptest::collection::vec(any::<u8>(), 0..200))
+            .prop_map(|(first, rest)| [first, &rest].concat())
     }
 
     proptest! {

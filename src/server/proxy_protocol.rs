@@ -1,7 +1,8 @@
-//! Who is at the other end of a connection, where proxies say so with a PROXY header before anything else.
+//! Who is at the other end of a connection, where proxies say so with a PROXY header before
+//! anything else.
 //!
-//! It is demanded of those who are trusted: one that sends none would lend its own address to all its clients. From
-//! anybody else it is refused: it would be a word for which nobody answers.
+//! It is demanded of those who are trusted: one that sends none would lend its own address to all
+//! its clients. From anybody else it is refused: it would be a word for which nobody answers.
 
 use std::cell::Cell;
 use std::io;
@@ -15,10 +16,12 @@ use tokio::time::{Instant, timeout_at};
 use super::proxy_header::{Header, HeaderError, MAX_HEADER_BYTES, SIGNATURE_BYTES, Source};
 use crate::client_address::TrustedProxies;
 
-/// A line about connections that are closed for their header, in this time, a worker: each may be somebody's flood.
+/// A line about connections that are closed for their header, in this time, a worker: each may be
+/// somebody's flood.
 const ONE_LINE_IN: Duration = Duration::from_secs(10);
 
-/// When a worker last said that it closed connections for their headers. A stranger's keep back no line about a proxy's.
+/// When a worker last said that it closed connections for their headers. A stranger's keep back no
+/// line about a proxy's.
 #[derive(Default)]
 pub(super) struct Complaints {
     proxies: Pace,
@@ -31,12 +34,12 @@ struct Pace {
     left_out: Cell<u64>,
 }
 
-/// The client's address: what the header of a trusted proxy says, else the peer's own. Of the connection nothing is
-/// read but that header.
+/// The client's address: what the header of a trusted proxy says, else the peer's own. Of the
+/// connection nothing is read but that header.
 ///
 /// # Errors
-/// Where the connection is to be closed: a trusted proxy sends no header that can be read by `deadline`, or somebody
-/// else sends one.
+/// Where the connection is to be closed: a trusted proxy sends no header that can be read by
+/// `deadline`, or somebody else sends one.
 pub(super) async fn client(
     socket: &mut TcpStream,
     peer: SocketAddr,

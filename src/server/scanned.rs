@@ -26,7 +26,11 @@ impl<S, T> Scanned<S, T> {
 }
 
 impl<S: AsyncRead + Unpin, T: Scan> AsyncRead for Scanned<S, T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         self.scan.read(buffer.filled().get(before..).unwrap_or_default());
@@ -35,7 +39,11 @@ impl<S: AsyncRead + Unpin, T: Scan> AsyncRead for Scanned<S, T> {
 }
 
 impl<S: AsyncWrite + Unpin, T> AsyncWrite for Scanned<S, T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

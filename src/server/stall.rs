@@ -22,11 +22,16 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
         let progress = self.0.open_stream();
         let tick = self.0.settings().stall_timeout.min(TICK);
         let open = OpenStream { deadlines: self.0.clone(), progress };
-        tokio::task::spawn_local(Stream { stream: Some(stream), timer: tokio::time::sleep(tick), open });
+        tokio::task::spawn_local(Stream {
+            stream: Some(stream),
+            timer: tokio::time::sleep(tick),
+            open,
+        });
     }
 }
 
-/// Counts a stream as open until its task ends, and marks its request as cut off if it has not ended by then.
+/// Counts a stream as open until its task ends, and marks its request as cut off if it has not
+/// ended by then.
 struct OpenStream {
     deadlines: Rc<Deadlines>,
     progress: Option<Rc<Progress>>,
@@ -84,7 +89,9 @@ impl<F: Future> Future for Stream<F> {
             this.stream.set(None);
         }
         let progress = this.open.progress.as_ref();
-        if this.stream.is_none() && progress.is_none_or(|progress| progress.poll_sent(cx).is_ready()) {
+        if this.stream.is_none()
+            && progress.is_none_or(|progress| progress.poll_sent(cx).is_ready())
+        {
             return Poll::Ready(());
         }
         while this.timer.as_mut().poll(cx).is_ready() {
@@ -92,10 +99,13 @@ impl<F: Future> Future for Stream<F> {
             let [stalls, leaves] = this.open.deadlines();
             let deadline = stalls.into_iter().chain(leaves).min();
             if deadline.is_some_and(|deadline| deadline <= now) {
-                if let Some(progress) = progress.filter(|_| stalls.is_some_and(|stalls| stalls <= now)) {
+                if let Some(progress) =
+                    progress.filter(|_| stalls.is_some_and(|stalls| stalls <= now))
+                {
                     progress.set_stalled();
                 }
-                // A stream that has ended for us cannot be reset any more; its connection can be closed.
+                // A stream that has ended for us cannot be reset any more; its connection can be
+                // closed.
                 if this.stream.is_none() {
                     this.open.deadlines.stall_tail();
                 }

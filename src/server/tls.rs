@@ -17,8 +17,8 @@ use super::linger::{LINGER_TIME, linger};
 use crate::gate::new_request_id;
 use crate::watched::{Traffic, Watched};
 
-/// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client is about a malformed
-/// answer, and ends nobody's search.
+/// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client
+/// is about a malformed answer, and ends nobody's search.
 fn speak_https() -> String {
     const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the \
         address; with docker, run docker login first\"}]}";
@@ -30,8 +30,8 @@ fn speak_https() -> String {
     )
 }
 
-/// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred, resumption by tickets, and
-/// HTTP/2 offered where `http2` says so. There is no early data.
+/// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred,
+/// resumption by tickets, and HTTP/2 offered where `http2` says so. There is no early data.
 ///
 /// # Errors
 /// Where the system has no randomness for the ticket key.
@@ -47,7 +47,8 @@ pub fn server_tls(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(certified_key))));
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;
-    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    config.alpn_protocols =
+        if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(Arc::new(config))
 }
 

@@ -1,12 +1,13 @@
 //! A gate token: the credential that it came from, sealed, with a list of what it is good for.
 //!
-//! `mg1.<key id>.<nonce and ciphertext>`, the last two in base64url. It is opened here and nowhere else; nobody can read
-//! or change one without a key, and nothing in it is believed that the provider does not still say of the credential.
-//! So replicas share nothing but a file of keys.
+//! `mg1.<key id>.<nonce and ciphertext>`, the last two in base64url. It is opened here and nowhere
+//! else; nobody can read or change one without a key, and nothing in it is believed that the
+//! provider does not still say of the credential. So replicas share nothing but a file of keys.
 //!
-//! AES-256-GCM-SIV (RFC 8452): its nonces may be random without anybody counting them, for two that are equal tell no
-//! more than whether two tokens are the same. Version, key id and the registry that the token is for are authenticated with
-//! it: a token of one registry is none at another that shares the key.
+//! AES-256-GCM-SIV (RFC 8452): its nonces may be random without anybody counting them, for two that
+//! are equal tell no more than whether two tokens are the same. Version, key id and the registry
+//! that the token is for are authenticated with it: a token of one registry is none at another that
+//! shares the key.
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,8 @@ pub const MAX_SECRET_BYTES: usize = 12 * 1024;
 /// A longer token is none, and none is made: headers have to hold it.
 pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
 
-/// The most that is sealed, with its padding: what of a token of [`MAX_TOKEN_BYTES`] is not prefix, key id, nonce and tag.
+/// The most that is sealed, with its padding: what of a token of [`MAX_TOKEN_BYTES`] is not prefix,
+/// key id, nonce and tag.
 const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
 /// A rotation takes two at a time. In a file that is named by mistake there may be any number.
@@ -59,7 +61,8 @@ struct TokenKey {
 /// What a gate token holds.
 #[derive(Debug)]
 pub struct GateToken {
-    /// When it was made. Unix time, microseconds: a revocation tells what was made before it from what was made after it.
+    /// When it was made. Unix time, microseconds: a revocation tells what was made before it from
+    /// what was made after it.
     pub issued: u64,
     /// When it ends. Unix time, seconds.
     pub expires: u64,
@@ -67,8 +70,8 @@ pub struct GateToken {
     pub good_for: GoodFor,
     /// The credential that it came from.
     pub credential: Credential,
-    /// The provider that vouched for it, by its name in the config. Another one need not be shown the secret, not even
-    /// by a process that has not seen it before.
+    /// The provider that vouched for it, by its name in the config. Another one need not be shown
+    /// the secret, not even by a process that has not seen it before.
     pub provider: Option<Box<str>>,
 }
 
@@ -104,7 +107,9 @@ pub enum KeyFileError {
     Length(usize, usize),
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
-    #[error("more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime ago")]
+    #[error(
+        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime ago"
+    )]
     TooMany(usize),
 }
 
@@ -150,7 +155,8 @@ impl TokenKeys {
         Ok(Self(vec![TokenKey::new(&bytes)?]))
     }
 
-    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and those that begin with `#` are skipped.
+    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and those that begin with
+    /// `#` are skipped.
     ///
     /// # Errors
     /// The first line that is no key.
@@ -164,8 +170,13 @@ impl TokenKeys {
             if keys.len() == MAX_KEYS {
                 return Err(KeyFileError::TooMany(number));
             }
-            let bytes = Zeroizing::new(BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?);
-            let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| KeyFileError::Length(number, bytes.len()))?;
+            let bytes = Zeroizing::new(
+                BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?,
+            );
+            let key: &[u8; 32] = bytes
+                .as_slice()
+                .try_into()
+                .map_err(|_| KeyFileError::Length(number, bytes.len()))?;
             let key = TokenKey::new(key).map_err(|_| KeyFileError::Length(number, bytes.len()))?;
             if let Some((first, _)) = keys.iter().find(|(_, other)| other.id == key.id) {
                 return Err(KeyFileError::Twice(number, *first));
@@ -183,8 +194,9 @@ impl TokenKeys {
         self.0.first().map(|key| &key.hash_key)
     }
 
-    /// Seals a token with the first key, for the registry that clients know as `service` and no other one that shares the
-    /// key. Where it lists more repositories than fit into a token, the last ones are taken out of it.
+    /// Seals a token with the first key, for the registry that clients know as `service` and no
+    /// other one that shares the key. Where it lists more repositories than fit into a token,
+    /// the last ones are taken out of it.
     ///
     /// # Errors
     /// `None` where the secret or the whole is too long, or the system has no randomness.
@@ -202,16 +214,24 @@ impl TokenKeys {
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
         let head = format!("{PREFIX}{}", key.id);
         let aad = associated_data(&head, service);
-        key.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&aad), &mut *bytes).ok()?;
+        key.key
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(&aad),
+                &mut *bytes,
+            )
+            .ok()?;
         let body = Zeroizing::new([&nonce[..], &bytes].concat());
-        let mut token = Zeroizing::new(String::with_capacity(head.len() + 1 + (4 * body.len()).div_ceil(3)));
+        let mut token =
+            Zeroizing::new(String::with_capacity(head.len() + 1 + (4 * body.len()).div_ceil(3)));
         token.push_str(&head);
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(&*body, &mut token);
         Some(token)
     }
 
-    /// Opens a token of the registry that clients know as `service`, at the time `now` (Unix time, seconds).
+    /// Opens a token of the registry that clients know as `service`, at the time `now` (Unix time,
+    /// seconds).
     ///
     /// # Errors
     /// Whatever is not whole, not ours, or not of this time.
@@ -250,9 +270,10 @@ impl TokenKeys {
         let credential = match (sealed.user, sealed.secret) {
             (None, None) => Credential::Anonymous,
             // Taken over and not copied: serde's own copy is zeroed with it.
-            (Some(user), Some(secret)) => {
-                Credential::Basic { user: user.into_owned(), password: SecretString::from(secret.into_owned()) }
-            }
+            (Some(user), Some(secret)) => Credential::Basic {
+                user: user.into_owned(),
+                password: SecretString::from(secret.into_owned()),
+            },
             (None, Some(secret)) => Credential::Bearer(SecretString::from(secret.into_owned())),
             (Some(_), None) => return None,
         };
@@ -271,7 +292,9 @@ impl GateToken {
     fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (user, secret) = match &self.credential {
             Credential::Anonymous => (None, None),
-            Credential::Basic { user, password } => (Some(user.as_str().into()), Some(password.expose_secret())),
+            Credential::Basic { user, password } => {
+                (Some(user.as_str().into()), Some(password.expose_secret()))
+            }
             Credential::Bearer(secret) => (None, Some(secret.expose_secret())),
         };
         if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
@@ -281,7 +304,9 @@ impl GateToken {
         let sealed = Sealed {
             issued: self.issued,
             expires: self.expires,
-            repositories: repositories.map(|(name, actions)| (name.as_str().into(), actions.words().into())).collect(),
+            repositories: repositories
+                .map(|(name, actions)| (name.as_str().into(), actions.words().into()))
+                .collect(),
             catalog: match self.good_for.catalog {
                 CatalogShare::None => 0,
                 CatalogShare::Listed => 1,
@@ -291,8 +316,8 @@ impl GateToken {
             user,
             secret: secret.map(Into::into),
         };
-        // Written twice, so that there is room for all of it, with padding and tag, and growing leaves no copy of the
-        // secret.
+        // Written twice, so that there is room for all of it, with padding and tag, and growing
+        // leaves no copy of the secret.
         let mut length = Length(0);
         serde_json::to_writer(&mut length, &sealed).ok()?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(length.0 + 2 * PADDING));
@@ -315,8 +340,8 @@ impl io::Write for Length {
     }
 }
 
-/// What is authenticated beside what is sealed: prefix and key id, and the registry that the token is for. A service holds
-/// no line feed.
+/// What is authenticated beside what is sealed: prefix and key id, and the registry that the token
+/// is for. A service holds no line feed.
 fn associated_data(head: &str, service: &str) -> Vec<u8> {
     format!("{head}\n{service}").into_bytes()
 }
@@ -326,7 +351,10 @@ impl KeyFileError {
     pub fn line(&self) -> usize {
         match self {
             Self::Empty => 1,
-            Self::NotBase64(line) | Self::Length(line, _) | Self::Twice(line, _) | Self::TooMany(line) => *line,
+            Self::NotBase64(line)
+            | Self::Length(line, _)
+            | Self::Twice(line, _)
+            | Self::TooMany(line) => *line,
         }
     }
 }
@@ -335,7 +363,8 @@ impl TokenKey {
     fn new(bytes: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         // Known to everybody who has a token, so it must tell nothing of the key.
         let id = blake3::derive_key("moorgate gate token key id", bytes);
-        let id = BASE64_URL_SAFE_NO_PAD.encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
+        let id = BASE64_URL_SAFE_NO_PAD
+            .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
         let hash_key = HashKey::of_token_key(bytes);
         Ok(Self { id, hash_key, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
     }
@@ -351,7 +380,8 @@ impl GoodFor {
     /// The same in scopes of the registry token protocol, with spaces between.
     pub fn scopes(&self) -> String {
         let repositories = self.repositories.iter();
-        let repositories = repositories.map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
+        let repositories =
+            repositories.map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
         let catalog = (self.catalog != CatalogShare::None).then(|| CATALOG_SCOPE.to_owned());
         repositories.chain(catalog).collect::<Vec<_>>().join(" ")
     }
@@ -359,10 +389,12 @@ impl GoodFor {
     /// The repositories that may be shown with it; `None`: whatever its credential may see.
     pub fn shown(&self) -> Option<Vec<RepositoryName>> {
         let pullable = || self.repositories.iter().filter(|(_, actions)| actions.pull);
-        (self.catalog != CatalogShare::All).then(|| pullable().map(|(name, _)| name.clone()).collect())
+        (self.catalog != CatalogShare::All)
+            .then(|| pullable().map(|(name, _)| name.clone()).collect())
     }
 
-    /// Takes repositories out of it, the last ones first, until what is sealed is shorter by so many bytes.
+    /// Takes repositories out of it, the last ones first, until what is sealed is shorter by so
+    /// many bytes.
     fn drop_bytes(&mut self, mut bytes: usize) {
         while bytes > 0
             && let Some((name, actions)) = self.repositories.pop()
@@ -374,7 +406,9 @@ impl GoodFor {
 
     /// Whether the token says anything of what this is about.
     pub fn mentions(&self, access: &Access) -> bool {
-        access.repositories().all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
+        access
+            .repositories()
+            .all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
     }
 
     /// Whether something may be done with the token, as far as the token goes.
@@ -382,11 +416,14 @@ impl GoodFor {
         match access {
             Access::Login => true,
             Access::Catalog => self.catalog != CatalogShare::None,
-            Access::Repository(wanted, action) => {
-                self.repositories.iter().any(|(name, actions)| name == wanted && actions.allow(*action))
-            }
+            Access::Repository(wanted, action) => self
+                .repositories
+                .iter()
+                .any(|(name, actions)| name == wanted && actions.allow(*action)),
             Access::Repositories(several) => several.iter().all(|(wanted, needed)| {
-                self.repositories.iter().any(|(name, actions)| name == wanted && actions.contain(*needed))
+                self.repositories
+                    .iter()
+                    .any(|(name, actions)| name == wanted && actions.contain(*needed))
             }),
         }
     }

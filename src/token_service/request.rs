@@ -1,5 +1,6 @@
-//! What a client asks the token service for: the query of a GET (Distribution, "Token Authentication Specification"), or
-//! the form of a POST ("Oauth2 Token Authentication"; RFC 6749, 4.3). Pure.
+//! What a client asks the token service for: the query of a GET (Distribution, "Token
+//! Authentication Specification"), or the form of a POST ("Oauth2 Token Authentication"; RFC 6749,
+//! 4.3). Pure.
 
 use std::borrow::Cow;
 
@@ -34,8 +35,8 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Returns the questions about it: mostly one. Where repositories and the list of all of them are wanted, that list
-    /// is another one, which is not among these.
+    /// Returns the questions about it: mostly one. Where repositories and the list of all of them
+    /// are wanted, that list is another one, which is not among these.
     pub fn questions(&self) -> Vec<Access> {
         let mut distinct: Vec<(RepositoryName, Actions)> = Vec::new();
         for (name, actions) in &self.repositories {
@@ -45,13 +46,16 @@ impl TokenRequest {
             }
         }
         match distinct.chunks(SCOPES_IN_A_QUESTION) {
-            chunks if chunks.len() > 0 => chunks.map(|some| Access::several(some.to_vec())).collect(),
+            chunks if chunks.len() > 0 => {
+                chunks.map(|some| Access::several(some.to_vec())).collect()
+            }
             _ if self.catalog => vec![Access::Catalog],
             _ => vec![Access::Login],
         }
     }
 
-    /// Reads the query of a GET. Parameters that mean nothing here (`account`, `client_id`, `offline_token`) are dropped.
+    /// Reads the query of a GET. Parameters that mean nothing here (`account`, `client_id`,
+    /// `offline_token`) are dropped.
     ///
     /// # Errors
     /// A parameter twice, or more scopes than are granted at once.
@@ -69,11 +73,12 @@ impl TokenRequest {
         if fields.take("grant_type").as_deref() != Some("password") {
             return Err(TokenRequestError::GrantType);
         }
-        let (Some(user), Some(password)) = (fields.take("username"), fields.take("password")) else {
+        let (Some(user), Some(password)) = (fields.take("username"), fields.take("password"))
+        else {
             return Err(TokenRequestError::NoPassword);
         };
-        let credential =
-            Credential::of_user(&user, &Zeroizing::new(password)).map_err(TokenRequestError::Credential)?;
+        let credential = Credential::of_user(&user, &Zeroizing::new(password))
+            .map_err(TokenRequestError::Credential)?;
         fields.request(Some(credential))
     }
 }
@@ -94,7 +99,9 @@ impl Fields {
                 return Err(TokenRequestError::Encoding);
             }
             if name == "scope" {
-                fields.scopes.extend(value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
+                fields
+                    .scopes
+                    .extend(value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned));
                 if fields.scopes.len() > MAX_SCOPES {
                     return Err(TokenRequestError::TooManyScopes);
                 }
@@ -113,11 +120,16 @@ impl Fields {
         Some(self.known.swap_remove(place).1)
     }
 
-    fn request(&mut self, credential: Option<Credential>) -> Result<TokenRequest, TokenRequestError> {
-        // What cannot be read as a scope cannot be granted, and a token for the rest is an answer (the specification:
-        // a subset is no error).
-        let mut request = TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
-        request.names_repositories = self.scopes.iter().any(|scope| scope.starts_with("repository"));
+    fn request(
+        &mut self,
+        credential: Option<Credential>,
+    ) -> Result<TokenRequest, TokenRequestError> {
+        // What cannot be read as a scope cannot be granted, and a token for the rest is an answer
+        // (the specification: a subset is no error).
+        let mut request =
+            TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
+        request.names_repositories =
+            self.scopes.iter().any(|scope| scope.starts_with("repository"));
         for scope in self.scopes.iter().filter_map(|scope| Scope::parse(scope)) {
             match scope {
                 Scope::Repository(name, actions) if actions != Actions::default() => {
@@ -138,7 +150,11 @@ mod tests {
     use super::*;
 
     fn names(request: &TokenRequest) -> Vec<String> {
-        request.repositories.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect()
+        request
+            .repositories
+            .iter()
+            .map(|(name, actions)| format!("{name}:{}", actions.words()))
+            .collect()
     }
 
     #[test]
@@ -151,8 +167,17 @@ mod tests {
         assert_eq!(request.service.as_deref(), Some("registry.test"));
         assert_eq!(names(&request), ["a:pull", "b:pull,push", "c:pull,push,delete"]);
         assert!(request.catalog && request.credential.is_none());
-        assert!(!TokenRequest::from_query("scope=repository:catalog:*&scope=registry:other:*").unwrap().catalog);
-        assert!(TokenRequest::from_query("scope=repository:a:+repository:b:other").unwrap().repositories.is_empty());
+        assert!(
+            !TokenRequest::from_query("scope=repository:catalog:*&scope=registry:other:*")
+                .unwrap()
+                .catalog
+        );
+        assert!(
+            TokenRequest::from_query("scope=repository:a:+repository:b:other")
+                .unwrap()
+                .repositories
+                .is_empty()
+        );
     }
 
     /// A login asks for nothing, and is answered by whoever the caller is.
@@ -163,15 +188,21 @@ mod tests {
             let [question] = questions(query).try_into().unwrap();
             question
         };
-        let pull = |name| Access::Repository(RepositoryName::parse(name).unwrap(), crate::registry::Action::Pull);
+        let pull = |name| {
+            Access::Repository(RepositoryName::parse(name).unwrap(), crate::registry::Action::Pull)
+        };
         assert_eq!(access("account=alice"), Access::Login);
         assert_eq!(access("scope=registry:catalog:*"), Access::Catalog);
         assert_eq!(access("scope=repository:a:pull"), pull("a"));
         assert_eq!(access("scope=registry:catalog:*&scope=repository:a:pull"), pull("a"));
         assert_eq!(access("scope=repository:a:pull&scope=repository:a:pull"), pull("a"));
         let many = |count: usize| {
-            let scopes = (0..count).map(|number| format!("scope=repository:r{}:pull&", number % 200));
-            questions(&scopes.collect::<String>()).iter().map(|it| it.repositories().count()).collect::<Vec<_>>()
+            let scopes =
+                (0..count).map(|number| format!("scope=repository:r{}:pull&", number % 200));
+            questions(&scopes.collect::<String>())
+                .iter()
+                .map(|it| it.repositories().count())
+                .collect::<Vec<_>>()
         };
         assert_eq!(many(32), [32]);
         assert_eq!(many(33), [32, 1]);
@@ -190,9 +221,15 @@ mod tests {
             ("scope=registry:catalog:*+repository:a:other", true),
             ("scope=registry:catalog:*+repository(plugin):a:pull", true),
         ] {
-            assert_eq!(TokenRequest::from_query(query).unwrap().names_repositories, named, "{query}");
+            assert_eq!(
+                TokenRequest::from_query(query).unwrap().names_repositories,
+                named,
+                "{query}"
+            );
         }
-        for query in ["scope=registry:catalog:pull", "scope=registry:catalog:", "scope=registry:catalog"] {
+        for query in
+            ["scope=registry:catalog:pull", "scope=registry:catalog:", "scope=registry:catalog"]
+        {
             assert!(!TokenRequest::from_query(query).unwrap().catalog, "{query}");
         }
     }
@@ -201,7 +238,9 @@ mod tests {
     fn a_form_holds_a_password() {
         let form = "grant_type=password&username=al%20ice&password=p%26w%3D+%C3%A4&service=s&client_id=x&scope=repository:a:pull";
         let request = TokenRequest::from_form(form.as_bytes()).unwrap();
-        let Some(Credential::Basic { user, password }) = &request.credential else { panic!("no credential") };
+        let Some(Credential::Basic { user, password }) = &request.credential else {
+            panic!("no credential")
+        };
         assert_eq!((user.as_str(), password.expose_secret()), ("al ice", "p&w= \u{e4}"));
         assert_eq!(names(&request), ["a:pull"]);
         let empty = TokenRequest::from_form(b"grant_type=password&username=&password=").unwrap();
@@ -213,7 +252,8 @@ mod tests {
     fn the_longest_form_that_can_be_granted_is_read() {
         let password = "%41".repeat(crate::token_service::gate_token::MAX_SECRET_BYTES);
         let scope = format!("&scope=repository%3A{}%3Apull%2Cpush%2Cdelete", "a".repeat(255));
-        let form = format!("grant_type=password&username=u&password={password}{}", scope.repeat(32));
+        let form =
+            format!("grant_type=password&username=u&password={password}{}", scope.repeat(32));
         assert!(form.len() <= MAX_FORM_BYTES, "{}", form.len());
         let request = TokenRequest::from_form(form.as_bytes()).unwrap();
         assert_eq!(request.repositories.len(), 32);
@@ -238,9 +278,15 @@ mod tests {
             ("grant_type=password", E::NoPassword),
             ("grant_type=password&username=a", E::NoPassword),
             ("grant_type=password&username=a&password=b&password=c", E::Repeated("password")),
-            ("grant_type=password&grant_type=password&username=a&password=b", E::Repeated("grant_type")),
+            (
+                "grant_type=password&grant_type=password&username=a&password=b",
+                E::Repeated("grant_type"),
+            ),
             ("grant_type=password&username=a&password=", E::Credential("the password is empty")),
-            ("grant_type=password&username=a:b&password=c", E::Credential("there is a colon in the user name")),
+            (
+                "grant_type=password&username=a:b&password=c",
+                E::Credential("there is a colon in the user name"),
+            ),
         ] {
             assert_eq!(TokenRequest::from_form(form.as_bytes()).unwrap_err(), error, "{form}");
         }

@@ -1,5 +1,6 @@
-//! The list of all repositories, read from the registry page by page until there is a page for the client. Bounded in
-//! pages, bytes, time and number; what goes beyond is an error, and never a list that is short without a word.
+//! The list of all repositories, read from the registry page by page until there is a page for the
+//! client. Bounded in pages, bytes, time and number; what goes beyond is an error, and never a list
+//! that is short without a word.
 
 use std::time::Instant;
 
@@ -12,14 +13,16 @@ use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
 use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
 
-/// The most pages of the registry for one page of a client: 100,000 names, where the registry gives 1,000 a page.
+/// The most pages of the registry for one page of a client: 100,000 names, where the registry gives
+/// 1,000 a page.
 const MAX_PAGES: usize = 100;
 
-/// The largest page. A thousand names of the greatest length are a quarter of it; some registries give all names at once.
+/// The largest page. A thousand names of the greatest length are a quarter of it; some registries
+/// give all names at once.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
-/// Lists that a worker reads at the same time; others wait for theirs. Each may hold a page, and one request of a client
-/// may be [`MAX_PAGES`] of the gate's own.
+/// Lists that a worker reads at the same time; others wait for theirs. Each may hold a page, and
+/// one request of a client may be [`MAX_PAGES`] of the gate's own.
 pub(super) const MAX_WALKS: usize = 16;
 
 impl Upstream {
@@ -46,7 +49,11 @@ impl Upstream {
             Err(_) => Err(UpstreamFault::ResponseTimeout),
         };
         page.map_err(|fault| {
-            tracing::error!(request_id = &*request_id, "no list of repositories: {}", fault.message());
+            tracing::error!(
+                request_id = &*request_id,
+                "no list of repositories: {}",
+                fault.message()
+            );
             Denial::Upstream(fault)
         })
     }
@@ -58,20 +65,33 @@ impl Upstream {
         caller: &Caller<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
-        let RegistryRequest::Catalog { page, .. } = permit.request() else { return Err(UpstreamFault::NoCatalog) };
+        let RegistryRequest::Catalog { page, .. } = permit.request() else {
+            return Err(UpstreamFault::NoCatalog);
+        };
         let mut walk = CatalogWalk::new(page, |name| filter.shows(name));
         let begun = Instant::now();
-        // Nothing of the client's own request: the registry would compress its answer, or say that nothing has changed.
-        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
+        // Nothing of the client's own request: the registry would compress its answer, or say that
+        // nothing has changed.
+        let headers =
+            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
         for _ in 0..MAX_PAGES {
             let Some(wanted) = walk.next() else { return Ok(walk.finish()) };
             let request_id = record.request_id().clone();
-            let going = Going { wanted: &wanted, grant: permit.grant(), headers: &headers, request_id: &request_id };
+            let going = Going {
+                wanted: &wanted,
+                grant: permit.grant(),
+                headers: &headers,
+                request_id: &request_id,
+            };
             let (response, mut exchange) = self.ask(&going, caller.address).await?;
             let (mut parts, body) = response.into_parts();
             record.upstream_answered(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() { UpstreamFault::Invalid } else { UpstreamFault::Unreachable }
+                if error.is::<LengthLimitError>() {
+                    UpstreamFault::Invalid
+                } else {
+                    UpstreamFault::Unreachable
+                }
             })?;
             exchange.finish(true);
             match parts.status {
@@ -89,9 +109,13 @@ impl Upstream {
                 }
             }
             location::rewrite(&wanted, parts.status, &mut parts.headers, &self.settings.origins)?;
-            let links = parts.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
+            let links =
+                parts.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
             walk.take(&body.to_bytes(), links, |name| filter.shows(name)).map_err(|error| {
-                tracing::error!(request_id = &*request_id, "a page of the registry's list of repositories: {error}");
+                tracing::error!(
+                    request_id = &*request_id,
+                    "a page of the registry's list of repositories: {error}"
+                );
                 UpstreamFault::Invalid
             })?;
         }

@@ -13,8 +13,8 @@ use super::connector::{ConnectError, Connector};
 use crate::body::RequestBody;
 use crate::watched::Traffic;
 
-/// The most that an answer's head may take, 1xx answers before it included: it bounds a registry that never comes to
-/// the point. It also bounds how much of a body is read at once.
+/// The most that an answer's head may take, 1xx answers before it included: it bounds a registry
+/// that never comes to the point. It also bounds how much of a body is read at once.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// A connection. Dropping it closes it at once, whatever it was in the middle of.
@@ -35,7 +35,8 @@ impl Connection {
     pub(super) async fn open(connector: &Connector) -> Result<Self, ConnectError> {
         let traffic = Rc::new(Traffic::default());
         let stream = TokioIo::new(connector.connect(traffic.clone()).await?);
-        // hyper gives up at a write that fails, and would lose the answer to an upload that the registry broke off.
+        // hyper gives up at a write that fails, and would lose the answer to an upload that the
+        // registry broke off.
         traffic.let_reading_decide();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD_BYTES);

@@ -71,7 +71,10 @@ impl Connector {
     ///
     /// # Errors
     /// Names, sockets, certificates, time.
-    pub async fn connect(&self, traffic: std::rc::Rc<crate::watched::Traffic>) -> Result<Stream, ConnectError> {
+    pub async fn connect(
+        &self,
+        traffic: std::rc::Rc<crate::watched::Traffic>,
+    ) -> Result<Stream, ConnectError> {
         let name = || format!("{}:{}", self.host, self.port);
         let connecting = async {
             let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
@@ -79,7 +82,9 @@ impl Connector {
             let socket = Watched::new(socket, traffic);
             Ok(match &self.tls {
                 None => Stream::Plain(socket),
-                Some((tls, name)) => Stream::Tls(Box::new(tls.connect(name.clone(), socket).await?)),
+                Some((tls, name)) => {
+                    Stream::Tls(Box::new(tls.connect(name.clone(), socket).await?))
+                }
             })
         };
         match timeout(self.timeout, connecting).await {
@@ -90,7 +95,11 @@ impl Connector {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -99,7 +108,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),

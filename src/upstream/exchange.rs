@@ -1,4 +1,5 @@
-//! A request and its response on a connection to the registry, and what becomes of the connection afterwards.
+//! A request and its response on a connection to the registry, and what becomes of the connection
+//! afterwards.
 
 use std::rc::Rc;
 
@@ -7,8 +8,8 @@ use http::{Method, StatusCode};
 use super::connection::Connection;
 use super::pool::Pool;
 
-/// A request that has begun on a connection. Unless it [finishes](Self::finish) whole, the connection is closed: what a
-/// broken exchange left on it could be taken for part of the next one.
+/// A request that has begun on a connection. Unless it [finishes](Self::finish) whole, the
+/// connection is closed: what a broken exchange left on it could be taken for part of the next one.
 pub(super) struct Exchange {
     connection: Option<Connection>,
     pool: Rc<Pool>,
@@ -30,7 +31,9 @@ pub(super) enum Then {
 impl Then {
     pub(super) fn after(method: &Method, status: StatusCode) -> Self {
         match status {
-            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Self::Close,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+                Self::Close
+            }
             _ if *method == Method::HEAD => Self::ReuseAfterHead,
             _ => Self::Reuse,
         }

@@ -1,8 +1,9 @@
 //! Which headers go on. Pure.
 //!
-//! Towards the registry only those that the protocol knows: whatever else a client sends (credentials, forwarding
-//! headers, method overrides, headers that name users) could speak for the gate there. Towards the client everything
-//! but what concerns the connection or would speak for the gate's own host.
+//! Towards the registry only those that the protocol knows: whatever else a client sends
+//! (credentials, forwarding headers, method overrides, headers that name users) could speak for the
+//! gate there. Towards the client everything but what concerns the connection or would speak for
+//! the gate's own host.
 
 use std::net::IpAddr;
 
@@ -65,7 +66,11 @@ const NOT_FOR_CLIENTS: [HeaderName; 21] = [
 const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-accel-"];
 
 /// The headers of a request to the registry.
-pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: IpAddr) -> HeaderMap {
+pub(super) fn request(
+    going: &Going<'_>,
+    settings: &UpstreamSettings,
+    address: IpAddr,
+) -> HeaderMap {
     let Going { wanted, grant, headers: client, request_id } = going;
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
@@ -89,7 +94,9 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
     }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
     headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
-    for (name, value) in [("x-forwarded-for", address.to_string()), ("x-request-id", (*request_id).to_owned())] {
+    for (name, value) in
+        [("x-forwarded-for", address.to_string()), ("x-request-id", (*request_id).to_owned())]
+    {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
@@ -97,15 +104,21 @@ pub(super) fn request(going: &Going<'_>, settings: &UpstreamSettings, address: I
     headers
 }
 
-/// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it: some registries
-/// read parameters from bodies of other types.
-fn media_type(wanted: &RegistryRequest, client: &HeaderMap, hop_by_hop: &[HeaderName]) -> Option<HeaderValue> {
+/// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it:
+/// some registries read parameters from bodies of other types.
+fn media_type(
+    wanted: &RegistryRequest,
+    client: &HeaderMap,
+    hop_by_hop: &[HeaderName],
+) -> Option<HeaderValue> {
     match wanted {
         RegistryRequest::ManifestPut { .. } if hop_by_hop.contains(&header::CONTENT_TYPE) => None,
         RegistryRequest::ManifestPut { .. } => client.get(header::CONTENT_TYPE).cloned(),
         RegistryRequest::UploadStart { .. }
         | RegistryRequest::UploadChunk { .. }
-        | RegistryRequest::UploadFinish { .. } => Some(HeaderValue::from_static("application/octet-stream")),
+        | RegistryRequest::UploadFinish { .. } => {
+            Some(HeaderValue::from_static("application/octet-stream"))
+        }
         _ => None,
     }
 }
@@ -116,15 +129,17 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     for name in NOT_FOR_CLIENTS.iter().chain(&named) {
         headers.remove(name);
     }
-    let prefixed = |name: &&HeaderName| NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let prefixed = |name: &&HeaderName| {
+        NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
     let prefixed: Vec<HeaderName> = headers.keys().filter(prefixed).cloned().collect();
     for name in prefixed {
         headers.remove(name);
     }
 }
 
-/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1). A name beside which
-/// something stands that is none counts all the same.
+/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1). A
+/// name beside which something stands that is none counts all the same.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)

@@ -1,5 +1,6 @@
-//! What is known of the registry's health, for people. All workers write it with every answer, so that costs two atomics
-//! and no lock; what goes wrong takes a lock, for it is rare and has cost more already.
+//! What is known of the registry's health, for people. All workers write it with every answer, so
+//! that costs two atomics and no lock; what goes wrong takes a lock, for it is rare and has cost
+//! more already.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,8 @@ use crate::denial::UpstreamFault;
 /// The health of one registry.
 #[derive(Default)]
 pub struct UpstreamHealth {
-    /// When it answered last (Unix time, seconds) in the upper half, how long that took (microseconds) in the lower one:
-    /// one word, so that the two belong together. 0: never.
+    /// When it answered last (Unix time, seconds) in the upper half, how long that took
+    /// (microseconds) in the lower one: one word, so that the two belong together. 0: never.
     answered: AtomicU64,
     failing: AtomicBool,
     failed: Mutex<Option<(SystemTime, UpstreamFault)>>,
@@ -77,6 +78,9 @@ mod tests {
         assert_eq!(health.seen(), UpstreamSeen { up: Some(false), answered, failed });
         health.answered(Duration::MAX, second);
         let longest = Duration::from_micros(u32::MAX.into());
-        assert_eq!(health.seen(), UpstreamSeen { up: Some(true), answered: Some((second, longest)), failed });
+        assert_eq!(
+            health.seen(),
+            UpstreamSeen { up: Some(true), answered: Some((second, longest)), failed }
+        );
     }
 }

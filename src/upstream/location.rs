@@ -1,8 +1,8 @@
 //! `Location` and `Link` in the registry's answers. Pure.
 //!
-//! Registries build absolute addresses from whatever name they believe they have. Clients resolve relative ones, and
-//! drop their credentials when the host changes, so both become path-only; one that leads anywhere but into this
-//! registry is not passed on at all.
+//! Registries build absolute addresses from whatever name they believe they have. Clients resolve
+//! relative ones, and drop their credentials when the host changes, so both become path-only; one
+//! that leads anywhere but into this registry is not passed on at all.
 
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -10,7 +10,8 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use crate::denial::UpstreamFault;
 use crate::registry::RegistryRequest;
 
-/// The `host[:port]` under which the registry may speak of itself: the gate's public one and the registry's own.
+/// The `host[:port]` under which the registry may speak of itself: the gate's public one and the
+/// registry's own.
 pub struct Origins(pub Vec<String>);
 
 /// Makes `Location` and `Link` path-only.
@@ -30,7 +31,8 @@ pub(super) fn rewrite(
         return Err(UpstreamFault::LeadsElsewhere);
     }
     if let Some(location) = headers.get(header::LOCATION) {
-        let target = origins.path_of(location.to_str().map_err(|_| UpstreamFault::LeadsElsewhere)?)?;
+        let target =
+            origins.path_of(location.to_str().map_err(|_| UpstreamFault::LeadsElsewhere)?)?;
         check_target(wanted, target)?;
         let value = HeaderValue::from_str(target).map_err(|_| UpstreamFault::LeadsElsewhere)?;
         headers.insert(header::LOCATION, value);
@@ -49,11 +51,20 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288): the address between the angle brackets.
-fn rewrite_link(wanted: &RegistryRequest, link: &HeaderValue, origins: &Origins) -> Result<HeaderValue, UpstreamFault> {
+/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288): the address between the angle
+/// brackets.
+fn rewrite_link(
+    wanted: &RegistryRequest,
+    link: &HeaderValue,
+    origins: &Origins,
+) -> Result<HeaderValue, UpstreamFault> {
     let elsewhere = UpstreamFault::LeadsElsewhere;
     let text = link.to_str().map_err(|_| elsewhere)?;
-    let (address, rest) = text.trim_start().strip_prefix('<').and_then(|text| text.split_once('>')).ok_or(elsewhere)?;
+    let (address, rest) = text
+        .trim_start()
+        .strip_prefix('<')
+        .and_then(|text| text.split_once('>'))
+        .ok_or(elsewhere)?;
     let target = origins.path_of(address)?;
     check_target(wanted, target)?;
     // A second link in the line would go on unread.
@@ -63,13 +74,16 @@ fn rewrite_link(wanted: &RegistryRequest, link: &HeaderValue, origins: &Origins)
     HeaderValue::try_from(format!("<{target}>{rest}")).map_err(|_| elsewhere)
 }
 
-/// Where the registry sends a client must be something that the gate would take, in the same repository.
+/// Where the registry sends a client must be something that the gate would take, in the same
+/// repository.
 fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFault> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return Err(UpstreamFault::LeadsElsewhere);
     }
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let led_to = RegistryRequest::parse(&Method::GET, path, query).map_err(|_| UpstreamFault::LeadsElsewhere)?;
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let led_to = RegistryRequest::parse(&Method::GET, path, query)
+        .map_err(|_| UpstreamFault::LeadsElsewhere)?;
     // Without a repository it is the list of all, and no other path.
     let same = match wanted.repository() {
         None => led_to.operation() == wanted.operation(),
@@ -86,10 +100,9 @@ impl Origins {
         }
         let uri: Uri = address.parse().map_err(|_| UpstreamFault::LeadsElsewhere)?;
         let authority = uri.authority().ok_or(UpstreamFault::LeadsElsewhere)?.as_str();
-        let known = self
-            .0
-            .iter()
-            .any(|origin| origin.eq_ignore_ascii_case(authority) || is_default_port(origin, authority, &uri));
+        let known = self.0.iter().any(|origin| {
+            origin.eq_ignore_ascii_case(authority) || is_default_port(origin, authority, &uri)
+        });
         if !known || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(UpstreamFault::LeadsElsewhere);
         }
@@ -136,11 +149,21 @@ mod tests {
             format!("https://REGISTRY.example.com:443{path}"),
             format!("http://127.0.0.1:5000{path}"),
         ] {
-            assert_eq!(rewritten(&start, 202, header::LOCATION, &address).as_deref(), Ok(path), "{address}");
+            assert_eq!(
+                rewritten(&start, 202, header::LOCATION, &address).as_deref(),
+                Ok(path),
+                "{address}"
+            );
         }
-        for query in ["_stateHash=x&_state=y", "_nouploadcache=false", "digest=x&b&&a=%2f", "_state=a=b~/?:@!$'()*+,"] {
+        for query in [
+            "_stateHash=x&_state=y",
+            "_nouploadcache=false",
+            "digest=x&b&&a=%2f",
+            "_state=a=b~/?:@!$'()*+,",
+        ] {
             let path = format!("/v2/a/b/blobs/uploads/1-2?{query}");
-            let rewritten = rewritten(&start, 202, header::LOCATION, &format!("http://127.0.0.1:5000{path}"));
+            let rewritten =
+                rewritten(&start, 202, header::LOCATION, &format!("http://127.0.0.1:5000{path}"));
             assert_eq!(rewritten.as_deref(), Ok(&*path));
         }
     }
@@ -187,7 +210,9 @@ mod tests {
     fn links() {
         let tags = request(Method::GET, "/v2/a/tags/list");
         let path_only = "</v2/a/tags/list?n=1&last=x>; rel=\"next\"";
-        for link in [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""] {
+        for link in
+            [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""]
+        {
             assert_eq!(rewritten(&tags, 200, header::LINK, link).as_deref(), Ok(path_only));
         }
         let opaque = "</v2/a/tags/list?next_page=gAAA%3D&n=1&last=a%2fb>; rel=\"next\"";
@@ -199,7 +224,13 @@ mod tests {
             assert!(rewritten(&catalog, 200, header::LINK, link).is_err(), "{link}");
         }
         assert!(
-            rewritten(&tags, 200, header::LINK, "<https://evil.example.com/v2/a/tags/list>; rel=\"next\"").is_err()
+            rewritten(
+                &tags,
+                200,
+                header::LINK,
+                "<https://evil.example.com/v2/a/tags/list>; rel=\"next\""
+            )
+            .is_err()
         );
         for link in [
             "nonsense",

@@ -11,12 +11,13 @@ const MAX_IDLE: usize = 256;
 /// An idle connection older than this is closed rather than used.
 pub(super) const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// What cannot be repeated goes out only on a connection used this lately: servers close idle ones after some seconds
-/// at the soonest, and a request that meets the close is lost.
+/// What cannot be repeated goes out only on a connection used this lately: servers close idle ones
+/// after some seconds at the soonest, and a request that meets the close is lost.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// Some servers send a body behind the answer to HEAD. For so long such a connection rests, so that what comes late is
-/// seen, and the connection closed, before it could be the answer to the next request.
+/// Some servers send a body behind the answer to HEAD. For so long such a connection rests, so that
+/// what comes late is seen, and the connection closed, before it could be the answer to the next
+/// request.
 const REST_AFTER_HEAD: Duration = Duration::from_millis(100);
 
 /// What a connection is wanted for.
@@ -59,14 +60,17 @@ impl Pool {
         let at = idle.iter().rposition(|idle| {
             let age = idle.since.elapsed();
             let rested = !idle.after_head || age >= REST_AFTER_HEAD;
-            rested && idle.connection.is_ready() && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
+            rested
+                && idle.connection.is_ready()
+                && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
         })?;
         Some(idle.remove(at))
     }
 
     /// Closes what has been idle for too long, and forgets what the registry closed.
     pub(super) fn sweep(&self) {
-        let alive = |idle: &Idle| !idle.connection.is_closed() && idle.since.elapsed() < MAX_IDLE_TIME;
+        let alive =
+            |idle: &Idle| !idle.connection.is_closed() && idle.since.elapsed() < MAX_IDLE_TIME;
         self.idle.borrow_mut().retain(alive);
     }
 
@@ -107,7 +111,9 @@ mod tests {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let port = listener.local_addr().unwrap().port();
                 let connector = Connector::plain("127.0.0.1".into(), port, Duration::from_secs(10));
-                let Ok(connection) = Connection::open(&connector).await else { panic!("no connection") };
+                let Ok(connection) = Connection::open(&connector).await else {
+                    panic!("no connection")
+                };
                 let (mut server, _) = listener.accept().unwrap();
                 let pool = Pool::default();
                 pool.put(connection, true);

@@ -14,7 +14,8 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::Exchange;
 use crate::body::Progress;
 
-/// The body of the registry's response, with the connection that it comes on. Its error is the reason for the access log.
+/// The body of the registry's response, with the connection that it comes on. Its error is the
+/// reason for the access log.
 pub(super) struct ResponseStream {
     incoming: Incoming,
     exchange: Exchange,
@@ -26,10 +27,16 @@ pub(super) struct ResponseStream {
 }
 
 impl ResponseStream {
-    /// Takes the body of a response. It fails where the registry sends nothing for `stall_timeout`. `progress` is that of
-    /// the request which the response answers.
-    pub(super) fn new(incoming: Incoming, exchange: Exchange, stall_timeout: Duration, progress: Rc<Progress>) -> Self {
-        let mut stream = Self { incoming, exchange, progress, stall_timeout, timer: None, waiting: false };
+    /// Takes the body of a response. It fails where the registry sends nothing for `stall_timeout`.
+    /// `progress` is that of the request which the response answers.
+    pub(super) fn new(
+        incoming: Incoming,
+        exchange: Exchange,
+        stall_timeout: Duration,
+        progress: Rc<Progress>,
+    ) -> Self {
+        let mut stream =
+            Self { incoming, exchange, progress, stall_timeout, timer: None, waiting: false };
         if stream.incoming.is_end_stream() {
             stream.finish();
         }
@@ -40,8 +47,12 @@ impl ResponseStream {
         self.exchange.finish(self.progress.request_ended().is_some());
     }
 
-    /// Fails when the registry has sent nothing for too long. The time in which the client reads nothing does not count.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    /// Fails when the registry has sent nothing for too long. The time in which the client reads
+    /// nothing does not count.
+    fn poll_stalled(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         let deadline = Instant::now() + self.stall_timeout;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if !self.waiting {
@@ -56,7 +67,10 @@ impl Body for ResponseStream {
     type Data = Bytes;
     type Error = &'static str;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;

@@ -1,9 +1,11 @@
 //! The stand-ins for identity providers in a process of their own, for tests in another language.
 //!
-//! `stand_ins --audience AUDIENCE` starts one of each on ports that the kernel picks, and prints where they are, with
-//! credentials for each, as one line of JSON. Then it answers commands, one a line, by one line of JSON each:
+//! `stand_ins --audience AUDIENCE` starts one of each on ports that the kernel picks, and prints
+//! where they are, with credentials for each, as one line of JSON. Then it answers commands, one a
+//! line, by one line of JSON each:
 //!
-//! - `stop NAME`: that one cannot be reached any more. NAME is `gitlab`, `introspection` or `issuer`;
+//! - `stop NAME`: that one cannot be reached any more. NAME is `gitlab`, `introspection` or
+//!   `issuer`;
 //! - `start NAME`: it is back on the same port, knowing what it knew at first;
 //! - `public GROUP`: whoever asks GitLab may pull from this group or project, until it is stopped;
 //! - `ledger NAME`: every secret that it was ever shown;
@@ -16,7 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use moorgate::demo::Ledger;
-use moorgate::demo::gitlab::{self, GitLab, Kind, SampleCredential, Scope, State, sample_credentials};
+use moorgate::demo::gitlab::{
+    self, GitLab, Kind, SampleCredential, Scope, State, sample_credentials,
+};
 use moorgate::demo::introspection::{self, CLIENT_ID, CLIENT_SECRET, Introspection};
 use moorgate::demo::issuer::{Fetch, OidcIssuer};
 use secrecy::{ExposeSecret, SecretString};
@@ -25,15 +29,18 @@ use serde_json::{Value, json};
 /// How long the printed token lives: longer than any run.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// User name and password of who may read and write the group `neighbours`, and nothing in the samples' group.
+/// User name and password of who may read and write the group `neighbours`, and nothing in the
+/// samples' group.
 const NEIGHBOUR: (&str, &str) = ("bob", "glpat-neighbour-read-write");
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (Some("--audience"), Some(audience)) = (arguments.next().as_deref(), arguments.next()) else {
+    let (Some("--audience"), Some(audience)) = (arguments.next().as_deref(), arguments.next())
+    else {
         bail!("usage: stand_ins --audience AUDIENCE");
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _entered = runtime.enter();
     let mut stand_ins = StandIns::start()?;
     say(&stand_ins.introduction(&audience)?)?;
@@ -70,7 +77,8 @@ struct Place<S, Q> {
 
 impl StandIns {
     fn start() -> anyhow::Result<Self> {
-        let mut stand_ins = Self { gitlab: Place::new()?, introspection: Place::new()?, issuer: Place::new()? };
+        let mut stand_ins =
+            Self { gitlab: Place::new()?, introspection: Place::new()?, issuer: Place::new()? };
         for name in ["gitlab", "introspection", "issuer"] {
             stand_ins.start_one(name)?;
         }
@@ -93,7 +101,9 @@ impl StandIns {
     fn start_one(&mut self, name: &str) -> anyhow::Result<()> {
         match name {
             "gitlab" => self.gitlab.start(start_gitlab, GitLab::ledger),
-            "introspection" => self.introspection.start(Introspection::start, Introspection::ledger),
+            "introspection" => {
+                self.introspection.start(Introspection::start, Introspection::ledger)
+            }
             "issuer" => self.issuer.start(OidcIssuer::start, OidcIssuer::ledger),
             _ => bail!("no such stand-in"),
         }
@@ -113,7 +123,9 @@ impl StandIns {
         Ok(match name {
             "gitlab" => self.gitlab.secrets(|question| question.secret.iter().collect()),
             // What the gate says of itself is not what callers entrust to it.
-            "introspection" => self.introspection.secrets(|question| question.token.iter().collect()),
+            "introspection" => {
+                self.introspection.secrets(|question| question.token.iter().collect())
+            }
             "issuer" => self.issuer.secrets(|fetch| fetch.authorization.iter().collect()),
             _ => bail!("no such stand-in"),
         })
@@ -181,7 +193,11 @@ impl<S, Q> Place<S, Q> {
 
     fn secrets(&self, of: impl Fn(&Q) -> Vec<&SecretString>) -> Vec<String> {
         let entries: Vec<_> = self.ledgers.iter().flat_map(|ledger| ledger.entries()).collect();
-        entries.iter().flat_map(|entry| of(entry)).map(|secret| secret.expose_secret().to_owned()).collect()
+        entries
+            .iter()
+            .flat_map(|entry| of(entry))
+            .map(|secret| secret.expose_secret().to_owned())
+            .collect()
     }
 }
 

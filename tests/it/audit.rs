@@ -1,4 +1,5 @@
-//! The audit log of a running gate: what it tells of, and that nothing is written to the registry unseen.
+//! The audit log of a running gate: what it tells of, and that nothing is written to the registry
+//! unseen.
 
 use serde_json::{Value, json};
 
@@ -40,12 +41,16 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
     // However a credential comes: one that cannot be read is refused as one.
     gate.send("GET", PULL, None, "Authorization: Basic !\r\n", "").await;
     let form = "grant_type=password&username=alice%3A&password=secret&scope=repository:demo/a:pull";
-    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await;
+    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form)
+        .await;
 
     let lines = lines(&gate);
     let told: Vec<_> = lines
         .iter()
-        .map(|line| ["method", "path", "operation", "subject", "decision", "reason"].map(|key| line[key].clone()))
+        .map(|line| {
+            ["method", "path", "operation", "subject", "decision", "reason"]
+                .map(|key| line[key].clone())
+        })
         .collect();
     let expected = json!([
         ["POST", UPLOADS, "upload_start", "alice", "allowed", "allowed"],
@@ -70,7 +75,9 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
     ] {
         assert_eq!(lines[0][key], value);
     }
-    assert!(lines[0]["time"].as_str().unwrap().ends_with('Z') && lines[0]["credential"].is_string());
+    assert!(
+        lines[0]["time"].as_str().unwrap().ends_with('Z') && lines[0]["credential"].is_string()
+    );
     let access = gate.log(11).await;
     assert_eq!(access[3]["credential"], lines[0]["credential"], "the same name in both logs");
 }
@@ -78,15 +85,19 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
 /// What the rules would refuse is told of like a refusal, reads too.
 #[tokio::test]
 async fn it_tells_of_what_shadow_mode_lets_through() {
-    const RULES: &str = "rules: [{ name: pull, repositories: [demo/b], who: [authenticated], allow: [pull] }]";
-    let of = |audit| Setup { log: vec![audit], policy: vec!["mode: shadow", RULES], ..Setup::default() };
+    const RULES: &str =
+        "rules: [{ name: pull, repositories: [demo/b], who: [authenticated], allow: [pull] }]";
+    let of =
+        |audit| Setup { log: vec![audit], policy: vec!["mode: shadow", RULES], ..Setup::default() };
     let gate = TestGate::start(of("audit: audit.log")).await;
     for (method, target) in [("GET", PULL), ("GET", "/v2/demo/b/tags/list"), ("POST", UPLOADS)] {
         gate.send(method, target, Some(READ_WRITE), "", "").await;
     }
     let lines = lines(&gate);
-    let told: Vec<_> = lines.iter().map(|line| json!([line["path"], line["decision"], line["reason"]])).collect();
-    let expected = [json!([PULL, "allowed", "shadow_denied"]), json!([UPLOADS, "allowed", "shadow_denied"])];
+    let told: Vec<_> =
+        lines.iter().map(|line| json!([line["path"], line["decision"], line["reason"]])).collect();
+    let expected =
+        [json!([PULL, "allowed", "shadow_denied"]), json!([UPLOADS, "allowed", "shadow_denied"])];
     assert_eq!(told, expected);
 
     let gate = TestGate::start(of("audit: /dev/full")).await;
@@ -103,7 +114,11 @@ async fn a_write_that_cannot_be_told_of_is_not_made() {
     assert!(reply.header("retry-after").is_some() && reply.body.contains("audit log"), "{reply:?}");
     assert_eq!(gate.forwarded(), 0);
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404, "reads go on");
-    assert_eq!(gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await.status, 403, "and refusals");
+    assert_eq!(
+        gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await.status,
+        403,
+        "and refusals"
+    );
     let log = gate.log(3).await;
     assert_eq!((&log[0]["decision"], &log[0]["reason"]), (&json!("error"), &json!("audit_failed")));
     assert_eq!(gate.forwarded(), 1);
@@ -117,12 +132,16 @@ async fn the_file_is_for_the_gates_user_alone() {
     assert_eq!(mode & 0o077, 0);
 }
 
-/// The file of another name, and none, come with a reload; the same one is opened anew as logrotate wants it.
+/// The file of another name, and none, come with a reload; the same one is opened anew as logrotate
+/// wants it.
 #[tokio::test]
 async fn it_follows_a_reload() {
     let mut gate = gate(vec!["audit: audit.log"]).await;
-    let push = async |gate: &TestGate| gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status;
-    let count = |gate: &TestGate, name| std::fs::read_to_string(gate.file(name)).map_or(0, |text| text.lines().count());
+    let push =
+        async |gate: &TestGate| gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status;
+    let count = |gate: &TestGate, name| {
+        std::fs::read_to_string(gate.file(name)).map_or(0, |text| text.lines().count())
+    };
     assert_eq!(push(&gate).await, 202);
     gate.edit("audit: audit.log", "audit: other.log");
     assert!(gate.reload().await);

@@ -1,9 +1,11 @@
-//! Class 18 in every test: what the gates of this process say is searched for secrets, at trace level.
+//! Class 18 in every test: what the gates of this process say is searched for secrets, at trace
+//! level.
 //!
-//! Planted are the samples of the stand-ins, whatever a test sends or configures as a credential, and at the end of
-//! each gate a canary of its own, in all the places where a client could put a secret. Searched are the program's log as
-//! the binary writes it, the access log, the audit log, the metrics, and all that a test reads as an answer.
-//! What takes providers to fail or a process of its own is in `commands/secrets.rs`, `commands/memory.rs`.
+//! Planted are the samples of the stand-ins, whatever a test sends or configures as a credential,
+//! and at the end of each gate a canary of its own, in all the places where a client could put a
+//! secret. Searched are the program's log as the binary writes it, the access log, the audit log,
+//! the metrics, and all that a test reads as an answer. What takes providers to fail or a process
+//! of its own is in `commands/secrets.rs`, `commands/memory.rs`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -51,7 +53,11 @@ pub fn plant_lines(lines: &str) {
             Some(("Bearer", token)) => plant(token),
             Some(("Basic", encoded)) => {
                 let decoded = BASE64_STANDARD.decode(encoded).unwrap_or_default();
-                plant(String::from_utf8_lossy(&decoded).split_once(':').map_or("", |(_, password)| password));
+                plant(
+                    String::from_utf8_lossy(&decoded)
+                        .split_once(':')
+                        .map_or("", |(_, password)| password),
+                );
             }
             _ => {}
         }
@@ -98,24 +104,42 @@ impl Drop for Canary {
         search("the metrics", (self.metrics)().as_bytes());
         search("the audit log", &std::fs::read(self.folder.join("audit.log")).unwrap_or_default());
         let found = FOUND.lock().unwrap().clone();
-        assert!(found.is_empty(), "a secret was said, by this gate or another:\n{}", found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "a secret was said, by this gate or another:\n{}",
+            found.join("\n")
+        );
     }
 }
 
 impl Canary {
-    /// Wherever the gate reads it without asking anybody: the test's runtime, on which the providers are, stands still.
+    /// Wherever the gate reads it without asking anybody: the test's runtime, on which the
+    /// providers are, stands still.
     fn show(&self) {
         let canary = format!("canary{:032x}", fastrand::u128(..));
         plant(&canary);
-        let form = format!("grant_type=password&username=alice&password={canary}%00&refresh_token={canary}");
-        let form_type = format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}", form.len());
+        let form = format!(
+            "grant_type=password&username=alice&password={canary}%00&refresh_token={canary}"
+        );
+        let form_type = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}",
+            form.len()
+        );
         for (start, lines, body) in [
             ("GET /v2/", format!("Authorization: Basic {canary}"), ""),
             ("GET /v2/", format!("Authorization: {}", BASE64_STANDARD.encode(&canary)), ""),
             ("GET /v2/", format!("Authorization: Bearer mg1.AAAAAAAA.{canary}"), ""),
-            ("GET /v2/", format!("Authorization: Bearer {canary}\r\nAuthorization: Bearer {canary}"), ""),
+            (
+                "GET /v2/",
+                format!("Authorization: Bearer {canary}\r\nAuthorization: Bearer {canary}"),
+                "",
+            ),
             ("GET /v2/", format!("Cookie: {canary}\r\nProxy-Authorization: Basic {canary}"), ""),
-            (&format!("GET /v2/demo/a/tags/list?n={canary}&password={canary}"), "X: x".to_owned(), ""),
+            (
+                &format!("GET /v2/demo/a/tags/list?n={canary}&password={canary}"),
+                "X: x".to_owned(),
+                "",
+            ),
             (&format!("GET /token?service={canary}&scope={canary}"), "X: x".to_owned(), ""),
             ("POST /token", form_type, &form),
         ] {
@@ -150,9 +174,15 @@ pub fn watch_program_log() {
             plant(&token.token);
         }
         plant(CLIENT_SECRET);
-        // As `cli/logging.rs` does: libraries log what passes through them, so of theirs only warnings are shown.
-        let targets = Targets::new().with_default(LevelFilter::WARN).with_target("moorgate", LevelFilter::TRACE);
-        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| ProgramLog).with_filter(targets);
+        // As `cli/logging.rs` does: libraries log what passes through them, so of theirs only
+        // warnings are shown.
+        let targets = Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target("moorgate", LevelFilter::TRACE);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| ProgramLog)
+            .with_filter(targets);
         tracing_subscriber::registry().with(layer).with(PanicAtId).init();
     });
 }

@@ -20,8 +20,7 @@ const LISTER: (&str, &str) = ("lister", "two");
 const ALICE: (&str, &str) = ("alice", "three");
 const BOB: (&str, &str) = ("bob", "four");
 
-const HTPASSWD: &str =
-    "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry, delete_registry] }";
+const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry, delete_registry] }";
 
 const RULES: [&str; 5] = [
     "rules:",
@@ -31,7 +30,8 @@ const RULES: [&str; 5] = [
     "  - { name: public, repositories: [\"open/**\"], who: [anonymous, authenticated], allow: [pull] }",
 ];
 
-const NAMES: [&str; 8] = ["alice/a", "alice/b", "bob/a", "bob/b", "bob/c", "open/a", "open/b", "zebra"];
+const NAMES: [&str; 8] =
+    ["alice/a", "alice/b", "bob/a", "bob/b", "bob/c", "open/a", "open/b", "zebra"];
 
 fn setup(policy: &[&'static str]) -> Setup {
     Setup {
@@ -46,7 +46,8 @@ fn setup(policy: &[&'static str]) -> Setup {
 async fn gate(policy: &[&'static str]) -> TestGate {
     let gate = TestGate::start(setup(policy)).await;
     for name in NAMES {
-        let put = gate.send("PUT", &format!("/v2/{name}/manifests/v1"), Some(ROOT), TYPE, INDEX).await;
+        let put =
+            gate.send("PUT", &format!("/v2/{name}/manifests/v1"), Some(ROOT), TYPE, INDEX).await;
         assert_eq!(put.status, 201, "{put:?}");
     }
     gate
@@ -61,7 +62,12 @@ fn names(reply: &Reply) -> Vec<String> {
 }
 
 /// The list by a token for this scope, of which this is granted.
-async fn with_token(gate: &TestGate, (user, password): (&str, &str), scope: &str, granted: &str) -> Reply {
+async fn with_token(
+    gate: &TestGate,
+    (user, password): (&str, &str),
+    scope: &str,
+    granted: &str,
+) -> Reply {
     let form = format!("grant_type=password&username={user}&password={password}&scope={scope}");
     let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
     let reply = gate.send("POST", "/token", None, form_type, &form).await;
@@ -82,7 +88,10 @@ async fn each_caller_sees_what_the_rules_let_it_pull() {
             (BOB, &["bob/a", "bob/b", "bob/c", "open/a", "open/b"]),
         ] {
             let reply = gate.get(CATALOG, Some(who)).await;
-            assert_eq!((names(&reply), reply.header("link")), (expected.iter().map(|&it| it.into()).collect(), None));
+            assert_eq!(
+                (names(&reply), reply.header("link")),
+                (expected.iter().map(|&it| it.into()).collect(), None)
+            );
         }
         let forwarded = gate.forwarded();
         assert_eq!(gate.get(CATALOG, None).await.status, 401, "not even what is public");
@@ -94,14 +103,22 @@ async fn each_caller_sees_what_the_rules_let_it_pull() {
     }
 }
 
-/// Where nothing is filtered the registry's own answer goes through, and it is asked what the client asked.
+/// Where nothing is filtered the registry's own answer goes through, and it is asked what the
+/// client asked.
 #[tokio::test]
 async fn without_rules_everything_is_shown() {
     let gate = gate(&[]).await;
     let reply = gate.get("/v2/_catalog?n=2&last=bob/a&unknown=1", Some(ALICE)).await;
     assert_eq!(names(&reply), ["bob/b", "bob/c"]);
-    assert_eq!(reply.header("link"), Some("</v2/_catalog?last=bob/c&n=2>; rel=\"next\""), "the registry's own");
-    assert_eq!(gate.ledger.entries().last().unwrap().target, "/v2/_catalog?n=2&last=bob/a&unknown=1");
+    assert_eq!(
+        reply.header("link"),
+        Some("</v2/_catalog?last=bob/c&n=2>; rel=\"next\""),
+        "the registry's own"
+    );
+    assert_eq!(
+        gate.ledger.entries().last().unwrap().target,
+        "/v2/_catalog?n=2&last=bob/a&unknown=1"
+    );
     assert_eq!(gate.get("/v2/_catalog?n=2&n=3", Some(ALICE)).await.status, 400);
 }
 
@@ -117,7 +134,10 @@ async fn pages_are_full_and_name_nothing_hidden() {
             found.extend(names(&reply));
             next = reply.header("link").map(|link| {
                 let expected = format!("{CATALOG}?n={count}&last={}", found.last().unwrap());
-                assert_eq!((link, found.len() % count), (&*format!("<{expected}>; rel=\"next\""), 0));
+                assert_eq!(
+                    (link, found.len() % count),
+                    (&*format!("<{expected}>; rel=\"next\""), 0)
+                );
                 expected
             });
         }
@@ -153,7 +173,12 @@ async fn a_gate_token_shows_at_most_what_it_lists() {
             "repository:alice/b:pull registry:catalog:*",
             Ok(&["alice/b"]),
         ),
-        (ROOT, "repository:bob/a:push registry:catalog:*", "repository:bob/a:push registry:catalog:*", Ok(&[])),
+        (
+            ROOT,
+            "repository:bob/a:push registry:catalog:*",
+            "repository:bob/a:push registry:catalog:*",
+            Ok(&[]),
+        ),
         (ROOT, "repository:bob/a:pull", "repository:bob/a:pull", Err(401)),
         (ALICE, "", "", Err(401)),
     ] {
@@ -163,7 +188,10 @@ async fn a_gate_token_shows_at_most_what_it_lists() {
             Err(status) => {
                 let challenge = reply.header("www-authenticate").unwrap();
                 assert_eq!(reply.status, status);
-                assert!(challenge.contains("scope=\"registry:catalog:*\",error=\"insufficient_scope\""), "{challenge}");
+                assert!(
+                    challenge.contains("scope=\"registry:catalog:*\",error=\"insufficient_scope\""),
+                    "{challenge}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! `check-config --online`: what it says of each server, right or wrong, and that it shows them no credential of a user.
+//! `check-config --online`: what it says of each server, right or wrong, and that it shows them no
+//! credential of a user.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -24,8 +25,10 @@ struct Canned {
 
 impl Canned {
     fn start(status: &str, headers: &str, body: &str) -> Self {
-        let answer =
-            format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
         let (listener, seen) = (listener(), Arc::new(Mutex::new(Vec::new())));
         let (address, kept) = (listener.local_addr().unwrap(), seen.clone());
         std::thread::spawn(move || {
@@ -50,8 +53,9 @@ fn read_request(stream: &mut impl Read) -> String {
     let mut buffer = [0; 4096];
     loop {
         if let Some((head, body)) = request.split_once("\r\n\r\n") {
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = head.lines().find_map(|line| {
+                line.to_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            });
             if body.len() >= length.unwrap_or(0) {
                 return request;
             }
@@ -73,8 +77,11 @@ struct Said {
 impl Said {
     /// The line of standard error that has this, with the place where it points.
     fn problem(&self, part: &str) -> &str {
-        let mut lines = self.stderr.lines().filter(|line| line.contains(part) && !line.contains("warning: "));
-        let line = lines.next().unwrap_or_else(|| panic!("{part:?} is not in\n{}{}", self.stdout, self.stderr));
+        let mut lines =
+            self.stderr.lines().filter(|line| line.contains(part) && !line.contains("warning: "));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("{part:?} is not in\n{}{}", self.stdout, self.stderr));
         assert!(line.contains("; "), "{line}: what would be right?");
         line
     }
@@ -89,7 +96,8 @@ async fn check(upstream: &str, providers: &[String]) -> Said {
     }
     tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+        let write =
+            |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
         write("moorgate.yml", &text);
         write("introspection.secret", "canary secret/1\n");
         write(CLIENT_SECRET, CLIENT_SECRET);
@@ -102,8 +110,14 @@ async fn check(upstream: &str, providers: &[String]) -> Said {
             .arg(folder.path().join("moorgate.yml"))
             .output()
             .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&format!("{}/", folder.path().display()), "");
-        Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes).replace(&format!("{}/", folder.path().display()), "")
+        };
+        Said {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
     })
     .await
     .unwrap()
@@ -135,10 +149,12 @@ fn jobs(address: SocketAddr) -> String {
 
 const LOCAL: &str = "name: local, type: htpasswd, file: htpasswd, scopes: [read_registry]";
 
-/// Everything answers as it should: a line each, in the order of the config, and no credential of a user on the way.
+/// Everything answers as it should: a line each, in the order of the config, and no credential of a
+/// user on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
-    let (registry, real) = (Registry::start(listener()).unwrap(), GitLab::start(listener()).unwrap());
+    let (registry, real) =
+        (Registry::start(listener()).unwrap(), GitLab::start(listener()).unwrap());
     real.ledger().keep();
     let token_server = Canned::start("401 Unauthorized", "", "no");
     let introspection = Canned::start("200 OK", "", "{\"active\": false}");
@@ -180,7 +196,10 @@ async fn all_is_well() {
     }
     // The id and the secret are encoded before they are joined (RFC 6749, section 2.3.1).
     let sso = &introspection.seen()[0];
-    assert!(sso.starts_with("POST /introspect HTTP/1.1\r\n") && sso.contains("\r\n\r\ntoken=check-"), "{sso}");
+    assert!(
+        sso.starts_with("POST /introspect HTTP/1.1\r\n") && sso.contains("\r\n\r\ntoken=check-"),
+        "{sso}"
+    );
     assert!(sso.contains(&crate::harness::basic(("moorgate", "canary+secret%2F1"))), "{sso}");
 }
 
@@ -195,7 +214,9 @@ async fn all_at_once() {
             read_request(stream);
         }
         for stream in &mut asked {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"token\": \"none\"}").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"token\": \"none\"}")
+                .unwrap();
         }
     });
     let said = check(&urls(addresses[0]), &[gitlab(addresses[1])]).await;
@@ -205,7 +226,8 @@ async fn all_at_once() {
 /// The demo's providers, which are as strict as real ones about who may ask.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_known_and_an_issuer() {
-    let (registry, introspection) = (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
+    let (registry, introspection) =
+        (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
     let issuer = OidcIssuer::start(listener()).unwrap();
     introspection.ledger().keep();
     let jobs = format!(
@@ -221,21 +243,29 @@ async fn a_client_that_is_known_and_an_issuer() {
         let said = check(&urls(registry.address()), &[jobs.clone(), sso]).await;
         assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
         assert!(said.stdout.contains("identity[0] jobs: 1 usable key in "), "{}", said.stdout);
-        let known = said.stdout.contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
+        let known = said
+            .stdout
+            .contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
         assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
     }
     // A made-up token that is always the same could be issued one day.
     let asked = introspection.ledger().entries();
-    let made_up: Vec<_> =
-        asked.iter().map(|question| question.token.as_ref().unwrap().expose_secret().to_owned()).collect();
+    let made_up: Vec<_> = asked
+        .iter()
+        .map(|question| question.token.as_ref().unwrap().expose_secret().to_owned())
+        .collect();
     assert!(made_up.len() == 2 && made_up[0] != made_up[1], "{made_up:?}");
 }
 
 /// The gate's own password is shown to the registry, and to nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstreams_password() {
-    let basic =
-        |address| format!("{}, authorization: basic, username: gate, password_file: upstream.password", urls(address));
+    let basic = |address| {
+        format!(
+            "{}, authorization: basic, username: gate, password_file: upstream.password",
+            urls(address)
+        )
+    };
     let right = Canned::start("200 OK", "", "{}");
     let said = check(&basic(right.address), &[LOCAL.to_owned()]).await;
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -248,20 +278,37 @@ async fn the_upstreams_password() {
     assert!(!said.stderr.contains("canary"), "{}", said.stderr);
 
     let said = check(&urls(wrong.address), &[LOCAL.to_owned()]).await;
-    assert!(said.problem("it asks for a credential").starts_with("moorgate.yml:3:1: `upstream.authorization`: "));
+    assert!(
+        said.problem("it asks for a credential")
+            .starts_with("moorgate.yml:3:1: `upstream.authorization`: ")
+    );
 
     // Where requests will carry tokens of a provider, that is as it should be.
     let grant = format!("{}, authorization: grant", urls(wrong.address));
     let said = check(&grant, &[LOCAL.to_owned(), gitlab(wrong.address)]).await;
-    assert!(said.stdout.contains(": answers (401 without a token, as it should)"), "{}{}", said.stdout, said.stderr);
+    assert!(
+        said.stdout.contains(": answers (401 without a token, as it should)"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
 }
 
 /// Each wrong answer is told with the key that is to be changed, and hides none of the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_answers() {
-    let page = Canned::start("200 OK", "Content-Type: text/html\r\n", "\n<!DOCTYPE html><title>Log in</title>").address;
-    let redirect =
-        Canned::start("302 Found", "Location: https://elsewhere.example.com/sign_in\u{202e}\r\n", "").address;
+    let page = Canned::start(
+        "200 OK",
+        "Content-Type: text/html\r\n",
+        "\n<!DOCTYPE html><title>Log in</title>",
+    )
+    .address;
+    let redirect = Canned::start(
+        "302 Found",
+        "Location: https://elsewhere.example.com/sign_in\u{202e}\r\n",
+        "",
+    )
+    .address;
     let nothing = Canned::start("404 Not Found", "", "{}").address;
     let refusing = Canned::start("401 Unauthorized", "", "{\"error\": \"invalid_client\"}").address;
     let banned = Canned::start("403 Forbidden", "", "banned").address;
@@ -286,10 +333,18 @@ async fn wrong_answers() {
     ] {
         let said = check(&urls(address), &all(address)).await;
         assert_eq!(said.code, Some(78));
-        for key in
-            ["upstream.urls[0]", "identity[0].url", "identity[1].realm", "identity[2].url", "identity[3].jwks_url"]
-        {
-            assert!(said.problem(&format!("`{key}`: ")).contains(part), "{part} is not in\n{}", said.stderr);
+        for key in [
+            "upstream.urls[0]",
+            "identity[0].url",
+            "identity[1].realm",
+            "identity[2].url",
+            "identity[3].jwks_url",
+        ] {
+            assert!(
+                said.problem(&format!("`{key}`: ")).contains(part),
+                "{part} is not in\n{}",
+                said.stderr
+            );
         }
         assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
     }
@@ -301,7 +356,11 @@ async fn wrong_answers() {
         (gitlab(list), "url", "it answers 200; "),
         (harbor(nothing), "realm", "it does not know the service `my harbor`"),
         (sso(nothing), "url", "it answers 404; "),
-        (sso(refusing), "client_secret_file", "it does not know the client `moorgate` with this secret"),
+        (
+            sso(refusing),
+            "client_secret_file",
+            "it does not know the client `moorgate` with this secret",
+        ),
         (sso(banned), "client_secret_file", "it answers 403"),
         (sso(gullible), "url", "it calls a made-up token active"),
         (sso(list), "url", "without `active`"),
@@ -311,8 +370,16 @@ async fn wrong_answers() {
     ] {
         let said = check(&urls(right), &[provider]).await;
         assert_eq!(said.code, Some(78), "{part}: {}", said.stdout);
-        assert!(said.problem(part).contains(&format!(": `identity[0].{key}`: ")), "{}", said.stderr);
-        assert!(said.stdout.contains("upstream http://"), "one fault hides the rest: {}", said.stdout);
+        assert!(
+            said.problem(part).contains(&format!(": `identity[0].{key}`: ")),
+            "{}",
+            said.stderr
+        );
+        assert!(
+            said.stdout.contains("upstream http://"),
+            "one fault hides the rest: {}",
+            said.stdout
+        );
         assert!(!said.stderr.contains("canary"), "{}", said.stderr);
     }
 }
@@ -325,25 +392,43 @@ async fn silence_and_certificates() {
     let right = Canned::start("200 OK", "", "{}").address;
     let said = check(&urls(right), &[gitlab(address).replace("1m", "50ms")]).await;
     assert_eq!(said.code, Some(78));
-    assert!(said.problem("no whole answer within 50ms").contains("`identity[0].url`"), "{}", said.stderr);
+    assert!(
+        said.problem("no whole answer within 50ms").contains("`identity[0].url`"),
+        "{}",
+        said.stderr
+    );
 
-    // Its certificate is from another authority than the one named; and what speaks no TLS has none.
+    // Its certificate is from another authority than the one named; and what speaks no TLS has
+    // none.
     let gitlab = GitLab::start(listener()).unwrap();
     let (port, _) = crate::tls::tls_front(gitlab.address());
-    let at = |port: u16| format!("name: a, type: gitlab, url: \"https://localhost:{port}\", timeout: 1m, ca: ca.pem");
+    let at = |port: u16| {
+        format!("name: a, type: gitlab, url: \"https://localhost:{port}\", timeout: 1m, ca: ca.pem")
+    };
     let said = check(&urls(right), &[at(port)]).await;
-    assert!(said.problem("invalid peer certificate").contains("`identity[0].ca`"), "{}", said.stderr);
+    assert!(
+        said.problem("invalid peer certificate").contains("`identity[0].ca`"),
+        "{}",
+        said.stderr
+    );
     let plain = listener();
     let port = plain.local_addr().unwrap().port();
-    std::thread::spawn(move || plain.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    std::thread::spawn(move || {
+        plain.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    });
     let said = check(&urls(right), &[at(port)]).await;
-    assert!(said.problem("no TLS is spoken there").contains("`identity[0].url`"), "{}", said.stderr);
+    assert!(
+        said.problem("no TLS is spoken there").contains("`identity[0].url`"),
+        "{}",
+        said.stderr
+    );
 }
 
 /// Nobody is asked without --online, nor with a config that is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_when_asked_for() {
     let server = Canned::start("200 OK", "", "{}");
-    let said = check(&urls(server.address), &[format!("{}, tiemout: 1s", gitlab(server.address))]).await;
+    let said =
+        check(&urls(server.address), &[format!("{}, tiemout: 1s", gitlab(server.address))]).await;
     assert_eq!((said.code, server.seen().len()), (Some(78), 0), "{}", said.stderr);
 }

@@ -1,5 +1,5 @@
-//! `tests/hostile-classes.md` names the tests that hold each class of hostile input and each fault. It is held to that:
-//! a class without a test, and a test that is no longer there, fail here.
+//! `tests/hostile-classes.md` names the tests that hold each class of hostile input and each fault.
+//! It is held to that: a class without a test, and a test that is no longer there, fail here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,14 +19,19 @@ enum Section {
     Fault(u32),
 }
 
-/// The tests of a section: over HTTP/1.1 or whatever it may be, and over HTTP/2 where that has a column of its own.
+/// The tests of a section: over HTTP/1.1 or whatever it may be, and over HTTP/2 where that has a
+/// column of its own.
 type Held = BTreeMap<Section, [BTreeSet<String>; 2]>;
 
 #[test]
 fn every_class_and_every_fault_is_held_by_tests() {
     let held = held();
-    let sections: Vec<_> =
-        CLASSES.into_iter().flatten().map(Section::Class).chain((1..=FAULTS).map(Section::Fault)).collect();
+    let sections: Vec<_> = CLASSES
+        .into_iter()
+        .flatten()
+        .map(Section::Class)
+        .chain((1..=FAULTS).map(Section::Fault))
+        .collect();
     assert!(held.keys().eq(&sections), "every class and every fault, once each: {:?}", held.keys());
     let tests = all_tests();
     let named: BTreeSet<_> = held.values().flatten().flatten().cloned().collect();
@@ -42,21 +47,25 @@ fn every_class_and_every_fault_is_held_by_tests() {
     }
 }
 
-/// The table as it is written: sections `## Class 7: …` and `## Fault 2: …`, each with a table whose first column says
-/// what is checked, and whose others name tests in backticks.
+/// The table as it is written: sections `## Class 7: …` and `## Fault 2: …`, each with a table
+/// whose first column says what is checked, and whose others name tests in backticks.
 fn held() -> Held {
     let text = fs::read_to_string(root().join("tests/hostile-classes.md")).unwrap();
     let mut held = Held::new();
     for part in text.split("\n## ").skip(1) {
         let mut lines = part.lines();
         let title = lines.next().unwrap();
-        let section = section(title).unwrap_or_else(|| panic!("neither a class nor a fault: {title}"));
+        let section =
+            section(title).unwrap_or_else(|| panic!("neither a class nor a fault: {title}"));
         let mut columns = [BTreeSet::new(), BTreeSet::new()];
         for row in lines.filter(|line| line.starts_with("| ") && !line.starts_with("| what")) {
             let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
             assert!(matches!(cells.len(), 2 | 3) && !cells[0].is_empty(), "{title}: {row}");
             let names = cells[1..].iter().map(|cell| cell.split('`').skip(1).step_by(2));
-            assert!(names.clone().any(|mut names| names.next().is_some()), "{title}: no test in {row}");
+            assert!(
+                names.clone().any(|mut names| names.next().is_some()),
+                "{title}: no test in {row}"
+            );
             for (column, names) in columns.iter_mut().zip(names) {
                 column.extend(names.map(str::to_owned));
             }
@@ -77,19 +86,26 @@ fn section(title: &str) -> Option<Section> {
     }
 }
 
-/// `it::…` as this program lists them, `lib::…` and the other programs of `tests/` as their source has them, `e2e::…` the
-/// groups of `tests/e2e/run`.
+/// `it::…` as this program lists them, `lib::…` and the other programs of `tests/` as their source
+/// has them, `e2e::…` the groups of `tests/e2e/run`.
 fn all_tests() -> BTreeSet<String> {
-    let listed = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output().unwrap();
+    let listed = Command::new(std::env::current_exe().unwrap())
+        .args(["--list", "--format", "terse"])
+        .output()
+        .unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let names = listed.lines().filter_map(|line| line.strip_suffix(": test")).map(|name| format!("it::{name}"));
+    let names = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(|name| format!("it::{name}"));
     let mut tests: BTreeSet<String> = names.collect();
     read_sources(&root().join("src"), "lib", &mut tests);
     for file in fs::read_dir(root().join("tests")).unwrap() {
         let path = file.unwrap().path();
         let main = if path.is_dir() { path.join("main.rs") } else { path.clone() };
         if main.extension().is_some_and(|extension| extension == "rs") && main.exists() {
-            let (source, stem) = (fs::read_to_string(&main).unwrap(), path.file_stem().unwrap().to_str().unwrap());
+            let (source, stem) =
+                (fs::read_to_string(&main).unwrap(), path.file_stem().unwrap().to_str().unwrap());
             tests_of(&source, stem, &mut tests);
             // A program without a list of tests is one test.
             tests.extend(source.contains("\nfn main()").then(|| stem.to_owned()));
@@ -97,7 +113,10 @@ fn all_tests() -> BTreeSet<String> {
     }
     let run = fs::read_to_string(root().join("tests/e2e/run")).unwrap();
     let groups = run.split("GROUPS = {").nth(1).unwrap().split("\n}").next().unwrap();
-    let groups = groups.lines().filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.trim_matches('"'));
+    let groups = groups
+        .lines()
+        .filter_map(|line| line.trim().split_once(':'))
+        .map(|(name, _)| name.trim_matches('"'));
     tests.extend(groups.map(|name| format!("e2e::{name}")));
     tests
 }
@@ -118,7 +137,8 @@ fn read_sources(folder: &Path, module: &str, tests: &mut BTreeSet<String>) {
     }
 }
 
-/// The functions of a file under `#[test]` or `#[tokio::test]`; rustfmt puts modules within it at the edge.
+/// The functions of a file under `#[test]` or `#[tokio::test]`; rustfmt puts modules within it at
+/// the edge.
 fn tests_of(source: &str, module: &str, tests: &mut BTreeSet<String>) {
     let mut within = None;
     let mut is_test = false;
@@ -132,7 +152,13 @@ fn tests_of(source: &str, module: &str, tests: &mut BTreeSet<String>) {
         is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
         if let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) {
             let name = rest.split('(').next().unwrap();
-            tests.insert([Some(module), within, Some(name)].into_iter().flatten().collect::<Vec<_>>().join("::"));
+            tests.insert(
+                [Some(module), within, Some(name)]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join("::"),
+            );
             is_test = false;
         }
     }

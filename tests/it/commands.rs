@@ -44,15 +44,23 @@ impl Served {
     }
 
     /// The same with another way to run the binary.
-    fn start_by(upstream: SocketAddr, identity: &str, more: &str, command: impl Fn(&[&str]) -> Command) -> Self {
+    fn start_by(
+        upstream: SocketAddr,
+        identity: &str,
+        more: &str,
+        command: impl Fn(&[&str]) -> Command,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("moorgate.yml").display().to_string();
-        std::fs::write(folder.path().join("htpasswd"), format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()))
-            .unwrap();
+        std::fs::write(
+            folder.path().join("htpasswd"),
+            format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()),
+        )
+        .unwrap();
         let begun = Instant::now();
         loop {
-            // Ports that were free a moment ago: a config cannot say "any", and then tell. Where somebody else was
-            // quicker, it has ended, and is tried with others.
+            // Ports that were free a moment ago: a config cannot say "any", and then tell. Where
+            // somebody else was quicker, it has ended, and is tried with others.
             let (address, admin) = (free(), free());
             let yaml = format!(
                 "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
@@ -66,12 +74,17 @@ impl Served {
                 assert!(begun.elapsed() < PATIENCE, "it does not listen");
                 std::thread::sleep(Duration::from_millis(5));
             }
-            assert!(begun.elapsed() < PATIENCE, "it ends at once: {}", text(&child.wait_with_output().unwrap().stderr));
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it ends at once: {}",
+                text(&child.wait_with_output().unwrap().stderr)
+            );
         }
     }
 
     fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let killed =
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
@@ -89,11 +102,21 @@ const HTPASSWD: &str = "{ name: local, type: htpasswd, file: htpasswd, scopes: [
 
 #[test]
 fn version_and_help() {
-    assert_eq!(text(&run(&["--version"], "").stdout), format!("moorgate {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&run(&["--version"], "").stdout),
+        format!("moorgate {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let help = text(&run(&["--help"], "").stdout);
-    for command in
-        ["serve", "check-config", "print-config", "schema", "demo", "hash-password", "explain", "healthcheck"]
-    {
+    for command in [
+        "serve",
+        "check-config",
+        "print-config",
+        "schema",
+        "demo",
+        "hash-password",
+        "explain",
+        "healthcheck",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }
@@ -107,8 +130,12 @@ fn a_bad_config_is_78_with_every_problem() {
         let output = run(&[command, "--config", &config], "");
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{command}: {errors}");
-        for problem in [format!("{config}:3:3: "), format!("{config}:4:17: "), "external_url".into(), "identity".into()]
-        {
+        for problem in [
+            format!("{config}:3:3: "),
+            format!("{config}:4:17: "),
+            "external_url".into(),
+            "identity".into(),
+        ] {
             assert!(errors.contains(&problem), "{command}: {problem} is not in\n{errors}");
         }
     }
@@ -120,7 +147,11 @@ fn a_bad_config_is_78_with_every_problem() {
 fn a_taken_port_is_said_with_its_key() {
     let taken = listener();
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("htpasswd"), format!("a:{}\n", bcrypt::hash("b", 4).unwrap())).unwrap();
+    std::fs::write(
+        folder.path().join("htpasswd"),
+        format!("a:{}\n", bcrypt::hash("b", 4).unwrap()),
+    )
+    .unwrap();
     let config = folder.path().join("moorgate.yml");
     let address = taken.local_addr().unwrap();
     let text_of_config = format!(
@@ -188,7 +219,8 @@ fn a_signal_ends_it_with_0_and_healthcheck_tells() {
         let served = Served::start(free(), HTPASSWD, "");
         assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(0));
         let config = served.config.clone();
-        // What is wrong by now in a file that was read at the start says nothing of the gate that runs.
+        // What is wrong by now in a file that was read at the start says nothing of the gate that
+        // runs.
         std::fs::write(Path::new(&config).with_file_name("htpasswd"), "torn").unwrap();
         assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
         served.signal(signal);
@@ -205,7 +237,11 @@ fn a_second_signal_ends_it_at_once_with_1() {
     let served = Served::start(silent.local_addr().unwrap(), HTPASSWD, "");
     let mut client = TcpStream::connect(served.address).unwrap();
     let authorization = basic(("alice", "secret"));
-    write!(client, "GET /v2/a/tags/list HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n").unwrap();
+    write!(
+        client,
+        "GET /v2/a/tags/list HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
+    )
+    .unwrap();
     // The request is under way once the registry, which never answers, has it.
     let (mut upstream, _) = silent.accept().unwrap();
     upstream.read_exact(&mut [0]).unwrap();
@@ -244,7 +280,8 @@ fn a_drain_delay_accepts_and_a_second_signal_ends_it() {
 #[test]
 fn a_hangup_reloads_and_says_what_changed() {
     let mut served = Served::start(free(), HTPASSWD, "  idle_timeout: 9s\n");
-    let mut lines = BufReader::new(served.child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines =
+        BufReader::new(served.child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut line = |part: &str| lines.find(|line| line.contains(part)).unwrap();
     line("moorgate serves");
     let good = std::fs::read_to_string(&served.config).unwrap();
@@ -254,7 +291,11 @@ fn a_hangup_reloads_and_says_what_changed() {
         line(&format!("{}{place}", served.config));
     }
     assert!(line("what was running goes on").contains("\"problems\":2"));
-    std::fs::write(&served.config, good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1")).unwrap();
+    std::fs::write(
+        &served.config,
+        good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1"),
+    )
+    .unwrap();
     served.signal("-HUP");
     assert!(line("only with a restart").contains("admin.addr"));
     assert!(line("reloaded; changed: ").contains("changed: http.idle_timeout\""));
@@ -278,19 +319,27 @@ fn ready_is_503(admin: SocketAddr) -> bool {
     reply.starts_with("HTTP/1.1 503")
 }
 
-/// The program's log tells what the registry did, on a connection of the pool too, and blames it for nothing else.
+/// The program's log tells what the registry did, on a connection of the pool too, and blames it
+/// for nothing else.
 #[test]
 fn the_log_tells_what_the_registry_did() {
     let registry = listener();
-    let served =
-        Served::start(registry.local_addr().unwrap(), &HTPASSWD.replace("]", ", write_registry]"), "  workers: 1\n");
+    let served = Served::start(
+        registry.local_addr().unwrap(),
+        &HTPASSWD.replace("]", ", write_registry]"),
+        "  workers: 1\n",
+    );
     let head = format!("HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n", basic(("alice", "secret")));
     let mut client = TcpStream::connect(served.address).unwrap();
     let mut buffer = [0; 4096];
 
     // A client that breaks off in its body.
     let mut leaving = TcpStream::connect(served.address).unwrap();
-    write!(leaving, "PATCH /v2/a/blobs/uploads/1 {head}X-Request-Id: left\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+    write!(
+        leaving,
+        "PATCH /v2/a/blobs/uploads/1 {head}X-Request-Id: left\r\nContent-Length: 9\r\n\r\nhalf"
+    )
+    .unwrap();
     let (mut connection, _) = registry.accept().unwrap();
     let mut seen = String::new();
     while !seen.ends_with("half") {
@@ -314,7 +363,9 @@ fn the_log_tells_what_the_registry_did() {
 
     served.signal("-TERM");
     let log = text(&served.end().stderr);
-    let about = |id: &str| log.lines().filter(|line| line.contains(&format!("\"request_id\":\"{id}\""))).count();
+    let about = |id: &str| {
+        log.lines().filter(|line| line.contains(&format!("\"request_id\":\"{id}\""))).count()
+    };
     assert_eq!((about("unanswered"), about("left")), (1, 0), "{log}");
 }
 
@@ -324,13 +375,19 @@ fn the_log_tells_once_who_is_over_a_limit() {
     let once = "{ rate: 1/h, burst: 1 }";
     let limits = format!("limits: {{ per_identity: {once}, failed_logins: {once} }}\n");
     let served = Served::start(listener().local_addr().unwrap(), HTPASSWD, &limits);
-    for (password, statuses) in [("secret", [200, 429, 429, 429]), ("wrong", [401, 429, 429, 429])] {
+    for (password, statuses) in [("secret", [200, 429, 429, 429]), ("wrong", [401, 429, 429, 429])]
+    {
         for (number, status) in statuses.into_iter().enumerate() {
             // Of a wrong password the gate knows that it is wrong.
-            let password = if password == "wrong" { format!("{password}{number}") } else { password.to_owned() };
+            let password = if password == "wrong" {
+                format!("{password}{number}")
+            } else {
+                password.to_owned()
+            };
             let credential = basic(("alice", &password));
-            let message =
-                format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {credential}\r\n\r\n");
+            let message = format!(
+                "GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {credential}\r\n\r\n"
+            );
             let reply = secrets::send(served.address, &message);
             assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
         }
@@ -339,7 +396,10 @@ fn the_log_tells_once_who_is_over_a_limit() {
     let log = text(&served.end().stderr);
     let told: Vec<_> = log.lines().filter(|line| line.contains("over a limit")).collect();
     let [user, address] = told[..] else { panic!("{told:#?}") };
-    assert!(user.contains("\"limit\":\"per_identity\",\"subject\":\"alice\",\"provider\":\"local\""), "{user}");
+    assert!(
+        user.contains("\"limit\":\"per_identity\",\"subject\":\"alice\",\"provider\":\"local\""),
+        "{user}"
+    );
     assert!(address.contains("\"limit\":\"failed_logins\",\"client\":\"127.0.0.1\""), "{address}");
 }
 
@@ -348,7 +408,11 @@ fn the_log_tells_once_who_is_over_a_limit() {
 fn a_low_limit_of_open_files_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("moorgate.yml");
-    std::fs::write(folder.path().join("htpasswd"), format!("a:{}\n", bcrypt::hash("b", 4).unwrap())).unwrap();
+    std::fs::write(
+        folder.path().join("htpasswd"),
+        format!("a:{}\n", bcrypt::hash("b", 4).unwrap()),
+    )
+    .unwrap();
     let taken = listener();
     let address = taken.local_addr().unwrap();
     let text_of_config = format!(
@@ -357,7 +421,11 @@ fn a_low_limit_of_open_files_is_warned_of() {
     std::fs::write(&config, text_of_config).unwrap();
     // It ends at once, for its port is taken.
     let script = "ulimit -n 1000; exec \"$0\" serve --config \"$1\"";
-    let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_moorgate")]).arg(&config).output().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_moorgate")])
+        .arg(&config)
+        .output()
+        .unwrap();
     assert!(text(&output.stderr).contains("LimitNOFILE"), "{}", text(&output.stderr));
 }
 
@@ -365,7 +433,8 @@ fn a_low_limit_of_open_files_is_warned_of() {
 fn the_demo_prints_lines_to_copy_and_serves() {
     let mut child = moorgate(&["demo", "--port", "0"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let printed: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Each request")).collect();
+    let printed: Vec<String> =
+        lines.by_ref().take_while(|line| !line.starts_with("Each request")).collect();
     let printed = printed.join("\n");
     for wanted in [
         "docker login -u alice --password-stdin localhost:",
@@ -378,11 +447,18 @@ fn the_demo_prints_lines_to_copy_and_serves() {
     ] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
-    let config = printed.lines().find_map(|line| line.split_once("print-config --config ")).unwrap().1.to_owned();
+    let config = printed
+        .lines()
+        .find_map(|line| line.split_once("print-config --config "))
+        .unwrap()
+        .1
+        .to_owned();
     assert!(Path::new(&config).exists());
     assert_eq!(run(&["check-config", "--config", &config], "").status.code(), Some(0));
     assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(!Path::new(&config).exists(), "the temporary folder stayed");
 }

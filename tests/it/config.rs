@@ -1,6 +1,8 @@
-//! The configuration: what is read, what is refused and in which words, and that the files under config/ are right.
+//! The configuration: what is read, what is refused and in which words, and that the files under
+//! config/ are right.
 //!
-//! `UPDATE_EXPECTED=1 cargo test` writes the expected messages anew; the diff is then what to look at.
+//! `UPDATE_EXPECTED=1 cargo test` writes the expected messages anew; the diff is then what to look
+//! at.
 
 pub mod files;
 mod fixtures;
@@ -13,8 +15,8 @@ use std::path::Path;
 
 use jsonwebtoken::Algorithm;
 use moorgate::config::{
-    self, Accepts, AccessLog, Challenge, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme, TlsVersion,
-    UpstreamAuthorization,
+    self, Accepts, AccessLog, Challenge, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme,
+    TlsVersion, UpstreamAuthorization,
 };
 use moorgate::identity::provider::jwt::Tenants;
 use proptest::prelude::*;
@@ -26,8 +28,10 @@ use self::files::{KEY_IN_USE, folder};
 const MINIMAL: &str = include_str!("../fixtures/config/valid/minimal.yml");
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
-    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    config::load_text(text, Path::new("moorgate.yml"), folder(), environment).map_err(|problems| problems.to_string())
+    let environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    config::load_text(text, Path::new("moorgate.yml"), folder(), environment)
+        .map_err(|problems| problems.to_string())
 }
 
 fn ready(text: &str) -> Config {
@@ -43,11 +47,16 @@ fn defaults_are_the_contracts() {
     let config = ready(MINIMAL);
     let seconds = std::time::Duration::from_secs;
     assert_eq!(config.http.addr.to_string(), "0.0.0.0:8443");
-    assert!(config.http.tls.is_none() && config.http.http2 && config.http.trusted_proxies.is_empty());
+    assert!(
+        config.http.tls.is_none() && config.http.http2 && config.http.trusted_proxies.is_empty()
+    );
     assert!(!config.http.proxy_protocol);
     assert_eq!(config.http.workers, std::thread::available_parallelism().expect("a CPU").get());
     assert_eq!((config.http.max_connections, config.http.max_header_bytes), (10_000, 32_768));
-    assert_eq!((config.http.handshake_timeout, config.http.header_timeout), (seconds(10), seconds(10)));
+    assert_eq!(
+        (config.http.handshake_timeout, config.http.header_timeout),
+        (seconds(10), seconds(10))
+    );
     assert_eq!((config.http.idle_timeout, config.http.stall_timeout), (seconds(60), seconds(60)));
     assert_eq!(config.http.drain_timeout, seconds(300));
     assert_eq!(config.admin.addr.to_string(), "127.0.0.1:9464");
@@ -56,27 +65,42 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.upstream.response_timeout, seconds(60));
     assert_eq!(config.upstream.upload_response_timeout, seconds(900));
     assert!(config.upstream.endpoint.roots.is_none());
-    let ProviderKind::Gitlab { http, service, accept_passwords, anonymous, forward_client_address, failure_budget } =
-        &config.identity[0].kind
+    let ProviderKind::Gitlab {
+        http,
+        service,
+        accept_passwords,
+        anonymous,
+        forward_client_address,
+        failure_budget,
+    } = &config.identity[0].kind
     else {
         panic!("not gitlab")
     };
     assert!(!anonymous, "nobody is let in unasked");
     assert_eq!((service.as_str(), http.timeout), ("container_registry", seconds(2)));
-    assert_eq!((http.endpoint.https, http.endpoint.authority().as_str()), (true, "gitlab.example.com"));
+    assert_eq!(
+        (http.endpoint.https, http.endpoint.authority().as_str()),
+        (true, "gitlab.example.com")
+    );
     assert!(!accept_passwords && *forward_client_address && failure_budget.is_none());
     assert!(config.identity[0].accepts.is_none());
     assert_eq!(config.scopes.pull, ["read_registry"]);
     assert_eq!(config.scopes.push, ["read_registry", "write_registry"]);
     assert_eq!(config.scopes.delete, ["delete_registry"]);
     assert!(config.scopes.equivalents.is_empty(), "`api` of another server is not GitLab's");
-    assert_eq!((config.tokens.challenge, config.tokens.lifetime), (Challenge::Bearer, seconds(3600)));
+    assert_eq!(
+        (config.tokens.challenge, config.tokens.lifetime),
+        (Challenge::Bearer, seconds(3600))
+    );
     assert!(config.tokens.keys.is_none());
     assert_eq!((config.cache.ttl, config.cache.negative_ttl), (seconds(60), seconds(10)));
     assert_eq!(config.cache.stale_if_error, seconds(600));
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (100_000, 10_000));
     assert_eq!(config.log.level, tracing::Level::INFO);
-    assert_eq!((config.log.format, config.log.access), (config::LogFormat::Json, AccessLog::Stdout));
+    assert_eq!(
+        (config.log.format, config.log.access),
+        (config::LogFormat::Json, AccessLog::Stdout)
+    );
 }
 
 #[test]
@@ -85,28 +109,54 @@ fn every_value_arrives() {
     let seconds = std::time::Duration::from_secs;
     let http = &config.http;
     assert_eq!(http.addr.to_string(), "[::1]:443");
-    assert_eq!((http.external_url.scheme, http.external_url.service()), (Scheme::Https, "registry.example.com:8443"));
+    assert_eq!(
+        (http.external_url.scheme, http.external_url.service()),
+        (Scheme::Https, "registry.example.com:8443")
+    );
     assert_eq!(http.tls.as_ref().expect("TLS").minimum_version, TlsVersion::V1_3);
     assert!(http.tls.as_ref().expect("TLS").not_after > std::time::SystemTime::now());
     assert_eq!(http.tls.as_ref().expect("TLS").certified_key.cert.len(), 1);
-    assert_eq!((http.http2, http.workers, http.max_connections, http.max_header_bytes), (false, 4, 7, 4096));
+    assert_eq!(
+        (http.http2, http.workers, http.max_connections, http.max_header_bytes),
+        (false, 4, 7, 4096)
+    );
     assert_eq!((http.trusted_proxies.len(), http.proxy_protocol), (2, true));
     assert_eq!([http.handshake_timeout, http.header_timeout], [seconds(1), seconds(2)]);
-    assert_eq!([http.idle_timeout, http.stall_timeout, http.drain_timeout], [seconds(3), seconds(4), seconds(3600)]);
+    assert_eq!(
+        [http.idle_timeout, http.stall_timeout, http.drain_timeout],
+        [seconds(3), seconds(4), seconds(3600)]
+    );
     let upstream = &config.upstream;
-    assert_eq!((upstream.endpoint.https, upstream.endpoint.authority().as_str()), (true, "registry.internal:5443"));
+    assert_eq!(
+        (upstream.endpoint.https, upstream.endpoint.authority().as_str()),
+        (true, "registry.internal:5443")
+    );
     assert_eq!(upstream.endpoint.roots.as_ref().expect("roots").len(), 1);
-    let UpstreamAuthorization::Basic { username, password } = &upstream.authorization else { panic!("not basic") };
+    let UpstreamAuthorization::Basic { username, password } = &upstream.authorization else {
+        panic!("not basic")
+    };
     assert_eq!((username.as_str(), password.expose_secret()), ("gate", "s3cret with spaces "));
     assert_eq!(upstream.connect_timeout, std::time::Duration::from_millis(500));
-    assert_eq!([upstream.response_timeout, upstream.upload_response_timeout], [seconds(61), seconds(1800)]);
+    assert_eq!(
+        [upstream.response_timeout, upstream.upload_response_timeout],
+        [seconds(61), seconds(1800)]
+    );
     let names: Vec<_> = config.identity.iter().map(|provider| provider.name.as_str()).collect();
     assert_eq!(names, ["local", "workloads", "cluster", "inside", "harbor", "sso", "outside"]);
-    let ProviderKind::Htpasswd { users, scopes } = &config.identity[0].kind else { panic!("not htpasswd") };
-    assert!(users.hash_of("alice").is_some_and(|hash| bcrypt::verify("wonderland", hash).expect("a hash")));
+    let ProviderKind::Htpasswd { users, scopes } = &config.identity[0].kind else {
+        panic!("not htpasswd")
+    };
+    assert!(
+        users
+            .hash_of("alice")
+            .is_some_and(|hash| bcrypt::verify("wonderland", hash).expect("a hash"))
+    );
     assert_eq!(scopes, &["pull:any", "all"]);
     assert_eq!(config.scopes.equivalents.len(), 1);
-    assert_eq!((config.tokens.challenge, config.tokens.lifetime), (Challenge::Basic, seconds(30 * 24 * 3600)));
+    assert_eq!(
+        (config.tokens.challenge, config.tokens.lifetime),
+        (Challenge::Basic, seconds(30 * 24 * 3600))
+    );
     assert!(config.tokens.keys.is_some());
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
     assert_eq!(config.cache.stale_if_error, seconds(0));
@@ -119,56 +169,100 @@ fn every_value_arrives() {
 fn every_value_of_a_provider_arrives() {
     let config = ready(include_str!("../fixtures/config/valid/everything-changed.yml"));
     let seconds = std::time::Duration::from_secs;
-    let [_, workloads, cluster, inside, harbor, sso, _] = &config.identity[..] else { panic!("not seven") };
+    let [_, workloads, cluster, inside, harbor, sso, _] = &config.identity[..] else {
+        panic!("not seven")
+    };
 
-    let ProviderKind::Jwt { keys, timeout, issuer, audience, tenants, algorithms, .. } = &workloads.kind else {
+    let ProviderKind::Jwt { keys, timeout, issuer, audience, tenants, algorithms, .. } =
+        &workloads.kind
+    else {
         panic!("not jwt")
     };
     let JwksSource::Url(http) = keys else { panic!("not a URL") };
-    assert_eq!((http.endpoint.path.as_str(), http.timeout, *timeout), ("/keys/", seconds(4), seconds(4)));
+    assert_eq!(
+        (http.endpoint.path.as_str(), http.timeout, *timeout),
+        ("/keys/", seconds(4), seconds(4))
+    );
     assert!(http.endpoint.https && http.endpoint.roots.is_some());
     assert_eq!((issuer.as_str(), audience.as_str()), ("https://Tenant.example.com/", "registry"));
-    let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
-    let required = [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
+    let values =
+        |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let required =
+        [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
     assert_eq!(*tenants, Tenants::Required(required.into()));
     assert_eq!(algorithms[..], [Algorithm::EdDSA, Algorithm::PS512]);
-    let ProviderKind::Jwt { subject_claim, groups_claim, scopes, .. } = &workloads.kind else { panic!("not jwt") };
+    let ProviderKind::Jwt { subject_claim, groups_claim, scopes, .. } = &workloads.kind else {
+        panic!("not jwt")
+    };
     assert_eq!((subject_claim.as_str(), groups_claim.as_deref()), ("user_login", Some("roles")));
     assert_eq!(scopes.as_deref(), Some(&["pull:any".to_owned()][..]));
     assert_eq!(workloads.accepts, None);
 
-    let ProviderKind::Jwt { keys, tenants, algorithms, subject_claim, groups_claim, scopes, .. } = &cluster.kind else {
+    let ProviderKind::Jwt {
+        keys, tenants, algorithms, subject_claim, groups_claim, scopes, ..
+    } = &cluster.kind
+    else {
         panic!("not jwt")
     };
     let JwksSource::File(known) = keys else { panic!("not a file") };
     assert_eq!(known.len(), 1);
-    assert_eq!((tenants, &algorithms[..]), (&Tenants::Any, &[Algorithm::RS256, Algorithm::ES256][..]));
+    assert_eq!(
+        (tenants, &algorithms[..]),
+        (&Tenants::Any, &[Algorithm::RS256, Algorithm::ES256][..])
+    );
     assert_eq!((subject_claim.as_str(), groups_claim, scopes), ("sub", &None, &None));
 
-    let ProviderKind::Gitlab { http, service, accept_passwords, anonymous, forward_client_address, failure_budget } =
-        &inside.kind
+    let ProviderKind::Gitlab {
+        http,
+        service,
+        accept_passwords,
+        anonymous,
+        forward_client_address,
+        failure_budget,
+    } = &inside.kind
     else {
         panic!("not gitlab")
     };
     let endpoint = &http.endpoint;
-    assert_eq!((endpoint.path.as_str(), endpoint.port, service.as_str()), ("/gitlab", 80, "my registry"));
+    assert_eq!(
+        (endpoint.path.as_str(), endpoint.port, service.as_str()),
+        ("/gitlab", 80, "my registry")
+    );
     assert!(*accept_passwords && *anonymous && !forward_client_address);
-    assert_eq!((http.timeout, *failure_budget), (seconds(3), Some(Rate { count: 8, per: seconds(60) })));
-    let accepts = Accepts { users: values(&["gitlab-ci-token"]), prefixes: values(&["glpat-", "gldt-"]) };
+    assert_eq!(
+        (http.timeout, *failure_budget),
+        (seconds(3), Some(Rate { count: 8, per: seconds(60) }))
+    );
+    let accepts =
+        Accepts { users: values(&["gitlab-ci-token"]), prefixes: values(&["glpat-", "gldt-"]) };
     assert_eq!(inside.accepts, Some(accepts));
 
-    let ProviderKind::RegistryToken { http, service } = &harbor.kind else { panic!("not registry_token") };
-    assert_eq!((http.endpoint.path.as_str(), service.as_str()), ("/service/token", "harbor-registry"));
+    let ProviderKind::RegistryToken { http, service } = &harbor.kind else {
+        panic!("not registry_token")
+    };
+    assert_eq!(
+        (http.endpoint.path.as_str(), service.as_str()),
+        ("/service/token", "harbor-registry")
+    );
     assert_eq!(harbor.accepts, Some(Accepts { users: values(&["robot"]), prefixes: vec![] }));
 
-    let ProviderKind::Introspection { http, client_id, client_secret, audience, match_username, groups_claim } =
-        &sso.kind
+    let ProviderKind::Introspection {
+        http,
+        client_id,
+        client_secret,
+        audience,
+        match_username,
+        groups_claim,
+    } = &sso.kind
     else {
         panic!("not introspection")
     };
     assert_eq!((http.endpoint.path.as_str(), client_id.as_str()), ("/introspect/", "gate"));
     assert_eq!(client_secret.expose_secret(), "s3cret with spaces ");
-    assert_eq!((audience.as_deref(), *match_username, groups_claim), (Some("registry"), true, &None));
+    assert_eq!(
+        (audience.as_deref(), *match_username, groups_claim),
+        (Some("registry"), true, &None)
+    );
 }
 
 #[test]
@@ -194,9 +288,13 @@ fn print_is_redacted_and_reads_the_same() {
         let text = std::fs::read_to_string(files::fixture("valid", name)).expect(name);
         let first = load(&text, &[]).expect(name);
         let printed = first.print();
-        assert!(!printed.contains("s3cret") && !printed.contains("$2") && !printed.contains(KEY_IN_USE), "{printed}");
+        assert!(
+            !printed.contains("s3cret") && !printed.contains("$2") && !printed.contains(KEY_IN_USE),
+            "{printed}"
+        );
         let elsewhere = Path::new("/");
-        let again = config::load_text(&printed, Path::new("printed.yml"), elsewhere, []).expect(&printed);
+        let again =
+            config::load_text(&printed, Path::new("printed.yml"), elsewhere, []).expect(&printed);
         assert_eq!(again.print(), printed);
         assert_eq!(format!("{:?}", again.config), format!("{:?}", first.config));
     }
@@ -222,27 +320,32 @@ fn warnings_tell_what_should_be_known() {
     };
     assert_eq!(tls("tls.crt", "tls.key"), [""; 0]);
     assert_eq!(warnings(MINIMAL).len(), 1);
-    assert!(
-        warnings(MINIMAL)[0]
-            .starts_with("moorgate.yml:2:1: `http.tls`: no TLS: credentials cross the network in the clear")
-    );
-    assert!(
-        tls("soon.crt", "soon.key")[0]
-            .starts_with("moorgate.yml:2:29: `http.tls.certificate`: the certificate ends in 9 days, on ")
-    );
+    assert!(warnings(MINIMAL)[0].starts_with(
+        "moorgate.yml:2:1: `http.tls`: no TLS: credentials cross the network in the clear"
+    ));
+    assert!(tls("soon.crt", "soon.key")[0].starts_with(
+        "moorgate.yml:2:29: `http.tls.certificate`: the certificate ends in 9 days, on "
+    ));
     assert!(tls("expired.crt", "expired.key")[0].contains("THE CERTIFICATE EXPIRED on "));
     assert!(tls("future.crt", "future.key")[0].contains("the certificate is valid from "));
     if cfg!(unix) {
-        assert!(tls("tls.crt", "open.key")[0].contains("every user of this machine may read `open.key`; chmod o-r"));
+        assert!(
+            tls("tls.crt", "open.key")[0]
+                .contains("every user of this machine may read `open.key`; chmod o-r")
+        );
     }
 
-    let with_tls = MINIMAL.replace("external_url", "tls: { certificate: tls.crt, key: tls.key }, external_url");
+    let with_tls = MINIMAL
+        .replace("external_url", "tls: { certificate: tls.crt, key: tls.key }, external_url");
     let only = |from: &str, to: &str| {
         let warnings = warnings(&with_tls.replace(from, to));
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         warnings[0].clone()
     };
-    assert!(only("https://registry", "http://registry").contains("clients are sent to http, and http.tls is set"));
+    assert!(
+        only("https://registry", "http://registry")
+            .contains("clients are sent to http, and http.tls is set")
+    );
     let networks = only("external_url", "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0], external_url");
     assert!(networks.contains("everybody may say which address"), "{networks}");
     let identity = "}, { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, read_regsitry] }]";
@@ -251,30 +354,50 @@ fn warnings_tell_what_should_be_known() {
     assert!(both[1].contains("`read_regsitry` is good for nothing"), "{both:?}");
     providers_warn(&with_tls);
     let basic = "authorization: basic, username: gate, password_file: upstream.password, urls: [\"http://registry";
-    assert!(only("urls: [\"http://127.0.0.1", basic).contains("the upstream's password crosses the network"));
+    assert!(
+        only("urls: [\"http://127.0.0.1", basic)
+            .contains("the upstream's password crosses the network")
+    );
     let grant = "authorization: grant, urls: [\"http://registry";
-    assert!(only("urls: [\"http://127.0.0.1", grant).contains("the tokens for the upstream cross the network in the"));
+    assert!(
+        only("urls: [\"http://127.0.0.1", grant)
+            .contains("the tokens for the upstream cross the network in the")
+    );
     if cfg!(unix) {
         let open = only("version: 1\n", "version: 1\ntokens: { key_file: open.keys }\n");
-        assert!(open.contains("`tokens.key_file`: every user of this machine may read `open.keys`"), "{open}");
+        assert!(
+            open.contains("`tokens.key_file`: every user of this machine may read `open.keys`"),
+            "{open}"
+        );
     }
-    assert!(only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http"));
+    assert!(
+        only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http")
+    );
 
     let in_the_clear = warnings(&MINIMAL.replace("https://registry", "http://registry"));
-    assert!(in_the_clear.iter().any(|warning| warning.contains("clients send their credentials in the clear")));
-    assert_eq!(warnings(&MINIMAL.replace("https://registry.example.com", "http://localhost")).len(), 1, "loopback");
+    assert!(
+        in_the_clear
+            .iter()
+            .any(|warning| warning.contains("clients send their credentials in the clear"))
+    );
+    assert_eq!(
+        warnings(&MINIMAL.replace("https://registry.example.com", "http://localhost")).len(),
+        1,
+        "loopback"
+    );
 }
 
 /// Who is shown whose secrets, and in the clear.
 fn providers_warn(with_tls: &str) {
     const GITLAB: &str = "{ name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
-    const HARBOR: &str =
-        "{ name: harbor, type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }";
+    const HARBOR: &str = "{ name: harbor, type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }";
     const SSO: &str = "{ name: sso, type: introspection, url: \"https://sso.example.com\" }";
     const JWT: &str = "{ name: jobs, type: jwt, issuer: \"https://ci.example.com\", jwks_file: jwks.json, audience: a, any_tenant: true }";
     const LOCAL: &str = "{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
     let start = with_tls.find("identity:").expect("a chain");
-    let of = |chain: &[&str]| warnings(&format!("{}identity: [{}]\n", &with_tls[..start], chain.join(", ")));
+    let of = |chain: &[&str]| {
+        warnings(&format!("{}identity: [{}]\n", &with_tls[..start], chain.join(", ")))
+    };
     let accepting = |provider: &str| provider.replace(" }", ", accepts: { prefixes: [x-] } }");
 
     for quiet in [
@@ -288,7 +411,9 @@ fn providers_warn(with_tls: &str) {
         let chain: Vec<&str> = quiet.iter().map(String::as_str).collect();
         assert_eq!(of(&chain), [""; 0], "{quiet:?}");
     }
-    for (earlier, later) in [(GITLAB, SSO), (SSO, HARBOR), (HARBOR, GITLAB), (GITLAB, &accepting(SSO))] {
+    for (earlier, later) in
+        [(GITLAB, SSO), (SSO, HARBOR), (HARBOR, GITLAB), (GITLAB, &accepting(SSO))]
+    {
         let warnings = of(&[earlier, later]);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("is shown the secrets that are meant for"), "{warnings:?}");
@@ -296,17 +421,32 @@ fn providers_warn(with_tls: &str) {
     }
     let mistyped = of(&[SSO, JWT, LOCAL]);
     assert_eq!(mistyped.len(), 1, "{mistyped:?}");
-    assert!(mistyped[0].contains("`local` decides offline and stands behind `sso`"), "{mistyped:?}");
+    assert!(
+        mistyped[0].contains("`local` decides offline and stands behind `sso`"),
+        "{mistyped:?}"
+    );
 
     let clear = GITLAB.replace("https://", "http://").replace(" }", ", insecure: true }");
-    assert!(of(&[&clear])[0].contains("credentials cross the network in the clear, as insecure: true allows"));
-    let clear = JWT.replace("jwks_file: jwks.json", "jwks_url: \"http://ci.example.com/keys\", insecure: true");
+    assert!(
+        of(&[&clear])[0]
+            .contains("credentials cross the network in the clear, as insecure: true allows")
+    );
+    let clear = JWT.replace(
+        "jwks_file: jwks.json",
+        "jwks_url: \"http://ci.example.com/keys\", insecure: true",
+    );
     assert!(of(&[&clear])[0].contains("could put keys of their own in"), "{:?}", of(&[&clear]));
     let useless = of(&[&JWT.replace(" }", ", scopes: [read_registry, raed] }")]);
     assert!(useless.len() == 1 && useless[0].contains("`raed` is good for nothing"), "{useless:?}");
     if cfg!(unix) {
-        let open = of(&[&SSO.replace(" }", ", client_secret_file: open.key }").replace("open.key", "open.secret")]);
-        assert!(open.len() == 1 && open[0].contains("every user of this machine may read `open.secret`"), "{open:?}");
+        let open = of(&[&SSO
+            .replace(" }", ", client_secret_file: open.key }")
+            .replace("open.key", "open.secret")]);
+        assert!(
+            open.len() == 1
+                && open[0].contains("every user of this machine may read `open.secret`"),
+            "{open:?}"
+        );
     }
 }
 
@@ -333,7 +473,9 @@ fn byte_order_mark_and_crlf_are_read() {
 
 #[test]
 fn deep_and_wide_text_ends_in_a_problem_and_not_in_a_crash() {
-    for text in ["- ".repeat(400_000), "[".repeat(500_000), "{a: ".repeat(250_000), "? ".repeat(400_000)] {
+    for text in
+        ["- ".repeat(400_000), "[".repeat(500_000), "{a: ".repeat(250_000), "? ".repeat(400_000)]
+    {
         load(&text, &[]).expect_err("nested");
     }
     let wide: String = (0..100_000).map(|number| format!("k{number}: 1\n")).collect();

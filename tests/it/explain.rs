@@ -77,10 +77,16 @@ fn secret_is_absent(text: &str) -> bool {
     !["glpat-", "mg1.", "eyJ"].iter().any(|part| text.contains(part))
 }
 
-async fn explain(gate: &TestGate, method: &str, path: &str, credential: Option<(&str, &str)>) -> Said {
+async fn explain(
+    gate: &TestGate,
+    method: &str,
+    path: &str,
+    credential: Option<(&str, &str)>,
+) -> Said {
     match credential {
         Some((user, secret)) => {
-            run(gate, &["--method", method, "--path", path, "-u", user], &format!("{secret}\n")).await
+            run(gate, &["--method", method, "--path", path, "-u", user], &format!("{secret}\n"))
+                .await
         }
         None => run(gate, &["--method", method, "--path", path], "").await,
     }
@@ -108,7 +114,10 @@ async fn what_a_rule_allows_and_what_it_refuses() {
         ("has", "pull and push on demo/a"),
         ("rules", "for pull on demo/a: | for push on demo/a, tag latest:"),
         ("  allows", "reads | writes"),
-        ("answer", "the registry's own, to which it goes; reason allowed | the rule writes allows it"),
+        (
+            "answer",
+            "the registry's own, to which it goes; reason allowed | the rule writes allows it",
+        ),
     ] {
         assert_eq!(allowed.about(label), value, "{label}: {}", allowed.out);
     }
@@ -116,11 +125,16 @@ async fn what_a_rule_allows_and_what_it_refuses() {
     let refused = explain(&gate, "PUT", PUT_V1, Some(READ_WRITE)).await;
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.about("  does not").ends_with("writes: it is for other tags (`tags`, `except_tags`)"),
+        refused
+            .about("  does not")
+            .ends_with("writes: it is for other tags (`tags`, `except_tags`)"),
         "{refused:?}"
     );
     assert_eq!(refused.answer(), (Some(403), "denied_by_policy".into()));
-    assert!(refused.about("answer").ends_with("no rule of this registry lets you push the tag v1"), "{refused:?}");
+    assert!(
+        refused.about("answer").ends_with("no rule of this registry lets you push the tag v1"),
+        "{refused:?}"
+    );
     assert_eq!(gate.forwarded(), 0);
 }
 
@@ -129,7 +143,10 @@ async fn what_the_credential_refuses() {
     let gate = gate(&[], Setup::default()).await;
     let lacks = explain(&gate, "POST", UPLOADS, Some(READ_ONLY)).await;
     assert_eq!((lacks.code, lacks.answer()), (Some(1), (Some(403), "insufficient_rights".into())));
-    assert_eq!((lacks.about("has"), lacks.about("subject")), ("pull on demo/a".into(), "alice".into()));
+    assert_eq!(
+        (lacks.about("has"), lacks.about("subject")),
+        ("pull on demo/a".into(), "alice".into())
+    );
     assert!(lacks.about("answer").contains("GitLab granted no push"), "{lacks:?}");
 
     let wrong = explain(&gate, "GET", TAGS, Some(("alice", "glpat-no-such"))).await;
@@ -139,7 +156,10 @@ async fn what_the_credential_refuses() {
 
     // As Bearer: with what is in it, no client can send it.
     let malformed = run(&gate, &["--method", "GET", "--path", TAGS], "two words").await;
-    assert_eq!((malformed.code, malformed.answer()), (Some(1), (Some(401), "malformed_credential".into())));
+    assert_eq!(
+        (malformed.code, malformed.answer()),
+        (Some(1), (Some(401), "malformed_credential".into()))
+    );
     assert_eq!(malformed.about("provider"), "none was asked");
 }
 
@@ -156,18 +176,34 @@ async fn callers_without_a_credential() {
 
 #[tokio::test]
 async fn a_provider_that_gives_no_answer_is_69() {
-    let identity = Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true, timeout: 5s }");
+    let identity =
+        Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true, timeout: 5s }");
     let gate = TestGate::start(Setup { identity, ..Setup::default() }).await;
     // What is kept in the gate that runs is not used.
     assert_eq!(gate.get(TAGS, Some(READ_WRITE)).await.status, 404);
-    gate.gitlab.always(Some(Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers: vec![], body: "".into() }));
+    gate.gitlab.always(Some(Scripted::Answer {
+        status: StatusCode::BAD_GATEWAY,
+        headers: vec![],
+        body: "".into(),
+    }));
     let down = explain(&gate, "GET", TAGS, Some(READ_WRITE)).await;
-    assert_eq!((down.code, down.answer()), (Some(69), (Some(503), "provider_unavailable".into())), "{down:?}");
+    assert_eq!(
+        (down.code, down.answer()),
+        (Some(69), (Some(503), "provider_unavailable".into())),
+        "{down:?}"
+    );
     assert_eq!(down.about("provider"), "gitlab, which gave no answer");
     // To a caller who shows nothing, the gate does not say so.
     let nobody = explain(&gate, "GET", TAGS, None).await;
-    assert_eq!((nobody.code, nobody.answer()), (Some(69), (Some(401), "no_credential".into())), "{nobody:?}");
-    assert_eq!(nobody.about("withheld"), "the service that checks credentials gives no answer now; try again");
+    assert_eq!(
+        (nobody.code, nobody.answer()),
+        (Some(69), (Some(401), "no_credential".into())),
+        "{nobody:?}"
+    );
+    assert_eq!(
+        nobody.about("withheld"),
+        "the service that checks credentials gives no answer now; try again"
+    );
 }
 
 #[tokio::test]
@@ -176,7 +212,10 @@ async fn shadow_mode_says_what_would_be_refused() {
     let shadow = explain(&gate, "PUT", PUT_V1, Some(READ_WRITE)).await;
     assert_eq!((shadow.code, shadow.answer()), (Some(0), (None, "shadow_denied".into())));
     let answer = shadow.about("answer");
-    assert!(answer.contains("would refuse it") && answer.ends_with("push the tag v1"), "{shadow:?}");
+    assert!(
+        answer.contains("would refuse it") && answer.ends_with("push the tag v1"),
+        "{shadow:?}"
+    );
 }
 
 #[tokio::test]
@@ -188,7 +227,10 @@ async fn a_mount_is_told_apart() {
     assert!(kept.about("rules").ends_with("for pull on demo/b:"), "{kept:?}");
     let stripped = explain(&gate, "POST", &mount("elsewhere/b"), Some(READ_WRITE)).await;
     assert_eq!(stripped.code, Some(0));
-    assert!(stripped.about("mount").contains("plain upload; of the source: | the credential is valid"), "{stripped:?}");
+    assert!(
+        stripped.about("mount").contains("plain upload; of the source: | the credential is valid"),
+        "{stripped:?}"
+    );
 }
 
 #[tokio::test]
@@ -198,16 +240,26 @@ async fn tag_rules_and_the_look_up() {
         .set_meta(json!({ "tag_immutable_patterns": ["^v\\d"], "tag_deny_access_patterns": { "push": ["^prod"] } }));
     let put = |tag: &str| format!("/v2/demo/a/manifests/{tag}");
     let protected = explain(&gate, "PUT", &put("prod"), Some(READ_WRITE)).await;
-    assert_eq!((protected.code, protected.answer()), (Some(1), (Some(403), "tag_protected".into())));
+    assert_eq!(
+        (protected.code, protected.answer()),
+        (Some(1), (Some(403), "tag_protected".into()))
+    );
     assert_eq!(protected.about("tags"), "protected from push: ^prod | immutable: ^v\\d");
     assert_eq!(gate.forwarded(), 0);
     let absent = explain(&gate, "PUT", &put("v1"), Some(READ_WRITE)).await;
-    assert_eq!((absent.code, absent.about("look-up")), (Some(0), "the registry has no tag v1 yet".into()));
-    let asked: Vec<_> = gate.ledger.entries().iter().map(|it| format!("{} {}", it.method, it.target)).collect();
+    assert_eq!(
+        (absent.code, absent.about("look-up")),
+        (Some(0), "the registry has no tag v1 yet".into())
+    );
+    let asked: Vec<_> =
+        gate.ledger.entries().iter().map(|it| format!("{} {}", it.method, it.target)).collect();
     assert_eq!(asked, [format!("HEAD {}", put("v1"))], "nothing is written");
     let manifest = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
     let media_type = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
-    assert_eq!(gate.send("PUT", &put("v1"), Some(READ_WRITE), media_type, manifest).await.status, 201);
+    assert_eq!(
+        gate.send("PUT", &put("v1"), Some(READ_WRITE), media_type, manifest).await.status,
+        201
+    );
     let exists = explain(&gate, "PUT", &put("v1"), Some(READ_WRITE)).await;
     assert_eq!((exists.code, exists.answer()), (Some(1), (Some(403), "tag_immutable".into())));
 }
@@ -215,13 +267,19 @@ async fn tag_rules_and_the_look_up() {
 #[tokio::test]
 async fn a_gate_token_is_opened_where_its_key_is_known() {
     const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
-    let shared = Setup { tokens: vec!["key_file: keys"], files: vec![("keys", KEY)], ..Setup::default() };
+    let shared =
+        Setup { tokens: vec!["key_file: keys"], files: vec![("keys", KEY)], ..Setup::default() };
     for (setup, knows_key) in [(shared, true), (Setup::default(), false)] {
         let gate = gate(&[], setup).await;
         let token = token(&gate, "repository:demo/a:pull").await;
         let said = run(&gate, &["--method", "GET", "--path", TAGS], &token).await;
-        let expected = if knows_key { (None, "allowed".into()) } else { (Some(401), "invalid_token".into()) };
-        assert_eq!((said.answer(), said.about("credential")), (expected, "gate_token".into()), "{said:?}");
+        let expected =
+            if knows_key { (None, "allowed".into()) } else { (Some(401), "invalid_token".into()) };
+        assert_eq!(
+            (said.answer(), said.about("credential")),
+            (expected, "gate_token".into()),
+            "{said:?}"
+        );
         assert_eq!(said.about("note").contains("tokens.key_file"), !knows_key, "{said:?}");
         if knows_key {
             let more = run(&gate, &["--method", "POST", "--path", UPLOADS], &token).await;
@@ -236,7 +294,10 @@ async fn a_token_that_is_asked_for() {
     let scope = "/token?scope=repository:demo/a:pull,push,delete&scope=repository:elsewhere:pull";
     let granted = explain(&gate, "GET", scope, Some(READ_WRITE)).await;
     assert_eq!(granted.code, Some(0), "{granted:?}");
-    assert_eq!(granted.about("answer"), "200 with a token; reason allowed | good for pull and push on demo/a");
+    assert_eq!(
+        granted.about("answer"),
+        "200 with a token; reason allowed | good for pull and push on demo/a"
+    );
     let rules = "for pull on demo/a: | for push on demo/a: | for delete on demo/a: | for pull on elsewhere:";
     assert_eq!(granted.about("rules"), rules);
 }
@@ -250,14 +311,16 @@ async fn groups_and_claims_are_shown() {
         "rules:",
         "  - { name: own, repositories: [\"${claims.project_path}\"], who: [authenticated], allow: [pull, push] }",
     ];
-    let gate = TestGate::start(Setup { identity: Some(identity), policy, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(identity), policy, ..Setup::default() }).await;
     let claims = json!({ "project_path": "demo/a", "teams": ["ops", "\u{1b}[2J"] });
     let token = issuer.id_token("a", &claims).unwrap();
     let own = explain(&gate, "POST", UPLOADS, Some(("oidc", &token))).await;
     assert_eq!((own.code, own.about("groups")), (Some(0), "ops | \\u{1b}[2J".into()), "{own:?}");
     assert!(own.about("claims").contains("project_path = \"demo/a\""), "{own:?}");
     assert_eq!(own.about("has"), "the scopes read_registry, write_registry");
-    let another = run(&gate, &["--method", "POST", "--path", "/v2/demo/b/blobs/uploads/"], &token).await;
+    let another =
+        run(&gate, &["--method", "POST", "--path", "/v2/demo/b/blobs/uploads/"], &token).await;
     assert_eq!((another.code, another.answer()), (Some(1), (Some(401), "denied_by_policy".into())));
 }
 
@@ -270,12 +333,17 @@ async fn what_cannot_be_asked_says_how() {
         (&["-u", "alice:secret"], "x", "the user name alone"),
         (&[], "one\ntwo\n", "one line is read"),
     ] {
-        let said = run(&gate, &[&["--method", "GET", "--path", TAGS], arguments].concat(), secret).await;
+        let said =
+            run(&gate, &[&["--method", "GET", "--path", TAGS], arguments].concat(), secret).await;
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
         assert!(said.err.contains(why), "{said:?}");
     }
     let no_word = run(&gate, &["--method", "G T", "--path", TAGS], "").await;
-    assert_eq!((no_word.code, no_word.about("answer").starts_with("400, before")), (Some(1), true), "{no_word:?}");
+    assert_eq!(
+        (no_word.code, no_word.about("answer").starts_with("400, before")),
+        (Some(1), true),
+        "{no_word:?}"
+    );
     gate.write("test.yml", "version: 1\nhtp: {}\n");
     assert_eq!(explain(&gate, "GET", TAGS, None).await.code, Some(78));
 }
@@ -285,7 +353,8 @@ async fn what_cannot_be_asked_says_how() {
 async fn status_and_reason_are_those_of_the_gate() {
     let gate = gate(&[], Setup { log: vec!["audit: audit.log"], ..Setup::default() }).await;
     let digest = some_digest();
-    let mounts = ["demo/b", "elsewhere/b"].map(|from| ("POST", format!("{UPLOADS}?mount={digest}&from={from}")));
+    let mounts = ["demo/b", "elsewhere/b"]
+        .map(|from| ("POST", format!("{UPLOADS}?mount={digest}&from={from}")));
     let requests = [
         ("GET", "/v2/"),
         ("GET", "/v2/_catalog"),
@@ -313,7 +382,8 @@ async fn status_and_reason_are_those_of_the_gate() {
         ("DELETE", "/token"),
         ("POST", "/token"),
     ];
-    let requests = requests.map(|(method, path)| (method, path.to_owned())).into_iter().chain(mounts);
+    let requests =
+        requests.map(|(method, path)| (method, path.to_owned())).into_iter().chain(mounts);
     let requests: Vec<_> = requests.collect();
     let mut lines = 0;
     for credential in [None, Some(READ_WRITE), Some(READ_ONLY), Some(("alice", "glpat-no-such"))] {
@@ -326,13 +396,15 @@ async fn status_and_reason_are_those_of_the_gate() {
             let log = gate.log(lines).await;
             let line = log.last().unwrap();
             let forwarded = gate.forwarded() > before;
-            let expected = ((!forwarded).then_some(reply.status), line["reason"].as_str().unwrap().to_owned());
+            let expected =
+                ((!forwarded).then_some(reply.status), line["reason"].as_str().unwrap().to_owned());
             assert_eq!(said.answer(), expected, "{method} {path} {credential:?}: {said:?} {line}");
             assert_eq!(said.code, Some(i32::from(line["decision"] != "allowed")), "{said:?}");
         }
     }
     let audited = std::fs::read_to_string(gate.file("audit.log")).unwrap();
-    let refused = |line: &&Value| ["denied", "allowed"].contains(&line["decision"].as_str().unwrap());
+    let refused =
+        |line: &&Value| ["denied", "allowed"].contains(&line["decision"].as_str().unwrap());
     let of_gate = gate.log(lines).await;
     let of_gate: Vec<_> = of_gate.iter().filter(refused).map(|line| &line["request_id"]).collect();
     for line in audited.lines() {

@@ -1,5 +1,5 @@
-//! `limits.failed_logins`: how many wrong credentials an address may have asked about, and who is never held up by it. The
-//! oracle is what GitLab was asked.
+//! `limits.failed_logins`: how many wrong credentials an address may have asked about, and who is
+//! never held up by it. The oracle is what GitLab was asked.
 
 mod counting;
 mod known;
@@ -23,7 +23,8 @@ async fn gate(setup: Setup) -> TestGate {
 
 /// As many at once as by default, and none comes back while a test runs.
 async fn twenty() -> TestGate {
-    gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 20 }"], ..Setup::default() }).await
+    gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 20 }"], ..Setup::default() })
+        .await
 }
 
 /// Fewer.
@@ -31,7 +32,12 @@ fn few() -> Setup {
     Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 3 }"], ..Setup::default() }
 }
 
-async fn get_from(gate: &TestGate, address: &str, target: &str, credential: Option<(&str, &str)>) -> Reply {
+async fn get_from(
+    gate: &TestGate,
+    address: &str,
+    target: &str,
+    credential: Option<(&str, &str)>,
+) -> Reply {
     gate.send("GET", target, credential, &format!("X-Forwarded-For: {address}\r\n"), "").await
 }
 
@@ -59,7 +65,8 @@ async fn who_guesses_gets_429_and_learns_nothing() {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, 401);
     }
     assert_eq!(asked(&gate), 21);
-    // One that is right and remembered, one that is right and would have to be asked, one that is known to be wrong.
+    // One that is right and remembered, one that is right and would have to be asked, one that is
+    // known to be wrong.
     let another = ("alice", "glpat-demo-personal-read-only");
     for credential in [READ_WRITE, another, ("alice", "wrong-0"), ("alice", "wrong-20")] {
         let reply = get_from(&gate, ATTACKER, PULL, Some(credential)).await;
@@ -71,20 +78,29 @@ async fn who_guesses_gets_429_and_learns_nothing() {
     assert_eq!(asked(&gate), 21, "GitLab was asked");
     let log = gate.log(25).await;
     let line = &log[24];
-    assert_eq!((&line["decision"], &line["reason"]), (&"denied".into(), &"over_failed_logins".into()));
+    assert_eq!(
+        (&line["decision"], &line["reason"]),
+        (&"denied".into(), &"over_failed_logins".into())
+    );
     assert_eq!((&line["cache"], &line["subject"]), (&"none".into(), &().into()));
     let metrics = gate.admin("/metrics").await.body;
     assert!(metrics.contains("moorgate_limited_total{limit=\"failed_logins\"} 4"), "{metrics}");
     // Nobody else notices, and least of all the user whose password was guessed at.
     assert_eq!(pull_from(&gate, OFFICE, READ_WRITE).await, 404);
     assert_eq!(pull_from(&gate, "198.51.100.8", READ_WRITE).await, 404);
-    assert_eq!(pull_from(&gate, "198.51.100.8", ("alice", "wrong-0")).await, 401, "it is remembered as wrong");
+    assert_eq!(
+        pull_from(&gate, "198.51.100.8", ("alice", "wrong-0")).await,
+        401,
+        "it is remembered as wrong"
+    );
 }
 
 #[tokio::test]
 async fn addresses_of_one_ipv6_network_are_one() {
     let gate = gate(few()).await;
-    for (number, address) in ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"].iter().enumerate() {
+    for (number, address) in
+        ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"].iter().enumerate()
+    {
         assert_eq!(pull_from(&gate, address, ("alice", &format!("wrong-{number}"))).await, 401);
     }
     assert_eq!(pull_from(&gate, "2001:db8::4", ("alice", "wrong-3")).await, 429);
@@ -92,7 +108,12 @@ async fn addresses_of_one_ipv6_network_are_one() {
     // What is told by somebody who is not trusted counts for the teller.
     let spoofed = TestGate::start(few()).await;
     for number in 0..4 {
-        let status = pull_from(&spoofed, &format!("192.0.2.{number}"), ("alice", &format!("wrong-{number}"))).await;
+        let status = pull_from(
+            &spoofed,
+            &format!("192.0.2.{number}"),
+            ("alice", &format!("wrong-{number}")),
+        )
+        .await;
         assert_eq!(status, if number < 3 { 401 } else { 429 });
     }
 }
@@ -103,7 +124,9 @@ async fn many_wrong_ones_at_once_are_not_more() {
         let gate = Arc::new(twenty().await);
         let guesses = (0..100).map(|number| {
             let gate = gate.clone();
-            tokio::spawn(async move { pull_from(&gate, address, ("alice", &format!("wrong-{number}"))).await })
+            tokio::spawn(async move {
+                pull_from(&gate, address, ("alice", &format!("wrong-{number}"))).await
+            })
         });
         let mut wrong = 0;
         for guess in guesses.collect::<Vec<_>>() {
@@ -126,7 +149,8 @@ async fn over_http2_too() {
             .header("authorization", crate::harness::basic(("alice", &format!("wrong-{number}"))))
             .body(())
             .unwrap();
-        let (answer, _) = soon(sender.clone().ready()).await.unwrap().send_request(request, true).unwrap();
+        let (answer, _) =
+            soon(sender.clone().ready()).await.unwrap().send_request(request, true).unwrap();
         assert_eq!(soon(answer).await.unwrap().status(), status);
     }
     assert_eq!(asked(&gate), 3);

@@ -1,5 +1,5 @@
-//! A gate in a process of its own, whose memory and descriptors can be told from the test's. The demo's registry stands
-//! behind it, in the test.
+//! A gate in a process of its own, whose memory and descriptors can be told from the test's. The
+//! demo's registry stands behind it, in the test.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ use crate::scripted_upstream::soon;
 /// The user of its htpasswd file, who may pull and push.
 pub const USER: (&str, &str) = ("alice", "secret");
 
-const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }";
+const HTPASSWD: &str =
+    "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }";
 
 /// How the gate is to be.
 pub struct ProcessSetup<'a> {
@@ -48,17 +49,23 @@ impl GateProcess {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = self_signed().unwrap();
         let hash = bcrypt::hash(USER.1, 4).unwrap();
-        for (name, content) in
-            [("tls.crt", &certificate), ("tls.key", &key), ("htpasswd", &format!("{}:{hash}\n", USER.0))]
-        {
+        for (name, content) in [
+            ("tls.crt", &certificate),
+            ("tls.key", &key),
+            ("htpasswd", &format!("{}:{hash}\n", USER.0)),
+        ] {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         let http: String = setup.http.iter().map(|line| format!("  {line}\n")).collect();
         let tls = if setup.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
-        let identity: String =
-            [&[HTPASSWD], setup.identity].concat().iter().map(|line| format!("  {line}\n")).collect();
+        let identity: String = [&[HTPASSWD], setup.identity]
+            .concat()
+            .iter()
+            .map(|line| format!("  {line}\n"))
+            .collect();
         let upstream = registry.address();
-        let (config, log) = (folder.path().join("moorgate.yml"), folder.path().join("moorgate.log"));
+        let (config, log) =
+            (folder.path().join("moorgate.yml"), folder.path().join("moorgate.log"));
         let ((child, address), admin) = soon(async {
             loop {
                 // Ports that were free a moment ago: where somebody else was quicker, the gate ends.
@@ -93,7 +100,8 @@ impl GateProcess {
         sender.ready().await.unwrap()
     }
 
-    /// Resident memory in KiB, now and at most since the peak was [forgotten](Self::forget_peak) (proc(5)).
+    /// Resident memory in KiB, now and at most since the peak was [forgotten](Self::forget_peak)
+    /// (proc(5)).
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(self.proc("status")).unwrap();
         let field = |name: &str| {

@@ -1,5 +1,6 @@
-//! A whole gate for a test: the gate itself on ports that the kernel picked, the demo's registry behind it with its
-//! ledger as the oracle, the demo's GitLab beside it, and the access log in memory.
+//! A whole gate for a test: the gate itself on ports that the kernel picked, the demo's registry
+//! behind it with its ledger as the oracle, the demo's GitLab beside it, and the access log in
+//! memory.
 
 mod http1;
 
@@ -44,7 +45,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Setup {
     /// Lines of `http`, such as `stall_timeout: 200ms`.
     pub http: Vec<&'static str>,
-    /// The port by which clients know the registry, such as `:8443`. None where the test does not care.
+    /// The port by which clients know the registry, such as `:8443`. None where the test does not
+    /// care.
     pub external_port: &'static str,
     /// Serve TLS (and so HTTP/2).
     pub tls: bool,
@@ -54,8 +56,9 @@ pub struct Setup {
     pub upstream_address: Option<SocketAddr>,
     /// The same by its URL.
     pub upstream_url: Option<String>,
-    /// The whole list of `identity` instead of the stand-in GitLab. `{gitlab}` becomes the stand-in's URL, and a file
-    /// `htpasswd` with the users of [`htpasswd_users`](Self::htpasswd_users) lies beside the config.
+    /// The whole list of `identity` instead of the stand-in GitLab. `{gitlab}` becomes the
+    /// stand-in's URL, and a file `htpasswd` with the users of
+    /// [`htpasswd_users`](Self::htpasswd_users) lies beside the config.
     pub identity: Option<&'static str>,
     /// Users and passwords.
     pub htpasswd_users: Vec<(&'static str, &'static str)>,
@@ -73,7 +76,8 @@ pub struct Setup {
     pub policy: Vec<&'static str>,
     /// Lines of `limits`.
     pub limits: Vec<&'static str>,
-    /// How many workers; two where the test does not care. With one, all connections share one pool.
+    /// How many workers; two where the test does not care. With one, all connections share one
+    /// pool.
     pub workers: Option<usize>,
     /// Files beside the config: name and content.
     pub files: Vec<(&'static str, &'static str)>,
@@ -141,15 +145,19 @@ impl TestGate {
         std::fs::write(&source.path, &text).unwrap();
         let Attempt { loaded, files } = attempt(&source.path, []);
         let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let listeners =
-            Listeners { public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(), admin: listener() };
-        let (address, admin) = (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
+        let listeners = Listeners {
+            public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(),
+            admin: listener(),
+        };
+        let (address, admin) =
+            (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
         let log = Log::default();
         let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
         let running = Running::start(loaded, listeners, access_log).unwrap();
         let ledger = registry.ledger();
         let live = running.live();
-        let _canary = Canary::new(address, setup.tls, folder.path().to_owned(), move || live.metrics());
+        let _canary =
+            Canary::new(address, setup.tls, folder.path().to_owned(), move || live.metrics());
         let pace = Pace { interval: Duration::from_millis(1), settle: Duration::ZERO };
         let reloader = Some(Reloader::new(running.live(), source, files, pace));
         Self {
@@ -184,7 +192,8 @@ impl TestGate {
         self.write("test.yml", text.replace(old, new));
     }
 
-    /// Looks whether a file has changed, and reloads if so. Whether the gate is now as the files say.
+    /// Looks whether a file has changed, and reloads if so. Whether the gate is now as the files
+    /// say.
     pub async fn reload(&mut self) -> bool {
         assert!(self.reloader.as_mut().unwrap().check(), "nothing has changed");
         self.admin("/metrics").await.body.contains("moorgate_config_reload_success 1\n")
@@ -195,14 +204,16 @@ impl TestGate {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends bytes on a connection of their own and returns everything that comes back until the gate closes it.
+    /// Sends bytes on a connection of their own and returns everything that comes back until the
+    /// gate closes it.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes.as_ref()).await.unwrap();
         read_to_close(&mut stream).await
     }
 
-    /// Sends a plain HTTP/1.1 request with `Connection: close`, with Basic where there is a credential.
+    /// Sends a plain HTTP/1.1 request with `Connection: close`, with Basic where there is a
+    /// credential.
     pub async fn send(
         &self,
         method: &str,
@@ -224,7 +235,8 @@ impl TestGate {
         ask_admin(self.admin, path).await
     }
 
-    /// Waits until the breaker of a provider is open: it takes the gate's own question, which nobody waits for.
+    /// Waits until the breaker of a provider is open: it takes the gate's own question, which
+    /// nobody waits for.
     pub async fn breaker_opens(&self) {
         let begun = std::time::Instant::now();
         while !self.admin("/status.json").await.body.contains("\"breaker\": \"open\"") {
@@ -253,7 +265,8 @@ impl TestGate {
         connect_tls(self.connect().await, &self.certificate, alpn).await
     }
 
-    /// A TCP connection to the public listener from another address of this machine, such as 127.0.0.2.
+    /// A TCP connection to the public listener from another address of this machine, such as
+    /// 127.0.0.2.
     pub async fn connect_from(&self, address: &str) -> TcpStream {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
@@ -271,14 +284,16 @@ impl TestGate {
 
 impl Setup {
     fn config(&self, upstream: SocketAddr, gitlab: SocketAddr) -> String {
-        let lines = |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        let lines =
+            |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
         let section = |name: &str, content: &[&str]| {
             if content.is_empty() { String::new() } else { format!("{name}:\n{}", lines(content)) }
         };
         let scheme = if self.tls { "https" } else { "http" };
         let tls = if self.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
         let upstream = self.upstream_url.clone().unwrap_or_else(|| format!("http://{upstream}"));
-        let identity = self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
+        let identity =
+            self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
         format!(
@@ -298,12 +313,20 @@ impl Setup {
 }
 
 /// TLS to a gate that serves this certificate, offering these protocols.
-pub async fn connect_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+pub async fn connect_tls(
+    socket: TcpStream,
+    certificate: &str,
+    alpn: &[&[u8]],
+) -> TlsStream<TcpStream> {
     try_tls(socket, certificate, alpn).await.unwrap()
 }
 
 /// The same with a gate that may refuse it.
-pub async fn try_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+pub async fn try_tls(
+    socket: TcpStream,
+    certificate: &str,
+    alpn: &[&[u8]],
+) -> io::Result<TlsStream<TcpStream>> {
     let mut config = trusting(certificate);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
@@ -313,15 +336,20 @@ pub async fn try_tls(socket: TcpStream, certificate: &str, alpn: &[&[u8]]) -> io
 /// The settings of a TLS client that trusts this certificate.
 pub fn trusting(certificate: &str) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+    roots
+        .add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
+        .unwrap();
+    rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(roots)
+    .with_no_client_auth()
 }
 
-/// Asks the operators' listener at an address: also after the gate has been given away to be drained.
+/// Asks the operators' listener at an address: also after the gate has been given away to be
+/// drained.
 pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
@@ -334,7 +362,8 @@ pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// A list of `identity` that trusts this issuer's tokens for the audience `a`, with these settings besides.
+/// A list of `identity` that trusts this issuer's tokens for the audience `a`, with these settings
+/// besides.
 pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
     let (url, keys) = (issuer.url(), issuer.jwks_url());
     format!(
@@ -372,7 +401,8 @@ impl Log {
             let mut changed = std::pin::pin!(self.0.1.notified());
             changed.as_mut().enable();
             let text = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
-            let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let found: Vec<Value> =
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             if found.len() >= lines {
                 return found;
             }

@@ -1,5 +1,5 @@
-//! Clients that mean no good. The registry's ledger is the oracle: what is refused leaves it as it was, and what goes on
-//! goes on once, framed anew, with nothing behind it.
+//! Clients that mean no good. The registry's ledger is the oracle: what is refused leaves it as it
+//! was, and what goes on goes on once, framed anew, with nothing behind it.
 
 mod abandoned;
 mod answers;
@@ -50,8 +50,8 @@ fn authorization() -> String {
     format!("Authorization: {}", basic(READ_WRITE))
 }
 
-/// Sends bytes while it reads, as real clients do: a gate that closes before it has taken everything is no failure.
-/// What it answered until it closed, and how that ended.
+/// Sends bytes while it reads, as real clients do: a gate that closes before it has taken
+/// everything is no failure. What it answered until it closed, and how that ended.
 async fn talk(gate: &TestGate, bytes: Vec<u8>) -> (String, std::io::Result<()>) {
     let (mut reading, mut writing) = gate.connect().await.into_split();
     let writer = tokio::spawn(async move {
@@ -60,7 +60,9 @@ async fn talk(gate: &TestGate, bytes: Vec<u8>) -> (String, std::io::Result<()>) 
         writing
     });
     let mut answer = Vec::new();
-    let end = timeout(PATIENCE, reading.read_to_end(&mut answer)).await.expect("the connection stayed open");
+    let end = timeout(PATIENCE, reading.read_to_end(&mut answer))
+        .await
+        .expect("the connection stayed open");
     writer.abort();
     (String::from_utf8_lossy(&answer).into_owned(), end.map(|_| ()))
 }
@@ -72,13 +74,15 @@ fn status(answer: &str) -> Option<u16> {
 
 /// Whether this is a refusal: a 4xx, or a connection that was closed.
 fn is_refused(answer: &str) -> bool {
-    status(answer).is_none_or(|status| (400..500).contains(&status)) && answer.matches("HTTP/1.1 ").count() < 2
+    status(answer).is_none_or(|status| (400..500).contains(&status))
+        && answer.matches("HTTP/1.1 ").count() < 2
 }
 
 /// What every refusal of the gate's own has.
 fn assert_refusal(reply: &Reply, status: u16, code: &str, case: &str) {
     assert_eq!(reply.status, status, "{case}: {reply:?}");
-    let error: Value = serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{case}: {error}: {reply:?}"));
+    let error: Value = serde_json::from_str(&reply.body)
+        .unwrap_or_else(|error| panic!("{case}: {error}: {reply:?}"));
     assert_eq!(error["errors"][0]["code"], code, "{case}");
     assert!(!error["errors"][0]["message"].as_str().unwrap().is_empty(), "{case}");
     assert_eq!(reply.header("content-type"), Some("application/json"), "{case}");
@@ -87,12 +91,19 @@ fn assert_refusal(reply: &Reply, status: u16, code: &str, case: &str) {
 
 /// The same of an answer to HEAD, which has no body.
 fn assert_refusal_headers(reply: &Reply, case: &str) {
-    assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"), "{case}: {reply:?}");
+    assert_eq!(
+        reply.header("docker-distribution-api-version"),
+        Some("registry/2.0"),
+        "{case}: {reply:?}"
+    );
     assert!(reply.header("x-request-id").is_some_and(|id| !id.is_empty()), "{case}: {reply:?}");
     let no_store = matches!(reply.status, 401 | 403).then_some("no-store");
     assert_eq!(reply.header("cache-control"), no_store, "{case}: {reply:?}");
-    let challenges: Vec<_> =
-        reply.head.lines().filter(|line| line.to_lowercase().starts_with("www-authenticate:")).collect();
+    let challenges: Vec<_> = reply
+        .head
+        .lines()
+        .filter(|line| line.to_lowercase().starts_with("www-authenticate:"))
+        .collect();
     match reply.status {
         401 => {
             let asks = |line: &str| {
@@ -106,8 +117,13 @@ fn assert_refusal_headers(reply: &Reply, case: &str) {
 }
 
 /// A request over HTTP/2, without a body so far.
-pub(crate) fn http2_request(method: &str, target: &str, credential: Option<(&str, &str)>) -> Request<()> {
-    let mut request = Request::builder().method(method).uri(format!("https://registry.test{target}"));
+pub(crate) fn http2_request(
+    method: &str,
+    target: &str,
+    credential: Option<(&str, &str)>,
+) -> Request<()> {
+    let mut request =
+        Request::builder().method(method).uri(format!("https://registry.test{target}"));
     if let Some(credential) = credential {
         request = request.header("authorization", basic(credential));
     }
@@ -135,7 +151,11 @@ pub(crate) async fn http2(
             bytes.extend_from_slice(&data);
         }
         let lines: String = lines(&head.headers);
-        Ok(Reply::parse(&format!("HTTP/2 {}\r\n{lines}\r\n{}", head.status, String::from_utf8_lossy(&bytes))))
+        Ok(Reply::parse(&format!(
+            "HTTP/2 {}\r\n{lines}\r\n{}",
+            head.status,
+            String::from_utf8_lossy(&bytes)
+        )))
     };
     timeout(PATIENCE, exchange).await.expect("no answer")
 }

@@ -44,7 +44,11 @@ pub async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> 
 }
 
 /// Sends as much as the windows allow, waiting for them to open.
-pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Result<(), h2::Error> {
+pub async fn send(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    end: bool,
+) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let room = soon(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
@@ -56,8 +60,8 @@ pub async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) ->
     Ok(())
 }
 
-/// A connection that gives the gate windows of these sizes, and never more unless the test releases some. The task ends
-/// with the connection.
+/// A connection that gives the gate windows of these sizes, and never more unless the test releases
+/// some. The task ends with the connection.
 pub async fn connect_with_windows(
     gate: &TestGate,
     stream: u32,

@@ -1,4 +1,5 @@
-//! Who is believed, what is asked of whom, and what is remembered. The ledgers of GitLab and of the registry tell.
+//! Who is believed, what is asked of whom, and what is remembered. The ledgers of GitLab and of the
+//! registry tell.
 
 mod anonymous;
 mod asking;

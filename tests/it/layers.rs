@@ -1,6 +1,7 @@
 //! The architecture: which room of `src` may use which, and which of them do no input or output.
 //!
-//! A room is a top-level module, or one of the rooms of `identity`. A new file needs no line here; a new room does.
+//! A room is a top-level module, or one of the rooms of `identity`. A new file needs no line here;
+//! a new room does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,25 +35,42 @@ const IMPURE: &[&str] = &[
     "std::sync::Mutex",
 ];
 
-/// Every room, the lowest first: each uses only rooms above it in this table, so that no two use each other.
+/// Every room, the lowest first: each uses only rooms above it in this table, so that no two use
+/// each other.
 const ROOMS: &[Room] = &[
     Room { name: "client_address", uses: &[], must_not_use: IMPURE },
     Room { name: "client_tls", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
     Room { name: "open_files", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
-    Room { name: "rate_limit", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http", "tracing"] },
+    Room {
+        name: "rate_limit",
+        uses: &[],
+        must_not_use: &["tokio", "hyper", "moka", "http", "tracing"],
+    },
     Room { name: "watched", uses: &[], must_not_use: &["hyper", "http", "tracing"] },
     Room { name: "body", uses: &[], must_not_use: &["moka", "rustls", "tracing"] },
     Room { name: "registry", uses: &[], must_not_use: IMPURE },
     Room { name: "denial", uses: &["registry"], must_not_use: IMPURE },
     Room { name: "framing", uses: &["denial"], must_not_use: IMPURE },
-    Room { name: "metrics", uses: &["denial"], must_not_use: &["tokio", "hyper", "moka", "tracing"] },
+    Room {
+        name: "metrics",
+        uses: &["denial"],
+        must_not_use: &["tokio", "hyper", "moka", "tracing"],
+    },
     Room {
         name: "identity/model",
         uses: &["denial", "registry"],
         must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
     },
-    Room { name: "identity/log_pace", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
-    Room { name: "identity/cache", uses: &["identity/model"], must_not_use: &["hyper", "http", "tracing"] },
+    Room {
+        name: "identity/log_pace",
+        uses: &[],
+        must_not_use: &["tokio", "hyper", "moka", "http"],
+    },
+    Room {
+        name: "identity/cache",
+        uses: &["identity/model"],
+        must_not_use: &["hyper", "http", "tracing"],
+    },
     Room {
         name: "identity/guard",
         uses: &["client_address", "identity/model", "rate_limit"],
@@ -61,7 +79,13 @@ const ROOMS: &[Room] = &[
     // A provider knows neither the cache nor the other providers' order.
     Room {
         name: "identity/provider",
-        uses: &["client_address", "identity/guard", "identity/log_pace", "identity/model", "registry"],
+        uses: &[
+            "client_address",
+            "identity/guard",
+            "identity/log_pace",
+            "identity/model",
+            "registry",
+        ],
         must_not_use: &["moka"],
     },
     Room {
@@ -217,7 +241,8 @@ const ROOMS: &[Room] = &[
     },
 ];
 
-/// Files and folders that read or decide, and do nothing else, in rooms that are not pure as a whole.
+/// Files and folders that read or decide, and do nothing else, in rooms that are not pure as a
+/// whole.
 const PURE: &[&str] = &[
     "admin/page",
     "admin/status",
@@ -254,11 +279,16 @@ fn rooms_use_what_the_table_allows() {
     for Source { module, code } in sources() {
         let Some(room) = room_of(&module) else {
             // `lib.rs` and `main.rs` name everything or nothing.
-            assert!(["lib", "main"].contains(&&*module), "src/{module}.rs is in no room: add one to ROOMS");
+            assert!(
+                ["lib", "main"].contains(&&*module),
+                "src/{module}.rs is in no room: add one to ROOMS"
+            );
             continue;
         };
         for path in named_paths(&code) {
-            let Some(other) = room_of(&path).filter(|other| other.name != room.name) else { continue };
+            let Some(other) = room_of(&path).filter(|other| other.name != room.name) else {
+                continue;
+            };
             used.entry(room.name).or_default().insert(other.name);
             if !room.uses.contains(&other.name) {
                 problems.push(format!("src/{module} uses crate::{}", path.replace('/', "::")));
@@ -266,9 +296,13 @@ fn rooms_use_what_the_table_allows() {
         }
     }
     for room in ROOMS {
-        let unused = room.uses.iter().filter(|other| !used.get(room.name).is_some_and(|used| used.contains(*other)));
-        problems
-            .extend(unused.map(|other| format!("{} does not use {other} any more: take it off its list", room.name)));
+        let unused = room
+            .uses
+            .iter()
+            .filter(|other| !used.get(room.name).is_some_and(|used| used.contains(*other)));
+        problems.extend(unused.map(|other| {
+            format!("{} does not use {other} any more: take it off its list", room.name)
+        }));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -298,7 +332,10 @@ fn pure_rooms_do_no_input_or_output() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     for pure in PURE {
-        assert!(sources().iter().any(|source| is_within(&source.module, pure)), "there is no src/{pure}");
+        assert!(
+            sources().iter().any(|source| is_within(&source.module, pure)),
+            "there is no src/{pure}"
+        );
     }
 }
 
@@ -311,17 +348,28 @@ struct Source {
 
 fn sources() -> Vec<Source> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let is_test = |module: &str| ["tests", "test_server", "signing", "properties"].iter().any(|it| module.contains(it));
+    let is_test = |module: &str| {
+        ["tests", "test_server", "signing", "properties"].iter().any(|it| module.contains(it))
+    };
     let read = |file: PathBuf| {
-        let module = file.strip_prefix(&src).unwrap().with_extension("").to_str().unwrap().to_owned();
+        let module =
+            file.strip_prefix(&src).unwrap().with_extension("").to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
         let begins_tests = |at: &usize| {
             let item = text[*at..].lines().find(|line| !line.starts_with("#["));
             item.is_some_and(|item| item.contains("mod ") && item.ends_with(" {"))
         };
-        let end = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(begins_tests).unwrap_or(text.len());
+        let end = text
+            .match_indices("#[cfg(test)]\n")
+            .map(|(at, _)| at)
+            .find(begins_tests)
+            .unwrap_or(text.len());
         let code = text[..end].replace("pub(in crate::", "pub(in ");
-        let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
         Source { module, code }
     };
     files_below(&src).into_iter().map(read).filter(|source| !is_test(&source.module)).collect()
@@ -336,9 +384,12 @@ fn is_within(module: &str, room: &str) -> bool {
     module.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The paths that the code names after `crate::`, with `/` between their parts; of a list in braces each one.
+/// The paths that the code names after `crate::`, with `/` between their parts; of a list in braces
+/// each one.
 fn named_paths(code: &str) -> Vec<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &str| {
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+    };
     let mut paths = Vec::new();
     for (at, found) in code.match_indices("crate::") {
         let mut rest = &code[at + found.len()..];
@@ -350,7 +401,10 @@ fn named_paths(code: &str) -> Vec<String> {
             match rest.strip_prefix("::") {
                 Some(behind) if !behind.starts_with(['{', '<', '*']) => rest = behind,
                 Some(behind) => {
-                    let list = behind.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or_default();
+                    let list = behind
+                        .strip_prefix('{')
+                        .and_then(|list| list.split('}').next())
+                        .unwrap_or_default();
                     let items = list.split(',').map(|item| word(item.trim()));
                     paths.extend(items.map(|item| format!("{}/{item}", path.join("/"))));
                     break;
@@ -364,7 +418,8 @@ fn named_paths(code: &str) -> Vec<String> {
 }
 
 fn names_crate(line: &str, name: &str) -> bool {
-    let bare = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+    let bare =
+        |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
     let ends = |at: usize| name.contains("::") || line[at + name.len()..].starts_with("::");
     line.match_indices(name).any(|(at, _)| bare(at) && ends(at))
 }

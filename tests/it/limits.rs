@@ -1,4 +1,5 @@
-//! Limits, through the whole gate. Rates are by the hour wherever nothing is to come back within a test.
+//! Limits, through the whole gate. Rates are by the hour wherever nothing is to come back within a
+//! test.
 
 mod exact;
 mod http2;
@@ -62,21 +63,29 @@ async fn an_address_has_so_many_requests_whoever_it_is() {
     assert_limited(&gate.get("/v2/", None).await, 3500, 3600);
     assert_limited(&gate.get(PULL, Some(("bob", "unheard of"))).await, 3500, 3600);
     assert_limited(&gate.get("/token", Some(OTHER)).await, 3500, 3600);
-    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, forwarded), "somebody was asked");
+    assert_eq!(
+        (gate.gitlab.ledger().count(), gate.forwarded()),
+        (asked, forwarded),
+        "somebody was asked"
+    );
     let form = "grant_type=password&username=alice&password=secret";
     let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
     let reply = gate.send("POST", "/token", None, headers, form).await;
     assert_eq!(reply.status, 429);
     assert!(reply.header("retry-after").is_some());
     assert!(
-        reply.body.starts_with("{\"error\":\"temporarily_unavailable\",\"error_description\":\"too many"),
+        reply
+            .body
+            .starts_with("{\"error\":\"temporarily_unavailable\",\"error_description\":\"too many"),
         "{reply:?}"
     );
     // What no registry has is told as ever.
     assert_eq!(gate.get("/nothing", None).await.status, 404);
 
     let lines = gate.log(11).await;
-    let fields = |line: usize| json!([lines[line]["status"], lines[line]["decision"], lines[line]["reason"]]);
+    let fields = |line: usize| {
+        json!([lines[line]["status"], lines[line]["decision"], lines[line]["reason"]])
+    };
     assert_eq!(fields(6), json!([429, "denied", "over_per_client"]));
     assert_eq!(fields(9), json!([429, "denied", "over_per_client"]));
     let metrics = gate.admin("/metrics").await.body;
@@ -87,11 +96,23 @@ async fn an_address_has_so_many_requests_whoever_it_is() {
 #[tokio::test]
 async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
     let limits = vec!["per_client: { rate: 1/h, burst: 1 }"];
-    let gate =
-        TestGate::start(Setup { limits, http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        limits,
+        http: vec!["trusted_proxies: [127.0.0.0/8]"],
+        ..Setup::default()
+    })
+    .await;
     let mut seen = Vec::new();
-    for from in ["2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"] {
-        let reply = gate.send("GET", "/v2/", None, &format!("X-Forwarded-For: {from}\r\n"), "").await;
+    for from in [
+        "2001:db8::1",
+        "2001:db8::ffff",
+        "2001:db8:0:1::1",
+        "192.0.2.1",
+        "::ffff:192.0.2.1",
+        "192.0.2.2",
+    ] {
+        let reply =
+            gate.send("GET", "/v2/", None, &format!("X-Forwarded-For: {from}\r\n"), "").await;
         seen.push(reply.status);
     }
     assert_eq!(seen, [401, 429, 401, 401, 429, 401]);
@@ -102,7 +123,9 @@ async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
 async fn an_address_that_a_client_makes_up_is_none() {
     let gate = gate(vec!["per_client: { rate: 1/h, burst: 1 }"]).await;
     let mut seen = Vec::new();
-    for line in ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.3"] {
+    for line in
+        ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "Forwarded: for=192.0.2.3"]
+    {
         seen.push(gate.send("GET", "/v2/", None, &format!("{line}\r\n"), "").await.status);
     }
     assert_eq!(seen, [401, 429, 429]);
@@ -140,7 +163,9 @@ async fn a_user_has_so_many_requests_with_whatever_token() {
     // The credential was good: that is what is told of it.
     let metrics = gate.admin("/metrics").await.body;
     assert!(
-        metrics.contains("auth_decisions_total{provider=\"gitlab\",result=\"allowed\",reason=\"allowed\"} 9\n"),
+        metrics.contains(
+            "auth_decisions_total{provider=\"gitlab\",result=\"allowed\",reason=\"allowed\"} 9\n"
+        ),
         "{metrics}"
     );
 }
@@ -148,7 +173,8 @@ async fn a_user_has_so_many_requests_with_whatever_token() {
 #[tokio::test]
 async fn nobody_is_counted_by_address() {
     let limits = vec!["per_identity: { rate: 1/h, burst: 1 }"];
-    let policy = vec!["rules: [{ name: r, who: [anonymous], repositories: [\"**\"], allow: [pull] }]"];
+    let policy =
+        vec!["rules: [{ name: r, who: [anonymous], repositories: [\"**\"], allow: [pull] }]"];
     let http = vec!["trusted_proxies: [127.0.0.0/8]"];
     let gate = TestGate::start(Setup { limits, policy, http, ..Setup::default() }).await;
     let mut seen = Vec::new();
@@ -207,7 +233,8 @@ async fn retry_after_is_true() {
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
 }
 
-/// A grant that the registry no longer takes is asked for anew, and the request tried again: it is one request.
+/// A grant that the registry no longer takes is asked for anew, and the request tried again: it is
+/// one request.
 #[tokio::test]
 async fn what_is_tried_again_counts_once() {
     use crate::scripted_upstream::{OK, ScriptedUpstream};

@@ -1,5 +1,5 @@
-//! What a client calls its body. Distribution reads `mount` and `from` of a form, so a body that anybody could take for
-//! a form would be a mount that nobody judged.
+//! What a client calls its body. Distribution reads `mount` and `from` of a form, so a body that
+//! anybody could take for a form would be a mount that nobody judged.
 
 use crate::harness::{READ_WRITE, TestGate, basic, exchange};
 
@@ -21,7 +21,9 @@ const FORMS: [&[u8]; 12] = [
 
 fn post(media_types: &[&[u8]], target: &str) -> Vec<u8> {
     let mut request = format!("POST {target} HTTP/1.1\r\nHost: registry.test\r\n").into_bytes();
-    request.extend_from_slice(format!("Authorization: {}\r\nContent-Length: 9\r\n", basic(READ_WRITE)).as_bytes());
+    request.extend_from_slice(
+        format!("Authorization: {}\r\nContent-Length: 9\r\n", basic(READ_WRITE)).as_bytes(),
+    );
     for media_type in media_types {
         request.extend_from_slice(b"Content-Type: ");
         request.extend_from_slice(media_type);
@@ -52,13 +54,19 @@ async fn nothing_that_reads_as_a_form_is_forwarded() {
 #[tokio::test]
 async fn an_upload_is_bytes_and_a_manifest_is_what_the_client_says() {
     let gate = TestGate::plain().await;
-    let odd: [&[&[u8]]; 5] = [&[], &[b"text/plain"], &[b""], &[b"odd"], &[b"text/plain", b"multipart/mixed"]];
+    let odd: [&[&[u8]]; 5] =
+        [&[], &[b"text/plain"], &[b""], &[b"odd"], &[b"text/plain", b"multipart/mixed"]];
     for media_types in odd.into_iter().map(Vec::from).chain(FORMS.map(|form| vec![form])) {
         assert_eq!(
-            exchange(&mut gate.connect().await, post(&media_types, "/v2/demo/a/blobs/uploads/")).await.status,
+            exchange(&mut gate.connect().await, post(&media_types, "/v2/demo/a/blobs/uploads/"))
+                .await
+                .status,
             202
         );
-        assert_eq!(gate.ledger.entries().last().unwrap().headers["content-type"], "application/octet-stream");
+        assert_eq!(
+            gate.ledger.entries().last().unwrap().headers["content-type"],
+            "application/octet-stream"
+        );
     }
     let manifest = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
     gate.send("PUT", "/v2/demo/a/manifests/v1", Some(READ_WRITE), manifest, "{}").await;

@@ -6,10 +6,17 @@ use http::{Request, Uri};
 use moorgate::framing;
 use proptest::prelude::*;
 
-/// Lines that decide how a message is framed, whose it is and what its body means: right, wrong and twice.
+/// Lines that decide how a message is framed, whose it is and what its body means: right, wrong and
+/// twice.
 fn line() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
-    let name =
-        prop::sample::select(vec!["host", "content-length", "transfer-encoding", "expect", "content-type", "accept"]);
+    let name = prop::sample::select(vec![
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "expect",
+        "content-type",
+        "accept",
+    ]);
     let known = prop::sample::select(vec![
         "registry.test",
         "registry.test:443",
@@ -43,7 +50,8 @@ fn line() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
 }
 
 fn head() -> impl Strategy<Value = Parts> {
-    let targets = prop::sample::select(vec!["/v2/", "http://registry.test/v2/", "http://other.test/v2/"]);
+    let targets =
+        prop::sample::select(vec!["/v2/", "http://registry.test/v2/", "http://other.test/v2/"]);
     (targets, prop::collection::vec(line(), 0..6)).prop_map(|(target, lines)| {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = Uri::from_static(target);

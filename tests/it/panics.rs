@@ -1,7 +1,9 @@
-//! A panic in one request is the end of that request and of nothing else (the last line of the table of faults).
+//! A panic in one request is the end of that request and of nothing else (the last line of the
+//! table of faults).
 //!
-//! Nothing that is sent makes the gate panic. So the one who listens to the program's log does, where it tells what went
-//! wrong with a request of a certain id: in the middle of that request, on the worker that serves all the others.
+//! Nothing that is sent makes the gate panic. So the one who listens to the program's log does,
+//! where it tells what went wrong with a request of a certain id: in the middle of that request, on
+//! the worker that serves all the others.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -12,14 +14,17 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, exchange, read_reply, request};
 use crate::http2_client;
-use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon};
+use crate::scripted_upstream::{
+    BLOB, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon,
+};
 
 /// The request that is to panic.
 const ID: &str = "panics-on-purpose";
 
 const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
-/// Part of what listens to the log in this process (`canary.rs`); of the other tests none says this id.
+/// Part of what listens to the log in this process (`canary.rs`); of the other tests none says this
+/// id.
 pub struct PanicAtId;
 
 impl<S: Subscriber> Layer<S> for PanicAtId {
@@ -74,13 +79,15 @@ async fn over_http1() {
 
     let panics = request("GET", BLOB, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "");
     for _ in 0..3 {
-        let ((), reply) = soon(async { tokio::join!(answer_nonsense(&mut upstream), gate.raw(&panics)) }).await;
+        let ((), reply) =
+            soon(async { tokio::join!(answer_nonsense(&mut upstream), gate.raw(&panics)) }).await;
         assert_eq!(reply, "", "it was answered");
     }
 
     assert_eq!(exchange(&mut idle, open_request("GET", "/v2/", "", "")).await.status, 200);
     upload.write_all(b"world").await.unwrap();
-    let ((), reply) = soon(async { tokio::join!(finish(&mut of_upload), read_reply(&mut upload)) }).await;
+    let ((), reply) =
+        soon(async { tokio::join!(finish(&mut of_upload), read_reply(&mut upload)) }).await;
     assert_eq!(reply.status, 202);
     let fresh = gate.get("/v2/", Some(READ_WRITE)).await;
     assert_eq!(fresh.status, 200);
@@ -90,7 +97,8 @@ async fn over_http1() {
 /// On one connection, for which all streams share a thread.
 #[tokio::test]
 async fn over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     let (uploaded, mut upload) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
     http2_client::send(&mut upload, "hello".into(), false).await.unwrap();
@@ -103,7 +111,8 @@ async fn over_http2() {
             request.headers_mut().insert("x-request-id", ID.parse().unwrap());
             super::hostile::http2(&sender, request, None::<&str>).await
         };
-        let ((), reply) = soon(async { tokio::join!(answer_nonsense(&mut upstream), client) }).await;
+        let ((), reply) =
+            soon(async { tokio::join!(answer_nonsense(&mut upstream), client) }).await;
         let error = reply.expect_err("it was answered");
         assert!(error.is_reset(), "more than the stream broke: {error}");
     }
@@ -115,7 +124,8 @@ async fn over_http2() {
     };
     let ((), response) = soon(async { tokio::join!(script, uploaded) }).await;
     assert_eq!(response.unwrap().status(), 202);
-    let client = async { http2_client::body(http2_client::ask(&sender, "GET", "/v2/").await).await };
+    let client =
+        async { http2_client::body(http2_client::ask(&sender, "GET", "/v2/").await).await };
     assert_eq!(soon(client).await.unwrap(), b"{}");
     assert_all_told(&gate, 5).await;
 }
@@ -127,8 +137,13 @@ async fn where_a_provider_is_asked() {
     let target = "/v2/demo/a/tags/list";
     assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 404, "the registry's own");
     // A status that the log tells of, and after which nothing stale would be used.
-    gate.gitlab.script([Scripted::Answer { status: StatusCode::BAD_REQUEST, headers: vec![], body: String::new() }]);
-    let reply = gate.send("GET", target, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "").await;
+    gate.gitlab.script([Scripted::Answer {
+        status: StatusCode::BAD_REQUEST,
+        headers: vec![],
+        body: String::new(),
+    }]);
+    let reply =
+        gate.send("GET", target, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "").await;
     assert_eq!(reply.status, 404, "{reply:?}");
     assert_eq!(gate.get(target, Some(READ_ONLY)).await.status, 404);
     let caches: Vec<_> = gate.log(3).await.iter().map(|line| line["cache"].clone()).collect();

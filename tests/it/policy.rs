@@ -43,7 +43,10 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
     let refused = gate.send("POST", UPLOADS, None, &bearer, "").await;
     assert_eq!(refused.status, 401);
     let challenge = refused.header("www-authenticate").unwrap();
-    assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.contains(scope), "{challenge}");
+    assert!(
+        challenge.contains("error=\"insufficient_scope\"") && challenge.contains(scope),
+        "{challenge}"
+    );
     // What the credential lacks is told first.
     let lacks = gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await;
     assert!(lacks.body.contains("GitLab granted no push"), "{lacks:?}");
@@ -51,7 +54,14 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
     let reasons: Vec<_> = gate.log(6).await.iter().map(|line| line["reason"].clone()).collect();
     assert_eq!(
         reasons,
-        ["allowed", "denied_by_policy", "allowed", "allowed", "denied_by_policy", "insufficient_rights"]
+        [
+            "allowed",
+            "denied_by_policy",
+            "allowed",
+            "allowed",
+            "denied_by_policy",
+            "insufficient_rights"
+        ]
     );
 }
 
@@ -59,7 +69,8 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
 #[tokio::test]
 async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
     for anonymous in ["", ", anonymous: true"] {
-        let identity = format!("- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\"{anonymous} }}");
+        let identity =
+            format!("- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\"{anonymous} }}");
         let gate = gate(&[], Setup { identity: Some(identity.leak()), ..Setup::default() }).await;
         gate.gitlab.set_public("demo");
         let opening = gate.get("/v2/public/a/manifests/v1", None).await;
@@ -74,7 +85,11 @@ async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
             ("POST", "/v2/public/a/blobs/uploads/", 401),
             ("GET", "/v2/_catalog", 401),
         ] {
-            assert_eq!(gate.send(method, target, None, &bearer, "").await.status, status, "{method} {target}");
+            assert_eq!(
+                gate.send(method, target, None, &bearer, "").await.status,
+                status,
+                "{method} {target}"
+            );
             let unasked = gate.get("/v2/", None).await;
             assert_eq!(unasked.status, 401, "clients must hear that there is a login");
         }
@@ -92,8 +107,14 @@ async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
 #[tokio::test]
 async fn under_grant_what_is_public_takes_a_rule_and_gitlab() {
     let identity = Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }");
-    let gate = gate(&[], Setup { identity, upstream: vec!["authorization: grant"], ..Setup::default() }).await;
-    assert_eq!(gate.get("/v2/public/a/tags/list", None).await.status, 401, "GitLab does not grant it");
+    let gate =
+        gate(&[], Setup { identity, upstream: vec!["authorization: grant"], ..Setup::default() })
+            .await;
+    assert_eq!(
+        gate.get("/v2/public/a/tags/list", None).await.status,
+        401,
+        "GitLab does not grant it"
+    );
     gate.gitlab.set_public("demo");
     assert_eq!(gate.get("/v2/demo/b/tags/list", None).await.status, 401, "no rule allows it");
     assert_eq!(gate.forwarded(), 0);
@@ -111,7 +132,8 @@ async fn shadow_mode_lets_go_on_and_tells() {
     assert_eq!(gate.get("/v2/_catalog", Some(READ_WRITE)).await.status, 403, "GitLab grants none");
     assert_eq!(gate.get(TAGS, None).await.status, 401);
     let lines = gate.log(5).await;
-    let reasons: Vec<_> = lines.iter().map(|line| (line["decision"].clone(), line["reason"].clone())).collect();
+    let reasons: Vec<_> =
+        lines.iter().map(|line| (line["decision"].clone(), line["reason"].clone())).collect();
     assert_eq!(reasons[1], (json!("allowed"), json!("shadow_denied")));
     assert_eq!(reasons[2], (json!("denied"), json!("insufficient_rights")));
     let metrics = gate.running.metrics();

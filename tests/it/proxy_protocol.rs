@@ -11,7 +11,8 @@ const TRUSTED: &str = "trusted_proxies: [127.0.0.1/32, 198.51.100.0/24]";
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 198.51.100.1 56324 443\r\n";
 
 async fn gate(tls: bool) -> TestGate {
-    TestGate::start(Setup { tls, http: vec![TRUSTED, "proxy_protocol: true"], ..Setup::default() }).await
+    TestGate::start(Setup { tls, http: vec![TRUSTED, "proxy_protocol: true"], ..Setup::default() })
+        .await
 }
 
 fn v2(version_and_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -25,7 +26,12 @@ fn v2_ipv4() -> Vec<u8> {
 
 fn v2_ipv6() -> Vec<u8> {
     let source: Ipv6Addr = "2001:db8::7".parse().unwrap();
-    v2(0x21, 0x21, &[&source.octets()[..], &Ipv6Addr::LOCALHOST.octets(), &[0xdc, 4, 1, 0xbb, 4, 0, 1, 0]].concat())
+    v2(
+        0x21,
+        0x21,
+        &[&source.octets()[..], &Ipv6Addr::LOCALHOST.octets(), &[0xdc, 4, 1, 0xbb, 4, 0, 1, 0]]
+            .concat(),
+    )
 }
 
 fn pull(headers: &str) -> String {
@@ -47,9 +53,14 @@ async fn the_header_says_who_the_client_is() {
         (b"PROXY TCP6 2001:db8::7 ::1 56324 443\r\n".to_vec(), "", "2001:db8::7"),
         (v2_ipv4(), "", "203.0.113.7"),
         (v2_ipv6(), "", "2001:db8::7"),
-        // The client is no proxy, so its word counts for nothing; and a proxy before the proxy is believed.
+        // The client is no proxy, so its word counts for nothing; and a proxy before the proxy is
+        // believed.
         (v2_ipv4(), "X-Forwarded-For: 192.0.2.66\r\n", "203.0.113.7"),
-        (b"PROXY TCP4 198.51.100.9 198.51.100.1 1 2\r\n".to_vec(), "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"),
+        (
+            b"PROXY TCP4 198.51.100.9 198.51.100.1 1 2\r\n".to_vec(),
+            "X-Forwarded-For: 192.0.2.1\r\n",
+            "192.0.2.1",
+        ),
         (b"PROXY TCP6 ::ffff:203.0.113.9 ::1 1 2\r\n".to_vec(), "", "203.0.113.9"),
         // The proxy itself, which is trusted.
         (b"PROXY UNKNOWN\r\n".to_vec(), "", "127.0.0.1"),
@@ -122,7 +133,12 @@ async fn what_a_trusted_proxy_must_not_send_closes_the_connection() {
 #[tokio::test]
 async fn a_header_that_is_slow_is_cut_off_at_the_handshake_timeout() {
     for tls in [false, true] {
-        let http = vec![TRUSTED, "proxy_protocol: true", "handshake_timeout: 200ms", "header_timeout: 60s"];
+        let http = vec![
+            TRUSTED,
+            "proxy_protocol: true",
+            "handshake_timeout: 200ms",
+            "header_timeout: 60s",
+        ];
         let gate = TestGate::start(Setup { tls, http, ..Setup::default() }).await;
         for bytes in [&b""[..], b"PRO", V1.split_last().unwrap().1, &v2_ipv4()[..20]] {
             assert_eq!(send(gate.connect().await, bytes).await, "", "{bytes:?}");
@@ -134,7 +150,9 @@ async fn a_header_that_is_slow_is_cut_off_at_the_handshake_timeout() {
 async fn others_are_served_as_themselves_and_their_headers_are_refused() {
     let clear = gate(false).await;
     for header in [V1.to_vec(), v2_ipv4(), v2(0x20, 0, &[])] {
-        let text = send(clear.connect_from("127.0.0.2").await, &[&header, pull("").as_bytes()].concat()).await;
+        let text =
+            send(clear.connect_from("127.0.0.2").await, &[&header, pull("").as_bytes()].concat())
+                .await;
         assert_eq!(text, "", "{header:?}");
         // In pieces it is no HTTP.
         let mut stream = clear.connect_from("127.0.0.2").await;
@@ -148,7 +166,11 @@ async fn others_are_served_as_themselves_and_their_headers_are_refused() {
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 400"), "{text}");
     }
     assert_eq!(clear.forwarded(), 0);
-    let text = send(clear.connect_from("127.0.0.2").await, pull("X-Forwarded-For: 192.0.2.1\r\n").as_bytes()).await;
+    let text = send(
+        clear.connect_from("127.0.0.2").await,
+        pull("X-Forwarded-For: 192.0.2.1\r\n").as_bytes(),
+    )
+    .await;
     assert_eq!(Reply::parse(&text).status, 404);
     assert_eq!(clear.ledger.entries()[0].headers["x-forwarded-for"], "127.0.0.2");
 
@@ -156,7 +178,10 @@ async fn others_are_served_as_themselves_and_their_headers_are_refused() {
     for header in [V1.to_vec(), v2_ipv4()] {
         let mut stream = behind_tls.connect_from("127.0.0.2").await;
         stream.write_all(&header).await.unwrap();
-        assert!(try_tls(stream, &behind_tls.certificate, &[b"http/1.1"]).await.is_err(), "{header:?}");
+        assert!(
+            try_tls(stream, &behind_tls.certificate, &[b"http/1.1"]).await.is_err(),
+            "{header:?}"
+        );
     }
     let stream = behind_tls.connect_from("127.0.0.2").await;
     let mut stream = try_tls(stream, &behind_tls.certificate, &[b"http/1.1"]).await.unwrap();

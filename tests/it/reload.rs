@@ -57,7 +57,10 @@ async fn a_removed_user_is_refused_at_once() {
         if tls {
             let mut client = gate.http2().await;
             assert_eq!(over_http2(&mut client).await, 200);
-            gate.write("htpasswd", "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu");
+            gate.write(
+                "htpasswd",
+                "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu",
+            );
             assert!(gate.reload().await);
             assert_eq!(over_http2(&mut client).await, 401);
             continue;
@@ -90,7 +93,8 @@ async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
         let json: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
         format!("Authorization: Bearer {}\r\n", json["token"].as_str().unwrap())
     };
-    let status = async |gate: &TestGate, token: &str| gate.send("GET", "/v2/", None, token, "").await.status;
+    let status =
+        async |gate: &TestGate, token: &str| gate.send("GET", "/v2/", None, token, "").await.status;
 
     let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 50s"], ..Setup::default() }).await;
     let of_no_file = token(&gate).await;
@@ -110,7 +114,8 @@ async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
     assert_eq!((status(&gate, &first).await, status(&gate, &second).await), (401, 200));
 }
 
-/// A cached verdict says who it is and never what is allowed: that is judged by the rules of now (class 14).
+/// A cached verdict says who it is and never what is allowed: that is judged by the rules of now
+/// (class 14).
 #[tokio::test]
 async fn rules_are_judged_on_every_hit() {
     let tags = "/v2/demo/a/tags/list";
@@ -144,13 +149,18 @@ async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
             tokio::task::yield_now().await;
         }
     };
-    // Sooner than a worker looks through its idle connections, by which it would come to the newest one too.
-    tokio::time::timeout(Duration::from_secs(10), dropped).await.expect("an old generation is still there");
+    // Sooner than a worker looks through its idle connections, by which it would come to the newest
+    // one too.
+    tokio::time::timeout(Duration::from_secs(10), dropped)
+        .await
+        .expect("an old generation is still there");
 }
 
 #[tokio::test]
 async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
-    let gate = with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "workers: 9"], ..Setup::default() }).await;
+    let gate =
+        with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "workers: 9"], ..Setup::default() })
+            .await;
     let live = gate.running.live();
     let apply = || live.apply(config::load(&gate.file("test.yml"), []).unwrap()).unwrap();
     let change = |keys: &[&str], need_restart: &[&str]| {
@@ -178,7 +188,10 @@ async fn files_are_looked_at_again_and_again() {
     // A signal that nobody sends.
     tokio::spawn(reloader.run(signal(SignalKind::user_defined2()).unwrap()));
     for _ in 0..2 {
-        gate.write("htpasswd", format!("{}#\n", std::fs::read_to_string(gate.file("htpasswd")).unwrap()));
+        gate.write(
+            "htpasswd",
+            format!("{}#\n", std::fs::read_to_string(gate.file("htpasswd")).unwrap()),
+        );
         soon(generations.changed()).await.unwrap();
     }
 }
@@ -187,7 +200,8 @@ async fn files_are_looked_at_again_and_again() {
 #[tokio::test]
 async fn the_number_of_connections_can_be_changed() {
     let ping = open_request("GET", "/v2/", "", "");
-    let mut gate = TestGate::start(Setup { http: vec!["max_connections: 1"], ..Setup::default() }).await;
+    let mut gate =
+        TestGate::start(Setup { http: vec!["max_connections: 1"], ..Setup::default() }).await;
     let mut open = vec![gate.connect().await];
     assert_eq!(exchange(&mut open[0], &ping).await.status, 200);
     let mut waiting = gate.connect().await;

@@ -1,4 +1,5 @@
-//! `POST /revoke`: what was known of a credential is of no use from then on, and nothing else is touched.
+//! `POST /revoke`: what was known of a credential is of no use from then on, and nothing else is
+//! touched.
 
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, jobs, listener, read_to_close};
+use crate::harness::{
+    READ_ONLY, READ_WRITE, Reply, Setup, TestGate, jobs, listener, read_to_close,
+};
 use crate::scripted_upstream::soon;
 
 const PULL: &str = "/v2/demo/a/tags/list";
@@ -38,7 +41,9 @@ async fn post(gate: &TestGate, headers: &str, form: &str) -> Reply {
 }
 
 async fn revoke(gate: &TestGate, form: &str) {
-    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    let headers = format!(
+        "Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    );
     let reply = post(gate, &headers, form).await;
     assert_eq!((reply.status, &*reply.body), (200, "{\"revoked\":true}"), "{reply:?}");
 }
@@ -55,11 +60,22 @@ async fn get(gate: &TestGate, credential: (&str, &str)) -> u16 {
 async fn its_provider_is_asked_anew_and_about_no_other() {
     let gate = TestGate::start(setup()).await;
     for _ in 0..2 {
-        assert_eq!((get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)), (404, 404, 2));
+        assert_eq!(
+            (get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)),
+            (404, 404, 2)
+        );
     }
     revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
-    assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 3), "the provider says yes again");
-    assert_eq!((get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)), (404, 404, 3), "once");
+    assert_eq!(
+        (get(&gate, READ_WRITE).await, asked(&gate)),
+        (404, 3),
+        "the provider says yes again"
+    );
+    assert_eq!(
+        (get(&gate, READ_WRITE).await, get(&gate, READ_ONLY).await, asked(&gate)),
+        (404, 404, 3),
+        "once"
+    );
     // What it is for: the provider has it revoked, and nobody waits for `ttl`.
     gate.gitlab.revoke(READ_WRITE.1);
     assert_eq!(get(&gate, READ_WRITE).await, 404);
@@ -77,19 +93,29 @@ async fn a_credential_is_revoked_by_its_name_in_the_log_and_a_gate_token_by_itse
     assert_eq!((get(&gate, READ_WRITE).await, asked(&gate)), (404, 2));
 
     let reply = gate.get("/token?scope=repository:demo/a:pull", Some(READ_ONLY)).await;
-    let token = serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+    let token =
+        serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
     let before = asked(&gate);
     revoke(&gate, &format!("token={token}")).await;
-    assert_eq!((get(&gate, READ_ONLY).await, asked(&gate)), (404, before + 1), "the credential inside");
+    assert_eq!(
+        (get(&gate, READ_ONLY).await, asked(&gate)),
+        (404, before + 1),
+        "the credential inside"
+    );
 }
 
 /// It beats staleness, and answers to what was asked before.
 #[tokio::test]
 async fn nothing_from_before_is_used() {
-    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
+    let gate =
+        TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     let headers = Vec::new();
-    gate.gitlab.always(Some(Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers, body: String::new() }));
+    gate.gitlab.always(Some(Scripted::Answer {
+        status: StatusCode::BAD_GATEWAY,
+        headers,
+        body: String::new(),
+    }));
     assert_eq!(get(&gate, READ_WRITE).await, 404, "stale");
     revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
     assert_eq!(get(&gate, READ_WRITE).await, 503);
@@ -99,22 +125,34 @@ async fn nothing_from_before_is_used() {
     let (slow, ()) = tokio::join!(get(&gate, READ_ONLY), async {
         soon(async {
             let of_the_slow_one = |secret: &SecretString| secret.expose_secret() == READ_ONLY.1;
-            while !gate.gitlab.ledger().entries().iter().any(|it| it.secret.as_ref().is_some_and(of_the_slow_one)) {
+            while !gate
+                .gitlab
+                .ledger()
+                .entries()
+                .iter()
+                .any(|it| it.secret.as_ref().is_some_and(of_the_slow_one))
+            {
                 tokio::task::yield_now().await;
             }
         })
         .await;
         let before = asked(&gate);
         revoke(&gate, &format!("token={}", READ_ONLY.1)).await;
-        assert_eq!((get(&gate, READ_ONLY).await, asked(&gate)), (404, before + 1), "not the answer under way");
+        assert_eq!(
+            (get(&gate, READ_ONLY).await, asked(&gate)),
+            (404, before + 1),
+            "not the answer under way"
+        );
     });
     assert_eq!(slow, 404);
 }
 
-/// A request that waits for its provider while its credential is revoked is let in by no earlier answer either.
+/// A request that waits for its provider while its credential is revoked is let in by no earlier
+/// answer either.
 #[tokio::test]
 async fn what_waits_meanwhile_is_asked_anew() {
-    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
+    let gate =
+        TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     gate.gitlab.script([Scripted::Delay(Duration::from_secs(60))]);
     let (waited, ()) = tokio::join!(get(&gate, READ_WRITE), async {
@@ -130,7 +168,8 @@ async fn what_waits_meanwhile_is_asked_anew() {
 async fn grants_from_before_are_not_shown_to_the_registry() {
     let upstream = vec!["authorization: grant"];
     let gate = TestGate::start(Setup { upstream, ..setup() }).await;
-    let shown = |gate: &TestGate| gate.ledger.entries().pop().unwrap().headers["authorization"].clone();
+    let shown =
+        |gate: &TestGate| gate.ledger.entries().pop().unwrap().headers["authorization"].clone();
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     let before = shown(&gate);
     assert_eq!((get(&gate, READ_WRITE).await, shown(&gate)), (404, before.clone()));
@@ -147,7 +186,11 @@ async fn grants_from_before_are_not_shown_to_the_registry() {
 #[tokio::test]
 async fn a_workload_token_is_refused() {
     let issuer = OidcIssuer::start(listener()).unwrap();
-    let mut gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
+    let mut gate = TestGate::start(Setup {
+        identity: Some(jobs(&issuer, "scopes: [read_registry]")),
+        ..setup()
+    })
+    .await;
     let [one, two] = ["one", "two"].map(|id| issuer.id_token("a", &json!({ "jti": id })).unwrap());
     let bearer = async |gate: &TestGate, token: &str| {
         gate.send("GET", PULL, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
@@ -165,8 +208,8 @@ async fn a_workload_token_is_refused() {
     }
 }
 
-/// Who has one is not helped by another user name, nor by the other signature that whoever has an ECDSA signature (r, s) can
-/// write without the key: (r, n - s).
+/// Who has one is not helped by another user name, nor by the other signature that whoever has an
+/// ECDSA signature (r, s) can write without the key: (r, n - s).
 #[tokio::test]
 async fn a_workload_token_is_refused_however_it_is_written() {
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -174,15 +217,26 @@ async fn a_workload_token_is_refused_however_it_is_written() {
     let token = issuer.id_token("a", &json!({})).unwrap();
     let twin = other_signature(&token);
     for by_name in [false, true] {
-        let gate = TestGate::start(Setup { identity: Some(jobs(&issuer, "scopes: [read_registry]")), ..setup() }).await;
+        let gate = TestGate::start(Setup {
+            identity: Some(jobs(&issuer, "scopes: [read_registry]")),
+            ..setup()
+        })
+        .await;
         let all = [("oidc", &*token), ("other", &token), ("oidc", &twin)];
         for credential in all {
             assert_eq!(get(&gate, credential).await, 404);
         }
         let log = gate.log(3).await;
-        assert!(log.iter().all(|line| line["credential"] == log[0]["credential"]), "one name: {log:?}");
+        assert!(
+            log.iter().all(|line| line["credential"] == log[0]["credential"]),
+            "one name: {log:?}"
+        );
         let name = log[0]["credential"].as_str().unwrap();
-        revoke(&gate, &if by_name { format!("credential={name}") } else { format!("token={token}") }).await;
+        revoke(
+            &gate,
+            &if by_name { format!("credential={name}") } else { format!("token={token}") },
+        )
+        .await;
         for credential in all {
             assert_eq!(get(&gate, credential).await, 401);
         }
@@ -255,13 +309,16 @@ async fn only_operators_revoke() {
     assert_eq!(post(&open, &format!("{FORM}{good}"), &token).await.status, 403);
 }
 
-/// Replicas with one key file name a credential alike, so that one line of one log serves for all of them.
+/// Replicas with one key file name a credential alike, so that one line of one log serves for all
+/// of them.
 #[tokio::test]
 async fn replicas_name_a_credential_alike() {
     let key = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
     let mut names = Vec::new();
     for key_file in ["key_file: keys", "key_file: keys", "key_file: null"] {
-        let gate = TestGate::start(Setup { tokens: vec![key_file], files: vec![key], ..Setup::default() }).await;
+        let gate =
+            TestGate::start(Setup { tokens: vec![key_file], files: vec![key], ..Setup::default() })
+                .await;
         get(&gate, READ_WRITE).await;
         names.push(gate.log(1).await[0]["credential"].clone());
     }
@@ -269,7 +326,8 @@ async fn replicas_name_a_credential_alike() {
     assert_ne!(names[0], names[2]);
 }
 
-/// Whoever holds a token that was made before is whom the operator means, whatever the provider says of the credential.
+/// Whoever holds a token that was made before is whom the operator means, whatever the provider
+/// says of the credential.
 #[tokio::test]
 async fn gate_tokens_from_before_are_refused_to_their_end() {
     let gate = TestGate::start(setup()).await;
@@ -287,17 +345,28 @@ async fn gate_tokens_from_before_are_refused_to_their_end() {
         let log = gate.log(3).await;
         log[2]["credential"].as_str().unwrap().to_owned()
     };
-    for form in [format!("token={}", READ_WRITE.1), format!("credential={fingerprint}"), format!("token={old}")] {
+    for form in [
+        format!("token={}", READ_WRITE.1),
+        format!("credential={fingerprint}"),
+        format!("token={old}"),
+    ] {
         assert_eq!(with(&old, PULL).await.status, 404);
         revoke(&gate, &form).await;
         let before = asked(&gate);
         for target in [PULL, "/v2/"] {
             let reply = with(&old, target).await;
             assert_eq!(reply.status, 401, "{form:.10} {target}");
-            assert!(reply.header("www-authenticate").unwrap().contains("error=\"invalid_token\""), "{reply:?}");
+            assert!(
+                reply.header("www-authenticate").unwrap().contains("error=\"invalid_token\""),
+                "{reply:?}"
+            );
         }
         assert_eq!(asked(&gate), before, "nobody is asked about it");
-        assert_eq!(get(&gate, READ_WRITE).await, 404, "the credential is good still, says its provider");
+        assert_eq!(
+            get(&gate, READ_WRITE).await,
+            404,
+            "the credential is good still, says its provider"
+        );
         let new = made(READ_WRITE).await;
         assert_eq!((with(&new, PULL).await.status, with(&others, PULL).await.status), (404, 404));
         assert_eq!(with(&old, PULL).await.status, 401, "to its end");
@@ -305,7 +374,8 @@ async fn gate_tokens_from_before_are_refused_to_their_end() {
     }
 }
 
-/// What an operator pastes has more around it than the secret; a success that revokes nothing would be believed.
+/// What an operator pastes has more around it than the secret; a success that revokes nothing would
+/// be believed.
 #[tokio::test]
 async fn what_is_pasted_is_revoked() {
     let gate = TestGate::start(setup()).await;
@@ -329,8 +399,11 @@ async fn a_token_of_nobody_revokes_nothing() {
     let gate = TestGate::start(Setup { identity: Some(identity), ..setup() }).await;
     gate.gitlab.set_public("demo");
     let reply = gate.get("/token?scope=repository:demo/a:pull", None).await;
-    let token = serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
-    let headers = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n");
+    let token =
+        serde_json::from_str::<Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+    let headers = format!(
+        "Authorization: Bearer {TOKEN}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    );
     let reply = post(&gate, &headers, &format!("token={token}")).await;
     assert_eq!(reply.status, 400, "{reply:?}");
     let bearer = format!("Authorization: Bearer {token}\r\n");

@@ -19,10 +19,18 @@ async fn every_operation_is_forwarded_in_one_spelling() {
     let digest = some_digest();
     let escaped = digest.replace(':', "%3A");
     for (method, target, rendered) in [
-        ("GET", "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(), "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned()),
+        (
+            "GET",
+            "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(),
+            "/v2/demo/a/tags/list?n=2&last=b&x=1".to_owned(),
+        ),
         ("GET", "/v2/demo/a/tags/list?%6E=2&ns=a".into(), "/v2/demo/a/tags/list?%6E=2".into()),
         ("GET", "/v2/demo/a/manifests/v1?ns=docker.io".into(), "/v2/demo/a/manifests/v1".into()),
-        ("HEAD", format!("/v2/demo/a/manifests/{digest}"), format!("/v2/demo/a/manifests/{digest}")),
+        (
+            "HEAD",
+            format!("/v2/demo/a/manifests/{digest}"),
+            format!("/v2/demo/a/manifests/{digest}"),
+        ),
         ("GET", format!("/v2/demo/a/blobs/{digest}"), format!("/v2/demo/a/blobs/{digest}")),
         (
             "GET",
@@ -34,9 +42,21 @@ async fn every_operation_is_forwarded_in_one_spelling() {
             format!("/v2/demo/a/blobs/uploads/?mount={escaped}&from=demo/b"),
             format!("/v2/demo/a/blobs/uploads/?mount={digest}&from=demo/b"),
         ),
-        ("POST", format!("/v2/demo/a/blobs/uploads/?mount={escaped}"), "/v2/demo/a/blobs/uploads/".into()),
-        ("POST", "/v2/demo/a/blobs/uploads/?from=demo/b".into(), "/v2/demo/a/blobs/uploads/".into()),
-        ("PATCH", "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into(), "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into()),
+        (
+            "POST",
+            format!("/v2/demo/a/blobs/uploads/?mount={escaped}"),
+            "/v2/demo/a/blobs/uploads/".into(),
+        ),
+        (
+            "POST",
+            "/v2/demo/a/blobs/uploads/?from=demo/b".into(),
+            "/v2/demo/a/blobs/uploads/".into(),
+        ),
+        (
+            "PATCH",
+            "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into(),
+            "/v2/demo/a/blobs/uploads/id?_state=a%3D=".into(),
+        ),
         (
             "PATCH",
             "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y&from=demo/b".into(),
@@ -47,7 +67,11 @@ async fn every_operation_is_forwarded_in_one_spelling() {
             "/v2/demo/a/blobs/uploads/id?_nouploadcache=false".into(),
             "/v2/demo/a/blobs/uploads/id?_nouploadcache=false".into(),
         ),
-        ("DELETE", "/v2/demo/a/blobs/uploads/id?x=%2F".into(), "/v2/demo/a/blobs/uploads/id?x=%2F".into()),
+        (
+            "DELETE",
+            "/v2/demo/a/blobs/uploads/id?x=%2F".into(),
+            "/v2/demo/a/blobs/uploads/id?x=%2F".into(),
+        ),
         (
             "GET",
             format!("/v2/demo/a/referrers/{digest}?nextToken=a%3D&ns=b"),

@@ -1,4 +1,5 @@
-//! A registry that does exactly what the test says, byte by byte: it hands over each connection and knows no HTTP.
+//! A registry that does exactly what the test says, byte by byte: it hands over each connection and
+//! knows no HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use tokio::sync::mpsc;
 use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener, request};
 
 /// A blob of nothing.
-pub const BLOB: &str = "/v2/demo/a/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const BLOB: &str =
+    "/v2/demo/a/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 /// Where uploads start.
 pub const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 /// An upload under way.
 pub const UPLOAD: &str = "/v2/demo/a/blobs/uploads/id";
 /// Where the last PUT of an upload goes.
-pub const FINISH: &str =
-    "/v2/demo/a/blobs/uploads/id?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const FINISH: &str = "/v2/demo/a/blobs/uploads/id?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The least answer.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -57,7 +58,8 @@ impl ScriptedUpstream {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 counter.fetch_add(1, Ordering::SeqCst);
-                let connection = UpstreamConnection { stream, buffer: Vec::new(), requests: heads.clone() };
+                let connection =
+                    UpstreamConnection { stream, buffer: Vec::new(), requests: heads.clone() };
                 if sender.send(connection).is_err() {
                     return;
                 }
@@ -66,7 +68,8 @@ impl ScriptedUpstream {
         Self { address, connections, accepted, requests }
     }
 
-    /// With a gate in front. One worker unless the test says otherwise, so that all connections share one pool.
+    /// With a gate in front. One worker unless the test says otherwise, so that all connections
+    /// share one pool.
     pub async fn behind(mut setup: Setup) -> (Self, TestGate) {
         let upstream = Self::start();
         setup.upstream_address = Some(upstream.address);
@@ -113,7 +116,11 @@ impl UpstreamConnection {
                 return Some(Head(head));
             }
             if self.read().await == 0 {
-                assert!(self.buffer.is_empty(), "closed in a head: {:?}", String::from_utf8_lossy(&self.buffer));
+                assert!(
+                    self.buffer.is_empty(),
+                    "closed in a head: {:?}",
+                    String::from_utf8_lossy(&self.buffer)
+                );
                 return None;
             }
         }
@@ -137,7 +144,8 @@ impl UpstreamConnection {
         }
     }
 
-    /// Waits until the gate closes or resets the connection; returns what it had sent by then and was not read yet.
+    /// Waits until the gate closes or resets the connection; returns what it had sent by then and
+    /// was not read yet.
     pub async fn closed(&mut self) -> Vec<u8> {
         while self.read().await > 0 {}
         std::mem::take(&mut self.buffer)
@@ -182,13 +190,15 @@ pub fn open_request(method: &str, target: &str, headers: &str, body: &str) -> St
 
 /// `http` of a config in which this deadline alone is short: whatever ends was ended by it.
 pub fn only(line: &'static str) -> Vec<&'static str> {
-    let long = ["handshake_timeout: 1m", "header_timeout: 1m", "idle_timeout: 1m", "stall_timeout: 1m"];
+    let long =
+        ["handshake_timeout: 1m", "header_timeout: 1m", "idle_timeout: 1m", "stall_timeout: 1m"];
     let key = line.split(':').next().unwrap();
     let others = long.into_iter().filter(|other| other.split(':').next() != Some(key));
     others.chain([line]).collect()
 }
 
-/// Writes until the other side has taken nothing for `quiet`; returns how much it took. Fails beyond `limit`.
+/// Writes until the other side has taken nothing for `quiet`; returns how much it took. Fails
+/// beyond `limit`.
 pub async fn write_until_stalled(
     stream: &mut (impl tokio::io::AsyncWrite + Unpin),
     quiet: Duration,

@@ -43,13 +43,15 @@ fn query() -> impl Strategy<Value = Option<String>> {
         Just("artifactType"),
         Just("%6e")
     ];
-    let value =
-        prop_oneof![Just(format!("sha256%3A{}", "0".repeat(64))), "[a-z0-9]{0,4}", "(%[0-9a-f]{2}){0,3}", "\\PC{0,4}"];
-    prop::option::of(
-        prop::collection::vec((key, value), 0..4).prop_map(|pairs| {
-            pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
-        }),
-    )
+    let value = prop_oneof![
+        Just(format!("sha256%3A{}", "0".repeat(64))),
+        "[a-z0-9]{0,4}",
+        "(%[0-9a-f]{2}){0,3}",
+        "\\PC{0,4}"
+    ];
+    prop::option::of(prop::collection::vec((key, value), 0..4).prop_map(|pairs| {
+        pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
+    }))
 }
 
 fn method() -> impl Strategy<Value = Method> {

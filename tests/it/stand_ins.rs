@@ -1,4 +1,5 @@
-//! The stand-ins of `moorgate demo` are the oracle of most other tests, so they are tested themselves.
+//! The stand-ins of `moorgate demo` are the oracle of most other tests, so they are tested
+//! themselves.
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -40,7 +41,10 @@ struct Reply {
 
 impl Api {
     fn new(address: SocketAddr) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), base: format!("http://{address}") }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            base: format!("http://{address}"),
+        }
     }
 
     async fn get(&self, target: &str) -> Reply {
@@ -48,7 +52,13 @@ impl Api {
     }
 
     /// Sends a request to a path of the server, or to the whole URL that a `Location` gave.
-    async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+    async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
         self.try_send(method, target, headers, body).await.unwrap()
     }
 
@@ -59,14 +69,23 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Reply, hyper_util::client::legacy::Error> {
-        let url = if target.starts_with('/') { format!("{}{target}", self.base) } else { target.to_owned() };
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(url);
+        let url = if target.starts_with('/') {
+            format!("{}{target}", self.base)
+        } else {
+            target.to_owned()
+        };
+        let mut request =
+            Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = self.client.request(request.body(Full::new(body.into())).unwrap()).await?;
         let (head, body) = response.into_parts();
-        Ok(Reply { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() })
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! `/status.json` and the page of the admin listener: every field in each state, and nothing of a request or a secret.
+//! `/status.json` and the page of the admin listener: every field in each state, and nothing of a
+//! request or a secret.
 
 use std::path::Path;
 
@@ -18,7 +19,10 @@ async fn status(gate: &TestGate) -> Value {
 
 async fn page(gate: &TestGate) -> String {
     let reply = gate.admin("/").await;
-    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(
+        (reply.status, reply.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
     reply.body
 }
 
@@ -36,7 +40,9 @@ fn settled(value: &mut Value) {
                         assert!(number.as_f64().unwrap() > 0.0);
                         *value = "MILLISECONDS".into();
                     }
-                    ("uptime_seconds" | "days_left" | "open" | "entries", Value::Number(_)) => *value = "NUMBER".into(),
+                    ("uptime_seconds" | "days_left" | "open" | "entries", Value::Number(_)) => {
+                        *value = "NUMBER".into()
+                    }
                     ("address" | "version", Value::String(_)) => *value = "TEXT".into(),
                     _ => settled(value),
                 }
@@ -63,7 +69,10 @@ async fn the_shape_is_the_fixture() {
     let mut client = gate.connect_tls(&[b"http/1.1"]).await;
     let request = crate::harness::request("GET", "/v2/demo/b/tags/list", Some(READ_WRITE), "", "");
     for _ in 0..2 {
-        assert_eq!(exchange(&mut client, request.replace("Connection: close\r\n", "")).await.status, 404);
+        assert_eq!(
+            exchange(&mut client, request.replace("Connection: close\r\n", "")).await.status,
+            404
+        );
     }
     gate.edit("identity:", "identify:");
     assert!(!gate.reload().await);
@@ -74,7 +83,11 @@ async fn the_shape_is_the_fixture() {
     settled(&mut seen);
     let seen = serde_json::to_string_pretty(&seen).unwrap() + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/status.json");
-    assert_eq!(seen, std::fs::read_to_string(path).unwrap(), "the shape has changed; it is now\n{seen}");
+    assert_eq!(
+        seen,
+        std::fs::read_to_string(path).unwrap(),
+        "the shape has changed; it is now\n{seen}"
+    );
 }
 
 fn answer(status: u16) -> Scripted {
@@ -89,13 +102,24 @@ async fn a_gate_that_was_not_asked_knows_of_no_trouble() {
     assert_eq!(seen["trouble"], json!([]));
     assert_eq!(seen["certificate"], Value::Null, "no TLS");
     assert_eq!(seen["draining"], false);
-    assert_eq!((&seen["workers"], &seen["connections"]), (&json!(2), &json!({ "open": 0, "max": 10000 })));
-    assert_eq!((&seen["upstream"]["up"], &seen["upstream"]["last_answer"]), (&Value::Null, &Value::Null));
-    assert_eq!((&seen["providers"][0]["up"], &seen["providers"][0]["last_error"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&seen["workers"], &seen["connections"]),
+        (&json!(2), &json!({ "open": 0, "max": 10000 }))
+    );
+    assert_eq!(
+        (&seen["upstream"]["up"], &seen["upstream"]["last_answer"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&seen["providers"][0]["up"], &seen["providers"][0]["last_error"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(seen["cache"], json!({ "entries": 0, "lookups": 0, "hits": 0, "hit_rate": null }));
     assert_eq!(seen["last_reload"], Value::Null);
     let page = page(&gate).await;
-    for words in ["Nothing is known to be wrong", "none: plain HTTP", "not asked yet", "not since the start"] {
+    for words in
+        ["Nothing is known to be wrong", "none: plain HTTP", "not asked yet", "not since the start"]
+    {
         assert!(page.contains(words), "{words} in {page}");
     }
 }
@@ -104,7 +128,8 @@ async fn a_gate_that_was_not_asked_knows_of_no_trouble() {
 async fn connections_and_the_cache_are_counted() {
     let gate = TestGate::plain().await;
     let mut open = gate.connect().await;
-    let request = crate::harness::request("GET", PULL, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
+    let request = crate::harness::request("GET", PULL, Some(READ_WRITE), "", "")
+        .replace("Connection: close\r\n", "");
     for _ in 0..4 {
         assert_eq!(exchange(&mut open, &request).await.status, 404);
     }
@@ -117,7 +142,10 @@ async fn connections_and_the_cache_are_counted() {
         json!({ "entries": seen["cache"]["entries"], "lookups": 4, "hits": 3, "hit_rate": 0.75 })
     );
     let page = page(&gate).await;
-    assert!(page.contains("75.0 % of 4 since the start") && page.contains("<dd>1 of 10000</dd>"), "{page}");
+    assert!(
+        page.contains("75.0 % of 4 since the start") && page.contains("<dd>1 of 10000</dd>"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -139,9 +167,13 @@ async fn a_provider_that_is_down_is_on_top() {
         assert_eq!(trouble.contains("answers nobody"), number == 2, "{trouble}");
     }
     let page = page(&gate).await;
-    let (trouble, section) = (page.find("<li>Provider gitlab answers nobody").unwrap(), page.find("<h2>").unwrap());
+    let (trouble, section) =
+        (page.find("<li>Provider gitlab answers nobody").unwrap(), page.find("<h2>").unwrap());
     assert!(trouble < section, "{page}");
-    assert!(page.contains("<span class=\"bad\">open</span>") && page.contains("<span class=\"bad\">down</span>"));
+    assert!(
+        page.contains("<span class=\"bad\">open</span>")
+            && page.contains("<span class=\"bad\">down</span>")
+    );
 }
 
 #[tokio::test]
@@ -154,7 +186,8 @@ async fn a_probe_and_a_provider_that_is_back() {
     gate.gitlab.always(Some(Scripted::Hang));
     let hanging = crate::harness::request("GET", PULL, Some(("alice", "glpat-probe")), "", "");
     until(&gate, async |gate| {
-        // Whoever comes while the breaker is open is turned away; the one who comes after that probes.
+        // Whoever comes while the breaker is open is turned away; the one who comes after that
+        // probes.
         let mut client = gate.connect().await;
         tokio::io::AsyncWriteExt::write_all(&mut client, hanging.as_bytes()).await.unwrap();
         let probing = status(gate).await["providers"][0]["breaker"] == "probing";
@@ -162,7 +195,10 @@ async fn a_probe_and_a_provider_that_is_back() {
         probing
     })
     .await;
-    until(&gate, async |gate| status(gate).await["providers"][0]["last_error"]["reason"] == "timeout").await;
+    until(&gate, async |gate| {
+        status(gate).await["providers"][0]["last_error"]["reason"] == "timeout"
+    })
+    .await;
     gate.gitlab.always(None);
     until(&gate, async |gate| gate.get(PULL, Some(READ_WRITE)).await.status == 404).await;
     let seen = status(&gate).await;
@@ -196,13 +232,19 @@ async fn a_provider_that_does_not_know_the_gate() {
 #[tokio::test]
 async fn an_upstream_that_is_down() {
     let nobody = listener();
-    let gate =
-        TestGate::start(Setup { upstream_address: Some(nobody.local_addr().unwrap()), ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        upstream_address: Some(nobody.local_addr().unwrap()),
+        ..Setup::default()
+    })
+    .await;
     drop(nobody);
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 502);
     let seen = status(&gate).await;
     let upstream = &seen["upstream"];
-    assert_eq!((&upstream["up"], &upstream["last_error"]["reason"]), (&json!(false), &json!("upstream_unreachable")));
+    assert_eq!(
+        (&upstream["up"], &upstream["last_error"]["reason"]),
+        (&json!(false), &json!("upstream_unreachable"))
+    );
     let address = upstream["address"].as_str().unwrap();
     assert!(address.starts_with("http://127.0.0.1:"));
     let trouble = format!("Upstream {address}: the registry behind this gate cannot be reached.");
@@ -259,12 +301,20 @@ async fn a_spent_budget_is_a_limit_that_held_somebody_up() {
     let limited = |times| json!({ "name": "failure_budget", "limited": times });
     assert_eq!(status(&gate).await["limits"].as_array().unwrap().last(), Some(&limited(0)));
     for (number, expected) in [401, 429, 429].into_iter().enumerate() {
-        assert_eq!(gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status, expected);
+        assert_eq!(
+            gate.get(PULL, Some(("alice", &format!("glpat-{number}")))).await.status,
+            expected
+        );
     }
     let seen = status(&gate).await;
     assert_eq!(seen["limits"].as_array().unwrap().last(), Some(&limited(2)));
     assert_eq!(seen["trouble"], json!([]), "nothing is wrong with the provider");
-    assert!(gate.admin("/metrics").await.body.contains("moorgate_limited_total{limit=\"failure_budget\"} 2\n"));
+    assert!(
+        gate.admin("/metrics")
+            .await
+            .body
+            .contains("moorgate_limited_total{limit=\"failure_budget\"} 2\n")
+    );
 }
 
 /// Callers, repositories, secrets and paths are nowhere, whatever became of the request.
@@ -273,9 +323,14 @@ async fn nothing_of_a_request_is_shown() {
     const LOCAL: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
                          - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
     let users = vec![("canary-user", "canary-password")];
-    let gate = TestGate::start(Setup { identity: Some(LOCAL), htpasswd_users: users, ..Setup::default() }).await;
-    let rounds =
-        [(None, "glpat-canary-1"), (Some(answer(502)), "glpat-canary-2"), (Some(Scripted::Close), "glpat-canary-3")];
+    let gate =
+        TestGate::start(Setup { identity: Some(LOCAL), htpasswd_users: users, ..Setup::default() })
+            .await;
+    let rounds = [
+        (None, "glpat-canary-1"),
+        (Some(answer(502)), "glpat-canary-2"),
+        (Some(Scripted::Close), "glpat-canary-3"),
+    ];
     for (broken, unknown) in rounds {
         gate.gitlab.always(broken);
         for credential in [
@@ -303,12 +358,17 @@ async fn nothing_of_a_request_is_shown() {
 #[tokio::test]
 async fn names_are_escaped_and_nothing_is_loaded() {
     const NAME: &str = "<script>alert(1)";
-    const LOCAL: &str = "- { name: local, type: htpasswd, file: \"<script>alert(1)\", scopes: [read_registry] }";
+    const LOCAL: &str =
+        "- { name: local, type: htpasswd, file: \"<script>alert(1)\", scopes: [read_registry] }";
     let files = vec![(NAME, "bob:$2b$04$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu")];
-    let mut gate = TestGate::start(Setup { identity: Some(LOCAL), files, ..Setup::default() }).await;
+    let mut gate =
+        TestGate::start(Setup { identity: Some(LOCAL), files, ..Setup::default() }).await;
     gate.write(NAME, "nonsense");
     assert!(!gate.reload().await);
-    assert!(page(&gate).await.contains("&lt;script&gt;alert(1)"), "the name is not there to be escaped");
+    assert!(
+        page(&gate).await.contains("&lt;script&gt;alert(1)"),
+        "the name is not there to be escaped"
+    );
     let reply = gate.admin("/").await;
     assert!(!reply.body.contains("<script"), "{}", reply.body);
     for loading in ["src=", "href=", "url(", "@import", "<script", "<img", "<link", "javascript:"] {
@@ -328,7 +388,8 @@ async fn methods_and_paths() {
     let gate = TestGate::plain().await;
     let ask = async |method: &str, path: &str| {
         let mut stream = tokio::net::TcpStream::connect(gate.admin).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
         Reply::parse(&crate::harness::read_to_close(&mut stream).await)
     };
@@ -338,7 +399,11 @@ async fn methods_and_paths() {
         assert!(head.header("content-length").is_some_and(|length| length != "0"));
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let reply = ask(method, path).await;
-            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+            assert_eq!(
+                (reply.status, reply.header("allow")),
+                (405, Some("GET, HEAD")),
+                "{method} {path}"
+            );
         }
         // Nor is it on the public listener.
         assert_eq!(gate.get(path, None).await.status, 404, "{path}");

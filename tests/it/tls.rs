@@ -26,8 +26,11 @@ async fn connect(
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(gate.certificate.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let mut config =
-        builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector.connect("localhost".try_into().unwrap(), gate.connect().await).await
@@ -59,12 +62,13 @@ pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
     let (certificate, key) = self_signed().unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = listener();
     listener.set_nonblocking(true).unwrap();
@@ -92,7 +96,12 @@ async fn a_registry_over_https_that_wants_the_gates_own_credential() {
     for (ca, status) in [(certificate, 404), (stranger, 502)] {
         let setup = Setup {
             upstream_url: Some(format!("https://localhost:{port}")),
-            upstream: vec!["ca: ca.pem", "authorization: basic", "username: gate", "password_file: password"],
+            upstream: vec![
+                "ca: ca.pem",
+                "authorization: basic",
+                "username: gate",
+                "password_file: password",
+            ],
             files: vec![("ca.pem", ca), ("password", "of the gate\n")],
             ..Setup::default()
         };
@@ -111,10 +120,13 @@ async fn a_gitlab_over_https_is_told_nothing_unless_it_is_believed() {
     gitlab.ledger().keep();
     let (port, certificate) = tls_front(gitlab.address());
     let (_, stranger) = tls_front(gitlab.address());
-    let identity = format!("- {{ name: gitlab, type: gitlab, url: \"https://localhost:{port}\", ca: ca.pem }}");
+    let identity = format!(
+        "- {{ name: gitlab, type: gitlab, url: \"https://localhost:{port}\", ca: ca.pem }}"
+    );
     let identity: &'static str = Box::leak(identity.into_boxed_str());
     for (ca, status, questions) in [(stranger, 503, 0), (certificate, 200, 1)] {
-        let setup = Setup { identity: Some(identity), files: vec![("ca.pem", ca)], ..Setup::default() };
+        let setup =
+            Setup { identity: Some(identity), files: vec![("ca.pem", ca)], ..Setup::default() };
         let gate = TestGate::start(setup).await;
         assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, status);
         assert_eq!(gitlab.ledger().count(), questions);

@@ -11,7 +11,8 @@ use crate::harness::{Reply, Setup, TestGate, basic};
 
 /// A gate that asks for tokens.
 async fn gate(setup: Setup) -> TestGate {
-    TestGate::start(Setup { tokens: [vec!["challenge: bearer"], setup.tokens].concat(), ..setup }).await
+    TestGate::start(Setup { tokens: [vec!["challenge: bearer"], setup.tokens].concat(), ..setup })
+        .await
 }
 
 /// Asks for a token by GET.
@@ -21,7 +22,8 @@ async fn ask(gate: &TestGate, credential: Option<(&str, &str)>, query: &str) -> 
 
 /// Asks for a token by POST.
 async fn post(gate: &TestGate, form: &str) -> Reply {
-    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await
+    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form)
+        .await
 }
 
 /// A token for this credential and scope.

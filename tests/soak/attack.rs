@@ -34,19 +34,27 @@ const LONGEST: usize = 256 * 1024;
 pub async fn attacker(world: Arc<World>, number: usize, end: Instant) {
     let mut client = Attacker { world: &world, http1: None, http2: None };
     // Each class comes up as often as it weighs, and each client begins elsewhere.
-    let schedule: Vec<usize> =
-        CLASSES.iter().enumerate().flat_map(|(at, class)| std::iter::repeat_n(at, class.weight)).collect();
+    let schedule: Vec<usize> = CLASSES
+        .iter()
+        .enumerate()
+        .flat_map(|(at, class)| std::iter::repeat_n(at, class.weight))
+        .collect();
     let mut turn = number as u64 * 7919;
     while Instant::now() < end {
         turn += 1;
         let at = schedule.get(fastrand::usize(..schedule.len())).copied().unwrap_or_default();
-        let Some((class, attack)) = CLASSES.get(at).and_then(|class| Some((class, class.attack?))) else { continue };
+        let Some((class, attack)) = CLASSES.get(at).and_then(|class| Some((class, class.attack?)))
+        else {
+            continue;
+        };
         let id = format!("x{at}-{number}-{turn}");
         let attack = attack(&world.arsenal, turn, &id);
         let client_address = address();
         if let Some((goes_on, kind)) = kind(&attack) {
             let GoesOn { method, target } = goes_on.clone();
-            world.oracle.allow(&id, Allowed { method, target, client: client_address.clone(), kind });
+            world
+                .oracle
+                .allow(&id, Allowed { method, target, client: client_address.clone(), kind });
         }
         let requests = if let Attack::Resets(_, requests) = &attack { *requests as u64 } else { 1 };
         let may_go_on = kind(&attack).is_some();
@@ -74,7 +82,11 @@ enum Outcome {
 
 impl Outcome {
     fn of(status: u16) -> Self {
-        if (400..500).contains(&status) || status == 503 { Self::Refused } else { Self::Answered(status) }
+        if (400..500).contains(&status) || status == 503 {
+            Self::Refused
+        } else {
+            Self::Answered(status)
+        }
     }
 }
 
@@ -89,7 +101,11 @@ impl Attacker<'_> {
         let done = match attack {
             Attack::Request(mut message, _) => {
                 sign(&mut message, id, client);
-                if fastrand::bool() { self.over_http2(&message).await } else { self.over_http1(&message).await }
+                if fastrand::bool() {
+                    self.over_http2(&message).await
+                } else {
+                    self.over_http1(&message).await
+                }
             }
             Attack::Bytes(bytes, _) => {
                 let text = String::from_utf8_lossy(&bytes);
@@ -129,7 +145,11 @@ impl Attacker<'_> {
         Ok(self.exchange(stream, &bytes).await?)
     }
 
-    async fn exchange(&mut self, mut stream: TlsStream<TcpStream>, bytes: &[u8]) -> io::Result<Outcome> {
+    async fn exchange(
+        &mut self,
+        mut stream: TlsStream<TcpStream>,
+        bytes: &[u8],
+    ) -> io::Result<Outcome> {
         // A gate that has refused it already need not take all of it.
         let _ = stream.write_all(bytes).await;
         let answer = read_answer(&mut stream).await?;
@@ -152,7 +172,10 @@ impl Attacker<'_> {
         let _ = stream.write_all(bytes).await;
         let answers = read_until(&mut stream, None).await;
         let refused = |status: &u16| matches!(Outcome::of(*status), Outcome::Refused);
-        Ok(statuses(&answers).into_iter().find(|status| !refused(status)).map_or(Outcome::Refused, Outcome::Answered))
+        Ok(statuses(&answers)
+            .into_iter()
+            .find(|status| !refused(status))
+            .map_or(Outcome::Refused, Outcome::Answered))
     }
 
     async fn over_http2(&mut self, message: &Message) -> anyhow::Result<Outcome> {
@@ -200,7 +223,8 @@ impl Attacker<'_> {
         Ok(sender.ready().await?)
     }
 
-    /// Frames that no library would send. What the gate says to them it says in frames; that it ends is what counts.
+    /// Frames that no library would send. What the gate says to them it says in frames; that it
+    /// ends is what counts.
     async fn frames(&self, frames: &[u8]) -> anyhow::Result<Outcome> {
         let mut stream = self.world.door.http2(self.world.door.tcp().await?).await?;
         let opening = [PREFACE, &frame(4, 0, 0, &[])].concat();
@@ -250,14 +274,19 @@ fn sign(message: &mut Message, id: &str, client: &str) {
     }
 }
 
-/// An address that a hostile client comes from: one of a few from which very much comes, or of some thousand of IPv4, and
-/// as many networks of IPv6, from each of which little does.
+/// An address that a hostile client comes from: one of a few from which very much comes, or of some
+/// thousand of IPv4, and as many networks of IPv6, from each of which little does.
 pub fn address() -> String {
-    let (high, low) = if fastrand::bool() { (fastrand::u8(..16), fastrand::u8(..)) } else { (0, fastrand::u8(..8)) };
+    let (high, low) = if fastrand::bool() {
+        (fastrand::u8(..16), fastrand::u8(..))
+    } else {
+        (0, fastrand::u8(..8))
+    };
     if fastrand::bool() {
         Ipv4Addr::new(203, 0, high, low).to_string()
     } else {
-        Ipv6Addr::new(0x2001, 0xdb8, high.into(), low.into(), 0, 0, 0, fastrand::u16(1..)).to_string()
+        Ipv6Addr::new(0x2001, 0xdb8, high.into(), low.into(), 0, 0, 0, fastrand::u16(1..))
+            .to_string()
     }
 }
 
@@ -326,7 +355,10 @@ async fn read_answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::
 async fn read_until(stream: &mut (impl AsyncRead + Unpin), last: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let said = |bytes: &[u8]| last.is_some_and(|last| find(bytes, last).is_some());
-    while !said(&bytes) && bytes.len() < LONGEST && matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
+    while !said(&bytes)
+        && bytes.len() < LONGEST
+        && matches!(stream.read_buf(&mut bytes).await, Ok(1..))
+    {}
     bytes
 }
 
@@ -347,9 +379,14 @@ fn describe(class: &str, attack: &Attack) -> String {
         | Attack::Resets(message, _)
         | Attack::BrokenOff(message, ..) => {
             let body = message.body.len();
-            format!("class {class}: {} {} {:?}, {body} bytes", message.method, message.target, message.headers)
+            format!(
+                "class {class}: {} {} {:?}, {body} bytes",
+                message.method, message.target, message.headers
+            )
         }
         Attack::Bytes(bytes, _) => format!("class {class}: {:?}", String::from_utf8_lossy(bytes)),
-        Attack::Frames(frames) => format!("class {class}: frames {:?}", frames.get(..64.min(frames.len()))),
+        Attack::Frames(frames) => {
+            format!("class {class}: frames {:?}", frames.get(..64.min(frames.len())))
+        }
     }
 }

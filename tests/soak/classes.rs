@@ -17,7 +17,8 @@ use crate::world::{ALICE, CAROL, MALLORY, READER, World};
 
 /// One class, or a part of one.
 pub struct Class {
-    /// Its number, as in the list of classes of hostile input that the tests under `tests/it/hostile` go by.
+    /// Its number, as in the list of classes of hostile input that the tests under
+    /// `tests/it/hostile` go by.
     pub number: &'static str,
     pub what: &'static str,
     /// How often it comes up among the others.
@@ -61,7 +62,12 @@ pub const CLASSES: [Class; 27] = [
     class("25", "wrong passwords of a user of the file", 3, credentials::wrong_passwords),
     class("26", "spoofed addresses", 4, headers::spoofed_addresses),
     class("27", "repositories of others", 8, rights::others),
-    class("28", "gate tokens that are forged, stretched or shown as passwords", 8, gate_tokens::abused),
+    class(
+        "28",
+        "gate tokens that are forged, stretched or shown as passwords",
+        8,
+        gate_tokens::abused,
+    ),
     class("29", "expectations that are none", 3, framing::expectations),
     class("30", "escapes for a terminal", 3, framing::escapes),
 ];
@@ -88,7 +94,8 @@ impl Arsenal {
         Ok(Self {
             forged: forgeries::forge(world)?,
             for_pulling: honest::token(world, &alice(), "repository:demo/alice:pull").await?,
-            for_nothing: honest::token(world, &mallory(), "repository:demo/alice:pull,push").await?,
+            for_nothing: honest::token(world, &mallory(), "repository:demo/alice:pull,push")
+                .await?,
             id_token: world.id_token.clone(),
         })
     }

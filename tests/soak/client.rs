@@ -27,7 +27,9 @@ impl Door {
     /// To a gate with this certificate (PEM).
     pub fn new(address: SocketAddr, certificate: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).context("the certificate")?)?;
+        roots.add(
+            CertificateDer::from_pem_slice(certificate.as_bytes()).context("the certificate")?,
+        )?;
         let connector = |protocol: &[u8]| -> anyhow::Result<TlsConnector> {
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let mut config = ClientConfig::builder_with_provider(provider)
@@ -40,7 +42,8 @@ impl Door {
         Ok(Self { address, http1: connector(b"http/1.1")?, http2: connector(b"h2")? })
     }
 
-    /// A connection from a proxy that the gate trusts. There are many, for one has not ports enough.
+    /// A connection from a proxy that the gate trusts. There are many, for one has not ports
+    /// enough.
     pub async fn tcp(&self) -> io::Result<TcpStream> {
         self.tcp_from(Ipv4Addr::new(127, 0, 0, fastrand::u8(1..=200))).await
     }

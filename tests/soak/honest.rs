@@ -1,4 +1,5 @@
-//! Honest clients: they log in, pull and push as docker and CI jobs do, and every answer must be the right one.
+//! Honest clients: they log in, pull and push as docker and CI jobs do, and every answer must be
+//! the right one.
 
 mod content;
 mod session;
@@ -23,7 +24,8 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const SMALL: usize = 3_000;
 const LARGE: usize = 4 << 20;
 
-/// How many different layers a person has of each size, so that the registry does not grow without end.
+/// How many different layers a person has of each size, so that the registry does not grow without
+/// end.
 const LAYERS: u8 = 4;
 
 /// Somebody who uses the registry.
@@ -31,7 +33,8 @@ pub struct Person {
     name: &'static str,
     credential: Option<Credential>,
     repository: String,
-    /// What proxies say that they come from: each from somewhere else, and nobody hostile from there.
+    /// What proxies say that they come from: each from somewhere else, and nobody hostile from
+    /// there.
     address: String,
     /// Fetches a token of the gate's own, as docker does, or sends the credential itself.
     by_token: bool,
@@ -44,27 +47,45 @@ pub fn people(world: &World) -> anyhow::Result<Vec<Person>> {
     let basic = |(user, password)| Some(Credential::basic(user, password));
     let listed = [
         ("alice", basic(ALICE), "demo/alice", true),
-        ("group", basic(("group_1_bot_demo", "glpat-demo-group-read-write")), "demo/team/group", false),
-        ("deploy", basic(("gitlab+deploy-token-1", "gldt-demo-deploy-read-write")), "demo/deploy", true),
+        (
+            "group",
+            basic(("group_1_bot_demo", "glpat-demo-group-read-write")),
+            "demo/team/group",
+            false,
+        ),
+        (
+            "deploy",
+            basic(("gitlab+deploy-token-1", "gldt-demo-deploy-read-write")),
+            "demo/deploy",
+            true,
+        ),
         ("job", basic(("gitlab-ci-token", "glcbt-demo-job-read-write")), "demo/job", true),
         ("bearer", Some(Credential::bearer(ALICE.1)), "demo/bearer", false),
         ("sso", basic(("dana", "sso-demo-read-write")), "sso/dana", true),
         ("sso-bearer", Some(Credential::bearer("sso-demo-read-write")), "sso/bearer", false),
         ("carol", basic(CAROL), "carol/app", true),
         ("workload", Some(Credential::bearer(&world.id_token)), "workload/app", false),
-        ("workload-login", Some(Credential::basic("oidc", &world.id_token)), "workload/login", true),
+        (
+            "workload-login",
+            Some(Credential::basic("oidc", &world.id_token)),
+            "workload/login",
+            true,
+        ),
         ("publisher", basic(PUBLISHER), "public/app", true),
         ("anybody", None, "public/app", true),
     ];
-    let people = listed.into_iter().enumerate().map(|(number, (name, credential, repository, by_token))| Person {
-        name,
-        pushes: credential.is_some(),
-        credential,
-        repository: repository.to_owned(),
-        address: format!("10.1.0.{}", number + 1),
-        by_token,
-        lists_catalog: matches!(name, "carol" | "workload"),
-    });
+    let people =
+        listed.into_iter().enumerate().map(|(number, (name, credential, repository, by_token))| {
+            Person {
+                name,
+                pushes: credential.is_some(),
+                credential,
+                repository: repository.to_owned(),
+                address: format!("10.1.0.{}", number + 1),
+                by_token,
+                lists_catalog: matches!(name, "carol" | "workload"),
+            }
+        });
     Ok(people.collect())
 }
 
@@ -74,7 +95,9 @@ pub async fn push_everything(world: &World, people: &[Person]) -> anyhow::Result
         for (size, number) in [(SMALL, 0), (LARGE, 0)] {
             let mut session = Session::open(world, person).await?;
             session.push(size, number, Duration::ZERO).await.map_err(|trouble| match trouble {
-                Trouble::Wrong(error) => error.context(format!("the first push of {}", person.name)),
+                Trouble::Wrong(error) => {
+                    error.context(format!("the first push of {}", person.name))
+                }
                 Trouble::ComeBack => anyhow!("a provider is down at the start"),
             })?;
         }
@@ -110,7 +133,9 @@ pub async fn live(world: Arc<World>, person: Person, end: Instant) {
                 world.tally.told_to_wait();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Ok(Err(Trouble::Wrong(error))) => world.tally.error(format!("{}: {error:#}", person.name)),
+            Ok(Err(Trouble::Wrong(error))) => {
+                world.tally.error(format!("{}: {error:#}", person.name))
+            }
             Err(_) => world.tally.error(format!("{}: no end within {PATIENCE:?}", person.name)),
         }
     }
@@ -149,14 +174,16 @@ impl Session<'_> {
             return Ok(());
         }
         let authorization = self.authorization("").await?;
-        let reply = self.ask("GET", "/v2/", authorization.as_deref(), &[], Content::default()).await?;
+        let reply =
+            self.ask("GET", "/v2/", authorization.as_deref(), &[], Content::default()).await?;
         expect(&reply, &[200], "the ping")
     }
 
     async fn tags(&mut self) -> Done {
         let authorization = self.for_repository("pull").await?;
         let target = format!("/v2/{}/tags/list", self.person.repository);
-        let reply = self.ask("GET", &target, authorization.as_deref(), &[], Content::default()).await?;
+        let reply =
+            self.ask("GET", &target, authorization.as_deref(), &[], Content::default()).await?;
         expect(&reply, &[200], "the tags")?;
         let tags: Value = serde_json::from_slice(&reply.body)?;
         let named = tags.get("name").and_then(Value::as_str) == Some(&self.person.repository);
@@ -165,7 +192,9 @@ impl Session<'_> {
 
     async fn catalog(&mut self) -> Done {
         let authorization = self.person.credential.as_ref().map(Credential::header);
-        let reply = self.ask("GET", "/v2/_catalog", authorization.as_deref(), &[], Content::default()).await?;
+        let reply = self
+            .ask("GET", "/v2/_catalog", authorization.as_deref(), &[], Content::default())
+            .await?;
         expect(&reply, &[200], "the catalog")
     }
 
@@ -211,8 +240,7 @@ impl Session<'_> {
             let finished = self.ask("PUT", &target, authorization, &[], Content::default()).await?;
             expect(&finished, &[201], "the end of an upload")?;
         }
-        let described =
-            |blob: &Bytes, kind: &str| json!({ "mediaType": kind, "digest": digest_of(blob), "size": blob.len() });
+        let described = |blob: &Bytes, kind: &str| json!({ "mediaType": kind, "digest": digest_of(blob), "size": blob.len() });
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -221,7 +249,8 @@ impl Session<'_> {
         });
         let target = format!("/v2/{repository}/manifests/{}", tag(size));
         let content = Content::paced(manifest.to_string().into(), Duration::ZERO);
-        let reply = self.ask("PUT", &target, authorization, &[("content-type", MANIFEST)], content).await?;
+        let reply =
+            self.ask("PUT", &target, authorization, &[("content-type", MANIFEST)], content).await?;
         expect(&reply, &[201], "the manifest's push")
     }
 
@@ -239,16 +268,22 @@ impl Session<'_> {
     }
 
     async fn token(&mut self, scope: &str) -> Done<String> {
-        let target = if scope.is_empty() { "/token".to_owned() } else { format!("/token?scope={scope}") };
+        let target =
+            if scope.is_empty() { "/token".to_owned() } else { format!("/token?scope={scope}") };
         // A credential is shown as Basic there.
         let authorization = self.person.credential.as_ref().map(|credential| match credential {
             Credential::Bearer(token) => Credential::basic("token", token).header(),
             basic @ Credential::Basic(..) => basic.header(),
         });
-        let reply = self.ask("GET", &target, authorization.as_deref(), &[], Content::default()).await?;
+        let reply =
+            self.ask("GET", &target, authorization.as_deref(), &[], Content::default()).await?;
         expect(&reply, &[200], "the token")?;
         let answer: Value = serde_json::from_slice(&reply.body)?;
-        Ok(answer.get("token").and_then(Value::as_str).context("no token in the answer")?.to_owned())
+        Ok(answer
+            .get("token")
+            .and_then(Value::as_str)
+            .context("no token in the answer")?
+            .to_owned())
     }
 }
 
@@ -257,6 +292,7 @@ fn tag(size: usize) -> &'static str {
 }
 
 fn digest_of(bytes: &[u8]) -> String {
-    let hex: String = digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String =
+        digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }

@@ -1,13 +1,15 @@
-//! Mixed honest and hostile load on the real binary for some minutes, and what came of it as one table.
+//! Mixed honest and hostile load on the real binary for some minutes, and what came of it as one
+//! table.
 //!
 //! ```sh
 //! cargo test --release --test soak -- --minutes 10
 //! ```
 //!
-//! The gate serves TLS, HTTP/1.1 and HTTP/2, in front of the demo's registry, GitLab, introspection server and issuer.
-//! Honest clients log in, pull and push, and look at every answer. Hostile ones send what `classes` lists. The
-//! registry's ledger is the oracle: whatever reaches the registry must be what somebody was allowed to send.
-//! Ends with 1 where that, or anything else that the table demands, does not hold.
+//! The gate serves TLS, HTTP/1.1 and HTTP/2, in front of the demo's registry, GitLab, introspection
+//! server and issuer. Honest clients log in, pull and push, and look at every answer. Hostile ones
+//! send what `classes` lists. The registry's ledger is the oracle: whatever reaches the registry
+//! must be what somebody was allowed to send. Ends with 1 where that, or anything else that the
+//! table demands, does not hold.
 
 #![allow(unreachable_pub)]
 
@@ -55,8 +57,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     moorgate::open_files::raise_limit(10_000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(soak(&arguments)));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done =
+        runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(soak(&arguments)));
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -71,7 +75,8 @@ fn main() -> ExitCode {
 async fn soak(arguments: &Arguments) -> anyhow::Result<bool> {
     let world = Arc::new(World::start().await?);
     let people = honest::people(&world)?;
-    // What hostile clients look for must be there, and the gate must be warm, before its memory is first looked at.
+    // What hostile clients look for must be there, and the gate must be warm, before its memory is
+    // first looked at.
     honest::push_everything(&world, &people).await?;
     world.watch_ledger();
     let start = world.gate.usage();

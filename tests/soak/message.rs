@@ -24,7 +24,9 @@ impl Credential {
     /// The value of `Authorization`.
     pub fn header(&self) -> String {
         match self {
-            Self::Basic(user, password) => format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))),
+            Self::Basic(user, password) => {
+                format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+            }
             Self::Bearer(token) => format!("Bearer {token}"),
         }
     }
@@ -41,7 +43,12 @@ pub struct Message {
 
 impl Message {
     pub fn new(method: &str, target: impl Into<String>) -> Self {
-        Self { method: method.to_owned(), target: target.into(), headers: Vec::new(), body: Vec::new() }
+        Self {
+            method: method.to_owned(),
+            target: target.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -104,7 +111,9 @@ pub enum Break {
 /// What is allowed of an attack.
 pub fn kind(attack: &Attack) -> Option<(&GoesOn, Kind)> {
     match attack {
-        Attack::Request(_, Some(goes_on)) | Attack::Bytes(_, Some(goes_on)) => Some((goes_on, Kind::Whole)),
+        Attack::Request(_, Some(goes_on)) | Attack::Bytes(_, Some(goes_on)) => {
+            Some((goes_on, Kind::Whole))
+        }
         Attack::BrokenOff(_, goes_on, _) => Some((goes_on, Kind::BrokenOff)),
         _ => None,
     }

@@ -69,13 +69,18 @@ impl Oracle {
     pub fn judge(&self, arrived: Vec<Arc<Received>>) -> Vec<String> {
         let mut allowed = lock(&self.allowed);
         let mut broken_off = lock(&self.broken_off);
-        let mut wrong: Vec<_> =
-            arrived.iter().filter_map(|entry| judge(&mut allowed, &mut broken_off, entry).err()).collect();
+        let mut wrong: Vec<_> = arrived
+            .iter()
+            .filter_map(|entry| judge(&mut allowed, &mut broken_off, entry).err())
+            .collect();
         allowed.retain(|_, (_, since)| since.elapsed() < UNDER_WAY);
         broken_off.retain(|entry| {
             let end = entry.body().end;
             if end == BodyEnd::Complete {
-                wrong.push(format!("{} {} was broken off and looks complete", entry.method, entry.target));
+                wrong.push(format!(
+                    "{} {} was broken off and looks complete",
+                    entry.method, entry.target
+                ));
             }
             end == BodyEnd::Open
         });
@@ -90,7 +95,12 @@ fn judge(
 ) -> Result<(), String> {
     let what = format!("{} {}", entry.method, entry.target);
     let values = |name: &str| -> Vec<String> {
-        entry.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+        entry
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
     };
     let ids = values("x-request-id");
     let [id] = &*ids else { return Err(format!("{what}: request ids {ids:?}")) };
@@ -98,7 +108,8 @@ fn judge(
         return Err(format!("{what} ({id}) was not allowed, or not twice"));
     };
     let pages = expected.kind == Kind::Pages;
-    let target = if pages { entry.target.split('?').next().unwrap_or_default() } else { &entry.target };
+    let target =
+        if pages { entry.target.split('?').next().unwrap_or_default() } else { &entry.target };
     if (entry.method.as_str(), target) != (&expected.method, &expected.target) {
         return Err(format!("{what} ({id}): allowed was {} {}", expected.method, expected.target));
     }

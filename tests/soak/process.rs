@@ -49,7 +49,8 @@ pub struct Ending {
 }
 
 impl Gate {
-    /// Starts the binary that was built with this program. What it prints is searched for `secrets`.
+    /// Starts the binary that was built with this program. What it prints is searched for
+    /// `secrets`.
     pub fn start(config: &Path, secrets: Vec<String>) -> anyhow::Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_moorgate"))
             .args(["serve", "--config"])
@@ -60,7 +61,8 @@ impl Gate {
             .spawn()?;
         let printed = Arc::new(Printed::default());
         let secrets: Arc<[String]> = secrets.into();
-        let (out, err) = (child.stdout.take().context("no output")?, child.stderr.take().context("no log")?);
+        let (out, err) =
+            (child.stdout.take().context("no output")?, child.stderr.take().context("no log")?);
         let (first, second) = (printed.clone(), printed.clone());
         let also = secrets.clone();
         let readers = vec![
@@ -109,7 +111,8 @@ impl Gate {
     }
 
     fn status(&self, name: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
     }

@@ -1,4 +1,5 @@
-//! Class 21: clients that stop at some stage and keep their connection open, until the gate closes it.
+//! Class 21: clients that stop at some stage and keep their connection open, until the gate closes
+//! it.
 
 use std::io;
 use std::sync::Arc;
@@ -80,8 +81,12 @@ async fn fall_silent(world: &World, stage: Stage, id: &str) -> io::Result<()> {
         }
         Stage::InTheBody => {
             let target = "/v2/mallory/app/manifests/half";
-            let allowed =
-                Allowed { method: "PUT".to_owned(), target: target.to_owned(), client, kind: Kind::BrokenOff };
+            let allowed = Allowed {
+                method: "PUT".to_owned(),
+                target: target.to_owned(),
+                client,
+                kind: Kind::BrokenOff,
+            };
             world.oracle.allow(id, allowed);
             let authorization = Credential::basic(MALLORY.0, MALLORY.1).header();
             let head = format!(

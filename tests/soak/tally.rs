@@ -14,8 +14,8 @@ const SHOWN: usize = 20;
 /// The most memory that the gate may ever have under this load, in MiB.
 const MEMORY: u64 = 128;
 
-/// How many more files than at the start may be open when all clients have gone: connections to the registry and the
-/// providers, kept for the next request.
+/// How many more files than at the start may be open when all clients have gone: connections to the
+/// registry and the providers, kept for the next request.
 const FILES: usize = 150;
 
 #[derive(Default)]
@@ -125,7 +125,13 @@ impl Tally {
     }
 
     /// The whole of it, and whether it is as it must be.
-    pub fn table(&self, took: Duration, usage: Usages, peak: u64, ending: &Ending) -> (String, bool) {
+    pub fn table(
+        &self,
+        took: Duration,
+        usage: Usages,
+        peak: u64,
+        ending: &Ending,
+    ) -> (String, bool) {
         let (honest, hostile) = (self.honest.load(Ordering::Relaxed), self.hostile_requests());
         let mut table = Table::default();
         table.row("time", format!("{} s", took.as_secs()));
@@ -133,25 +139,39 @@ impl Tally {
         table.row("honest requests", honest);
         table.row("hostile requests", hostile);
         for (number, class) in CLASSES.iter().enumerate() {
-            let count = self.hostile.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+            let count =
+                self.hostile.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
             table.row(&format!("  {:>2}  {}", class.number, class.what), count.unwrap_or(0));
         }
         table.row("requests that reached the registry", self.forwarded.load(Ordering::Relaxed));
         table.row("lines of the access log", ending.access_lines);
         table.row("outages of a provider", self.outages.load(Ordering::Relaxed));
-        table.row("honest clients told to come back, in outages", self.told_to_wait.load(Ordering::Relaxed));
+        table.row(
+            "honest clients told to come back, in outages",
+            self.told_to_wait.load(Ordering::Relaxed),
+        );
         table.must("unauthorised forwards", self.unauthorised.count(), 0);
         table.must("hostile requests that were not refused", self.not_refused.count(), 0);
         table.must("hostile connections left open", self.left_open.count(), 0);
         table.must("errors seen by honest clients", self.errors.count(), 0);
         table.must("secrets in the logs", ending.secrets, 0);
         table.row("memory at the start", mebibytes(usage.start.memory));
-        table.bound("memory at most", mebibytes(peak), peak / 1024 <= MEMORY, &format!("{MEMORY} MiB"));
+        table.bound(
+            "memory at most",
+            mebibytes(peak),
+            peak / 1024 <= MEMORY,
+            &format!("{MEMORY} MiB"),
+        );
         table.row("memory at the end", mebibytes(usage.end.memory));
         let (start, end) = (usage.start.files, usage.end.files);
         table.row("descriptors at the start", files(start));
         let most = start.unwrap_or(0) + FILES;
-        table.bound("descriptors at the end", files(end), end.is_none_or(|end| end <= most), &most.to_string());
+        table.bound(
+            "descriptors at the end",
+            files(end),
+            end.is_none_or(|end| end <= most),
+            &most.to_string(),
+        );
         table.bound("the gate ended well", ending.clean, ending.clean, "true");
         for (what, trouble) in [
             ("unauthorised", &self.unauthorised),
@@ -194,7 +214,8 @@ impl Table {
 
     fn bound(&mut self, name: &str, value: impl ToString, holds: bool, bound: &str) {
         let verdict = if holds { "" } else { "  FAILED" };
-        self.text.push_str(&format!("{name:<62}{:>12}  (bound: {bound}){verdict}\n", value.to_string()));
+        self.text
+            .push_str(&format!("{name:<62}{:>12}  (bound: {bound}){verdict}\n", value.to_string()));
         self.failed |= !holds;
     }
 

@@ -67,7 +67,9 @@ impl World {
         let (registry, gitlab) = (Registry::start(listener()?)?, GitLab::start(listener()?)?);
         let (sso, issuer) = (Introspection::start(listener()?)?, OidcIssuer::start(listener()?)?);
         registry.ledger().keep();
-        for (user, password, reach) in [(MALLORY.0, MALLORY.1, "mallory"), (PUBLISHER.0, PUBLISHER.1, "public")] {
+        for (user, password, reach) in
+            [(MALLORY.0, MALLORY.1, "mallory"), (PUBLISHER.0, PUBLISHER.1, "public")]
+        {
             gitlab.add(member(user, password, reach));
         }
         gitlab.set_public("public");
@@ -76,9 +78,12 @@ impl World {
         let folder = tempfile::tempdir()?;
         let (certificate, key) = self_signed()?;
         let users = format!("{}:{}\n", CAROL.0, bcrypt::hash(CAROL.1, 5)?);
-        for (name, content) in
-            [("tls.crt", &*certificate), ("tls.key", &*key), ("sso.secret", CLIENT_SECRET), ("htpasswd", &*users)]
-        {
+        for (name, content) in [
+            ("tls.crt", &*certificate),
+            ("tls.key", &*key),
+            ("sso.secret", CLIENT_SECRET),
+            ("htpasswd", &*users),
+        ] {
             let file = folder.path().join(name);
             std::fs::write(&file, content)?;
             std::fs::set_permissions(file, Permissions::from_mode(0o600))?;
@@ -87,7 +92,16 @@ impl World {
         let file = folder.path().join("moorgate.yml");
         std::fs::write(&file, config(address, admin, &registry, &gitlab, &sso, &issuer))?;
 
-        let secrets = [ALICE.1, READER.1, MALLORY.1, PUBLISHER.1, CAROL.1, CLIENT_SECRET, "sso-demo-", "gldt-demo-"];
+        let secrets = [
+            ALICE.1,
+            READER.1,
+            MALLORY.1,
+            PUBLISHER.1,
+            CAROL.1,
+            CLIENT_SECRET,
+            "sso-demo-",
+            "gldt-demo-",
+        ];
         let mut secrets: Vec<String> = secrets.map(str::to_owned).into();
         secrets.push(id_token.rsplit('.').next().unwrap_or_default().to_owned());
         let gate = Gate::start(&file, secrets)?;
@@ -145,10 +159,14 @@ impl World {
 
     async fn metric(&self, name: &str) -> anyhow::Result<u64> {
         let mut stream = TcpStream::connect(self.admin).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
-        text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).context("no such metric")
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.parse().ok())
+            .context("no such metric")
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
@@ -163,7 +181,8 @@ impl World {
     }
 
     fn expect_trouble(&self, lasts: Duration) {
-        *self.trouble_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + lasts);
+        *self.trouble_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + lasts);
     }
 }
 

@@ -36,14 +36,25 @@ pub struct Frames {
 /// Returns what opens a connection.
 pub fn preface() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut bytes, SETTINGS, 0, 0, &[&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat());
+    frame(
+        &mut bytes,
+        SETTINGS,
+        0,
+        0,
+        &[&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat(),
+    );
     frame(&mut bytes, WINDOW_UPDATE, 0, 0, &(LARGEST_WINDOW - FIRST_WINDOW).to_be_bytes());
     bytes
 }
 
 impl Frames {
     pub fn new() -> Self {
-        Self { later: request(false), requests: 0, head: Vec::with_capacity(HEAD_BYTES), payload_bytes: 0 }
+        Self {
+            later: request(false),
+            requests: 0,
+            head: Vec::with_capacity(HEAD_BYTES),
+            payload_bytes: 0,
+        }
     }
 
     /// Writes the next request.
@@ -75,7 +86,8 @@ impl Frames {
             if let [high, middle, low, kind, flags, ..] = self.head[..]
                 && self.head.len() == HEAD_BYTES
             {
-                self.payload_bytes = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                self.payload_bytes =
+                    usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 self.head.clear();
                 assert_ne!(kind, GOAWAY, "the gate ends the connection");
                 match kind {

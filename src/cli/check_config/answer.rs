@@ -50,7 +50,10 @@ impl Expected {
         let status = reply.status.as_u16();
         let wrong = |message: String| Err(Fault::new(self.address(), message));
         if reply.status.is_redirection() {
-            let to = reply.headers.get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
+            let to = reply
+                .headers
+                .get(header::LOCATION)
+                .map(|to| String::from_utf8_lossy(to.as_bytes()));
             let to = to.map_or_else(String::new, |to| format!(" to `{}`", escaped(&cut(&to))));
             return wrong(format!(
                 "it answers {status}, a redirect{to}, and none is followed; write the address that answers itself"
@@ -127,8 +130,12 @@ impl Expected {
     pub(super) fn unreached(&self, error: &AskError) -> Fault {
         let message = escaped(&error.to_string());
         let (key, right) = match error {
-            AskError::Timeout(_) => (self.address(), "check the address and the way there, or allow more time"),
-            AskError::Connection(why) if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) => {
+            AskError::Timeout(_) => {
+                (self.address(), "check the address and the way there, or allow more time")
+            }
+            AskError::Connection(why)
+                if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) =>
+            {
                 ("ca", "name the file with the authority that its certificate is from")
             }
             AskError::Connection(why) if why.contains("certificate") => {
@@ -178,8 +185,9 @@ fn json(reply: &Reply) -> Option<Map<String, Value>> {
 
 /// `token` and `access_token` are synonyms.
 fn has_token(reply: &Reply) -> bool {
-    json(reply)
-        .is_some_and(|reply| reply.get("token").or_else(|| reply.get("access_token")).is_some_and(Value::is_string))
+    json(reply).is_some_and(|reply| {
+        reply.get("token").or_else(|| reply.get("access_token")).is_some_and(Value::is_string)
+    })
 }
 
 /// The start of what a server sent: it may be long.

@@ -1,6 +1,8 @@
-//! `check-config --online`: asks the registry and every provider, all at once, and says what each answered.
+//! `check-config --online`: asks the registry and every provider, all at once, and says what each
+//! answered.
 //!
-//! No credential of a user is sent: there is none, and a wrong one could be counted against the gate's address.
+//! No credential of a user is sent: there is none, and a wrong one could be counted against the
+//! gate's address.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -43,13 +45,23 @@ struct Question {
 /// What became of a check, and how long it took.
 type Outcome = (Result<String, Fault>, Duration);
 
-/// Says of each server what it answered: what is right on `stdout`, what is wrong on `stderr`. Returns whether all is.
-pub(super) fn check(loaded: &Loaded, stdout: &mut dyn Write, stderr: &mut dyn Write) -> io::Result<bool> {
+/// Says of each server what it answered: what is right on `stdout`, what is wrong on `stderr`.
+/// Returns whether all is.
+pub(super) fn check(
+    loaded: &Loaded,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> io::Result<bool> {
     let checks = checks(&loaded.config);
-    let longest = checks.iter().filter_map(|check| Some(check.question.as_ref()?.server.timeout)).max();
+    let longest =
+        checks.iter().filter_map(|check| Some(check.question.as_ref()?.server.timeout)).max();
     let longest = humantime::format_duration(longest.unwrap_or_default());
     let servers = checks.iter().filter(|check| check.question.is_some()).count();
-    writeln!(stdout, "asking {servers} server{}, {longest} at most", if servers == 1 { "" } else { "s" })?;
+    writeln!(
+        stdout,
+        "asking {servers} server{}, {longest} at most",
+        if servers == 1 { "" } else { "s" }
+    )?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -65,7 +77,8 @@ pub(super) fn check(loaded: &Loaded, stdout: &mut dyn Write, stderr: &mut dyn Wr
                 Ok(what) => writeln!(stdout, "{name}: {what} in {} ms", took.as_millis())?,
                 Err(Fault { key, message }) => {
                     all_right = false;
-                    let Problem { place, message } = loaded.problem(&format!("{section}.{key}"), message);
+                    let Problem { place, message } =
+                        loaded.problem(&format!("{section}.{key}"), message);
                     writeln!(stderr, "{place}: {message}")?;
                 }
             }
@@ -92,7 +105,12 @@ impl Question {
     async fn ask(self) -> Result<String, Fault> {
         let Self { server, request, expected } = self;
         let client = run::provider_client(&server).map_err(|error| {
-            Fault::new("ca", format!("whom to trust cannot be read ({error}); install ca-certificates, or name a ca"))
+            Fault::new(
+                "ca",
+                format!(
+                    "whom to trust cannot be read ({error}); install ca-certificates, or name a ca"
+                ),
+            )
         })?;
         let request = request.ok_or_else(|| expected.unaskable())?;
         let reply = match expected {
@@ -107,10 +125,11 @@ impl Question {
 }
 
 fn checks(config: &Config) -> Vec<Check> {
-    let providers = config.identity.iter().enumerate().map(|(index, Provider { name, kind, .. })| {
-        let section = format!("identity[{index}]");
-        Check { name: format!("{section} {name}"), question: question(kind), section }
-    });
+    let providers =
+        config.identity.iter().enumerate().map(|(index, Provider { name, kind, .. })| {
+            let section = format!("identity[{index}]");
+            Check { name: format!("{section} {name}"), question: question(kind), section }
+        });
     [upstream(&config.upstream)].into_iter().chain(providers).collect()
 }
 
@@ -131,15 +150,24 @@ fn upstream(upstream: &Upstream) -> Check {
     };
     let expected = Expected::Registry(shown);
     let question = Question { server, request: request.body(Full::default()).ok(), expected };
-    Check { name: format!("upstream {url}"), section: "upstream".to_owned(), question: Some(question) }
+    Check {
+        name: format!("upstream {url}"),
+        section: "upstream".to_owned(),
+        question: Some(question),
+    }
 }
 
-/// What can be asked of a provider without a credential of a user; `None` where it decides by what it has read.
+/// What can be asked of a provider without a credential of a user; `None` where it decides by what
+/// it has read.
 fn question(kind: &ProviderKind) -> Option<Question> {
     let (server, request, expected) = match kind {
         ProviderKind::Gitlab { http, service, .. } => {
             let realm = gitlab::realm(&run::url(&http.endpoint));
-            (http, token(&realm, service).body(Full::default()), Expected::GitLab { service: service.clone() })
+            (
+                http,
+                token(&realm, service).body(Full::default()),
+                Expected::GitLab { service: service.clone() },
+            )
         }
         ProviderKind::RegistryToken { http, service } => {
             let request = token(&run::url(&http.endpoint), service).body(Full::default());
@@ -152,7 +180,9 @@ fn question(kind: &ProviderKind) -> Option<Question> {
         ProviderKind::Jwt { keys: JwksSource::Url(http), .. } => {
             (http, get(&run::url(&http.endpoint)).body(Full::default()), Expected::Keys)
         }
-        ProviderKind::Jwt { keys: JwksSource::File(_), .. } | ProviderKind::Htpasswd { .. } => return None,
+        ProviderKind::Jwt { keys: JwksSource::File(_), .. } | ProviderKind::Htpasswd { .. } => {
+            return None;
+        }
     };
     Some(Question { server: server.clone(), request: request.ok(), expected })
 }
@@ -167,7 +197,11 @@ fn token(realm: &str, service: &str) -> Builder {
 }
 
 /// Asks about a token that nobody has issued.
-fn introspection(endpoint: &Endpoint, id: &str, secret: &SecretString) -> http::Result<Request<Full<Bytes>>> {
+fn introspection(
+    endpoint: &Endpoint,
+    id: &str,
+    secret: &SecretString,
+) -> http::Result<Request<Full<Bytes>>> {
     let request = Request::post(run::url(endpoint))
         .header(header::ACCEPT, "application/json")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");

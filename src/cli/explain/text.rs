@@ -12,9 +12,13 @@ use crate::policy::{Explained, Need, Ruling, Target};
 use crate::record::printable;
 use crate::registry::{Access, Action, Actions, RepositoryName};
 
-/// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals its tokens with keys
-/// that are known here.
-pub(super) fn explanation(head: &Parts, explanation: &Explanation<'_>, shares_keys: bool) -> String {
+/// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals
+/// its tokens with keys that are known here.
+pub(super) fn explanation(
+    head: &Parts,
+    explanation: &Explanation<'_>,
+    shares_keys: bool,
+) -> String {
     let mut lines = Lines::default();
     lines.add("request", format_args!("{} {}", head.method, head.uri));
     if let Some(request) = &explanation.request {
@@ -30,7 +34,9 @@ pub(super) fn explanation(head: &Parts, explanation: &Explanation<'_>, shares_ke
         lines.rules(&explained);
     }
     lines.answer(explanation);
-    if let (Answer::Refused { denial: Denial::InvalidToken, .. }, false) = (&explanation.answer, shares_keys) {
+    if let (Answer::Refused { denial: Denial::InvalidToken, .. }, false) =
+        (&explanation.answer, shares_keys)
+    {
         lines.add("note", "without tokens.key_file only the gate that made a token can open it; show the credential");
     }
     lines.0
@@ -74,22 +80,38 @@ impl Lines {
         }
         if let Some(attributes) = &caller.attributes {
             self.several("groups", attributes.groups.iter().cloned());
-            self.several("claims", attributes.claims.iter().map(|(name, value)| format!("{name} = {value}")));
+            self.several(
+                "claims",
+                attributes.claims.iter().map(|(name, value)| format!("{name} = {value}")),
+            );
         }
         match &caller.granted {
             Granted::Scopes(scopes) if scopes.is_empty() => self.add("has", "no scopes"),
-            Granted::Scopes(scopes) => self.add("has", format_args!("the scopes {}", scopes.join(", "))),
-            Granted::Identity => self.add("has", "a good credential; no repository was asked about"),
+            Granted::Scopes(scopes) => {
+                self.add("has", format_args!("the scopes {}", scopes.join(", ")))
+            }
+            Granted::Identity => {
+                self.add("has", "a good credential; no repository was asked about")
+            }
             Granted::Nothing => self.add("has", "nothing"),
-            granted => self.several("has", granted.repositories().iter().map(|it| on(it.actions, &it.repository))),
+            granted => self.several(
+                "has",
+                granted.repositories().iter().map(|it| on(it.actions, &it.repository)),
+            ),
         }
         for RepositoryGrant { tags, .. } in caller.granted.repositories() {
             match tags {
                 TagRules::None => {}
-                TagRules::Unreadable => self.add("tags", "the project's rules cannot be read: no push, no delete"),
+                TagRules::Unreadable => {
+                    self.add("tags", "the project's rules cannot be read: no push, no delete")
+                }
                 TagRules::Patterns(patterns) => {
-                    let listed = patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
-                    self.several("tags", listed.map(|(what, patterns)| format!("{what}: {}", patterns.join(", "))));
+                    let listed =
+                        patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
+                    self.several(
+                        "tags",
+                        listed.map(|(what, patterns)| format!("{what}: {}", patterns.join(", "))),
+                    );
                 }
             }
         }
@@ -117,19 +139,25 @@ impl Lines {
     fn answer(&mut self, explanation: &Explanation<'_>) {
         let reason = explanation.reason();
         match &explanation.answer {
-            Answer::Pong => self.add("answer", format_args!("200, by the gate itself; reason {reason}")),
+            Answer::Pong => {
+                self.add("answer", format_args!("200, by the gate itself; reason {reason}"))
+            }
             Answer::Token(good_for) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
                 if good_for.repositories.is_empty() {
                     self.add("", "it is good for no repository");
                 }
                 if good_for.allows(&Access::Catalog) {
-                    let share = if good_for.shown().is_some() { ", as far as it names them" } else { "" };
+                    let share =
+                        if good_for.shown().is_some() { ", as far as it names them" } else { "" };
                     self.add("", format_args!("good for the list of all repositories{share}"));
                 }
                 self.several(
                     "",
-                    good_for.repositories.iter().map(|(name, actions)| format!("good for {}", on(*actions, name))),
+                    good_for
+                        .repositories
+                        .iter()
+                        .map(|(name, actions)| format!("good for {}", on(*actions, name))),
                 );
             }
             Answer::Registry { mount_refusal, absent, ruling } => {
@@ -138,12 +166,20 @@ impl Lines {
                     self.add("", refusal.message());
                 }
                 for tag in absent {
-                    self.add("look-up", format_args!("the registry has no tag {} yet", tag.as_str()));
+                    self.add(
+                        "look-up",
+                        format_args!("the registry has no tag {} yet", tag.as_str()),
+                    );
                 }
-                self.add("answer", format_args!("the registry's own, to which it goes; reason {reason}"));
+                self.add(
+                    "answer",
+                    format_args!("the registry's own, to which it goes; reason {reason}"),
+                );
                 match ruling {
                     Ruling::Unruled => {}
-                    Ruling::AllowedBy(rule) => self.add("", format_args!("the rule {rule} allows it")),
+                    Ruling::AllowedBy(rule) => {
+                        self.add("", format_args!("the rule {rule} allows it"))
+                    }
                     Ruling::ShadowDenied(refusal) => {
                         self.add("", "policy.mode: enforce would refuse it:");
                         self.add("", refusal);
@@ -164,7 +200,8 @@ impl Lines {
 /// Who answered.
 fn provider(explanation: &Explanation<'_>) -> String {
     let vouches = explanation.caller.as_ref().map(|caller| &*caller.principal.source.provider);
-    match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer) {
+    match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer)
+    {
         (_, Some(provider), _) => format!("{provider}, which gave no answer"),
         (Some(provider), None, _) => provider.to_owned(),
         (None, None, Answer::Refused { denial: Denial::WrongCredential, .. }) => {

@@ -21,7 +21,8 @@ impl Build<'_> {
             if let Some(name) = &provider.common().name
                 && let Some(first) = names.insert(&name.0, index)
             {
-                let message = format!("`{name}` is the name of identity[{first}] already; write another one");
+                let message =
+                    format!("`{name}` is the name of identity[{first}] already; write another one");
                 self.problem(&format!("identity[{index}].name"), message);
             }
             if let Provider::Jwt(Jwt { issuer: Some(issuer), .. }) = provider
@@ -37,11 +38,13 @@ impl Build<'_> {
         }
     }
 
-    /// Warns where one provider is shown what is meant for another. Workload tokens go to their issuer's provider
-    /// alone, wherever it stands.
+    /// Warns where one provider is shown what is meant for another. Workload tokens go to their
+    /// issuer's provider alone, wherever it stands.
     fn order(&mut self, providers: &[Option<Provider>]) {
         for (index, provider) in providers.iter().enumerate() {
-            let Some(provider) = provider.as_ref().filter(|provider| is_asked_over_the_network(provider)) else {
+            let Some(provider) =
+                provider.as_ref().filter(|provider| is_asked_over_the_network(provider))
+            else {
                 continue;
             };
             let common = provider.common();

@@ -41,10 +41,14 @@ impl Build<'_> {
     pub(super) fn secret(&mut self, key: &str, file: &str) -> Option<SecretString> {
         let text = self.read_text(key, file)?;
         self.warn_if_others_read(key, file);
-        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        let line = text
+            .strip_suffix('\n')
+            .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         let wrong = match line {
             "" => "is empty",
-            _ if line.contains(char::is_control) => "holds more than one line or a control character",
+            _ if line.contains(char::is_control) => {
+                "holds more than one line or a control character"
+            }
             _ => return Some(SecretString::from(line)),
         };
         self.problem(key, format!("`{}` {wrong}; write the secret in one line", shown(file)));
@@ -55,8 +59,14 @@ impl Build<'_> {
     pub(super) fn log_file(&mut self, key: &str, file: &str) -> PathBuf {
         let path = self.folder.join(file);
         if path.is_dir() {
-            self.problem(key, format!("`{}` is a folder; write stdout, off or a file", shown(file)));
-        } else if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            self.problem(
+                key,
+                format!("`{}` is a folder; write stdout, off or a file", shown(file)),
+            );
+        } else if path
+            .parent()
+            .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+        {
             self.problem(key, format!("the folder of `{}` does not exist; create it", shown(file)));
         }
         path
@@ -65,13 +75,20 @@ impl Build<'_> {
     /// Secrets are for the gate's own user, and perhaps a group.
     pub(super) fn warn_if_others_read(&mut self, key: &str, file: &str) {
         if others_may_read(&self.folder.join(file)) {
-            let message = format!("every user of this machine may read `{0}`; chmod o-r {0}", shown(file));
+            let message =
+                format!("every user of this machine may read `{0}`; chmod o-r {0}", shown(file));
             self.warn(key, message);
         }
     }
 
     /// Something wrong within a file that a key names.
-    pub(super) fn problem_within(&mut self, file: &str, line: usize, column: usize, message: impl Into<String>) {
+    pub(super) fn problem_within(
+        &mut self,
+        file: &str,
+        line: usize,
+        column: usize,
+        message: impl Into<String>,
+    ) {
         let place = Place::File { file: self.folder.join(shown(file)).into(), line, column };
         self.problems.push(Problem::new(place, message));
     }
@@ -84,7 +101,11 @@ impl Build<'_> {
             io::ErrorKind::FileTooLarge => "is larger than 16 MiB".to_owned(),
             _ => format!("cannot be read ({error})"),
         };
-        let folder = if file.starts_with('/') { "" } else { ", its path relative to the configuration file" };
+        let folder = if file.starts_with('/') {
+            ""
+        } else {
+            ", its path relative to the configuration file"
+        };
         format!("`{}` {what}; name a readable file{folder}", shown(file))
     }
 }

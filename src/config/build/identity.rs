@@ -13,7 +13,11 @@ use crate::identity::provider::jwt::Tenants;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.
-    pub(super) fn identity(&mut self, raw: &[Option<raw::Provider>], scopes: &raw::Scopes) -> Option<Vec<Provider>> {
+    pub(super) fn identity(
+        &mut self,
+        raw: &[Option<raw::Provider>],
+        scopes: &raw::Scopes,
+    ) -> Option<Vec<Provider>> {
         self.chain(raw);
         let mut providers = Vec::new();
         for (index, entry) in raw.iter().enumerate() {
@@ -24,7 +28,9 @@ impl Build<'_> {
             let kind = match entry {
                 raw::Provider::Gitlab(gitlab) => self.gitlab(gitlab, &path),
                 raw::Provider::RegistryToken(server) => self.registry_token(server, &path),
-                raw::Provider::Introspection(introspection) => self.introspection(introspection, &path),
+                raw::Provider::Introspection(introspection) => {
+                    self.introspection(introspection, &path)
+                }
                 raw::Provider::Jwt(jwt) => self.jwt(jwt, scopes, &path),
                 raw::Provider::Htpasswd(htpasswd) => self.htpasswd(htpasswd, scopes, &path),
             };
@@ -41,7 +47,10 @@ impl Build<'_> {
             self.problem(&path, message);
         }
         for (index, user) in raw.users.iter().enumerate().filter(|(_, user)| user.contains(':')) {
-            let message = format!("`{}` holds a colon, which ends a user name; write the name alone", shown(user));
+            let message = format!(
+                "`{}` holds a colon, which ends a user name; write the name alone",
+                shown(user)
+            );
             self.problem(&format!("{path}.users[{index}]"), message);
         }
         Accepts { users: raw.users.clone(), prefixes: raw.prefixes.clone() }
@@ -70,12 +79,16 @@ impl Build<'_> {
         let http = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
         // RFC 6749, appendix A.1.
         if raw.client_id.contains(char::is_control) {
-            let message = format!("`{}` holds a control character; write the id alone", shown(&raw.client_id));
+            let message = format!(
+                "`{}` holds a control character; write the id alone",
+                shown(&raw.client_id)
+            );
             self.problem(&format!("{path}.client_id"), message);
         }
         let key = format!("{path}.client_secret_file");
         // Where the name is malformed there is the default in its place, and nobody asked for that.
-        let secret = if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
+        let secret =
+            if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
         Some(ProviderKind::Introspection {
             http: http?,
             client_id: raw.client_id.clone(),
@@ -112,14 +125,16 @@ impl Build<'_> {
                 self.problem(&file, "the keys come from jwks_url already; remove one of the two");
                 None
             }
-            (Some(_), None) => {
-                self.provider_http(raw.jwks_url.as_ref(), "jwks_url", &raw.server, path).map(JwksSource::Url)
-            }
+            (Some(_), None) => self
+                .provider_http(raw.jwks_url.as_ref(), "jwks_url", &raw.server, path)
+                .map(JwksSource::Url),
             (None, Some(name)) => match KeySet::parse(&self.read(&file, name)?) {
                 Ok(keys) => Some(JwksSource::File(keys)),
                 Err(error) => {
-                    let message =
-                        format!("`{}`: {error}; name a file with what the issuer's jwks_uri answers", shown(name));
+                    let message = format!(
+                        "`{}`: {error}; name a file with what the issuer's jwks_uri answers",
+                        shown(name)
+                    );
                     self.problem(&file, message);
                     None
                 }
@@ -136,7 +151,8 @@ impl Build<'_> {
         }
     }
 
-    /// Whose tokens of the issuer are good. There is no default: a shared issuer signs for everybody.
+    /// Whose tokens of the issuer are good. There is no default: a shared issuer signs for
+    /// everybody.
     fn tenants(&mut self, raw: &raw::Jwt, path: &str) -> Option<Tenants> {
         let claims = format!("{path}.required_claims");
         if self.is_reported(&claims) || self.is_reported(&format!("{path}.any_tenant")) {
@@ -144,13 +160,14 @@ impl Build<'_> {
         }
         match &raw.required_claims {
             Some(_) if raw.any_tenant => {
-                let message =
-                    "every token of the issuer is let in, whatever required_claims asks; remove one of the two";
+                let message = "every token of the issuer is let in, whatever required_claims asks; remove one of the two";
                 self.problem(&format!("{path}.any_tenant"), message);
                 None
             }
             Some(required) if !required.is_empty() => {
-                let values = |(claim, values): (&String, &raw::ClaimValues)| (claim.clone(), values.0.clone());
+                let values = |(claim, values): (&String, &raw::ClaimValues)| {
+                    (claim.clone(), values.0.clone())
+                };
                 Some(Tenants::Required(required.iter().map(values).collect()))
             }
             None if raw.any_tenant => Some(Tenants::Any),
@@ -163,7 +180,12 @@ impl Build<'_> {
         }
     }
 
-    fn htpasswd(&mut self, raw: &raw::Htpasswd, scopes: &raw::Scopes, path: &str) -> Option<ProviderKind> {
+    fn htpasswd(
+        &mut self,
+        raw: &raw::Htpasswd,
+        scopes: &raw::Scopes,
+        path: &str,
+    ) -> Option<ProviderKind> {
         let users = raw.file.as_deref().and_then(|file| self.users(&format!("{path}.file"), file));
         if let Some(given) = &raw.scopes {
             self.warn_of_useless(given, scopes, path);
@@ -173,8 +195,11 @@ impl Build<'_> {
 
     fn warn_of_useless(&mut self, given: &ScopeList, scopes: &raw::Scopes, path: &str) {
         let needed = named(scopes);
-        for (index, scope) in given.0.iter().enumerate().filter(|(_, scope)| !needed.contains(scope.0.as_str())) {
-            let message = format!("`{}` is good for nothing: no operation in scopes needs it", scope.0);
+        for (index, scope) in
+            given.0.iter().enumerate().filter(|(_, scope)| !needed.contains(scope.0.as_str()))
+        {
+            let message =
+                format!("`{}` is good for nothing: no operation in scopes needs it", scope.0);
             self.warn(&format!("{path}.scopes[{index}]"), message);
         }
     }
@@ -196,7 +221,10 @@ impl Build<'_> {
             if server.insecure {
                 self.warn(&path, format!("{danger}, as insecure: true allows; write https://…"));
             } else {
-                self.problem(&path, format!("{danger}; write https://…, or insecure: true if that is meant"));
+                self.problem(
+                    &path,
+                    format!("{danger}; write https://…, or insecure: true if that is meant"),
+                );
             }
         }
         let endpoint = self.endpoint(url, server.ca.as_deref(), &format!("{path}.ca"));

@@ -21,7 +21,8 @@ impl Build<'_> {
         for (index, special) in limits.overrides.iter().enumerate() {
             let Some(special) = special else { continue };
             let path = format!("limits.overrides[{index}].who");
-            // Where a provider has no name yet, that was reported, and it may be the one that is meant.
+            // Where a provider has no name yet, that was reported, and it may be the one that is
+            // meant.
             let who = match names.len() == raw.identity.as_deref().map_or(0, <[_]>::len) {
                 true => self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names)),
                 false => None,
@@ -49,7 +50,8 @@ fn with(general: IdentityLimits, special: &raw::LimitOverride) -> IdentityLimits
     IdentityLimits {
         per_identity: rate(&special.per_identity, general.per_identity),
         pulls_per_identity: rate(&special.pulls_per_identity, general.pulls_per_identity),
-        concurrent_uploads_per_identity: uploads.map_or(general.concurrent_uploads_per_identity, count),
+        concurrent_uploads_per_identity: uploads
+            .map_or(general.concurrent_uploads_per_identity, count),
     }
 }
 

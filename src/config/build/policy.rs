@@ -1,4 +1,5 @@
-//! Rules: their patterns and callers, which the providers are asked about, and what of them can do nothing.
+//! Rules: their patterns and callers, which the providers are asked about, and what of them can do
+//! nothing.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,9 @@ impl Build<'_> {
         let providers = raw.identity.as_deref().unwrap_or_default();
         let mut rules = Vec::new();
         for (index, rule) in raw.policy.rules.iter().enumerate() {
-            let built = rule.as_ref().and_then(|rule| self.rule(rule, &format!("policy.rules[{index}]"), providers));
+            let built = rule
+                .as_ref()
+                .and_then(|rule| self.rule(rule, &format!("policy.rules[{index}]"), providers));
             rules.extend(built);
         }
         self.unique_rules(&raw.policy.rules);
@@ -30,15 +33,25 @@ impl Build<'_> {
         (rules.len() == raw.policy.rules.len()).then_some(Rules { mode, rules, grant_needed })
     }
 
-    fn rule(&mut self, raw: &raw::Rule, path: &str, providers: &[Option<raw::Provider>]) -> Option<Rule> {
+    fn rule(
+        &mut self,
+        raw: &raw::Rule,
+        path: &str,
+        providers: &[Option<raw::Provider>],
+    ) -> Option<Rule> {
         let names: Vec<&str> = providers.iter().filter_map(name_of).collect();
-        let repositories =
-            self.each(raw.repositories.as_deref(), &format!("{path}.repositories"), RepositoryPattern::parse);
+        let repositories = self.each(
+            raw.repositories.as_deref(),
+            &format!("{path}.repositories"),
+            RepositoryPattern::parse,
+        );
         let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
-        let except = self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
+        let except =
+            self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
         // Where a provider has no name yet, that was reported, and it may be the one that is meant.
         let who = match names.len() == providers.len() {
-            true => self.each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names)),
+            true => self
+                .each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names)),
             false => None,
         };
         if let (Some(repositories), Some(who)) = (&repositories, &who) {
@@ -80,7 +93,10 @@ impl Build<'_> {
             match parse(text) {
                 Ok(entry) => read.push(entry),
                 Err(message) => {
-                    self.problem(&format!("{path}[{index}]"), format!("`{}`: {message}", super::shown(text)));
+                    self.problem(
+                        &format!("{path}[{index}]"),
+                        format!("`{}`: {message}", super::shown(text)),
+                    );
                 }
             }
         }
@@ -98,7 +114,11 @@ impl Build<'_> {
         let mut named = who.iter().map(Who::provider);
         let first = named.next().flatten();
         let is_one = providers.len() == 1 || first.is_some() && named.all(|it| it == first);
-        let issuers = providers.iter().flatten().filter(|provider| matches!(provider, raw::Provider::Jwt(_))).count();
+        let issuers = providers
+            .iter()
+            .flatten()
+            .filter(|provider| matches!(provider, raw::Provider::Jwt(_)))
+            .count();
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
             if pattern.takes_user() && !is_one {
@@ -107,7 +127,10 @@ impl Build<'_> {
                 self.problem(&at, message);
             }
             if pattern.takes_claims() && issuers == 0 {
-                self.warn(&at, "nothing matches, for claims come from providers of type jwt alone; write one");
+                self.warn(
+                    &at,
+                    "nothing matches, for claims come from providers of type jwt alone; write one",
+                );
             } else if pattern.takes_claims() && issuers > 1 && !is_one {
                 let message = "the same claim may be another's at each issuer; write a `who` that is for one provider \
                                alone, e.g. provider:workloads";
@@ -125,9 +148,14 @@ impl Build<'_> {
     ) {
         let path = format!("{path}.allow");
         if who.contains(&Who::Anonymous) && allow.iter().any(|action| *action != RuleAction::Pull) {
-            self.warn(&path, "anonymous callers get pull and nothing else; write allow: [pull] for them");
+            self.warn(
+                &path,
+                "anonymous callers get pull and nothing else; write allow: [pull] for them",
+            );
         }
-        if allow.contains(&RuleAction::Catalog) && !repositories.iter().any(RepositoryPattern::is_everything) {
+        if allow.contains(&RuleAction::Catalog)
+            && !repositories.iter().any(RepositoryPattern::is_everything)
+        {
             let message = "catalog shows the names of all repositories, not of these alone; write it in a rule for \
                            [\"**\"] if that is meant";
             self.warn(&path, message);
@@ -139,7 +167,9 @@ impl Build<'_> {
         for (index, rule) in rules.iter().enumerate() {
             let Some(name) = rule.as_ref().and_then(|rule| rule.name.as_ref()) else { continue };
             if let Some(first) = names.insert(&name.0, index) {
-                let message = format!("`{name}` is the name of policy.rules[{first}] already; write another one");
+                let message = format!(
+                    "`{name}` is the name of policy.rules[{first}] already; write another one"
+                );
                 self.problem(&format!("policy.rules[{index}].name"), message);
             }
         }
@@ -148,7 +178,9 @@ impl Build<'_> {
     fn mode(&mut self, raw: &raw::Policy) {
         let message = match raw.mode {
             PolicyMode::Enforce => return,
-            PolicyMode::Shadow if raw.rules.is_empty() => "no effect without rules; write some, or remove it",
+            PolicyMode::Shadow if raw.rules.is_empty() => {
+                "no effect without rules; write some, or remove it"
+            }
             PolicyMode::Shadow => {
                 "what the rules deny goes on where the credential allows it, and is logged as shadow_denied; write \
                  enforce once nothing is"
@@ -159,7 +191,9 @@ impl Build<'_> {
 
     /// docker takes no image without a login after a Basic challenge.
     fn warn_of_basic_challenge(&mut self, rules: &[Rule]) {
-        for (index, _) in rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous)) {
+        for (index, _) in
+            rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous))
+        {
             let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
             self.warn(&format!("policy.rules[{index}].who"), message);
         }

@@ -24,7 +24,8 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
     pub(super) fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
-        let chain = raw.certificate.as_deref().and_then(|file| self.certificates(CERTIFICATE, file));
+        let chain =
+            raw.certificate.as_deref().and_then(|file| self.certificates(CERTIFICATE, file));
         let not_after = chain.as_ref().and_then(|chain| self.not_after(chain.first()?));
         let key = raw.key.as_deref().and_then(|file| self.private_key(file));
         Some(Tls {
@@ -42,7 +43,10 @@ impl Build<'_> {
         let mut roots = RootCertStore::empty();
         for (number, certificate) in (1..).zip(self.certificates(key, file)?) {
             if let Err(error) = roots.add(certificate) {
-                let message = format!("certificate {number} of `{}` is no authority ({error}); remove it", shown(file));
+                let message = format!(
+                    "certificate {number} of `{}` is no authority ({error}); remove it",
+                    shown(file)
+                );
                 self.problem(key, message);
                 return None;
             }
@@ -58,30 +62,42 @@ impl Build<'_> {
             Ok(_) | Err(pem::Error::NoItemsFound) => "holds no certificate",
             Err(_) => "is not well-formed PEM",
         };
-        self.problem(key, format!("`{}` {wrong}; it must hold -----BEGIN CERTIFICATE----- blocks", shown(file)));
+        self.problem(
+            key,
+            format!("`{}` {wrong}; it must hold -----BEGIN CERTIFICATE----- blocks", shown(file)),
+        );
         None
     }
 
-    /// When a certificate ends. Soon, or already, is a warning: an expired one still serves those who look away,
-    /// and a gate that refuses to start serves nobody.
+    /// When a certificate ends. Soon, or already, is a warning: an expired one still serves those
+    /// who look away, and a gate that refuses to start serves nobody.
     fn not_after(&mut self, certificate: &CertificateDer<'_>) -> Option<SystemTime> {
         let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-            self.problem(CERTIFICATE, "the first certificate is malformed; write the server's own certificate first");
+            self.problem(
+                CERTIFICATE,
+                "the first certificate is malformed; write the server's own certificate first",
+            );
             return None;
         };
         let validity = certificate.validity();
         let now = SystemTime::now();
         let not_after = time(validity.not_after.timestamp());
         if time(validity.not_before.timestamp()) > now {
-            let message =
-                format!("the certificate is valid from {} only: clients refuse it until then", validity.not_before);
+            let message = format!(
+                "the certificate is valid from {} only: clients refuse it until then",
+                validity.not_before
+            );
             self.warn(CERTIFICATE, message);
         } else if not_after <= now {
-            let message = format!("THE CERTIFICATE EXPIRED on {}: clients refuse it; renew it now", validity.not_after);
+            let message = format!(
+                "THE CERTIFICATE EXPIRED on {}: clients refuse it; renew it now",
+                validity.not_after
+            );
             self.warn(CERTIFICATE, message);
         } else if not_after <= now + SOON {
             let days = not_after.duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
-            let message = format!("the certificate ends in {days} days, on {}; renew it", validity.not_after);
+            let message =
+                format!("the certificate ends in {days} days, on {}; renew it", validity.not_after);
             self.warn(CERTIFICATE, message);
         }
         Some(not_after)
@@ -92,10 +108,15 @@ impl Build<'_> {
         self.warn_if_others_read(KEY, file);
         let wrong = match PrivateKeyDer::from_pem_slice(&content) {
             Ok(key) => return Some(key),
-            Err(_) if contains(&content, b"ENCRYPTED PRIVATE KEY") || contains(&content, b"Proc-Type: 4,ENCRYPTED") => {
+            Err(_)
+                if contains(&content, b"ENCRYPTED PRIVATE KEY")
+                    || contains(&content, b"Proc-Type: 4,ENCRYPTED") =>
+            {
                 "is encrypted; decrypt it with `openssl pkey -in … -out …`"
             }
-            Err(pem::Error::NoItemsFound) => "holds no private key; it must hold a -----BEGIN PRIVATE KEY----- block",
+            Err(pem::Error::NoItemsFound) => {
+                "holds no private key; it must hold a -----BEGIN PRIVATE KEY----- block"
+            }
             Err(_) => "is not well-formed PEM; it must hold a -----BEGIN PRIVATE KEY----- block",
         };
         self.problem(KEY, format!("`{}` {wrong}", shown(file)));
@@ -111,18 +132,22 @@ impl Build<'_> {
         match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
             Ok(certified_key) => Some(certified_key),
             Err(rustls::Error::InconsistentKeys(_)) => {
-                let message =
-                    "the key is not the one of the first certificate; name the two files that were made together";
+                let message = "the key is not the one of the first certificate; name the two files that were made together";
                 self.problem(KEY, message);
                 None
             }
             Err(rustls::Error::InvalidCertificate(error)) => {
-                let message = format!("the first certificate is malformed ({error:?}); write the server's own first");
+                let message = format!(
+                    "the first certificate is malformed ({error:?}); write the server's own first"
+                );
                 self.problem(CERTIFICATE, message);
                 None
             }
             Err(error) => {
-                self.problem(KEY, format!("the key cannot be used ({error}); use RSA, ECDSA or Ed25519"));
+                self.problem(
+                    KEY,
+                    format!("the key cannot be used ({error}); use RSA, ECDSA or Ed25519"),
+                );
                 None
             }
         }

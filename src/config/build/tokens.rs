@@ -10,21 +10,28 @@ use crate::config::ready::{Challenge, Tokens};
 use crate::token_service::gate_token::TokenKeys;
 
 /// Clients take a shorter life for a minute; a key has to be kept for as long as a token may live.
-const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
+const LIFETIME: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
     /// `None` where the key file is wrong.
-    pub(super) fn tokens(&mut self, raw: &raw::Tokens, providers: &[Option<raw::Provider>]) -> Option<Tokens> {
+    pub(super) fn tokens(
+        &mut self,
+        raw: &raw::Tokens,
+        providers: &[Option<raw::Provider>],
+    ) -> Option<Tokens> {
         if !LIFETIME.contains(&raw.lifetime.to_std()) {
-            let message = format!("`{}` is out of range; write 60s to 720h (30 days)", raw.lifetime);
+            let message =
+                format!("`{}` is out of range; write 60s to 720h (30 days)", raw.lifetime);
             self.problem("tokens.lifetime", message);
         }
         for (index, provider) in providers.iter().enumerate() {
-            if let (raw::Challenge::Basic, Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. }))) =
-                (&raw.challenge, provider)
+            if let (
+                raw::Challenge::Basic,
+                Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. })),
+            ) = (&raw.challenge, provider)
             {
-                let message =
-                    "docker and podman pull without a login only where tokens.challenge is bearer; write that";
+                let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
                 self.warn(&format!("identity[{index}].anonymous"), message);
             }
         }

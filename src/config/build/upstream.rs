@@ -7,11 +7,17 @@ use crate::config::ready::{Upstream, UpstreamAuthorization};
 use crate::config::url::Scheme;
 
 impl Build<'_> {
-    pub(super) fn upstream(&mut self, raw: &raw::Upstream, providers: &[Option<raw::Provider>]) -> Option<Upstream> {
+    pub(super) fn upstream(
+        &mut self,
+        raw: &raw::Upstream,
+        providers: &[Option<raw::Provider>],
+    ) -> Option<Upstream> {
         let url = raw.urls.as_ref().and_then(|urls| urls.first());
         if let Some(url) = url.filter(|url| !url.path.is_empty()) {
-            let message =
-                format!("`{}` has a path, and registries serve /v2/ at the root; remove it", shown(&url.path));
+            let message = format!(
+                "`{}` has a path, and registries serve /v2/ at the root; remove it",
+                shown(&url.path)
+            );
             self.problem("upstream.urls[0]", message);
         }
         let authorization = self.authorization(raw, providers);
@@ -24,7 +30,10 @@ impl Build<'_> {
             && url.scheme == Scheme::Http
             && !url.is_loopback()
         {
-            self.warn("upstream.urls[0]", format!("{secret} the network in the clear; write https://…"));
+            self.warn(
+                "upstream.urls[0]",
+                format!("{secret} the network in the clear; write https://…"),
+            );
         }
         let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
         Some(Upstream {
@@ -49,8 +58,10 @@ impl Build<'_> {
             raw::Authorization::Basic => self.basic(raw),
             raw::Authorization::Grant => {
                 self.no_credential_of_its_own(raw, "grant");
-                // An entry whose type is not known may be meant to be one; that, and none at all, was reported.
-                let may_issue = |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
+                // An entry whose type is not known may be meant to be one; that, and none at all,
+                // was reported.
+                let may_issue =
+                    |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
                 if providers.iter().any(may_issue) {
                     self.warn_of_callers_without_grants(providers);
                 } else if !providers.is_empty() {
@@ -65,8 +76,10 @@ impl Build<'_> {
 
     fn warn_of_callers_without_grants(&mut self, providers: &[Option<raw::Provider>]) {
         for (index, provider) in providers.iter().enumerate() {
-            if let Some(name) =
-                provider.as_ref().filter(|it| !issues_grants(it)).and_then(|it| it.common().name.as_ref())
+            if let Some(name) = provider
+                .as_ref()
+                .filter(|it| !issues_grants(it))
+                .and_then(|it| it.common().name.as_ref())
             {
                 let message = format!(
                     "`{name}` issues no token that grant could send, so a registry that asks for one answers 502 to \
@@ -80,8 +93,9 @@ impl Build<'_> {
     fn no_credential_of_its_own(&mut self, raw: &raw::Upstream, authorization: &str) {
         for (key, value) in [("username", &raw.username), ("password_file", &raw.password_file)] {
             if value.is_some() {
-                let message =
-                    format!("no effect with authorization: {authorization}; remove it or write authorization: basic");
+                let message = format!(
+                    "no effect with authorization: {authorization}; remove it or write authorization: basic"
+                );
                 self.problem(&format!("upstream.{key}"), message);
             }
         }
@@ -92,19 +106,26 @@ impl Build<'_> {
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
             // A value that is malformed was reported where it stands.
             if !self.is_reported(&format!("upstream.{key}")) {
-                let message = format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
+                let message =
+                    format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
                 self.problem("upstream.authorization", message);
             }
         }
         let username = raw.username.as_deref().and_then(|username| self.username(username));
-        let password = raw.password_file.as_deref().and_then(|file| self.secret("upstream.password_file", file));
+        let password = raw
+            .password_file
+            .as_deref()
+            .and_then(|file| self.secret("upstream.password_file", file));
         Some(UpstreamAuthorization::Basic { username: username?, password: password? })
     }
 
     /// RFC 7617: the colon ends a user name, and control characters have no place in it.
     fn username(&mut self, username: &str) -> Option<String> {
         if username.contains(':') || username.contains(char::is_control) {
-            let message = format!("`{}` holds a colon or a control character; write the name alone", shown(username));
+            let message = format!(
+                "`{}` holds a colon or a control character; write the name alone",
+                shown(username)
+            );
             self.problem("upstream.username", message);
             return None;
         }
@@ -116,6 +137,8 @@ impl Build<'_> {
 fn issues_grants(provider: &raw::Provider) -> bool {
     match provider {
         raw::Provider::Gitlab(_) | raw::Provider::RegistryToken(_) => true,
-        raw::Provider::Introspection(_) | raw::Provider::Jwt(_) | raw::Provider::Htpasswd(_) => false,
+        raw::Provider::Introspection(_) | raw::Provider::Jwt(_) | raw::Provider::Htpasswd(_) => {
+            false
+        }
     }
 }

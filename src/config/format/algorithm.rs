@@ -45,6 +45,11 @@ impl FromStr for JwtAlgorithm {
 
 impl fmt::Display for JwtAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(KNOWN.into_iter().find(|(_, algorithm)| *algorithm == self.0).map_or("", |(name, _)| name))
+        f.write_str(
+            KNOWN
+                .into_iter()
+                .find(|(_, algorithm)| *algorithm == self.0)
+                .map_or("", |(name, _)| name),
+        )
     }
 }

@@ -15,8 +15,11 @@ pub struct Rate {
     pub per: Duration,
 }
 
-const UNITS: [(&str, Duration); 3] =
-    [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
+const UNITS: [(&str, Duration); 3] = [
+    ("s", Duration::from_secs(1)),
+    ("m", Duration::from_secs(60)),
+    ("h", Duration::from_secs(3600)),
+];
 
 impl Rate {
     /// So many a minute.
@@ -31,19 +34,26 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let rate = text.split_once('/').and_then(|(count, unit)| {
             // Digits alone: the standard library takes a sign too.
-            let count = Some(count).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+            let count = Some(count)
+                .filter(|count| count.bytes().all(|byte| byte.is_ascii_digit()))?
+                .parse()
+                .ok()?;
             let (_, per) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
             (count > 0).then_some(Self { count, per })
         });
         rate.ok_or_else(|| {
-            format!("`{}` is no rate; write N/s, N/m or N/h with a whole number from 1, e.g. 8/m", shown(text))
+            format!(
+                "`{}` is no rate; write N/s, N/m or N/h with a whole number from 1, e.g. 8/m",
+                shown(text)
+            )
         })
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS.into_iter().find(|(_, per)| *per == self.per).map_or("h", |(name, _)| name);
+        let unit =
+            UNITS.into_iter().find(|(_, per)| *per == self.per).map_or("h", |(name, _)| name);
         write!(f, "{}/{unit}", self.count)
     }
 }

@@ -67,7 +67,9 @@ impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what| format!("`{}` {what}; write a whole number and ms, s, m or h, e.g. 10s", shown(text));
+        let wrong = |what| {
+            format!("`{}` {what}; write a whole number and ms, s, m or h, e.g. 10s", shown(text))
+        };
         let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
         match count.checked_mul(unit.worth) {
             Some(0) => Err(wrong("is no time at all")),
@@ -118,7 +120,12 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what| format!("`{}` {what}; write a whole number and B, KiB, MiB or GiB, e.g. 32KiB", shown(text));
+        let wrong = |what| {
+            format!(
+                "`{}` {what}; write a whole number and B, KiB, MiB or GiB, e.g. 32KiB",
+                shown(text)
+            )
+        };
         let (count, unit) = count_and_unit(text, SIZES).map_err(wrong)?;
         count.checked_mul(unit.worth).ok_or_else(|| wrong("is too large"))?;
         Ok(Self { count, unit })
@@ -126,8 +133,12 @@ impl FromStr for ByteSize {
 }
 
 /// Splits `32KiB`; the error says what is missing.
-fn count_and_unit(text: &str, units: &'static [Unit]) -> Result<(u64, &'static Unit), &'static str> {
-    let (count, name) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+fn count_and_unit(
+    text: &str,
+    units: &'static [Unit],
+) -> Result<(u64, &'static Unit), &'static str> {
+    let (count, name) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     if count.is_empty() {
         return Err("does not start with a whole number");
     }

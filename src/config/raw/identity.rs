@@ -1,6 +1,7 @@
 //! `identity`: the kinds of provider and their keys.
 //!
-//! What several kinds have in common is flattened into each, so that it is written, and described, once.
+//! What several kinds have in common is flattened into each, so that it is written, and described,
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,8 @@ pub(in crate::config) struct Server {
     /// A PEM file of the authorities that its certificate may come from; null: the system's.
     #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
     pub(in crate::config) ca: Option<String>,
-    /// Allows plain http to another machine: what is sent and answered then crosses the network in the clear.
+    /// Allows plain http to another machine: what is sent and answered then crosses the network in
+    /// the clear.
     pub(in crate::config) insecure: bool,
 }
 
@@ -81,7 +83,8 @@ pub(in crate::config) struct Gitlab {
     pub(in crate::config) accept_passwords: bool,
     /// Whether GitLab is asked what callers without a credential may pull.
     pub(in crate::config) anonymous: bool,
-    /// Whether GitLab is told the client's address (X-Forwarded-For); its address rules then apply to clients.
+    /// Whether GitLab is told the client's address (X-Forwarded-For); its address rules then apply
+    /// to clients.
     pub(in crate::config) forward_client_address: bool,
     /// The most wrong credentials that the whole gate asks it about; null: no limit.
     pub(in crate::config) failure_budget: Option<Rate>,
@@ -187,7 +190,8 @@ pub(in crate::config) struct Jwt {
     /// What other claims must be, each one of the texts listed; this or any_tenant.
     #[schemars(length(min = 1))]
     pub(in crate::config) required_claims: Option<BTreeMap<String, ClaimValues>>,
-    /// Lets in every token of the issuer for this audience; where the issuer is shared, that is anybody.
+    /// Lets in every token of the issuer for this audience; where the issuer is shared, that is
+    /// anybody.
     pub(in crate::config) any_tenant: bool,
     /// The signatures accepted.
     #[schemars(length(min = 1))]
@@ -262,13 +266,14 @@ impl Provider {
     /// Every file that it names.
     pub(in crate::config) fn files(&mut self) -> Vec<&mut String> {
         match self {
-            Self::Gitlab(Gitlab { server, .. }) | Self::RegistryToken(RegistryToken { server, .. }) => {
-                server.ca.iter_mut().collect()
-            }
+            Self::Gitlab(Gitlab { server, .. })
+            | Self::RegistryToken(RegistryToken { server, .. }) => server.ca.iter_mut().collect(),
             Self::Introspection(Introspection { client_secret_file, server, .. }) => {
                 server.ca.iter_mut().chain([client_secret_file]).collect()
             }
-            Self::Jwt(Jwt { jwks_file, server, .. }) => server.ca.iter_mut().chain(jwks_file).collect(),
+            Self::Jwt(Jwt { jwks_file, server, .. }) => {
+                server.ca.iter_mut().chain(jwks_file).collect()
+            }
             Self::Htpasswd(Htpasswd { file, .. }) => file.iter_mut().collect(),
         }
     }

@@ -11,12 +11,13 @@ use crate::config::format::Rate;
 pub(in crate::config) struct Limits {
     /// Requests from one address (IPv6: from one /64), before anybody looks at the credential.
     pub(in crate::config) per_client: Option<RateLimit>,
-    /// Wrong credentials from one address (IPv6: from one /64) that providers are asked about. When they are spent, only
-    /// credentials that were good from there within a day go on.
+    /// Wrong credentials from one address (IPv6: from one /64) that providers are asked about.
+    /// When they are spent, only credentials that were good from there within a day go on.
     pub(in crate::config) failed_logins: Option<FailedLogins>,
     /// Requests of one user, or from one address without a credential, that are allowed otherwise.
     pub(in crate::config) per_identity: Option<RateLimit>,
-    /// Manifests read by one user, as registries bill them. Clients are told in RateLimit headers how many are left.
+    /// Manifests read by one user, as registries bill them. Clients are told in RateLimit headers
+    /// how many are left.
     pub(in crate::config) pulls_per_identity: Option<RateLimit>,
     /// Requests with which one user uploads blobs at the same time. One more waits up to 2s.
     #[schemars(range(min = 1, max = 100_000))]
@@ -67,7 +68,8 @@ pub(in crate::config) struct FailedLogins {
 
 impl Default for FailedLogins {
     fn default() -> Self {
-        // A client sends a wrong password up to twelve times, of which one is asked about; a guesser needs more.
+        // A client sends a wrong password up to twelve times, of which one is asked about; a
+        // guesser needs more.
         Self { rate: Rate::per_minute(10), burst: 20 }
     }
 }
@@ -92,6 +94,8 @@ pub(in crate::config) struct LimitOverride {
 }
 
 /// Tells a null that is written from a key that is not.
-fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }

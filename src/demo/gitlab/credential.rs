@@ -1,4 +1,5 @@
-//! The credentials that the stand-in knows: GitLab's six kinds, what each is good for, and samples of them.
+//! The credentials that the stand-in knows: GitLab's six kinds, what each is good for, and samples
+//! of them.
 
 use std::fmt;
 
@@ -20,7 +21,8 @@ pub struct SampleCredential {
     pub user: String,
     pub password: String,
     pub scopes: Vec<Scope>,
-    /// The group or project that it reaches, with everything below. Empty: all of them, for it is an administrator's.
+    /// The group or project that it reaches, with everything below. Empty: all of them, for it is
+    /// an administrator's.
     pub reach: String,
     pub state: State,
     /// What it is there to show.
@@ -36,10 +38,11 @@ pub enum Kind {
     DeployToken,
     /// `CI_JOB_TOKEN`
     JobToken,
-    /// `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`. In a real GitLab the password is the job token; here it is another
-    /// one, so that the two can be told apart.
+    /// `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`. In a real GitLab the password is the job
+    /// token; here it is another one, so that the two can be told apart.
     JobRegistryUser,
-    /// What a person logs in to GitLab with. Not among the samples, for a gate refuses it unless told otherwise.
+    /// What a person logs in to GitLab with. Not among the samples, for a gate refuses it unless
+    /// told otherwise.
     AccountPassword,
 }
 
@@ -60,45 +63,118 @@ pub enum State {
     Revoked,
 }
 
-/// One credential of each kind that may read and write everything in the group `demo`, one of each that may only read
-/// it, an expired and a revoked one.
+/// One credential of each kind that may read and write everything in the group `demo`, one of each
+/// that may only read it, an expired and a revoked one.
 pub fn sample_credentials() -> Vec<SampleCredential> {
-    use Kind::{DeployToken, GroupAccessToken, JobRegistryUser, JobToken, PersonalAccessToken, ProjectAccessToken};
+    use Kind::{
+        DeployToken, GroupAccessToken, JobRegistryUser, JobToken, PersonalAccessToken,
+        ProjectAccessToken,
+    };
     use Scope::{ReadRegistry, WriteRegistry};
 
     let both: &[Scope] = &[ReadRegistry, WriteRegistry];
     let read: &[Scope] = &[ReadRegistry];
-    let sample = |kind, user: &str, password: &str, scopes: &[Scope], note: &str| SampleCredential {
-        kind,
-        user: user.into(),
-        password: password.into(),
-        scopes: scopes.into(),
-        reach: "demo".into(),
-        state: State::Active,
-        note: note.into(),
-    };
-    let expired = sample(PersonalAccessToken, PERSON, "glpat-demo-expired", both, "a token that has expired");
-    let revoked = sample(PersonalAccessToken, PERSON, "glpat-demo-revoked", both, "a token that was revoked");
+    let sample =
+        |kind, user: &str, password: &str, scopes: &[Scope], note: &str| SampleCredential {
+            kind,
+            user: user.into(),
+            password: password.into(),
+            scopes: scopes.into(),
+            reach: "demo".into(),
+            state: State::Active,
+            note: note.into(),
+        };
+    let expired =
+        sample(PersonalAccessToken, PERSON, "glpat-demo-expired", both, "a token that has expired");
+    let revoked =
+        sample(PersonalAccessToken, PERSON, "glpat-demo-revoked", both, "a token that was revoked");
     vec![
-        sample(PersonalAccessToken, PERSON, "glpat-demo-personal-read-write", both, "any user name works"),
-        sample(ProjectAccessToken, "project_1_bot_demo", "glpat-demo-project-read-write", both, "any user name works"),
-        sample(GroupAccessToken, "group_1_bot_demo", "glpat-demo-group-read-write", both, "any user name works"),
-        sample(DeployToken, "gitlab+deploy-token-1", "gldt-demo-deploy-read-write", both, "the user name must match"),
-        sample(JobToken, JOB_USER, "glcbt-demo-job-read-write", both, "CI_JOB_TOKEN of a job of the project"),
-        sample(JobRegistryUser, JOB_USER, "glcbt-demo-registry-read-write", both, "CI_REGISTRY_PASSWORD of such a job"),
+        sample(
+            PersonalAccessToken,
+            PERSON,
+            "glpat-demo-personal-read-write",
+            both,
+            "any user name works",
+        ),
+        sample(
+            ProjectAccessToken,
+            "project_1_bot_demo",
+            "glpat-demo-project-read-write",
+            both,
+            "any user name works",
+        ),
+        sample(
+            GroupAccessToken,
+            "group_1_bot_demo",
+            "glpat-demo-group-read-write",
+            both,
+            "any user name works",
+        ),
+        sample(
+            DeployToken,
+            "gitlab+deploy-token-1",
+            "gldt-demo-deploy-read-write",
+            both,
+            "the user name must match",
+        ),
+        sample(
+            JobToken,
+            JOB_USER,
+            "glcbt-demo-job-read-write",
+            both,
+            "CI_JOB_TOKEN of a job of the project",
+        ),
+        sample(
+            JobRegistryUser,
+            JOB_USER,
+            "glcbt-demo-registry-read-write",
+            both,
+            "CI_REGISTRY_PASSWORD of such a job",
+        ),
         sample(PersonalAccessToken, PERSON, "glpat-demo-personal-read-only", read, "may only pull"),
-        sample(ProjectAccessToken, "project_2_bot_demo", "glpat-demo-project-read-only", read, "may only pull"),
-        sample(GroupAccessToken, "group_2_bot_demo", "glpat-demo-group-read-only", read, "may only pull"),
-        sample(DeployToken, "gitlab+deploy-token-2", "gldt-demo-deploy-read-only", read, "may only pull"),
-        sample(JobToken, JOB_USER, "glcbt-demo-job-read-only", read, "CI_JOB_TOKEN of a job of another project"),
-        sample(JobRegistryUser, JOB_USER, "glcbt-demo-registry-read-only", read, "CI_REGISTRY_PASSWORD of such a job"),
+        sample(
+            ProjectAccessToken,
+            "project_2_bot_demo",
+            "glpat-demo-project-read-only",
+            read,
+            "may only pull",
+        ),
+        sample(
+            GroupAccessToken,
+            "group_2_bot_demo",
+            "glpat-demo-group-read-only",
+            read,
+            "may only pull",
+        ),
+        sample(
+            DeployToken,
+            "gitlab+deploy-token-2",
+            "gldt-demo-deploy-read-only",
+            read,
+            "may only pull",
+        ),
+        sample(
+            JobToken,
+            JOB_USER,
+            "glcbt-demo-job-read-only",
+            read,
+            "CI_JOB_TOKEN of a job of another project",
+        ),
+        sample(
+            JobRegistryUser,
+            JOB_USER,
+            "glcbt-demo-registry-read-only",
+            read,
+            "CI_REGISTRY_PASSWORD of such a job",
+        ),
         SampleCredential { state: State::Expired, ..expired },
         SampleCredential { state: State::Revoked, ..revoked },
     ]
 }
 
 impl SampleCredential {
-    /// Whether this user name and secret are this credential. Of most tokens GitLab ignores the user name.
+    /// Whether this user name and secret are this credential. Of most tokens GitLab ignores the
+    /// user name.
     pub(super) fn is(&self, user: &str, secret: &SecretString) -> bool {
         let named = match self.kind {
             Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken => true,
@@ -146,7 +222,9 @@ impl Kind {
     /// What GitLab calls it in `auth_type`: project and group tokens are personal tokens of a bot.
     pub(super) fn auth_type(self) -> &'static str {
         match self {
-            Self::PersonalAccessToken | Self::ProjectAccessToken | Self::GroupAccessToken => "personal_access_token",
+            Self::PersonalAccessToken | Self::ProjectAccessToken | Self::GroupAccessToken => {
+                "personal_access_token"
+            }
             Self::DeployToken => "deploy_token",
             Self::JobToken | Self::JobRegistryUser => "build",
             Self::AccountPassword => "gitlab_or_ldap",

@@ -13,7 +13,8 @@ use crate::registry::{Actions, CATALOG_SCOPE, RepositoryName};
 pub(super) enum Verdict {
     /// The credential is wrong, expired or revoked: 401.
     NotMine,
-    /// It has nothing to do with registries; or there is none, and nothing is public or asked for: 403.
+    /// It has nothing to do with registries; or there is none, and nothing is public or asked for:
+    /// 403.
     Denied,
     /// 200, even where nothing was granted.
     Granted(Grant),
@@ -39,8 +40,8 @@ pub(super) struct Access {
     meta: Value,
 }
 
-/// Judges a question. `public` is the group from which everybody may pull; `meta` is what every granted entry has in its
-/// `meta`, beside the project.
+/// Judges a question. `public` is the group from which everybody may pull; `meta` is what every
+/// granted entry has in its `meta`, beside the project.
 pub(super) fn judge(
     credentials: &[SampleCredential],
     public: Option<&str>,
@@ -49,7 +50,8 @@ pub(super) fn judge(
 ) -> Verdict {
     let pull = Actions { pull: true, ..Actions::default() };
     let is_public = |repository: &str| public.is_some_and(|group| lies_in(repository, group));
-    let everybodys = |repository: &str| if is_public(repository) { pull } else { Actions::default() };
+    let everybodys =
+        |repository: &str| if is_public(repository) { pull } else { Actions::default() };
     if question.user.is_none() || question.secret.is_none() {
         if public.is_none() || question.scopes.is_empty() {
             return Verdict::Denied;
@@ -58,7 +60,11 @@ pub(super) fn judge(
             auth_type: "none",
             user_name: String::new(),
             deploy_token_id: None,
-            access: question.scopes.iter().filter_map(|scope| granted(scope, meta, everybodys)).collect(),
+            access: question
+                .scopes
+                .iter()
+                .filter_map(|scope| granted(scope, meta, everybodys))
+                .collect(),
         });
     }
     let Some((credential, number)) = find(credentials, question) else { return Verdict::NotMine };
@@ -67,9 +73,15 @@ pub(super) fn judge(
         return Verdict::Denied;
     }
     let able = |repository: &str| {
-        if credential.reaches(repository) { abilities } else { abilities.intersect(everybodys(repository)) }
+        if credential.reaches(repository) {
+            abilities
+        } else {
+            abilities.intersect(everybodys(repository))
+        }
     };
-    let listed = |scope: &str| (credential.is_administrators() && scope == CATALOG_SCOPE).then(Access::catalog);
+    let listed = |scope: &str| {
+        (credential.is_administrators() && scope == CATALOG_SCOPE).then(Access::catalog)
+    };
     Verdict::Granted(Grant {
         auth_type: credential.kind.auth_type(),
         user_name: credential.acts_as().to_owned(),
@@ -94,19 +106,28 @@ pub(super) fn find<'a>(
 impl Access {
     /// The list of all repositories.
     fn catalog() -> Self {
-        Self { r#type: "registry", name: "catalog".into(), actions: vec!["*".into()], meta: json!({}) }
+        Self {
+            r#type: "registry",
+            name: "catalog".into(),
+            actions: vec!["*".into()],
+            meta: json!({}),
+        }
     }
 }
 
 impl Grant {
     /// The repositories that push was granted on.
     pub(super) fn pushed(&self) -> impl Iterator<Item = &str> {
-        let pushed = self.access.iter().filter(|access| access.actions.iter().any(|action| action == "push"));
+        let pushed = self
+            .access
+            .iter()
+            .filter(|access| access.actions.iter().any(|action| action == "push"));
         pushed.map(|access| access.name.as_str())
     }
 }
 
-/// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is nothing.
+/// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is
+/// nothing.
 fn granted(scope: &str, meta: &Value, able: impl Fn(&str) -> Actions) -> Option<Access> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     // An image lies in a project, and a project in a group: a name of one segment is no image.
@@ -136,7 +157,11 @@ mod tests {
     use super::super::{Scope, State, sample_credentials};
     use super::*;
 
-    fn ask(credentials: &[SampleCredential], basic: Option<(&str, &str)>, scopes: &[&str]) -> Verdict {
+    fn ask(
+        credentials: &[SampleCredential],
+        basic: Option<(&str, &str)>,
+        scopes: &[&str],
+    ) -> Verdict {
         let question = Question {
             user: basic.map(|(user, _)| user.into()),
             secret: basic.map(|(_, password)| password.into()),
@@ -153,7 +178,11 @@ mod tests {
 
     fn access(verdict: Verdict) -> Vec<String> {
         let Verdict::Granted(grant) = verdict else { panic!("{verdict:?}") };
-        grant.access.into_iter().map(|access| format!("{}:{}", access.name, access.actions.join(","))).collect()
+        grant
+            .access
+            .into_iter()
+            .map(|access| format!("{}:{}", access.name, access.actions.join(",")))
+            .collect()
     }
 
     fn token(scopes: &[Scope]) -> [SampleCredential; 1] {
@@ -172,8 +201,11 @@ mod tests {
     fn every_sample_grants_what_its_scopes_say() {
         let samples = sample_credentials();
         for sample in &samples {
-            let verdict =
-                ask(&samples, Some((&sample.user, &sample.password)), &["repository:demo/a:pull,push,delete"]);
+            let verdict = ask(
+                &samples,
+                Some((&sample.user, &sample.password)),
+                &["repository:demo/a:pull,push,delete"],
+            );
             if sample.state != State::Active {
                 assert_eq!(verdict, Verdict::NotMine, "{}", sample.password);
                 continue;
@@ -201,15 +233,21 @@ mod tests {
             (&[Scope::WriteRegistry], "team/app/x:push"),
             (&[Scope::Api], "team/app/x:pull,push,delete"),
         ] {
-            let verdict =
-                ask(&token(scopes), Some(("bob", "secret")), &["repository:team/app/x:pull,push,delete,admin"]);
+            let verdict = ask(
+                &token(scopes),
+                Some(("bob", "secret")),
+                &["repository:team/app/x:pull,push,delete,admin"],
+            );
             assert_eq!(access(verdict), [granted], "{scopes:?}");
         }
     }
 
     #[test]
     fn a_token_without_a_registry_scope_is_denied() {
-        assert_eq!(ask(&token(&[]), Some(("bob", "secret")), &["repository:team/app:pull"]), Verdict::Denied);
+        assert_eq!(
+            ask(&token(&[]), Some(("bob", "secret")), &["repository:team/app:pull"]),
+            Verdict::Denied
+        );
     }
 
     #[test]
@@ -227,13 +265,26 @@ mod tests {
         ] {
             assert_eq!(access(ask(&api, Some(("bob", "secret")), &[scope])), [""; 0], "{scope}");
         }
-        let several = ["repository:team/app/x/y:pull", "repository:other/app:pull", "repository:team/app:delete"];
-        assert_eq!(access(ask(&api, Some(("bob", "secret")), &several)), ["team/app/x/y:pull", "team/app:delete"]);
+        let several = [
+            "repository:team/app/x/y:pull",
+            "repository:other/app:pull",
+            "repository:team/app:delete",
+        ];
+        assert_eq!(
+            access(ask(&api, Some(("bob", "secret")), &several)),
+            ["team/app/x/y:pull", "team/app:delete"]
+        );
         let administrators = [SampleCredential { reach: String::new(), ..api[0].clone() }];
         let both = ["registry:catalog:*", "registry:catalog:pull", "repository:other/app:pull"];
-        assert_eq!(access(ask(&administrators, Some(("bob", "secret")), &both)), ["catalog:*", "other/app:pull"]);
+        assert_eq!(
+            access(ask(&administrators, Some(("bob", "secret")), &both)),
+            ["catalog:*", "other/app:pull"]
+        );
         let one_segment = [SampleCredential { reach: "team".into(), ..api[0].clone() }];
-        assert_eq!(access(ask(&one_segment, Some(("bob", "secret")), &["repository:team:pull"])), [""; 0]);
+        assert_eq!(
+            access(ask(&one_segment, Some(("bob", "secret")), &["repository:team:pull"])),
+            [""; 0]
+        );
     }
 
     #[test]
@@ -255,9 +306,12 @@ mod tests {
 
     #[test]
     fn an_account_needs_its_own_name_and_password() {
-        let account = [SampleCredential { kind: Kind::AccountPassword, ..token(&[Scope::Api])[0].clone() }];
+        let account =
+            [SampleCredential { kind: Kind::AccountPassword, ..token(&[Scope::Api])[0].clone() }];
         assert_eq!(ask(&account, Some(("alice", "secret")), &[]), Verdict::NotMine);
-        let Verdict::Granted(grant) = ask(&account, Some(("bob", "secret")), &[]) else { panic!("not granted") };
+        let Verdict::Granted(grant) = ask(&account, Some(("bob", "secret")), &[]) else {
+            panic!("not granted")
+        };
         assert_eq!((grant.auth_type, &*grant.user_name), ("gitlab_or_ldap", "bob"));
     }
 
@@ -265,7 +319,8 @@ mod tests {
     fn tokens_say_who_it_is() {
         let samples = sample_credentials();
         let who = |index: usize| {
-            let Verdict::Granted(grant) = ask(&samples, Some((&samples[index].user, &samples[index].password)), &[])
+            let Verdict::Granted(grant) =
+                ask(&samples, Some((&samples[index].user, &samples[index].password)), &[])
             else {
                 panic!("sample {index}")
             };
@@ -280,7 +335,8 @@ mod tests {
 
     #[test]
     fn nobody_gets_nothing() {
-        let scopes = ["repository:demo/a:pull", "repository:open/a:push,delete", "repository:opener/a:pull"];
+        let scopes =
+            ["repository:demo/a:pull", "repository:open/a:push,delete", "repository:opener/a:pull"];
         assert_eq!(access(ask(&[], None, &scopes)), [""; 0]);
         assert_eq!(ask(&[], None, &[]), Verdict::Denied);
     }

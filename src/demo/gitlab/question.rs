@@ -34,7 +34,11 @@ impl Question {
             user,
             secret,
             service: parameter("service"),
-            scopes: query.all("scope").flat_map(str::split_ascii_whitespace).map(str::to_owned).collect(),
+            scopes: query
+                .all("scope")
+                .flat_map(str::split_ascii_whitespace)
+                .map(str::to_owned)
+                .collect(),
             account: parameter("account"),
             client_id: parameter("client_id"),
             forwarded_for: web::lines(headers, "x-forwarded-for").collect(),

@@ -48,7 +48,9 @@ fn user(key: &SigningKey, grant: &Grant) -> io::Result<String> {
 
 fn claims(lifetime: u64) -> io::Result<Value> {
     let now = now()?;
-    Ok(json!({ "jti": web::uuid()?, "iat": now, "nbf": now - NOT_BEFORE_MARGIN, "exp": now + lifetime }))
+    Ok(
+        json!({ "jti": web::uuid()?, "iat": now, "nbf": now - NOT_BEFORE_MARGIN, "exp": now + lifetime }),
+    )
 }
 
 #[cfg(test)]
@@ -57,7 +59,12 @@ mod tests {
     use crate::demo::signing_key::tests::read;
 
     fn grant(user_name: &str, deploy_token_id: Option<usize>) -> Grant {
-        Grant { auth_type: "build", user_name: user_name.to_owned(), deploy_token_id, access: Vec::new() }
+        Grant {
+            auth_type: "build",
+            user_name: user_name.to_owned(),
+            deploy_token_id,
+            access: Vec::new(),
+        }
     }
 
     #[test]
@@ -80,9 +87,13 @@ mod tests {
     #[test]
     fn a_deploy_token_has_no_subject_but_a_number() {
         let key = SigningKey::rsa(0).unwrap();
-        let (_, claims) = read(&key, &token(&key, "container_registry", &grant("ci", Some(4))).unwrap());
+        let (_, claims) =
+            read(&key, &token(&key, "container_registry", &grant("ci", Some(4))).unwrap());
         assert!(claims.get("sub").is_none());
         let (_, user) = read(&key, claims["user"].as_str().unwrap());
-        assert_eq!(user["user_info"], json!({ "token_type": "build", "username": "ci", "deploy_token_id": 4 }));
+        assert_eq!(
+            user["user_info"],
+            json!({ "token_type": "build", "username": "ci", "deploy_token_id": 4 })
+        );
     }
 }

@@ -13,7 +13,8 @@ pub struct Question {
     /// `None` where the form has no token.
     pub token: Option<SecretString>,
     pub token_type_hint: Option<String>,
-    /// The user name of the Basic credential, still in its form encoding. `None` where there is no such credential.
+    /// The user name of the Basic credential, still in its form encoding. `None` where there is no
+    /// such credential.
     pub client_id: Option<String>,
     /// Its password, still in its form encoding.
     pub client_secret: Option<SecretString>,
@@ -37,14 +38,21 @@ impl Question {
         }
     }
 
-    /// Whether this client asks. In Basic, OAuth has id and secret in form encoding (RFC 6749, section 2.3.1).
+    /// Whether this client asks. In Basic, OAuth has id and secret in form encoding (RFC 6749,
+    /// section 2.3.1).
     pub(super) fn is_of(&self, id: &str, secret: &str) -> bool {
-        let (Some(asked_id), Some(asked_secret)) = (&self.client_id, &self.client_secret) else { return false };
+        let (Some(asked_id), Some(asked_secret)) = (&self.client_id, &self.client_secret) else {
+            return false;
+        };
         web::unescape(asked_id) == id && web::unescape(asked_secret.expose_secret()) == secret
     }
 
     pub(super) fn is_form(&self) -> bool {
-        let essence = self.content_type.as_deref().and_then(|value| value.split(';').next()).unwrap_or_default();
+        let essence = self
+            .content_type
+            .as_deref()
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default();
         essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
     }
 }

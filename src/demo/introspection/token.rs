@@ -13,18 +13,24 @@ const LIFETIME: u64 = 3600;
 #[derive(Clone, Debug)]
 pub struct SampleToken {
     pub token: String,
-    /// The members of the reply that are not the usual ones; null leaves a member out. With an `exp` in the past it
-    /// has expired.
+    /// The members of the reply that are not the usual ones; null leaves a member out. With an
+    /// `exp` in the past it has expired.
     pub claims: Value,
     pub revoked: bool,
     /// What it is there to show.
     pub note: &'static str,
 }
 
-/// One token that may push and pull, one that may only pull, one that may do nothing, an expired and a revoked one.
+/// One token that may push and pull, one that may only pull, one that may do nothing, an expired
+/// and a revoked one.
 pub fn sample_tokens() -> Vec<SampleToken> {
     let both = "read_registry write_registry";
-    let sample = |token: &str, claims, note| SampleToken { token: token.into(), claims, revoked: false, note };
+    let sample = |token: &str, claims, note| SampleToken {
+        token: token.into(),
+        claims,
+        revoked: false,
+        note,
+    };
     vec![
         sample("sso-demo-read-write", json!({ "scope": both }), "any user name works"),
         sample(
@@ -34,7 +40,10 @@ pub fn sample_tokens() -> Vec<SampleToken> {
         ),
         sample("sso-demo-no-scope", json!({}), "is good for nothing here"),
         sample("sso-demo-expired", json!({ "scope": both, "exp": 1 }), "has expired"),
-        SampleToken { revoked: true, ..sample("sso-demo-revoked", json!({ "scope": both }), "was revoked") },
+        SampleToken {
+            revoked: true,
+            ..sample("sso-demo-revoked", json!({ "scope": both }), "was revoked")
+        },
     ]
 }
 

@@ -24,7 +24,9 @@ impl Fetch {
         Self {
             path: request.uri().path().to_owned(),
             query: request.uri().query().map(str::to_owned),
-            authorization: web::lines(request.headers(), "authorization").map(SecretString::from).collect(),
+            authorization: web::lines(request.headers(), "authorization")
+                .map(SecretString::from)
+                .collect(),
             request_id: web::lines(request.headers(), "x-request-id").next(),
             asked_at: Instant::now(),
         }

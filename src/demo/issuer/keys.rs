@@ -32,7 +32,8 @@ impl Keys {
     /// The JWK set (RFC 7517, section 5), or what is served instead.
     pub(super) fn jwks(&self) -> String {
         let whole = || {
-            let keys: Vec<_> = std::iter::once(&self.current).chain(&self.old).map(|key| key.jwk()).collect();
+            let keys: Vec<_> =
+                std::iter::once(&self.current).chain(&self.old).map(|key| key.jwk()).collect();
             json!({ "keys": keys }).to_string()
         };
         self.text.clone().unwrap_or_else(whole)

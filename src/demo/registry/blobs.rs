@@ -24,14 +24,21 @@ const READ: usize = 256 * 1024;
 impl Exchange<'_> {
     pub(super) async fn blob_get(self, name: &str, digest: &Digest) -> Answer {
         let digest = digest.as_str();
-        let mut file = self.store.open_blob(name, digest)?.ok_or_else(|| Refusal::blob_unknown(digest))?;
+        let mut file =
+            self.store.open_blob(name, digest)?.ok_or_else(|| Refusal::blob_unknown(digest))?;
         let size = file.metadata()?.len();
         let range = self.head.headers.get(RANGE).and_then(|range| range.to_str().ok());
         let (status, first, length) = match Wanted::parse(range, size) {
             Wanted::All => (StatusCode::OK, 0, size),
-            Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, *part.start(), part.end() + 1 - part.start()),
+            Wanted::Part(part) => {
+                (StatusCode::PARTIAL_CONTENT, *part.start(), part.end() + 1 - part.start())
+            }
             Wanted::Nothing => {
-                let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", "the blob ends before");
+                let refusal = Refusal::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "SIZE_INVALID",
+                    "the blob ends before",
+                );
                 return Err(refusal.with(CONTENT_RANGE, format!("bytes */{size}")));
             }
         };
@@ -58,7 +65,13 @@ impl Exchange<'_> {
         Err(Refusal::blob_unknown(digest.as_str()))
     }
 
-    fn blob_answer(&self, status: StatusCode, digest: &str, length: u64, body: Body) -> http::Response<Body> {
+    fn blob_answer(
+        &self,
+        status: StatusCode,
+        digest: &str,
+        length: u64,
+        body: Body,
+    ) -> http::Response<Body> {
         let headers = [
             (CONTENT_TYPE, "application/octet-stream"),
             (CONTENT_LENGTH, &*length.to_string()),
@@ -86,7 +99,10 @@ impl HttpBody for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let Self { file, left, buffer } = self.get_mut();
         if *left == 0 {
             return Poll::Ready(None);

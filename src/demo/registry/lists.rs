@@ -16,7 +16,10 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 impl Exchange<'_> {
     pub(super) fn catalog(self) -> Answer {
         let names: Vec<String> = self.store.with(|index| {
-            let shown = index.repositories.iter().filter(|(_, repository)| !repository.manifests.is_empty());
+            let shown = index
+                .repositories
+                .iter()
+                .filter(|(_, repository)| !repository.manifests.is_empty());
             shown.map(|(name, _)| name.clone()).collect()
         });
         self.page("/v2/_catalog", names, |names| json!({ "repositories": names }))
@@ -24,12 +27,23 @@ impl Exchange<'_> {
 
     pub(super) fn tags(self, name: &str) -> Answer {
         let tags = self.store.with(|index| {
-            let repository = index.repositories.get(name).filter(|repository| !repository.manifests.is_empty());
+            let repository =
+                index.repositories.get(name).filter(|repository| !repository.manifests.is_empty());
             repository.map(|repository| repository.tags.keys().cloned().collect())
         });
-        let unknown = || Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", format!("there is no repository {name}"));
+        let unknown = || {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "NAME_UNKNOWN",
+                format!("there is no repository {name}"),
+            )
+        };
         let tags = tags.ok_or_else(unknown)?;
-        self.page(&format!("/v2/{name}/tags/list"), tags, |tags| json!({ "name": name, "tags": tags }))
+        self.page(
+            &format!("/v2/{name}/tags/list"),
+            tags,
+            |tags| json!({ "name": name, "tags": tags }),
+        )
     }
 
     /// Nothing refers to what is not there: an empty list, and no 404.
@@ -40,7 +54,11 @@ impl Exchange<'_> {
                 && (wanted_type.is_none() || manifest.artifact_type.as_deref() == wanted_type)
         };
         let manifests: Vec<Value> = self.store.with(|index| {
-            let manifests = index.repositories.get(name).into_iter().flat_map(|repository| &repository.manifests);
+            let manifests = index
+                .repositories
+                .get(name)
+                .into_iter()
+                .flat_map(|repository| &repository.manifests);
             manifests
                 .filter(|(_, manifest)| refers(manifest))
                 .map(|(digest, manifest)| descriptor(digest, manifest))
@@ -55,12 +73,19 @@ impl Exchange<'_> {
     }
 
     /// The part of a sorted list behind `last`, `n` entries at most, with a link to the next part.
-    fn page(&self, path: &str, entries: Vec<String>, render: impl FnOnce(&[String]) -> Value) -> Answer {
+    fn page(
+        &self,
+        path: &str,
+        entries: Vec<String>,
+        render: impl FnOnce(&[String]) -> Value,
+    ) -> Answer {
         let after = self.query.first("last").unwrap_or_default();
-        let mut entries: Vec<String> = entries.into_iter().filter(|entry| entry.as_str() > after).collect();
+        let mut entries: Vec<String> =
+            entries.into_iter().filter(|entry| entry.as_str() > after).collect();
         let count = self.query.first("n").map(str::parse).transpose();
-        let count =
-            count.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "n is a number of entries"))?;
+        let count = count.map_err(|_| {
+            Refusal::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "n is a number of entries")
+        })?;
         let more = count.filter(|count| *count < entries.len());
         entries.truncate(count.unwrap_or(usize::MAX));
         let mut response = web::json(StatusCode::OK, &render(&entries));
@@ -74,12 +99,14 @@ impl Exchange<'_> {
 }
 
 fn descriptor(digest: &str, manifest: &Manifest) -> Value {
-    let mut descriptor =
-        json!({ "mediaType": manifest.content_type, "digest": digest, "size": manifest.content.len() });
+    let mut descriptor = json!({ "mediaType": manifest.content_type, "digest": digest, "size": manifest.content.len() });
     if let Value::Object(fields) = &mut descriptor {
         let artifact_type = manifest.artifact_type.clone().map(Value::String);
-        let optional = [("artifactType", artifact_type), ("annotations", manifest.annotations.clone())];
-        fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let optional =
+            [("artifactType", artifact_type), ("annotations", manifest.annotations.clone())];
+        fields.extend(
+            optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))),
+        );
     }
     descriptor
 }

@@ -1,4 +1,5 @@
-//! Manifests: small JSON documents that name blobs or other manifests. The only bodies kept in memory.
+//! Manifests: small JSON documents that name blobs or other manifests. The only bodies kept in
+//! memory.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -12,7 +13,8 @@ use super::{Answer, CONTENT_DIGEST, Exchange};
 use crate::demo::web;
 use crate::registry::{Reference, Tag};
 
-/// The largest manifest, in bytes: what the OCI distribution spec wants registries to take at least.
+/// The largest manifest, in bytes: what the OCI distribution spec wants registries to take at
+/// least.
 const MAX_SIZE: usize = 4 * 1024 * 1024;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -29,7 +31,11 @@ impl Exchange<'_> {
         });
         let (digest, manifest) = found.ok_or_else(|| unknown(reference))?;
         let length = manifest.content.len().to_string();
-        let headers = [(CONTENT_TYPE, &*manifest.content_type), (CONTENT_LENGTH, &length), (CONTENT_DIGEST, &digest)];
+        let headers = [
+            (CONTENT_TYPE, &*manifest.content_type),
+            (CONTENT_LENGTH, &length),
+            (CONTENT_DIGEST, &digest),
+        ];
         let body = if self.is_head() { Bytes::new() } else { manifest.content.clone() };
         Ok(web::answer(StatusCode::OK, &headers, web::body(body)))
     }
@@ -49,7 +55,8 @@ impl Exchange<'_> {
                 (digest, self.tags_of_query()?)
             }
         };
-        let fields: Fields = serde_json::from_slice(&content).map_err(|error| invalid(error.to_string()))?;
+        let fields: Fields =
+            serde_json::from_slice(&content).map_err(|error| invalid(error.to_string()))?;
         let manifest = self.manifest(content, &fields)?;
         let subject = manifest.subject.clone();
         self.store.with(|index| {
@@ -97,7 +104,11 @@ impl Exchange<'_> {
         while let Some(bytes) = self.body.chunk().await? {
             if content.len() + bytes.len() > MAX_SIZE {
                 let message = format!("a manifest has {MAX_SIZE} bytes at most");
-                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message));
+                return Err(Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "MANIFEST_INVALID",
+                    message,
+                ));
             }
             content.extend_from_slice(&bytes);
         }
@@ -107,13 +118,17 @@ impl Exchange<'_> {
     /// The tags that a PUT by digest sets as well.
     fn tags_of_query(&self) -> Result<Vec<String>, Refusal> {
         let tag = |text| Tag::parse(text).map(|tag| tag.as_str().to_owned());
-        self.query.all("tag").map(|text| tag(text).ok_or_else(|| invalid(format!("{text:?} is not a tag")))).collect()
+        self.query
+            .all("tag")
+            .map(|text| tag(text).ok_or_else(|| invalid(format!("{text:?} is not a tag"))))
+            .collect()
     }
 
     fn manifest(&self, content: Bytes, fields: &Fields) -> Result<Manifest, Refusal> {
         let sent_type = self.head.headers.get(CONTENT_TYPE).map(HeaderValue::to_str).transpose();
         let sent_type = sent_type.map_err(|_| invalid("the Content-Type cannot be read"))?;
-        let content_type = sent_type.or(fields.media_type.as_deref()).unwrap_or(OCI_MANIFEST).to_owned();
+        let content_type =
+            sent_type.or(fields.media_type.as_deref()).unwrap_or(OCI_MANIFEST).to_owned();
         let config_type = fields.config.as_ref().and_then(|config| config.media_type.clone());
         Ok(Manifest {
             content_type,
@@ -151,18 +166,26 @@ struct Descriptor {
 }
 
 impl Fields {
-    /// Everything that a manifest names must be in its repository, but for its subject, which may come later.
+    /// Everything that a manifest names must be in its repository, but for its subject, which may
+    /// come later.
     fn check_references(&self, index: &Index, name: &str) -> Result<(), Refusal> {
-        let blobs = self.config.iter().chain(&self.layers).filter(|descriptor| descriptor.urls.is_empty());
-        let missing_blob = blobs.map(|blob| &blob.digest).find(|digest| !index.has_blob(name, digest));
+        let blobs =
+            self.config.iter().chain(&self.layers).filter(|descriptor| descriptor.urls.is_empty());
+        let missing_blob =
+            blobs.map(|blob| &blob.digest).find(|digest| !index.has_blob(name, digest));
         let known = |digest: &str| {
-            index.repositories.get(name).is_some_and(|repository| repository.manifests.contains_key(digest))
+            index
+                .repositories
+                .get(name)
+                .is_some_and(|repository| repository.manifests.contains_key(digest))
         };
-        let missing_manifest = self.manifests.iter().map(|manifest| &manifest.digest).find(|digest| !known(digest));
+        let missing_manifest =
+            self.manifests.iter().map(|manifest| &manifest.digest).find(|digest| !known(digest));
         match missing_blob.or(missing_manifest) {
             None => Ok(()),
             Some(digest) => {
-                let message = format!("the manifest names {digest}, which is not in this repository");
+                let message =
+                    format!("the manifest names {digest}, which is not in this repository");
                 Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN", message))
             }
         }

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 /// What a `Range` header asks of content of a known length.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
-    /// No header, or one that may be overlooked (RFC 9110, section 14.2): several ranges, another unit, nonsense.
+    /// No header, or one that may be overlooked (RFC 9110, section 14.2): several ranges, another
+    /// unit, nonsense.
     All,
     Part(RangeInclusive<u64>),
     /// It begins behind the end: 416.
@@ -14,7 +15,9 @@ pub(super) enum Wanted {
 
 impl Wanted {
     pub(super) fn parse(header: Option<&str>, length: u64) -> Self {
-        let range = header.and_then(|header| header.strip_prefix("bytes=")).and_then(|range| range.split_once('-'));
+        let range = header
+            .and_then(|header| header.strip_prefix("bytes="))
+            .and_then(|range| range.split_once('-'));
         let Some((first, last)) = range else { return Self::All };
         let end = length.saturating_sub(1);
         match (first.parse(), last.parse::<u64>()) {
@@ -25,13 +28,16 @@ impl Wanted {
             (Ok(first), Err(_)) if last.is_empty() => Self::Part(first..=end),
             (Err(_), Ok(0)) if first.is_empty() => Self::Nothing,
             (Err(_), Ok(_)) if first.is_empty() && length == 0 => Self::Nothing,
-            (Err(_), Ok(count)) if first.is_empty() => Self::Part(length.saturating_sub(count)..=end),
+            (Err(_), Ok(count)) if first.is_empty() => {
+                Self::Part(length.saturating_sub(count)..=end)
+            }
             _ => Self::All,
         }
     }
 }
 
-/// The `Content-Range` of a chunk: `0-1023` in the OCI distribution spec, `bytes 0-1023/*` with some clients.
+/// The `Content-Range` of a chunk: `0-1023` in the OCI distribution spec, `bytes 0-1023/*` with
+/// some clients.
 pub(super) fn chunk_range(header: &str) -> Option<RangeInclusive<u64>> {
     let range = header.strip_prefix("bytes ").unwrap_or(header);
     let (first, last) = range.split_once('/').map_or(range, |(range, _)| range).split_once('-')?;
@@ -39,7 +45,8 @@ pub(super) fn chunk_range(header: &str) -> Option<RangeInclusive<u64>> {
     (first <= last).then_some(first..=last)
 }
 
-/// The `Range` of an upload that holds so many bytes. Nothing at all is `0-0` too: so Distribution has it.
+/// The `Range` of an upload that holds so many bytes. Nothing at all is `0-0` too: so Distribution
+/// has it.
 pub(super) fn held(bytes: u64) -> String {
     format!("0-{}", bytes.saturating_sub(1))
 }

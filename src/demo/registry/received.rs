@@ -85,8 +85,8 @@ impl RequestBody {
     }
 }
 
-/// A connection that is lost takes the request's future, and its body, with it: so whatever has not ended by now has
-/// broken off.
+/// A connection that is lost takes the request's future, and its body, with it: so whatever has not
+/// ended by now has broken off.
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.record(|body| {

@@ -1,4 +1,5 @@
-//! What the registry says when it does not do what was asked: a status, and a code of the OCI distribution spec.
+//! What the registry says when it does not do what was asked: a status, and a code of the OCI
+//! distribution spec.
 
 use std::io;
 
@@ -22,7 +23,11 @@ impl Refusal {
     }
 
     pub(super) fn blob_unknown(digest: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", format!("{digest} is not in this repository"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "BLOB_UNKNOWN",
+            format!("{digest} is not in this repository"),
+        )
     }
 
     pub(super) fn digest_invalid(message: impl Into<String>) -> Self {
@@ -34,7 +39,11 @@ impl Refusal {
     }
 
     pub(super) fn upload_unknown() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "there is no such upload in this repository")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "BLOB_UPLOAD_UNKNOWN",
+            "there is no such upload in this repository",
+        )
     }
 
     #[must_use]

@@ -1,7 +1,7 @@
 //! What a path names.
 //!
-//! Read on its own and not with the gate's parser, for the registry is what the tests judge the gate by: a stand-in
-//! that shared its mistakes could not show them.
+//! Read on its own and not with the gate's parser, for the registry is what the tests judge the
+//! gate by: a stand-in that shared its mistakes could not show them.
 
 use http::StatusCode;
 
@@ -21,9 +21,16 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    /// Reads a path from the right: a name may itself hold the words `blobs`, `manifests`, `tags` and `uploads`.
+    /// Reads a path from the right: a name may itself hold the words `blobs`, `manifests`, `tags`
+    /// and `uploads`.
     pub(super) fn parse(path: &str) -> Result<Self, Refusal> {
-        let nothing = || Refusal::new(StatusCode::NOT_FOUND, "UNSUPPORTED", format!("there is nothing at {path}"));
+        let nothing = || {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "UNSUPPORTED",
+                format!("there is nothing at {path}"),
+            )
+        };
         let path = path.strip_prefix("/v2/").ok_or_else(nothing)?;
         if path.is_empty() {
             return Ok(Self::Base);
@@ -32,8 +39,11 @@ impl Resource {
             return Ok(Self::Catalog);
         }
         let mut segments = path.rsplitn(4, '/');
-        let (last, kind, above, further) = (segments.next(), segments.next(), segments.next(), segments.next());
-        let (Some(last), Some(kind), Some(above)) = (last, kind, above) else { return Err(nothing()) };
+        let (last, kind, above, further) =
+            (segments.next(), segments.next(), segments.next(), segments.next());
+        let (Some(last), Some(kind), Some(above)) = (last, kind, above) else {
+            return Err(nothing());
+        };
         // The name is what is left of the last two segments, or of the last three in an upload.
         let name = || match further {
             Some(further) => repository(&format!("{further}/{above}")),
@@ -55,19 +65,30 @@ impl Resource {
 
 /// A digest in a path or a query.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    Digest::parse(text)
-        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{text:?} is not a digest")))
+    Digest::parse(text).ok_or_else(|| {
+        Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{text:?} is not a digest"))
+    })
 }
 
 fn repository(text: &str) -> Result<String, Refusal> {
-    let invalid =
-        || Refusal::new(StatusCode::BAD_REQUEST, "NAME_INVALID", format!("{text:?} is not a name of a repository"));
+    let invalid = || {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "NAME_INVALID",
+            format!("{text:?} is not a name of a repository"),
+        )
+    };
     RepositoryName::parse(text).map(|name| name.as_str().to_owned()).ok_or_else(invalid)
 }
 
 fn parse_reference(text: &str) -> Result<Reference, Refusal> {
-    let invalid =
-        || Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", format!("{text:?} is neither a tag nor a digest"));
+    let invalid = || {
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "MANIFEST_INVALID",
+            format!("{text:?} is neither a tag nor a digest"),
+        )
+    };
     Reference::parse(text).ok_or_else(invalid)
 }
 
@@ -80,7 +101,9 @@ mod tests {
         let digest = format!("sha256:{}", "0".repeat(64));
         for name in ["a", "a/b", "blobs/uploads", "x/manifests/tags/y", "blobs"] {
             let named = |path: &str| Resource::parse(path);
-            assert!(matches!(named(&format!("/v2/{name}/tags/list")), Ok(Resource::Tags(found)) if found == name));
+            assert!(
+                matches!(named(&format!("/v2/{name}/tags/list")), Ok(Resource::Tags(found)) if found == name)
+            );
             assert!(
                 matches!(named(&format!("/v2/{name}/manifests/list")), Ok(Resource::Manifest(found, _)) if found == name)
             );
@@ -98,9 +121,16 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for path in
-            ["/", "/v2", "/v2/a", "/v2/a/b", "/v2/a/b/c", "/v2/uploads/x", "/v2/blobs/uploads/x", "/v2/A/tags/list"]
-        {
+        for path in [
+            "/",
+            "/v2",
+            "/v2/a",
+            "/v2/a/b",
+            "/v2/a/b/c",
+            "/v2/uploads/x",
+            "/v2/blobs/uploads/x",
+            "/v2/A/tags/list",
+        ] {
             assert!(Resource::parse(path).is_err(), "{path}");
         }
     }

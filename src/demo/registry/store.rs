@@ -61,7 +61,12 @@ impl Store {
     }
 
     /// Makes a finished upload a blob of a repository.
-    pub(super) fn add_blob(&self, repository: &str, digest: &str, file: NamedTempFile) -> io::Result<()> {
+    pub(super) fn add_blob(
+        &self,
+        repository: &str,
+        digest: &str,
+        file: NamedTempFile,
+    ) -> io::Result<()> {
         let path = self.blob_path(digest);
         self.with(|index| {
             // Under the lock, so that deleting the same blob elsewhere cannot take the file away.
@@ -76,7 +81,12 @@ impl Store {
         self.with(|index| {
             let found = index.has_blob(from, digest);
             if found {
-                index.repositories.entry(repository.into()).or_default().blobs.insert(digest.into());
+                index
+                    .repositories
+                    .entry(repository.into())
+                    .or_default()
+                    .blobs
+                    .insert(digest.into());
             }
             found
         })
@@ -88,12 +98,17 @@ impl Store {
         self.with(|index| index.has_blob(repository, digest).then(|| File::open(path)).transpose())
     }
 
-    /// Takes a blob out of a repository, and off the disk with the last one. `false`: it has no such blob.
+    /// Takes a blob out of a repository, and off the disk with the last one. `false`: it has no
+    /// such blob.
     pub(super) fn delete_blob(&self, repository: &str, digest: &str) -> io::Result<bool> {
         let path = self.blob_path(digest);
         self.with(|index| {
-            let found = index.repositories.get_mut(repository).is_some_and(|found| found.blobs.remove(digest));
-            let elsewhere = index.repositories.values().any(|repository| repository.blobs.contains(digest));
+            let found = index
+                .repositories
+                .get_mut(repository)
+                .is_some_and(|found| found.blobs.remove(digest));
+            let elsewhere =
+                index.repositories.values().any(|repository| repository.blobs.contains(digest));
             if found && !elsewhere {
                 std::fs::remove_file(path)?;
             }
@@ -108,7 +123,9 @@ impl Store {
 
 impl Index {
     pub(super) fn has_blob(&self, repository: &str, digest: &str) -> bool {
-        self.repositories.get(repository).is_some_and(|repository| repository.blobs.contains(digest))
+        self.repositories
+            .get(repository)
+            .is_some_and(|repository| repository.blobs.contains(digest))
     }
 }
 

@@ -24,13 +24,15 @@ use crate::registry::Digest;
 pub(super) struct Upload {
     pub(super) id: String,
     pub(super) repository: String,
-    /// What must come back in the query of every request (`_state`), as it stands in the `Location`.
+    /// What must come back in the query of every request (`_state`), as it stands in the
+    /// `Location`.
     state: String,
     data: Arc<Mutex<Data>>,
 }
 
-/// What has arrived. Whoever writes holds the lock until the write has reached the file, even where the request that
-/// it belongs to is long gone; so a broken chunk cannot write into the one that is sent in its place.
+/// What has arrived. Whoever writes holds the lock until the write has reached the file, even where
+/// the request that it belongs to is long gone; so a broken chunk cannot write into the one that is
+/// sent in its place.
 struct Data {
     /// `None` once it has become a blob.
     file: Option<NamedTempFile>,
@@ -43,9 +45,15 @@ struct Data {
 impl Upload {
     pub(super) fn new(repository: &str, file: NamedTempFile) -> io::Result<Self> {
         let data = Data { file: Some(file), committed: 0, sha256: Context::new(&SHA256) };
-        // Characters that a proxy could spoil: an escape resolved or made twice gives another value.
+        // Characters that a proxy could spoil: an escape resolved or made twice gives another
+        // value.
         let state = format!("{}-_.~=%2B%2F%3D%253D", web::uuid()?);
-        Ok(Self { id: web::uuid()?, repository: repository.into(), state, data: Arc::new(Mutex::new(data)) })
+        Ok(Self {
+            id: web::uuid()?,
+            repository: repository.into(),
+            state,
+            data: Arc::new(Mutex::new(data)),
+        })
     }
 
     /// Its path and query.
@@ -53,9 +61,11 @@ impl Upload {
         format!("/v2/{}/blobs/uploads/{}?_state={}", self.repository, self.id, self.state)
     }
 
-    /// Whether a client brought the state back. Clients may escape a query in their own way, so its meaning counts.
+    /// Whether a client brought the state back. Clients may escape a query in their own way, so its
+    /// meaning counts.
     pub(super) fn has_state(&self, state: Option<&str>) -> bool {
-        let query = web::Query::parse(Some(self.target().split_once('?').map_or("", |(_, query)| query)));
+        let query =
+            web::Query::parse(Some(self.target().split_once('?').map_or("", |(_, query)| query)));
         state.is_some() && query.first("_state") == state
     }
 
@@ -64,7 +74,8 @@ impl Upload {
         self.data.lock().await.committed
     }
 
-    /// Appends a body, which must fill `range` where there is one. Returns how many bytes there are now.
+    /// Appends a body, which must fill `range` where there is one. Returns how many bytes there are
+    /// now.
     pub(super) async fn append(
         &self,
         body: &mut RequestBody,
@@ -73,8 +84,12 @@ impl Upload {
         let mut data = Arc::clone(&self.data).lock_owned().await;
         if range.as_ref().is_some_and(|range| *range.start() != data.committed) {
             let message = format!("the next byte is {}", data.committed);
-            return Err(Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)
-                .with(RANGE, held(data.committed)));
+            return Err(Refusal::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "BLOB_UPLOAD_INVALID",
+                message,
+            )
+            .with(RANGE, held(data.committed)));
         }
         let (mut end, mut sha256) = (data.committed, data.sha256.clone());
         while let Some(bytes) = body.chunk().await? {
@@ -108,7 +123,10 @@ impl Upload {
             if actual == digest.as_str() {
                 return Ok(file);
             }
-            Err(Refusal::digest_invalid(format!("the content is {actual}, not {}", digest.as_str())))
+            Err(Refusal::digest_invalid(format!(
+                "the content is {actual}, not {}",
+                digest.as_str()
+            )))
         })
         .await
     }
@@ -117,7 +135,12 @@ impl Upload {
 type Writing = (OwnedMutexGuard<Data>, Context);
 
 /// Hashes and writes off the async threads.
-async fn write(data: OwnedMutexGuard<Data>, mut sha256: Context, bytes: Bytes, at: u64) -> Result<Writing, Refusal> {
+async fn write(
+    data: OwnedMutexGuard<Data>,
+    mut sha256: Context,
+    bytes: Bytes,
+    at: u64,
+) -> Result<Writing, Refusal> {
     blocking(move || {
         let file = data.file.as_ref().ok_or_else(Refusal::upload_unknown)?;
         file.as_file().write_all_at(&bytes, at)?;
@@ -127,6 +150,8 @@ async fn write(data: OwnedMutexGuard<Data>, mut sha256: Context, bytes: Bytes, a
     .await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

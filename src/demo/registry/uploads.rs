@@ -1,5 +1,5 @@
-//! Uploading a blob: in chunks (POST, PATCH …, PUT), in two steps (POST, PUT), at once (POST with `digest`), or not at
-//! all, where another repository has it (POST with `mount` and `from`).
+//! Uploading a blob: in chunks (POST, PATCH …, PUT), in two steps (POST, PUT), at once (POST with
+//! `digest`), or not at all, where another repository has it (POST with `mount` and `from`).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -44,7 +44,10 @@ impl Exchange<'_> {
 
     pub(super) async fn upload_finish(mut self, name: &str, id: &str) -> Answer {
         let upload = self.upload(name, id)?;
-        let digest = self.query.first("digest").ok_or_else(|| Refusal::digest_invalid("the query names no digest"))?;
+        let digest = self
+            .query
+            .first("digest")
+            .ok_or_else(|| Refusal::digest_invalid("the query names no digest"))?;
         let digest = parse_digest(digest)?;
         let range = self.chunk_range()?;
         upload.append(&mut self.body, range).await?;
@@ -67,7 +70,9 @@ impl Exchange<'_> {
     /// The upload that a request goes on with.
     fn upload(&self, name: &str, id: &str) -> Result<Arc<Upload>, Refusal> {
         let upload = self.store.with(|index| index.uploads.get(id).cloned());
-        let upload = upload.filter(|upload| upload.repository == name).ok_or_else(Refusal::upload_unknown)?;
+        let upload = upload
+            .filter(|upload| upload.repository == name)
+            .ok_or_else(Refusal::upload_unknown)?;
         if upload.has_state(self.query.first("_state")) {
             return Ok(upload);
         }
@@ -88,7 +93,11 @@ impl Exchange<'_> {
 
     fn created(&self, name: &str, digest: &str) -> Response<Body> {
         let location = self.location(&format!("/v2/{name}/blobs/{digest}"));
-        web::answer(StatusCode::CREATED, &[(LOCATION, &location), (CONTENT_DIGEST, digest)], web::body(""))
+        web::answer(
+            StatusCode::CREATED,
+            &[(LOCATION, &location), (CONTENT_DIGEST, digest)],
+            web::body(""),
+        )
     }
 
     fn progress(&self, status: StatusCode, upload: &Upload, length: u64) -> Response<Body> {

@@ -20,11 +20,13 @@ use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
 use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
 
-/// When a caller should try again who was turned away because the gate itself has too many questions open.
+/// When a caller should try again who was turned away because the gate itself has too many
+/// questions open.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
-/// A question that was begun is given up after so many times the provider's `timeout`. Each exchange with a server has
-/// that time for itself; the rest is for what comes before it, such as a place in a failure budget.
+/// A question that was begun is given up after so many times the provider's `timeout`. Each
+/// exchange with a server has that time for itself; the rest is for what comes before it, such as a
+/// place in a failure budget.
 const DEADLINE_SHARE: f64 = 1.5;
 
 /// What every question needs, whatever the providers: it lives as long as the process.
@@ -36,7 +38,8 @@ pub(super) struct Shared {
     pub(super) question_rate: QuestionRate,
     pub(super) metrics: Arc<Metrics>,
     pub(super) key: HashKey,
-    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end them.
+    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end
+    /// them.
     pub(super) runtime: Handle,
 }
 
@@ -50,13 +53,14 @@ impl Shared {
     pub(super) fn asked(&self, provider: &Provider, question: &Question) -> Asked {
         let id = self.question_id(provider, question);
         let credential = self.key.question(provider.number, DependsOn::Credential, question);
-        let secret = (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
+        let secret =
+            (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
         let floor = question.revocation.floor.map(|floor| floor.at);
         Asked { question: id, credential, secret, floor, provider: provider.number }
     }
 
-    /// The verdict of this provider, or what it said when it could still be asked. `login`: who shows the credential,
-    /// where that is bounded.
+    /// The verdict of this provider, or what it said when it could still be asked. `login`: who
+    /// shows the credential, where that is bounded.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
         provider: &Arc<Provider>,
@@ -70,12 +74,15 @@ impl Shared {
             *cache_use = CacheUse::of(&verdict);
             return verdict;
         }
-        let verdict = self.ask_together(provider, &asked, question, login.as_deref_mut(), last, cache_use).await;
+        let verdict = self
+            .ask_together(provider, &asked, question, login.as_deref_mut(), last, cache_use)
+            .await;
         if let Some(login) = login {
             login.told(&verdict);
         }
         match verdict {
-            // In an outage alone: how much this caller asks, or has himself throttled, must keep no credential alive.
+            // In an outage alone: how much this caller asks, or has himself throttled, must keep no
+            // credential alive.
             Verdict::Unavailable if may_be_stale(&question.access) => {
                 let Some(verified) = self.cache.stale(&asked) else { return verdict };
                 *cache_use = CacheUse::Stale;
@@ -141,7 +148,12 @@ impl Shared {
     /// Asks in a task of its own.
     fn spawn(
         self: &Arc<Self>,
-        (provider, asked, admission, search): (Arc<Provider>, Asked, Admission, Option<Arc<Search>>),
+        (provider, asked, admission, search): (
+            Arc<Provider>,
+            Asked,
+            Admission,
+            Option<Arc<Search>>,
+        ),
         question: Question,
         last: bool,
         sender: watch::Sender<Option<Verdict>>,
@@ -167,7 +179,8 @@ impl Shared {
     }
 }
 
-/// A question being asked. When it is dropped, the verdict is kept and handed to everybody who waits.
+/// A question being asked. When it is dropped, the verdict is kept and handed to everybody who
+/// waits.
 struct Asking<'a> {
     shared: &'a Shared,
     provider: &'a Arc<Provider>,
@@ -195,7 +208,8 @@ impl Asking<'_> {
                 return;
             }
         }
-        let Ok(Ok(_turn)) = timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
+        let Ok(Ok(_turn)) =
+            timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
         else {
             if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
@@ -211,8 +225,9 @@ impl Asking<'_> {
             self.verdict = None;
             return;
         }
-        // From here on: what the provider is told afterwards, such as a revocation, is not in its answer. The wait for the
-        // turn takes nothing from the time to answer, or whoever asks enough to make others wait would make an outage.
+        // From here on: what the provider is told afterwards, such as a revocation, is not in its
+        // answer. The wait for the turn takes nothing from the time to answer, or whoever
+        // asks enough to make others wait would make an outage.
         self.begun = Instant::now();
         let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_SHARE);
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
@@ -227,7 +242,9 @@ impl Asking<'_> {
         self.shared.question_rate.charge(provider.number, question, more);
         self.outcome = match verdict {
             Verdict::Unavailable => Outcome::Failed(question.secret),
-            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => Outcome::NotAsked,
+            Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => {
+                Outcome::NotAsked
+            }
             _ => Outcome::Answered,
         };
         // Who was not asked has not shown that it is up.
@@ -250,7 +267,9 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let name = &self.provider.name;
         match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
-            Some(Change::Suspected) => drop(self.shared.runtime.spawn(check(self.provider.clone()))),
+            Some(Change::Suspected) => {
+                drop(self.shared.runtime.spawn(check(self.provider.clone())))
+            }
             change => say(name, change),
         }
         if let Some(verdict) = self.verdict.take() {
@@ -261,7 +280,8 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// Asks the gate's own question, whose answer tells whether the provider is down or callers make their questions fail.
+/// Asks the gate's own question, whose answer tells whether the provider is down or callers make
+/// their questions fail.
 async fn check(provider: Arc<Provider>) {
     let asked = provider.clone();
     // In a task: a panic is no answer either, and somebody waits for one.
@@ -272,7 +292,10 @@ async fn check(provider: Arc<Provider>) {
 fn say(provider: &str, change: Option<Change>) {
     match change {
         Some(Change::Opened) => {
-            tracing::warn!(provider, "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}");
+            tracing::warn!(
+                provider,
+                "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}"
+            );
         }
         Some(Change::Closed) => tracing::info!(provider, "answers again"),
         Some(Change::Suspected) | None => {}
@@ -302,8 +325,9 @@ mod tests {
     #[test]
     fn reads_alone_may_be_stale() {
         let access = |scopes: &[(&str, &str)]| {
-            let wanted =
-                scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+            let wanted = scopes
+                .iter()
+                .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
             Access::several(wanted.collect())
         };
         for (access, stale) in [

@@ -19,21 +19,23 @@ use crate::identity::provider::introspection::Introspection;
 use crate::identity::provider::jwt::Jwt;
 use crate::identity::provider::registry_token::TokenServer;
 
-/// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind, and each is a
-/// connection: without a bound they would be as many as somebody cares to send.
+/// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind,
+/// and each is a connection: without a bound they would be as many as somebody cares to send.
 const TURNS: usize = 128;
 
-/// Questions to one provider that are under way or wait for their turn. Callers who hang up leave theirs behind here too.
+/// Questions to one provider that are under way or wait for their turn. Callers who hang up leave
+/// theirs behind here too.
 const MAX_QUESTIONS: usize = 4096;
 
-/// Callers without a credential have so much less room than the others, and their own: nothing that they send could be
-/// wrong and be held against them, so nobody stops those who ask about one repository after the other.
+/// Callers without a credential have so much less room than the others, and their own: nothing that
+/// they send could be wrong and be held against them, so nobody stops those who ask about one
+/// repository after the other.
 const ANONYMOUS_SHARE: usize = 4;
 
 /// A provider with its name in the config.
 pub struct Provider {
-    /// No two of a process share one, so that no verdict of a provider is ever taken for one of another, nor for one of
-    /// the same with other settings.
+    /// No two of a process share one, so that no verdict of a provider is ever taken for one of
+    /// another, nor for one of the same with other settings.
     pub(super) number: u32,
     pub(super) name: Arc<str>,
     pub(super) kind: ProviderKind,
@@ -61,8 +63,8 @@ pub enum ProviderKind {
     Jwt(Jwt),
 }
 
-/// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are empty, and no text in
-/// them is.
+/// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are
+/// empty, and no text in them is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepts {
     /// User names of Basic credentials, exactly.
@@ -73,13 +75,21 @@ pub struct Accepts {
 
 impl Room {
     fn new(share: usize) -> Self {
-        Self { questions: Arc::new(Semaphore::new(MAX_QUESTIONS / share)), turns: Semaphore::new(TURNS / share) }
+        Self {
+            questions: Arc::new(Semaphore::new(MAX_QUESTIONS / share)),
+            turns: Semaphore::new(TURNS / share),
+        }
     }
 }
 
 impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
-    pub fn new(name: Arc<str>, kind: ProviderKind, timeout: Duration, accepts: Option<Accepts>) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        kind: ProviderKind,
+        timeout: Duration,
+        accepts: Option<Accepts>,
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -126,18 +136,24 @@ impl Provider {
         let begins = |secret: &str| prefixes.iter().any(|prefix| secret.starts_with(&**prefix));
         match credential {
             Credential::Anonymous => false,
-            Credential::Basic { user, password } => users.contains(user) || begins(password.expose_secret()),
+            Credential::Basic { user, password } => {
+                users.contains(user) || begins(password.expose_secret())
+            }
             Credential::Bearer(token) => begins(token.expose_secret()),
         }
     }
 
     /// Where there must be room for a question about this credential.
     pub(super) fn room(&self, credential: &Credential) -> &Room {
-        if matches!(credential, Credential::Anonymous) { &self.of_nobody } else { &self.of_credentials }
+        if matches!(credential, Credential::Anonymous) {
+            &self.of_nobody
+        } else {
+            &self.of_credentials
+        }
     }
 
-    /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so what it accepts is no
-    /// matter.
+    /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so
+    /// what it accepts is no matter.
     pub(super) fn answers_anonymous(&self) -> bool {
         matches!(&self.kind, ProviderKind::TokenServer(server) if server.answers_anonymous())
     }
@@ -145,7 +161,9 @@ impl Provider {
     /// Whether it can tell without asking anybody that the user is one of its own.
     pub(super) fn knows_user(&self, credential: &Credential) -> bool {
         match (&self.kind, credential) {
-            (ProviderKind::Htpasswd(htpasswd), Credential::Basic { user, .. }) => htpasswd.knows(user),
+            (ProviderKind::Htpasswd(htpasswd), Credential::Basic { user, .. }) => {
+                htpasswd.knows(user)
+            }
             _ => false,
         }
     }
@@ -163,14 +181,18 @@ impl Provider {
     /// What its answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
         match &self.kind {
-            ProviderKind::TokenServer(server) if server.forwards_client_address() => DependsOn::RepositoryAndAddress,
+            ProviderKind::TokenServer(server) if server.forwards_client_address() => {
+                DependsOn::RepositoryAndAddress
+            }
             ProviderKind::TokenServer(_) => DependsOn::Repository,
-            ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => DependsOn::Credential,
+            ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => {
+                DependsOn::Credential
+            }
         }
     }
 
-    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked afterwards. Returns also how many
-    /// questions it took besides the first.
+    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked
+    /// afterwards. Returns also how many questions it took besides the first.
     pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> (Verdict, u32) {
         match &self.kind {
             ProviderKind::TokenServer(server) => server.ask(question, known).await,
@@ -180,8 +202,8 @@ impl Provider {
         }
     }
 
-    /// Returns whether it answers the gate's own harmless question, which no caller can make fail. It has as much time
-    /// as any question.
+    /// Returns whether it answers the gate's own harmless question, which no caller can make fail.
+    /// It has as much time as any question.
     pub(super) async fn is_up(&self) -> bool {
         let answers = async {
             match &self.kind {

@@ -16,46 +16,63 @@ impl Identity {
     /// Who may be asked about a credential, in turn.
     ///
     /// # Errors
-    /// [`Denial::MalformedCredential`] where it is a token of an issuer in another spelling, or with something around it:
-    /// the issuer's provider does not take it, and no other one may be shown it.
+    /// [`Denial::MalformedCredential`] where it is a token of an issuer in another spelling, or
+    /// with something around it: the issuer's provider does not take it, and no other one may
+    /// be shown it.
     pub(super) fn order(&self, credential: &Credential) -> Result<Vec<&Arc<Provider>>, Denial> {
         let issuer = jwt::issuer_of(credential);
-        let alone = issuer.as_ref().and_then(|issuer| self.providers.iter().find(|it| it.is_issuer(issuer)));
+        let alone = issuer
+            .as_ref()
+            .and_then(|issuer| self.providers.iter().find(|it| it.is_issuer(issuer)));
         if let (Some(issuer), None) = (issuer, alone) {
             self.say_whose_it_is(&issuer);
         }
-        let is_an_issuer = |issuer: &str| self.providers.iter().any(|provider| provider.is_issuer(issuer));
+        let is_an_issuer =
+            |issuer: &str| self.providers.iter().any(|provider| provider.is_issuer(issuer));
         if alone.is_none() && self.verify_jwts() && jwt::holds_token_of(credential, is_an_issuer) {
             return Err(Denial::MalformedCredential(
                 "a workload token stands in it with something around it, such as a blank, quotes or `Bearer `: send the token alone",
             ));
         }
-        let may_be_asked = |it: &&Arc<Provider>| alone.is_none_or(|alone| it.number == alone.number);
-        Ok(self.providers.iter().filter(may_be_asked).filter(|provider| provider.accepts(credential)).collect())
+        let may_be_asked =
+            |it: &&Arc<Provider>| alone.is_none_or(|alone| it.number == alone.number);
+        Ok(self
+            .providers
+            .iter()
+            .filter(may_be_asked)
+            .filter(|provider| provider.accepts(credential))
+            .collect())
     }
 
     fn verify_jwts(&self) -> bool {
         self.providers.iter().any(|provider| provider.verifies_jwts())
     }
 
-    /// An issuer in the config that differs from the tokens' by a slash looks like a wrong credential otherwise.
+    /// An issuer in the config that differs from the tokens' by a slash looks like a wrong
+    /// credential otherwise.
     fn say_whose_it_is(&self, issuer: &str) {
-        let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else { return };
+        let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else {
+            return;
+        };
         if let Some(left_out) = provider.log_pace.line(Trouble::UnknownIssuer, Instant::now()) {
             let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
-            tracing::info!(left_out, "the `iss` of a token is {issuer:?}, which is no provider's `issuer`");
+            tracing::info!(
+                left_out,
+                "the `iss` of a token is {issuer:?}, which is no provider's `issuer`"
+            );
         }
     }
 
     /// Whether the user is one of a provider that stands before this one.
     pub(super) fn is_of_one_before(&self, provider: &Provider, credential: &Credential) -> bool {
-        let mut before = self.providers.iter().take_while(|before| before.number != provider.number);
+        let mut before =
+            self.providers.iter().take_while(|before| before.number != provider.number);
         before.any(|before| before.knows_user(credential) && before.accepts(credential))
     }
 }
 
-/// Who of them is asked before the turn: what verified the secret last, and who knows the user. Another user's secret,
-/// beside a name of the file, leads past the file to nobody.
+/// Who of them is asked before the turn: what verified the secret last, and who knows the user.
+/// Another user's secret, beside a name of the file, leads past the file to nobody.
 pub(super) fn sooner<'a>(
     order: &[&'a Arc<Provider>],
     last: Option<&Arc<Provider>>,

@@ -1,7 +1,8 @@
 //! What is known of one secret: the answers to everything that was asked about it.
 //!
-//! They are kept together, for many questions can be asked with one secret (GitLab ignores the user name beside a
-//! personal access token), and none of those who send them may fill the cache for the others.
+//! They are kept together, for many questions can be asked with one secret (GitLab ignores the user
+//! name beside a personal access token), and none of those who send them may fill the cache for the
+//! others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +25,8 @@ pub struct Answer<V> {
     fresh_for: u32,
     /// Milliseconds from then on.
     stale_for: u32,
-    /// When the credential itself ends (Unix time, seconds). Judged on this clock too, which the other does not follow
-    /// when it jumps.
+    /// When the credential itself ends (Unix time, seconds). Judged on this clock too, which the
+    /// other does not follow when it jumps.
     ends: u32,
     provider: u32,
 }
@@ -91,7 +92,8 @@ impl<V> Answer<V> {
         (self.ends != u32::MAX).then(|| self.ends.into())
     }
 
-    /// Returns the same answer, which is good no longer than it is fresh: an outage does not bring it back.
+    /// Returns the same answer, which is good no longer than it is fresh: an outage does not bring
+    /// it back.
     #[must_use]
     pub fn never_stale(self) -> Self {
         Self { stale_for: 0, ..self }
@@ -117,14 +119,20 @@ impl<V: Clone> Known<V> {
         }
     }
 
-    /// The answer to a question that need not be asked again yet. `floor`: none that was asked until then.
+    /// The answer to a question that need not be asked again yet. `floor`: none that was asked
+    /// until then.
     pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
-        self.find(question, floor).filter(|answer| answer.is_good(answer.fresh_for)).map(Answer::value)
+        self.find(question, floor)
+            .filter(|answer| answer.is_good(answer.fresh_for))
+            .map(Answer::value)
     }
 
-    /// The answer to a question that cannot be asked again now. `floor`: none that was asked until then.
+    /// The answer to a question that cannot be asked again now. `floor`: none that was asked until
+    /// then.
     pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
-        self.find(question, floor).filter(|answer| answer.is_good(answer.stale_for)).map(Answer::value)
+        self.find(question, floor)
+            .filter(|answer| answer.is_good(answer.stale_for))
+            .map(Answer::value)
     }
 
     /// The latest stand at the end, and are asked for most.
@@ -145,19 +153,31 @@ impl<V: Clone> Known<V> {
 
     /// Whether one of these questions was asked after `at`.
     pub fn is_newer(&self, questions: &[QuestionId], at: Instant) -> bool {
-        self.answers().iter().any(|answer| answer.asked > at && questions.contains(&answer.question))
+        self.answers()
+            .iter()
+            .any(|answer| answer.asked > at && questions.contains(&answer.question))
     }
 
     /// Whether this provider was asked anything after `at` and gave an answer like that.
-    pub fn has_answered_since(&self, provider: u32, at: Instant, like: impl Fn(&V) -> bool) -> bool {
-        self.answers().iter().any(|answer| answer.provider == provider && answer.asked > at && like(&answer.value))
+    pub fn has_answered_since(
+        &self,
+        provider: u32,
+        at: Instant,
+        like: impl Fn(&V) -> bool,
+    ) -> bool {
+        self.answers()
+            .iter()
+            .any(|answer| answer.provider == provider && answer.asked > at && like(&answer.value))
     }
 
-    /// These and one more, which takes the place of an older answer to its question, and of what is good no longer.
+    /// These and one more, which takes the place of an older answer to its question, and of what is
+    /// good no longer.
     #[must_use]
     pub fn with(known: Option<&Self>, answer: Answer<V>) -> Self {
         let old = known.map(Self::answers).unwrap_or_default().iter();
-        let keep = |old: &&Answer<V>| old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for));
+        let keep = |old: &&Answer<V>| {
+            old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for))
+        };
         let mut answers: Vec<_> = old.filter(keep).cloned().collect();
         if answers.is_empty() {
             return Self::One(answer);
@@ -199,7 +219,8 @@ mod tests {
         const ENDS: u64 = 1_800_000_000;
         let key = HashKey::random().unwrap();
         let client = std::net::Ipv4Addr::LOCALHOST.into();
-        let question = Question::new(&key, Credential::Anonymous, Access::Login, client, "id".into());
+        let question =
+            Question::new(&key, Credential::Anonymous, Access::Login, client, "id".into());
         let question = key.question(0, DependsOn::Credential, &question);
         let minute = Duration::from_secs(60);
         let good = Good { fresh: minute, stale: minute, ends: Some(ENDS) };

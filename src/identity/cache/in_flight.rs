@@ -26,9 +26,13 @@ pub enum Coalesced {
 pub struct UnderWay(Mutex<HashMap<QuestionId, Awaited>>);
 
 impl UnderWay {
-    /// Joins or opens a question. Only one caller at a time is told to ask. `look_up` looks once more into the cache,
-    /// for the answer may have come between the caller's own look and now.
-    pub fn coalesce(&self, question: QuestionId, look_up: impl FnOnce() -> Option<Verdict>) -> Coalesced {
+    /// Joins or opens a question. Only one caller at a time is told to ask. `look_up` looks once
+    /// more into the cache, for the answer may have come between the caller's own look and now.
+    pub fn coalesce(
+        &self,
+        question: QuestionId,
+        look_up: impl FnOnce() -> Option<Verdict>,
+    ) -> Coalesced {
         let mut under_way = self.lock();
         if let Some(awaited) = under_way.get(&question) {
             return Coalesced::Wait(awaited.clone());
@@ -41,8 +45,8 @@ impl UnderWay {
         Coalesced::Ask(sender)
     }
 
-    /// Closes a question that nobody waits for, and says whether that was so. Under the lock under which callers join,
-    /// so that none can join a question that is then not asked.
+    /// Closes a question that nobody waits for, and says whether that was so. Under the lock under
+    /// which callers join, so that none can join a question that is then not asked.
     pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Verdict>>) -> bool {
         let mut under_way = self.lock();
         // One listener is the one kept here.
@@ -71,8 +75,12 @@ mod tests {
     fn only_what_nobody_waits_for_is_abandoned() {
         let under_way = UnderWay::default();
         let question = QuestionId::any(1);
-        let Coalesced::Ask(sender) = under_way.coalesce(question, || None) else { panic!("nobody asks yet") };
-        let Coalesced::Wait(waiting) = under_way.coalesce(question, || None) else { panic!("somebody asks") };
+        let Coalesced::Ask(sender) = under_way.coalesce(question, || None) else {
+            panic!("nobody asks yet")
+        };
+        let Coalesced::Wait(waiting) = under_way.coalesce(question, || None) else {
+            panic!("somebody asks")
+        };
         assert!(!under_way.abandon(&question, &sender));
         drop(waiting);
         assert!(under_way.abandon(&question, &sender));

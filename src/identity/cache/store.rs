@@ -1,5 +1,5 @@
-//! Two stores, so that no flood of bad credentials pushes out a good one: what a verified credential may do, and what
-//! was refused or granted nothing.
+//! Two stores, so that no flood of bad credentials pushes out a good one: what a verified
+//! credential may do, and what was refused or granted nothing.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -28,13 +28,18 @@ impl Stores {
             limits: RwLock::new(limits),
             verified: Cache::builder()
                 .max_capacity(limits.capacity)
-                .weigher(move |_, known| weight::of_verified(known).min(weight::largest(limits.capacity)))
-                // What is new must always find a place: job tokens that were busy and are gone would hold theirs.
+                .weigher(move |_, known| {
+                    weight::of_verified(known).min(weight::largest(limits.capacity))
+                })
+                // What is new must always find a place: job tokens that were busy and are gone
+                // would hold theirs.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             refused: Cache::builder()
                 .max_capacity(limits.negative_capacity)
-                .weigher(move |_, known| weight::of_refused(known).min(weight::largest(limits.negative_capacity)))
+                .weigher(move |_, known| {
+                    weight::of_refused(known).min(weight::largest(limits.negative_capacity))
+                })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
         }
@@ -47,14 +52,17 @@ impl Stores {
 
     /// What need not be asked.
     pub(super) fn look_up(&self, asked: &Asked) -> Option<Verdict> {
-        let verified = |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
+        let verified =
+            |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
         if let Some(known) = self.verified.get(&asked.key())
             && let Some(value) = known.fresh(&asked.question, asked.floor)
         {
             return Some(verified(value));
         }
         let known = self.refused.get(&asked.key())?;
-        let refused = known.fresh(&asked.credential, asked.floor).or_else(|| known.fresh(&asked.question, asked.floor));
+        let refused = known
+            .fresh(&asked.credential, asked.floor)
+            .or_else(|| known.fresh(&asked.question, asked.floor));
         refused.map(|refused| match refused {
             Refused::NotMine => Verdict::NotMine,
             Refused::Rejected => Verdict::Rejected,
@@ -67,15 +75,24 @@ impl Stores {
         self.verified.get(&asked.key())?.stale(&asked.question, asked.floor).cloned()
     }
 
-    pub(super) fn verify(&self, asked: &Asked, at: Instant, verified: &Arc<Verified>, lifetime: Lifetime) {
+    pub(super) fn verify(
+        &self,
+        asked: &Asked,
+        at: Instant,
+        verified: &Arc<Verified>,
+        lifetime: Lifetime,
+    ) {
         // Of two questions at once the earlier may be answered later: it was true no longer.
         let about = [asked.question, asked.credential];
         if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
             return;
         }
-        // Of another spelling of the secret it may still be true, but in an outage it does not count.
+        // Of another spelling of the secret it may still be true, but in an outage it does not
+        // count.
         let refused_since = self.refused.get(&asked.key()).is_some_and(|known| {
-            known.has_answered_since(asked.provider, at, |refused| !matches!(refused, Refused::NothingGranted(_)))
+            known.has_answered_since(asked.provider, at, |refused| {
+                !matches!(refused, Refused::NothingGranted(_))
+            })
         });
         let CacheLimits { ttl, stale_if_error, .. } = self.limits();
         let left = lifetime.credential.map_or(Duration::MAX, |ends| {
@@ -83,7 +100,8 @@ impl Stores {
         });
         let answer = lifetime.answer.unwrap_or(Duration::MAX);
         // What is sent upstream is worth nothing after its end, whoever cannot be asked.
-        let stale_at_most = if verified.granted.token().is_some() { left.min(answer) } else { left };
+        let stale_at_most =
+            if verified.granted.token().is_some() { left.min(answer) } else { left };
         let good = Good {
             fresh: answer.min(ttl).min(left),
             stale: if stale_if_error.is_zero() || refused_since {
@@ -100,10 +118,18 @@ impl Stores {
         });
     }
 
-    pub(super) fn refuse(&self, question: QuestionId, asked: &Asked, at: Instant, refused: Refused) {
+    pub(super) fn refuse(
+        &self,
+        question: QuestionId,
+        asked: &Asked,
+        at: Instant,
+        refused: Refused,
+    ) {
         // What the provider said before is good no longer, not even while it cannot be asked.
         match refused {
-            Refused::NothingGranted(_) => self.forget(asked, |answer| answer.question() == asked.question),
+            Refused::NothingGranted(_) => {
+                self.forget(asked, |answer| answer.question() == asked.question)
+            }
             Refused::NotMine | Refused::Rejected => self.forget_refused(asked),
         }
         let good = Good { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
@@ -119,9 +145,9 @@ impl Stores {
         self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
     }
 
-    /// Forgets what was said of a credential that its provider does not take any more. Under another user name the secret
-    /// may be right, or may have been revoked just as well: until its provider says so once more, an outage brings back no
-    /// spelling of it.
+    /// Forgets what was said of a credential that its provider does not take any more. Under
+    /// another user name the secret may be right, or may have been revoked just as well: until
+    /// its provider says so once more, an outage brings back no spelling of it.
     pub(super) fn forget_refused(&self, asked: &Asked) {
         self.change(asked, |answer| match answer.provider() {
             _ if asked.is_about(&answer) => None,
@@ -131,7 +157,11 @@ impl Stores {
     }
 
     /// Replaces verdicts that were good, and forgets those of which nothing is left.
-    fn change(&self, asked: &Asked, change: impl Fn(Answer<Arc<Verified>>) -> Option<Answer<Arc<Verified>>>) {
+    fn change(
+        &self,
+        asked: &Asked,
+        change: impl Fn(Answer<Arc<Verified>>) -> Option<Answer<Arc<Verified>>>,
+    ) {
         if !self.verified.contains_key(&asked.key()) {
             return;
         }
@@ -168,7 +198,10 @@ impl Stores {
 }
 
 /// What is known of each secret, but for what this provider said.
-fn forget_answers<V: Clone + Send + Sync + 'static>(store: &Cache<SecretId, Known<V>>, provider: u32) {
+fn forget_answers<V: Clone + Send + Sync + 'static>(
+    store: &Cache<SecretId, Known<V>>,
+    provider: u32,
+) {
     for (secret, known) in store {
         if known.has_answered(provider) {
             store.entry(*secret).and_compute_with(|entry| {

@@ -15,7 +15,8 @@ const BOOKKEEPING_BYTES: usize = 240;
 /// The two counts beside what an `Arc` holds.
 const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
-/// The most that one secret counts as: what is larger than the whole store would find no place in it.
+/// The most that one secret counts as: what is larger than the whole store would find no place in
+/// it.
 pub(super) fn largest(capacity: u64) -> u32 {
     u32::try_from(capacity / 4).unwrap_or(u32::MAX).max(1)
 }
@@ -23,8 +24,9 @@ pub(super) fn largest(capacity: u64) -> u32 {
 /// How many entries of [`ENTRY_BYTES`] this counts as.
 pub(super) fn of_verified(known: &Known<Arc<Verified>>) -> u32 {
     let answers = known.answers();
-    let bytes =
-        BOOKKEEPING_BYTES + size_of_val(answers) + answers.iter().map(|answer| bytes_of(answer.value())).sum::<usize>();
+    let bytes = BOOKKEEPING_BYTES
+        + size_of_val(answers)
+        + answers.iter().map(|answer| bytes_of(answer.value())).sum::<usize>();
     u32::try_from(bytes.div_ceil(ENTRY_BYTES)).unwrap_or(u32::MAX)
 }
 
@@ -41,16 +43,19 @@ pub(super) fn of_refused(known: &Known<Refused>) -> u32 {
 /// What one verdict takes, roughly. Scopes and sources are shared between verdicts.
 fn bytes_of(verified: &Verified) -> usize {
     let of_grant = |grant: &RepositoryGrant| {
-        size_of_val(grant) + COUNTS_BYTES + grant.repository.as_str().len() + grant.tags.heap_bytes()
+        size_of_val(grant)
+            + COUNTS_BYTES
+            + grant.repository.as_str().len()
+            + grant.tags.heap_bytes()
     };
     let repositories: usize = verified.granted.repositories().iter().map(of_grant).sum();
     // The grants share it.
-    let token = verified
-        .granted
-        .token()
-        .map_or(0, |token| COUNTS_BYTES + size_of::<SecretString>() + token.secret().expose_secret().len());
+    let token = verified.granted.token().map_or(0, |token| {
+        COUNTS_BYTES + size_of::<SecretString>() + token.secret().expose_secret().len()
+    });
     let attributes = verified.attributes.as_ref().map_or(0, |attributes| {
-        let groups: usize = attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
+        let groups: usize =
+            attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
         size_of_val(&**attributes) + groups + bytes_of_object(&attributes.claims)
     });
     size_of_val(verified) + verified.principal.subject.len() + repositories + token + attributes
@@ -67,7 +72,9 @@ fn bytes_of_json(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => text.len(),
-        Value::Array(items) => 2 * size_of_val(&**items) + items.iter().map(bytes_of_json).sum::<usize>(),
+        Value::Array(items) => {
+            2 * size_of_val(&**items) + items.iter().map(bytes_of_json).sum::<usize>()
+        }
         Value::Object(map) => bytes_of_object(map),
     }
 }

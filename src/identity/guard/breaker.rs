@@ -1,8 +1,9 @@
-//! Whether a provider is asked at all: one that answers nobody is left alone for a while, and nobody waits for it.
+//! Whether a provider is asked at all: one that answers nobody is left alone for a while, and
+//! nobody waits for it.
 //!
-//! It takes questions about several different secrets in a row, and then the gate's own harmless question too: whoever
-//! makes up secrets whose questions fail must not be able to take a provider from everybody else. The clock is passed in,
-//! and so is what became of that question.
+//! It takes questions about several different secrets in a row, and then the gate's own harmless
+//! question too: whoever makes up secrets whose questions fail must not be able to take a provider
+//! from everybody else. The clock is passed in, and so is what became of that question.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use crate::identity::model::keyed_hash::SecretId;
 /// So many different secrets in a row without an answer, and the gate asks a question of its own.
 const DIFFERENT_SECRETS: usize = 3;
 
-/// For so long it is not asked then. Short, for each time costs one caller a wait, and recovery is seen no sooner.
+/// For so long it is not asked then. Short, for each time costs one caller a wait, and recovery is
+/// seen no sooner.
 pub const OPEN_FOR: Duration = Duration::from_secs(2);
 
 /// The breaker of one provider.
@@ -122,7 +124,9 @@ impl Breaker {
                 *state = State::default();
                 return Some(Change::Closed);
             }
-            (State::HalfOpen, Outcome::Failed(_)) if admission == Admission::Probe => return Some(Change::Suspected),
+            (State::HalfOpen, Outcome::Failed(_)) if admission == Admission::Probe => {
+                return Some(Change::Suspected);
+            }
             // The next caller may try at once.
             (State::HalfOpen, Outcome::NotAsked) if admission == Admission::Probe => {
                 *state = State::Open { until: now };
@@ -180,7 +184,9 @@ mod tests {
 
     fn secrets<const N: usize>() -> [SecretId; N] {
         let key = HashKey::random().unwrap();
-        std::array::from_fn(|number| key.secret(&Credential::Bearer(SecretString::from(number.to_string()))))
+        std::array::from_fn(|number| {
+            key.secret(&Credential::Bearer(SecretString::from(number.to_string())))
+        })
     }
 
     fn fail(breaker: &Breaker, secret: SecretId, now: Instant) -> Option<Change> {
@@ -225,7 +231,8 @@ mod tests {
         assert_eq!(fail(&breaker, two, now), Some(Change::Suspected));
     }
 
-    /// Whoever makes up secrets whose questions fail makes the gate ask, now and then, and nothing else.
+    /// Whoever makes up secrets whose questions fail makes the gate ask, now and then, and nothing
+    /// else.
     #[test]
     fn a_provider_that_answers_the_gate_stays_closed() {
         let (now, [made_up]) = (Instant::now(), secrets());
@@ -234,9 +241,16 @@ mod tests {
             assert_eq!(fail(&breaker, made_up, now), None, "one question at a time");
         }
         assert_eq!(breaker.checked(true, now), None);
-        assert_eq!((breaker.state(), breaker.admit(now)), (BreakerState::Closed, Some(Admission::Normal)));
+        assert_eq!(
+            (breaker.state(), breaker.admit(now)),
+            (BreakerState::Closed, Some(Admission::Normal))
+        );
         let [one, two, three] = secrets();
-        assert_eq!((fail(&breaker, one, now), fail(&breaker, two, now)), (None, None), "from the beginning");
+        assert_eq!(
+            (fail(&breaker, one, now), fail(&breaker, two, now)),
+            (None, None),
+            "from the beginning"
+        );
         assert_eq!(fail(&breaker, three, now), Some(Change::Suspected));
     }
 
@@ -260,7 +274,10 @@ mod tests {
         {
             let breaker = open(begun);
             assert_eq!(breaker.admit(later), Some(Admission::Probe));
-            assert_eq!(breaker.report(Admission::Probe, Outcome::Failed(any), later), Some(Change::Suspected));
+            assert_eq!(
+                breaker.report(Admission::Probe, Outcome::Failed(any), later),
+                Some(Change::Suspected)
+            );
             assert_eq!(breaker.admit(later), None, "until that is answered");
             assert_eq!((breaker.checked(up, later), breaker.state()), (change, state));
         }
@@ -278,13 +295,20 @@ mod tests {
         assert_eq!(breaker.admit(later), Some(Admission::Probe));
         assert_eq!(breaker.admit(later), None, "one at a time");
         assert_eq!(breaker.state(), BreakerState::Probing);
-        assert_eq!(breaker.report(Admission::Normal, Outcome::Failed(any), later), None, "an old question");
+        assert_eq!(
+            breaker.report(Admission::Normal, Outcome::Failed(any), later),
+            None,
+            "an old question"
+        );
         assert_eq!(breaker.admit(later + OPEN_FOR), None, "the probe is still out");
         breaker.report(Admission::Probe, Outcome::Failed(any), later);
         breaker.checked(false, later);
         assert_eq!(breaker.admit(later), None);
         assert_eq!(breaker.admit(later + OPEN_FOR), Some(Admission::Probe));
-        assert_eq!(breaker.report(Admission::Probe, Outcome::Answered, later), Some(Change::Closed));
+        assert_eq!(
+            breaker.report(Admission::Probe, Outcome::Answered, later),
+            Some(Change::Closed)
+        );
         assert_eq!(breaker.admit(later), Some(Admission::Normal));
         assert_eq!(breaker.state(), BreakerState::Closed);
     }

@@ -1,9 +1,11 @@
-//! A bound on wrong credentials, by address: guessing passwords takes long, wherever they are checked.
+//! A bound on wrong credentials, by address: guessing passwords takes long, wherever they are
+//! checked.
 //!
-//! Who shows a credential that is not known to be good from there takes a place *before* a provider is asked, so that
-//! many wrong ones at once are not more than the bound either, and gives it back unless it turns out to be wrong. Where
-//! places are held only by questions under way, the next one waits for these: a hundred CI jobs behind one address, each
-//! with a new token, all get in. Once wrong ones have taken all places, whoever was not verified from there within a day
+//! Who shows a credential that is not known to be good from there takes a place *before* a provider
+//! is asked, so that many wrong ones at once are not more than the bound either, and gives it back
+//! unless it turns out to be wrong. Where places are held only by questions under way, the next one
+//! waits for these: a hundred CI jobs behind one address, each with a new token, all get in. Once
+//! wrong ones have taken all places, whoever was not verified from there within a day
 //! is turned away before anything is looked up, so that nobody learns which other passwords
 //! are right.
 //!
@@ -30,13 +32,15 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// It is written down again only when that is so long ago, and not for each request.
 const WRITTEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// What is known of addresses and of credentials from there: two tables of a fixed size, and what is under way.
+/// What is known of addresses and of credentials from there: two tables of a fixed size, and what
+/// is under way.
 #[derive(Default)]
 pub struct FailedLogins {
     clock: Clock,
     /// What each address owes.
     owed: Table,
-    /// Until when a credential is known to be good from an address. The one that ends first goes first.
+    /// Until when a credential is known to be good from an address. The one that ends first goes
+    /// first.
     good: Table,
     under_way: Mutex<HashMap<IpAddr, UnderWay>>,
 }
@@ -69,8 +73,8 @@ struct Who {
     known: bool,
 }
 
-/// The questions about one request's credential. The tasks that ask hold it too, so that what they hear counts also
-/// when the caller has gone.
+/// The questions about one request's credential. The tasks that ask hold it too, so that what they
+/// hear counts also when the caller has gone.
 pub struct Search {
     attempt: Arc<Attempt>,
     /// A provider was asked, and said no.
@@ -79,8 +83,8 @@ pub struct Search {
     undecided: AtomicBool,
 }
 
-/// A credential from an address that is being asked about, and counts once however many requests show it. Unless it is
-/// known, this is its place; dropping it gives it back.
+/// A credential from an address that is being asked about, and counts once however many requests
+/// show it. Unless it is known, this is its place; dropping it gives it back.
 struct Attempt {
     logins: Arc<FailedLogins>,
     who: Who,
@@ -99,12 +103,22 @@ impl FailedLogins {
     /// Lets in whoever shows a credential. `quota`: how many wrong ones an address has.
     ///
     /// # Errors
-    /// Where these are spent, and the credential is not known to be good from there: when there is the next.
-    pub fn admit(self: &Arc<Self>, quota: Quota, question: &Question) -> Result<Login<'_>, Duration> {
+    /// Where these are spent, and the credential is not known to be good from there: when there is
+    /// the next.
+    pub fn admit(
+        self: &Arc<Self>,
+        quota: Quota,
+        question: &Question,
+    ) -> Result<Login<'_>, Duration> {
         self.admit_at(quota, question, self.now())
     }
 
-    fn admit_at(self: &Arc<Self>, quota: Quota, question: &Question, now: Nanos) -> Result<Login<'_>, Duration> {
+    fn admit_at(
+        self: &Arc<Self>,
+        quota: Quota,
+        question: &Question,
+        now: Nanos,
+    ) -> Result<Login<'_>, Duration> {
         let network = client_network(question.client);
         let revocation = &question.revocation;
         // What was revoked is another one from then on.
@@ -129,12 +143,15 @@ impl FailedLogins {
     }
 
     fn try_attempt(self: &Arc<Self>, who: Who, now: Nanos) -> Result<Arc<Attempt>, Refusal> {
-        let attempt = || Arc::new(Attempt { logins: self.clone(), who, counted: AtomicBool::new(false) });
+        let attempt =
+            || Arc::new(Attempt { logins: self.clone(), who, counted: AtomicBool::new(false) });
         if who.known {
             return Ok(attempt());
         }
         let mut under_way = self.lock();
-        let remaining = self.owed.with(self.owed.key(&who.network), now, |word| who.quota.remaining(*word, now));
+        let remaining = self
+            .owed
+            .with(self.owed.key(&who.network), now, |word| who.quota.remaining(*word, now));
         if remaining == 0 {
             return Err(Refusal::Spent(self.missing(who.quota, who.network, now)));
         }
@@ -160,8 +177,8 @@ impl FailedLogins {
 }
 
 impl Login<'_> {
-    /// What is needed to ask a provider. It waits as long as that depends on questions under way; the caller bounds the
-    /// wait.
+    /// What is needed to ask a provider. It waits as long as that depends on questions under way;
+    /// the caller bounds the wait.
     ///
     /// # Errors
     /// Where wrong credentials have taken all places meanwhile: when there is the next.
@@ -176,7 +193,8 @@ impl Login<'_> {
                 Err(Refusal::UnderWay(changed)) => changed.await,
             }
         };
-        let search = Search { attempt, refused: AtomicBool::new(false), undecided: AtomicBool::new(false) };
+        let search =
+            Search { attempt, refused: AtomicBool::new(false), undecided: AtomicBool::new(false) };
         Ok(self.search.insert(search.into()).clone())
     }
 
@@ -194,13 +212,18 @@ impl Login<'_> {
         }
         if !self.who.known || self.aging {
             let now = self.logins.now();
-            self.logins.good.with(self.who.pair, now, |until| *until = now.saturating_add(nanos(KNOWN_FOR)));
+            self.logins
+                .good
+                .with(self.who.pair, now, |until| *until = now.saturating_add(nanos(KNOWN_FOR)));
         }
     }
 
-    /// The credential is wrong. It counts where a provider was asked for that, and not where it was known to be wrong.
+    /// The credential is wrong. It counts where a provider was asked for that, and not where it was
+    /// known to be wrong.
     pub fn wrong(&self) {
-        if let Some(search) = self.search.as_ref().filter(|search| search.refused.load(Ordering::Relaxed)) {
+        if let Some(search) =
+            self.search.as_ref().filter(|search| search.refused.load(Ordering::Relaxed))
+        {
             search.attempt.count();
         } else if self.who.known {
             self.logins.good.with(self.who.pair, self.logins.now(), |until| *until = 0);
@@ -213,8 +236,9 @@ impl Search {
     pub fn heard(&self, verdict: &Verdict) {
         match verdict {
             verdict if is_no(verdict) => self.refused.store(true, Ordering::Relaxed),
-            // Brought about by the question itself, or by others of whoever guesses: a no that was heard before stays one,
-            // or guesses at the provider before would be free. Users of a file were asked about there first.
+            // Brought about by the question itself, or by others of whoever guesses: a no that was
+            // heard before stays one, or guesses at the provider before would be free.
+            // Users of a file were asked about there first.
             Verdict::NotNow(NotNow::Barred | NotNow::FailureBudgetSpent | NotNow::Crowded, _) => {}
             _ => self.undecided.store(true, Ordering::Relaxed),
         }
@@ -236,7 +260,8 @@ impl Attempt {
         if self.counted.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (FailedLogins { owed, good, .. }, Who { quota, network, pair, known, .. }) = (&*self.logins, self.who);
+        let (FailedLogins { owed, good, .. }, Who { quota, network, pair, known, .. }) =
+            (&*self.logins, self.who);
         let charge = |now| {
             let _kept = owed.with(owed.key(&network), now, |word| quota.take(word, now));
         };
@@ -260,7 +285,11 @@ impl Attempt {
     fn leave(&self, under_way: &mut HashMap<IpAddr, UnderWay>) -> Option<Arc<Notify>> {
         let here = under_way.get_mut(&self.who.network)?;
         // Another one may have come in its place since nobody held it any more.
-        if here.attempts.get(&self.who.credential).is_some_and(|attempt| ptr::eq(attempt.as_ptr(), self)) {
+        if here
+            .attempts
+            .get(&self.who.credential)
+            .is_some_and(|attempt| ptr::eq(attempt.as_ptr(), self))
+        {
             here.attempts.remove(&self.who.credential);
         }
         let changed = here.changed.clone();

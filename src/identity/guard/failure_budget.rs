@@ -1,10 +1,11 @@
-//! A bound on wrong credentials: a server that blocks addresses after so many would else block the gate, and with it
-//! everybody.
+//! A bound on wrong credentials: a server that blocks addresses after so many would else block the
+//! gate, and with it everybody.
 //!
-//! A credential that nobody has verified yet takes a place *before* it is asked about, so that many wrong ones at once
-//! are not more than the bound either, and gives it back unless it turns out to be wrong. One that was verified needs
-//! none, but only a few questions about it are asked at once: it may be good no longer, and whoever has it revoked and
-//! then sends it for a hundred repositories at once must not spend more than that.
+//! A credential that nobody has verified yet takes a place *before* it is asked about, so that many
+//! wrong ones at once are not more than the bound either, and gives it back unless it turns out to
+//! be wrong. One that was verified needs none, but only a few questions about it are asked at once:
+//! it may be good no longer, and whoever has it revoked and then sends it for a hundred
+//! repositories at once must not spend more than that.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -55,14 +56,16 @@ enum Refusal {
 }
 
 impl FailureBudget {
-    /// A budget of `count` failures in any `per`. A count of 0 lets nobody be asked about who is not known.
+    /// A budget of `count` failures in any `per`. A count of 0 lets nobody be asked about who is
+    /// not known.
     pub fn new(count: u32, per: Duration) -> Self {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         Self { count, per, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Waits for a place as long as it depends on questions under way. The caller bounds the wait. `known`: the secret
-    /// has been verified before, and so is asked about whatever others got wrong.
+    /// Waits for a place as long as it depends on questions under way. The caller bounds the wait.
+    /// `known`: the secret has been verified before, and so is asked about whatever others got
+    /// wrong.
     ///
     /// # Errors
     /// Where failures have taken all of it: how long until the first of them no longer counts.
@@ -79,9 +82,18 @@ impl FailureBudget {
         }
     }
 
-    fn try_reserve(&self, secret: SecretId, known: bool, now: Instant) -> Result<Place<'_>, Refusal> {
+    fn try_reserve(
+        &self,
+        secret: SecretId,
+        known: bool,
+        now: Instant,
+    ) -> Result<Place<'_>, Refusal> {
         let mut state = self.lock();
-        while state.failures.front().is_some_and(|(failure, _)| now.duration_since(*failure) >= self.per) {
+        while state
+            .failures
+            .front()
+            .is_some_and(|(failure, _)| now.duration_since(*failure) >= self.per)
+        {
             state.failures.pop_front();
         }
         if known && state.failures.iter().all(|(_, wrong)| *wrong != secret) {

@@ -1,5 +1,6 @@
-//! Turns at something that is scarce, fairly by address: each has one place in the common queue, and the rest of its
-//! callers wait in a lane of their own. So a flood from one address keeps nobody else waiting for longer than its one place.
+//! Turns at something that is scarce, fairly by address: each has one place in the common queue,
+//! and the rest of its callers wait in a lane of their own. So a flood from one address keeps
+//! nobody else waiting for longer than its one place.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,7 +53,9 @@ impl Turns {
 
     fn enter(&self, client: IpAddr) -> Option<InLane<'_>> {
         let mut lanes = self.lock();
-        let lane = lanes.entry(client).or_insert_with(|| Lane { first: Arc::new(Semaphore::new(1)), callers: 0 });
+        let lane = lanes
+            .entry(client)
+            .or_insert_with(|| Lane { first: Arc::new(Semaphore::new(1)), callers: 0 });
         if lane.callers >= MAX_IN_LANE {
             return None;
         }
@@ -88,10 +91,12 @@ mod tests {
     const FLOOD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// Callers from these addresses, who come one after the other while nobody gets a turn; in which order they get it.
+    /// Callers from these addresses, who come one after the other while nobody gets a turn; in
+    /// which order they get it.
     async fn order(clients: Vec<IpAddr>) -> Vec<IpAddr> {
         let (turns, had) = (Turns::new(1), RefCell::new(Vec::new()));
-        let (turns, had) = (Box::leak(Box::new(turns)) as &Turns, Box::leak(Box::new(had)) as &RefCell<Vec<_>>);
+        let (turns, had) =
+            (Box::leak(Box::new(turns)) as &Turns, Box::leak(Box::new(had)) as &RefCell<Vec<_>>);
         let held = turns.turn(IpAddr::from([192, 0, 2, 3])).await.unwrap();
         let local = LocalSet::new();
         let all = local.run_until(async {

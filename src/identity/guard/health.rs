@@ -1,4 +1,5 @@
-//! What is known of a provider's health, for people: what its last answer was, and what went wrong last.
+//! What is known of a provider's health, for people: what its last answer was, and what went wrong
+//! last.
 //!
 //! Words of a closed list: what a provider says, and what it was asked, never stands here.
 
@@ -56,7 +57,9 @@ impl Trouble {
             Self::Busy => "asks to be asked later",
             Self::TooManyQuestions => "has more questions than it answers",
             Self::Barred => "does not let a caller, or an address, ask",
-            Self::Misconfigured => "does not know the gate, or what it is asked for: see its settings",
+            Self::Misconfigured => {
+                "does not know the gate, or what it is asked for: see its settings"
+            }
         }
     }
 
@@ -71,7 +74,10 @@ impl Trouble {
                 NotNow::Barred => Some(Self::Barred),
                 NotNow::Misconfigured => Some(Self::Misconfigured),
                 // It was not asked, and there is nothing wrong with it.
-                NotNow::FailureBudgetSpent | NotNow::FailedLogins | NotNow::Crowded | NotNow::TooOften => None,
+                NotNow::FailureBudgetSpent
+                | NotNow::FailedLogins
+                | NotNow::Crowded
+                | NotNow::TooOften => None,
             },
             Verdict::NotMine | Verdict::Verified(..) | Verdict::Rejected | Verdict::Unfit => None,
         }
@@ -79,8 +85,15 @@ impl Trouble {
 }
 
 impl Health {
-    /// A question came to this. `took`: from when it was asked, where it was; `timed_out`: it had no more time.
-    pub fn came_to(&self, verdict: &Verdict, took: Option<Duration>, timed_out: bool, now: SystemTime) {
+    /// A question came to this. `took`: from when it was asked, where it was; `timed_out`: it had
+    /// no more time.
+    pub fn came_to(
+        &self,
+        verdict: &Verdict,
+        took: Option<Duration>,
+        timed_out: bool,
+        now: SystemTime,
+    ) {
         let trouble = Trouble::of(verdict, timed_out);
         let mut seen = self.lock();
         if let Some(trouble) = trouble {
@@ -130,7 +143,10 @@ mod tests {
 
         let third = second + TOOK;
         health.came_to(&Verdict::Rejected, Some(TOOK), false, third);
-        assert_eq!(health.seen(), Seen { up: Some(true), answered: Some((third, TOOK)), failed, failing: false });
+        assert_eq!(
+            health.seen(),
+            Seen { up: Some(true), answered: Some((third, TOOK)), failed, failing: false }
+        );
     }
 
     #[test]
@@ -141,14 +157,24 @@ mod tests {
             (Verdict::Unavailable, Some(TOOK), false, Some(Trouble::Unavailable), Some(false)),
             (not_now(NotNow::Busy), Some(TOOK), false, Some(Trouble::Busy), Some(true)),
             (not_now(NotNow::Barred), Some(TOOK), false, Some(Trouble::Barred), Some(true)),
-            (not_now(NotNow::Misconfigured), Some(TOOK), false, Some(Trouble::Misconfigured), Some(true)),
+            (
+                not_now(NotNow::Misconfigured),
+                Some(TOOK),
+                false,
+                Some(Trouble::Misconfigured),
+                Some(true),
+            ),
             (not_now(NotNow::NoTurn), None, false, Some(Trouble::TooManyQuestions), None),
             (not_now(NotNow::FailureBudgetSpent), None, false, None, None),
         ] {
             let health = Health::default();
             health.came_to(&verdict, took, timed_out, SystemTime::now());
             let seen = health.seen();
-            assert_eq!((seen.failed.map(|(_, trouble)| trouble), seen.up), (trouble, up), "{verdict:?}");
+            assert_eq!(
+                (seen.failed.map(|(_, trouble)| trouble), seen.up),
+                (trouble, up),
+                "{verdict:?}"
+            );
             assert_eq!(seen.failing, trouble.is_some());
         }
     }

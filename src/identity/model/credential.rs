@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::denial::{Denial, Framing};
 
-/// What stands in `Authorization` (RFC 9110, 11.6.2). Secrets print nothing and are zeroed when dropped.
+/// What stands in `Authorization` (RFC 9110, 11.6.2). Secrets print nothing and are zeroed when
+/// dropped.
 #[derive(Clone)]
 pub enum Credential {
     /// No header, or `Basic Og==`, by which clients mean the same.
@@ -25,17 +26,20 @@ impl Credential {
     /// Reads the one `Authorization` header.
     ///
     /// # Errors
-    /// Two headers, another scheme, or a value that does not follow its scheme's grammar. What is not UTF-8, holds a
-    /// control character or has an empty password is refused here, so that no provider is asked about it.
+    /// Two headers, another scheme, or a value that does not follow its scheme's grammar. What is
+    /// not UTF-8, holds a control character or has an empty password is refused here, so that
+    /// no provider is asked about it.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Denial> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(Self::Anonymous) };
         if values.next().is_some() {
             return Err(Denial::Framing(Framing::TwoAuthorizations));
         }
-        let value = value.to_str().map_err(|_| Denial::MalformedCredential("it holds other than ASCII"))?;
-        let (scheme, rest) =
-            value.split_once(' ').ok_or(Denial::MalformedCredential("there is nothing after the scheme"))?;
+        let value =
+            value.to_str().map_err(|_| Denial::MalformedCredential("it holds other than ASCII"))?;
+        let (scheme, rest) = value
+            .split_once(' ')
+            .ok_or(Denial::MalformedCredential("there is nothing after the scheme"))?;
         let rest = rest.trim_matches(' ');
         if scheme.eq_ignore_ascii_case("basic") {
             Self::basic(rest)
@@ -60,8 +64,9 @@ impl Credential {
         Self::of_user(user, password).map_err(Denial::MalformedCredential)
     }
 
-    /// A user name and password, in a header or in a form: either way they are shown to providers as Basic, so both hold
-    /// what that may hold (RFC 7617, 2). Where both are empty, clients mean nobody.
+    /// A user name and password, in a header or in a form: either way they are shown to providers
+    /// as Basic, so both hold what that may hold (RFC 7617, 2). Where both are empty, clients
+    /// mean nobody.
     ///
     /// # Errors
     /// Why they are no credential.
@@ -76,15 +81,18 @@ impl Credential {
         match (user, password) {
             ("", "") => Ok(Self::Anonymous),
             (_, "") => Err("the password is empty"),
-            (user, password) => Ok(Self::Basic { user: user.to_owned(), password: SecretString::from(password) }),
+            (user, password) => {
+                Ok(Self::Basic { user: user.to_owned(), password: SecretString::from(password) })
+            }
         }
     }
 
     fn bearer(token: &str) -> Result<Self, Denial> {
         // token68 (RFC 9110, 11.2)
         let word = token.trim_end_matches('=');
-        let allowed =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        let allowed = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        };
         if word.is_empty() || !word.bytes().all(allowed) {
             return Err(Denial::MalformedCredential("what follows Bearer is not a token"));
         }
@@ -142,7 +150,8 @@ mod tests {
     #[test]
     fn schemes_in_any_case() {
         for scheme in ["Basic", "basic", "BASIC"] {
-            let Ok(Credential::Basic { user, password }) = read(&format!("{scheme} dTpwOnE=")) else {
+            let Ok(Credential::Basic { user, password }) = read(&format!("{scheme} dTpwOnE="))
+            else {
                 panic!("{scheme}")
             };
             assert_eq!((&*user, password.expose_secret()), ("u", "p:q"));
@@ -185,7 +194,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::AUTHORIZATION, "Basic dTpw".parse().unwrap());
         headers.append(header::AUTHORIZATION, "Basic dTpw".parse().unwrap());
-        assert!(matches!(Credential::from_headers(&headers), Err(Denial::Framing(Framing::TwoAuthorizations))));
+        assert!(matches!(
+            Credential::from_headers(&headers),
+            Err(Denial::Framing(Framing::TwoAuthorizations))
+        ));
     }
 
     #[test]

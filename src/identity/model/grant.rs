@@ -10,12 +10,13 @@ use crate::registry::{Actions, RepositoryName};
 /// What a credential allows by itself. Policy can only narrow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// Scopes that hold for every repository; the `scopes` section of the config reads them. One list serves all whose
-    /// scopes are the same.
+    /// Scopes that hold for every repository; the `scopes` section of the config reads them. One
+    /// list serves all whose scopes are the same.
     Scopes(Arc<Vec<String>>),
     /// What a token server granted for the one repository that was asked about, and for no other.
     Repository(Box<RepositoryGrant>),
-    /// The same for each of several repositories, possibly nothing. One pointer, for all verdicts are as large as this.
+    /// The same for each of several repositories, possibly nothing. One pointer, for all verdicts
+    /// are as large as this.
     Repositories(Arc<Vec<RepositoryGrant>>),
     /// The list of all repositories, with the token that says so where it is kept.
     Catalog(Option<IssuedToken>),
@@ -70,14 +71,16 @@ pub struct RepositoryGrant {
     pub actions: Actions,
     /// Who granted it, for the words of a refusal.
     pub server: TokenServerKind,
-    /// Which tags may not be written or deleted, where that was asked about. As old as the grant itself.
+    /// Which tags may not be written or deleted, where that was asked about. As old as the grant
+    /// itself.
     pub tags: TagRules,
-    /// The token that says so, where the server's own tokens are sent upstream and there is something in it. A token for
-    /// several repositories is in each of their grants.
+    /// The token that says so, where the server's own tokens are sent upstream and there is
+    /// something in it. A token for several repositories is in each of their grants.
     pub token: Option<IssuedToken>,
 }
 
-/// The very token that a token server issued for one question, whatever it was about. Equal to itself alone.
+/// The very token that a token server issued for one question, whatever it was about. Equal to
+/// itself alone.
 #[derive(Clone, Debug)]
 pub struct IssuedToken(Arc<SecretString>);
 

@@ -9,11 +9,13 @@ use crate::registry::{Access, Actions};
 /// Of a [`QuestionId`], those that are of the credential alone.
 const CREDENTIAL_BYTES: usize = 4;
 
-/// A key for hashing secrets, so that nothing logged or kept in memory can be matched against guessed tokens elsewhere.
+/// A key for hashing secrets, so that nothing logged or kept in memory can be matched against
+/// guessed tokens elsewhere.
 #[derive(Clone)]
 pub struct HashKey([u8; 32]);
 
-/// A credential: its kind, user and secret under the process's key. Two differ whenever any of the three does.
+/// A credential: its kind, user and secret under the process's key. Two differ whenever any of the
+/// three does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialId([u8; 32]);
 
@@ -25,21 +27,24 @@ pub struct SecretId([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 
-/// By what operators know a credential: logs show it, and revocations look it up. Whatever can be changed about a
-/// credential without making it another one is not in it: of a JWT the user name beside it, the way of presenting it, and
-/// the signature, of which there are two by ECDSA (s and n - s) for whoever has one.
+/// By what operators know a credential: logs show it, and revocations look it up. Whatever can be
+/// changed about a credential without making it another one is not in it: of a JWT the user name
+/// beside it, the way of presenting it, and the signature, of which there are two by ECDSA (s and n
+/// - s) for whoever has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownAs {
     /// Whoever presents it, in whatever way.
     pub secret: SecretId,
-    /// What logs show: a user name with a secret, in one way of presenting them; of a JWT what is signed.
+    /// What logs show: a user name with a secret, in one way of presenting them; of a JWT what is
+    /// signed.
     pub fingerprint: Fingerprint,
 }
 
-/// A question to one provider: the credential, and all else that the answer depends on. 96 bits of a keyed hash: nobody
-/// outside can look for two that are equal, and by chance none of the few that are kept are. Before these stand 32 bits of
-/// the credential alone, which tell those who present one secret apart; there are few, and where two were equal, an answer
-/// would only be forgotten too early.
+/// A question to one provider: the credential, and all else that the answer depends on. 96 bits of
+/// a keyed hash: nobody outside can look for two that are equal, and by chance none of the few that
+/// are kept are. Before these stand 32 bits of the credential alone, which tell those who present
+/// one secret apart; there are few, and where two were equal, an answer would only be forgotten too
+/// early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuestionId([u8; 16]);
 
@@ -55,7 +60,8 @@ pub enum DependsOn {
 }
 
 impl HashKey {
-    /// The key that belongs to a gate's first token key: replicas with one key file name a credential alike.
+    /// The key that belongs to a gate's first token key: replicas with one key file name a
+    /// credential alike.
     pub fn of_token_key(bytes: &[u8; 32]) -> Self {
         Self(blake3::derive_key("moorgate credential hash key", bytes))
     }
@@ -92,7 +98,10 @@ impl HashKey {
             return KnownAs { secret, fingerprint: id.fingerprint() };
         };
         let secret = self.text(signed);
-        KnownAs { secret, fingerprint: Fingerprint(secret.0.first_chunk().copied().unwrap_or_default()) }
+        KnownAs {
+            secret,
+            fingerprint: Fingerprint(secret.0.first_chunk().copied().unwrap_or_default()),
+        }
     }
 
     fn text(&self, text: &str) -> SecretId {
@@ -161,7 +170,8 @@ impl CredentialId {
 impl Fingerprint {
     /// Reads what logs show; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_plain =
+            text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         Some(Self(u64::from_str_radix(text, 16).ok().filter(|_| is_plain)?.to_be_bytes()))
     }
 }
@@ -186,8 +196,8 @@ impl QuestionId {
     }
 }
 
-/// Header and claims of what looks like a JWT (RFC 7515, 7.1): three parts in base64url, of which the first begins as every
-/// JSON object does.
+/// Header and claims of what looks like a JWT (RFC 7515, 7.1): three parts in base64url, of which
+/// the first begins as every JSON object does.
 fn signed_part(secret: &str) -> Option<&str> {
     let signed = secret.starts_with('e').then(|| secret.rsplit_once('.'))??.0;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -234,8 +244,9 @@ mod tests {
     fn what_makes_no_other_credential_is_not_in_its_name() {
         let key = HashKey::random().unwrap();
         let bearer = |secret: &str| Credential::Bearer(SecretString::from(secret));
-        let known_as =
-            |credential: Credential| key.known_as(&credential, key.credential(&credential), key.secret(&credential));
+        let known_as = |credential: Credential| {
+            key.known_as(&credential, key.credential(&credential), key.secret(&credential))
+        };
         let jwt = known_as(bearer("eyJhbGciOiJFUzI1NiJ9.e30.c2ln"));
         for same in [
             bearer("eyJhbGciOiJFUzI1NiJ9.e30.b3RoZXI"),
@@ -244,15 +255,25 @@ mod tests {
         ] {
             assert_eq!(known_as(same), jwt);
         }
-        for other in [bearer("eyJhbGciOiJFUzI1NiJ9.e31.c2ln"), bearer("eyJhbGciOiJFUzI1NiJ9.e30.c2ln.c2ln")] {
+        for other in
+            [bearer("eyJhbGciOiJFUzI1NiJ9.e31.c2ln"), bearer("eyJhbGciOiJFUzI1NiJ9.e30.c2ln.c2ln")]
+        {
             let other = known_as(other);
             assert!(other.secret != jwt.secret && other.fingerprint != jwt.fingerprint);
         }
         // Of whatever else it all counts, and to the secret alone the user does not.
-        for [one, other] in [["x.e30.c2ln", "x.e30.b3RoZXI"], ["e.x.p!", "e.x.q!"], ["e.x", "e.y"]] {
-            assert_ne!(known_as(basic("a", one)).secret, known_as(basic("a", other)).secret, "{one}");
+        for [one, other] in [["x.e30.c2ln", "x.e30.b3RoZXI"], ["e.x.p!", "e.x.q!"], ["e.x", "e.y"]]
+        {
+            assert_ne!(
+                known_as(basic("a", one)).secret,
+                known_as(basic("a", other)).secret,
+                "{one}"
+            );
             assert_eq!(known_as(basic("a", one)).secret, known_as(bearer(one)).secret);
-            assert_ne!(known_as(basic("a", one)).fingerprint, known_as(basic("b", one)).fingerprint);
+            assert_ne!(
+                known_as(basic("a", one)).fingerprint,
+                known_as(basic("b", one)).fingerprint
+            );
         }
     }
 
@@ -262,7 +283,9 @@ mod tests {
         use crate::registry::{Action, RepositoryName};
         let name = |text: &str| RepositoryName::parse(text).unwrap();
         let several = |list: &[(&str, &str)]| {
-            Access::Repositories(list.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect())
+            Access::Repositories(
+                list.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect(),
+            )
         };
         let key = HashKey::random().unwrap();
         let all = [
@@ -283,7 +306,13 @@ mod tests {
         ];
         let ids = |credential: Credential, address: [u8; 4], depends| {
             let question = |access: &Access| {
-                Question::new(&key, credential.clone(), access.clone(), address.into(), "request".into())
+                Question::new(
+                    &key,
+                    credential.clone(),
+                    access.clone(),
+                    address.into(),
+                    "request".into(),
+                )
             };
             all.iter().map(|access| key.question(0, depends, &question(access))).collect::<Vec<_>>()
         };
@@ -302,12 +331,22 @@ mod tests {
     fn another_process_hashes_otherwise() {
         let credential = basic("u", "p");
         assert!(
-            HashKey::random().unwrap().credential(&credential) != HashKey::random().unwrap().credential(&credential)
+            HashKey::random().unwrap().credential(&credential)
+                != HashKey::random().unwrap().credential(&credential)
         );
     }
 
-    /// All that an answer can depend on. Short words of few letters, so that many share all but where one part ends.
-    type Asked = (u32, u8, String, String, Option<(u8, Vec<(String, [bool; 3])>)>, Option<std::net::IpAddr>, u64);
+    /// All that an answer can depend on. Short words of few letters, so that many share all but
+    /// where one part ends.
+    type Asked = (
+        u32,
+        u8,
+        String,
+        String,
+        Option<(u8, Vec<(String, [bool; 3])>)>,
+        Option<std::net::IpAddr>,
+        u64,
+    );
 
     fn asked() -> impl Strategy<Value = Asked> {
         let word = || "[a:]{0,3}";
@@ -318,7 +357,8 @@ mod tests {
             (2_u8..5, "[ab]{1,2}").prop_map(|(kind, name)| (kind, vec![(name, [false; 3])])),
             repositories.prop_map(|several| (5, several)),
         ];
-        let addresses = ["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "::"].map(|address| address.parse().unwrap());
+        let addresses = ["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "::"]
+            .map(|address| address.parse().unwrap());
         let address = prop::sample::select(addresses.to_vec());
         (0_u32..3, 0_u8..3, word(), word(), access, address, 0_u64..2).prop_map(
             |(provider, kind, user, secret, access, address, revoked)| {
@@ -328,13 +368,17 @@ mod tests {
                     _ => (String::new(), secret),
                 };
                 // What the provider's answers do not depend on makes no other question.
-                let (access, address) = ((provider > 0).then_some(access), (provider > 1).then_some(address));
+                let (access, address) =
+                    ((provider > 0).then_some(access), (provider > 1).then_some(address));
                 (provider, kind, user, secret, access, address, revoked)
             },
         )
     }
 
-    fn id(key: &HashKey, (provider, kind, user, secret, access, address, revoked): &Asked) -> QuestionId {
+    fn id(
+        key: &HashKey,
+        (provider, kind, user, secret, access, address, revoked): &Asked,
+    ) -> QuestionId {
         use crate::registry::Action::{Delete, Pull, Push};
         let secret = SecretString::from(secret.as_str());
         let credential = match kind {
@@ -352,14 +396,17 @@ mod tests {
             Some((_, names)) => Access::Repositories(
                 names
                     .iter()
-                    .map(|(it, [pull, push, delete])| (name(it), Actions { pull: *pull, push: *push, delete: *delete }))
+                    .map(|(it, [pull, push, delete])| {
+                        (name(it), Actions { pull: *pull, push: *push, delete: *delete })
+                    })
                     .collect(),
             ),
         };
         let client = address.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
         let mut question = Question::new(key, credential, access, client, "request".into());
         question.revocation.number = Some(*revoked).filter(|number| *number > 0);
-        let depends = [DependsOn::Credential, DependsOn::Repository, DependsOn::RepositoryAndAddress];
+        let depends =
+            [DependsOn::Credential, DependsOn::Repository, DependsOn::RepositoryAndAddress];
         key.question(*provider, depends[*provider as usize], &question)
     }
 

@@ -9,7 +9,8 @@ use super::grant::Granted;
 pub struct Principal {
     /// Who says so.
     pub source: Arc<Source>,
-    /// What the provider calls the caller. Empty for callers without a credential, and for nobody else.
+    /// What the provider calls the caller. Empty for callers without a credential, and for nobody
+    /// else.
     pub subject: Box<str>,
 }
 
@@ -19,14 +20,15 @@ impl Principal {
         self.subject.is_empty()
     }
 
-    /// Whether it is a CI job with GitLab's job token: its subject is whoever started it, and it is not that person.
+    /// Whether it is a CI job with GitLab's job token: its subject is whoever started it, and it is
+    /// not that person.
     pub fn is_job(&self) -> bool {
         matches!(self.source.credential_type.as_deref(), Some("build" | "ci"))
     }
 }
 
-/// Where principals come from. One value serves all callers of a provider who have the same kind of credential, for
-/// each of them is kept in the cache.
+/// Where principals come from. One value serves all callers of a provider who have the same kind of
+/// credential, for each of them is kept in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The provider's name in the config.

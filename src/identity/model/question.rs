@@ -25,7 +25,8 @@ pub struct Question {
     pub client: IpAddr,
     /// The id of the request that led to the question.
     pub request_id: Arc<str>,
-    /// The provider that vouched for the credential before, as a gate token says: it is asked first.
+    /// The provider that vouched for the credential before, as a gate token says: it is asked
+    /// first.
     pub vouched_by: Option<Box<str>>,
     /// What operators have revoked of the credential so far.
     pub revocation: Revocation,
@@ -33,10 +34,26 @@ pub struct Question {
 
 impl Question {
     /// A question about a credential, whose hashes are made with the process's key.
-    pub fn new(key: &HashKey, credential: Credential, access: Access, client: IpAddr, request_id: Arc<str>) -> Self {
+    pub fn new(
+        key: &HashKey,
+        credential: Credential,
+        access: Access,
+        client: IpAddr,
+        request_id: Arc<str>,
+    ) -> Self {
         let (id, secret) = (key.credential(&credential), key.secret(&credential));
         let known_as = key.known_as(&credential, id, secret);
         let revocation = Revocation::default();
-        Self { credential, id, secret, known_as, access, client, request_id, vouched_by: None, revocation }
+        Self {
+            credential,
+            id,
+            secret,
+            known_as,
+            access,
+            client,
+            request_id,
+            vouched_by: None,
+            revocation,
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! What operators revoked by hand: no verdict from before that instant is used again, be it fresh or stale.
+//! What operators revoked by hand: no verdict from before that instant is used again, be it fresh
+//! or stale.
 //!
-//! A revocation is part of every later question about the credential, so that what was answered, what is being asked and
-//! what rests is out of reach at once. It beats a cache, not a provider: whoever it still says yes to is let in again.
-//! Of a workload token nobody can be asked, so one that was revoked is refused; and so is every gate token that was sealed
-//! before the revocation, for whoever holds one is whom the operator means.
+//! A revocation is part of every later question about the credential, so that what was answered,
+//! what is being asked and what rests is out of reach at once. It beats a cache, not a provider:
+//! whoever it still says yes to is let in again. Of a workload token nobody can be asked, so one
+//! that was revoked is refused; and so is every gate token that was sealed before the revocation,
+//! for whoever holds one is whom the operator means.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,8 @@ use std::time::Instant;
 use super::keyed_hash::{Fingerprint, KnownAs, SecretId};
 use super::unix_time::unix_micros;
 
-/// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts for everybody.
+/// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts
+/// for everybody.
 const MAX_REVOCATIONS: usize = 10_000;
 
 /// Everything that was revoked.
@@ -65,7 +68,8 @@ impl Moment {
 /// What was revoked of a credential, by the time of a question about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revocation {
-    /// Tells the questions before a revocation from those after it. `None`: this one was not revoked.
+    /// Tells the questions before a revocation from those after it. `None`: this one was not
+    /// revoked.
     pub number: Option<u64>,
     /// When the credential was revoked last.
     pub moment: Option<Moment>,
@@ -74,9 +78,13 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Returns whether a gate token of the credential is refused that was sealed at this time (Unix time, microseconds).
+    /// Returns whether a gate token of the credential is refused that was sealed at this time (Unix
+    /// time, microseconds).
     pub fn refuses_sealed_at(&self, unix_micros: u64) -> bool {
-        [self.moment, self.floor].into_iter().flatten().any(|revoked| unix_micros <= revoked.unix_micros)
+        [self.moment, self.floor]
+            .into_iter()
+            .flatten()
+            .any(|revoked| unix_micros <= revoked.unix_micros)
     }
 }
 
@@ -88,7 +96,8 @@ impl Revocations {
         let number = table.latest;
         table.revoked.insert(what, (number, now));
         if table.revoked.len() > MAX_REVOCATIONS {
-            let oldest = table.revoked.iter().min_by_key(|(_, (number, _))| *number).map(|(what, _)| *what);
+            let oldest =
+                table.revoked.iter().min_by_key(|(_, (number, _))| *number).map(|(what, _)| *what);
             let gone = oldest.and_then(|oldest| table.revoked.remove(&oldest));
             table.floor = gone.map(|(_, moment)| moment).or(table.floor);
         }
@@ -102,7 +111,10 @@ impl Revocations {
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let of = |what| table.revoked.get(&what).copied();
-        let found = [of(Revoked::Secret(credential.secret)), of(Revoked::Credential(credential.fingerprint))];
+        let found = [
+            of(Revoked::Secret(credential.secret)),
+            of(Revoked::Credential(credential.fingerprint)),
+        ];
         let latest = found.into_iter().flatten().max_by_key(|(number, _)| *number);
         Revocation {
             number: latest.map(|(number, _)| number),
@@ -123,7 +135,8 @@ mod tests {
     use crate::identity::model::keyed_hash::HashKey;
 
     fn known_as(key: &HashKey, user: &str, secret: &str) -> KnownAs {
-        let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
+        let credential =
+            Credential::Basic { user: user.into(), password: SecretString::from(secret) };
         key.known_as(&credential, key.credential(&credential), key.secret(&credential))
     }
 
@@ -134,12 +147,20 @@ mod tests {
         let now = Moment { at: Instant::now(), unix_micros: 1000 };
         assert_eq!(of("a", "x"), Revocation::default());
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
-        assert_eq!((of("a", "x"), of("b", "x")), (of("b", "x"), of("a", "x")), "whoever presents it");
+        assert_eq!(
+            (of("a", "x"), of("b", "x")),
+            (of("b", "x"), of("a", "x")),
+            "whoever presents it"
+        );
         assert_eq!((of("a", "x").number, of("a", "y").number), (Some(1), None));
         revocations.revoke(Revoked::Credential(known_as(&key, "a", "y").fingerprint), now);
         assert_eq!((of("a", "y").number, of("b", "y").number), (Some(2), None));
         revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), now);
-        assert_eq!((of("a", "x").number, of("b", "x").number), (Some(3), Some(1)), "the latest of both");
+        assert_eq!(
+            (of("a", "x").number, of("b", "x").number),
+            (Some(3), Some(1)),
+            "the latest of both"
+        );
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
         assert_eq!(of("b", "x").number, Some(4), "again");
     }
@@ -152,8 +173,14 @@ mod tests {
         assert!(!of("a").refuses_sealed_at(0));
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), moment(1000));
         revocations.revoke(Revoked::Credential(known_as(&key, "a", "x").fingerprint), moment(2000));
-        for (sealed, a, b) in [(999, true, true), (1000, true, true), (1001, true, false), (2000, true, false)] {
-            assert_eq!((of("a").refuses_sealed_at(sealed), of("b").refuses_sealed_at(sealed)), (a, b), "{sealed}");
+        for (sealed, a, b) in
+            [(999, true, true), (1000, true, true), (1001, true, false), (2000, true, false)]
+        {
+            assert_eq!(
+                (of("a").refuses_sealed_at(sealed), of("b").refuses_sealed_at(sealed)),
+                (a, b),
+                "{sealed}"
+            );
         }
         assert!(!of("a").refuses_sealed_at(2001), "sealed afterwards");
         let floor = Revocation { floor: Some(moment(5)), ..Revocation::default() };
@@ -164,7 +191,8 @@ mod tests {
     fn when_it_is_full_the_oldest_counts_for_all() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
         let start = Instant::now();
-        let moment = |number: u64| Moment { at: start + Duration::from_secs(number), unix_micros: number };
+        let moment =
+            |number: u64| Moment { at: start + Duration::from_secs(number), unix_micros: number };
         let credential = |number: u64| known_as(&key, "a", &number.to_string());
         let last = MAX_REVOCATIONS as u64 + 1;
         for number in 0..=last {

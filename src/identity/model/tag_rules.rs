@@ -1,7 +1,8 @@
-//! A project's rules about tags, as GitLab puts them into a token (`access[].meta`) for its own registry to enforce. Pure.
+//! A project's rules about tags, as GitLab puts them into a token (`access[].meta`) for its own
+//! registry to enforce. Pure.
 //!
-//! A registry behind the gate may not know them, so the gate enforces them. What cannot be read for certain forbids
-//! everything that it could forbid.
+//! A registry behind the gate may not know them, so the gate enforces them. What cannot be read for
+//! certain forbids everything that it could forbid.
 
 mod pattern;
 
@@ -14,8 +15,8 @@ pub use pattern::PatternError;
 /// The most patterns of one list. GitLab has at most ten rules a project.
 const MAX_PATTERNS: usize = 64;
 
-/// The rules of one repository's project. Small, for it is kept with each cached grant: patterns are compiled when a tag
-/// is judged.
+/// The rules of one repository's project. Small, for it is kept with each cached grant: patterns
+/// are compiled when a tag is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TagRules {
     /// There are none, or nothing was asked that they could forbid.
@@ -27,7 +28,8 @@ pub enum TagRules {
     Patterns(Box<TagPatterns>),
 }
 
-/// Regular expressions (RE2), searched for anywhere in a tag, upper and lower case told apart. Each compiles.
+/// Regular expressions (RE2), searched for anywhere in a tag, upper and lower case told apart. Each
+/// compiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagPatterns {
     /// Tags that the credential may not push (`tag_deny_access_patterns.push`).
@@ -38,11 +40,13 @@ pub struct TagPatterns {
     immutable: Vec<Box<str>>,
 }
 
-/// Why rules cannot be read. What stands in them is shown escaped, for whoever may change a project's rules would else
-/// write into the log.
+/// Why rules cannot be read. What stands in them is shown escaped, for whoever may change a
+/// project's rules would else write into the log.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableRules {
-    #[error("{0:?} is none of tag_deny_access_patterns and tag_immutable_patterns, which are all that is known")]
+    #[error(
+        "{0:?} is none of tag_deny_access_patterns and tag_immutable_patterns, which are all that is known"
+    )]
     UnknownKey(String),
     #[error("tag_deny_access_patterns is for push and delete, and has {0:?}")]
     UnknownAction(String),
@@ -58,7 +62,8 @@ impl TagRules {
     /// Reads what a token says of a repository, in one entry or in several.
     ///
     /// # Errors
-    /// Whatever is not understood: [`Unreadable`](Self::Unreadable) is what the caller should make of it.
+    /// Whatever is not understood: [`Unreadable`](Self::Unreadable) is what the caller should make
+    /// of it.
     pub fn read<'a>(metas: impl IntoIterator<Item = &'a Value>) -> Result<Self, UnreadableRules> {
         let mut patterns = TagPatterns::default();
         for meta in metas {
@@ -77,18 +82,25 @@ impl TagRules {
         size_of_val(&**patterns) + texts.sum::<usize>()
     }
 
-    /// Judges a request. Returns the tags that it may write only if the registry does not have them yet.
+    /// Judges a request. Returns the tags that it may write only if the registry does not have them
+    /// yet.
     ///
     /// # Errors
     /// What the rules forbid, whatever the registry has.
     pub fn check(&self, request: &RegistryRequest) -> Result<Vec<Tag>, TagRefusal> {
-        let Access::Repository(_, Action::Push | Action::Delete) = request.required() else { return Ok(Vec::new()) };
+        let Access::Repository(_, Action::Push | Action::Delete) = request.required() else {
+            return Ok(Vec::new());
+        };
         match self {
             Self::None => Ok(Vec::new()),
             Self::Unreadable => Err(TagRefusal::Unreadable),
             Self::Patterns(patterns) => match request {
-                RegistryRequest::ManifestPut { reference, tags, .. } => patterns.check_push(reference, tags),
-                RegistryRequest::ManifestDelete { reference: Reference::Tag(tag), .. } => patterns.check_delete(tag),
+                RegistryRequest::ManifestPut { reference, tags, .. } => {
+                    patterns.check_push(reference, tags)
+                }
+                RegistryRequest::ManifestDelete { reference: Reference::Tag(tag), .. } => {
+                    patterns.check_delete(tag)
+                }
                 RegistryRequest::ManifestDelete { .. } | RegistryRequest::BlobDelete { .. } => {
                     patterns.check_delete_by_digest()
                 }
@@ -110,7 +122,9 @@ impl TagPatterns {
         for (key, value) in meta.iter().filter(|(key, _)| key.starts_with("tag_")) {
             match key.as_str() {
                 "tag_deny_access_patterns" => self.add_denied(value)?,
-                "tag_immutable_patterns" => add("tag_immutable_patterns", &mut self.immutable, value)?,
+                "tag_immutable_patterns" => {
+                    add("tag_immutable_patterns", &mut self.immutable, value)?
+                }
                 unknown => return Err(UnreadableRules::UnknownKey(unknown.to_owned())),
             }
         }
@@ -140,7 +154,8 @@ impl TagPatterns {
                 pattern::check(pattern).map_err(unreadable)?;
                 pattern::compile(std::slice::from_ref(pattern)).map_err(unreadable)?;
             }
-            pattern::compile(list).map_err(|error| UnreadableRules::Pattern(list.join(" or "), error))?;
+            pattern::compile(list)
+                .map_err(|error| UnreadableRules::Pattern(list.join(" or "), error))?;
         }
         Ok(())
     }
@@ -180,7 +195,10 @@ impl TagPatterns {
 }
 
 /// `null` is nothing: so GitLab's own registry reads it.
-fn object<'a>(name: &'static str, value: &'a Value) -> Result<Option<&'a Map<String, Value>>, UnreadableRules> {
+fn object<'a>(
+    name: &'static str,
+    value: &'a Value,
+) -> Result<Option<&'a Map<String, Value>>, UnreadableRules> {
     match value {
         Value::Null => Ok(None),
         Value::Object(object) => Ok(Some(object)),
@@ -188,7 +206,11 @@ fn object<'a>(name: &'static str, value: &'a Value) -> Result<Option<&'a Map<Str
     }
 }
 
-fn add(name: &'static str, patterns: &mut Vec<Box<str>>, value: &Value) -> Result<(), UnreadableRules> {
+fn add(
+    name: &'static str,
+    patterns: &mut Vec<Box<str>>,
+    value: &Value,
+) -> Result<(), UnreadableRules> {
     let values = match value {
         Value::Null => return Ok(()),
         Value::Array(values) => values,
@@ -214,7 +236,8 @@ mod tests {
     use super::*;
 
     fn put(target: &str) -> RegistryRequest {
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         RegistryRequest::parse(&Method::PUT, path, query).unwrap()
     }
 
@@ -238,7 +261,8 @@ mod tests {
             "tag_deny_access_patterns": { "push": ["^prod"], "delete": ["keep"] },
             "tag_immutable_patterns": ["^v\\d+$"],
         }));
-        let refused = |tag: &str| Err(TagRefusal::Protected(Tag::parse(tag).unwrap(), Action::Push));
+        let refused =
+            |tag: &str| Err(TagRefusal::Protected(Tag::parse(tag).unwrap(), Action::Push));
         for (target, expected) in [
             ("prod-1".to_owned(), refused("prod-1")),
             ("Prod-1".into(), Ok(vec![])),
@@ -248,15 +272,20 @@ mod tests {
             (format!("{digest}?tag=a&tag=v1&tag=v2"), Ok(tags(&["v1", "v2"]))),
             (format!("{digest}?tag=v1&tag=prod"), refused("prod")),
         ] {
-            assert_eq!(rules.check(&put(&format!("/v2/a/manifests/{target}"))), expected, "{target}");
+            assert_eq!(
+                rules.check(&put(&format!("/v2/a/manifests/{target}"))),
+                expected,
+                "{target}"
+            );
         }
     }
 
     #[test]
     fn deletes_by_tag_and_by_digest() {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let delete =
-            |meta: Value, target: &str| rules(meta).check(&request(Method::DELETE, &format!("/v2/a/{target}")));
+        let delete = |meta: Value, target: &str| {
+            rules(meta).check(&request(Method::DELETE, &format!("/v2/a/{target}")))
+        };
         let keep = || json!({ "tag_deny_access_patterns": { "delete": ["keep"] } });
         let immutable = || json!({ "tag_immutable_patterns": ["^v"] });
         let push_alone = || json!({ "tag_deny_access_patterns": { "push": ["."], "delete": [] } });
@@ -297,8 +326,12 @@ mod tests {
         ] {
             assert!(TagRules::read([&meta]).is_err(), "{meta}");
         }
-        assert!(TagRules::read([&json!({ "tag_immutable_patterns": vec!["a"; MAX_PATTERNS] })]).is_ok());
-        for meta in [json!(null), json!({}), json!({ "project_id": 7, "tag_immutable_patterns": null })] {
+        assert!(
+            TagRules::read([&json!({ "tag_immutable_patterns": vec!["a"; MAX_PATTERNS] })]).is_ok()
+        );
+        for meta in
+            [json!(null), json!({}), json!({ "project_id": 7, "tag_immutable_patterns": null })]
+        {
             assert_eq!(TagRules::read([&meta]).unwrap(), TagRules::None, "{meta}");
         }
     }
@@ -325,13 +358,20 @@ mod tests {
             (Method::POST, "/v2/a/blobs/uploads/", false),
             (Method::DELETE, "/v2/a/manifests/v1", false),
         ] {
-            assert_eq!(TagRules::Unreadable.check(&request(method, path)).is_ok(), allowed, "{path}");
+            assert_eq!(
+                TagRules::Unreadable.check(&request(method, path)).is_ok(),
+                allowed,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn the_rules_of_several_entries_add_up() {
-        let (one, two) = (json!({ "tag_immutable_patterns": ["^a"] }), json!({ "tag_immutable_patterns": ["^b"] }));
+        let (one, two) = (
+            json!({ "tag_immutable_patterns": ["^a"] }),
+            json!({ "tag_immutable_patterns": ["^b"] }),
+        );
         let rules = TagRules::read([&one, &two]).unwrap();
         assert_eq!(rules.check(&put("/v2/a/manifests/a")), Ok(tags(&["a"])));
         assert_eq!(rules.check(&put("/v2/a/manifests/b")), Ok(tags(&["b"])));
@@ -345,7 +385,8 @@ mod tests {
         })) else {
             panic!("no patterns")
         };
-        let told = patterns.lists().map(|(what, patterns)| format!("{what}: {}", patterns.join(" ")));
+        let told =
+            patterns.lists().map(|(what, patterns)| format!("{what}: {}", patterns.join(" ")));
         assert_eq!(told, ["protected from push: p", "protected from delete: d", "immutable: i"]);
     }
 

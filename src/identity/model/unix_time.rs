@@ -2,8 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns the microseconds since 1970: fine enough to tell what was sealed before an instant from what was sealed after
-/// it. A clock before 1970 makes everything look sealed late, and so ended; see [`unix_now`].
+/// Returns the microseconds since 1970: fine enough to tell what was sealed before an instant from
+/// what was sealed after it. A clock before 1970 makes everything look sealed late, and so ended;
+/// see [`unix_now`].
 pub fn unix_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(u64::MAX, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))

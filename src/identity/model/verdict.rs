@@ -14,12 +14,14 @@ pub enum Verdict {
     Verified(Arc<Verified>, Lifetime),
     /// One of its own, and wrong: no other provider is asked.
     Rejected,
-    /// It vouches for the secret, and this is no credential for a registry, such as a refresh token. Refused like a wrong
-    /// one, but asked about anew each time.
+    /// It vouches for the secret, and this is no credential for a registry, such as a refresh
+    /// token. Refused like a wrong one, but asked about anew each time.
     Unfit,
-    /// It is well, and gives this caller no answer now. Says nothing about the provider, and nothing is cached.
+    /// It is well, and gives this caller no answer now. Says nothing about the provider, and
+    /// nothing is cached.
     NotNow(NotNow, Duration),
-    /// It could not be asked or did not make sense. Never cached, never a refusal, and no other provider is asked.
+    /// It could not be asked or did not make sense. Never cached, never a refusal, and no other
+    /// provider is asked.
     Unavailable,
 }
 
@@ -46,12 +48,14 @@ pub struct Lifetime {
     pub credential: Option<u64>,
 }
 
-/// Why a provider that is well gives one caller no answer. The duration beside it says when to try again.
+/// Why a provider that is well gives one caller no answer. The duration beside it says when to try
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
     /// 429. Known callers pull on.
     Busy,
-    /// It was not asked: as many questions as it is asked at the same time have no answer yet. Known callers pull on.
+    /// It was not asked: as many questions as it is asked at the same time have no answer yet.
+    /// Known callers pull on.
     NoTurn,
     /// It refuses to be asked by this caller, from this address: a ban.
     Barred,
@@ -63,7 +67,7 @@ pub enum NotNow {
     FailedLogins,
     /// It was not asked: too many callers of the same address wait for it already.
     Crowded,
-    /// It was not asked: the same secret, or the address of a caller without one, was asked about too often. Known
-    /// callers pull on.
+    /// It was not asked: the same secret, or the address of a caller without one, was asked about
+    /// too often. Known callers pull on.
     TooOften,
 }

@@ -1,5 +1,5 @@
-//! What is known of GitLab beyond the registry token protocol. Its token endpoint, `/jwt/auth`, is the one interface of
-//! an unmodified GitLab that knows all six kinds of credential.
+//! What is known of GitLab beyond the registry token protocol. Its token endpoint, `/jwt/auth`, is
+//! the one interface of an unmodified GitLab that knows all six kinds of credential.
 
 use serde_json::Value;
 
@@ -7,11 +7,12 @@ use super::common::strict_json;
 use super::registry_token::reply::{self, Token};
 use crate::identity::guard::failure_budget::FailureBudget;
 
-/// The user name with which GitLab takes both personal access tokens and job tokens, and whose failures it does not count.
+/// The user name with which GitLab takes both personal access tokens and job tokens, and whose
+/// failures it does not count.
 pub(super) const TOKEN_USER: &str = "gitlab-ci-token";
 
-/// What GitLab calls a credential that is the password of an account. One that leaks opens everything, and no second
-/// factor is asked for here.
+/// What GitLab calls a credential that is the password of an account. One that leaks opens
+/// everything, and no second factor is asked for here.
 const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 
 /// What GitLab says of a caller who showed nothing (`auth_type`).
@@ -31,17 +32,17 @@ const OVER_QUOTA: &str = "You are above your storage quota!";
 pub(super) enum Forbidden {
     /// It is good, and nothing is granted.
     Nothing,
-    /// It is good, and nothing is granted for all that was asked because of one of the repositories. Others may be
-    /// granted something when they are asked about by themselves.
+    /// It is good, and nothing is granted for all that was asked because of one of the
+    /// repositories. Others may be granted something when they are asked about by themselves.
     OneOfSeveral,
     /// Nothing: the caller is turned away before anybody looks at the credential, as by a ban.
     NoVerdict,
 }
 
 impl Forbidden {
-    /// Reads the body of a 403. GitLab tells bans with the same code as refusals (too many failed attempts from a
-    /// network, too many sources of one account), so the message decides, and one that is not known is no verdict, of
-    /// the whole list.
+    /// Reads the body of a 403. GitLab tells bans with the same code as refusals (too many failed
+    /// attempts from a network, too many sources of one account), so the message decides, and
+    /// one that is not known is no verdict, of the whole list.
     pub(super) fn read(body: &[u8]) -> Self {
         let Ok(reply) = strict_json::object(body) else { return Self::NoVerdict };
         let Some(Value::Array(errors)) = reply.get("errors") else { return Self::NoVerdict };
@@ -57,7 +58,9 @@ impl Forbidden {
         let text = |name| error.get(name).and_then(Value::as_str);
         match (text("code"), text("message")) {
             (Some("DENIED"), Some(ACCESS_FORBIDDEN)) => Self::Nothing,
-            (Some("DENIED"), Some(message)) if message == PROTECTED_PATH || message.starts_with(OVER_QUOTA) => {
+            (Some("DENIED"), Some(message))
+                if message == PROTECTED_PATH || message.starts_with(OVER_QUOTA) =>
+            {
                 Self::OneOfSeveral
             }
             _ => Self::NoVerdict,
@@ -76,7 +79,8 @@ pub struct GitLabReading {
     pub accept_passwords: bool,
     /// Whether it is asked what callers without a credential may pull.
     pub anonymous: bool,
-    /// Whether it is told the client's address, and so counts failures and judges addresses by client.
+    /// Whether it is told the client's address, and so counts failures and judges addresses by
+    /// client.
     pub forward_client_address: bool,
     /// The most wrong credentials that it is asked about.
     pub failure_budget: Option<FailureBudget>,
@@ -107,11 +111,16 @@ mod tests {
 
     #[test]
     fn a_403_is_a_verdict_by_its_message() {
-        let denied = |message: &str| format!("{{\"errors\":[{{\"code\":\"DENIED\",\"message\":\"{message}\"}}]}}");
+        let denied = |message: &str| {
+            format!("{{\"errors\":[{{\"code\":\"DENIED\",\"message\":\"{message}\"}}]}}")
+        };
         for (message, verdict) in [
             ("access forbidden", Forbidden::Nothing),
             ("Pushing to protected repository path forbidden", Forbidden::OneOfSeveral),
-            ("You are above your storage quota! Please remove some images.", Forbidden::OneOfSeveral),
+            (
+                "You are above your storage quota! Please remove some images.",
+                Forbidden::OneOfSeveral,
+            ),
             ("You are above your storage quota!", Forbidden::OneOfSeveral),
             ("Access forbidden", Forbidden::NoVerdict),
             ("access forbidden.", Forbidden::NoVerdict),
@@ -153,6 +162,9 @@ mod tests {
         ] {
             assert_eq!(Forbidden::read(body.as_bytes()), Forbidden::NoVerdict, "{body}");
         }
-        assert_eq!(Forbidden::read(format!(r#"{{"errors": [{known}, {known}]}}"#).as_bytes()), Forbidden::Nothing);
+        assert_eq!(
+            Forbidden::read(format!(r#"{{"errors": [{known}, {known}]}}"#).as_bytes()),
+            Forbidden::Nothing
+        );
     }
 }

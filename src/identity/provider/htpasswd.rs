@@ -20,8 +20,9 @@ pub const MAX_PASSWORD_BYTES: usize = 72;
 /// The lowest cost that bcrypt has.
 const LOWEST_COST: u32 = 4;
 
-/// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up than get done, or be
-/// begun too late to end within the time of the question, half of which may have gone by before.
+/// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up
+/// than get done, or be begun too late to end within the time of the question, half of which may
+/// have gone by before.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The users of one file.
@@ -31,7 +32,8 @@ pub struct Htpasswd {
     scopes: Arc<Vec<String>>,
     /// A hash of cost 4 that no password has.
     nobody: Arc<str>,
-    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded, fairly by address.
+    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded, fairly by
+    /// address.
     checks: Turns,
 }
 
@@ -40,10 +42,15 @@ impl Htpasswd {
     ///
     /// # Errors
     /// Where the system has no randomness for a hash.
-    pub fn new(name: Arc<str>, users: HtpasswdFile, scopes: Vec<String>) -> Result<Self, bcrypt::BcryptError> {
+    pub fn new(
+        name: Arc<str>,
+        users: HtpasswdFile,
+        scopes: Vec<String>,
+    ) -> Result<Self, bcrypt::BcryptError> {
         let nobody = bcrypt::hash(format!("{:032x}", fastrand::u128(..)), LOWEST_COST)?;
         // One CPU stays for everybody else.
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
+        let cpus =
+            std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         Ok(Self {
             sources: Sources::new(name),
             users: Arc::new(users),
@@ -58,10 +65,12 @@ impl Htpasswd {
         self.users.hash_of(user).is_some()
     }
 
-    /// Checks user and password. A user not in the file costs what a wrong password costs where `last` says that no
-    /// other provider follows, so that time does not tell who is in it.
+    /// Checks user and password. A user not in the file costs what a wrong password costs where
+    /// `last` says that no other provider follows, so that time does not tell who is in it.
     pub async fn ask(&self, question: &Question, last: bool) -> Verdict {
-        let Credential::Basic { user, password } = &question.credential else { return Verdict::NotMine };
+        let Credential::Basic { user, password } = &question.credential else {
+            return Verdict::NotMine;
+        };
         let hash = self.users.hash_of(user).map(str::to_owned);
         let known = hash.is_some();
         if !known && !last {
@@ -74,9 +83,12 @@ impl Htpasswd {
             Ok(Err(Crowded)) => return Verdict::NotNow(NotNow::Crowded, QUEUE_TIMEOUT),
             Err(_) => return Verdict::NotNow(NotNow::NoTurn, QUEUE_TIMEOUT),
         };
-        let (password, nobody, highest) = (password.clone(), self.nobody.clone(), self.users.highest_cost());
+        let (password, nobody, highest) =
+            (password.clone(), self.nobody.clone(), self.users.highest_cost());
         let check = move || {
-            let is = |hash: &str| bcrypt::verify(password.expose_secret().as_bytes(), hash).unwrap_or(false);
+            let is = |hash: &str| {
+                bcrypt::verify(password.expose_secret().as_bytes(), hash).unwrap_or(false)
+            };
             let right = hash.as_deref().is_some_and(is);
             if !right {
                 for cost in extra_costs(hash.as_deref(), highest) {
@@ -85,12 +97,15 @@ impl Htpasswd {
             }
             right
         };
-        let Ok(right) = tokio::task::spawn_blocking(check).await else { return Verdict::Unavailable };
+        let Ok(right) = tokio::task::spawn_blocking(check).await else {
+            return Verdict::Unavailable;
+        };
         match (known, right && !too_long) {
             (false, _) => Verdict::NotMine,
             (true, false) => Verdict::Rejected,
             (true, true) => {
-                let principal = Principal { source: self.sources.typed(None), subject: user.as_str().into() };
+                let principal =
+                    Principal { source: self.sources.typed(None), subject: user.as_str().into() };
                 let granted = Granted::Scopes(self.scopes.clone());
                 let verified = Verified { principal, granted, attributes: None };
                 Verdict::Verified(Arc::new(verified), Lifetime::default())
@@ -99,8 +114,9 @@ impl Htpasswd {
     }
 }
 
-/// The costs at which nobody's hash is checked besides, so that every refusal takes as long as the dearest hash of the
-/// file: each step doubles the work, so c + (c, c + 1, … up to the highest) is the highest.
+/// The costs at which nobody's hash is checked besides, so that every refusal takes as long as the
+/// dearest hash of the file: each step doubles the work, so c + (c, c + 1, … up to the highest) is
+/// the highest.
 fn extra_costs(hash: Option<&str>, highest: u32) -> std::ops::RangeInclusive<u32> {
     match hash.and_then(cost_of) {
         // Nothing was checked yet.

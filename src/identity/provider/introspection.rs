@@ -26,7 +26,9 @@ use super::common::strict_json;
 use crate::identity::log_pace::{LogPace, Trouble};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::unix_time::unix_now;
-use crate::identity::model::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+use crate::identity::model::{
+    Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
+};
 
 /// One introspection endpoint.
 pub struct Introspection {
@@ -42,7 +44,8 @@ pub struct Introspection {
 }
 
 impl Introspection {
-    /// The endpoint at `url`, asked in the name of `client_id`. `None` where id and secret are too long for a header.
+    /// The endpoint at `url`, asked in the name of `client_id`. `None` where id and secret are too
+    /// long for a header.
     pub fn new(
         name: Arc<str>,
         url: String,
@@ -53,7 +56,16 @@ impl Introspection {
     ) -> Option<Self> {
         let authorization = client_authorization(&client_id, client_secret)?;
         let (sources, scopes) = (Sources::new(name), ScopeLists::default());
-        Some(Self { sources, url, client_id, authorization, expected, scopes, client, log_pace: LogPace::default() })
+        Some(Self {
+            sources,
+            url,
+            client_id,
+            authorization,
+            expected,
+            scopes,
+            client,
+            log_pace: LogPace::default(),
+        })
     }
 
     /// Asks what the Bearer token, or the password of Basic, is worth.
@@ -92,7 +104,8 @@ impl Introspection {
         }
     }
 
-    /// Returns whether the endpoint answers at all, by a question that no caller can turn: about the empty token.
+    /// Returns whether the endpoint answers at all, by a question that no caller can turn: about
+    /// the empty token.
     pub async fn is_up(&self) -> bool {
         let Some(request) = self.request("moorgate", &SecretString::from("")) else { return false };
         let Ok(reply) = self.client.ask(request).await else { return false };
@@ -105,7 +118,8 @@ impl Introspection {
 
     fn request(&self, request_id: &str, token: &SecretString) -> Option<Request<Full<Bytes>>> {
         let token = token.expose_secret().as_bytes();
-        // As large as it can get, so that growing leaves no copy behind; zeroed when it has been sent.
+        // As large as it can get, so that growing leaves no copy behind; zeroed when it has been
+        // sent.
         let mut form = Zeroizing::new(String::with_capacity(6 + 3 * token.len() + 29));
         form.push_str("token=");
         form.extend(byte_serialize(token));
@@ -119,8 +133,9 @@ impl Introspection {
             .ok()
     }
 
-    /// What another status than 200 means. A 4xx is about this question or about the config, and must not count as an
-    /// outage: whoever can make his own question fail could otherwise bring one about.
+    /// What another status than 200 means. A 4xx is about this question or about the config, and
+    /// must not count as an outage: whoever can make his own question fail could otherwise
+    /// bring one about.
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
             if let Some(left_out) = self.line(Trouble::Misconfigured) {
@@ -142,18 +157,21 @@ impl Introspection {
             status if status.is_client_error() => misconfigured(
                 "the introspection endpoint does not take the question: see url, which must be the endpoint's own",
             ),
-            status if status.is_redirection() => {
-                self.unavailable(question, &format!("status {status}; a redirect is not followed, see url"))
-            }
+            status if status.is_redirection() => self.unavailable(
+                question,
+                &format!("status {status}; a redirect is not followed, see url"),
+            ),
             status => self.unavailable(question, &format!("status {status}")),
         }
     }
 
     fn verified(&self, token: ActiveToken) -> Verdict {
-        let principal = Principal { source: self.sources.typed(None), subject: token.subject.into() };
+        let principal =
+            Principal { source: self.sources.typed(None), subject: token.subject.into() };
         let granted = Granted::Scopes(self.scopes.of(token.scopes));
         let attributes = Attributes { groups: token.groups, ..Attributes::default() };
-        let attributes = Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);
+        let attributes =
+            Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);
         let lifetime = Lifetime { answer: None, credential: token.expires };
         Verdict::Verified(Arc::new(Verified { principal, granted, attributes }), lifetime)
     }
@@ -170,8 +188,9 @@ impl Introspection {
     }
 }
 
-/// How a client shows an OAuth server who it is: Basic, with id and secret form-urlencoded before they are put together
-/// (RFC 6749, 2.3.1), so that a colon can stand in either. `None` where they are too long for a header.
+/// How a client shows an OAuth server who it is: Basic, with id and secret form-urlencoded before
+/// they are put together (RFC 6749, 2.3.1), so that a colon can stand in either. `None` where they
+/// are too long for a header.
 pub fn client_authorization(id: &str, secret: &SecretString) -> Option<HeaderValue> {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     basic(&encoded(id), &SecretString::from(encoded(secret.expose_secret())))

@@ -18,7 +18,8 @@ pub const MAX_JWKS_BYTES: usize = 256 * 1024;
 /// A set with more keys is no key set.
 const MAX_KEYS: usize = 100;
 
-/// Keys of one name that a signature is checked with. Each costs as much as the first, for whoever sends a token.
+/// Keys of one name that a signature is checked with. Each costs as much as the first, for whoever
+/// sends a token.
 const MAX_KEYS_TRIED: usize = 4;
 
 /// The usable keys of an issuer: at least one, none twice under the same name.
@@ -57,9 +58,10 @@ pub enum JwksError {
 }
 
 impl KeySet {
-    /// Reads a set. Keys of another kind or use, or that are too weak, too large or odd, are left out, so that what an
-    /// issuer adds for others does not take away the rest; see [`unused`](Self::unused). A key that is listed more than
-    /// once, such as for several algorithms, is one.
+    /// Reads a set. Keys of another kind or use, or that are too weak, too large or odd, are left
+    /// out, so that what an issuer adds for others does not take away the rest; see
+    /// [`unused`](Self::unused). A key that is listed more than once, such as for several
+    /// algorithms, is one.
     ///
     /// # Errors
     /// What is no key set, or has no usable key.
@@ -78,7 +80,10 @@ impl KeySet {
         let (mut keys, mut unused) = (Vec::<Key>::new(), Vec::new());
         for (place, entry) in entries.iter().enumerate() {
             match Key::read(entry) {
-                Ok(key) => match keys.iter_mut().find(|known| known.id() == key.id() && known.is_same_key(&key)) {
+                Ok(key) => match keys
+                    .iter_mut()
+                    .find(|known| known.id() == key.id() && known.is_same_key(&key))
+                {
                     Some(known) => known.add_algorithms_of(&key),
                     None => keys.push(key),
                 },
@@ -106,7 +111,8 @@ impl KeySet {
         &self.unused
     }
 
-    /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, the one key that is for `alg`.
+    /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, the one
+    /// key that is for `alg`.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyMatch {
         let fits = |key: &&Arc<Key>| key.is_for(algorithm);
         let found: Vec<_> = match id {
@@ -120,7 +126,11 @@ impl KeySet {
             None => {
                 let mut fitting = self.keys.iter().filter(fits);
                 let first = fitting.next();
-                first.filter(|first| fitting.all(|other| other.is_same_key(first))).cloned().into_iter().collect()
+                first
+                    .filter(|first| fitting.all(|other| other.is_same_key(first)))
+                    .cloned()
+                    .into_iter()
+                    .collect()
             }
         };
         if found.is_empty() { KeyMatch::Unfit } else { KeyMatch::Keys(found) }
@@ -157,8 +167,11 @@ mod tests {
     fn is_for(key: &Value) -> Vec<Algorithm> {
         use Algorithm::*;
         let Ok(set) = set(std::slice::from_ref(key)) else { return Vec::new() };
-        let all = [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA];
-        all.into_iter().filter(|algorithm| matches!(set.find(None, *algorithm), KeyMatch::Keys(_))).collect()
+        let all =
+            [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA];
+        all.into_iter()
+            .filter(|algorithm| matches!(set.find(None, *algorithm), KeyMatch::Keys(_)))
+            .collect()
     }
 
     #[test]
@@ -203,10 +216,16 @@ mod tests {
             let set = set(&[other.clone(), good.clone()]).unwrap();
             assert_eq!((set.len(), set.unused().len()), (1, 1), "{other}");
             assert!(matches!(set.find(Some("good"), Algorithm::ES256), KeyMatch::Keys(_)));
-            assert!(message(json!({ "keys": [other] }).to_string()).contains("no key can be used (key 1: "));
+            assert!(
+                message(json!({ "keys": [other] }).to_string())
+                    .contains("no key can be used (key 1: ")
+            );
         }
         assert_eq!(
-            is_for(&key(json!({ "use": "sig", "key_ops": ["verify"], "alg": "ES256", "x5c": ["AAAA"] }))).len(),
+            is_for(&key(
+                json!({ "use": "sig", "key_ops": ["verify"], "alg": "ES256", "x5c": ["AAAA"] })
+            ))
+            .len(),
             1
         );
         for operations in [json!([]), json!("verify"), json!(null)] {
@@ -221,7 +240,8 @@ mod tests {
         let of = |first: u8, bytes: usize, exponent: &[u8]| {
             let mut modulus = vec![0xff; bytes];
             modulus[0] = first;
-            set(&[json!({ "kty": "RSA", "n": encode(&modulus), "e": encode(exponent) })]).map(|set| set.len())
+            set(&[json!({ "kty": "RSA", "n": encode(&modulus), "e": encode(exponent) })])
+                .map(|set| set.len())
         };
         let e = [1, 0, 1];
         for (first, bytes) in [(0x80, 256), (0x80, 512), (0xff, 1024)] {
@@ -230,7 +250,10 @@ mod tests {
         // Some issuers write the sign byte of DER before the modulus.
         assert_eq!(of(0, 257, &e).unwrap(), 1);
         for (first, bytes) in [(0x7f, 256), (0xff, 128), (0, 256), (0x01, 1025), (0xff, 2048)] {
-            assert!(of(first, bytes, &e).unwrap_err().to_string().contains("2048 to 8192 bits"), "{bytes}");
+            assert!(
+                of(first, bytes, &e).unwrap_err().to_string().contains("2048 to 8192 bits"),
+                "{bytes}"
+            );
         }
         for exponent in [&[][..], &[0], &[1], &[2], &[1; 9]] {
             assert!(of(0x80, 256, exponent).is_err(), "{exponent:?}");
@@ -241,7 +264,8 @@ mod tests {
     #[test]
     fn numbers_are_read_however_they_are_written() {
         use base64::Engine as _;
-        let (url, standard) = (base64::prelude::BASE64_URL_SAFE_NO_PAD, base64::prelude::BASE64_STANDARD);
+        let (url, standard) =
+            (base64::prelude::BASE64_URL_SAFE_NO_PAD, base64::prelude::BASE64_STANDARD);
         let good = SigningKey::p256().jwk("one");
         let of = |name: &str| url.decode(good[name].as_str().unwrap()).unwrap();
         let with_zero = [vec![0], of("x")].concat();
@@ -253,7 +277,8 @@ mod tests {
             other.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
             assert_eq!(set(&[good.clone(), other]).unwrap().len(), 1, "{members}");
         }
-        let without_zero = |x: &[u8]| set(&[key(json!({ "x": url.encode(x) }))]).map(|set| set.len());
+        let without_zero =
+            |x: &[u8]| set(&[key(json!({ "x": url.encode(x) }))]).map(|set| set.len());
         assert_eq!(without_zero(&[7; 31]).unwrap(), 1);
         assert!(without_zero(&[7; 29]).is_err() && without_zero(&[7; 33]).is_err());
         let mut padded = rsa().jwk("one");
@@ -299,10 +324,22 @@ mod tests {
         ] {
             let set = set(&entries).unwrap();
             assert_eq!((set.len(), set.unused().len()), (1, 0), "{entries:?}");
-            let all = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384];
+            let all = [
+                Algorithm::RS256,
+                Algorithm::RS384,
+                Algorithm::RS512,
+                Algorithm::PS256,
+                Algorithm::PS384,
+            ];
             let all = all.into_iter().chain([Algorithm::PS512]);
-            assert_eq!(all.map(|algorithm| tried(&set, "one", algorithm)).sum::<usize>(), algorithms, "{entries:?}");
-            assert!(matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1));
+            assert_eq!(
+                all.map(|algorithm| tried(&set, "one", algorithm)).sum::<usize>(),
+                algorithms,
+                "{entries:?}"
+            );
+            assert!(
+                matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1)
+            );
         }
         // The same key under two names, with a sign byte and with padding.
         let set = set(&[rsa().jwk("one"), {
@@ -312,7 +349,9 @@ mod tests {
         }]);
         let set = set.unwrap();
         assert_eq!(set.len(), 2);
-        assert!(matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1));
+        assert!(
+            matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1)
+        );
     }
 
     #[test]
@@ -322,9 +361,12 @@ mod tests {
         entries.extend(of_one_name.iter().take(2).cloned());
         let several = set(&entries).unwrap();
         assert_eq!(several.len(), 4);
-        for (algorithm, count) in
-            [(Algorithm::RS256, 1), (Algorithm::ES384, 1), (Algorithm::ES256, 2), (Algorithm::EdDSA, 0)]
-        {
+        for (algorithm, count) in [
+            (Algorithm::RS256, 1),
+            (Algorithm::ES384, 1),
+            (Algorithm::ES256, 2),
+            (Algorithm::EdDSA, 0),
+        ] {
             assert_eq!(tried(&several, "one", algorithm), count, "{algorithm:?}");
         }
         assert_eq!(tried(&set(&of_one_name).unwrap(), "one", Algorithm::ES256), MAX_KEYS_TRIED);
@@ -346,7 +388,8 @@ mod tests {
             "\"canary\"",
         ] {
             let text = format!("{{\"keys\": [{odd}, {good}], \"other\": {odd}}}");
-            let set = KeySet::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{odd}: {error}"));
+            let set =
+                KeySet::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{odd}: {error}"));
             assert_eq!((set.len(), set.unused().len()), (1, 1), "{odd}");
             assert!(
                 set.unused()[0].starts_with("key 1: ") && !set.unused()[0].contains("canary"),

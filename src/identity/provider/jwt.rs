@@ -1,7 +1,9 @@
-//! Workload tokens of an OpenID Connect issuer: GitLab `id_tokens`, GitHub Actions, Kubernetes service accounts.
+//! Workload tokens of an OpenID Connect issuer: GitLab `id_tokens`, GitHub Actions, Kubernetes
+//! service accounts.
 //!
-//! A JWT as Bearer, or as the password of Basic under any user name, so that `docker login --password-stdin` works in
-//! CI. It is checked here: the issuer is asked for its keys, and for nothing else.
+//! A JWT as Bearer, or as the password of Basic under any user name, so that `docker login
+//! --password-stdin` works in CI. It is checked here: the issuer is asked for its keys, and for
+//! nothing else.
 
 mod compact;
 mod pasted;
@@ -28,7 +30,9 @@ use crate::identity::log_pace::{LogPace, Trouble};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
-use crate::identity::model::{Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+use crate::identity::model::{
+    Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
+};
 
 /// A larger token is none of a workload; theirs have 1 to 3 KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -60,7 +64,9 @@ pub enum Flaw {
     Audience,
     #[error("its `{0}` is none of the values in required_claims")]
     Tenant(String),
-    #[error("the issuer has no key of its `kid` for its `alg`, or it has no `kid` and not exactly one key would do")]
+    #[error(
+        "the issuer has no key of its `kid` for its `alg`, or it has no `kid` and not exactly one key would do"
+    )]
     NoSuchKey,
     #[error("an operator has revoked it, or all that were issued before some instant")]
     Revoked,
@@ -79,23 +85,28 @@ pub struct Jwt {
     log_pace: LogPace,
 }
 
-/// The `iss` that a credential claims, if its secret is a JWT that has one. Nothing of it is verified: it tells to whom
-/// the secret is shown, and that is nobody but this issuer's provider, also where the token is too large for that one. The
-/// size of a header is the bound.
+/// The `iss` that a credential claims, if its secret is a JWT that has one. Nothing of it is
+/// verified: it tells to whom the secret is shown, and that is nobody but this issuer's provider,
+/// also where the token is too large for that one. The size of a header is the bound.
 pub fn issuer_of(credential: &Credential) -> Option<String> {
     let secret = secret_of(credential)?.expose_secret();
     // With anything beside it, it is no token; see `holds_token_of`.
-    let is_plain = secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    let is_plain = secret
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     let token = if is_plain { Compact::read(secret) } else { None };
     token?.claims.get("iss")?.as_str().map(str::to_owned)
 }
 
-/// Whether a token of one of these issuers stands in the secret or in the user name, in whatever spelling and whatever
-/// stands around it. Nothing of it is verified.
+/// Whether a token of one of these issuers stands in the secret or in the user name, in whatever
+/// spelling and whatever stands around it. Nothing of it is verified.
 pub fn holds_token_of(credential: &Credential, is_issuer: impl Fn(&str) -> bool) -> bool {
     let user = if let Credential::Basic { user, .. } = credential { Some(&**user) } else { None };
     let secret = secret_of(credential).map(|secret| secret.expose_secret());
-    [user, secret].into_iter().flatten().any(|text| pasted::issuers(text).any(|issuer| is_issuer(&issuer)))
+    [user, secret]
+        .into_iter()
+        .flatten()
+        .any(|text| pasted::issuers(text).any(|issuer| is_issuer(&issuer)))
 }
 
 fn secret_of(credential: &Credential) -> Option<&SecretString> {
@@ -120,7 +131,8 @@ impl Jwt {
         }
     }
 
-    /// Returns whether it can check tokens: there are keys, or the issuer hands them out when asked.
+    /// Returns whether it can check tokens: there are keys, or the issuer hands them out when
+    /// asked.
     pub async fn is_up(&self) -> bool {
         self.keys.are_known().await
     }
@@ -130,11 +142,13 @@ impl Jwt {
         self.rules.issuer == issuer
     }
 
-    /// Checks a Bearer token, or the password of Basic whatever the user name. A signature takes some 30 µs of CPU (RSA;
-    /// up to 0.5 ms with 8192 bits), too little to move it to another thread.
+    /// Checks a Bearer token, or the password of Basic whatever the user name. A signature takes
+    /// some 30 µs of CPU (RSA; up to 0.5 ms with 8192 bits), too little to move it to another
+    /// thread.
     pub async fn ask(&self, question: &Question) -> Verdict {
         let Some(secret) = secret_of(&question.credential) else { return Verdict::NotMine };
-        let token = Compact::read(secret.expose_secret()).filter(|token| self.rules.is_of_issuer(&token.claims));
+        let token = Compact::read(secret.expose_secret())
+            .filter(|token| self.rules.is_of_issuer(&token.claims));
         let Some(token) = token else { return Verdict::NotMine };
         self.verify(token, unix_now(), &question.revocation).await.unwrap_or_else(|flaw| {
             tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "a token of the issuer was refused: {flaw}");
@@ -142,14 +156,20 @@ impl Jwt {
         })
     }
 
-    async fn verify(&self, token: Compact<'_>, now: u64, revocation: &Revocation) -> Result<Verdict, Flaw> {
+    async fn verify(
+        &self,
+        token: Compact<'_>,
+        now: u64,
+        revocation: &Revocation,
+    ) -> Result<Verdict, Flaw> {
         if token.signed.len() + token.signature.len() > MAX_TOKEN_BYTES {
             return Err(Flaw::TooLarge);
         }
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
         let workload = self.rules.check(&token.claims, now)?;
-        // Its issuer would say yes to the end of its time. By its clock a token may be of later than it was seen here.
+        // Its issuer would say yes to the end of its time. By its clock a token may be of later
+        // than it was seen here.
         let is_before = |floor: Moment| workload.issued <= floor.unix().saturating_add(LEEWAY);
         let before_floor = revocation.floor.is_some_and(is_before);
         if revocation.number.is_some() || before_floor {
@@ -158,7 +178,9 @@ impl Jwt {
         let keys = match self.keys.find(key_id, algorithm).await {
             KeyLookup::Keys(keys) => keys,
             KeyLookup::NoSuchKey => return Err(Flaw::NoSuchKey),
-            KeyLookup::NotNow(retry_after) => return Ok(Verdict::NotNow(NotNow::Busy, retry_after)),
+            KeyLookup::NotNow(retry_after) => {
+                return Ok(Verdict::NotNow(NotNow::Busy, retry_after));
+            }
             KeyLookup::NoKeysYet => return Ok(Verdict::Unavailable),
         };
         if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
@@ -174,9 +196,15 @@ impl Jwt {
             (None, scopes) => self.scopes.of(scopes.unwrap_or_default()),
         };
         let verified = Verified {
-            principal: Principal { source: self.sources.typed(None), subject: workload.subject.into() },
+            principal: Principal {
+                source: self.sources.typed(None),
+                subject: workload.subject.into(),
+            },
             granted: Granted::Scopes(scopes),
-            attributes: Some(Box::new(Attributes { groups: workload.groups, claims: token.claims })),
+            attributes: Some(Box::new(Attributes {
+                groups: workload.groups,
+                claims: token.claims,
+            })),
         };
         let lifetime = Lifetime { answer: None, credential: Some(workload.expires) };
         Ok(Verdict::Verified(Arc::new(verified), lifetime))

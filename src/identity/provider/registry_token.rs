@@ -1,9 +1,9 @@
-//! Any server of the registry token protocol (Distribution's "Token Authentication Specification"): Harbor, docker_auth,
-//! GitLab.
+//! Any server of the registry token protocol (Distribution's "Token Authentication Specification"):
+//! Harbor, docker_auth, GitLab.
 //!
-//! It is asked with the caller's own credential for the scopes that the request needs, all in one question. What counts is what the token
-//! in its reply lists as granted, not that there is one: an empty list is a 200 too. What is known of GitLab besides
-//! is in [`gitlab`](super::gitlab).
+//! It is asked with the caller's own credential for the scopes that the request needs, all in one
+//! question. What counts is what the token in its reply lists as granted, not that there is one: an
+//! empty list is a 200 too. What is known of GitLab besides is in [`gitlab`](super::gitlab).
 
 mod one_by_one;
 pub mod reply;
@@ -27,16 +27,19 @@ use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::keyed_hash::SecretId;
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::model::{
-    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind, Verdict, Verified,
+    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
+    Verdict, Verified,
 };
 use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 use reply::Token;
 
-/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB that web servers commonly
-/// take for a header, and some of them close the connection then, which looks like an outage.
+/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB
+/// that web servers commonly take for a header, and some of them close the connection then, which
+/// looks like an outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 
-/// A token that is sent upstream is asked for anew so long before it ends: the registry may be slow, and its clock another.
+/// A token that is sent upstream is asked for anew so long before it ends: the registry may be
+/// slow, and its clock another.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// One server.
@@ -62,7 +65,11 @@ impl TokenServer {
         gitlab: Option<GitLabReading>,
     ) -> Self {
         Self {
-            sources: if gitlab.is_some() { Sources::folding_case(name) } else { Sources::new(name) },
+            sources: if gitlab.is_some() {
+                Sources::folding_case(name)
+            } else {
+                Sources::new(name)
+            },
             realm: realm.to_owned(),
             endpoint: endpoint(realm, &service),
             service,
@@ -73,7 +80,8 @@ impl TokenServer {
         }
     }
 
-    /// Whether the tokens that it issues are kept with what they grant, to be sent upstream. Without that none is.
+    /// Whether the tokens that it issues are kept with what they grant, to be sent upstream.
+    /// Without that none is.
     #[must_use]
     pub fn keep_tokens(self, keeps_tokens: bool) -> Self {
         Self { keeps_tokens, ..self }
@@ -84,8 +92,9 @@ impl TokenServer {
         if self.gitlab.is_some() { "gitlab" } else { "registry_token" }
     }
 
-    /// Asks what the credential is granted. `known`: this server has verified the secret before, so it may be asked
-    /// about again whatever others got wrong. Returns also how many questions it took besides the first.
+    /// Asks what the credential is granted. `known`: this server has verified the secret before, so
+    /// it may be asked about again whatever others got wrong. Returns also how many questions
+    /// it took besides the first.
     pub async fn ask(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
         let reply = match self.exchange(question, known).await {
             Ok(reply) => reply,
@@ -98,14 +107,15 @@ impl TokenServer {
         (self.verdict(question, &reply), 0)
     }
 
-    /// Returns whether the server answers at all, by a question that no caller can turn: for a token without a
-    /// credential and for nothing.
+    /// Returns whether the server answers at all, by a question that no caller can turn: for a
+    /// token without a credential and for nothing.
     pub async fn is_up(&self) -> bool {
         let request = Request::get(&self.endpoint).header(header::ACCEPT, "application/json");
         let Ok(request) = request.body(Full::default()) else { return false };
         let Ok(reply) = self.client.ask(request).await else { return false };
         match reply.status {
-            // Some hand a token for another service, or none that can be read, to those who name nobody.
+            // Some hand a token for another service, or none that can be read, to those who name
+            // nobody.
             StatusCode::OK => strict_json::object(&reply.body).is_ok(),
             _ if self.turns_the_gate_away(&reply) => false,
             status => !status.is_server_error(),
@@ -119,9 +129,13 @@ impl TokenServer {
             (Credential::Bearer(token), Some(_)) => Some((TOKEN_USER, token)),
             (Credential::Anonymous, Some(gitlab)) if gitlab.anonymous => None,
             // No other server has a user name under which a bare token can be asked about.
-            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => return Err(Verdict::NotMine),
+            (Credential::Bearer(_), None) | (Credential::Anonymous, _) => {
+                return Err(Verdict::NotMine);
+            }
         };
-        if presented.is_some_and(|(user, secret)| user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES) {
+        if presented.is_some_and(|(user, secret)| {
+            user.len() + secret.expose_secret().len() > MAX_CREDENTIAL_BYTES
+        }) {
             return Err(Verdict::NotMine);
         }
         let Some(request) = self.request(question, presented) else {
@@ -132,7 +146,11 @@ impl TokenServer {
             // There is no credential to be wrong.
             None => None,
         };
-        let reply = self.client.ask(request).await.map_err(|error| self.unavailable(question, &error.to_string()))?;
+        let reply = self
+            .client
+            .ask(request)
+            .await
+            .map_err(|error| self.unavailable(question, &error.to_string()))?;
         if let Some(place) = place.filter(|_| reply.status == StatusCode::UNAUTHORIZED) {
             place.fail(Instant::now());
         }
@@ -144,12 +162,13 @@ impl TokenServer {
         (reply.status == StatusCode::FORBIDDEN).then(|| Forbidden::read(&reply.body))
     }
 
-    /// Returns whether a refusal without a verdict is the gate's: of a GitLab that is told no client's address, what it
-    /// bans or throttles is the gate, and so everybody.
+    /// Returns whether a refusal without a verdict is the gate's: of a GitLab that is told no
+    /// client's address, what it bans or throttles is the gate, and so everybody.
     fn turns_the_gate_away(&self, reply: &Reply) -> bool {
-        let sees_the_gate_alone = self.gitlab.as_ref().is_some_and(|gitlab| !gitlab.forward_client_address);
-        let without_a_verdict =
-            reply.status == StatusCode::TOO_MANY_REQUESTS || self.forbids(reply) == Some(Forbidden::NoVerdict);
+        let sees_the_gate_alone =
+            self.gitlab.as_ref().is_some_and(|gitlab| !gitlab.forward_client_address);
+        let without_a_verdict = reply.status == StatusCode::TOO_MANY_REQUESTS
+            || self.forbids(reply) == Some(Forbidden::NoVerdict);
         sees_the_gate_alone && without_a_verdict
     }
 
@@ -163,7 +182,11 @@ impl TokenServer {
         self.gitlab.as_ref().is_some_and(|gitlab| gitlab.forward_client_address)
     }
 
-    fn request(&self, question: &Question, presented: Option<(&str, &SecretString)>) -> Option<Request<Full<Bytes>>> {
+    fn request(
+        &self,
+        question: &Question,
+        presented: Option<(&str, &SecretString)>,
+    ) -> Option<Request<Full<Bytes>>> {
         let mut uri = self.endpoint.clone();
         // Never push in order to decide a pull: a granted push can create records there.
         for (repository, asked) in question.access.repositories() {
@@ -172,13 +195,15 @@ impl TokenServer {
         if question.access == Access::Catalog {
             let _ = write!(uri, "&scope={CATALOG_SCOPE}");
         }
-        let mut request =
-            Request::get(uri).header(header::ACCEPT, "application/json").header("x-request-id", &*question.request_id);
+        let mut request = Request::get(uri)
+            .header(header::ACCEPT, "application/json")
+            .header("x-request-id", &*question.request_id);
         if let Some((user, secret)) = presented {
             request = request.header(header::AUTHORIZATION, basic(user, secret)?);
         }
         if self.forwards_client_address() {
-            // Exactly one address: rules about addresses and the counting of failures then fall on the client.
+            // Exactly one address: rules about addresses and the counting of failures then fall on
+            // the client.
             request = request.header("x-forwarded-for", question.client.to_string());
         }
         request.body(Full::default()).ok()
@@ -186,10 +211,12 @@ impl TokenServer {
 
     /// A place in the failure budget, where there is one.
     async fn place(&self, secret: SecretId, known: bool) -> Result<Option<Place<'_>>, Verdict> {
-        let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref()) else {
+        let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())
+        else {
             return Ok(None);
         };
-        // A quarter of what the question has: half may be gone by now, and the rest is for asking it.
+        // A quarter of what the question has: half may be gone by now, and the rest is for asking
+        // it.
         match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
@@ -263,10 +290,14 @@ impl TokenServer {
             (Some(_), None) if super::gitlab::is_nobodys(token) => {
                 return refused("its token names nobody, so it did not take the credential");
             }
-            (Some(_), None) => super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
-            // The specification's word for a client that did not authenticate: some servers hand a token to anybody
-            // whose password is wrong, with what is public in it.
-            (None, None) => return refused("its token names nobody, so it did not take the credential"),
+            (Some(_), None) => {
+                super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question))
+            }
+            // The specification's word for a client that did not authenticate: some servers hand a
+            // token to anybody whose password is wrong, with what is public in it.
+            (None, None) => {
+                return refused("its token names nobody, so it did not take the credential");
+            }
         };
         let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));
         let granted = self.granted(question, Some(token));
@@ -286,14 +317,20 @@ impl TokenServer {
         self.verified(fingerprint(question), None, granted, Lifetime::default())
     }
 
-    /// What the answer allows: never more than was asked, whatever the token lists. Without a token that is nothing.
+    /// What the answer allows: never more than was asked, whatever the token lists. Without a token
+    /// that is nothing.
     fn granted(&self, question: &Question, token: Option<&Token>) -> Granted {
-        let server = if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
+        let server =
+            if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
         let of_one = |(repository, asked): (&RepositoryName, Actions)| RepositoryGrant {
             repository: repository.clone(),
-            actions: token.map(|token| token.granted(repository).intersect(asked)).unwrap_or_default(),
+            actions: token
+                .map(|token| token.granted(repository).intersect(asked))
+                .unwrap_or_default(),
             server,
-            tags: token.map(|token| self.tag_rules(question, repository, asked, token)).unwrap_or_default(),
+            tags: token
+                .map(|token| self.tag_rules(question, repository, asked, token))
+                .unwrap_or_default(),
             token: None,
         };
         let mut grants: Vec<_> = question.access.repositories().map(of_one).collect();
@@ -306,17 +343,27 @@ impl TokenServer {
         match &question.access {
             Access::Login if token.is_some() => Granted::Identity,
             Access::Catalog => match token.filter(|token| token.grants_catalog()) {
-                Some(token) => Granted::Catalog(self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone()))),
+                Some(token) => Granted::Catalog(
+                    self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone())),
+                ),
                 None => Granted::Nothing,
             },
             Access::Login => Granted::Nothing,
-            Access::Repository(..) => grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into())),
+            Access::Repository(..) => {
+                grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into()))
+            }
             Access::Repositories(_) => Granted::Repositories(grants.into()),
         }
     }
 
     /// Reads change no tag, so nothing of the rules is kept for them.
-    fn tag_rules(&self, question: &Question, repository: &RepositoryName, asked: Actions, token: &Token) -> TagRules {
+    fn tag_rules(
+        &self,
+        question: &Question,
+        repository: &RepositoryName,
+        asked: Actions,
+        token: &Token,
+    ) -> TagRules {
         if self.gitlab.is_none() || !(asked.push || asked.delete) {
             return TagRules::None;
         }
@@ -359,7 +406,11 @@ pub fn endpoint(realm: &str, service: &str) -> String {
 
 /// The one name for a credential that has none. Callers without a credential have no name either.
 fn fingerprint(question: &Question) -> Box<str> {
-    if is_anonymous(question) { "".into() } else { question.known_as.fingerprint.to_string().into() }
+    if is_anonymous(question) {
+        "".into()
+    } else {
+        question.known_as.fingerprint.to_string().into()
+    }
 }
 
 fn is_anonymous(question: &Question) -> bool {

@@ -1,4 +1,5 @@
-//! A provider for tests: a small HTTP/1.1 server on a port that the kernel picks, which answers as it is told.
+//! A provider for tests: a small HTTP/1.1 server on a port that the kernel picks, which answers as
+//! it is told.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +33,9 @@ impl Answer {
     /// An answer with this status, these header lines and this body.
     pub(super) fn of(status: u16, headers: &str, body: &str) -> Self {
         let len = body.len();
-        Self::Say(format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n{body}"))
+        Self::Say(format!(
+            "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n{body}"
+        ))
     }
 
     pub(super) fn ok(body: &str) -> Self {
@@ -68,7 +71,10 @@ impl TestServer {
     /// Waits until there were so many requests.
     pub(super) async fn reached(&self, count: usize) {
         let mut requests = self.requests.clone();
-        tokio::time::timeout(PATIENCE, requests.wait_for(|all| all.len() >= count)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, requests.wait_for(|all| all.len() >= count))
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// A client for it.
@@ -78,7 +84,11 @@ impl TestServer {
     }
 }
 
-async fn exchange(mut stream: TcpStream, told: Arc<Mutex<Answer>>, requests: watch::Sender<Vec<String>>) {
+async fn exchange(
+    mut stream: TcpStream,
+    told: Arc<Mutex<Answer>>,
+    requests: watch::Sender<Vec<String>>,
+) {
     let mut text = String::new();
     while !is_whole(&text) {
         let mut buffer = [0; 4096];
@@ -98,6 +108,8 @@ async fn exchange(mut stream: TcpStream, told: Arc<Mutex<Answer>>, requests: wat
 
 fn is_whole(text: &str) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
     body.len() >= length.unwrap_or(0)
 }

@@ -9,8 +9,13 @@ use super::*;
 use crate::identity::{Attributes, Granted, Principal, Source};
 
 fn caller(subject: &str, credential_type: Option<&str>, claims: Value) -> Verified {
-    let source = Source { provider: "p".into(), credential_type: credential_type.map(Arc::from), folds_case: false };
-    let attributes = Attributes { claims: claims.as_object().unwrap().clone(), ..Attributes::default() };
+    let source = Source {
+        provider: "p".into(),
+        credential_type: credential_type.map(Arc::from),
+        folds_case: false,
+    };
+    let attributes =
+        Attributes { claims: claims.as_object().unwrap().clone(), ..Attributes::default() };
     Verified {
         principal: Principal { source: source.into(), subject: subject.into() },
         granted: Granted::Identity,
@@ -19,7 +24,8 @@ fn caller(subject: &str, credential_type: Option<&str>, claims: Value) -> Verifi
 }
 
 fn matches(pattern: &str, name: &str, caller: &Verified) -> bool {
-    let pattern = RepositoryPattern::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+    let pattern =
+        RepositoryPattern::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
     pattern.matches(&RepositoryName::parse(name).unwrap(), caller)
 }
 
@@ -52,7 +58,11 @@ fn stars() {
 
 #[test]
 fn templates_are_literals() {
-    let alice = caller("alice", None, json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }));
+    let alice = caller(
+        "alice",
+        None,
+        json!({ "project_path": "Group/App", "n": 42, "list": ["a"], "star": "*" }),
+    );
     for (pattern, name, expected) in [
         ("users/${user}/**", "users/alice/app", true),
         ("users/${user}/**", "users/bob/app", false),
@@ -72,7 +82,8 @@ fn templates_are_literals() {
     }
 }
 
-/// Two users of an issuer that tells case apart have no place in common; those of GitLab are one user.
+/// Two users of an issuer that tells case apart have no place in common; those of GitLab are one
+/// user.
 #[test]
 fn a_user_is_in_lower_case_where_the_provider_folds_case() {
     let of = |subject: &str, folds_case| {
@@ -107,7 +118,8 @@ fn whoever_has_no_name_of_a_repository_matches_nothing() {
     ] {
         let caller = caller(subject, credential_type, json!({}));
         let name = if expected { "u/alice/x" } else { "u/a/lice/x" };
-        let found = matches("u/${user}/**", name, &caller) || matches("u/${user}/**", "u/alice/x", &caller);
+        let found =
+            matches("u/${user}/**", name, &caller) || matches("u/${user}/**", "u/alice/x", &caller);
         assert_eq!(found, expected, "{subject} {credential_type:?}");
     }
 }
@@ -198,7 +210,9 @@ fn naive(pattern: &[&str], name: &[&str]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((&"**", after)), Some((_, rest))) => naive(after, rest) || naive(pattern, rest),
-        (Some((wanted, after)), Some((segment, rest))) => naive_segment(wanted, segment) && naive(after, rest),
+        (Some((wanted, after)), Some((segment, rest))) => {
+            naive_segment(wanted, segment) && naive(after, rest)
+        }
         _ => false,
     }
 }
@@ -206,7 +220,9 @@ fn naive(pattern: &[&str], name: &[&str]) -> bool {
 fn naive_segment(pattern: &str, text: &str) -> bool {
     match (pattern.split_at_checked(1), text.split_at_checked(1)) {
         (None, None) => true,
-        (Some(("*", after)), Some((_, rest))) => naive_segment(after, text) || naive_segment(pattern, rest),
+        (Some(("*", after)), Some((_, rest))) => {
+            naive_segment(after, text) || naive_segment(pattern, rest)
+        }
         (Some(("*", after)), None) => naive_segment(after, text),
         (Some((one, after)), Some((other, rest))) => one == other && naive_segment(after, rest),
         _ => false,

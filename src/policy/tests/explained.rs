@@ -7,7 +7,8 @@ fn alice() -> Verified {
     caller("p", "alice", None, &[])
 }
 
-/// A token is asked for, or a mount reads: each thing that it takes once, whichever of the actions take it.
+/// A token is asked for, or a mount reads: each thing that it takes once, whichever of the actions
+/// take it.
 #[test]
 fn each_need_of_an_access_stands_once() {
     let policy = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
@@ -16,8 +17,10 @@ fn each_need_of_an_access_stands_once() {
         (RepositoryName::parse("b").unwrap(), Actions::asked("pull")),
     ]);
     let explained = policy.explain_access(&access, &alice());
-    let says: Vec<_> =
-        explained.iter().map(|of| (of.need.repository.as_str(), of.need.action, of.rules[0].1)).collect();
+    let says: Vec<_> = explained
+        .iter()
+        .map(|of| (of.need.repository.as_str(), of.need.action, of.rules[0].1))
+        .collect();
     assert_eq!(
         says,
         [

@@ -1,4 +1,5 @@
-//! What goes on with a request that is allowed: the token that was issued for it, and what its mount takes.
+//! What goes on with a request that is allowed: the token that was issued for it, and what its
+//! mount takes.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -8,7 +9,8 @@ use crate::identity::IssuedToken;
 /// One answer of a server whose tokens the registry takes, about one repository or about several.
 fn issued(grants: &[(&str, &str)], token: &str) -> Verified {
     let token = IssuedToken::new(SecretString::from(token));
-    let immutable = TagRules::read([&serde_json::json!({ "tag_immutable_patterns": ["^v"] })]).unwrap();
+    let immutable =
+        TagRules::read([&serde_json::json!({ "tag_immutable_patterns": ["^v"] })]).unwrap();
     let grant = |(name, words): &(&str, &str)| RepositoryGrant {
         repository: RepositoryName::parse(name).unwrap(),
         actions: Actions::asked(words),
@@ -49,7 +51,8 @@ fn a_token_that_is_no_header_is_not_shown() {
     assert!(decision.permit(&[]).unwrap().grant().is_none());
 }
 
-/// One token must hold the source and the upload where the registry is shown it; else the source alone is asked about.
+/// One token must hold the source and the upload where the registry is shown it; else the source
+/// alone is asked about.
 #[test]
 fn what_a_mount_takes() {
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -76,14 +79,16 @@ fn a_mount_that_is_taken_out_says_why() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mount = request(Method::POST, &format!("/v2/a/blobs/uploads/?mount={digest}&from=b"));
     let decision = policy().authorize(mount, &issued(&[("a", "pull,push")], "t-1")).unwrap();
-    let decision = policy().allow_mount(decision, &issued(&[("a", "pull,push"), ("b", "push")], "t-2"));
+    let decision =
+        policy().allow_mount(decision, &issued(&[("a", "pull,push"), ("b", "push")], "t-2"));
     let missing = Missing::Grant("p".into(), Action::Pull);
     assert_eq!(decision.mount_refusal(), Some(&Denial::InsufficientRights(missing)));
     assert_eq!(secret(decision.grant()), Some("t-1"), "the token of the plain upload");
     assert_eq!(decision.permit(&[]).unwrap().request().render(), "/v2/a/blobs/uploads/");
 }
 
-/// GitLab says nothing of what is missing, so the answer says what it takes there; of another server it is not known.
+/// GitLab says nothing of what is missing, so the answer says what it takes there; of another
+/// server it is not known.
 #[test]
 fn what_is_missing_is_told_by_the_server() {
     let put = || request(Method::PUT, "/v2/a/manifests/v1");

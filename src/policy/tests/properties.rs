@@ -6,8 +6,15 @@ use super::rules::{caller, rule, with_rules};
 use super::*;
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let repositories =
-        prop::sample::select(vec!["a", "**", "a/**", "*", "b,a/b", "${user}/**", "${claims.project_path}/**"]);
+    let repositories = prop::sample::select(vec![
+        "a",
+        "**",
+        "a/**",
+        "*",
+        "b,a/b",
+        "${user}/**",
+        "${claims.project_path}/**",
+    ]);
     let who = prop::sample::select(vec![
         "anonymous",
         "authenticated",

@@ -6,19 +6,32 @@ use super::*;
 use crate::denial::RuleRefusal;
 use crate::identity::Attributes;
 
-/// A rule in one line: repositories, who, allow, and tags where there are some. Commas stand between several.
-pub(super) fn rule(name: &str, repositories: &str, who: &str, allow: &str, tags: Option<&str>) -> Rule {
+/// A rule in one line: repositories, who, allow, and tags where there are some. Commas stand
+/// between several.
+pub(super) fn rule(
+    name: &str,
+    repositories: &str,
+    who: &str,
+    allow: &str,
+    tags: Option<&str>,
+) -> Rule {
     let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     Rule {
         name: name.into(),
-        repositories: split(repositories).iter().map(|text| RepositoryPattern::parse(text).unwrap()).collect(),
+        repositories: split(repositories)
+            .iter()
+            .map(|text| RepositoryPattern::parse(text).unwrap())
+            .collect(),
         who: split(who).iter().map(|text| Who::parse(text, &["p", "q"]).unwrap()).collect(),
         allow: Actions::asked(allow),
         catalog: allow.contains("catalog"),
         tags: tags.map(|tags| {
-            let (tags, except): (Vec<_>, Vec<_>) = split(tags).into_iter().partition(|tag| !tag.starts_with('-'));
+            let (tags, except): (Vec<_>, Vec<_>) =
+                split(tags).into_iter().partition(|tag| !tag.starts_with('-'));
             let read = |tags: Vec<String>| {
-                tags.iter().map(|tag| TagPattern::parse(tag.trim_start_matches('-')).unwrap()).collect()
+                tags.iter()
+                    .map(|tag| TagPattern::parse(tag.trim_start_matches('-')).unwrap())
+                    .collect()
             };
             TagChoice { tags: read(tags), except: read(except) }
         }),
@@ -30,9 +43,17 @@ pub(super) fn with_rules(rules: Vec<Rule>, mode: Mode) -> Policy {
 }
 
 /// Somebody with every scope.
-pub(super) fn caller(provider: &str, subject: &str, credential_type: Option<&str>, groups: &[&str]) -> Verified {
-    let source =
-        Source { provider: provider.into(), credential_type: credential_type.map(Arc::from), folds_case: false };
+pub(super) fn caller(
+    provider: &str,
+    subject: &str,
+    credential_type: Option<&str>,
+    groups: &[&str],
+) -> Verified {
+    let source = Source {
+        provider: provider.into(),
+        credential_type: credential_type.map(Arc::from),
+        folds_case: false,
+    };
     let attributes = Attributes {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         claims: json!({ "project_path": "group/App" }).as_object().unwrap().clone(),
@@ -89,7 +110,10 @@ fn whom_a_rule_is_for() {
 #[test]
 fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
     let policy = with_rules(
-        vec![rule("reads", "a/**", "authenticated", "pull", None), rule("writes", "a/b", "user:p/alice", "push", None)],
+        vec![
+            rule("reads", "a/**", "authenticated", "pull", None),
+            rule("writes", "a/b", "user:p/alice", "push", None),
+        ],
         Mode::Enforce,
     );
     let refusal = |action| Some(Denial::DeniedByPolicy(RuleRefusal::Action(action)));
@@ -108,8 +132,12 @@ fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
         assert_eq!(denied(&policy, method.clone(), target, &caller), expected, "{method} {target}");
     }
     let push_alone = with_rules(vec![rule("r", "a", "authenticated", "push", None)], Mode::Enforce);
-    assert_eq!(denied(&push_alone, Method::PUT, "/v2/a/manifests/v1", &alice()), refusal(Action::Pull));
-    let decision = policy.authorize(request(Method::PUT, "/v2/a/b/manifests/v1"), &alice()).unwrap();
+    assert_eq!(
+        denied(&push_alone, Method::PUT, "/v2/a/manifests/v1", &alice()),
+        refusal(Action::Pull)
+    );
+    let decision =
+        policy.authorize(request(Method::PUT, "/v2/a/b/manifests/v1"), &alice()).unwrap();
     assert_eq!(*decision.ruling(), Ruling::AllowedBy("writes".into()));
     // What the credential lacks is the better reason.
     let reader = Verified { granted: scopes(&["read_registry"]).granted, ..alice() };
@@ -151,7 +179,11 @@ fn tags_bind_writes_and_deletes() {
     let reads = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
     for target in ["v1", &digest] {
         let denial = denied(&reads, Method::DELETE, &format!("/v2/a/manifests/{target}"), &alice());
-        assert_eq!(denial, Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Delete))), "{target}");
+        assert_eq!(
+            denial,
+            Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Delete))),
+            "{target}"
+        );
     }
     // A write that names no tag is a write.
     let denial = denied(&reads, Method::PUT, &format!("/v2/a/manifests/{digest}"), &alice());
@@ -160,7 +192,15 @@ fn tags_bind_writes_and_deletes() {
 
 #[test]
 fn nobody_pulls_what_a_rule_says_and_nothing_else() {
-    let rules = || vec![rule("public", "public/**", "anonymous,authenticated", "pull,push,delete,catalog", None)];
+    let rules = || {
+        vec![rule(
+            "public",
+            "public/**",
+            "anonymous,authenticated",
+            "pull,push,delete,catalog",
+            None,
+        )]
+    };
     for mode in [Mode::Enforce, Mode::Shadow] {
         let policy = with_rules(rules(), mode);
         for (method, target, allowed) in [
@@ -180,7 +220,8 @@ fn nobody_pulls_what_a_rule_says_and_nothing_else() {
     // Where GitLab says what is public, rules narrow that.
     let mut public = of_several(&[("public/a", "pull"), ("b", "pull"), ("public/c", "")]);
     public.principal.subject = "".into();
-    let policy = policy().with_rules(Rules { mode: Mode::Enforce, rules: rules(), grant_needed: true });
+    let policy =
+        policy().with_rules(Rules { mode: Mode::Enforce, rules: rules(), grant_needed: true });
     for (name, allowed) in [("public/a", true), ("b", false), ("public/c", false)] {
         let decided = denied(&policy, Method::GET, &format!("/v2/{name}/manifests/v1"), &public);
         assert_eq!(decided.is_none(), allowed, "{name}");
@@ -193,11 +234,17 @@ fn shadow_lets_go_on_what_the_credential_allows() {
     let ruling = |method, target, caller: &Verified| {
         policy.authorize(request(method, target), caller).map(|decision| decision.ruling().clone())
     };
-    assert_eq!(ruling(Method::GET, "/v2/a/manifests/v1", &alice()), Ok(Ruling::AllowedBy("r".into())));
+    assert_eq!(
+        ruling(Method::GET, "/v2/a/manifests/v1", &alice()),
+        Ok(Ruling::AllowedBy("r".into()))
+    );
     let shadow = Ok(Ruling::ShadowDenied(RuleRefusal::Action(Action::Push)));
     assert_eq!(ruling(Method::PUT, "/v2/a/manifests/v1", &alice()), shadow);
     let reader = Verified { granted: scopes(&["read_registry"]).granted, ..alice() };
-    assert!(matches!(ruling(Method::PUT, "/v2/a/manifests/v1", &reader), Err(Denial::InsufficientRights(_))));
+    assert!(matches!(
+        ruling(Method::PUT, "/v2/a/manifests/v1", &reader),
+        Err(Denial::InsufficientRights(_))
+    ));
 }
 
 /// In either mode: what the rules let the caller pull, or everything where one gives the catalog.
@@ -217,11 +264,14 @@ fn the_catalog_shows_what_may_be_pulled() {
         let policy = with_rules(rules(), mode);
         let mut decision = policy.authorize(request(Method::GET, "/v2/_catalog"), caller)?;
         if let Some(names) = at_most {
-            decision.show_at_most(names.iter().map(|name| RepositoryName::parse(name).unwrap()).collect());
+            decision.show_at_most(
+                names.iter().map(|name| RepositoryName::parse(name).unwrap()).collect(),
+            );
         }
         let permit = decision.permit(&[])?;
         let Some(filter) = permit.catalog_filter() else { return Ok("everything".to_owned()) };
-        let shown = names.into_iter().filter(|name| filter.shows(&RepositoryName::parse(name).unwrap()));
+        let shown =
+            names.into_iter().filter(|name| filter.shows(&RepositoryName::parse(name).unwrap()));
         Ok(shown.collect::<Vec<_>>().join(" "))
     };
     let lister = || caller("p", "lister", None, &[]);
@@ -251,11 +301,14 @@ fn the_catalog_shows_what_may_be_pulled() {
 fn a_mount_takes_pull_on_its_source_by_the_rules_too() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let rules = || vec![rule("own", "a/**", "authenticated", "pull,push", None)];
-    for (mode, from, mounts) in
-        [(Mode::Enforce, "a/other", true), (Mode::Enforce, "b/other", false), (Mode::Shadow, "b/other", true)]
-    {
+    for (mode, from, mounts) in [
+        (Mode::Enforce, "a/other", true),
+        (Mode::Enforce, "b/other", false),
+        (Mode::Shadow, "b/other", true),
+    ] {
         let policy = with_rules(rules(), mode);
-        let mount = request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from={from}"));
+        let mount =
+            request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from={from}"));
         let decision = policy.authorize(mount, &alice()).unwrap();
         let decision = policy.allow_mount(decision, &alice());
         assert_eq!(decision.request().mount_source().is_some(), mounts, "{mode:?} {from}");
@@ -274,15 +327,24 @@ fn a_token_lists_what_the_rules_allow() {
         ]
     };
     let asked = |names: &[&str]| {
-        Access::several(names.iter().map(|name| (RepositoryName::parse(name).unwrap(), Actions::asked("*"))).collect())
+        Access::several(
+            names
+                .iter()
+                .map(|name| (RepositoryName::parse(name).unwrap(), Actions::asked("*")))
+                .collect(),
+        )
     };
     let names = asked(&["a", "b", "c", "group/app/x"]);
     for (mode, expected) in [
         (Mode::Enforce, "a:pull,push,delete b:pull group/app/x:pull,push"),
-        (Mode::Shadow, "a:pull,push,delete b:pull,push,delete c:pull,push,delete group/app/x:pull,push,delete"),
+        (
+            Mode::Shadow,
+            "a:pull,push,delete b:pull,push,delete c:pull,push,delete group/app/x:pull,push,delete",
+        ),
     ] {
         let granted = with_rules(rules(), mode).granted(&names, &alice());
-        let words: Vec<_> = granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
+        let words: Vec<_> =
+            granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
         assert_eq!(words.join(" "), expected);
     }
     assert!(with_rules(rules(), Mode::Shadow).granted(&names, &nobody()).is_empty());
@@ -309,9 +371,18 @@ fn each_rule_says_why() {
     use Mismatch as M;
     assert_eq!(
         says[0],
-        (Action::Pull, vec![Some(M::Who), Some(M::Repository), None, Some(M::Action), Some(M::Action)])
+        (
+            Action::Pull,
+            vec![Some(M::Who), Some(M::Repository), None, Some(M::Action), Some(M::Action)]
+        )
     );
-    assert_eq!(says[1], (Action::Push, vec![Some(M::Who), Some(M::Repository), Some(M::Action), Some(M::Tag), None]));
+    assert_eq!(
+        says[1],
+        (
+            Action::Push,
+            vec![Some(M::Who), Some(M::Repository), Some(M::Action), Some(M::Tag), None]
+        )
+    );
     assert_eq!(says.len(), 2);
     assert_eq!(explained[0].rules[2].0, "reads");
 }

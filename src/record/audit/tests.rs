@@ -37,9 +37,19 @@ impl Write for Disk {
 }
 
 fn record() -> Record {
-    let recorder = Arc::new(Recorder::new(Arc::default(), AccessLog::start(AccessLogFormat::Json, None).unwrap()));
+    let recorder = Arc::new(Recorder::new(
+        Arc::default(),
+        AccessLog::start(AccessLogFormat::Json, None).unwrap(),
+    ));
     let client = std::net::Ipv4Addr::LOCALHOST.into();
-    Record::begin(recorder, Rc::default(), "mine".into(), client, Method::PUT, "/v2/a/manifests/v1".into())
+    Record::begin(
+        recorder,
+        Rc::default(),
+        "mine".into(),
+        client,
+        Method::PUT,
+        "/v2/a/manifests/v1".into(),
+    )
 }
 
 fn put() -> RegistryRequest {
@@ -50,7 +60,8 @@ fn put() -> RegistryRequest {
 async fn a_line_that_is_torn_does_not_spoil_the_next() {
     let disk = Disk::default();
     let (target, opened) = (disk.clone(), disk.clone());
-    let (audit, record) = (AuditLog::start(target, |_| false, move || Ok(opened.clone())).unwrap(), record());
+    let (audit, record) =
+        (AuditLog::start(target, |_| false, move || Ok(opened.clone())).unwrap(), record());
     audit.allowed(&record, &put()).await.unwrap();
     disk.fill_up_after(30);
     assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
@@ -61,7 +72,10 @@ async fn a_line_that_is_torn_does_not_spoil_the_next() {
     assert_eq!(lines[1].len(), 30);
     for line in [lines[0], lines[2]] {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&line["request_id"], &line["tags"]), (&"mine".into(), &serde_json::json!(["v1"])));
+        assert_eq!(
+            (&line["request_id"], &line["tags"]),
+            (&"mine".into(), &serde_json::json!(["v1"]))
+        );
     }
 }
 
@@ -107,7 +121,9 @@ async fn a_file_that_was_deleted_is_made_again_or_fails_the_write() {
 #[test]
 fn what_a_write_names() {
     let digest = format!("sha256:{}", "a".repeat(64));
-    let request = |method, path: &str, query: Option<&str>| RegistryRequest::parse(&method, path, query).unwrap();
+    let request = |method, path: &str, query: Option<&str>| {
+        RegistryRequest::parse(&method, path, query).unwrap()
+    };
     let digest = digest.as_str();
     let table = [
         (Method::PUT, "/v2/a/manifests/v1".to_owned(), None, (vec!["v1"], None, None)),

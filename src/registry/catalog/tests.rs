@@ -13,8 +13,10 @@ impl Registry {
     /// Its answer as Distribution gives it: the body, and the link to what is behind.
     fn page(&self, asked: &RegistryRequest) -> (String, Option<String>) {
         let RegistryRequest::Catalog { page, .. } = asked else { panic!("{asked:?}") };
-        // Where a name would stand that it does not have is its own affair: here, what is unknown is before everything.
-        let start = page.last.as_ref().and_then(|last| self.names.iter().position(|name| name == last));
+        // Where a name would stand that it does not have is its own affair: here, what is unknown
+        // is before everything.
+        let start =
+            page.last.as_ref().and_then(|last| self.names.iter().position(|name| name == last));
         let rest = &self.names[start.map_or(0, |at| at + 1)..];
         let size = self.most.min(page.count.map_or(usize::MAX, |count| count as usize));
         let names = &rest[..rest.len().min(size)];
@@ -39,7 +41,9 @@ impl Registry {
 /// The page that a link leads to.
 fn page_of(target: &str) -> Page {
     let (path, query) = target.split_once('?').unwrap();
-    let Ok(RegistryRequest::Catalog { page, .. }) = RegistryRequest::parse(&Method::GET, path, Some(query)) else {
+    let Ok(RegistryRequest::Catalog { page, .. }) =
+        RegistryRequest::parse(&Method::GET, path, Some(query))
+    else {
         panic!("{target}")
     };
     page
@@ -108,15 +112,19 @@ fn what_is_hidden_leaves_no_trace() {
     assert_eq!(all.walk(&wanted(3, None), shows).next, None, "only hidden names are behind");
 }
 
-/// Nor does the page behind it, whatever the registry does where it has no such name: this one begins anew.
+/// Nor does the page behind it, whatever the registry does where it has no such name: this one
+/// begins anew.
 #[test]
 fn whether_a_hidden_name_is_there_is_not_told() {
     let with = registry(["a", "a/b", "a-b", "hidden/a", "x"]);
     let without = registry(["a", "a/b", "a-b", "x"]);
     let shows = |name: &RepositoryName| !name.as_str().starts_with("hidden");
-    for (last, expected) in
-        [("hidden/a", &["x"][..]), ("hidden/../a", &["x"]), ("A", &["a", "a/b", "a-b", "x"]), ("z/", &[])]
-    {
+    for (last, expected) in [
+        ("hidden/a", &["x"][..]),
+        ("hidden/../a", &["x"]),
+        ("A", &["a", "a/b", "a-b", "x"]),
+        ("z/", &[]),
+    ] {
         for registry in [&with, &without] {
             assert_eq!(names(&registry.walk(&wanted(9, Some(last)), shows)), expected, "{last}");
         }
@@ -126,20 +134,29 @@ fn whether_a_hidden_name_is_there_is_not_told() {
         ["a-b", "x"],
         "what is visible is the registry's affair"
     );
-    let after = |last| names(&without.walk(&wanted(9, Some(last)), |name| name.as_str() != last)).join(" ");
-    assert_eq!((after("a"), after("a/b"), after("a-b")), ("a/b a-b x".into(), "a-b x".into(), "x".into()), "segments");
+    let after =
+        |last| names(&without.walk(&wanted(9, Some(last)), |name| name.as_str() != last)).join(" ");
+    assert_eq!(
+        (after("a"), after("a/b"), after("a-b")),
+        ("a/b a-b x".into(), "a-b x".into(), "x".into()),
+        "segments"
+    );
 }
 
 #[test]
 fn how_many_names_a_page_has() {
     let many: Vec<String> = (0..2500).map(|number| format!("a/{number}")).collect();
     let registry = Registry { names: many, most: 100 };
-    for (count, expected) in [(None, 100), (Some(7), 7), (Some(1000), 1000), (Some(1001), 1000), (Some(u32::MAX), 1000)]
+    for (count, expected) in
+        [(None, 100), (Some(7), 7), (Some(1000), 1000), (Some(1001), 1000), (Some(u32::MAX), 1000)]
     {
         let page = registry.walk(&Page { count, last: None }, |_| true);
         assert_eq!(page.names.len(), expected, "{count:?}");
         let next = page_of(&page.next.unwrap());
-        assert_eq!((next.count, next.last), (u32::try_from(expected).ok(), Some(format!("a/{}", expected - 1))));
+        assert_eq!(
+            (next.count, next.last),
+            (u32::try_from(expected).ok(), Some(format!("a/{}", expected - 1)))
+        );
     }
     // None wanted: none, no link, and nobody is asked.
     let walk = CatalogWalk::new(&wanted(0, None), |_| true);
@@ -165,7 +182,8 @@ fn what_is_no_page() {
     let next = "</v2/_catalog?last=b>; rel=\"next\"";
     let take = |body: &str, links: &[&str]| {
         let mut walk = CatalogWalk::new(&wanted(5, Some("a")), |_| true);
-        walk.take(body.as_bytes(), links.iter().copied(), |name| name.as_str() != "c").map(|()| walk.next().is_some())
+        walk.take(body.as_bytes(), links.iter().copied(), |name| name.as_str() != "c")
+            .map(|()| walk.next().is_some())
     };
     for body in [
         "",
@@ -218,7 +236,11 @@ fn a_last_that_comes_again_is_a_circle() {
     let mut walk = CatalogWalk::new(&Page::default(), |_| true);
     let mut take = |name: &str, last: &str| {
         let link = format!("</v2/_catalog?last={last}>; rel=\"next\"");
-        walk.take(json!({ "repositories": [name] }).to_string().as_bytes(), [&*link].into_iter(), |_| false)
+        walk.take(
+            json!({ "repositories": [name] }).to_string().as_bytes(),
+            [&*link].into_iter(),
+            |_| false,
+        )
     };
     assert!(take("a", "a").is_ok() && take("b", "b").is_ok());
     assert!(matches!(take("a", "a"), Err(CatalogError::Circle)));

@@ -8,7 +8,8 @@ fn sha256(letter: char) -> String {
 }
 
 fn read(method: &str, target: &str) -> Result<RegistryRequest, RequestError> {
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     RegistryRequest::parse(&method.parse().unwrap(), path, query)
 }
 
@@ -28,7 +29,12 @@ fn every_operation() {
         ("GET", "/v2/x/y/tags/list?next_page=gAAA%3D%3D&n=5&x".into(), O::Tags, pull),
         ("GET", format!("/v2/x/y/referrers/{a}"), O::Referrers, pull),
         ("GET", format!("/v2/x/y/referrers/{a}?artifactType=a/b&n=1"), O::Referrers, pull),
-        ("GET", format!("/v2/x/y/referrers/{a}?artifactType=a/b&nextToken=a%2Bb"), O::Referrers, pull),
+        (
+            "GET",
+            format!("/v2/x/y/referrers/{a}?artifactType=a/b&nextToken=a%2Bb"),
+            O::Referrers,
+            pull,
+        ),
         ("GET", "/v2/x/y/manifests/v1".into(), O::ManifestGet, pull),
         ("HEAD", "/v2/x/y/manifests/v1".into(), O::ManifestGet, pull),
         ("GET", format!("/v2/x/y/manifests/{a}"), O::ManifestGet, pull),
@@ -45,13 +51,24 @@ fn every_operation() {
         ("POST", format!("/v2/x/y/blobs/uploads/?mount={a}&from=z"), O::UploadStart, push),
         ("PATCH", "/v2/x/y/blobs/uploads/id".into(), O::UploadChunk, push),
         ("PATCH", "/v2/x/y/blobs/uploads/id?_state=a-b._~%3D=+/:,c".into(), O::UploadChunk, push),
-        ("PATCH", "/v2/x/y/blobs/uploads/id?_stateHash=x&_state=y&a!$'()*@?/:=b".into(), O::UploadChunk, push),
-        ("PUT", format!("/v2/x/y/blobs/uploads/id?_nouploadcache=false&z&_a=&digest={b}"), O::UploadFinish, push),
+        (
+            "PATCH",
+            "/v2/x/y/blobs/uploads/id?_stateHash=x&_state=y&a!$'()*@?/:=b".into(),
+            O::UploadChunk,
+            push,
+        ),
+        (
+            "PUT",
+            format!("/v2/x/y/blobs/uploads/id?_nouploadcache=false&z&_a=&digest={b}"),
+            O::UploadFinish,
+            push,
+        ),
         ("PUT", format!("/v2/x/y/blobs/uploads/id?_state=s&digest={b}"), O::UploadFinish, push),
         ("GET", "/v2/x/y/blobs/uploads/id?_state=s".into(), O::UploadStatus, push),
         ("DELETE", "/v2/x/y/blobs/uploads/id?_state=s".into(), O::UploadCancel, push),
     ] {
-        let request = read(method, &target).unwrap_or_else(|error| panic!("{method} {target}: {error}"));
+        let request =
+            read(method, &target).unwrap_or_else(|error| panic!("{method} {target}: {error}"));
         assert_eq!((request.method().as_str(), request.render()), (method, target.clone()));
         assert_eq!(request.operation(), operation, "{target}");
         assert_eq!(request.is_read(), matches!(method, "GET" | "HEAD"), "{method} {target}");
@@ -63,8 +80,9 @@ fn every_operation() {
             (_, None) => Access::Login,
         };
         assert_eq!(request.required(), required, "{target}");
-        let source =
-            target.contains("from=z").then(|| Access::Repository(RepositoryName::parse("z").unwrap(), Action::Pull));
+        let source = target
+            .contains("from=z")
+            .then(|| Access::Repository(RepositoryName::parse("z").unwrap(), Action::Pull));
         assert_eq!(request.mount_source(), source, "{target}");
     }
 }
@@ -90,14 +108,26 @@ fn a_query_is_written_in_one_spelling() {
     for (method, target, rendered) in [
         ("GET", "/v2/?n=1".to_owned(), "/v2/".to_owned()),
         ("GET", "/v2/x/tags/list?x=1&last=b&&n=02".into(), "/v2/x/tags/list?x=1&last=b&n=2".into()),
-        ("GET", "/v2/x/tags/list?%6E=2&last=a+b%26c".into(), "/v2/x/tags/list?%6E=2&last=a%20b%26c".into()),
-        ("GET", "/v2/x/tags/list?ns=docker.io&y=%00&from=z&N=1".into(), "/v2/x/tags/list?y=%00&N=1".into()),
+        (
+            "GET",
+            "/v2/x/tags/list?%6E=2&last=a+b%26c".into(),
+            "/v2/x/tags/list?%6E=2&last=a%20b%26c".into(),
+        ),
+        (
+            "GET",
+            "/v2/x/tags/list?ns=docker.io&y=%00&from=z&N=1".into(),
+            "/v2/x/tags/list?y=%00&N=1".into(),
+        ),
         ("GET", "/v2/x/tags/list?last".into(), "/v2/x/tags/list?last=".into()),
         ("GET", "/v2/x/tags/list?last=%C3%A9".into(), "/v2/x/tags/list?last=%C3%A9".into()),
         ("GET", "/v2/x/manifests/v1?tag=v2&ns=docker.io".into(), "/v2/x/manifests/v1".into()),
         ("GET", "/v2/x/manifests/v1?\u{e9}=|&y={".into(), "/v2/x/manifests/v1".into()),
         ("PUT", "/v2/x/manifests/v1?tag=v2".into(), "/v2/x/manifests/v1".into()),
-        ("PUT", format!("/v2/x/manifests/{a}?tag=v2&y=1&tag=v1"), format!("/v2/x/manifests/{a}?tag=v2&tag=v1")),
+        (
+            "PUT",
+            format!("/v2/x/manifests/{a}?tag=v2&y=1&tag=v1"),
+            format!("/v2/x/manifests/{a}?tag=v2&tag=v1"),
+        ),
         ("DELETE", format!("/v2/x/blobs/{a}?y=1"), format!("/v2/x/blobs/{a}")),
         ("POST", "/v2/x/blobs/uploads/?y=1&ns=a&_state=b".into(), "/v2/x/blobs/uploads/".into()),
         (
@@ -115,7 +145,9 @@ fn a_query_is_written_in_one_spelling() {
         ("PATCH", format!("/v2/x/blobs/uploads/id?digest={a}"), "/v2/x/blobs/uploads/id".into()),
         (
             "PATCH",
-            format!("/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-&ns="),
+            format!(
+                "/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-&ns="
+            ),
             "/v2/x/blobs/uploads/id?b=1&a=2&digest-algorithm=q".into(),
         ),
         (
@@ -141,11 +173,12 @@ fn what_a_path_takes() {
         ("/v2/x/blobs/uploads/".into(), "POST"),
         ("/v2/x/blobs/uploads/id".into(), "GET, PATCH, PUT, DELETE"),
     ] {
-        for method in
-            ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "get", "PROPFIND"]
-        {
-            let expected =
-                (!allow.split(", ").any(|one| one == method)).then_some(RequestError::MethodNotAllowed { allow });
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "get",
+            "PROPFIND",
+        ] {
+            let expected = (!allow.split(", ").any(|one| one == method))
+                .then_some(RequestError::MethodNotAllowed { allow });
             assert_eq!(read(method, &target).err(), expected, "{method} {target}");
         }
     }
@@ -189,7 +222,11 @@ fn what_is_no_operation() {
         ("PATCH", "/v2/x/blobs/uploads/id?_state=a;b".into(), E::QuerySemicolon),
         ("GET", "/v2/?;".into(), E::QuerySemicolon),
         ("GET", "/v2/x/manifests/v1?ns=a;b".into(), E::QuerySemicolon),
-        ("PUT", format!("/v2/x/blobs/uploads/id?digest={a}&digest={a}"), E::QueryRepeated("digest")),
+        (
+            "PUT",
+            format!("/v2/x/blobs/uploads/id?digest={a}&digest={a}"),
+            E::QueryRepeated("digest"),
+        ),
         ("POST", "/v2/x/blobs/uploads/?digest-algorithm=SHA256".into(), E::AlgorithmInvalid),
         ("POST", "/v2/x/blobs/uploads/?digest-algorithm=".into(), E::AlgorithmInvalid),
         (

@@ -12,16 +12,21 @@ pub(super) fn disguised(key: &str, judged: &[&'static str]) -> Option<&'static s
         bare = decoded(&bare);
     }
     let name = bare.split(['[', '\0']).next().unwrap_or_default();
-    let name = name.trim_matches(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '\u{feff}'));
+    let name = name.trim_matches(|c: char| {
+        c.is_whitespace() || c.is_control() || matches!(c, '?' | '\u{feff}')
+    });
     // Up and down, for some letters have no way down to ASCII but through their capital, as the
     // long s has.
-    let folded: String = name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    let folded: String =
+        name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     judged.iter().copied().find(|judged| *judged == folded)
 }
 
 /// Lower-case letters that nobody reads in another way.
 fn is_plain(key: &str) -> bool {
-    key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
+    key.bytes().all(|byte| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+    })
 }
 
 /// With `%XX` and `+` resolved; what is no escape stands for itself.
@@ -30,7 +35,9 @@ fn decoded(text: &str) -> String {
     let mut decoded = Vec::with_capacity(rest.len());
     while let [byte, behind @ ..] = rest {
         let escaped = match rest {
-            [b'%', high, low, behind @ ..] => hex(*high).zip(hex(*low)).map(|(high, low)| (high * 16 + low, behind)),
+            [b'%', high, low, behind @ ..] => {
+                hex(*high).zip(hex(*low)).map(|(high, low)| (high * 16 + low, behind))
+            }
             [b'+', behind @ ..] => Some((b' ', behind)),
             _ => None,
         };
@@ -83,7 +90,10 @@ mod tests {
         for key in ["dige%C5%BFt", "dige\u{17f}t", "DIGE\u{17f}T", "d%C4%B1gest", "Digest"] {
             assert_eq!(disguised(key, &judged), Some("digest"), "{key}");
         }
-        for key in ["from", "digest", "fro", "fromm", "xfrom", "_from", "from.x", "%", "%6", "%zzfrom", "", "f%66rom"] {
+        for key in [
+            "from", "digest", "fro", "fromm", "xfrom", "_from", "from.x", "%", "%6", "%zzfrom", "",
+            "f%66rom",
+        ] {
             assert_eq!(disguised(key, &judged), None, "{key}");
         }
     }

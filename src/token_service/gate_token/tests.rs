@@ -24,7 +24,13 @@ fn token(credential: Credential) -> GateToken {
         (name("c"), Actions { pull: true, ..Actions::default() }),
     ];
     let good_for = GoodFor { repositories, catalog: CatalogShare::None };
-    GateToken { issued: NOW * 1_000_000, expires: NOW + 3600, good_for, credential, provider: Some("gitlab".into()) }
+    GateToken {
+        issued: NOW * 1_000_000,
+        expires: NOW + 3600,
+        good_for,
+        credential,
+        provider: Some("gitlab".into()),
+    }
 }
 
 fn basic(user: &str, password: &str) -> Credential {
@@ -62,7 +68,8 @@ fn nothing_shows_and_no_two_are_equal() {
     let keys = keys();
     let sealed = |secret: &str| seal(&keys, token(basic("alice", secret))).unwrap();
     assert_ne!(sealed("secret"), sealed("secret"));
-    let lengths: std::collections::BTreeSet<_> = (1..=64).map(|length| sealed(&"x".repeat(length)).len()).collect();
+    let lengths: std::collections::BTreeSet<_> =
+        (1..=64).map(|length| sealed(&"x".repeat(length)).len()).collect();
     assert_eq!(lengths.len(), 2, "padded");
     let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
     assert!(!debug.contains("canary"), "{debug}");
@@ -86,10 +93,19 @@ fn whatever_is_changed_is_refused() {
         let changed = String::from_utf8(bytes).unwrap();
         assert_eq!(open(&keys, &changed, NOW).unwrap_err(), OpenError::Forged, "{at}");
     }
-    for changed in [format!("{sealed}A"), format!("{sealed}="), format!("{sealed}.x"), sealed.replace("mg1", "MG1")] {
+    for changed in [
+        format!("{sealed}A"),
+        format!("{sealed}="),
+        format!("{sealed}.x"),
+        sealed.replace("mg1", "MG1"),
+    ] {
         assert_eq!(open(&keys, &changed, NOW).unwrap_err(), OpenError::Forged);
     }
-    assert_eq!(open(&super::tests::keys(), sealed, NOW).unwrap_err(), OpenError::Forged, "another key");
+    assert_eq!(
+        open(&super::tests::keys(), sealed, NOW).unwrap_err(),
+        OpenError::Forged,
+        "another key"
+    );
     assert_eq!(open(&keys, &"mg1.".repeat(2000), NOW).unwrap_err(), OpenError::Forged);
 }
 
@@ -97,9 +113,13 @@ fn whatever_is_changed_is_refused() {
 fn only_in_its_time() {
     let keys = keys();
     let sealed = seal(&keys, token(Credential::Anonymous)).unwrap();
-    for (now, opens) in
-        [(NOW - 61, false), (NOW - 60, true), (NOW + 3599, true), (NOW + 3600, false), (u64::MAX, false)]
-    {
+    for (now, opens) in [
+        (NOW - 61, false),
+        (NOW - 60, true),
+        (NOW + 3599, true),
+        (NOW + 3600, false),
+        (u64::MAX, false),
+    ] {
         assert_eq!(open(&keys, &sealed, now).is_ok(), opens, "{now}");
     }
 }
@@ -121,10 +141,14 @@ fn lengths_are_bounded() {
 #[test]
 fn what_does_not_fit_is_left_out_of_the_list() {
     let keys = keys();
-    for (secret, name_bytes) in [(0, 255), (0, 20), (0, 1), (MAX_SECRET_BYTES, 255), (MAX_SECRET_BYTES, 3)] {
+    for (secret, name_bytes) in
+        [(0, 255), (0, 20), (0, 1), (MAX_SECRET_BYTES, 255), (MAX_SECRET_BYTES, 3)]
+    {
         let mut long = token(basic("alice", &"x".repeat(secret)));
-        let name = |number: usize| RepositoryName::parse(&format!("{number:0name_bytes$}")).unwrap();
-        let all: Vec<_> = (0..2000).map(|number| (name(number), Actions::asked("pull,push"))).collect();
+        let name =
+            |number: usize| RepositoryName::parse(&format!("{number:0name_bytes$}")).unwrap();
+        let all: Vec<_> =
+            (0..2000).map(|number| (name(number), Actions::asked("pull,push"))).collect();
         long.good_for.repositories = all.clone();
         let sealed = keys.seal(&mut long, SERVICE).unwrap();
         let room = MAX_TOKEN_BYTES - sealed.len();
@@ -144,7 +168,9 @@ fn what_does_not_fit_is_left_out_of_the_list() {
 fn a_token_is_for_one_service() {
     let keys = keys();
     let sealed = seal(&keys, token(basic("alice", "secret"))).unwrap();
-    for service in ["other.test", "registry.test:5000", "Registry.test", "", "registry.test\n", "registry.tes"] {
+    for service in
+        ["other.test", "registry.test:5000", "Registry.test", "", "registry.test\n", "registry.tes"]
+    {
         assert_eq!(keys.open(&sealed, service, NOW).unwrap_err(), OpenError::Forged, "{service}");
     }
     assert!(keys.open(&sealed, SERVICE, NOW).is_ok());
@@ -153,7 +179,8 @@ fn a_token_is_for_one_service() {
 #[test]
 fn the_first_key_seals_and_all_open() {
     let line = |byte| BASE64_STANDARD.encode([byte; 32]);
-    let (old, both, new) = (line(1), format!("{}\n# the old one\n\n{}\n", line(2), line(1)), line(2));
+    let (old, both, new) =
+        (line(1), format!("{}\n# the old one\n\n{}\n", line(2), line(1)), line(2));
     let [old, both, new] = [&old, &both, &new].map(|text| TokenKeys::parse(text).unwrap());
     let sealed = |keys: &TokenKeys| seal(keys, token(Credential::Anonymous)).unwrap();
     assert!(open(&both, &sealed(&old), NOW).is_ok());
@@ -209,7 +236,9 @@ fn a_token_is_good_for_what_it_lists() {
 }
 
 fn several(scopes: &[(&str, &str)]) -> Access {
-    let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+    let wanted = scopes
+        .iter()
+        .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
     Access::several(wanted.collect())
 }
 
@@ -241,22 +270,30 @@ fn what_a_token_lists_in_words() {
         GoodFor { repositories: repositories.to_vec(), catalog }.scopes()
     };
     assert_eq!(of(&repositories, CatalogShare::None), "repository:a/b:pull,push repository:c:pull");
-    assert_eq!(of(&repositories[1..], CatalogShare::Listed), "repository:c:pull registry:catalog:*");
+    assert_eq!(
+        of(&repositories[1..], CatalogShare::Listed),
+        "repository:c:pull registry:catalog:*"
+    );
     assert_eq!(of(&[], CatalogShare::All), "registry:catalog:*");
     assert_eq!(of(&[], CatalogShare::None), "");
 }
 
-/// A catalog shows at most what can be pulled with the token, and all of it where the list alone was asked for.
+/// A catalog shows at most what can be pulled with the token, and all of it where the list alone
+/// was asked for.
 #[test]
 fn what_of_the_catalog_a_token_shows() {
     let mut good_for = token(Credential::Anonymous).good_for;
     let push_alone = Actions { push: true, ..Actions::default() };
     good_for.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));
-    let shown: Vec<_> = good_for.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
+    let shown: Vec<_> =
+        good_for.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(shown, ["a/b", "c"]);
     assert_eq!(GoodFor { catalog: CatalogShare::All, ..GoodFor::default() }.shown(), None);
     // Repositories were asked for, and none was granted.
-    assert_eq!(GoodFor { catalog: CatalogShare::Listed, ..GoodFor::default() }.shown(), Some(Vec::new()));
+    assert_eq!(
+        GoodFor { catalog: CatalogShare::Listed, ..GoodFor::default() }.shown(),
+        Some(Vec::new())
+    );
 }
 
 #[test]
@@ -272,7 +309,8 @@ fn an_error_of_a_key_file_has_its_line() {
     }
 }
 
-/// Credentials are hashed under the key that seals, so that replicas with one file have one fingerprint.
+/// Credentials are hashed under the key that seals, so that replicas with one file have one
+/// fingerprint.
 #[test]
 fn the_hash_key_is_that_of_the_first_key() {
     let line = |byte| BASE64_STANDARD.encode([byte; 32]);

@@ -9,8 +9,16 @@ use super::super::{Connector, Origins, UpstreamHealth};
 use super::*;
 
 /// About one connection, whoever sends it (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [&str; 8] =
-    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// What would speak for the gate, or tell the registry who is calling.
 const SPEAKS_FOR_THE_GATE: [&str; 14] = [
@@ -30,10 +38,19 @@ const SPEAKS_FOR_THE_GATE: [&str; 14] = [
     "host",
 ];
 
-const OF_THE_GATE: [&str; 5] = ["host", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-for", "x-request-id"];
+const OF_THE_GATE: [&str; 5] =
+    ["host", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-for", "x-request-id"];
 
-const PLAIN: [&str; 8] =
-    ["accept", "range", "user-agent", "content-type", "docker-content-digest", "if-none-match", "etag", "x-other"];
+const PLAIN: [&str; 8] = [
+    "accept",
+    "range",
+    "user-agent",
+    "content-type",
+    "docker-content-digest",
+    "if-none-match",
+    "etag",
+    "x-other",
+];
 
 const NOT_FOR_CLIENTS: [&str; 12] = [
     "set-cookie",
@@ -51,7 +68,8 @@ const NOT_FOR_CLIENTS: [&str; 12] = [
 ];
 
 fn name() -> impl Strategy<Value = String> {
-    let known: Vec<_> = [&HOP_BY_HOP[..], &SPEAKS_FOR_THE_GATE, &OF_THE_GATE, &PLAIN, &NOT_FOR_CLIENTS].concat();
+    let known: Vec<_> =
+        [&HOP_BY_HOP[..], &SPEAKS_FOR_THE_GATE, &OF_THE_GATE, &PLAIN, &NOT_FOR_CLIENTS].concat();
     let known = prop::sample::select(known);
     let spelled = (known, 0..3).prop_map(|(name, spelling)| match spelling {
         0 => name.to_owned(),
@@ -113,9 +131,13 @@ fn settings() -> UpstreamSettings {
 
 /// By a reader of its own: lists of words with commas between, whatever else stands there.
 fn is_named_by_connection(headers: &HeaderMap, name: &str) -> bool {
-    let values =
-        headers.get_all("connection").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
-    values.into_iter().any(|value| value.split(',').any(|word| word.trim_matches([' ', '\t']) == name))
+    let values = headers
+        .get_all("connection")
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    values
+        .into_iter()
+        .any(|value| value.split(',').any(|word| word.trim_matches([' ', '\t']) == name))
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a HeaderValue> {

@@ -35,8 +35,10 @@ fn map(lines: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn text(headers: &HeaderMap) -> Vec<String> {
-    let mut lines: Vec<_> =
-        headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect();
+    let mut lines: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
     lines.sort();
     lines
 }
@@ -51,8 +53,12 @@ fn sent(
 ) -> HeaderMap {
     let wanted = RegistryRequest::parse(&method, path, None).unwrap();
     let headers = map(lines);
-    let going =
-        Going { wanted: &wanted, grant: grant.map(HeaderValue::from_static), headers: &headers, request_id: "r-1" };
+    let going = Going {
+        wanted: &wanted,
+        grant: grant.map(HeaderValue::from_static),
+        headers: &headers,
+        request_id: "r-1",
+    };
     request(&going, settings, "198.51.100.7".parse().unwrap())
 }
 
@@ -93,7 +99,12 @@ fn nothing_but_what_the_protocol_knows_goes_to_the_registry() {
     ]);
     assert_eq!(text(&spoken_for_the_gate), OF_THE_GATE);
 
-    let known = get(&[("accept", "a/b"), ("accept", "c/d"), ("range", "bytes=0-1"), ("user-agent", "docker")]);
+    let known = get(&[
+        ("accept", "a/b"),
+        ("accept", "c/d"),
+        ("range", "bytes=0-1"),
+        ("user-agent", "docker"),
+    ]);
     let mut expected: Vec<_> = OF_THE_GATE
         .iter()
         .copied()
@@ -121,12 +132,22 @@ fn what_connection_names_or_what_is_not_ascii_goes_no_further() {
 #[test]
 fn the_type_of_a_body() {
     let typed = |method, path: &str| {
-        let headers =
-            sent(method, path, &settings(None), None, &[("content-type", "application/x-www-form-urlencoded")]);
+        let headers = sent(
+            method,
+            path,
+            &settings(None),
+            None,
+            &[("content-type", "application/x-www-form-urlencoded")],
+        );
         headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned())
     };
-    assert_eq!(typed(Method::PUT, "/v2/a/manifests/v1").as_deref(), Some("application/x-www-form-urlencoded"));
-    for (method, path) in [(Method::POST, "uploads/"), (Method::PATCH, "uploads/id"), (Method::PUT, "uploads/id")] {
+    assert_eq!(
+        typed(Method::PUT, "/v2/a/manifests/v1").as_deref(),
+        Some("application/x-www-form-urlencoded")
+    );
+    for (method, path) in
+        [(Method::POST, "uploads/"), (Method::PATCH, "uploads/id"), (Method::PUT, "uploads/id")]
+    {
         let media_type = typed(method.clone(), &format!("/v2/a/blobs/{path}"));
         assert_eq!(media_type.as_deref(), Some("application/octet-stream"), "{method} {path}");
     }

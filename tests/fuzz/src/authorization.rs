@@ -4,17 +4,18 @@ use http::{HeaderMap, HeaderValue, header};
 use moorgate::identity::model::credential::{Credential, basic};
 use secrecy::ExposeSecret;
 
-/// A second reader comes to the same credential or to none, and what is read can be written and read again. Nothing of a
-/// secret is printed.
+/// A second reader comes to the same credential or to none, and what is read can be written and
+/// read again. Nothing of a secret is printed.
 pub fn check(input: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(input) else { return };
     let credential = parts(read(value.clone()));
     assert_eq!(credential, second_reader(input), "{value:?}");
     let again = match &credential {
-        Some(Parts::Basic(user, password)) => {
-            basic(user, &password.as_str().into()).expect("what was read from a header can be written to one")
+        Some(Parts::Basic(user, password)) => basic(user, &password.as_str().into())
+            .expect("what was read from a header can be written to one"),
+        Some(Parts::Bearer(token)) => {
+            HeaderValue::try_from(format!("Bearer {token}")).expect("the same")
         }
-        Some(Parts::Bearer(token)) => HeaderValue::try_from(format!("Bearer {token}")).expect("the same"),
         Some(Parts::Anonymous) | None => return,
     };
     assert_eq!(parts(read(again)), credential);
@@ -34,25 +35,32 @@ fn read(value: HeaderValue) -> Option<Credential> {
 
 fn parts(credential: Option<Credential>) -> Option<Parts> {
     let printed = format!("{credential:?}");
-    assert!(["None", "Some(anonymous)", "Some(basic)", "Some(bearer)"].contains(&&*printed), "{printed}");
+    assert!(
+        ["None", "Some(anonymous)", "Some(basic)", "Some(bearer)"].contains(&&*printed),
+        "{printed}"
+    );
     Some(match credential? {
         Credential::Anonymous => Parts::Anonymous,
-        Credential::Basic { user, password } => Parts::Basic(user, password.expose_secret().to_owned()),
+        Credential::Basic { user, password } => {
+            Parts::Basic(user, password.expose_secret().to_owned())
+        }
         Credential::Bearer(token) => Parts::Bearer(token.expose_secret().to_owned()),
     })
 }
 
 /// RFC 9110, 11.6.2; RFC 7617, 2; RFC 6750, 2.1.
 pub fn second_reader(value: &[u8]) -> Option<Parts> {
-    let value =
-        std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| (b' '..=b'~').contains(&byte)))?;
+    let value = std::str::from_utf8(value)
+        .ok()
+        .filter(|value| value.bytes().all(|byte| (b' '..=b'~').contains(&byte)))?;
     let end = value.find(' ')?;
     let (scheme, rest) = (value[..end].to_lowercase(), value[end..].trim_matches(' '));
     match &*scheme {
         "bearer" => {
             let padding = rest.len() - rest.trim_end_matches('=').len();
             let word = &rest[..rest.len() - padding];
-            let is_token = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c));
+            let is_token = !word.is_empty()
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c));
             is_token.then(|| Parts::Bearer(rest.to_owned()))
         }
         "basic" => {
@@ -81,7 +89,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     let mut have = 0;
     let mut bytes = Vec::new();
     for byte in word.bytes() {
-        bits = bits << 6 | u32::try_from(ALPHABET.iter().position(|letter| *letter == byte)?).ok()?;
+        bits =
+            bits << 6 | u32::try_from(ALPHABET.iter().position(|letter| *letter == byte)?).ok()?;
         have += 6;
         if have >= 8 {
             have -= 8;

@@ -4,12 +4,17 @@ use std::path::Path;
 
 use moorgate::config::{Place, load_text};
 
-/// Whatever the text, there is a configuration or a list of problems. Each problem stands in the text, on one line, and
-/// says what would be right. A configuration prints as one that prints the same.
+/// Whatever the text, there is a configuration or a list of problems. Each problem stands in the
+/// text, on one line, and says what would be right. A configuration prints as one that prints the
+/// same.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     // Files that it names are read. Some on a machine never end, or are written to.
-    if text.contains("/dev") || text.contains("/proc") || text.contains("/sys") || text.contains("..") {
+    if text.contains("/dev")
+        || text.contains("/proc")
+        || text.contains("/sys")
+        || text.contains("..")
+    {
         return;
     }
     let (name, folder) = (Path::new("moorgate.yml"), Path::new("/nonexistent"));
@@ -20,10 +25,15 @@ pub fn check(input: &[u8]) {
     };
     assert!(loaded.is_ok() || !problems.is_empty(), "no reason");
     for problem in problems {
-        assert!(problem.message.contains("; ") || loaded.is_ok(), "{problem}: what would be right?");
+        assert!(
+            problem.message.contains("; ") || loaded.is_ok(),
+            "{problem}: what would be right?"
+        );
         assert!(!problem.to_string().chars().any(char::is_control), "{problem:?}");
         match &problem.place {
-            Place::File { file, line, column } if **file == *name => assert_in(text, *line, *column),
+            Place::File { file, line, column } if **file == *name => {
+                assert_in(text, *line, *column)
+            }
             _ => {}
         }
     }
@@ -41,6 +51,10 @@ fn assert_in(text: &str, line: usize, column: usize) {
     // YAML ends lines at a lone CR, too.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = text.split('\n').collect();
-    let within = line.checked_sub(1).and_then(|line| lines.get(line)).map(|line| line.chars().count() + 1);
-    assert!(within.is_some_and(|end| (1..=end).contains(&column)), "{line}:{column} is not in the text");
+    let within =
+        line.checked_sub(1).and_then(|line| lines.get(line)).map(|line| line.chars().count() + 1);
+    assert!(
+        within.is_some_and(|end| (1..=end).contains(&column)),
+        "{line}:{column} is not in the text"
+    );
 }

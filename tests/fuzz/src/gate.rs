@@ -1,5 +1,5 @@
-//! The whole gate in memory: the first byte says the protocol (`2` is HTTP/2, anything else HTTP/1.1), the rest is what a
-//! client sends on one connection.
+//! The whole gate in memory: the first byte says the protocol (`2` is HTTP/2, anything else
+//! HTTP/1.1), the rest is what a client sends on one connection.
 
 mod permit;
 mod upstream;
@@ -32,17 +32,19 @@ const NOTHING_GOES_ON: Duration = Duration::from_millis(1);
 const USER: &str = "alice";
 const PASSWORD: &str = "secret";
 
-/// Refused, or in the ledger of the registry as a plain message that a permit allows: over HTTP/1.1 each entry is one of
-/// the requests that a second reader finds in what was sent, allowed to the very credential beside it, its body the same and
-/// complete only if that was; over HTTP/2, where nothing here reads the frames a second time, it is one that anybody is
-/// allowed whose credential was within reach.
+/// Refused, or in the ledger of the registry as a plain message that a permit allows: over HTTP/1.1
+/// each entry is one of the requests that a second reader finds in what was sent, allowed to the
+/// very credential beside it, its body the same and complete only if that was; over HTTP/2, where
+/// nothing here reads the frames a second time, it is one that anybody is allowed whose credential
+/// was within reach.
 pub fn check(input: &[u8]) {
     let Some((protocol, sent)) = input.split_first() else { return };
     let http2 = *protocol == HTTP2;
     let ledger = forwarded(http2, sent);
 
     let sent = message::read(if http2 { &[] } else { sent }).messages;
-    let mut allowed = sent.iter().filter_map(|message| Some((message, permit::of_message(message)?)));
+    let mut allowed =
+        sent.iter().filter_map(|message| Some((message, permit::of_message(message)?)));
     for entry in &ledger {
         upstream::assert_hygiene(entry);
         if permit::is_catalog(entry) {
@@ -52,14 +54,16 @@ pub fn check(input: &[u8]) {
         if http2 {
             assert!(permit::of_anybody(entry), "nobody may {entry:?}");
         } else {
-            let is_it =
-                |(message, permit): (&Message, permit::Permit)| permit.allows(entry) && goes_on_as(message, entry);
+            let is_it = |(message, permit): (&Message, permit::Permit)| {
+                permit.allows(entry) && goes_on_as(message, entry)
+            };
             assert!(allowed.any(is_it), "nothing that was sent and allowed is {entry:?}");
         }
     }
 }
 
-/// What reaches the registry of what a client sends on one connection. Panics where the registry could read it in two ways.
+/// What reaches the registry of what a client sends on one connection. Panics where the registry
+/// could read it in two ways.
 pub fn forwarded(http2: bool, sent: &[u8]) -> Vec<Message> {
     thread_local!(static GATE: OnceCell<Gate> = const { OnceCell::new() });
     let connections = GATE.with(|gate| gate.get_or_init(Gate::start).run(http2, sent));
@@ -95,13 +99,15 @@ impl Gate {
         let config = CONFIG.replace("{upstream}", &upstream.address().to_string());
         std::fs::write(folder.path().join("moorgate.yml"), config).expect("a file");
         // One thread for everything, and a clock that moves on only where nothing else does.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
         let running = runtime.block_on(async { start(&folder.path().join("moorgate.yml")) });
         Self { runtime, upstream, running, _folder: folder }
     }
 
-    /// Lets a client send this and leave when nothing goes on any more. What reached the registry, by connection.
+    /// Lets a client send this and leave when nothing goes on any more. What reached the registry,
+    /// by connection.
     fn run(&self, http2: bool, sent: &[u8]) -> Vec<Vec<u8>> {
         let generations = self.running.live().generations();
         let local = LocalSet::new();
@@ -129,7 +135,9 @@ impl Gate {
 
 /// Each client has an address of its own, so that none is held up for what another one did.
 fn address_of(sent: &[u8]) -> Ipv4Addr {
-    let hash = sent.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash = sent
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     Ipv4Addr::from(0x0a00_0000 | (hash & 0x00ff_ffff))
 }
 

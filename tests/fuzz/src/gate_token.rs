@@ -15,8 +15,8 @@ static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| {
     TokenKeys::parse(line).expect("a key")
 });
 
-/// The text opens as no token. One made for the text as a secret opens as the same, at its time and for its service alone,
-/// and with any one character changed as nothing.
+/// The text opens as no token. One made for the text as a secret opens as the same, at its time and
+/// for its service alone, and with any one character changed as nothing.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     assert_eq!(KEYS.open(text, SERVICE, NOW).err(), Some(OpenError::Forged), "{text}");
@@ -26,19 +26,31 @@ pub fn check(input: &[u8]) {
         "" => Credential::Bearer(secret.into()),
         user => Credential::Basic { user: user.to_owned(), password: secret.into() },
     };
-    let repository = RepositoryName::parse(user).map(|name| (name, Actions { pull: true, ..Actions::default() }));
+    let repository = RepositoryName::parse(user)
+        .map(|name| (name, Actions { pull: true, ..Actions::default() }));
     let catalog = [CatalogShare::None, CatalogShare::Listed, CatalogShare::All][text.len() % 3];
     let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog };
-    let mut token =
-        GateToken { issued: NOW * 1_000_000, expires: NOW + 60, good_for, credential, provider: Some("local".into()) };
+    let mut token = GateToken {
+        issued: NOW * 1_000_000,
+        expires: NOW + 60,
+        good_for,
+        credential,
+        provider: Some("local".into()),
+    };
     // What JSON escapes takes up to six times the room, and a token has to fit into a header.
     let Some(sealed) = KEYS.seal(&mut token, SERVICE) else {
         return assert!(text.len() > 512, "{text} was not sealed");
     };
 
     let opened = KEYS.open(&sealed, SERVICE, NOW).unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!((opened.issued, opened.expires, &opened.good_for), (token.issued, token.expires, &token.good_for));
-    assert_eq!((parts(&opened.credential), opened.provider), (parts(&token.credential), token.provider));
+    assert_eq!(
+        (opened.issued, opened.expires, &opened.good_for),
+        (token.issued, token.expires, &token.good_for)
+    );
+    assert_eq!(
+        (parts(&opened.credential), opened.provider),
+        (parts(&token.credential), token.provider)
+    );
     assert_eq!(KEYS.open(&sealed, "other.test", NOW).err(), Some(OpenError::Forged));
     assert_eq!(KEYS.open(&sealed, SERVICE, NOW + 60).err(), Some(OpenError::Expired));
     assert_eq!(KEYS.open(&sealed, SERVICE, NOW - 61).err(), Some(OpenError::Expired));

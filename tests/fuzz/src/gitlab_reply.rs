@@ -1,5 +1,5 @@
-//! What a token endpoint answers: the body itself; and, for what is in base64 there is hard to reach, a body around a
-//! token with these claims.
+//! What a token endpoint answers: the body itself; and, for what is in base64 there is hard to
+//! reach, a body around a token with these claims.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,16 +15,21 @@ use super::json::Members;
 const SERVICE: &str = "container_registry";
 const REPOSITORY: &str = "team/app";
 
-/// What is granted stands in the token, for this service and this repository; tag rules that are there forbid, and those
-/// that cannot be read forbid everything.
+/// What is granted stands in the token, for this service and this repository; tag rules that are
+/// there forbid, and those that cannot be read forbid everything.
 pub fn check(input: &[u8]) {
     if let Ok(token) = reply::read(input, SERVICE) {
         let body = Members::read(input).expect("an object, for it was accepted");
-        let sent = ["token", "access_token"].map(|name| body.value(name)).into_iter().find_map(Value::as_str);
-        let claims = sent.and_then(|token| BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok());
+        let sent = ["token", "access_token"]
+            .map(|name| body.value(name))
+            .into_iter()
+            .find_map(Value::as_str);
+        let claims =
+            sent.and_then(|token| BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok());
         check_token(&token, &claims.expect("a token with claims"));
     }
-    let around = json!({ "token": format!("e30.{}.x", BASE64_URL_SAFE_NO_PAD.encode(input)) }).to_string();
+    let around =
+        json!({ "token": format!("e30.{}.x", BASE64_URL_SAFE_NO_PAD.encode(input)) }).to_string();
     if let Ok(token) = reply::read(around.as_bytes(), SERVICE) {
         check_token(&token, input);
     }
@@ -34,7 +39,10 @@ fn check_token(token: &Token, claims: &[u8]) {
     let claims = Members::read(claims).expect("an object, for it was accepted");
     let audience = claims.value("aud");
     assert!(*audience == SERVICE || *audience == json!([SERVICE]), "for {audience}");
-    assert_eq!(token.subject.as_deref(), claims.value("sub").as_str().filter(|subject| !subject.is_empty()));
+    assert_eq!(
+        token.subject.as_deref(),
+        claims.value("sub").as_str().filter(|subject| !subject.is_empty())
+    );
 
     let name = RepositoryName::parse(REPOSITORY).expect("a name");
     let entries: Vec<&Value> = claims.value("access").as_array().into_iter().flatten().collect();
@@ -47,13 +55,16 @@ fn check_token(token: &Token, claims: &[u8]) {
             .collect::<Vec<_>>()
     };
     let lists = |entries: &[&Value], action: &str| {
-        entries
-            .iter()
-            .any(|entry| entry["actions"].as_array().is_some_and(|actions| actions.iter().any(|it| it == action)))
+        entries.iter().any(|entry| {
+            entry["actions"].as_array().is_some_and(|actions| actions.iter().any(|it| it == action))
+        })
     };
     let ours = of("repository", REPOSITORY);
     let granted = token.granted(&name);
-    assert_eq!([granted.pull, granted.push, granted.delete], ["pull", "push", "delete"].map(|it| lists(&ours, it)));
+    assert_eq!(
+        [granted.pull, granted.push, granted.delete],
+        ["pull", "push", "delete"].map(|it| lists(&ours, it))
+    );
     assert_eq!(token.grants_catalog(), lists(&of("registry", "catalog"), "*"));
     check_tag_rules(TagRules::read(token.meta(&name)).unwrap_or(TagRules::Unreadable), &ours);
 }
@@ -68,19 +79,33 @@ fn check_tag_rules(rules: TagRules, entries: &[&Value]) {
     let immutable = patterns(|meta| &meta["tag_immutable_patterns"]);
     let matches = |patterns: &[&str], tag: &str| {
         // Unicode is off in what GitLab calls RE2 too, as far as tags are concerned.
-        let compiled = patterns.iter().filter_map(|pattern| Regex::new(&format!("(?-u){pattern}")).ok());
+        let compiled =
+            patterns.iter().filter_map(|pattern| Regex::new(&format!("(?-u){pattern}")).ok());
         compiled.into_iter().any(|pattern| pattern.is_match(tag.as_bytes()))
     };
     for tag in ["latest", "v1.2.3", "V1", "_", "1"] {
-        let request = |method| RegistryRequest::parse(&method, &format!("/v2/{REPOSITORY}/manifests/{tag}"), None);
+        let request = |method| {
+            RegistryRequest::parse(&method, &format!("/v2/{REPOSITORY}/manifests/{tag}"), None)
+        };
         let put = rules.check(&request(Method::PUT).expect("a request"));
         let remove = rules.check(&request(Method::DELETE).expect("a request"));
         assert!(put.is_err() || !matches(&push, tag), "{tag} is protected by {push:?}");
-        assert!(remove.is_err() || !matches(&delete, tag) && !matches(&immutable, tag), "{tag} is protected");
+        assert!(
+            remove.is_err() || !matches(&delete, tag) && !matches(&immutable, tag),
+            "{tag} is protected"
+        );
         if let Ok(must_not_exist) = put {
-            assert_eq!(!must_not_exist.is_empty(), matches(&immutable, tag), "{tag} by {immutable:?}");
+            assert_eq!(
+                !must_not_exist.is_empty(),
+                matches(&immutable, tag),
+                "{tag} by {immutable:?}"
+            );
         }
     }
-    let read = RegistryRequest::parse(&Method::GET, &format!("/v2/{REPOSITORY}/manifests/latest"), None);
-    assert!(rules.check(&read.expect("a request")).is_ok(), "rules of tags are no rules of reading");
+    let read =
+        RegistryRequest::parse(&Method::GET, &format!("/v2/{REPOSITORY}/manifests/latest"), None);
+    assert!(
+        rules.check(&read.expect("a request")).is_ok(),
+        "rules of tags are no rules of reading"
+    );
 }

@@ -1,12 +1,13 @@
-//! The request targets of the OCI distribution API a second time, by the specification's own regular expressions. It
-//! shares nothing with the gate's parser, and both must come to the same.
+//! The request targets of the OCI distribution API a second time, by the specification's own
+//! regular expressions. It shares nothing with the gate's parser, and both must come to the same.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 /// OCI distribution spec, "Pulling manifests".
-const NAME: &str = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*";
+const NAME: &str =
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*";
 const TAG: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
 /// OCI image spec, "Digests".
 const DIGEST: &str = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+";
@@ -63,7 +64,8 @@ enum Others {
     Before,
 }
 
-/// A line of the specification's table of endpoints: methods, what stands behind the name, and its query.
+/// A line of the specification's table of endpoints: methods, what stands behind the name, and its
+/// query.
 struct Endpoint {
     methods: &'static str,
     path: Regex,
@@ -84,7 +86,8 @@ const FINISH: &[(&str, Value)] = &[("digest", Value::Digest)];
 
 static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     let named = |rest: &str| format!("/v2/({NAME})/{rest}");
-    let (manifests, blobs) = (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
+    let (manifests, blobs) =
+        (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
     let upload = named(&format!("blobs/uploads/({UPLOAD_ID})"));
     let table = [
         ("GET HEAD", "/v2/()()".to_owned(), &[][..], Others::Dropped, Needs::Login),
@@ -93,7 +96,13 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
         ("GET", named(&format!("referrers/({DIGEST})")), REFERRERS, Others::Among, Needs::Pull),
         ("GET HEAD", manifests.clone(), &[], Others::Dropped, Needs::Pull),
         ("PUT", named(&format!("manifests/({TAG})")), &[], Others::Dropped, Needs::Push),
-        ("PUT", named(&format!("manifests/({DIGEST})")), &[("tag", Value::Tags)], Others::Dropped, Needs::Push),
+        (
+            "PUT",
+            named(&format!("manifests/({DIGEST})")),
+            &[("tag", Value::Tags)],
+            Others::Dropped,
+            Needs::Push,
+        ),
         ("DELETE", manifests, &[], Others::Dropped, Needs::Delete),
         ("GET HEAD", blobs.clone(), &[], Others::Dropped, Needs::Pull),
         ("DELETE", blobs, &[], Others::Dropped, Needs::Delete),
@@ -101,17 +110,23 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
         ("PATCH GET DELETE", upload.clone(), &[], Others::Before, Needs::Push),
         ("PUT", upload, FINISH, Others::Before, Needs::Push),
     ];
-    let endpoint = |(methods, path, query, others, needs): (&'static str, String, &'static [_], Others, Needs)| {
-        Endpoint { methods, path: whole(&path), query, others, needs }
-    };
+    let endpoint = |(methods, path, query, others, needs): (
+        &'static str,
+        String,
+        &'static [_],
+        Others,
+        Needs,
+    )| { Endpoint { methods, path: whole(&path), query, others, needs } };
     table.map(endpoint).into_iter().collect()
 });
 
 /// Reads a request; `None` for what is no operation, or none in its one spelling.
 pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canonical> {
-    let of_method = |endpoint: &&Endpoint| endpoint.methods.split(' ').find(|listed| *listed == method);
-    let mut matching =
-        ENDPOINTS.iter().filter_map(|endpoint| Some((of_method(&endpoint)?, endpoint, endpoint.path.captures(path)?)));
+    let of_method =
+        |endpoint: &&Endpoint| endpoint.methods.split(' ').find(|listed| *listed == method);
+    let mut matching = ENDPOINTS.iter().filter_map(|endpoint| {
+        Some((of_method(&endpoint)?, endpoint, endpoint.path.captures(path)?))
+    });
     let (method, endpoint, parts) = matching.next()?;
     assert!(matching.next().is_none(), "{method} {path} is two operations");
 
@@ -126,7 +141,8 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     let mut written: Vec<(usize, &str, String)> = Vec::new();
     let mut mount = (None, None);
     for (row, (key, kind)) in endpoint.query.iter().enumerate() {
-        let values: Vec<_> = given.iter().enumerate().filter(|(_, (name, _, _))| name == key).collect();
+        let values: Vec<_> =
+            given.iter().enumerate().filter(|(_, (name, _, _))| name == key).collect();
         if values.len() > if *kind == Value::Tags { 64 } else { 1 } {
             return None;
         }
@@ -151,14 +167,17 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
         written.retain(|(_, key, _)| !matches!(*key, "mount" | "from"));
     }
     let is_known = |key: &str| endpoint.query.iter().any(|(known, _)| *known == key);
-    for (at, (key, _, sent)) in given.iter().enumerate().filter(|_| endpoint.others != Others::Dropped) {
-        // Registries put the digest's algorithm into the address of an upload, so it goes on where nothing is judged by it.
+    for (at, (key, _, sent)) in
+        given.iter().enumerate().filter(|_| endpoint.others != Others::Dropped)
+    {
+        // Registries put the digest's algorithm into the address of an upload, so it goes on where
+        // nothing is judged by it.
         if is_known(key) || JUDGED.contains(key) && *key != "digest-algorithm" {
             continue;
         }
-        let twice = unescaped(key)
-            .filter(|_| key.contains('%'))
-            .is_some_and(|bare| is_known(&bare) && given.iter().any(|(other, _, _)| *other == bare));
+        let twice = unescaped(key).filter(|_| key.contains('%')).is_some_and(|bare| {
+            is_known(&bare) && given.iter().any(|(other, _, _)| *other == bare)
+        });
         if twice || !whole(QUERY).is_match(sent) {
             return None;
         }
@@ -166,10 +185,17 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     }
     written.sort_by_key(|(place, _, _)| *place);
     let written: Vec<String> = written.into_iter().map(|(_, _, text)| text).collect();
-    let target = if written.is_empty() { path.to_owned() } else { format!("{path}?{}", written.join("&")) };
+    let target =
+        if written.is_empty() { path.to_owned() } else { format!("{path}?{}", written.join("&")) };
     // The gate answers itself, so this one goes nowhere.
     let method = if endpoint.needs == Needs::Login { "GET" } else { method };
-    Some(Canonical { method, target, needs: endpoint.needs, repository: repository.to_owned(), mounted_from })
+    Some(Canonical {
+        method,
+        target,
+        needs: endpoint.needs,
+        repository: repository.to_owned(),
+        mounted_from,
+    })
 }
 
 /// Whether a text names a repository.
@@ -189,7 +215,8 @@ fn parameters(query: &str) -> Option<Vec<(&str, &str, &str)>> {
         let key = parts.get(1)?.as_str();
         let well_escaped = whole("(?s)(?:[^%]|%[0-9A-Fa-f]{2})*").is_match(key);
         let disguised = !JUDGED.contains(&key) && JUDGED.contains(&&*bare(key));
-        (well_escaped && !disguised).then(|| (key, parts.get(2).map_or("", |value| value.as_str()), sent))
+        (well_escaped && !disguised)
+            .then(|| (key, parts.get(2).map_or("", |value| value.as_str()), sent))
     };
     parameters.map(parameter).collect()
 }
@@ -201,8 +228,10 @@ fn parameter() -> Regex {
 /// A key as the most generous reader takes it.
 fn bare(key: &str) -> String {
     let decoded = (0..3).fold(key.to_owned(), |text, _| leniently_unescaped(&text));
-    let name =
-        whole(r"(?s)([^\[\x00]*).*").captures(&decoded).and_then(|parts| parts.get(1)).map_or("", |it| it.as_str());
+    let name = whole(r"(?s)([^\[\x00]*).*")
+        .captures(&decoded)
+        .and_then(|parts| parts.get(1))
+        .map_or("", |it| it.as_str());
     let around = |it: char| it.is_whitespace() || it.is_control() || matches!(it, '?' | '\u{feff}');
     name.trim_matches(around).to_uppercase().to_lowercase()
 }
@@ -210,7 +239,8 @@ fn bare(key: &str) -> String {
 /// What is no escape stands for itself.
 fn leniently_unescaped(text: &str) -> String {
     use regex::bytes::{Captures, Regex};
-    static ESCAPE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"%[0-9A-Fa-f]{2}").expect("a pattern of this file"));
+    static ESCAPE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"%[0-9A-Fa-f]{2}").expect("a pattern of this file"));
     let spaced = text.replace('+', " ");
     let byte = |found: &Captures<'_>| {
         let digits = String::from_utf8_lossy(&found[0][1..]).into_owned();
@@ -231,9 +261,9 @@ fn spelled(kind: Value, sent: &str) -> Option<String> {
         Value::Digest => is_digest(&value).then(|| escaped(&value)),
         Value::Name => is_name(&value).then_some(value),
         Value::Tags => whole(TAG).is_match(&value).then_some(value),
-        Value::Algorithm => {
-            (whole(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*").is_match(&value) && value.len() <= 64).then(|| escaped(&value))
-        }
+        Value::Algorithm => (whole(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*").is_match(&value)
+            && value.len() <= 64)
+            .then(|| escaped(&value)),
         Value::Text => Some(escaped(&value)),
     }
 }
@@ -244,7 +274,8 @@ fn is_digest(text: &str) -> bool {
     whole(grammar).is_match(text) && text.len() <= 255
 }
 
-/// `%XX` and `+`, as HTML forms have them. No key or value of the protocol holds a control character.
+/// `%XX` and `+`, as HTML forms have them. No key or value of the protocol holds a control
+/// character.
 fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -257,8 +288,9 @@ fn unescaped(text: &str) -> Option<String> {
             }
             [b'%', digits @ ..] => {
                 let (digits, rest) = digits.split_at_checked(2)?;
-                let digits =
-                    std::str::from_utf8(digits).ok().filter(|digits| whole("[0-9A-Fa-f]{2}").is_match(digits))?;
+                let digits = std::str::from_utf8(digits)
+                    .ok()
+                    .filter(|digits| whole("[0-9A-Fa-f]{2}").is_match(digits))?;
                 bytes.push(u8::from_str_radix(digits, 16).ok()?);
                 rest
             }
@@ -288,7 +320,8 @@ fn whole(pattern: &str) -> Regex {
     use std::collections::HashMap;
     thread_local!(static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default());
     COMPILED.with_borrow_mut(|compiled| {
-        let compile = || Regex::new(&format!(r"\A(?:{pattern})\z")).expect("a pattern of this file");
+        let compile =
+            || Regex::new(&format!(r"\A(?:{pattern})\z")).expect("a pattern of this file");
         compiled.entry(pattern.to_owned()).or_insert_with(compile).clone()
     })
 }

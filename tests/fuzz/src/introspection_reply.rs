@@ -1,5 +1,5 @@
-//! What an introspection endpoint answers (RFC 7662, 2.2): the first byte says what the config asks of it, the rest is the
-//! body.
+//! What an introspection endpoint answers (RFC 7662, 2.2): the first byte says what the config asks
+//! of it, the rest is the body.
 
 use moorgate::identity::provider::introspection::Expected;
 use moorgate::identity::provider::introspection::reply::{TokenState, read};
@@ -11,8 +11,8 @@ const NOW: u64 = 1_800_000_000;
 const AUDIENCE: &str = "registry";
 const USER: &str = "alice";
 
-/// Only the boolean is a yes, of a reply that nobody reads otherwise, about a token that is good here and now and has an
-/// owner; and what it is said to allow stands in the reply.
+/// Only the boolean is a yes, of a reply that nobody reads otherwise, about a token that is good
+/// here and now and has an owner; and what it is said to allow stands in the reply.
 pub fn check(input: &[u8]) {
     let Some((settings, body)) = input.split_first() else { return };
     let is_set = |bit: u8| settings & bit != 0;
@@ -41,7 +41,8 @@ pub fn check(input: &[u8]) {
     assert!(!token.subject.starts_with("client:") || client.as_deref() == Some(&*token.subject));
     assert!((1..=1024 + "client:".len()).contains(&token.subject.len()));
     // 0 is no end.
-    let seconds = |name: &str| reply.value(name).as_f64().filter(|end| name != "exp" || *end != 0.0);
+    let seconds =
+        |name: &str| reply.value(name).as_f64().filter(|end| name != "exp" || *end != 0.0);
     assert!(seconds("exp").is_none_or(|end| end > NOW as f64), "it has ended");
     assert_eq!(token.expires.is_some(), seconds("exp").is_some());
     assert!(seconds("nbf").is_none_or(|begin| begin < (NOW + 61) as f64), "it has not begun");
@@ -57,7 +58,10 @@ pub fn check(input: &[u8]) {
     );
     assert_eq!(token.scopes, scopes(reply.value("scope")));
     let groups = reply.value("groups");
-    let groups =
-        if groups.is_array() { in_list(groups) } else { texts(groups).into_iter().map(str::to_owned).collect() };
+    let groups = if groups.is_array() {
+        in_list(groups)
+    } else {
+        texts(groups).into_iter().map(str::to_owned).collect()
+    };
     assert_eq!(token.groups, if is_set(4) { groups } else { Vec::new() });
 }

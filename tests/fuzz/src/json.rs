@@ -1,4 +1,5 @@
-//! A JSON object as every other reader might see it: all its members in order, those that come twice included.
+//! A JSON object as every other reader might see it: all its members in order, those that come
+//! twice included.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -13,7 +14,8 @@ impl Members {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The value of a member that everybody reads alike. Panics where it stands twice: no such object may be accepted.
+    /// The value of a member that everybody reads alike. Panics where it stands twice: no such
+    /// object may be accepted.
     pub fn value(&self, name: &str) -> &Value {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let value = values.next();

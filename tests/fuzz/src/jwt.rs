@@ -1,5 +1,5 @@
-//! A workload token up to its signature: the text itself; and, for what is in base64 there is hard to reach, a token made of
-//! header and claims with a newline between them.
+//! A workload token up to its signature: the text itself; and, for what is in base64 there is hard
+//! to reach, a token made of header and claims with a newline between them.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use super::json::{Members, scopes};
 
 const NOW: u64 = 1_800_000_000;
 
-/// What is accepted asks for an algorithm of the config by a header without extensions, is of this issuer, for this
-/// audience, of this tenant, has an owner, has begun and not ended.
+/// What is accepted asks for an algorithm of the config by a header without extensions, is of this
+/// issuer, for this audience, of this tenant, has an owner, has begun and not ended.
 pub fn check(input: &[u8]) {
     if let Some(token) = std::str::from_utf8(input).ok().and_then(Compact::read) {
         let _ = of(token);
@@ -24,7 +24,10 @@ pub fn check(input: &[u8]) {
     let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
     let token = format!("{}.{}.{}", encode(header), encode(claims), "c2ln");
     let Some(compact) = Compact::read(&token) else { return };
-    assert_eq!((compact.signature, compact.signed), ("c2ln", token.strip_suffix(".c2ln").expect("its end")));
+    assert_eq!(
+        (compact.signature, compact.signed),
+        ("c2ln", token.strip_suffix(".c2ln").expect("its end"))
+    );
 
     let (accepted_header, workload) = of(compact);
     if let Some((algorithm, key_id)) = accepted_header {
@@ -64,7 +67,10 @@ fn rules() -> Rules {
     Rules {
         issuer: "https://gitlab.example.com".to_owned(),
         audience: "registry".to_owned(),
-        tenants: Tenants::Required(BTreeMap::from([("namespace_id".to_owned(), vec!["42".to_owned()])])),
+        tenants: Tenants::Required(BTreeMap::from([(
+            "namespace_id".to_owned(),
+            vec!["42".to_owned()],
+        )])),
         algorithms: vec![Algorithm::RS256, Algorithm::ES256],
         subject_claim: "sub".to_owned(),
         groups_claim: Some("groups".to_owned()),

@@ -1,6 +1,8 @@
-//! What must hold of each parser that reads what strangers send. Every module has a `check` that panics where it does not.
+//! What must hold of each parser that reads what strangers send. Every module has a `check` that
+//! panics where it does not.
 //!
-//! The fuzz targets call them with whatever they come up with, and `cargo test` with the committed seeds.
+//! The fuzz targets call them with whatever they come up with, and `cargo test` with the committed
+//! seeds.
 
 pub mod authorization;
 pub mod config;

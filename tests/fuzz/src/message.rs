@@ -1,5 +1,5 @@
-//! HTTP/1.1 requests a second time (RFC 9112), read as strictly as the RFC allows: what could be read in two ways ends the
-//! reading, for nothing behind it can be told for certain.
+//! HTTP/1.1 requests a second time (RFC 9112), read as strictly as the RFC allows: what could be
+//! read in two ways ends the reading, for nothing behind it can be told for certain.
 
 /// A request as it was sent.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ fn message(rest: &mut &[u8]) -> Result<Message, Stop> {
 }
 
 impl Message {
-    /// RFC 9112, 6.3. Of a length and a transfer coding the coding counts, and the connection must be closed behind it.
+    /// RFC 9112, 6.3. Of a length and a transfer coding the coding counts, and the connection must
+    /// be closed behind it.
     fn read_body(&mut self, rest: &mut &[u8]) -> Result<(), Stop> {
         let length = self.value("content-length").map_err(|()| Stop::Unclear)?.map(text);
         let coding = self.value("transfer-encoding").map_err(|()| Stop::Unclear)?.map(text);
@@ -113,7 +114,11 @@ impl Message {
             }
             (Some(length), None) => {
                 let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-                take_into(rest, length.parse().ok().filter(|_| digits).ok_or(Stop::Unclear)?, &mut self.body)
+                take_into(
+                    rest,
+                    length.parse().ok().filter(|_| digits).ok_or(Stop::Unclear)?,
+                    &mut self.body,
+                )
             }
             _ => return Err(Stop::Unclear),
         };
@@ -165,7 +170,8 @@ fn headers(rest: &mut &[u8]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
 
 /// A line of text without its CRLF.
 fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
-    line_of_anything(rest).and_then(|line| if line.contains(&0) { Err(Stop::Unclear) } else { Ok(line) })
+    line_of_anything(rest)
+        .and_then(|line| if line.contains(&0) { Err(Stop::Unclear) } else { Ok(line) })
 }
 
 /// A line without its CRLF. A CR or LF by itself ends nothing, and must not be there.
@@ -202,7 +208,8 @@ fn take_into(rest: &mut &[u8], count: usize, into: &mut Vec<u8>) -> Result<(), S
 
 /// RFC 9110, 5.6.2.
 fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -5,17 +5,31 @@ use moorgate::registry::{Access, Action, RegistryRequest};
 
 use super::grammar::{self, Needs};
 
-/// Whatever is accepted has one canonical form: the one that a second parser of the grammar comes to, which reads as the
-/// same value again, and from which the path sent does not differ in a byte. Whatever either of the two refuses, both do.
+/// Whatever is accepted has one canonical form: the one that a second parser of the grammar comes
+/// to, which reads as the same value again, and from which the path sent does not differ in a byte.
+/// Whatever either of the two refuses, both do.
 pub fn check(input: &[u8]) {
-    let Some((method, target)) = std::str::from_utf8(input).ok().and_then(|text| text.split_once(' ')) else { return };
-    let (Ok(method), Ok(uri)) = (Method::from_bytes(method.as_bytes()), Uri::try_from(target)) else { return };
+    let Some((method, target)) =
+        std::str::from_utf8(input).ok().and_then(|text| text.split_once(' '))
+    else {
+        return;
+    };
+    let (Ok(method), Ok(uri)) = (Method::from_bytes(method.as_bytes()), Uri::try_from(target))
+    else {
+        return;
+    };
     let accepted = RegistryRequest::parse(&method, uri.path(), uri.query()).ok();
     let expected = grammar::canonical(method.as_str(), uri.path(), uri.query());
 
     let rendered = accepted.as_ref().map(RegistryRequest::render);
-    assert_eq!(rendered, expected.as_ref().map(|expected| expected.target.clone()), "{method} {uri}");
-    let (Some(accepted), Some(rendered), Some(expected)) = (accepted, rendered, expected) else { return };
+    assert_eq!(
+        rendered,
+        expected.as_ref().map(|expected| expected.target.clone()),
+        "{method} {uri}"
+    );
+    let (Some(accepted), Some(rendered), Some(expected)) = (accepted, rendered, expected) else {
+        return;
+    };
 
     assert_eq!(accepted.method(), expected.method);
     assert_eq!(accepted.repository().map_or("", |name| name.as_str()), expected.repository);
@@ -26,7 +40,8 @@ pub fn check(input: &[u8]) {
     });
     assert_eq!(source, expected.mounted_from);
 
-    let (path, query) = rendered.split_once('?').map_or((&*rendered, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        rendered.split_once('?').map_or((&*rendered, None), |(path, query)| (path, Some(query)));
     assert_eq!(path, uri.path(), "another spelling of the path was accepted");
     let again = RegistryRequest::parse(&accepted.method(), path, query);
     assert_eq!(again.as_ref(), Ok(&accepted), "{rendered}");

@@ -4,8 +4,8 @@ use moorgate::identity::model::credential::Credential;
 use moorgate::token_service::request::TokenRequest;
 use secrecy::ExposeSecret;
 
-/// No more than is written is asked for, of names that follow the grammar; the credential of a form is the one that a
-/// second reader finds there.
+/// No more than is written is asked for, of names that follow the grammar; the credential of a form
+/// is the one that a second reader finds there.
 pub fn check(input: &[u8]) {
     let fields = fields(input);
     let query = std::str::from_utf8(input).ok().map(TokenRequest::from_query);
@@ -16,7 +16,8 @@ pub fn check(input: &[u8]) {
     let Ok(request) = TokenRequest::from_form(input) else { return };
     check_scopes(&request, &fields);
     let one = |name: &str| {
-        let values: Vec<&String> = fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
+        let values: Vec<&String> =
+            fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
         assert!(values.len() < 2, "{name} stands twice");
         values.first().map(|value| value.as_str())
     };
@@ -25,13 +26,16 @@ pub fn check(input: &[u8]) {
     let sent = (one("username").unwrap_or_default(), one("password").unwrap_or_default());
     match request.credential {
         Some(Credential::Anonymous) => assert_eq!(sent, ("", "")),
-        Some(Credential::Basic { user, password }) => assert_eq!(sent, (&*user, password.expose_secret())),
+        Some(Credential::Basic { user, password }) => {
+            assert_eq!(sent, (&*user, password.expose_secret()))
+        }
         other => panic!("a form with {other:?}"),
     }
 }
 
 fn check_scopes(request: &TokenRequest, fields: &[(String, String)]) {
-    let scopes = || fields.iter().filter(|(key, _)| key == "scope").flat_map(|(_, value)| value.split(' '));
+    let scopes =
+        || fields.iter().filter(|(key, _)| key == "scope").flat_map(|(_, value)| value.split(' '));
     assert!(request.repositories.len() <= 256);
     for (name, actions) in &request.repositories {
         assert!(super::grammar::is_name(name.as_str()), "{name}");
@@ -40,10 +44,13 @@ fn check_scopes(request: &TokenRequest, fields: &[(String, String)]) {
                 let of_name = ["repository", "repository(plugin)"]
                     .iter()
                     .find_map(|kind| scope.strip_prefix(&format!("{kind}:{name}:")));
-                of_name.is_some_and(|actions| actions.split(',').any(|it| it == action || it == "*"))
+                of_name
+                    .is_some_and(|actions| actions.split(',').any(|it| it == action || it == "*"))
             })
         };
-        for (is_asked, action) in [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")] {
+        for (is_asked, action) in
+            [(actions.pull, "pull"), (actions.push, "push"), (actions.delete, "delete")]
+        {
             assert!(!is_asked || asked(action), "nobody asked for {action} of {name}");
         }
     }

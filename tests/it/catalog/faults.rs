@@ -14,7 +14,8 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-/// What the client gets from a registry that answers one request after the other so, and what was asked of it.
+/// What the client gets from a registry that answers one request after the other so, and what was
+/// asked of it.
 async fn ask(setup: Setup, answers: impl Fn(usize) -> String) -> (Reply, Vec<String>, TestGate) {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut asked = Vec::new();
@@ -45,12 +46,20 @@ async fn reason(gate: &TestGate) -> Value {
 async fn what_is_no_list_is_a_bad_gateway() {
     let nonsense = [
         ("200 OK", "", "<html>hidden/b</html>".to_owned()),
-        ("200 OK", "", "{\"repositories\":[\"alice/a\"],\"repositories\":[\"hidden/b\"]}".to_owned()),
+        (
+            "200 OK",
+            "",
+            "{\"repositories\":[\"alice/a\"],\"repositories\":[\"hidden/b\"]}".to_owned(),
+        ),
         ("200 OK", "", "{\"errors\":[\"hidden/b\"]}".to_owned()),
         ("200 OK", "", format!("{{\"repositories\":[\"{}\"]}}", "a".repeat(1024 * 1024))),
     ];
     let elsewhere = [
-        ("200 OK", "Link: <https://evil.example.com/v2/_catalog?last=hidden/b>; rel=\"next\"\r\n", PAGE.to_owned()),
+        (
+            "200 OK",
+            "Link: <https://evil.example.com/v2/_catalog?last=hidden/b>; rel=\"next\"\r\n",
+            PAGE.to_owned(),
+        ),
         ("200 OK", "Link: </v2/hidden/b/tags/list?last=a>; rel=\"next\"\r\n", PAGE.to_owned()),
     ];
     let errors = [
@@ -59,11 +68,14 @@ async fn what_is_no_list_is_a_bad_gateway() {
         ("204 No Content", "", String::new()),
         ("307 Temporary Redirect", "Location: https://evil.example.com/\r\n", String::new()),
     ];
-    let refused = [("401 Unauthorized", "WWW-Authenticate: Basic realm=\"hidden/b\"\r\n", String::new())];
+    let refused =
+        [("401 Unauthorized", "WWW-Authenticate: Basic realm=\"hidden/b\"\r\n", String::new())];
     let cases = nonsense.map(|case| ("upstream_invalid", case)).into_iter();
     let cases = cases.chain(elsewhere.map(|case| ("upstream_leads_elsewhere", case)));
     let cases = cases.chain(errors.map(|case| ("catalog_failed", case)));
-    for (expected, (status, headers, body)) in cases.chain(refused.map(|case| ("upstream_refused_the_gate", case))) {
+    for (expected, (status, headers, body)) in
+        cases.chain(refused.map(|case| ("upstream_refused_the_gate", case)))
+    {
         let (reply, _, gate) = ask(setup(&RULES), |_| answer(status, headers, &body)).await;
         assert_eq!(
             (reply.status, &*reply.code(), reason(&gate).await),
@@ -75,7 +87,8 @@ async fn what_is_no_list_is_a_bad_gateway() {
     }
 }
 
-/// A list is up to a hundred requests to the registry, so whoever asks for many at once waits; nobody else does.
+/// A list is up to a hundred requests to the registry, so whoever asks for many at once waits;
+/// nobody else does.
 #[tokio::test]
 async fn so_many_lists_are_read_at_once_and_no_more() {
     const AT_ONCE: usize = 16;
@@ -92,7 +105,10 @@ async fn so_many_lists_are_read_at_once_and_no_more() {
         connections.push(upstream.accept_request().await.0);
     }
     let mut other = gate.connect().await;
-    other.write_all(request("GET", "/v2/alice/a/tags/list", Some(ALICE), "", "").as_bytes()).await.unwrap();
+    other
+        .write_all(request("GET", "/v2/alice/a/tags/list", Some(ALICE), "", "").as_bytes())
+        .await
+        .unwrap();
     let (_, head) = upstream.accept_request().await;
     assert_eq!(head.line().1, "/v2/alice/a/tags/list");
     // The first that ends makes room for the one that waits.
@@ -105,18 +121,31 @@ async fn so_many_lists_are_read_at_once_and_no_more() {
 #[tokio::test]
 async fn a_list_without_an_end_has_one() {
     let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, PAGE)).await;
-    assert_eq!((reply.status, asked.len(), reason(&gate).await), (502, 2, json!("upstream_invalid")));
+    assert_eq!(
+        (reply.status, asked.len(), reason(&gate).await),
+        (502, 2, json!("upstream_invalid"))
+    );
 
     let hidden = "{\"repositories\":[\"hidden/b\"]}";
     let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, hidden)).await;
-    assert_eq!((reply.status, asked.len(), reason(&gate).await), (502, 2, json!("upstream_invalid")));
+    assert_eq!(
+        (reply.status, asked.len(), reason(&gate).await),
+        (502, 2, json!("upstream_invalid"))
+    );
 
     let leads_on = |page| {
         let link = format!("Link: </v2/_catalog?last=hidden/{page}>; rel=\"next\"\r\n");
-        answer("200 OK", &link, &format!("{{\"repositories\":[\"alice/{page}\",\"hidden/{page}\"]}}"))
+        answer(
+            "200 OK",
+            &link,
+            &format!("{{\"repositories\":[\"alice/{page}\",\"hidden/{page}\"]}}"),
+        )
     };
     let (reply, asked, gate) = ask(setup(&RULES), leads_on).await;
-    assert_eq!((reply.status, asked.len(), reason(&gate).await), (503, 100, json!("catalog_too_long")));
+    assert_eq!(
+        (reply.status, asked.len(), reason(&gate).await),
+        (503, 100, json!("catalog_too_long"))
+    );
     assert!(!reply.body.contains("alice") && !reply.body.contains("hidden"), "{reply:?}");
 }
 
@@ -129,14 +158,19 @@ async fn a_list_that_never_comes_is_a_time_out() {
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(),
     })
     .await;
-    assert_eq!((reply.status, asked.len(), reason(&gate).await), (504, 2, json!("upstream_timeout")));
+    assert_eq!(
+        (reply.status, asked.len(), reason(&gate).await),
+        (504, 2, json!("upstream_timeout"))
+    );
 }
 
 /// Distribution takes no `n` beyond what it is configured to give.
 #[tokio::test]
 async fn a_registry_with_smaller_pages() {
     let (reply, asked, gate) = ask(setup(&RULES), |page| match page {
-        1 => answer("400 Bad Request", "", "{\"errors\":[{\"code\":\"PAGINATION_NUMBER_INVALID\"}]}"),
+        1 => {
+            answer("400 Bad Request", "", "{\"errors\":[{\"code\":\"PAGINATION_NUMBER_INVALID\"}]}")
+        }
         2 => answer("200 OK", LINK, PAGE),
         _ => answer("200 OK", "", "{\"repositories\":[\"alice/c\",\"UPPER\"]}"),
     })
@@ -148,7 +182,8 @@ async fn a_registry_with_smaller_pages() {
     assert_eq!((reply.status, asked.len()), (502, 2));
 }
 
-/// Nothing of the client's request goes along that could turn the answer; where nothing is filtered it does, as ever.
+/// Nothing of the client's request goes along that could turn the answer; where nothing is filtered
+/// it does, as ever.
 #[tokio::test]
 async fn the_registry_is_asked_by_the_gate() {
     for (who, goes_along) in [(ALICE, false), (LISTER, true)] {
@@ -160,7 +195,8 @@ async fn the_registry_is_asked_by_the_gate() {
         };
         let headers = "Accept-Encoding: gzip\r\nIf-None-Match: x\r\nRange: bytes=0-1\r\n";
         let (head, reply) =
-            soon(async { tokio::join!(script, gate.send("GET", CATALOG, Some(who), headers, "")) }).await;
+            soon(async { tokio::join!(script, gate.send("GET", CATALOG, Some(who), headers, "")) })
+                .await;
         assert_eq!(reply.status, 200);
         for name in ["accept-encoding", "if-none-match", "range"] {
             assert_eq!(head.header(name).is_some(), goes_along, "{name}");

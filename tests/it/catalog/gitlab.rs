@@ -38,7 +38,8 @@ async fn gitlab_decides_and_is_asked_once() {
     let questions = gate.gitlab.ledger().entries().split_off(asked);
     let scopes: Vec<_> = questions.iter().map(|question| question.scopes.join(" ")).collect();
     assert_eq!(scopes, ["registry:catalog:*"; 2], "one question each");
-    let reasons: Vec<_> = gate.log(4 + 2).await.iter().skip(2).map(|line| line["reason"].clone()).collect();
+    let reasons: Vec<_> =
+        gate.log(4 + 2).await.iter().skip(2).map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, ["allowed", "catalog_closed", "allowed", "catalog_closed"]);
 }
 
@@ -67,8 +68,8 @@ async fn rules_narrow_what_gitlab_grants() {
     assert_eq!(gate.get(CATALOG, Some(READ_WRITE)).await.status, 403);
 }
 
-/// A token for the catalog and a repository that is not granted shows no more than was asked, which is nothing; and the one
-/// scope of the catalog is the whole of it.
+/// A token for the catalog and a repository that is not granted shows no more than was asked, which
+/// is nothing; and the one scope of the catalog is the whole of it.
 #[tokio::test]
 async fn a_token_shows_no_more_than_was_asked() {
     let gate = gate(Setup::default()).await;
@@ -83,10 +84,13 @@ async fn a_token_shows_no_more_than_was_asked() {
         ("registry:catalog:pull,*", None),
         ("registry:catalog:", None),
     ] {
-        let reply = gate.get(&format!("/token?scope={}", scopes.replace(' ', "+")), Some(ADMIN)).await;
+        let reply =
+            gate.get(&format!("/token?scope={}", scopes.replace(' ', "+")), Some(ADMIN)).await;
         assert_eq!(reply.status, 200, "{scopes}: {reply:?}");
-        let token =
-            serde_json::from_str::<serde_json::Value>(&reply.body).unwrap()["token"].as_str().unwrap().to_owned();
+        let token = serde_json::from_str::<serde_json::Value>(&reply.body).unwrap()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let bearer = format!("Authorization: Bearer {token}\r\n");
         let reply = gate.send("GET", CATALOG, None, &bearer, "").await;
         match shown {
@@ -107,7 +111,12 @@ async fn tokens() {
     fill_projects(&gate).await;
     for (who, scope, granted, status) in [
         (ADMIN, "registry:catalog:*", "registry:catalog:*", 200),
-        (ADMIN, "repository:demo/b:pull registry:catalog:*", "repository:demo/b:pull registry:catalog:*", 200),
+        (
+            ADMIN,
+            "repository:demo/b:pull registry:catalog:*",
+            "repository:demo/b:pull registry:catalog:*",
+            200,
+        ),
         (READ_WRITE, "registry:catalog:*", "", 401),
         (READ_WRITE, "repository:demo/b:pull registry:catalog:*", "repository:demo/b:pull", 401),
     ] {
@@ -119,7 +128,10 @@ async fn tokens() {
 /// `authorization: grant`: GitLab's own token for the list goes to the registry, filtered or not.
 #[tokio::test]
 async fn the_registry_is_shown_what_gitlab_issued() {
-    let rule = vec!["rules:", "  - { name: r, repositories: [\"**\"], who: [authenticated], allow: [push, pull] }"];
+    let rule = vec![
+        "rules:",
+        "  - { name: r, repositories: [\"**\"], who: [authenticated], allow: [push, pull] }",
+    ];
     for policy in [vec![], rule] {
         let setup = Setup { upstream: vec!["authorization: grant"], policy, ..Setup::default() };
         let gate = gate(setup).await;
@@ -129,6 +141,9 @@ async fn the_registry_is_shown_what_gitlab_issued() {
         let shown = received.headers.get("authorization").unwrap().to_str().unwrap().to_owned();
         let claims = BASE64_URL_SAFE_NO_PAD.decode(shown.split('.').nth(1).unwrap()).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
-        assert_eq!((&claims["access"][0]["name"], &claims["access"][0]["actions"]), (&json!("catalog"), &json!(["*"])));
+        assert_eq!(
+            (&claims["access"][0]["name"], &claims["access"][0]["actions"]),
+            (&json!("catalog"), &json!(["*"]))
+        );
     }
 }

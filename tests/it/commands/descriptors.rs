@@ -1,4 +1,5 @@
-//! File descriptors run out: the gate does not spin, and accepts again as soon as there are some (the table of faults).
+//! File descriptors run out: the gate does not spin, and accepts again as soon as there are some
+//! (the table of faults).
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -38,7 +39,9 @@ fn it_does_not_spin_and_accepts_again() {
     let gate = Served::start(free(), HTPASSWD, "  workers: 2\n");
     let message = request("GET", "/v2/", Some(("alice", "secret")), "", "");
     // It listens before it is up: both listeners answer once it is.
-    assert!(send(gate.admin, &request("GET", "/readyz", None, "", "")).starts_with("HTTP/1.1 200 "));
+    assert!(
+        send(gate.admin, &request("GET", "/readyz", None, "", "")).starts_with("HTTP/1.1 200 ")
+    );
     assert!(send(gate.address, &message).starts_with("HTTP/1.1 200 "));
     let before = open_files(&gate);
     let limit = before + SPARE;

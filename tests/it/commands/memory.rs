@@ -30,7 +30,12 @@ fn is_dumped(mut child: Child) -> bool {
 fn dumpable(folder: &std::path::Path, program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\"", program]).args(arguments);
-    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
     command
 }
 
@@ -69,8 +74,8 @@ impl Canary {
         basic((&self.user, &self.secret))
     }
 
-    /// As which it may lie in memory: by itself, and in the base64 of Basic, but for the ends that depend on what is
-    /// around it.
+    /// As which it may lie in memory: by itself, and in the base64 of Basic, but for the ends that
+    /// depend on what is around it.
     fn forms(&self) -> [Vec<u8>; 2] {
         let encoded = BASE64_STANDARD.encode(format!("{}:{}", self.user, self.secret));
         [self.secret.clone().into_bytes(), encoded.as_bytes()[8..40].to_vec()]
@@ -82,9 +87,13 @@ fn found_in(pid: u32, wanted: &[Vec<u8>]) -> Option<Vec<String>> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut found = Vec::new();
-    for region in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw"))) {
+    for region in maps
+        .lines()
+        .filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw")))
+    {
         let (from, to) = region.split(' ').next().unwrap().split_once('-').unwrap();
-        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let (from, to) =
+            (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
         let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
         // A region may go while it is read.
         let Ok(read) = memory.read_at(&mut bytes, from) else { continue };
@@ -99,9 +108,12 @@ fn found_in(pid: u32, wanted: &[Vec<u8>]) -> Option<Vec<String>> {
 /// Where any of them begins. Most of a memory is zeros, which are skipped.
 fn positions(bytes: &[u8], wanted: &[Vec<u8>]) -> Vec<usize> {
     static ZEROS: [u8; 4096] = [0; 4096];
-    let begins: [bool; 256] = std::array::from_fn(|byte| wanted.iter().any(|it| usize::from(it[0]) == byte));
+    let begins: [bool; 256] =
+        std::array::from_fn(|byte| wanted.iter().any(|it| usize::from(it[0]) == byte));
     let mut positions = Vec::new();
-    for (number, page) in bytes.chunks(ZEROS.len()).enumerate().filter(|(_, page)| *page != &ZEROS[..page.len()]) {
+    for (number, page) in
+        bytes.chunks(ZEROS.len()).enumerate().filter(|(_, page)| *page != &ZEROS[..page.len()])
+    {
         for (at, _) in page.iter().enumerate().filter(|(_, byte)| begins[usize::from(**byte)]) {
             let at = number * ZEROS.len() + at;
             if wanted.iter().any(|wanted| bytes[at..].starts_with(wanted)) {
@@ -115,7 +127,9 @@ fn positions(bytes: &[u8], wanted: &[Vec<u8>]) -> Vec<usize> {
 /// A request on a connection that stays open, and the body of its answer.
 fn ask(connection: &mut TcpStream, start: &str, lines: &str, body: &str) -> (u16, String) {
     let length = body.len();
-    let message = format!("{start} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {length}\r\n\r\n{body}");
+    let message = format!(
+        "{start} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
+    );
     connection.write_all(message.as_bytes()).unwrap();
     let mut answer = Vec::new();
     loop {
@@ -125,18 +139,21 @@ fn ask(connection: &mut TcpStream, start: &str, lines: &str, body: &str) -> (u16
         answer.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) {
             return (head[9..12].parse().unwrap(), body.to_owned());
         }
     }
 }
 
-/// In values of ours a secret lives as long as its request. Buffers of hyper's keep what was read and written until
-/// something else is: requests that follow take its place.
+/// In values of ours a secret lives as long as its request. Buffers of hyper's keep what was read
+/// and written until something else is: requests that follow take its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_gone_from_memory_after_their_requests() {
-    let (gitlab, registry) = (GitLab::start(listener()).unwrap(), Registry::start(listener()).unwrap());
+    let (gitlab, registry) =
+        (GitLab::start(listener()).unwrap(), Registry::start(listener()).unwrap());
     let canaries = ["basic", "bearer", "form", "token", "wrong"].map(Canary::new);
     for canary in &canaries[..4] {
         gitlab.add(SampleCredential {
@@ -149,7 +166,8 @@ async fn secrets_are_gone_from_memory_after_their_requests() {
             note: String::new(),
         });
     }
-    let identity = format!("{{ name: gitlab, type: gitlab, url: \"http://{}\" }}", gitlab.address());
+    let identity =
+        format!("{{ name: gitlab, type: gitlab, url: \"http://{}\" }}", gitlab.address());
     let registry_address = registry.address().to_string();
     let served = Served::start(registry.address(), &identity, "");
     let work = move || {
@@ -160,22 +178,30 @@ async fn secrets_are_gone_from_memory_after_their_requests() {
         let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
         let (status, _) = ask(&mut connection, tags, &authorization(&by_basic.basic()), "");
         assert_eq!(status, 404, "the registry's own");
-        let (status, _) = ask(&mut connection, tags, &authorization(&format!("Bearer {}", by_bearer.secret)), "");
+        let (status, _) =
+            ask(&mut connection, tags, &authorization(&format!("Bearer {}", by_bearer.secret)), "");
         assert_eq!(status, 404);
-        let form = format!("grant_type=password&username={}&password={}", by_form.user, by_form.secret);
+        let form =
+            format!("grant_type=password&username={}&password={}", by_form.user, by_form.secret);
         assert_eq!(ask(&mut connection, "POST /token", form_type, &form).0, 200);
         let scope = "GET /token?scope=repository:demo/a:pull";
         let (_, answer) = ask(&mut connection, scope, &authorization(&by_token.basic()), "");
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let made = answer["token"].as_str().unwrap().to_owned();
-        assert_eq!(ask(&mut connection, tags, &authorization(&format!("Bearer {made}")), "").0, 404);
+        assert_eq!(
+            ask(&mut connection, tags, &authorization(&format!("Bearer {made}")), "").0,
+            404
+        );
         assert_eq!(ask(&mut connection, tags, &authorization(&wrong.basic()), "").0, 401);
 
         let mut wanted: Vec<_> = canaries.iter().flat_map(Canary::forms).collect();
         wanted.push(made.as_bytes()[40..72].to_vec());
         // What lives as long as the gate is found, so the search works.
         let known = found_in(served.child.id(), &[registry_address.as_bytes().to_vec()]);
-        assert!(known.is_none_or(|known| !known.is_empty()), "{registry_address} is not in its memory");
+        assert!(
+            known.is_none_or(|known| !known.is_empty()),
+            "{registry_address} is not in its memory"
+        );
         let begun = Instant::now();
         loop {
             let Some(found) = found_in(served.child.id(), &wanted) else {
@@ -188,9 +214,13 @@ async fn secrets_are_gone_from_memory_after_their_requests() {
             assert!(begun.elapsed() < PATIENCE, "{}", found.join("\n"));
             // Others come after it, with heads and forms of the same sizes and larger.
             for size in [16, 64, 256, 1024, 4096] {
-                let other = authorization(&basic(("somebody", &format!("{:x}", fastrand::u128(..)).repeat(size / 16))));
+                let other = authorization(&basic((
+                    "somebody",
+                    &format!("{:x}", fastrand::u128(..)).repeat(size / 16),
+                )));
                 ask(&mut connection, tags, &other, "");
-                let form = format!("grant_type=password&username=somebody&password={}", "x".repeat(size));
+                let form =
+                    format!("grant_type=password&username=somebody&password={}", "x".repeat(size));
                 ask(&mut connection, "POST /token", form_type, &form);
             }
         }

@@ -1,4 +1,5 @@
-//! Class 18: a planted secret is nowhere in what the gate says, even at trace level and whatever a provider does with it.
+//! Class 18: a planted secret is nowhere in what the gate says, even at trace level and whatever a
+//! provider does with it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,14 +18,21 @@ use crate::harness::{READ_WRITE, basic, listener, request};
 /// An answer of a provider that repeats what it was shown, or hands out what nobody else may see.
 fn echo(status: u16, body: &str) -> Scripted {
     let headers = vec![(http::header::WWW_AUTHENTICATE, format!("Bearer error=\"{SHOWN_BACK}\""))];
-    Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.to_owned() }
+    Scripted::Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: body.to_owned(),
+    }
 }
 
 /// What a provider says that is no less secret than what it was asked about.
 const SHOWN_BACK: &str = "canary-shown-back";
 
 fn ask(address: SocketAddr, target: &str, headers: &str) -> String {
-    let reply = send(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"));
+    let reply = send(
+        address,
+        &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"),
+    );
     assert!(reply.starts_with("HTTP/1.1 "), "{reply}");
     reply
 }
@@ -34,7 +42,9 @@ fn everything_shown(identity: &str, credentials: &[String]) -> String {
     let served = Served::start(free(), identity, "");
     let mut shown = String::new();
     for headers in credentials {
-        for target in ["/v2/", "/v2/demo/a/tags/list", "/v2/demo/a/tags/list?n=1&password=canary-password-1"] {
+        for target in
+            ["/v2/", "/v2/demo/a/tags/list", "/v2/demo/a/tags/list?n=1&password=canary-password-1"]
+        {
             shown.push_str(&ask(served.address, target, headers));
         }
     }
@@ -53,7 +63,8 @@ fn everything_shown(identity: &str, credentials: &[String]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_never_shown() {
     let gitlab = GitLab::start(listener()).unwrap();
-    let (sso, issuer) = (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
+    let (sso, issuer) =
+        (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         std::fs::write(folder.path().join(name), content).unwrap();
@@ -77,7 +88,8 @@ async fn secrets_are_never_shown() {
 
     let id_token = issuer.id_token("a", &json!({})).unwrap();
     let refused = issuer.id_token("a", &json!({ "exp": 1 })).unwrap();
-    let strangers = issuer.id_token("a", &json!({ "iss": "https://elsewhere.example.com/" })).unwrap();
+    let strangers =
+        issuer.id_token("a", &json!({ "iss": "https://elsewhere.example.com/" })).unwrap();
     let mut secrets = vec![id_token, refused, strangers];
     for secret in [
         "canary-password-1",
@@ -100,9 +112,11 @@ async fn secrets_are_never_shown() {
         }
     }
     credentials.push(format!("Authorization: Basic {}\r\n", secrets[3]));
-    credentials.push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[3], secrets[4]));
+    credentials
+        .push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[3], secrets[4]));
 
-    // What is there before anybody asks: answers that repeat secrets, in every shape that is refused.
+    // What is there before anybody asks: answers that repeat secrets, in every shape that is
+    // refused.
     let token = secrets[4].as_str();
     for body in [
         format!("<html>{token} {SHOWN_BACK}"),
@@ -121,7 +135,9 @@ async fn secrets_are_never_shown() {
 
     let work = move || everything_shown(&identity, &credentials);
     let shown = tokio::task::spawn_blocking(work).await.unwrap();
-    for there in ["\"operation\":\"tags\"", "moorgate_http_requests_total", "client_secret_file", "asking "] {
+    for there in
+        ["\"operation\":\"tags\"", "moorgate_http_requests_total", "client_secret_file", "asking "]
+    {
         assert!(shown.contains(there), "{there} is not in\n{shown}");
     }
     // Who mistyped the issuer finds it here.
@@ -141,12 +157,16 @@ async fn secrets_are_never_shown() {
     }
 }
 
-/// The same of the token service: what a form holds, the tokens that are made of it, and what is no token.
+/// The same of the token service: what a form holds, the tokens that are made of it, and what is no
+/// token.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_forms_are_never_logged() {
     let gitlab = GitLab::start(listener()).unwrap();
     let registry = Registry::start(listener()).unwrap();
-    let identity = format!("{{ name: gitlab, type: gitlab, url: \"http://{}\", anonymous: true }}", gitlab.address());
+    let identity = format!(
+        "{{ name: gitlab, type: gitlab, url: \"http://{}\", anonymous: true }}",
+        gitlab.address()
+    );
     let served = Served::start(registry.address(), &identity, "");
     let work = move || {
         let (user, password) = READ_WRITE;
@@ -155,34 +175,56 @@ async fn tokens_and_forms_are_never_logged() {
         let form_header = "Content-Type: application/x-www-form-urlencoded\r\n";
         let mut made = Vec::new();
         for (method, target, headers, body) in [
-            ("GET", format!("/token?{scope}"), format!("Authorization: {}\r\n", basic(READ_WRITE)), ""),
+            (
+                "GET",
+                format!("/token?{scope}"),
+                format!("Authorization: {}\r\n", basic(READ_WRITE)),
+                "",
+            ),
             ("GET", format!("/token?{scope}"), String::new(), ""),
             ("POST", "/token".to_owned(), form_header.to_owned(), &*form),
         ] {
             let message = request(method, &target, None, &headers, body);
-            let reply: Value =
-                serde_json::from_str(send(served.address, &message).split("\r\n\r\n").nth(1).unwrap()).unwrap();
+            let reply: Value = serde_json::from_str(
+                send(served.address, &message).split("\r\n\r\n").nth(1).unwrap(),
+            )
+            .unwrap();
             made.push(reply["token"].as_str().unwrap().to_owned());
         }
         let forged = format!("{}A", made[0]);
         let mut shown = String::new();
         for token in made.iter().chain([&forged]) {
-            for headers in
-                [format!("Authorization: Bearer {token}\r\n"), format!("Authorization: {}\r\n", basic((user, token)))]
-            {
-                for target in
-                    ["/v2/demo/a/tags/list", "/v2/demo/a/blobs/uploads/", "/token", &format!("/token?token={token}")]
-                {
+            for headers in [
+                format!("Authorization: Bearer {token}\r\n"),
+                format!("Authorization: {}\r\n", basic((user, token))),
+            ] {
+                for target in [
+                    "/v2/demo/a/tags/list",
+                    "/v2/demo/a/blobs/uploads/",
+                    "/token",
+                    &format!("/token?token={token}"),
+                ] {
                     let method = if target.ends_with("uploads/") { "POST" } else { "GET" };
-                    shown.push_str(&send(served.address, &request(method, target, None, &headers, "")));
+                    shown.push_str(&send(
+                        served.address,
+                        &request(method, target, None, &headers, ""),
+                    ));
                 }
             }
         }
         // Forms that are refused, each at another place.
-        for more in ["", "&service=another", "&password=again", "&username=x:y", "&grant_type=x", "&scope=%ff"] {
+        for more in [
+            "",
+            "&service=another",
+            "&password=again",
+            "&username=x:y",
+            "&grant_type=x",
+            "&scope=%ff",
+        ] {
             for wrong in [password, "canary-wrong", "canary%00", &made[0]] {
                 let form = format!("grant_type=password&username={user}&password={wrong}{more}");
-                let reply = send(served.address, &request("POST", "/token", None, form_header, &form));
+                let reply =
+                    send(served.address, &request("POST", "/token", None, form_header, &form));
                 if !reply.starts_with("HTTP/1.1 200") {
                     shown.push_str(&reply);
                 }
@@ -197,7 +239,8 @@ async fn tokens_and_forms_are_never_logged() {
     };
     let (made, shown) = tokio::task::spawn_blocking(work).await.unwrap();
     assert!(
-        shown.contains("\"operation\":\"token\"") && shown.contains("\"credential_kind\":\"gate_token\""),
+        shown.contains("\"operation\":\"token\"")
+            && shown.contains("\"credential_kind\":\"gate_token\""),
         "{shown}"
     );
     for token in &made {

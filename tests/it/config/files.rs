@@ -17,7 +17,8 @@ const OLD_KEY: &str = "b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2U=";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The folder. It is removed by nobody: statics are not dropped, and the system's temporary folder is.
+/// The folder. It is removed by nobody: statics are not dropped, and the system's temporary folder
+/// is.
 pub(super) fn folder() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER.get_or_init(make).path()
@@ -25,7 +26,10 @@ pub(super) fn folder() -> &'static Path {
 
 /// A file under tests/fixtures/config.
 pub(super) fn fixture(kind: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(kind).join(format!("{name}.yml"))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/config")
+        .join(kind)
+        .join(format!("{name}.yml"))
 }
 
 /// Writes a key and its certificate, valid from and to so many days from now.
@@ -84,7 +88,11 @@ fn make() -> TempDir {
     fs::create_dir(folder.join("folder")).expect("a folder");
 
     write(folder, "htpasswd", htpasswd());
-    write(folder, "bad.htpasswd", format!("{}bob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\ncarol\n", htpasswd()));
+    write(
+        folder,
+        "bad.htpasswd",
+        format!("{}bob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\ncarol\n", htpasswd()),
+    );
     write(folder, "jwks.json", JWKS);
     write(folder, "html.json", "<!DOCTYPE html>\n<html>Sign in</html>");
     write(folder, "large.json", " ".repeat(1 << 20));
@@ -99,9 +107,18 @@ fn make() -> TempDir {
     write_private(folder, "two-lines", "one\ntwo\n");
     write_private(folder, "empty", "");
     write(folder, "binary", [0xff, 0xfe]);
-    write(folder, "broken.pem", "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n");
-    write(folder, "not-a-certificate.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    write(
+        folder,
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n",
+    );
+    write(
+        folder,
+        "not-a-certificate.crt",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     write_private(folder, "encrypted.key", encrypted);
 
     write(folder, "latin1.yml", b"version: 1\nhttp: \xe9\xe4: x\n");

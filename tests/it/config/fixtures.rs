@@ -1,4 +1,5 @@
-//! Every file under tests/fixtures/config: valid ones load, invalid ones have exactly the expected problems.
+//! Every file under tests/fixtures/config: valid ones load, invalid ones have exactly the expected
+//! problems.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,10 @@ fn invalid_files_have_the_expected_problems() {
         }
         let expected = fs::read_to_string(&expected_path).unwrap_or_default();
         if problems != expected {
-            wrong.push_str(&format!("--- expected of {}\n{expected}--- found\n{problems}", path.display()));
+            wrong.push_str(&format!(
+                "--- expected of {}\n{expected}--- found\n{problems}",
+                path.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -46,14 +50,18 @@ fn load(path: &Path) -> Result<(), String> {
     let name = path.file_name().map(Path::new).expect("a name");
     match config::load_text(&text, name, folder(), environment) {
         Ok(_) => Ok(()),
-        Err(problems) => Err(format!("{problems}\n").replace(&format!("{}/", folder().display()), "")),
+        Err(problems) => {
+            Err(format!("{problems}\n").replace(&format!("{}/", folder().display()), ""))
+        }
     }
 }
 
 fn fixtures(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(kind);
-    let paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "yml")).collect();
+    let paths =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "yml")).collect();
     assert!(paths.len() > 1, "no fixtures");
     paths.sort();
     paths

@@ -22,7 +22,11 @@ fn limits_arrive() {
     let [ci, anonymous] = &limits.overrides[..] else { panic!("not two") };
     let user = Who::User { provider: "sso".into(), name: "ci".into() };
     assert_eq!(ci.who, [user, Who::Group { provider: "sso".into(), name: "a/b".into() }]);
-    let of_ci = IdentityLimits { per_identity: per(1000, 1, 2000), concurrent_uploads_per_identity: None, ..general };
+    let of_ci = IdentityLimits {
+        per_identity: per(1000, 1, 2000),
+        concurrent_uploads_per_identity: None,
+        ..general
+    };
     assert_eq!(ci.limits, of_ci, "what is not named is as for everybody, and null is off");
     assert_eq!(anonymous.limits, IdentityLimits { pulls_per_identity: None, ..general });
 }
@@ -40,7 +44,10 @@ fn nothing_but_wrong_credentials_is_limited_by_default() {
 
 #[test]
 fn null_is_no_limit_on_wrong_credentials() {
-    assert_eq!(ready(&format!("{MINIMAL}limits: {{ failed_logins: null }}\n")).limits.failed_logins, None);
+    assert_eq!(
+        ready(&format!("{MINIMAL}limits: {{ failed_logins: null }}\n")).limits.failed_logins,
+        None
+    );
 }
 
 /// Who wants a larger burst need not look up the rate.
@@ -50,7 +57,10 @@ fn of_wrong_credentials_the_rate_and_the_burst_have_defaults() {
         let limits = ready(&format!("{MINIMAL}limits: {{ failed_logins: {{ {key} }} }}\n")).limits;
         assert_eq!(limits.failed_logins, Some(Quota::new(count, Duration::from_secs(60), burst)));
     }
-    let limits = load(MINIMAL, &[("MOORGATE_LIMITS_FAILED_LOGINS_BURST", "200")]).expect("valid").config.limits;
+    let limits = load(MINIMAL, &[("MOORGATE_LIMITS_FAILED_LOGINS_BURST", "200")])
+        .expect("valid")
+        .config
+        .limits;
     assert_eq!(limits.failed_logins, Some(Quota::new(10, Duration::from_secs(60), 200)));
 }
 
@@ -66,7 +76,10 @@ fn the_environment_sets_limits() {
     assert_eq!(limits.per_client, Some(Quota::new(8, Duration::from_secs(60), 3)));
     assert_eq!(limits.general.concurrent_uploads_per_identity, Some(4));
     let problems = of(&[("MOORGATE_LIMITS_PER_CLIENT_RATE", "8/m")]).expect_err("no burst");
-    assert!(problems.contains("`limits.per_client.burst` is missing; write burst: 200"), "{problems}");
+    assert!(
+        problems.contains("`limits.per_client.burst` is missing; write burst: 200"),
+        "{problems}"
+    );
 }
 
 /// What an override does not name stays unnamed, so that it still follows what holds for everybody.

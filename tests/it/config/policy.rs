@@ -10,11 +10,19 @@ fn rules_arrive() {
     assert_eq!((policy.mode, policy.grant_needed), (Mode::Shadow, false));
     let [everybody, own, lists] = &policy.rules[..] else { panic!("not three") };
     assert_eq!(everybody.who, [Who::Anonymous, Who::Authenticated]);
-    assert!(everybody.tags.is_none() && everybody.allow.pull && !everybody.allow.push && !everybody.catalog);
+    assert!(
+        everybody.tags.is_none()
+            && everybody.allow.pull
+            && !everybody.allow.push
+            && !everybody.catalog
+    );
     let group = Who::Group { provider: "sso".into(), name: "a/b".into() };
     let user = Who::User { provider: "sso".into(), name: "dana".into() };
     assert_eq!(own.who, [Who::Provider("sso".into()), user, group]);
-    assert_eq!(own.tags.as_ref().map(|choice| (choice.tags.len(), choice.except.len())), Some((1, 2)));
+    assert_eq!(
+        own.tags.as_ref().map(|choice| (choice.tags.len(), choice.except.len())),
+        Some((1, 2))
+    );
     assert!(own.allow.push && own.allow.delete && own.repositories[0].takes_user());
     assert!(lists.catalog && !lists.allow.pull);
     assert_eq!(&*lists.name, "lists");
@@ -27,7 +35,9 @@ fn rules_arrive() {
 #[test]
 fn what_rules_do_not_do_is_warned_of() {
     let of = |more: &str, who: &str, repositories: &str, allow: &str| {
-        let rule = format!("{{ name: r, who: [{who}], repositories: [\"{repositories}\"], allow: [{allow}] }}");
+        let rule = format!(
+            "{{ name: r, who: [{who}], repositories: [\"{repositories}\"], allow: [{allow}] }}"
+        );
         let text = format!("{MINIMAL}policy: {{ {more}rules: [{rule}] }}\n");
         warnings(&text)[1..].to_vec()
     };
@@ -36,29 +46,52 @@ fn what_rules_do_not_do_is_warned_of() {
     assert_eq!(of("", "anonymous", "**/public", "pull"), [""; 0]);
     assert_eq!(of("", "\"user:alice\"", "users/${user}/**", "pull"), [""; 0]);
     for (found, expected) in [
-        (of("mode: shadow, ", "authenticated", "a", "pull"), "`policy.mode`: what the rules deny goes on"),
+        (
+            of("mode: shadow, ", "authenticated", "a", "pull"),
+            "`policy.mode`: what the rules deny goes on",
+        ),
         (
             of("", "anonymous", "a", "pull, push"),
             "`policy.rules[0].allow`: anonymous callers get pull and nothing else",
         ),
-        (of("", "anonymous", "**", "pull"), "`policy.rules[0].repositories`: anybody may pull every image without"),
-        (of("", "authenticated", "a/**", "catalog"), "`policy.rules[0].allow`: catalog shows the names of all"),
-        (of("", "authenticated", "${claims.x}", "pull"), "nothing matches, for claims come from providers of type jwt"),
+        (
+            of("", "anonymous", "**", "pull"),
+            "`policy.rules[0].repositories`: anybody may pull every image without",
+        ),
+        (
+            of("", "authenticated", "a/**", "catalog"),
+            "`policy.rules[0].allow`: catalog shows the names of all",
+        ),
+        (
+            of("", "authenticated", "${claims.x}", "pull"),
+            "nothing matches, for claims come from providers of type jwt",
+        ),
     ] {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains(expected), "{found:?}");
     }
     let alone = warnings(&format!("{MINIMAL}policy: {{ mode: shadow }}\n"));
     assert!(alone[1].contains("`policy.mode`: no effect without rules"), "{alone:?}");
-    let rule = "policy: { rules: [{ name: r, who: [anonymous], repositories: [a], allow: [pull] }] }\n";
+    let rule =
+        "policy: { rules: [{ name: r, who: [anonymous], repositories: [a], allow: [pull] }] }\n";
     let basic = warnings(&format!("{MINIMAL}{rule}tokens: {{ challenge: basic }}\n"));
-    assert!(basic[1].contains("`policy.rules[0].who`: docker and podman pull without a login only"), "{basic:?}");
+    assert!(
+        basic[1].contains("`policy.rules[0].who`: docker and podman pull without a login only"),
+        "{basic:?}"
+    );
     let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
     let useless = warnings(&format!("{anonymous}{rule}"));
-    assert!(useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"), "{useless:?}");
+    assert!(
+        useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"),
+        "{useless:?}"
+    );
     let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");
     assert_eq!(warnings(&format!("{grant}{rule}")).len(), 1, "no TLS");
-    assert_eq!(warnings(&format!("{grant}{}", rule.replace("[a]", "[\"**\"]"))).len(), 1, "GitLab must grant it too");
+    assert_eq!(
+        warnings(&format!("{grant}{}", rule.replace("[a]", "[\"**\"]"))).len(),
+        1,
+        "GitLab must grant it too"
+    );
 }
 
 #[test]
@@ -70,9 +103,17 @@ fn claims_are_of_one_issuer() {
     };
     let of_claims = |issuers: &[&str], who: &str| {
         let identity: String = issuers.iter().map(|name| issuer(name)).collect();
-        let rule = format!("{{ name: r, who: [{who}], repositories: [\"${{claims.path}}/**\"], allow: [pull] }}");
-        let base = MINIMAL.split_inclusive('\n').filter(|line| !line.contains("gitlab")).collect::<String>();
-        warnings(&format!("{}identity:\n{identity}policy: {{ rules: [{rule}] }}\n", base.replace("identity:\n", "")))
+        let rule = format!(
+            "{{ name: r, who: [{who}], repositories: [\"${{claims.path}}/**\"], allow: [pull] }}"
+        );
+        let base = MINIMAL
+            .split_inclusive('\n')
+            .filter(|line| !line.contains("gitlab"))
+            .collect::<String>();
+        warnings(&format!(
+            "{}identity:\n{identity}policy: {{ rules: [{rule}] }}\n",
+            base.replace("identity:\n", "")
+        ))
     };
     for (issuers, who, told) in [
         (&["one"][..], "authenticated", false),
@@ -81,7 +122,9 @@ fn claims_are_of_one_issuer() {
         (&["one", "two"], "authenticated", true),
     ] {
         let found = of_claims(issuers, who);
-        let is_told = found.iter().any(|warning| warning.contains("the same claim may be another's at each issuer"));
+        let is_told = found
+            .iter()
+            .any(|warning| warning.contains("the same claim may be another's at each issuer"));
         assert_eq!(is_told, told, "{who}: {found:?}");
     }
 }

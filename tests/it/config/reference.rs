@@ -21,7 +21,8 @@ fn copy() -> tempfile::TempDir {
         for entry in fs::read_dir(from).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|end| end == "yml") {
-                fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("a copy");
+                fs::copy(&path, copy.path().join(path.file_name().expect("a name")))
+                    .expect("a copy");
             }
         }
     }
@@ -46,7 +47,8 @@ fn the_reference_and_the_examples_load_and_print() {
         let loaded = config::load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
         let terminator = path.ends_with("behind-tls-terminator.yml");
         assert_eq!(loaded.warnings.len(), usize::from(terminator), "{:?}", loaded.warnings);
-        let again = config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
+        let again =
+            config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
         again.unwrap_or_else(|problems| panic!("{problems}\n{}", loaded.print()));
     }
     assert_eq!(seen, 12);
@@ -59,7 +61,10 @@ fn the_committed_schema_is_the_derived_one() {
         fs::write(&path, config::schema()).expect("a writable file");
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == config::schema(), "config/schema.json is not what `moorgate schema` prints");
+    assert!(
+        committed == config::schema(),
+        "config/schema.json is not what `moorgate schema` prints"
+    );
 }
 
 #[test]
@@ -67,12 +72,16 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
     let schema: Value = serde_json::from_str(&config::schema()).expect("JSON");
     let mut expected = Keys::new();
     keys_of_schema(&schema, "", &mut expected);
-    let reference = fs::read_to_string(folder_of_config().join("moorgate.yml")).expect("the reference");
+    let reference =
+        fs::read_to_string(folder_of_config().join("moorgate.yml")).expect("the reference");
     let written = keys_of_reference(&reference);
     // What is below a section that is off, or a list that is empty, is in the comment beside it.
-    let is_off =
-        |path: &str| written.get(path).is_some_and(|values| values.iter().all(|it| it == "null" || it == "[]"));
-    let sections = |path: &str| path.match_indices('.').map(|(end, _)| path[..end].to_owned()).collect::<Vec<_>>();
+    let is_off = |path: &str| {
+        written.get(path).is_some_and(|values| values.iter().all(|it| it == "null" || it == "[]"))
+    };
+    let sections = |path: &str| {
+        path.match_indices('.').map(|(end, _)| path[..end].to_owned()).collect::<Vec<_>>()
+    };
     expected.retain(|path, _| !sections(path).iter().any(|section| is_off(section)));
     let names = |keys: &Keys| keys.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
@@ -81,7 +90,10 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
             // Quotes are YAML's: a text means the same without them.
             let value = value.replace('"', "");
             let is_default = defaults.contains(&String::new()) || defaults.contains(&value);
-            assert!(is_default || value == MARKED, "{path}: {value} is not the default {defaults:?}");
+            assert!(
+                is_default || value == MARKED,
+                "{path}: {value} is not the default {defaults:?}"
+            );
         }
     }
 }
@@ -105,7 +117,9 @@ fn keys_of_schema(schema: &Value, path: &str, keys: &mut Keys) {
         }
         // The entries of a map are its default; sections have none of their own.
         if let Some(map) = property.get("default").and_then(Value::as_object) {
-            keys.extend(map.iter().map(|(key, value)| (format!("{path}.{key}"), vec![plain(value)])));
+            keys.extend(
+                map.iter().map(|(key, value)| (format!("{path}.{key}"), vec![plain(value)])),
+            );
         }
         let is_section = property.get("properties").is_some();
         let default = property.get("default").filter(|default| !default.is_object() && !is_section);
@@ -116,7 +130,9 @@ fn keys_of_schema(schema: &Value, path: &str, keys: &mut Keys) {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
+        }
         value => value.to_string(),
     }
 }
@@ -130,7 +146,10 @@ fn keys_of_reference(text: &str) -> Keys {
         let content = content.trim_end();
         let key = content.trim_start_matches([' ', '-']);
         let indent = content.len() - key.len();
-        let Some((key, value)) = key.split_once(':').filter(|(key, _)| !key.starts_with('#')) else { continue };
+        let Some((key, value)) = key.split_once(':').filter(|(key, _)| !key.starts_with('#'))
+        else {
+            continue;
+        };
         sections.retain(|(outer, _)| *outer < indent);
         let path = sections.last().map_or_else(String::new, |(_, path)| path.clone()) + "." + key;
         sections.push((indent, path.clone()));
@@ -153,22 +172,36 @@ fn check_config_and_print_config_tell_and_exit() {
             check_config(&path, [], false, &mut stdout, &mut stderr)
         };
         let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes).expect("text").replace(&format!("{}/", copy.path().display()), "")
+            String::from_utf8(bytes)
+                .expect("text")
+                .replace(&format!("{}/", copy.path().display()), "")
         };
         (format!("{:?}", code.expect("writing to memory")), text(stdout), text(stderr))
     };
     let exit = |code: u8| format!("{:?}", std::process::ExitCode::from(code));
 
-    assert_eq!(run("htpasswd.yml", false), (exit(0), "htpasswd.yml: valid\n".to_owned(), String::new()));
+    assert_eq!(
+        run("htpasswd.yml", false),
+        (exit(0), "htpasswd.yml: valid\n".to_owned(), String::new())
+    );
     let (code, stdout, stderr) = run("behind-tls-terminator.yml", false);
-    assert_eq!((code, stdout.as_str()), (exit(0), "behind-tls-terminator.yml: valid (1 warning)\n"));
-    assert!(stderr.starts_with("behind-tls-terminator.yml:10:8: warning: `http.tls`: no TLS"), "{stderr}");
+    assert_eq!(
+        (code, stdout.as_str()),
+        (exit(0), "behind-tls-terminator.yml: valid (1 warning)\n")
+    );
+    assert!(
+        stderr.starts_with("behind-tls-terminator.yml:10:8: warning: `http.tls`: no TLS"),
+        "{stderr}"
+    );
 
     fs::write(copy.path().join("bad.yml"), "version: 2\nhtp: {}\n").expect("a writable folder");
     let (code, stdout, stderr) = run("bad.yml", false);
     assert_eq!((code, stdout.as_str()), (exit(78), ""));
     assert_eq!(stderr.lines().count(), 5, "{stderr}");
-    assert!(stderr.contains("bad.yml:2:1: `htp` is not a known key; did you mean `http`?\n"), "{stderr}");
+    assert!(
+        stderr.contains("bad.yml:2:1: `htp` is not a known key; did you mean `http`?\n"),
+        "{stderr}"
+    );
     assert_eq!(run("bad.yml", true), (exit(78), String::new(), stderr));
 
     let (code, stdout, _) = run("htpasswd.yml", true);

@@ -12,12 +12,21 @@ use super::{MINIMAL, ready, warnings};
 #[test]
 fn the_key_file_holds_the_keys() {
     let of = |tokens: &str| ready(&format!("{MINIMAL}tokens: {{ {tokens} }}\n")).tokens.keys;
-    let [ours, again] = [of("key_file: tokens.keys"), of("key_file: tokens.keys")].map(|keys| keys.expect("keys"));
+    let [ours, again] =
+        [of("key_file: tokens.keys"), of("key_file: tokens.keys")].map(|keys| keys.expect("keys"));
     let good_for = GoodFor::default();
-    let mut token =
-        GateToken { issued: 100, expires: 200, good_for, credential: Credential::Anonymous, provider: None };
+    let mut token = GateToken {
+        issued: 100,
+        expires: 200,
+        good_for,
+        credential: Credential::Anonymous,
+        provider: None,
+    };
     let sealed = ours.seal(&mut token, "registry.test").expect("a token");
-    assert!(again.open(&sealed, "registry.test", 150).is_ok(), "another replica with the same file");
+    assert!(
+        again.open(&sealed, "registry.test", 150).is_ok(),
+        "another replica with the same file"
+    );
     assert!(of("key_file: null").is_none());
 }
 
@@ -31,27 +40,41 @@ fn what_is_wrong_with_a_key_file_is_told_there() {
         ("", "1:1: the file has no key; write one by: openssl rand -base64 32"),
         ("# none yet\n\n", "1:1: the file has no key; write one by: openssl rand -base64 32"),
         ("hunter2!\n", "1:1: this is no base64; write 32 random bytes: openssl rand -base64 32"),
-        (&KEY_IN_USE.replace('=', ""), "1:1: this is no base64; write 32 random bytes: openssl rand -base64 32"),
+        (
+            &KEY_IN_USE.replace('=', ""),
+            "1:1: this is no base64; write 32 random bytes: openssl rand -base64 32",
+        ),
         (
             &format!("{KEY_IN_USE}\n{short}\n"),
             "2:1: 29 bytes, where a key has 32; write one by: openssl rand -base64 32",
         ),
         (&long, "1:1: 65 bytes, where a key has 32; write one by: openssl rand -base64 32"),
-        (&format!("{KEY_IN_USE}\n\n{KEY_IN_USE}\n"), "3:1: the same key as in line 1; remove one of the two"),
+        (
+            &format!("{KEY_IN_USE}\n\n{KEY_IN_USE}\n"),
+            "3:1: the same key as in line 1; remove one of the two",
+        ),
     ] {
         files::write_private(folder.path(), "tokens.keys", content);
-        let problems = config::load_text(&text, Path::new("moorgate.yml"), folder.path(), []).expect_err(content);
-        assert_eq!(problems.to_string(), format!("{}/tokens.keys:{expected}", folder.path().display()));
+        let problems = config::load_text(&text, Path::new("moorgate.yml"), folder.path(), [])
+            .expect_err(content);
+        assert_eq!(
+            problems.to_string(),
+            format!("{}/tokens.keys:{expected}", folder.path().display())
+        );
     }
 }
 
 #[test]
 fn grants_are_sent_where_somebody_issues_them() {
     let grant = MINIMAL.replace("upstream: {", "upstream: { authorization: grant,");
-    let harbor = "type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }]";
+    let harbor =
+        "type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }]";
     let harbor = format!("{}{harbor}", grant.split("type: gitlab").next().expect("a provider"));
     for text in [grant, harbor] {
-        assert!(matches!(ready(&text).upstream.authorization, UpstreamAuthorization::Grant), "{text}");
+        assert!(
+            matches!(ready(&text).upstream.authorization, UpstreamAuthorization::Grant),
+            "{text}"
+        );
     }
 }
 
@@ -61,12 +84,16 @@ fn callers_for_whom_nobody_issues_grants_are_warned_of() {
     let gitlab = "- { name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
     let start = MINIMAL.split("identity:").next().expect("a beginning");
     let of = |authorization: &str| {
-        let start = start.replace("upstream: {", &format!("upstream: {{ authorization: {authorization},"));
+        let start =
+            start.replace("upstream: {", &format!("upstream: {{ authorization: {authorization},"));
         warnings(&format!("{start}identity:\n  {local}\n  {gitlab}\n"))
     };
     assert_eq!(of("strip").len(), 1, "no TLS");
     let [_, warning] = &*of("grant") else { panic!("not one more") };
-    assert!(warning.contains("`identity[0].name`: `local` issues no token that grant could send"), "{warning}");
+    assert!(
+        warning.contains("`identity[0].name`: `local` issues no token that grant could send"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -77,5 +104,8 @@ fn anonymous_callers_need_the_bearer_challenge() {
     };
     assert_eq!(of("bearer").len(), 1, "no TLS");
     let [_, warning] = &*of("basic") else { panic!("not one more") };
-    assert!(warning.contains("`identity[0].anonymous`: docker and podman pull without a login only"), "{warning}");
+    assert!(
+        warning.contains("`identity[0].anonymous`: docker and podman pull without a login only"),
+        "{warning}"
+    );
 }

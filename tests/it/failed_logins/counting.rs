@@ -20,7 +20,9 @@ async fn one_wrong_credential_is_one_however_often_it_comes() {
         let gate = gate.clone();
         // Each a question of its own.
         let target = format!("/v2/demo/r{number}/tags/list");
-        tokio::spawn(async move { get_from(&gate, OFFICE, &target, Some(("alice", "expired"))).await.status })
+        tokio::spawn(async move {
+            get_from(&gate, OFFICE, &target, Some(("alice", "expired"))).await.status
+        })
     });
     for pull in pulls.collect::<Vec<_>>() {
         assert_eq!(pull.await.unwrap(), 401);
@@ -62,7 +64,10 @@ async fn a_no_counts_where_the_next_provider_may_not_be_asked() {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, status);
     }
     let reasons: Vec<_> = gate.log(4).await.iter().map(|line| line["reason"].clone()).collect();
-    assert_eq!(reasons, ["wrong_credential", "failure_budget_spent", "failure_budget_spent", "over_failed_logins"]);
+    assert_eq!(
+        reasons,
+        ["wrong_credential", "failure_budget_spent", "failure_budget_spent", "over_failed_logins"]
+    );
     assert_eq!(asked(&gate), 4, "the last one was asked of nobody");
     assert_eq!(pull_from(&gate, OFFICE, READ_WRITE).await, 404);
 }
@@ -78,7 +83,8 @@ async fn passwords_of_a_file_and_tokens_of_an_issuer_count() {
         issuer.jwks_url()
     );
     let users = vec![("alice", "right")];
-    let gate = gate(Setup { identity: Some(identity.leak()), htpasswd_users: users, ..few() }).await;
+    let gate =
+        gate(Setup { identity: Some(identity.leak()), htpasswd_users: users, ..few() }).await;
     for (number, status) in [401, 401, 401, 429].into_iter().enumerate() {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, status);
         let stranger = json!({ "namespace_id": "43", "jti": number.to_string() });
@@ -91,7 +97,9 @@ async fn passwords_of_a_file_and_tokens_of_an_issuer_count() {
 #[tokio::test]
 async fn a_provider_that_is_down_is_no_wrong_credential() {
     let gate = gate(few()).await;
-    for answer in [Scripted::Close, status(StatusCode::BAD_GATEWAY), status(StatusCode::TOO_MANY_REQUESTS)] {
+    for answer in
+        [Scripted::Close, status(StatusCode::BAD_GATEWAY), status(StatusCode::TOO_MANY_REQUESTS)]
+    {
         gate.gitlab.always(Some(answer));
         for number in 0..5 {
             assert_eq!(pull_from(&gate, OFFICE, ("alice", &format!("any-{number}"))).await, 503);
@@ -124,7 +132,8 @@ async fn guesses_of_callers_who_hang_up_count() {
         gate.gitlab.ledger().wait_until(|questions| questions.len() > number).await;
         drop(stream);
     }
-    // The last place is free, or waited for, until the answers are there; nobody is asked about more than the bound.
+    // The last place is free, or waited for, until the answers are there; nobody is asked about
+    // more than the bound.
     assert_eq!(pull_from(&gate, ATTACKER, ("alice", "wrong-3")).await, 429);
     assert_eq!(asked(&gate), 3);
 }
@@ -134,20 +143,29 @@ async fn the_token_service_counts_too() {
     const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
     let gate = gate(few()).await;
     let headers = format!("X-Forwarded-For: {ATTACKER}\r\n{FORM}");
-    let by_form = |password: &str| format!("grant_type=password&username=alice&password={password}");
+    let by_form =
+        |password: &str| format!("grant_type=password&username=alice&password={password}");
     assert_eq!(get_from(&gate, ATTACKER, "/token", Some(("alice", "wrong-0"))).await.status, 401);
     for (number, status) in [(1, 401), (2, 401), (3, 429)] {
-        let reply = gate.send("POST", "/token", None, &headers, &by_form(&format!("wrong-{number}"))).await;
+        let reply =
+            gate.send("POST", "/token", None, &headers, &by_form(&format!("wrong-{number}"))).await;
         assert_eq!(reply.status, status);
         if status == 429 {
             let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
             assert_eq!(body["error"], "temporarily_unavailable");
-            assert!(reply.header("retry-after").is_some() && reply.header("cache-control") == Some("no-store"));
+            assert!(
+                reply.header("retry-after").is_some()
+                    && reply.header("cache-control") == Some("no-store")
+            );
         }
     }
     let reply = get_from(&gate, ATTACKER, "/token", Some(READ_WRITE)).await;
     assert_eq!((reply.status, &*reply.code()), (429, "TOOMANYREQUESTS"));
-    assert_eq!((pull_from(&gate, ATTACKER, READ_WRITE).await, asked(&gate)), (429, 3), "one bound for both doors");
+    assert_eq!(
+        (pull_from(&gate, ATTACKER, READ_WRITE).await, asked(&gate)),
+        (429, 3),
+        "one bound for both doors"
+    );
 }
 
 /// While questions hold all places, who comes waits for what becomes of them.

@@ -23,14 +23,17 @@ async fn whoever_was_good_from_there_goes_on() {
     assert_eq!(asked(&gate), before + 30, "asked anew each time");
     assert_eq!(pull_from(&gate, ATTACKER, READ_ONLY).await, 429, "good from elsewhere only");
     // It is not known how else it is presented.
-    let bearer = format!("X-Forwarded-For: {ATTACKER}\r\nAuthorization: Bearer {}\r\n", READ_WRITE.1);
+    let bearer =
+        format!("X-Forwarded-For: {ATTACKER}\r\nAuthorization: Bearer {}\r\n", READ_WRITE.1);
     assert_eq!(gate.send("GET", PULL, None, &bearer, "").await.status, 429);
 }
 
 /// From the cache alone an address comes to know a credential, too.
 #[tokio::test]
 async fn what_is_remembered_verifies_from_another_address() {
-    let gate = gate(Setup { identity: Some(HTPASSWD), htpasswd_users: vec![("alice", "right")], ..few() }).await;
+    let gate =
+        gate(Setup { identity: Some(HTPASSWD), htpasswd_users: vec![("alice", "right")], ..few() })
+            .await;
     for address in [OFFICE, ATTACKER] {
         assert_eq!(pull_from(&gate, address, ("alice", "right")).await, 404);
     }
@@ -47,7 +50,8 @@ async fn one_that_was_good_and_is_wrong_now_is_known_no_longer() {
     let gate = gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..few() }).await;
     assert_eq!(pull_from(&gate, ATTACKER, READ_WRITE).await, 404);
     gate.gitlab.revoke(READ_WRITE.1);
-    // It counts like any other, from the first time on, but for when it is still remembered as wrong.
+    // It counts like any other, from the first time on, but for when it is still remembered as
+    // wrong.
     while pull_from(&gate, ATTACKER, READ_WRITE).await != 429 {
         assert!(asked(&gate) <= 4);
     }
@@ -58,7 +62,12 @@ async fn one_that_was_good_and_is_wrong_now_is_known_no_longer() {
 async fn a_revocation_by_hand_makes_it_unknown() {
     for form in [format!("token={}", READ_WRITE.1), "credential".to_owned()] {
         let admin = vec!["token_file: admin.token"];
-        let gate = gate(Setup { admin, files: vec![("admin.token", "0123456789abcdef-admin\n")], ..few() }).await;
+        let gate = gate(Setup {
+            admin,
+            files: vec![("admin.token", "0123456789abcdef-admin\n")],
+            ..few()
+        })
+        .await;
         assert_eq!(pull_from(&gate, ATTACKER, READ_WRITE).await, 404);
         assert_eq!(pull_from(&gate, ATTACKER, READ_ONLY).await, 404);
         spend(&gate, ATTACKER).await;
@@ -82,8 +91,8 @@ async fn revoke(gate: &TestGate, form: &str) {
     assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, 200);
 }
 
-/// CI jobs behind one address, each with a token that nobody has seen: they hold places while GitLab is asked about
-/// them, and wait for each other.
+/// CI jobs behind one address, each with a token that nobody has seen: they hold places while
+/// GitLab is asked about them, and wait for each other.
 #[tokio::test]
 async fn a_hundred_new_ones_at_once_all_get_in() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 20s }";
@@ -95,7 +104,9 @@ async fn a_hundred_new_ones_at_once_all_get_in() {
     }
     let callers = (0..100).map(|number| {
         let gate = gate.clone();
-        tokio::spawn(async move { pull_from(&gate, OFFICE, ("alice", &format!("glpat-honest-{number}"))).await })
+        tokio::spawn(async move {
+            pull_from(&gate, OFFICE, ("alice", &format!("glpat-honest-{number}"))).await
+        })
     });
     for caller in callers.collect::<Vec<_>>() {
         assert_eq!(caller.await.unwrap(), 404);
@@ -106,22 +117,31 @@ async fn a_hundred_new_ones_at_once_all_get_in() {
 #[tokio::test]
 async fn callers_without_a_credential_are_no_logins() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
-    let gate = gate(Setup { identity: Some(identity), tokens: vec!["challenge: bearer"], ..few() }).await;
+    let gate =
+        gate(Setup { identity: Some(identity), tokens: vec!["challenge: bearer"], ..few() }).await;
     gate.gitlab.set_public("open");
     spend(&gate, ATTACKER).await;
     for number in 0..5 {
-        assert_eq!(get_from(&gate, ATTACKER, &format!("/v2/open/{number}/tags/list"), None).await.status, 404);
+        assert_eq!(
+            get_from(&gate, ATTACKER, &format!("/v2/open/{number}/tags/list"), None).await.status,
+            404
+        );
         assert_eq!(get_from(&gate, ATTACKER, PULL, None).await.status, 401);
     }
-    assert_eq!(get_from(&gate, ATTACKER, "/token?scope=repository:open/a:pull", None).await.status, 200);
+    assert_eq!(
+        get_from(&gate, ATTACKER, "/token?scope=repository:open/a:pull", None).await.status,
+        200
+    );
 }
 
 /// A gate token is the credential that is sealed in it.
 #[tokio::test]
 async fn gate_tokens_count_as_what_is_in_them() {
-    let setup = Setup { tokens: vec!["challenge: bearer"], cache: vec!["negative_ttl: 1ms"], ..few() };
+    let setup =
+        Setup { tokens: vec!["challenge: bearer"], cache: vec!["negative_ttl: 1ms"], ..few() };
     let gate = TestGate::start(Setup { http: vec![PROXY], ..setup }).await;
-    let reply = get_from(&gate, OFFICE, "/token?scope=repository:demo/a:pull", Some(READ_WRITE)).await;
+    let reply =
+        get_from(&gate, OFFICE, "/token?scope=repository:demo/a:pull", Some(READ_WRITE)).await;
     let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     let token = body["token"].as_str().unwrap();
     let with = async |address: &str, token: &str| {

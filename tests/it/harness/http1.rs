@@ -7,11 +7,18 @@ use super::{PATIENCE, basic};
 use crate::canary;
 
 /// The bytes of a request that closes its connection.
-pub fn request(method: &str, target: &str, credential: Option<(&str, &str)>, headers: &str, body: &str) -> String {
+pub fn request(
+    method: &str,
+    target: &str,
+    credential: Option<(&str, &str)>,
+    headers: &str,
+    body: &str,
+) -> String {
     canary::plant_lines(headers);
-    let authorization =
-        credential.map_or_else(String::new, |credential| format!("Authorization: {}\r\n", basic(credential)));
-    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let authorization = credential
+        .map_or_else(String::new, |credential| format!("Authorization: {}\r\n", basic(credential)));
+    let length =
+        if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     format!(
         "{method} {target} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{authorization}{length}{headers}\r\n{body}"
     )
@@ -28,12 +35,16 @@ pub async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One answer: reads from a connection that stays open until the answer's `Content-Length` is there.
+/// One answer: reads from a connection that stays open until the answer's `Content-Length` is
+/// there.
 pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     loop {
         let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("no answer").unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer))
+            .await
+            .expect("no answer")
+            .unwrap();
         assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&bytes);
@@ -50,14 +61,20 @@ pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
 pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
-        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes)).await.expect("no answer").unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes))
+            .await
+            .expect("no answer")
+            .unwrap();
         assert!(read > 0, "the connection closed in {:?}", String::from_utf8_lossy(&bytes));
     }
     Reply::parse(&String::from_utf8_lossy(&bytes))
 }
 
 /// Writes and then reads one answer on a connection that stays open.
-pub async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) -> Reply {
+pub async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    bytes: impl AsRef<[u8]>,
+) -> Reply {
     stream.write_all(bytes.as_ref()).await.unwrap();
     read_reply(stream).await
 }
@@ -90,7 +107,8 @@ impl Reply {
 
     /// The code of the OCI error.
     pub fn code(&self) -> String {
-        let json: Value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        let json: Value =
+            serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         json["errors"][0]["code"].as_str().unwrap().to_owned()
     }
 }

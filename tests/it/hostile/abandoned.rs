@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
 use super::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
-    credential, encode, fields, number, read,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, block, credential, encode, fields, number, read,
 };
 use crate::harness::{Setup, TestGate, listener};
 use crate::scripted_upstream::{BLOB, only, soon};
@@ -67,7 +67,12 @@ impl Downloads {
 
     async fn sending(pieces: usize, http: Vec<&'static str>) -> (Self, TestGate) {
         let downloads = Self::start(pieces);
-        let setup = Setup { tls: true, http, upstream_address: Some(downloads.address), ..Setup::default() };
+        let setup = Setup {
+            tls: true,
+            http,
+            upstream_address: Some(downloads.address),
+            ..Setup::default()
+        };
         let gate = TestGate::start(setup).await;
         (downloads, gate)
     }
@@ -75,7 +80,9 @@ impl Downloads {
     /// Waits until so many connections are open.
     async fn open(&self, expected: usize) {
         let mut open = self.open.clone();
-        let reached = tokio::time::timeout(crate::harness::PATIENCE, open.wait_for(|open| *open == expected)).await;
+        let reached =
+            tokio::time::timeout(crate::harness::PATIENCE, open.wait_for(|open| *open == expected))
+                .await;
         assert!(reached.is_ok(), "{} are open, not {expected}", *self.open.borrow());
     }
 }
@@ -88,7 +95,8 @@ async fn send_blob(mut stream: TcpStream, pieces: usize) {
             return;
         }
     }
-    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {BLOB_BYTES}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {BLOB_BYTES}\r\n\r\n");
     if stream.write_all(head.as_bytes()).await.is_err() {
         return;
     }
@@ -105,12 +113,16 @@ async fn send_blob(mut stream: TcpStream, pieces: usize) {
 struct Client(TlsStream<TcpStream>);
 
 impl Client {
-    /// `window`: what each stream may send unasked. The connection's window is as good as without bounds.
+    /// `window`: what each stream may send unasked. The connection's window is as good as without
+    /// bounds.
     async fn connect(gate: &TestGate, window: u32) -> Self {
         let mut stream = gate.connect_tls(&[b"h2"]).await;
         let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
         let opened = encode(WINDOW_UPDATE, 0, 0, &0x4000_0000_u32.to_be_bytes());
-        stream.write_all(&[PREFACE, &encode(SETTINGS, 0, 0, &settings), &opened].concat()).await.unwrap();
+        stream
+            .write_all(&[PREFACE, &encode(SETTINGS, 0, 0, &settings), &opened].concat())
+            .await
+            .unwrap();
         Self(stream)
     }
 
@@ -121,12 +133,14 @@ impl Client {
 
     async fn ask(&mut self, streams: impl Iterator<Item = u32>) {
         let block = block(&fields("GET", BLOB, &credential()));
-        let frames: Vec<_> = streams.map(|id| encode(HEADERS, END_HEADERS | END_STREAM, id, &block)).collect();
+        let frames: Vec<_> =
+            streams.map(|id| encode(HEADERS, END_HEADERS | END_STREAM, id, &block)).collect();
         self.send(&frames.concat()).await;
     }
 
     async fn reset(&mut self, streams: impl Iterator<Item = u32>, reason: u32) {
-        let frames: Vec<_> = streams.map(|id| encode(RST_STREAM, 0, id, &reason.to_be_bytes())).collect();
+        let frames: Vec<_> =
+            streams.map(|id| encode(RST_STREAM, 0, id, &reason.to_be_bytes())).collect();
         self.send(&frames.concat()).await;
     }
 
@@ -153,11 +167,16 @@ impl Client {
     async fn read_to_ends(&mut self, mut streams: Vec<u32>) -> HashMap<u32, usize> {
         let mut received = HashMap::new();
         while !streams.is_empty() {
-            let (kind, flags, stream, payload) = soon(read(&mut self.0)).await.expect("the connection went");
+            let (kind, flags, stream, payload) =
+                soon(read(&mut self.0)).await.expect("the connection went");
             if kind == DATA {
                 *received.entry(stream).or_default() += payload.len();
             }
-            assert!(kind != RST_STREAM || !streams.contains(&stream), "{stream} was reset: {}", number(&payload));
+            assert!(
+                kind != RST_STREAM || !streams.contains(&stream),
+                "{stream} was reset: {}",
+                number(&payload)
+            );
             if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
                 streams.retain(|open| *open != stream);
             }
@@ -198,7 +217,9 @@ async fn every_way_of_leaving_at_a_shut_window() {
             match leave {
                 Leave::Reset(reason) => client.reset(first(4), reason).await,
                 Leave::Goodbye(reason) => {
-                    client.send(&encode(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat())).await;
+                    client
+                        .send(&encode(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat()))
+                        .await;
                 }
                 Leave::Close => drop(client),
             }
@@ -239,7 +260,9 @@ async fn silence_ends_at_its_deadline() {
     client.ask(first(4)).await;
     client.answered(4).await;
     downloads.open(0).await;
-    assert!(begun.elapsed() >= Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(5));
+    assert!(
+        begun.elapsed() >= Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(5)
+    );
 }
 
 /// Whatever becomes of the others, those that are kept come to their end: also behind a time in

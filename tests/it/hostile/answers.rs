@@ -41,9 +41,11 @@ async fn every_refusal_is_a_registry_error() {
         assert_refusal(&get, status, code, &case);
         assert_same_without_body(&get, &gate.send("HEAD", target, credential, "", "").await, &case);
 
-        let get = http2(&sender, http2_request("GET", target, credential), None::<&str>).await.unwrap();
+        let get =
+            http2(&sender, http2_request("GET", target, credential), None::<&str>).await.unwrap();
         assert_refusal(&get, status, code, &case);
-        let head = http2(&sender, http2_request("HEAD", target, credential), None::<&str>).await.unwrap();
+        let head =
+            http2(&sender, http2_request("HEAD", target, credential), None::<&str>).await.unwrap();
         assert_same_without_body(&get, &head, &case);
     }
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
@@ -56,7 +58,12 @@ async fn what_fails_behind_the_gate_is_a_registry_error_too() {
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = bound.local_addr().unwrap();
     let gate = TestGate::start(Setup { upstream_address: Some(nobody), ..Setup::default() }).await;
-    assert_refusal(&gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await, 502, "UNAVAILABLE", "no registry");
+    assert_refusal(
+        &gate.get("/v2/demo/a/manifests/v1", Some(READ_WRITE)).await,
+        502,
+        "UNAVAILABLE",
+        "no registry",
+    );
     gate.gitlab.script([Scripted::Close]);
     let reply = gate.get("/v2/demo/b/manifests/v1", Some(READ_WRITE)).await;
     assert_refusal(&reply, 503, "UNAVAILABLE", "no provider");
@@ -70,7 +77,12 @@ async fn no_host_changes_the_realm() {
     let sender = gate.http2().await;
     for header in ["Host: evil.example", "Host: evil.example:8443", "Host: [::1]"] {
         let mut stream = gate.connect_tls(&[b"http/1.1"]).await;
-        let lines = ["GET /v2/ HTTP/1.1", header, "X-Forwarded-Host: evil.example", "Forwarded: host=evil.example"];
+        let lines = [
+            "GET /v2/ HTTP/1.1",
+            header,
+            "X-Forwarded-Host: evil.example",
+            "Forwarded: host=evil.example",
+        ];
         let reply = crate::harness::exchange(&mut stream, super::head(&lines)).await;
         assert_refusal(&reply, 401, "UNAUTHORIZED", header);
         assert!(!reply.head.contains("evil"), "{reply:?}");
@@ -86,7 +98,8 @@ async fn no_host_changes_the_realm() {
     }
 }
 
-/// Class 20: where a provider's answer names another server, that one is never asked, and no client hears of it.
+/// Class 20: where a provider's answer names another server, that one is never asked, and no client
+/// hears of it.
 #[tokio::test]
 async fn no_provider_leads_elsewhere() {
     let elsewhere = listener();
@@ -113,7 +126,11 @@ async fn no_provider_leads_elsewhere() {
         gate.gitlab.always(Some(Scripted::Answer { status, headers, body: format!("see {url}") }));
         let secret = format!("glpat-unknown-{number}");
         let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &secret))).await;
-        assert_eq!(reply.status, if status == StatusCode::UNAUTHORIZED { 401 } else { 503 }, "{status} {name}");
+        assert_eq!(
+            reply.status,
+            if status == StatusCode::UNAUTHORIZED { 401 } else { 503 },
+            "{status} {name}"
+        );
         assert!(!format!("{reply:?}").contains(&url), "{reply:?}");
     }
     elsewhere.set_nonblocking(true).unwrap();
@@ -121,7 +138,8 @@ async fn no_provider_leads_elsewhere() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// A well-formed request id is kept, anything else replaced; registry, provider and client hear the same.
+/// A well-formed request id is kept, anything else replaced; registry, provider and client hear the
+/// same.
 #[tokio::test]
 async fn request_ids() {
     let gate = TestGate::plain().await;
@@ -145,7 +163,9 @@ async fn request_ids() {
         let sent = sent.replace('\u{1b}', "%1b");
         // A repository of its own, so that GitLab is asked.
         let target = format!("/v2/demo/r{number}/manifests/v1");
-        let reply = gate.send("GET", &target, Some(READ_WRITE), &format!("X-Request-Id: {sent}\r\n"), "").await;
+        let reply = gate
+            .send("GET", &target, Some(READ_WRITE), &format!("X-Request-Id: {sent}\r\n"), "")
+            .await;
         let id = reply.header("x-request-id").unwrap();
         assert_eq!(id == sent, kept, "{sent:?} became {id:?}");
         assert!(
@@ -156,7 +176,11 @@ async fn request_ids() {
         let entries = gate.ledger.entries();
         let forwarded: Vec<_> = entries[number].headers.get_all("x-request-id").iter().collect();
         assert_eq!(forwarded, [id], "{sent:?}");
-        assert_eq!(gate.gitlab.ledger().entries()[number].request_id.as_deref(), Some(id), "{sent:?}");
+        assert_eq!(
+            gate.gitlab.ledger().entries()[number].request_id.as_deref(),
+            Some(id),
+            "{sent:?}"
+        );
     }
     let refused = gate.send("GET", "/nothing", None, "X-Request-Id: mine\r\n", "").await;
     assert_eq!(refused.header("x-request-id"), Some("mine"));

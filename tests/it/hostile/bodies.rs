@@ -1,4 +1,5 @@
-//! Class 4, behind the head: chunks that two programs could read in two ways, and bodies where none belongs.
+//! Class 4, behind the head: chunks that two programs could read in two ways, and bodies where none
+//! belongs.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::{assert_refusal, authorization, head, hidden, http2, http2_request, t
 use crate::harness::{READ_WRITE, Reply, Setup, TestGate, digest_of, some_digest};
 use crate::scripted_upstream::only;
 
-/// An upload whose chunks are not plain either goes on with exactly these five bytes, or breaks off at the registry too.
+/// An upload whose chunks are not plain either goes on with exactly these five bytes, or breaks off
+/// at the registry too.
 #[tokio::test]
 async fn odd_chunks_never_look_complete() {
     let gate = TestGate::plain().await;
@@ -50,13 +52,20 @@ async fn odd_chunks_never_look_complete() {
         ]);
         let (answer, _) = talk(&gate, (message + chunks + &hidden()).into_bytes()).await;
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{chunks:?}: {answer}");
-        let ended = gate.ledger.wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
-        let entries = timeout(Duration::from_secs(1), ended).await.unwrap_or_else(|_| panic!("{chunks:?} stays open"));
+        let ended = gate
+            .ledger
+            .wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
+        let entries = timeout(Duration::from_secs(1), ended)
+            .await
+            .unwrap_or_else(|_| panic!("{chunks:?} stays open"));
         assert!(entries.iter().all(|entry| !entry.target.contains("hidden")), "{chunks:?}");
         for entry in &entries[before..] {
             let body = entry.body();
             let mended = ["5;ext=1\r", "5 \r"].iter().any(|start| chunks.starts_with(start));
-            assert!(body.end == BodyEnd::Broken || (mended && body.bytes == 5), "{chunks:?}: {body:?}: {answer}");
+            assert!(
+                body.end == BodyEnd::Broken || (mended && body.bytes == 5),
+                "{chunks:?}: {body:?}: {answer}"
+            );
         }
     }
 }
@@ -73,7 +82,9 @@ async fn floods_of_chunk_extensions_break_off() {
     ];
     let chunks = format!("1;{}\r\nx\r\n", "e".repeat(100)).repeat(1000);
     let _ = talk(&gate, (head(&lines) + &chunks + "0\r\n\r\n").into_bytes()).await;
-    let ended = gate.ledger.wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
+    let ended = gate
+        .ledger
+        .wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
     let entries = timeout(Duration::from_secs(1), ended).await.expect("the upload stays open");
     assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{entries:?}");
 }
@@ -96,14 +107,21 @@ async fn no_body_where_none_belongs() {
     ] {
         let start = format!("{method} {target} HTTP/1.1");
         let smuggled = hidden();
-        for framing in [format!("Content-Length: {}", smuggled.len()), "Transfer-Encoding: chunked".to_owned()] {
+        for framing in
+            [format!("Content-Length: {}", smuggled.len()), "Transfer-Encoding: chunked".to_owned()]
+        {
             let chunked = framing.starts_with('T');
             let chunks = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
             let body = if chunked { chunks } else { smuggled.clone() };
-            let message = head(&[&start, "Host: registry.test", &authorization(), &framing]) + &body;
+            let message =
+                head(&[&start, "Host: registry.test", &authorization(), &framing]) + &body;
             let (answer, _) = talk(&gate, message.into_bytes()).await;
             let reply = Reply::parse(&answer);
-            assert_eq!((reply.status, reply.header("connection")), (400, Some("close")), "{start} {framing}: {answer}");
+            assert_eq!(
+                (reply.status, reply.header("connection")),
+                (400, Some("close")),
+                "{start} {framing}: {answer}"
+            );
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         }
         let request = http2_request(method, &target, Some(READ_WRITE));
@@ -132,9 +150,19 @@ async fn an_empty_body_where_none_belongs() {
         ("GET", "/token?scope=repository:demo/a:pull".to_owned(), 200),
     ] {
         let start = format!("{method} {target} HTTP/1.1");
-        let ping = head(&["GET /v2/ HTTP/1.1", "Host: registry.test", &authorization(), "Connection: close"]);
+        let ping = head(&[
+            "GET /v2/ HTTP/1.1",
+            "Host: registry.test",
+            &authorization(),
+            "Connection: close",
+        ]);
         for body in ["0\r\n\r\n", "000;x=y\r\n\r\n"] {
-            let chunked = head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);
+            let chunked = head(&[
+                &start,
+                "Host: registry.test",
+                &authorization(),
+                "Transfer-Encoding: chunked",
+            ]);
             let (answer, _) = talk(&gate, (chunked + body + &ping).into_bytes()).await;
             // The connection lives.
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{start}: {answer}");
@@ -142,7 +170,8 @@ async fn an_empty_body_where_none_belongs() {
             assert!(answer.ends_with("{}"), "{start}: {answer}");
         }
         let entry = gate.ledger.entries().pop();
-        let framing = entry.map(|entry| entry.headers.keys().any(|name| name == "transfer-encoding"));
+        let framing =
+            entry.map(|entry| entry.headers.keys().any(|name| name == "transfer-encoding"));
         assert!(framing != Some(true), "the registry was told of a body");
         for length in [None, Some("0")] {
             for pieces in [&[""][..], &["", ""]] {
@@ -170,17 +199,24 @@ async fn a_body_that_is_announced_and_never_ends() {
     let tls = TestGate::start(Setup { http: http(), tls: true, ..Setup::default() }).await;
     let begun = std::time::Instant::now();
     let start = ["GET /v2/demo/a/manifests/v1 HTTP/1.1", "Host: registry.test", &authorization()];
-    let (answer, _) = talk(&gate, head(&[&start[..], &["Transfer-Encoding: chunked"]].concat()).into_bytes()).await;
+    let (answer, _) =
+        talk(&gate, head(&[&start[..], &["Transfer-Encoding: chunked"]].concat()).into_bytes())
+            .await;
     assert_eq!(answer, "");
     let credential = super::frames::credential();
     for noise in [false, true] {
         let mut connection = RawHttp2::connect(&tls).await;
-        connection.headers(&super::frames::fields("GET", "/v2/demo/a/manifests/v1", &credential), false).await;
+        connection
+            .headers(&super::frames::fields("GET", "/v2/demo/a/manifests/v1", &credential), false)
+            .await;
         let fate = if noise {
             let (mut reading, mut writing) = tokio::io::split(connection.into_stream());
             let noise = async {
                 loop {
-                    writing.write_all(&super::frames::encode(super::frames::DATA, 0, 1, b"")).await.unwrap();
+                    writing
+                        .write_all(&super::frames::encode(super::frames::DATA, 0, 1, b""))
+                        .await
+                        .unwrap();
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
@@ -201,7 +237,9 @@ async fn a_body_that_is_announced_and_never_ends() {
         };
         assert!(fate, "noise {noise}");
     }
-    assert!(begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < Duration::from_secs(10));
+    assert!(
+        begun.elapsed() >= Duration::from_millis(600) && begun.elapsed() < Duration::from_secs(10)
+    );
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
     for gate in [&gate, &tls] {
         assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");

@@ -18,10 +18,16 @@ async fn targets() {
         let before = (gate.forwarded(), tls.forwarded());
         let replies = [
             gate.get(&target(bytes), Some(READ_WRITE)).await,
-            http2(&sender, http2_request("GET", &target(bytes), Some(READ_WRITE)), None::<&str>).await.unwrap(),
+            http2(&sender, http2_request("GET", &target(bytes), Some(READ_WRITE)), None::<&str>)
+                .await
+                .unwrap(),
         ];
         let expected = usize::from(good);
-        assert_eq!((gate.forwarded() - before.0, tls.forwarded() - before.1), (expected, expected), "{bytes}");
+        assert_eq!(
+            (gate.forwarded() - before.0, tls.forwarded() - before.1),
+            (expected, expected),
+            "{bytes}"
+        );
         for reply in replies {
             match good {
                 true => assert_eq!(reply.status, 404),
@@ -43,7 +49,9 @@ async fn what_the_log_tells_is_cut() {
     let method = "M".repeat(20 * 1024);
     gate.send(&method, "/v2/", Some(READ_WRITE), "", "").await;
     let lines = [gate.log(2).await, tls.log(1).await].concat();
-    for (line, key, whole) in [(&lines[0], "path", &long), (&lines[2], "path", &long), (&lines[1], "method", &method)] {
+    for (line, key, whole) in
+        [(&lines[0], "path", &long), (&lines[2], "path", &long), (&lines[1], "method", &method)]
+    {
         let told = line[key].as_str().unwrap();
         assert!(told.len() <= 4096 && told.ends_with('…'), "{} bytes of {key}", told.len());
         assert!(whole.starts_with(told.trim_end_matches('…')) && told.len() > 4000, "{told}");
@@ -62,7 +70,11 @@ async fn header_bytes() {
         for lines in [1, 50] {
             let value = "x".repeat(bytes / lines);
             let before = (gate.forwarded(), tls.forwarded());
-            let mut message = vec!["GET /v2/demo/a/tags/list HTTP/1.1", "Host: registry.test", "Connection: close"];
+            let mut message = vec![
+                "GET /v2/demo/a/tags/list HTTP/1.1",
+                "Host: registry.test",
+                "Connection: close",
+            ];
             let (authorization, line) = (super::authorization(), format!("X: {value}"));
             message.push(&authorization);
             message.extend(std::iter::repeat_n(&*line, lines));
@@ -70,11 +82,14 @@ async fn header_bytes() {
             assert_eq!(status(&answer), Some(if good { 404 } else { 431 }), "{bytes} {lines}");
             assert!(end.is_ok(), "{bytes} {lines}: {end:?}");
 
-            // HTTP/2 counts 32 bytes more a field, and ends the connection where a head is far too large.
+            // HTTP/2 counts 32 bytes more a field, and ends the connection where a head is far too
+            // large.
             if lines == 1 {
                 let mut request = http2_request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE));
                 request.headers_mut().insert("x", value.parse().unwrap());
-                let status = http2(&tls.http2().await, request, None::<&str>).await.map(|reply| reply.status);
+                let status = http2(&tls.http2().await, request, None::<&str>)
+                    .await
+                    .map(|reply| reply.status);
                 if bytes == FAR_TOO_LARGE {
                     assert!(status.as_ref().is_err_and(h2::Error::is_go_away), "{status:?}");
                 } else {
@@ -107,9 +122,12 @@ async fn header_fields() {
     }
     assert_eq!(tls.forwarded(), 2);
     let lines = "X: y\r\n".repeat(200);
-    let (answer, _) =
-        talk(&gate, crate::harness::request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &lines, "").into_bytes())
-            .await;
+    let (answer, _) = talk(
+        &gate,
+        crate::harness::request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &lines, "")
+            .into_bytes(),
+    )
+    .await;
     assert_eq!(status(&answer), Some(431), "{answer}");
     assert_eq!(gate.forwarded(), 0);
 }

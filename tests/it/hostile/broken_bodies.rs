@@ -1,4 +1,5 @@
-//! Class 7: a body that does not come to its end never looks complete at the registry, and it hears so within a second.
+//! Class 7: a body that does not come to its end never looks complete at the registry, and it hears
+//! so within a second.
 
 use std::time::Duration;
 
@@ -16,17 +17,19 @@ const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
-const PATH: &str =
-    "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const PATH: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// Waits until so many bytes of the upload, with which the ledger goes on, have reached the registry.
+/// Waits until so many bytes of the upload, with which the ledger goes on, have reached the
+/// registry.
 async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
-    let arrived =
-        gate.ledger.wait_until(|entries| entries.get(before).is_some_and(|entry| entry.body().bytes == bytes));
+    let arrived = gate
+        .ledger
+        .wait_until(|entries| entries.get(before).is_some_and(|entry| entry.body().bytes == bytes));
     timeout(PATIENCE, arrived).await.expect("the upload never arrived");
 }
 
-/// An HTTP/2 connection with an upload of this length, without its end, which is under way at the registry.
+/// An HTTP/2 connection with an upload of this length, without its end, which is under way at the
+/// registry.
 async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> RawHttp2 {
     let before = gate.forwarded();
     let mut fields = fields("POST", PATH, credential);
@@ -34,7 +37,8 @@ async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> R
     let mut connection = RawHttp2::connect(gate).await;
     connection.headers(&fields, false).await;
     connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
-    // Where all of it is there but its end, the registry hears of the request, and must not take it.
+    // Where all of it is there but its end, the registry hears of the request, and must not take
+    // it.
     let whole = length.is_some_and(|length| length != "10");
     under_way(gate, before, if whole { 0 } else { 5 }).await;
     connection
@@ -42,8 +46,12 @@ async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> R
 
 /// The upload breaks off, and nothing else comes.
 async fn breaks_off(gate: &TestGate, before: usize, case: &str) {
-    let ended = gate.ledger.wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
-    let entries = timeout(Duration::from_secs(1), ended).await.unwrap_or_else(|_| panic!("{case}: it stays open"));
+    let ended = gate
+        .ledger
+        .wait_until(|entries| entries.iter().all(|entry| entry.body().end != BodyEnd::Open));
+    let entries = timeout(Duration::from_secs(1), ended)
+        .await
+        .unwrap_or_else(|_| panic!("{case}: it stays open"));
     assert!(entries.len() <= before + 1, "{case}");
     assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{case}: {entries:?}");
 }
@@ -57,8 +65,13 @@ enum Leave {
 }
 
 impl Leave {
-    /// Gets out. What comes back is to be kept until the upload has broken off. `socket`: what the stream runs over.
-    async fn of<S: AsyncWrite + Unpin>(self, mut stream: S, socket: impl Fn(&S) -> &TcpStream) -> Option<S> {
+    /// Gets out. What comes back is to be kept until the upload has broken off. `socket`: what the
+    /// stream runs over.
+    async fn of<S: AsyncWrite + Unpin>(
+        self,
+        mut stream: S,
+        socket: impl Fn(&S) -> &TcpStream,
+    ) -> Option<S> {
         match self {
             Self::Close => {}
             Self::HalfClose => {
@@ -121,14 +134,20 @@ async fn an_http2_connection_that_goes() {
                     connection.goodbye(reason).await;
                 }
                 let kept = leave.of(connection.into_stream(), |stream| stream.get_ref().0).await;
-                breaks_off(&gate, before, &format!("length {length:?}, {leave:?}, goodbye {goodbye:?}")).await;
+                breaks_off(
+                    &gate,
+                    before,
+                    &format!("length {length:?}, {leave:?}, goodbye {goodbye:?}"),
+                )
+                .await;
                 drop(kept);
             }
         }
     }
 }
 
-/// The bytes before the reset and the reset are seen at once, so nothing but the reset itself tells that more was to come.
+/// The bytes before the reset and the reset are seen at once, so nothing but the reset itself tells
+/// that more was to come.
 #[tokio::test]
 async fn a_stream_that_is_reset_with_its_last_bytes() {
     let gate = TestGate::tls().await;
@@ -225,7 +244,8 @@ async fn trailers_behind_what_the_registry_has() {
     let gate = TestGate::plain().await;
     let start = format!("POST {PATH} HTTP/1.1");
     let mut stream = gate.connect().await;
-    let message = head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);
+    let message =
+        head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);
     stream.write_all((message + "5\r\nhello\r\n").as_bytes()).await.unwrap();
     under_way(&gate, 0, 5).await;
     stream.write_all(b"0\r\nX: y\r\n\r\n").await.unwrap();
@@ -259,6 +279,10 @@ async fn a_stream_may_end_behind_its_last_byte() {
         }
         assert_eq!(connection.fate().await, Fate::Status(201), "{length:?} {pieces:?}");
         let body = gate.ledger.entries().pop().unwrap().body();
-        assert_eq!((body.bytes, body.end), (content.len() as u64, BodyEnd::Complete), "{length:?} {pieces:?}");
+        assert_eq!(
+            (body.bytes, body.end),
+            (content.len() as u64, BodyEnd::Complete),
+            "{length:?} {pieces:?}"
+        );
     }
 }

@@ -45,8 +45,10 @@ fn malformed() -> Vec<String> {
         ]
         .map(str::to_owned),
     );
-    values
-        .extend(["Bearer a,b", "Bearer \"x\"", "Bearer =", "Digest x", "Negotiate YQ==", "Token x"].map(str::to_owned));
+    values.extend(
+        ["Bearer a,b", "Bearer \"x\"", "Bearer =", "Digest x", "Negotiate YQ==", "Token x"]
+            .map(str::to_owned),
+    );
     values
 }
 
@@ -57,14 +59,20 @@ async fn what_is_no_credential_asks_nobody() {
     let sender = tls.http2().await;
     for value in malformed() {
         for target in ["/v2/", "/v2/demo/a/manifests/v1"] {
-            let reply = gate.send("GET", target, None, &format!("Authorization: {value}\r\n"), "").await;
+            let reply =
+                gate.send("GET", target, None, &format!("Authorization: {value}\r\n"), "").await;
             assert_refusal(&reply, 401, "UNAUTHORIZED", &value);
             let mut request = http2_request("GET", target, None);
             request.headers_mut().insert("authorization", value.parse().unwrap());
             // HTTP/2 has no white space around a value that is not part of it.
             let padded = value.trim() != value;
             let (status, code) = if padded { (400, "UNSUPPORTED") } else { (401, "UNAUTHORIZED") };
-            assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), status, code, &value);
+            assert_refusal(
+                &http2(&sender, request, None::<&str>).await.unwrap(),
+                status,
+                code,
+                &value,
+            );
         }
     }
     for gate in [&gate, &tls] {
@@ -84,10 +92,12 @@ async fn nobody_is_not_asked_about() {
 #[tokio::test]
 async fn two_credentials_are_none() {
     let gate = TestGate::plain().await;
-    for second in [basic(READ_WRITE), "Bearer x".to_owned(), String::new(), "Basic Og==".to_owned()] {
+    for second in [basic(READ_WRITE), "Bearer x".to_owned(), String::new(), "Basic Og==".to_owned()]
+    {
         for name in ["Authorization", "authorization"] {
             let lines = format!("{name}: {second}\r\n");
-            let reply = gate.send("GET", "/v2/demo/a/manifests/v1", Some(READ_WRITE), &lines, "").await;
+            let reply =
+                gate.send("GET", "/v2/demo/a/manifests/v1", Some(READ_WRITE), &lines, "").await;
             assert_refusal(&reply, 400, "UNSUPPORTED", &second);
         }
     }
@@ -100,12 +110,16 @@ async fn a_credential_of_a_mebibyte() {
     let tls = TestGate::tls().await;
     for scheme in ["Basic", "Bearer"] {
         let line = format!("Authorization: {scheme} {}", "YTpi".repeat(256 * 1024));
-        let (answer, _) = talk(&gate, head(&["GET /v2/ HTTP/1.1", "Host: registry.test", &line]).into_bytes()).await;
+        let (answer, _) =
+            talk(&gate, head(&["GET /v2/ HTTP/1.1", "Host: registry.test", &line]).into_bytes())
+                .await;
         assert_eq!(status(&answer), Some(431), "{answer}");
 
         let sender = tls.http2().await;
         let mut request = http2_request("GET", "/v2/", None);
-        request.headers_mut().insert("authorization", line["Authorization: ".len()..].parse().unwrap());
+        request
+            .headers_mut()
+            .insert("authorization", line["Authorization: ".len()..].parse().unwrap());
         // A status, or an end of the connection: either way before anybody is asked.
         let refused = http2(&sender, request, None::<&str>).await;
         assert!(refused.as_ref().map_or(true, |reply| reply.status == 431), "{refused:?}");
@@ -120,11 +134,16 @@ async fn a_credential_of_a_mebibyte() {
 async fn an_opaque_bearer_token() {
     let gate = TestGate::plain().await;
     let mut stream = gate.connect().await;
-    for (number, token) in ["glpat-demo-personal-read-write", "glcbt-demo-job-read-write"].into_iter().enumerate() {
+    for (number, token) in
+        ["glpat-demo-personal-read-write", "glcbt-demo-job-read-write"].into_iter().enumerate()
+    {
         for scheme in ["Bearer", "bearer"] {
             let line = format!("Authorization: {scheme} {token}");
             let target = format!("GET /v2/demo/a/manifests/{scheme} HTTP/1.1");
-            assert_eq!(exchange(&mut stream, head(&[&target, "Host: registry.test", &line])).await.status, 404);
+            assert_eq!(
+                exchange(&mut stream, head(&[&target, "Host: registry.test", &line])).await.status,
+                404
+            );
         }
         let questions = gate.gitlab.ledger().entries();
         assert_eq!(questions.len(), number + 1);
@@ -132,7 +151,9 @@ async fn an_opaque_bearer_token() {
         assert_eq!(questions[number].secret.as_ref().unwrap().expose_secret(), token);
         assert_eq!(questions[number].scopes, ["repository:demo/a:pull"]);
     }
-    let refused =
-        exchange(&mut stream, head(&["GET /v2/ HTTP/1.1", "Host: registry.test", "Authorization: Bearer wrong"]));
+    let refused = exchange(
+        &mut stream,
+        head(&["GET /v2/ HTTP/1.1", "Host: registry.test", "Authorization: Bearer wrong"]),
+    );
     assert_refusal(&refused.await, 401, "UNAUTHORIZED", "wrong");
 }

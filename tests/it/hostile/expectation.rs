@@ -26,11 +26,16 @@ async fn other_expectations_are_refused() {
         &["x", "100-continue"],
     ] {
         let case = expectations.join(" | ");
-        let lines: Vec<String> = expectations.iter().map(|value| format!("Expect: {value}")).collect();
+        let lines: Vec<String> =
+            expectations.iter().map(|value| format!("Expect: {value}")).collect();
         let authorization = authorization();
-        for start in ["POST /v2/demo/a/blobs/uploads/ HTTP/1.1", "GET /v2/demo/a/tags/list HTTP/1.1"] {
-            let length = if start.starts_with('P') { "Content-Length: 5" } else { "Content-Length: 0" };
-            let mut message = vec![start, "Host: registry.test", "Connection: close", length, &authorization];
+        for start in
+            ["POST /v2/demo/a/blobs/uploads/ HTTP/1.1", "GET /v2/demo/a/tags/list HTTP/1.1"]
+        {
+            let length =
+                if start.starts_with('P') { "Content-Length: 5" } else { "Content-Length: 0" };
+            let mut message =
+                vec![start, "Host: registry.test", "Connection: close", length, &authorization];
             message.extend(lines.iter().map(String::as_str));
             let body = if start.starts_with('P') { "hello" } else { "" };
             let (answer, _) = talk(&gate, (head(&message) + body).into_bytes()).await;
@@ -41,7 +46,12 @@ async fn other_expectations_are_refused() {
         for value in expectations {
             request.headers_mut().append("expect", value.parse().unwrap());
         }
-        assert_refusal(&http2(&sender, request, Some("hello")).await.unwrap(), 417, "UNSUPPORTED", &case);
+        assert_refusal(
+            &http2(&sender, request, Some("hello")).await.unwrap(),
+            417,
+            "UNSUPPORTED",
+            &case,
+        );
     }
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
@@ -58,11 +68,17 @@ async fn there_is_no_early_data() {
     for resumed in [false, true] {
         let socket = gate.connect().await;
         let mut stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
-        let message = head(&["GET /v2/ HTTP/1.1", "Host: registry.test", "Connection: close", &authorization()]);
+        let message = head(&[
+            "GET /v2/ HTTP/1.1",
+            "Host: registry.test",
+            "Connection: close",
+            &authorization(),
+        ]);
         stream.write_all(message.as_bytes()).await.unwrap();
         assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, 200);
         let session = stream.get_ref().1;
-        // The second is resumed, so the third could be too, with early data where the gate allowed it.
+        // The second is resumed, so the third could be too, with early data where the gate allowed
+        // it.
         assert_eq!(session.handshake_kind() == Some(rustls::HandshakeKind::Resumed), resumed);
     }
     let mut third = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();

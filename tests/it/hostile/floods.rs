@@ -1,6 +1,7 @@
-//! Class 22: floods over HTTP/2. Several connections flood a gate in a process of its own; they end as they should, or
-//! are merely answered, while an honest one is served, and the gate's memory stays under the bound that the README states.
-//! No flood acknowledges the gate's settings: its bounds hold from the first frame on.
+//! Class 22: floods over HTTP/2. Several connections flood a gate in a process of its own; they end
+//! as they should, or are merely answered, while an honest one is served, and the gate's memory
+//! stays under the bound that the README states. No flood acknowledges the gate's settings: its
+//! bounds hold from the first frame on.
 //!
 //! `cargo test --test it floods -- --nocapture | grep MiB` prints what each takes.
 
@@ -31,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const BLOB_BYTES: usize = 1 << 20;
 /// Connections that flood at once.
 const CONNECTIONS: usize = 4;
-/// What all of them together may make the gate grow by, as the README states it: where frames are read over or answered,
+/// What all of them together may make the gate grow by, as the README states it: where frames are
+/// read over or answered,
 const FRAMES_MIB: u64 = 16;
 /// and where as many streams are held open as there may be.
 const STREAMS_MIB: u64 = 64;
@@ -45,8 +47,8 @@ async fn patient_gate() -> GateProcess {
     gate(&["header_timeout: 5m", "idle_timeout: 5m"]).await
 }
 
-/// Floods a gate of its own. The honest client must never notice, each flood must end as `expected`, and the memory that
-/// it takes must stay under the bound.
+/// Floods a gate of its own. The honest client must never notice, each flood must end as
+/// `expected`, and the memory that it takes must stay under the bound.
 async fn survives(name: &str, flood: Flood, expected: End) {
     let gate = patient_gate().await;
     survives_at(&gate, name, flood, expected, FRAMES_MIB, async {}).await;
@@ -73,8 +75,11 @@ async fn survives_at(
             let (mut stream, flood) = (gate.tls(b"h2").await, flood.clone());
             floods.spawn(async move { (flooder::run(&mut stream, flood).await, stream) });
         }
-        let (ends, open): (Vec<_>, Vec<_>) =
-            timeout(PATIENCE, floods.join_all()).await.expect("a flood does not end").into_iter().unzip();
+        let (ends, open): (Vec<_>, Vec<_>) = timeout(PATIENCE, floods.join_all())
+            .await
+            .expect("a flood does not end")
+            .into_iter()
+            .unzip();
         timeout(PATIENCE, settled).await.expect("what the flood began does not end");
         drop(open);
         over.store(true, Ordering::Relaxed);
@@ -89,7 +94,10 @@ async fn survives_at(
         }
     };
     let (ends, ()) = tokio::join!(flooding, serving);
-    assert!(ends.iter().all(|end| end.is(expected)), "{name}: {ends:?} where {expected:?} was expected");
+    assert!(
+        ends.iter().all(|end| end.is(expected)),
+        "{name}: {ends:?} where {expected:?} was expected"
+    );
     let grown = within_bound(gate, name, before, bound_mib);
     println!("{name}: {grown:.1} MiB, {} honest answers", honest.answers());
     soon(gate.connections_fall_to(open_before)).await;

@@ -59,7 +59,8 @@ impl RawHttp2 {
 
     /// The header block of a request, or of trailers, field by field as given.
     pub(crate) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
-        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields)).await;
+        self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields))
+            .await;
     }
 
     pub(crate) async fn data(&mut self, bytes: &[u8], end_stream: bool) {
@@ -84,7 +85,9 @@ impl RawHttp2 {
     /// What the gate does with the stream. Frames that say nothing of that are read over.
     pub(crate) async fn fate(&mut self) -> Fate {
         loop {
-            let Some((kind, flags, stream, payload)) = self.read().await else { return Fate::Closed };
+            let Some((kind, flags, stream, payload)) = self.read().await else {
+                return Fate::Closed;
+            };
             match (kind, stream) {
                 (SETTINGS, _) if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]).await,
                 (HEADERS, 1) => return Fate::Status(status(&payload)),
@@ -110,7 +113,8 @@ impl RawHttp2 {
     }
 }
 
-/// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has ended.
+/// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has
+/// ended.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
@@ -139,7 +143,11 @@ pub(crate) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8
 }
 
 /// The fields of a request that is allowed, to be spoiled.
-pub(crate) fn fields<'a>(method: &'a str, path: &'a str, authorization: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn fields<'a>(
+    method: &'a str,
+    path: &'a str,
+    authorization: &'a str,
+) -> Vec<(&'a str, &'a str)> {
     vec![
         (":method", method),
         (":scheme", "https"),
@@ -174,10 +182,16 @@ pub(crate) fn string(block: &mut Vec<u8>, text: &str) {
 /// `:status`, which comes first: a number of the static table, or a value for its entry 8.
 fn status(block: &[u8]) -> u16 {
     match block {
-        [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
+        [indexed @ 0x88..=0x8e, ..] => {
+            [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)]
+        }
         [0x48 | 0x08 | 0x18, length, value @ ..] => {
             let value = &value[..usize::from(length & 0x7f)];
-            if length & 0x80 == 0 { std::str::from_utf8(value).unwrap().parse().unwrap() } else { digits(value) }
+            if length & 0x80 == 0 {
+                std::str::from_utf8(value).unwrap().parse().unwrap()
+            } else {
+                digits(value)
+            }
         }
         other => panic!("{other:?}"),
     }
@@ -189,8 +203,11 @@ fn digits(value: &[u8]) -> u16 {
     let (mut rest, mut number) = (&*bits, 0);
     for _ in 0..3 {
         let five = u16::from_str_radix(&rest[..5], 2).unwrap();
-        let (digit, length) =
-            if five < 3 { (five, 5) } else { (u16::from_str_radix(&rest[..6], 2).unwrap() - 0b01_1001 + 3, 6) };
+        let (digit, length) = if five < 3 {
+            (five, 5)
+        } else {
+            (u16::from_str_radix(&rest[..6], 2).unwrap() - 0b01_1001 + 3, 6)
+        };
         number = number * 10 + digit;
         rest = &rest[length..];
     }

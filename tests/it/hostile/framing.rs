@@ -1,6 +1,8 @@
-//! Classes 4, 6 and 8 over HTTP/1.1, byte by byte: messages that two programs could read in two ways.
+//! Classes 4, 6 and 8 over HTTP/1.1, byte by byte: messages that two programs could read in two
+//! ways.
 //!
-//! Behind each stands a request that would be allowed. Whatever becomes of the first, nobody may see the second.
+//! Behind each stands a request that would be allowed. Whatever becomes of the first, nobody may
+//! see the second.
 
 use super::{authorization, head, hidden, is_refused, status, talk};
 use crate::harness::{READ_WRITE, TestGate, request};
@@ -8,7 +10,8 @@ use crate::harness::{READ_WRITE, TestGate, request};
 const START: &str = "POST /v2/demo/a/blobs/uploads/ HTTP/1.1";
 const HOST: &str = "Host: registry.test";
 
-/// Sends a message with the hidden request behind it: it must be refused, and the ledger stay empty.
+/// Sends a message with the hidden request behind it: it must be refused, and the ledger stay
+/// empty.
 async fn refused(gate: &TestGate, message: impl Into<Vec<u8>>, case: &str) {
     let mut bytes = message.into();
     bytes.extend_from_slice(hidden().as_bytes());
@@ -145,7 +148,8 @@ async fn hosts_and_targets() {
         ("PRI * HTTP/2.0\r\n\r\nSM".to_owned(), None),
     ] {
         let host = host.map(|host| format!("Host: {host}"));
-        let lines: Vec<&str> = [Some(&*start), host.as_deref(), Some(&*authorization)].into_iter().flatten().collect();
+        let lines: Vec<&str> =
+            [Some(&*start), host.as_deref(), Some(&*authorization)].into_iter().flatten().collect();
         refused(&gate, head(&lines), &format!("{start} {host:?}")).await;
     }
 }
@@ -160,13 +164,19 @@ async fn no_tunnel() {
         "CONNECT 127.0.0.1:22 HTTP/1.1",
         "CONNECT /v2/demo/a/manifests/v1 HTTP/1.1",
     ] {
-        let (answer, _) = talk(&gate, head(&[start, HOST, "Connection: close", &authorization]).into_bytes()).await;
+        let (answer, _) =
+            talk(&gate, head(&[start, HOST, "Connection: close", &authorization]).into_bytes())
+                .await;
         assert!(is_refused(&answer), "{start}: {answer}");
         assert_eq!(gate.forwarded(), 0, "{start}");
     }
     for lines in [
         &["Connection: close, Upgrade", "Upgrade: websocket"][..],
-        &["Connection: close, Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"],
+        &[
+            "Connection: close, Upgrade, HTTP2-Settings",
+            "Upgrade: h2c",
+            "HTTP2-Settings: AAMAAABkAAQAAP__",
+        ],
         &["Connection: close", "Upgrade: TLS/1.0"],
     ] {
         let before = gate.forwarded();
@@ -177,11 +187,16 @@ async fn no_tunnel() {
         let entries = gate.ledger.entries();
         assert_eq!(entries.len(), before + 1, "{lines:?}");
         let headers = &entries[before].headers;
-        assert!(!["upgrade", "connection", "http2-settings"].iter().any(|name| headers.contains_key(*name)));
+        assert!(
+            !["upgrade", "connection", "http2-settings"]
+                .iter()
+                .any(|name| headers.contains_key(*name))
+        );
     }
 }
 
-/// What hyper has resolved as RFC 9112 allows: the request goes on alone, framed anew, or not at all.
+/// What hyper has resolved as RFC 9112 allows: the request goes on alone, framed anew, or not at
+/// all.
 #[tokio::test]
 async fn a_length_beside_chunked_goes_alone() {
     let gate = TestGate::plain().await;
@@ -193,28 +208,31 @@ async fn a_length_beside_chunked_goes_alone() {
         ["Transfer-Encoding: CHUNKED", "Content-Length: 100"],
     ] {
         let before = gate.forwarded();
-        let message = head(&[START, HOST, &authorization(), lines[0], lines[1]]) + "0\r\n\r\n" + &hidden();
+        let message =
+            head(&[START, HOST, &authorization(), lines[0], lines[1]]) + "0\r\n\r\n" + &hidden();
         let (answer, _) = talk(&gate, message.into_bytes()).await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lines:?}: {answer}");
         let entries = gate.ledger.entries();
         assert!(entries.len() <= before + 1, "{lines:?}");
         for entry in &entries[before..] {
             assert_eq!(entry.target, "/v2/demo/a/blobs/uploads/");
-            let framing =
-                ["content-length", "transfer-encoding"].map(|name| entry.headers.get_all(name).iter().count());
+            let framing = ["content-length", "transfer-encoding"]
+                .map(|name| entry.headers.get_all(name).iter().count());
             assert!(framing[0] + framing[1] <= 1, "{lines:?}: {:?}", entry.headers);
         }
     }
 }
 
-/// hyper mends these without a word; whoever stands before the gate may have read them otherwise. So they are refused,
-/// and what comes behind them on the connection is not read.
+/// hyper mends these without a word; whoever stands before the gate may have read them otherwise.
+/// So they are refused, and what comes behind them on the connection is not read.
 #[tokio::test]
 async fn what_hyper_would_mend_is_refused() {
     let gate = TestGate::plain().await;
     let path = "/v2/demo/a/manifests/v1";
-    let put =
-        |headers: &str| request("PUT", path, Some(READ_WRITE), headers, "hello").replace("Connection: close\r\n", "");
+    let put = |headers: &str| {
+        request("PUT", path, Some(READ_WRITE), headers, "hello")
+            .replace("Connection: close\r\n", "")
+    };
     let get = request("GET", path, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
     for message in [
         put("Content-Length: 5\r\n"),
@@ -244,12 +262,17 @@ async fn what_hyper_would_mend_is_refused_behind_a_body() {
     let bodies = [
         kept(request("PUT", path, Some(READ_WRITE), "", "hello")),
         head(&[START, HOST, &authorization(), "Content-Length:   005  "]) + "hello",
-        head(&[START, HOST, &authorization(), "Transfer-Encoding: chunked"]) + "5\r\nhello\r\n0\r\n\r\n",
+        head(&[START, HOST, &authorization(), "Transfer-Encoding: chunked"])
+            + "5\r\nhello\r\n0\r\n\r\n",
         head(&[START, HOST, &authorization(), "TRANSFER-ENCODING:chunked "])
             + "02;x=\"y\"\r\nhe\r\n3 \r\nllo\r\n000\r\n\r\n",
     ];
     for body in &bodies {
-        for odd in [get.replace("\r\n", "\n"), get.replacen("\r\n", "\n", 1), get.replace("\r\n\r\n", "\r\n\n")] {
+        for odd in [
+            get.replace("\r\n", "\n"),
+            get.replacen("\r\n", "\n", 1),
+            get.replace("\r\n\r\n", "\r\n\n"),
+        ] {
             let before = gate.forwarded();
             let answer = gate.raw(format!("{body}{odd}{get}{get}")).await;
             assert!(answer.contains("HTTP/1.1 400 "), "{body}{odd}: {answer}");
@@ -258,7 +281,13 @@ async fn what_hyper_would_mend_is_refused_behind_a_body() {
         }
         // Plain ones are served behind it.
         let before = gate.forwarded();
-        let answer = gate.raw(format!("{body}{get}{body}{}", request("GET", path, Some(READ_WRITE), "", ""))).await;
-        assert_eq!((answer.matches("HTTP/1.1 ").count(), gate.forwarded() - before), (4, 4), "{body}: {answer}");
+        let answer = gate
+            .raw(format!("{body}{get}{body}{}", request("GET", path, Some(READ_WRITE), "", "")))
+            .await;
+        assert_eq!(
+            (answer.matches("HTTP/1.1 ").count(), gate.forwarded() - before),
+            (4, 4),
+            "{body}: {answer}"
+        );
     }
 }

@@ -82,8 +82,12 @@ const CONNECTION: [(&str, &str); 9] = [
 ];
 
 /// The same on HTTP/2, which has no `Connection` and takes these for plain headers.
-const CONNECTION_OVER_HTTP2: [(&str, &str); 4] =
-    [("TE", "trailers"), ("Trailer", "X-Forwarded-For"), ("HTTP2-Settings", "AAMAAABkAAQAAP__"), ("X-Named", "x")];
+const CONNECTION_OVER_HTTP2: [(&str, &str); 4] = [
+    ("TE", "trailers"),
+    ("Trailer", "X-Forwarded-For"),
+    ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+    ("X-Named", "x"),
+];
 
 /// Exactly what was allowed reached the registry, and the gate's own words beside it.
 fn assert_clean(gate: &TestGate, proto: &str) {
@@ -92,12 +96,15 @@ fn assert_clean(gate: &TestGate, proto: &str) {
     let own = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
     let allowed = ALLOWED.iter().map(|(name, _)| name.to_lowercase());
     let expected: BTreeSet<String> = allowed.chain(own.map(str::to_owned)).collect();
-    let found: BTreeSet<String> = entry.headers.keys().map(|name| name.as_str().to_owned()).collect();
+    let found: BTreeSet<String> =
+        entry.headers.keys().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(found, expected);
-    let values =
-        |name: &str| entry.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+    let values = |name: &str| {
+        entry.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>()
+    };
     for (name, _) in ALLOWED {
-        let sent: Vec<_> = ALLOWED.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect();
+        let sent: Vec<_> =
+            ALLOWED.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect();
         assert_eq!(values(name), sent, "{name}");
     }
     assert_eq!(values("x-forwarded-for"), ["127.0.0.1"]);
@@ -133,7 +140,8 @@ async fn only_the_protocol_goes_on_over_http2() {
     assert_clean(&gate, "https");
 }
 
-/// What is named as the connection's own goes no further, even where it would otherwise (RFC 9110, 7.6.1).
+/// What is named as the connection's own goes no further, even where it would otherwise (RFC 9110,
+/// 7.6.1).
 #[tokio::test]
 async fn what_connection_names_stays_here() {
     let gate = TestGate::plain().await;
@@ -141,7 +149,11 @@ async fn what_connection_names_stays_here() {
         Cache-Control: no-cache\r\nUser-Agent: x\r\nAccept: a/b\r\n";
     gate.send("GET", "/v2/demo/a/manifests/v1", Some(READ_WRITE), lines, "").await;
     let entry = gate.ledger.entries().pop().unwrap();
-    assert!(["range", "cache-control", "user-agent"].iter().all(|name| !entry.headers.contains_key(*name)));
+    assert!(
+        ["range", "cache-control", "user-agent"]
+            .iter()
+            .all(|name| !entry.headers.contains_key(*name))
+    );
     assert_eq!(entry.headers["accept"], "a/b");
 }
 
@@ -151,16 +163,29 @@ async fn nothing_opens_by_looking_like_something_else() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;
-    let lines: String = STRIPPED.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: String =
+        STRIPPED.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     for agent in ["kube-probe/1.30", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Prometheus/2.0"] {
         let lines = format!("{lines}User-Agent: {agent}\r\n");
-        for target in ["/v2/", "/v2/demo/a/manifests/v1", "/v2/demo/a/manifests/v1?/healthz", "/v2/?/livez"] {
-            assert_eq!(gate.send("GET", target, None, &lines, "").await.status, 401, "{agent} {target}");
+        for target in
+            ["/v2/", "/v2/demo/a/manifests/v1", "/v2/demo/a/manifests/v1?/healthz", "/v2/?/livez"]
+        {
+            assert_eq!(
+                gate.send("GET", target, None, &lines, "").await.status,
+                401,
+                "{agent} {target}"
+            );
             let mut request = http2_request("GET", target, None);
             for (name, value) in STRIPPED.iter().chain(&[("User-Agent", agent)]) {
-                request.headers_mut().append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
+                request
+                    .headers_mut()
+                    .append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
             }
-            assert_eq!(http2(&sender, request, None::<&str>).await.unwrap().status, 401, "{agent} {target}");
+            assert_eq!(
+                http2(&sender, request, None::<&str>).await.unwrap().status,
+                401,
+                "{agent} {target}"
+            );
         }
     }
     for gate in [&gate, &tls] {
@@ -186,7 +211,8 @@ async fn trusted_proxies_tell_the_address() {
     .into_iter()
     .enumerate()
     {
-        gate.send("GET", &format!("/v2/demo/r{number}/tags/list"), Some(READ_WRITE), lines, "").await;
+        gate.send("GET", &format!("/v2/demo/r{number}/tags/list"), Some(READ_WRITE), lines, "")
+            .await;
         let entries = gate.ledger.entries();
         let told: Vec<_> = entries[number].headers.get_all("x-forwarded-for").iter().collect();
         assert_eq!(told, [address], "{lines}");

@@ -31,10 +31,20 @@ async fn the_authority_and_the_host_agree() {
     request.headers_mut().append("host", "registry.test".parse().unwrap());
     request.headers_mut().append("host", "registry.test".parse().unwrap());
     let before = gate.forwarded();
-    assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), 400, "UNSUPPORTED", "two hosts");
+    assert_refusal(
+        &http2(&sender, request, None::<&str>).await.unwrap(),
+        400,
+        "UNSUPPORTED",
+        "two hosts",
+    );
     let mut request = http2_request("GET", PATH, Some(READ_WRITE));
     request.headers_mut().append("authorization", "Bearer x".parse().unwrap());
-    assert_refusal(&http2(&sender, request, None::<&str>).await.unwrap(), 400, "UNSUPPORTED", "two authorizations");
+    assert_refusal(
+        &http2(&sender, request, None::<&str>).await.unwrap(),
+        400,
+        "UNSUPPORTED",
+        "two authorizations",
+    );
     assert_eq!(gate.forwarded(), before);
 }
 
@@ -43,10 +53,12 @@ async fn malformed_header_blocks() {
     let gate = TestGate::tls().await;
     let credential = credential();
     let plain = fields("GET", PATH, &credential);
-    let without = |name: &str| plain.iter().copied().filter(|(key, _)| *key != name).collect::<Vec<_>>();
+    let without =
+        |name: &str| plain.iter().copied().filter(|(key, _)| *key != name).collect::<Vec<_>>();
     let with = |name: &'static str, value: &'static str| [&*plain, &[(name, value)]].concat();
     let first = |name: &'static str, value: &'static str| [&[(name, value)], &*plain].concat();
-    let instead = |name: &'static str, value: &'static str| [&[(name, value)], &*without(name)].concat();
+    let instead =
+        |name: &'static str, value: &'static str| [&[(name, value)], &*without(name)].concat();
 
     // The request is good where nothing is spoiled, or this test would show nothing.
     let mut connection = RawHttp2::connect(&gate).await;
@@ -125,7 +137,9 @@ async fn malformed_header_blocks() {
 
     // `:authority` may be left out where there is a Host (RFC 9113, 8.3.1).
     let mut connection = RawHttp2::connect(&gate).await;
-    connection.headers(&[without(":authority"), vec![("host", "registry.test")]].concat(), true).await;
+    connection
+        .headers(&[without(":authority"), vec![("host", "registry.test")]].concat(), true)
+        .await;
     assert_eq!(connection.fate().await, Fate::Status(404));
     assert_eq!(gate.forwarded(), 2);
 }
@@ -163,7 +177,10 @@ async fn odd_lengths() {
         let fate = connection.fate().await;
         assert!(fate.is_refused(), "{lengths:?}: {fate:?}");
         let entries = gate.ledger.entries();
-        assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{lengths:?}: {entries:?}");
+        assert!(
+            entries.iter().all(|entry| entry.body().end == BodyEnd::Broken),
+            "{lengths:?}: {entries:?}"
+        );
     }
 }
 
@@ -172,26 +189,45 @@ async fn odd_lengths() {
 async fn a_fragment_never_goes_on() {
     let gate = TestGate::tls().await;
     let credential = credential();
-    for path in ["/v2/demo/a/manifests/v1#/../other", "/v2/demo/a/manifests/v1#", "/v2/demo/a/#/manifests/v1"] {
+    for path in [
+        "/v2/demo/a/manifests/v1#/../other",
+        "/v2/demo/a/manifests/v1#",
+        "/v2/demo/a/#/manifests/v1",
+    ] {
         let mut connection = RawHttp2::connect(&gate).await;
         connection.headers(&fields("GET", path, &credential), true).await;
         let fate = connection.fate().await;
-        let targets: Vec<_> = gate.ledger.entries().iter().map(|entry| entry.target.clone()).collect();
+        let targets: Vec<_> =
+            gate.ledger.entries().iter().map(|entry| entry.target.clone()).collect();
         assert!(targets.iter().all(|target| target == PATH), "{path}: {fate:?}, {targets:?}");
     }
 }
 
-/// Names that HTTP/2 lets through and HTTP/1.1 has no place for: they do not reach the registry, which speaks HTTP/1.1.
+/// Names that HTTP/2 lets through and HTTP/1.1 has no place for: they do not reach the registry,
+/// which speaks HTTP/1.1.
 #[tokio::test]
 async fn odd_names_stay_here() {
     let gate = TestGate::tls().await;
     let credential = credential();
-    for name in ["x\"test", "x(test)", "x/test", "x:test", "x,test", "x=test", "x{test}", "x\u{7f}test", "x\u{e9}test"]
-    {
+    for name in [
+        "x\"test",
+        "x(test)",
+        "x/test",
+        "x:test",
+        "x,test",
+        "x=test",
+        "x{test}",
+        "x\u{7f}test",
+        "x\u{e9}test",
+    ] {
         let before = gate.forwarded();
         let mut connection = RawHttp2::connect(&gate).await;
         connection
-            .headers(&[fields("GET", PATH, &credential), vec![(name, "x"), ("range", "bytes=0-1")]].concat(), true)
+            .headers(
+                &[fields("GET", PATH, &credential), vec![(name, "x"), ("range", "bytes=0-1")]]
+                    .concat(),
+                true,
+            )
             .await;
         let fate = connection.fate().await;
         let entries = gate.ledger.entries();

@@ -3,10 +3,13 @@
 use super::{assert_refusal, assert_refusal_headers, http2, http2_request};
 use crate::harness::{READ_WRITE, TestGate, some_digest};
 
-const METHODS: [&str; 13] =
-    ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "BREW", "get", "PURGE"];
+const METHODS: [&str; 13] = [
+    "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL",
+    "BREW", "get", "PURGE",
+];
 
-/// A path, what `Allow` says of it, which of these methods go on for somebody who may pull and push, and which are 403.
+/// A path, what `Allow` says of it, which of these methods go on for somebody who may pull and
+/// push, and which are 403.
 fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [&'static str])> {
     let digest = some_digest();
     vec![
@@ -14,12 +17,27 @@ fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [
         ("/v2/_catalog".into(), "GET", &[], &["GET"]),
         ("/v2/demo/a/tags/list".into(), "GET", &["GET"], &[]),
         (format!("/v2/demo/a/referrers/{digest}"), "GET", &["GET"], &[]),
-        ("/v2/demo/a/manifests/v1".into(), "GET, HEAD, PUT, DELETE", &["GET", "HEAD", "PUT"], &["DELETE"]),
-        (format!("/v2/demo/a/manifests/{digest}"), "GET, HEAD, PUT, DELETE", &["GET", "HEAD", "PUT"], &["DELETE"]),
+        (
+            "/v2/demo/a/manifests/v1".into(),
+            "GET, HEAD, PUT, DELETE",
+            &["GET", "HEAD", "PUT"],
+            &["DELETE"],
+        ),
+        (
+            format!("/v2/demo/a/manifests/{digest}"),
+            "GET, HEAD, PUT, DELETE",
+            &["GET", "HEAD", "PUT"],
+            &["DELETE"],
+        ),
         (format!("/v2/demo/a/blobs/{digest}"), "GET, HEAD, DELETE", &["GET", "HEAD"], &["DELETE"]),
         ("/v2/demo/a/blobs/uploads/".into(), "POST", &["POST"], &[]),
         // Cancelling an upload is push.
-        ("/v2/demo/a/blobs/uploads/id".into(), "GET, PATCH, PUT, DELETE", &["GET", "PATCH", "PUT", "DELETE"], &[]),
+        (
+            "/v2/demo/a/blobs/uploads/id".into(),
+            "GET, PATCH, PUT, DELETE",
+            &["GET", "PATCH", "PUT", "DELETE"],
+            &[],
+        ),
     ]
 }
 
@@ -38,7 +56,11 @@ async fn each_method_on_each_resource() {
                 http2(&sender, request, None::<&str>).await.unwrap(),
             ];
             let expected = usize::from(forwarded.contains(&method));
-            assert_eq!((gate.forwarded() - before.0, plain.forwarded() - before.1), (expected, expected), "{case}");
+            assert_eq!(
+                (gate.forwarded() - before.0, plain.forwarded() - before.1),
+                (expected, expected),
+                "{case}"
+            );
             for reply in replies {
                 if !allow.split(", ").any(|allowed| allowed == method) {
                     assert_eq!(reply.status, 405, "{case}");

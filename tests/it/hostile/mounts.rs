@@ -53,11 +53,18 @@ async fn without_pull_at_the_source_it_is_a_plain_upload_over_http2() {
     let (owner, digest) = (only_in("secret"), digest_of(b"secret"));
     gate.gitlab.add(owner.clone());
     let target = format!("/v2/secret/a/blobs/uploads/?digest={digest}");
-    let pushed = http2(&sender, http2_request("POST", &target, Some(("bob", &owner.password))), Some("secret")).await;
+    let pushed = http2(
+        &sender,
+        http2_request("POST", &target, Some(("bob", &owner.password))),
+        Some("secret"),
+    )
+    .await;
     assert_eq!(pushed.unwrap().status, 201);
     for query in without_right(&digest) {
         let target = format!("/v2/demo/a/blobs/uploads/?{query}");
-        let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>).await.unwrap();
+        let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>)
+            .await
+            .unwrap();
         assert_eq!((reply.status, &*last(&gate)), (202, "/v2/demo/a/blobs/uploads/"), "{query}");
     }
 }
@@ -80,16 +87,29 @@ async fn a_credential_that_reaches_one_of_the_two() {
     gate.gitlab.add(part.clone());
     let part = Some(("bob", &*part.password));
     for (to, from, rendered) in [
-        ("demo/part/x", "demo/part", Some(format!("/v2/demo/part/x/blobs/uploads/?mount={digest}&from=demo/part"))),
+        (
+            "demo/part/x",
+            "demo/part",
+            Some(format!("/v2/demo/part/x/blobs/uploads/?mount={digest}&from=demo/part")),
+        ),
         ("demo/part", "demo/other", Some("/v2/demo/part/blobs/uploads/".to_owned())),
         ("demo/part", "demo/part-not", Some("/v2/demo/part/blobs/uploads/".to_owned())),
         ("demo/other", "demo/part", None),
     ] {
         let before = gate.forwarded();
-        let reply =
-            gate.send("POST", &format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}"), part, "", "").await;
+        let reply = gate
+            .send(
+                "POST",
+                &format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}"),
+                part,
+                "",
+                "",
+            )
+            .await;
         match rendered {
-            Some(rendered) => assert_eq!((gate.forwarded(), last(&gate)), (before + 1, rendered), "{to} {from}"),
+            Some(rendered) => {
+                assert_eq!((gate.forwarded(), last(&gate)), (before + 1, rendered), "{to} {from}")
+            }
             None => {
                 assert_refusal(&reply, 403, "DENIED", from);
                 assert_eq!(gate.forwarded(), before);
@@ -134,7 +154,8 @@ async fn ambiguous_mounts_are_refused() {
         let target = format!("/v2/demo/b/blobs/uploads/?{query}");
         let reply = gate.send("POST", &target, Some(READ_WRITE), "", "").await;
         assert_refusal(&reply, 400, code, &query);
-        let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>).await;
+        let reply =
+            http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), None::<&str>).await;
         assert_refusal(&reply.unwrap(), 400, code, &query);
     }
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
@@ -172,7 +193,9 @@ async fn no_form_reaches_the_registry() {
         assert_refusal(&reply, 415, "UNSUPPORTED", kind);
         assert_eq!((gate.forwarded(), tls.forwarded()), before);
 
-        for (method, target) in [("POST", "/v2/demo/a/blobs/uploads/"), ("PATCH", "/v2/demo/a/blobs/uploads/id")] {
+        for (method, target) in
+            [("POST", "/v2/demo/a/blobs/uploads/"), ("PATCH", "/v2/demo/a/blobs/uploads/id")]
+        {
             for header in [&header, &twice] {
                 gate.send(method, target, Some(READ_WRITE), header, &form).await;
                 assert_bytes(&gate, method);

@@ -1,11 +1,13 @@
-//! Class 5: a refused upload gets its status and not a reset connection, and its body is never read as a request.
+//! Class 5: a refused upload gets its status and not a reset connection, and its body is never read
+//! as a request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{RefusedCase, assert_refusal, head, hidden, http2, http2_request, talk};
 use crate::harness::{
-    PATIENCE, READ_ONLY, READ_WRITE, Reply, TestGate, basic, digest_of, exchange, read_reply, read_to_close,
+    PATIENCE, READ_ONLY, READ_WRITE, Reply, TestGate, basic, digest_of, exchange, read_reply,
+    read_to_close,
 };
 
 /// Larger than what the gate reads over, and than what sockets hold.
@@ -20,7 +22,8 @@ const REFUSED: [RefusedCase; 4] = [
 
 fn lines(target: &str, credential: Option<(&str, &str)>, framing: &str, expect: bool) -> String {
     let start = format!("POST {target} HTTP/1.1");
-    let authorization = credential.map(|credential| format!("Authorization: {}", basic(credential)));
+    let authorization =
+        credential.map(|credential| format!("Authorization: {}", basic(credential)));
     let mut lines = vec![&*start, "Host: registry.test", framing];
     lines.extend(authorization.as_deref());
     lines.extend(expect.then_some("Expect: 100-continue"));
@@ -34,7 +37,8 @@ fn body(size: usize, chunked: bool) -> (String, Vec<u8>) {
         return (format!("Content-Length: {}", requests.len()), requests);
     }
     let pieces = requests.chunks(64 * 1024);
-    let pieces = pieces.flat_map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+    let pieces = pieces
+        .flat_map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
     let chunks = pieces.chain(*b"0\r\n\r\n").collect();
     ("Transfer-Encoding: chunked".into(), chunks)
 }
@@ -48,7 +52,8 @@ async fn a_refused_upload_gets_its_status() {
         for (target, credential, status, code) in REFUSED {
             for expect in [false, true] {
                 let case = format!("{target} {status} {framing} expect {expect}");
-                let bytes = [lines(target, credential, &framing, expect).as_bytes(), &body].concat();
+                let bytes =
+                    [lines(target, credential, &framing, expect).as_bytes(), &body].concat();
                 let (answer, end) = talk(&gate, bytes).await;
                 assert!(end.is_ok(), "{case}: {end:?}");
                 // One answer, so no 100 and nothing for what is in the body.
@@ -72,25 +77,38 @@ async fn also_where_the_client_looks_late() {
             let (framing, body) = body(size, chunked);
             for (target, credential, status, _) in REFUSED {
                 let mut stream = gate.connect().await;
-                stream.write_all(lines(target, credential, &framing, false).as_bytes()).await.unwrap();
-                let sent = timeout(PATIENCE, stream.write_all(&body)).await.expect("nobody takes the body");
+                stream
+                    .write_all(lines(target, credential, &framing, false).as_bytes())
+                    .await
+                    .unwrap();
+                let sent = timeout(PATIENCE, stream.write_all(&body))
+                    .await
+                    .expect("nobody takes the body");
                 assert!(sent.is_ok() || !whole, "{sent:?}");
                 let mut answer = vec![0; 4096];
                 let read = stream.read(&mut answer).await.unwrap();
-                assert_eq!(Reply::parse(&String::from_utf8_lossy(&answer[..read])).status, status, "{size} {framing}");
+                assert_eq!(
+                    Reply::parse(&String::from_utf8_lossy(&answer[..read])).status,
+                    status,
+                    "{size} {framing}"
+                );
             }
         }
     }
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// A client that has its answer and goes on sending is read over: were it reset, what it has not read yet could be lost.
+/// A client that has its answer and goes on sending is read over: were it reset, what it has not
+/// read yet could be lost.
 #[tokio::test]
 async fn what_is_still_sent_behind_the_answer_is_read_over() {
     let gate = TestGate::plain().await;
     for (target, credential, status, _) in REFUSED {
         let mut stream = gate.connect().await;
-        stream.write_all(lines(target, credential, "Content-Length: 900000", false).as_bytes()).await.unwrap();
+        stream
+            .write_all(lines(target, credential, "Content-Length: 900000", false).as_bytes())
+            .await
+            .unwrap();
         assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, status);
         for _ in 0..90 {
             stream.write_all(&[b'x'; 10_000]).await.unwrap();
@@ -106,7 +124,8 @@ async fn a_refused_upload_is_not_told_to_continue() {
     let gate = TestGate::plain().await;
     for (target, credential, status, _) in REFUSED {
         let mut stream = gate.connect().await;
-        let reply = exchange(&mut stream, lines(target, credential, "Content-Length: 5", true)).await;
+        let reply =
+            exchange(&mut stream, lines(target, credential, "Content-Length: 5", true)).await;
         assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{target}");
     }
     assert_eq!(gate.forwarded(), 0);
@@ -116,7 +135,9 @@ async fn a_refused_upload_is_not_told_to_continue() {
 async fn an_accepted_upload_is_told_to_continue() {
     let gate = TestGate::plain().await;
     let target = format!("/v2/demo/a/blobs/uploads/?digest={}", digest_of(b"hello"));
-    for (framing, body) in [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")] {
+    for (framing, body) in
+        [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")]
+    {
         let mut stream = gate.connect().await;
         stream.write_all(lines(&target, Some(READ_WRITE), framing, true).as_bytes()).await.unwrap();
         let mut go_on = [0; 25];
@@ -152,6 +173,8 @@ async fn an_http2_connection_outlives_refused_uploads() {
     assert_eq!(gate.forwarded(), 0);
     let content = vec![b'y'; 3 * 1024 * 1024];
     let target = format!("/v2/demo/a/blobs/uploads/?digest={}", digest_of(&content));
-    let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), Some(content)).await.unwrap();
+    let reply = http2(&sender, http2_request("POST", &target, Some(READ_WRITE)), Some(content))
+        .await
+        .unwrap();
     assert_eq!(reply.status, 201);
 }

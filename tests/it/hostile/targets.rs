@@ -72,18 +72,27 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
     let algorithm = digest.replace("sha256", "SHA256");
     let escaped = digest.replace(':', "%3A");
     let longer = format!("{digest}a");
-    for odd in [&*upper, &*algorithm, &*escaped, &*longer, "", "..", "sha256:", "sha256", "uploads"] {
+    for odd in [&*upper, &*algorithm, &*escaped, &*longer, "", "..", "sha256:", "sha256", "uploads"]
+    {
         add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/blobs/{odd}")]);
         add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/referrers/{odd}")]);
     }
     for odd in ["..", ".", "%2e%2e", "a%2Fb", "a;b", "a:b", "a%00"] {
-        add("PATCH", 400, "BLOB_UPLOAD_INVALID", &[&format!("/v2/demo/a/blobs/uploads/{odd}?_state=x")]);
+        add(
+            "PATCH",
+            400,
+            "BLOB_UPLOAD_INVALID",
+            &[&format!("/v2/demo/a/blobs/uploads/{odd}?_state=x")],
+        );
     }
     add(
         "PUT",
         400,
         "DIGEST_INVALID",
-        &[&format!("/v2/demo/a/blobs/uploads/id?digest={upper}"), "/v2/demo/a/blobs/uploads/id?digest="],
+        &[
+            &format!("/v2/demo/a/blobs/uploads/id?digest={upper}"),
+            "/v2/demo/a/blobs/uploads/id?digest=",
+        ],
     );
     let odd_keys = [
         "%66rom",
@@ -106,26 +115,48 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
         "digest%2Dalgorithm",
     ];
     for key in odd_keys {
-        add("PATCH", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/uploads/id?_state=x&{key}=y")]);
+        add(
+            "PATCH",
+            400,
+            "UNSUPPORTED",
+            &[&format!("/v2/demo/a/blobs/uploads/id?_state=x&{key}=y")],
+        );
         add("POST", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/uploads/?{key}=y")]);
         add("PUT", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/manifests/v1?{key}")]);
         add("DELETE", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/blobs/{digest}?{key}=y")]);
-        add("GET", 400, "UNSUPPORTED", &[&format!("/v2/demo/a/tags/list?x=1&{key}=y"), &format!("/v2/?{key}")]);
+        add(
+            "GET",
+            400,
+            "UNSUPPORTED",
+            &[&format!("/v2/demo/a/tags/list?x=1&{key}=y"), &format!("/v2/?{key}")],
+        );
     }
-    add("PATCH", 400, "UNSUPPORTED", &["/v2/demo/a/blobs/uploads/id?_state=a;b", "/v2/demo/a/blobs/uploads/id?x=a%4"]);
+    add(
+        "PATCH",
+        400,
+        "UNSUPPORTED",
+        &["/v2/demo/a/blobs/uploads/id?_state=a;b", "/v2/demo/a/blobs/uploads/id?x=a%4"],
+    );
     add("GET", 400, "UNSUPPORTED", &["/v2/?;", "/v2/demo/a/manifests/v1?a=b;from=c"]);
     add("POST", 400, "UNSUPPORTED", &["/v2/demo/a/blobs/uploads/?x=1;from=demo/b"]);
     add(
         "POST",
         400,
         "DIGEST_INVALID",
-        &["/v2/demo/a/blobs/uploads/?digest-algorithm=sha256:", "/v2/demo/a/blobs/uploads/?digest-algorithm=SHA"],
+        &[
+            "/v2/demo/a/blobs/uploads/?digest-algorithm=sha256:",
+            "/v2/demo/a/blobs/uploads/?digest-algorithm=SHA",
+        ],
     );
     add(
         "GET",
         400,
         "PAGINATION_NUMBER_INVALID",
-        &["/v2/demo/a/tags/list?n=-1", "/v2/demo/a/tags/list?n=%2B1", "/v2/demo/a/tags/list?n=4294967296"],
+        &[
+            "/v2/demo/a/tags/list?n=-1",
+            "/v2/demo/a/tags/list?n=%2B1",
+            "/v2/demo/a/tags/list?n=4294967296",
+        ],
     );
     add(
         "GET",
@@ -172,7 +203,8 @@ async fn odd_spellings_are_refused_over_http2() {
     let gate = TestGate::tls().await;
     let sender = gate.http2().await;
     for (method, target, status, code) in cases() {
-        let reply = http2(&sender, http2_request(method, &target, Some(READ_WRITE)), None::<&str>).await;
+        let reply =
+            http2(&sender, http2_request(method, &target, Some(READ_WRITE)), None::<&str>).await;
         assert_refusal(&reply.unwrap(), status, code, &target);
     }
     assert_eq!(gate.forwarded(), 0);
@@ -183,7 +215,8 @@ async fn odd_spellings_are_refused_over_http2() {
 async fn no_other_byte_gets_through_in_a_name() {
     let gate = TestGate::plain().await;
     for byte in 0..=255 {
-        let mut bytes = request("GET", "/v2/demo/a*b/manifests/v1", Some(READ_WRITE), "", "").into_bytes();
+        let mut bytes =
+            request("GET", "/v2/demo/a*b/manifests/v1", Some(READ_WRITE), "", "").into_bytes();
         let at = bytes.iter().position(|byte| *byte == b'*').unwrap();
         bytes[at] = byte;
         let before = gate.forwarded();
@@ -191,7 +224,10 @@ async fn no_other_byte_gets_through_in_a_name() {
         if matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'/') {
             let entries = gate.ledger.entries();
             assert_eq!(entries.len(), before + 1, "{byte}");
-            assert_eq!(entries[before].target, format!("/v2/demo/a{}b/manifests/v1", char::from(byte)));
+            assert_eq!(
+                entries[before].target,
+                format!("/v2/demo/a{}b/manifests/v1", char::from(byte))
+            );
         } else {
             assert!(is_refused(&answer), "{byte}: {answer}");
             assert_eq!(gate.forwarded(), before, "{byte}");
@@ -211,7 +247,8 @@ async fn a_fragment_never_goes_on() {
         let before = gate.forwarded();
         let reply = gate.get(target, Some(READ_WRITE)).await;
         let entries = gate.ledger.entries();
-        let forwarded: Vec<_> = entries[before..].iter().map(|entry| entry.target.as_str()).collect();
+        let forwarded: Vec<_> =
+            entries[before..].iter().map(|entry| entry.target.as_str()).collect();
         assert_eq!(forwarded, Vec::from_iter(rendered), "{target}");
         assert_eq!(reply.status, if rendered.is_some() { 404 } else { 400 }, "{target}");
     }
@@ -224,7 +261,8 @@ async fn one_request_writes_64_tags_at_most() {
     for (tags, status) in [(64, 201), (65, 400)] {
         let manifest = "{\"schemaVersion\":2}";
         let query: Vec<_> = (0..tags).map(|number| format!("tag=v{number}")).collect();
-        let target = format!("/v2/demo/a/manifests/{}?{}", digest_of(manifest.as_bytes()), query.join("&"));
+        let target =
+            format!("/v2/demo/a/manifests/{}?{}", digest_of(manifest.as_bytes()), query.join("&"));
         let headers = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
         let reply = gate.send("PUT", &target, Some(READ_WRITE), headers, manifest).await;
         assert_eq!(reply.status, status, "{reply:?}");

@@ -1,4 +1,5 @@
-//! Class 28: the token service takes no credential that `Authorization` would not, and a gate token is shown to nobody.
+//! Class 28: the token service takes no credential that `Authorization` would not, and a gate token
+//! is shown to nobody.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -10,7 +11,8 @@ use super::{http2, http2_request};
 use crate::harness::{READ_ONLY, READ_WRITE, Reply, TestGate, basic, read_reply, request};
 
 async fn post(gate: &TestGate, form: &str) -> Reply {
-    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form).await
+    gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form)
+        .await
 }
 
 async fn token(gate: &TestGate, scope: &str) -> String {
@@ -19,7 +21,8 @@ async fn token(gate: &TestGate, scope: &str) -> String {
     answer["token"].as_str().unwrap().to_owned()
 }
 
-/// What is refused in a header is no better in a form: it would be sealed, and asked about as another user's.
+/// What is refused in a header is no better in a form: it would be sealed, and asked about as
+/// another user's.
 #[tokio::test]
 async fn a_form_holds_what_basic_may_hold() {
     let gate = TestGate::plain().await;
@@ -46,10 +49,14 @@ async fn a_form_holds_what_basic_may_hold() {
 async fn a_form_that_says_it_is_too_large_is_refused_unread() {
     let gate = TestGate::plain().await;
     for expect in ["", "Expect: 100-continue\r\n"] {
-        let headers =
-            format!("{expect}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n");
+        let headers = format!(
+            "{expect}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n"
+        );
         let mut connection = gate.connect().await;
-        connection.write_all(request("POST", "/token", None, &headers, "").as_bytes()).await.unwrap();
+        connection
+            .write_all(request("POST", "/token", None, &headers, "").as_bytes())
+            .await
+            .unwrap();
         assert_eq!(read_reply(&mut connection).await.status, 413);
     }
 }
@@ -60,11 +67,14 @@ async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
     let gate = TestGate::plain().await;
     let made = token(&gate, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
-    for (user, password) in [(&*made, "x"), (&*made, READ_WRITE.1), (&*made, &*made), ("alice", &*format!(" {made}"))] {
+    for (user, password) in
+        [(&*made, "x"), (&*made, READ_WRITE.1), (&*made, &*made), ("alice", &*format!(" {made}"))]
+    {
         for target in ["/v2/", "/v2/demo/a/tags/list", "/token"] {
             assert_eq!(gate.get(target, Some((user, password))).await.status, 401, "{target}");
         }
-        let reply = post(&gate, &format!("grant_type=password&username={user}&password={password}")).await;
+        let reply =
+            post(&gate, &format!("grant_type=password&username={user}&password={password}")).await;
         assert_eq!(reply.status, 401);
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
@@ -82,7 +92,9 @@ async fn over_http2() {
     };
     let form = async |user: &str, secret: &str| {
         let mut request = http2_request("POST", "/token", None);
-        request.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
         let scope = "repository:demo/a:pull,push";
         let body = format!("grant_type=password&username={user}&password={secret}&scope={scope}");
         http2(&sender, request, Some(body)).await.unwrap()
@@ -93,7 +105,8 @@ async fn over_http2() {
     };
     for ((user, secret), push) in [(READ_WRITE, [202, 202]), (READ_ONLY, [403, 401])] {
         let token = made(&form(user, secret).await);
-        let by_basic = send("GET", "/token?scope=repository:demo/a:pull,push", &basic((user, secret))).await;
+        let by_basic =
+            send("GET", "/token?scope=repository:demo/a:pull,push", &basic((user, secret))).await;
         let presented = [
             (basic((user, secret)), push[0]),
             (format!("Bearer {secret}"), push[1]),
@@ -102,13 +115,26 @@ async fn over_http2() {
         ];
         for (authorization, push) in &presented {
             let case = &authorization[..12];
-            assert_eq!(send("GET", "/v2/demo/a/tags/list", authorization).await.status, 404, "{case}");
-            assert_eq!(send("POST", "/v2/demo/a/blobs/uploads/", authorization).await.status, *push, "{case}");
-            assert_eq!(send("DELETE", "/v2/demo/a/manifests/v1", authorization).await.status, presented_delete(case));
+            assert_eq!(
+                send("GET", "/v2/demo/a/tags/list", authorization).await.status,
+                404,
+                "{case}"
+            );
+            assert_eq!(
+                send("POST", "/v2/demo/a/blobs/uploads/", authorization).await.status,
+                *push,
+                "{case}"
+            );
+            assert_eq!(
+                send("DELETE", "/v2/demo/a/manifests/v1", authorization).await.status,
+                presented_delete(case)
+            );
         }
         // A token buys no other, and is nobody's password.
         let (asked, forwarded) = (gate.gitlab.ledger().count(), gate.forwarded());
-        for authorization in [format!("Bearer {token}"), basic((user, &token)), basic((&token, secret))] {
+        for authorization in
+            [format!("Bearer {token}"), basic((user, &token)), basic((&token, secret))]
+        {
             assert_eq!(send("GET", "/token", &authorization).await.status, 401);
         }
         assert_eq!(send("GET", "/v2/", &basic((user, &token))).await.status, 401);
@@ -126,14 +152,21 @@ fn presented_delete(authorization: &str) -> u16 {
 #[tokio::test]
 async fn a_forged_token_is_logged_as_one() {
     let gate = TestGate::plain().await;
-    let header = format!("Authorization: Bearer mg1.AAAAAAAA.{}\r\n", BASE64_URL_SAFE_NO_PAD.encode([7; 80]));
+    let header = format!(
+        "Authorization: Bearer mg1.AAAAAAAA.{}\r\n",
+        BASE64_URL_SAFE_NO_PAD.encode([7; 80])
+    );
     assert_eq!(gate.send("GET", "/v2/", None, &header, "").await.status, 401);
     let line = gate.log(1).await.remove(0);
-    assert_eq!((&line["credential_kind"], &line["reason"]), (&"gate_token".into(), &"invalid_token".into()));
+    assert_eq!(
+        (&line["credential_kind"], &line["reason"]),
+        (&"gate_token".into(), &"invalid_token".into())
+    );
     assert!(line["credential"].is_null());
     let metrics = gate.admin("/metrics").await.body;
     assert!(
-        metrics.lines().any(|line| line.starts_with("moorgate_auth_decisions_total") && line.contains("invalid_token")),
+        metrics.lines().any(|line| line.starts_with("moorgate_auth_decisions_total")
+            && line.contains("invalid_token")),
         "{metrics}"
     );
 }

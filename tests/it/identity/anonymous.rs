@@ -1,4 +1,5 @@
-//! Callers without a credential, beside those with one: what GitLab is asked about them, and what is remembered.
+//! Callers without a credential, beside those with one: what GitLab is asked about them, and what
+//! is remembered.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -41,7 +42,11 @@ fn gitlab() -> GitLab {
 }
 
 /// A chain of these, each with whether it is asked about callers without a credential.
-fn chain(gitlabs: &[(&GitLab, bool)], forward_client_address: bool, limits: CacheLimits) -> Identity {
+fn chain(
+    gitlabs: &[(&GitLab, bool)],
+    forward_client_address: bool,
+    limits: CacheLimits,
+) -> Identity {
     chain_with(gitlabs, forward_client_address, limits, || None)
 }
 
@@ -63,7 +68,13 @@ fn chain_with(
         };
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
-        let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, Some(reading));
+        let server = TokenServer::new(
+            name.clone(),
+            &realm,
+            "container_registry".into(),
+            client,
+            Some(reading),
+        );
         Arc::new(Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), timeout, None))
     });
     let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
@@ -76,7 +87,11 @@ fn question(identity: &Identity, credential: Credential, access: Access, client:
 }
 
 /// What a caller without a credential gets, and what the cache did.
-async fn nobody(identity: &Identity, access: Access, client: u8) -> (Result<Arc<Verified>, Denial>, CacheUse) {
+async fn nobody(
+    identity: &Identity,
+    access: Access,
+    client: u8,
+) -> (Result<Arc<Verified>, Denial>, CacheUse) {
     let mut cache_use = CacheUse::None;
     let question = question(identity, Credential::Anonymous, access, client);
     let verified = identity.verify(&question, &mut cache_use).await;
@@ -101,12 +116,18 @@ async fn what_is_public_may_be_pulled_and_nothing_else() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     let several = |scopes: &[(&str, &str)]| {
-        Access::several(scopes.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect())
+        Access::several(
+            scopes.iter().map(|(text, words)| (name(text), Actions::asked(words))).collect(),
+        )
     };
     for (access, asked, expected) in [
         (pull("public/a"), vec!["repository:public/a:pull"], vec!["public/a:pull"]),
         // Pull alone is asked, whatever is wanted.
-        (Access::Repository(name("public/b"), Action::Push), vec!["repository:public/b:pull"], vec!["public/b:pull"]),
+        (
+            Access::Repository(name("public/b"), Action::Push),
+            vec!["repository:public/b:pull"],
+            vec!["public/b:pull"],
+        ),
         (
             several(&[("public/c", "*"), ("demo/c", "pull"), ("public/d", "delete")]),
             vec!["repository:public/c:pull", "repository:demo/c:pull"],
@@ -137,7 +158,9 @@ async fn what_is_public_may_be_pulled_and_nothing_else() {
 async fn nobody_is_asked_where_there_is_nothing_to_ask() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
-    for access in [Access::Login, Access::Catalog, Access::Repository(name("public/a"), Action::Delete)] {
+    for access in
+        [Access::Login, Access::Catalog, Access::Repository(name("public/a"), Action::Delete)]
+    {
         let (verified, cache_use) = nobody(&identity, access, 7).await;
         let verified = verified.unwrap();
         assert!(verified.granted.is_nothing() && verified.principal.is_anonymous());
@@ -167,10 +190,13 @@ async fn the_first_that_grants_anything_counts() {
 async fn refusals_of_nobody_say_that_nothing_is_public() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
-    for (number, (status, body)) in
-        [(401, ""), (403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}"), (401, "{}")]
-            .into_iter()
-            .enumerate()
+    for (number, (status, body)) in [
+        (401, ""),
+        (403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}"),
+        (401, "{}"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         gitlab.script([answer(status, body)]);
         let access = || pull(&format!("public/{number}"));
@@ -178,14 +204,19 @@ async fn refusals_of_nobody_say_that_nothing_is_public() {
         assert!(nobody(&identity, access(), 7).await.0.unwrap().granted.is_nothing());
         let (verified, cache_use) = nobody(&identity, access(), 7).await;
         assert!(verified.unwrap().granted.is_nothing());
-        assert_eq!((cache_use, gitlab.ledger().count()), (CacheUse::Negative, before + 1), "{status}");
+        assert_eq!(
+            (cache_use, gitlab.ledger().count()),
+            (CacheUse::Negative, before + 1),
+            "{status}"
+        );
         // It is about this repository alone.
         let other = nobody(&identity, pull(&format!("public/other-{number}")), 7).await.0.unwrap();
         assert!(!other.granted.is_nothing());
     }
     gitlab.script([answer(403, "banned"), answer(500, "")]);
     for number in 0..2 {
-        let denial = nobody(&identity, pull(&format!("public/trouble-{number}")), 7).await.0.unwrap_err();
+        let denial =
+            nobody(&identity, pull(&format!("public/trouble-{number}")), 7).await.0.unwrap_err();
         assert!(matches!(denial, Denial::ProviderUnavailable { .. }), "{denial:?}");
     }
 }
@@ -213,7 +244,8 @@ async fn a_busy_public_registry_does_not_thrash() {
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     for round in [CacheUse::Miss, CacheUse::Hit] {
         for number in 0..600 {
-            let (verified, cache_use) = nobody(&identity, pull(&format!("public/{number}")), 7).await;
+            let (verified, cache_use) =
+                nobody(&identity, pull(&format!("public/{number}")), 7).await;
             assert!(!verified.unwrap().granted.is_nothing());
             assert_eq!(cache_use, round, "{number}");
         }
@@ -225,8 +257,13 @@ async fn a_busy_public_registry_does_not_thrash() {
 #[tokio::test]
 async fn callers_without_a_credential_push_out_nobody_who_has_one() {
     let gitlab = gitlab();
-    let identity = chain(&[(&gitlab, true)], true, CacheLimits { capacity: 20, negative_capacity: 20, ..LIMITS });
-    let credential = |password: &str| Credential::Basic { user: READ_WRITE.0.into(), password: password.into() };
+    let identity = chain(
+        &[(&gitlab, true)],
+        true,
+        CacheLimits { capacity: 20, negative_capacity: 20, ..LIMITS },
+    );
+    let credential =
+        |password: &str| Credential::Basic { user: READ_WRITE.0.into(), password: password.into() };
     let ask = async |password: &str| {
         let mut cache_use = CacheUse::None;
         let question = question(&identity, credential(password), pull("demo/a"), 7);
@@ -249,12 +286,15 @@ async fn public_images_are_pulled_on_in_an_outage() {
     nobody(&identity, pull("public/a"), 7).await.0.unwrap();
     gitlab.always(Some(answer(502, "")));
     let (verified, cache_use) = nobody(&identity, pull("public/a"), 7).await;
-    assert_eq!((granted(&verified.unwrap()), cache_use), (vec!["public/a:pull".to_owned()], CacheUse::Stale));
+    assert_eq!(
+        (granted(&verified.unwrap()), cache_use),
+        (vec!["public/a:pull".to_owned()], CacheUse::Stale)
+    );
     assert!(nobody(&identity, pull("public/b"), 7).await.0.is_err());
 }
 
-/// One caller asks for three images whose questions fail: a breaker that counted them as three credentials would take
-/// GitLab from everybody.
+/// One caller asks for three images whose questions fail: a breaker that counted them as three
+/// credentials would take GitLab from everybody.
 #[tokio::test]
 async fn callers_without_a_credential_open_no_breaker() {
     let gitlab = gitlab();
@@ -282,7 +322,10 @@ async fn callers_without_a_credential_spend_no_failure_budget() {
     // Nor are they held up where it is spent.
     let wrong = Credential::Basic { user: "alice".into(), password: "wrong".into() };
     let wrong = question(&identity, wrong, pull("demo/a"), 7);
-    assert_eq!(identity.verify(&wrong, &mut CacheUse::None).await.unwrap_err(), Denial::WrongCredential);
+    assert_eq!(
+        identity.verify(&wrong, &mut CacheUse::None).await.unwrap_err(),
+        Denial::WrongCredential
+    );
     assert!(!nobody(&identity, pull("public/a"), 7).await.0.unwrap().granted.is_nothing());
 }
 
@@ -305,16 +348,21 @@ async fn a_gate_with_public_images_beside_private_ones() {
         assert_eq!(reply.status, status, "{method} {target}");
         assert!(status != 401 || reply.code() == "UNAUTHORIZED", "{}", reply.body);
     }
-    let asked: Vec<_> = gate.gitlab.ledger().entries().iter().map(|question| question.scopes.join(" ")).collect();
+    let asked: Vec<_> =
+        gate.gitlab.ledger().entries().iter().map(|question| question.scopes.join(" ")).collect();
     assert_eq!(asked, ["repository:public/a:pull", "repository:demo/a:pull"]);
     assert_eq!(gate.forwarded(), 1);
     assert_eq!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)).await.status, 404);
     let log = gate.log(requests.len() + 1).await;
     let told = |line: &Value| {
-        ["subject", "provider", "credential_kind", "credential", "cache", "reason"].map(|key| line[key].clone())
+        ["subject", "provider", "credential_kind", "credential", "cache", "reason"]
+            .map(|key| line[key].clone())
     };
     assert_eq!(json!(told(&log[0])), json!([null, "gitlab", "anonymous", null, "miss", "allowed"]));
-    assert_eq!(json!(told(&log[1])), json!([null, "gitlab", "anonymous", null, "miss", "no_credential"]));
+    assert_eq!(
+        json!(told(&log[1])),
+        json!([null, "gitlab", "anonymous", null, "miss", "no_credential"])
+    );
     assert_eq!(log[6]["subject"], "alice");
 }
 
@@ -340,7 +388,10 @@ async fn what_is_public_no_longer_takes_another_token() {
     for target in ["/v2/public/a/tags/list", "/v2/public/b/tags/list"] {
         let reply = get(target).await;
         assert_eq!(reply.status, 401);
-        assert!(reply.header("www-authenticate").unwrap().contains(",error=\"insufficient_scope\""), "{reply:?}");
+        assert!(
+            reply.header("www-authenticate").unwrap().contains(",error=\"insufficient_scope\""),
+            "{reply:?}"
+        );
     }
 }
 
@@ -349,7 +400,10 @@ async fn what_is_public_no_longer_takes_another_token() {
 async fn with_and_without_a_credential_share_nothing() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
-    gitlab.script([Scripted::Delay(Duration::from_millis(100)), Scripted::Delay(Duration::from_millis(100))]);
+    gitlab.script([
+        Scripted::Delay(Duration::from_millis(100)),
+        Scripted::Delay(Duration::from_millis(100)),
+    ]);
     let credential = Credential::Basic { user: READ_WRITE.0.into(), password: READ_WRITE.1.into() };
     let known = question(&identity, credential, pull("demo/a"), 7);
     let mut cache_use = CacheUse::None;
@@ -359,7 +413,8 @@ async fn with_and_without_a_credential_share_nothing() {
     assert_eq!(nobody.unwrap().granted, Granted::Nothing);
 }
 
-/// Anybody can ask about one repository after the other, and nobody who has a credential waits for that.
+/// Anybody can ask about one repository after the other, and nobody who has a credential waits for
+/// that.
 #[tokio::test]
 async fn a_crowd_without_credentials_holds_up_none_with_one() {
     let gitlab = gitlab();
@@ -368,7 +423,9 @@ async fn a_crowd_without_credentials_holds_up_none_with_one() {
     let crowd: Vec<_> = (0..200)
         .map(|number| {
             let identity = identity.clone();
-            tokio::spawn(async move { nobody(&identity, pull(&format!("public/{number}")), 7).await.0 })
+            tokio::spawn(
+                async move { nobody(&identity, pull(&format!("public/{number}")), 7).await.0 },
+            )
         })
         .collect();
     gitlab.ledger().wait_until(|questions| questions.len() >= 32).await;

@@ -33,7 +33,9 @@ async fn exactly_the_scope_that_the_request_needs() {
 
 #[tokio::test]
 async fn the_credential_the_client_and_the_request_are_told() {
-    let gate = TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() })
+            .await;
     let headers = "X-Forwarded-For: 203.0.113.9, 198.51.100.7\r\nX-Request-Id: my-id.1\r\n";
     gate.send("GET", "/v2/", Some(READ_WRITE), headers, "").await;
     let question = gate.gitlab.ledger().entries().pop().unwrap();
@@ -53,8 +55,15 @@ async fn an_opaque_bearer_token_is_asked_as_the_ci_user() {
         ("gldt-demo-deploy-read-write", 401),
     ] {
         let headers = format!("Authorization: Bearer {token}\r\n");
-        assert_eq!(gate.send("GET", "/v2/demo/a/manifests/v1", None, &headers, "").await.status, status, "{token}");
-        assert_eq!(gate.gitlab.ledger().entries().pop().unwrap().user.as_deref(), Some("gitlab-ci-token"));
+        assert_eq!(
+            gate.send("GET", "/v2/demo/a/manifests/v1", None, &headers, "").await.status,
+            status,
+            "{token}"
+        );
+        assert_eq!(
+            gate.gitlab.ledger().entries().pop().unwrap().user.as_deref(),
+            Some("gitlab-ci-token")
+        );
     }
 }
 
@@ -68,12 +77,17 @@ async fn nobody_is_asked_about_nobody() {
     assert_eq!(gate.gitlab.ledger().count(), 0);
 }
 
-/// GitLab's address rules differ by caller, so where it is told the address an answer is good for that one alone.
+/// GitLab's address rules differ by caller, so where it is told the address an answer is good for
+/// that one alone.
 #[tokio::test]
 async fn an_answer_is_for_the_address_that_gitlab_was_told() {
     for (identity, questions, told) in [
         ("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }", 2, true),
-        ("- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }", 1, false),
+        (
+            "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }",
+            1,
+            false,
+        ),
         (
             "- { name: token, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }",
             1,
@@ -81,14 +95,19 @@ async fn an_answer_is_for_the_address_that_gitlab_was_told() {
         ),
     ] {
         let http = vec!["trusted_proxies: [127.0.0.0/8]"];
-        let gate = TestGate::start(Setup { http, identity: Some(identity), ..Setup::default() }).await;
+        let gate =
+            TestGate::start(Setup { http, identity: Some(identity), ..Setup::default() }).await;
         for address in ["198.51.100.7", "198.51.100.8", "198.51.100.7"] {
             let header = format!("X-Forwarded-For: {address}\r\n");
-            let reply = gate.send("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &header, "").await;
+            let reply =
+                gate.send("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), &header, "").await;
             assert_eq!(reply.status, 404);
         }
         let asked = gate.gitlab.ledger().entries();
         assert_eq!(asked.len(), questions, "{identity}");
-        assert!(asked.iter().all(|question| question.forwarded_for.is_empty() != told), "{identity}");
+        assert!(
+            asked.iter().all(|question| question.forwarded_for.is_empty() != told),
+            "{identity}"
+        );
     }
 }

@@ -19,17 +19,22 @@ use moorgate::registry::Access;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener, read_head, read_reply, request};
+use crate::harness::{
+    PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener, read_head, read_reply, request,
+};
 
 #[tokio::test]
 async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
     // Longer than the requests take, however busy the machine is.
     let gate = TestGate::start(Setup { cache: vec!["ttl: 1h"], ..Setup::default() }).await;
-    let requests =
-        [("GET", "/v2/demo/a/tags/list"), ("HEAD", "/v2/demo/b/manifests/v1"), ("POST", "/v2/demo/a/blobs/uploads/")]
-            .map(|(method, target)| {
-                request(method, target, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "")
-            });
+    let requests = [
+        ("GET", "/v2/demo/a/tags/list"),
+        ("HEAD", "/v2/demo/b/manifests/v1"),
+        ("POST", "/v2/demo/a/blobs/uploads/"),
+    ]
+    .map(|(method, target)| {
+        request(method, target, Some(READ_WRITE), "", "").replace("Connection: close\r\n", "")
+    });
     let mut stream = gate.connect().await;
     for number in 0..10_000 {
         // Mostly reads, for each upload leaves a file with the registry.
@@ -68,7 +73,10 @@ async fn a_caller_who_hangs_up_neither_cancels_nor_repeats_the_question() {
     let gate = TestGate::plain().await;
     gate.gitlab.script([Scripted::Delay(Duration::from_millis(300))]);
     let mut stream = gate.connect().await;
-    stream.write_all(request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+    stream
+        .write_all(request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), "", "").as_bytes())
+        .await
+        .unwrap();
     gate.gitlab.ledger().wait_until(|questions| questions.len() == 1).await;
     drop(stream);
     let line = gate.log(1).await.remove(0);
@@ -91,12 +99,17 @@ async fn a_revoked_credential_lives_no_longer_than_the_ttl() {
 
 #[tokio::test]
 async fn a_wrong_credential_is_remembered_by_itself() {
-    let gate = TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() })
+            .await;
     let wrong = Some(("alice", "glpat-wrong"));
-    for (target, address) in
-        [("/v2/", "203.0.113.1"), ("/v2/demo/a/tags/list", "203.0.113.2"), ("/v2/demo/b/tags/list", "203.0.113.3")]
-    {
-        let reply = gate.send("GET", target, wrong, &format!("X-Forwarded-For: {address}\r\n"), "").await;
+    for (target, address) in [
+        ("/v2/", "203.0.113.1"),
+        ("/v2/demo/a/tags/list", "203.0.113.2"),
+        ("/v2/demo/b/tags/list", "203.0.113.3"),
+    ] {
+        let reply =
+            gate.send("GET", target, wrong, &format!("X-Forwarded-For: {address}\r\n"), "").await;
         assert_eq!(reply.status, 401);
     }
     assert_eq!(gate.gitlab.ledger().count(), 1);
@@ -108,7 +121,8 @@ async fn a_wrong_credential_is_remembered_by_itself() {
 
 #[tokio::test]
 async fn rejections_are_forgotten_after_negative_ttl() {
-    let gate = TestGate::start(Setup { cache: vec!["negative_ttl: 200ms"], ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { cache: vec!["negative_ttl: 200ms"], ..Setup::default() }).await;
     let late = ("bob", "glpat-made-later");
     assert_eq!(gate.get("/v2/", Some(late)).await.status, 401);
     let mut credential = moorgate::demo::gitlab::sample_credentials().remove(0);
@@ -123,11 +137,15 @@ async fn rejections_are_forgotten_after_negative_ttl() {
 /// A flood of random tokens pushes out no good verdict.
 #[tokio::test]
 async fn wrong_credentials_evict_no_good_one() {
-    let (cache, limits) = (vec!["capacity: 100", "negative_capacity: 10"], vec!["failed_logins: null"]);
+    let (cache, limits) =
+        (vec!["capacity: 100", "negative_capacity: 10"], vec!["failed_logins: null"]);
     let gate = TestGate::start(Setup { cache, limits, ..Setup::default() }).await;
     assert_eq!(gate.get("/v2/", Some(READ_ONLY)).await.status, 200);
     for number in 0..200 {
-        assert_eq!(gate.get("/v2/", Some(("alice", &format!("glpat-random-{number}")))).await.status, 401);
+        assert_eq!(
+            gate.get("/v2/", Some(("alice", &format!("glpat-random-{number}")))).await.status,
+            401
+        );
     }
     let before = gate.gitlab.ledger().count();
     assert_eq!(gate.get("/v2/", Some(READ_ONLY)).await.status, 200);
@@ -144,13 +162,14 @@ async fn basic_and_bearer_share_no_verdict() {
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
 
-/// Callers who hang up leave their questions behind, but no more than a bound of them reach GitLab at once, and none that
-/// nobody waits for any more.
+/// Callers who hang up leave their questions behind, but no more than a bound of them reach GitLab
+/// at once, and none that nobody waits for any more.
 #[tokio::test]
 async fn questions_of_callers_who_left_are_bounded() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 60s }";
     let limits = vec!["failed_logins: null"];
-    let gate = TestGate::start(Setup { identity: Some(identity), limits, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(identity), limits, ..Setup::default() }).await;
     let released = Arc::new(Semaphore::new(0));
     gate.gitlab.always(Some(Scripted::Once(released.clone())));
     let mut callers = Vec::new();
@@ -178,7 +197,13 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
     let (long, name) = (Duration::from_secs(3600), Arc::<str>::from("gitlab"));
     let realm = format!("http://{}/jwt/auth", gitlab.address());
-    let server = TokenServer::new(name.clone(), &realm, "service".into(), ProviderClient::new(tls, long), None);
+    let server = TokenServer::new(
+        name.clone(),
+        &realm,
+        "service".into(),
+        ProviderClient::new(tls, long),
+        None,
+    );
     let provider = Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), long, None);
     let limits = CacheLimits {
         ttl: long,
@@ -194,7 +219,8 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     for number in 0..=4096 {
         let identity = identity.clone();
         asking.spawn(async move {
-            let credential = Credential::Basic { user: "alice".into(), password: format!("{number}").into() };
+            let credential =
+                Credential::Basic { user: "alice".into(), password: format!("{number}").into() };
             let (access, client) = (Access::Login, Ipv4Addr::LOCALHOST.into());
             let question = identity.question(credential, access, client, "request".into());
             identity.verify(&question, &mut CacheUse::None).await.unwrap_err()
@@ -203,6 +229,9 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     let first = tokio::time::timeout(PATIENCE, asking.join_next()).await.expect("all of them wait");
     assert_eq!(
         first.unwrap().unwrap(),
-        Denial::ProviderUnavailable { provider: "gitlab".into(), retry_after: Duration::from_secs(1) }
+        Denial::ProviderUnavailable {
+            provider: "gitlab".into(),
+            retry_after: Duration::from_secs(1)
+        }
     );
 }

@@ -1,4 +1,5 @@
-//! Several providers: who is shown what, in which order, and what the trouble of one means for the others.
+//! Several providers: who is shown what, in which order, and what the trouble of one means for the
+//! others.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -44,7 +45,10 @@ fn bearer(token: &str) -> String {
 /// Which secrets a GitLab has seen.
 fn seen(gitlab: &GitLab) -> Vec<String> {
     let entries = gitlab.ledger().entries();
-    entries.iter().filter_map(|question| Some(question.secret.as_ref()?.expose_secret().to_owned())).collect()
+    entries
+        .iter()
+        .filter_map(|question| Some(question.secret.as_ref()?.expose_secret().to_owned()))
+        .collect()
 }
 
 #[tokio::test]
@@ -72,7 +76,11 @@ async fn an_outage_stops_only_what_the_provider_accepts() {
     let gate = gate(identity, &second, Setup::default()).await;
     gate.gitlab.always(Some(broken()));
     assert_eq!(get(&gate, SECONDS).await, 404);
-    assert_eq!(get(&gate, READ_WRITE).await, 503, "it may be the first one's: nobody else is asked");
+    assert_eq!(
+        get(&gate, READ_WRITE).await,
+        503,
+        "it may be the first one's: nobody else is asked"
+    );
     assert_eq!(seen(&second), [SECONDS.1]);
 }
 
@@ -120,10 +128,15 @@ const BEHIND: &str = "- { name: gitlab, type: gitlab, url: \"{gitlab}\" }\n\
                       - { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
 
 fn local_users() -> Setup {
-    Setup { identity: Some(BEHIND), htpasswd_users: vec![("alice", "correct horse")], ..Setup::default() }
+    Setup {
+        identity: Some(BEHIND),
+        htpasswd_users: vec![("alice", "correct horse")],
+        ..Setup::default()
+    }
 }
 
-/// The file knows the secret offline, so nobody on the network sees it, wherever it stands in the chain.
+/// The file knows the secret offline, so nobody on the network sees it, wherever it stands in the
+/// chain.
 #[tokio::test]
 async fn what_a_file_knows_nobody_else_is_shown() {
     let gate = TestGate::start(local_users()).await;
@@ -143,14 +156,19 @@ async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it()
     assert_eq!(seen(&gate.gitlab), [READ_WRITE.1, "wrong"]);
 }
 
-/// A secret that another user was let in with leads nobody past the file: neither to the provider behind it, nor to what
-/// that one said before.
+/// A secret that another user was let in with leads nobody past the file: neither to the provider
+/// behind it, nor to what that one said before.
 #[tokio::test]
 async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
     let identity = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
                     - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
     let users = vec![("carol", "correct horse")];
-    let gate = TestGate::start(Setup { identity: Some(identity), htpasswd_users: users, ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        identity: Some(identity),
+        htpasswd_users: users,
+        ..Setup::default()
+    })
+    .await;
     let (alice, carol) = (READ_WRITE, ("carol", READ_WRITE.1));
     assert_eq!(get(&gate, alice).await, 404);
     for target in [PULL, "/v2/demo/b/tags/list", "/v2/", "/token"] {
@@ -165,7 +183,11 @@ async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
 #[tokio::test]
 async fn a_user_of_two_files_is_the_first_ones() {
     let guests = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(guests.path(), format!("carol:{}\n", bcrypt::hash("battery staple", 4).unwrap())).unwrap();
+    std::fs::write(
+        guests.path(),
+        format!("carol:{}\n", bcrypt::hash("battery staple", 4).unwrap()),
+    )
+    .unwrap();
     let identity = format!(
         "- {{ name: staff, type: htpasswd, file: htpasswd, scopes: [read_registry] }}\n\
          - {{ name: guests, type: htpasswd, file: {}, scopes: [read_registry] }}",

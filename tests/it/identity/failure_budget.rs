@@ -1,4 +1,5 @@
-//! A bound on wrong credentials, through the whole gate: who is turned away by it, and who never is.
+//! A bound on wrong credentials, through the whole gate: who is turned away by it, and who never
+//! is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,11 +38,18 @@ async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
     let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((3000..=3600).contains(&wait), "{wait}");
     assert_eq!(gate.gitlab.ledger().count(), asked, "a stranger was asked about");
-    assert_eq!(get(&gate, ("alice", "wrong-1")).await, 401, "what is known to be wrong needs no question");
+    assert_eq!(
+        get(&gate, ("alice", "wrong-1")).await,
+        401,
+        "what is known to be wrong needs no question"
+    );
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     assert_eq!(gate.gitlab.ledger().count(), asked + 1, "its old answer was not used");
     let line = gate.log(4).await.remove(3);
-    assert_eq!((&line["decision"], &line["reason"]), (&"denied".into(), &"failure_budget_spent".into()));
+    assert_eq!(
+        (&line["decision"], &line["reason"]),
+        (&"denied".into(), &"failure_budget_spent".into())
+    );
 }
 
 /// Who logs in for the first time holds a place only while the question is out.
@@ -62,7 +70,8 @@ async fn a_hundred_honest_callers_at_once_need_no_budget() {
     }
 }
 
-/// Whoever is turned away without a question says nothing of the provider: it stays down until it answers.
+/// Whoever is turned away without a question says nothing of the provider: it stays down until it
+/// answers.
 #[tokio::test]
 async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
     let gate = Arc::new(gate("1/h", "400ms").await);
@@ -93,26 +102,31 @@ async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
         tokio::task::yield_now().await;
     }
     gate.gitlab.always(Some(answer(502, "")));
-    while gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1") {
+    while gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1")
+    {
         assert_eq!(get(&gate, READ_WRITE).await, 404, "stale");
     }
     assert_eq!(get(&gate, ("alice", "stranger-3")).await, 429);
     down().await;
 }
 
-/// A credential that was good is asked about whatever others got wrong, but not about many repositories at once: whoever
-/// revokes his own would spend far more than the budget, and have the gate banned.
+/// A credential that was good is asked about whatever others got wrong, but not about many
+/// repositories at once: whoever revokes his own would spend far more than the budget, and have the
+/// gate banned.
 #[tokio::test]
 async fn a_revoked_credential_spends_little_more_than_the_budget() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
-    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
+    let gate =
+        Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
     assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
     gate.gitlab.revoke(READ_WRITE.1);
     // So that all are under way before the first is answered.
     gate.gitlab.always(Some(Scripted::Delay(Duration::from_millis(200))));
     let callers = (0..60).map(|number| {
         let gate = gate.clone();
-        tokio::spawn(async move { gate.get(&format!("/v2/demo/{number}/tags/list"), Some(READ_WRITE)).await.status })
+        tokio::spawn(async move {
+            gate.get(&format!("/v2/demo/{number}/tags/list"), Some(READ_WRITE)).await.status
+        })
     });
     for caller in callers.collect::<Vec<_>>() {
         let status = caller.await.unwrap();

@@ -16,7 +16,8 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     let elsewhere = listener();
     let redirect = format!("http://{}/jwt/auth", elsewhere.local_addr().unwrap());
-    let access = "\"access\":[{\"type\":\"repository\",\"name\":\"demo/a\",\"actions\":[\"pull\"]}]";
+    let access =
+        "\"access\":[{\"type\":\"repository\",\"name\":\"demo/a\",\"actions\":[\"pull\"]}]";
     let cases = [
         answer(500, "{}"),
         answer(502, ""),
@@ -30,9 +31,19 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
         answer(200, "{\"token\":\"a.b\"}"),
         answer(200, "{\"token\":\"x\",\"token\":\"y\"}"),
         answer(200, token(&format!("{{\"aud\":\"another\",\"iat\":1,\"exp\":301,{access}}}"))),
-        answer(200, token(&format!("{{\"aud\":[\"container_registry\",\"another\"],\"iat\":1,\"exp\":301,{access}}}"))),
+        answer(
+            200,
+            token(&format!(
+                "{{\"aud\":[\"container_registry\",\"another\"],\"iat\":1,\"exp\":301,{access}}}"
+            )),
+        ),
         answer(200, token(&format!("{{\"iat\":1,\"exp\":301,{access}}}"))),
-        answer(200, token(&format!("{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":\"301\",{access}}}"))),
+        answer(
+            200,
+            token(&format!(
+                "{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":\"301\",{access}}}"
+            )),
+        ),
         answer(200, format!("{}{}", token("{}"), " ".repeat(70_000))),
         Scripted::Redirect(redirect),
         Scripted::Close,
@@ -40,14 +51,16 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     ];
     for (number, case) in cases.into_iter().enumerate() {
         let name = format!("{number}: {case:?}");
-        // A closed connection is tried once more by the client of the pool, as nothing was answered.
+        // A closed connection is tried once more by the client of the pool, as nothing was
+        // answered.
         gate.gitlab.script([case.clone()]);
         if matches!(case, Scripted::Close) {
             gate.gitlab.script([case]);
         }
         // Another user name each time is another question: the same one would rest.
         let asked = gate.gitlab.ledger().count();
-        let reply = gate.get("/v2/demo/a/tags/list", Some((&format!("user-{number}"), READ_WRITE.1))).await;
+        let reply =
+            gate.get("/v2/demo/a/tags/list", Some((&format!("user-{number}"), READ_WRITE.1))).await;
         assert!(gate.gitlab.ledger().count() > asked, "{name}");
         assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{name}");
         assert!(reply.header("retry-after").is_some());
@@ -58,7 +71,8 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     assert!(elsewhere.accept().is_err(), "the redirect was followed");
 }
 
-/// The same question rests for a second, so that nobody hammers a provider that is in trouble; others are asked at once.
+/// The same question rests for a second, so that nobody hammers a provider that is in trouble;
+/// others are asked at once.
 #[tokio::test]
 async fn a_question_without_an_answer_rests_for_a_second() {
     let gate = TestGate::plain().await;
@@ -93,13 +107,19 @@ async fn denied_is_a_valid_credential_without_rights() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// What was not asked for is not granted, whatever the reply lists; nor is another repository's access.
+/// What was not asked for is not granted, whatever the reply lists; nor is another repository's
+/// access.
 #[tokio::test]
 async fn only_what_was_asked_for_this_repository_counts() {
     let gate = TestGate::plain().await;
     let reply = |name: &str, kind: &str, actions: &str| {
         let access = format!("[{{\"type\":\"{kind}\",\"name\":\"{name}\",\"actions\":{actions}}}]");
-        answer(200, token(&format!("{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":301,\"access\":{access}}}")))
+        answer(
+            200,
+            token(&format!(
+                "{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":301,\"access\":{access}}}"
+            )),
+        )
     };
     for (repository, kind, actions, method, status) in [
         ("demo/x", "repository", "[\"pull\"]", "GET", 403),

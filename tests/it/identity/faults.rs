@@ -1,5 +1,6 @@
-//! Each fault of a provider, at each type that is asked over the network: who is known pulls on and does no more than
-//! that, everybody else is told to come back, and nobody is told that a good credential is wrong.
+//! Each fault of a provider, at each type that is asked over the network: who is known pulls on and
+//! does no more than that, everybody else is told to come back, and nobody is told that a good
+//! credential is wrong.
 
 use std::sync::Arc;
 
@@ -29,7 +30,9 @@ impl OneProvider {
         let sso = Introspection::start(listener()).unwrap();
         let identity = match kind {
             "gitlab" => "url: \"{gitlab}\"".to_owned(),
-            "registry_token" => "realm: \"{gitlab}/jwt/auth\", service: container_registry".to_owned(),
+            "registry_token" => {
+                "realm: \"{gitlab}/jwt/auth\", service: container_registry".to_owned()
+            }
             _ => format!("url: \"{}\", client_secret_file: secret", sso.url()),
         };
         let identity = format!("- {{ name: it, type: {kind}, {identity}, timeout: 500ms }}");
@@ -50,7 +53,10 @@ impl OneProvider {
     }
 
     /// All at once: where a provider is silent, each waits for it.
-    async fn send_all(&self, requests: &[(&'static str, &'static str, (&'static str, &'static str))]) -> Vec<Reply> {
+    async fn send_all(
+        &self,
+        requests: &[(&'static str, &'static str, (&'static str, &'static str))],
+    ) -> Vec<Reply> {
         let sending = requests.iter().map(|&(method, target, credential)| {
             let gate = self.gate.clone();
             tokio::spawn(async move { gate.send(method, target, Some(credential), "", "").await })
@@ -80,9 +86,14 @@ async fn every_fault_at_every_type() {
             let case = format!("{kind} {fault:?}");
             let it = OneProvider::start(kind).await;
             let reads = [("GET", PULL, it.known), ("GET", "/v2/", it.known)];
-            let status = |replies: &[Reply]| replies.iter().map(|reply| reply.status).collect::<Vec<_>>();
+            let status =
+                |replies: &[Reply]| replies.iter().map(|reply| reply.status).collect::<Vec<_>>();
             assert_eq!(status(&it.send_all(&reads).await), [404, 200], "{case}");
-            assert_eq!(it.gate.send("POST", UPLOADS, Some(it.known), "", "").await.status, 202, "{case}");
+            assert_eq!(
+                it.gate.send("POST", UPLOADS, Some(it.known), "", "").await.status,
+                202,
+                "{case}"
+            );
             let forwarded = it.gate.forwarded();
 
             it.always(Some(fault));
@@ -95,7 +106,11 @@ async fn every_fault_at_every_type() {
                 ("GET", PULL, ("mallory", "unknown-secret")),
             ];
             for (reply, (method, target, _)) in it.send_all(&others).await.iter().zip(&others) {
-                assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{case}: {method} {target}");
+                assert_eq!(
+                    (reply.status, &*reply.code()),
+                    (503, "UNAVAILABLE"),
+                    "{case}: {method} {target}"
+                );
                 let seconds: u32 = reply.header("retry-after").unwrap().parse().unwrap();
                 assert!(seconds >= 1, "{case}: {method} {target}");
                 assert_eq!(reply.header("www-authenticate"), None, "{case}: {method} {target}");
@@ -104,15 +119,19 @@ async fn every_fault_at_every_type() {
 
             // Nothing of it is remembered.
             it.always(None);
-            assert_eq!(it.gate.get(PULL, Some(("mallory", "another-secret"))).await.status, 401, "{case}");
+            assert_eq!(
+                it.gate.get(PULL, Some(("mallory", "another-secret"))).await.status,
+                401,
+                "{case}"
+            );
         }
     }
     elsewhere.set_nonblocking(true).unwrap();
     assert!(elsewhere.accept().is_err(), "a redirect was followed");
 }
 
-/// Whoever gets the provider to throttle or to ban him, or asks for what it does not take, must not keep a credential alive
-/// by that: it is no outage, for him nor for others.
+/// Whoever gets the provider to throttle or to ban him, or asks for what it does not take, must not
+/// keep a credential alive by that: it is no outage, for him nor for others.
 #[tokio::test]
 async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
     for kind in ["gitlab", "registry_token", "introspection"] {
@@ -140,8 +159,8 @@ async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
     }
 }
 
-/// A provider that answers now and then: known callers notice nothing, and it is asked no more than twice what it would
-/// be asked without the trouble.
+/// A provider that answers now and then: known callers notice nothing, and it is asked no more than
+/// twice what it would be asked without the trouble.
 #[tokio::test]
 async fn a_provider_that_comes_and_goes() {
     let it = OneProvider::start("gitlab").await;
@@ -162,13 +181,19 @@ async fn a_provider_that_comes_and_goes() {
             0 => gitlab.script((0..5).flat_map(|_| [answer(502, ""), well()])),
             1 => gitlab.script((0..5).flat_map(|_| [well(), Scripted::Close])),
             // Two of three, which opens no breaker.
-            2 => gitlab.script((0..4).flat_map(|_| [answer(200, "<html>"), answer(500, ""), well()])),
+            2 => {
+                gitlab.script((0..4).flat_map(|_| [answer(200, "<html>"), answer(500, ""), well()]))
+            }
             // All, which does.
             3 => gitlab.always(Some(answer(StatusCode::BAD_GATEWAY.as_u16(), ""))),
             _ => gitlab.always(None),
         }
         for secret in &secrets {
-            assert_eq!(it.gate.get(PULL, Some(("alice", secret))).await.status, 404, "round {round}");
+            assert_eq!(
+                it.gate.get(PULL, Some(("alice", secret))).await.status,
+                404,
+                "round {round}"
+            );
             usual += 1;
         }
     }
@@ -177,9 +202,18 @@ async fn a_provider_that_comes_and_goes() {
 
     gitlab.always(None);
     let begun = std::time::Instant::now();
-    while it.gate.get(PULL, Some(("alice", &format!("glpat-wrong-{}", fastrand::u64(..))))).await.status != 401 {
+    while it
+        .gate
+        .get(PULL, Some(("alice", &format!("glpat-wrong-{}", fastrand::u64(..)))))
+        .await
+        .status
+        != 401
+    {
         assert!(begun.elapsed() < PATIENCE, "it never comes back");
     }
     let log = it.gate.log(usual).await;
-    assert!(log.iter().any(|line| line["cache"] == "stale") && log.iter().any(|line| line["cache"] == "miss"));
+    assert!(
+        log.iter().any(|line| line["cache"] == "stale")
+            && log.iter().any(|line| line["cache"] == "miss")
+    );
 }

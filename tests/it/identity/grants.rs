@@ -51,11 +51,15 @@ impl Chain {
         });
         let realm = format!("http://{}/jwt/auth", gitlab.address());
         let client = ProviderClient::new(tls, timeout);
-        let server = TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
+        let server =
+            TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
         let kind = ProviderKind::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));
         let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
         let providers = vec![Arc::new(Provider::new(name, kind, timeout, None))];
-        Self { gitlab, identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime) }
+        Self {
+            gitlab,
+            identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime),
+        }
     }
 
     fn question(&self, (user, password): (&str, &str), access: Access) -> Question {
@@ -65,13 +69,16 @@ impl Chain {
 
     async fn verify(&self, credential: (&str, &str), access: Access) -> (Arc<Verified>, CacheUse) {
         let mut cache_use = CacheUse::None;
-        let verified = self.identity.verify(&self.question(credential, access), &mut cache_use).await;
+        let verified =
+            self.identity.verify(&self.question(credential, access), &mut cache_use).await;
         (verified.unwrap(), cache_use)
     }
 }
 
 fn several(scopes: &[(&str, &str)]) -> Access {
-    let wanted = scopes.iter().map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
+    let wanted = scopes
+        .iter()
+        .map(|(name, words)| (RepositoryName::parse(name).unwrap(), Actions::asked(words)));
     Access::several(wanted.collect())
 }
 
@@ -107,7 +114,9 @@ async fn several_repositories_are_one_question() {
     for (is_gitlab, kind) in [(true, TokenServerKind::GitLab), (false, TokenServerKind::Other)] {
         let chain = Chain::start(is_gitlab, false, LIMITS);
         chain.gitlab.set_meta(json!({ "tag_immutable_patterns": ["^v"] }));
-        let access = || several(&[("demo/a", "pull,push"), ("demo/b", "pull"), ("elsewhere/c", "pull,push")]);
+        let access = || {
+            several(&[("demo/a", "pull,push"), ("demo/b", "pull"), ("elsewhere/c", "pull,push")])
+        };
         let (verified, cache_use) = chain.verify(READ_WRITE, access()).await;
         assert_eq!(
             (granted(&verified).join(" "), cache_use),
@@ -115,11 +124,16 @@ async fn several_repositories_are_one_question() {
         );
         assert_eq!(verified.granted.repositories()[0].server, kind);
         // Rules about tags where something may be written, of GitLab alone.
-        let has_rules = |index: usize| verified.granted.repositories()[index].tags != TagRules::None;
+        let has_rules =
+            |index: usize| verified.granted.repositories()[index].tags != TagRules::None;
         assert_eq!([has_rules(0), has_rules(1), has_rules(2)], [is_gitlab, false, false]);
         let questions = chain.gitlab.ledger().entries();
         assert_eq!(questions.len(), 1);
-        let scopes = ["repository:demo/a:pull,push", "repository:demo/b:pull", "repository:elsewhere/c:pull,push"];
+        let scopes = [
+            "repository:demo/a:pull,push",
+            "repository:demo/b:pull",
+            "repository:elsewhere/c:pull,push",
+        ];
         assert_eq!(questions[0].scopes, scopes);
         assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Hit);
         // It creates no record of what is only read.
@@ -134,15 +148,19 @@ async fn never_more_than_was_asked() {
     let access = json!([all("demo/a"), all("demo/b"), all("demo/c")]);
     let reply = json!({ "token": issued(&json!({ "access": access })) }).to_string();
     chain.gitlab.script([answer(200, reply)]);
-    let (verified, _) = chain.verify(READ_WRITE, several(&[("demo/b", "pull"), ("demo/a", "push,delete")])).await;
+    let (verified, _) =
+        chain.verify(READ_WRITE, several(&[("demo/b", "pull"), ("demo/a", "push,delete")])).await;
     assert_eq!(granted(&verified), ["demo/b:pull", "demo/a:push,delete"]);
 }
 
-/// A client that asks for a token for one request finds the answer cached when it then sends the request.
+/// A client that asks for a token for one request finds the answer cached when it then sends the
+/// request.
 #[tokio::test]
 async fn what_a_token_was_asked_for_is_known_to_the_request() {
     let chain = Chain::start(true, false, LIMITS);
-    for (words, action) in [("pull", Action::Pull), ("pull,push", Action::Push), ("delete", Action::Delete)] {
+    for (words, action) in
+        [("pull", Action::Pull), ("pull,push", Action::Push), ("delete", Action::Delete)]
+    {
         let before = chain.gitlab.ledger().count();
         chain.verify(READ_WRITE, several(&[("demo/a", words)])).await;
         let cached = chain.verify(READ_WRITE, on("demo/a", action)).await.1;
@@ -156,7 +174,10 @@ async fn nothing_for_any_of_several_is_a_refusal() {
     let chain = Chain::start(true, true, LIMITS);
     let access = || several(&[("elsewhere/a", "pull"), ("elsewhere/b", "pull")]);
     for _ in 0..2 {
-        chain.gitlab.script([answer(403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}")]);
+        chain.gitlab.script([answer(
+            403,
+            "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}",
+        )]);
         let (verified, _) = chain.verify(READ_WRITE, access()).await;
         assert!(verified.granted.is_nothing());
         assert_eq!(granted(&verified), ["elsewhere/a:", "elsewhere/b:"]);

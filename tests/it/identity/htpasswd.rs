@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::harness::{READ_WRITE, Setup, TestGate, some_digest};
 
 const ALONE: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
-const CHAIN: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }
+const CHAIN: &str =
+    "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }
 - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
 
 fn long(length: usize) -> &'static str {
@@ -16,7 +17,9 @@ fn long(length: usize) -> &'static str {
 #[tokio::test]
 async fn scopes_of_the_file_decide() {
     let users = vec![("alice", "secret"), ("long", long(72))];
-    let gate = TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() })
+            .await;
     for (method, target, who, status) in [
         ("GET", "/v2/".to_owned(), ("alice", "secret"), 200),
         ("GET", "/v2/".into(), ("alice", "Secret"), 401),
@@ -28,9 +31,14 @@ async fn scopes_of_the_file_decide() {
         ("POST", "/v2/any/name/blobs/uploads/".into(), ("alice", "secret"), 403),
         ("DELETE", format!("/v2/any/name/blobs/{}", some_digest()), ("alice", "secret"), 403),
     ] {
-        assert_eq!(gate.send(method, &target, Some(who), "", "").await.status, status, "{method} {target} {who:?}");
+        assert_eq!(
+            gate.send(method, &target, Some(who), "", "").await.status,
+            status,
+            "{method} {target} {who:?}"
+        );
     }
-    let reply = gate.send("POST", "/v2/any/name/blobs/uploads/", Some(("alice", "secret")), "", "").await;
+    let reply =
+        gate.send("POST", "/v2/any/name/blobs/uploads/", Some(("alice", "secret")), "", "").await;
     assert!(reply.body.contains("token lacks write_registry"), "{}", reply.body);
     let bearer = "Authorization: Bearer secret\r\n";
     assert_eq!(gate.send("GET", "/v2/", None, bearer, "").await.status, 401);
@@ -40,32 +48,40 @@ async fn scopes_of_the_file_decide() {
 #[tokio::test]
 async fn one_check_for_all_repositories() {
     let users = vec![("alice", "secret")];
-    let gate = TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() })
+            .await;
     for repository in ["a", "b", "c"] {
         gate.get(&format!("/v2/{repository}/tags/list"), Some(("alice", "secret"))).await;
     }
     let metrics = gate.admin("/metrics").await.body;
-    let count = "moorgate_introspection_duration_seconds_count{provider=\"local\",result=\"verified\"} 1";
+    let count =
+        "moorgate_introspection_duration_seconds_count{provider=\"local\",result=\"verified\"} 1";
     assert!(metrics.contains(count), "{metrics}");
 }
 
-/// A user of the file is nobody else's business: GitLab sees neither the right password nor a wrong one.
+/// A user of the file is nobody else's business: GitLab sees neither the right password nor a wrong
+/// one.
 #[tokio::test]
 async fn gitlab_sees_only_whom_the_file_does_not_know() {
     let users = vec![("alice", "secret")];
-    let gate = TestGate::start(Setup { identity: Some(CHAIN), htpasswd_users: users, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(CHAIN), htpasswd_users: users, ..Setup::default() })
+            .await;
     assert_eq!(gate.get("/v2/", Some(("alice", "secret"))).await.status, 200);
     assert_eq!(gate.get("/v2/", Some(("alice", READ_WRITE.1))).await.status, 401);
     assert_eq!(gate.gitlab.ledger().count(), 0);
     assert_eq!(gate.get("/v2/", Some(("carol", READ_WRITE.1))).await.status, 200);
     assert_eq!(gate.gitlab.ledger().count(), 1);
     let log = gate.log(3).await;
-    let who: Vec<_> = log.iter().map(|line| (line["provider"].clone(), line["subject"].clone())).collect();
+    let who: Vec<_> =
+        log.iter().map(|line| (line["provider"].clone(), line["subject"].clone())).collect();
     assert_eq!(who[0], ("local".into(), "alice".into()));
     assert_eq!(who[2], ("gitlab".into(), "alice".into()));
 }
 
-/// Each wrong password takes a CPU for a while. From wherever they come, others have their turn after one of them.
+/// Each wrong password takes a CPU for a while. From wherever they come, others have their turn
+/// after one of them.
 #[tokio::test]
 async fn a_flood_of_wrong_passwords_delays_its_own_address_only() {
     const WRONG: usize = 40;

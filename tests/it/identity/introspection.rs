@@ -25,18 +25,36 @@ async fn gate(more: &str) -> (TestGate, Introspection) {
 async fn gate_with(more: &str, cache: Vec<&'static str>) -> (TestGate, Introspection) {
     let sso = Introspection::start(listener()).unwrap();
     sso.ledger().keep();
-    let identity =
-        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret{more} }}", sso.url());
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret{more} }}",
+        sso.url()
+    );
     let files = vec![("sso.secret", CLIENT_SECRET)];
     // In this mode what is missing is 403 however the secret is presented.
     let tokens = vec!["challenge: basic"];
-    (TestGate::start(Setup { identity: Some(identity.leak()), files, cache, tokens, ..Setup::default() }).await, sso)
+    (
+        TestGate::start(Setup {
+            identity: Some(identity.leak()),
+            files,
+            cache,
+            tokens,
+            ..Setup::default()
+        })
+        .await,
+        sso,
+    )
 }
 
 async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {
     let basic = gate.send(method, target, Some(("anybody", token)), "", "").await.status;
-    let bearer = gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status;
-    assert_eq!(basic, bearer, "the same secret, however it is presented: {method} {target} {token}");
+    let bearer = gate
+        .send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "")
+        .await
+        .status;
+    assert_eq!(
+        basic, bearer,
+        "the same secret, however it is presented: {method} {target} {token}"
+    );
     basic
 }
 
@@ -77,7 +95,10 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
     };
     let elsewhere = listener();
     let redirect = format!("http://{}/", elsewhere.local_addr().unwrap());
-    let deep = yes.replace("\"mallory\"", &format!("\"mallory\", \"x\": {}{}", "[".repeat(500), "]".repeat(500)));
+    let deep = yes.replace(
+        "\"mallory\"",
+        &format!("\"mallory\", \"x\": {}{}", "[".repeat(500), "]".repeat(500)),
+    );
     for scripted in [
         answer(200, "<html>Sign in</html>"),
         answer(200, ""),
@@ -121,14 +142,17 @@ async fn a_token_for_somebody_else_is_none() {
     assert_eq!(matching.get(PULL, Some(("erin", READ_ONLY))).await.status, 404);
 }
 
-/// A refresh or id token is nobody's credential here. That it was one is not remembered: the next answer counts.
+/// A refresh or id token is nobody's credential here. That it was one is not remembered: the next
+/// answer counts.
 #[tokio::test]
 async fn another_kind_of_token_is_401_and_asked_about_anew() {
     let (gate, sso) = gate("").await;
     let of_kind = |token_use: &str| {
         super::answer(
             200,
-            format!("{{\"active\":true,\"sub\":\"dana\",\"scope\":\"read_registry\",\"token_use\":\"{token_use}\"}}"),
+            format!(
+                "{{\"active\":true,\"sub\":\"dana\",\"scope\":\"read_registry\",\"token_use\":\"{token_use}\"}}"
+            ),
         )
     };
     sso.script([of_kind("refresh_token"), of_kind("id"), of_kind("access")]);
@@ -154,7 +178,8 @@ async fn a_revoked_token_lives_no_longer_than_the_ttl() {
     assert_eq!(gate.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
 }
 
-/// What a rule gives to a group ends with the membership, once the provider is asked again (class 16).
+/// What a rule gives to a group ends with the membership, once the provider is asked again (class
+/// 16).
 #[tokio::test]
 async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
     let sso = Introspection::start(listener()).unwrap();
@@ -166,12 +191,16 @@ async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
         identity: Some(identity.leak()),
         files: vec![("sso.secret", CLIENT_SECRET)],
         cache: vec!["ttl: 300ms"],
-        policy: vec!["rules:", "  - { name: ops, repositories: [\"**\"], who: [\"group:sso/ops\"], allow: [pull] }"],
+        policy: vec![
+            "rules:",
+            "  - { name: ops, repositories: [\"**\"], who: [\"group:sso/ops\"], allow: [pull] }",
+        ],
         ..Setup::default()
     });
     let gate = gate.await;
     let said = |group: &str| {
-        let reply = json!({ "active": true, "sub": "dana", "scope": "read_registry", "groups": [group] });
+        let reply =
+            json!({ "active": true, "sub": "dana", "scope": "read_registry", "groups": [group] });
         super::answer(200, reply.to_string())
     };
     sso.always(Some(said("ops")));
@@ -186,7 +215,8 @@ async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
     assert_eq!(gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status, 403);
 }
 
-/// The end of the credential itself is judged by the clock on the wall too, and ends stale answers as well.
+/// The end of the credential itself is judged by the clock on the wall too, and ends stale answers
+/// as well.
 #[tokio::test]
 async fn a_token_ends_when_it_says() {
     let (gate, sso) = gate("").await;
@@ -208,16 +238,23 @@ async fn a_token_ends_when_it_says() {
 #[tokio::test]
 async fn what_servers_write_oddly_is_no_outage() {
     let sso = Introspection::start(listener()).unwrap();
-    let identity =
-        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}", sso.url());
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
+        sso.url()
+    );
     let rules = vec![
         "rules:",
         "  - { name: users, repositories: [\"demo/a\"], who: [\"user:sso/ci\", \"user:sso/dana\"], allow: [pull] }",
         "  - { name: clients, repositories: [\"demo/b\"], who: [\"user:sso/client:ci\"], allow: [pull] }",
     ];
     let files = vec![("sso.secret", CLIENT_SECRET)];
-    let gate =
-        TestGate::start(Setup { identity: Some(identity.leak()), files, policy: rules, ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        identity: Some(identity.leak()),
+        files,
+        policy: rules,
+        ..Setup::default()
+    })
+    .await;
     for (number, (members, demo_a, demo_b)) in [
         (json!({ "sub": "dana", "scope": "read_registry", "exp": 0 }), 404, 403),
         (json!({ "sub": "dana", "scope": ["read_registry"] }), 404, 403),
@@ -225,11 +262,19 @@ async fn what_servers_write_oddly_is_no_outage() {
         (json!({ "sub": "dana", "scope": ["read_registry write_registry"] }), 403, 403),
         (json!({ "sub": "", "client_id": "ci", "scope": "read_registry" }), 403, 404),
         (json!({ "client_id": "ci", "scope": "read_registry" }), 403, 404),
-        (json!({ "sub": "", "username": "", "client_id": "ci", "scope": "read_registry" }), 403, 404),
+        (
+            json!({ "sub": "", "username": "", "client_id": "ci", "scope": "read_registry" }),
+            403,
+            404,
+        ),
         (json!({ "sub": "ci", "scope": "read_registry" }), 404, 403),
         (json!({ "sub": "client:ci", "scope": "read_registry" }), 401, 401),
         (json!({ "sub": "client:ci", "client_id": "ci", "scope": "read_registry" }), 403, 404),
-        (json!({ "sub": "dana", "scope": "read_registry", "groups": ["x", 5], "aud": 7 }), 404, 403),
+        (
+            json!({ "sub": "dana", "scope": "read_registry", "groups": ["x", 5], "aud": 7 }),
+            404,
+            403,
+        ),
         (json!({ "sub": ["dana"], "scope": "read_registry" }), 503, 503),
         // Of GitLab's own words none stands for others unless the config says so.
         (json!({ "sub": "dana", "scope": "api" }), 403, 403),
@@ -242,8 +287,13 @@ async fn what_servers_write_oddly_is_no_outage() {
         reply.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let token = format!("sso-odd-{number}");
         sso.always(Some(super::answer(200, reply.to_string())));
-        for (target, status) in [("/v2/demo/a/tags/list", demo_a), ("/v2/demo/b/tags/list", demo_b)] {
-            assert_eq!(gate.get(target, Some(("any", &token))).await.status, status, "{members} {target}");
+        for (target, status) in [("/v2/demo/a/tags/list", demo_a), ("/v2/demo/b/tags/list", demo_b)]
+        {
+            assert_eq!(
+                gate.get(target, Some(("any", &token))).await.status,
+                status,
+                "{members} {target}"
+            );
         }
     }
 }

@@ -24,7 +24,8 @@ async fn gate(issuer: &OidcIssuer, cache: Vec<&'static str>) -> TestGate {
         issuer.jwks_url()
     );
     let limits = vec!["failed_logins: null"];
-    TestGate::start(Setup { identity: Some(identity.leak()), cache, limits, ..Setup::default() }).await
+    TestGate::start(Setup { identity: Some(identity.leak()), cache, limits, ..Setup::default() })
+        .await
 }
 
 fn issuer() -> OidcIssuer {
@@ -39,7 +40,10 @@ fn token(issuer: &OidcIssuer, claims: Value) -> String {
 
 async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16 {
     let basic = gate.send(method, target, Some(("oidc", token)), "", "").await.status;
-    let bearer = gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status;
+    let bearer = gate
+        .send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "")
+        .await
+        .status;
     assert_eq!(basic, bearer, "the same secret, however it is presented: {method} {target}");
     basic
 }
@@ -88,9 +92,14 @@ async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
     let mut tokens = vec![
         elsewhere.sign_raw(&header(json!({})), &good.to_string()).unwrap(),
         elsewhere
-            .sign_raw(&header(json!({ "jku": elsewhere.jwks_url(), "kid": elsewhere.kid() })), &good.to_string())
+            .sign_raw(
+                &header(json!({ "jku": elsewhere.jwks_url(), "kid": elsewhere.kid() })),
+                &good.to_string(),
+            )
             .unwrap(),
-        elsewhere.sign_raw(&header(json!({ "x5u": elsewhere.jwks_url() })), &good.to_string()).unwrap(),
+        elsewhere
+            .sign_raw(&header(json!({ "x5u": elsewhere.jwks_url() })), &good.to_string())
+            .unwrap(),
     ];
     for members in [
         json!({ "alg": "none" }),
@@ -171,7 +180,8 @@ async fn a_gate_starts_without_its_issuer() {
     let gate = gate(&issuer, Vec::new()).await;
     issuer.ledger().wait_until(|fetches| !fetches.is_empty()).await;
     let good = token(&issuer, json!({}));
-    // The first question may come while the failed fetch is ending; it has the keys fetched again otherwise.
+    // The first question may come while the failed fetch is ending; it has the keys fetched again
+    // otherwise.
     let begun = Instant::now();
     while gate.get(PULL, Some(("oidc", &good))).await.status != 404 {
         assert!(begun.elapsed() < PATIENCE);
@@ -188,14 +198,22 @@ async fn an_issuer_that_was_never_reached_is_503() {
     let reply = gate.get(PULL, Some(("oidc", &token(&issuer, json!({}))))).await;
     assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"));
     assert!(reply.header("retry-after").is_some());
-    assert!(gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"workloads\"} 0"));
+    assert!(
+        gate.admin("/metrics")
+            .await
+            .body
+            .contains("moorgate_provider_up{provider=\"workloads\"} 0")
+    );
     // What needs no key to be refused is refused.
-    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({ "namespace_id": "43" }))).await, 401);
+    assert_eq!(
+        status(&gate, "GET", PULL, &token(&issuer, json!({ "namespace_id": "43" }))).await,
+        401
+    );
     assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
 }
 
-/// A key that the issuer took away is no longer good once the keys have been fetched again, also for tokens that it
-/// signed in its time, and no outage brings it back.
+/// A key that the issuer took away is no longer good once the keys have been fetched again, also
+/// for tokens that it signed in its time, and no outage brings it back.
 #[tokio::test]
 async fn a_retired_key_is_good_no_longer() {
     let issuer = issuer();
@@ -204,11 +222,19 @@ async fn a_retired_key_is_good_no_longer() {
     assert_eq!(status(&gate, "GET", PULL, &old).await, 404);
     issuer.rotate_to_es256().unwrap();
     issuer.retire_old_keys();
-    assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404, "its key is fetched");
+    assert_eq!(
+        status(&gate, "GET", PULL, &token(&issuer, json!({}))).await,
+        404,
+        "its key is fetched"
+    );
     assert_eq!(status(&gate, "GET", PULL, &old).await, 401);
     issuer.always(Some(Scripted::Close));
     assert_eq!(status(&gate, "GET", PULL, &old).await, 401);
-    assert_eq!(issuer.ledger().count(), 2, "at the start, and for the new key; for unknown ones once in ten seconds");
+    assert_eq!(
+        issuer.ledger().count(),
+        2,
+        "at the start, and for the new key; for unknown ones once in ten seconds"
+    );
 }
 
 /// A gate token of a credential that ends says so: some clients go by the clock alone.
@@ -219,7 +245,8 @@ async fn a_gate_token_ends_with_its_credential() {
     for (left, least, most) in [(7200, 3600, 3600), (600, 500, 600), (20, 60, 60)] {
         let ends = unix_now() + left;
         let presented = token(&issuer, json!({ "exp": ends }));
-        let reply = gate.get("/token?scope=repository:demo/a:pull", Some(("oidc", &presented))).await;
+        let reply =
+            gate.get("/token?scope=repository:demo/a:pull", Some(("oidc", &presented))).await;
         let answer: Value = serde_json::from_str(&reply.body).unwrap();
         let expires_in = answer["expires_in"].as_u64().unwrap();
         assert!((least..=most).contains(&expires_in), "{left}: {expires_in}");
@@ -259,11 +286,15 @@ async fn a_token_with_something_around_it_is_shown_to_nobody() {
     assert!(log.iter().take(26).all(|line| line["reason"] == "malformed_credential"), "{log:?}");
     assert_eq!(gate.get(PULL, Some(("oidc", &good))).await.status, 404, "the token alone");
     // GitLab's job tokens are JWTs of the same issuer behind a prefix, and not its id_tokens.
-    assert_eq!(gate.get(PULL, Some(("gitlab-ci-token", &format!("glcbt-64_{good}")))).await.status, 401);
+    assert_eq!(
+        gate.get(PULL, Some(("gitlab-ci-token", &format!("glcbt-64_{good}")))).await.status,
+        401
+    );
     assert_eq!(gate.gitlab.ledger().count(), 1);
 }
 
-/// GitHub Enterprise Server lists a key twice, others once for each `alg`; RFC 9068 has a `typ` of its own.
+/// GitHub Enterprise Server lists a key twice, others once for each `alg`; RFC 9068 has a `typ` of
+/// its own.
 #[tokio::test]
 async fn what_issuers_write_oddly_is_no_outage() {
     let issuer = issuer();
@@ -276,7 +307,11 @@ async fn what_issuers_write_oddly_is_no_outage() {
     };
     for listed in [
         json!([key, key]),
-        json!([with(json!({ "alg": "RS256" })), with(json!({ "alg": "RS384" })), with(json!({ "alg": "PS256" }))]),
+        json!([
+            with(json!({ "alg": "RS256" })),
+            with(json!({ "alg": "RS384" })),
+            with(json!({ "alg": "PS256" }))
+        ]),
         json!([with(json!({ "alg": ["RS256", "RS384"] }))]),
         json!([with(json!({ "use": "enc" })), key]),
         json!([5, "x", null, { "kid": key["kid"] }, { "kty": "EC", "kid": 7 }, key]),
@@ -288,9 +323,12 @@ async fn what_issuers_write_oddly_is_no_outage() {
         let claims = json!({
             "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
         });
-        for (typ, expected) in
-            [("application/at+jwt", 404), ("Application/AT+JWT", 404), ("at+jwt", 404), ("x+jwt", 401)]
-        {
+        for (typ, expected) in [
+            ("application/at+jwt", 404),
+            ("Application/AT+JWT", 404),
+            ("at+jwt", 404),
+            ("x+jwt", 401),
+        ] {
             let header = json!({ "alg": "RS256", "typ": typ, "kid": issuer.kid() });
             let made = issuer.sign_raw(&header.to_string(), &claims.to_string()).unwrap();
             assert_eq!(status(&gate, "GET", PULL, &made).await, expected, "{typ}");

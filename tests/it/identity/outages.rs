@@ -1,5 +1,5 @@
-//! A provider that is down: who knows the gate pulls on, everybody else is told to come back, nobody gets a 401, and the
-//! provider is left alone.
+//! A provider that is down: who knows the gate pulls on, everybody else is told to come back,
+//! nobody gets a 401, and the provider is left alone.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ fn broken() -> Scripted {
 
 /// Verdicts that are old at once, so that an outage is seen at once.
 async fn gate() -> TestGate {
-    TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() }).await
+    TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() })
+        .await
 }
 
 async fn get(gate: &TestGate, target: &str, credential: (&str, &str)) -> u16 {
@@ -65,7 +66,9 @@ async fn known_callers_pull_on_and_others_are_told_to_come_back() {
     ] {
         let reply = gate.send(method, target, Some(credential), "", "").await;
         assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{method} {target}");
-        assert!(reply.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1));
+        assert!(
+            reply.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1)
+        );
         assert_eq!(reply.header("www-authenticate"), None);
     }
     assert_eq!(gate.forwarded(), forwarded + 9, "a caller whom nobody knows got through");
@@ -92,7 +95,8 @@ async fn nothing_is_stale_after_a_no() {
     }
 }
 
-/// Where an answer is stale, the provider is asked before it is used: an answer that is there counts.
+/// Where an answer is stale, the provider is asked before it is used: an answer that is there
+/// counts.
 #[tokio::test]
 async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
     let gate = gate().await;
@@ -107,8 +111,8 @@ async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
     }
 }
 
-/// 429, any other 403, and what the provider does not take, is a no to this caller, whose own question it is that fails:
-/// nothing stale comes of it.
+/// 429, any other 403, and what the provider does not take, is a no to this caller, whose own
+/// question it is that fails: nothing stale comes of it.
 #[tokio::test]
 async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
     let gate = gate().await;
@@ -151,10 +155,13 @@ async fn the_breaker_leaves_the_provider_alone() {
     gate.gitlab.always(None);
     until(&gate, PULL, READ_ONLY, 404).await;
     assert_eq!(get(&gate, PULL, ("alice", "glpat-wrong")).await, 401);
-    assert!(gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1"));
+    assert!(
+        gate.admin("/metrics").await.body.contains("moorgate_provider_up{provider=\"gitlab\"} 1")
+    );
 }
 
-/// Whoever makes his own questions fail does not take the provider from others, whatever user names he makes up.
+/// Whoever makes his own questions fail does not take the provider from others, whatever user names
+/// he makes up.
 #[tokio::test]
 async fn one_caller_opens_no_breaker() {
     let gate = gate().await;
@@ -182,16 +189,24 @@ async fn made_up_secrets_open_no_breaker() {
     let own = gate.gitlab.ledger().entries().into_iter().filter(|question| question.user.is_none());
     let own: Vec<_> = own.collect();
     assert!((1..=4).contains(&own.len()), "{own:?}");
-    assert!(own.iter().all(|question| question.scopes.is_empty() && question.forwarded_for.is_empty()), "{own:?}");
+    assert!(
+        own.iter().all(|question| question.scopes.is_empty() && question.forwarded_for.is_empty()),
+        "{own:?}"
+    );
 }
 
-/// Questions that the server does not take, such as for their size, are no outage, whoever's secrets they are about.
+/// Questions that the server does not take, such as for their size, are no outage, whoever's
+/// secrets they are about.
 #[tokio::test]
 async fn questions_that_are_not_taken_open_no_breaker() {
     let gate = gate().await;
     for (number, status) in [400, 405, 413, 414, 431, 400, 413].into_iter().enumerate() {
         gate.gitlab.script([super::answer(status, "")]);
-        assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-odd-{number}"))).await, 503, "{status}");
+        assert_eq!(
+            get(&gate, PULL, ("alice", &format!("glpat-odd-{number}"))).await,
+            503,
+            "{status}"
+        );
     }
     assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
     let asked = gate.gitlab.ledger().count();
@@ -243,23 +258,32 @@ async fn the_deadline_holds() {
     gate.gitlab.always(Some(Scripted::Hang));
     let callers = (0..300).map(|number| {
         let gate = gate.clone();
-        tokio::spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_WRITE.1))).await.status })
+        tokio::spawn(async move {
+            gate.get(PULL, Some((&format!("user-{number}"), READ_WRITE.1))).await.status
+        })
     });
     for caller in callers.collect::<Vec<_>>() {
         assert_eq!(caller.await.unwrap(), 503);
     }
-    let took = gate.log(300).await.iter().map(|line| line["duration_ms"].as_f64().unwrap()).fold(0.0, f64::max);
+    let took = gate
+        .log(300)
+        .await
+        .iter()
+        .map(|line| line["duration_ms"].as_f64().unwrap())
+        .fold(0.0, f64::max);
     // Each waits its timeout: for the turn and for the answer together. The rest is a busy machine.
     assert!(took < Duration::from_secs(5).as_secs_f64() * 1000.0, "{took}");
 }
 
-/// Who waits in the gate's own queue is sent away while a question could still be answered: asked too late, each would
-/// count as one without an answer, and whoever fills the queue would open the breaker.
+/// Who waits in the gate's own queue is sent away while a question could still be answered: asked
+/// too late, each would count as one without an answer, and whoever fills the queue would open the
+/// breaker.
 #[tokio::test]
 async fn nobody_gets_a_turn_too_late_to_be_answered() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
     let limits = vec!["failed_logins: null"];
-    let gate = TestGate::start(Setup { identity: Some(identity), limits, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { identity: Some(identity), limits, ..Setup::default() }).await;
     let gate = std::sync::Arc::new(gate);
     gate.gitlab.always(Some(Scripted::Hang));
     let mut callers = tokio::task::JoinSet::new();
@@ -280,7 +304,8 @@ async fn nobody_gets_a_turn_too_late_to_be_answered() {
 #[tokio::test]
 async fn every_kind_of_credential_outlives_an_outage() {
     let gate = gate().await;
-    let active = sample_credentials().into_iter().filter(|sample| sample.password.ends_with("read-write"));
+    let active =
+        sample_credentials().into_iter().filter(|sample| sample.password.ends_with("read-write"));
     let active: Vec<_> = active.collect();
     for sample in &active {
         assert_eq!(get(&gate, PULL, (&sample.user, &sample.password)).await, 404);
@@ -288,7 +313,12 @@ async fn every_kind_of_credential_outlives_an_outage() {
     gate.gitlab.always(Some(broken()));
     for _ in 0..3 {
         for sample in &active {
-            assert_eq!(get(&gate, PULL, (&sample.user, &sample.password)).await, 404, "{}", sample.password);
+            assert_eq!(
+                get(&gate, PULL, (&sample.user, &sample.password)).await,
+                404,
+                "{}",
+                sample.password
+            );
         }
     }
 }
@@ -296,7 +326,11 @@ async fn every_kind_of_credential_outlives_an_outage() {
 /// `stale_if_error: 0s` is for whom a revoked credential in an outage is worse than an outage.
 #[tokio::test]
 async fn nothing_is_stale_where_the_config_says_so() {
-    let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 0s"], ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        cache: vec!["ttl: 1ms", "stale_if_error: 0s"],
+        ..Setup::default()
+    })
+    .await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     gate.gitlab.always(Some(broken()));
     until(&gate, PULL, READ_WRITE, 503).await;

@@ -1,4 +1,5 @@
-//! How often one secret may be asked about, through the whole gate. The oracle is what GitLab was asked.
+//! How often one secret may be asked about, through the whole gate. The oracle is what GitLab was
+//! asked.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +26,9 @@ async fn pull(
             replies.push(tasks.join_next().await.unwrap().unwrap());
         }
         let gate = gate.clone();
-        tasks.spawn(async move { gate.get(&format!("/v2/demo/r{number}/tags/list"), credential).await });
+        tasks.spawn(
+            async move { gate.get(&format!("/v2/demo/r{number}/tags/list"), credential).await },
+        );
     }
     replies.extend(tasks.join_all().await);
     replies
@@ -35,7 +38,8 @@ fn count(replies: &[Reply], status: u16) -> usize {
     replies.iter().filter(|reply| reply.status == status).count()
 }
 
-/// A cluster that is started anew gets all of it at once; who goes on and on is slowed down, and then turned away.
+/// A cluster that is started anew gets all of it at once; who goes on and on is slowed down, and
+/// then turned away.
 #[tokio::test]
 async fn a_secret_has_so_many_questions_and_others_have_theirs() {
     let gate = Arc::new(TestGate::start(Setup::default()).await);
@@ -53,15 +57,21 @@ async fn a_secret_has_so_many_questions_and_others_have_theirs() {
     let reply = gate.get("/v2/demo/r0/tags/list", Some(READ_WRITE)).await;
     assert_eq!(reply.status, 404, "what is remembered takes no question");
     let metrics = gate.admin("/metrics").await.body;
-    assert!(metrics.contains(&format!("limited_total{{limit=\"questions\"}} {}", count(&replies, 429))), "{metrics}");
+    assert!(
+        metrics.contains(&format!("limited_total{{limit=\"questions\"}} {}", count(&replies, 429))),
+        "{metrics}"
+    );
 }
 
-/// Callers without a credential are told apart by address, and nothing that was public once goes out for asking often.
+/// Callers without a credential are told apart by address, and nothing that was public once goes
+/// out for asking often.
 #[tokio::test]
 async fn so_has_each_address_without_a_credential() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let (http, cache) = (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms"]);
-    let gate = Arc::new(TestGate::start(Setup { identity: Some(identity), http, cache, ..Setup::default() }).await);
+    let gate = Arc::new(
+        TestGate::start(Setup { identity: Some(identity), http, cache, ..Setup::default() }).await,
+    );
     gate.gitlab.set_public("demo");
     let begun = Instant::now();
     assert_eq!(gate.get("/v2/demo/known/tags/list", None).await.status, 404);
@@ -70,7 +80,10 @@ async fn so_has_each_address_without_a_credential() {
     assert!(gate.gitlab.ledger().count() <= may, "{} of {may}", gate.gitlab.ledger().count());
     assert!(count(&replies, 401) > 0, "whoever has shown nothing is told nothing else");
     let from_elsewhere = "X-Forwarded-For: 203.0.113.9\r\n";
-    assert_eq!(gate.send("GET", "/v2/demo/other/tags/list", None, from_elsewhere, "").await.status, 404);
+    assert_eq!(
+        gate.send("GET", "/v2/demo/other/tags/list", None, from_elsewhere, "").await.status,
+        404
+    );
 }
 
 /// A revoked token is not kept alive by asking so much about it that nobody is asked any more.
@@ -81,11 +94,14 @@ async fn who_asks_too_often_is_served_nothing_stale() {
     let own = async || gate.get("/v2/demo/known/tags/list", Some(READ_WRITE)).await.status;
     assert_eq!(own().await, 404);
     let flooding = gate.clone();
-    // Without end: one that ends while the caller waits for its turn leaves room for all of its questions.
+    // Without end: one that ends while the caller waits for its turn leaves room for all of its
+    // questions.
     let flood = tokio::spawn(async move { pull(&flooding, 0, usize::MAX, Some(READ_WRITE)).await });
     // Good or not, it is what was answered before that must not be served.
     let turned_away = async { while own().await != 429 {} };
-    tokio::time::timeout(6 * PATIENCE, turned_away).await.expect("it is never asked about too often");
+    tokio::time::timeout(6 * PATIENCE, turned_away)
+        .await
+        .expect("it is never asked about too often");
     gate.gitlab.revoke(READ_WRITE.1);
     for _ in 0..10 {
         assert_ne!(own().await, 404, "it lives on");
@@ -104,7 +120,11 @@ async fn grants_that_the_registry_refuses_are_not_asked_for_without_end() {
     let refusing = tokio::spawn(async move {
         loop {
             let (mut connection, _) = upstream.accept_request().await;
-            connection.write("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+            connection
+                .write(
+                    "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                )
+                .await;
         }
     });
     let begun = Instant::now();

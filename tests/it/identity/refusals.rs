@@ -1,5 +1,5 @@
-//! What GitLab refuses besides wrong credentials: networks, accounts and single repositories, all by 403 and `DENIED`.
-//! Only what it says of a credential is a verdict.
+//! What GitLab refuses besides wrong credentials: networks, accounts and single repositories, all
+//! by 403 and `DENIED`. Only what it says of a credential is a verdict.
 
 use moorgate::demo::gitlab::Refusal;
 use serde_json::Value;
@@ -13,13 +13,15 @@ const WRONG: (&str, &str) = ("alice", "glpat-wrong");
 
 /// A gate whose verdicts are old at once, behind a proxy.
 async fn gate(identity: Option<&'static str>) -> TestGate {
-    let (http, cache) = (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms", "stale_if_error: 10m"]);
+    let (http, cache) =
+        (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms", "stale_if_error: 10m"]);
     TestGate::start(Setup { http, cache, identity, ..Setup::default() }).await
 }
 
 async fn from(gate: &TestGate, address: &str, target: &str, credential: (&str, &str)) -> Reply {
     let method = if target == UPLOADS { "POST" } else { "GET" };
-    gate.send(method, target, Some(credential), &format!("X-Forwarded-For: {address}\r\n"), "").await
+    gate.send(method, target, Some(credential), &format!("X-Forwarded-For: {address}\r\n"), "")
+        .await
 }
 
 async fn token(gate: &TestGate, scopes: &str) -> String {
@@ -33,7 +35,8 @@ async fn with(gate: &TestGate, token: &str, method: &str, target: &str) -> u16 {
     gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
 }
 
-/// A wrong password must not look right for a ban, and a right one must not look wrong; nothing stale comes of it.
+/// A wrong password must not look right for a ban, and a right one must not look wrong; nothing
+/// stale comes of it.
 #[tokio::test]
 async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
     let gate = gate(None).await;
@@ -41,12 +44,20 @@ async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
     assert_eq!(from(&gate, "192.0.2.1", "/v2/", READ_WRITE).await.status, 200);
     let forwarded = gate.forwarded();
     gate.gitlab.set_refusals([Refusal::Network("192.0.2.1".into())]);
-    let targets = ["/v2/", "/token", "/token?scope=repository:demo/a:pull", PULL, UPLOADS, "/v2/_catalog"];
+    let targets =
+        ["/v2/", "/token", "/token?scope=repository:demo/a:pull", PULL, UPLOADS, "/v2/_catalog"];
     for target in targets {
         for credential in [READ_WRITE, WRONG] {
             let reply = from(&gate, "192.0.2.1", target, credential).await;
-            assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"), "{target} {credential:?}");
-            assert!(reply.header("retry-after").is_some() && reply.header("www-authenticate").is_none(), "{reply:?}");
+            assert_eq!(
+                (reply.status, &*reply.code()),
+                (503, "UNAVAILABLE"),
+                "{target} {credential:?}"
+            );
+            assert!(
+                reply.header("retry-after").is_some() && reply.header("www-authenticate").is_none(),
+                "{reply:?}"
+            );
         }
     }
     for guess in 0..40 {
@@ -56,11 +67,19 @@ async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
     assert_eq!(gate.forwarded(), forwarded);
     let log = gate.log(2 + 2 * targets.len() + 40).await;
     for line in &log[2..] {
-        assert_eq!((&line["decision"], &line["reason"]), (&"error".into(), &"provider_unavailable".into()), "{line}");
+        assert_eq!(
+            (&line["decision"], &line["reason"]),
+            (&"error".into(), &"provider_unavailable".into()),
+            "{line}"
+        );
         assert_ne!(line["cache"], "stale", "{line}");
     }
     for (credential, status) in [(READ_WRITE, 404), (WRONG, 401)] {
-        assert_eq!(from(&gate, "192.0.2.2", PULL, credential).await.status, status, "from elsewhere");
+        assert_eq!(
+            from(&gate, "192.0.2.2", PULL, credential).await.status,
+            status,
+            "from elsewhere"
+        );
     }
 }
 
@@ -69,8 +88,14 @@ async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
 async fn too_many_sources_are_no_verdict() {
     let gate = gate(None).await;
     gate.gitlab.set_refusals([Refusal::Sources("alice".into())]);
-    for (credential, status) in [(READ_WRITE, 503), (WRONG, 401), (("x", "glpat-demo-group-read-write"), 404)] {
-        assert_eq!(from(&gate, "192.0.2.1", PULL, credential).await.status, status, "{credential:?}");
+    for (credential, status) in
+        [(READ_WRITE, 503), (WRONG, 401), (("x", "glpat-demo-group-read-write"), 404)]
+    {
+        assert_eq!(
+            from(&gate, "192.0.2.1", PULL, credential).await.status,
+            status,
+            "{credential:?}"
+        );
     }
 }
 
@@ -78,7 +103,8 @@ async fn too_many_sources_are_no_verdict() {
 #[tokio::test]
 async fn a_ban_of_the_gate_itself_is_an_outage() {
     for refusal in [Refusal::Network(String::new()), Refusal::Sources("alice".into())] {
-        let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }";
+        let identity =
+            "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }";
         let gate = gate(Some(identity)).await;
         assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
         gate.gitlab.set_refusals([refusal.clone()]);
@@ -88,7 +114,8 @@ async fn a_ban_of_the_gate_itself_is_an_outage() {
         assert_eq!((&log[1]["cache"], &log[1]["decision"]), (&"stale".into(), &"allowed".into()));
         let banned = matches!(refusal, Refusal::Network(_));
         for number in 0..3 {
-            let status = gate.get(PULL, Some(("alice", &format!("glpat-unknown-{number}")))).await.status;
+            let status =
+                gate.get(PULL, Some(("alice", &format!("glpat-unknown-{number}")))).await.status;
             assert_eq!(status, if banned { 503 } else { 401 });
         }
         let begun = std::time::Instant::now();
@@ -99,24 +126,32 @@ async fn a_ban_of_the_gate_itself_is_an_outage() {
         }
     }
     // 429 is the same.
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }";
+    let identity =
+        "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }";
     let gate = gate(Some(identity)).await;
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
     gate.gitlab.always(Some(answer(429, "")));
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404, "stale");
 }
 
-/// A client asks for all that it pushes in one token. One repository that it may not push to must not cost it the others.
+/// A client asks for all that it pushes in one token. One repository that it may not push to must
+/// not cost it the others.
 #[tokio::test]
 async fn one_repository_takes_no_other_grants_away() {
-    for refusal in [Refusal::ProtectedPath("demo/a".into()), Refusal::StorageQuota("demo/a".into())] {
+    for refusal in [Refusal::ProtectedPath("demo/a".into()), Refusal::StorageQuota("demo/a".into())]
+    {
         let gate = TestGate::plain().await;
         gate.gitlab.set_refusals([refusal.clone()]);
         let scopes = "scope=repository:demo/a:pull,push&scope=repository:demo/b:pull,push&scope=repository:demo/c:pull";
         let made = token(&gate, scopes).await;
-        let asked: Vec<_> = gate.gitlab.ledger().entries().iter().map(|question| question.scopes.len()).collect();
+        let asked: Vec<_> =
+            gate.gitlab.ledger().entries().iter().map(|question| question.scopes.len()).collect();
         assert_eq!(asked, [3, 1, 1, 1], "{refusal:?}");
-        assert_eq!(gate.gitlab.created_repositories().into_iter().collect::<Vec<_>>(), ["demo/b"], "{refusal:?}");
+        assert_eq!(
+            gate.gitlab.created_repositories().into_iter().collect::<Vec<_>>(),
+            ["demo/b"],
+            "{refusal:?}"
+        );
         for (method, target, status) in [
             ("POST", "/v2/demo/b/blobs/uploads/", 202),
             ("GET", "/v2/demo/b/tags/list", 404),
@@ -124,7 +159,11 @@ async fn one_repository_takes_no_other_grants_away() {
             ("POST", UPLOADS, 401),
             ("POST", "/v2/demo/c/blobs/uploads/", 401),
         ] {
-            assert_eq!(with(&gate, &made, method, target).await, status, "{refusal:?} {method} {target}");
+            assert_eq!(
+                with(&gate, &made, method, target).await,
+                status,
+                "{refusal:?} {method} {target}"
+            );
         }
         // By itself it is a refusal, and a valid credential.
         for (target, status) in [("/v2/", 200), (UPLOADS, 403), (PULL, 404)] {
@@ -141,12 +180,19 @@ async fn one_repository_takes_no_other_grants_away() {
 /// What holds for the credential holds for all that it was asked about.
 #[tokio::test]
 async fn what_is_asked_again_may_fail_as_a_whole() {
-    let denied =
-        || answer(403, r#"{"errors":[{"code":"DENIED","message":"Pushing to protected repository path forbidden"}]}"#);
+    let denied = || {
+        answer(
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"Pushing to protected repository path forbidden"}]}"#,
+        )
+    };
     let scopes = "/token?scope=repository:demo/a:pull,push&scope=repository:demo/b:pull,push";
-    for (part, status) in
-        [(answer(401, ""), 401), (answer(500, ""), 503), (answer(403, "banned"), 503), (denied(), 200)]
-    {
+    for (part, status) in [
+        (answer(401, ""), 401),
+        (answer(500, ""), 503),
+        (answer(403, "banned"), 503),
+        (denied(), 200),
+    ] {
         let gate = TestGate::plain().await;
         gate.gitlab.script([denied(), part.clone()]);
         gate.gitlab.always(Some(part.clone()));
@@ -159,8 +205,9 @@ async fn what_is_asked_again_may_fail_as_a_whole() {
 async fn a_token_of_nobody_is_no_verdict_about_the_caller() {
     let gate = TestGate::plain().await;
     let claims = |members: &str| {
-        let token =
-            unsigned(&format!("{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":301,\"access\":[]{members}}}"));
+        let token = unsigned(&format!(
+            "{{\"aud\":\"container_registry\",\"iat\":1,\"exp\":301,\"access\":[]{members}}}"
+        ));
         answer(200, format!("{{\"token\":\"{token}\"}}"))
     };
     for (number, (members, status)) in [

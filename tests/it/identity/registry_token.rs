@@ -40,7 +40,12 @@ fn at(address: SocketAddr, reading: Option<GitLabReading>) -> Arc<TokenServer> {
 }
 
 fn reading() -> GitLabReading {
-    GitLabReading { accept_passwords: false, anonymous: false, forward_client_address: true, failure_budget: None }
+    GitLabReading {
+        accept_passwords: false,
+        anonymous: false,
+        forward_client_address: true,
+        failure_budget: None,
+    }
 }
 
 fn basic(user: &str, password: &str) -> Credential {
@@ -93,7 +98,8 @@ async fn the_table_of_refusals() {
         Scripted::Answer { status, headers: headers.into_iter().collect(), body: body.into() }
     };
     let not_now = |why, seconds| Verdict::NotNow(why, Duration::from_secs(seconds));
-    let twice = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}],\"errors\":[]}";
+    let twice =
+        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}],\"errors\":[]}";
     let ban = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"Too many failed attempts\"}]}";
     let table = [
         (with(401, "", None), Verdict::NotMine),
@@ -125,7 +131,9 @@ async fn the_table_of_refusals() {
 #[tokio::test]
 async fn denied_is_valid_and_grants_nothing() {
     let gitlab = GitLab::start(listener()).unwrap();
-    for (access, server_kind) in [(Access::Login, true), (on(Action::Pull), true), (on(Action::Pull), false)] {
+    for (access, server_kind) in
+        [(Access::Login, true), (on(Action::Pull), true), (on(Action::Pull), false)]
+    {
         gitlab.script([answer(403, DENIED)]);
         let server = at(gitlab.address(), server_kind.then(reading));
         let (verified, _) = verified(ask(&server, &question(basic("alice", "p"), access)).await);
@@ -182,16 +190,31 @@ async fn what_was_granted_of_what_was_asked() {
         (everything(), Action::Delete, actions(false, false, true)),
         (json!([entry("demo/a", &["*"])]), Action::Pull, Actions::default()),
         (json!([entry("demo/b", &["pull"])]), Action::Pull, Actions::default()),
-        (json!([{ "type": "registry", "name": "demo/a", "actions": ["pull"] }]), Action::Pull, Actions::default()),
-        (json!([entry("demo/a", &["pull"]), entry("demo/a", &["push"])]), Action::Push, actions(true, true, false)),
-        (json!([{ "type": "repository", "name": "demo/a", "actions": null }]), Action::Pull, Actions::default()),
+        (
+            json!([{ "type": "registry", "name": "demo/a", "actions": ["pull"] }]),
+            Action::Pull,
+            Actions::default(),
+        ),
+        (
+            json!([entry("demo/a", &["pull"]), entry("demo/a", &["push"])]),
+            Action::Push,
+            actions(true, true, false),
+        ),
+        (
+            json!([{ "type": "repository", "name": "demo/a", "actions": null }]),
+            Action::Pull,
+            Actions::default(),
+        ),
         (json!([]), Action::Pull, Actions::default()),
         (json!(null), Action::Pull, Actions::default()),
     ] {
-        for (reading, kind) in [(Some(reading()), TokenServerKind::GitLab), (None, TokenServerKind::Other)] {
+        for (reading, kind) in
+            [(Some(reading()), TokenServerKind::GitLab), (None, TokenServerKind::Other)]
+        {
             gitlab.script([reply(json!({ "access": access.clone() }))]);
             let server = at(gitlab.address(), reading);
-            let (verified, _) = verified(ask(&server, &question(basic("u", "p"), on(action))).await);
+            let (verified, _) =
+                verified(ask(&server, &question(basic("u", "p"), on(action))).await);
             let Granted::Repository(grant) = &verified.granted else { panic!("{verified:?}") };
             assert_eq!(
                 (grant.repository.as_str(), grant.actions, grant.server),
@@ -202,7 +225,8 @@ async fn what_was_granted_of_what_was_asked() {
         }
     }
     gitlab.script([reply(json!({}))]);
-    let login = at(gitlab.address(), None).ask(&question(basic("u", "p"), Access::Login), false).await.0;
+    let login =
+        at(gitlab.address(), None).ask(&question(basic("u", "p"), Access::Login), false).await.0;
     assert_eq!(verified(login).0.granted, Granted::Identity);
 }
 
@@ -217,23 +241,30 @@ async fn how_long_an_answer_holds() {
         (json!({ "token": token(json!({ "exp": null })) }), 60),
     ] {
         gitlab.script([answer(200, body.to_string())]);
-        let verdict = at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await.0;
+        let verdict = at(gitlab.address(), None)
+            .ask(&question(basic("u", "p"), on(Action::Pull)), false)
+            .await
+            .0;
         assert_eq!(verified(verdict).1, Some(Duration::from_secs(seconds)), "{body}");
     }
     let both = token(json!({}));
     gitlab.script([answer(200, json!({ "token": both, "access_token": both }).to_string())]);
-    verified(at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await.0);
+    verified(
+        at(gitlab.address(), None).ask(&question(basic("u", "p"), on(Action::Pull)), false).await.0,
+    );
 }
 
-/// A server may hand a token to anybody whose password is wrong, with what is public in it and nobody as its subject. The
-/// name beside the wrong password is not who that is.
+/// A server may hand a token to anybody whose password is wrong, with what is public in it and
+/// nobody as its subject. The name beside the wrong password is not who that is.
 #[tokio::test]
 async fn a_token_for_nobody_is_no_proof() {
     let gitlab = GitLab::start(listener()).unwrap();
     for subject in [json!(""), json!(null)] {
         gitlab.script([reply(json!({ "sub": subject }))]);
-        let verdict =
-            at(gitlab.address(), None).ask(&question(basic("alice", "wrong"), on(Action::Pull)), false).await.0;
+        let verdict = at(gitlab.address(), None)
+            .ask(&question(basic("alice", "wrong"), on(Action::Pull)), false)
+            .await
+            .0;
         assert_eq!(verdict, Verdict::NotMine, "{subject}");
     }
 }
@@ -251,13 +282,22 @@ async fn who_a_gitlab_credential_is() {
             Some("deploy_token:42"),
             "deploy_token",
         ),
-        (json!({ "auth_type": "deploy_token", "sub": null, "user": user(json!({})) }), None, "deploy_token"),
-        (json!({ "auth_type": "deploy_token", "sub": "", "user": "nonsense" }), None, "deploy_token"),
+        (
+            json!({ "auth_type": "deploy_token", "sub": null, "user": user(json!({})) }),
+            None,
+            "deploy_token",
+        ),
+        (
+            json!({ "auth_type": "deploy_token", "sub": "", "user": "nonsense" }),
+            None,
+            "deploy_token",
+        ),
     ] {
         gitlab.script([reply(claims.clone())]);
         let asked = question(basic("u", "p"), on(Action::Pull));
         let fingerprint = asked.id.fingerprint().to_string();
-        let (verified, _) = verified(at(gitlab.address(), Some(reading())).ask(&asked, false).await.0);
+        let (verified, _) =
+            verified(at(gitlab.address(), Some(reading())).ask(&asked, false).await.0);
         assert_eq!(&*verified.principal.subject, subject.unwrap_or(&fingerprint), "{claims}");
         assert_eq!(verified.principal.source.credential_type.as_deref(), Some(kind));
     }
@@ -280,7 +320,8 @@ async fn one_address_or_none() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     for forward_client_address in [true, false] {
-        let server = at(gitlab.address(), Some(GitLabReading { forward_client_address, ..reading() }));
+        let server =
+            at(gitlab.address(), Some(GitLabReading { forward_client_address, ..reading() }));
         ask(&server, &question(basic(READ_WRITE.0, READ_WRITE.1), Access::Login)).await;
         let asked = gitlab.ledger().entries().pop().unwrap();
         let expected: &[&str] = if forward_client_address { &["203.0.113.7"] } else { &[] };
@@ -336,7 +377,11 @@ async fn tag_rules_are_read_where_they_matter() {
 #[tokio::test]
 async fn a_realm_of_any_shape() {
     for (path, service, target) in [
-        ("/service/token", "harbor-registry", "/service/token?service=harbor-registry&scope=repository:demo/a:pull"),
+        (
+            "/service/token",
+            "harbor-registry",
+            "/service/token?service=harbor-registry&scope=repository:demo/a:pull",
+        ),
         ("/auth", "Docker registry", "/auth?service=Docker+registry&scope=repository:demo/a:pull"),
         ("/t?tenant=1", "a&b", "/t?tenant=1&service=a%26b&scope=repository:demo/a:pull"),
     ] {
@@ -347,7 +392,9 @@ async fn a_realm_of_any_shape() {
         let (verdict, ()) = tokio::join!(ask(&server, &asked), async {
             let (mut connection, head) = upstream.accept_request().await;
             assert_eq!(head.line(), ("GET", target));
-            connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+            connection
+                .write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+                .await;
         });
         verified(verdict);
     }

@@ -4,11 +4,14 @@ use moorgate::demo::gitlab::{Kind, Scope, State, sample_credentials};
 
 use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
 
-/// What reaches a repository of the group `demo`; the registry there is empty, so an allowed read is its 404.
+/// What reaches a repository of the group `demo`; the registry there is empty, so an allowed read
+/// is its 404.
 #[tokio::test]
 async fn every_kind_pulls_with_read_and_pushes_with_both() {
     let gate = TestGate::plain().await;
-    for credential in sample_credentials().into_iter().filter(|credential| credential.state == State::Active) {
+    for credential in
+        sample_credentials().into_iter().filter(|credential| credential.state == State::Active)
+    {
         let who = Some((&*credential.user, &*credential.password));
         let writes = credential.scopes.contains(&Scope::WriteRegistry);
         let push = if writes { 202 } else { 403 };
@@ -25,7 +28,11 @@ async fn every_kind_pulls_with_read_and_pushes_with_both() {
         ] {
             let before = gate.forwarded();
             let reply = gate.send(method, target, who, "", "").await;
-            assert_eq!(reply.status, status, "{} {method} {target}: {reply:?}", credential.password);
+            assert_eq!(
+                reply.status, status,
+                "{} {method} {target}: {reply:?}",
+                credential.password
+            );
             let forwarded = gate.forwarded() - before;
             let expected = usize::from(!matches!(status, 403) && target != "/v2/");
             assert_eq!(forwarded, expected, "{} {method} {target}", credential.password);
@@ -39,7 +46,8 @@ async fn a_refusal_says_what_is_missing_and_nothing_more() {
     let reply = gate.send("POST", "/v2/demo/app/blobs/uploads/", Some(READ_ONLY), "", "").await;
     assert_eq!((reply.status, &*reply.code()), (403, "DENIED"));
     assert!(
-        reply.body.contains("granted no push") && reply.body.contains("read_registry and write_registry"),
+        reply.body.contains("granted no push")
+            && reply.body.contains("read_registry and write_registry"),
         "{}",
         reply.body
     );
@@ -54,7 +62,10 @@ async fn expired_revoked_and_wrong_are_401() {
         let reply = gate.get("/v2/demo/app/manifests/v1", Some(("alice", password))).await;
         assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"), "{password}");
         let challenge = reply.header("www-authenticate").unwrap();
-        assert!(challenge.starts_with("Bearer realm=\"http://registry.test/token\""), "{challenge}");
+        assert!(
+            challenge.starts_with("Bearer realm=\"http://registry.test/token\""),
+            "{challenge}"
+        );
         assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
     }
     // Deploy tokens work under their own name alone.
@@ -81,10 +92,15 @@ async fn a_mount_needs_pull_on_its_source() {
 async fn an_account_password_takes_the_configs_word() {
     for (key, status) in [("", 401), (", accept_passwords: true", 404)] {
         let identity = format!("- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\"{key} }}");
-        let gate = TestGate::start(Setup { identity: Some(identity.leak()), ..Setup::default() }).await;
+        let gate =
+            TestGate::start(Setup { identity: Some(identity.leak()), ..Setup::default() }).await;
         let mut account = sample_credentials().remove(0);
         (account.kind, account.password) = (Kind::AccountPassword, "correct horse".into());
         gate.gitlab.add(account);
-        assert_eq!(gate.get("/v2/demo/app/tags/list", Some(("alice", "correct horse"))).await.status, status, "{key}");
+        assert_eq!(
+            gate.get("/v2/demo/app/tags/list", Some(("alice", "correct horse"))).await.status,
+            status,
+            "{key}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Four providers of four types side by side: each caller is verified by its own, however it presents its secret, and
-//! the trouble of three is none of the fourth's.
+//! Four providers of four types side by side: each caller is verified by its own, however it
+//! presents its secret, and the trouble of three is none of the fourth's.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -29,7 +29,8 @@ impl Four {
     }
 
     async fn asking_for(challenge: &'static str, cache: Vec<&'static str>) -> Self {
-        let (sso, issuer) = (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
+        let (sso, issuer) =
+            (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
         sso.ledger().keep();
         issuer.ledger().keep();
         let identity = format!(
@@ -72,7 +73,8 @@ impl Four {
         self.gate.send(method, target, None, &header, "").await.status
     }
 
-    /// Tokens for all that is compared, asked for in each of the three ways that there are. None for a wrong secret.
+    /// Tokens for all that is compared, asked for in each of the three ways that there are. None
+    /// for a wrong secret.
     async fn tokens(&self, user: &str, secret: &str) -> Vec<String> {
         let scope = "scope=repository:demo/a:pull,push,delete+repository:demo/b:pull+repository:elsewhere:pull+registry:catalog:*";
         let target = format!("/token?{scope}");
@@ -93,7 +95,8 @@ impl Four {
             })
             .collect();
         assert!(
-            matches!(tokens.len(), 0 | 3) && replies.iter().all(|reply| matches!(reply.status, 200 | 401)),
+            matches!(tokens.len(), 0 | 3)
+                && replies.iter().all(|reply| matches!(reply.status, 200 | 401)),
             "{replies:?}"
         );
         tokens
@@ -103,7 +106,11 @@ impl Four {
     fn only(&self, left: &str) {
         let broken = |name: &str| {
             let headers = Vec::new();
-            (name != left).then(|| Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers, body: String::new() })
+            (name != left).then(|| Scripted::Answer {
+                status: StatusCode::BAD_GATEWAY,
+                headers,
+                body: String::new(),
+            })
         };
         self.gate.gitlab.always(broken("gitlab"));
         self.sso.always(broken("sso"));
@@ -124,11 +131,20 @@ async fn each_caller_pushes_and_pulls_and_no_provider_sees_the_secret_of_another
     assert_eq!(providers, ["local", "workloads", "sso", "gitlab"].map(|name| [name; 3]).concat());
 
     let gitlab = four.gate.gitlab.ledger().entries();
-    assert!(gitlab.iter().all(|question| question.secret.as_ref().unwrap().expose_secret() == READ_WRITE.1));
+    assert!(
+        gitlab
+            .iter()
+            .all(|question| question.secret.as_ref().unwrap().expose_secret() == READ_WRITE.1)
+    );
     let sso = four.sso.ledger().entries();
     assert_eq!(sso.len(), 1, "one question for one token, whatever the repository");
-    assert!(sso.iter().all(|question| question.token.as_ref().unwrap().expose_secret() == SSO_READ_WRITE));
-    assert!(four.issuer.ledger().entries().iter().all(|fetch| fetch.path == "/oauth/discovery/keys"));
+    assert!(
+        sso.iter()
+            .all(|question| question.token.as_ref().unwrap().expose_secret() == SSO_READ_WRITE)
+    );
+    assert!(
+        four.issuer.ledger().entries().iter().all(|fetch| fetch.path == "/oauth/discovery/keys")
+    );
 }
 
 #[tokio::test]
@@ -154,23 +170,29 @@ async fn the_log_names_the_provider_that_gave_no_answer() {
     }
     let log = four.gate.log(2).await;
     for (line, provider) in log.iter().zip(["sso", "gitlab"]) {
-        assert_eq!((&line["provider"], &line["reason"]), (&json!(provider), &json!("provider_unavailable")));
+        assert_eq!(
+            (&line["provider"], &line["reason"]),
+            (&json!(provider), &json!("provider_unavailable"))
+        );
     }
     let metrics = four.gate.admin("/metrics").await.body;
-    let counted = r#"auth_decisions_total{provider="sso",result="error",reason="provider_unavailable"} 1"#;
+    let counted =
+        r#"auth_decisions_total{provider="sso",result="error",reason="provider_unavailable"} 1"#;
     assert!(metrics.contains(counted), "{metrics}");
 }
 
 /// Gitea once checked scopes for Basic only.
 #[tokio::test]
 async fn a_secret_is_worth_the_same_however_it_is_presented() {
-    // What a good secret lacks is 403, but to Bearer where tokens are asked for, which may come back with another one.
+    // What a good secret lacks is 403, but to Bearer where tokens are asked for, which may come
+    // back with another one.
     for (challenge, lacking) in [("challenge: basic", 403), ("challenge: bearer", 401)] {
         compare(&Four::asking_for(challenge, vec![]).await, lacking).await;
     }
 }
 
-/// Every secret as Basic, as Bearer, and in a token that was asked for by either or by a form, over all operations.
+/// Every secret as Basic, as Bearer, and in a token that was asked for by either or by a form, over
+/// all operations.
 async fn compare(four: &Four, lacking: u16) {
     let (digest, other) = (some_digest(), some_digest());
     let blob = format!("/v2/demo/a/blobs/{digest}");
@@ -216,17 +238,28 @@ async fn compare(four: &Four, lacking: u16) {
         let mut answers = Vec::new();
         let bearer = format!("Bearer {secret}");
         let tokens = four.tokens(user, secret).await;
-        let presented: Vec<_> = tokens.iter().map(|token| format!("Bearer {token}")).chain([bearer]).collect();
+        let presented: Vec<_> =
+            tokens.iter().map(|token| format!("Bearer {token}")).chain([bearer]).collect();
         for (method, target) in operations {
             let as_basic = four.send(method, target, &basic((user, secret))).await;
             let expected = if as_basic == 403 { lacking } else { as_basic };
             for authorization in &presented {
                 let answer = four.send(method, target, authorization).await;
-                assert_eq!(answer, expected, "{method} {target} with {secret} as {authorization:.12}");
+                assert_eq!(
+                    answer, expected,
+                    "{method} {target} with {secret} as {authorization:.12}"
+                );
             }
             answers.push(as_basic);
         }
-        assert_eq!(tokens.is_empty(), answers.iter().all(|status| *status == 401), "{secret}: {answers:?}");
-        assert!(answers.contains(&403) || answers.iter().all(|status| *status == 401), "{secret}: {answers:?}");
+        assert_eq!(
+            tokens.is_empty(),
+            answers.iter().all(|status| *status == 401),
+            "{secret}: {answers:?}"
+        );
+        assert!(
+            answers.contains(&403) || answers.iter().all(|status| *status == 401),
+            "{secret}: {answers:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Old verdicts are for outages alone: nothing that a caller does keeps a credential alive that was revoked.
+//! Old verdicts are for outages alone: nothing that a caller does keeps a credential alive that was
+//! revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,19 +28,23 @@ async fn get(gate: &TestGate, target: &str, user: Option<&str>, secret: &str) ->
 /// Asks until the answer is this.
 async fn until(gate: &TestGate, target: &str, user: Option<&str>, secret: &str, status: u16) {
     let asking = async { while get(gate, target, user, secret).await != status {} };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{target} is never {status}"));
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("{target} is never {status}"));
 }
 
 const CACHE: [&str; 3] = ["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"];
 
-/// After a no to one spelling of a secret, an outage brings back none of them, until the provider says yes once more.
+/// After a no to one spelling of a secret, an outage brings back none of them, until the provider
+/// says yes once more.
 #[tokio::test]
 async fn nothing_is_stale_after_a_no_to_any_spelling() {
     let gate = TestGate::start(Setup { cache: CACHE.to_vec(), ..Setup::default() }).await;
     let secret = READ_WRITE.1;
     let spellings = [Some("a"), Some("b"), None];
     for refused in spellings {
-        let known = sample_credentials().into_iter().find(|sample| sample.password == secret).unwrap();
+        let known =
+            sample_credentials().into_iter().find(|sample| sample.password == secret).unwrap();
         gate.gitlab.add(known);
         for user in spellings {
             // What had no answer in the outage before rests for a second.
@@ -56,9 +61,11 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
             }
         }
         gate.gitlab.always(None);
-        tokio::time::timeout(PATIENCE, async { while get(&gate, PULL, Some("alice"), READ_ONLY.1).await != 404 {} })
-            .await
-            .expect("it is back");
+        tokio::time::timeout(PATIENCE, async {
+            while get(&gate, PULL, Some("alice"), READ_ONLY.1).await != 404 {}
+        })
+        .await
+        .expect("it is back");
     }
     let log = gate.log(1).await;
     assert!(log.iter().all(|line| line["cache"] != "stale"), "{log:?}");
@@ -75,10 +82,13 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
 #[tokio::test]
 async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
     let sso = Introspection::start(listener()).unwrap();
-    let identity =
-        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}", sso.url());
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
+        sso.url()
+    );
     let files = vec![("sso.secret", CLIENT_SECRET)];
-    let setup = Setup { identity: Some(identity.leak()), files, cache: CACHE.to_vec(), ..Setup::default() };
+    let setup =
+        Setup { identity: Some(identity.leak()), files, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = TestGate::start(setup).await;
     let secret = "sso-demo-read-write";
     for user in [Some("a"), Some("b"), None] {
@@ -92,7 +102,8 @@ async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
     }
 }
 
-/// What a status says holds whatever comes behind it: a refusal whose body cannot be read is no outage.
+/// What a status says holds whatever comes behind it: a refusal whose body cannot be read is no
+/// outage.
 #[tokio::test]
 async fn a_refusal_without_a_readable_body_is_a_refusal() {
     let large = "<html>".repeat(20_000);
@@ -113,7 +124,8 @@ async fn a_refusal_without_a_readable_body_is_a_refusal() {
 async fn no_turn_is_no_outage() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 4s }";
     let limits = vec!["failed_logins: null"];
-    let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
+    let setup =
+        Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = Arc::new(TestGate::start(setup).await);
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
     gate.gitlab.always(Some(Scripted::Hang));
@@ -122,7 +134,9 @@ async fn no_turn_is_no_outage() {
     for number in 0..128 {
         let gate = gate.clone();
         // One secret, which opens no breaker.
-        callers.spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status });
+        callers.spawn(async move {
+            gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status
+        });
     }
     gate.gitlab.ledger().wait_until(|questions| questions.len() >= before + 128).await;
     let reply = gate.get(PULL, Some(READ_WRITE)).await;
@@ -137,17 +151,20 @@ async fn no_turn_is_no_outage() {
 async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 10s }";
     let limits = vec!["failed_logins: null"];
-    let setup = Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
+    let setup =
+        Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = Arc::new(TestGate::start(setup).await);
-    // All turns are held for 1.5 s, and the next answer takes 9 s: within its time, though not within 10 s of when it
-    // was asked for.
+    // All turns are held for 1.5 s, and the next answer takes 9 s: within its time, though not
+    // within 10 s of when it was asked for.
     let released = Arc::new(Semaphore::new(0));
     let held = std::iter::repeat_n(Scripted::Once(released.clone()), 128);
     gate.gitlab.script(held.chain([Scripted::Delay(Duration::from_secs(9))]));
     let mut callers = tokio::task::JoinSet::new();
     for number in 0..128 {
         let gate = gate.clone();
-        callers.spawn(async move { gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status });
+        callers.spawn(async move {
+            gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status
+        });
     }
     gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
     let late = async {

@@ -6,8 +6,7 @@ use super::{answer, unsigned};
 use crate::harness::{READ_WRITE, Setup, TestGate, digest_of, request, some_digest};
 use crate::scripted_upstream::ScriptedUpstream;
 
-const MANIFEST: &str =
-    "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
+const MANIFEST: &str = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
 const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
 
 /// The next question is answered with everything, under these rules.
@@ -18,11 +17,17 @@ fn next_answer(gate: &TestGate, meta: &Value) {
             "type": "repository", "name": "demo/a", "actions": ["pull", "push", "delete"], "meta": meta,
         }],
     });
-    gate.gitlab.script([answer(200, json!({ "token": unsigned(&claims.to_string()) }).to_string())]);
+    gate.gitlab
+        .script([answer(200, json!({ "token": unsigned(&claims.to_string()) }).to_string())]);
 }
 
 /// Sends a request under rules of its own, as somebody whom the cache does not know.
-async fn send(gate: &TestGate, meta: &Value, method: &str, target: &str) -> (u16, String, Vec<String>) {
+async fn send(
+    gate: &TestGate,
+    meta: &Value,
+    method: &str,
+    target: &str,
+) -> (u16, String, Vec<String>) {
     next_answer(gate, meta);
     let before = gate.forwarded();
     let user = format!("user-{before}-{}", fastrand::u64(..));
@@ -30,7 +35,8 @@ async fn send(gate: &TestGate, meta: &Value, method: &str, target: &str) -> (u16
     let headers = if method == "PUT" { TYPE } else { "" };
     let reply = gate.send(method, target, Some((&user, READ_WRITE.1)), headers, body).await;
     let forwarded = gate.ledger.entries().split_off(before);
-    let forwarded = forwarded.iter().map(|entry| format!("{} {}", entry.method, entry.target)).collect();
+    let forwarded =
+        forwarded.iter().map(|entry| format!("{} {}", entry.method, entry.target)).collect();
     (reply.status, reply.body, forwarded)
 }
 
@@ -46,17 +52,32 @@ async fn every_operation_under_rules() {
     let path = |rest: &str| format!("/v2/demo/a/{rest}");
     let refused = |what: &'static str| (403, what, vec![]);
     for (method, target, (status, says, forwarded)) in [
-        ("PUT", path("manifests/latest"), (201, "", vec![format!("PUT {}", path("manifests/latest"))])),
+        (
+            "PUT",
+            path("manifests/latest"),
+            (201, "", vec![format!("PUT {}", path("manifests/latest"))]),
+        ),
         ("PUT", path("manifests/prod"), refused("the tag prod is protected")),
         (
             "PUT",
             path("manifests/v1"),
-            (201, "", vec![format!("HEAD {}", path("manifests/v1")), format!("PUT {}", path("manifests/v1"))]),
+            (
+                201,
+                "",
+                vec![
+                    format!("HEAD {}", path("manifests/v1")),
+                    format!("PUT {}", path("manifests/v1")),
+                ],
+            ),
         ),
         (
             "PUT",
             path("manifests/v1"),
-            (403, "the tag v1 exists and is immutable", vec![format!("HEAD {}", path("manifests/v1"))]),
+            (
+                403,
+                "the tag v1 exists and is immutable",
+                vec![format!("HEAD {}", path("manifests/v1"))],
+            ),
         ),
         (
             "PUT",
@@ -73,9 +94,17 @@ async fn every_operation_under_rules() {
         (
             "PUT",
             path(&format!("manifests/{digest}?tag=x&tag=v1")),
-            (403, "the tag v1 exists and is immutable", vec![format!("HEAD {}", path("manifests/v1"))]),
+            (
+                403,
+                "the tag v1 exists and is immutable",
+                vec![format!("HEAD {}", path("manifests/v1"))],
+            ),
         ),
-        ("PUT", path(&format!("manifests/{digest}?tag=x&tag=prod")), refused("the tag prod is protected")),
+        (
+            "PUT",
+            path(&format!("manifests/{digest}?tag=x&tag=prod")),
+            refused("the tag prod is protected"),
+        ),
         (
             "PUT",
             path(&format!("manifests/{digest}")),
@@ -85,8 +114,16 @@ async fn every_operation_under_rules() {
         ("DELETE", path("manifests/v1"), refused("the tag v1 is immutable")),
         ("DELETE", path(&format!("manifests/{digest}")), refused("delete by tag")),
         ("DELETE", path(&format!("blobs/{other}")), refused("delete by tag")),
-        ("DELETE", path("manifests/latest"), (202, "", vec![format!("DELETE {}", path("manifests/latest"))])),
-        ("POST", path("blobs/uploads/"), (202, "", vec![format!("POST {}", path("blobs/uploads/"))])),
+        (
+            "DELETE",
+            path("manifests/latest"),
+            (202, "", vec![format!("DELETE {}", path("manifests/latest"))]),
+        ),
+        (
+            "POST",
+            path("blobs/uploads/"),
+            (202, "", vec![format!("POST {}", path("blobs/uploads/"))]),
+        ),
         ("GET", path("manifests/v1"), (200, "", vec![format!("GET {}", path("manifests/v1"))])),
     ] {
         let (found, body, went_on) = send(&gate, &meta, method, &target).await;
@@ -109,22 +146,37 @@ async fn rules_that_cannot_be_read_stop_writes_and_no_reads() {
             assert_eq!(found, status, "{meta} {method} {body}");
         }
     }
-    let reasons: Vec<_> = gate.log(8).await.iter().map(|line| line["reason"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(reasons.iter().filter(|reason| *reason == "tag_rules_unreadable").count(), 6, "{reasons:?}");
+    let reasons: Vec<_> =
+        gate.log(8).await.iter().map(|line| line["reason"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        reasons.iter().filter(|reason| *reason == "tag_rules_unreadable").count(),
+        6,
+        "{reasons:?}"
+    );
 }
 
-/// The look-up is the gate's own request: a header of the client's could make a registry say that there is no such tag.
+/// The look-up is the gate's own request: a header of the client's could make a registry say that
+/// there is no such tag.
 #[tokio::test]
 async fn the_look_up_carries_nothing_of_the_client() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     next_answer(&gate, &json!({ "tag_immutable_patterns": ["^v"] }));
-    let headers = format!("{TYPE}Accept: text/plain\r\nIf-None-Match: *\r\nRange: bytes=0-1\r\nX-Request-Id: mine\r\n");
+    let headers = format!(
+        "{TYPE}Accept: text/plain\r\nIf-None-Match: *\r\nRange: bytes=0-1\r\nX-Request-Id: mine\r\n"
+    );
     let message = request("PUT", "/v2/demo/a/manifests/v1", Some(READ_WRITE), &headers, MANIFEST);
     let (reply, ()) = tokio::join!(gate.raw(message), async {
         let (mut connection, head) = upstream.accept_request().await;
         assert_eq!(head.line(), ("HEAD", "/v2/demo/a/manifests/v1"));
-        assert!(head.header("accept").unwrap().contains("application/vnd.oci.image.manifest.v1+json"), "{head:?}");
-        assert!(head.header("accept").unwrap().contains("application/vnd.docker.distribution.manifest.v2+json"));
+        assert!(
+            head.header("accept").unwrap().contains("application/vnd.oci.image.manifest.v1+json"),
+            "{head:?}"
+        );
+        assert!(
+            head.header("accept")
+                .unwrap()
+                .contains("application/vnd.docker.distribution.manifest.v2+json")
+        );
         for name in ["if-none-match", "range", "authorization", "content-length", "content-type"] {
             assert_eq!(head.header(name), None);
         }
@@ -153,15 +205,24 @@ async fn a_look_up_that_fails_is_502() {
     ] {
         next_answer(&gate, &json!({ "tag_immutable_patterns": ["^v"] }));
         let user = format!("user {}", answer.len());
-        let message = request("PUT", "/v2/demo/a/manifests/v1", Some((&user, READ_WRITE.1)), TYPE, MANIFEST);
+        let message =
+            request("PUT", "/v2/demo/a/manifests/v1", Some((&user, READ_WRITE.1)), TYPE, MANIFEST);
         let (reply, ()) = tokio::join!(gate.raw(message), async {
             let (mut connection, head) = upstream.accept_request().await;
             assert_eq!(head.line().0, "HEAD");
             if !answer.is_empty() {
-                connection.write(format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")).await;
+                connection
+                    .write(format!(
+                        "HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    ))
+                    .await;
             }
         });
-        assert!(reply.starts_with("HTTP/1.1 502") && reply.contains("did not say whether the tag exists"), "{reply}");
+        assert!(
+            reply.starts_with("HTTP/1.1 502")
+                && reply.contains("did not say whether the tag exists"),
+            "{reply}"
+        );
     }
     assert_eq!(upstream.requests(), 7);
     assert!(gate.log(7).await.iter().all(|line| line["reason"] == "tag_lookup_failed"));

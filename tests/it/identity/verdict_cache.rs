@@ -8,7 +8,8 @@ use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::{
-    Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, Source, TokenServerKind, Verdict, Verified,
+    Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, Source, TokenServerKind,
+    Verdict, Verified,
 };
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use secrecy::SecretString;
@@ -34,7 +35,8 @@ impl Fixture {
 
     /// What the provider with this number is asked: may this credential pull from that repository?
     fn asked(&self, provider: u32, user: &str, secret: &str, repository: &str) -> Asked {
-        let credential = Credential::Basic { user: user.into(), password: SecretString::from(secret) };
+        let credential =
+            Credential::Basic { user: user.into(), password: SecretString::from(secret) };
         let access = Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull);
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let question = Question::new(&self.key, credential, access, client, "test".into());
@@ -69,7 +71,8 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn verified(granted: Granted, lifetime: Lifetime) -> Verdict {
-    let source = Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
+    let source =
+        Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
     let principal = Principal { source, subject: "alice".into() };
     Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
 }
@@ -85,9 +88,13 @@ fn unix_now() -> u64 {
 #[test]
 fn fresh_for_ttl_and_then_stale_for_stale_if_error() {
     let all = Fixture::new(LIMITS);
-    for (ago, fresh, stale) in
-        [(0, true, true), (59, true, true), (61, false, true), (659, false, true), (661, false, false)]
-    {
+    for (ago, fresh, stale) in [
+        (0, true, true),
+        (59, true, true),
+        (61, false, true),
+        (659, false, true),
+        (661, false, false),
+    ] {
         let asked = all.asked(0, "alice", &format!("secret-{ago}"), "a");
         all.keep(&asked, seconds(ago), yes());
         assert_eq!((all.is_fresh(&asked), all.is_stale(&asked)), (fresh, stale), "{ago}");
@@ -107,7 +114,8 @@ fn never_past_the_end_of_the_credential() {
     fixture.keep(&asked("answer"), seconds(6), verified(Granted::Identity, answer));
     assert!(!fixture.is_fresh(&asked("answer")) && fixture.is_stale(&asked("answer")));
 
-    let ends = |ends| verified(Granted::Identity, Lifetime { answer: None, credential: Some(ends) });
+    let ends =
+        |ends| verified(Granted::Identity, Lifetime { answer: None, credential: Some(ends) });
     fixture.keep(&asked("ended"), seconds(1), ends(unix_now()));
     assert!(!fixture.is_fresh(&asked("ended")) && !fixture.is_stale(&asked("ended")));
     fixture.keep(&asked("lives"), seconds(1), ends(unix_now() + 100));
@@ -121,19 +129,22 @@ fn never_past_the_end_of_the_credential() {
 fn a_no_to_another_user_name_is_about_that_one() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
         let fixture = Fixture::new(LIMITS);
-        let (right, wrong) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "bob", "secret", "a"));
+        let (right, wrong) =
+            (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "bob", "secret", "a"));
         fixture.keep(&right, Duration::ZERO, yes());
         fixture.keep(&wrong, Duration::ZERO, no);
         assert!(fixture.is_fresh(&right) && !fixture.is_fresh(&wrong));
     }
 }
 
-/// After a no, nothing that the provider said before of the secret is good, whatever the repository.
+/// After a no, nothing that the provider said before of the secret is good, whatever the
+/// repository.
 #[test]
 fn a_refusal_ends_staleness() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
         let fixture = Fixture::new(LIMITS);
-        let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+        let (one, other) =
+            (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
         let elsewhere = fixture.asked(1, "alice", "secret", "b");
         for asked in [&one, &other, &elsewhere] {
             fixture.keep(asked, seconds(61), yes());
@@ -149,7 +160,8 @@ fn a_refusal_ends_staleness() {
 fn a_refusal_outdoes_what_was_asked_before_it() {
     for no in [Verdict::NotMine, Verdict::Rejected] {
         let fixture = Fixture::new(LIMITS);
-        let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+        let (one, other) =
+            (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
         let elsewhere = fixture.asked(1, "alice", "secret", "b");
         fixture.keep(&one, seconds(1), no.clone());
         for asked in [&one, &other, &elsewhere] {
@@ -166,7 +178,8 @@ fn a_refusal_outdoes_what_was_asked_before_it() {
 #[test]
 fn nothing_granted_ends_the_staleness_of_its_repository() {
     let fixture = Fixture::new(LIMITS);
-    let (one, other) = (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
+    let (one, other) =
+        (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
     fixture.keep(&one, seconds(61), yes());
     fixture.keep(&other, seconds(61), yes());
     fixture.keep(&one, Duration::ZERO, verified(Granted::Nothing, Lifetime::default()));
@@ -180,7 +193,9 @@ fn what_grants_nothing_is_kept_for_negative_ttl() {
     let nothing = |granted| verified(granted, Lifetime::default());
     let no_scope = Granted::Scopes(Arc::default());
     for (number, no) in
-        [Verdict::NotMine, Verdict::Rejected, nothing(Granted::Nothing), nothing(no_scope)].into_iter().enumerate()
+        [Verdict::NotMine, Verdict::Rejected, nothing(Granted::Nothing), nothing(no_scope)]
+            .into_iter()
+            .enumerate()
     {
         for (ago, known) in [(9, true), (11, false)] {
             let asked = fixture.asked(0, "alice", &format!("secret-{number}-{ago}"), "a");
@@ -211,13 +226,15 @@ fn one_secret_has_no_more_than_256_entries() {
     let fixture = Fixture::new(LIMITS);
     let other = fixture.asked(0, "bob", "another secret", "a");
     fixture.keep(&other, Duration::ZERO, yes());
-    let asked: Vec<_> = (0..2000).map(|user| fixture.asked(0, &format!("user-{user}"), "secret", "a")).collect();
+    let asked: Vec<_> =
+        (0..2000).map(|user| fixture.asked(0, &format!("user-{user}"), "secret", "a")).collect();
     for no in [false, true] {
         for asked in &asked {
             let verdict = if no { verified(Granted::Nothing, Lifetime::default()) } else { yes() };
             fixture.keep(asked, Duration::ZERO, verdict);
         }
-        let live: Vec<_> = asked.iter().map(|asked| fixture.cache.look_up(asked).is_some()).collect();
+        let live: Vec<_> =
+            asked.iter().map(|asked| fixture.cache.look_up(asked).is_some()).collect();
         assert_eq!(live.iter().filter(|live| **live).count(), 256, "{no}");
         assert!(live.ends_with(&[true; 256]), "the oldest go first");
     }
@@ -229,15 +246,18 @@ fn one_secret_has_no_more_than_256_entries() {
 fn random_tokens_without_end() {
     // Longer than it takes, however busy the machine is.
     let ttl = Duration::from_secs(3600);
-    let fixture = Fixture::new(CacheLimits { ttl, capacity: 1000, negative_capacity: 1000, ..LIMITS });
-    let good: Vec<_> = (0..500).map(|number| fixture.asked(0, "alice", &format!("good-{number}"), "a")).collect();
+    let fixture =
+        Fixture::new(CacheLimits { ttl, capacity: 1000, negative_capacity: 1000, ..LIMITS });
+    let good: Vec<_> =
+        (0..500).map(|number| fixture.asked(0, "alice", &format!("good-{number}"), "a")).collect();
     for asked in &good {
         fixture.keep(asked, Duration::ZERO, yes());
     }
     let mut asked = fixture.asked(0, "mallory", "random", "a");
     for number in 0..200_000_u32 {
         // The ids that random secrets would have, without the questions about them.
-        let random = fixture.key.secret(&Credential::Bearer(SecretString::from(number.to_string())));
+        let random =
+            fixture.key.secret(&Credential::Bearer(SecretString::from(number.to_string())));
         asked.secret = Some(random);
         fixture.keep(&asked, Duration::ZERO, Verdict::NotMine);
     }

@@ -1,4 +1,5 @@
-//! Who a caller is, as the access log and the metrics tell it: by provider and subject, and by the kind of credential.
+//! Who a caller is, as the access log and the metrics tell it: by provider and subject, and by the
+//! kind of credential.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -22,8 +23,8 @@ fn is(provider: &str, subject: &str, credential_type: &str) -> (String, String, 
     (provider.to_owned(), subject.to_owned(), credential_type.to_owned())
 }
 
-/// What GitLab says of each kind: a job acts as the person who started it, and only its kind tells the two apart; a
-/// deploy token is nobody, and has a number.
+/// What GitLab says of each kind: a job acts as the person who started it, and only its kind tells
+/// the two apart; a deploy token is nobody, and has a number.
 #[tokio::test]
 async fn gitlabs_kinds_of_credential() {
     let gate = TestGate::plain().await;
@@ -44,7 +45,8 @@ async fn gitlabs_kinds_of_credential() {
     assert_eq!(gate.log(expected.len()).await.iter().map(who).collect::<Vec<_>>(), expected);
 }
 
-/// Four providers who all call somebody `alice`. The file stands last: a user of it who is wrong ends the search.
+/// Four providers who all call somebody `alice`. The file stands last: a user of it who is wrong
+/// ends the search.
 struct ManyAlices {
     gate: TestGate,
     sso: Introspection,
@@ -57,7 +59,8 @@ const SSO: &str = "sso-alice";
 
 impl ManyAlices {
     async fn start() -> Self {
-        let (sso, issuer) = (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
+        let (sso, issuer) =
+            (Introspection::start(listener()).unwrap(), OidcIssuer::start(listener()).unwrap());
         sso.ledger().keep();
         let claims = json!({ "sub": "alice", "scope": "read_registry" });
         sso.add(SampleToken { token: SSO.into(), claims, revoked: false, note: "" });
@@ -95,7 +98,8 @@ async fn one_name_at_four_providers_is_four_callers() {
         is("gitlab", "alice", "personal_access_token"),
     ];
     assert_eq!(lines.iter().map(who).collect::<Vec<_>>(), expected);
-    let fingerprints: std::collections::HashSet<_> = lines.iter().map(|line| line["credential"].to_string()).collect();
+    let fingerprints: std::collections::HashSet<_> =
+        lines.iter().map(|line| line["credential"].to_string()).collect();
     assert_eq!(fingerprints.len(), 4);
 }
 
@@ -106,7 +110,10 @@ async fn each_provider_is_measured_by_itself() {
     for credential in [LOCAL, ("alice", id_token), ("alice", SSO), READ_WRITE] {
         assert_eq!(gate.get(PULL, Some(credential)).await.status, 404, "{credential:?}");
     }
-    assert_eq!(gate.send("POST", "/v2/demo/a/blobs/uploads/", Some(LOCAL), "", "").await.status, 403);
+    assert_eq!(
+        gate.send("POST", "/v2/demo/a/blobs/uploads/", Some(LOCAL), "", "").await.status,
+        403
+    );
     assert_eq!(gate.get(PULL, Some(("alice", "glpat-wrong"))).await.status, 401);
     let status = StatusCode::BAD_GATEWAY;
     sso.always(Some(Scripted::Answer { status, headers: Vec::new(), body: String::new() }));
@@ -115,10 +122,14 @@ async fn each_provider_is_measured_by_itself() {
 
     let metrics = gate.admin("/metrics").await.body;
     let decision = |provider: &str, result: &str, reason: &str, count: u32| {
-        format!("auth_decisions_total{{provider=\"{provider}\",result=\"{result}\",reason=\"{reason}\"}} {count}\n")
+        format!(
+            "auth_decisions_total{{provider=\"{provider}\",result=\"{result}\",reason=\"{reason}\"}} {count}\n"
+        )
     };
     let answers = |provider: &str, result: &str, count: u32| {
-        format!("introspection_duration_seconds_count{{provider=\"{provider}\",result=\"{result}\"}} {count}\n")
+        format!(
+            "introspection_duration_seconds_count{{provider=\"{provider}\",result=\"{result}\"}} {count}\n"
+        )
     };
     let up = |provider: &str, up: u32| format!("provider_up{{provider=\"{provider}\"}} {up}\n");
     for wanted in [

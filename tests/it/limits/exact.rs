@@ -1,5 +1,5 @@
-//! One gate is one limit, whatever the number of workers: however requests race, just as many are admitted as the burst and
-//! the rate give.
+//! One gate is one limit, whatever the number of workers: however requests race, just as many are
+//! admitted as the burst and the rate give.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +16,11 @@ const BURST: u32 = 200;
 async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
     for workers in [1, 4] {
         let limits = vec!["per_identity: { rate: 20/s, burst: 200 }"];
-        let gate = Arc::new(TestGate::start(Setup { limits, workers: Some(workers), ..Setup::default() }).await);
-        let ping = request("GET", "/v2/", Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
+        let gate = Arc::new(
+            TestGate::start(Setup { limits, workers: Some(workers), ..Setup::default() }).await,
+        );
+        let ping =
+            request("GET", "/v2/", Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
         let begun = Instant::now();
         let mut client = gate.connect().await;
         for _ in 0..BURST / 2 {
@@ -40,53 +43,68 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
             admitted += client.await.unwrap();
         }
         // And what is left.
-        let given = |elapsed: Duration| u128::from(BURST) + elapsed.as_micros() * u128::from(RATE) / 1_000_000;
+        let given = |elapsed: Duration| {
+            u128::from(BURST) + elapsed.as_micros() * u128::from(RATE) / 1_000_000
+        };
         let mut least = given(owing.elapsed());
         while exchange(&mut client, &ping).await.status == 200 {
             admitted += 1;
             least = given(owing.elapsed());
         }
         let most = given(begun.elapsed());
-        assert!((least - 1..=most).contains(&admitted), "{workers} workers: {admitted}, not {least} to {most}");
+        assert!(
+            (least - 1..=most).contains(&admitted),
+            "{workers} workers: {admitted}, not {least} to {most}"
+        );
     }
 }
 
-/// The figure of the README: 10 s of real time at twice the rate. Not for every run, for it takes these 10 s.
+/// The figure of the README: 10 s of real time at twice the rate. Not for every run, for it takes
+/// these 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 10 s"]
 async fn within_5_percent_over_10_s_at_twice_the_rate() {
-    let limits = ["per_client: { rate: 50/s, burst: 10 }", "per_identity: { rate: 50/s, burst: 10 }"];
+    let limits =
+        ["per_client: { rate: 50/s, burst: 10 }", "per_identity: { rate: 50/s, burst: 10 }"];
     let runs = limits.into_iter().flat_map(|limit| [1, 4].map(|workers| (limit, workers)));
-    let runs: Vec<_> =
-        runs.map(|(limit, workers)| (limit, workers, tokio::spawn(ten_seconds(limit, workers)))).collect();
+    let runs: Vec<_> = runs
+        .map(|(limit, workers)| (limit, workers, tokio::spawn(ten_seconds(limit, workers))))
+        .collect();
     for (limit, workers, run) in runs {
         let (sent, admitted, expected) = run.await.unwrap();
         let share = admitted / expected;
-        eprintln!("{limit}, {workers} workers: {admitted} of {sent} admitted, {expected:.1} expected: {share:.3}");
+        eprintln!(
+            "{limit}, {workers} workers: {admitted} of {sent} admitted, {expected:.1} expected: {share:.3}"
+        );
         assert!(sent >= 950.0, "too slow to send at twice the rate");
         assert!((0.95..=1.05).contains(&share), "{share}");
     }
 }
 
-/// How many requests 20 connections send in 10 s at 100 a second, how many of them are admitted, and how many 50 a second
-/// and a burst of 10 give.
+/// How many requests 20 connections send in 10 s at 100 a second, how many of them are admitted,
+/// and how many 50 a second and a burst of 10 give.
 async fn ten_seconds(limit: &'static str, workers: usize) -> (f64, f64, f64) {
     const CONNECTIONS: u32 = 20;
-    let gate =
-        Arc::new(TestGate::start(Setup { limits: vec![limit], workers: Some(workers), ..Setup::default() }).await);
-    let ping = request("GET", "/v2/", Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
+    let gate = Arc::new(
+        TestGate::start(Setup { limits: vec![limit], workers: Some(workers), ..Setup::default() })
+            .await,
+    );
+    let ping =
+        request("GET", "/v2/", Some(READ_WRITE), "", "").replace("Connection: close\r\n", "");
     let begun = Instant::now();
     let clients = (0..CONNECTIONS).map(|number| {
         let (gate, ping) = (gate.clone(), ping.clone());
         tokio::spawn(async move {
             let mut client = gate.connect().await;
             let first = begun + Duration::from_millis(10) * number;
-            let mut ticks = tokio::time::interval_at(first.into(), Duration::from_millis(10) * CONNECTIONS);
+            let mut ticks =
+                tokio::time::interval_at(first.into(), Duration::from_millis(10) * CONNECTIONS);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
             let (mut sent, mut admitted) = (0.0, 0.0);
             while ticks.tick().await.into_std() < begun + Duration::from_secs(10) {
                 sent += 1.0;
-                admitted += if exchange(&mut client, &ping).await.status == 200 { 1.0 } else { 0.0 };
+                admitted +=
+                    if exchange(&mut client, &ping).await.status == 200 { 1.0 } else { 0.0 };
             }
             (sent, admitted)
         })

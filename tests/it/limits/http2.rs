@@ -14,7 +14,10 @@ async fn a_refusal_has_its_status_and_headers() {
     let gate = gate("pulls_per_identity: { rate: 1/h, burst: 1 }").await;
     let client = gate.http2().await;
     let head = ask(&client, "HEAD", "/v2/demo/a/manifests/v1").await;
-    assert_eq!((head.status().as_u16(), &head.headers()["ratelimit-remaining"]), (404, &"1;w=3600".parse().unwrap()));
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["ratelimit-remaining"]),
+        (404, &"1;w=3600".parse().unwrap())
+    );
     drop(gate);
 
     let gate = self::gate("per_identity: { rate: 1/h, burst: 1 }").await;
@@ -52,7 +55,8 @@ async fn writes_wait_and_go_on() {
 
 #[tokio::test]
 async fn a_reset_upload_lets_the_next_one_in() {
-    let setup = Setup { tls: true, limits: vec!["concurrent_uploads_per_identity: 1"], ..Setup::default() };
+    let setup =
+        Setup { tls: true, limits: vec!["concurrent_uploads_per_identity: 1"], ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let client = gate.http2().await;
     let (_answer, mut stream) = begin(&client, "PATCH", UPLOAD, false).await;

@@ -10,7 +10,8 @@ use crate::scripted_upstream::{ScriptedUpstream, soon};
 
 const MANIFEST: &str = "/v2/demo/a/manifests/v1";
 const ABSENT: &str = "/v2/demo/a/manifests/absent";
-const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+const INDEX: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 const FIVE: &str = "pulls_per_identity: { rate: 5/h, burst: 5 }";
 
 async fn push(gate: &TestGate) -> String {
@@ -56,7 +57,10 @@ async fn manifests_that_are_read_are_counted() {
     assert_eq!(left(&gate.get(MANIFEST, None).await), (401, None, None));
     assert_eq!(left(&gate.get(MANIFEST, Some(("alice", "wrong"))).await), (401, None, None));
     let metrics = gate.admin("/metrics").await.body;
-    assert!(metrics.contains("moorgate_limited_total{limit=\"pulls_per_identity\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("moorgate_limited_total{limit=\"pulls_per_identity\"} 1\n"),
+        "{metrics}"
+    );
 }
 
 /// A time is told in whole seconds, and never one that is too short.
@@ -66,11 +70,12 @@ async fn the_window_is_the_time_of_a_burst() {
     assert_eq!(send(&gate, "HEAD", ABSENT).await.header("ratelimit-limit"), Some("1500;w=2"));
 }
 
-/// Whatever it is that ends a pull otherwise than as 200 gives it back, and the registry's own word about its limits does
-/// not stand beside the gate's.
+/// Whatever it is that ends a pull otherwise than as 200 gives it back, and the registry's own word
+/// about its limits does not stand beside the gate's.
 #[tokio::test]
 async fn a_pull_that_fails_is_given_back() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { limits: vec![FIVE], ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { limits: vec![FIVE], ..Setup::default() }).await;
     for (number, (answer, status, after)) in [
         ("HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\n", 304, "5;w=3600"),
         ("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nRateLimit-Reset: 9\r\n\r\n", 500, "5;w=3600"),
@@ -104,7 +109,8 @@ async fn a_pull_that_fails_is_given_back() {
     }
 }
 
-/// Without its last byte it is as good as a whole one: whoever never takes that has pulled it, though the answer breaks off.
+/// Without its last byte it is as good as a whole one: whoever never takes that has pulled it,
+/// though the answer breaks off.
 #[tokio::test]
 async fn a_pull_whose_last_byte_is_not_taken_counts() {
     let http = vec!["stall_timeout: 200ms"];
@@ -113,7 +119,9 @@ async fn a_pull_whose_last_byte_is_not_taken_counts() {
     let (sender, _driver) = connect_with_windows(&gate, 9, 65_535).await;
     let (answer, _) = begin(&sender, "GET", MANIFEST, true).await;
     let (mut connection, _) = upstream.accept_request().await;
-    connection.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789").await;
+    connection
+        .write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789")
+        .await;
     let mut body = soon(answer).await.unwrap().into_body();
     assert_eq!(soon(body.data()).await.unwrap().unwrap().len(), 9);
     assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
@@ -125,11 +133,12 @@ async fn a_pull_whose_last_byte_is_not_taken_counts() {
     assert_eq!(soon(answer).await.unwrap().headers()["ratelimit-remaining"], "4;w=3600");
 }
 
-/// The credential is known at first, and wrong when the registry no longer takes its grant: nobody is told of limits who is
-/// asked to log in.
+/// The credential is known at first, and wrong when the registry no longer takes its grant: nobody
+/// is told of limits who is asked to log in.
 #[tokio::test]
 async fn a_401_says_nothing_of_limits() {
-    let setup = Setup { limits: vec![FIVE], upstream: vec!["authorization: grant"], ..Setup::default() };
+    let setup =
+        Setup { limits: vec![FIVE], upstream: vec!["authorization: grant"], ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let registry = async {
         let (mut connection, _) = upstream.accept_request().await;

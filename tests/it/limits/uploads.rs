@@ -5,7 +5,9 @@ use tokio::net::TcpStream;
 
 use super::{OTHER, assert_limited};
 use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, read_reply, request};
-use crate::scripted_upstream::{FINISH, ScriptedUpstream, UPLOAD, UPLOADS, UpstreamConnection, soon};
+use crate::scripted_upstream::{
+    FINISH, ScriptedUpstream, UPLOAD, UPLOADS, UpstreamConnection, soon,
+};
 
 const ONE: &str = "concurrent_uploads_per_identity: 1";
 const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
@@ -15,7 +17,10 @@ async fn one_at_a_time() -> (ScriptedUpstream, TestGate) {
 }
 
 /// Begins a chunk of which most is still to come, and returns it with its other end.
-async fn begin(gate: &TestGate, upstream: &mut ScriptedUpstream) -> (TcpStream, UpstreamConnection) {
+async fn begin(
+    gate: &TestGate,
+    upstream: &mut ScriptedUpstream,
+) -> (TcpStream, UpstreamConnection) {
     let mut client = gate.connect().await;
     let head = request("PATCH", UPLOAD, Some(READ_WRITE), "Content-Length: 1000\r\n", "");
     client.write_all(head.as_bytes()).await.unwrap();
@@ -45,7 +50,10 @@ async fn one_more_waits_and_is_refused() {
     }
     assert_eq!(upstream.requests(), heads);
     let metrics = gate.admin("/metrics").await.body;
-    assert!(metrics.contains("moorgate_limited_total{limit=\"concurrent_uploads_per_identity\"} 3\n"), "{metrics}");
+    assert!(
+        metrics.contains("moorgate_limited_total{limit=\"concurrent_uploads_per_identity\"} 3\n"),
+        "{metrics}"
+    );
     let line = gate.log(3).await.remove(2);
     assert_eq!(line["reason"], "over_concurrent_uploads_per_identity");
     drop((client, connection));
@@ -59,8 +67,12 @@ async fn others_do_not_wait() {
     let registry = tokio::spawn(async move {
         loop {
             let (mut connection, head) = upstream.accept_request().await;
-            connection.bytes(head.header("content-length").map_or(0, |length| length.parse().unwrap())).await;
-            connection.write("HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+            connection
+                .bytes(head.header("content-length").map_or(0, |length| length.parse().unwrap()))
+                .await;
+            connection
+                .write("HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                .await;
         }
     });
     for (method, target, credential, body) in [

@@ -64,14 +64,18 @@ async fn who_leaves_while_it_waits_costs_nothing_more() {
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
     for number in 1..=5 {
         let mut client = gate.connect().await;
-        client.write_all(request("POST", UPLOADS, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+        client
+            .write_all(request("POST", UPLOADS, Some(READ_WRITE), "", "").as_bytes())
+            .await
+            .unwrap();
         drop(client);
         // It is recorded when it is gone.
         gate.log(1 + number).await;
     }
     let reply = gate.get(PULL, Some(READ_WRITE)).await;
     assert!(
-        reply.status == 404 || reply.header("retry-after").is_some_and(|wait| wait == "1" || wait == "2"),
+        reply.status == 404
+            || reply.header("retry-after").is_some_and(|wait| wait == "1" || wait == "2"),
         "{reply:?}"
     );
 }

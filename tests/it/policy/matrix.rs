@@ -1,4 +1,5 @@
-//! The golden table: every kind of caller, every operation, without rules, with them, and in shadow mode.
+//! The golden table: every kind of caller, every operation, without rules, with them, and in shadow
+//! mode.
 //!
 //! `UPDATE_EXPECTED=1 cargo test` writes it anew; the diff is then what to look at.
 
@@ -63,18 +64,26 @@ type Actor = (String, Option<(String, String)>);
 
 #[tokio::test]
 async fn the_golden_table() {
-    let (issuer, sso) = (OidcIssuer::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
+    let (issuer, sso) =
+        (OidcIssuer::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
     let scope = json!({ "scope": "read_registry write_registry delete_registry" });
-    sso.add(SampleToken { token: "sso-all".into(), claims: scope, revoked: false, note: "may do everything" });
+    sso.add(SampleToken {
+        token: "sso-all".into(),
+        claims: scope,
+        revoked: false,
+        note: "may do everything",
+    });
     let actors = actors(&issuer);
     let rules: Vec<&str> = RULES.lines().collect();
     let mut columns = Vec::new();
     for policy in [vec![], rules.clone(), [rules, vec!["mode: shadow"]].concat()] {
         columns.push(column(&start(&issuer, &sso, policy).await, &actors).await);
     }
-    let mut table = format!("Who may do what: `UPDATE_EXPECTED=1 cargo test` writes this file.\n\n{RULES}\n");
+    let mut table =
+        format!("Who may do what: `UPDATE_EXPECTED=1 cargo test` writes this file.\n\n{RULES}\n");
     let tokens = SCOPES.map(|scope| ("POST", format!("/token for {scope}")));
-    let operations = OPERATIONS.map(|(method, target)| (method, target.to_owned())).into_iter().chain(tokens);
+    let operations =
+        OPERATIONS.map(|(method, target)| (method, target.to_owned())).into_iter().chain(tokens);
     for (place, (method, target)) in operations.enumerate() {
         let _ = write!(table, "\n{method} {target}\n{}\n", line("", "no rules", "rules", "shadow"));
         for (actor, _) in &actors {
@@ -96,10 +105,13 @@ fn line(actor: &str, no_rules: &str, rules: &str, shadow: &str) -> String {
 }
 
 fn actors(issuer: &OidcIssuer) -> Vec<Actor> {
-    let actor = |name: &str, user: &str, secret: &str| (name.to_owned(), Some((user.to_owned(), secret.to_owned())));
+    let actor = |name: &str, user: &str, secret: &str| {
+        (name.to_owned(), Some((user.to_owned(), secret.to_owned())))
+    };
     let mut actors = vec![("anonymous".to_owned(), None)];
     for credential in sample_credentials() {
-        let access = if credential.password.ends_with("read-only") { "read" } else { "read, write" };
+        let access =
+            if credential.password.ends_with("read-only") { "read" } else { "read, write" };
         if credential.password.contains("-read-") {
             actors.push(actor(
                 &format!("{} ({access})", short(&credential.kind.to_string())),
@@ -110,7 +122,11 @@ fn actors(issuer: &OidcIssuer) -> Vec<Actor> {
     }
     let id_token = |claims: Value| issuer.id_token("registry.test", &claims).unwrap();
     actors.push(actor("job of demo/app (jwt)", "oidc", &id_token(json!({}))));
-    actors.push(actor("job of demo/other (jwt)", "oidc", &id_token(json!({ "project_path": "demo/other" }))));
+    actors.push(actor(
+        "job of demo/other (jwt)",
+        "oidc",
+        &id_token(json!({ "project_path": "demo/other" })),
+    ));
     actors.push(actor("developer (sso, read, write)", "dana", "sso-demo-read-write"));
     actors.push(actor("developer (sso, everything)", "dana", "sso-all"));
     actors.push(actor("developer (sso, read)", "erin", "sso-demo-read-only"));
@@ -164,8 +180,10 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
             let forwarded = gate.forwarded() - before;
             assert!(forwarded <= 1, "{method} {target}");
             let entries = gate.ledger.entries();
-            let reached = entries.last().filter(|_| forwarded > 0).map(|received| received.target.clone());
-            let stripped = target.contains("mount=") && reached.as_ref().is_some_and(|it| !it.contains("mount="));
+            let reached =
+                entries.last().filter(|_| forwarded > 0).map(|received| received.target.clone());
+            let stripped = target.contains("mount=")
+                && reached.as_ref().is_some_and(|it| !it.contains("mount="));
             sent.push((id, (place, actor.clone()), *method, target, reached, stripped));
         }
         for (scope, actions) in granted(gate, credential).await.into_iter().enumerate() {
@@ -173,7 +191,8 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
         }
     }
     let log = gate.log(actors.len() * (OPERATIONS.len() + 1)).await;
-    let reasons: HashMap<&str, &Value> = log.iter().map(|line| (line["request_id"].as_str().unwrap(), line)).collect();
+    let reasons: HashMap<&str, &Value> =
+        log.iter().map(|line| (line["request_id"].as_str().unwrap(), line)).collect();
     for (id, key, method, target, reached, stripped) in sent {
         let line = reasons[&*id];
         let allowed = line["decision"] != "denied" && target != "/v2/";
@@ -194,15 +213,20 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
 async fn granted(gate: &TestGate, credential: Option<(&str, &str)>) -> [String; 3] {
     let (user, password) = credential.unwrap_or_default();
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "password").append_pair("username", user).append_pair("password", password);
+    form.append_pair("grant_type", "password")
+        .append_pair("username", user)
+        .append_pair("password", password);
     form.extend_pairs(SCOPES.map(|scope| ("scope", format!("repository:{scope}"))));
     let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
     let reply = gate.send("POST", "/token", None, headers, &form.finish()).await;
     let answer: Value = serde_json::from_str(&reply.body).unwrap();
     SCOPES.map(|scope| {
         let (name, _) = scope.split_once(':').unwrap();
-        let Some(granted) = answer["scope"].as_str() else { return answer["error"].as_str().unwrap().to_owned() };
-        let of_name = granted.split(' ').find_map(|it| it.strip_prefix(&format!("repository:{name}:")));
+        let Some(granted) = answer["scope"].as_str() else {
+            return answer["error"].as_str().unwrap().to_owned();
+        };
+        let of_name =
+            granted.split(' ').find_map(|it| it.strip_prefix(&format!("repository:{name}:")));
         of_name.unwrap_or("nothing").to_owned()
     })
 }

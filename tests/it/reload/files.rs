@@ -27,13 +27,16 @@ async fn a_bad_file_changes_nothing_and_the_next_good_one_loads() {
 
 async fn status(gate: &crate::harness::TestGate) -> u16 {
     let client = gate.http2().await;
-    let request =
-        http::Request::get("https://registry.test/v2/").header("authorization", basic(ALICE)).body(()).unwrap();
+    let request = http::Request::get("https://registry.test/v2/")
+        .header("authorization", basic(ALICE))
+        .body(())
+        .unwrap();
     let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
     answer.await.unwrap().status().as_u16()
 }
 
-/// As Kubernetes mounts a ConfigMap: the file is a link into a folder behind a link that is swapped.
+/// As Kubernetes mounts a ConfigMap: the file is a link into a folder behind a link that is
+/// swapped.
 #[tokio::test]
 async fn a_link_that_leads_elsewhere_is_a_change() {
     use std::os::unix::fs::symlink;

@@ -10,14 +10,17 @@ use crate::scripted_upstream::soon;
 async fn logged(gate: &TestGate, id: &str, file: &str) {
     gate.send("GET", "/v2/", Some(ALICE), &format!("X-Request-Id: {id}\r\n"), "").await;
     soon(async {
-        while !std::fs::read_to_string(gate.file(file)).is_ok_and(|log| log.contains(&format!("\"{id}\""))) {
+        while !std::fs::read_to_string(gate.file(file))
+            .is_ok_and(|log| log.contains(&format!("\"{id}\"")))
+        {
             tokio::task::yield_now().await;
         }
     })
     .await;
 }
 
-/// Whoever rotates logs knows nothing of the config: lines must not go to a file that is gone because that is wrong.
+/// Whoever rotates logs knows nothing of the config: lines must not go to a file that is gone
+/// because that is wrong.
 #[tokio::test]
 async fn logs_are_opened_anew_while_the_config_is_bad() {
     let log = vec!["access: a.log", "audit: audit.log"];
@@ -38,7 +41,10 @@ async fn logs_are_opened_anew_while_the_config_is_bad() {
 #[tokio::test]
 async fn the_access_log_is_opened_anew() {
     let mut gate = with_htpasswd(Setup::default()).await;
-    gate.write("test.yml", std::fs::read_to_string(gate.file("test.yml")).unwrap() + "log: { access: a.log }\n");
+    gate.write(
+        "test.yml",
+        std::fs::read_to_string(gate.file("test.yml")).unwrap() + "log: { access: a.log }\n",
+    );
     assert!(gate.reload().await, "a file where there was none");
     logged(&gate, "first", "a.log").await;
 

@@ -11,7 +11,8 @@ const BOTH: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [re
 - { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 3s }";
 
 async fn both() -> TestGate {
-    TestGate::start(Setup { identity: Some(BOTH), htpasswd_users: vec![CAROL], ..Setup::default() }).await
+    TestGate::start(Setup { identity: Some(BOTH), htpasswd_users: vec![CAROL], ..Setup::default() })
+        .await
 }
 
 async fn cache_of(gate: &TestGate, credential: (&str, &str), id: &str) -> String {
@@ -77,8 +78,9 @@ async fn a_provider_that_is_down_stays_so() {
 async fn metrics_of_a_provider_that_is_gone() {
     let mut gate = both().await;
     cache_of(&gate, READ_WRITE, "1").await;
-    let requests =
-        |metrics: &str| metrics.lines().find(|line| line.contains("http_requests_total{")).map(str::to_owned);
+    let requests = |metrics: &str| {
+        metrics.lines().find(|line| line.contains("http_requests_total{")).map(str::to_owned)
+    };
     let before = gate.admin("/metrics").await.body;
     assert!(before.contains("moorgate_provider_up{provider=\"gitlab\"} 1"), "{before}");
     let text = std::fs::read_to_string(gate.file("test.yml")).unwrap();
@@ -88,8 +90,9 @@ async fn metrics_of_a_provider_that_is_gone() {
     assert!(!after.contains("moorgate_provider_up{provider=\"gitlab\"}"), "{after}");
     assert!(after.contains("moorgate_provider_up{provider=\"local\"} 1"));
     // What the other one said of the same credential stays.
-    let entries =
-        |metrics: &str| metrics.lines().find(|line| line.starts_with("moorgate_cache_entries ")).map(str::to_owned);
+    let entries = |metrics: &str| {
+        metrics.lines().find(|line| line.starts_with("moorgate_cache_entries ")).map(str::to_owned)
+    };
     assert_eq!(entries(&before).unwrap(), "moorgate_cache_entries 2");
     assert_eq!(entries(&after).unwrap(), "moorgate_cache_entries 1", "what it said is forgotten");
     assert_eq!(requests(&after), requests(&before), "counters never fall");

@@ -1,4 +1,5 @@
-//! Other rules, and another provider under an old name: what was made before counts for nothing then.
+//! Other rules, and another provider under an old name: what was made before counts for nothing
+//! then.
 
 use serde_json::Value;
 
@@ -24,16 +25,26 @@ async fn tokens_from_before_are_judged_by_the_rules_of_now() {
     ];
     let setup = Setup { policy, tokens: vec!["challenge: bearer"], ..Setup::default() };
     let mut gate = TestGate::start(setup).await;
-    let alice = bearer(&gate, Some(READ_WRITE), "repository:demo/a:pull,push+repository:demo/b:pull").await;
+    let alice =
+        bearer(&gate, Some(READ_WRITE), "repository:demo/a:pull,push+repository:demo/b:pull").await;
     let nobody = bearer(&gate, None, "repository:open/a:pull").await;
     let mount = format!("{UPLOADS}?mount={}&from=demo/b", some_digest());
     let mut open = gate.connect().await;
-    let all = [("GET", PULL, &*alice), ("POST", UPLOADS, &alice), ("POST", &mount, &alice), ("GET", OPEN, &nobody)];
+    let all = [
+        ("GET", PULL, &*alice),
+        ("POST", UPLOADS, &alice),
+        ("POST", &mount, &alice),
+        ("GET", OPEN, &nobody),
+    ];
     let mut ask = async |gate: &TestGate, (method, target, token): (&str, &str, &str)| {
         // A connection that was there before the reload is served by the rules of now, too.
         let kept = request(method, target, None, token, "").replace("Connection: close\r\n", "");
         let status = exchange(&mut open, kept).await.status;
-        (status, gate.ledger.entries().last().map(|received| received.target.clone()), gate.forwarded())
+        (
+            status,
+            gate.ledger.entries().last().map(|received| received.target.clone()),
+            gate.forwarded(),
+        )
     };
     for (number, (method, target, token)) in all.into_iter().enumerate() {
         let (status, came, forwarded) = ask(&gate, (method, target, token)).await;
@@ -74,5 +85,8 @@ async fn another_provider_of_the_same_name_knows_nothing_of_the_old_ones_users()
     assert_eq!(gate.send("GET", PULL, None, &token, "").await.status, 401);
     assert_eq!(gate.forwarded(), 2);
     let log = gate.log(5).await;
-    assert_eq!((&log[3]["subject"], &log[3]["reason"]), (&"alice".into(), &"denied_by_policy".into()));
+    assert_eq!(
+        (&log[3]["subject"], &log[3]["reason"]),
+        (&"alice".into(), &"denied_by_policy".into())
+    );
 }

@@ -6,7 +6,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::{Setup, ask_admin, read_reply};
-use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon};
+use crate::scripted_upstream::{
+    BLOB, OK, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon,
+};
 
 async fn ask(client: &mut TcpStream) {
     client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
@@ -18,7 +20,10 @@ async fn answer(connection: &mut UpstreamConnection, client: &mut TcpStream) {
 }
 
 /// A request that comes to this registry on a new connection.
-async fn served_anew(client: &mut TcpStream, upstream: &mut ScriptedUpstream) -> UpstreamConnection {
+async fn served_anew(
+    client: &mut TcpStream,
+    upstream: &mut ScriptedUpstream,
+) -> UpstreamConnection {
     ask(client).await;
     let (mut connection, _) = upstream.accept_request().await;
     answer(&mut connection, client).await;
@@ -32,13 +37,18 @@ async fn served_by(client: &mut TcpStream, connection: &mut UpstreamConnection) 
     answer(connection, client).await;
 }
 
-/// They end with the registry that they began with; the next request on the same connection goes to the new one.
+/// They end with the registry that they began with; the next request on the same connection goes to
+/// the new one.
 #[tokio::test]
 async fn requests_end_with_what_they_began_with() {
-    let (mut old, mut gate) = ScriptedUpstream::behind(Setup { workers: Some(1), ..Setup::default() }).await;
+    let (mut old, mut gate) =
+        ScriptedUpstream::behind(Setup { workers: Some(1), ..Setup::default() }).await;
     let mut new = ScriptedUpstream::start();
     let mut upload = gate.connect().await;
-    upload.write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes()).await.unwrap();
+    upload
+        .write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes())
+        .await
+        .unwrap();
     upload.write_all(b"01234").await.unwrap();
     let (mut uploading, _) = old.accept_request().await;
     uploading.until(b"01234").await;

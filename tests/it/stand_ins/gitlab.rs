@@ -52,7 +52,9 @@ async fn a_token_tells_what_was_granted() {
         (&json!([]), &json!("container_registry"), &json!("alice"))
     );
 
-    let both = format!("{SERVICE}&scope=repository:demo/app/image:pull,push&scope=repository:else/where:pull");
+    let both = format!(
+        "{SERVICE}&scope=repository:demo/app/image:pull,push&scope=repository:else/where:pull"
+    );
     let granted = json!([{ "type": "repository", "name": "demo/app/image", "actions": ["pull", "push"],
         "meta": { "project_path": "demo/app" } }]);
     assert_eq!(claims(&ask(&api, GOOD, &both).await)["access"], granted);
@@ -60,7 +62,9 @@ async fn a_token_tells_what_was_granted() {
     assert_eq!(claims(&ask(&api, GOOD, &in_one).await)["access"].as_array().unwrap().len(), 2);
 
     let read_only = ("x", "glpat-demo-group-read-only");
-    let pull_alone = claims(&ask(&api, read_only, &format!("{SERVICE}&scope=repository:demo/app:pull,push")).await);
+    let pull_alone = claims(
+        &ask(&api, read_only, &format!("{SERVICE}&scope=repository:demo/app:pull,push")).await,
+    );
     assert_eq!(pull_alone["access"][0]["actions"], json!(["pull"]));
     assert_eq!(gitlab.created_repositories().into_iter().collect::<Vec<_>>(), ["demo/app/image"]);
 }
@@ -70,7 +74,12 @@ async fn everything_else_has_its_status() {
     let (_gitlab, api) = start();
     let wrong = ask(&api, ("alice", "wrong"), SERVICE).await;
     assert_eq!(wrong.refusal(), (401, "UNAUTHORIZED".into()));
-    assert!(wrong.json()["errors"][0]["message"].as_str().unwrap().starts_with("HTTP Basic: Access denied"));
+    assert!(
+        wrong.json()["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("HTTP Basic: Access denied")
+    );
     assert_eq!(ask(&api, GOOD, "/jwt/auth?service=other").await.status, 404);
     assert_eq!(ask(&api, GOOD, "/jwt/auth").await.status, 404);
     assert_eq!(ask(&api, GOOD, "/other").await.status, 404);
@@ -90,11 +99,11 @@ async fn everything_else_has_its_status() {
 async fn a_group_can_be_public() {
     let (gitlab, api) = start();
     gitlab.set_public("open");
-    let scopes = format!("{SERVICE}&scope=repository:open/a:pull,push&scope=repository:demo/a:pull");
+    let scopes =
+        format!("{SERVICE}&scope=repository:open/a:pull,push&scope=repository:demo/a:pull");
     let nobody = claims(&api.get(&scopes).await);
     assert_eq!((nobody.get("sub"), &nobody["auth_type"]), (None, &json!("none")));
-    let open =
-        json!({ "type": "repository", "name": "open/a", "actions": ["pull"], "meta": { "project_path": "open/a" } });
+    let open = json!({ "type": "repository", "name": "open/a", "actions": ["pull"], "meta": { "project_path": "open/a" } });
     assert_eq!(nobody["access"], json!([open]));
     let known = claims(&ask(&api, GOOD, &scopes).await);
     assert_eq!((&known["access"][0], known["access"].as_array().unwrap().len()), (&open, 2));
@@ -116,12 +125,16 @@ async fn credentials_come_and_go() {
         state: State::Active,
         note: String::new(),
     });
-    let reply = ask(&api, ("ci", "new"), &format!("{SERVICE}&scope=repository:team/app:delete")).await;
+    let reply =
+        ask(&api, ("ci", "new"), &format!("{SERVICE}&scope=repository:team/app:delete")).await;
     let claims = claims(&reply);
     assert_eq!(claims["access"][0]["actions"], json!(["delete"]));
     assert_eq!((claims.get("sub"), &claims["auth_type"]), (None, &json!("deploy_token")));
     let user = claims_of(claims["user"].as_str().unwrap());
-    assert_eq!(user["user_info"], json!({ "token_type": "deploy_token", "username": "ci", "deploy_token_id": 15 }));
+    assert_eq!(
+        user["user_info"],
+        json!({ "token_type": "deploy_token", "username": "ci", "deploy_token_id": 15 })
+    );
 }
 
 /// All of them look alike but for the message, and one repository takes the others' grants away.
@@ -129,7 +142,9 @@ async fn credentials_come_and_go() {
 async fn every_refusal_is_a_403_by_its_message() {
     let (gitlab, api) = start();
     let push = |scopes: &[&str]| {
-        scopes.iter().fold(SERVICE.to_owned(), |target, scope| format!("{target}&scope=repository:{scope}"))
+        scopes
+            .iter()
+            .fold(SERVICE.to_owned(), |target, scope| format!("{target}&scope=repository:{scope}"))
     };
     let both = push(&["demo/a:pull,push", "demo/b:pull,push"]);
     let message = |reply: &Reply| reply.json()["errors"][0]["message"].as_str().map(str::to_owned);
@@ -156,7 +171,10 @@ async fn every_refusal_is_a_403_by_its_message() {
                 200
             };
             assert_eq!(reply.status, expected, "{refusal:?} {credential:?} {target}");
-            assert!(!refused || message(&reply).as_deref() == Some(refusal.message()), "{refusal:?}");
+            assert!(
+                !refused || message(&reply).as_deref() == Some(refusal.message()),
+                "{refusal:?}"
+            );
         }
     }
     gitlab.set_refusals([Refusal::Network("192.0.2.1".into()), Refusal::Sources("bob".into())]);
@@ -166,7 +184,9 @@ async fn every_refusal_is_a_403_by_its_message() {
 #[tokio::test]
 async fn projects_may_have_tag_rules() {
     let (gitlab, api) = start();
-    gitlab.set_meta(json!({ "tag_immutable_patterns": ["^v"], "tag_deny_access_patterns": { "push": ["^x"] } }));
+    gitlab.set_meta(
+        json!({ "tag_immutable_patterns": ["^v"], "tag_deny_access_patterns": { "push": ["^x"] } }),
+    );
     let both = format!("{SERVICE}&scope=repository:demo/a/b:pull&scope=repository:demo/c:push");
     let access = claims(&ask(&api, GOOD, &both).await)["access"].clone();
     for (entry, project) in [(&access[0], "demo/a"), (&access[1], "demo/c")] {
@@ -198,10 +218,17 @@ async fn the_ledger_keeps_every_question() {
     assert_eq!(question.secret.as_ref().unwrap().expose_secret(), "pass:word");
     assert_eq!(question.scopes, ["a", "b", "c"]);
     assert_eq!(question.service.as_deref(), Some("container_registry"));
-    assert_eq!((question.account.as_deref(), question.client_id.as_deref()), (Some("alice"), Some("moorgate")));
+    assert_eq!(
+        (question.account.as_deref(), question.client_id.as_deref()),
+        (Some("alice"), Some("moorgate"))
+    );
     assert_eq!(question.forwarded_for, ["192.0.2.1", "192.0.2.2, 192.0.2.3"]);
     assert_eq!(question.request_id.as_deref(), Some("r-1"));
-    assert!(entries[1].user.is_none() && entries[1].secret.is_none() && entries[1].asked_at >= question.asked_at);
+    assert!(
+        entries[1].user.is_none()
+            && entries[1].secret.is_none()
+            && entries[1].asked_at >= question.asked_at
+    );
     assert_eq!(ledger.count(), 2);
 }
 
@@ -210,21 +237,29 @@ async fn answers_can_be_scripted() {
     let (gitlab, api) = start();
     let retry_after = vec![(HeaderName::from_static("retry-after"), "7".to_owned())];
     gitlab.script([
-        Scripted::Answer { status: StatusCode::FORBIDDEN, headers: retry_after, body: "banned".into() },
+        Scripted::Answer {
+            status: StatusCode::FORBIDDEN,
+            headers: retry_after,
+            body: "banned".into(),
+        },
         Scripted::Redirect("http://evil.example/".into()),
         Scripted::Delay(Duration::from_millis(20)),
         Scripted::Close,
         Scripted::Hang,
     ]);
     let banned = ask(&api, GOOD, SERVICE).await;
-    assert_eq!((banned.status.as_u16(), &*banned.body, banned.header("retry-after")), (403, &b"banned"[..], "7"));
+    assert_eq!(
+        (banned.status.as_u16(), &*banned.body, banned.header("retry-after")),
+        (403, &b"banned"[..], "7")
+    );
     let redirect = ask(&api, GOOD, SERVICE).await;
     assert_eq!((redirect.status.as_u16(), redirect.location()), (302, "http://evil.example/"));
     let before = std::time::Instant::now();
     assert_eq!(ask(&api, GOOD, SERVICE).await.status, 200);
     assert!(before.elapsed() >= Duration::from_millis(20));
 
-    // A fresh client each, so that no connection is old enough for the client to try again by itself.
+    // A fresh client each, so that no connection is old enough for the client to try again by
+    // itself.
     let fresh = Api::new(gitlab.address());
     assert!(fresh.try_send("GET", SERVICE, &[], "").await.is_err());
     let fresh = Api::new(gitlab.address());

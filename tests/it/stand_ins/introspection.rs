@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use moorgate::demo::Scripted;
-use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection, SampleToken, sample_tokens};
+use moorgate::demo::introspection::{
+    CLIENT_ID, CLIENT_SECRET, Introspection, SampleToken, sample_tokens,
+};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -33,7 +35,14 @@ async fn what_is_said_of_a_good_token() {
     let (introspection, api) = start();
     let reply = ask(&api, "sso-demo-read-write").await.json();
     assert_eq!(
-        [&reply["active"], &reply["scope"], &reply["username"], &reply["sub"], &reply["groups"], &reply["aud"]],
+        [
+            &reply["active"],
+            &reply["scope"],
+            &reply["username"],
+            &reply["sub"],
+            &reply["groups"],
+            &reply["aud"]
+        ],
         [
             &json!(true),
             &json!("read_registry write_registry"),
@@ -61,7 +70,11 @@ async fn every_other_token_is_not_active_and_no_more_is_said() {
     assert!(!introspection.revoke("unknown"));
     assert_eq!(ask(&api, "sso-demo-read-write").await.json(), json!({ "active": false }));
     let claims = json!({ "groups": null, "aud": ["a", "b"] });
-    introspection.add(SampleToken { token: "new one+".into(), claims, ..sample_tokens().remove(0) });
+    introspection.add(SampleToken {
+        token: "new one+".into(),
+        claims,
+        ..sample_tokens().remove(0)
+    });
     let reply = ask(&api, "new%20one%2B").await.json();
     assert_eq!((reply.get("groups"), &reply["aud"]), (None, &json!(["a", "b"])));
 }
@@ -69,10 +82,15 @@ async fn every_other_token_is_not_active_and_no_more_is_said() {
 #[tokio::test]
 async fn a_client_that_is_not_known_or_does_not_ask_by_a_form_is_refused() {
     let (_introspection, api) = start();
-    for authorization in ["", "Bearer x", &basic(CLIENT_ID, "wrong"), &basic("other", CLIENT_SECRET)] {
+    for authorization in
+        ["", "Bearer x", &basic(CLIENT_ID, "wrong"), &basic("other", CLIENT_SECRET)]
+    {
         let headers = [("authorization", authorization), ("content-type", FORM)];
         let reply = api.send("POST", PATH, &headers, "token=sso-demo-read-write").await;
-        assert_eq!((reply.status.as_u16(), reply.json()), (401, json!({ "error": "invalid_client" })));
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()),
+            (401, json!({ "error": "invalid_client" }))
+        );
         assert!(reply.header("www-authenticate").starts_with("Basic "));
     }
     // In form encoding it is the same client.
@@ -84,7 +102,11 @@ async fn a_client_that_is_not_known_or_does_not_ask_by_a_form_is_refused() {
         (FORM, "tokens=x", 400),
     ] {
         let headers = [("authorization", &*encoded), ("content-type", content_type)];
-        assert_eq!(api.send("POST", PATH, &headers, body).await.status, status, "{content_type} {body}");
+        assert_eq!(
+            api.send("POST", PATH, &headers, body).await.status,
+            status,
+            "{content_type} {body}"
+        );
     }
     assert_eq!(api.get(PATH).await.status, 405);
     assert_eq!(api.get("/other").await.status, 404);
@@ -96,7 +118,11 @@ async fn questions_are_kept_and_answers_can_be_scripted() {
     let ledger = introspection.ledger();
     ledger.keep();
     let teapot = StatusCode::IM_A_TEAPOT;
-    introspection.script([Scripted::Answer { status: teapot, headers: Vec::new(), body: String::new() }]);
+    introspection.script([Scripted::Answer {
+        status: teapot,
+        headers: Vec::new(),
+        body: String::new(),
+    }]);
     assert_eq!(ask(&api, "a%2Fb").await.status, teapot);
     api.send("POST", PATH, &[("x-request-id", "r-2")], "").await;
 

@@ -30,7 +30,8 @@ async fn verified(api: &Api, token: &str) -> Option<Value> {
     let mut validation = Validation::new(header.alg);
     validation.set_audience(&[AUDIENCE]);
     validation.validate_nbf = true;
-    validation.required_spec_claims = HashSet::from(["exp", "iss", "aud", "sub"].map(str::to_owned));
+    validation.required_spec_claims =
+        HashSet::from(["exp", "iss", "aud", "sub"].map(str::to_owned));
     Some(jsonwebtoken::decode(token, &key, &validation).unwrap().claims)
 }
 
@@ -40,13 +41,19 @@ async fn tokens_say_who_a_workload_is() {
     let claims = verified(&api, &issuer.id_token(AUDIENCE, &json!({})).unwrap()).await.unwrap();
     assert_eq!(claims["iss"], issuer.url());
     assert_eq!(claims["sub"], "project_path:demo/app:ref_type:branch:ref:main");
-    assert_eq!((&claims["project_path"], &claims["namespace_id"]), (&json!("demo/app"), &json!("42")));
+    assert_eq!(
+        (&claims["project_path"], &claims["namespace_id"]),
+        (&json!("demo/app"), &json!("42"))
+    );
     assert_eq!(claims["exp"].as_u64().unwrap(), claims["iat"].as_u64().unwrap() + 3600);
     assert_eq!(claims.get("scope"), None);
 
     let changes = json!({ "sub": "other", "scope": "read_registry", "nbf": null });
     let claims = verified(&api, &issuer.id_token(AUDIENCE, &changes).unwrap()).await.unwrap();
-    assert_eq!((&claims["sub"], &claims["scope"], claims.get("nbf")), (&json!("other"), &json!("read_registry"), None));
+    assert_eq!(
+        (&claims["sub"], &claims["scope"], claims.get("nbf")),
+        (&json!("other"), &json!("read_registry"), None)
+    );
 }
 
 #[tokio::test]
@@ -73,7 +80,10 @@ async fn keys_rotate_and_retire() {
     issuer.rotate_to_es256().unwrap();
     let third = issuer.id_token(AUDIENCE, &json!({})).unwrap();
     let headers = [&first, &second, &third].map(|token| decode_header(token).unwrap());
-    assert_eq!(headers.each_ref().map(|header| format!("{:?}", header.alg)), ["RS256", "RS256", "ES256"]);
+    assert_eq!(
+        headers.each_ref().map(|header| format!("{:?}", header.alg)),
+        ["RS256", "RS256", "ES256"]
+    );
     assert_eq!(headers.iter().map(|header| &header.kid).collect::<HashSet<_>>().len(), 3);
     for token in [&first, &second, &third] {
         assert!(verified(&api, token).await.is_some());
@@ -88,10 +98,14 @@ async fn any_text_can_be_signed() {
     let (issuer, api) = start();
     let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, issuer.kid());
     let good = format!(r#"{{"iss":"x","aud":"{AUDIENCE}","sub":"a","exp":99999999999 }}"#);
-    assert_eq!(verified(&api, &issuer.sign_raw(&header, &good).unwrap()).await.unwrap()["sub"], "a");
+    assert_eq!(
+        verified(&api, &issuer.sign_raw(&header, &good).unwrap()).await.unwrap()["sub"],
+        "a"
+    );
     let (header, odd) = (r#"{"alg":"none","alg":"none"}"#, r#"{"sub":"a", "sub":"b"}"#);
     let token = issuer.sign_raw(header, odd).unwrap();
-    let texts: Vec<_> = token.split('.').take(2).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+    let texts: Vec<_> =
+        token.split('.').take(2).map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
     assert_eq!(texts, [header.as_bytes(), odd.as_bytes()]);
 }
 
@@ -116,7 +130,10 @@ async fn every_request_is_kept_and_a_stopped_issuer_is_gone() {
     api.send("GET", JWKS, &[("x-request-id", "r-1")], "").await;
     api.send("GET", "/other?a=b", &[("authorization", "Bearer x")], "").await;
     let [first, second] = &*ledger.entries() else { panic!("not two entries") };
-    assert_eq!((&*first.path, &first.query, first.request_id.as_deref()), (JWKS, &None, Some("r-1")));
+    assert_eq!(
+        (&*first.path, &first.query, first.request_id.as_deref()),
+        (JWKS, &None, Some("r-1"))
+    );
     assert!(first.authorization.is_empty());
     assert_eq!((&*second.path, second.query.as_deref()), ("/other", Some("a=b")));
     assert_eq!(second.authorization[0].expose_secret(), "Bearer x");

@@ -9,7 +9,8 @@ const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// `hello`
-pub(super) const HELLO: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+pub(super) const HELLO: &str =
+    "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 const NOWHERE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 pub(super) fn start() -> (Registry, Api) {
@@ -19,7 +20,8 @@ pub(super) fn start() -> (Registry, Api) {
 }
 
 async fn push_blob(api: &Api, name: &str) {
-    let reply = api.send("POST", &format!("/v2/{name}/blobs/uploads/?digest={HELLO}"), &[], "hello").await;
+    let reply =
+        api.send("POST", &format!("/v2/{name}/blobs/uploads/?digest={HELLO}"), &[], "hello").await;
     assert_eq!(reply.status, 201);
 }
 
@@ -31,7 +33,13 @@ async fn push_image(api: &Api, name: &str, reference: &str, extra: serde_json::V
     put_manifest(api, name, reference, IMAGE, &manifest.to_string()).await
 }
 
-async fn put_manifest(api: &Api, name: &str, reference: &str, content_type: &str, content: &str) -> Reply {
+async fn put_manifest(
+    api: &Api,
+    name: &str,
+    reference: &str,
+    content_type: &str,
+    content: &str,
+) -> Reply {
     let target = format!("/v2/{name}/manifests/{reference}");
     api.send("PUT", &target, &[("content-type", content_type)], content.to_owned()).await
 }
@@ -68,20 +76,41 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
         }
         assert!(head.body.is_empty());
     }
-    assert_eq!(api.get("/v2/demo/app/manifests/v2").await.refusal(), (404, "MANIFEST_UNKNOWN".into()));
-    assert_eq!(api.get("/v2/demo/other/manifests/v1").await.refusal(), (404, "MANIFEST_UNKNOWN".into()));
+    assert_eq!(
+        api.get("/v2/demo/app/manifests/v2").await.refusal(),
+        (404, "MANIFEST_UNKNOWN".into())
+    );
+    assert_eq!(
+        api.get("/v2/demo/other/manifests/v1").await.refusal(),
+        (404, "MANIFEST_UNKNOWN".into())
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_manifest_is_refused() {
     let (_registry, api) = start();
-    assert_eq!(put_manifest(&api, "a", "v1", IMAGE, "no json").await.refusal(), (400, "MANIFEST_INVALID".into()));
-    assert_eq!(put_manifest(&api, "a", NOWHERE, IMAGE, "{}").await.refusal(), (400, "DIGEST_INVALID".into()));
-    assert_eq!(push_image(&api, "a", "v1", json!({})).await.refusal(), (400, "MANIFEST_BLOB_UNKNOWN".into()));
+    assert_eq!(
+        put_manifest(&api, "a", "v1", IMAGE, "no json").await.refusal(),
+        (400, "MANIFEST_INVALID".into())
+    );
+    assert_eq!(
+        put_manifest(&api, "a", NOWHERE, IMAGE, "{}").await.refusal(),
+        (400, "DIGEST_INVALID".into())
+    );
+    assert_eq!(
+        push_image(&api, "a", "v1", json!({})).await.refusal(),
+        (400, "MANIFEST_BLOB_UNKNOWN".into())
+    );
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": NOWHERE }] }).to_string();
-    assert_eq!(put_manifest(&api, "a", "v1", INDEX, &index).await.refusal(), (400, "MANIFEST_BLOB_UNKNOWN".into()));
+    assert_eq!(
+        put_manifest(&api, "a", "v1", INDEX, &index).await.refusal(),
+        (400, "MANIFEST_BLOB_UNKNOWN".into())
+    );
     let large = " ".repeat(4 * 1024 * 1024 + 1);
-    assert_eq!(put_manifest(&api, "a", "v1", IMAGE, &large).await.refusal(), (413, "MANIFEST_INVALID".into()));
+    assert_eq!(
+        put_manifest(&api, "a", "v1", IMAGE, &large).await.refusal(),
+        (413, "MANIFEST_INVALID".into())
+    );
     assert_eq!(api.get("/v2/a/tags/list").await.refusal(), (404, "NAME_UNKNOWN".into()));
 }
 
@@ -89,11 +118,15 @@ async fn what_is_no_manifest_is_refused() {
 async fn a_manifest_put_by_digest_may_set_several_tags() {
     let (_registry, api) = start();
     push_blob(&api, "a").await;
-    let digest = push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
+    let digest =
+        push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
     let put = push_image(&api, "a", &format!("{digest}?tag=x&tag=y"), json!({})).await;
     assert_eq!(put.status, 201);
     assert_eq!(put.headers.get_all("oci-tag").iter().collect::<Vec<_>>(), ["x", "y"]);
-    assert_eq!(api.get("/v2/a/tags/list").await.json(), json!({ "name": "a", "tags": ["v1", "x", "y"] }));
+    assert_eq!(
+        api.get("/v2/a/tags/list").await.json(),
+        json!({ "name": "a", "tags": ["v1", "x", "y"] })
+    );
     let bad = push_image(&api, "a", &format!("{digest}?tag=-"), json!({})).await;
     assert_eq!(bad.refusal(), (400, "MANIFEST_INVALID".into()));
 }
@@ -102,7 +135,8 @@ async fn a_manifest_put_by_digest_may_set_several_tags() {
 async fn manifests_are_deleted_by_tag_and_by_digest() {
     let (_registry, api) = start();
     push_blob(&api, "a").await;
-    let digest = push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
+    let digest =
+        push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
     push_image(&api, "a", "v2", json!({})).await;
 
     let by_digest = format!("/v2/a/manifests/{digest}");
@@ -111,7 +145,10 @@ async fn manifests_are_deleted_by_tag_and_by_digest() {
     assert_eq!(api.get("/v2/a/manifests/v1").await.status, 404);
     assert_eq!(api.send("DELETE", &by_digest, &[], "").await.status, 202);
     assert_eq!(api.get("/v2/a/manifests/v2").await.status, 404);
-    assert_eq!(api.send("DELETE", &by_digest, &[], "").await.refusal(), (404, "MANIFEST_UNKNOWN".into()));
+    assert_eq!(
+        api.send("DELETE", &by_digest, &[], "").await.refusal(),
+        (404, "MANIFEST_UNKNOWN".into())
+    );
 }
 
 #[tokio::test]
@@ -124,7 +161,10 @@ async fn lists_come_in_pages() {
     }
     push_blob(&api, "blobs-alone").await;
 
-    assert_eq!(api.get("/v2/_catalog").await.json(), json!({ "repositories": ["a", "b/two", "c"] }));
+    assert_eq!(
+        api.get("/v2/_catalog").await.json(),
+        json!({ "repositories": ["a", "b/two", "c"] })
+    );
     let page = api.get("/v2/_catalog?n=2").await;
     assert_eq!(page.json(), json!({ "repositories": ["a", "b/two"] }));
     assert_eq!(page.header("link"), "</v2/_catalog?last=b/two&n=2>; rel=\"next\"");
@@ -135,7 +175,10 @@ async fn lists_come_in_pages() {
     let page = api.get("/v2/a/tags/list?n=1").await;
     assert_eq!(page.json(), json!({ "name": "a", "tags": ["v1"] }));
     assert_eq!(page.header("link"), "</v2/a/tags/list?last=v1&n=1>; rel=\"next\"");
-    assert_eq!(api.get("/v2/a/tags/list?last=v1").await.json(), json!({ "name": "a", "tags": ["v2"] }));
+    assert_eq!(
+        api.get("/v2/a/tags/list?last=v1").await.json(),
+        json!({ "name": "a", "tags": ["v2"] })
+    );
     assert_eq!(api.get("/v2/a/tags/list?n=x").await.status, 400);
 }
 
@@ -143,7 +186,8 @@ async fn lists_come_in_pages() {
 async fn referrers_are_found_by_subject() {
     let (_registry, api) = start();
     push_blob(&api, "a").await;
-    let image = push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
+    let image =
+        push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
     let subject = json!({ "subject": { "mediaType": IMAGE, "digest": image, "size": 1 }, "annotations": { "k": "v" } });
     let put = push_image(&api, "a", "signature", subject).await;
     assert_eq!(put.header("oci-subject"), image);
@@ -160,7 +204,10 @@ async fn referrers_are_found_by_subject() {
     assert_eq!(filtered.header("oci-filters-applied"), "artifactType");
     assert_eq!(filtered.json()["manifests"], json!([]));
     let of_nothing = api.get(&format!("/v2/b/referrers/{NOWHERE}")).await;
-    assert_eq!((of_nothing.status.as_u16(), of_nothing.json()["manifests"].clone()), (200, json!([])));
+    assert_eq!(
+        (of_nothing.status.as_u16(), of_nothing.json()["manifests"].clone()),
+        (200, json!([]))
+    );
 }
 
 #[tokio::test]
@@ -192,9 +239,11 @@ async fn a_blob_is_known_where_it_was_pushed_or_mounted() {
     assert_eq!(api.get(&in_b).await.refusal(), (404, "BLOB_UNKNOWN".into()));
 
     // From where it is not, a mount is the beginning of a plain upload.
-    let not_there = api.send("POST", &format!("/v2/b/blobs/uploads/?mount={HELLO}&from=c"), &[], "").await;
+    let not_there =
+        api.send("POST", &format!("/v2/b/blobs/uploads/?mount={HELLO}&from=c"), &[], "").await;
     assert_eq!(not_there.status, 202);
-    let mounted = api.send("POST", &format!("/v2/b/blobs/uploads/?mount={HELLO}&from=a"), &[], "").await;
+    let mounted =
+        api.send("POST", &format!("/v2/b/blobs/uploads/?mount={HELLO}&from=a"), &[], "").await;
     assert_eq!(mounted.status, 201);
     assert_eq!(mounted.location(), format!("{}{in_b}", api.base));
 
@@ -214,7 +263,13 @@ async fn the_ledger_keeps_requests_as_they_arrived() {
     api.get("/v2/?before").await;
     let ledger = registry.ledger();
     ledger.keep();
-    api.send("POST", &format!("/v2/a/blobs/uploads/?digest={HELLO}&x=%2e"), &[("x-test", "1")], "hello").await;
+    api.send(
+        "POST",
+        &format!("/v2/a/blobs/uploads/?digest={HELLO}&x=%2e"),
+        &[("x-test", "1")],
+        "hello",
+    )
+    .await;
     api.get("/v2//odd;path?a=%3D&=").await;
 
     let entries = ledger.entries();

@@ -51,7 +51,10 @@ async fn in_one_put_by_either_algorithm() {
     let (_registry, api) = start();
     for digest in [HELLO, sha512] {
         let location = begin(&api).await;
-        assert_eq!(api.send("PUT", &format!("{location}&digest={digest}"), &[], "hello").await.status, 201);
+        assert_eq!(
+            api.send("PUT", &format!("{location}&digest={digest}"), &[], "hello").await.status,
+            201
+        );
         assert_eq!(api.get(&format!("/v2/a/blobs/{digest}")).await.body, "hello");
     }
 }
@@ -62,7 +65,8 @@ async fn content_that_is_not_the_digest_is_refused() {
     let location = begin(&api).await;
     let other = api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "jello").await;
     assert_eq!(other.refusal(), (400, "DIGEST_INVALID".into()));
-    let at_once = api.send("POST", &format!("/v2/a/blobs/uploads/?digest={HELLO}"), &[], "jello").await;
+    let at_once =
+        api.send("POST", &format!("/v2/a/blobs/uploads/?digest={HELLO}"), &[], "jello").await;
     assert_eq!(at_once.refusal(), (400, "DIGEST_INVALID".into()));
     let none = api.send("PUT", &begin(&api).await, &[], "hello").await;
     assert_eq!(none.refusal(), (400, "DIGEST_INVALID".into()));
@@ -84,7 +88,10 @@ async fn a_chunk_in_the_wrong_place_is_refused() {
     let nonsense = api.send("PATCH", &location, &[("content-range", "x")], "ll").await;
     assert_eq!(nonsense.refusal(), (400, "BLOB_UPLOAD_INVALID".into()));
     assert_eq!(api.get(&location).await.header("range"), "0-1");
-    assert_eq!(api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "llo").await.status, 201);
+    assert_eq!(
+        api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "llo").await.status,
+        201
+    );
 }
 
 #[tokio::test]
@@ -92,7 +99,10 @@ async fn a_cancelled_upload_is_gone() {
     let (_registry, api) = start();
     let location = begin(&api).await;
     assert_eq!(api.send("DELETE", &location, &[], "").await.status, 204);
-    assert_eq!(api.send("PATCH", &location, &[], "x").await.refusal(), (404, "BLOB_UPLOAD_UNKNOWN".into()));
+    assert_eq!(
+        api.send("PATCH", &location, &[], "x").await.refusal(),
+        (404, "BLOB_UPLOAD_UNKNOWN".into())
+    );
 }
 
 #[tokio::test]
@@ -121,9 +131,13 @@ async fn the_state_must_come_back_to_the_same_repository() {
 #[tokio::test]
 async fn locations_say_what_the_proxy_in_front_said() {
     let (_registry, api) = start();
-    let headers = [("x-forwarded-proto", "https"), ("x-forwarded-host", "registry.example.com:8443")];
+    let headers =
+        [("x-forwarded-proto", "https"), ("x-forwarded-host", "registry.example.com:8443")];
     let reply = api.send("POST", "/v2/a/blobs/uploads/", &headers, "").await;
-    assert!(reply.location().starts_with("https://registry.example.com:8443/v2/a/blobs/uploads/"), "{reply:?}");
+    assert!(
+        reply.location().starts_with("https://registry.example.com:8443/v2/a/blobs/uploads/"),
+        "{reply:?}"
+    );
 }
 
 #[tokio::test]
@@ -135,19 +149,28 @@ async fn a_broken_chunk_counts_for_nothing() {
     ledger.keep();
 
     let target = location.strip_prefix(&api.base).unwrap();
-    for framing in ["content-length: 100\r\n\r\nXXXXXXXX", "transfer-encoding: chunked\r\n\r\n8\r\nXXXXXXXX\r\n"] {
+    for framing in [
+        "content-length: 100\r\n\r\nXXXXXXXX",
+        "transfer-encoding: chunked\r\n\r\n8\r\nXXXXXXXX\r\n",
+    ] {
         let mut connection = TcpStream::connect(registry.address()).await.unwrap();
         let head = format!("PATCH {target} HTTP/1.1\r\nhost: localhost\r\n{framing}");
         connection.write_all(head.as_bytes()).await.unwrap();
-        let last_is =
-            |end| move |entries: &[Arc<Received>]| entries.last().map(|entry| entry.body()) == Some(body(8, end));
+        let last_is = |end| {
+            move |entries: &[Arc<Received>]| {
+                entries.last().map(|entry| entry.body()) == Some(body(8, end))
+            }
+        };
         ledger.wait_until(last_is(BodyEnd::Open)).await;
         drop(connection);
         ledger.wait_until(last_is(BodyEnd::Broken)).await;
     }
 
     assert_eq!(api.get(&location).await.header("range"), "0-1");
-    assert_eq!(api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "llo").await.status, 201);
+    assert_eq!(
+        api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "llo").await.status,
+        201
+    );
     assert_eq!(blob(&api).await.body, "hello");
 }
 
@@ -165,7 +188,9 @@ async fn a_broken_put_makes_no_blob() {
     connection.write_all(head.as_bytes()).await.unwrap();
     ledger.wait_until(|entries| entries.iter().any(|entry| entry.body().bytes == 5)).await;
     drop(connection);
-    ledger.wait_until(|entries| entries.iter().any(|entry| entry.body().end == BodyEnd::Broken)).await;
+    ledger
+        .wait_until(|entries| entries.iter().any(|entry| entry.body().end == BodyEnd::Broken))
+        .await;
     assert_eq!(blob(&api).await.status, 404);
 }
 
@@ -176,7 +201,8 @@ async fn large_content_streams_through() {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let location = begin(&api).await;
-    let done = api.send("PUT", &format!("{location}&digest=sha256:{hex}"), &[], content.clone()).await;
+    let done =
+        api.send("PUT", &format!("{location}&digest=sha256:{hex}"), &[], content.clone()).await;
     assert_eq!(done.status, 201);
     assert!(api.get(&format!("/v2/a/blobs/sha256:{hex}")).await.body == content);
 }

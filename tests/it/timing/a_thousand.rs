@@ -1,5 +1,5 @@
-//! A thousand silent clients at once, at every stage of a connection (class 21), while honest ones are served: each is
-//! closed at its deadline, nobody else notices, and nothing of them is left.
+//! A thousand silent clients at once, at every stage of a connection (class 21), while honest ones
+//! are served: each is closed at its deadline, nobody else notices, and nothing of them is left.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,11 @@ use crate::gate_process::{GateProcess, ProcessSetup, USER};
 use crate::harness::{basic, digest_of, exchange, read_reply, request};
 use crate::scripted_upstream::{UPLOADS, soon};
 
-/// All deadlines. Long enough for a thousand to be there before the first must go, on a machine that others load too.
+/// All deadlines. Long enough for a thousand to be there before the first must go, on a machine
+/// that others load too.
 const DEADLINE: Duration = Duration::from_secs(5);
-const DEADLINES: [&str; 4] = ["handshake_timeout: 5s", "header_timeout: 5s", "idle_timeout: 5s", "stall_timeout: 5s"];
+const DEADLINES: [&str; 4] =
+    ["handshake_timeout: 5s", "header_timeout: 5s", "idle_timeout: 5s", "stall_timeout: 5s"];
 /// For a client that does not read: more than the kernel's buffers of a connection take.
 const BLOB_BYTES: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -41,7 +43,12 @@ enum Then {
     Deaf,
 }
 
-fn stage(name: &'static str, clients: usize, tls: Option<&'static [u8]>, begin: impl Into<Vec<u8>>) -> Stage {
+fn stage(
+    name: &'static str,
+    clients: usize,
+    tls: Option<&'static [u8]>,
+    begin: impl Into<Vec<u8>>,
+) -> Stage {
     Stage { name, clients, tls, begin: begin.into(), then: Then::Nothing }
 }
 
@@ -56,12 +63,19 @@ fn http1(clients: usize, tls: Option<&'static [u8]>, blob: &str) -> Vec<Stage> {
     vec![
         all("after connecting", ""),
         all("in a head", "GET /v2/ HTTP/1.1\r\nHost: regis"),
-        Stage { then: Then::Noise(b"x"), ..all("in a head, byte by byte", "GET /v2/ HTTP/1.1\r\nX: ") },
+        Stage {
+            then: Then::Noise(b"x"),
+            ..all("in a head, byte by byte", "GET /v2/ HTTP/1.1\r\nX: ")
+        },
         all("before a body", &open("POST", push, length, "")),
         all("in a body", &(open("POST", push, length, "") + "some")),
         all("between requests", &open("GET", "/v2/", "", "")),
         all("in a second head", &(open("GET", "/v2/", "", "") + "GET")),
-        Stage { then: Then::Deaf, clients: clients / 4, ..all("reading nothing", &open("GET", blob, "", "")) },
+        Stage {
+            then: Then::Deaf,
+            clients: clients / 4,
+            ..all("reading nothing", &open("GET", blob, "", ""))
+        },
     ]
 }
 
@@ -79,7 +93,10 @@ fn http2(clients: usize, blob: &str) -> Vec<Stage> {
         all("in the preface", PREFACE[..10].to_vec()),
         all("without a stream", begin.clone()),
         Stage { then: Then::Noise(&PING), ..all("PINGs alone", begin.clone()) },
-        Stage { then: Then::Noise(&PING), ..all("PINGs after a request", [&*begin, &ping].concat()) },
+        Stage {
+            then: Then::Noise(&PING),
+            ..all("PINGs after a request", [&*begin, &ping].concat())
+        },
         all("in a header block", [&*begin, &half_headers(1)].concat()),
         all("in a body over HTTP/2", [&*begin, &push].concat()),
         all("a shut window", [&*shut, &pull].concat()),
@@ -109,7 +126,8 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
     let clients: usize = stages.iter().map(|stage| stage.clients).sum();
     assert!(clients >= 1000, "{clients}");
     raise_limit();
-    let gate = Arc::new(GateProcess::start(ProcessSetup { tls, http: &DEADLINES, identity: &[] }).await);
+    let gate =
+        Arc::new(GateProcess::start(ProcessSetup { tls, http: &DEADLINES, identity: &[] }).await);
     let honest = Honest { gate: gate.clone(), tls };
     honest.push_blob().await;
     honest.ask().await;
@@ -132,7 +150,9 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
     // All of them are gone when this ends, and honest clients were served all the time.
     let gone = async {
         let deaf = timeout(PATIENCE, silent.join_all()).await.expect("some are still open");
-        timeout(PATIENCE, gate.connections_fall_to(2)).await.expect("some that do not read are still open");
+        timeout(PATIENCE, gate.connections_fall_to(2))
+            .await
+            .expect("some that do not read are still open");
         drop(deaf);
     };
     let serving = async {
@@ -152,8 +172,8 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
     assert!(after < before + 64, "{before} descriptors before, {after} after");
 }
 
-/// One client: it says its words, and then waits for the gate to close. One that does not even read cannot see that, so
-/// its connection is handed over.
+/// One client: it says its words, and then waits for the gate to close. One that does not even read
+/// cannot see that, so its connection is handed over.
 async fn be_silent(gate: Arc<GateProcess>, stage: Stage) -> Option<Box<dyn Stream>> {
     let socket = TcpStream::connect(gate.address).await.unwrap();
     let begun = Instant::now();
@@ -206,7 +226,13 @@ impl Honest {
 
     async fn push_blob(&self) {
         let content = vec![b'x'; BLOB_BYTES];
-        let head = request("POST", &push_of(&content), Some(USER), &format!("Content-Length: {BLOB_BYTES}\r\n"), "");
+        let head = request(
+            "POST",
+            &push_of(&content),
+            Some(USER),
+            &format!("Content-Length: {BLOB_BYTES}\r\n"),
+            "",
+        );
         let reply = self.exchange([head.into_bytes(), content].concat()).await;
         assert_eq!(reply.status, 201, "{reply:?}");
     }

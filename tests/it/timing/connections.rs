@@ -10,7 +10,8 @@ use crate::scripted_upstream::{open_request, soon};
 #[tokio::test]
 async fn one_too_many_waits() {
     for workers in [1, 2] {
-        let setup = Setup { http: vec!["max_connections: 3"], workers: Some(workers), ..Setup::default() };
+        let setup =
+            Setup { http: vec!["max_connections: 3"], workers: Some(workers), ..Setup::default() };
         let gate = TestGate::start(setup).await;
         let ping = open_request("GET", "/v2/", "", "");
         let mut served = Vec::new();
@@ -21,7 +22,8 @@ async fn one_too_many_waits() {
         }
         let mut waiting = gate.connect().await;
         waiting.write_all(ping.as_bytes()).await.unwrap();
-        let early = tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0; 1])).await;
+        let early =
+            tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0; 1])).await;
         assert!(early.is_err(), "it was served, or refused: {early:?}");
         // Those that are in go on, and so do the operators.
         assert_eq!(exchange(&mut served[0], &ping).await.status, 200);
@@ -35,12 +37,22 @@ async fn one_too_many_waits() {
     }
 }
 
-/// Silent clients hold their places until their deadline, however many of them wait behind; whoever came between is served.
+/// Silent clients hold their places until their deadline, however many of them wait behind; whoever
+/// came between is served.
 #[tokio::test]
 async fn silent_ones_lose_their_places() {
-    let http = || vec!["max_connections: 4", "handshake_timeout: 2s", "header_timeout: 2s", "idle_timeout: 1m"];
+    let http = || {
+        vec![
+            "max_connections: 4",
+            "handshake_timeout: 2s",
+            "header_timeout: 2s",
+            "idle_timeout: 1m",
+        ]
+    };
     for tls in [false, true] {
-        let gate = TestGate::start(Setup { http: http(), tls, workers: Some(1), ..Setup::default() }).await;
+        let gate =
+            TestGate::start(Setup { http: http(), tls, workers: Some(1), ..Setup::default() })
+                .await;
         let begun = Instant::now();
         let mut silent = Vec::new();
         for _ in 0..4 {
@@ -66,16 +78,26 @@ async fn silent_ones_lose_their_places() {
 /// However they end, connections are counted off.
 #[tokio::test]
 async fn all_are_counted_off() {
-    let gate =
-        TestGate::start(Setup { http: vec!["header_timeout: 100ms", "idle_timeout: 100ms"], ..Setup::default() }).await;
-    for bytes in ["", "GET /v2/ HTTP/1.1\r\nHost", "nonsense\r\n\r\n", &open_request("GET", "/v2/", "", "")] {
+    let gate = TestGate::start(Setup {
+        http: vec!["header_timeout: 100ms", "idle_timeout: 100ms"],
+        ..Setup::default()
+    })
+    .await;
+    for bytes in
+        ["", "GET /v2/ HTTP/1.1\r\nHost", "nonsense\r\n\r\n", &open_request("GET", "/v2/", "", "")]
+    {
         drop(gate.raw(bytes).await);
         let left = gate.connect().await;
         drop(left);
     }
     no_connections(&gate).await;
 
-    let gate = TestGate::start(Setup { tls: true, http: vec!["handshake_timeout: 100ms"], ..Setup::default() }).await;
+    let gate = TestGate::start(Setup {
+        tls: true,
+        http: vec!["handshake_timeout: 100ms"],
+        ..Setup::default()
+    })
+    .await;
     gate.raw("").await;
     gate.raw("GET / HTTP/1.1\r\n\r\n").await;
     drop(gate.connect_tls(&[b"h2"]).await);

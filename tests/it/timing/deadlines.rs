@@ -129,14 +129,23 @@ async fn a_later_head_has_header_timeout_from_its_first_byte() {
 /// answer.
 #[tokio::test]
 async fn a_half_head_behind_a_slow_request_has_header_timeout() {
-    for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n", "\r\n", "\r\nGET"] {
+    for half in [
+        "G",
+        "GET /v2/ HTTP/1.1\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n",
+        "\r\n",
+        "\r\nGET",
+    ] {
         for whole in [0, 2] {
             let setup = Setup { http: only("header_timeout: 300ms"), ..Setup::default() };
             let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
             let mut client = gate.connect().await;
             let ping = open_request("GET", "/v2/", "", "");
             let blob = open_request("GET", BLOB, "", "");
-            client.write_all(format!("{blob}{}{half}", ping.repeat(whole)).as_bytes()).await.unwrap();
+            client
+                .write_all(format!("{blob}{}{half}", ping.repeat(whole)).as_bytes())
+                .await
+                .unwrap();
             let (mut connection, _) = upstream.accept_request().await;
             // Longer than header_timeout: the answer is still owed.
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -153,7 +162,10 @@ async fn a_half_head_behind_a_slow_request_has_header_timeout() {
     let mut client = gate.connect().await;
     let ping = open_request("GET", "/v2/", "", "");
     let (first, rest) = ping.split_at(10);
-    client.write_all(format!("{}{first}", open_request("GET", BLOB, "", "")).as_bytes()).await.unwrap();
+    client
+        .write_all(format!("{}{first}", open_request("GET", BLOB, "", "")).as_bytes())
+        .await
+        .unwrap();
     let (mut connection, _) = upstream.accept_request().await;
     tokio::time::sleep(Duration::from_millis(1200)).await;
     connection.write(crate::scripted_upstream::OK).await;
@@ -190,18 +202,23 @@ async fn silence_in_a_body() {
         client.write_all(open_request("PATCH", UPLOAD, headers, "").as_bytes()).await.unwrap();
         client.write_all(beginning.as_bytes()).await.unwrap();
         let (mut connection, _) = upstream.accept_request().await;
-        let (text, rest) = soon(async { tokio::join!(read_to_close(&mut client), connection.closed()) }).await;
+        let (text, rest) =
+            soon(async { tokio::join!(read_to_close(&mut client), connection.closed()) }).await;
         assert_at_deadline(begun);
         assert!(text.is_empty() || Reply::parse(&text).status >= 400, "{text}");
         let rest = String::from_utf8(rest).unwrap();
         assert_eq!(rest.contains("only this"), !beginning.is_empty());
         assert!(!rest.ends_with("0\r\n\r\n"), "it looks whole: {rest:?}");
         let log = gate.log(1).await;
-        assert_eq!((&log[0]["reason"], &log[0]["decision"]), (&"client_stalled".into(), &"error".into()));
+        assert_eq!(
+            (&log[0]["reason"], &log[0]["decision"]),
+            (&"client_stalled".into(), &"error".into())
+        );
     }
 }
 
-/// A refused request whose body never comes: the client has its answer, and the connection ends within bounds.
+/// A refused request whose body never comes: the client has its answer, and the connection ends
+/// within bounds.
 #[tokio::test]
 async fn silence_in_the_body_of_a_refused_request() {
     let gate = gate("header_timeout: 50s", false).await;
@@ -252,7 +269,10 @@ async fn an_upload_that_the_registry_does_not_read() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut client = gate.connect().await;
     let begun = Instant::now();
-    client.write_all(open_request("PATCH", UPLOAD, "Content-Length: 1000000000\r\n", "").as_bytes()).await.unwrap();
+    client
+        .write_all(open_request("PATCH", UPLOAD, "Content-Length: 1000000000\r\n", "").as_bytes())
+        .await
+        .unwrap();
     let (_connection, _) = upstream.accept_request().await;
     let (mut reading, mut writing) = client.split();
     // The answer is there before the gate stops taking what comes behind it.

@@ -23,7 +23,13 @@ pub(super) fn half_headers(stream: u8) -> [u8; 10] {
 }
 
 /// The head of a request, in literals that nobody indexes; `end`: it has no body.
-pub(super) fn headers(stream: u8, method: &str, path: &str, authorization: &str, end: bool) -> Vec<u8> {
+pub(super) fn headers(
+    stream: u8,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    end: bool,
+) -> Vec<u8> {
     let block = frames::block(&frames::fields(method, path, authorization));
     frames::encode(frames::HEADERS, frames::END_HEADERS | u8::from(end), stream.into(), &block)
 }
@@ -53,19 +59,22 @@ async fn silence_in_the_preface_and_before_the_first_request() {
     }
 }
 
-/// A client whose requests have ended, on a connection that stays open: what it then sends that is no request does not
-/// count, however often it comes.
+/// A client whose requests have ended, on a connection that stays open: what it then sends that is
+/// no request does not count, however often it comes.
 #[tokio::test]
 async fn an_idle_connection() {
     let half = half_headers(3);
     let often = Duration::from_millis(50);
     let once = Duration::from_secs(3600);
-    for (noise, pause) in [(&b""[..], once), (&PING, often), (&WINDOW_UPDATE, often), (&half, once)] {
+    for (noise, pause) in [(&b""[..], once), (&PING, often), (&WINDOW_UPDATE, often), (&half, once)]
+    {
         let gate = TestGate::start(setup("idle_timeout: 300ms")).await;
         let mut stream = gate.connect_tls(&[b"h2"]).await;
-        // GET /v2/ without a credential: `:method GET`, `:scheme https`, `:path /v2/`, `:authority a`.
+        // GET /v2/ without a credential: `:method GET`, `:scheme https`, `:path /v2/`, `:authority
+        // a`.
         let block = [&[0x82, 0x87, 0x04, 4][..], b"/v2/", &[0x01, 1], b"a"].concat();
-        let headers = [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 0x05, 0, 0, 0, 1][..], &block].concat();
+        let headers =
+            [&[0, 0, u8::try_from(block.len()).unwrap(), 1, 0x05, 0, 0, 0, 1][..], &block].concat();
         let begun = Instant::now();
         stream.write_all(&[PREFACE, &SETTINGS, &headers].concat()).await.unwrap();
         let (mut reading, mut writing) = tokio::io::split(stream);
@@ -126,14 +135,17 @@ async fn silence_in_a_body() {
 /// No window for the stream, none for the connection, and one that is used up.
 #[tokio::test]
 async fn an_answer_without_a_window() {
-    for (stream, connection, used) in [(0, 65_535, 0), (1000, 65_535, 1000), (1 << 20, 65_535, 65_535)] {
+    for (stream, connection, used) in
+        [(0, 65_535, 0), (1000, 65_535, 1000), (1 << 20, 65_535, 65_535)]
+    {
         let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
         let (sender, driver) = http2_client::connect_with_windows(&gate, stream, connection).await;
         let begun = Instant::now();
         let (answer, _) = http2_client::begin(&sender, "GET", BLOB, true).await;
         let (mut registry, _) = upstream.accept_request().await;
         registry.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
-        let script = async { while soon(registry.stream.write_all(&[b'x'; 65_536])).await.is_ok() {} };
+        let script =
+            async { while soon(registry.stream.write_all(&[b'x'; 65_536])).await.is_ok() {} };
         let client = async {
             let mut body = soon(answer).await.unwrap().into_body();
             let mut received = 0;
@@ -169,8 +181,9 @@ async fn an_answer_of_the_gate_without_a_window() {
     assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
 }
 
-/// A window that opens a little is used a little, and the tail of an answer does not wait for ever, whatever else goes
-/// on: no stream can be reset that has ended on our side, so its connection goes.
+/// A window that opens a little is used a little, and the tail of an answer does not wait for ever,
+/// whatever else goes on: no stream can be reset that has ended on our side, so its connection
+/// goes.
 #[tokio::test]
 async fn the_last_bytes_of_an_answer_without_a_window() {
     for busy in [false, true] {
@@ -207,7 +220,8 @@ async fn the_last_bytes_of_an_answer_without_a_window() {
     }
 }
 
-/// A registry that does not read an upload is the one that is waited for: it is given up, and the client is told.
+/// A registry that does not read an upload is the one that is waited for: it is given up, and the
+/// client is told.
 #[tokio::test]
 async fn an_upload_that_the_registry_does_not_read() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
@@ -216,7 +230,9 @@ async fn an_upload_that_the_registry_does_not_read() {
     let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
     let (_registry, _) = upstream.accept_request().await;
     // The stream ends behind the answer, whatever was still to be sent.
-    let sending = async { while http2_client::send(&mut stream, vec![b'x'; 65_536].into(), false).await.is_ok() {} };
+    let sending = async {
+        while http2_client::send(&mut stream, vec![b'x'; 65_536].into(), false).await.is_ok() {}
+    };
     let (response, ()) = tokio::join!(soon(answer), sending);
     let response = response.unwrap();
     assert_eq!(response.status(), 504);

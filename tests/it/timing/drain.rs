@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::deadlines_http2::{PREFACE, SETTINGS, half_headers, headers};
-use crate::harness::{READ_WRITE, Reply, Setup, TestGate, ask_admin, exchange, read_reply, read_to_close, request};
+use crate::harness::{
+    READ_WRITE, Reply, Setup, TestGate, ask_admin, exchange, read_reply, read_to_close, request,
+};
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, only, open_request, soon};
 
@@ -24,12 +26,17 @@ async fn refused(address: std::net::SocketAddr) {
 
 #[tokio::test]
 async fn what_is_under_way_ends_well() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { workers: Some(2), ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { workers: Some(2), ..Setup::default() }).await;
     let (address, admin) = (gate.address, gate.admin);
     assert_eq!(ask_admin(admin, "/readyz").await.status, 200);
-    // An upload in its middle, a download in its middle, a connection that rests and one that has said nothing yet.
+    // An upload in its middle, a download in its middle, a connection that rests and one that has
+    // said nothing yet.
     let mut upload = gate.connect().await;
-    upload.write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes()).await.unwrap();
+    upload
+        .write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes())
+        .await
+        .unwrap();
     let (mut uploading, _) = upstream.accept_request().await;
     let mut download = gate.connect().await;
     download.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
@@ -52,7 +59,10 @@ async fn what_is_under_way_ends_well() {
     assert_eq!(uploading.bytes(10).await, b"0123456789");
     uploading.write(OK).await;
     let reply = Reply::parse(&read_to_close(&mut upload).await);
-    assert_eq!((reply.status, &*reply.body, reply.header("connection")), (200, "ok", Some("close")));
+    assert_eq!(
+        (reply.status, &*reply.body, reply.header("connection")),
+        (200, "ok", Some("close"))
+    );
     downloading.write("-last").await;
     assert_eq!(Reply::parse(&read_to_close(&mut download).await).body, "first-last");
 
@@ -64,7 +74,8 @@ async fn what_is_under_way_ends_well() {
 
 #[tokio::test]
 async fn over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     let idle = gate.connect_tls(&[b"h2"]).await;
     let (_idle_sender, idle) = h2::client::handshake(idle).await.unwrap();
@@ -76,7 +87,8 @@ async fn over_http2() {
 
     let admin = gate.admin;
     let draining = tokio::spawn(gate.running.drain());
-    // The connection without a stream ends by itself: GOAWAY, then a close that the client's own may meet.
+    // The connection without a stream ends by itself: GOAWAY, then a close that the client's own
+    // may meet.
     let _ = soon(idle).await.unwrap();
     assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
     assert!(!draining.is_finished());
@@ -94,7 +106,8 @@ async fn over_http2() {
 async fn what_does_not_end_is_cut_off() {
     for tls in [false, true] {
         let http = vec!["drain_timeout: 400ms"];
-        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { http, tls, ..Setup::default() }).await;
+        let (mut upstream, gate) =
+            ScriptedUpstream::behind(Setup { http, tls, ..Setup::default() }).await;
         let (mut client, mut stream, mut driver) = (None, None, None);
         if tls {
             let sender = gate.http2().await;
@@ -104,7 +117,8 @@ async fn what_does_not_end_is_cut_off() {
             driver = Some(sender);
         } else {
             let client = client.insert(gate.connect().await);
-            let head = request("PATCH", UPLOAD, Some(READ_WRITE), "Transfer-Encoding: chunked\r\n", "");
+            let head =
+                request("PATCH", UPLOAD, Some(READ_WRITE), "Transfer-Encoding: chunked\r\n", "");
             client.write_all(head.as_bytes()).await.unwrap();
             client.write_all(b"9\r\nonly this\r\n").await.unwrap();
         }
@@ -124,11 +138,13 @@ async fn what_does_not_end_is_cut_off() {
     }
 }
 
-/// Requests that a client sends on while the gate drains, on the connection that it has: the one under way is the last.
+/// Requests that a client sends on while the gate drains, on the connection that it has: the one
+/// under way is the last.
 #[tokio::test]
 async fn the_request_under_way_is_the_last() {
     let (mut upstream, gate) =
-        ScriptedUpstream::behind(Setup { http: only("idle_timeout: 50s"), ..Setup::default() }).await;
+        ScriptedUpstream::behind(Setup { http: only("idle_timeout: 50s"), ..Setup::default() })
+            .await;
     let address = gate.address;
     let mut client = gate.connect().await;
     client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
@@ -164,7 +180,9 @@ async fn idle_clients_hold_no_drain() {
     .into_iter()
     .enumerate()
     {
-        let gate = TestGate::start(Setup { tls, http: only("idle_timeout: 1m"), ..Setup::default() }).await;
+        let gate =
+            TestGate::start(Setup { tls, http: only("idle_timeout: 1m"), ..Setup::default() })
+                .await;
         let (mut plain, mut encrypted) = (None, None);
         if tls {
             let client = encrypted.insert(gate.connect_tls(&[b"h2"]).await);
@@ -250,18 +268,23 @@ async fn the_end_of_an_answer_is_not_cut_off() {
     drop((sending, sender));
 }
 
-/// The same where all of it has gone into the kernel by then: the client opens its windows as it reads, and a closed socket
-/// would answer that with a reset.
+/// The same where all of it has gone into the kernel by then: the client opens its windows as it
+/// reads, and a closed socket would answer that with a reset.
 #[tokio::test]
 async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
     const BYTES: usize = 3 << 20;
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let mut client = gate.connect_tls(&[b"h2"]).await;
     let wide = 0x7fff_0000_u32.to_be_bytes();
     let settings = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &wide].concat();
-    let window_update = |increment: u32| [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &increment.to_be_bytes()].concat();
+    let window_update =
+        |increment: u32| [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &increment.to_be_bytes()].concat();
     let request = headers(1, "GET", BLOB, &crate::harness::basic(READ_WRITE), true);
-    client.write_all(&[PREFACE, &settings[..], &window_update(1 << 30), &request].concat()).await.unwrap();
+    client
+        .write_all(&[PREFACE, &settings[..], &window_update(1 << 30), &request].concat())
+        .await
+        .unwrap();
     let (mut registry, _) = upstream.accept_request().await;
     registry.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n")).await;
     let sending = tokio::spawn(async move { registry.stream.write_all(&vec![b'x'; BYTES]).await });

@@ -1,5 +1,5 @@
-//! What is slow but honest lives: no transfer has a total deadline, and waiting for the registry is no fault of the
-//! client's.
+//! What is slow but honest lives: no transfer has a total deadline, and waiting for the registry is
+//! no fault of the client's.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,18 @@ use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
 
 /// Every time-out, and how often a piece comes: ten times as often.
-const TIMEOUTS: [&str; 4] = ["handshake_timeout: 1m", "header_timeout: 1s", "idle_timeout: 1s", "stall_timeout: 1s"];
+const TIMEOUTS: [&str; 4] =
+    ["handshake_timeout: 1m", "header_timeout: 1s", "idle_timeout: 1s", "stall_timeout: 1s"];
 const PAUSE: Duration = Duration::from_millis(100);
 const PIECES: usize = 15;
 
 fn setup(tls: bool) -> Setup {
-    Setup { http: TIMEOUTS.to_vec(), upstream: vec!["response_timeout: 1s"], tls, ..Setup::default() }
+    Setup {
+        http: TIMEOUTS.to_vec(),
+        upstream: vec!["response_timeout: 1s"],
+        tls,
+        ..Setup::default()
+    }
 }
 
 #[tokio::test]
@@ -25,7 +31,10 @@ async fn a_slow_upload() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(false)).await;
     let mut client = gate.connect().await;
     let headers = format!("Content-Length: {PIECES}\r\n");
-    client.write_all(request("PATCH", UPLOAD, Some(READ_WRITE), &headers, "").as_bytes()).await.unwrap();
+    client
+        .write_all(request("PATCH", UPLOAD, Some(READ_WRITE), &headers, "").as_bytes())
+        .await
+        .unwrap();
     let (mut connection, _) = upstream.accept_request().await;
     for _ in 0..PIECES {
         tokio::time::sleep(PAUSE).await;
@@ -45,7 +54,9 @@ async fn a_slow_upload_over_http2() {
     let (mut connection, _) = upstream.accept_request().await;
     for number in 0..PIECES {
         tokio::time::sleep(PAUSE).await;
-        http2_client::send(&mut stream, Bytes::from_static(b"x"), number + 1 == PIECES).await.unwrap();
+        http2_client::send(&mut stream, Bytes::from_static(b"x"), number + 1 == PIECES)
+            .await
+            .unwrap();
         connection.until(b"x\r\n").await;
     }
     connection.until(b"0\r\n\r\n").await;
@@ -68,7 +79,10 @@ async fn a_slow_registry() {
         let client = async {
             if tls {
                 let sender = gate.http2().await;
-                http2_client::body(http2_client::ask(&sender, "GET", BLOB).await).await.unwrap().len()
+                http2_client::body(http2_client::ask(&sender, "GET", BLOB).await)
+                    .await
+                    .unwrap()
+                    .len()
             } else {
                 gate.get(BLOB, Some(READ_WRITE)).await.body.len()
             }
@@ -153,14 +167,20 @@ async fn a_long_wait_for_the_registry() {
         let client = async {
             if tls {
                 let sender = gate.http2().await;
-                let body = http2_client::body(http2_client::ask(&sender, "GET", BLOB).await).await.unwrap();
-                let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+                let body = http2_client::body(http2_client::ask(&sender, "GET", BLOB).await)
+                    .await
+                    .unwrap();
+                let (answer, mut stream) =
+                    http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
                 http2_client::send(&mut stream, Bytes::from_static(b"body"), true).await.unwrap();
                 assert_eq!(soon(answer).await.unwrap().status(), 200);
                 body
             } else {
                 let reply = gate.get(BLOB, Some(READ_WRITE)).await;
-                assert_eq!(gate.send("PATCH", UPLOAD, Some(READ_WRITE), "", "body").await.status, 200);
+                assert_eq!(
+                    gate.send("PATCH", UPLOAD, Some(READ_WRITE), "", "body").await.status,
+                    200
+                );
                 reply.body.into_bytes()
             }
         };

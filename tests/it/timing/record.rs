@@ -1,5 +1,5 @@
-//! What the access log and the metrics say of bodies, whole and broken. The reasons of each fault are checked where the
-//! fault is.
+//! What the access log and the metrics say of bodies, whole and broken. The reasons of each fault
+//! are checked where the fault is.
 
 use bytes::Bytes;
 
@@ -10,7 +10,8 @@ use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
 #[tokio::test]
 async fn bytes_are_counted_both_ways() {
     for tls in [false, true] {
-        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
+        let (mut upstream, gate) =
+            ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             if tls {
@@ -28,7 +29,8 @@ async fn bytes_are_counted_both_ways() {
         let client = async {
             if tls {
                 let sender = gate.http2().await;
-                let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
+                let (answer, mut stream) =
+                    http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
                 http2_client::send(&mut stream, Bytes::from(vec![b'x'; 3000]), true).await.unwrap();
                 http2_client::body(soon(answer).await.unwrap()).await.unwrap();
                 let response = http2_client::ask(&sender, "GET", BLOB).await;
@@ -45,7 +47,9 @@ async fn bytes_are_counted_both_ways() {
         let told: Vec<_> = log
             .iter()
             .map(|line| {
-                ["operation", "status", "bytes_in", "bytes_out", "reason"].map(|key| line[key].to_string()).join(" ")
+                ["operation", "status", "bytes_in", "bytes_out", "reason"]
+                    .map(|key| line[key].to_string())
+                    .join(" ")
             })
             .collect();
         assert_eq!(
@@ -57,7 +61,8 @@ async fn bytes_are_counted_both_ways() {
             ]
         );
         for line in &log {
-            let (duration, upstream) = (line["duration_ms"].as_f64().unwrap(), line["upstream_ms"].as_f64().unwrap());
+            let (duration, upstream) =
+                (line["duration_ms"].as_f64().unwrap(), line["upstream_ms"].as_f64().unwrap());
             assert!(0.0 < upstream && upstream <= duration, "{line}");
         }
         let metrics = gate.admin("/metrics").await.body;

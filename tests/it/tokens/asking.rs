@@ -9,11 +9,20 @@ use crate::harness::{READ_ONLY, READ_WRITE, Setup};
 async fn a_get_and_a_post_give_the_same_but_for_the_scope() {
     let gate = gate(Setup::default()).await;
     let scope = "repository:demo/a:pull,push";
-    let by_get = ask(&gate, Some(READ_WRITE), &format!("service=registry.test&scope={scope}&account=alice")).await;
-    let form = format!("grant_type=password&username={}&password={}&scope={scope}", READ_WRITE.0, READ_WRITE.1);
+    let by_get =
+        ask(&gate, Some(READ_WRITE), &format!("service=registry.test&scope={scope}&account=alice"))
+            .await;
+    let form = format!(
+        "grant_type=password&username={}&password={}&scope={scope}",
+        READ_WRITE.0, READ_WRITE.1
+    );
     let by_post = post(&gate, &form).await;
     for reply in [&by_get, &by_post] {
-        assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")), "{reply:?}");
+        assert_eq!(
+            (reply.status, reply.header("cache-control")),
+            (200, Some("no-store")),
+            "{reply:?}"
+        );
         assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"));
         let answer = read(reply);
         assert!(answer["token"].as_str().unwrap().starts_with("mg1."));
@@ -44,7 +53,10 @@ async fn a_subset_is_no_error() {
         (READ_WRITE, "nonsense repository:UPPER:pull", ""),
         (READ_WRITE, "", ""),
     ] {
-        let form = format!("grant_type=password&username={}&password={}&scope={scope}", credential.0, credential.1);
+        let form = format!(
+            "grant_type=password&username={}&password={}&scope={scope}",
+            credential.0, credential.1
+        );
         let reply = post(&gate, &form).await;
         assert_eq!((reply.status, &read(&reply)["scope"]), (200, &json!(granted)), "{scope}");
     }
@@ -70,7 +82,8 @@ async fn a_wrong_credential_is_401_and_never_403() {
         let reply = ask(&gate, Some(("alice", password)), "service=registry.test").await;
         assert_eq!((reply.status, &*reply.code()), (401, "UNAUTHORIZED"));
         assert_eq!(challenge(&reply), "Basic realm=\"registry.test\"");
-        let reply = post(&gate, &format!("grant_type=password&username=alice&password={password}")).await;
+        let reply =
+            post(&gate, &format!("grant_type=password&username=alice&password={password}")).await;
         assert_eq!((reply.status, &read(&reply)["error"]), (401, &json!("invalid_grant")));
     }
 }
@@ -95,17 +108,29 @@ async fn what_is_no_request_is_4xx() {
         (format!("grant_type=password&{password}&password=again"), 400, "invalid_request"),
         ("grant_type=password&username=alice".to_owned(), 400, "invalid_request"),
         (format!("grant_type=password&{password}&service=another.test"), 400, "invalid_request"),
-        (format!("grant_type=password&{password}&{}", "scope=repository:a:pull&".repeat(1000)), 400, "invalid_scope"),
-        (format!("grant_type=password&{password}&scope={}", "x".repeat(1 << 20)), 413, "invalid_request"),
+        (
+            format!("grant_type=password&{password}&{}", "scope=repository:a:pull&".repeat(1000)),
+            400,
+            "invalid_scope",
+        ),
+        (
+            format!("grant_type=password&{password}&scope={}", "x".repeat(1 << 20)),
+            413,
+            "invalid_request",
+        ),
     ] {
         let reply = post(&gate, &form).await;
         assert_eq!((reply.status, &read(&reply)["error"]), (status, &json!(error)), "{form:.80}");
         assert_eq!(reply.header("cache-control"), Some("no-store"));
     }
-    let both = format!("{}Content-Type: application/x-www-form-urlencoded\r\n", authorization(READ_WRITE));
+    let both =
+        format!("{}Content-Type: application/x-www-form-urlencoded\r\n", authorization(READ_WRITE));
     let form = format!("grant_type=password&{password}");
     assert_eq!(gate.send("POST", "/token", None, &both, &form).await.status, 400);
-    assert_eq!(gate.send("POST", "/token", None, "Content-Type: application/json\r\n", "{}").await.status, 415);
+    assert_eq!(
+        gate.send("POST", "/token", None, "Content-Type: application/json\r\n", "{}").await.status,
+        415
+    );
     for method in ["PUT", "DELETE", "HEAD", "OPTIONS"] {
         let reply = gate.send(method, "/token", Some(READ_WRITE), "", "").await;
         assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, POST")), "{method}");
@@ -122,12 +147,17 @@ async fn a_gate_token_is_no_credential_here() {
     assert_eq!(ask(&gate, Some(("alice", &made)), "").await.status, 401);
     let bearer = format!("Authorization: Bearer {made}\r\n");
     assert_eq!(gate.send("GET", "/token", None, &bearer, "").await.status, 401);
-    assert_eq!(post(&gate, &format!("grant_type=password&username=alice&password={made}")).await.status, 401);
+    assert_eq!(
+        post(&gate, &format!("grant_type=password&username=alice&password={made}")).await.status,
+        401
+    );
     // As a password it is none either.
     let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &made))).await;
     assert_eq!(reply.status, 401);
     assert!(
-        challenge(&reply).starts_with(&format!("{START},scope=\"repository:demo/a:pull\",error=\"invalid_token\""))
+        challenge(&reply).starts_with(&format!(
+            "{START},scope=\"repository:demo/a:pull\",error=\"invalid_token\""
+        ))
     );
     assert_eq!(gate.gitlab.ledger().count(), asked);
 }
@@ -138,8 +168,14 @@ async fn it_is_logged_as_what_it_is_and_no_token_is_in_the_log() {
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     super::with(&gate, &made, "GET", "/v2/demo/a/tags/list").await;
     let log = gate.log(2).await;
-    assert_eq!((&log[0]["operation"], &log[0]["credential_kind"]), (&json!("token"), &json!("basic")));
-    assert_eq!((&log[1]["operation"], &log[1]["credential_kind"]), (&json!("tags"), &json!("gate_token")));
+    assert_eq!(
+        (&log[0]["operation"], &log[0]["credential_kind"]),
+        (&json!("token"), &json!("basic"))
+    );
+    assert_eq!(
+        (&log[1]["operation"], &log[1]["credential_kind"]),
+        (&json!("tags"), &json!("gate_token"))
+    );
     assert_eq!(log[0]["credential"], log[1]["credential"], "it is the same credential");
     assert_eq!(log[1]["subject"], "alice");
     assert!(!format!("{log:?}").contains(&made[..20]));

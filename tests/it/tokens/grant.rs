@@ -1,4 +1,5 @@
-//! `upstream.authorization: grant`: the registry is shown the very token that GitLab issued for the request.
+//! `upstream.authorization: grant`: the registry is shown the very token that GitLab issued for the
+//! request.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -17,7 +18,13 @@ async fn with_grants() -> TestGate {
 /// What the registry was shown last: the access that the token lists, and who it is for.
 fn shown(gate: &TestGate) -> (Value, Value) {
     let received = gate.ledger.entries().pop().unwrap();
-    let header = received.headers.get("authorization").expect("nothing was shown").to_str().unwrap().to_owned();
+    let header = received
+        .headers
+        .get("authorization")
+        .expect("nothing was shown")
+        .to_str()
+        .unwrap()
+        .to_owned();
     let jwt = header.strip_prefix("Bearer ").unwrap();
     let claims = BASE64_URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
@@ -36,7 +43,8 @@ async fn each_request_shows_the_token_that_was_issued_for_it() {
     ] {
         gate.send(method, target, Some(credential), "", "").await;
         assert_eq!(shown(&gate), (access.clone(), json!("alice")), "{method} {target}");
-        let made = token(&gate, credential, "repository:demo/a:pull,push+repository:demo/b:pull").await;
+        let made =
+            token(&gate, credential, "repository:demo/a:pull,push+repository:demo/b:pull").await;
         with(&gate, &made, method, target).await;
         assert_eq!(shown(&gate).0, access, "a gate token is the same request");
     }
@@ -84,10 +92,10 @@ async fn nothing_is_shown_where_the_config_does_not_say_so() {
     assert!(gate.ledger.entries().pop().unwrap().headers.get("authorization").is_none());
 }
 
-const NOT_LET_IN: &str =
-    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\nContent-Length: 0\r\n\r\n";
+const NOT_LET_IN: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\nContent-Length: 0\r\n\r\n";
 
-/// Sends a request, gives the registry's answers in turn, and returns the reply with what the registry was shown.
+/// Sends a request, gives the registry's answers in turn, and returns the reply with what the
+/// registry was shown.
 async fn exchange(
     upstream: &mut ScriptedUpstream,
     gate: &TestGate,
@@ -113,10 +121,12 @@ fn token_in(head: &Head) -> String {
 }
 
 async fn scripted() -> (ScriptedUpstream, TestGate) {
-    ScriptedUpstream::behind(Setup { upstream: vec!["authorization: grant"], ..Setup::default() }).await
+    ScriptedUpstream::behind(Setup { upstream: vec!["authorization: grant"], ..Setup::default() })
+        .await
 }
 
-/// A registry that takes the grant no longer, for its clock or its keys are others by now, is shown a new one.
+/// A registry that takes the grant no longer, for its clock or its keys are others by now, is shown
+/// a new one.
 #[tokio::test]
 async fn a_grant_that_is_refused_is_asked_for_anew() {
     let (mut upstream, gate) = scripted().await;
@@ -125,13 +135,19 @@ async fn a_grant_that_is_refused_is_asked_for_anew() {
     for method in ["GET", "HEAD"] {
         let asked = gate.gitlab.ledger().count();
         let (reply, shown) =
-            exchange(&mut upstream, &gate, (method, "/v2/demo/a/manifests/v1"), &[NOT_LET_IN, OK]).await;
+            exchange(&mut upstream, &gate, (method, "/v2/demo/a/manifests/v1"), &[NOT_LET_IN, OK])
+                .await;
         assert_eq!(reply.status, 200, "{method}");
         assert_ne!(shown[0], shown[1], "{method}: the same token again");
         assert_eq!(gate.gitlab.ledger().count(), asked + 1, "{method}");
         assert_eq!(shown[0] == first[0], method == "GET", "the verdict was cached");
     }
-    let codes: Vec<_> = gate.log(3).await.iter().map(|line| (line["status"].clone(), line["cache"].clone())).collect();
+    let codes: Vec<_> = gate
+        .log(3)
+        .await
+        .iter()
+        .map(|line| (line["status"].clone(), line["cache"].clone()))
+        .collect();
     assert_eq!(codes[1..], [(json!(200), json!("miss")), (json!(200), json!("miss"))]);
 }
 
@@ -139,13 +155,17 @@ async fn a_grant_that_is_refused_is_asked_for_anew() {
 async fn a_registry_that_refuses_every_grant_is_asked_twice() {
     let (mut upstream, gate) = scripted().await;
     let (reply, shown) =
-        exchange(&mut upstream, &gate, ("GET", "/v2/demo/a/tags/list"), &[NOT_LET_IN, NOT_LET_IN]).await;
+        exchange(&mut upstream, &gate, ("GET", "/v2/demo/a/tags/list"), &[NOT_LET_IN, NOT_LET_IN])
+            .await;
     assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
     assert_eq!(reply.header("www-authenticate"), None, "whom the gate asks is nobody's business");
     assert_eq!(shown.len(), 2);
     assert_eq!((upstream.requests(), gate.gitlab.ledger().count()), (2, 2));
     let line = gate.log(1).await.remove(0);
-    assert_eq!((&line["decision"], &line["reason"]), (&json!("error"), &json!("upstream_refused_the_gate")));
+    assert_eq!(
+        (&line["decision"], &line["reason"]),
+        (&json!("error"), &json!("upstream_refused_the_gate"))
+    );
 }
 
 /// A write may have had an effect: it is the client's to send again, and then finds a new grant.
@@ -161,7 +181,8 @@ async fn a_write_is_not_repeated() {
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
 
-/// What is asked about its source is another question than the one whose grant the plain upload shows.
+/// What is asked about its source is another question than the one whose grant the plain upload
+/// shows.
 #[tokio::test]
 async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
     let (mut upstream, gate) = scripted().await;
@@ -181,5 +202,8 @@ async fn a_gate_that_is_not_let_in_without_grants_says_so_at_once() {
     let (reply, ()) = tokio::join!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)), async {
         upstream.accept_request().await.0.write(NOT_LET_IN).await;
     });
-    assert_eq!((reply.status, reply.header("www-authenticate"), upstream.requests()), (502, None, 1));
+    assert_eq!(
+        (reply.status, reply.header("www-authenticate"), upstream.requests()),
+        (502, None, 1)
+    );
 }

@@ -53,22 +53,30 @@ async fn a_token_is_good_for_what_it_lists() {
         let reply = with(&gate, made, method, target).await;
         assert_eq!(reply.status, status, "{name} {method} {target}");
         if status == 401 {
-            assert!(challenge(&reply).contains(",error=\"insufficient_scope\",error_description=\""), "{reply:?}");
+            assert!(
+                challenge(&reply).contains(",error=\"insufficient_scope\",error_description=\""),
+                "{reply:?}"
+            );
             assert!(challenge(&reply).contains("scope=\"repository:demo/"), "{reply:?}");
         }
     }
 }
 
-/// A question about a push leaves a record there, and its answer would tell what the whole credential may do.
+/// A question about a push leaves a record there, and its answer would tell what the whole
+/// credential may do.
 #[tokio::test]
 async fn nobody_is_asked_about_what_a_token_does_not_mention() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
-    for (method, target) in [("POST", "/v2/demo/b/blobs/uploads/"), ("GET", "/v2/demo/b/tags/list")] {
+    for (method, target) in [("POST", "/v2/demo/b/blobs/uploads/"), ("GET", "/v2/demo/b/tags/list")]
+    {
         assert_eq!(with(&gate, &made, method, target).await.status, 401);
     }
-    assert_eq!((gate.gitlab.ledger().count(), gate.gitlab.created_repositories().len()), (asked, 0));
+    assert_eq!(
+        (gate.gitlab.ledger().count(), gate.gitlab.created_repositories().len()),
+        (asked, 0)
+    );
 }
 
 /// 401 to Bearer, which can come back with another token, and 403 to Basic, which cannot.
@@ -84,21 +92,38 @@ async fn a_credential_that_lacks_the_access() {
     assert_eq!((reply.status, &*reply.code()), (403, "DENIED"));
 
     let log = gate.log(4).await;
-    let logged: Vec<_> = log.iter().skip(1).map(|line| (line["status"].as_u64().unwrap(), &line["reason"])).collect();
+    let logged: Vec<_> = log
+        .iter()
+        .skip(1)
+        .map(|line| (line["status"].as_u64().unwrap(), &line["reason"]))
+        .collect();
     let lacks = serde_json::json!("insufficient_rights");
     assert_eq!(logged, [(401, &lacks), (401, &lacks), (403, &lacks)]);
 
-    let basic = TestGate::start(Setup { tokens: vec!["challenge: basic"], ..Setup::default() }).await;
+    let basic =
+        TestGate::start(Setup { tokens: vec!["challenge: basic"], ..Setup::default() }).await;
     let made = token(&basic, READ_ONLY, "repository:demo/a:pull,push").await;
-    assert_eq!(with(&basic, &made, "GET", PULL).await.status, 404, "tokens are good in this mode too");
+    assert_eq!(
+        with(&basic, &made, "GET", PULL).await.status,
+        404,
+        "tokens are good in this mode too"
+    );
     assert_eq!(with(&basic, &made, "POST", UPLOADS).await.status, 403);
-    assert_eq!(challenge(&basic.send("GET", PULL, None, "", "").await), "Basic realm=\"registry.test\"");
+    assert_eq!(
+        challenge(&basic.send("GET", PULL, None, "", "").await),
+        "Basic realm=\"registry.test\""
+    );
 }
 
 /// Whatever the token's lifetime, its credential is asked about again after `ttl`.
 #[tokio::test]
 async fn a_revoked_credential_ends_its_tokens() {
-    let gate = gate(Setup { cache: vec!["ttl: 200ms"], tokens: vec!["lifetime: 720h"], ..Setup::default() }).await;
+    let gate = gate(Setup {
+        cache: vec!["ttl: 200ms"],
+        tokens: vec!["lifetime: 720h"],
+        ..Setup::default()
+    })
+    .await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     assert_eq!(with(&gate, &made, "GET", PULL).await.status, 404);
     gate.gitlab.revoke(READ_WRITE.1);
@@ -122,7 +147,9 @@ async fn a_forged_token_is_401_and_nobody_is_asked() {
     let last = flipped.len() - 2;
     flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
     let flipped = String::from_utf8(flipped).unwrap();
-    for forged in [&made[..made.len() - 1], &flipped, "mg1.", "mg1.AAAAAAAA.AAAA", &"mg1.".repeat(2000)] {
+    for forged in
+        [&made[..made.len() - 1], &flipped, "mg1.", "mg1.AAAAAAAA.AAAA", &"mg1.".repeat(2000)]
+    {
         for target in ["/v2/", PULL] {
             let reply = with(&gate, forged, "GET", target).await;
             assert_eq!(reply.status, 401);
@@ -131,19 +158,26 @@ async fn a_forged_token_is_401_and_nobody_is_asked() {
     }
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
     let log = gate.log(11).await;
-    assert!(log[1..].iter().all(|line| line["credential_kind"] == "gate_token" && line["reason"] == "invalid_token"));
+    assert!(
+        log[1..].iter().all(
+            |line| line["credential_kind"] == "gate_token" && line["reason"] == "invalid_token"
+        )
+    );
 }
 
 #[tokio::test]
 async fn replicas_with_one_key_file_open_each_others_tokens() {
-    let setup = || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
-    let (one, two, stranger) = (gate(setup()).await, gate(setup()).await, gate(Setup::default()).await);
+    let setup =
+        || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
+    let (one, two, stranger) =
+        (gate(setup()).await, gate(setup()).await, gate(Setup::default()).await);
     let made = token(&one, READ_WRITE, "repository:demo/a:pull").await;
     assert_eq!(with(&two, &made, "GET", PULL).await.status, 404);
     assert_eq!(with(&stranger, &made, "GET", PULL).await.status, 401);
 }
 
-/// The process that opens a token need not have seen its credential: others in the chain are not shown it.
+/// The process that opens a token need not have seen its credential: others in the chain are not
+/// shown it.
 #[tokio::test]
 async fn a_token_tells_who_vouched_for_it() {
     let sso = Introspection::start(listener()).unwrap();
@@ -162,9 +196,17 @@ async fn a_token_tells_who_vouched_for_it() {
     };
     let (one, two) = (gate(setup()).await, gate(setup()).await);
     let made = token(&one, READ_WRITE, "repository:demo/a:pull").await;
-    assert_eq!((sso.ledger().count(), one.gitlab.ledger().count()), (1, 1), "in the order of the config");
+    assert_eq!(
+        (sso.ledger().count(), one.gitlab.ledger().count()),
+        (1, 1),
+        "in the order of the config"
+    );
     assert_eq!(with(&two, &made, "GET", PULL).await.status, 404);
-    assert_eq!((sso.ledger().count(), two.gitlab.ledger().count()), (1, 1), "the one that knows it");
+    assert_eq!(
+        (sso.ledger().count(), two.gitlab.ledger().count()),
+        (1, 1),
+        "the one that knows it"
+    );
 }
 
 #[tokio::test]
@@ -178,7 +220,9 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
     let reply = with(&gate, &target_alone, "POST", &mount("demo/b")).await;
     assert_eq!(reply.status, 401, "the credential may, its token does not list it");
     let scope = "scope=\"repository:demo/a:pull,push repository:demo/b:pull\"";
-    assert!(challenge(&reply).starts_with(&format!("{START},{scope},error=\"insufficient_scope\"")));
+    assert!(
+        challenge(&reply).starts_with(&format!("{START},{scope},error=\"insufficient_scope\""))
+    );
     assert_eq!(gate.forwarded(), 0);
 
     for (made, from, forwarded) in [(&both, "demo/b", true), (&both, "elsewhere/c", false)] {
@@ -191,7 +235,8 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
 /// Two registries that share a file of keys are two registries all the same.
 #[tokio::test]
 async fn a_token_of_one_registry_is_none_at_another() {
-    let tokens = || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
+    let tokens =
+        || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
     let ours = gate(tokens()).await;
     let same = gate(tokens()).await;
     let other = gate(Setup { external_port: ":5000", ..tokens() }).await;
@@ -207,12 +252,16 @@ async fn a_token_of_one_registry_is_none_at_another() {
 /// Nothing that was sealed here is shown to a provider, nor counts as a wrong login.
 #[tokio::test]
 async fn what_was_sealed_here_is_shown_to_no_provider() {
-    let gate = gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 1 }"], ..Setup::default() }).await;
+    let gate =
+        gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 1 }"], ..Setup::default() })
+            .await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
     for prefix in ["mg1.", "mgr1.", "mu1."] {
         let text = made.replacen("mg1.", prefix, 1);
-        for text in [text.clone(), format!("  {text}"), format!("\"{text}\""), format!("Bearer {text}")] {
+        for text in
+            [text.clone(), format!("  {text}"), format!("\"{text}\""), format!("Bearer {text}")]
+        {
             for (user, password) in [("alice", &*text), (&*text, "x")] {
                 assert_eq!(gate.get(PULL, Some((user, password))).await.status, 401, "{text}");
                 assert_eq!(gate.get("/token", Some((user, password))).await.status, 401, "{text}");

@@ -1,4 +1,5 @@
-//! What every answer of the token service carries, over both versions of HTTP, and what is recorded of it.
+//! What every answer of the token service carries, over both versions of HTTP, and what is recorded
+//! of it.
 
 use http::Request;
 use moorgate::demo::Scripted;
@@ -18,7 +19,11 @@ const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 /// What nobody may keep, and what finds it in the log.
 fn assert_headers(reply: &Reply, case: &str) {
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{case}: {reply:?}");
-    assert_eq!(reply.header("docker-distribution-api-version"), Some("registry/2.0"), "{case}: {reply:?}");
+    assert_eq!(
+        reply.header("docker-distribution-api-version"),
+        Some("registry/2.0"),
+        "{case}: {reply:?}"
+    );
     assert_eq!(reply.header("x-request-id"), Some("mine"), "{case}: {reply:?}");
     assert_eq!(reply.header("content-type"), Some("application/json"), "{case}: {reply:?}");
 }
@@ -26,7 +31,9 @@ fn assert_headers(reply: &Reply, case: &str) {
 #[tokio::test]
 async fn every_answer_says_what_it_is_and_that_it_is_not_kept() {
     let gate = gate(Setup::default()).await;
-    let by_form = |more: &str| format!("grant_type=password&username={}&password={}{more}", READ_WRITE.0, READ_WRITE.1);
+    let by_form = |more: &str| {
+        format!("grant_type=password&username={}&password={}{more}", READ_WRITE.0, READ_WRITE.1)
+    };
     let too_large = "x".repeat(100_000);
     const FIRST_IN_AN_OUTAGE: usize = 9;
     let cases = [
@@ -71,7 +78,11 @@ async fn no_host_changes_the_answer() {
             ))
             .await;
         let reply = Reply::parse(&reply);
-        assert_eq!((reply.status, challenge(&reply)), (401, "Basic realm=\"registry.test\""), "{host}");
+        assert_eq!(
+            (reply.status, challenge(&reply)),
+            (401, "Basic realm=\"registry.test\""),
+            "{host}"
+        );
     }
 }
 
@@ -90,7 +101,10 @@ async fn a_service_has_its_port() {
         let reply = ask(&gate, Some(READ_WRITE), &format!("service={service}")).await;
         assert_eq!(reply.status, status, "{service:?}");
     }
-    assert_eq!(challenge(&ask(&gate, Some(("alice", "wrong")), "").await), "Basic realm=\"registry.test:8443\"");
+    assert_eq!(
+        challenge(&ask(&gate, Some(("alice", "wrong")), "").await),
+        "Basic realm=\"registry.test:8443\""
+    );
 }
 
 /// Clients name a character set, write the type in other letters, or send no credential in a form.
@@ -104,12 +118,22 @@ async fn forms_of_every_client() {
         "Application/X-WWW-Form-URLEncoded",
     ] {
         let headers = format!("Content-Type: {media_type}\r\n");
-        assert_eq!(gate.send("POST", "/token", None, &headers, &form).await.status, 200, "{media_type}");
+        assert_eq!(
+            gate.send("POST", "/token", None, &headers, &form).await.status,
+            200,
+            "{media_type}"
+        );
     }
     assert_eq!(gate.gitlab.ledger().count(), 1);
-    for media_type in ["multipart/form-data; boundary=x", "text/plain", "application/x-www-form-urlencoded2"] {
+    for media_type in
+        ["multipart/form-data; boundary=x", "text/plain", "application/x-www-form-urlencoded2"]
+    {
         let headers = format!("Content-Type: {media_type}\r\n");
-        assert_eq!(gate.send("POST", "/token", None, &headers, &form).await.status, 415, "{media_type}");
+        assert_eq!(
+            gate.send("POST", "/token", None, &headers, &form).await.status,
+            415,
+            "{media_type}"
+        );
     }
     assert_eq!(gate.send("POST", "/token", None, "", &form).await.status, 415, "no type");
 }
@@ -121,7 +145,8 @@ async fn nobody_is_granted_nothing() {
     let scope = "scope=repository:demo/a:pull";
     let replies = [
         ask(&gate, None, scope).await,
-        gate.send("GET", &format!("/token?{scope}"), None, "Authorization: Basic Og==\r\n", "").await,
+        gate.send("GET", &format!("/token?{scope}"), None, "Authorization: Basic Og==\r\n", "")
+            .await,
         post(&gate, &format!("grant_type=password&username=&password=&{scope}")).await,
     ];
     for reply in replies {
@@ -132,17 +157,27 @@ async fn nobody_is_granted_nothing() {
         assert_eq!(refused.status, 401);
         assert!(challenge(&refused).contains("error=\"insufficient_scope\""), "{refused:?}");
     }
-    assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (0, 0), "GitLab is not asked about nobody");
+    assert_eq!(
+        (gate.gitlab.ledger().count(), gate.forwarded()),
+        (0, 0),
+        "GitLab is not asked about nobody"
+    );
     let log = gate.log(6).await;
-    assert!(log[..3].iter().all(|line| line["credential_kind"] == "anonymous" && line["credential"].is_null()));
+    assert!(
+        log[..3]
+            .iter()
+            .all(|line| line["credential_kind"] == "anonymous" && line["credential"].is_null())
+    );
 }
 
 /// What is too long to be sent back in a header is told at once, and which bound it is.
 #[tokio::test]
 async fn limits_are_named() {
     let sso = Introspection::start(listener()).unwrap();
-    let identity =
-        format!("- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}", sso.url());
+    let identity = format!(
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
+        sso.url()
+    );
     let files = vec![("sso.secret", CLIENT_SECRET)];
     let gate = gate(Setup { identity: Some(identity.leak()), files, ..Setup::default() }).await;
     let secret: &str = "s".repeat(12 * 1024 + 1).leak();
@@ -154,7 +189,9 @@ async fn limits_are_named() {
     let by_get = ask(&gate, Some(("alice", secret)), "").await;
     assert_eq!((by_get.status, &*by_get.code()), (400, "UNSUPPORTED"));
     assert!(by_get.body.contains("12 KiB"), "{by_get:?}");
-    let form = |secret: &str, more: &str| format!("grant_type=password&username=alice&password={secret}{more}");
+    let form = |secret: &str, more: &str| {
+        format!("grant_type=password&username=alice&password={secret}{more}")
+    };
     let reply = post(&gate, &form(secret, "")).await;
     assert_eq!((reply.status, &read(&reply)["error"]), (400, &json!("invalid_request")));
     assert!(read(&reply)["error_description"].as_str().unwrap().contains("12 KiB"), "{reply:?}");
@@ -164,31 +201,38 @@ async fn limits_are_named() {
     ] {
         assert!(read(&reply)["error_description"].as_str().unwrap().contains(limit), "{reply:?}");
     }
-    // The longest secret, with more repositories than fit beside it, however it comes: less is granted, and said so.
-    let scopes: String =
-        (0..80).map(|number| format!("&scope=repository:demo/{}{number:03}:pull", "a".repeat(100))).collect();
+    // The longest secret, with more repositories than fit beside it, however it comes: less is
+    // granted, and said so.
+    let scopes: String = (0..80)
+        .map(|number| format!("&scope=repository:demo/{}{number:03}:pull", "a".repeat(100)))
+        .collect();
     let by_get = ask(&gate, Some(("alice", fits)), &scopes[1..]).await;
     let by_post = post(&gate, &form(fits, &scopes)).await;
     assert_eq!((by_get.status, by_post.status), (200, 200));
-    let granted = read(&by_post)["scope"].as_str().unwrap().split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let granted =
+        read(&by_post)["scope"].as_str().unwrap().split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert!((10..80).contains(&granted.len()), "{}", granted.len());
     for reply in [&by_get, &by_post] {
         let made = read(reply)["token"].as_str().unwrap().to_owned();
         assert!(made.len() <= 20 * 1024 && made.len() > 19 * 1024, "{}", made.len());
-        for (number, status) in [(0, 404), (granted.len() - 1, 404), (granted.len(), 401), (79, 401)] {
+        for (number, status) in
+            [(0, 404), (granted.len() - 1, 404), (granted.len(), 401), (79, 401)]
+        {
             let target = format!("/v2/demo/{}{number:03}/tags/list", "a".repeat(100));
             assert_eq!(with(&gate, &made, "GET", &target).await.status, status, "{number}");
         }
     }
 }
 
-/// Who mirrors a catalog asks for some 150 repositories at once; a provider is asked for 32 at a time.
+/// Who mirrors a catalog asks for some 150 repositories at once; a provider is asked for 32 at a
+/// time.
 #[tokio::test]
 async fn a_token_for_many_repositories() {
     let gate = gate(Setup::default()).await;
     for count in [33, 150, 256] {
-        let scopes: String =
-            (0..count).map(|number| format!("&scope=repository:demo/of-{count}/r{number}:pull")).collect();
+        let scopes: String = (0..count)
+            .map(|number| format!("&scope=repository:demo/of-{count}/r{number}:pull"))
+            .collect();
         let before = gate.gitlab.ledger().count();
         let reply = ask(&gate, Some(READ_WRITE), &scopes[1..]).await;
         assert_eq!(reply.status, 200, "{count}: {reply:?}");
@@ -206,16 +250,23 @@ async fn a_token_for_many_repositories() {
     let long = format!("scope={}", "repository:demo/a:pull+".repeat(256)) + &"&x=y".repeat(5000);
     assert!(long.len() > 24 * 1024);
     assert_eq!(ask(&gate, Some(READ_WRITE), &long).await.status, 200);
-    assert_eq!(gate.get(&format!("{PULL}?{}", "x".repeat(9000)), Some(READ_WRITE)).await.status, 414);
+    assert_eq!(
+        gate.get(&format!("{PULL}?{}", "x".repeat(9000)), Some(READ_WRITE)).await.status,
+        414
+    );
 }
 
 /// The list says what may be done at most. What the credential lost since is refused.
 #[tokio::test]
 async fn a_token_whose_credential_lost_a_right() {
-    let gate = gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..Setup::default() }).await;
+    let gate =
+        gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..Setup::default() }).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull,push").await;
     assert_eq!(with(&gate, &made, "POST", UPLOADS).await.status, 202);
-    let whole = sample_credentials().into_iter().find(|credential| credential.password == READ_WRITE.1).unwrap();
+    let whole = sample_credentials()
+        .into_iter()
+        .find(|credential| credential.password == READ_WRITE.1)
+        .unwrap();
     gate.gitlab.add(SampleCredential { scopes: vec![Scope::ReadRegistry], ..whole });
     let begun = std::time::Instant::now();
     let reply = loop {
@@ -233,7 +284,8 @@ async fn a_token_whose_credential_lost_a_right() {
 /// Whoever was granted a pull in the last minutes is granted it on, and nothing else.
 #[tokio::test]
 async fn an_outage_grants_what_was_granted_and_pulls_alone() {
-    let gate = gate(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() }).await;
+    let gate =
+        gate(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() }).await;
     let scopes = ["repository:demo/a:pull", "repository:demo/a:pull,push"];
     for scope in scopes {
         token(&gate, READ_WRITE, scope).await;
@@ -258,7 +310,10 @@ async fn it_is_counted_and_its_query_is_not_logged() {
     post(&gate, "grant_type=canary").await;
     with(&gate, &made, "GET", PULL).await;
     let log = gate.log(4).await;
-    assert!(log[..3].iter().all(|line| line["operation"] == "token" && line["path"] == "/token"), "{log:?}");
+    assert!(
+        log[..3].iter().all(|line| line["operation"] == "token" && line["path"] == "/token"),
+        "{log:?}"
+    );
     assert!(!format!("{log:?}").contains("canary"));
     let reasons: Vec<_> = log.iter().map(|line| line["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, ["allowed", "wrong_credential", "malformed_token_request", "allowed"]);
@@ -292,7 +347,8 @@ async fn over_http2() {
         (status, headers, String::from_utf8(body(response).await.unwrap()).unwrap())
     };
     let get = |authority: &str, credential| {
-        let target = format!("https://{authority}/token?service=registry.test&scope=repository:demo/a:pull");
+        let target =
+            format!("https://{authority}/token?service=registry.test&scope=repository:demo/a:pull");
         Request::get(target).header("authorization", basic(credential)).body(()).unwrap()
     };
     let form_request = || {
@@ -309,21 +365,26 @@ async fn over_http2() {
     assert_eq!(exchange(form_request(), Some(form("wrong"))).await.0, 401);
     assert_eq!(exchange(form_request(), Some(form(&"x".repeat(1 << 20)))).await.0, 413);
     let (status, headers, _) = exchange(get("evil.example", ("alice", "wrong")), None).await;
-    assert_eq!((status, &headers["www-authenticate"].to_str().unwrap()), (401, &"Basic realm=\"registry.test\""));
+    assert_eq!(
+        (status, &headers["www-authenticate"].to_str().unwrap()),
+        (401, &"Basic realm=\"registry.test\"")
+    );
     let mut two_names = get("registry.test", READ_WRITE);
     two_names.headers_mut().insert("host", "evil.example".parse().unwrap());
     assert_eq!(exchange(two_names, None).await.0, 400);
     for (method, target, status) in
         [("GET", PULL, 404), ("POST", UPLOADS, 401), ("HEAD", "/v2/demo/b/manifests/v1", 401)]
     {
-        let request = Request::builder().method(method).uri(format!("https://registry.test{target}"));
+        let request =
+            Request::builder().method(method).uri(format!("https://registry.test{target}"));
         let (answered, headers, body) =
             exchange(request.header("authorization", &bearer).body(()).unwrap(), None).await;
         assert_eq!(answered, status, "{method} {target}");
         if status == 401 {
             let line = headers["www-authenticate"].to_str().unwrap();
             assert!(
-                line.contains("scope=\"repository:demo/") && line.contains("error=\"insufficient_scope\""),
+                line.contains("scope=\"repository:demo/")
+                    && line.contains("error=\"insufficient_scope\""),
                 "{line}"
             );
         }
@@ -352,5 +413,8 @@ async fn spellings_of_bearer() {
     }
     let head = with(&gate, "mg1.AAAAAAAA.AAAA", "HEAD", "/v2/demo/a/manifests/v1").await;
     assert_eq!((head.status, &*head.body), (401, ""));
-    assert!(challenge(&head).contains("scope=\"repository:demo/a:pull\",error=\"invalid_token\""), "{head:?}");
+    assert!(
+        challenge(&head).contains("scope=\"repository:demo/a:pull\",error=\"invalid_token\""),
+        "{head:?}"
+    );
 }

@@ -6,8 +6,9 @@ use crate::harness::{READ_WRITE, Reply, Setup, exchange, read_to_close, request}
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, open_request, soon};
 
-/// What the client got for a request that the registry answered with these bytes, and what the registry saw then: the
-/// broken connection is closed, the next request comes on another one, and its answer is its own.
+/// What the client got for a request that the registry answered with these bytes, and what the
+/// registry saw then: the broken connection is closed, the next request comes on another one, and
+/// its answer is its own.
 async fn answered(method: &str, answer: &str) -> String {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
@@ -70,7 +71,11 @@ async fn a_length_and_a_transfer_coding() {
         "Transfer-Encoding: identity",
         "Transfer-Encoding: xchunked",
     ] {
-        assert_bad_gateway("GET", &format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n2\r\nok\r\n0\r\n\r\n")).await;
+        assert_bad_gateway(
+            "GET",
+            &format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        )
+        .await;
     }
 }
 
@@ -92,7 +97,8 @@ async fn no_http_at_all() {
 #[tokio::test]
 async fn a_switch_of_protocols_that_nobody_asked_for() {
     for method in ["GET", "HEAD"] {
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         assert_bad_gateway(method, answer).await;
     }
 }
@@ -100,16 +106,25 @@ async fn a_switch_of_protocols_that_nobody_asked_for() {
 #[tokio::test]
 async fn a_head_of_64_kib() {
     let filler = "a".repeat(64 * 1024);
-    assert_bad_gateway("GET", &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {filler}\r\n\r\n")).await;
+    assert_bad_gateway(
+        "GET",
+        &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {filler}\r\n\r\n"),
+    )
+    .await;
     // Many small lines are no better.
     let lines: String = (0..8000).map(|number| format!("X-{number}: a\r\n")).collect();
-    assert_bad_gateway("GET", &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n")).await;
+    assert_bad_gateway("GET", &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n"))
+        .await;
 }
 
 #[tokio::test]
 async fn interim_answers_without_end() {
     assert_bad_gateway("GET", &"HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000)).await;
-    assert_bad_gateway("GET", &"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n".repeat(100_000)).await;
+    assert_bad_gateway(
+        "GET",
+        &"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n".repeat(100_000),
+    )
+    .await;
 }
 
 /// The log tells them from a registry that is not there.
@@ -123,7 +138,8 @@ async fn the_reason() {
             let _ = connection.stream.write_all(answer.as_bytes()).await;
             connection.closed().await;
         };
-        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        let ((), reply) =
+            soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
         assert_eq!(reply.status, 502);
     }
     let log = gate.log(2).await;
@@ -150,13 +166,16 @@ async fn a_few_interim_answers_are_skipped() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
-        connection.write(format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n{OK}")).await;
+        connection
+            .write(format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n{OK}"))
+            .await;
     };
     let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
     assert_eq!((reply.status, &*reply.body), (200, "ok"));
 }
 
-/// Where the head of the answer says so, it is refused; where only the bytes behind it do, they go nowhere.
+/// Where the head of the answer says so, it is refused; where only the bytes behind it do, they go
+/// nowhere.
 #[tokio::test]
 async fn a_body_where_there_is_none() {
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong";
@@ -196,8 +215,10 @@ async fn bytes_on_an_idle_connection() {
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(OK).await;
     };
-    let ((), reply) =
-        soon(async { tokio::join!(script, exchange(&mut client, open_request("PUT", FINISH, "", "body"))) }).await;
+    let ((), reply) = soon(async {
+        tokio::join!(script, exchange(&mut client, open_request("PUT", FINISH, "", "body")))
+    })
+    .await;
     assert_eq!((reply.status, &*reply.body), (200, "ok"));
 }
 
@@ -205,7 +226,11 @@ async fn bytes_on_an_idle_connection() {
 #[tokio::test]
 async fn broken_chunks() {
     for chunks in ["2\r\nok\r\nxyz\r\n", "2\r\nokXX0\r\n\r\n", "-1\r\n", "fffffffffffffffff\r\n"] {
-        let reply = answered("GET", &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")).await;
+        let reply = answered(
+            "GET",
+            &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
+        )
+        .await;
         // The head may still have been waiting to be written when the body broke.
         assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 200 "), "{reply:?}");
         assert!(!reply.ends_with("0\r\n\r\n"), "{chunks:?}: {reply:?}");
@@ -215,9 +240,11 @@ async fn broken_chunks() {
 /// The same refusals over HTTP/2, where the connection lives on.
 #[tokio::test]
 async fn over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
-    let large = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {}\r\n\r\n", "a".repeat(64 * 1024));
+    let large =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {}\r\n\r\n", "a".repeat(64 * 1024));
     let endless = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
@@ -234,7 +261,8 @@ async fn over_http2() {
             let _ = connection.stream.write_all(answer.as_bytes()).await;
             connection.closed().await;
         };
-        let ((), response) = soon(async { tokio::join!(script, http2_client::ask(&sender, "GET", BLOB)) }).await;
+        let ((), response) =
+            soon(async { tokio::join!(script, http2_client::ask(&sender, "GET", BLOB)) }).await;
         assert_eq!(response.status(), 502, "{}", short(answer));
         assert_eq!(response.headers()["docker-distribution-api-version"], "registry/2.0");
     }
@@ -243,21 +271,26 @@ async fn over_http2() {
 /// Where only the bytes behind an answer are wrong, it is whole, and they go nowhere.
 #[tokio::test]
 async fn bytes_behind_an_answer_over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     for answer in [OK, "HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n"] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
-            connection.write(format!("{answer}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")).await;
+            connection
+                .write(format!("{answer}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"))
+                .await;
             connection.closed().await;
         };
-        let client = async { http2_client::body(http2_client::ask(&sender, "GET", BLOB).await).await };
+        let client =
+            async { http2_client::body(http2_client::ask(&sender, "GET", BLOB).await).await };
         let ((), body) = soon(async { tokio::join!(script, client) }).await;
         assert_eq!(body.unwrap(), if answer == OK { &b"ok"[..] } else { b"" });
     }
 }
 
-/// A client that asks for another protocol gets no tunnel through a registry that would give it one (class 6).
+/// A client that asks for another protocol gets no tunnel through a registry that would give it one
+/// (class 6).
 #[tokio::test]
 async fn a_switch_of_protocols_that_the_client_asked_for() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -268,8 +301,10 @@ async fn a_switch_of_protocols_that_the_client_asked_for() {
         connection.closed().await
     };
     let upgrade = "Connection: upgrade\r\nUpgrade: tunnel\r\n";
-    let message = request("GET", BLOB, Some(READ_WRITE), upgrade, "").replace("Connection: close\r\n", "");
-    let (through, reply) = soon(async { tokio::join!(script, gate.raw(message + "tunnel\r\n\r\n")) }).await;
+    let message =
+        request("GET", BLOB, Some(READ_WRITE), upgrade, "").replace("Connection: close\r\n", "");
+    let (through, reply) =
+        soon(async { tokio::join!(script, gate.raw(message + "tunnel\r\n\r\n")) }).await;
     assert!(reply.starts_with("HTTP/1.1 502 "), "{reply}");
     assert!(through.is_empty(), "{:?}", String::from_utf8_lossy(&through));
 }

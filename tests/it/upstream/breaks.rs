@@ -11,7 +11,8 @@ use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UpstreamConnection, o
 const LENGTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n";
 const HALF_A_CHUNK: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nonly this";
-const NO_LAST_LINE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n0\r\n";
+const NO_LAST_LINE: &str =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nonly this\r\n0\r\n";
 
 fn assert_truncated(reply: &Reply, answer: &str) {
     assert_eq!(reply.status, 200);
@@ -48,18 +49,27 @@ async fn over_http1() {
         assert_truncated(&Reply::parse(&(String::from_utf8(bytes).unwrap() + &rest)), answer);
     }
     for line in gate.log(6).await {
-        assert_eq!((&line["status"], &line["reason"]), (&200.into(), &"upstream_aborted".into()), "{line}");
+        assert_eq!(
+            (&line["status"], &line["reason"]),
+            (&200.into(), &"upstream_aborted".into()),
+            "{line}"
+        );
         assert_eq!((&line["decision"], &line["bytes_out"]), (&"error".into(), &9.into()));
     }
 }
 
 #[tokio::test]
 async fn over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
-    for (answer, reset) in
-        [(LENGTH, false), (CHUNKED, false), (HALF_A_CHUNK, false), (NO_LAST_LINE, false), (LENGTH, true)]
-    {
+    for (answer, reset) in [
+        (LENGTH, false),
+        (CHUNKED, false),
+        (HALF_A_CHUNK, false),
+        (NO_LAST_LINE, false),
+        (LENGTH, true),
+    ] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(answer).await;
@@ -77,7 +87,8 @@ async fn over_http2() {
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(OK).await;
     };
-    let ((), response) = soon(async { tokio::join!(script, http2_client::ask(&sender, "GET", BLOB)) }).await;
+    let ((), response) =
+        soon(async { tokio::join!(script, http2_client::ask(&sender, "GET", BLOB)) }).await;
     assert_eq!(http2_client::body(response).await.unwrap(), b"ok");
     let log = gate.log(6).await;
     assert!(log[..5].iter().all(|line| line["reason"] == "upstream_aborted"), "{log:?}");
@@ -88,19 +99,24 @@ async fn over_http2() {
 async fn a_stall() {
     let begun = Instant::now();
     let (mut upstream, gate) =
-        ScriptedUpstream::behind(Setup { http: only("stall_timeout: 300ms"), ..Setup::default() }).await;
+        ScriptedUpstream::behind(Setup { http: only("stall_timeout: 300ms"), ..Setup::default() })
+            .await;
     for answer in [LENGTH, CHUNKED] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(answer).await;
             connection.closed().await;
         };
-        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        let ((), reply) =
+            soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
         assert_truncated(&reply, answer);
     }
     assert!(begun.elapsed() >= Duration::from_millis(600));
     let log = gate.log(2).await;
-    assert!(log.iter().all(|line| line["reason"] == "upstream_stalled" && line["decision"] == "error"), "{log:?}");
+    assert!(
+        log.iter().all(|line| line["reason"] == "upstream_stalled" && line["decision"] == "error"),
+        "{log:?}"
+    );
 }
 
 #[tokio::test]

@@ -81,13 +81,15 @@ async fn over_http1() {
 
 #[tokio::test]
 async fn over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(answer()).await;
     };
-    let ((), response) = soon(async { tokio::join!(script, http2_client::ask(&sender, "HEAD", BLOB)) }).await;
+    let ((), response) =
+        soon(async { tokio::join!(script, http2_client::ask(&sender, "HEAD", BLOB)) }).await;
     for (name, value) in KEPT {
         assert_eq!(response.headers()[name], value, "{name}");
     }
@@ -109,7 +111,10 @@ async fn not_modified() {
     };
     let ask = gate.send("GET", BLOB, Some(READ_WRITE), "If-None-Match: \"sha256:abc\"\r\n", "");
     let ((), reply) = soon(async { tokio::join!(script, ask) }).await;
-    assert_eq!((reply.status, reply.header("etag"), &*reply.body), (304, Some("\"sha256:abc\""), ""));
+    assert_eq!(
+        (reply.status, reply.header("etag"), &*reply.body),
+        (304, Some("\"sha256:abc\""), "")
+    );
 }
 
 /// Trailers of the registry are nobody's business: the body ends whole without them.
@@ -119,7 +124,9 @@ async fn trailers() {
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
         let chunks = "2\r\nok\r\n0\r\nSet-Cookie: session=1\r\n\r\n";
-        connection.write(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")).await;
+        connection
+            .write(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"))
+            .await;
     };
     let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
     assert_eq!((reply.status, &*reply.body), (200, "2\r\nok\r\n0\r\n\r\n"));

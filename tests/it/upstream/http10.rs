@@ -18,7 +18,10 @@ fn ask(method: &str, target: &str, lines: &str) -> String {
 }
 
 /// A download that has begun at the client.
-async fn begun(setup: Setup, answer: &str) -> (TestGate, ScriptedUpstream, UpstreamConnection, TcpStream) {
+async fn begun(
+    setup: Setup,
+    answer: &str,
+) -> (TestGate, ScriptedUpstream, UpstreamConnection, TcpStream) {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut client = gate.connect().await;
     client.write_all(ask("GET", BLOB, "").as_bytes()).await.unwrap();
@@ -107,7 +110,11 @@ async fn an_answer_that_ends_is_no_reset() {
         let mut bytes = Vec::new();
         soon(client.read_to_end(&mut bytes)).await.expect("a reset");
         let reply = Reply::parse(&String::from_utf8(bytes).unwrap());
-        assert_eq!((reply.status, &*reply.body, reply.header("connection")), (200, "hello", Some("close")), "{answer}");
+        assert_eq!(
+            (reply.status, &*reply.body, reply.header("connection")),
+            (200, "hello", Some("close")),
+            "{answer}"
+        );
         assert_eq!(reply.header("transfer-encoding"), None);
     }
 }
@@ -159,7 +166,11 @@ async fn no_host_is_needed() {
         let mut bytes = Vec::new();
         soon(client.read_to_end(&mut bytes)).await.expect("a reset");
         let reply = Reply::parse(&String::from_utf8(bytes).unwrap());
-        assert_eq!((reply.status, reply.header("connection")), (status, Some("close")), "{method} {target} {lines}");
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (status, Some("close")),
+            "{method} {target} {lines}"
+        );
     }
     let nobody = gate.raw("GET /v2/ HTTP/1.0\r\n\r\n").await;
     assert_eq!(Reply::parse(&nobody).status, 401);

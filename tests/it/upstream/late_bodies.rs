@@ -79,7 +79,8 @@ async fn what_came_behind_the_answer_to_head_is_seen() {
                 }
             }
         };
-        let ((), text) = soon(async { tokio::join!(script, crate::harness::read_to_close(&mut client)) }).await;
+        let ((), text) =
+            soon(async { tokio::join!(script, crate::harness::read_to_close(&mut client)) }).await;
         let reply = Reply::parse(&text);
         assert_eq!((reply.status, &*reply.body), (200, "ok"), "round {round}");
     }

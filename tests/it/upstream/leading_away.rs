@@ -4,7 +4,12 @@ use crate::harness::{READ_WRITE, Setup, basic, request};
 use crate::scripted_upstream::{BLOB, FINISH, Head, OK, ScriptedUpstream, UPLOAD, UPLOADS, soon};
 
 /// What the client gets where the registry answers so, and what reached the registry.
-async fn ask(setup: Setup, method: &str, target: &str, answer: &str) -> (Head, crate::harness::Reply) {
+async fn ask(
+    setup: Setup,
+    method: &str,
+    target: &str,
+    answer: &str,
+) -> (Head, crate::harness::Reply) {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let answer = answer.replace("{upstream}", &upstream.address.to_string());
     let script = async {
@@ -12,7 +17,9 @@ async fn ask(setup: Setup, method: &str, target: &str, answer: &str) -> (Head, c
         connection.write(answer).await;
         head
     };
-    let (head, reply) = soon(async { tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", "")) }).await;
+    let (head, reply) =
+        soon(async { tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", "")) })
+            .await;
     assert_eq!(upstream.requests(), 1);
     (head, reply)
 }
@@ -24,14 +31,21 @@ async fn the_callers_credential_never_reaches_the_registry() {
         assert_eq!(reply.status, 200);
         assert_eq!(head.header("authorization"), None, "{head:?}");
         let secret = basic(READ_WRITE);
-        assert!(!head.0.contains(READ_WRITE.1) && !head.0.contains(secret.split_at(6).1), "{head:?}");
+        assert!(
+            !head.0.contains(READ_WRITE.1) && !head.0.contains(secret.split_at(6).1),
+            "{head:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_gates_own_credential_does_where_configured() {
     let setup = Setup {
-        upstream: vec!["authorization: basic", "username: moorgate", "password_file: upstream.password"],
+        upstream: vec![
+            "authorization: basic",
+            "username: moorgate",
+            "password_file: upstream.password",
+        ],
         files: vec![("upstream.password", "gate's own\n")],
         ..Setup::default()
     };
@@ -46,7 +60,9 @@ async fn a_redirect_of_a_blob_passes_untouched_and_is_not_followed() {
     let storage = ScriptedUpstream::start();
     let location = format!("http://{}/bucket/a?X-Signature=a%2Bb%2f==&x=%7E&y", storage.address);
     for method in ["GET", "HEAD"] {
-        let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let answer = format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        );
         let (_, reply) = ask(Setup::default(), method, BLOB, &answer).await;
         assert_eq!((reply.status, reply.header("location")), (307, Some(&*location)));
     }
@@ -64,32 +80,46 @@ async fn a_location_elsewhere_is_a_bad_gateway_and_never_contacted() {
         ("GET", "/v2/demo/a/manifests/v1", 307, format!("{evil}/v2/demo/a/manifests/v1")),
         ("GET", UPLOAD, 204, format!("{evil}/v2/demo/a/blobs/uploads/id")),
         ("POST", UPLOADS, 202, "/v2/demo/other/blobs/uploads/id".to_owned()),
-        ("POST", UPLOADS, 202, format!("http://registry.test@{}/v2/demo/a/blobs/uploads/id", elsewhere.address)),
+        (
+            "POST",
+            UPLOADS,
+            202,
+            format!("http://registry.test@{}/v2/demo/a/blobs/uploads/id", elsewhere.address),
+        ),
     ] {
-        let answer = format!("HTTP/1.1 {status} Word\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
-        let answer = if status == 204 { answer.replace("Content-Length: 0\r\n", "") } else { answer };
+        let answer =
+            format!("HTTP/1.1 {status} Word\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let answer =
+            if status == 204 { answer.replace("Content-Length: 0\r\n", "") } else { answer };
         let (_, reply) = ask(Setup::default(), method, target, &answer).await;
         assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"), "{method} {location}");
         assert_eq!(reply.header("location"), None);
         assert!(!format!("{reply:?}").contains(&evil), "{reply:?}");
     }
-    for link in [format!("<{evil}/v2/demo/a/tags/list?last=x>; rel=\"next\""), "nonsense".to_owned()] {
+    for link in
+        [format!("<{evil}/v2/demo/a/tags/list?last=x>; rel=\"next\""), "nonsense".to_owned()]
+    {
         let answer = format!("HTTP/1.1 200 OK\r\nLink: {link}\r\nContent-Length: 2\r\n\r\n{{}}");
         let (_, reply) = ask(Setup::default(), "GET", "/v2/demo/a/tags/list", &answer).await;
         assert_eq!((reply.status, reply.header("link")), (502, None), "{link}");
     }
     let two = "Location: /v2/demo/a/blobs/uploads/1\r\nLocation: /v2/demo/a/blobs/uploads/2";
-    let (_, reply) = ask(Setup::default(), "POST", UPLOADS, &format!("HTTP/1.1 202 Word\r\n{two}\r\n\r\n")).await;
+    let (_, reply) =
+        ask(Setup::default(), "POST", UPLOADS, &format!("HTTP/1.1 202 Word\r\n{two}\r\n\r\n"))
+            .await;
     assert_eq!(reply.status, 502);
     assert_eq!(elsewhere.accepted(), 0);
 }
 
-/// `_state` is a signature over itself: not a byte of it may change, on the way out and on the way back.
+/// `_state` is a signature over itself: not a byte of it may change, on the way out and on the way
+/// back.
 #[tokio::test]
 async fn locations_become_path_only_and_the_state_survives() {
     let path = "/v2/demo/a/blobs/uploads/id?_state=aB-_%3D%2b==%7e&x=1";
     for origin in ["", "http://registry.test", "http://{upstream}"] {
-        let answer = format!("HTTP/1.1 202 Accepted\r\nLocation: {origin}{path}\r\nContent-Length: 0\r\n\r\n");
+        let answer = format!(
+            "HTTP/1.1 202 Accepted\r\nLocation: {origin}{path}\r\nContent-Length: 0\r\n\r\n"
+        );
         let (_, reply) = ask(Setup::default(), "POST", UPLOADS, &answer).await;
         assert_eq!((reply.status, reply.header("location")), (202, Some(path)), "{origin}");
     }
@@ -112,8 +142,10 @@ async fn the_registry_is_told_the_gates_own_name() {
         connection.write(OK).await;
         head
     };
-    let hostile = "X-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: gopher\r\nForwarded: host=evil.test\r\n";
-    let text = request("GET", BLOB, Some(READ_WRITE), hostile, "").replace("Host: registry.test", "Host: evil.test");
+    let hostile =
+        "X-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: gopher\r\nForwarded: host=evil.test\r\n";
+    let text = request("GET", BLOB, Some(READ_WRITE), hostile, "")
+        .replace("Host: registry.test", "Host: evil.test");
     let (head, _) = soon(async { tokio::join!(script, gate.raw(text)) }).await;
     assert!(!head.0.contains("evil.test"), "{head:?}");
     assert_eq!(head.header("x-forwarded-host"), Some("registry.test"));

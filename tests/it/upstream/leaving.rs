@@ -1,4 +1,5 @@
-//! Bodies that meet an end on the other side: early answers, clients that leave, and sides that do not read.
+//! Bodies that meet an end on the other side: early answers, clients that leave, and sides that do
+//! not read.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use crate::scripted_upstream::{
     BLOB, OK, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon, write_until_stalled,
 };
 
-const TOO_LARGE: &str = "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge";
+const TOO_LARGE: &str =
+    "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge";
 /// Longer than this nobody may notice that the other side has left.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// More than all buffers on the way can hold.
@@ -25,7 +27,10 @@ enum Then {
     ReadsOn,
 }
 
-async fn answer_early(mut connection: UpstreamConnection, then: Then) -> Option<UpstreamConnection> {
+async fn answer_early(
+    mut connection: UpstreamConnection,
+    then: Then,
+) -> Option<UpstreamConnection> {
     connection.bytes(1000).await;
     connection.write(TOO_LARGE).await;
     match then {
@@ -62,7 +67,8 @@ async fn an_early_answer_reaches_the_client() {
 
 #[tokio::test]
 async fn an_early_answer_reaches_the_client_over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     let closes = std::iter::repeat_n(Then::Closes, 20);
     for then in [Then::StopsReading, Then::ReadsOn].into_iter().chain(closes) {
@@ -93,8 +99,10 @@ async fn a_reset_in_mid_upload_without_an_answer() {
         connection.bytes(1000).await;
     };
     let body = "x".repeat(500_000);
-    let ((), text) =
-        soon(async { tokio::join!(script, gate.raw(request("PATCH", UPLOAD, Some(READ_WRITE), "", &body))) }).await;
+    let ((), text) = soon(async {
+        tokio::join!(script, gate.raw(request("PATCH", UPLOAD, Some(READ_WRITE), "", &body)))
+    })
+    .await;
     assert_eq!(Reply::parse(&text).status, 502);
     assert_eq!(upstream.requests(), 1);
 }
@@ -125,7 +133,8 @@ async fn a_client_that_leaves_in_mid_upload() {
 #[tokio::test]
 async fn a_client_that_leaves_in_mid_upload_over_http2() {
     for reason in [Some(h2::Reason::CANCEL), Some(h2::Reason::NO_ERROR), None] {
-        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+        let (mut upstream, gate) =
+            ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
         let socket = gate.connect_tls(&[b"h2"]).await;
         let (sender, driver) = h2::client::handshake(socket).await.unwrap();
         let driver = tokio::spawn(driver);
@@ -143,7 +152,11 @@ async fn a_client_that_leaves_in_mid_upload_over_http2() {
         assert!(left.elapsed() < AT_ONCE);
         assert!(!rest.ends_with(b"0\r\n\r\n"), "{reason:?}: it looks whole: {rest:?}");
         let log = gate.log(1).await;
-        assert_eq!((&log[0]["status"], &log[0]["reason"]), (&499.into(), &"client_aborted".into()), "{reason:?}");
+        assert_eq!(
+            (&log[0]["status"], &log[0]["reason"]),
+            (&499.into(), &"client_aborted".into()),
+            "{reason:?}"
+        );
         assert_eq!(log[0]["bytes_in"], 9);
         drop((answer, stream));
     }
@@ -193,7 +206,8 @@ async fn a_client_that_leaves_in_mid_download() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_mid_download_over_http2() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
@@ -214,7 +228,8 @@ async fn a_client_that_leaves_in_mid_download_over_http2() {
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_the_registry() {
     for tls in [false, true] {
-        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
+        let (mut upstream, gate) =
+            ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LIMIT}\r\n\r\n");
         if tls {
             let (sender, _driver) = http2_client::connect_with_windows(&gate, 65_535, 65_535).await;
@@ -222,7 +237,9 @@ async fn a_client_that_does_not_read_holds_the_registry() {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(head).await;
             let response = soon(answer).await.unwrap();
-            let taken = write_until_stalled(&mut connection.stream, Duration::from_millis(500), LIMIT).await;
+            let taken =
+                write_until_stalled(&mut connection.stream, Duration::from_millis(500), LIMIT)
+                    .await;
             // And it goes on where it was.
             let rest = async {
                 let _ = connection.stream.write_all(&vec![b'x'; LIMIT - taken]).await;
@@ -231,10 +248,15 @@ async fn a_client_that_does_not_read_holds_the_registry() {
             assert_eq!(body.unwrap().len(), LIMIT);
         } else {
             let mut client = gate.connect().await;
-            client.write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+            client
+                .write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes())
+                .await
+                .unwrap();
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(head).await;
-            let taken = write_until_stalled(&mut connection.stream, Duration::from_millis(500), LIMIT).await;
+            let taken =
+                write_until_stalled(&mut connection.stream, Duration::from_millis(500), LIMIT)
+                    .await;
             let rest = async {
                 let _ = connection.stream.write_all(&vec![b'x'; LIMIT - taken]).await;
             };
@@ -248,16 +270,19 @@ async fn a_client_that_does_not_read_holds_the_registry() {
 #[tokio::test]
 async fn a_registry_that_does_not_read_holds_the_client() {
     for tls in [false, true] {
-        let (mut upstream, gate) = ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
+        let (mut upstream, gate) =
+            ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
         if tls {
             let sender = gate.http2().await;
             let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
             let (mut connection, _) = upstream.accept_request().await;
             let mut sent = 0;
             let piece = Bytes::from(vec![b'x'; 16 * 1024]);
-            while let Ok(result) =
-                tokio::time::timeout(Duration::from_millis(500), http2_client::send(&mut stream, piece.clone(), false))
-                    .await
+            while let Ok(result) = tokio::time::timeout(
+                Duration::from_millis(500),
+                http2_client::send(&mut stream, piece.clone(), false),
+            )
+            .await
             {
                 result.unwrap();
                 sent += piece.len();

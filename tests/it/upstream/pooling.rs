@@ -16,8 +16,10 @@ async fn warm(upstream: &mut ScriptedUpstream, gate: &TestGate) -> (TcpStream, U
         connection.write(OK).await;
         connection
     };
-    let (connection, reply) =
-        soon(async { tokio::join!(script, exchange(&mut client, open_request("GET", BLOB, "", ""))) }).await;
+    let (connection, reply) = soon(async {
+        tokio::join!(script, exchange(&mut client, open_request("GET", BLOB, "", "")))
+    })
+    .await;
     assert_eq!(reply.status, 200);
     (client, connection)
 }
@@ -28,7 +30,12 @@ async fn requests_one_after_the_other_use_one_connection() {
     let (mut client, mut connection) = warm(&mut upstream, &gate).await;
     for (method, target, answer, body) in [
         ("GET", BLOB, OK, ""),
-        ("GET", BLOB, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", ""),
+        (
+            "GET",
+            BLOB,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "",
+        ),
         ("GET", BLOB, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", ""),
         ("PUT", FINISH, OK, "body"),
         ("PATCH", UPLOAD, OK, "body"),
@@ -64,8 +71,10 @@ async fn requests_one_after_the_other_use_one_connection() {
         connection.write(OK).await;
     };
     let mut other = gate.connect().await;
-    let ((), reply) =
-        soon(async { tokio::join!(script, exchange(&mut other, open_request("GET", BLOB, "", ""))) }).await;
+    let ((), reply) = soon(async {
+        tokio::join!(script, exchange(&mut other, open_request("GET", BLOB, "", "")))
+    })
+    .await;
     assert_eq!((reply.status, upstream.accepted()), (200, 1));
 }
 
@@ -73,7 +82,9 @@ async fn requests_one_after_the_other_use_one_connection() {
 #[tokio::test]
 async fn a_connection_that_was_seen_to_close() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
-    for (method, target, body) in [("GET", BLOB, ""), ("PUT", FINISH, "body"), ("POST", UPLOADS, "")] {
+    for (method, target, body) in
+        [("GET", BLOB, ""), ("PUT", FINISH, "body"), ("POST", UPLOADS, "")]
+    {
         let (mut client, mut connection) = warm(&mut upstream, &gate).await;
         connection.stream.shutdown().await.unwrap();
         connection.closed().await;
@@ -88,7 +99,11 @@ async fn a_connection_that_was_seen_to_close() {
         let request = exchange(&mut client, open_request(method, target, "", body));
         let ((), reply) = soon(async { tokio::join!(script, request) }).await;
         assert_eq!(reply.status, 200, "{method}");
-        assert_eq!((upstream.accepted(), upstream.requests()), (before.0 + 1, before.1 + 1), "{method}");
+        assert_eq!(
+            (upstream.accepted(), upstream.requests()),
+            (before.0 + 1, before.1 + 1),
+            "{method}"
+        );
     }
 }
 
@@ -107,7 +122,11 @@ async fn a_dead_connection_costs_a_read_one_retry() {
         };
         let request = exchange(&mut client, open_request(method, BLOB, "", ""));
         let ((), reply) = soon(async { tokio::join!(script, request) }).await;
-        assert_eq!((reply.status, upstream.accepted(), upstream.requests()), (200, 2, 3), "{method}");
+        assert_eq!(
+            (reply.status, upstream.accepted(), upstream.requests()),
+            (200, 2, 3),
+            "{method}"
+        );
     }
 }
 
@@ -144,20 +163,30 @@ async fn a_dead_connection_is_the_end_of_a_write() {
         };
         let request = exchange(&mut client, open_request(method, target, "", body));
         let ((), reply) = soon(async { tokio::join!(script, request) }).await;
-        assert_eq!((reply.status, upstream.accepted(), upstream.requests()), (502, 1, 2), "{method}");
+        assert_eq!(
+            (reply.status, upstream.accepted(), upstream.requests()),
+            (502, 1, 2),
+            "{method}"
+        );
     }
 }
 
 /// Nor on a connection of its own.
 #[tokio::test]
 async fn a_fresh_connection_that_dies_is_the_end_of_anything() {
-    for (method, target, body) in [("GET", BLOB, ""), ("POST", UPLOADS, ""), ("PUT", FINISH, "body")] {
+    for (method, target, body) in
+        [("GET", BLOB, ""), ("POST", UPLOADS, ""), ("PUT", FINISH, "body")]
+    {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let mut client = gate.connect().await;
         let script = async { drop(upstream.accept_request().await) };
         let request = exchange(&mut client, open_request(method, target, "", body));
         let ((), reply) = soon(async { tokio::join!(script, request) }).await;
-        assert_eq!((reply.status, upstream.accepted(), upstream.requests()), (502, 1, 1), "{method}");
+        assert_eq!(
+            (reply.status, upstream.accepted(), upstream.requests()),
+            (502, 1, 1),
+            "{method}"
+        );
     }
 }
 
@@ -206,12 +235,17 @@ async fn a_connection_that_the_registry_ends_is_not_kept() {
             };
             let request = exchange(&mut client, open_request("PUT", FINISH, "", "body"));
             let ((), reply) = soon(async { tokio::join!(script, request) }).await;
-            assert_eq!((reply.status, &*reply.body, upstream.accepted()), (200, "ok", number), "{answer}");
+            assert_eq!(
+                (reply.status, &*reply.body, upstream.accepted()),
+                (200, "ok", number),
+                "{answer}"
+            );
         }
     }
 }
 
-/// An answer that ends where its connection does cannot be told from one that broke off, so it is none.
+/// An answer that ends where its connection does cannot be told from one that broke off, so it is
+/// none.
 #[tokio::test]
 async fn a_body_that_ends_with_the_connection_is_refused() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -223,12 +257,16 @@ async fn a_body_that_ends_with_the_connection_is_refused() {
     connection.closed().await;
 }
 
-/// The answer came whole, but the request did not: what the client still owed would be read as the next request.
+/// The answer came whole, but the request did not: what the client still owed would be read as the
+/// next request.
 #[tokio::test]
 async fn a_connection_with_half_a_request_on_it_is_not_kept() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let mut client = gate.connect().await;
-    client.write_all(open_request("PATCH", UPLOAD, "Content-Length: 100\r\n", "").as_bytes()).await.unwrap();
+    client
+        .write_all(open_request("PATCH", UPLOAD, "Content-Length: 100\r\n", "").as_bytes())
+        .await
+        .unwrap();
     let (mut connection, _) = upstream.accept_request().await;
     connection.write(OK).await;
     assert_eq!(soon(read_reply(&mut client)).await.status, 200);

@@ -6,7 +6,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::harness::{READ_WRITE, Setup, TestGate, read_reply};
 use crate::http2_client;
-use crate::scripted_upstream::{BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, UPLOADS, open_request, soon};
+use crate::scripted_upstream::{
+    BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, UPLOADS, open_request, soon,
+};
 
 #[tokio::test]
 async fn a_challenge_of_the_registry_is_never_shown() {
@@ -16,28 +18,42 @@ async fn a_challenge_of_the_registry_is_never_shown() {
         let (mut connection, _) = upstream.accept_request().await;
         let challenge = "WWW-Authenticate: Bearer realm=\"https://evil.test/token\"";
         let length = body.len();
-        connection.write(format!("HTTP/1.1 401 No\r\n{challenge}\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+        connection
+            .write(format!(
+                "HTTP/1.1 401 No\r\n{challenge}\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
+            .await;
     };
     let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
     assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
     assert!(!format!("{reply:?}").contains("evil.test"), "{reply:?}");
     assert_eq!(reply.header("www-authenticate"), None);
     let log = gate.log(1).await;
-    assert_eq!((&log[0]["status"], &log[0]["reason"]), (&502.into(), &"upstream_refused_the_gate".into()));
+    assert_eq!(
+        (&log[0]["status"], &log[0]["reason"]),
+        (&502.into(), &"upstream_refused_the_gate".into())
+    );
     assert_eq!(log[0]["decision"], "error");
 }
 
 #[tokio::test]
 async fn every_other_status_passes_on() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
-    for status in [200, 206, 300, 400, 402, 403, 404, 405, 409, 416, 418, 429, 499, 500, 501, 502, 503, 504, 599] {
+    for status in [
+        200, 206, 300, 400, 402, 403, 404, 405, 409, 416, 418, 429, 499, 500, 501, 502, 503, 504,
+        599,
+    ] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             let headers = "Connection: close\r\nRetry-After: 9\r\nContent-Length: 4";
             connection.write(format!("HTTP/1.1 {status} Word\r\n{headers}\r\n\r\nbody")).await;
         };
-        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
-        assert_eq!((reply.status, &*reply.body, reply.header("retry-after")), (status, "body", Some("9")));
+        let ((), reply) =
+            soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        assert_eq!(
+            (reply.status, &*reply.body, reply.header("retry-after")),
+            (status, "body", Some("9"))
+        );
     }
 }
 
@@ -55,7 +71,10 @@ async fn unreachable() {
     // It says nothing of where the registry is.
     assert!(!reply.body.contains(&address.port().to_string()), "{}", reply.body);
     let log = gate.log(2).await;
-    assert_eq!((&log[0]["reason"], &log[0]["upstream_ms"]), (&"upstream_unreachable".into(), &().into()));
+    assert_eq!(
+        (&log[0]["reason"], &log[0]["upstream_ms"]),
+        (&"upstream_unreachable".into(), &().into())
+    );
 }
 
 /// The registry closes without a word, on a connection made for this request.
@@ -67,7 +86,8 @@ async fn hangs_up() {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(answer).await;
         };
-        let ((), reply) = soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
+        let ((), reply) =
+            soon(async { tokio::join!(script, gate.get(BLOB, Some(READ_WRITE))) }).await;
         assert_eq!(reply.status, 502);
     }
     assert_eq!(upstream.requests(), 2);
@@ -83,13 +103,16 @@ async fn connecting_takes_too_long() {
     let mut fill = Vec::new();
     // Until one is not answered any more.
     while let Ok(stream) =
-        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address))
+            .await
     {
         fill.push(stream.unwrap());
         assert!(fill.len() < 64, "the backlog has no end");
     }
     let upstream = vec!["connect_timeout: 200ms"];
-    let gate = TestGate::start(Setup { upstream_address: Some(address), upstream, ..Setup::default() }).await;
+    let gate =
+        TestGate::start(Setup { upstream_address: Some(address), upstream, ..Setup::default() })
+            .await;
     let begun = Instant::now();
     let reply = gate.get(BLOB, Some(READ_WRITE)).await;
     assert_eq!((reply.status, &*reply.code()), (504, "UNAVAILABLE"));
@@ -98,15 +121,22 @@ async fn connecting_takes_too_long() {
 }
 
 fn impatient() -> Setup {
-    Setup { upstream: vec!["response_timeout: 300ms", "upload_response_timeout: 1m"], ..Setup::default() }
+    Setup {
+        upstream: vec!["response_timeout: 300ms", "upload_response_timeout: 1m"],
+        ..Setup::default()
+    }
 }
 
 #[tokio::test]
 async fn answering_takes_too_long() {
     let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
-    for (method, target, body) in
-        [("GET", BLOB, ""), ("HEAD", BLOB, ""), ("POST", UPLOADS, ""), ("PATCH", UPLOAD, "body"), ("GET", UPLOAD, "")]
-    {
+    for (method, target, body) in [
+        ("GET", BLOB, ""),
+        ("HEAD", BLOB, ""),
+        ("POST", UPLOADS, ""),
+        ("PATCH", UPLOAD, "body"),
+        ("GET", UPLOAD, ""),
+    ] {
         let begun = Instant::now();
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
@@ -114,14 +144,19 @@ async fn answering_takes_too_long() {
             connection.write("HTTP/1.1 200 OK\r\nContent-").await;
             connection.closed().await;
         };
-        let ((), reply) =
-            soon(async { tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", body)) }).await;
+        let ((), reply) = soon(async {
+            tokio::join!(script, gate.send(method, target, Some(READ_WRITE), "", body))
+        })
+        .await;
         assert_eq!(reply.status, 504, "{method}");
         assert!(begun.elapsed() >= Duration::from_millis(300));
     }
     assert_eq!(upstream.requests(), 5, "a request was repeated");
     let log = gate.log(5).await;
-    assert!(log.iter().all(|line| line["reason"] == "upstream_timeout" && line["status"] == 504), "{log:?}");
+    assert!(
+        log.iter().all(|line| line["reason"] == "upstream_timeout" && line["status"] == 504),
+        "{log:?}"
+    );
 }
 
 #[tokio::test]
@@ -133,19 +168,24 @@ async fn the_last_request_of_an_upload_may_take_longer() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         connection.write(OK).await;
     };
-    let ((), reply) =
-        soon(async { tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body")) }).await;
+    let ((), reply) = soon(async {
+        tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body"))
+    })
+    .await;
     assert_eq!(reply.status, 200);
 
     let upstream = vec!["response_timeout: 1m", "upload_response_timeout: 300ms"];
-    let (mut upstream, gate) = ScriptedUpstream::behind(Setup { upstream, ..Setup::default() }).await;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { upstream, ..Setup::default() }).await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
         connection.bytes(4).await;
         connection.closed().await;
     };
-    let ((), reply) =
-        soon(async { tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body")) }).await;
+    let ((), reply) = soon(async {
+        tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body"))
+    })
+    .await;
     assert_eq!(reply.status, 504);
 }
 
@@ -154,7 +194,10 @@ async fn the_last_request_of_an_upload_may_take_longer() {
 async fn the_wait_begins_when_the_body_has_ended() {
     let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
     let mut client = gate.connect().await;
-    client.write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes()).await.unwrap();
+    client
+        .write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes())
+        .await
+        .unwrap();
     let (mut connection, _) = upstream.accept_request().await;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -174,7 +217,9 @@ async fn over_http2() {
         let (mut connection, _) = upstream.accept_request().await;
         connection.closed().await;
         let (mut connection, _) = upstream.accept_request().await;
-        connection.write("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n").await;
+        connection
+            .write("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+            .await;
     };
     let client = async {
         assert_eq!(http2_client::ask(&sender, "GET", BLOB).await.status(), 504);

@@ -1,4 +1,5 @@
-//! Classes 14, 15, 16, 24 and 25: credentials that are none, that were good, that are like a good one, or guessed.
+//! Classes 14, 15, 16, 24 and 25: credentials that are none, that were good, that are like a good
+//! one, or guessed.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,8 +8,12 @@ use super::{Arsenal, alice, carol, pick};
 use crate::message::{Attack, Credential, Message};
 use crate::world::CAROL;
 
-const TARGETS: [&str; 4] =
-    ["/v2/", "/v2/demo/alice/manifests/small", "/v2/demo/alice/tags/list", "/token?scope=repository:demo/alice:pull"];
+const TARGETS: [&str; 4] = [
+    "/v2/",
+    "/v2/demo/alice/manifests/small",
+    "/v2/demo/alice/tags/list",
+    "/token?scope=repository:demo/alice:pull",
+];
 
 fn target(turn: u64) -> &'static str {
     pick(&TARGETS, turn).copied().unwrap_or_default()
@@ -24,7 +29,10 @@ pub(super) fn split(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let long = format!("{password}{}", "x".repeat(72));
     let credential = match turn / 4 % 8 {
         0 => Credential::basic("caro", &format!("l{password}")),
-        1 => Credential::basic(&format!("{user}{}", password.get(..1).unwrap_or_default()), "arols-long-password"),
+        1 => Credential::basic(
+            &format!("{user}{}", password.get(..1).unwrap_or_default()),
+            "arols-long-password",
+        ),
         2 => Credential::bearer(password),
         3 => Credential::basic("somebody", password),
         4 => Credential::bearer("gldt-demo-deploy-read-write"),
@@ -72,7 +80,10 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
         0 => pick(&NO_CREDENTIAL, turn / 16).copied().unwrap_or_default().to_owned(),
         1 => format!("{good}="),
         2 => format!("{good}, Bearer x"),
-        _ => format!("Basic {}", BASE64_STANDARD.encode(pick(&NO_BASIC, turn / 16).copied().unwrap_or_default())),
+        _ => format!(
+            "Basic {}",
+            BASE64_STANDARD.encode(pick(&NO_BASIC, turn / 16).copied().unwrap_or_default())
+        ),
     };
     Attack::Request(Message::new("GET", refusing(turn)).with("Authorization", value), None)
 }
@@ -83,9 +94,14 @@ fn refusing(turn: u64) -> &'static str {
 }
 
 pub(super) fn revoked(_: &Arsenal, turn: u64, _: &str) -> Attack {
-    let secrets = ["glpat-demo-revoked", "glpat-demo-expired", "sso-demo-revoked", "sso-demo-expired"];
+    let secrets =
+        ["glpat-demo-revoked", "glpat-demo-expired", "sso-demo-revoked", "sso-demo-expired"];
     let secret = pick(&secrets, turn / 4).copied().unwrap_or_default();
-    let credential = if turn & 16 == 0 { Credential::bearer(secret) } else { Credential::basic("alice", secret) };
+    let credential = if turn & 16 == 0 {
+        Credential::bearer(secret)
+    } else {
+        Credential::basic("alice", secret)
+    };
     refused(turn, &credential)
 }
 
@@ -93,7 +109,11 @@ pub(super) fn revoked(_: &Arsenal, turn: u64, _: &str) -> Attack {
 pub(super) fn random(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let prefix = pick(&["glpat-", "gldt-", "sso-", ""], turn).copied().unwrap_or_default();
     let secret = format!("{prefix}{:032x}", fastrand::u128(..));
-    let credential = if turn & 4 == 0 { Credential::bearer(&secret) } else { Credential::basic("somebody", &secret) };
+    let credential = if turn & 4 == 0 {
+        Credential::bearer(&secret)
+    } else {
+        Credential::basic("somebody", &secret)
+    };
     refused(turn / 8, &credential)
 }
 

@@ -15,11 +15,14 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
     let good = json!({
         "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
     });
-    let header = |changes: Value| changed(json!({ "alg": "RS256", "typ": "JWT", "kid": issuer.kid() }), &changes);
+    let header = |changes: Value| {
+        changed(json!({ "alg": "RS256", "typ": "JWT", "kid": issuer.kid() }), &changes)
+    };
     let mut tokens = Vec::new();
-    for changes in
-        [json!({ "alg": "ES256" }), json!({ "alg": "ES256", "kid": elsewhere.kid(), "jku": elsewhere.jwks_url() })]
-    {
+    for changes in [
+        json!({ "alg": "ES256" }),
+        json!({ "alg": "ES256", "kid": elsewhere.kid(), "jku": elsewhere.jwks_url() }),
+    ] {
         tokens.push(elsewhere.sign_raw(&header(changes), &good.to_string())?);
     }
     for changes in [
@@ -52,7 +55,8 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
         tokens.push(issuer.sign_raw(&header(json!({})), &changed(good.clone(), &changes))?);
     }
     let right = issuer.sign_raw(&header(json!({})), &good.to_string())?;
-    let unsigned = right.rsplit_once('.').map(|(signed, _)| format!("{signed}.")).unwrap_or_default();
+    let unsigned =
+        right.rsplit_once('.').map(|(signed, _)| format!("{signed}.")).unwrap_or_default();
     tokens.extend([unsigned, format!("{right}A")]);
     Ok(tokens)
 }
@@ -73,7 +77,10 @@ fn changed(mut value: Value, changes: &Value) -> String {
 
 pub(super) fn forged(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
     let token = pick(&arsenal.forged, turn / 2).map_or("", String::as_str);
-    let credential = if turn & 1 == 0 { Credential::bearer(token) } else { Credential::basic("oidc", token) };
-    let target = pick(&["/v2/workload/app/manifests/small", "/v2/", "/token"], turn / 4).copied().unwrap_or_default();
+    let credential =
+        if turn & 1 == 0 { Credential::bearer(token) } else { Credential::basic("oidc", token) };
+    let target = pick(&["/v2/workload/app/manifests/small", "/v2/", "/token"], turn / 4)
+        .copied()
+        .unwrap_or_default();
     Attack::Request(Message::new("GET", target).by(&credential), None)
 }

@@ -14,8 +14,12 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-const GET: [(&str, &str); 4] =
-    [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/v2/demo/alice/tags/list")];
+const GET: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", "localhost"),
+    (":path", "/v2/demo/alice/tags/list"),
+];
 
 /// Fields that spoil the request to which they are added.
 const SPOILT: [(&str, &str); 14] = [
@@ -40,7 +44,9 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let mut fields = GET.to_vec();
     let frames = match turn % 20 {
         // Without a path, with one that is none.
-        14 => frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields.get(..3).unwrap_or_default())),
+        14 => {
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields.get(..3).unwrap_or_default()))
+        }
         15 => {
             if let Some(path) = fields.last_mut() {
                 path.1 = "v2/demo/alice/tags/list";
@@ -75,7 +81,8 @@ pub(super) fn floods(_: &Arsenal, turn: u64, _: &str) -> Attack {
         0 => many(frame(PING, 0, 0, &[0; 8])),
         1 => many(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])),
         2 => [open, many(frame(CONTINUATION, 0, 1, &[0; 0]))].concat(),
-        3 => [open, many(frame(CONTINUATION, 0, 1, &block(&[("x-bomb", "0123456789abcdef")])))].concat(),
+        3 => [open, many(frame(CONTINUATION, 0, 1, &block(&[("x-bomb", "0123456789abcdef")])))]
+            .concat(),
         4 => [begun, many(frame(DATA, 0, 1, &[]))].concat(),
         5 => many(frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
         // MadeYouReset: what makes the gate reset the stream itself.
@@ -110,7 +117,8 @@ pub(super) fn broken_off(_: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::BrokenOff(message, GoesOn::as_("PUT", target), how)
 }
 
-/// A header block of literals that nobody indexes, neither string compressed (RFC 7541, section 6.2.2).
+/// A header block of literals that nobody indexes, neither string compressed (RFC 7541, section
+/// 6.2.2).
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {

@@ -1,5 +1,5 @@
-//! Classes 4, 5, 6, 8, 29 and 30 over HTTP/1.1, byte by byte. Behind each stands a request that would be allowed, which nobody
-//! may ever see.
+//! Classes 4, 5, 6, 8, 29 and 30 over HTTP/1.1, byte by byte. Behind each stands a request that
+//! would be allowed, which nobody may ever see.
 
 use super::{Arsenal, alice, pick, reader};
 use crate::message::{Attack, GoesOn, Message};
@@ -49,11 +49,16 @@ const LINES: [&str; 36] = [
 ];
 
 /// The first message may go on alone, framed anew.
-const RESOLVED: [&str; 2] =
-    ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"];
+const RESOLVED: [&str; 2] = [
+    "Content-Length: 5\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nContent-Length: 5",
+];
 
 fn hidden() -> String {
-    format!("GET /v2/demo/alice/manifests/hidden HTTP/1.1\r\n{HOST}\r\nAuthorization: {}\r\n\r\n", alice().header())
+    format!(
+        "GET /v2/demo/alice/manifests/hidden HTTP/1.1\r\n{HOST}\r\nAuthorization: {}\r\n\r\n",
+        alice().header()
+    )
 }
 
 fn told(id: &str) -> String {
@@ -63,7 +68,11 @@ fn told(id: &str) -> String {
 fn message(id: &str, line: &str) -> String {
     let authorization = alice().header();
     let body = "5\r\nhello\r\n0\r\n\r\n";
-    format!("{START}\r\n{HOST}\r\nAuthorization: {authorization}\r\n{}\r\n{line}\r\n\r\n{body}{}", told(id), hidden())
+    format!(
+        "{START}\r\n{HOST}\r\nAuthorization: {authorization}\r\n{}\r\n{line}\r\n\r\n{body}{}",
+        told(id),
+        hidden()
+    )
 }
 
 const EXPECTATIONS: [&str; 4] = [
@@ -82,7 +91,10 @@ const ESCAPES: [&str; 4] = [
 ];
 
 pub(super) fn expectations(_: &Arsenal, turn: u64, id: &str) -> Attack {
-    Attack::Bytes(message(id, pick(&EXPECTATIONS, turn).copied().unwrap_or_default()).into_bytes(), None)
+    Attack::Bytes(
+        message(id, pick(&EXPECTATIONS, turn).copied().unwrap_or_default()).into_bytes(),
+        None,
+    )
 }
 
 pub(super) fn escapes(_: &Arsenal, turn: u64, id: &str) -> Attack {
@@ -135,12 +147,15 @@ pub(super) fn tunnels(_: &Arsenal, turn: u64, id: &str) -> Attack {
     // An offer to speak otherwise is overlooked (RFC 9110, section 7.8).
     if turn.is_multiple_of(4) {
         let upgrade = pick(&UPGRADES, turn / 4).copied().unwrap_or_default();
-        let head =
-            format!("GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{upgrade}\r\n\r\n");
+        let head = format!(
+            "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{upgrade}\r\n\r\n"
+        );
         return Attack::Bytes((head + &hidden()).into_bytes(), Some(GoesOn::as_("GET", READ)));
     }
     let (start, host) = pick(&TUNNELS, turn).copied().unwrap_or_default();
-    let head = format!("{start}\r\n{host}\r\nAuthorization: {authorization}\r\n{told}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "{start}\r\n{host}\r\nAuthorization: {authorization}\r\n{told}\r\nConnection: close\r\n\r\n"
+    );
     Attack::Bytes((head + &hidden()).into_bytes(), None)
 }
 
@@ -157,6 +172,8 @@ pub(super) fn doubled(_: &Arsenal, turn: u64, id: &str) -> Attack {
     ];
     let line = pick(&lines, turn).map_or("", String::as_str);
     let told = told(id);
-    let head = format!("GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{line}\r\n\r\n");
+    let head = format!(
+        "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{line}\r\n\r\n"
+    );
     Attack::Bytes((head + &hidden()).into_bytes(), None)
 }

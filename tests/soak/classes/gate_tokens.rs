@@ -12,7 +12,9 @@ pub(super) fn abused(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
         let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(80).collect();
         format!("mg1.AAAAAAAA.{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
     };
-    let read = |token: &str| Message::new("GET", "/v2/demo/alice/manifests/small").by(&Credential::bearer(token));
+    let read = |token: &str| {
+        Message::new("GET", "/v2/demo/alice/manifests/small").by(&Credential::bearer(token))
+    };
     let message = match turn % 12 {
         0 => read(&random()),
         1 => read(&format!("{good}A")),
@@ -25,10 +27,15 @@ pub(super) fn abused(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
         7 => Message::new("GET", "/v2/_catalog").by(&Credential::bearer(good)),
         8 => read(for_nothing),
         // As a password, as a user, and for another token.
-        9 => Message::new("GET", "/v2/demo/alice/manifests/small").by(&Credential::basic("alice", good)),
-        10 => Message::new("GET", "/token?scope=repository:demo/alice:pull,push").by(&Credential::bearer(good)),
-        _ => Message::new("POST", format!("/v2/demo/alice/blobs/uploads/?mount={DIGEST}&from=demo/deploy"))
-            .by(&Credential::basic(good, id_token)),
+        9 => Message::new("GET", "/v2/demo/alice/manifests/small")
+            .by(&Credential::basic("alice", good)),
+        10 => Message::new("GET", "/token?scope=repository:demo/alice:pull,push")
+            .by(&Credential::bearer(good)),
+        _ => Message::new(
+            "POST",
+            format!("/v2/demo/alice/blobs/uploads/?mount={DIGEST}&from=demo/deploy"),
+        )
+        .by(&Credential::basic(good, id_token)),
     };
     Attack::Request(message, None)
 }
@@ -36,6 +43,8 @@ pub(super) fn abused(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
 /// One character in the middle is another.
 fn flipped(token: &str) -> String {
     let middle = token.len() / 2;
-    let change = |(at, old): (usize, char)| if at == middle { if old == 'A' { 'B' } else { 'A' } } else { old };
+    let change = |(at, old): (usize, char)| {
+        if at == middle { if old == 'A' { 'B' } else { 'A' } } else { old }
+    };
     token.char_indices().map(change).collect()
 }

@@ -1,5 +1,5 @@
-//! Classes 2, 10 and 26: what a client says beside its request. With a good credential the request goes on as if nothing
-//! had been said; without one nothing that is said helps.
+//! Classes 2, 10 and 26: what a client says beside its request. With a good credential the request
+//! goes on as if nothing had been said; without one nothing that is said helps.
 
 use super::{Arsenal, mallory, pick};
 use crate::message::{Attack, GoesOn, Message};
@@ -89,7 +89,10 @@ pub(super) fn spoofed_addresses(_: &Arsenal, turn: u64, _: &str) -> Attack {
             let message = Message::new("GET", OWN).by(&mallory()).with("X-Forwarded-For", address);
             Attack::Request(message, Some(GoesOn::as_("GET", OWN)))
         }
-        1 => Attack::Request(Message::new("GET", SECRET).by(&mallory()).with("X-Forwarded-For", address), None),
+        1 => Attack::Request(
+            Message::new("GET", SECRET).by(&mallory()).with("X-Forwarded-For", address),
+            None,
+        ),
         _ => Attack::Untrusted(Message::new("GET", SECRET).by(&mallory())),
     }
 }

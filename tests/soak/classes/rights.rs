@@ -3,8 +3,10 @@
 use super::{Arsenal, DIGEST, alice, mallory, pick, reader};
 use crate::message::{Attack, Message};
 
-const METHODS: [&str; 12] =
-    ["DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "MOVE", "COPY", "LOCK", "LINK", "BREW", "get", "GETT"];
+const METHODS: [&str; 12] = [
+    "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "MOVE", "COPY", "LOCK", "LINK", "BREW",
+    "get", "GETT",
+];
 
 const TARGETS: [&str; 5] = [
     "/v2/demo/alice/manifests/small",
@@ -24,7 +26,8 @@ pub(super) fn methods(_: &Arsenal, turn: u64, _: &str) -> Attack {
 pub(super) fn pull_only(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let message = match turn % 6 {
         0 => Message::new("POST", "/v2/demo/alice/blobs/uploads/"),
-        1 => Message::new("POST", format!("/v2/demo/alice/blobs/uploads/?digest={DIGEST}")).body("layer"),
+        1 => Message::new("POST", format!("/v2/demo/alice/blobs/uploads/?digest={DIGEST}"))
+            .body("layer"),
         2 => Message::new("PUT", "/v2/demo/alice/manifests/small")
             .with("Content-Type", "application/vnd.oci.image.manifest.v1+json")
             .body("{\"schemaVersion\":2}"),
@@ -36,7 +39,8 @@ pub(super) fn pull_only(_: &Arsenal, turn: u64, _: &str) -> Attack {
 }
 
 pub(super) fn others(_: &Arsenal, turn: u64, _: &str) -> Attack {
-    let repository = pick(&["demo/alice", "demo/deploy", "sso/dana", "carol/app", "mallory-2/app"], turn / 5);
+    let repository =
+        pick(&["demo/alice", "demo/deploy", "sso/dana", "carol/app", "mallory-2/app"], turn / 5);
     let repository = repository.copied().unwrap_or_default();
     let message = match turn % 5 {
         0 => Message::new("GET", format!("/v2/{repository}/manifests/small")),

@@ -67,7 +67,8 @@ impl<'a> Session<'a> {
         Ok(Self { world, person, sender })
     }
 
-    /// Sends a request and reads its answer, which is none where the gate says to come back in an outage.
+    /// Sends a request and reads its answer, which is none where the gate says to come back in an
+    /// outage.
     pub async fn ask(
         &mut self,
         method: &str,
@@ -81,9 +82,10 @@ impl<'a> Session<'a> {
         if is_registrys {
             let kind = if target == "/v2/_catalog" { Kind::Pages } else { Kind::Whole };
             let client = self.person.address.clone();
-            self.world
-                .oracle
-                .allow(&id, Allowed { method: method.to_owned(), target: target.to_owned(), client, kind });
+            self.world.oracle.allow(
+                &id,
+                Allowed { method: method.to_owned(), target: target.to_owned(), client, kind },
+            );
         }
         self.world.tally.honest();
         let uri = match self.sender {
@@ -108,7 +110,9 @@ impl<'a> Session<'a> {
         let what = format!("{method} {target} ({id})");
         let reply = self.send(request).await.with_context(|| what.clone())?;
         match reply.status.as_u16() {
-            503 if reply.headers.contains_key("retry-after") && self.world.in_trouble() => Err(Trouble::ComeBack),
+            503 if reply.headers.contains_key("retry-after") && self.world.in_trouble() => {
+                Err(Trouble::ComeBack)
+            }
             502..=504 => Err(anyhow!("{what}: {} {:?}", reply.status, reply.body).into()),
             _ => Ok(reply),
         }

@@ -66,7 +66,8 @@ async fn who_leaves_has_had_a_guess() {
     assert!(fixture.admit("b").is_ok());
     drop(search);
     assert!(fixture.admit("b").is_err());
-    // Also where the gate itself then keeps the next provider from being asked, for whoever guesses can bring that about.
+    // Also where the gate itself then keeps the next provider from being asked, for whoever guesses
+    // can bring that about.
     for reason in [NotNow::FailureBudgetSpent, NotNow::Crowded, NotNow::Barred] {
         let fixture = Fixture::new(1);
         let search = fixture.admit("a").unwrap().search().await.unwrap();
@@ -101,7 +102,8 @@ async fn known_for_a_day_from_there_unless_revoked() {
     assert!(admit(&question, now + nanos(KNOWN_FOR) + 1).is_err());
     let revoked = |revocation| Question { revocation, ..question.clone() };
     assert!(admit(&revoked(Revocation { number: Some(1), ..Revocation::default() }), now).is_err());
-    let floor = |at| Revocation { floor: Some(Moment { at, unix_micros: 0 }), ..Revocation::default() };
+    let floor =
+        |at| Revocation { floor: Some(Moment { at, unix_micros: 0 }), ..Revocation::default() };
     assert!(admit(&revoked(floor(Instant::now())), now).is_err(), "all of before are revoked");
     assert!(admit(&revoked(floor(start)), now).is_ok());
     let elsewhere = Question { client: [192, 0, 2, 2].into(), ..question.clone() };

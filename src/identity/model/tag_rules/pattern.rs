@@ -1,7 +1,7 @@
 //! RE2's patterns, read by the regex crate. Most mean the same to both; what does not is refused.
 //!
-//! Sources: RE2's `doc/syntax.txt`, the syntax page of the regex crate. Tags are ASCII, and patterns are read as such,
-//! so that `\w`, `\d` and `(?i)` mean what they mean to RE2.
+//! Sources: RE2's `doc/syntax.txt`, the syntax page of the regex crate. Tags are ASCII, and
+//! patterns are read as such, so that `\w`, `\d` and `(?i)` mean what they mean to RE2.
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use regex_syntax::ast::parse::Parser;
@@ -82,7 +82,9 @@ impl Visitor for SameAsRe2<'_> {
     fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
         match item {
             ClassSetItem::Bracketed(_) => Err("a [ in a class"),
-            ClassSetItem::Literal(literal) if !literal.c.is_ascii() => Err("a character that is not ASCII"),
+            ClassSetItem::Literal(literal) if !literal.c.is_ascii() => {
+                Err("a character that is not ASCII")
+            }
             ClassSetItem::Range(range) if !(range.start.c.is_ascii() && range.end.c.is_ascii()) => {
                 Err("a character that is not ASCII")
             }
@@ -107,7 +109,11 @@ fn known_flags(flags: &Flags) -> Result<(), &'static str> {
     let known = |kind: &FlagsItemKind| {
         !matches!(kind, FlagsItemKind::Flag(Flag::IgnoreWhitespace | Flag::CRLF | Flag::Unicode))
     };
-    if flags.items.iter().all(|item| known(&item.kind)) { Ok(()) } else { Err("a flag other than i, m, s and U") }
+    if flags.items.iter().all(|item| known(&item.kind)) {
+        Ok(())
+    } else {
+        Err("a flag other than i, m, s and U")
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +134,11 @@ mod tests {
             ("(?i)^LATEST$", vec!["latest", "Latest"], vec!["latest1"]),
             ("(?i:a)b", vec!["Ab"], vec!["aB"]),
             (r"^v\d{1,3}\.\d{1,3}$", vec!["v1.20"], vec!["v1", "v1x2"]),
-            (r"^v?(\d+)\.(\d+)(?:-([0-9A-Za-z-.]+))?(?:\+([0-9A-Za-z-.]+))?$", vec!["v1.2", "1.2-rc.1"], vec!["v1"]),
+            (
+                r"^v?(\d+)\.(\d+)(?:-([0-9A-Za-z-.]+))?(?:\+([0-9A-Za-z-.]+))?$",
+                vec!["v1.2", "1.2-rc.1"],
+                vec!["v1"],
+            ),
             (r"^\w{1,128}$", vec!["a_1"], vec!["a-b"]),
             (r"[[:digit:]][[:^alpha:]]", vec!["1."], vec!["1a"]),
             ("[]a]", vec!["a"], vec!["b"]),
@@ -151,7 +161,8 @@ mod tests {
         }
     }
 
-    /// What is written here compiles, or would with other settings, and means something else to RE2, or nothing.
+    /// What is written here compiles, or would with other settings, and means something else to
+    /// RE2, or nothing.
     #[test]
     fn patterns_that_do_not() {
         for pattern in [
@@ -205,8 +216,13 @@ mod tests {
     /// Said by the check itself, whatever the regex crate makes of it.
     #[test]
     fn what_is_not_ascii_is_refused_where_it_is_read() {
-        for pattern in ["é", "[é]", "[aé]", "[a-é]", "[à-é]", "[^é]", r"\x{17F}", r"[\x{17F}]"] {
-            assert_eq!(check(pattern), Err(PatternError::ReadOtherwise("a character that is not ASCII")), "{pattern}");
+        for pattern in ["é", "[é]", "[aé]", "[a-é]", "[à-é]", "[^é]", r"\x{17F}", r"[\x{17F}]"]
+        {
+            assert_eq!(
+                check(pattern),
+                Err(PatternError::ReadOtherwise("a character that is not ASCII")),
+                "{pattern}"
+            );
         }
     }
 

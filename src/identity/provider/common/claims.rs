@@ -1,14 +1,17 @@
-//! The members that introspection replies and JWTs share: RFC 7662, 2.2 takes its own from RFC 7519, 4.1. Pure.
+//! The members that introspection replies and JWTs share: RFC 7662, 2.2 takes its own from RFC
+//! 7519, 4.1. Pure.
 //!
-//! `null` counts as absent, as many servers write it; another type than the specified one is an error. An odd entry of a
-//! list is left out and noted: lists name what a caller has, so without the entry the caller has less.
+//! `null` counts as absent, as many servers write it; another type than the specified one is an
+//! error. An odd entry of a list is left out and noted: lists name what a caller has, so without
+//! the entry the caller has less.
 
 use serde_json::{Map, Value};
 
 /// A larger subject is no name, and each is kept in the cache.
 const MAX_SUBJECT_BYTES: usize = 1024;
 
-/// What is wrong with a member. Names it and the shape of its value, and prints nothing of the value itself.
+/// What is wrong with a member. Names it and the shape of its value, and prints nothing of the
+/// value itself.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     #[error("`{0}` is missing")]
@@ -63,16 +66,22 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
 ///
 /// # Errors
 /// Anything else that is there.
-pub fn subject<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ClaimError> {
+pub fn subject<'a>(
+    object: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a str>, ClaimError> {
     match (text(object, name)?, object.get(name)) {
-        (Some(subject), Some(value)) if subject.trim().is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
+        (Some(subject), Some(value))
+            if subject.trim().is_empty() || subject.len() > MAX_SUBJECT_BYTES =>
+        {
             Err(unreadable(name, value, "a text of 1 to 1024 bytes"))
         }
         (subject, _) => Ok(subject),
     }
 }
 
-/// Returns a point in time as whole seconds of Unix time; a fraction, which RFC 7519 allows, is cut off.
+/// Returns a point in time as whole seconds of Unix time; a fraction, which RFC 7519 allows, is cut
+/// off.
 ///
 /// # Errors
 /// What is no number, or before 1970.
@@ -81,16 +90,22 @@ pub fn seconds(object: &Map<String, Value>, name: &str) -> Result<Option<u64>, C
     let whole = value.as_u64();
     // `as` ends at the bounds of u64.
     let cut_off = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64);
-    whole.or_else(cut_off).map(Some).ok_or_else(|| unreadable(name, value, "a number of seconds since 1970"))
+    whole
+        .or_else(cut_off)
+        .map(Some)
+        .ok_or_else(|| unreadable(name, value, "a number of seconds since 1970"))
 }
 
-/// Returns the words of `scope`: a text with spaces between them (RFC 6749, 3.3), or the list of them that some servers
-/// send. A text in a list is one word whatever it holds, so that nobody reads two scopes where a server meant one. What
-/// is neither holds none, and is noted; so is a list.
+/// Returns the words of `scope`: a text with spaces between them (RFC 6749, 3.3), or the list of
+/// them that some servers send. A text in a list is one word whatever it holds, so that nobody
+/// reads two scopes where a server meant one. What is neither holds none, and is noted; so is a
+/// list.
 pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
     match object.get("scope") {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(text)) => text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
+        Some(Value::String(text)) => {
+            text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        }
         Some(value @ Value::Array(items)) => {
             odd.note(format!("`scope` is {}, of which each is one scope", shape(value)));
             texts_of("scope", items, odd)
@@ -106,7 +121,10 @@ pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
 ///
 /// # Errors
 /// Another type, also within the list.
-pub fn texts<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<Vec<&'a str>>, ClaimError> {
+pub fn texts<'a>(
+    object: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<Vec<&'a str>>, ClaimError> {
     let needed = "a text or a list of texts";
     let (all, value) = match object.get(name) {
         None | Some(Value::Null) => return Ok(None),
@@ -116,8 +134,8 @@ pub fn texts<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<Ve
     all.map(Some).ok_or_else(|| unreadable(name, value, needed))
 }
 
-/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is no text there is left
-/// out and noted.
+/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is
+/// no text there is left out and noted.
 pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Vec<String> {
     match name.and_then(|name| Some((name, object.get(name)?))) {
         None | Some((_, Value::Null)) => Vec::new(),
@@ -130,11 +148,16 @@ pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Odditie
     }
 }
 
-/// Returns a text or the texts of a list, such as `aud`, without what is no text in it, which is noted.
+/// Returns a text or the texts of a list, such as `aud`, without what is no text in it, which is
+/// noted.
 ///
 /// # Errors
 /// Another type.
-pub fn texts_among(object: &Map<String, Value>, name: &str, odd: &mut Oddities) -> Result<Vec<String>, ClaimError> {
+pub fn texts_among(
+    object: &Map<String, Value>,
+    name: &str,
+    odd: &mut Oddities,
+) -> Result<Vec<String>, ClaimError> {
     match object.get(name) {
         Some(Value::Array(items)) => Ok(texts_of(name, items, odd)),
         _ => Ok(text(object, name)?.map(str::to_owned).into_iter().collect()),
@@ -168,7 +191,9 @@ mod tests {
 
     #[test]
     fn seconds_are_numbers() {
-        for (value, expected) in [(json!(17), 17), (json!(17.9), 17), (json!(0), 0), (json!(1e300), u64::MAX)] {
+        for (value, expected) in
+            [(json!(17), 17), (json!(17.9), 17), (json!(0), 0), (json!(1e300), u64::MAX)]
+        {
             assert_eq!(seconds(&of(value), "x"), Ok(Some(expected)));
         }
         for value in [json!("17"), json!(-1), json!(-0.5), json!(true), json!([17]), json!({})] {
@@ -180,10 +205,16 @@ mod tests {
     #[test]
     fn scopes_are_a_text_or_a_list_of_words() {
         let words = |value: Value| scopes(&of(value), &mut Oddities::default());
-        assert_eq!(words(json!("read_registry  write_registry ")), ["read_registry", "write_registry"]);
+        assert_eq!(
+            words(json!("read_registry  write_registry ")),
+            ["read_registry", "write_registry"]
+        );
         assert_eq!(words(json!("read\tregistry")), ["read\tregistry"]);
         assert!(words(json!("")).is_empty());
-        assert_eq!(words(json!(["read_registry", "write_registry"])), ["read_registry", "write_registry"]);
+        assert_eq!(
+            words(json!(["read_registry", "write_registry"])),
+            ["read_registry", "write_registry"]
+        );
         assert_eq!(words(json!(["a b"])), ["a b"], "one word");
         assert!(words(json!([])).is_empty());
         assert!(words(Value::Null).is_empty());
@@ -215,7 +246,8 @@ mod tests {
         let value = of(json!(["ci", 1, ["canary"], { "canary": 1 }, null, true, ""]));
         assert_eq!(groups(&value, Some("x"), &mut odd), ["ci"]);
         let text = odd.text().unwrap();
-        for shape in ["a number", "a list of 1", "an object", "null", "a boolean", "an empty text"] {
+        for shape in ["a number", "a list of 1", "an object", "null", "a boolean", "an empty text"]
+        {
             assert!(text.contains(&format!("`x` holds {shape}, which is left out")), "{text}");
         }
         assert!(!text.contains("canary"), "{text}");
@@ -225,7 +257,10 @@ mod tests {
     #[test]
     fn an_error_says_the_shape_and_not_the_value() {
         let shown = |value: Value| seconds(&of(value), "x").unwrap_err().to_string();
-        assert_eq!(shown(json!("canary")), "`x` is a text of 6 bytes; needed is a number of seconds since 1970");
+        assert_eq!(
+            shown(json!("canary")),
+            "`x` is a text of 6 bytes; needed is a number of seconds since 1970"
+        );
         assert!(shown(json!(["canary"])).contains("a list of 1"));
     }
 

@@ -1,4 +1,5 @@
-//! Asking a provider over HTTP: one pooled client, no redirects, a bounded reply, one deadline for all of it.
+//! Asking a provider over HTTP: one pooled client, no redirects, a bounded reply, one deadline for
+//! all of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 /// What the gate calls itself (RFC 9110, 10.1.5).
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 
 /// A reply larger than this is no answer, unless the asker expects more.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
@@ -55,14 +57,18 @@ pub enum AskError {
 }
 
 impl ProviderClient {
-    /// A client that trusts what `tls` trusts and gives each question `timeout` in all, connecting included.
+    /// A client that trusts what `tls` trusts and gives each question `timeout` in all, connecting
+    /// included.
     pub fn new(tls: Arc<rustls::ClientConfig>, timeout: Duration) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         let tls = rustls::ClientConfig::clone(&tls);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -85,17 +91,24 @@ impl ProviderClient {
         self.ask_for(MAX_REPLY_BYTES, request).await
     }
 
-    /// The same for a reply of at most `max_bytes`. Of another status than 200 the status is the answer: its body is empty
-    /// where it does not come whole, for whatever is behind a 401 must not make an outage of it.
+    /// The same for a reply of at most `max_bytes`. Of another status than 200 the status is the
+    /// answer: its body is empty where it does not come whole, for whatever is behind a 401
+    /// must not make an outage of it.
     ///
     /// # Errors
     /// The connection, the time or the size of the reply.
-    pub async fn ask_for(&self, max_bytes: usize, mut request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
+    pub async fn ask_for(
+        &self,
+        max_bytes: usize,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Reply, AskError> {
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         let deadline = Instant::now() + self.timeout;
         let too_late = |_| AskError::Timeout(self.timeout);
-        let response = timeout_at(deadline, self.client.request(request)).await.map_err(too_late)?;
-        let (head, body) = response.map_err(|error| AskError::Connection(with_causes(&error)))?.into_parts();
+        let response =
+            timeout_at(deadline, self.client.request(request)).await.map_err(too_late)?;
+        let (head, body) =
+            response.map_err(|error| AskError::Connection(with_causes(&error)))?.into_parts();
         let body = timeout_at(deadline, Limited::new(body, max_bytes).collect()).await;
         let body = match body.map_err(too_late) {
             Ok(Ok(body)) => body.to_bytes(),
@@ -109,10 +122,16 @@ impl ProviderClient {
 
 impl Reply {
     /// When to try again (RFC 9110, 10.2.3): what the server says, from a second to an hour, or
-    /// [`RETRY_AFTER`]. A date instead of seconds is as good as nothing: it takes two clocks that agree.
+    /// [`RETRY_AFTER`]. A date instead of seconds is as good as nothing: it takes two clocks that
+    /// agree.
     pub fn retry_after(&self) -> Duration {
-        let said = self.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        said.map_or(RETRY_AFTER, |seconds| Duration::from_secs(seconds).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER))
+        let said = self
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        said.map_or(RETRY_AFTER, |seconds| {
+            Duration::from_secs(seconds).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Lists of scopes, each kept once: every cached verdict names one, and callers have few different ones.
+//! Lists of scopes, each kept once: every cached verdict names one, and callers have few different
+//! ones.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -27,7 +27,8 @@ impl Sources {
     }
 
     fn of(provider: Arc<str>, folds_case: bool) -> Self {
-        let untyped = Arc::new(Source { provider: provider.clone(), credential_type: None, folds_case });
+        let untyped =
+            Arc::new(Source { provider: provider.clone(), credential_type: None, folds_case });
         Self { provider, untyped, typed: Mutex::default() }
     }
 
@@ -43,7 +44,10 @@ impl Sources {
         if let Some(source) = typed.get(credential_type) {
             return source.clone();
         }
-        let source = Arc::new(Source { credential_type: Some(credential_type.into()), ..Source::clone(&self.untyped) });
+        let source = Arc::new(Source {
+            credential_type: Some(credential_type.into()),
+            ..Source::clone(&self.untyped)
+        });
         if typed.len() < MAX_TYPES {
             typed.insert(credential_type.into(), source.clone());
         }
@@ -61,7 +65,10 @@ mod tests {
         assert!(Arc::ptr_eq(&sources.typed(Some("build")), &sources.typed(Some("build"))));
         assert!(!Arc::ptr_eq(&sources.typed(Some("build")), &sources.typed(None)));
         for number in 0..1000 {
-            assert_eq!(sources.typed(Some(&number.to_string())).credential_type.as_deref(), Some(&*number.to_string()));
+            assert_eq!(
+                sources.typed(Some(&number.to_string())).credential_type.as_deref(),
+                Some(&*number.to_string())
+            );
         }
         assert!(sources.typed.lock().unwrap().len() <= MAX_TYPES);
     }

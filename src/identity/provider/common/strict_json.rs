@@ -1,7 +1,9 @@
-//! JSON objects from servers and tokens, read so that no two programs can read them differently. Pure.
+//! JSON objects from servers and tokens, read so that no two programs can read them differently.
+//! Pure.
 //!
-//! serde_json alone takes the last of two equal keys where another reader takes the first, so that one could be shown
-//! `"active": false` and the other `"active": true` (RFC 8259, section 4, calls the outcome unpredictable).
+//! serde_json alone takes the last of two equal keys where another reader takes the first, so that
+//! one could be shown `"active": false` and the other `"active": true` (RFC 8259, section 4, calls
+//! the outcome unpredictable).
 
 use std::fmt;
 
@@ -10,10 +12,12 @@ use serde_json::{Map, Number, Value};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Objects and arrays inside one another, the outermost counted. What is read here has two or three.
+/// Objects and arrays inside one another, the outermost counted. What is read here has two or
+/// three.
 const MAX_DEPTH: usize = 16;
 
-/// Why something is not taken for a JSON object. Prints where it went wrong, and nothing of what stood there.
+/// Why something is not taken for a JSON object. Prints where it went wrong, and nothing of what
+/// stood there.
 #[derive(Debug, thiserror::Error)]
 pub enum StrictJsonError {
     /// No JSON, not UTF-8, more behind it, a key twice or too deep.
@@ -27,13 +31,15 @@ pub enum StrictJsonError {
 /// Reads one JSON object with nothing but white space behind it. The caller bounds the size.
 ///
 /// # Errors
-/// What is not UTF-8 or no JSON object, has the same key twice in one object at any depth, or nests deeper than 16.
+/// What is not UTF-8 or no JSON object, has the same key twice in one object at any depth, or nests
+/// deeper than 16.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
     read(bytes, Strict { depth: 0, odd_parts: false })
 }
 
-/// Reads the same of a server that may be odd: a part inside the object that has the same key twice, such as an entry of a
-/// list of keys, counts as `null`, and the others hold; a byte order mark before it says nothing (RFC 8259, 8.1).
+/// Reads the same of a server that may be odd: a part inside the object that has the same key
+/// twice, such as an entry of a list of keys, counts as `null`, and the others hold; a byte order
+/// mark before it says nothing (RFC 8259, 8.1).
 ///
 /// # Errors
 /// The same, but for keys that come twice inside a part.
@@ -51,7 +57,8 @@ fn read(bytes: &[u8], seed: Strict) -> Result<Map<String, Value>, StrictJsonErro
     }
 }
 
-/// Reads a value inside so many others. It takes every type: an error about a type would print the value.
+/// Reads a value inside so many others. It takes every type: an error about a type would print the
+/// value.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
@@ -63,7 +70,9 @@ impl Strict {
     fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth {
             depth if depth < MAX_DEPTH => Ok(Self { depth: depth + 1, ..self }),
-            _ => Err(E::custom(format_args!("more than {MAX_DEPTH} objects and arrays inside one another"))),
+            _ => Err(E::custom(format_args!(
+                "more than {MAX_DEPTH} objects and arrays inside one another"
+            ))),
         }
     }
 }
@@ -166,8 +175,13 @@ mod tests {
     #[test]
     fn a_part_with_the_same_key_twice_is_null() {
         let read = |text: &str| object_with_odd_parts(text.as_bytes());
-        let value = read(r#"{"a": [{"b": 1, "b": 2}, {"b": 3}], "c": {"d": {"e": 1, "e": 1}}, "f": 1}"#).unwrap();
-        assert_eq!(Value::Object(value), json!({ "a": [null, { "b": 3 }], "c": { "d": null }, "f": 1 }));
+        let value =
+            read(r#"{"a": [{"b": 1, "b": 2}, {"b": 3}], "c": {"d": {"e": 1, "e": 1}}, "f": 1}"#)
+                .unwrap();
+        assert_eq!(
+            Value::Object(value),
+            json!({ "a": [null, { "b": 3 }], "c": { "d": null }, "f": 1 })
+        );
         assert!(read(r#"{"a": 1, "a": 2}"#).unwrap_err().to_string().contains("twice"));
         assert!(read("\u{feff}{}").is_ok() && read("\u{feff}\u{feff}{}").is_err());
         assert!(read(&format!(r#"{{"a": {}{}}}"#, "[".repeat(16), "]".repeat(16))).is_err());
@@ -189,9 +203,19 @@ mod tests {
 
     #[test]
     fn what_is_no_object_alone_is_refused() {
-        for text in
-            ["", " ", "{", "{}x", "{} {}", "{}\0", "<html>", "{'a': 1}", "{\"a\": 1,}", "{\"a\": NaN}", "\u{feff}{}"]
-        {
+        for text in [
+            "",
+            " ",
+            "{",
+            "{}x",
+            "{} {}",
+            "{}\0",
+            "<html>",
+            "{'a': 1}",
+            "{\"a\": 1,}",
+            "{\"a\": NaN}",
+            "\u{feff}{}",
+        ] {
             assert!(object(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(object(b"{\"a\": \"\xff\"}").is_err());
@@ -213,7 +237,10 @@ mod tests {
         ] {
             assert!(!message(text).contains("canary"), "{text}: {}", message(text));
         }
-        assert_eq!(message("{\"a\": 1,\n \"a\": 2}"), "the same key twice in one object at line 2 column 8");
+        assert_eq!(
+            message("{\"a\": 1,\n \"a\": 2}"),
+            "the same key twice in one object at line 2 column 8"
+        );
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The htpasswd file: user names and bcrypt hashes, one pair a line.
 //!
-//! Pure: text in, users or problems out. Only bcrypt is read, for every other scheme of htpasswd is either
-//! broken or fast to guess.
+//! Pure: text in, users or problems out. Only bcrypt is read, for every other scheme of htpasswd is
+//! either broken or fast to guess.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,7 +32,8 @@ pub struct LineProblem {
 }
 
 impl HtpasswdFile {
-    /// The file, or all that is wrong with it. Blank lines and lines that start with `#` are skipped.
+    /// The file, or all that is wrong with it. Blank lines and lines that start with `#` are
+    /// skipped.
     pub fn parse(text: &str) -> Result<Self, Vec<LineProblem>> {
         let mut file = Self { hashes: HashMap::new(), highest_cost: 0 };
         let mut first_line_of = HashMap::new();
@@ -44,7 +45,9 @@ impl HtpasswdFile {
             match parse_line(content) {
                 Ok((user, hash, cost)) => {
                     if let Some(first) = first_line_of.insert(user, line) {
-                        let message = format!("this user stands in line {first} already; remove one of the two lines");
+                        let message = format!(
+                            "this user stands in line {first} already; remove one of the two lines"
+                        );
                         problems.push(LineProblem { line, column: 1, message });
                     }
                     file.hashes.insert(user.into(), hash.into());
@@ -65,7 +68,8 @@ impl HtpasswdFile {
         self.hashes.get(user).map(AsRef::as_ref)
     }
 
-    /// The highest cost in the file: what checking an unknown user must cost, so that time tells nobody who exists.
+    /// The highest cost in the file: what checking an unknown user must cost, so that time tells
+    /// nobody who exists.
     pub fn highest_cost(&self) -> u32 {
         self.highest_cost
     }
@@ -97,19 +101,24 @@ fn parse_line(content: &str) -> Result<(&str, &str, u32), (usize, String)> {
     Ok((user, hash, cost))
 }
 
-/// The cost of a well-formed bcrypt hash. Messages never quote the hash, which may be a password in the clear.
+/// The cost of a well-formed bcrypt hash. Messages never quote the hash, which may be a password in
+/// the clear.
 fn parse_hash(hash: &str) -> Result<u32, String> {
     if let Some(scheme) = foreign_scheme(hash) {
         return Err(format!("{scheme}; {MAKE_ONE}"));
     }
     let digits = hash.get(4..6).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let cost = digits.and_then(|digits| digits.parse().ok()).filter(|_| bcrypt::HashParts::from_str(hash).is_ok());
+    let cost = digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|_| bcrypt::HashParts::from_str(hash).is_ok());
     let Some(cost) = cost else {
         return Err(format!("not a well-formed bcrypt hash (60 characters, $2y$10$…); {MAKE_ONE}"));
     };
     if !COSTS.contains(&cost) {
         let (lowest, highest) = (COSTS.start(), COSTS.end());
-        return Err(format!("bcrypt cost {cost}; {lowest} to {highest} are accepted: 10 takes about 50 ms a login"));
+        return Err(format!(
+            "bcrypt cost {cost}; {lowest} to {highest} are accepted: 10 takes about 50 ms a login"
+        ));
     }
     Ok(cost)
 }
@@ -120,9 +129,15 @@ fn foreign_scheme(hash: &str) -> Option<&'static str> {
     match hash {
         "" => Some("no hash after the colon"),
         _ if bcrypt => None,
-        _ if hash.starts_with("$apr1$") || hash.starts_with("$1$") => Some("an MD5 hash, which is quickly guessed"),
-        _ if hash.starts_with("{SHA}") || hash.starts_with("{SSHA}") => Some("a SHA-1 hash, which is quickly guessed"),
-        _ if hash.starts_with("$5$") || hash.starts_with("$6$") => Some("a SHA-crypt hash, which is not read here"),
+        _ if hash.starts_with("$apr1$") || hash.starts_with("$1$") => {
+            Some("an MD5 hash, which is quickly guessed")
+        }
+        _ if hash.starts_with("{SHA}") || hash.starts_with("{SSHA}") => {
+            Some("a SHA-1 hash, which is quickly guessed")
+        }
+        _ if hash.starts_with("$5$") || hash.starts_with("$6$") => {
+            Some("a SHA-crypt hash, which is not read here")
+        }
         _ if hash.starts_with("$2x$") => Some("a $2x$ hash, made by a faulty bcrypt"),
         _ if hash.starts_with('$') => Some("a hash of an unknown scheme"),
         _ if hash.len() == 13 => Some("a crypt(3) hash or a password in the clear"),
@@ -145,7 +160,10 @@ mod tests {
 
     #[test]
     fn users_are_found() {
-        let text = format!("\u{feff}# users\n\nalice:{HASH}\r\nbob@example.com:{}  \n", HASH.replace("$05$", "$11$"));
+        let text = format!(
+            "\u{feff}# users\n\nalice:{HASH}\r\nbob@example.com:{}  \n",
+            HASH.replace("$05$", "$11$")
+        );
         let file = HtpasswdFile::parse(&text).expect("a good file");
         assert_eq!(file.hash_of("alice"), Some(HASH));
         assert!(file.hash_of("bob@example.com").is_some());
@@ -175,7 +193,10 @@ mod tests {
         ] {
             let (line, column, message) = problem_of(&format!("alice:{hash}\n"));
             assert_eq!((line, column), (1, 7));
-            assert!(message.contains(part) && message.contains("; make a bcrypt line"), "{message}");
+            assert!(
+                message.contains(part) && message.contains("; make a bcrypt line"),
+                "{message}"
+            );
             assert!(!message.contains("hunter2") && !message.contains("W6ph"), "{message}");
         }
     }
@@ -193,16 +214,20 @@ mod tests {
             assert!(problem_of(&format!("alice:{hash}")).2.contains("well-formed"), "{hash}");
         }
         for cost in ["03", "15", "31"] {
-            let message = problem_of(&format!("alice:{}", HASH.replace("$05$", &format!("${cost}$")))).2;
+            let message =
+                problem_of(&format!("alice:{}", HASH.replace("$05$", &format!("${cost}$")))).2;
             assert!(message.contains("4 to 14 are accepted"), "{message}");
         }
     }
 
     #[test]
     fn bad_lines_are_all_reported_where_they_stand() {
-        let text = format!("# ok\nno colon\n:{HASH}\nalice:{HASH}\nalice:{HASH}\n bob:{HASH}\nca\trol:{HASH}\n");
+        let text = format!(
+            "# ok\nno colon\n:{HASH}\nalice:{HASH}\nalice:{HASH}\n bob:{HASH}\nca\trol:{HASH}\n"
+        );
         let problems = HtpasswdFile::parse(&text).expect_err("bad lines");
-        let places: Vec<_> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
+        let places: Vec<_> =
+            problems.iter().map(|problem| (problem.line, problem.column)).collect();
         assert_eq!(places, [(2, 1), (3, 1), (5, 1), (6, 1), (7, 1)]);
         assert!(problems[2].message.contains("line 4"), "{}", problems[2].message);
     }

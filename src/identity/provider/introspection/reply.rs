@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 use crate::identity::provider::common::strict_json::{self, StrictJsonError};
 
-/// How far the server's clock may be behind ours where it says that a token is active, and not yet valid. Seconds.
+/// How far the server's clock may be behind ours where it says that a token is active, and not yet
+/// valid. Seconds.
 const LEEWAY: u64 = 60;
 
 /// What the config asks of a reply.
@@ -56,25 +57,36 @@ pub enum ReplyError {
     Active(String),
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    #[error("the token is active, and the reply does not say whose it is: no `sub`, `username` or `client_id`")]
+    #[error(
+        "the token is active, and the reply does not say whose it is: no `sub`, `username` or `client_id`"
+    )]
     NoSubject,
 }
 
 /// How the subject of a client begins that acts for nobody but itself: no user is called so.
 const CLIENT_PREFIX: &str = "client:";
 
-/// Reads the body of a reply with status 200. `user` is the user name that came with the token, `now` Unix time in
-/// seconds.
+/// Reads the body of a reply with status 200. `user` is the user name that came with the token,
+/// `now` Unix time in seconds.
 ///
 /// # Errors
 /// What cannot be understood, which is neither a yes nor a no.
-pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> Result<TokenState, ReplyError> {
+pub fn read(
+    body: &[u8],
+    expected: &Expected,
+    user: Option<&str>,
+    now: u64,
+) -> Result<TokenState, ReplyError> {
     let reply = strict_json::object_with_odd_parts(body)?;
     match reply.get("active") {
         Some(Value::Bool(true)) => {}
         // Nothing else counts then, and servers send nothing else.
         Some(Value::Bool(false)) => return Ok(TokenState::NotMine),
-        other => return Err(ReplyError::Active(other.map_or_else(|| "missing".to_owned(), claims::shape))),
+        other => {
+            return Err(ReplyError::Active(
+                other.map_or_else(|| "missing".to_owned(), claims::shape),
+            ));
+        }
     }
     let mut odd = Oddities::default();
     let mut expires = seconds(&reply, "exp", &mut odd)?;
@@ -97,9 +109,13 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
     }
     // A Bearer token comes without a user name, so there is none that it could be borrowed under.
     if expected.match_username && user.is_some() && claims::text(&reply, "username")? != user {
-        return Ok(TokenState::NotForHere("its `username` is not the user name that came with it (match_username)"));
+        return Ok(TokenState::NotForHere(
+            "its `username` is not the user name that came with it (match_username)",
+        ));
     }
-    if claims::text(&reply, "token_use")?.is_some_and(|token_use| !matches!(token_use, "access" | "access_token")) {
+    if claims::text(&reply, "token_use")?
+        .is_some_and(|token_use| !matches!(token_use, "access" | "access_token"))
+    {
         return Ok(TokenState::NoAccessToken);
     }
     let subject = subject(&reply, &mut odd)?;
@@ -118,7 +134,11 @@ pub fn read(body: &[u8], expected: &Expected, user: Option<&str>, now: u64) -> R
 }
 
 /// Returns a point in time. Some servers write the number as a text.
-fn seconds(reply: &Map<String, Value>, name: &str, odd: &mut Oddities) -> Result<Option<u64>, ClaimError> {
+fn seconds(
+    reply: &Map<String, Value>,
+    name: &str,
+    odd: &mut Oddities,
+) -> Result<Option<u64>, ClaimError> {
     if let Some(value @ Value::String(text)) = reply.get(name)
         && let Ok(seconds) = text.parse()
     {
@@ -128,7 +148,8 @@ fn seconds(reply: &Map<String, Value>, name: &str, odd: &mut Oddities) -> Result
     claims::seconds(reply, name)
 }
 
-/// Returns whose token it is. A name that is none is an absent one, and noted. `None`: a user bears the name of a client.
+/// Returns whose token it is. A name that is none is an absent one, and noted. `None`: a user bears
+/// the name of a client.
 fn subject(reply: &Map<String, Value>, odd: &mut Oddities) -> Result<Option<String>, ReplyError> {
     let mut named = |name| match claims::subject(reply, name) {
         Ok(subject) => subject,
@@ -178,7 +199,10 @@ mod tests {
     #[test]
     fn only_the_boolean_is_a_yes_or_a_no() {
         assert!(matches!(said(r#"{"active": true, "sub": "alice"}"#), Ok(TokenState::Active(_))));
-        for body in [r#"{"active": false}"#, r#"{"active": false, "sub": "alice", "exp": "never", "scope": 5}"#] {
+        for body in [
+            r#"{"active": false}"#,
+            r#"{"active": false, "sub": "alice", "exp": "never", "scope": 5}"#,
+        ] {
             assert_eq!(said(body).unwrap(), TokenState::NotMine, "{body}");
         }
         for body in [
@@ -200,7 +224,11 @@ mod tests {
         ] {
             assert!(said(body).is_err(), "{body}");
         }
-        let deep = format!(r#"{{"active": true, "sub": "alice", "x": {}{}}}"#, "[".repeat(16), "]".repeat(16));
+        let deep = format!(
+            r#"{{"active": true, "sub": "alice", "x": {}{}}}"#,
+            "[".repeat(16),
+            "]".repeat(16)
+        );
         assert!(said(&deep).is_err());
     }
 
@@ -209,7 +237,9 @@ mod tests {
         assert_eq!(active(json!({ "username": "a", "client_id": "c" })).subject, "alice");
         assert_eq!(active(json!({ "sub": null, "username": "a", "client_id": "c" })).subject, "a");
         assert_eq!(active(json!({ "sub": "", "username": "a" })).subject, "a");
-        for nobody in [json!({ "sub": null }), json!({ "sub": "" }), json!({ "sub": "", "username": "" })] {
+        for nobody in
+            [json!({ "sub": null }), json!({ "sub": "" }), json!({ "sub": "", "username": "" })]
+        {
             let mut members = nobody.clone();
             members["client_id"] = json!("c");
             assert_eq!(active(members).subject, "client:c", "{nobody}");
@@ -237,10 +267,15 @@ mod tests {
             expires: Some(NOW + 9),
             odd: Oddities::default(),
         };
-        assert_eq!(read(reply(members).as_bytes(), &expected, None, NOW).unwrap(), TokenState::Active(token));
+        assert_eq!(
+            read(reply(members).as_bytes(), &expected, None, NOW).unwrap(),
+            TokenState::Active(token)
+        );
         let bare = active(json!({}));
         assert_eq!((bare.scopes, bare.groups, bare.expires), (vec![], vec![], None));
-        for members in [json!({ "scope": { "read_registry": true } }), json!({ "groups": { "ci": 1 } })] {
+        for members in
+            [json!({ "scope": { "read_registry": true } }), json!({ "groups": { "ci": 1 } })]
+        {
             let token = active(members);
             assert!(token.scopes.is_empty() && token.groups.is_empty(), "{token:?}");
         }
@@ -251,12 +286,15 @@ mod tests {
     fn an_odd_member_is_noted_and_the_rest_holds() {
         let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
         let odd = |members: Value| match read(reply(members).as_bytes(), &expected, None, NOW) {
-            Ok(TokenState::Active(token)) => (token.scopes, token.groups, token.odd.text().unwrap_or_default()),
+            Ok(TokenState::Active(token)) => {
+                (token.scopes, token.groups, token.odd.text().unwrap_or_default())
+            }
             other => panic!("{other:?}"),
         };
         let (scopes, ..) = odd(json!({ "scope": ["read_registry", "write_registry"] }));
         assert_eq!(scopes, ["read_registry", "write_registry"]);
-        let (scopes, _, text) = odd(json!({ "scope": ["read_registry canary", 5, ["canary"], ""] }));
+        let (scopes, _, text) =
+            odd(json!({ "scope": ["read_registry canary", 5, ["canary"], ""] }));
         assert_eq!(scopes, ["read_registry canary"], "one word, whatever it holds");
         assert_eq!(
             text,
@@ -264,7 +302,10 @@ mod tests {
         );
         let (_, groups, text) = odd(json!({ "groups": ["ci", { "canary": 1 }, null] }));
         assert_eq!(groups, ["ci"]);
-        assert!(text.contains("an object") && text.contains("null") && !text.contains("canary"), "{text}");
+        assert!(
+            text.contains("an object") && text.contains("null") && !text.contains("canary"),
+            "{text}"
+        );
         let (_, groups, _) = odd(json!({ "groups": "ci" }));
         assert_eq!(groups, ["ci"]);
         for (members, shape) in [
@@ -272,7 +313,10 @@ mod tests {
             (json!({ "groups": { "canary": 1 } }), "`groups` is an object"),
             (json!({ "sub": 5, "username": "al" }), "`sub` is a number"),
             (json!({ "sub": "", "client_id": "ci" }), "`sub` is an empty text"),
-            (json!({ "sub": " ", "username": ["canary"], "client_id": "ci" }), "`username` is a list"),
+            (
+                json!({ "sub": " ", "username": ["canary"], "client_id": "ci" }),
+                "`username` is a list",
+            ),
             (json!({ "exp": "4000000000" }), "`exp` is a text of 10 bytes"),
         ] {
             let (scopes, groups, text) = odd(members);
@@ -293,7 +337,10 @@ mod tests {
             assert_eq!((token.expires, token.odd.text().is_some()), (None, true), "{exp}");
         }
         for exp in [json!(1), json!(0.5)] {
-            assert!(matches!(said(&reply(json!({ "exp": exp }))), Ok(TokenState::NotForHere(_))), "{exp}");
+            assert!(
+                matches!(said(&reply(json!({ "exp": exp }))), Ok(TokenState::NotForHere(_))),
+                "{exp}"
+            );
         }
     }
 
@@ -306,7 +353,10 @@ mod tests {
             json!({ "sub": "client:", "client_id": "" }),
             json!({ "sub": "", "username": "client:ci" }),
         ] {
-            assert!(matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))), "{members}");
+            assert!(
+                matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))),
+                "{members}"
+            );
         }
         assert_eq!(active(json!({ "sub": "client:ci", "client_id": "ci" })).subject, "client:ci");
         assert_eq!(active(json!({ "sub": "ci", "client_id": "other" })).subject, "ci");
@@ -315,14 +365,21 @@ mod tests {
     #[test]
     fn a_token_that_is_over_or_to_come_is_none() {
         for members in [json!({ "exp": NOW }), json!({ "exp": 1 }), json!({ "nbf": NOW + 61 })] {
-            assert!(matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))), "{members}");
+            assert!(
+                matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))),
+                "{members}"
+            );
         }
         assert_eq!(active(json!({ "exp": NOW as f64 + 1.5 })).expires, Some(NOW + 1));
         active(json!({ "nbf": NOW + 60 }));
         assert!(matches!(said(&reply(json!({ "exp": "17" }))), Ok(TokenState::NotForHere(_))));
         assert_eq!(active(json!({ "exp": "4000000000", "nbf": "0" })).expires, Some(4_000_000_000));
-        for members in [json!({ "exp": "tomorrow" }), json!({ "exp": -1 }), json!({ "nbf": "" }), json!({ "exp": {} })]
-        {
+        for members in [
+            json!({ "exp": "tomorrow" }),
+            json!({ "exp": -1 }),
+            json!({ "nbf": "" }),
+            json!({ "exp": {} }),
+        ] {
             assert!(said(&reply(members.clone())).is_err(), "{members}");
         }
     }
@@ -331,8 +388,12 @@ mod tests {
     fn the_audience_must_be_held_where_one_is_asked_for() {
         let expected = Expected { audience: Some("registry".to_owned()), ..Expected::default() };
         let said = |members: Value| read(reply(members).as_bytes(), &expected, None, NOW);
-        for aud in [json!("registry"), json!(["registry"]), json!(["other", "registry"]), json!(["registry", 5, null])]
-        {
+        for aud in [
+            json!("registry"),
+            json!(["registry"]),
+            json!(["other", "registry"]),
+            json!(["registry", 5, null]),
+        ] {
             assert!(matches!(said(json!({ "aud": aud })), Ok(TokenState::Active(_))), "{aud}");
         }
         for aud in [json!(null), json!("other"), json!("registry2"), json!("Registry"), json!([])] {
@@ -349,11 +410,16 @@ mod tests {
     #[test]
     fn the_user_name_must_match_where_that_is_asked_for() {
         let expected = Expected { match_username: true, ..Expected::default() };
-        let said = |user, members: Value| read(reply(members).as_bytes(), &expected, user, NOW).unwrap();
+        let said =
+            |user, members: Value| read(reply(members).as_bytes(), &expected, user, NOW).unwrap();
         assert!(matches!(said(Some("al"), json!({ "username": "al" })), TokenState::Active(_)));
         assert!(matches!(said(None, json!({ "username": "al" })), TokenState::Active(_)));
-        for (user, members) in [("bob", json!({ "username": "al" })), ("AL", json!({ "username": "al" }))] {
-            assert!(matches!(said(Some(user), members), TokenState::NotForHere(why) if why.contains("username")));
+        for (user, members) in
+            [("bob", json!({ "username": "al" })), ("AL", json!({ "username": "al" }))]
+        {
+            assert!(
+                matches!(said(Some(user), members), TokenState::NotForHere(why) if why.contains("username"))
+            );
         }
         // The subject is no user name.
         assert!(matches!(said(Some("alice"), json!({})), TokenState::NotForHere(_)));
@@ -365,14 +431,22 @@ mod tests {
             active(json!({ "token_use": token_use }));
         }
         for token_use in ["refresh_token", "id", "refresh", "Access", ""] {
-            assert_eq!(said(&reply(json!({ "token_use": token_use }))).unwrap(), TokenState::NoAccessToken);
+            assert_eq!(
+                said(&reply(json!({ "token_use": token_use }))).unwrap(),
+                TokenState::NoAccessToken
+            );
         }
         assert!(said(&reply(json!({ "token_use": 1 }))).is_err());
     }
 
     #[test]
     fn no_error_prints_a_value() {
-        for body in [r#"{"active": "canary"}"#, r#"{"active": true, "sub": ["canary"]}"#, "canary", "\"canary\""] {
+        for body in [
+            r#"{"active": "canary"}"#,
+            r#"{"active": true, "sub": ["canary"]}"#,
+            "canary",
+            "\"canary\"",
+        ] {
             assert!(!said(body).unwrap_err().to_string().contains("canary"), "{body}");
         }
     }

@@ -22,7 +22,13 @@ fn provider(server: &TestServer, timeout: Duration) -> Introspection {
 
 fn question(credential: Credential) -> Question {
     let client = Ipv4Addr::LOCALHOST.into();
-    Question::new(&HashKey::random().unwrap(), credential, Access::Login, client, "request-1".into())
+    Question::new(
+        &HashKey::random().unwrap(),
+        credential,
+        Access::Login,
+        client,
+        "request-1".into(),
+    )
 }
 
 fn bearer(token: &str) -> Question {
@@ -61,15 +67,25 @@ async fn the_question_is_the_form_of_the_rfc() {
     ] {
         assert_eq!(head.lines().filter(|other| **other == line).count(), 1, "{line}\n{head}");
     }
-    assert!(requests[1].ends_with("\r\n\r\ntoken=sso-1&token_type_hint=access_token"), "{}", requests[1]);
+    assert!(
+        requests[1].ends_with("\r\n\r\ntoken=sso-1&token_type_hint=access_token"),
+        "{}",
+        requests[1]
+    );
 }
 
 #[tokio::test]
 async fn an_active_token_says_who_it_is_and_what_it_may() {
     let end = 4_000_000_000_u64;
     let reply = json!({ "active": true, "sub": "alice", "scope": "read_registry", "groups": ["ci"], "exp": end });
-    let Verdict::Verified(verified, lifetime) = answered(Answer::ok(&reply.to_string())).await else { panic!() };
-    assert_eq!((&*verified.principal.subject, &*verified.principal.source.provider), ("alice", "sso"));
+    let Verdict::Verified(verified, lifetime) = answered(Answer::ok(&reply.to_string())).await
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (&*verified.principal.subject, &*verified.principal.source.provider),
+        ("alice", "sso")
+    );
     assert_eq!(verified.granted, Granted::Scopes(vec!["read_registry".to_owned()].into()));
     assert_eq!(verified.attributes.as_ref().unwrap().groups, ["ci"]);
     assert_eq!(lifetime, Lifetime { answer: None, credential: Some(end) });
@@ -77,7 +93,10 @@ async fn an_active_token_says_who_it_is_and_what_it_may() {
 
 #[tokio::test]
 async fn callers_with_the_same_scopes_share_the_list() {
-    let server = TestServer::start(Answer::ok(r#"{"active": true, "sub": "alice", "scope": "read_registry"}"#)).await;
+    let server = TestServer::start(Answer::ok(
+        r#"{"active": true, "sub": "alice", "scope": "read_registry"}"#,
+    ))
+    .await;
     let sso = provider(&server, Duration::from_secs(10));
     let mut lists = Vec::new();
     for question in [bearer("one"), basic_of("alice", "two")] {
@@ -112,8 +131,13 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
     let yes = r#"{"active": true, "sub": "alice"}"#;
     let elsewhere = TestServer::start(Answer::ok(yes)).await;
     let large = format!(r#"{{"active": true, "sub": "alice", "x": "{}"}}"#, "x".repeat(64 * 1024));
-    let ten_megabytes = format!(r#"{{"active": true, "sub": "alice", "x": "{}"}}"#, "x".repeat(10_000_000));
-    let deep = format!(r#"{{"active": true, "sub": "alice", "x": {}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+    let ten_megabytes =
+        format!(r#"{{"active": true, "sub": "alice", "x": "{}"}}"#, "x".repeat(10_000_000));
+    let deep = format!(
+        r#"{{"active": true, "sub": "alice", "x": {}{}}}"#,
+        "[".repeat(1000),
+        "]".repeat(1000)
+    );
     for answer in [
         Answer::of(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
         Answer::of(302, &format!("location: {}\r\n", elsewhere.url), yes),
@@ -145,7 +169,10 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
 #[tokio::test]
 async fn a_refusal_that_breaks_off_is_a_refusal() {
     for status in [400, 401, 403, 404, 429] {
-        for body in ["content-length: 500\r\n\r\nxyz", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense"] {
+        for body in [
+            "content-length: 500\r\n\r\nxyz",
+            "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense",
+        ] {
             let verdict = answered(Answer::Say(format!("HTTP/1.1 {status} x\r\n{body}"))).await;
             assert!(matches!(verdict, Verdict::NotNow(..)), "{status} {body:?}: {verdict:?}");
         }
@@ -158,20 +185,32 @@ async fn a_refusal_that_breaks_off_is_a_refusal() {
 async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
     for status in [400, 401, 403, 404, 405] {
         let verdict = answered(Answer::of(status, "", r#"{"active": true, "sub": "alice"}"#)).await;
-        assert!(matches!(verdict, Verdict::NotNow(NotNow::Misconfigured, _)), "{status}: {verdict:?}");
+        assert!(
+            matches!(verdict, Verdict::NotNow(NotNow::Misconfigured, _)),
+            "{status}: {verdict:?}"
+        );
     }
     let busy = |headers: &'static str| async move { answered(Answer::of(429, headers, "")).await };
-    for (headers, seconds) in
-        [("retry-after: 17\r\n", 17), ("", 5), ("retry-after: soon\r\n", 5), ("retry-after: 99999\r\n", 3600)]
-    {
-        assert_eq!(busy(headers).await, Verdict::NotNow(NotNow::Busy, Duration::from_secs(seconds)));
+    for (headers, seconds) in [
+        ("retry-after: 17\r\n", 17),
+        ("", 5),
+        ("retry-after: soon\r\n", 5),
+        ("retry-after: 99999\r\n", 3600),
+    ] {
+        assert_eq!(
+            busy(headers).await,
+            Verdict::NotNow(NotNow::Busy, Duration::from_secs(seconds))
+        );
     }
 }
 
 #[tokio::test]
 async fn silence_ends_with_the_time_out() {
     let server = TestServer::start(Answer::Hang).await;
-    assert_eq!(provider(&server, Duration::from_millis(50)).ask(&bearer("token")).await, Verdict::Unavailable);
+    assert_eq!(
+        provider(&server, Duration::from_millis(50)).ask(&bearer("token")).await,
+        Verdict::Unavailable
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The keys of an issuer as they are now: from a file, or fetched and kept fresh in the background.
 //!
-//! Start-up waits for no issuer, and an issuer that is down or talks nonsense takes away no key that was good.
+//! Start-up waits for no issuer, and an issuer that is down or talks nonsense takes away no key
+//! that was good.
 
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,11 @@ use crate::identity::provider::common::http_client::{AskError, ProviderClient};
 /// How often keys are fetched.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Between two fetches in the background. A key that the issuer retires is good for so long, at most.
+    /// Between two fetches in the background. A key that the issuer retires is good for so long,
+    /// at most.
     pub refresh: Duration,
-    /// Between two fetches because of a token that names an unknown key. Anybody can send such tokens.
+    /// Between two fetches because of a token that names an unknown key. Anybody can send such
+    /// tokens.
     pub unknown_key: Duration,
 }
 
@@ -40,7 +43,8 @@ pub enum KeyLookup {
     Keys(Vec<Arc<Key>>),
     /// The issuer has no such key.
     NoSuchKey,
-    /// The keys that are kept have no such key, and the issuer could not be asked whether there are new ones.
+    /// The keys that are kept have no such key, and the issuer could not be asked whether there are
+    /// new ones.
     NotNow(Duration),
     /// There are no keys yet: the issuer could not be asked since the start.
     NoKeysYet,
@@ -95,19 +99,28 @@ impl Keys {
         Self { known: watch::channel(Some(Arc::new(keys))).1, remote: None }
     }
 
-    /// The keys at `url`, for the provider of this name. Fetching begins at once, on the runtime that calls this, and
-    /// nothing waits for it.
+    /// The keys at `url`, for the provider of this name. Fetching begins at once, on the runtime
+    /// that calls this, and nothing waits for it.
     pub fn fetched(provider: Arc<str>, url: String, client: ProviderClient, pace: Pace) -> Self {
         let (sender, known) = watch::channel(None);
-        let fetcher = Arc::new(Fetcher { provider, url, client, pace, known: sender, fetches: Arc::default() });
-        // Locked before anybody can ask, so that the first caller waits for this fetch and begins none of his own.
+        let fetcher = Arc::new(Fetcher {
+            provider,
+            url,
+            client,
+            pace,
+            known: sender,
+            fetches: Arc::default(),
+        });
+        // Locked before anybody can ask, so that the first caller waits for this fetch and begins
+        // none of his own.
         let first = fetcher.fetches.clone().try_lock_owned().ok();
         let refreshing = tokio::spawn(fetcher.clone().refresh_for_ever(first));
         Self { known, remote: Some(Remote { fetcher, refreshing }) }
     }
 
-    /// The key for a token whose header has this `kid` and `alg`. Where it is unknown, the issuer is asked for its keys
-    /// at most once in [`Pace::unknown_key`], and for as long as the client's time-out lets it.
+    /// The key for a token whose header has this `kid` and `alg`. Where it is unknown, the issuer
+    /// is asked for its keys at most once in [`Pace::unknown_key`], and for as long as the
+    /// client's time-out lets it.
     pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyLookup {
         if let Some(answer) = self.known_key(id, algorithm) {
             return answer;
@@ -120,15 +133,17 @@ impl Keys {
             Some(answer) => answer,
             None if self.known.borrow().is_none() => KeyLookup::NoKeysYet,
             // Not "no such key": during an outage that would turn away who was given a new one.
-            None if failed => {
-                KeyLookup::NotNow(self.remote.as_ref().map_or(Duration::ZERO, |remote| remote.fetcher.pace.unknown_key))
-            }
+            None if failed => KeyLookup::NotNow(
+                self.remote
+                    .as_ref()
+                    .map_or(Duration::ZERO, |remote| remote.fetcher.pace.unknown_key),
+            ),
             None => KeyLookup::NoSuchKey,
         }
     }
 
-    /// Returns whether there are keys, after asking the issuer for them where there are none: whether the provider can
-    /// answer anything at all.
+    /// Returns whether there are keys, after asking the issuer for them where there are none:
+    /// whether the provider can answer anything at all.
     pub async fn are_known(&self) -> bool {
         if self.known.borrow().is_none()
             && let Some(remote) = &self.remote
@@ -171,17 +186,20 @@ impl Fetcher {
         }
     }
 
-    /// Fetches once more, unless that was done a moment ago, and tells whether the last fetch failed.
+    /// Fetches once more, unless that was done a moment ago, and tells whether the last fetch
+    /// failed.
     async fn fetch_for_unknown_key(self: &Arc<Self>) -> bool {
         let asked = Instant::now();
         let mut fetches = self.fetches.clone().lock_owned().await;
         let ended_meanwhile = fetches.ended.is_some_and(|ended| ended >= asked);
-        let too_soon = fetches.for_unknown_key.is_some_and(|began| began.elapsed() < self.pace.unknown_key);
+        let too_soon =
+            fetches.for_unknown_key.is_some_and(|began| began.elapsed() < self.pace.unknown_key);
         if ended_meanwhile || too_soon {
             return fetches.failed;
         }
         fetches.for_unknown_key = Some(Instant::now());
-        // In a task: a caller who hangs up must not end it, for the next one would have to wait for his turn.
+        // In a task: a caller who hangs up must not end it, for the next one would have to wait for
+        // his turn.
         let fetcher = self.clone();
         let fetch = tokio::spawn(async move {
             fetcher.fetch(&mut fetches).await;
@@ -199,7 +217,11 @@ impl Fetcher {
         match fetched {
             Ok(keys) => {
                 tracing::debug!(%provider, url, keys = keys.len(), "fetched the issuer's keys");
-                let known_unused = self.known.borrow().as_ref().is_some_and(|known| known.unused() == keys.unused());
+                let known_unused = self
+                    .known
+                    .borrow()
+                    .as_ref()
+                    .is_some_and(|known| known.unused() == keys.unused());
                 if !known_unused && !keys.unused().is_empty() {
                     tracing::info!(%provider, url, "keys of the issuer that are left out: {}", keys.unused().join("; "));
                 }

@@ -1,4 +1,5 @@
-//! One public key (RFC 7517, 4), with the algorithms that it is for (RFC 7518, 6; RFC 8037, 2). Pure.
+//! One public key (RFC 7517, 4), with the algorithms that it is for (RFC 7518, 6; RFC 8037, 2).
+//! Pure.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -34,13 +35,17 @@ impl Key {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn read(jwk: &Value) -> Result<Self, String> {
-        let Value::Object(jwk) = jwk else { return Err(format!("it is {} and no object", claims::shape(jwk))) };
+        let Value::Object(jwk) = jwk else {
+            return Err(format!("it is {} and no object", claims::shape(jwk)));
+        };
         let id = text(jwk, "kid")?.map(str::to_owned);
         if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
             return Err("its `use` is not sig".to_owned());
         }
         // An empty list is written where nothing is meant.
-        let is_meant = |value: &&Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+        let is_meant = |value: &&Value| {
+            !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())
+        };
         let operations = jwk.get("key_ops").filter(is_meant);
         if operations.is_some_and(|operations| !lists(operations, "verify")) {
             return Err("its `key_ops` do not list verify".to_owned());
@@ -62,8 +67,14 @@ impl Key {
 
     /// Makes the key good for what another entry of the same key and name is for too.
     pub(super) fn add_algorithms_of(&mut self, other: &Self) {
-        self.algorithms
-            .extend(other.algorithms.iter().filter(|it| !self.algorithms.contains(it)).copied().collect::<Vec<_>>());
+        self.algorithms.extend(
+            other
+                .algorithms
+                .iter()
+                .filter(|it| !self.algorithms.contains(it))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
     }
 
     /// Its name, `kid`.
@@ -79,7 +90,8 @@ impl Key {
     /// Whether `signature` (base64url) is this key's over `signed`.
     pub fn has_signed(&self, signed: &str, signature: &str, algorithm: Algorithm) -> bool {
         self.is_for(algorithm)
-            && jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &self.key, algorithm).unwrap_or(false)
+            && jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &self.key, algorithm)
+                .unwrap_or(false)
     }
 }
 
@@ -99,7 +111,8 @@ impl Material {
         };
         match (text(jwk, "kty")?, text(jwk, "crv")?) {
             (Some("RSA"), _) => {
-                let (modulus, exponent) = (without_zeros(bytes(jwk, "n")?), without_zeros(bytes(jwk, "e")?));
+                let (modulus, exponent) =
+                    (without_zeros(bytes(jwk, "n")?), without_zeros(bytes(jwk, "e")?));
                 let key = rsa(&modulus, &exponent)?;
                 Ok(Self { algorithms: RSA.to_vec(), numbers: vec![modulus, exponent], key })
             }
@@ -112,7 +125,10 @@ impl Material {
                 }
                 _ => Err("its `x` has not 32 bytes".to_owned()),
             },
-            _ => Err("its type (`kty`, `crv`) is none that signatures are checked with here".to_owned()),
+            _ => {
+                Err("its type (`kty`, `crv`) is none that signatures are checked with here"
+                    .to_owned())
+            }
         }
     }
 }
@@ -135,7 +151,11 @@ fn algorithm_names(jwk: &Map<String, Value>) -> Result<Option<Vec<&str>>, String
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
-        return Err(format!("an RSA key of {bits} bits; needed are {} to {} bits", RSA_BITS.start(), RSA_BITS.end()));
+        return Err(format!(
+            "an RSA key of {bits} bits; needed are {} to {} bits",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
     }
     // With 1 a signature would be the message itself; even ones are no exponents.
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
@@ -146,8 +166,8 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
 
-/// A coordinate of so many bytes. Some issuers leave out the zeros before the number (one key in 256 has one), or write the
-/// sign byte of DER.
+/// A coordinate of so many bytes. Some issuers leave out the zeros before the number (one key in
+/// 256 has one), or write the sign byte of DER.
 fn coordinate(jwk: &Map<String, Value>, name: &str, len: usize) -> Result<Vec<u8>, String> {
     let number = without_zeros(bytes(jwk, name)?);
     match len.checked_sub(number.len()) {
@@ -157,7 +177,8 @@ fn coordinate(jwk: &Map<String, Value>, name: &str, len: usize) -> Result<Vec<u8
     }
 }
 
-/// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a signature is checked.
+/// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a
+/// signature is checked.
 fn point(coordinates: &[Vec<u8>]) -> DecodingKey {
     let mut point = vec![4];
     point.extend(coordinates.iter().flatten());

@@ -1,4 +1,5 @@
-//! A JWT as it is sent: three parts with dots between them (RFC 7515, 7.1), read and not believed. Pure.
+//! A JWT as it is sent: three parts with dots between them (RFC 7515, 7.1), read and not believed.
+//! Pure.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -27,20 +28,25 @@ pub struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Reads a token; `None` for what is no JWT, which for an opaque token is seen at its dots. The caller bounds the size.
+    /// Reads a token; `None` for what is no JWT, which for an opaque token is seen at its dots. The
+    /// caller bounds the size.
     pub fn read(token: &'a str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        let object = |part: &str| strict_json::object(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+        let object =
+            |part: &str| strict_json::object(&BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok();
         Some(Self { header: object(header)?, claims: object(claims)?, signed, signature })
     }
 
-    /// The `alg` of its header, if it is one of `allowed`, and the `kid`. No other member that could name a key (`jwk`,
-    /// `jku`, `x5u`, `x5c`) is looked at.
+    /// The `alg` of its header, if it is one of `allowed`, and the `kid`. No other member that
+    /// could name a key (`jwk`, `jku`, `x5u`, `x5c`) is looked at.
     ///
     /// # Errors
     /// A header that asks for what is not done here.
-    pub fn algorithm_and_key_id(&self, allowed: &[Algorithm]) -> Result<(Algorithm, Option<&str>), Flaw> {
+    pub fn algorithm_and_key_id(
+        &self,
+        allowed: &[Algorithm],
+    ) -> Result<(Algorithm, Option<&str>), Flaw> {
         let text = |name| claims::text(&self.header, name);
         // Extensions that must be understood (RFC 7515, 4.1.11): none is.
         if self.header.contains_key("crit") {
@@ -55,7 +61,8 @@ impl<'a> Compact<'a> {
         if text("typ")?.is_some_and(|typ| !is_known(typ)) {
             return Err(Flaw::Type);
         }
-        let algorithm = text("alg")?.and_then(|name| name.parse().ok()).filter(|name| allowed.contains(name));
+        let algorithm =
+            text("alg")?.and_then(|name| name.parse().ok()).filter(|name| allowed.contains(name));
         let key_id = text("kid")?;
         if key_id.is_some_and(|id| id.len() > MAX_KEY_ID_BYTES) {
             return Err(Flaw::KeyId);
@@ -71,7 +78,8 @@ mod tests {
     #[test]
     fn the_name_of_a_key_has_256_bytes_at_most() {
         let token = |bytes: usize| {
-            let header = serde_json::json!({ "alg": "ES256", "kid": "k".repeat(bytes) }).to_string();
+            let header =
+                serde_json::json!({ "alg": "ES256", "kid": "k".repeat(bytes) }).to_string();
             format!("{}.e30.c2ln", BASE64_URL_SAFE_NO_PAD.encode(header))
         };
         let key_id = |bytes| {

@@ -1,7 +1,9 @@
-//! Finds workload tokens in what people paste: with blanks, quotes or `Bearer ` around them, wrapped, padded, escaped. Pure.
+//! Finds workload tokens in what people paste: with blanks, quotes or `Bearer ` around them,
+//! wrapped, padded, escaped. Pure.
 //!
-//! Such a text is no token, and the next provider must not be shown it for that. It is read generously for this alone:
-//! nothing is let in by it. What gives a token away are its claims, between the first two of its dots.
+//! Such a text is no token, and the next provider must not be shown it for that. It is read
+//! generously for this alone: nothing is let in by it. What gives a token away are its claims,
+//! between the first two of its dots.
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
@@ -18,7 +20,8 @@ const GENEROUS: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How GitLab's job tokens begin. Such a prefix stands before a JWT that names the issuer too, and is no id_token.
+/// How GitLab's job tokens begin. Such a prefix stands before a JWT that names the issuer too, and
+/// is no id_token.
 const JOB_TOKEN: &str = "glcbt-";
 
 /// Returns every `iss` in the text that a JWT may have, whole or without its signature.
@@ -44,8 +47,8 @@ fn is_of_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '.')
 }
 
-/// Adds what runs of such characters name. Each part behind a dot may be the claims, whatever is glued to the header
-/// before it.
+/// Adds what runs of such characters name. Each part behind a dot may be the claims, whatever is
+/// glued to the header before it.
 fn of_runs<'a>(runs: impl Iterator<Item = &'a str>, found: &mut Vec<String>) {
     for run in runs {
         let mut parts = run.split('.');
@@ -59,17 +62,21 @@ fn of_runs<'a>(runs: impl Iterator<Item = &'a str>, found: &mut Vec<String>) {
     }
 }
 
-/// The `iss` of claims. They are not to be believed, only not to be shown: where they are no JSON, what looks like it.
+/// The `iss` of claims. They are not to be believed, only not to be shown: where they are no JSON,
+/// what looks like it.
 fn issuers_of(part: &str) -> Vec<String> {
     let part = Zeroizing::new(part.replace('+', "-").replace('/', "_"));
     let Ok(json) = GENEROUS.decode(&*part).map(Zeroizing::new) else { return Vec::new() };
     match serde_json::from_slice::<Value>(&json) {
-        Ok(claims) => claims.get("iss").and_then(Value::as_str).map(str::to_owned).into_iter().collect(),
+        Ok(claims) => {
+            claims.get("iss").and_then(Value::as_str).map(str::to_owned).into_iter().collect()
+        }
         Err(_) => {
             let text = Zeroizing::new(String::from_utf8_lossy(&json).replace("\\/", "/"));
             let values = text.split("\"iss\"").skip(1);
-            let values =
-                values.filter_map(|after| after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"'));
+            let values = values.filter_map(|after| {
+                after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')
+            });
             values.filter_map(|value| Some(value.split_once('"')?.0.to_owned())).collect()
         }
     }
@@ -121,7 +128,10 @@ mod tests {
             format!("{}.{}.c2lnbmF0dXJl", padded(r#"{"alg":"ES256"}"#), padded(CLAIMS)),
             format!("{header}.{claims}"),
             format!("{header}.{claims}."),
-            format!("{header}.{}.x", encode(r#"{"iss":"https://issuer.example","sub":"a","sub":"b"}"#)),
+            format!(
+                "{header}.{}.x",
+                encode(r#"{"iss":"https://issuer.example","sub":"a","sub":"b"}"#)
+            ),
             // Escaped for an address or a form.
             format!("%20{token}"),
             format!("%22{token}%22"),
@@ -149,7 +159,8 @@ mod tests {
             format!("{header}.{}.x", encode("\u{feff}{\"iss\":\"https://issuer.example\"}")),
             format!(
                 "{header}.{}.x",
-                BASE64_URL_SAFE_NO_PAD.encode(b"{\"iss\":\"https://issuer.example\",\"a\":\"\xe9\"}")
+                BASE64_URL_SAFE_NO_PAD
+                    .encode(b"{\"iss\":\"https://issuer.example\",\"a\":\"\xe9\"}")
             ),
         ] {
             assert_eq!(found(&text), ["https://issuer.example"], "{text}");

@@ -62,7 +62,8 @@ impl Rules {
         claims.get("iss").is_some_and(|issuer| *issuer == self.issuer)
     }
 
-    /// Judges the claims at the time `now`, Unix time in seconds. Who made them must be checked besides.
+    /// Judges the claims at the time `now`, Unix time in seconds. Who made them must be checked
+    /// besides.
     ///
     /// # Errors
     /// The first claim that is not as it must be.
@@ -85,15 +86,20 @@ impl Rules {
         }
         if let Tenants::Required(required) = &self.tenants {
             let is = |(name, texts): &(&String, &Vec<String>)| {
-                // Text alone: which number or list would equal a text is a question that must not come up.
-                claims.get(*name).and_then(Value::as_str).is_some_and(|claim| texts.iter().any(|text| text == claim))
+                // Text alone: which number or list would equal a text is a question that must not
+                // come up.
+                claims
+                    .get(*name)
+                    .and_then(Value::as_str)
+                    .is_some_and(|claim| texts.iter().any(|text| text == claim))
             };
             if let Some((name, _)) = required.iter().find(|claim| !is(claim)) {
                 return Err(Flaw::Tenant(name.clone()));
             }
         }
         let mut odd = Oddities::default();
-        let subject = claims::subject(claims, &self.subject_claim)?.ok_or_else(|| missing(&self.subject_claim))?;
+        let subject = claims::subject(claims, &self.subject_claim)?
+            .ok_or_else(|| missing(&self.subject_claim))?;
         Ok(Workload {
             subject: subject.to_owned(),
             groups: claims::groups(claims, self.groups_claim.as_deref(), &mut odd),
@@ -127,8 +133,7 @@ mod tests {
             groups_claim: None,
             scopes: None,
         };
-        let mut claims =
-            json!({ "iss": rules.issuer, "aud": rules.audience, "sub": "project_path:demo/app", "exp": NOW + 300 });
+        let mut claims = json!({ "iss": rules.issuer, "aud": rules.audience, "sub": "project_path:demo/app", "exp": NOW + 300 });
         claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         rules.check(claims.as_object().unwrap(), NOW)
     }
@@ -148,7 +153,8 @@ mod tests {
 
     #[test]
     fn when_it_was_made_and_when_it_ends() {
-        let times = |members| said(members).map(|workload| (workload.issued, workload.expires)).unwrap();
+        let times =
+            |members| said(members).map(|workload| (workload.issued, workload.expires)).unwrap();
         assert_eq!(times(json!({ "iat": NOW - 5 })), (NOW - 5, NOW + 300));
         assert_eq!(times(json!({})), (0, NOW + 300));
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -22,7 +22,8 @@ pub(in crate::identity) enum SigningKey {
 /// One RSA key for all tests: making one takes longer than all else that they do.
 pub(in crate::identity) fn rsa() -> Arc<SigningKey> {
     static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
-    KEY.get_or_init(|| Arc::new(SigningKey::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))).clone()
+    KEY.get_or_init(|| Arc::new(SigningKey::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())))
+        .clone()
 }
 
 impl SigningKey {
@@ -42,7 +43,8 @@ impl SigningKey {
     pub(in crate::identity) fn jwk(&self, kid: &str) -> Value {
         let (kty, crv) = match self {
             Self::Rsa(key) => {
-                // RSAPublicKey in DER: two headers and a sign byte, the modulus, a header and the exponent.
+                // RSAPublicKey in DER: two headers and a sign byte, the modulus, a header and the
+                // exponent.
                 let der = key.public_key().as_ref();
                 return json!({ "kty": "RSA", "kid": kid, "n": encode(&der[9..265]), "e": encode(&der[267..]) });
             }
@@ -69,9 +71,13 @@ impl SigningKey {
         }
     }
 
-    /// A token with this header and these claims. The header's `alg` says nothing to this but for PSS.
+    /// A token with this header and these claims. The header's `alg` says nothing to this but for
+    /// PSS.
     pub(in crate::identity) fn token(&self, header: &Value, claims: &Value) -> String {
-        self.sign(&format!("{}.{}", encode(header.to_string()), encode(claims.to_string())), header["alg"] == "PS256")
+        self.sign(
+            &format!("{}.{}", encode(header.to_string()), encode(claims.to_string())),
+            header["alg"] == "PS256",
+        )
     }
 
     pub(in crate::identity) fn sign(&self, message: &str, pss: bool) -> String {
@@ -84,7 +90,9 @@ impl SigningKey {
                 key.sign(encoding, &random, message.as_bytes(), &mut signature).unwrap();
                 signature
             }
-            Self::P256(key) | Self::P384(key) => key.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) => {
+                key.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec()
+            }
             Self::Ed25519(key) => key.sign(message.as_bytes()).as_ref().to_vec(),
         };
         format!("{message}.{}", encode(signature))

@@ -98,7 +98,8 @@ fn scopes(verified: &Verified) -> &[String] {
 #[tokio::test]
 async fn a_good_token_says_who_it_is_and_what_it_may() {
     let key = SigningKey::p256();
-    let jwt = provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
+    let jwt =
+        provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
     let said = claims(json!({ "groups": ["ci"], "exp": 4_000_000_000_u64 }));
     let (who, lifetime) = verified(ask(&jwt, &key.token(&header(json!({})), &said)).await);
     assert_eq!(&*who.principal.subject, "project_path:demo/app");
@@ -124,24 +125,29 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
         let token = key.token(&header(json!({ "alg": name })), &claims(json!({})));
         let jwt = provider(Rules { algorithms: vec![*algorithm], ..rules() }, &[key.jwk("one")]);
         verified(ask(&jwt, &token).await);
-        let others = keys.iter().map(|(other, ..)| *other).filter(|other| other != algorithm).collect();
+        let others =
+            keys.iter().map(|(other, ..)| *other).filter(|other| other != algorithm).collect();
         let jwt = provider(Rules { algorithms: others, ..rules() }, &[key.jwk("one")]);
         assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{name}");
     }
 }
 
-/// Where revocations are no longer told apart, what was issued before one of those that are gone is refused, and what may
-/// have been: the issuer's clock may be ahead.
+/// Where revocations are no longer told apart, what was issued before one of those that are gone is
+/// refused, and what may have been: the issuer's clock may be ahead.
 #[tokio::test]
 async fn what_was_issued_before_a_floor_is_refused() {
     let key = SigningKey::p256();
     let (jwt, floor) = (provider(rules(), &[key.jwk("one")]), now());
-    for (issued, good) in
-        [(json!(floor - 1), false), (json!(floor + 60), false), (json!(null), false), (json!(floor + 61), true)]
-    {
+    for (issued, good) in [
+        (json!(floor - 1), false),
+        (json!(floor + 60), false),
+        (json!(null), false),
+        (json!(floor + 61), true),
+    ] {
         let token = key.token(&header(json!({})), &claims(json!({ "iat": issued })));
         let mut question = question(Credential::Bearer(SecretString::from(token)));
-        question.revocation.floor = Some(Moment { at: std::time::Instant::now(), unix_micros: floor * 1_000_000 });
+        question.revocation.floor =
+            Some(Moment { at: std::time::Instant::now(), unix_micros: floor * 1_000_000 });
         assert_eq!(matches!(jwt.ask(&question).await, Verdict::Verified(..)), good, "{issued}");
     }
 }
@@ -160,14 +166,23 @@ async fn what_is_no_token_of_the_issuer_is_not_its_own() {
     let key = SigningKey::p256();
     let jwt = provider(rules(), &[key.jwk("one")]);
     let good = key.token(&header(json!({})), &claims(json!({})));
-    for iss in ["https://gitlab.example.co", "https://gitlab.example.com/", "https://GITLAB.example.com", ""] {
+    for iss in [
+        "https://gitlab.example.co",
+        "https://gitlab.example.com/",
+        "https://GITLAB.example.com",
+        "",
+    ] {
         let token = key.token(&header(json!({})), &claims(json!({ "iss": iss })));
         assert_eq!(ask(&jwt, &token).await, Verdict::NotMine, "{iss}");
     }
-    let twice = claims(json!({})).to_string().replace("\"iss\"", "\"iss\":\"https://other.example.com\",\"iss\"");
-    let twice = key.sign(&format!("{}.{}", encode(header(json!({})).to_string()), encode(twice)), false);
+    let twice = claims(json!({}))
+        .to_string()
+        .replace("\"iss\"", "\"iss\":\"https://other.example.com\",\"iss\"");
+    let twice =
+        key.sign(&format!("{}.{}", encode(header(json!({})).to_string()), encode(twice)), false);
     let header_twice = encode(r#"{"alg":"none","alg":"ES256","kid":"one"}"#);
-    let header_twice = key.sign(&format!("{header_twice}.{}", encode(claims(json!({})).to_string())), false);
+    let header_twice =
+        key.sign(&format!("{header_twice}.{}", encode(claims(json!({})).to_string())), false);
     let in_a_list = key.token(&header(json!({})), &claims(json!({ "iss": [ISSUER] })));
     for token in [
         "glpat-secret",
@@ -195,12 +210,19 @@ async fn forged_tokens_are_rejected() {
     let jwt = provider(rules(), &[key.jwk("one"), rsa().jwk("two")]);
     let good = claims(json!({}));
     let by_stranger = |members: Value| stranger.token(&header(members), &good);
-    let unsigned =
-        |alg: &str| format!("{}.", stranger.token(&header(json!({ "alg": alg })), &good).rsplit_once('.').unwrap().0);
+    let unsigned = |alg: &str| {
+        format!(
+            "{}.",
+            stranger.token(&header(json!({ "alg": alg })), &good).rsplit_once('.').unwrap().0
+        )
+    };
     // HS256 with what is public as the secret, in each form that a library might take it.
     let symmetric = |alg: &str, kid: &str, secret: &[u8]| {
-        let message =
-            format!("{}.{}", encode(header(json!({ "alg": alg, "kid": kid })).to_string()), encode(good.to_string()));
+        let message = format!(
+            "{}.{}",
+            encode(header(json!({ "alg": alg, "kid": kid })).to_string()),
+            encode(good.to_string())
+        );
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
         format!("{message}.{}", encode(tag))
     };
@@ -282,7 +304,8 @@ async fn headers_that_ask_for_more_are_rejected() {
 #[tokio::test]
 async fn claims_that_are_wrong_are_rejected() {
     let key = SigningKey::p256();
-    let jwt = provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
+    let jwt =
+        provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
     for members in [
         json!({ "exp": null }),
         json!({ "exp": "4000000000" }),
@@ -337,7 +360,12 @@ async fn claims_that_are_wrong_are_rejected() {
 async fn every_required_claim_is_required() {
     let key = SigningKey::p256();
     let required = |claims: &[(&str, &str)]| {
-        Tenants::Required(claims.iter().map(|(name, text)| ((*name).to_owned(), vec![(*text).to_owned()])).collect())
+        Tenants::Required(
+            claims
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), vec![(*text).to_owned()]))
+                .collect(),
+        )
     };
     let token = key.token(&header(json!({})), &claims(json!({ "ref": "main" })));
     for (tenants, good) in [
@@ -347,7 +375,11 @@ async fn every_required_claim_is_required() {
         (required(&[("namespace_id", "42"), ("absent", "")]), false),
         (Tenants::Any, true),
     ] {
-        let verdict = ask(&provider(Rules { tenants: tenants.clone(), ..rules() }, &[key.jwk("one")]), &token).await;
+        let verdict = ask(
+            &provider(Rules { tenants: tenants.clone(), ..rules() }, &[key.jwk("one")]),
+            &token,
+        )
+        .await;
         assert_eq!(matches!(verdict, Verdict::Verified(..)), good, "{tenants:?}");
     }
 }
@@ -359,7 +391,10 @@ async fn scopes_are_the_configs_or_the_tokens_own() {
     let scoped = key.token(&header(json!({})), &claims(json!({})));
     let own = provider(rules(), &[key.jwk("one")]);
     assert!(scopes(&verified(ask(&own, &bare).await).0).is_empty());
-    let fixed = provider(Rules { scopes: Some(vec!["read_registry".to_owned()]), ..rules() }, &[key.jwk("one")]);
+    let fixed = provider(
+        Rules { scopes: Some(vec!["read_registry".to_owned()]), ..rules() },
+        &[key.jwk("one")],
+    );
     for token in [bare, scoped] {
         assert_eq!(scopes(&verified(ask(&fixed, &token).await).0), ["read_registry"]);
     }
@@ -368,16 +403,26 @@ async fn scopes_are_the_configs_or_the_tokens_own() {
 #[tokio::test]
 async fn the_subject_is_the_claim_that_the_config_names() {
     let key = SigningKey::p256();
-    let jwt = provider(Rules { subject_claim: "project_path".to_owned(), ..rules() }, &[key.jwk("one")]);
-    let (who, _) = verified(ask(&jwt, &key.token(&header(json!({})), &claims(json!({ "project_path": "a/b" })))).await);
+    let jwt =
+        provider(Rules { subject_claim: "project_path".to_owned(), ..rules() }, &[key.jwk("one")]);
+    let (who, _) = verified(
+        ask(&jwt, &key.token(&header(json!({})), &claims(json!({ "project_path": "a/b" })))).await,
+    );
     assert_eq!(&*who.principal.subject, "a/b");
-    assert_eq!(ask(&jwt, &key.token(&header(json!({})), &claims(json!({})))).await, Verdict::Rejected);
+    assert_eq!(
+        ask(&jwt, &key.token(&header(json!({})), &claims(json!({})))).await,
+        Verdict::Rejected
+    );
 }
 
 #[test]
 fn a_flaw_prints_nothing_of_the_token() {
     let rules = rules();
-    for members in [json!({ "sub": ["canary"] }), json!({ "namespace_id": "canary" }), json!({ "aud": "canary" })] {
+    for members in [
+        json!({ "sub": ["canary"] }),
+        json!({ "namespace_id": "canary" }),
+        json!({ "aud": "canary" }),
+    ] {
         let flaw = rules.check(claims(members).as_object().unwrap(), now()).unwrap_err();
         assert!(!flaw.to_string().contains("canary"), "{flaw}");
     }

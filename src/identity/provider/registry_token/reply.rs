@@ -12,7 +12,8 @@ use crate::identity::provider::common::claims::{self, ClaimError, Oddities, shap
 use crate::identity::provider::common::strict_json;
 use crate::registry::{Actions, RepositoryName};
 
-/// How long a token holds where neither it nor the reply says (Distribution's token specification, "expires_in").
+/// How long a token holds where neither it nor the reply says (Distribution's token specification,
+/// "expires_in").
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What is read of the token in a reply.
@@ -58,8 +59,8 @@ pub enum Unreadable {
     Lifetime,
 }
 
-/// Reads the body of a 200. The signature of its token is not checked: it came from the server itself, over the
-/// connection on which it was asked for.
+/// Reads the body of a 200. The signature of its token is not checked: it came from the server
+/// itself, over the connection on which it was asked for.
 ///
 /// # Errors
 /// Whatever is not a token for `service`.
@@ -95,7 +96,9 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
     };
     let of_gitlab = |name| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Token {
-        subject: claims::text(&claims, "sub")?.filter(|subject| !subject.is_empty()).map(str::to_owned),
+        subject: claims::text(&claims, "sub")?
+            .filter(|subject| !subject.is_empty())
+            .map(str::to_owned),
         credential_type: of_gitlab("auth_type"),
         user: of_gitlab("user"),
         lifetime,
@@ -106,8 +109,8 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
     })
 }
 
-/// Reads `access`. What is odd about one entry takes nothing from the others: it grants less by that. Go writes an empty
-/// list as `null`, so each list may be one.
+/// Reads `access`. What is odd about one entry takes nothing from the others: it grants less by
+/// that. Go writes an empty list as `null`, so each list may be one.
 fn access(claims: &Map<String, Value>, odd: &mut Oddities) -> Result<Vec<AccessEntry>, ClaimError> {
     let entries = match claims.get("access") {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -123,14 +126,17 @@ fn access(claims: &Map<String, Value>, odd: &mut Oddities) -> Result<Vec<AccessE
 /// The claims of a JWT, unverified.
 pub fn claims(jwt: &str) -> Option<Map<String, Value>> {
     let mut parts = jwt.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(_), Some(claims), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return None;
     };
     strict_json::object(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 impl Token {
-    /// What is listed as granted for a repository. `*` is not what anybody asked for, and does not count.
+    /// What is listed as granted for a repository. `*` is not what anybody asked for, and does not
+    /// count.
     pub fn granted(&self, repository: &RepositoryName) -> Actions {
         let mut granted = Actions::default();
         for action in self.entries(repository).flat_map(|entry| &entry.actions) {
@@ -144,10 +150,12 @@ impl Token {
         granted
     }
 
-    /// Whether the list of all repositories is listed as granted (Distribution, "Token Scope Documentation").
+    /// Whether the list of all repositories is listed as granted (Distribution, "Token Scope
+    /// Documentation").
     pub fn grants_catalog(&self) -> bool {
         let is_catalog = |entry: &AccessEntry| entry.kind == "registry" && entry.name == "catalog";
-        let mut actions = self.access.iter().filter(|entry| is_catalog(entry)).flat_map(|entry| &entry.actions);
+        let mut actions =
+            self.access.iter().filter(|entry| is_catalog(entry)).flat_map(|entry| &entry.actions);
         actions.any(|action| action == "*")
     }
 
@@ -157,7 +165,9 @@ impl Token {
     }
 
     fn entries(&self, repository: &RepositoryName) -> impl Iterator<Item = &AccessEntry> {
-        self.access.iter().filter(move |entry| entry.kind == "repository" && entry.name == repository.as_str())
+        self.access
+            .iter()
+            .filter(move |entry| entry.kind == "repository" && entry.name == repository.as_str())
     }
 }
 
@@ -170,12 +180,15 @@ struct AccessEntry {
 }
 
 impl AccessEntry {
-    /// Reads an entry; `None` for what does not say what it is about, which is noted. Rules in `meta` hold whatever else
-    /// is odd.
+    /// Reads an entry; `None` for what does not say what it is about, which is noted. Rules in
+    /// `meta` hold whatever else is odd.
     fn read(entry: &Value, odd: &mut Oddities) -> Option<Self> {
         let text = |name| entry.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(kind), Some(name)) = (text("type"), text("name")) else {
-            odd.note(format!("`access` holds {} without a text `type` and `name`, which is left out", shape(entry)));
+            odd.note(format!(
+                "`access` holds {} without a text `type` and `name`, which is left out",
+                shape(entry)
+            ));
             return None;
         };
         let mut actions = Vec::new();
@@ -185,11 +198,15 @@ impl AccessEntry {
                 for action in listed {
                     match action.as_str() {
                         Some(action) => actions.push(action.to_owned()),
-                        None => odd.note(format!("`actions` holds {}, which is left out", shape(action))),
+                        None => odd
+                            .note(format!("`actions` holds {}, which is left out", shape(action))),
                     }
                 }
             }
-            Some(other) => odd.note(format!("`actions` is {}, which grants nothing; needed is a list", shape(other))),
+            Some(other) => odd.note(format!(
+                "`actions` is {}, which grants nothing; needed is a list",
+                shape(other)
+            )),
         }
         Some(Self { kind, name, actions, meta: entry.get("meta").cloned() })
     }

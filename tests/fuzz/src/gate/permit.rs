@@ -1,5 +1,6 @@
-//! What the gate of the test allows, by a reading of its own of the rules in its config: `public/**` may be read by all,
-//! `team/**` read and written by the one user that there is, and nothing else.
+//! What the gate of the test allows, by a reading of its own of the rules in its config:
+//! `public/**` may be read by all, `team/**` read and written by the one user that there is, and
+//! nothing else.
 
 use super::super::authorization::{Parts, second_reader};
 use super::super::grammar::{self, Canonical, Needs};
@@ -31,7 +32,11 @@ pub fn of_message(message: &Message) -> Option<Permit> {
         (None, _) => Caller::Nobody,
         (Some(value), None) => match second_reader(value)? {
             Parts::Anonymous => Caller::Nobody,
-            Parts::Basic(user, password) if (&*user, &*password) == (super::USER, super::PASSWORD) => Caller::Alice,
+            Parts::Basic(user, password)
+                if (&*user, &*password) == (super::USER, super::PASSWORD) =>
+            {
+                Caller::Alice
+            }
             Parts::Basic(..) | Parts::Bearer(_) => return None,
         },
         (Some(_), Some(_)) => return None,
@@ -45,7 +50,9 @@ pub fn of_message(message: &Message) -> Option<Permit> {
 pub fn of_anybody(forwarded: &Message) -> bool {
     let (path, query) = split(&forwarded.target);
     let canonical = grammar::canonical(&forwarded.method, path, query);
-    canonical.and_then(|canonical| of(canonical, Caller::Alice)).is_some_and(|permit| permit.allows(forwarded))
+    canonical
+        .and_then(|canonical| of(canonical, Caller::Alice))
+        .is_some_and(|permit| permit.allows(forwarded))
 }
 
 /// Whether this asks for the list of all repositories.
@@ -71,10 +78,12 @@ fn of(canonical: Canonical, caller: Caller) -> Option<Permit> {
     Some(Permit { method: canonical.method, target })
 }
 
-/// Path and query of a target, be it in absolute form (RFC 9112, 3.2.2). What a fragment says is for the client.
+/// Path and query of a target, be it in absolute form (RFC 9112, 3.2.2). What a fragment says is
+/// for the client.
 fn split(target: &str) -> (&str, Option<&str>) {
     let target = target.split_once('#').map_or(target, |(target, _)| target);
     let authority = target.find("://").filter(|_| !target.starts_with('/')).map(|at| at + 3);
-    let path = authority.map_or(target, |at| target[at..].find('/').map_or("", |slash| &target[at + slash..]));
+    let path = authority
+        .map_or(target, |at| target[at..].find('/').map_or("", |slash| &target[at + slash..]));
     path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)))
 }

@@ -1,4 +1,5 @@
-//! A registry that keeps every byte that it gets, and answers each message so that the next may come.
+//! A registry that keeps every byte that it gets, and answers each message so that the next may
+//! come.
 
 use std::net::SocketAddr;
 
@@ -78,7 +79,8 @@ impl Upstream {
 
     /// Serves, within a `LocalSet`.
     pub fn start(&self) -> Ledger {
-        let listener = TcpListener::from_std(self.0.try_clone().expect("a socket")).expect("a listener");
+        let listener =
+            TcpListener::from_std(self.0.try_clone().expect("a socket")).expect("a listener");
         let (found, connections) = mpsc::unbounded_channel();
         let accepting = tokio::task::spawn_local(async move {
             while let Ok((socket, peer)) = listener.accept().await {
@@ -128,7 +130,9 @@ async fn serve(mut socket: TcpStream) -> Vec<u8> {
 
 fn answer(message: &Message) -> String {
     let (status, body) = match &*message.method {
-        "GET" if message.target.contains("/_catalog") => ("200 OK", r#"{"repositories":["public/a","team/a"]}"#),
+        "GET" if message.target.contains("/_catalog") => {
+            ("200 OK", r#"{"repositories":["public/a","team/a"]}"#)
+        }
         "GET" => ("200 OK", "{}"),
         "HEAD" => ("200 OK", ""),
         "POST" | "PATCH" => ("202 Accepted", ""),

@@ -1,14 +1,16 @@
-//! Bodies of nothing and of single bytes, requests that all wait, and answers that nobody reads: what connections hold when
-//! they hold the most.
+//! Bodies of nothing and of single bytes, requests that all wait, and answers that nobody reads:
+//! what connections hold when they hold the most.
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, FLOW_CONTROL_ERROR, Flood, stream};
-use super::{BLOB_BYTES, CONNECTIONS, Honest, STREAMS_MIB, patient_gate, request_block, survives, survives_at};
+use super::{
+    BLOB_BYTES, CONNECTIONS, Honest, STREAMS_MIB, patient_gate, request_block, survives,
+    survives_at,
+};
 use crate::gate_process::{GateProcess, ProcessSetup};
 use crate::harness::{digest_of, listener};
 use crate::hostile::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, encode, fields};
 
-const UPLOADS: &str =
-    "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const UPLOADS: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A credential that only a provider knows who does not answer.
 const UNKNOWN: &str = "Bearer unknown";
@@ -28,7 +30,15 @@ async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
         "- {{ name: sso, type: introspection, url: \"http://{}/\", client_id: moorgate, client_secret_file: htpasswd, timeout: 60s }}",
         silent.local_addr().unwrap()
     );
-    (GateProcess::start(ProcessSetup { tls: true, http: &["header_timeout: 5m"], identity: &[&sso] }).await, silent)
+    (
+        GateProcess::start(ProcessSetup {
+            tls: true,
+            http: &["header_timeout: 5m"],
+            identity: &[&sso],
+        })
+        .await,
+        silent,
+    )
 }
 
 #[tokio::test]
@@ -37,12 +47,14 @@ async fn empty_data() {
     survives("empty DATA", flood, End::GoAway(ENHANCE_YOUR_CALM)).await;
 }
 
-/// What is not read yet, for the caller is not known yet, is bounded by the window, and by its pieces where they are small.
+/// What is not read yet, for the caller is not known yet, is bounded by the window, and by its
+/// pieces where they are small.
 #[tokio::test]
 async fn data_that_waits() {
-    for (name, bytes, end) in
-        [("DATA of one byte", 1, ENHANCE_YOUR_CALM), ("DATA beyond the window", 16_000, FLOW_CONTROL_ERROR)]
-    {
+    for (name, bytes, end) in [
+        ("DATA of one byte", 1, ENHANCE_YOUR_CALM),
+        ("DATA beyond the window", 16_000, FLOW_CONTROL_ERROR),
+    ] {
         let (gate, _silent) = gate_that_waits().await;
         let flood = push(20_000, block(&fields("POST", UPLOADS, UNKNOWN)), vec![b'x'; bytes]);
         survives_at(&gate, name, flood, End::GoAway(end), STREAMS_MIB, async {}).await;
@@ -58,10 +70,19 @@ async fn requests_that_wait() {
     head.extend((0..95).map(|_| ("x", &*value)));
     let head = block(&head);
     let frames = move |round| encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &head);
-    survives_at(&gate, "requests that wait", Flood::new(128, frames), End::Read, STREAMS_MIB, async {}).await;
+    survives_at(
+        &gate,
+        "requests that wait",
+        Flood::new(128, frames),
+        End::Read,
+        STREAMS_MIB,
+        async {},
+    )
+    .await;
 }
 
-/// Pulls whose windows stay shut, or open for one byte. That `stall_timeout` ends them is tested with the deadlines.
+/// Pulls whose windows stay shut, or open for one byte. That `stall_timeout` ends them is tested
+/// with the deadlines.
 #[tokio::test]
 async fn answers_that_nobody_reads() {
     const PULLS: u32 = 100;

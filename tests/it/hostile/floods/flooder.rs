@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::hostile::frames::{ACK, GOAWAY, PING, PREFACE, SETTINGS, WINDOW_UPDATE, encode, number, read};
+use crate::hostile::frames::{
+    ACK, GOAWAY, PING, PREFACE, SETTINGS, WINDOW_UPDATE, encode, number, read,
+};
 
 pub(super) const PROTOCOL_ERROR: u32 = 1;
 pub(super) const FLOW_CONTROL_ERROR: u32 = 3;
@@ -38,14 +40,17 @@ pub(super) enum End {
 }
 
 impl Flood {
-    pub(super) fn new(rounds: u32, frames: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        rounds: u32,
+        frames: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         Self { settings: Vec::new(), frames: Arc::new(frames), rounds, pause_after: u32::MAX }
     }
 }
 
 impl End {
-    /// A gate that closes on bytes that it has not read resets the connection, which can overtake its GOAWAY; one that
-    /// leaves without an error answers first what it has read.
+    /// A gate that closes on bytes that it has not read resets the connection, which can overtake
+    /// its GOAWAY; one that leaves without an error answers first what it has read.
     pub(super) fn is(self, expected: Self) -> bool {
         let overtaken = self == Self::Closed && matches!(expected, Self::GoAway(_));
         self == expected || overtaken || (self == Self::Read && expected == Self::GoAway(0))
@@ -57,7 +62,10 @@ pub(super) fn stream(round: u32) -> u32 {
     2 * round + 1
 }
 
-pub(super) async fn run(connection: &mut (impl AsyncRead + AsyncWrite + Unpin), flood: Flood) -> End {
+pub(super) async fn run(
+    connection: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    flood: Flood,
+) -> End {
     let (mut reading, mut writing) = tokio::io::split(connection);
     let caught_up = Notify::new();
     let reading = async {

@@ -1,5 +1,5 @@
-//! Frames that mean nothing, or next to nothing. They are read over or answered one by one: what is not taken from the
-//! gate keeps it from reading on.
+//! Frames that mean nothing, or next to nothing. They are read over or answered one by one: what is
+//! not taken from the gate keeps it from reading on.
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -7,7 +7,8 @@ use tokio::time::timeout;
 use super::flooder::{End, FLOW_CONTROL_ERROR, Flood, PROTOCOL_ERROR, stream};
 use super::{FRAMES_MIB, PATIENCE, gate, request_block, survives, within_bound};
 use crate::hostile::frames::{
-    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, encode,
+    ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, encode,
 };
 use crate::scripted_upstream::soon;
 
@@ -34,7 +35,8 @@ async fn settings() {
     survives("SETTINGS", always(encode(SETTINGS, 0, 0, &[])), End::Read).await;
 }
 
-/// A table for header compression of 4 GiB, and windows that change, with streams that they are changed for.
+/// A table for header compression of 4 GiB, and windows that change, with streams that they are
+/// changed for.
 #[tokio::test]
 async fn settings_that_change_everything() {
     let frames = |round| {
@@ -46,7 +48,11 @@ async fn settings_that_change_everything() {
             "POST",
             "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         );
-        let begin = if round < 50 { encode(HEADERS, END_HEADERS, stream(round), &upload) } else { Vec::new() };
+        let begin = if round < 50 {
+            encode(HEADERS, END_HEADERS, stream(round), &upload)
+        } else {
+            Vec::new()
+        };
         [begin, settings].concat()
     };
     survives("SETTINGS with tables and windows", Flood::new(20_000, frames), End::Read).await;
@@ -54,12 +60,18 @@ async fn settings_that_change_everything() {
 
 #[tokio::test]
 async fn an_acknowledgement_too_many() {
-    survives("SETTINGS acknowledged", always(encode(SETTINGS, ACK, 0, &[])), End::GoAway(PROTOCOL_ERROR)).await;
+    survives(
+        "SETTINGS acknowledged",
+        always(encode(SETTINGS, ACK, 0, &[])),
+        End::GoAway(PROTOCOL_ERROR),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn window_updates() {
-    survives("WINDOW_UPDATE", always(encode(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())), End::Read).await;
+    survives("WINDOW_UPDATE", always(encode(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())), End::Read)
+        .await;
 }
 
 #[tokio::test]
@@ -90,7 +102,8 @@ async fn goodbyes() {
 #[tokio::test]
 async fn resets_of_streams_that_nobody_opened() {
     let frames = |round| encode(RST_STREAM, 0, stream(round), &[0; 4]);
-    survives("RST_STREAM of idle streams", Flood::new(ROUNDS, frames), End::GoAway(PROTOCOL_ERROR)).await;
+    survives("RST_STREAM of idle streams", Flood::new(ROUNDS, frames), End::GoAway(PROTOCOL_ERROR))
+        .await;
 }
 
 /// Answers that are never taken: the gate stops reading, and closes after `stall_timeout`.
@@ -98,7 +111,9 @@ async fn resets_of_streams_that_nobody_opened() {
 async fn questions_whose_answers_are_not_read() {
     let ping = encode(PING, 0, 0, &[1; 8]);
     let settings = encode(SETTINGS, 0, 0, &[]);
-    for (name, frame) in [("PING unread", Some(ping)), ("SETTINGS unread", Some(settings)), ("401 unread", None)] {
+    for (name, frame) in
+        [("PING unread", Some(ping)), ("SETTINGS unread", Some(settings)), ("401 unread", None)]
+    {
         let gate = gate(&["stall_timeout: 500ms"]).await;
         let mut connection = gate.tls(b"h2").await;
         let (before, _) = gate.memory();
@@ -118,7 +133,12 @@ async fn questions_whose_answers_are_not_read() {
                                 (":authority", "registry.test"),
                                 (":path", "/v2/demo/a/tags/list"),
                             ]);
-                            bytes.extend(encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &block));
+                            bytes.extend(encode(
+                                HEADERS,
+                                END_HEADERS | END_STREAM,
+                                stream(round),
+                                &block,
+                            ));
                             round += 1;
                         }
                     }

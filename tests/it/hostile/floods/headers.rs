@@ -42,7 +42,9 @@ async fn bombs() {
 #[tokio::test]
 async fn many_fields() {
     let flood = repeated(2_000, "v", 900);
-    survives_at(&patient_gate().await, "900 fields a head", flood, End::Read, STREAMS_MIB, async {}).await;
+    survives_at(&patient_gate().await, "900 fields a head", flood, End::Read, STREAMS_MIB, async {
+    })
+    .await;
 }
 
 /// Requests with one field again and again.
@@ -54,7 +56,11 @@ fn repeated(rounds: u32, value: &str, repetitions: usize) -> Flood {
     let request = request_block("GET", "/v2/demo/a/tags/list");
     let block = [&*request, &vec![0x80 | 62; repetitions]].concat();
     let frames = move |round| {
-        let block = if round == 0 { [&*request, &field, &block[request.len()..]].concat() } else { block.clone() };
+        let block = if round == 0 {
+            [&*request, &field, &block[request.len()..]].concat()
+        } else {
+            block.clone()
+        };
         encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &block)
     };
     // No more of them at once than there may be.

@@ -21,7 +21,9 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let server = at(gitlab.address(), budget(3));
-    let ask = async |secret: &str, known| server.ask(&question(basic("alice", secret), Access::Login), known).await.0;
+    let ask = async |secret: &str, known| {
+        server.ask(&question(basic("alice", secret), Access::Login), known).await.0
+    };
     // Good ones cost nothing, nor does what is no answer.
     for _ in 0..5 {
         verified(ask(READ_WRITE.1, false).await);
@@ -36,14 +38,17 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
     }
     let asked = gitlab.ledger().count();
     for secret in ["wrong-9", READ_WRITE.1] {
-        let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = ask(secret, false).await else { panic!("{secret}") };
+        let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = ask(secret, false).await else {
+            panic!("{secret}")
+        };
         assert!(wait > Duration::from_secs(3000) && wait <= Duration::from_secs(3600), "{wait:?}");
     }
     assert_eq!(gitlab.ledger().count(), asked, "a stranger was asked about");
     verified(ask(READ_WRITE.1, true).await);
 }
 
-/// However many come at once, no more wrong ones are asked about than the budget has, and no good one is turned away.
+/// However many come at once, no more wrong ones are asked about than the budget has, and no good
+/// one is turned away.
 #[tokio::test]
 async fn a_burst_waits_for_its_turn() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -52,7 +57,9 @@ async fn a_burst_waits_for_its_turn() {
     let burst = |secret: &'static str| {
         let asking = (0..100).map(|_| {
             let server = server.clone();
-            tokio::spawn(async move { server.ask(&question(basic("alice", secret), Access::Login), false).await.0 })
+            tokio::spawn(async move {
+                server.ask(&question(basic("alice", secret), Access::Login), false).await.0
+            })
         });
         asking.collect::<Vec<_>>()
     };
@@ -64,7 +71,10 @@ async fn a_burst_waits_for_its_turn() {
     for asking in burst("wrong") {
         match asking.await.unwrap() {
             Verdict::NotMine => not_mine += 1,
-            verdict => assert!(matches!(verdict, Verdict::NotNow(NotNow::FailureBudgetSpent, _)), "{verdict:?}"),
+            verdict => assert!(
+                matches!(verdict, Verdict::NotNow(NotNow::FailureBudgetSpent, _)),
+                "{verdict:?}"
+            ),
         }
     }
     assert_eq!((not_mine, gitlab.ledger().count() - before), (4, 4));

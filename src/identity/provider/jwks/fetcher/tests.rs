@@ -18,7 +18,12 @@ fn set(ids: &[&str]) -> Answer {
 }
 
 fn keys(server: &TestServer, pace: Pace) -> Keys {
-    Keys::fetched("workloads".into(), server.url.clone(), TestServer::client(Duration::from_secs(5)), pace)
+    Keys::fetched(
+        "workloads".into(),
+        server.url.clone(),
+        TestServer::client(Duration::from_secs(5)),
+        pace,
+    )
 }
 
 async fn find(keys: &Keys, id: &str) -> KeyLookup {
@@ -63,7 +68,8 @@ async fn an_unknown_key_is_fetched_for_once_in_ten_seconds_whoever_asks() {
 #[tokio::test]
 async fn callers_share_a_fetch() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO }));
+    let keys =
+        std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO }));
     assert_eq!(found(&keys, "one").await, 'k');
     let before = server.requests().len();
     server.answer(set(&["one", "two"]));
@@ -129,7 +135,10 @@ async fn the_last_good_keys_stay_whatever_the_issuer_says() {
         Answer::ok("{}"),
         Answer::ok(r#"{"keys": []}"#),
         Answer::ok(r#"{"keys": [{"kty": "oct", "kid": "two", "k": "AAAA"}]}"#),
-        Answer::ok(&json!({ "keys": [SigningKey::p256().jwk("two")], "x": "x".repeat(1024 * 1024) }).to_string()),
+        Answer::ok(
+            &json!({ "keys": [SigningKey::p256().jwk("two")], "x": "x".repeat(1024 * 1024) })
+                .to_string(),
+        ),
         Answer::Say("HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"keys\"".to_owned()),
         Answer::Say("nonsense".to_owned()),
     ] {
@@ -158,7 +167,8 @@ async fn an_issuer_that_hangs_costs_a_caller_no_more_than_the_time_out() {
     let client = TestServer::client(Duration::from_millis(50));
     let keys = Keys::fetched("workloads".into(), server.url.clone(), client, Pace::default());
     assert_eq!(tokio::time::timeout(PATIENCE, found(&keys, "one")).await.unwrap(), '0');
-    // The next one has it asked again, and whoever comes then learns at once that it was asked a moment ago.
+    // The next one has it asked again, and whoever comes then learns at once that it was asked a
+    // moment ago.
     for _ in 0..10 {
         assert_eq!(found(&keys, "one").await, '0');
     }

@@ -43,8 +43,17 @@ fn a_token_has_one_value_under_either_name() {
     ] {
         assert_eq!(said(&reply).unwrap().issued.expose_secret(), one, "{reply}");
     }
-    assert_eq!(said(&json!({ "token": one, "access_token": other })).unwrap_err(), Unreadable::TwoTokens);
-    for reply in [json!({}), json!({ "token": null }), json!({ "token": 5 }), json!({ "token": [one] }), json!([one])] {
+    assert_eq!(
+        said(&json!({ "token": one, "access_token": other })).unwrap_err(),
+        Unreadable::TwoTokens
+    );
+    for reply in [
+        json!({}),
+        json!({ "token": null }),
+        json!({ "token": 5 }),
+        json!({ "token": [one] }),
+        json!([one]),
+    ] {
         assert_eq!(said(&reply).unwrap_err(), Unreadable::Reply, "{reply}");
     }
     let twice = format!(r#"{{"token": "{one}", "token": "{one}"}}"#);
@@ -54,9 +63,17 @@ fn a_token_has_one_value_under_either_name() {
 #[test]
 fn what_is_no_token() {
     let claims = BASE64_URL_SAFE_NO_PAD.encode(with(json!({})).to_string());
-    for token in
-        ["", "opaque", ".", "..", "a.b", &format!("e30.{claims}"), &format!("e30.{claims}.x.y"), "e30.!.x", "e30.W10.x"]
-    {
+    for token in [
+        "",
+        "opaque",
+        ".",
+        "..",
+        "a.b",
+        &format!("e30.{claims}"),
+        &format!("e30.{claims}.x.y"),
+        "e30.!.x",
+        "e30.W10.x",
+    ] {
         assert_eq!(said(&json!({ "token": token })).unwrap_err(), Unreadable::Token, "{token}");
     }
     for members in [
@@ -103,7 +120,13 @@ fn a_token_is_for_our_service_alone() {
     for aud in [json!(SERVICE), json!([SERVICE])] {
         assert!(said(&reply(json!({ "aud": aud }))).is_ok(), "{aud}");
     }
-    for aud in [json!(null), json!("other"), json!("container_registry2"), json!([]), json!([SERVICE, "other"])] {
+    for aud in [
+        json!(null),
+        json!("other"),
+        json!("container_registry2"),
+        json!([]),
+        json!([SERVICE, "other"]),
+    ] {
         assert_eq!(said(&reply(json!({ "aud": aud }))).unwrap_err(), Unreadable::Audience, "{aud}");
     }
 }
@@ -129,7 +152,11 @@ fn how_long_a_token_holds() {
     assert_eq!(held(json!({ "iat": 1000.5, "exp": 1300.5 }), null()), Ok((300, None)));
     // As good as nothing said, which is what the specification has a word for.
     for expires_in in [json!("7"), json!(-7), json!([7])] {
-        assert_eq!(held(json!({ "exp": null }), expires_in.clone()), Ok((60, None)), "{expires_in}");
+        assert_eq!(
+            held(json!({ "exp": null }), expires_in.clone()),
+            Ok((60, None)),
+            "{expires_in}"
+        );
     }
 }
 
@@ -137,7 +164,10 @@ fn how_long_a_token_holds() {
 fn who_the_caller_is() {
     let token = said(&reply(json!({ "auth_type": "build", "user": "e30.e30.x" }))).unwrap();
     assert_eq!(token.subject.as_deref(), Some("alice"));
-    assert_eq!((token.credential_type.as_deref(), token.user.as_deref()), (Some("build"), Some("e30.e30.x")));
+    assert_eq!(
+        (token.credential_type.as_deref(), token.user.as_deref()),
+        (Some("build"), Some("e30.e30.x"))
+    );
     for members in [json!({ "sub": "" }), json!({ "sub": null })] {
         assert_eq!(said(&reply(members)).unwrap().subject, None);
     }
@@ -157,15 +187,24 @@ fn what_is_granted_is_listed_for_the_repository_by_name() {
         { "type": "other", "name": "c", "actions": ["pull"], "meta": { "n": 3 } },
     ] })))
     .unwrap();
-    for (repository, words) in
-        [("a/b", "pull,push"), ("all", ""), ("none", ""), ("gone", "delete"), ("c", ""), ("a", ""), ("b", "")]
-    {
+    for (repository, words) in [
+        ("a/b", "pull,push"),
+        ("all", ""),
+        ("none", ""),
+        ("gone", "delete"),
+        ("c", ""),
+        ("a", ""),
+        ("b", ""),
+    ] {
         assert_eq!(token.granted(&name(repository)).words(), words, "{repository}");
     }
     let meta = |repository| token.meta(&name(repository)).cloned().collect::<Vec<_>>();
     assert_eq!(meta("a/b"), [json!({ "n": 1 }), json!({ "n": 2 })]);
     assert!(meta("c").is_empty() && meta("gone").is_empty());
-    assert_eq!(said(&reply(json!({ "access": null }))).unwrap().granted(&name("a")), Actions::default());
+    assert_eq!(
+        said(&reply(json!({ "access": null }))).unwrap().granted(&name("a")),
+        Actions::default()
+    );
 }
 
 #[test]
