@@ -19,7 +19,7 @@ use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServe
 use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
-use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, TokenKeys};
+use moorgate::token_service::gate_token::{CatalogShare, GateToken, TokenKeys, TokenScope};
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -84,10 +84,11 @@ fn pure_path(c: &mut Criterion) {
     });
     c.bench_function("open a gate token", |b| {
         let repositories = vec![(RepositoryName::parse("group/project/app").unwrap(), pull)];
-        let good_for = GoodFor { repositories, catalog: CatalogShare::None };
+        let token_scope = TokenScope { repositories, catalog: CatalogShare::None };
         let (credential, provider) =
             (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
-        let mut token = GateToken { issued: 1000, expires: 5000, good_for, credential, provider };
+        let mut token =
+            GateToken { issued: 1000, expires: 5000, token_scope, credential, provider };
         let keys = TokenKeys::random().unwrap();
         let sealed = keys.seal(&mut token, "registry.test").unwrap();
         b.iter(|| keys.open(black_box(&sealed), "registry.test", 2000).unwrap());

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::server::Generation;
+use crate::server::Snapshot;
 
 pub use collect::{LastReload, Process};
 
@@ -35,7 +35,7 @@ const NOT_FOUND: &str =
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Admin {
-    pub(crate) generations: watch::Receiver<Arc<Generation>>,
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
     /// True from the first moment of a drain.
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) last_reload: watch::Receiver<Option<Arc<LastReload>>>,
@@ -87,12 +87,12 @@ impl Admin {
     }
 
     async fn revoke(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let generation = self.generations.borrow().clone();
-        revoke::revoke(request, generation.admin_token.as_ref(), &generation.gate).await
+        let snapshot = self.snapshots.borrow().clone();
+        revoke::revoke(request, snapshot.admin_token.as_ref(), &snapshot.gate).await
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let mut response = text(StatusCode::OK, self.generations.borrow().gate.metrics());
+        let mut response = text(StatusCode::OK, self.snapshots.borrow().gate.metrics());
         let openmetrics =
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);

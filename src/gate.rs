@@ -14,20 +14,20 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::body::{BodyFailure, NotEmpty, Progress, RequestBody, ResponseBody};
-use crate::client_address::TrustedProxies;
 use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::framing;
 use crate::identity::authenticator::{CacheUse, Identity};
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
 use crate::limits::{Account, Limits};
+use crate::net::client_address::TrustedProxies;
 use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
 use crate::respond::{Refused, Responder};
-use crate::token_service::gate_token::GoodFor;
+use crate::token_service::gate_token::TokenScope;
 use crate::token_service::{self, Presented, TokenService};
-use crate::upstream::{Caller, Upstream};
+use crate::upstream::{ClientInfo, Upstream};
 
 pub use explain::{Answer, Explanation};
 
@@ -44,7 +44,7 @@ pub struct Gate {
 }
 
 /// What is known of a request beside its message.
-pub struct Origin {
+pub struct ConnectionInfo {
     /// The other end of the connection.
     pub peer: IpAddr,
     /// Over HTTP/2.
@@ -57,7 +57,7 @@ pub struct Origin {
 
 /// What is learned of a request to the registry beside its record.
 #[derive(Default)]
-struct Trail {
+struct RequestContext {
     /// What it takes, as far as it was understood; a mount takes two things.
     needed: [Option<Access>; 2],
     /// Why it is refused to a caller who has shown nothing, and is told no more than that.
@@ -73,7 +73,7 @@ pub struct Received {
     head: Parts,
     body: Incoming,
     client: IpAddr,
-    origin: Origin,
+    connection_info: ConnectionInfo,
     /// It is refused without a look at what it says.
     fault: Option<Framing>,
     record: Box<Record>,
@@ -87,21 +87,21 @@ impl Gate {
 
     /// Takes a request in and begins its record, so that one whose client leaves at once is
     /// recorded too.
-    pub fn receive(&self, request: Request<Incoming>, origin: Origin) -> Received {
+    pub fn receive(&self, request: Request<Incoming>, connection_info: ConnectionInfo) -> Received {
         let (mut head, body) = request.into_parts();
         if body.is_end_stream() {
-            origin.progress.end_request();
+            connection_info.progress.end_request();
         }
-        let client = self.trusted_proxies.client(origin.peer, &head.headers);
+        let client = self.trusted_proxies.client(connection_info.peer, &head.headers);
         let record = Box::new(Record::begin(
             self.recorder.clone(),
-            origin.progress.clone(),
+            connection_info.progress.clone(),
             request_id(&head.headers),
             client,
             head.method.clone(),
             head.uri.path().to_owned(),
         ));
-        let fault = if origin.ambiguous {
+        let fault = if connection_info.ambiguous {
             Some(Framing::Head)
         } else if framing::has_too_many_fields(&head.headers) {
             // At once, for the requests of a flood wait for each other here.
@@ -110,15 +110,19 @@ impl Gate {
         } else {
             None
         };
-        Received { head, body, client, origin, fault, record }
+        Received { head, body, client, connection_info, fault, record }
     }
 
     /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The
     /// record is written when the answer's body has ended.
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
-        let Received { head, body, client, origin, fault, mut record } = received;
-        let caller = Caller { address: client, http2: origin.http2, progress: &origin.progress };
-        let mut trail = Trail::default();
+        let Received { head, body, client, connection_info, fault, mut record } = received;
+        let caller = ClientInfo {
+            address: client,
+            http2: connection_info.http2,
+            progress: &connection_info.progress,
+        };
+        let mut context = RequestContext::default();
         let body = RequestBody::new(body, caller.http2, caller.progress.clone());
         let outcome = if let Some(fault) = fault {
             Err(Denial::Framing(fault))
@@ -126,7 +130,7 @@ impl Gate {
             self.issue_token(&head, body, &caller, &mut record).await
         } else {
             match self
-                .admit_and_forward(&head, body, &caller, upstream, &mut trail, &mut record)
+                .admit_and_forward(&head, body, &caller, upstream, &mut context, &mut record)
                 .await
             {
                 // It was forgotten, so the same way leads to another one, once. Boxed, for it is
@@ -138,7 +142,7 @@ impl Gate {
                         body,
                         &caller,
                         upstream,
-                        &mut trail,
+                        &mut context,
                         &mut record,
                     ))
                     .await
@@ -149,20 +153,22 @@ impl Gate {
         // Behind a message that two programs could read in two ways, and behind a tunnel that was
         // refused, nothing is read; nor behind a body that nobody wants.
         let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
-        let close = misread || origin.progress.request_ended().is_none();
+        let close = misread || connection_info.progress.request_ended().is_none();
         let mut response = match outcome {
             Ok(response) => {
                 record.allowed(response.status());
                 response
             }
             Err(denial) => {
-                let response = self.refuse(&denial, &head, &trail, &record, &origin.progress);
+                let response =
+                    self.refuse(&denial, &head, &context, &record, &connection_info.progress);
                 record.denied(&denial, response.status());
                 self.audit.refused(&record, &denial).await;
                 response
             }
         };
-        if let Some(account) = trail.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED)
+        if let Some(account) =
+            context.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED)
         {
             limits::tell_remaining(response.headers_mut(), &account);
         }
@@ -172,7 +178,7 @@ impl Gate {
             *response.version_mut() = Version::HTTP_10;
         }
         let close = close || is_old;
-        self.responder.finish(&mut response, record.request_id(), close && !origin.http2);
+        self.responder.finish(&mut response, record.request_id(), close && !connection_info.http2);
         response.body_mut().observe(record);
         response
     }
@@ -182,11 +188,11 @@ impl Gate {
         &self,
         denial: &Denial,
         head: &Parts,
-        trail: &Trail,
+        context: &RequestContext,
         record: &Record,
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
-        let refused = Refused { head, needed: &trail.needed, kind: record.credential_kind() };
+        let refused = Refused { head, needed: &context.needed, kind: record.credential_kind() };
         self.responder.denial(denial, &refused, progress)
     }
 
@@ -196,15 +202,15 @@ impl Gate {
         &self,
         head: &Parts,
         mut body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         upstream: &Upstream,
-        trail: &mut Trail,
+        context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        let admitted = self.admit(head, &mut body, caller, trail, record).await?;
+        let admitted = self.admit(head, &mut body, caller, context, record).await?;
         let wanted =
             admitted.as_ref().map_or(&RegistryRequest::Ping, |(decision, _)| decision.request());
-        self.limit_caller(wanted, caller, trail, record).await?;
+        self.limit_caller(wanted, caller, context, record).await?;
         let Some((decision, question)) = admitted else {
             return Ok(self.responder.pong(&head.method, caller.progress));
         };
@@ -224,15 +230,15 @@ impl Gate {
         &self,
         head: &Parts,
         body: &mut RequestBody,
-        caller: &Caller<'_>,
-        trail: &mut Trail,
+        caller: &ClientInfo<'_>,
+        context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<Option<(Decision, Question)>, Denial> {
         let wanted = parse(head).inspect_err(|_| self.limits.count_client(caller.address))?;
         record.wanted(&wanted);
         expect_no_body(&head.method, body).await?;
-        trail.needed = [Some(wanted.required()), wanted.mount_source()];
-        self.limit_client(&wanted, caller, trail).await?;
+        context.needed = [Some(wanted.required()), wanted.mount_source()];
+        self.limit_client(&wanted, caller, context).await?;
 
         let credential = Credential::from_headers(&head.headers)?;
         record.presented_as(token_service::kind(&credential));
@@ -241,18 +247,18 @@ impl Gate {
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
             // A 200 to nobody would tell clients that no credential is ever needed. With a token
             // they have been told.
-            return match presented.good_for {
+            return match presented.token_scope {
                 Some(_) => Ok(None),
                 None => Err(Denial::NoCredential),
             };
         }
-        let shown_nothing = unnamed && presented.good_for.is_none();
+        let shown_nothing = unnamed && presented.token_scope.is_none();
         let decided = self.decide(wanted, presented, caller, record).await;
         let (decision, question) = decided.map_err(|denial| match denial {
             // Whoever has shown nothing is asked to, whatever the reason: he may not know that
             // there is anything here.
             denial if shown_nothing => {
-                trail.withheld = Some(denial);
+                context.withheld = Some(denial);
                 Denial::NoCredential
             }
             // What was public when nobody was given a token is so no longer.
@@ -274,12 +280,13 @@ impl Gate {
         &self,
         wanted: RegistryRequest,
         presented: Presented,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<(Decision, Question), Denial> {
-        let Presented { credential, good_for, provider, sealed } = presented;
-        let is_listed =
-            |access: &Access| good_for.as_ref().is_none_or(|good_for| good_for.allows(access));
+        let Presented { credential, token_scope, provider, sealed } = presented;
+        let is_listed = |access: &Access| {
+            token_scope.as_ref().is_none_or(|token_scope| token_scope.allows(access))
+        };
         let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
         // Whatever the provider says: whoever holds the token is whom the operator meant.
@@ -293,7 +300,7 @@ impl Gate {
         }
         // Nor is anybody asked about a repository of which the token says nothing: of a question
         // about a push GitLab makes a record.
-        if good_for.as_ref().is_some_and(|good_for| !good_for.mentions(&question.access)) {
+        if token_scope.as_ref().is_some_and(|token_scope| !token_scope.mentions(&question.access)) {
             return Err(Denial::InsufficientScope);
         }
         // What the credential lacks is the better reason: another token would not help.
@@ -307,7 +314,7 @@ impl Gate {
             return Err(Denial::InsufficientScope);
         }
         if let (Access::Catalog, Some(names)) =
-            (&question.access, good_for.as_ref().and_then(GoodFor::shown))
+            (&question.access, token_scope.as_ref().and_then(TokenScope::shown))
         {
             decision.show_at_most(names);
         }
@@ -329,7 +336,7 @@ impl Gate {
         decision: Decision,
         head: &Parts,
         body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         upstream: &Upstream,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
@@ -347,7 +354,7 @@ impl Gate {
         &self,
         credential: Credential,
         access: Access,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Question {
         let question =
@@ -387,7 +394,7 @@ fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
 /// Asks the registry for the tags that must not exist, where the decision depends on any.
 async fn look_up(
     decision: Decision,
-    caller: &Caller<'_>,
+    caller: &ClientInfo<'_>,
     upstream: &Upstream,
     record: &Record,
 ) -> Result<Permit, Denial> {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::client_address::client_network;
 use crate::denial::{Denial, Limit};
 use crate::identity::Verified;
+use crate::net::client_address::client_network;
 use crate::rate_limit::{Clock, Key, LONGEST_WAIT, Quota, Table, Taken};
 use settings::{IdentityLimits, Settings};
 use uploads::{UploadPlace, Uploads};
@@ -36,14 +36,14 @@ pub struct Limits {
     accounts: Arc<Accounts>,
 }
 
-/// What a request does that would come too early.
+/// What the gate does with a request that comes too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// It is refused.
-    None,
-    /// It waits, where that takes less than [`LONGEST_WAIT`]: clients that push do not honour
+pub enum OnLimit {
+    /// Refuses it.
+    Reject,
+    /// Lets it wait, where that takes less than [`LONGEST_WAIT`]: clients that push do not honour
     /// `Retry-After`.
-    Some,
+    Wait,
 }
 
 /// The limits of one caller.
@@ -86,9 +86,9 @@ impl Limits {
     ///
     /// # Errors
     /// [`Limit::PerClient`].
-    pub async fn client(&self, address: IpAddr, patience: Patience) -> Result<(), Denial> {
+    pub async fn client(&self, address: IpAddr, on_limit: OnLimit) -> Result<(), Denial> {
         match self.client_account(address) {
-            Some(account) => account.request(Limit::PerClient, patience).await,
+            Some(account) => account.request(Limit::PerClient, on_limit).await,
             None => Ok(()),
         }
     }
@@ -132,11 +132,11 @@ impl CallerLimits<'_> {
     ///
     /// # Errors
     /// [`Limit::PerIdentity`].
-    pub async fn request(&self, patience: Patience) -> Result<(), Denial> {
+    pub async fn request(&self, on_limit: OnLimit) -> Result<(), Denial> {
         match self.limits.per_identity {
             Some(quota) => {
                 self.account(quota, &self.accounts.identities)
-                    .request(Limit::PerIdentity, patience)
+                    .request(Limit::PerIdentity, on_limit)
                     .await
             }
             None => Ok(()),
@@ -186,10 +186,10 @@ impl Account {
         self.table.with(self.key, now, |word| self.quota.remaining(*word, now))
     }
 
-    async fn request(self, limit: Limit, patience: Patience) -> Result<(), Denial> {
-        let patience = match patience {
-            Patience::None => Duration::ZERO,
-            Patience::Some => LONGEST_WAIT,
+    async fn request(self, limit: Limit, on_limit: OnLimit) -> Result<(), Denial> {
+        let patience = match on_limit {
+            OnLimit::Reject => Duration::ZERO,
+            OnLimit::Wait => LONGEST_WAIT,
         };
         // A client that leaves meanwhile drops the charge.
         let (charge, wait) =

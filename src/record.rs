@@ -18,7 +18,6 @@ pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use audit::AuditLog;
 
 use crate::body::{Progress, ResponseObserver};
-use crate::client_address::client_network;
 use crate::denial::{Denial, Limit};
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::keyed_hash::Fingerprint;
@@ -26,6 +25,7 @@ use crate::identity::{Principal, Verified};
 use crate::limits::Charge;
 use crate::limits::uploads::UploadPlace;
 use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
+use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
 use offenders::{Line, Offenders};
 

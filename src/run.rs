@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::record::{AccessLog, AccessLogFormat, Target};
-use crate::server::{Generation, Server, bind};
+use crate::server::{Server, Snapshot, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
@@ -69,7 +69,7 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
-        let generations = live.generations();
+        let snapshots = live.snapshots();
         let process = Process {
             workers: listeners.public.len(),
             connection_limit: live.connection_limit().clone(),
@@ -77,13 +77,13 @@ impl Running {
             running_since: Instant::now(),
         };
         let admin = Admin {
-            generations: generations.clone(),
+            snapshots: snapshots.clone(),
             draining: told,
             last_reload: live.last_reload(),
             process,
         };
         tokio::spawn(admin.serve(listeners.admin));
-        let server = Server::start(listeners.public, live.connection_limit(), &generations)?;
+        let server = Server::start(listeners.public, live.connection_limit(), &snapshots)?;
         Ok(Self { server, live, draining })
     }
 
@@ -112,11 +112,11 @@ impl Running {
 ///
 /// # Errors
 /// What the system does not give: roots, randomness, threads.
-pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Generation>> {
+pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     loaded.config.log.audit = None;
     let access_log = AccessLog::start(AccessLogFormat::Json, None)?;
-    let generation = Live::new(loaded, access_log)?.generations().borrow().clone();
-    Ok(generation)
+    let snapshot = Live::new(loaded, access_log)?.snapshots().borrow().clone();
+    Ok(snapshot)
 }
 
 /// The access log that the config asks for.

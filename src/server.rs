@@ -6,13 +6,13 @@ mod connection;
 mod connection_limit;
 mod deadlines;
 mod frame_scan;
-mod generation;
 mod head_scan;
 mod http2;
 mod linger;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;
+mod snapshot;
 mod stall;
 mod tls;
 
@@ -30,13 +30,13 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
 
 pub use connection_limit::ConnectionLimit;
-pub use generation::Generation;
+pub use snapshot::Snapshot;
 pub use tls::server_tls;
 
-use crate::client_address::TrustedProxies;
+use crate::net::client_address::TrustedProxies;
 use crate::record::Recorder;
 use crate::upstream::SWEEP_EVERY;
-use generation::Newest;
+use snapshot::Newest;
 
 /// Connections that the kernel holds while all workers are busy.
 const BACKLOG: i32 = 4096;
@@ -128,7 +128,7 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
 /// What was wrong with the connection.
 #[doc(hidden)]
 pub async fn serve_stream<S>(
-    generations: watch::Receiver<Arc<Generation>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     stream: S,
     peer: SocketAddr,
     http2: bool,
@@ -138,8 +138,8 @@ where
 {
     // As long as this lives, the worker goes on.
     let (_phase, told) = watch::channel(Phase::Serving);
-    let recorder = generations.borrow().gate.recorder.clone();
-    let worker = Rc::new(Worker::new(Newest::new(generations), recorder, told));
+    let recorder = snapshots.borrow().gate.recorder.clone();
+    let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
     connection::serve_stream(&worker, stream, peer, http2).await
 }
 
@@ -151,20 +151,20 @@ impl Server {
     pub fn start(
         listeners: Vec<TcpListener>,
         limit: &Arc<ConnectionLimit>,
-        generations: &watch::Receiver<Arc<Generation>>,
+        snapshots: &watch::Receiver<Arc<Snapshot>>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
-        // The records of all generations go to one place.
-        let recorder = generations.borrow().gate.recorder.clone();
+        // The records of all snapshots go to one place.
+        let recorder = snapshots.borrow().gate.recorder.clone();
         let mut workers = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (generations, recorder) = (generations.clone(), recorder.clone());
+            let (snapshots, recorder) = (snapshots.clone(), recorder.clone());
             let (limit, told) = (limit.clone(), told.clone());
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let local = LocalSet::new();
-                let worker = Rc::new(Worker::new(Newest::new(generations), recorder, told));
+                let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
                 let left = local.block_on(&runtime, worker.run(listener, limit));
                 // Whatever is still open is dropped here, before anybody hears that this worker has
                 // ended.

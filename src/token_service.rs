@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::denial::{Denial, TokenRequestError};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::unix_time::{unix_micros, unix_now};
-use gate_token::{GateToken, GoodFor, PREFIX, TokenKeys};
+use gate_token::{GateToken, PREFIX, TokenKeys, TokenScope};
 
 /// Where it is, on the registry's own listener.
 pub const PATH: &str = "/token";
@@ -43,7 +43,7 @@ pub struct Presented {
     /// The credential itself, or what was sealed in a gate token.
     pub credential: Credential,
     /// The most that it is good for; `None`: whatever the credential is good for.
-    pub good_for: Option<GoodFor>,
+    pub token_scope: Option<TokenScope>,
     /// The provider that vouched for it when it was sealed.
     pub provider: Option<Box<str>>,
     /// When it was sealed (Unix time, microseconds).
@@ -57,7 +57,7 @@ pub struct Vouched {
     /// Who vouches for it. `None` for callers without one.
     pub provider: Option<Box<str>>,
     /// What is granted of what was asked.
-    pub good_for: GoodFor,
+    pub token_scope: TokenScope,
     /// When the credential itself ends (Unix time, seconds), where that is known.
     pub ends: Option<u64>,
 }
@@ -118,15 +118,15 @@ impl TokenService {
     /// # Errors
     /// [`TokenRequestError::TooLong`]
     pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let Vouched { credential, provider, good_for, ends } = vouched;
+        let Vouched { credential, provider, token_scope, ends } = vouched;
         let now = unix_now();
         let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(now));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
         let (issued, expires) = (unix_micros(), now + expires_in + GRACE);
-        let mut token = GateToken { issued, expires, good_for, credential, provider };
+        let mut token = GateToken { issued, expires, token_scope, credential, provider };
         let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
         // After that, for what does not fit into a token is not granted.
-        let scope = oauth.then(|| token.good_for.scopes());
+        let scope = oauth.then(|| token.token_scope.scopes());
         Ok(Issued {
             access_token: sealed.clone(),
             token: sealed,
@@ -146,7 +146,7 @@ impl TokenService {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), &self.service, unix_now());
-                let GateToken { credential, good_for, provider, issued, .. } =
+                let GateToken { credential, token_scope, provider, issued, .. } =
                     opened.map_err(|_| Denial::InvalidToken)?;
                 // None is ever made so; whoever made it has a key.
                 if is_sealed(&credential) {
@@ -154,14 +154,14 @@ impl TokenService {
                 }
                 Ok(Presented {
                     credential,
-                    good_for: Some(good_for),
+                    token_scope: Some(token_scope),
                     provider,
                     sealed: Some(issued),
                 })
             }
             credential if is_sealed(&credential) => Err(Denial::WrongCredential),
             credential => {
-                Ok(Presented { credential, good_for: None, provider: None, sealed: None })
+                Ok(Presented { credential, token_scope: None, provider: None, sealed: None })
             }
         }
     }
@@ -242,9 +242,9 @@ mod tests {
         let service =
             TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
         let sealed = |credential| {
-            let good_for = GoodFor::default();
+            let token_scope = TokenScope::default();
             let (issued, expires) = (unix_micros(), unix_now() + 60);
-            let mut token = GateToken { issued, expires, good_for, credential, provider: None };
+            let mut token = GateToken { issued, expires, token_scope, credential, provider: None };
             keys.seal(&mut token, "registry.test").unwrap().as_str().to_owned()
         };
         let bearer = |token: &str| Credential::Bearer(SecretString::from(token));

@@ -83,14 +83,14 @@ pub struct Upstream {
 }
 
 /// Who is at the other side, as the registry is told.
-pub struct Caller<'a> {
+pub struct ClientInfo<'a> {
     pub address: IpAddr,
     pub http2: bool,
     pub progress: &'a Rc<Progress>,
 }
 
 /// A request on its way to the registry, but for its body.
-struct Going<'a> {
+struct OutboundRequest<'a> {
     wanted: &'a RegistryRequest,
     /// The token that was issued for it, where the registry takes such.
     grant: Option<HeaderValue>,
@@ -124,20 +124,20 @@ impl Upstream {
         permit: Permit,
         head: &Parts,
         body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         let begun = Instant::now();
         let wanted = permit.request();
-        let going = Going {
+        let outbound = OutboundRequest {
             wanted,
             grant: permit.grant(),
             headers: &head.headers,
             request_id: record.request_id(),
         };
-        let granted = going.grant.is_some();
+        let granted = outbound.grant.is_some();
         let (response, exchange) = self
-            .exchange(&going, body, caller)
+            .exchange(&outbound, body, caller)
             .await
             .inspect_err(|denial| self.note_fault(denial))?;
         let took = begun.elapsed();
@@ -174,7 +174,7 @@ impl Upstream {
     pub async fn look_up(
         &self,
         look_ups: &[TagLookUp],
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         request_id: &str,
     ) -> Result<Vec<StatusCode>, Denial> {
         let mut answers = Vec::with_capacity(look_ups.len());
@@ -207,14 +207,14 @@ impl Upstream {
         // accepted.
         let headers =
             HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
-        let going = Going {
+        let outbound = OutboundRequest {
             wanted: look_up.request(),
             grant: look_up.grant(),
             headers: &headers,
             request_id,
         };
         let (response, mut exchange) =
-            self.ask(&going, address).await.map_err(|fault| match fault {
+            self.ask(&outbound, address).await.map_err(|fault| match fault {
                 UpstreamFault::RefusedTheGrant => fault,
                 _ => UpstreamFault::TagLookUp,
             })?;
@@ -227,19 +227,19 @@ impl Upstream {
     /// A read of the gate's own, for a caller at this address.
     async fn ask(
         &self,
-        going: &Going<'_>,
+        outbound: &OutboundRequest<'_>,
         address: IpAddr,
     ) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
-        let caller = Caller { address, http2: false, progress: &progress };
-        let answer = self.exchange(going, body, &caller).await;
+        let caller = ClientInfo { address, http2: false, progress: &progress };
+        let answer = self.exchange(outbound, body, &caller).await;
         let (response, exchange) = answer.map_err(|denial| match denial {
             Denial::Upstream(fault) => fault,
             _ => UpstreamFault::Unreachable,
         })?;
         let (parts, body) = response.into_parts();
-        check_answer(going.wanted, going.grant.is_some(), &parts)?;
+        check_answer(outbound.wanted, outbound.grant.is_some(), &parts)?;
         Ok((Response::from_parts(parts, body), exchange))
     }
 
@@ -255,14 +255,14 @@ impl Upstream {
     /// answer. Nothing else is ever repeated.
     async fn exchange(
         &self,
-        going: &Going<'_>,
+        outbound: &OutboundRequest<'_>,
         body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
-        let Going { wanted, request_id, .. } = *going;
+        let OutboundRequest { wanted, request_id, .. } = *outbound;
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
-        let request = self.request(going, body, caller)?;
+        let request = self.request(outbound, body, caller)?;
         let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once }).await;
         let again = match pooled {
             None => request,
@@ -274,7 +274,7 @@ impl Upstream {
                     }
                     Err(Failure::NeverWritten(request)) => *request,
                     Err(Failure::NoAnswer(_)) if repeatable => {
-                        self.request(going, RequestBody::empty(caller.progress.clone()), caller)?
+                        self.request(outbound, RequestBody::empty(caller.progress.clone()), caller)?
                     }
                     Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
                 }
@@ -299,16 +299,16 @@ impl Upstream {
 
     fn request(
         &self,
-        going: &Going<'_>,
+        outbound: &OutboundRequest<'_>,
         body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
     ) -> Result<Request<RequestBody>, Denial> {
-        let uri = Uri::try_from(going.wanted.render())
+        let uri = Uri::try_from(outbound.wanted.render())
             .map_err(|_| Denial::Framing(Framing::UriTooLong))?;
         let mut request = Request::new(body);
-        *request.method_mut() = going.wanted.method();
+        *request.method_mut() = outbound.wanted.method();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(going, &self.settings, caller.address);
+        *request.headers_mut() = headers::request(outbound, &self.settings, caller.address);
         Ok(request)
     }
 
@@ -318,7 +318,7 @@ impl Upstream {
         connection: &mut Connection,
         request: Request<RequestBody>,
         wanted: &RegistryRequest,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
     ) -> Result<Response<Incoming>, Failure> {
         let settings = &self.settings;
         let response_timeout = match wanted {

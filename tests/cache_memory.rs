@@ -7,7 +7,7 @@ use std::alloc::System;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moorgate::identity::cache::{Asked, CacheLimits, ENTRY_BYTES, VerdictCache};
+use moorgate::identity::cache::{CacheKey, CacheLimits, ENTRY_BYTES, VerdictCache};
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::{
@@ -48,7 +48,7 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
         let principal = Principal { source: source.clone(), subject };
         let attributes = attributes.cloned().map(Box::new);
         let verified = Verified { principal, granted: Granted::Scopes(scopes.clone()), attributes };
-        let asked = Asked {
+        let asked = CacheKey {
             question: id,
             credential: id,
             secret: Some(question.secret),

@@ -11,7 +11,7 @@ use moorgate::config::load;
 use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
 use moorgate::record::{AccessLog, AccessLogFormat};
 use moorgate::run::{Listeners, Running};
-use moorgate::server::{Generation, serve_stream};
+use moorgate::server::{Snapshot, serve_stream};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -66,10 +66,10 @@ impl Warm {
                 start_gate(folder.path(), registry.address(), &introspection.url(), target);
             (introspection, running)
         };
-        let generations = running.live().generations();
+        let snapshots = running.live().snapshots();
         let (orders, taken) = mpsc::channel();
         let (told, done) = mpsc::channel();
-        std::thread::spawn(move || worker(protocol, generations, &taken, &told));
+        std::thread::spawn(move || worker(protocol, snapshots, &taken, &told));
         let mut warm = Self {
             orders,
             done,
@@ -134,7 +134,7 @@ impl Warm {
 /// allocator to itself.
 fn worker(
     protocol: Protocol,
-    generations: watch::Receiver<Arc<Generation>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     orders: &Receiver<(u64, Count)>,
     done: &Sender<()>,
 ) {
@@ -142,7 +142,7 @@ fn worker(
     let local = LocalSet::new();
     let (client, stream) = Client::connect(protocol);
     let peer = SocketAddr::from(([192, 0, 2, 1], 40_000));
-    local.spawn_local(serve_stream(generations, stream, peer, protocol == Protocol::Http2));
+    local.spawn_local(serve_stream(snapshots, stream, peer, protocol == Protocol::Http2));
     for (requests, count) in orders {
         match count {
             Count::Yes => counted(&runtime, &local, &client, requests),

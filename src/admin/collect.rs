@@ -36,10 +36,10 @@ pub struct LastReload {
 impl Admin {
     /// How the gate is now.
     pub(super) fn status(&self) -> Status {
-        let generation = self.generations.borrow().clone();
-        let gate = &generation.gate;
+        let snapshot = self.snapshots.borrow().clone();
+        let gate = &snapshot.gate;
         let (now, metrics) = (SystemTime::now(), &gate.recorder.metrics);
-        let certificate = generation
+        let certificate = snapshot
             .server
             .certificate_ends
             .map(|ends| Certificate::new(time(ends), until(ends, now)));
@@ -57,7 +57,7 @@ impl Admin {
             certificate,
             workers: self.process.workers,
             connections,
-            upstream: upstream(&generation.upstream),
+            upstream: upstream(&snapshot.upstream),
             providers: gate.identity.providers().iter().map(|it| provider(it)).collect(),
             cache: cache(metrics, gate.identity.cache_entries()),
             limits: metrics.limited().map(|(name, limited)| Limit { name, limited }).collect(),

@@ -88,9 +88,9 @@ fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
 
 async fn ask(loaded: Loaded, head: &Parts) -> anyhow::Result<ExitCode> {
     let shares_keys = loaded.config.tokens.keys.is_some();
-    let generation = run::unserved(loaded)?;
-    let upstream = Upstream::new(generation.upstream.clone());
-    let explanation = generation.gate.explain(head, &upstream).await;
+    let snapshot = run::unserved(loaded)?;
+    let upstream = Upstream::new(snapshot.upstream.clone());
+    let explanation = snapshot.gate.explain(head, &upstream).await;
     let written = say(&text::explanation(head, &explanation, shares_keys));
     Ok(if written == ExitCode::SUCCESS { code(&explanation) } else { written })
 }

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed, logging};
 use crate::config::{self, Attempt, FileVersion, Loaded};
-use crate::open_files::raise_limit;
+use crate::net::open_files::raise_limit;
 use crate::run::{Listeners, Pace, Reloader, Running, SetLevel, Source, access_log};
 
 /// Runs the gate of a config file until a signal ends it.

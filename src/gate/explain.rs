@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use super::token::token_query;
-use super::{Gate, Trail, look_up, request_id};
+use super::{Gate, RequestContext, look_up, request_id};
 use crate::body::{Progress, RequestBody};
 use crate::denial::Denial;
 use crate::framing;
@@ -17,8 +17,8 @@ use crate::identity::Verified;
 use crate::policy::{Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, Tag};
-use crate::token_service::{self, gate_token::GoodFor};
-use crate::upstream::{Caller, Upstream};
+use crate::token_service::{self, gate_token::TokenScope};
+use crate::upstream::{ClientInfo, Upstream};
 
 /// What became of a request, and what was learned on the way.
 pub struct Explanation<'a> {
@@ -40,7 +40,7 @@ pub enum Answer {
     /// The ping, by the gate itself.
     Pong,
     /// A token for this, possibly nothing.
-    Token(GoodFor),
+    Token(TokenScope),
     /// Whatever the registry answers to it.
     Registry {
         /// Why its mount was taken out.
@@ -69,7 +69,7 @@ impl Gate {
         let progress = Rc::new(Progress::default());
         progress.end_request();
         let address = Ipv4Addr::LOCALHOST.into();
-        let caller = Caller { address, http2: false, progress: &progress };
+        let caller = ClientInfo { address, http2: false, progress: &progress };
         let mut record = Record::begin(
             self.recorder.clone(),
             progress.clone(),
@@ -78,7 +78,7 @@ impl Gate {
             head.method.clone(),
             head.uri.path().to_owned(),
         );
-        let mut trail = Trail::default();
+        let mut context = RequestContext::default();
         let (request, access, outcome) = if head.uri.path() == token_service::PATH {
             let (access, outcome) = self.explain_token(head, &caller, &mut record).await;
             (None, access, outcome)
@@ -86,12 +86,12 @@ impl Gate {
             let request =
                 RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).ok();
             let outcome =
-                self.explain_request(head, &caller, upstream, &mut trail, &mut record).await;
-            (request, trail.needed[1].iter().cloned().collect(), outcome)
+                self.explain_request(head, &caller, upstream, &mut context, &mut record).await;
+            (request, context.needed[1].iter().cloned().collect(), outcome)
         };
         let answer = outcome.unwrap_or_else(|denial| {
-            let status = self.refuse(&denial, head, &trail, &record, &progress).status();
-            Answer::Refused { denial, withheld: trail.withheld.take(), status }
+            let status = self.refuse(&denial, head, &context, &record, &progress).status();
+            Answer::Refused { denial, withheld: context.withheld.take(), status }
         });
         let (credential_kind, caller) = (record.credential_kind(), record.caller().cloned());
         Explanation { policy: &self.policy, request, access, credential_kind, caller, answer }
@@ -100,13 +100,14 @@ impl Gate {
     async fn explain_request(
         &self,
         head: &Parts,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         upstream: &Upstream,
-        trail: &mut Trail,
+        context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<Answer, Denial> {
         let mut body = RequestBody::empty(caller.progress.clone());
-        let Some((decision, _)) = self.admit(head, &mut body, caller, trail, record).await? else {
+        let Some((decision, _)) = self.admit(head, &mut body, caller, context, record).await?
+        else {
             return Ok(Answer::Pong);
         };
         let (mount_refusal, ruling) =
@@ -121,7 +122,7 @@ impl Gate {
     async fn explain_token(
         &self,
         head: &Parts,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> (Vec<Access>, Result<Answer, Denial>) {
         record.token_wanted();
@@ -135,9 +136,9 @@ impl Gate {
         let access = asked.questions();
         let answer = async {
             let vouched = self.vouch(asked, head, caller, record).await?;
-            let good_for = vouched.good_for.clone();
+            let token_scope = vouched.token_scope.clone();
             self.seal(vouched, &head.method)?;
-            Ok(Answer::Token(good_for))
+            Ok(Answer::Token(token_scope))
         };
         (access, answer.await)
     }

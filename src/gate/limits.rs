@@ -7,12 +7,12 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
-use super::{Gate, Trail};
+use super::{Gate, RequestContext};
 use crate::denial::Denial;
-use crate::limits::{Account, CallerLimits, Patience};
+use crate::limits::{Account, CallerLimits, OnLimit};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
-use crate::upstream::Caller;
+use crate::upstream::ClientInfo;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -22,13 +22,13 @@ impl Gate {
     pub(super) async fn limit_client(
         &self,
         wanted: &RegistryRequest,
-        caller: &Caller<'_>,
-        trail: &Trail,
+        caller: &ClientInfo<'_>,
+        context: &RequestContext,
     ) -> Result<(), Denial> {
-        if trail.within_limits {
+        if context.within_limits {
             return Ok(());
         }
-        self.limits.client(caller.address, patience(wanted)).await
+        self.limits.client(caller.address, on_limit(wanted)).await
     }
 
     /// `per_identity`, `pulls_per_identity`, `concurrent_uploads_per_identity`. What the request
@@ -36,20 +36,20 @@ impl Gate {
     pub(super) async fn limit_caller(
         &self,
         wanted: &RegistryRequest,
-        caller: &Caller<'_>,
-        trail: &mut Trail,
+        caller: &ClientInfo<'_>,
+        context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<(), Denial> {
-        if trail.within_limits {
+        if context.within_limits {
             return Ok(());
         }
         if let Some(limits) = self.limits_of(caller, record) {
             if let RegistryRequest::ManifestGet { .. } = wanted {
-                trail.pulls = limits.pulls();
+                context.pulls = limits.pulls();
             }
-            limits.request(patience(wanted)).await?;
+            limits.request(on_limit(wanted)).await?;
             if let (RegistryRequest::ManifestGet { head: false, .. }, Some(account)) =
-                (wanted, &trail.pulls)
+                (wanted, &context.pulls)
             {
                 record.pulls(account.pull()?);
             }
@@ -59,23 +59,23 @@ impl Gate {
                 record.uploads(place);
             }
         }
-        trail.within_limits = true;
+        context.within_limits = true;
         Ok(())
     }
 
     /// The same for a token.
     pub(super) async fn limit_token(
         &self,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &Record,
     ) -> Result<(), Denial> {
         match self.limits_of(caller, record) {
-            Some(limits) => limits.request(Patience::None).await,
+            Some(limits) => limits.request(OnLimit::Reject).await,
             None => Ok(()),
         }
     }
 
-    fn limits_of(&self, caller: &Caller<'_>, record: &Record) -> Option<CallerLimits<'_>> {
+    fn limits_of(&self, caller: &ClientInfo<'_>, record: &Record) -> Option<CallerLimits<'_>> {
         self.limits.of(record.caller().map(Arc::as_ref), caller.address)
     }
 }
@@ -101,8 +101,8 @@ pub(super) fn tell_remaining(headers: &mut HeaderMap, account: &Account) {
     }
 }
 
-fn patience(wanted: &RegistryRequest) -> Patience {
-    if wanted.is_read() { Patience::None } else { Patience::Some }
+fn on_limit(wanted: &RegistryRequest) -> OnLimit {
+    if wanted.is_read() { OnLimit::Reject } else { OnLimit::Wait }
 }
 
 /// A POST, PATCH or PUT under `blobs/uploads/`.

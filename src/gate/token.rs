@@ -13,13 +13,13 @@ use crate::framing;
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
-use crate::limits::Patience;
+use crate::limits::OnLimit;
 use crate::record::Record;
 use crate::registry::Access;
-use crate::token_service::gate_token::{CatalogShare, GoodFor};
+use crate::token_service::gate_token::{CatalogShare, TokenScope};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
 use crate::token_service::{self, Issued, Vouched};
-use crate::upstream::Caller;
+use crate::upstream::ClientInfo;
 
 impl Gate {
     /// Answers the token service: a credential is sealed for what it is granted of what was asked,
@@ -28,12 +28,12 @@ impl Gate {
         &self,
         head: &Parts,
         body: RequestBody,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         record.token_wanted();
         framing::check_token_request(head).map_err(Denial::Framing)?;
-        self.limits.client(caller.address, Patience::None).await?;
+        self.limits.client(caller.address, OnLimit::Reject).await?;
         let asked = token_request(head, body).await?;
         let vouched = self.vouch(asked, head, caller, record).await?;
         self.limit_token(caller, record).await?;
@@ -52,7 +52,7 @@ impl Gate {
         &self,
         asked: TokenRequest,
         head: &Parts,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Vouched, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
@@ -83,9 +83,9 @@ impl Gate {
             true if asked.names_repositories => CatalogShare::Listed,
             true => CatalogShare::All,
         };
-        let good_for = GoodFor { repositories, catalog };
+        let token_scope = TokenScope { repositories, catalog };
         let ends = self.identity.ends(&question);
-        Ok(Vouched { credential: question.credential, provider, good_for, ends })
+        Ok(Vouched { credential: question.credential, provider, token_scope, ends })
     }
 
     /// Whether a token for the list of all repositories is granted. `verified` is the answer to

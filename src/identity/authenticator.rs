@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::cache::{Answer, CacheLimits, UnderWay, VerdictCache};
+use super::cache::{Answer, CacheLimits, InFlight, VerdictCache};
 use super::guard::failed_logins::{FailedLogins, Login};
 use super::guard::question_rate::QuestionRate;
 use super::model::credential::Credential;
@@ -95,11 +95,11 @@ impl Identity {
         for provider in &providers {
             metrics.provider_known(&provider.name);
         }
-        let (cache, under_way) = (VerdictCache::new(limits), UnderWay::default());
+        let (cache, in_flight) = (VerdictCache::new(limits), InFlight::default());
         let (logins, question_rate) = (Arc::new(FailedLogins::default()), QuestionRate::default());
         let revocations = Revocations::default();
         let shared =
-            Shared { cache, under_way, revocations, logins, question_rate, metrics, key, runtime };
+            Shared { cache, in_flight, revocations, logins, question_rate, metrics, key, runtime };
         Self::of(shared.into(), providers)
     }
 

@@ -1,6 +1,6 @@
 //! Verdicts, kept for a while.
 //!
-//! What is known of a secret is looked up by it alone, and is at most 256 answers. Good and bad
+//! What is known of a secret is looked up by it alone, and is at most 256 answers. Validity and bad
 //! have stores of their own, so that no flood of bad credentials pushes out a good one; and so have
 //! callers without a credential, where each question is by itself: all of them share the one secret
 //! that is none, and whoever asks for public images from many addresses must push out nobody's
@@ -22,8 +22,8 @@ use super::model::{IssuedToken, NotNow, Verdict, Verified};
 use entry::Refused;
 use store::Stores;
 
-pub use entry::{Answer, Known};
-pub use in_flight::{Awaited, Coalesced, UnderWay};
+pub use entry::{Answer, CachedAnswers};
+pub use in_flight::{Awaited, Coalesced, InFlight};
 
 /// A credential with one answer fits into this much memory, the store's own bookkeeping included.
 /// One with more answers, groups or claims counts as several.
@@ -73,7 +73,7 @@ pub struct VerdictCache {
 
 /// What is looked up: a question to one provider.
 #[derive(Clone, Copy)]
-pub struct Asked {
+pub struct CacheKey {
     /// The question.
     pub question: QuestionId,
     /// The question about the credential alone: to one provider a wrong credential is wrong for
@@ -87,7 +87,7 @@ pub struct Asked {
     pub provider: u32,
 }
 
-impl Asked {
+impl CacheKey {
     fn key(&self) -> SecretId {
         self.secret.unwrap_or_else(|| self.question.in_place_of_secret())
     }
@@ -110,17 +110,17 @@ impl VerdictCache {
     }
 
     /// What verified credentials with this secret may do.
-    pub fn known(&self, secret: SecretId) -> Option<Known<Arc<Verified>>> {
+    pub fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
         self.credentials.known(secret)
     }
 
     /// What need not be asked.
-    pub fn look_up(&self, asked: &Asked) -> Option<Verdict> {
+    pub fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
         self.stores(asked).look_up(asked)
     }
 
     /// What was true when the provider could still be asked.
-    pub fn stale(&self, asked: &Asked) -> Option<Arc<Verified>> {
+    pub fn stale(&self, asked: &CacheKey) -> Option<Arc<Verified>> {
         self.stores(asked).stale(asked)
     }
 
@@ -130,7 +130,7 @@ impl VerdictCache {
     }
 
     /// Keeps a verdict on what was asked at `at`.
-    pub fn keep(&self, asked: &Asked, at: Instant, verdict: &Verdict) {
+    pub fn keep(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
         let stores = self.stores(asked);
         match verdict {
             Verdict::NotMine => stores.refuse(asked.credential, asked, at, Refused::NotMine),
@@ -149,7 +149,7 @@ impl VerdictCache {
     }
 
     /// Forgets the answer to a question that came with this token. The question is then asked anew.
-    pub fn forget(&self, asked: &Asked, refused: &IssuedToken) {
+    pub fn forget(&self, asked: &CacheKey, refused: &IssuedToken) {
         self.stores(asked).forget(asked, |answer| {
             answer.question() == asked.question && answer.value().granted.token() == Some(refused)
         });
@@ -179,7 +179,7 @@ impl VerdictCache {
         self.anonymous.settle();
     }
 
-    fn stores(&self, asked: &Asked) -> &Stores {
+    fn stores(&self, asked: &CacheKey) -> &Stores {
         if asked.secret.is_some() { &self.credentials } else { &self.anonymous }
     }
 }

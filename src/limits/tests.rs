@@ -53,7 +53,7 @@ async fn clients_are_counted_by_network() {
         "2001:db8::2",
         "2001:db8:0:1::1",
     ] {
-        passed.push(limits.client(address(text), Patience::None).await.is_ok());
+        passed.push(limits.client(address(text), OnLimit::Reject).await.is_ok());
     }
     assert_eq!(passed, [true, false, true, true, false, true]);
 }
@@ -102,7 +102,7 @@ async fn a_write_waits_where_the_wait_is_short() {
     let limits = limits(Some(Quota::new(10, Duration::from_secs(1), 1)), IdentityLimits::default());
     let begun = Instant::now();
     for _ in 0..3 {
-        limits.client(address("192.0.2.1"), Patience::Some).await.unwrap();
+        limits.client(address("192.0.2.1"), OnLimit::Wait).await.unwrap();
     }
     assert!(begun.elapsed() >= Duration::from_millis(200));
 }
@@ -112,12 +112,12 @@ async fn who_leaves_while_it_waits_costs_nothing() {
     let interval = Duration::from_millis(1500);
     let limits = limits(Some(Quota::new(2, interval * 2, 1)), IdentityLimits::default());
     let client = address("192.0.2.1");
-    limits.client(client, Patience::Some).await.unwrap();
+    limits.client(client, OnLimit::Wait).await.unwrap();
     for _ in 0..100 {
-        let waiting = pin!(limits.client(client, Patience::Some));
+        let waiting = pin!(limits.client(client, OnLimit::Wait));
         let _ = waiting.poll(&mut Context::from_waker(Waker::noop()));
     }
-    if let Err(Denial::Limited { retry_after, .. }) = limits.client(client, Patience::None).await {
+    if let Err(Denial::Limited { retry_after, .. }) = limits.client(client, OnLimit::Reject).await {
         assert!(retry_after <= interval, "{retry_after:?}");
     }
 }

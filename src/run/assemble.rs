@@ -10,8 +10,6 @@ use tokio::runtime::Handle;
 
 use super::endpoint::{roots, url};
 use super::providers;
-use crate::client_address::TrustedProxies;
-use crate::client_tls;
 use crate::config::{
     self, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion, UpstreamAuthorization,
 };
@@ -20,10 +18,12 @@ use crate::identity::authenticator::{Identity, Provider};
 use crate::identity::cache::CacheLimits;
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
+use crate::net::client_address::TrustedProxies;
+use crate::net::client_tls;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
-use crate::server::{Generation, ServerSettings, server_tls};
+use crate::server::{ServerSettings, Snapshot, server_tls};
 use crate::token_service::gate_token::TokenKeys;
 use crate::token_service::{self, TokenService};
 use crate::upstream::{Connector, Origins, UpstreamHealth, UpstreamSettings};
@@ -40,31 +40,31 @@ pub(super) struct Lasting {
 /// What is running, and what it was made of.
 #[derive(Clone)]
 pub(super) struct Running {
-    pub(super) generation: Arc<Generation>,
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) outline: Outline,
 }
 
-/// Builds a generation; `running` is the one before it. Nothing that is running is changed.
+/// Builds a snapshot; `running` is the one before it. Nothing that is running is changed.
 ///
 /// # Errors
 /// What the system does not give: roots, randomness, a new audit log.
-pub(super) fn generation(
+pub(super) fn snapshot(
     loaded: &Loaded,
     lasting: &Lasting,
     running: Option<&Running>,
-) -> anyhow::Result<Generation> {
+) -> anyhow::Result<Snapshot> {
     let (config, outline) = (&loaded.config, &loaded.outline);
     let is_same = |keys: &[&str]| {
         running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)))
     };
     let upstream = match is_same(&["upstream", "http.external_url", "http.stall_timeout"]) {
-        Some(running) => running.generation.upstream.clone(),
+        Some(running) => running.snapshot.upstream.clone(),
         None => Arc::new(upstream(config)?),
     };
     let tls = match (&config.http.tls, is_same(&["http.tls", "http.http2"])) {
         (None, _) => None,
         // With it stay the keys of session tickets.
-        (Some(_), Some(running)) => running.generation.server.tls.clone(),
+        (Some(_), Some(running)) => running.snapshot.server.tls.clone(),
         (Some(tls), None) => {
             let tls13_only = tls.minimum_version == TlsVersion::V1_3;
             Some(server_tls(&tls.certified_key, tls13_only, config.http.http2)?)
@@ -84,7 +84,7 @@ pub(super) fn generation(
         max_header_bytes: config.http.max_header_bytes,
     };
     let (gate, admin_token) = (gate(loaded, lasting, running)?, config.admin.token.clone());
-    Ok(Generation { gate, upstream, server: Arc::new(server), admin_token })
+    Ok(Snapshot { gate, upstream, server: Arc::new(server), admin_token })
 }
 
 /// How long verdicts are kept, and how many.
@@ -122,7 +122,7 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
 
 /// The audit log, the one that is open where it is the same file.
 fn audit(path: Option<&Path>, running: Option<&Running>) -> anyhow::Result<Arc<AuditLog>> {
-    let open = running.map(|running| &running.generation.gate.audit);
+    let open = running.map(|running| &running.snapshot.gate.audit);
     Ok(match (path, open) {
         (path, Some(open)) if open.path() == path => open.clone(),
         (None, _) => Arc::new(AuditLog::off()),
@@ -144,7 +144,7 @@ fn identity(
     // What makes another provider of the same settings.
     let same = running.filter(|running| {
         let path = "upstream.authorization";
-        let before = running.generation.gate.policy.decides_for_nobody();
+        let before = running.snapshot.gate.policy.decides_for_nobody();
         loaded.outline.is_same(path, &running.outline, path) && before != ask_about_nobody
     });
     let mut chain = Vec::new();
@@ -157,7 +157,7 @@ fn identity(
         });
     }
     if let Some(running) = running {
-        let identity = running.generation.gate.identity.with_providers(chain);
+        let identity = running.snapshot.gate.identity.with_providers(chain);
         return Ok(identity.with_failed_logins(config.limits.failed_logins));
     }
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
@@ -176,7 +176,7 @@ fn unchanged(
     outline: &Outline,
     running: &Running,
 ) -> Option<Arc<Provider>> {
-    let providers = running.generation.gate.identity.providers();
+    let providers = running.snapshot.gate.identity.providers();
     let (old_place, old) =
         providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;
     let path = |place: usize| format!("identity[{place}]");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 
-use crate::client_tls;
 use crate::config::Endpoint;
+use crate::net::client_tls;
 
 /// Returns the certificate authorities of the endpoint's `ca`, or those of the system where it has
 /// none. Plain HTTP needs none at all.

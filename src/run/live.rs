@@ -13,7 +13,7 @@ use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
 use crate::metrics::Metrics;
 use crate::record::{AccessLog, Recorder};
-use crate::server::{ConnectionLimit, Generation};
+use crate::server::{ConnectionLimit, Snapshot};
 use crate::token_service::gate_token::TokenKeys;
 
 /// What was bound, started or sized at the start, and stays so.
@@ -28,7 +28,7 @@ const NEEDS_RESTART: [&str; 6] = [
 
 /// A gate whose configuration can be replaced while it serves.
 pub struct Live {
-    newest: watch::Sender<Arc<Generation>>,
+    newest: watch::Sender<Arc<Snapshot>>,
     last_reload: watch::Sender<Option<Arc<LastReload>>>,
     lasting: Lasting,
     connection_limit: Arc<ConnectionLimit>,
@@ -68,16 +68,16 @@ impl Live {
         let recorder = Arc::new(Recorder::new(Arc::new(Metrics::new()), access_log));
         let own_key = Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?);
         let lasting = Lasting { recorder, own_key, accounts: Arc::default() };
-        let generation = Arc::new(assemble::generation(&loaded, &lasting, None)?);
+        let snapshot = Arc::new(assemble::snapshot(&loaded, &lasting, None)?);
         lasting
             .recorder
             .metrics
             .certificate_ends(loaded.config.http.tls.as_ref().map(|tls| tls.not_after));
-        let newest = watch::Sender::new(generation.clone());
+        let newest = watch::Sender::new(snapshot.clone());
         let connection_limit = Arc::new(ConnectionLimit::new(loaded.config.http.max_connections));
         let started = loaded.outline.clone();
         let last_reload = watch::Sender::new(None);
-        let applied = Mutex::new(Applied::new(loaded, generation));
+        let applied = Mutex::new(Applied::new(loaded, snapshot));
         Ok(Self { newest, last_reload, lasting, connection_limit, started, applied })
     }
 
@@ -93,7 +93,7 @@ impl Live {
     pub fn apply(&self, loaded: Loaded) -> anyhow::Result<Change> {
         let mut applied = self.lock();
         let old = &applied.running;
-        let generation = Arc::new(assemble::generation(&loaded, &self.lasting, Some(old))?);
+        let snapshot = Arc::new(assemble::snapshot(&loaded, &self.lasting, Some(old))?);
         let config = &loaded.config;
         let new_log = if config.log.access == applied.access {
             None
@@ -108,18 +108,15 @@ impl Live {
         }
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
         self.connection_limit.set(config.http.max_connections, &Handle::current());
-        self.newest.send_replace(generation.clone());
-        generation
-            .gate
-            .identity
-            .take_over(&old.generation.gate.identity, cache_limits(&config.cache));
+        self.newest.send_replace(snapshot.clone());
+        snapshot.gate.identity.take_over(&old.snapshot.gate.identity, cache_limits(&config.cache));
 
         let mut keys = old.outline.changed(&loaded.outline);
         let need_restart: Vec<_> = self.started.changed(&loaded.outline);
         let need_restart: Vec<_> =
             need_restart.into_iter().filter(|key| NEEDS_RESTART.contains(&&**key)).collect();
         keys.retain(|key| !NEEDS_RESTART.contains(&&**key));
-        *applied = Applied::new(loaded, generation);
+        *applied = Applied::new(loaded, snapshot);
         Ok(Change { keys, need_restart })
     }
 
@@ -133,7 +130,7 @@ impl Live {
                 Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
             }
         }
-        applied.running.generation.gate.audit.reopen();
+        applied.running.snapshot.gate.audit.reopen();
     }
 
     /// The gate's metrics, as the admin listener shows them.
@@ -141,8 +138,8 @@ impl Live {
         self.newest.borrow().gate.metrics()
     }
 
-    /// Told of each new generation; knows the newest at any time.
-    pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
+    /// Told of each new snapshot; knows the newest at any time.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.newest.subscribe()
     }
 
@@ -172,10 +169,10 @@ impl Live {
 }
 
 impl Applied {
-    fn new(loaded: Loaded, generation: Arc<Generation>) -> Self {
+    fn new(loaded: Loaded, snapshot: Arc<Snapshot>) -> Self {
         let Loaded { config: Config { http, log, .. }, outline, .. } = loaded;
         Self {
-            running: assemble::Running { generation, outline },
+            running: assemble::Running { snapshot, outline },
             access: log.access,
             drain: Drain { delay: http.drain_delay, timeout: http.drain_timeout },
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::endpoint::{roots, url};
-use crate::client_tls;
 use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
 use crate::identity::authenticator::{self, Provider};
 use crate::identity::guard::failure_budget::FailureBudget;
@@ -17,6 +16,7 @@ use crate::identity::provider::introspection::{Expected, Introspection};
 use crate::identity::provider::jwks::fetcher::{Keys, Pace};
 use crate::identity::provider::jwt::{Jwt, Rules};
 use crate::identity::provider::registry_token::TokenServer;
+use crate::net::client_tls;
 
 /// How long a provider that asks nobody may take: bcrypt has a queue.
 const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -26,8 +26,8 @@ use super::proxy_protocol;
 use super::scanned::Scanned;
 use super::tls::handshake;
 use super::{Phase, Worker};
-use crate::gate::Origin;
-use crate::watched::{Traffic, Watched};
+use crate::gate::ConnectionInfo;
+use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
 /// How much of a body is read at once on HTTP/1.1.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -40,8 +40,8 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let accepted = Instant::now();
     socket.set_nodelay(true)?;
-    let traffic = Rc::new(Traffic::default());
-    let settings = worker.newest.serving().generation.server.clone();
+    let io_status = Rc::new(IoStatus::default());
+    let settings = worker.newest.serving().snapshot.server.clone();
     let handshake_by = accepted + settings.handshake_timeout;
     let peer = match &settings.proxy_protocol {
         None => peer,
@@ -51,13 +51,13 @@ pub(super) async fn serve(
         }
     };
     let Some(tls) = &settings.tls else {
-        let deadlines = Rc::new(Deadlines::new(settings, traffic.clone()));
-        return serve_http1(worker, Watched::tcp(socket, traffic), peer, &deadlines).await;
+        let deadlines = Rc::new(Deadlines::new(settings, io_status.clone()));
+        return serve_http1(worker, MonitoredIo::tcp(socket, io_status), peer, &deadlines).await;
     };
-    let handshake = handshake(tls, socket, &traffic);
+    let handshake = handshake(tls, socket, &io_status);
     let stream = timeout_at(handshake_by, handshake).await??;
-    traffic.mark();
-    let deadlines = Rc::new(Deadlines::new(settings, traffic));
+    io_status.mark();
+    let deadlines = Rc::new(Deadlines::new(settings, io_status));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(worker, stream, peer, &deadlines).await
     } else {
@@ -75,10 +75,10 @@ pub(super) async fn serve_stream<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let traffic = Rc::new(Traffic::default());
+    let io_status = Rc::new(IoStatus::default());
     let deadlines =
-        Rc::new(Deadlines::new(worker.newest.serving().generation.server.clone(), traffic.clone()));
-    let stream = Watched::new(stream, traffic);
+        Rc::new(Deadlines::new(worker.newest.serving().snapshot.server.clone(), io_status.clone()));
+    let stream = MonitoredIo::new(stream, io_status);
     if http2 {
         serve_http2(worker, stream, peer, &deadlines).await
     } else {
@@ -102,13 +102,17 @@ where
         // like that.
         let delimited_by_close =
             request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
-        let origin =
-            Origin { peer: peer.ip(), http2: false, ambiguous, progress: deadlines.begin() };
+        let connection_info = ConnectionInfo {
+            peer: peer.ip(),
+            http2: false,
+            ambiguous,
+            progress: deadlines.begin(),
+        };
         let serving = worker.newest.serving();
-        let received = serving.generation.gate.receive(request, origin);
+        let received = serving.snapshot.gate.receive(request, connection_info);
         let (deadlines, scan) = (deadlines.clone(), scan.clone());
         Box::pin(async move {
-            let response = serving.generation.gate.serve(received, &serving.upstream).await;
+            let response = serving.snapshot.gate.serve(received, &serving.upstream).await;
             deadlines.answer_begins(delimited_by_close && !response.body().is_end_stream());
             Ok::<_, Infallible>(response.map(|body| NotifyEnd {
                 body,

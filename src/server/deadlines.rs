@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ServerSettings;
 use crate::body::Progress;
-use crate::watched::Traffic;
+use crate::net::monitored_io::IoStatus;
 
 /// How long an idle HTTP/2 connection outlives the beginning of a drain, or its last stream within
 /// one.
@@ -27,7 +27,7 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 /// What one connection is waiting for.
 pub(super) struct Deadlines {
     settings: std::sync::Arc<ServerSettings>,
-    traffic: Rc<Traffic>,
+    io_status: Rc<IoStatus>,
     waiting: Cell<Waiting>,
     /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's
     /// task begins.
@@ -56,10 +56,10 @@ enum Waiting {
 }
 
 impl Deadlines {
-    pub(super) fn new(settings: std::sync::Arc<ServerSettings>, traffic: Rc<Traffic>) -> Self {
+    pub(super) fn new(settings: std::sync::Arc<ServerSettings>, io_status: Rc<IoStatus>) -> Self {
         Self {
             settings,
-            traffic,
+            io_status,
             waiting: Cell::new(Waiting::FirstHead(Instant::now())),
             current: RefCell::new(None),
             open_streams: Cell::new(0),
@@ -86,9 +86,9 @@ impl Deadlines {
 
     /// The answer has ended, the next request may come. `within_head`: half of it has come already.
     pub(super) fn idle(&self, within_head: bool) {
-        self.traffic.mark();
+        self.io_status.mark();
         if within_head {
-            self.traffic.begin_reading();
+            self.io_status.begin_reading();
         }
         self.waiting.set(Waiting::NextRequest(Instant::now()));
     }
@@ -97,7 +97,7 @@ impl Deadlines {
     /// connection for its end, so any end before that is a reset.
     pub(super) fn answer_begins(&self, delimited_by_close: bool) {
         self.breakable.set(delimited_by_close);
-        self.traffic.reset_on_close(delimited_by_close);
+        self.io_status.reset_on_close(delimited_by_close);
     }
 
     /// HTTP/1.1: the answer's body has ended. `whole`: as it should.
@@ -109,17 +109,17 @@ impl Deadlines {
 
     /// HTTP/1.1: the connection has ended as it should. What has not gone all the same is lost.
     pub(super) fn answers_have_ended(&self) {
-        if !self.breakable.get() && self.traffic.write_blocked().is_none() {
-            self.traffic.reset_on_close(false);
+        if !self.breakable.get() && self.io_status.write_blocked().is_none() {
+            self.io_status.reset_on_close(false);
         }
     }
 
     /// HTTP/2: whether the client is still taking the last answer, where the connection ends with
     /// no stream open: it says so again and again, by opening its windows.
     pub(super) fn is_being_read(&self) -> bool {
-        let speaks = self.traffic.last_read().is_some_and(|last| last.elapsed() < DRAINING_GRACE);
+        let speaks = self.io_status.last_read().is_some_and(|last| last.elapsed() < DRAINING_GRACE);
         let rests = matches!(self.waiting.get(), Waiting::NextRequest(_));
-        speaks && rests && !self.tail_stalled.get() && self.traffic.write_blocked().is_none()
+        speaks && rests && !self.tail_stalled.get() && self.io_status.write_blocked().is_none()
     }
 
     /// The gate drains.
@@ -143,8 +143,10 @@ impl Deadlines {
     /// longer waited for. While its socket takes nothing, its windows may open at any time.
     pub(super) fn leaves_at(&self, shut_since: Option<Instant>) -> Option<Instant> {
         let since = self.leaving.get()?.max(shut_since?);
-        let open = self.traffic.write_blocked().is_none();
-        open.then(|| self.traffic.unblocked().map_or(since, |then| then.max(since)) + LEAVING_GRACE)
+        let open = self.io_status.write_blocked().is_none();
+        open.then(|| {
+            self.io_status.unblocked().map_or(since, |then| then.max(since)) + LEAVING_GRACE
+        })
     }
 
     /// HTTP/2: the task of the stream that was accepted last begins.
@@ -170,12 +172,12 @@ impl Deadlines {
     pub(super) fn check(&self, http2: bool) -> Option<Instant> {
         let now = Instant::now();
         let settings = &self.settings;
-        let blocked = self.traffic.write_blocked().is_some();
+        let blocked = self.io_status.write_blocked().is_some();
         let idle_since =
-            |since: Instant| self.traffic.unblocked().map_or(since, |then| then.max(since));
+            |since: Instant| self.io_status.unblocked().map_or(since, |then| then.max(since));
         let (head, idle) = match self.waiting.get() {
             Waiting::FirstHead(since) => (Some(since + settings.header_timeout), Some(since)),
-            Waiting::NextRequest(since) => match self.traffic.first_read() {
+            Waiting::NextRequest(since) => match self.io_status.first_read() {
                 Some(begun) if !http2 => (Some(begun + settings.header_timeout), None),
                 // A client that still takes the end of its answer is not idle.
                 _ if blocked => (None, None),
@@ -192,7 +194,7 @@ impl Deadlines {
                 false => idle,
             });
         let head = head.into_iter().chain(drained).min();
-        let written = self.traffic.write_blocked().map(|since| since + settings.stall_timeout);
+        let written = self.io_status.write_blocked().map(|since| since + settings.stall_timeout);
         // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.
         let body = self.current().filter(|_| !http2);
         let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
@@ -221,7 +223,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::watched::Watched;
+    use crate::net::monitored_io::MonitoredIo;
 
     /// An answer's end may be with us long after its body was handed over: its reader is not idle.
     #[tokio::test]
@@ -238,10 +240,10 @@ mod tests {
             stall_timeout: long,
             max_header_bytes: 1,
         };
-        let traffic = Rc::new(Traffic::default());
+        let io_status = Rc::new(IoStatus::default());
         let (socket, mut client) = tokio::io::duplex(1);
-        let mut socket = Watched::new(socket, traffic.clone());
-        let deadlines = Deadlines::new(std::sync::Arc::new(settings), traffic);
+        let mut socket = MonitoredIo::new(socket, io_status.clone());
+        let deadlines = Deadlines::new(std::sync::Arc::new(settings), io_status);
         deadlines.idle(false);
         assert!(timeout(SHORT * 2, socket.write_all(b"ab")).await.is_err());
         assert!(deadlines.check(false).is_some(), "closed on a client that still reads");

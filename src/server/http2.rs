@@ -22,7 +22,7 @@ use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
 use super::stall::StreamExecutor;
 use super::{Phase, Worker};
-use crate::gate::Origin;
+use crate::gate::ConnectionInfo;
 
 /// What a client may send before it must wait, for each stream and for all together.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
@@ -80,12 +80,16 @@ where
 {
     let scan = Rc::new(FrameScan::default());
     let service = service_fn(|request| {
-        let origin =
-            Origin { peer: peer.ip(), http2: true, ambiguous: false, progress: deadlines.begin() };
+        let connection_info = ConnectionInfo {
+            peer: peer.ip(),
+            http2: true,
+            ambiguous: false,
+            progress: deadlines.begin(),
+        };
         let serving = worker.newest.serving();
-        let received = serving.generation.gate.receive(request, origin);
+        let received = serving.snapshot.gate.receive(request, connection_info);
         async move {
-            Ok::<_, Infallible>(serving.generation.gate.serve(received, &serving.upstream).await)
+            Ok::<_, Infallible>(serving.snapshot.gate.serve(received, &serving.upstream).await)
         }
     });
     let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::proxy_header::{Header, HeaderError, MAX_HEADER_BYTES, SIGNATURE_BYTES, Source};
-use crate::client_address::TrustedProxies;
+use crate::net::client_address::TrustedProxies;
 
 /// A line about connections that are closed for their header, in this time, a worker: each may be
 /// somebody's flood.

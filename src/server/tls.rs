@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::linger::{LINGER_TIME, linger};
 use crate::gate::new_request_id;
-use crate::watched::{Traffic, Watched};
+use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
 /// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client
 /// is about a malformed answer, and ends nobody's search.
@@ -59,8 +59,8 @@ pub fn server_tls(
 pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
     mut socket: TcpStream,
-    traffic: &Rc<Traffic>,
-) -> io::Result<TlsStream<Watched<TcpStream>>> {
+    io_status: &Rc<IoStatus>,
+) -> io::Result<TlsStream<MonitoredIo<TcpStream>>> {
     // A method begins with a letter, TLS with 22 (RFC 8446, 5.1).
     let mut first = [0];
     socket.peek(&mut first).await?;
@@ -71,5 +71,5 @@ pub(super) async fn handshake(
         linger(socket, LINGER_TIME).await;
         return Err(io::Error::other("the client speaks plain HTTP"));
     }
-    TlsAcceptor::from(config.clone()).accept(Watched::tcp(socket, traffic.clone())).await
+    TlsAcceptor::from(config.clone()).accept(MonitoredIo::tcp(socket, io_status.clone())).await
 }

@@ -67,7 +67,7 @@ pub struct GateToken {
     /// When it ends. Unix time, seconds.
     pub expires: u64,
     /// The most that it is good for.
-    pub good_for: GoodFor,
+    pub token_scope: TokenScope,
     /// The credential that it came from.
     pub credential: Credential,
     /// The provider that vouched for it, by its name in the config. Another one need not be shown
@@ -77,7 +77,7 @@ pub struct GateToken {
 
 /// What a gate token may be used for, at most. Every token proves who the caller is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GoodFor {
+pub struct TokenScope {
     /// What may be done where.
     pub repositories: Vec<(RepositoryName, Actions)>,
     /// How much of the list of all repositories may be read.
@@ -204,7 +204,7 @@ impl TokenKeys {
         let key = self.0.first()?;
         let mut bytes = token.to_json()?;
         if bytes.len() > MAX_SEALED_BYTES {
-            token.good_for.drop_bytes(bytes.len() - MAX_SEALED_BYTES);
+            token.token_scope.drop_bytes(bytes.len() - MAX_SEALED_BYTES);
             bytes = token.to_json().filter(|bytes| bytes.len() <= MAX_SEALED_BYTES)?;
         }
         let padded = bytes.len().next_multiple_of(PADDING);
@@ -280,7 +280,7 @@ impl TokenKeys {
         Some(GateToken {
             issued: sealed.issued,
             expires: sealed.expires,
-            good_for: GoodFor { repositories: repositories.collect::<Option<_>>()?, catalog },
+            token_scope: TokenScope { repositories: repositories.collect::<Option<_>>()?, catalog },
             credential,
             provider: sealed.provider.map(|name| name.into_owned().into()),
         })
@@ -300,14 +300,14 @@ impl GateToken {
         if secret.is_some_and(|secret| secret.len() > MAX_SECRET_BYTES) {
             return None;
         }
-        let repositories = self.good_for.repositories.iter();
+        let repositories = self.token_scope.repositories.iter();
         let sealed = Sealed {
             issued: self.issued,
             expires: self.expires,
             repositories: repositories
                 .map(|(name, actions)| (name.as_str().into(), actions.words().into()))
                 .collect(),
-            catalog: match self.good_for.catalog {
+            catalog: match self.token_scope.catalog {
                 CatalogShare::None => 0,
                 CatalogShare::Listed => 1,
                 CatalogShare::All => 2,
@@ -376,7 +376,7 @@ impl fmt::Debug for TokenKeys {
     }
 }
 
-impl GoodFor {
+impl TokenScope {
     /// The same in scopes of the registry token protocol, with spaces between.
     pub fn scopes(&self) -> String {
         let repositories = self.repositories.iter();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{Caller, Going, Upstream, location};
+use super::{ClientInfo, OutboundRequest, Upstream, location};
 use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
@@ -34,7 +34,7 @@ impl Upstream {
         &self,
         permit: &Permit,
         filter: &CatalogFilter,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, Denial> {
         let request_id = record.request_id().clone();
@@ -62,7 +62,7 @@ impl Upstream {
         &self,
         permit: &Permit,
         filter: &CatalogFilter,
-        caller: &Caller<'_>,
+        caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
         let RegistryRequest::Catalog { page, .. } = permit.request() else {
@@ -77,13 +77,13 @@ impl Upstream {
         for _ in 0..MAX_PAGES {
             let Some(wanted) = walk.next() else { return Ok(walk.finish()) };
             let request_id = record.request_id().clone();
-            let going = Going {
+            let outbound = OutboundRequest {
                 wanted: &wanted,
                 grant: permit.grant(),
                 headers: &headers,
                 request_id: &request_id,
             };
-            let (response, mut exchange) = self.ask(&going, caller.address).await?;
+            let (response, mut exchange) = self.ask(&outbound, caller.address).await?;
             let (mut parts, body) = response.into_parts();
             record.upstream_answered(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {

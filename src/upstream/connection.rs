@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector};
 use crate::body::RequestBody;
-use crate::watched::Traffic;
+use crate::net::monitored_io::IoStatus;
 
 /// The most that an answer's head may take, 1xx answers before it included: it bounds a registry
 /// that never comes to the point. It also bounds how much of a body is read at once.
@@ -21,7 +21,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     driver: JoinHandle<()>,
-    traffic: Rc<Traffic>,
+    io_status: Rc<IoStatus>,
 }
 
 /// Why a request got no answer.
@@ -33,11 +33,11 @@ pub(super) enum SendError {
 
 impl Connection {
     pub(super) async fn open(connector: &Connector) -> Result<Self, ConnectError> {
-        let traffic = Rc::new(Traffic::default());
-        let stream = TokioIo::new(connector.connect(traffic.clone()).await?);
+        let io_status = Rc::new(IoStatus::default());
+        let stream = TokioIo::new(connector.connect(io_status.clone()).await?);
         // hyper gives up at a write that fails, and would lose the answer to an upload that the
         // registry broke off.
-        traffic.let_reading_decide();
+        io_status.let_reading_decide();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD_BYTES);
         let (sender, connection) = builder
@@ -48,19 +48,19 @@ impl Connection {
             // What goes wrong shows at the request or the body that it happens to.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, traffic })
+        Ok(Self { sender, driver, io_status })
     }
 
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
-        self.traffic.limit_reading(Some(MAX_HEAD_BYTES));
-        let traffic = self.traffic.clone();
+        self.io_status.limit_reading(Some(MAX_HEAD_BYTES));
+        let io_status = self.io_status.clone();
         let answer = self.sender.try_send_request(request);
         async move {
             let answer = answer.await;
-            traffic.limit_reading(None);
+            io_status.limit_reading(None);
             answer.map_err(|mut error| match error.take_message() {
                 Some(request) => SendError::NeverWritten(Box::new(request)),
                 None => SendError::NoAnswer(error.into_error()),
@@ -68,8 +68,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn io(&self) -> &Rc<Traffic> {
-        &self.traffic
+    pub(super) fn io(&self) -> &Rc<IoStatus> {
+        &self.io_status
     }
 
     /// Whether a request can be sent now.

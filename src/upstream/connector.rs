@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::watched::Watched;
+use crate::net::monitored_io::MonitoredIo;
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -43,8 +43,8 @@ impl ConnectError {
 
 /// A connection, with TLS or without.
 pub enum Stream {
-    Plain(Watched<TcpStream>),
-    Tls(Box<TlsStream<Watched<TcpStream>>>),
+    Plain(MonitoredIo<TcpStream>),
+    Tls(Box<TlsStream<MonitoredIo<TcpStream>>>),
 }
 
 impl Connector {
@@ -73,13 +73,13 @@ impl Connector {
     /// Names, sockets, certificates, time.
     pub async fn connect(
         &self,
-        traffic: std::rc::Rc<crate::watched::Traffic>,
+        io_status: std::rc::Rc<crate::net::monitored_io::IoStatus>,
     ) -> Result<Stream, ConnectError> {
         let name = || format!("{}:{}", self.host, self.port);
         let connecting = async {
             let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
             socket.set_nodelay(true)?;
-            let socket = Watched::new(socket, traffic);
+            let socket = MonitoredIo::new(socket, io_status);
             Ok(match &self.tls {
                 None => Stream::Plain(socket),
                 Some((tls, name)) => {

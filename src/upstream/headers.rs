@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Going, UpstreamSettings};
+use super::{OutboundRequest, UpstreamSettings};
 use crate::registry::RegistryRequest;
 
 /// What a client may say to the registry.
@@ -67,11 +67,11 @@ const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-acc
 
 /// The headers of a request to the registry.
 pub(super) fn request(
-    going: &Going<'_>,
+    outbound: &OutboundRequest<'_>,
     settings: &UpstreamSettings,
     address: IpAddr,
 ) -> HeaderMap {
-    let Going { wanted, grant, headers: client, request_id } = going;
+    let OutboundRequest { wanted, grant, headers: client, request_id } = outbound;
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());

@@ -27,9 +27,9 @@ async fn gate(limits: Vec<&'static str>) -> TestGate {
 }
 
 /// A method, a target and a user with a password.
-type Asked<'a> = (&'a str, &'a str, Option<(&'a str, &'a str)>);
+type CacheKey<'a> = (&'a str, &'a str, Option<(&'a str, &'a str)>);
 
-async fn statuses(gate: &TestGate, requests: &[Asked<'_>]) -> Vec<u16> {
+async fn statuses(gate: &TestGate, requests: &[CacheKey<'_>]) -> Vec<u16> {
     let mut statuses = Vec::new();
     for (method, target, credential) in requests {
         statuses.push(gate.send(method, target, *credential, "", "").await.status);

@@ -135,7 +135,7 @@ async fn rules_are_judged_on_every_hit() {
 #[tokio::test]
 async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
     let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 1s"], ..Setup::default() }).await;
-    let mut generations = gate.running.live().generations();
+    let mut generations = gate.running.live().snapshots();
     let mut old: Vec<Weak<_>> = Vec::new();
     for number in 2..=201 {
         old.push(Arc::downgrade(&generations.borrow_and_update()));
@@ -182,7 +182,7 @@ async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
 #[tokio::test]
 async fn files_are_looked_at_again_and_again() {
     let mut gate = with_htpasswd(Setup::default()).await;
-    let mut generations = gate.running.live().generations();
+    let mut generations = gate.running.live().snapshots();
     generations.mark_unchanged();
     let reloader = gate.reloader.take().unwrap();
     // A signal that nobody sends.

@@ -56,7 +56,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    moorgate::open_files::raise_limit(10_000);
+    moorgate::net::open_files::raise_limit(10_000);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done =

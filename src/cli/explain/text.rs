@@ -142,19 +142,22 @@ impl Lines {
             Answer::Pong => {
                 self.add("answer", format_args!("200, by the gate itself; reason {reason}"))
             }
-            Answer::Token(good_for) => {
+            Answer::Token(token_scope) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
-                if good_for.repositories.is_empty() {
+                if token_scope.repositories.is_empty() {
                     self.add("", "it is good for no repository");
                 }
-                if good_for.allows(&Access::Catalog) {
-                    let share =
-                        if good_for.shown().is_some() { ", as far as it names them" } else { "" };
+                if token_scope.allows(&Access::Catalog) {
+                    let share = if token_scope.shown().is_some() {
+                        ", as far as it names them"
+                    } else {
+                        ""
+                    };
                     self.add("", format_args!("good for the list of all repositories{share}"));
                 }
                 self.several(
                     "",
-                    good_for
+                    token_scope
                         .repositories
                         .iter()
                         .map(|(name, actions)| format!("good for {}", on(*actions, name))),

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::{CacheUse, Provider};
-use crate::identity::cache::{Asked, Awaited, Coalesced, UnderWay, VerdictCache};
+use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
 use crate::identity::guard::breaker::{Admission, Change, OPEN_FOR, Outcome};
 use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
 use crate::identity::guard::question_rate::QuestionRate;
@@ -32,7 +32,7 @@ const DEADLINE_SHARE: f64 = 1.5;
 /// What every question needs, whatever the providers: it lives as long as the process.
 pub(super) struct Shared {
     pub(super) cache: VerdictCache,
-    pub(super) under_way: UnderWay,
+    pub(super) in_flight: InFlight,
     pub(super) revocations: Revocations,
     pub(super) logins: Arc<FailedLogins>,
     pub(super) question_rate: QuestionRate,
@@ -50,13 +50,13 @@ impl Shared {
     }
 
     /// What is looked up of the question to this provider.
-    pub(super) fn asked(&self, provider: &Provider, question: &Question) -> Asked {
+    pub(super) fn asked(&self, provider: &Provider, question: &Question) -> CacheKey {
         let id = self.question_id(provider, question);
         let credential = self.key.question(provider.number, DependsOn::Credential, question);
         let secret =
             (!matches!(question.credential, Credential::Anonymous)).then_some(question.secret);
         let floor = question.revocation.floor.map(|floor| floor.at);
-        Asked { question: id, credential, secret, floor, provider: provider.number }
+        CacheKey { question: id, credential, secret, floor, provider: provider.number }
     }
 
     /// The verdict of this provider, or what it said when it could still be asked. `login`: who
@@ -96,7 +96,7 @@ impl Shared {
     async fn ask_together(
         self: &Arc<Self>,
         provider: &Arc<Provider>,
-        asked: &Asked,
+        asked: &CacheKey,
         question: &Question,
         login: Option<&mut Login<'_>>,
         last: bool,
@@ -115,7 +115,7 @@ impl Shared {
                 Err(_) => return Verdict::NotNow(NotNow::NoTurn, BUSY_FOR),
             },
         };
-        match self.under_way.coalesce(asked.question, || self.cache.look_up(asked)) {
+        match self.in_flight.coalesce(asked.question, || self.cache.look_up(asked)) {
             Coalesced::Answered(verdict) => {
                 *cache_use = CacheUse::of(&verdict);
                 verdict
@@ -126,7 +126,7 @@ impl Shared {
             }
             Coalesced::Ask(sender) => {
                 let unasked = |verdict| {
-                    self.under_way.close(&asked.question);
+                    self.in_flight.close(&asked.question);
                     let _ = sender.send(Some(verdict));
                 };
                 let awaited = sender.subscribe();
@@ -150,7 +150,7 @@ impl Shared {
         self: &Arc<Self>,
         (provider, asked, admission, search): (
             Arc<Provider>,
-            Asked,
+            CacheKey,
             Admission,
             Option<Arc<Search>>,
         ),
@@ -184,7 +184,7 @@ impl Shared {
 struct Asking<'a> {
     shared: &'a Shared,
     provider: &'a Arc<Provider>,
-    asked: Asked,
+    asked: CacheKey,
     admission: Admission,
     search: Option<Arc<Search>>,
     sender: &'a watch::Sender<Option<Verdict>>,
@@ -220,7 +220,7 @@ impl Asking<'_> {
             self.verdict = Some(verdict);
             return;
         };
-        if self.shared.under_way.abandon(&self.asked.question, self.sender) {
+        if self.shared.in_flight.abandon(&self.asked.question, self.sender) {
             self.outcome = Outcome::NotAsked;
             self.verdict = None;
             return;
@@ -274,7 +274,7 @@ impl Drop for Asking<'_> {
         }
         if let Some(verdict) = self.verdict.take() {
             self.shared.cache.keep(&self.asked, self.begun, &verdict);
-            self.shared.under_way.close(&self.asked.question);
+            self.shared.in_flight.close(&self.asked.question);
             let _ = self.sender.send(Some(verdict));
         }
     }

@@ -33,14 +33,14 @@ pub struct Answer<V> {
 
 /// All answers about one secret, the latest last. There is at least one.
 #[derive(Clone, Debug)]
-pub enum Known<V> {
+pub enum CachedAnswers<V> {
     One(Answer<V>),
     Several(Arc<[Answer<V>]>),
 }
 
 /// For how long from the asking an answer is good.
 #[derive(Clone, Copy, Debug)]
-pub struct Good {
+pub struct Validity {
     /// Without asking again.
     pub fresh: Duration,
     /// Where the provider cannot be asked.
@@ -59,7 +59,13 @@ pub(super) enum Refused {
 
 impl<V> Answer<V> {
     /// The answer of the provider with this number, who was asked at `asked`.
-    pub fn new(question: QuestionId, provider: u32, value: V, asked: Instant, good: Good) -> Self {
+    pub fn new(
+        question: QuestionId,
+        provider: u32,
+        value: V,
+        asked: Instant,
+        good: Validity,
+    ) -> Self {
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         Self {
             question,
@@ -110,7 +116,7 @@ impl<V> Answer<V> {
     }
 }
 
-impl<V: Clone> Known<V> {
+impl<V: Clone> CachedAnswers<V> {
     /// The answers, the latest last.
     pub fn answers(&self) -> &[Answer<V>] {
         match self {
@@ -223,7 +229,7 @@ mod tests {
             Question::new(&key, Credential::Anonymous, Access::Login, client, "id".into());
         let question = key.question(0, DependsOn::Credential, &question);
         let minute = Duration::from_secs(60);
-        let good = Good { fresh: minute, stale: minute, ends: Some(ENDS) };
+        let good = Validity { fresh: minute, stale: minute, ends: Some(ENDS) };
         let asked = Instant::now();
         let answer = Answer::new(question, 0, (), asked, good);
         let is_good = |later, unix| answer.is_good_at(answer.fresh_for, asked + later, || unix);

@@ -17,15 +17,15 @@ pub enum Coalesced {
     Answered(Verdict),
     /// Somebody else asks; wait for the answer.
     Wait(Awaited),
-    /// Nobody asks: this caller must, [close](UnderWay::close) it and publish the answer.
+    /// Nobody asks: this caller must, [close](InFlight::close) it and publish the answer.
     Ask(watch::Sender<Option<Verdict>>),
 }
 
 /// All questions that are being asked.
 #[derive(Default)]
-pub struct UnderWay(Mutex<HashMap<QuestionId, Awaited>>);
+pub struct InFlight(Mutex<HashMap<QuestionId, Awaited>>);
 
-impl UnderWay {
+impl InFlight {
     /// Joins or opens a question. Only one caller at a time is told to ask. `look_up` looks once
     /// more into the cache, for the answer may have come between the caller's own look and now.
     pub fn coalesce(
@@ -33,26 +33,26 @@ impl UnderWay {
         question: QuestionId,
         look_up: impl FnOnce() -> Option<Verdict>,
     ) -> Coalesced {
-        let mut under_way = self.lock();
-        if let Some(awaited) = under_way.get(&question) {
+        let mut in_flight = self.lock();
+        if let Some(awaited) = in_flight.get(&question) {
             return Coalesced::Wait(awaited.clone());
         }
         if let Some(verdict) = look_up() {
             return Coalesced::Answered(verdict);
         }
         let (sender, awaited) = watch::channel(None);
-        under_way.insert(question, awaited);
+        in_flight.insert(question, awaited);
         Coalesced::Ask(sender)
     }
 
     /// Closes a question that nobody waits for, and says whether that was so. Under the lock under
     /// which callers join, so that none can join a question that is then not asked.
     pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Verdict>>) -> bool {
-        let mut under_way = self.lock();
+        let mut in_flight = self.lock();
         // One listener is the one kept here.
         let abandoned = asking.receiver_count() <= 1;
         if abandoned {
-            under_way.remove(question);
+            in_flight.remove(question);
         }
         abandoned
     }
@@ -73,18 +73,18 @@ mod tests {
 
     #[test]
     fn only_what_nobody_waits_for_is_abandoned() {
-        let under_way = UnderWay::default();
+        let in_flight = InFlight::default();
         let question = QuestionId::any(1);
-        let Coalesced::Ask(sender) = under_way.coalesce(question, || None) else {
+        let Coalesced::Ask(sender) = in_flight.coalesce(question, || None) else {
             panic!("nobody asks yet")
         };
-        let Coalesced::Wait(waiting) = under_way.coalesce(question, || None) else {
+        let Coalesced::Wait(waiting) = in_flight.coalesce(question, || None) else {
             panic!("somebody asks")
         };
-        assert!(!under_way.abandon(&question, &sender));
+        assert!(!in_flight.abandon(&question, &sender));
         drop(waiting);
-        assert!(under_way.abandon(&question, &sender));
-        let coalesced = under_way.coalesce(question, || None);
+        assert!(in_flight.abandon(&question, &sender));
+        let coalesced = in_flight.coalesce(question, || None);
         assert!(matches!(coalesced, Coalesced::Ask(_)), "whoever comes next asks anew");
     }
 }

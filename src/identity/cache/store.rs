@@ -8,8 +8,8 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::entry::{Answer, Good, Known, Refused};
-use super::{Asked, CacheLimits, weight};
+use super::entry::{Answer, CachedAnswers, Refused, Validity};
+use super::{CacheKey, CacheLimits, weight};
 use crate::identity::model::keyed_hash::{QuestionId, SecretId};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{Lifetime, Verdict, Verified};
@@ -18,8 +18,8 @@ use crate::identity::model::{Lifetime, Verdict, Verified};
 pub(super) struct Stores {
     /// Read where an answer is kept, never where one is looked up.
     limits: RwLock<CacheLimits>,
-    verified: Cache<SecretId, Known<Arc<Verified>>>,
-    refused: Cache<SecretId, Known<Refused>>,
+    verified: Cache<SecretId, CachedAnswers<Arc<Verified>>>,
+    refused: Cache<SecretId, CachedAnswers<Refused>>,
 }
 
 impl Stores {
@@ -46,12 +46,12 @@ impl Stores {
     }
 
     /// What verified credentials with this secret may do.
-    pub(super) fn known(&self, secret: SecretId) -> Option<Known<Arc<Verified>>> {
+    pub(super) fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
         self.verified.get(&secret)
     }
 
     /// What need not be asked.
-    pub(super) fn look_up(&self, asked: &Asked) -> Option<Verdict> {
+    pub(super) fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
         let verified =
             |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
         if let Some(known) = self.verified.get(&asked.key())
@@ -71,13 +71,13 @@ impl Stores {
     }
 
     /// What was true when the provider could still be asked.
-    pub(super) fn stale(&self, asked: &Asked) -> Option<Arc<Verified>> {
+    pub(super) fn stale(&self, asked: &CacheKey) -> Option<Arc<Verified>> {
         self.verified.get(&asked.key())?.stale(&asked.question, asked.floor).cloned()
     }
 
     pub(super) fn verify(
         &self,
-        asked: &Asked,
+        asked: &CacheKey,
         at: Instant,
         verified: &Arc<Verified>,
         lifetime: Lifetime,
@@ -102,7 +102,7 @@ impl Stores {
         // What is sent upstream is worth nothing after its end, whoever cannot be asked.
         let stale_at_most =
             if verified.granted.token().is_some() { left.min(answer) } else { left };
-        let good = Good {
+        let good = Validity {
             fresh: answer.min(ttl).min(left),
             stale: if stale_if_error.is_zero() || refused_since {
                 Duration::ZERO
@@ -114,14 +114,14 @@ impl Stores {
         let answer = Answer::new(asked.question, asked.provider, verified.clone(), at, good);
         self.verified.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
-            Op::Put(Known::with(known.as_ref(), answer))
+            Op::Put(CachedAnswers::with(known.as_ref(), answer))
         });
     }
 
     pub(super) fn refuse(
         &self,
         question: QuestionId,
-        asked: &Asked,
+        asked: &CacheKey,
         at: Instant,
         refused: Refused,
     ) {
@@ -132,23 +132,24 @@ impl Stores {
             }
             Refused::NotMine | Refused::Rejected => self.forget_refused(asked),
         }
-        let good = Good { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
+        let good =
+            Validity { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
         let answer = Answer::new(question, asked.provider, refused, at, good);
         self.refused.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
-            Op::Put(Known::with(known.as_ref(), answer))
+            Op::Put(CachedAnswers::with(known.as_ref(), answer))
         });
     }
 
     /// Forgets verdicts that were good.
-    pub(super) fn forget(&self, asked: &Asked, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
+    pub(super) fn forget(&self, asked: &CacheKey, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
         self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
     }
 
     /// Forgets what was said of a credential that its provider does not take any more. Under
     /// another user name the secret may be right, or may have been revoked just as well: until
     /// its provider says so once more, an outage brings back no spelling of it.
-    pub(super) fn forget_refused(&self, asked: &Asked) {
+    pub(super) fn forget_refused(&self, asked: &CacheKey) {
         self.change(asked, |answer| match answer.provider() {
             _ if asked.is_about(&answer) => None,
             provider if provider == asked.provider => Some(answer.never_stale()),
@@ -159,7 +160,7 @@ impl Stores {
     /// Replaces verdicts that were good, and forgets those of which nothing is left.
     fn change(
         &self,
-        asked: &Asked,
+        asked: &CacheKey,
         change: impl Fn(Answer<Arc<Verified>>) -> Option<Answer<Arc<Verified>>>,
     ) {
         if !self.verified.contains_key(&asked.key()) {
@@ -199,7 +200,7 @@ impl Stores {
 
 /// What is known of each secret, but for what this provider said.
 fn forget_answers<V: Clone + Send + Sync + 'static>(
-    store: &Cache<SecretId, Known<V>>,
+    store: &Cache<SecretId, CachedAnswers<V>>,
     provider: u32,
 ) {
     for (secret, known) in store {

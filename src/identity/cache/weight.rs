@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::ENTRY_BYTES;
-use super::entry::{Known, Refused};
+use super::entry::{CachedAnswers, Refused};
 use crate::identity::model::{RepositoryGrant, Verified};
 
 /// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
@@ -22,7 +22,7 @@ pub(super) fn largest(capacity: u64) -> u32 {
 }
 
 /// How many entries of [`ENTRY_BYTES`] this counts as.
-pub(super) fn of_verified(known: &Known<Arc<Verified>>) -> u32 {
+pub(super) fn of_verified(known: &CachedAnswers<Arc<Verified>>) -> u32 {
     let answers = known.answers();
     let bytes = BOOKKEEPING_BYTES
         + size_of_val(answers)
@@ -31,7 +31,7 @@ pub(super) fn of_verified(known: &Known<Arc<Verified>>) -> u32 {
 }
 
 /// A refusal counts as one, unless it names many repositories for which nothing was granted.
-pub(super) fn of_refused(known: &Known<Refused>) -> u32 {
+pub(super) fn of_refused(known: &CachedAnswers<Refused>) -> u32 {
     let weight = |refused: &Refused| match refused {
         Refused::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
         Refused::NotMine | Refused::Rejected => 1,

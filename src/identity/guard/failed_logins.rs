@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::client_address::client_network;
 use crate::identity::model::keyed_hash::CredentialId;
 use crate::identity::model::{NotNow, Question, Verdict};
+use crate::net::client_address::client_network;
 use crate::rate_limit::{Clock, Key, Nanos, Quota, Table, nanos};
 
 /// For so long a credential that was verified from an address is known to be good from there.

@@ -1,4 +1,4 @@
-//! Turns at something that is scarce, fairly by address: each has one place in the common queue,
+//! FairQueue at something that is scarce, fairly by address: each has one place in the common queue,
 //! and the rest of its callers wait in a lane of their own. So a flood from one address keeps
 //! nobody else waiting for longer than its one place.
 
@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const MAX_IN_LANE: usize = 64;
 
 /// So many turns at a time.
-pub struct Turns {
+pub struct FairQueue {
     common: Semaphore,
     lanes: Mutex<HashMap<IpAddr, Lane>>,
 }
@@ -26,7 +26,7 @@ struct Lane {
 
 /// A place in a lane, until it is dropped.
 struct InLane<'a> {
-    turns: &'a Turns,
+    turns: &'a FairQueue,
     client: IpAddr,
     first: Arc<Semaphore>,
 }
@@ -35,7 +35,7 @@ struct InLane<'a> {
 #[derive(Debug)]
 pub struct Crowded;
 
-impl Turns {
+impl FairQueue {
     /// `at_once` at a time.
     pub fn new(at_once: usize) -> Self {
         Self { common: Semaphore::new(at_once), lanes: Mutex::default() }
@@ -94,9 +94,11 @@ mod tests {
     /// Callers from these addresses, who come one after the other while nobody gets a turn; in
     /// which order they get it.
     async fn order(clients: Vec<IpAddr>) -> Vec<IpAddr> {
-        let (turns, had) = (Turns::new(1), RefCell::new(Vec::new()));
-        let (turns, had) =
-            (Box::leak(Box::new(turns)) as &Turns, Box::leak(Box::new(had)) as &RefCell<Vec<_>>);
+        let (turns, had) = (FairQueue::new(1), RefCell::new(Vec::new()));
+        let (turns, had) = (
+            Box::leak(Box::new(turns)) as &FairQueue,
+            Box::leak(Box::new(had)) as &RefCell<Vec<_>>,
+        );
         let held = turns.turn(IpAddr::from([192, 0, 2, 3])).await.unwrap();
         let local = LocalSet::new();
         let all = local.run_until(async {
@@ -128,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_lane_is_full_for_its_own_address_only() {
-        let turns = Turns::new(1);
+        let turns = FairQueue::new(1);
         let _held = turns.turn(OTHER).await.unwrap();
         let waiting: Vec<_> = (0..MAX_IN_LANE).map(|_| turns.enter(FLOOD).unwrap()).collect();
         assert!(turns.turn(FLOOD).await.is_err());

@@ -5,9 +5,9 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::client_address::client_network;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::{NotNow, Question, Verdict};
+use crate::net::client_address::client_network;
 use crate::rate_limit::{Clock, Nanos, Quota, Table};
 
 /// Questions a second in the long run. What is remembered is not asked, so this many are as many

@@ -8,10 +8,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::common::sources::Sources;
-use crate::client_address::client_network;
-use crate::identity::guard::fair_queue::{Crowded, Turns};
+use crate::identity::guard::fair_queue::{Crowded, FairQueue};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::{Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+use crate::net::client_address::client_network;
 use file::HtpasswdFile;
 
 /// bcrypt reads no further than this, so a longer password would be as good as its beginning.
@@ -34,7 +34,7 @@ pub struct Htpasswd {
     nobody: Arc<str>,
     /// A check takes tens of milliseconds of a whole CPU, so their number is bounded, fairly by
     /// address.
-    checks: Turns,
+    checks: FairQueue,
 }
 
 impl Htpasswd {
@@ -56,7 +56,7 @@ impl Htpasswd {
             users: Arc::new(users),
             scopes: Arc::new(scopes),
             nobody: nobody.into(),
-            checks: Turns::new(cpus),
+            checks: FairQueue::new(cpus),
         })
     }
 

@@ -39,7 +39,7 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Why a token of the issuer is refused. Prints names of the config, and nothing of the token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum JwtError {
     #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
     #[error("its header has `crit`: no extension is understood here")]
@@ -161,9 +161,9 @@ impl Jwt {
         token: Compact<'_>,
         now: u64,
         revocation: &Revocation,
-    ) -> Result<Verdict, Flaw> {
+    ) -> Result<Verdict, JwtError> {
         if token.signed.len() + token.signature.len() > MAX_TOKEN_BYTES {
-            return Err(Flaw::TooLarge);
+            return Err(JwtError::TooLarge);
         }
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
         // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
@@ -173,18 +173,18 @@ impl Jwt {
         let is_before = |floor: Moment| workload.issued <= floor.unix().saturating_add(LEEWAY);
         let before_floor = revocation.floor.is_some_and(is_before);
         if revocation.number.is_some() || before_floor {
-            return Err(Flaw::Revoked);
+            return Err(JwtError::Revoked);
         }
         let keys = match self.keys.find(key_id, algorithm).await {
             KeyLookup::Keys(keys) => keys,
-            KeyLookup::NoSuchKey => return Err(Flaw::NoSuchKey),
+            KeyLookup::NoSuchKey => return Err(JwtError::NoSuchKey),
             KeyLookup::NotNow(retry_after) => {
                 return Ok(Verdict::NotNow(NotNow::Busy, retry_after));
             }
             KeyLookup::NoKeysYet => return Ok(Verdict::Unavailable),
         };
         if !keys.iter().any(|key| key.has_signed(token.signed, token.signature, algorithm)) {
-            return Err(Flaw::Signature);
+            return Err(JwtError::Signature);
         }
         if let Some(odd) = workload.odd.text()
             && let Some(left_out) = self.log_pace.line(Trouble::Odd, Instant::now())

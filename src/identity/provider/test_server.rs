@@ -79,7 +79,7 @@ impl TestServer {
 
     /// A client for it.
     pub(super) fn client(timeout: Duration) -> ProviderClient {
-        let tls = crate::client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
+        let tls = crate::net::client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
         ProviderClient::new(tls, timeout)
     }
 }

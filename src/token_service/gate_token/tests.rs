@@ -23,11 +23,11 @@ fn token(credential: Credential) -> GateToken {
         (name("a/b"), Actions { pull: true, push: true, delete: false }),
         (name("c"), Actions { pull: true, ..Actions::default() }),
     ];
-    let good_for = GoodFor { repositories, catalog: CatalogShare::None };
+    let token_scope = TokenScope { repositories, catalog: CatalogShare::None };
     GateToken {
         issued: NOW * 1_000_000,
         expires: NOW + 3600,
-        good_for,
+        token_scope,
         credential,
         provider: Some("gitlab".into()),
     }
@@ -57,7 +57,7 @@ fn what_was_sealed_is_opened() {
         let sealed = seal(&keys, token(credential.clone())).unwrap();
         let opened = open(&keys, &sealed, NOW).unwrap();
         assert_eq!(parts(&opened.credential), parts(&credential));
-        assert_eq!(opened.good_for, token(Credential::Anonymous).good_for);
+        assert_eq!(opened.token_scope, token(Credential::Anonymous).token_scope);
         assert_eq!((opened.issued, opened.expires), (NOW * 1_000_000, NOW + 3600));
         assert_eq!(opened.provider.as_deref(), Some("gitlab"));
     }
@@ -149,7 +149,7 @@ fn what_does_not_fit_is_left_out_of_the_list() {
             |number: usize| RepositoryName::parse(&format!("{number:0name_bytes$}")).unwrap();
         let all: Vec<_> =
             (0..2000).map(|number| (name(number), Actions::asked("pull,push"))).collect();
-        long.good_for.repositories = all.clone();
+        long.token_scope.repositories = all.clone();
         let sealed = keys.seal(&mut long, SERVICE).unwrap();
         let room = MAX_TOKEN_BYTES - sealed.len();
         assert!(
@@ -157,9 +157,9 @@ fn what_does_not_fit_is_left_out_of_the_list() {
             "{secret} {name_bytes}: {}",
             sealed.len()
         );
-        let listed = open(&keys, &sealed, NOW).unwrap().good_for.repositories;
+        let listed = open(&keys, &sealed, NOW).unwrap().token_scope.repositories;
         assert!(!listed.is_empty() && all.starts_with(&listed), "{secret} {name_bytes}");
-        assert_eq!(long.good_for.repositories, listed, "the caller knows");
+        assert_eq!(long.token_scope.repositories, listed, "the caller knows");
     }
 }
 
@@ -219,7 +219,7 @@ fn a_key_file_has_few_keys() {
 #[test]
 fn a_token_is_good_for_what_it_lists() {
     use crate::registry::Action;
-    let good_for = token(Credential::Anonymous).good_for;
+    let token_scope = token(Credential::Anonymous).token_scope;
     let on = |name, action| Access::Repository(RepositoryName::parse(name).unwrap(), action);
     for (access, allowed) in [
         (Access::Login, true),
@@ -230,9 +230,11 @@ fn a_token_is_good_for_what_it_lists() {
         (on("c", Action::Push), false),
         (on("a", Action::Pull), false),
     ] {
-        assert_eq!(good_for.allows(&access), allowed, "{access:?}");
+        assert_eq!(token_scope.allows(&access), allowed, "{access:?}");
     }
-    assert!(GoodFor { catalog: CatalogShare::All, ..GoodFor::default() }.allows(&Access::Catalog));
+    assert!(
+        TokenScope { catalog: CatalogShare::All, ..TokenScope::default() }.allows(&Access::Catalog)
+    );
 }
 
 fn several(scopes: &[(&str, &str)]) -> Access {
@@ -245,7 +247,7 @@ fn several(scopes: &[(&str, &str)]) -> Access {
 /// What a mount takes where the registry is shown one token for both.
 #[test]
 fn a_token_is_good_for_several_where_it_lists_all_of_it() {
-    let good_for = token(Credential::Anonymous).good_for;
+    let token_scope = token(Credential::Anonymous).token_scope;
     for (scopes, allowed, mentioned) in [
         (&[("a/b", "pull,push"), ("c", "pull")][..], true, true),
         (&[("a/b", "push"), ("c", "pull")], true, true),
@@ -258,16 +260,16 @@ fn a_token_is_good_for_several_where_it_lists_all_of_it() {
         (&[], true, true),
     ] {
         let access = several(scopes);
-        assert_eq!(good_for.allows(&access), allowed, "{access:?}");
-        assert_eq!(good_for.mentions(&access), mentioned, "{access:?}");
+        assert_eq!(token_scope.allows(&access), allowed, "{access:?}");
+        assert_eq!(token_scope.mentions(&access), mentioned, "{access:?}");
     }
 }
 
 #[test]
 fn what_a_token_lists_in_words() {
-    let GoodFor { repositories, .. } = token(Credential::Anonymous).good_for;
+    let TokenScope { repositories, .. } = token(Credential::Anonymous).token_scope;
     let of = |repositories: &[(RepositoryName, Actions)], catalog| {
-        GoodFor { repositories: repositories.to_vec(), catalog }.scopes()
+        TokenScope { repositories: repositories.to_vec(), catalog }.scopes()
     };
     assert_eq!(of(&repositories, CatalogShare::None), "repository:a/b:pull,push repository:c:pull");
     assert_eq!(
@@ -282,16 +284,16 @@ fn what_a_token_lists_in_words() {
 /// was asked for.
 #[test]
 fn what_of_the_catalog_a_token_shows() {
-    let mut good_for = token(Credential::Anonymous).good_for;
+    let mut token_scope = token(Credential::Anonymous).token_scope;
     let push_alone = Actions { push: true, ..Actions::default() };
-    good_for.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));
+    token_scope.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));
     let shown: Vec<_> =
-        good_for.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
+        token_scope.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(shown, ["a/b", "c"]);
-    assert_eq!(GoodFor { catalog: CatalogShare::All, ..GoodFor::default() }.shown(), None);
+    assert_eq!(TokenScope { catalog: CatalogShare::All, ..TokenScope::default() }.shown(), None);
     // Repositories were asked for, and none was granted.
     assert_eq!(
-        GoodFor { catalog: CatalogShare::Listed, ..GoodFor::default() }.shown(),
+        TokenScope { catalog: CatalogShare::Listed, ..TokenScope::default() }.shown(),
         Some(Vec::new())
     );
 }

@@ -150,8 +150,8 @@ proptest! {
     /// Also where `_` stands for `-`, as some servers read it.
     #[test]
     fn nothing_of_a_client_speaks_for_the_gate(client in headers(), wanted in wanted()) {
-        let going = Going { wanted: &wanted, grant: None, headers: &client, request_id: "id" };
-        let sent = request(&going, &settings(), [192, 0, 2, 1].into());
+        let outbound = OutboundRequest { wanted: &wanted, grant: None, headers: &client, request_id: "id" };
+        let sent = request(&outbound, &settings(), [192, 0, 2, 1].into());
         for (name, expected) in OF_THE_GATE.iter().zip(["upstream.test", "https", "registry.test", "192.0.2.1", "id"]) {
             prop_assert_eq!(values(&sent, name), [expected], "{}", name);
         }
@@ -169,9 +169,9 @@ proptest! {
     fn the_gates_own_credential_is_the_only_one(client in headers(), granted in any::<bool>()) {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
         let grant = granted.then(|| HeaderValue::from_static("Bearer grant"));
-        let going = Going { wanted: &wanted, grant, headers: &client, request_id: "id" };
+        let outbound = OutboundRequest { wanted: &wanted, grant, headers: &client, request_id: "id" };
         let own = UpstreamSettings { authorization: Some(HeaderValue::from_static("Basic own")), ..settings() };
-        let sent = request(&going, &own, [192, 0, 2, 1].into());
+        let sent = request(&outbound, &own, [192, 0, 2, 1].into());
         prop_assert_eq!(values(&sent, "authorization"), [if granted { "Bearer grant" } else { "Basic own" }]);
     }
 

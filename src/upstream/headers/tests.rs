@@ -53,13 +53,13 @@ fn sent(
 ) -> HeaderMap {
     let wanted = RegistryRequest::parse(&method, path, None).unwrap();
     let headers = map(lines);
-    let going = Going {
+    let outbound = OutboundRequest {
         wanted: &wanted,
         grant: grant.map(HeaderValue::from_static),
         headers: &headers,
         request_id: "r-1",
     };
-    request(&going, settings, "198.51.100.7".parse().unwrap())
+    request(&outbound, settings, "198.51.100.7".parse().unwrap())
 }
 
 fn get(lines: &[(&'static str, &str)]) -> HeaderMap {

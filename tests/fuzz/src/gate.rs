@@ -109,7 +109,7 @@ impl Gate {
     /// Lets a client send this and leave when nothing goes on any more. What reached the registry,
     /// by connection.
     fn run(&self, http2: bool, sent: &[u8]) -> Vec<Vec<u8>> {
-        let generations = self.running.live().generations();
+        let generations = self.running.live().snapshots();
         let local = LocalSet::new();
         local.block_on(&self.runtime, async {
             let ledger = self.upstream.start();

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use moorgate::identity::model::credential::Credential;
 use moorgate::registry::{Actions, RepositoryName};
-use moorgate::token_service::gate_token::{CatalogShare, GateToken, GoodFor, OpenError, TokenKeys};
+use moorgate::token_service::gate_token::{
+    CatalogShare, GateToken, OpenError, TokenKeys, TokenScope,
+};
 use secrecy::ExposeSecret;
 
 const NOW: u64 = 1_800_000_000;
@@ -29,11 +31,11 @@ pub fn check(input: &[u8]) {
     let repository = RepositoryName::parse(user)
         .map(|name| (name, Actions { pull: true, ..Actions::default() }));
     let catalog = [CatalogShare::None, CatalogShare::Listed, CatalogShare::All][text.len() % 3];
-    let good_for = GoodFor { repositories: repository.into_iter().collect(), catalog };
+    let token_scope = TokenScope { repositories: repository.into_iter().collect(), catalog };
     let mut token = GateToken {
         issued: NOW * 1_000_000,
         expires: NOW + 60,
-        good_for,
+        token_scope,
         credential,
         provider: Some("local".into()),
     };
@@ -44,8 +46,8 @@ pub fn check(input: &[u8]) {
 
     let opened = KEYS.open(&sealed, SERVICE, NOW).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(
-        (opened.issued, opened.expires, &opened.good_for),
-        (token.issued, token.expires, &token.good_for)
+        (opened.issued, opened.expires, &opened.token_scope),
+        (token.issued, token.expires, &token.token_scope)
     );
     assert_eq!(
         (parts(&opened.credential), opened.provider),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use moorgate::config::{self, UpstreamAuthorization};
 use moorgate::identity::model::credential::Credential;
-use moorgate::token_service::gate_token::{GateToken, GoodFor};
+use moorgate::token_service::gate_token::{GateToken, TokenScope};
 
 use super::files::{self, KEY_IN_USE};
 use super::{MINIMAL, ready, warnings};
@@ -14,11 +14,11 @@ fn the_key_file_holds_the_keys() {
     let of = |tokens: &str| ready(&format!("{MINIMAL}tokens: {{ {tokens} }}\n")).tokens.keys;
     let [ours, again] =
         [of("key_file: tokens.keys"), of("key_file: tokens.keys")].map(|keys| keys.expect("keys"));
-    let good_for = GoodFor::default();
+    let token_scope = TokenScope::default();
     let mut token = GateToken {
         issued: 100,
         expires: 200,
-        good_for,
+        token_scope,
         credential: Credential::Anonymous,
         provider: None,
     };

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorgate::client_tls;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
@@ -19,6 +18,7 @@ use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{Granted, Question, Verified};
 use moorgate::metrics::Metrics;
+use moorgate::net::client_tls;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use serde_json::{Value, json};
 

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorgate::client_tls;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
@@ -15,6 +14,7 @@ use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::metrics::Metrics;
+use moorgate::net::client_tls;
 use moorgate::registry::Access;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;

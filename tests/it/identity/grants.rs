@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use moorgate::client_tls;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::identity::authenticator::{CacheUse, Identity, Provider, ProviderKind};
 use moorgate::identity::cache::CacheLimits;
@@ -16,6 +15,7 @@ use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{Question, TokenServerKind, Verified};
 use moorgate::metrics::Metrics;
+use moorgate::net::client_tls;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

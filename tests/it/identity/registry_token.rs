@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use moorgate::client_tls;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::identity::model::credential::Credential;
@@ -17,6 +16,7 @@ use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{Granted, NotNow, Question, TokenServerKind, Verdict, Verified};
+use moorgate::net::client_tls;
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
 use serde_json::{Value, json};
 

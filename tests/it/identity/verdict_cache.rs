@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use moorgate::identity::cache::{Asked, CacheLimits, VerdictCache};
+use moorgate::identity::cache::{CacheKey, CacheLimits, VerdictCache};
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::model::tag_rules::TagRules;
@@ -34,13 +34,13 @@ impl Fixture {
     }
 
     /// What the provider with this number is asked: may this credential pull from that repository?
-    fn asked(&self, provider: u32, user: &str, secret: &str, repository: &str) -> Asked {
+    fn asked(&self, provider: u32, user: &str, secret: &str, repository: &str) -> CacheKey {
         let credential =
             Credential::Basic { user: user.into(), password: SecretString::from(secret) };
         let access = Access::Repository(RepositoryName::parse(repository).unwrap(), Action::Pull);
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let question = Question::new(&self.key, credential, access, client, "test".into());
-        Asked {
+        CacheKey {
             question: self.key.question(provider, DependsOn::Repository, &question),
             credential: self.key.question(provider, DependsOn::Credential, &question),
             secret: Some(question.secret),
@@ -49,15 +49,15 @@ impl Fixture {
         }
     }
 
-    fn keep(&self, asked: &Asked, ago: Duration, verdict: Verdict) {
+    fn keep(&self, asked: &CacheKey, ago: Duration, verdict: Verdict) {
         self.cache.keep(asked, before(ago), &verdict);
     }
 
-    fn is_fresh(&self, asked: &Asked) -> bool {
+    fn is_fresh(&self, asked: &CacheKey) -> bool {
         matches!(self.cache.look_up(asked), Some(Verdict::Verified(..)))
     }
 
-    fn is_stale(&self, asked: &Asked) -> bool {
+    fn is_stale(&self, asked: &CacheKey) -> bool {
         self.cache.stale(asked).is_some()
     }
 }

@@ -6,7 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::Flaw;
+use super::JwtError;
 use crate::identity::provider::common::claims;
 use crate::identity::provider::common::strict_json;
 
@@ -46,28 +46,28 @@ impl<'a> Compact<'a> {
     pub fn algorithm_and_key_id(
         &self,
         allowed: &[Algorithm],
-    ) -> Result<(Algorithm, Option<&str>), Flaw> {
+    ) -> Result<(Algorithm, Option<&str>), JwtError> {
         let text = |name| claims::text(&self.header, name);
         // Extensions that must be understood (RFC 7515, 4.1.11): none is.
         if self.header.contains_key("crit") {
-            return Err(Flaw::Critical);
+            return Err(JwtError::Critical);
         }
         // A payload that is not encoded (RFC 7797).
         if self.header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
-            return Err(Flaw::Unencoded);
+            return Err(JwtError::Unencoded);
         }
         // RFC 9068, 2.1 has the media type with or without `application/`.
         let is_known = |typ: &str| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known));
         if text("typ")?.is_some_and(|typ| !is_known(typ)) {
-            return Err(Flaw::Type);
+            return Err(JwtError::Type);
         }
         let algorithm =
             text("alg")?.and_then(|name| name.parse().ok()).filter(|name| allowed.contains(name));
         let key_id = text("kid")?;
         if key_id.is_some_and(|id| id.len() > MAX_KEY_ID_BYTES) {
-            return Err(Flaw::KeyId);
+            return Err(JwtError::KeyId);
         }
-        Ok((algorithm.ok_or(Flaw::Algorithm)?, key_id))
+        Ok((algorithm.ok_or(JwtError::Algorithm)?, key_id))
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
             read.algorithm_and_key_id(&[Algorithm::ES256]).map(|(_, id)| id.map(str::len))
         };
         assert_eq!(key_id(256), Ok(Some(256)));
-        assert_eq!(key_id(257), Err(Flaw::KeyId));
-        assert_eq!(key_id(300), Err(Flaw::KeyId));
+        assert_eq!(key_id(257), Err(JwtError::KeyId));
+        assert_eq!(key_id(300), Err(JwtError::KeyId));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::Flaw;
+use super::JwtError;
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 
 /// How far the issuer's clock may be from ours. Seconds.
@@ -67,22 +67,22 @@ impl Rules {
     ///
     /// # Errors
     /// The first claim that is not as it must be.
-    pub fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Workload, Flaw> {
-        let missing = |name: &str| Flaw::Claim(ClaimError::Missing(name.to_owned()));
+    pub fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Workload, JwtError> {
+        let missing = |name: &str| JwtError::Claim(ClaimError::Missing(name.to_owned()));
         if !self.is_of_issuer(claims) {
-            return Err(Flaw::Issuer);
+            return Err(JwtError::Issuer);
         }
         let expires = claims::seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?;
         if expires.saturating_add(LEEWAY) <= now {
-            return Err(Flaw::Expired);
+            return Err(JwtError::Expired);
         }
         if claims::seconds(claims, "nbf")?.is_some_and(|begin| begin > now.saturating_add(LEEWAY)) {
-            return Err(Flaw::NotYetValid);
+            return Err(JwtError::NotYetValid);
         }
         let issued = claims::seconds(claims, "iat")?.unwrap_or_default();
         // Of several audiences each could present the token here as its own.
         if claims::texts(claims, "aud")?.ok_or_else(|| missing("aud"))? != [&*self.audience] {
-            return Err(Flaw::Audience);
+            return Err(JwtError::Audience);
         }
         if let Tenants::Required(required) = &self.tenants {
             let is = |(name, texts): &(&String, &Vec<String>)| {
@@ -94,7 +94,7 @@ impl Rules {
                     .is_some_and(|claim| texts.iter().any(|text| text == claim))
             };
             if let Some((name, _)) = required.iter().find(|claim| !is(claim)) {
-                return Err(Flaw::Tenant(name.clone()));
+                return Err(JwtError::Tenant(name.clone()));
             }
         }
         let mut odd = Oddities::default();
@@ -123,7 +123,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     /// What becomes of the claims of an ordinary token with these over them.
-    fn said(members: Value) -> Result<Workload, Flaw> {
+    fn said(members: Value) -> Result<Workload, JwtError> {
         let rules = Rules {
             issuer: "https://gitlab.example.com".to_owned(),
             audience: "registry.example.com".to_owned(),
@@ -143,9 +143,9 @@ mod tests {
     fn a_token_holds_to_the_second() {
         for (members, flaw) in [
             (json!({ "exp": NOW - 59 }), None),
-            (json!({ "exp": NOW - 60 }), Some(Flaw::Expired)),
+            (json!({ "exp": NOW - 60 }), Some(JwtError::Expired)),
             (json!({ "nbf": NOW + 60 }), None),
-            (json!({ "nbf": NOW + 61 }), Some(Flaw::NotYetValid)),
+            (json!({ "nbf": NOW + 61 }), Some(JwtError::NotYetValid)),
         ] {
             assert_eq!(said(members.clone()).err(), flaw, "{members}");
         }

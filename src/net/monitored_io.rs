@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// What is known of a socket's traffic.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub struct IoStatus {
     write_blocked: Cell<Option<Instant>>,
     unblocked: Cell<Option<Instant>>,
     first_read: Cell<Option<Instant>>,
@@ -23,7 +23,7 @@ pub struct Traffic {
     reset_on_close: Cell<bool>,
 }
 
-impl Traffic {
+impl IoStatus {
     /// Since when the other side has taken nothing of what is to be written.
     pub fn write_blocked(&self) -> Option<Instant> {
         self.write_blocked.get()
@@ -105,16 +105,16 @@ impl Traffic {
 }
 
 /// A socket whose traffic is watched.
-pub struct Watched<S> {
+pub struct MonitoredIo<S> {
     socket: S,
-    traffic: Rc<Traffic>,
+    traffic: Rc<IoStatus>,
     set_reset: fn(&S, bool),
     resets: bool,
 }
 
-impl<S> Watched<S> {
+impl<S> MonitoredIo<S> {
     /// Watches a socket, or what stands for one.
-    pub fn new(socket: S, traffic: Rc<Traffic>) -> Self {
+    pub fn new(socket: S, traffic: Rc<IoStatus>) -> Self {
         Self { socket, traffic, set_reset: |_, _| {}, resets: false }
     }
 
@@ -128,16 +128,16 @@ impl<S> Watched<S> {
 }
 
 /// What broke off before anything was written is a break, too.
-impl<S> Drop for Watched<S> {
+impl<S> Drop for MonitoredIo<S> {
     fn drop(&mut self) {
         self.apply_reset();
     }
 }
 
-impl Watched<TcpStream> {
+impl MonitoredIo<TcpStream> {
     /// Watches a TCP connection, which is reset instead of closed where that is
-    /// [wanted](Traffic::reset_on_close).
-    pub fn tcp(socket: TcpStream, traffic: Rc<Traffic>) -> Self {
+    /// [wanted](IoStatus::reset_on_close).
+    pub fn tcp(socket: TcpStream, traffic: Rc<IoStatus>) -> Self {
         let set_reset = |socket: &TcpStream, reset: bool| {
             // Where it fails there is no connection any more.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
@@ -146,7 +146,7 @@ impl Watched<TcpStream> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MonitoredIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -176,7 +176,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MonitoredIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -222,9 +222,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_said_before_the_end_is_read_although_writing_failed() {
-        let traffic = Rc::new(Traffic::default());
+        let traffic = Rc::new(IoStatus::default());
         let (socket, mut other) = tokio::io::duplex(64);
-        let mut socket = Watched::new(socket, traffic.clone());
+        let mut socket = MonitoredIo::new(socket, traffic.clone());
         other.write_all(b"last words").await.unwrap();
         drop(other);
         assert!(socket.write_all(b"x").await.is_err());
@@ -240,9 +240,9 @@ mod tests {
 
     #[tokio::test]
     async fn no_read_goes_beyond_the_limit() {
-        let traffic = Rc::new(Traffic::default());
+        let traffic = Rc::new(IoStatus::default());
         let (socket, mut other) = tokio::io::duplex(64);
-        let mut socket = Watched::new(socket, traffic.clone());
+        let mut socket = MonitoredIo::new(socket, traffic.clone());
         other.write_all(b"0123456789").await.unwrap();
         traffic.limit_reading(Some(4));
         let mut buffer = [0; 64];
