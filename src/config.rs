@@ -30,7 +30,7 @@ use build::Build;
 use named_file::read_bounded;
 use problem::in_order;
 use raw::Raw;
-use shape::{Missing, Places, place_of};
+use shape::{MissingKeys, Places, place_of};
 use tree::Node;
 
 pub use format::Rate;
@@ -87,7 +87,7 @@ pub fn load(
 }
 
 /// What came of reading a configuration.
-pub struct Attempt {
+pub struct LoadAttempt {
     pub loaded: Result<Loaded, Problems>,
     /// Every file that this took, be it readable or not: with another content of one of them
     /// another thing would come of it.
@@ -95,7 +95,10 @@ pub struct Attempt {
 }
 
 /// The same as [`load`], for those who read again when something changed.
-pub fn attempt(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Attempt {
+pub fn attempt(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> LoadAttempt {
     let text = read_text(path);
     let file = FileVersion::new("", path.to_owned(), text.as_ref().ok().map(String::as_bytes));
     let mut files = vec![if text.is_ok() { file } else { file.now() }];
@@ -104,7 +107,7 @@ pub fn attempt(path: &Path, environment: impl IntoIterator<Item = (String, Strin
         Ok(text) => build(&text, path, folder, environment, &mut files),
         Err(problem) => Err(Problems::new(vec![problem], path)),
     };
-    Attempt { loaded, files }
+    LoadAttempt { loaded, files }
 }
 
 /// The same for a text; `name` is what problems call it, and relative paths start from `folder`.
@@ -174,9 +177,9 @@ fn read(
     };
 
     // An override must not hide what is wrong in the file, but it may supply what is missing there.
-    problems.extend(shape::read(&schema, &root, &start, Missing::Ignored).problems);
+    problems.extend(shape::read(&schema, &root, &start, MissingKeys::Ignored).problems);
     environment::apply(&mut root, overrides);
-    let reading = shape::read(&schema, &root, &start, Missing::Reported);
+    let reading = shape::read(&schema, &root, &start, MissingKeys::Reported);
     problems.extend(reading.problems);
 
     let raw: Raw = match serde_json::from_value(reading.value) {

@@ -24,12 +24,12 @@ use crate::net::client_address::TrustedProxies;
 use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
-use crate::respond::{Refused, Responder};
+use crate::respond::{RefusedRequest, Responder};
 use crate::token_service::gate_token::TokenScope;
 use crate::token_service::{self, Presented, TokenService};
 use crate::upstream::{ClientInfo, Upstream};
 
-pub use explain::{Answer, Explanation};
+pub use explain::{ExplainedAnswer, Explanation};
 
 /// Everything that decides. Shared by all workers.
 pub struct Gate {
@@ -156,13 +156,13 @@ impl Gate {
         let close = misread || connection_info.progress.request_ended().is_none();
         let mut response = match outcome {
             Ok(response) => {
-                record.allowed(response.status());
+                record.set_allowed(response.status());
                 response
             }
             Err(denial) => {
                 let response =
                     self.refuse(&denial, &head, &context, &record, &connection_info.progress);
-                record.denied(&denial, response.status());
+                record.set_denied(&denial, response.status());
                 self.audit.refused(&record, &denial).await;
                 response
             }
@@ -192,7 +192,8 @@ impl Gate {
         record: &Record,
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
-        let refused = Refused { head, needed: &context.needed, kind: record.credential_kind() };
+        let refused =
+            RefusedRequest { head, needed: &context.needed, kind: record.credential_kind() };
         self.responder.denial(denial, &refused, progress)
     }
 
@@ -235,13 +236,13 @@ impl Gate {
         record: &mut Record,
     ) -> Result<Option<(Decision, Question)>, Denial> {
         let wanted = parse(head).inspect_err(|_| self.limits.count_client(caller.address))?;
-        record.wanted(&wanted);
+        record.set_request(&wanted);
         expect_no_body(&head.method, body).await?;
         context.needed = [Some(wanted.required()), wanted.mount_source()];
         self.limit_client(&wanted, caller, context).await?;
 
         let credential = Credential::from_headers(&head.headers)?;
-        record.presented_as(token_service::kind(&credential));
+        record.set_credential_kind(token_service::kind(&credential));
         let presented = self.tokens.unseal(credential)?;
         let unnamed = presented.is_nobody();
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
@@ -266,7 +267,7 @@ impl Gate {
             denial => denial,
         })?;
         if let Ruling::ShadowDenied(_) = decision.ruling() {
-            record.shadow_denied();
+            record.set_shadow_denied();
         }
         Ok(match decision.request() {
             RegistryRequest::Ping => None,
@@ -318,7 +319,9 @@ impl Gate {
         {
             decision.show_at_most(names);
         }
-        let Some(source) = decision.mount_source() else { return Ok((decision, question)) };
+        let Some(source) = decision.unchecked_mount_source() else {
+            return Ok((decision, question));
+        };
         let of_mount = Question { access: source, ..question.clone() };
         let verified = self.identity.verify(&of_mount, &mut CacheUse::None).await?;
         let decision = self.policy.allow_mount(decision, &verified);
@@ -360,7 +363,7 @@ impl Gate {
         let question =
             self.identity.question(credential, access, caller.address, record.request_id().clone());
         if !matches!(question.credential, Credential::Anonymous) {
-            record.presented(question.known_as.fingerprint);
+            record.set_credential(question.known_as.fingerprint);
         }
         question
     }
@@ -373,9 +376,9 @@ impl Gate {
     ) -> Result<Arc<Verified>, Denial> {
         let mut cache = CacheUse::None;
         let verified = self.identity.verify(question, &mut cache).await;
-        record.cached(cache);
+        record.set_cache_use(cache);
         let verified = verified?;
-        record.verified(verified.clone());
+        record.set_caller(verified.clone());
         Ok(verified)
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::denial::{Denial, Limit};
 use crate::identity::Verified;
 use crate::net::client_address::client_network;
-use crate::rate_limit::{Clock, Key, LONGEST_WAIT, Quota, Table, Taken};
+use crate::rate_limit::{CallerKey, Clock, LONGEST_WAIT, Quota, Table, Taken};
 use settings::{IdentityLimits, Settings};
 use uploads::{UploadPlace, Uploads};
 
@@ -50,7 +50,7 @@ pub enum OnLimit {
 pub struct CallerLimits<'a> {
     limits: IdentityLimits,
     accounts: &'a Accounts,
-    key: Key,
+    key: CallerKey,
 }
 
 /// What one caller owes of one limit.
@@ -58,7 +58,7 @@ pub struct CallerLimits<'a> {
 pub struct Account {
     quota: Quota,
     table: Arc<Table>,
-    key: Key,
+    key: CallerKey,
     clock: Clock,
 }
 
@@ -108,8 +108,12 @@ impl Limits {
 
     /// The limits of a caller, where there may be some. Two providers never share a caller,
     /// whatever the names. One without a credential is known by address.
-    pub fn of(&self, caller: Option<&Verified>, address: IpAddr) -> Option<CallerLimits<'_>> {
-        let limits = self.settings.of(caller);
+    pub fn for_caller(
+        &self,
+        caller: Option<&Verified>,
+        address: IpAddr,
+    ) -> Option<CallerLimits<'_>> {
+        let limits = self.settings.for_caller(caller);
         if limits == IdentityLimits::default() {
             return None;
         }

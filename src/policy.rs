@@ -90,11 +90,12 @@ impl Policy {
     }
 
     /// Gives the request its mount where the credential may pull from the source. `verified` is the
-    /// answer about [`Decision::mount_source`].
+    /// answer about [`Decision::unchecked_mount_source`].
     #[must_use]
     pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
-        let ruling =
-            decision.mount_source().map(|source| self.check(&source, needs(&source), verified));
+        let ruling = decision
+            .unchecked_mount_source()
+            .map(|source| self.check(&source, needs(&source), verified));
         match (decision.mount.take(), ruling) {
             (Some(mount), Some(Ok(ruling))) => {
                 decision.request = decision.request.with_mount(mount);

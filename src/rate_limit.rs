@@ -10,4 +10,4 @@ mod table;
 
 pub use clock::Clock;
 pub use gcra::{LONGEST_WAIT, Nanos, Quota, Taken, nanos};
-pub use table::{Key, Table};
+pub use table::{CallerKey, Table};

@@ -163,13 +163,13 @@ impl Record {
     }
 
     /// What was asked for.
-    pub fn wanted(&mut self, request: &RegistryRequest) {
+    pub fn set_request(&mut self, request: &RegistryRequest) {
         self.operation = request.operation();
         self.repository = request.repository().cloned();
     }
 
     /// A token was asked for.
-    pub fn token_wanted(&mut self) {
+    pub fn set_token_request(&mut self) {
         self.operation = Operation::Token;
     }
 
@@ -179,49 +179,49 @@ impl Record {
     }
 
     /// How the caller showed who it is, whatever that is worth.
-    pub fn presented_as(&mut self, kind: &'static str) {
+    pub fn set_credential_kind(&mut self, kind: &'static str) {
         self.credential_kind = kind;
     }
 
     /// What the caller showed.
-    pub fn presented(&mut self, credential: Fingerprint) {
+    pub fn set_credential(&mut self, credential: Fingerprint) {
         self.credential = Some(credential);
     }
 
     /// What the cache did for the main question.
-    pub fn cached(&mut self, cache: CacheUse) {
+    pub fn set_cache_use(&mut self, cache: CacheUse) {
         self.cache = cache;
         self.recorder.metrics.cache_used(cache.as_str());
     }
 
     /// Who the caller turned out to be.
-    pub fn verified(&mut self, verified: Arc<Verified>) {
+    pub fn set_caller(&mut self, verified: Arc<Verified>) {
         self.verified = Some(verified);
     }
 
     /// The rules deny it, in shadow mode: it goes on, and this tells.
-    pub fn shadow_denied(&mut self) {
+    pub fn set_shadow_denied(&mut self) {
         self.shadow_denied = true;
     }
 
     /// It is a pull, and was charged for.
-    pub fn pulls(&mut self, charge: Charge) {
+    pub fn set_pull_charge(&mut self, charge: Charge) {
         self.pull = Some(charge);
     }
 
     /// It is part of an upload, and has a place.
-    pub fn uploads(&mut self, place: UploadPlace) {
+    pub fn set_upload_place(&mut self, place: UploadPlace) {
         self._upload = Some(place);
     }
 
     /// The registry's answer began after so long.
-    pub fn upstream_answered(&mut self, after: Duration, status: StatusCode) {
+    pub fn set_upstream_response(&mut self, after: Duration, status: StatusCode) {
         self.upstream = Some(after);
         self.recorder.metrics.upstream_answered(status);
     }
 
     /// The request was allowed and this is the status of its answer.
-    pub fn allowed(&mut self, status: StatusCode) {
+    pub fn set_allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
         // Who asks for all of a manifest as a range has pulled it, too.
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
@@ -236,7 +236,7 @@ impl Record {
     }
 
     /// The request was refused or failed.
-    pub fn denied(&mut self, denial: &Denial, status: StatusCode) {
+    pub fn set_denied(&mut self, denial: &Denial, status: StatusCode) {
         self.pull = None;
         match denial {
             Denial::FailureBudgetSpent { .. } => self.recorder.metrics.limited_by(FAILURE_BUDGET),

@@ -15,7 +15,7 @@ use crate::body::{Progress, ResponseBody};
 use crate::denial::{Denial, RuleRefusal, TokenRequestError};
 use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
 use crate::token_service;
-use challenge::Fault;
+use challenge::ChallengeError;
 
 pub use challenge::Challenge;
 
@@ -30,7 +30,7 @@ pub struct Responder {
 }
 
 /// A request that is refused.
-pub struct Refused<'a> {
+pub struct RefusedRequest<'a> {
     /// What came.
     pub head: &'a Parts,
     /// What it takes, as far as it was understood; a mount takes two things.
@@ -83,7 +83,7 @@ impl Responder {
     pub fn denial(
         &self,
         denial: &Denial,
-        refused: &Refused<'_>,
+        refused: &RefusedRequest<'_>,
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
         let (mut status, mut code, _) = denial.wire();
@@ -100,10 +100,10 @@ impl Responder {
                 if challenge.is_bearer() && matches!(refused.kind, "bearer" | "gate_token") =>
             {
                 (status, code) = (StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
-                Some(Fault::InsufficientScope)
+                Some(ChallengeError::InsufficientScope)
             }
             Denial::NoCredential => None,
-            _ => Some(Fault::InvalidToken),
+            _ => Some(ChallengeError::InvalidToken),
         };
         let body = if at_token_service && refused.head.method == Method::POST {
             serde_json::to_vec(&OAuthError {

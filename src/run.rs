@@ -21,7 +21,7 @@ use crate::server::{Server, Snapshot, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
-pub use reload::{Pace, Reloader, SetLevel, Source};
+pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
 
 pub(crate) use endpoint::url;
 pub(crate) use providers::provider_client;

@@ -247,7 +247,7 @@ impl Worker {
                     self.open.set(self.open.get() + 1);
                     self.recorder.metrics.connections.inc();
                     tokio::task::spawn_local(async move {
-                        let _open = Open(worker.clone());
+                        let _open = OpenConnection(worker.clone());
                         let _permit = permit;
                         worker.serve(socket, peer).await;
                     });
@@ -278,9 +278,9 @@ impl Worker {
 }
 
 /// Counts a connection as open until it is dropped, also by a panic.
-struct Open(Rc<Worker>);
+struct OpenConnection(Rc<Worker>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.recorder.metrics.connections.dec();

@@ -141,7 +141,7 @@ impl Upstream {
             .await
             .inspect_err(|denial| self.note_fault(denial))?;
         let took = begun.elapsed();
-        record.upstream_answered(took, response.status());
+        record.set_upstream_response(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
         let usable = check_answer(wanted, granted, &parts).and_then(|()| {
@@ -272,8 +272,8 @@ impl Upstream {
                         let then = Then::after(&method, response.status());
                         return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
                     }
-                    Err(Failure::NeverWritten(request)) => *request,
-                    Err(Failure::NoAnswer(_)) if repeatable => {
+                    Err(ExchangeFailure::NeverWritten(request)) => *request,
+                    Err(ExchangeFailure::NoAnswer(_)) if repeatable => {
                         self.request(outbound, RequestBody::empty(caller.progress.clone()), caller)?
                     }
                     Err(failure) => return Err(failure.into_denial(caller.progress, request_id)),
@@ -319,7 +319,7 @@ impl Upstream {
         request: Request<RequestBody>,
         wanted: &RegistryRequest,
         caller: &ClientInfo<'_>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, ExchangeFailure> {
         let settings = &self.settings;
         let response_timeout = match wanted {
             RegistryRequest::UploadFinish { .. } => settings.upload_response_timeout,
@@ -334,14 +334,14 @@ impl Upstream {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map_err(Failure::from),
+                answer = &mut answer => return answer.map_err(ExchangeFailure::from),
                 () = &mut timer => {
                     let now = Instant::now();
                     let late = caller.progress.request_ended().map(|ended| ended + response_timeout);
                     let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
                     let deadline = late.into_iter().chain(stuck).min();
                     if deadline.is_some_and(|deadline| deadline <= now) {
-                        return Err(Failure::TimedOut);
+                        return Err(ExchangeFailure::TimedOut);
                     }
                     let next = deadline.unwrap_or(now + tick).min(now + tick);
                     timer.as_mut().reset(next.into());
@@ -352,13 +352,13 @@ impl Upstream {
 }
 
 /// Why there is no answer.
-enum Failure {
+enum ExchangeFailure {
     NeverWritten(Box<Request<RequestBody>>),
     NoAnswer(hyper::Error),
     TimedOut,
 }
 
-impl From<SendError> for Failure {
+impl From<SendError> for ExchangeFailure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::NeverWritten(request) => Self::NeverWritten(request),
@@ -367,7 +367,7 @@ impl From<SendError> for Failure {
     }
 }
 
-impl Failure {
+impl ExchangeFailure {
     /// What the caller is told. What the registry did is logged; what the client did is not the
     /// registry's fault.
     fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Admin;
 use super::status::{
-    Answer, Cache, Certificate, Connections, Failure, Limit, Provider, Reload, Status, Upstream,
+    CacheStatus, CertificateStatus, ConnectionStatus, LastAnswer, LastError, LimitStatus,
+    ProviderStatus, ReloadStatus, Status, UpstreamStatus,
 };
 use crate::denial::Denial;
 use crate::identity::authenticator::{self, CacheUse};
@@ -42,8 +43,8 @@ impl Admin {
         let certificate = snapshot
             .server
             .certificate_ends
-            .map(|ends| Certificate::new(time(ends), until(ends, now)));
-        let connections = Connections {
+            .map(|ends| CertificateStatus::new(time(ends), until(ends, now)));
+        let connections = ConnectionStatus {
             open: metrics.connections.get(),
             max: self.process.connection_limit.get(),
         };
@@ -60,36 +61,39 @@ impl Admin {
             upstream: upstream(&snapshot.upstream),
             providers: gate.identity.providers().iter().map(|it| provider(it)).collect(),
             cache: cache(metrics, gate.identity.cache_entries()),
-            limits: metrics.limited().map(|(name, limited)| Limit { name, limited }).collect(),
+            limits: metrics
+                .limited()
+                .map(|(name, limited)| LimitStatus { name, limited })
+                .collect(),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
         status.with_trouble()
     }
 }
 
-fn upstream(settings: &UpstreamSettings) -> Upstream {
+fn upstream(settings: &UpstreamSettings) -> UpstreamStatus {
     let seen = settings.health.seen();
-    Upstream {
+    UpstreamStatus {
         address: settings.url.clone(),
         up: seen.up,
         last_answer: seen.answered.map(answer),
         last_error: seen.failed.map(|(at, fault)| {
             let (_, _, reason) = Denial::Upstream(fault).wire();
-            Failure { at: time(at), reason, message: fault.message() }
+            LastError { at: time(at), reason, message: fault.message() }
         }),
     }
 }
 
-fn provider(provider: &authenticator::Provider) -> Provider {
+fn provider(provider: &authenticator::Provider) -> ProviderStatus {
     let seen = provider.seen();
-    Provider {
+    ProviderStatus {
         name: provider.name().to_owned(),
         kind: provider.type_name(),
         up: seen.up,
         failing: seen.failing,
         breaker: provider.breaker_state().as_str(),
         last_answer: seen.answered.map(answer),
-        last_error: seen.failed.map(|(at, trouble)| Failure {
+        last_error: seen.failed.map(|(at, trouble)| LastError {
             at: time(at),
             reason: trouble.as_str(),
             message: trouble.message(),
@@ -97,7 +101,7 @@ fn provider(provider: &authenticator::Provider) -> Provider {
     }
 }
 
-fn cache(metrics: &Metrics, entries: u64) -> Cache {
+fn cache(metrics: &Metrics, entries: u64) -> CacheStatus {
     let count = |result: CacheUse| metrics.cache_requests(result.as_str());
     let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
     let lookups =
@@ -106,12 +110,12 @@ fn cache(metrics: &Metrics, entries: u64) -> Cache {
     // a rate.
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
-    Cache { entries, lookups, hits, hit_rate }
+    CacheStatus { entries, lookups, hits, hit_rate }
 }
 
-fn reload(last: &LastReload) -> Reload {
+fn reload(last: &LastReload) -> ReloadStatus {
     let problems = last.problems.clone();
-    Reload {
+    ReloadStatus {
         at: time(last.at),
         success: problems.is_empty(),
         problem_count: problems.len(),
@@ -119,8 +123,8 @@ fn reload(last: &LastReload) -> Reload {
     }
 }
 
-fn answer((at, took): (SystemTime, Duration)) -> Answer {
-    Answer { at: time(at), latency_ms: (took.as_secs_f64() * 1e5).round() / 100.0 }
+fn answer((at, took): (SystemTime, Duration)) -> LastAnswer {
+    LastAnswer { at: time(at), latency_ms: (took.as_secs_f64() * 1e5).round() / 100.0 }
 }
 
 fn time(at: SystemTime) -> String {

@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Formatter, Result, Write as _};
 
-use super::status::{Answer, Failure, Provider, Status};
+use super::status::{LastAnswer, LastError, ProviderStatus, Status};
 
 /// `Content-Security-Policy` of the page.
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
@@ -58,30 +58,30 @@ fn write(page: &mut String, status: &Status) -> Result {
             format_args!("{}, since {}", Uptime(status.uptime_seconds), Time(&status.started)),
         )?;
         match &status.certificate {
-            None => entry(page, "Certificate", "none: plain HTTP")?,
+            None => entry(page, "CertificateStatus", "none: plain HTTP")?,
             Some(it) if it.expired => {
                 entry(
                     page,
-                    "Certificate",
+                    "CertificateStatus",
                     format_args!("<span class=\"bad\">expired</span> {}", Time(&it.ends)),
                 )?;
             }
             Some(it) => {
                 let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left)
                     .to_string();
-                entry(page, "Certificate", days)?;
+                entry(page, "CertificateStatus", days)?;
             }
         }
         entry(
             page,
-            "Connections",
+            "ConnectionStatus",
             format_args!("{} of {}", status.connections.open, status.connections.max),
         )?;
         entry(page, "Workers", status.workers)
     })?;
 
     let upstream = &status.upstream;
-    list(page, "Upstream", |page| {
+    list(page, "UpstreamStatus", |page| {
         entry(page, "Address", Text(&upstream.address))?;
         entry(page, "State", up(upstream.up))?;
         history(page, upstream.last_answer.as_ref(), upstream.last_error.as_ref())
@@ -145,8 +145,9 @@ fn trouble(page: &mut String, trouble: &[String]) -> Result {
     page.write_str("</ul></div>\n")
 }
 
-fn provider(page: &mut String, provider: &Provider) -> Result {
-    let title = format!("Provider {} <small>{}</small>", Text(&provider.name), Text(provider.kind));
+fn provider(page: &mut String, provider: &ProviderStatus) -> Result {
+    let title =
+        format!("ProviderStatus {} <small>{}</small>", Text(&provider.name), Text(provider.kind));
     list(page, &title, |page| {
         entry(page, "State", up(provider.up))?;
         let class = if provider.breaker == "closed" { "" } else { " class=\"bad\"" };
@@ -155,7 +156,7 @@ fn provider(page: &mut String, provider: &Provider) -> Result {
     })
 }
 
-fn history(page: &mut String, answer: Option<&Answer>, error: Option<&Failure>) -> Result {
+fn history(page: &mut String, answer: Option<&LastAnswer>, error: Option<&LastError>) -> Result {
     match answer {
         None => entry(page, "Last answer", "none yet")?,
         Some(it) => entry(

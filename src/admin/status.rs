@@ -22,22 +22,22 @@ pub(super) struct Status {
     /// From the first moment of a drain.
     pub draining: bool,
     /// Null without TLS.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<CertificateStatus>,
     pub workers: usize,
-    pub connections: Connections,
-    pub upstream: Upstream,
+    pub connections: ConnectionStatus,
+    pub upstream: UpstreamStatus,
     /// In the order of the config.
-    pub providers: Vec<Provider>,
-    pub cache: Cache,
+    pub providers: Vec<ProviderStatus>,
+    pub cache: CacheStatus,
     /// Each limit, and how often it held somebody up.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<LimitStatus>,
     /// The last try; null where there was none since the start.
-    pub last_reload: Option<Reload>,
+    pub last_reload: Option<ReloadStatus>,
 }
 
 /// The certificate that new connections are served.
 #[derive(Debug, Serialize)]
-pub(super) struct Certificate {
+pub(super) struct CertificateStatus {
     pub ends: String,
     /// Whole days until then, negative once they have passed.
     pub days_left: i64,
@@ -46,23 +46,23 @@ pub(super) struct Certificate {
 
 /// Those of the public listener.
 #[derive(Debug, Serialize)]
-pub(super) struct Connections {
+pub(super) struct ConnectionStatus {
     pub open: i64,
     pub max: usize,
 }
 
 /// The registry.
 #[derive(Debug, Serialize)]
-pub(super) struct Upstream {
+pub(super) struct UpstreamStatus {
     pub address: String,
     pub up: Option<bool>,
-    pub last_answer: Option<Answer>,
-    pub last_error: Option<Failure>,
+    pub last_answer: Option<LastAnswer>,
+    pub last_error: Option<LastError>,
 }
 
 /// Who verifies credentials.
 #[derive(Debug, Serialize)]
-pub(super) struct Provider {
+pub(super) struct ProviderStatus {
     pub name: String,
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -72,20 +72,20 @@ pub(super) struct Provider {
     pub failing: bool,
     /// `closed`, `open` or `probing`.
     pub breaker: &'static str,
-    pub last_answer: Option<Answer>,
-    pub last_error: Option<Failure>,
+    pub last_answer: Option<LastAnswer>,
+    pub last_error: Option<LastError>,
 }
 
 /// An answer that made sense.
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
+pub(super) struct LastAnswer {
     pub at: String,
     pub latency_ms: f64,
 }
 
 /// What went wrong.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+pub(super) struct LastError {
     pub at: String,
     /// A word of a closed list.
     pub reason: &'static str,
@@ -95,7 +95,7 @@ pub(super) struct Failure {
 
 /// The verdict cache.
 #[derive(Debug, Serialize)]
-pub(super) struct Cache {
+pub(super) struct CacheStatus {
     /// Roughly.
     pub entries: u64,
     /// Requests that took a verdict, since the start.
@@ -108,14 +108,14 @@ pub(super) struct Cache {
 
 /// A limit, by its name in the config and in `limited_total`.
 #[derive(Debug, Serialize)]
-pub(super) struct Limit {
+pub(super) struct LimitStatus {
     pub name: &'static str,
     pub limited: u64,
 }
 
 /// A try to reload.
 #[derive(Debug, Serialize)]
-pub(super) struct Reload {
+pub(super) struct ReloadStatus {
     pub at: String,
     pub success: bool,
     pub problem_count: usize,
@@ -124,7 +124,7 @@ pub(super) struct Reload {
     pub problems: Vec<String>,
 }
 
-impl Certificate {
+impl CertificateStatus {
     /// One that ends in so many seconds.
     pub(super) fn new(ends: String, seconds_left: i64) -> Self {
         Self { ends, days_left: seconds_left.div_euclid(24 * 60 * 60), expired: seconds_left <= 0 }
@@ -143,11 +143,13 @@ impl Status {
             ));
         }
         match &self.certificate {
-            Some(Certificate { ends, expired: true, .. }) => {
+            Some(CertificateStatus { ends, expired: true, .. }) => {
                 trouble
                     .push(format!("The certificate expired at {ends}: clients refuse to connect."));
             }
-            Some(Certificate { ends, days_left, .. }) if *days_left < CERTIFICATE_ENDS_SOON => {
+            Some(CertificateStatus { ends, days_left, .. })
+                if *days_left < CERTIFICATE_ENDS_SOON =>
+            {
                 trouble.push(format!("The certificate ends soon, at {ends}."));
             }
             _ => {}
@@ -158,10 +160,10 @@ impl Status {
                 .last_error
                 .as_ref()
                 .map_or("the registry gave no answer", |error| error.message);
-            trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
+            trouble.push(format!("UpstreamStatus {}: {why}.", self.upstream.address));
         }
-        trouble.extend(self.providers.iter().filter_map(Provider::trouble));
-        if let Some(Reload { success: false, problem_count, .. }) = &self.last_reload {
+        trouble.extend(self.providers.iter().filter_map(ProviderStatus::trouble));
+        if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
             trouble.push(format!(
                 "The last reload failed (problems: {problem_count}): what was running before goes on; the program's log says what is wrong."
             ));
@@ -171,15 +173,15 @@ impl Status {
     }
 }
 
-impl Provider {
+impl ProviderStatus {
     fn trouble(&self) -> Option<String> {
         let name = &self.name;
         let why = self.last_error.as_ref().map_or("gives no answer", |error| error.message);
         match self.breaker {
-            "closed" if self.failing => Some(format!("Provider {name} {why}.")),
+            "closed" if self.failing => Some(format!("ProviderStatus {name} {why}.")),
             "closed" => None,
             _ => Some(format!(
-                "Provider {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
+                "ProviderStatus {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
             )),
         }
     }
@@ -199,15 +201,19 @@ mod tests {
             (0, 0, true),
             (-1, -1, true),
         ] {
-            let certificate = Certificate::new(String::new(), seconds);
+            let certificate = CertificateStatus::new(String::new(), seconds);
             assert_eq!((certificate.days_left, certificate.expired), (days, expired), "{seconds}");
         }
     }
 
     #[test]
     fn a_certificate_that_ends_soon_is_trouble() {
-        let upstream =
-            || Upstream { address: String::new(), up: None, last_answer: None, last_error: None };
+        let upstream = || UpstreamStatus {
+            address: String::new(),
+            up: None,
+            last_answer: None,
+            last_error: None,
+        };
         for (seconds, trouble) in [
             (i64::MAX, None),
             (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
@@ -221,12 +227,12 @@ mod tests {
                 started: String::new(),
                 uptime_seconds: 0,
                 draining: false,
-                certificate: Some(Certificate::new("then".to_owned(), seconds)),
+                certificate: Some(CertificateStatus::new("then".to_owned(), seconds)),
                 workers: 0,
-                connections: Connections { open: 0, max: 0 },
+                connections: ConnectionStatus { open: 0, max: 0 },
                 upstream: upstream(),
                 providers: Vec::new(),
-                cache: Cache { entries: 0, lookups: 0, hits: 0, hit_rate: None },
+                cache: CacheStatus { entries: 0, lookups: 0, hits: 0, hit_rate: None },
                 limits: Vec::new(),
                 last_reload: None,
             };

@@ -36,7 +36,7 @@ pub enum NotEmpty {
 /// The body did not come to its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body broke off")]
-pub struct BrokenOff;
+pub struct RequestBrokenOff;
 
 impl RequestBody {
     /// A body that came with a request. `http2` tells how its end is known.
@@ -66,7 +66,7 @@ impl RequestBody {
             match poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
                 Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
                 Some(Ok(_)) => return Err(NotEmpty::Bytes),
-                Some(Err(BrokenOff)) => {
+                Some(Err(RequestBrokenOff)) => {
                     return Err(NotEmpty::Failed(
                         self.progress.failure().unwrap_or(BodyFailure::Aborted),
                     ));
@@ -79,21 +79,24 @@ impl RequestBody {
         Ok(())
     }
 
-    fn fail(&mut self, failure: BodyFailure) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn fail(
+        &mut self,
+        failure: BodyFailure,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBrokenOff>>> {
         self.progress.fail(failure);
         self.progress.request_no_longer_read();
-        Poll::Ready(Some(Err(BrokenOff)))
+        Poll::Ready(Some(Err(RequestBrokenOff)))
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = RequestBrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBrokenOff>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         loop {

@@ -35,7 +35,7 @@ enum Content {
 /// The response broke off, and the client must be able to tell that.
 #[derive(Debug, thiserror::Error)]
 #[error("the response broke off: {0}")]
-pub struct BrokenOff(&'static str);
+pub struct ResponseBrokenOff(&'static str);
 
 impl ResponseBody {
     /// Creates a body of these bytes.
@@ -59,23 +59,26 @@ impl ResponseBody {
         self.observer = Some(observer);
     }
 
-    fn break_off(&mut self, reason: &'static str) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
+    fn break_off(
+        &mut self,
+        reason: &'static str,
+    ) -> Poll<Option<Result<Frame<Piece>, ResponseBrokenOff>>> {
         self.content = Content::Ended;
         if let Some(observer) = &mut self.observer {
             observer.broke_off(reason);
         }
-        Poll::Ready(Some(Err(BrokenOff(reason))))
+        Poll::Ready(Some(Err(ResponseBrokenOff(reason))))
     }
 }
 
 impl Body for ResponseBody {
     type Data = Piece;
-    type Error = BrokenOff;
+    type Error = ResponseBrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, ResponseBrokenOff>>> {
         let this = &mut *self;
         let data = match &mut this.content {
             Content::Ended => return Poll::Ready(None),

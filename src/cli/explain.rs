@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
 use super::{Config, environment, logging, no_terminal, say};
 use crate::config::{Loaded, LogFormat, load};
-use crate::gate::{Answer, Explanation};
+use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::credential::basic;
 use crate::run;
 use crate::upstream::Upstream;
@@ -98,8 +98,10 @@ async fn ask(loaded: Loaded, head: &Parts) -> anyhow::Result<ExitCode> {
 fn code(explanation: &Explanation<'_>) -> ExitCode {
     match &explanation.answer {
         _ if explanation.unavailable().is_some() => EXIT_UNAVAILABLE.into(),
-        Answer::Refused { .. } => ExitCode::FAILURE,
-        Answer::Pong | Answer::Token(_) | Answer::Registry { .. } => ExitCode::SUCCESS,
+        ExplainedAnswer::Refused { .. } => ExitCode::FAILURE,
+        ExplainedAnswer::Pong | ExplainedAnswer::Token(_) | ExplainedAnswer::Registry { .. } => {
+            ExitCode::SUCCESS
+        }
     }
 }
 

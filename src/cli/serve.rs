@@ -7,14 +7,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check_config::EXIT_BAD_CONFIG;
 use super::{environment, failed, logging};
-use crate::config::{self, Attempt, FileVersion, Loaded};
+use crate::config::{self, FileVersion, LoadAttempt, Loaded};
 use crate::net::open_files::raise_limit;
-use crate::run::{Listeners, Pace, Reloader, Running, SetLevel, Source, access_log};
+use crate::run::{
+    ConfigSource, Listeners, Reloader, Running, SetLevel, WatchIntervals, access_log,
+};
 
 /// Runs the gate of a config file until a signal ends it.
 pub(super) fn serve(path: &Path) -> ExitCode {
-    let source = Source { path: path.to_owned(), environment: environment().collect() };
-    let Attempt { loaded, files } =
+    let source = ConfigSource { path: path.to_owned(), environment: environment().collect() };
+    let LoadAttempt { loaded, files } =
         config::attempt(&source.path, source.environment.iter().cloned());
     let loaded = match loaded {
         Ok(loaded) => loaded,
@@ -40,7 +42,7 @@ pub(super) fn serve(path: &Path) -> ExitCode {
 
 async fn run(
     loaded: Loaded,
-    source: Source,
+    source: ConfigSource,
     files: Vec<FileVersion>,
     set_level: SetLevel,
 ) -> anyhow::Result<ExitCode> {
@@ -53,8 +55,8 @@ async fn run(
     let (addr, admin) = (config.http.addr, config.admin.addr);
     let tls = config.http.tls.is_some();
     let running = Running::start(loaded, listeners, access_log)?;
-    let reloader =
-        Reloader::new(running.live(), source, files, Pace::default()).with_level(set_level);
+    let reloader = Reloader::new(running.live(), source, files, WatchIntervals::default())
+        .with_level(set_level);
     tokio::spawn(reloader.run(hangup));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 

@@ -22,7 +22,7 @@ const FILE: &str = "MOORGATE_CONFIG";
 const IN_THE_FILE_ALONE: &str = "policy.mode";
 
 /// A key that the environment sets.
-pub(super) struct Override {
+pub(super) struct EnvironmentOverride {
     path: Vec<String>,
     node: Node,
 }
@@ -32,7 +32,7 @@ pub(super) fn overrides(
     schema: &Value,
     environment: impl IntoIterator<Item = (String, String)>,
     problems: &mut Vec<Problem>,
-) -> Vec<Override> {
+) -> Vec<EnvironmentOverride> {
     let mut keys = Vec::new();
     collect(schema, &mut Vec::new(), &mut keys);
     let mut overrides = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn overrides(
             }
             Some(key) if key.is_scalar => {
                 let node = Node { place, data: Data::Scalar(scalar(key.schema, text)) };
-                overrides.push(Override { path: key.path.clone(), node });
+                overrides.push(EnvironmentOverride { path: key.path.clone(), node });
             }
             Some(key) => {
                 let path = key.path.join(".");
@@ -80,8 +80,8 @@ pub(super) fn overrides(
 }
 
 /// Puts the overrides into the tree. Sections that are not there come into being.
-pub(super) fn apply(root: &mut Node, overrides: Vec<Override>) {
-    for Override { path, node } in overrides {
+pub(super) fn apply(root: &mut Node, overrides: Vec<EnvironmentOverride>) {
+    for EnvironmentOverride { path, node } in overrides {
         if let Some(slot) = slot(root, &path, &node.place) {
             *slot = node;
         }

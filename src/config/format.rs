@@ -43,7 +43,7 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         ExternalUrl::NAME => parse::<ExternalUrl>(text),
         ServerUrl::NAME => parse::<ServerUrl>(text),
         Workers::NAME => parse::<Workers>(text),
-        Scope::NAME => parse::<Scope>(text),
+        ScopeName::NAME => parse::<ScopeName>(text),
         ProviderName::NAME => parse::<ProviderName>(text),
         RuleName::NAME => parse::<RuleName>(text),
         UpToAnHour::NAME => parse::<UpToAnHour>(text),
@@ -122,9 +122,9 @@ impl FromStr for Workers {
 
 /// A word for something that a credential may do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Scope(pub(super) String);
+pub(super) struct ScopeName(pub(super) String);
 
-impl FromStr for Scope {
+impl FromStr for ScopeName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -197,7 +197,7 @@ macro_rules! display_inner {
     )*};
 }
 
-display_inner!(ListenAddress, Network, Scope, ProviderName, RuleName);
+display_inner!(ListenAddress, Network, ScopeName, ProviderName, RuleName);
 
 /// Gives a text with a grammar its format name, its serde form and its schema.
 macro_rules! formats {
@@ -239,7 +239,7 @@ formats! {
     ExternalUrl: "external-url", "string", "https://registry.example.com";
     ServerUrl: "server-url", "string", "https://gitlab.example.com";
     Workers: "workers", ["string", "integer"], "auto";
-    Scope: "scope", "string", "read_registry";
+    ScopeName: "scope", "string", "read_registry";
     ProviderName: "provider-name", "string", "gitlab";
     RuleName: "rule-name", "string", "public-pull";
     UpToAnHour: "duration-up-to-an-hour", "string", "10m";
@@ -361,9 +361,9 @@ mod tests {
         assert_eq!("512".parse(), Ok(Workers::Count(512)));
         refused::<Workers>(&["", "0", "513", "-1", "Auto", "1.5"]);
         for text in ["read_registry", "repository:pull", "a.b-c"] {
-            assert_eq!(text.parse::<Scope>().expect(text).to_string(), text);
+            assert_eq!(text.parse::<ScopeName>().expect(text).to_string(), text);
         }
-        refused::<Scope>(&["", "a b", "a/b", "ä", &"a".repeat(101)]);
+        refused::<ScopeName>(&["", "a b", "a/b", "ä", &"a".repeat(101)]);
         refused::<ProviderName>(&["", "a b", "a/b", "a:b"]);
     }
 
@@ -380,7 +380,7 @@ mod tests {
         example::<ExternalUrl>();
         example::<ServerUrl>();
         example::<Workers>();
-        example::<Scope>();
+        example::<ScopeName>();
         example::<ProviderName>();
         example::<RuleName>();
         example::<UpToAnHour>();

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ByteSize, Duration, ListenAddress, Network, Scope, UpToAnHour, Workers};
+use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToAnHour, Workers};
 use super::url::{ExternalUrl, ServerUrl};
 
 pub(super) use identity::{
@@ -226,20 +226,20 @@ pub(super) struct Scopes {
     /// Scopes that stand for others, such as those of GitLab's own OAuth:
     /// `{ api: [read_registry, write_registry, delete_registry], read_api: [read_registry] }`.
     #[schemars(extend("propertyNames" = { "format": "scope" }))]
-    pub(super) equivalents: BTreeMap<Scope, ScopeList>,
+    pub(super) equivalents: BTreeMap<ScopeName, ScopeList>,
 }
 
 /// One scope or more: an empty list would ask for nothing, and so let everybody in.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(transparent)]
 #[schemars(extend("minItems" = 1))]
-pub(super) struct ScopeList(pub(super) Vec<Scope>);
+pub(super) struct ScopeList(pub(super) Vec<ScopeName>);
 
 impl Default for Scopes {
     /// GitLab's words: <https://docs.gitlab.com/user/profile/personal_access_tokens/#personal-access-token-scopes>.
     fn default() -> Self {
         let scopes = |names: &[&str]| {
-            ScopeList(names.iter().map(|name| Scope((*name).to_owned())).collect())
+            ScopeList(names.iter().map(|name| ScopeName((*name).to_owned())).collect())
         };
         Self {
             pull: scopes(&["read_registry"]),

@@ -37,14 +37,14 @@ pub(super) struct Reading {
 
 /// Whether a required key that is not there is a problem.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Missing {
+pub(super) enum MissingKeys {
     Reported,
     /// Something else may still supply it.
     Ignored,
 }
 
 /// Reads a whole file; `start` is where a key is missing that no section could hold.
-pub(super) fn read(schema: &Value, root: &Node, start: &Place, missing: Missing) -> Reading {
+pub(super) fn read(schema: &Value, root: &Node, start: &Place, missing: MissingKeys) -> Reading {
     let mut walk = Walk { schema, missing, places: Places::new(), problems: Vec::new() };
     let value = walk.value(schema, root, start, "").unwrap_or(Value::Null);
     Reading { value, places: walk.places, problems: walk.problems }
@@ -57,7 +57,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 
 struct Walk<'a> {
     schema: &'a Value,
-    missing: Missing,
+    missing: MissingKeys,
     places: Places,
     problems: Vec<Problem>,
 }
@@ -164,7 +164,7 @@ impl Walk<'_> {
                 read.insert(entry.key.clone(), value);
             }
         }
-        if self.missing == Missing::Reported {
+        if self.missing == MissingKeys::Reported {
             self.report_missing(section, entries, key, path);
         }
         Value::Object(read)

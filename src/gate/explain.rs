@@ -32,11 +32,11 @@ pub struct Explanation<'a> {
     /// Who the caller is, where a provider said so.
     pub caller: Option<Arc<Verified>>,
     /// The answer.
-    pub answer: Answer,
+    pub answer: ExplainedAnswer,
 }
 
 /// What a request would be answered with.
-pub enum Answer {
+pub enum ExplainedAnswer {
     /// The ping, by the gate itself.
     Pong,
     /// A token for this, possibly nothing.
@@ -91,7 +91,7 @@ impl Gate {
         };
         let answer = outcome.unwrap_or_else(|denial| {
             let status = self.refuse(&denial, head, &context, &record, &progress).status();
-            Answer::Refused { denial, withheld: context.withheld.take(), status }
+            ExplainedAnswer::Refused { denial, withheld: context.withheld.take(), status }
         });
         let (credential_kind, caller) = (record.credential_kind(), record.caller().cloned());
         Explanation { policy: &self.policy, request, access, credential_kind, caller, answer }
@@ -104,18 +104,18 @@ impl Gate {
         upstream: &Upstream,
         context: &mut RequestContext,
         record: &mut Record,
-    ) -> Result<Answer, Denial> {
+    ) -> Result<ExplainedAnswer, Denial> {
         let mut body = RequestBody::empty(caller.progress.clone());
         let Some((decision, _)) = self.admit(head, &mut body, caller, context, record).await?
         else {
-            return Ok(Answer::Pong);
+            return Ok(ExplainedAnswer::Pong);
         };
         let (mount_refusal, ruling) =
             (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
         // The permit is not used.
         look_up(decision, caller, upstream, record).await?;
-        Ok(Answer::Registry { mount_refusal, absent, ruling })
+        Ok(ExplainedAnswer::Registry { mount_refusal, absent, ruling })
     }
 
     /// The token itself is made, for it may be too long, and dropped.
@@ -124,8 +124,8 @@ impl Gate {
         head: &Parts,
         caller: &ClientInfo<'_>,
         record: &mut Record,
-    ) -> (Vec<Access>, Result<Answer, Denial>) {
-        record.token_wanted();
+    ) -> (Vec<Access>, Result<ExplainedAnswer, Denial>) {
+        record.set_token_request();
         let asked = framing::check_token_request(head)
             .map_err(Denial::Framing)
             .and_then(|()| token_query(head));
@@ -138,7 +138,7 @@ impl Gate {
             let vouched = self.vouch(asked, head, caller, record).await?;
             let token_scope = vouched.token_scope.clone();
             self.seal(vouched, &head.method)?;
-            Ok(Answer::Token(token_scope))
+            Ok(ExplainedAnswer::Token(token_scope))
         };
         (access, answer.await)
     }
@@ -159,8 +159,8 @@ impl Explanation<'_> {
     /// `reason` in the access log.
     pub fn reason(&self) -> &'static str {
         match &self.answer {
-            Answer::Refused { denial, .. } => denial.wire().2,
-            Answer::Registry { ruling: Ruling::ShadowDenied(_), .. } => {
+            ExplainedAnswer::Refused { denial, .. } => denial.wire().2,
+            ExplainedAnswer::Registry { ruling: Ruling::ShadowDenied(_), .. } => {
                 Outcome::ShadowDenied.reason()
             }
             _ => Outcome::Allowed.reason(),
@@ -169,7 +169,9 @@ impl Explanation<'_> {
 
     /// The provider that gave no answer, where that is why the request is refused.
     pub fn unavailable(&self) -> Option<&Arc<str>> {
-        let Answer::Refused { denial, withheld, .. } = &self.answer else { return None };
+        let ExplainedAnswer::Refused { denial, withheld, .. } = &self.answer else {
+            return None;
+        };
         let unavailable = |denial: &&Denial| matches!(denial, Denial::ProviderUnavailable { .. });
         [Some(denial), withheld.as_ref()].into_iter().flatten().find(unavailable)?.provider()
     }

@@ -51,12 +51,12 @@ impl Gate {
             if let (RegistryRequest::ManifestGet { head: false, .. }, Some(account)) =
                 (wanted, &context.pulls)
             {
-                record.pulls(account.pull()?);
+                record.set_pull_charge(account.pull()?);
             }
             if is_part_of_upload(wanted)
                 && let Some(place) = limits.upload().await?
             {
-                record.uploads(place);
+                record.set_upload_place(place);
             }
         }
         context.within_limits = true;
@@ -76,7 +76,7 @@ impl Gate {
     }
 
     fn limits_of(&self, caller: &ClientInfo<'_>, record: &Record) -> Option<CallerLimits<'_>> {
-        self.limits.of(record.caller().map(Arc::as_ref), caller.address)
+        self.limits.for_caller(record.caller().map(Arc::as_ref), caller.address)
     }
 }
 

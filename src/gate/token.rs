@@ -31,7 +31,7 @@ impl Gate {
         caller: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
-        record.token_wanted();
+        record.set_token_request();
         framing::check_token_request(head).map_err(Denial::Framing)?;
         self.limits.client(caller.address, OnLimit::Reject).await?;
         let asked = token_request(head, body).await?;
@@ -61,7 +61,7 @@ impl Gate {
             (credential, None) | (Credential::Anonymous, Some(credential)) => credential,
             (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
         };
-        record.presented_as(token_service::kind(&credential));
+        record.set_credential_kind(token_service::kind(&credential));
         if token_service::is_sealed(&credential) {
             return Err(Denial::WrongCredential);
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::cache::{Answer, CacheLimits, InFlight, VerdictCache};
+use super::cache::{CacheLimits, CachedAnswer, InFlight, VerdictCache};
 use super::guard::failed_logins::{FailedLogins, Login};
 use super::guard::question_rate::QuestionRate;
 use super::model::credential::Credential;
@@ -27,7 +27,7 @@ use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
 use crate::rate_limit::Quota;
 use crate::registry::Access;
-use lookup::Shared;
+use lookup::SharedState;
 use order::sooner;
 
 pub use managed_provider::{Accepts, Provider, ProviderKind};
@@ -37,7 +37,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Every provider of the config, and what they said lately.
 pub struct Identity {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     providers: Vec<Arc<Provider>>,
     /// How many wrong credentials an address may have asked about; `None`: any number.
     failed_logins: Option<Quota>,
@@ -63,7 +63,7 @@ pub enum CacheUse {
 
 impl CacheUse {
     /// What is logged of a verdict that was kept.
-    fn of(verdict: &Verdict) -> Self {
+    fn from_verdict(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Verified(verified, _) if !verified.granted.is_nothing() => Self::Hit,
             _ => Self::Negative,
@@ -98,15 +98,23 @@ impl Identity {
         let (cache, in_flight) = (VerdictCache::new(limits), InFlight::default());
         let (logins, question_rate) = (Arc::new(FailedLogins::default()), QuestionRate::default());
         let revocations = Revocations::default();
-        let shared =
-            Shared { cache, in_flight, revocations, logins, question_rate, metrics, key, runtime };
-        Self::of(shared.into(), providers)
+        let shared = SharedState {
+            cache,
+            in_flight,
+            revocations,
+            logins,
+            question_rate,
+            metrics,
+            key,
+            runtime,
+        };
+        Self::with_shared(shared.into(), providers)
     }
 
     /// Other providers with the same memory: the verdicts of those that stay live on.
     #[must_use]
     pub fn with_providers(&self, providers: Vec<Arc<Provider>>) -> Self {
-        Self::of(self.shared.clone(), providers)
+        Self::with_shared(self.shared.clone(), providers)
     }
 
     /// The same with a bound on wrong credentials by address.
@@ -119,7 +127,7 @@ impl Identity {
     /// more is forgotten, and new verdicts are kept as `limits` say, but for the capacities,
     /// which stay as they are.
     pub fn take_over(&self, old: &Self, limits: CacheLimits) {
-        let Shared { cache, metrics, .. } = &*self.shared;
+        let SharedState { cache, metrics, .. } = &*self.shared;
         cache.set_limits(limits);
         for provider in &self.providers {
             metrics.provider_known(&provider.name);
@@ -141,7 +149,7 @@ impl Identity {
         &self.providers
     }
 
-    fn of(shared: Arc<Shared>, providers: Vec<Arc<Provider>>) -> Self {
+    fn with_shared(shared: Arc<SharedState>, providers: Vec<Arc<Provider>>) -> Self {
         let asked = providers.iter().find(|provider| provider.answers_anonymous());
         let provider = asked.map_or_else(|| "".into(), |provider| provider.name.clone());
         let principal = Principal {
@@ -161,7 +169,7 @@ impl Identity {
         request_id: Arc<str>,
     ) -> Question {
         let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
-        question.revocation = self.shared.revocations.of(&question.known_as);
+        question.revocation = self.shared.revocations.lookup(&question.known_as);
         question
     }
 
@@ -185,7 +193,7 @@ impl Identity {
     /// Returns whether an operator has revoked the credential of a gate token since it was sealed
     /// (Unix time, microseconds).
     pub fn has_revoked_sealed(&self, question: &Question, sealed: u64) -> bool {
-        self.shared.revocations.of(&question.known_as).refuses_sealed_at(sealed)
+        self.shared.revocations.lookup(&question.known_as).refuses_sealed_at(sealed)
     }
 
     /// Live cache entries, roughly.
@@ -248,7 +256,7 @@ impl Identity {
     /// The question as it would be now, where an operator has revoked something of it since it was
     /// made: it may have waited for its answer, or for that of another one of the same request.
     fn revoked_since(&self, question: &Question) -> Option<Question> {
-        let revocation = self.shared.revocations.of(&question.known_as);
+        let revocation = self.shared.revocations.lookup(&question.known_as);
         (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
 
@@ -259,7 +267,7 @@ impl Identity {
         // A grant that is sent upstream ends by itself, and its credential goes on.
         let mut of_credential =
             known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
-        of_credential.find_map(Answer::ends)
+        of_credential.find_map(CachedAnswer::ends)
     }
 
     /// Forgets the answer to a question that came with this token, for the registry does not take

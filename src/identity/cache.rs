@@ -19,10 +19,10 @@ use moka::sync::Cache;
 
 use super::model::keyed_hash::{QuestionId, SecretId};
 use super::model::{IssuedToken, NotNow, Verdict, Verified};
-use entry::Refused;
+use entry::NegativeVerdict;
 use store::Stores;
 
-pub use entry::{Answer, CachedAnswers};
+pub use entry::{CachedAnswer, CachedAnswers};
 pub use in_flight::{Awaited, Coalesced, InFlight};
 
 /// A credential with one answer fits into this much memory, the store's own bookkeeping included.
@@ -93,7 +93,7 @@ impl CacheKey {
     }
 
     /// Whether it is the same provider's, about the same credential.
-    fn is_about<V>(&self, answer: &Answer<V>) -> bool {
+    fn is_about<V>(&self, answer: &CachedAnswer<V>) -> bool {
         answer.provider() == self.provider
             && answer.question().is_about_credential_of(&self.question)
     }
@@ -133,10 +133,19 @@ impl VerdictCache {
     pub fn keep(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
         let stores = self.stores(asked);
         match verdict {
-            Verdict::NotMine => stores.refuse(asked.credential, asked, at, Refused::NotMine),
-            Verdict::Rejected => stores.refuse(asked.credential, asked, at, Refused::Rejected),
+            Verdict::NotMine => {
+                stores.refuse(asked.credential, asked, at, NegativeVerdict::NotMine)
+            }
+            Verdict::Rejected => {
+                stores.refuse(asked.credential, asked, at, NegativeVerdict::Rejected)
+            }
             Verdict::Verified(verified, _) if verified.granted.is_nothing() => {
-                stores.refuse(asked.question, asked, at, Refused::NothingGranted(verified.clone()));
+                stores.refuse(
+                    asked.question,
+                    asked,
+                    at,
+                    NegativeVerdict::NothingGranted(verified.clone()),
+                );
             }
             Verdict::Verified(verified, lifetime) => stores.verify(asked, at, verified, *lifetime),
             // Of the caller, and not of the question.

@@ -11,11 +11,11 @@ const ONE_LINE_IN: Duration = Duration::from_secs(10);
 
 /// When each kind of trouble with one provider was last said.
 #[derive(Default)]
-pub struct LogPace(Mutex<HashMap<Trouble, Said>>);
+pub struct LogPace(Mutex<HashMap<LogTopic, Said>>);
 
 /// The kinds of trouble. A line of one keeps back no line of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum LogTopic {
     /// No answer, or none that makes sense.
     NoAnswer,
     /// More questions than it answers, by its own word or by the gate's bound.
@@ -38,7 +38,7 @@ struct Said {
 impl LogPace {
     /// Whether a line may be written now, and how many of this kind were left out since the one
     /// before it.
-    pub fn line(&self, trouble: Trouble, now: Instant) -> Option<u64> {
+    pub fn line(&self, trouble: LogTopic, now: Instant) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match said.get_mut(&trouble) {
             Some(before) if now.duration_since(before.at) < ONE_LINE_IN => {
@@ -61,18 +61,18 @@ mod tests {
     #[test]
     fn one_line_in_a_while_counts_those_left_out() {
         let (pace, start) = (LogPace::default(), Instant::now());
-        assert_eq!(pace.line(Trouble::Busy, start), Some(0));
+        assert_eq!(pace.line(LogTopic::Busy, start), Some(0));
         for _ in 0..1000 {
-            assert_eq!(pace.line(Trouble::Busy, start + ONE_LINE_IN / 2), None);
+            assert_eq!(pace.line(LogTopic::Busy, start + ONE_LINE_IN / 2), None);
         }
-        assert_eq!(pace.line(Trouble::Busy, start + ONE_LINE_IN), Some(1000));
-        assert_eq!(pace.line(Trouble::Busy, start + 2 * ONE_LINE_IN), Some(0));
+        assert_eq!(pace.line(LogTopic::Busy, start + ONE_LINE_IN), Some(1000));
+        assert_eq!(pace.line(LogTopic::Busy, start + 2 * ONE_LINE_IN), Some(0));
     }
 
     #[test]
     fn another_kind_is_said_at_once() {
         let (pace, now) = (LogPace::default(), Instant::now());
-        assert_eq!(pace.line(Trouble::NoAnswer, now), Some(0));
-        assert_eq!(pace.line(Trouble::Misconfigured, now), Some(0));
+        assert_eq!(pace.line(LogTopic::NoAnswer, now), Some(0));
+        assert_eq!(pace.line(LogTopic::Misconfigured, now), Some(0));
     }
 }

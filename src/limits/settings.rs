@@ -14,7 +14,7 @@ pub struct Settings {
     /// For everybody for whom nothing else is said.
     pub general: IdentityLimits,
     /// For others. The first that matches holds, and it alone.
-    pub overrides: Vec<Override>,
+    pub overrides: Vec<LimitOverride>,
 }
 
 /// The limits of one caller. `None`: no limit.
@@ -27,7 +27,7 @@ pub struct IdentityLimits {
 
 /// Limits for some callers.
 #[derive(Clone, Debug)]
-pub struct Override {
+pub struct LimitOverride {
     pub who: Vec<Who>,
     /// All of them: what the config does not name here is as for everybody.
     pub limits: IdentityLimits,
@@ -36,7 +36,7 @@ pub struct Override {
 impl Settings {
     /// The limits of a caller. `None`: one who has shown no credential, and of whom nobody was
     /// asked.
-    pub fn of(&self, caller: Option<&Verified>) -> IdentityLimits {
+    pub fn for_caller(&self, caller: Option<&Verified>) -> IdentityLimits {
         let is_for =
             |who: &Who| caller.map_or(*who == Who::Anonymous, |caller| who.matches(caller));
         let special = self.overrides.iter().find(|special| special.who.iter().any(is_for));
@@ -55,7 +55,7 @@ mod tests {
             concurrent_uploads_per_identity: Some(count),
             ..Default::default()
         };
-        let special = |who, limits| Override { who: vec![who], limits };
+        let special = |who, limits| LimitOverride { who: vec![who], limits };
         let settings = Settings {
             per_client: None,
             failed_logins: None,
@@ -74,10 +74,10 @@ mod tests {
             let principal = Principal { source, subject: subject.into() };
             Verified { principal, granted: Granted::Nothing, attributes: None }
         };
-        assert_eq!(settings.of(Some(&caller("sso", "alice"))), uploads(2));
-        assert_eq!(settings.of(Some(&caller("gitlab", "alice"))), uploads(3));
-        assert_eq!(settings.of(Some(&caller("gitlab", ""))), uploads(4));
-        assert_eq!(settings.of(None), uploads(4));
-        assert_eq!(Settings { overrides: Vec::new(), ..settings }.of(None), uploads(1));
+        assert_eq!(settings.for_caller(Some(&caller("sso", "alice"))), uploads(2));
+        assert_eq!(settings.for_caller(Some(&caller("gitlab", "alice"))), uploads(3));
+        assert_eq!(settings.for_caller(Some(&caller("gitlab", ""))), uploads(4));
+        assert_eq!(settings.for_caller(None), uploads(4));
+        assert_eq!(Settings { overrides: Vec::new(), ..settings }.for_caller(None), uploads(1));
     }
 }

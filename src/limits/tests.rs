@@ -63,7 +63,7 @@ fn an_identity_is_a_provider_and_a_subject() {
     let limits = limits(None, pulls(1));
     let pull = |caller: &Verified, from: &str| {
         limits
-            .of(Some(caller), address(from))
+            .for_caller(Some(caller), address(from))
             .unwrap()
             .pulls()
             .unwrap()
@@ -82,13 +82,15 @@ fn an_identity_is_a_provider_and_a_subject() {
     assert!(pull(&caller("gitlab", "", ""), "192.0.2.1"));
     assert!(!pull(&caller("gitlab", "", ""), "192.0.2.1"));
     assert!(pull(&caller("gitlab", "", ""), "192.0.2.2"));
-    assert!(limits.of(None, address("192.0.2.2")).unwrap().pulls().unwrap().pull().is_err());
+    assert!(
+        limits.for_caller(None, address("192.0.2.2")).unwrap().pulls().unwrap().pull().is_err()
+    );
 }
 
 #[test]
 fn a_pull_that_is_not_kept_costs_nothing() {
     let limits = limits(None, pulls(2));
-    let account = limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap();
+    let account = limits.for_caller(None, address("192.0.2.1")).unwrap().pulls().unwrap();
     let first = account.pull().ok().unwrap();
     assert_eq!(account.remaining(), 1);
     drop(first);
@@ -129,7 +131,7 @@ fn another_config_knows_what_is_owed() {
     let of = |general| Limits::new(Settings { general, ..Settings::default() }, accounts.clone());
     let pull = |limits: &Limits| {
         limits
-            .of(None, address("192.0.2.1"))
+            .for_caller(None, address("192.0.2.1"))
             .unwrap()
             .pulls()
             .unwrap()
@@ -141,7 +143,7 @@ fn another_config_knows_what_is_owed() {
     assert!(pull(&old) && pull(&old) && !pull(&old));
     assert!(!pull(&of(pulls(2))));
     assert!(pull(&of(pulls(3))));
-    assert!(of(IdentityLimits::default()).of(None, address("192.0.2.1")).is_none());
+    assert!(of(IdentityLimits::default()).for_caller(None, address("192.0.2.1")).is_none());
 }
 
 /// All workers share what is owed: however they race, just as much is admitted as the burst and the
@@ -153,7 +155,7 @@ fn one_gate_is_one_limit() {
     let quota = Quota::new(rate, Duration::from_secs(1), burst);
     let general = IdentityLimits { pulls_per_identity: Some(quota), ..IdentityLimits::default() };
     let limits = limits(None, general);
-    let account = || limits.of(None, address("192.0.2.1")).unwrap().pulls().unwrap();
+    let account = || limits.for_caller(None, address("192.0.2.1")).unwrap().pulls().unwrap();
     let begun = Instant::now();
     for _ in 0..5000 {
         account().pull().ok().unwrap().keep();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::rate_limit::{Key, LONGEST_WAIT};
+use crate::rate_limit::{CallerKey, LONGEST_WAIT};
 
 /// Who uploads. Nobody else is in it.
 #[derive(Default)]
-pub struct Uploads(Mutex<HashMap<Key, Uploader>>);
+pub struct Uploads(Mutex<HashMap<CallerKey, Uploader>>);
 
 struct Uploader {
     places: Arc<Semaphore>,
@@ -25,21 +25,21 @@ struct Uploader {
 /// An upload's place among those of its caller. Dropping it frees it.
 pub struct UploadPlace {
     uploads: Arc<Uploads>,
-    key: Key,
+    key: CallerKey,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Uploads {
     /// Waits for one of the caller's `limit` places, no longer than [`LONGEST_WAIT`]. `None`: there
     /// was none.
-    pub async fn enter(self: &Arc<Self>, key: Key, limit: usize) -> Option<UploadPlace> {
+    pub async fn enter(self: &Arc<Self>, key: CallerKey, limit: usize) -> Option<UploadPlace> {
         self.enter_within(LONGEST_WAIT, key, limit).await
     }
 
     async fn enter_within(
         self: &Arc<Self>,
         wait: Duration,
-        key: Key,
+        key: CallerKey,
         limit: usize,
     ) -> Option<UploadPlace> {
         let (mut place, places) = self.queue(key, limit);
@@ -52,7 +52,7 @@ impl Uploads {
         Some(place)
     }
 
-    fn queue(self: &Arc<Self>, key: Key, limit: usize) -> (UploadPlace, Arc<Semaphore>) {
+    fn queue(self: &Arc<Self>, key: CallerKey, limit: usize) -> (UploadPlace, Arc<Semaphore>) {
         let mut uploaders = self.lock();
         let uploader = uploaders.entry(key).or_insert_with(|| Uploader {
             places: Arc::new(Semaphore::new(limit)),
@@ -65,7 +65,7 @@ impl Uploads {
         (UploadPlace { uploads: self.clone(), key, permit: None }, uploader.places.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Uploader>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallerKey, Uploader>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

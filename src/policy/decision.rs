@@ -70,7 +70,7 @@ impl Decision {
     ///
     /// Where the registry is shown the token of the grant, one token must hold both: it is the
     /// source and the upload.
-    pub fn mount_source(&self) -> Option<Access> {
+    pub fn unchecked_mount_source(&self) -> Option<Access> {
         let source = self.mount.as_ref()?.from.clone();
         Some(match (&self.grant, self.request.repository()) {
             (Some(_), Some(target)) => Access::several(vec![

@@ -27,7 +27,7 @@ pub struct Table {
 
 /// A caller as a keyed hash: nobody outside can look for two that are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct CallerKey(u64);
 
 /// The key's hash and its word. Empty is 0 and 0, which is also the caller of hash 0 who owes
 /// nothing.
@@ -35,13 +35,13 @@ type Slot = [u64; 2];
 
 impl Table {
     /// The caller of whom this is known, in this table.
-    pub fn key(&self, caller: &impl Hash) -> Key {
-        Key(self.hash.hash_one(caller))
+    pub fn key(&self, caller: &impl Hash) -> CallerKey {
+        CallerKey(self.hash.hash_one(caller))
     }
 
     /// Looks at the word of a caller, and changes it. One who is not known has 0.
-    pub fn with<R>(&self, key: Key, now: Nanos, change: impl FnOnce(&mut Nanos) -> R) -> R {
-        let Key(hash) = key;
+    pub fn with<R>(&self, key: CallerKey, now: Nanos, change: impl FnOnce(&mut Nanos) -> R) -> R {
+        let CallerKey(hash) = key;
         let place = hash as usize;
         let (shard, bucket) = (place % SHARDS, place / SHARDS % BUCKETS);
         let Some(shard) = self.shards.get(shard) else { return change(&mut 0) };

@@ -45,12 +45,12 @@ pub type Target = Option<Box<dyn Write + Send>>;
 
 #[derive(Default)]
 struct Pending {
-    lines: Mutex<Lines>,
+    lines: Mutex<PendingLines>,
     arrived: Condvar,
 }
 
 #[derive(Default)]
-struct Lines {
+struct PendingLines {
     bytes: Vec<u8>,
     dropped: u64,
     writer_waits: bool,
@@ -107,7 +107,7 @@ impl AccessLog {
             lines.dropped += 1;
             return;
         }
-        let line = Line::new(record, took);
+        let line = AccessLine::new(record, took);
         // Writing to memory cannot fail, and nothing in a line is beyond what JSON can say.
         let _ = match self.format {
             AccessLogFormat::Json => {
@@ -134,7 +134,7 @@ impl Drop for AccessLog {
 }
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Lines> {
+    fn lock(&self) -> MutexGuard<'_, PendingLines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,7 +180,7 @@ fn write_all(target: &mut dyn Write, lines: &[u8]) {
 
 /// The fields, in the order of the line.
 #[derive(Serialize)]
-struct Line<'a> {
+struct AccessLine<'a> {
     time: String,
     request_id: &'a str,
     client_ip: std::net::IpAddr,
@@ -203,7 +203,7 @@ struct Line<'a> {
     reason: &'static str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> AccessLine<'a> {
     fn new(record: &'a Record, took: Duration) -> Self {
         Self {
             time: humantime::format_rfc3339_millis(record.time).to_string(),
@@ -339,12 +339,12 @@ mod tests {
             folds_case: false,
         });
         let principal = Principal { source, subject: hostile.into() };
-        record.verified(Arc::new(Verified {
+        record.set_caller(Arc::new(Verified {
             principal,
             granted: Granted::Nothing,
             attributes: None,
         }));
-        let line = Line::new(&record, Duration::ZERO);
+        let line = AccessLine::new(&record, Duration::ZERO);
         let mut text = Vec::new();
         line.write_text(&mut text).unwrap();
         let json = serde_json::to_string(&line).unwrap();
@@ -378,12 +378,12 @@ mod tests {
                 folds_case: false,
             });
             let principal = Principal { source, subject: subject.into() };
-            record.verified(Arc::new(Verified {
+            record.set_caller(Arc::new(Verified {
                 principal,
                 granted: Granted::Nothing,
                 attributes: None,
             }));
-            serde_json::to_value(Line::new(&record, Duration::ZERO)).unwrap()
+            serde_json::to_value(AccessLine::new(&record, Duration::ZERO)).unwrap()
         };
         assert_eq!(line("alice")["subject"], "alice");
         let nobody = line("");

@@ -94,7 +94,7 @@ impl AuditLog {
             return Ok(());
         }
         // Boxed, so that what a read hardly ever does makes no request larger.
-        match Box::pin(self.write(&Line::allowed(record, request))).await {
+        match Box::pin(self.write(&AuditLine::allowed(record, request))).await {
             // It changes nothing, so it goes on like a refusal whose line is missing.
             Err(_) if request.is_read() => {
                 say_it_is_missing(record);
@@ -110,14 +110,14 @@ impl AuditLog {
         if self.thread.is_none() || !denial.is_of_a_credential() {
             return;
         }
-        if Box::pin(self.write(&Line::new(record, record.outcome))).await.is_err() {
+        if Box::pin(self.write(&AuditLine::new(record, record.outcome))).await.is_err() {
             // It is refused all the same.
             say_it_is_missing(record);
         }
     }
 
     /// Writes a line, and returns when it is written.
-    async fn write(&self, line: &Line<'_>) -> Result<(), Denial> {
+    async fn write(&self, line: &AuditLine<'_>) -> Result<(), Denial> {
         let Some(thread) = &self.thread else { return Ok(()) };
         // A line is plain data, and memory takes it.
         let mut bytes = serde_json::to_vec(line).map_err(|_| Denial::NotAudited)?;
@@ -142,7 +142,7 @@ fn say_it_is_missing(record: &Record) {
 /// The fields, in the order of the line: those of the access log that are known when it is written,
 /// and what a write names beside its path.
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     time: String,
     request_id: &'a str,
     client_ip: IpAddr,
@@ -167,7 +167,7 @@ struct Line<'a> {
     reason: &'static str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditLine<'a> {
     fn allowed(record: &'a Record, request: &'a RegistryRequest) -> Self {
         let (tags, digest, from) = names(request);
         Self { tags, digest, from, ..Self::new(record, record.if_allowed()) }

@@ -131,13 +131,13 @@ mod tests {
                 folds_case: false,
             });
             let principal = Principal { source, subject: "al\u{1b}[2Jice".into() };
-            record.verified(Arc::new(Verified {
+            record.set_caller(Arc::new(Verified {
                 principal,
                 granted: Granted::Nothing,
                 attributes: None,
             }));
             let denial = Denial::Limited { limit, retry_after: Duration::from_secs(1) };
-            record.denied(&denial, denial.wire().0);
+            record.set_denied(&denial, denial.wire().0);
         };
         let log = tempfile::NamedTempFile::new().unwrap();
         let subscriber = tracing_subscriber::fmt()

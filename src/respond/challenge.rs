@@ -7,7 +7,7 @@ use crate::registry::{Access, CATALOG_SCOPE};
 /// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token
 /// only where a 401 says one of these; without it, it repeats the request with the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ChallengeError {
     /// Wrong, expired or forged.
     InvalidToken,
     /// Good, but not for this.
@@ -50,7 +50,11 @@ impl Challenge {
     /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount
     /// takes two. A fault comes with its description, for docker shows that and nothing of the
     /// body.
-    pub fn line(&self, needed: &[Option<Access>], fault: Option<(Fault, &str)>) -> HeaderValue {
+    pub fn line(
+        &self,
+        needed: &[Option<Access>],
+        fault: Option<(ChallengeError, &str)>,
+    ) -> HeaderValue {
         let start = match self {
             Self::Basic(line) => return line.clone(),
             Self::Bearer(start) => start,
@@ -62,8 +66,8 @@ impl Challenge {
         }
         if let Some((fault, description)) = fault {
             let code = match fault {
-                Fault::InvalidToken => "invalid_token",
-                Fault::InsufficientScope => "insufficient_scope",
+                ChallengeError::InvalidToken => "invalid_token",
+                ChallengeError::InsufficientScope => "insufficient_scope",
             };
             // RFC 6750, 3: printable ASCII without quotation marks and backslashes.
             let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');

@@ -39,7 +39,7 @@ pub(super) struct Lasting {
 
 /// What is running, and what it was made of.
 #[derive(Clone)]
-pub(super) struct Running {
+pub(super) struct RunningSnapshot {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) outline: Outline,
 }
@@ -51,7 +51,7 @@ pub(super) struct Running {
 pub(super) fn snapshot(
     loaded: &Loaded,
     lasting: &Lasting,
-    running: Option<&Running>,
+    running: Option<&RunningSnapshot>,
 ) -> anyhow::Result<Snapshot> {
     let (config, outline) = (&loaded.config, &loaded.outline);
     let is_same = |keys: &[&str]| {
@@ -98,7 +98,11 @@ pub(super) fn cache_limits(cache: &config::Cache) -> CacheLimits {
     }
 }
 
-fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow::Result<Gate> {
+fn gate(
+    loaded: &Loaded,
+    lasting: &Lasting,
+    running: Option<&RunningSnapshot>,
+) -> anyhow::Result<Gate> {
     let config = &loaded.config;
     let (external, tokens, scopes) =
         (&config.http.external_url, &config.tokens, config.scopes.clone());
@@ -121,7 +125,7 @@ fn gate(loaded: &Loaded, lasting: &Lasting, running: Option<&Running>) -> anyhow
 }
 
 /// The audit log, the one that is open where it is the same file.
-fn audit(path: Option<&Path>, running: Option<&Running>) -> anyhow::Result<Arc<AuditLog>> {
+fn audit(path: Option<&Path>, running: Option<&RunningSnapshot>) -> anyhow::Result<Arc<AuditLog>> {
     let open = running.map(|running| &running.snapshot.gate.audit);
     Ok(match (path, open) {
         (path, Some(open)) if open.path() == path => open.clone(),
@@ -136,7 +140,7 @@ fn audit(path: Option<&Path>, running: Option<&Running>) -> anyhow::Result<Arc<A
 fn identity(
     loaded: &Loaded,
     lasting: &Lasting,
-    running: Option<&Running>,
+    running: Option<&RunningSnapshot>,
 ) -> anyhow::Result<Identity> {
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
@@ -174,7 +178,7 @@ fn unchanged(
     place: usize,
     provider: &config::Provider,
     outline: &Outline,
-    running: &Running,
+    running: &RunningSnapshot,
 ) -> Option<Arc<Provider>> {
     let providers = running.snapshot.gate.identity.providers();
     let (old_place, old) =

@@ -40,7 +40,7 @@ pub struct Live {
 
 /// What was applied last.
 struct Applied {
-    running: assemble::Running,
+    running: assemble::RunningSnapshot,
     access: config::AccessLog,
     drain: Drain,
 }
@@ -172,7 +172,7 @@ impl Applied {
     fn new(loaded: Loaded, snapshot: Arc<Snapshot>) -> Self {
         let Loaded { config: Config { http, log, .. }, outline, .. } = loaded;
         Self {
-            running: assemble::Running { snapshot, outline },
+            running: assemble::RunningSnapshot { snapshot, outline },
             access: log.access,
             drain: Drain { delay: http.drain_delay, timeout: http.drain_timeout },
         }

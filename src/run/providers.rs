@@ -13,7 +13,7 @@ use crate::identity::provider::common::http_client::ProviderClient;
 use crate::identity::provider::gitlab::{self, GitLabReading};
 use crate::identity::provider::htpasswd::Htpasswd;
 use crate::identity::provider::introspection::{Expected, Introspection};
-use crate::identity::provider::jwks::fetcher::{Keys, Pace};
+use crate::identity::provider::jwks::fetcher::{Keys, RefreshIntervals};
 use crate::identity::provider::jwt::{Jwt, Rules};
 use crate::identity::provider::registry_token::TokenServer;
 use crate::net::client_tls;
@@ -110,7 +110,7 @@ pub(super) fn provider(
                         name.clone(),
                         url(&http.endpoint),
                         provider_client(&http)?,
-                        Pace::default(),
+                        RefreshIntervals::default(),
                     )
                 }
             };

@@ -11,14 +11,14 @@ use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
 use super::Live;
-use crate::config::{self, Attempt, FileVersion, Problem};
+use crate::config::{self, FileVersion, LoadAttempt, Problem};
 
 /// How many times a file that keeps changing is waited for. Then it is read as it is.
 const SETTLE_AT_MOST: usize = 10;
 
 /// Where the configuration is.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ConfigSource {
     /// Its file.
     pub path: PathBuf,
     /// The variables that override it.
@@ -27,14 +27,14 @@ pub struct Source {
 
 /// How often files are looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct WatchIntervals {
     /// Between two looks.
     pub interval: Duration,
     /// What has changed must stay the same for so long: whoever writes it may not be done.
     pub settle: Duration,
 }
 
-impl Default for Pace {
+impl Default for WatchIntervals {
     fn default() -> Self {
         Self { interval: Duration::from_secs(3), settle: Duration::from_millis(200) }
     }
@@ -43,8 +43,8 @@ impl Default for Pace {
 /// Reloads a gate.
 pub struct Reloader {
     live: Arc<Live>,
-    source: Source,
-    pace: Pace,
+    source: ConfigSource,
+    intervals: WatchIntervals,
     /// The files as they were when they were tried last, whatever came of it: a bad one is tried
     /// and told of once.
     tried: Vec<FileVersion>,
@@ -57,8 +57,13 @@ pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
 impl Reloader {
     /// Reloads `live`, which was started with what was read from `source`; `files` are the files of
     /// that reading.
-    pub fn new(live: Arc<Live>, source: Source, files: Vec<FileVersion>, pace: Pace) -> Self {
-        Self { live, source, pace, tried: files, set_level: None }
+    pub fn new(
+        live: Arc<Live>,
+        source: ConfigSource,
+        files: Vec<FileVersion>,
+        intervals: WatchIntervals,
+    ) -> Self {
+        Self { live, source, intervals, tried: files, set_level: None }
     }
 
     /// Lets a reload change `log.level` too.
@@ -73,7 +78,7 @@ impl Reloader {
         loop {
             let hung_up = tokio::select! {
                 told = hangup.recv() => told.is_some(),
-                () = sleep(self.pace.interval) => false,
+                () = sleep(self.intervals.interval) => false,
             };
             let work = tokio::task::spawn_blocking(move || {
                 if hung_up {
@@ -99,7 +104,7 @@ impl Reloader {
         if seen == self.tried {
             return false;
         }
-        settle(seen, || std::thread::sleep(self.pace.settle));
+        settle(seen, || std::thread::sleep(self.intervals.settle));
         self.reload(false);
         true
     }
@@ -109,7 +114,7 @@ impl Reloader {
     /// logrotate wants it, whatever else.
     pub fn reload(&mut self, reopen_logs: bool) -> bool {
         let begun = Instant::now();
-        let Attempt { loaded, files } =
+        let LoadAttempt { loaded, files } =
             config::attempt(&self.source.path, self.source.environment.iter().cloned());
         self.tried = files;
         let applied = match loaded {
@@ -122,16 +127,16 @@ impl Reloader {
                 if let (Some(set_level), Ok(_)) = (&self.set_level, &applied) {
                     set_level(level);
                 }
-                applied.map_err(|error| vec![Refusal::of_system(&error)])
+                applied.map_err(|error| vec![ReloadError::from_system(&error)])
             }
-            Err(problems) => Err(problems.iter().map(Refusal::of_config).collect()),
+            Err(problems) => Err(problems.iter().map(ReloadError::from_config).collect()),
         };
         // Whatever became of the config: whoever has moved the files away knows nothing of it.
         if reopen_logs {
             self.live.reopen_logs();
         }
-        let shown = |refusals: &Vec<Refusal>| {
-            refusals.iter().map(|refusal| refusal.shown.clone()).collect()
+        let shown = |errors: &Vec<ReloadError>| {
+            errors.iter().map(|refusal| refusal.shown.clone()).collect()
         };
         self.live.tried(applied.as_ref().err().map(shown).unwrap_or_default());
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -151,7 +156,7 @@ impl Reloader {
                 tracing::info!(took_ms, "reloaded; changed: {changed}");
             }
             Err(problems) => {
-                for Refusal { logged, .. } in problems {
+                for ReloadError { logged, .. } in problems {
                     tracing::error!("not reloaded: {logged}");
                 }
                 tracing::error!(
@@ -166,20 +171,20 @@ impl Reloader {
 }
 
 /// Why nothing was reloaded.
-struct Refusal {
+struct ReloadError {
     logged: String,
     /// The same without any value of the config, which may be a secret that stands in the wrong
     /// place.
     shown: String,
 }
 
-impl Refusal {
-    fn of_config(problem: &Problem) -> Self {
+impl ReloadError {
+    fn from_config(problem: &Problem) -> Self {
         Self { logged: problem.to_string(), shown: problem.place.to_string() }
     }
 
     /// It names keys and files.
-    fn of_system(error: &anyhow::Error) -> Self {
+    fn from_system(error: &anyhow::Error) -> Self {
         let text = format!("{error:#}");
         Self { logged: text.clone(), shown: text }
     }

@@ -26,11 +26,11 @@ pub(super) enum Goodbye {
 /// What is known of the frames that came on a connection.
 #[derive(Default)]
 pub(super) struct FrameScan {
-    state: RefCell<State>,
+    state: RefCell<FrameState>,
     goodbye: Cell<Option<Goodbye>>,
 }
 
-struct State {
+struct FrameState {
     /// Bytes that say nothing here.
     skip: usize,
     /// The head of a frame as far as it was read, or the payload of a GOAWAY.
@@ -40,7 +40,7 @@ struct State {
     behind_reason: Option<usize>,
 }
 
-impl Default for State {
+impl Default for FrameState {
     fn default() -> Self {
         Self { skip: PREFACE_BYTES, bytes: [0; HEAD_BYTES], filled: 0, behind_reason: None }
     }
@@ -72,7 +72,7 @@ impl Scan for FrameScan {
     }
 }
 
-impl State {
+impl FrameState {
     /// Takes the next byte of what is looked at.
     fn byte(&mut self, byte: u8) -> Option<Goodbye> {
         if let Some(place) = self.bytes.get_mut(self.filled) {

@@ -11,10 +11,10 @@ const CODING: &[u8] = b"transfer-encoding:";
 
 /// What is known of the heads that came on a connection.
 #[derive(Default)]
-pub(super) struct HeadScan(RefCell<State>);
+pub(super) struct HeadScan(RefCell<HeadState>);
 
 #[derive(Default)]
-struct State {
+struct HeadState {
     ambiguous: bool,
     /// What comes next.
     part: Part,
@@ -95,7 +95,7 @@ fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
     }
 }
 
-impl State {
+impl HeadState {
     /// Steps over what is no line; returns what is behind it.
     fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
         let (skipped, rest) =

@@ -53,7 +53,7 @@ pub(super) async fn serve_http2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut stream = Shared(Rc::new(RefCell::new(stream)));
+    let mut stream = SharedStream(Rc::new(RefCell::new(stream)));
     let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
     // What the client says to the end of an answer, such as that its window is open again, must
     // find the socket open: else it is reset, and what is still on its way is lost.
@@ -71,7 +71,7 @@ where
 /// Serves its streams. Returns once there are no more, or none that are waited for.
 async fn serve_streams<S>(
     worker: &Rc<Worker>,
-    stream: Shared<S>,
+    stream: SharedStream<S>,
     peer: SocketAddr,
     deadlines: &Rc<Deadlines>,
 ) -> io::Result<()>
@@ -140,15 +140,15 @@ where
 }
 
 /// A stream that outlives hyper's connection.
-struct Shared<S>(Rc<RefCell<S>>);
+struct SharedStream<S>(Rc<RefCell<S>>);
 
-impl<S> Clone for Shared<S> {
+impl<S> Clone for SharedStream<S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SharedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -158,7 +158,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

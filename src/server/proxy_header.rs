@@ -27,12 +27,12 @@ pub(super) enum Header {
     /// The beginning of a header: all of them belong to it, and more must come.
     Partial,
     /// A header of so many bytes. What is behind them is the client's.
-    Whole { source: Source, bytes: usize },
+    Whole { source: HeaderSource, bytes: usize },
 }
 
 /// Who connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum HeaderSource {
     Client(SocketAddr),
     /// The proxy itself, as for its health checks, or somebody of whom it cannot tell.
     Proxy,
@@ -104,12 +104,12 @@ fn read_v1(bytes: &[u8]) -> Result<Header, HeaderError> {
     Ok(Header::Whole { source, bytes: end + 1 })
 }
 
-fn source_in_line(line: &str) -> Option<Source> {
+fn source_in_line(line: &str) -> Option<HeaderSource> {
     let mut words = line.split(' ').skip(1);
     let family = words.next()?;
     if family == "UNKNOWN" {
         // Whatever follows means nothing.
-        return Some(Source::Proxy);
+        return Some(HeaderSource::Proxy);
     }
     let (source, destination) = (words.next()?, words.next()?);
     let (source_port, _) = (port(words.next()?)?, port(words.next()?)?);
@@ -122,7 +122,7 @@ fn source_in_line(line: &str) -> Option<Source> {
         }
         _ => return None,
     };
-    words.next().is_none().then(|| Source::Client(SocketAddr::new(source, source_port)))
+    words.next().is_none().then(|| HeaderSource::Client(SocketAddr::new(source, source_port)))
 }
 
 /// A decimal number without sign or leading zeros.
@@ -151,18 +151,18 @@ fn read_v2(bytes: &[u8]) -> Result<Header, HeaderError> {
     let Some(rest) = rest.get(..length) else { return Ok(Header::Partial) };
     let source = match version_and_command & 0xf {
         // Whatever the family: the proxy speaks for itself.
-        0 => Source::Proxy,
+        0 => HeaderSource::Proxy,
         1 => source_in_addresses(family, rest)?,
         command => return Err(HeaderError::Command(command)),
     };
     Ok(Header::Whole { source, bytes: whole })
 }
 
-fn source_in_addresses(family: u8, addresses: &[u8]) -> Result<Source, HeaderError> {
+fn source_in_addresses(family: u8, addresses: &[u8]) -> Result<HeaderSource, HeaderError> {
     // The addresses of both sides, then their ports.
     let client = match family {
         // Neither TCP nor anything else that the proxy has a word for.
-        0x00 => return Ok(Source::Proxy),
+        0x00 => return Ok(HeaderSource::Proxy),
         0x11 => addresses.first_chunk::<12>().map(|[a, b, c, d, _, _, _, _, port @ .., _, _]| {
             SocketAddr::new(Ipv4Addr::new(*a, *b, *c, *d).into(), u16::from_be_bytes(*port))
         }),
@@ -173,7 +173,7 @@ fn source_in_addresses(family: u8, addresses: &[u8]) -> Result<Source, HeaderErr
         }),
         family => return Err(HeaderError::Family(family)),
     };
-    client.map(Source::Client).ok_or(HeaderError::NoAddresses)
+    client.map(HeaderSource::Client).ok_or(HeaderError::NoAddresses)
 }
 
 #[cfg(test)]
@@ -182,8 +182,8 @@ mod tests {
 
     use super::*;
 
-    fn client(text: &str) -> Source {
-        Source::Client(text.parse().unwrap())
+    fn client(text: &str) -> HeaderSource {
+        HeaderSource::Client(text.parse().unwrap())
     }
 
     fn v2(version_and_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -208,15 +208,15 @@ mod tests {
         for (header, source) in [
             (b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\n".to_vec(), v4),
             (b"PROXY TCP6 2001:db8::7 ::1 56324 443\r\n".to_vec(), v6),
-            (b"PROXY UNKNOWN\r\n".to_vec(), Source::Proxy),
-            (b"PROXY UNKNOWN ffff::1 whatever\r\n".to_vec(), Source::Proxy),
+            (b"PROXY UNKNOWN\r\n".to_vec(), HeaderSource::Proxy),
+            (b"PROXY UNKNOWN ffff::1 whatever\r\n".to_vec(), HeaderSource::Proxy),
             (v2(0x21, 0x11, &v4_addresses()), v4),
             (v2(0x21, 0x21, &v6_addresses()), v6),
             (v2(0x21, 0x11, &with_more), v4),
-            (v2(0x20, 0x00, &[]), Source::Proxy),
-            (v2(0x20, 0x11, &v4_addresses()), Source::Proxy),
-            (v2(0x20, 0xff, &[1, 2, 3]), Source::Proxy),
-            (v2(0x21, 0x00, &[]), Source::Proxy),
+            (v2(0x20, 0x00, &[]), HeaderSource::Proxy),
+            (v2(0x20, 0x11, &v4_addresses()), HeaderSource::Proxy),
+            (v2(0x20, 0xff, &[1, 2, 3]), HeaderSource::Proxy),
+            (v2(0x21, 0x00, &[]), HeaderSource::Proxy),
         ] {
             let whole = Header::Whole { source, bytes: header.len() };
             assert_eq!(Header::read(&[&header, &b"\x16\x03\x01\n"[..]].concat()), Ok(whole));
@@ -269,7 +269,7 @@ mod tests {
         let longest = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 91], b"\r\n".to_vec()].concat();
         assert_eq!(
             Header::read(&longest),
-            Ok(Header::Whole { source: Source::Proxy, bytes: MAX_V1_BYTES })
+            Ok(Header::Whole { source: HeaderSource::Proxy, bytes: MAX_V1_BYTES })
         );
         let longest =
             v2(0x21, 0x11, &[v4_addresses(), vec![0; MAX_HEADER_BYTES - 16 - 12]].concat());

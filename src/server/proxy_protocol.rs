@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::proxy_header::{Header, HeaderError, MAX_HEADER_BYTES, SIGNATURE_BYTES, Source};
+use super::proxy_header::{Header, HeaderError, HeaderSource, MAX_HEADER_BYTES, SIGNATURE_BYTES};
 use crate::net::client_address::TrustedProxies;
 
 /// A line about connections that are closed for their header, in this time, a worker: each may be
@@ -59,8 +59,8 @@ pub(super) async fn client(
         return Ok(peer);
     }
     let why = match timeout_at(deadline, read_header(socket)).await {
-        Ok(Ok(Ok(Source::Client(client)))) => return Ok(client),
-        Ok(Ok(Ok(Source::Proxy))) => return Ok(peer),
+        Ok(Ok(Ok(HeaderSource::Client(client)))) => return Ok(client),
+        Ok(Ok(Ok(HeaderSource::Proxy))) => return Ok(peer),
         // Balancers see so whether somebody listens.
         Ok(Err(error)) => return Err(error),
         Ok(Ok(Err(error))) => error.to_string(),
@@ -73,7 +73,7 @@ pub(super) async fn client(
 }
 
 /// Reads the header and not a byte more: what is behind it is for TLS, or for HTTP.
-async fn read_header(socket: &mut TcpStream) -> io::Result<Result<Source, HeaderError>> {
+async fn read_header(socket: &mut TcpStream) -> io::Result<Result<HeaderSource, HeaderError>> {
     let mut buffer = vec![0; MAX_HEADER_BYTES];
     let mut taken = 0;
     loop {

@@ -22,7 +22,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
         let progress = self.0.open_stream();
         let tick = self.0.settings().stall_timeout.min(TICK);
         let open = OpenStream { deadlines: self.0.clone(), progress };
-        tokio::task::spawn_local(Stream {
+        tokio::task::spawn_local(GuardedStream {
             stream: Some(stream),
             timer: tokio::time::sleep(tick),
             open,
@@ -64,7 +64,7 @@ impl Drop for OpenStream {
 }
 
 pin_project! {
-    struct Stream<F> {
+    struct GuardedStream<F> {
         // Dropped first, so that its request is marked before the bodies in `stream` are dropped.
         open: OpenStream,
         #[pin]
@@ -77,7 +77,7 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Stream<F> {
+impl<F: Future> Future for GuardedStream<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

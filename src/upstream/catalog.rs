@@ -85,7 +85,7 @@ impl Upstream {
             };
             let (response, mut exchange) = self.ask(&outbound, caller.address).await?;
             let (mut parts, body) = response.into_parts();
-            record.upstream_answered(begun.elapsed(), parts.status);
+            record.set_upstream_response(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     UpstreamFault::Invalid

@@ -42,7 +42,7 @@ impl ConnectError {
 }
 
 /// A connection, with TLS or without.
-pub enum Stream {
+pub enum ServerStream {
     Plain(MonitoredIo<TcpStream>),
     Tls(Box<TlsStream<MonitoredIo<TcpStream>>>),
 }
@@ -74,16 +74,16 @@ impl Connector {
     pub async fn connect(
         &self,
         io_status: std::rc::Rc<crate::net::monitored_io::IoStatus>,
-    ) -> Result<Stream, ConnectError> {
+    ) -> Result<ServerStream, ConnectError> {
         let name = || format!("{}:{}", self.host, self.port);
         let connecting = async {
             let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
             socket.set_nodelay(true)?;
             let socket = MonitoredIo::new(socket, io_status);
             Ok(match &self.tls {
-                None => Stream::Plain(socket),
+                None => ServerStream::Plain(socket),
                 Some((tls, name)) => {
-                    Stream::Tls(Box::new(tls.connect(name.clone(), socket).await?))
+                    ServerStream::Tls(Box::new(tls.connect(name.clone(), socket).await?))
                 }
             })
         };
@@ -94,7 +94,7 @@ impl Connector {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for ServerStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,7 +107,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for ServerStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use moorgate::config::{Attempt, attempt};
+use moorgate::config::{LoadAttempt, attempt};
 use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::issuer::OidcIssuer;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
 use moorgate::record::{AccessLog, AccessLogFormat};
-use moorgate::run::{Listeners, Pace, Reloader, Running, Source};
+use moorgate::run::{ConfigSource, Listeners, Reloader, Running, WatchIntervals};
 use moorgate::server::bind;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -141,9 +141,9 @@ impl TestGate {
 
         let upstream = setup.upstream_address.unwrap_or(registry.address());
         let text = setup.config(upstream, gitlab.address());
-        let source = Source { path: folder.path().join("test.yml"), environment: Vec::new() };
+        let source = ConfigSource { path: folder.path().join("test.yml"), environment: Vec::new() };
         std::fs::write(&source.path, &text).unwrap();
-        let Attempt { loaded, files } = attempt(&source.path, []);
+        let LoadAttempt { loaded, files } = attempt(&source.path, []);
         let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let listeners = Listeners {
             public: bind(loaded.config.http.addr, setup.workers.unwrap_or(2)).unwrap(),
@@ -158,8 +158,9 @@ impl TestGate {
         let live = running.live();
         let _canary =
             Canary::new(address, setup.tls, folder.path().to_owned(), move || live.metrics());
-        let pace = Pace { interval: Duration::from_millis(1), settle: Duration::ZERO };
-        let reloader = Some(Reloader::new(running.live(), source, files, pace));
+        let intervals =
+            WatchIntervals { interval: Duration::from_millis(1), settle: Duration::ZERO };
+        let reloader = Some(Reloader::new(running.live(), source, files, intervals));
         Self {
             _canary,
             address,

@@ -33,10 +33,10 @@ struct Check {
     /// Its section in the config.
     section: String,
     /// `None`: there is nobody to ask.
-    question: Option<Question>,
+    question: Option<ProviderProbe>,
 }
 
-struct Question {
+struct ProviderProbe {
     server: ProviderHttp,
     request: Option<Request<Full<Bytes>>>,
     expected: Expected,
@@ -101,7 +101,7 @@ impl Check {
     }
 }
 
-impl Question {
+impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
         let Self { server, request, expected } = self;
         let client = run::provider_client(&server).map_err(|error| {
@@ -149,7 +149,7 @@ fn upstream(upstream: &Upstream) -> Check {
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };
     let expected = Expected::Registry(shown);
-    let question = Question { server, request: request.body(Full::default()).ok(), expected };
+    let question = ProviderProbe { server, request: request.body(Full::default()).ok(), expected };
     Check {
         name: format!("upstream {url}"),
         section: "upstream".to_owned(),
@@ -159,7 +159,7 @@ fn upstream(upstream: &Upstream) -> Check {
 
 /// What can be asked of a provider without a credential of a user; `None` where it decides by what
 /// it has read.
-fn question(kind: &ProviderKind) -> Option<Question> {
+fn question(kind: &ProviderKind) -> Option<ProviderProbe> {
     let (server, request, expected) = match kind {
         ProviderKind::Gitlab { http, service, .. } => {
             let realm = gitlab::realm(&run::url(&http.endpoint));
@@ -184,7 +184,7 @@ fn question(kind: &ProviderKind) -> Option<Question> {
             return None;
         }
     };
-    Some(Question { server: server.clone(), request: request.ok(), expected })
+    Some(ProviderProbe { server: server.clone(), request: request.ok(), expected })
 }
 
 fn get(url: &str) -> Builder {

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use http::request::Parts;
 
 use crate::denial::Denial;
-use crate::gate::{Answer, Explanation};
+use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
@@ -34,7 +34,7 @@ pub(super) fn explanation(
         lines.rules(&explained);
     }
     lines.answer(explanation);
-    if let (Answer::Refused { denial: Denial::InvalidToken, .. }, false) =
+    if let (ExplainedAnswer::Refused { denial: Denial::InvalidToken, .. }, false) =
         (&explanation.answer, shares_keys)
     {
         lines.add("note", "without tokens.key_file only the gate that made a token can open it; show the credential");
@@ -139,10 +139,10 @@ impl Lines {
     fn answer(&mut self, explanation: &Explanation<'_>) {
         let reason = explanation.reason();
         match &explanation.answer {
-            Answer::Pong => {
+            ExplainedAnswer::Pong => {
                 self.add("answer", format_args!("200, by the gate itself; reason {reason}"))
             }
-            Answer::Token(token_scope) => {
+            ExplainedAnswer::Token(token_scope) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
                 if token_scope.repositories.is_empty() {
                     self.add("", "it is good for no repository");
@@ -163,7 +163,7 @@ impl Lines {
                         .map(|(name, actions)| format!("good for {}", on(*actions, name))),
                 );
             }
-            Answer::Registry { mount_refusal, absent, ruling } => {
+            ExplainedAnswer::Registry { mount_refusal, absent, ruling } => {
                 if let Some(refusal) = mount_refusal {
                     self.add("mount", "taken out, so it is a plain upload; of the source:");
                     self.add("", refusal.message());
@@ -189,7 +189,7 @@ impl Lines {
                     }
                 }
             }
-            Answer::Refused { denial, withheld, status } => {
+            ExplainedAnswer::Refused { denial, withheld, status } => {
                 self.add("answer", format_args!("{}; reason {reason}", status.as_u16()));
                 self.add("", denial.message());
                 if let Some(withheld) = withheld.as_ref().filter(|withheld| *withheld != denial) {
@@ -207,7 +207,7 @@ fn provider(explanation: &Explanation<'_>) -> String {
     {
         (_, Some(provider), _) => format!("{provider}, which gave no answer"),
         (Some(provider), None, _) => provider.to_owned(),
-        (None, None, Answer::Refused { denial: Denial::WrongCredential, .. }) => {
+        (None, None, ExplainedAnswer::Refused { denial: Denial::WrongCredential, .. }) => {
             "none knows it, or one does and refuses it".to_owned()
         }
         (None, None, _) => "none was asked".to_owned(),

@@ -3,7 +3,7 @@
 use super::Build;
 use super::policy::name_of;
 use crate::config::raw;
-use crate::limits::settings::{IdentityLimits, Override, Settings};
+use crate::limits::settings::{IdentityLimits, LimitOverride, Settings};
 use crate::policy::Who;
 use crate::rate_limit::Quota;
 
@@ -27,7 +27,7 @@ impl Build<'_> {
                 true => self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names)),
                 false => None,
             };
-            overrides.extend(who.map(|who| Override { who, limits: with(general, special) }));
+            overrides.extend(who.map(|who| LimitOverride { who, limits: with(general, special) }));
         }
         (overrides.len() == limits.overrides.len()).then_some(Settings {
             per_client: quota(limits.per_client.as_ref()),

@@ -9,10 +9,10 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::{CacheUse, Provider};
 use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
-use crate::identity::guard::breaker::{Admission, Change, OPEN_FOR, Outcome};
+use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, QuestionOutcome};
 use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
 use crate::identity::guard::question_rate::QuestionRate;
-use crate::identity::log_pace::Trouble;
+use crate::identity::log_pace::LogTopic;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
 use crate::identity::model::revocation::Revocations;
@@ -30,7 +30,7 @@ const BUSY_FOR: Duration = Duration::from_secs(1);
 const DEADLINE_SHARE: f64 = 1.5;
 
 /// What every question needs, whatever the providers: it lives as long as the process.
-pub(super) struct Shared {
+pub(super) struct SharedState {
     pub(super) cache: VerdictCache,
     pub(super) in_flight: InFlight,
     pub(super) revocations: Revocations,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
 }
 
-impl Shared {
+impl SharedState {
     /// The keyed hash of the question to this provider.
     pub(super) fn question_id(&self, provider: &Provider, question: &Question) -> QuestionId {
         self.key.question(provider.number, provider.depends_on(), question)
@@ -71,7 +71,7 @@ impl Shared {
     ) -> Verdict {
         let asked = self.asked(provider, question);
         if let Some(verdict) = self.cache.look_up(&asked) {
-            *cache_use = CacheUse::of(&verdict);
+            *cache_use = CacheUse::from_verdict(&verdict);
             return verdict;
         }
         let verdict = self
@@ -117,7 +117,7 @@ impl Shared {
         };
         match self.in_flight.coalesce(asked.question, || self.cache.look_up(asked)) {
             Coalesced::Answered(verdict) => {
-                *cache_use = CacheUse::of(&verdict);
+                *cache_use = CacheUse::from_verdict(&verdict);
                 verdict
             }
             Coalesced::Wait(awaited) => {
@@ -170,7 +170,7 @@ impl Shared {
                 search,
                 sender: &sender,
                 begun: Instant::now(),
-                outcome: Outcome::Failed(question.secret),
+                outcome: QuestionOutcome::Failed(question.secret),
                 verdict: Some(Verdict::Unavailable),
             };
             asking.ask(&question, last).await;
@@ -182,14 +182,14 @@ impl Shared {
 /// A question being asked. When it is dropped, the verdict is kept and handed to everybody who
 /// waits.
 struct Asking<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedState,
     provider: &'a Arc<Provider>,
     asked: CacheKey,
     admission: Admission,
     search: Option<Arc<Search>>,
     sender: &'a watch::Sender<Option<Verdict>>,
     begun: Instant,
-    outcome: Outcome,
+    outcome: QuestionOutcome,
     /// None: the question was abandoned, and may have been opened anew by now.
     verdict: Option<Verdict>,
 }
@@ -203,7 +203,7 @@ impl Asking<'_> {
             Ok(Duration::ZERO) => {}
             Ok(wait) => sleep(wait).await,
             Err(verdict) => {
-                self.outcome = Outcome::NotAsked;
+                self.outcome = QuestionOutcome::NotAsked;
                 self.verdict = Some(verdict);
                 return;
             }
@@ -211,17 +211,17 @@ impl Asking<'_> {
         let Ok(Ok(_turn)) =
             timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
         else {
-            if let Some(left_out) = provider.log_pace.line(Trouble::Busy, Instant::now()) {
+            if let Some(left_out) = provider.log_pace.line(LogTopic::Busy, Instant::now()) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }
             let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
             provider.health.came_to(&verdict, None, false, SystemTime::now());
-            self.outcome = Outcome::NotAsked;
+            self.outcome = QuestionOutcome::NotAsked;
             self.verdict = Some(verdict);
             return;
         };
         if self.shared.in_flight.abandon(&self.asked.question, self.sender) {
-            self.outcome = Outcome::NotAsked;
+            self.outcome = QuestionOutcome::NotAsked;
             self.verdict = None;
             return;
         }
@@ -234,21 +234,21 @@ impl Asking<'_> {
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
         let (verdict, more) = answered.unwrap_or_else(|_| {
-            if let Some(left_out) = provider.log_pace.line(Trouble::NoAnswer, Instant::now()) {
+            if let Some(left_out) = provider.log_pace.line(LogTopic::NoAnswer, Instant::now()) {
                 tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
             }
             (Verdict::Unavailable, 0)
         });
         self.shared.question_rate.charge(provider.number, question, more);
         self.outcome = match verdict {
-            Verdict::Unavailable => Outcome::Failed(question.secret),
+            Verdict::Unavailable => QuestionOutcome::Failed(question.secret),
             Verdict::NotNow(NotNow::FailureBudgetSpent | NotNow::NoTurn | NotNow::Crowded, _) => {
-                Outcome::NotAsked
+                QuestionOutcome::NotAsked
             }
-            _ => Outcome::Answered,
+            _ => QuestionOutcome::Answered,
         };
         // Who was not asked has not shown that it is up.
-        let took = (self.outcome != Outcome::NotAsked).then(|| self.begun.elapsed());
+        let took = (self.outcome != QuestionOutcome::NotAsked).then(|| self.begun.elapsed());
         if let Some(took) = took {
             let is_up = verdict != Verdict::Unavailable;
             self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
@@ -267,7 +267,7 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let name = &self.provider.name;
         match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
-            Some(Change::Suspected) => {
+            Some(BreakerChange::Suspected) => {
                 drop(self.shared.runtime.spawn(check(self.provider.clone())))
             }
             change => say(name, change),
@@ -289,16 +289,16 @@ async fn check(provider: Arc<Provider>) {
     say(&provider.name, provider.breaker.checked(up, Instant::now()));
 }
 
-fn say(provider: &str, change: Option<Change>) {
+fn say(provider: &str, change: Option<BreakerChange>) {
     match change {
-        Some(Change::Opened) => {
+        Some(BreakerChange::Opened) => {
             tracing::warn!(
                 provider,
                 "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}"
             );
         }
-        Some(Change::Closed) => tracing::info!(provider, "answers again"),
-        Some(Change::Suspected) | None => {}
+        Some(BreakerChange::Closed) => tracing::info!(provider, "answers again"),
+        Some(BreakerChange::Suspected) | None => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Identity, Provider};
 use crate::denial::Denial;
-use crate::identity::log_pace::Trouble;
+use crate::identity::log_pace::LogTopic;
 use crate::identity::model::credential::Credential;
 use crate::identity::provider::jwt;
 
@@ -54,7 +54,7 @@ impl Identity {
         let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else {
             return;
         };
-        if let Some(left_out) = provider.log_pace.line(Trouble::UnknownIssuer, Instant::now()) {
+        if let Some(left_out) = provider.log_pace.line(LogTopic::UnknownIssuer, Instant::now()) {
             let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
             tracing::info!(
                 left_out,

@@ -16,7 +16,7 @@ pub(super) const MAX_ANSWERS: usize = 256;
 
 /// An answer to one question. Small, for there may be a hundred thousand.
 #[derive(Clone, Debug)]
-pub struct Answer<V> {
+pub struct CachedAnswer<V> {
     question: QuestionId,
     value: V,
     /// When the provider was asked: what it said may have been true no longer a moment later.
@@ -34,8 +34,8 @@ pub struct Answer<V> {
 /// All answers about one secret, the latest last. There is at least one.
 #[derive(Clone, Debug)]
 pub enum CachedAnswers<V> {
-    One(Answer<V>),
-    Several(Arc<[Answer<V>]>),
+    One(CachedAnswer<V>),
+    Several(Arc<[CachedAnswer<V>]>),
 }
 
 /// For how long from the asking an answer is good.
@@ -51,13 +51,13 @@ pub struct Validity {
 
 /// A verdict that allows nothing.
 #[derive(Clone, Debug)]
-pub(super) enum Refused {
+pub(super) enum NegativeVerdict {
     NotMine,
     Rejected,
     NothingGranted(Arc<Verified>),
 }
 
-impl<V> Answer<V> {
+impl<V> CachedAnswer<V> {
     /// The answer of the provider with this number, who was asked at `asked`.
     pub fn new(
         question: QuestionId,
@@ -118,7 +118,7 @@ impl<V> Answer<V> {
 
 impl<V: Clone> CachedAnswers<V> {
     /// The answers, the latest last.
-    pub fn answers(&self) -> &[Answer<V>] {
+    pub fn answers(&self) -> &[CachedAnswer<V>] {
         match self {
             Self::One(answer) => std::slice::from_ref(answer),
             Self::Several(answers) => answers,
@@ -130,7 +130,7 @@ impl<V: Clone> CachedAnswers<V> {
     pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.fresh_for))
-            .map(Answer::value)
+            .map(CachedAnswer::value)
     }
 
     /// The answer to a question that cannot be asked again now. `floor`: none that was asked until
@@ -138,18 +138,18 @@ impl<V: Clone> CachedAnswers<V> {
     pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.stale_for))
-            .map(Answer::value)
+            .map(CachedAnswer::value)
     }
 
     /// The latest stand at the end, and are asked for most.
-    fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&Answer<V>> {
+    fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&CachedAnswer<V>> {
         let found = self.answers().iter().rev().find(|answer| answer.question == *question);
         found.filter(|answer| floor.is_none_or(|floor| answer.asked > floor))
     }
 
     /// The number of the provider who answered last.
     pub fn last_provider(&self) -> Option<u32> {
-        self.answers().last().map(Answer::provider)
+        self.answers().last().map(CachedAnswer::provider)
     }
 
     /// Whether this provider has answered, however long ago.
@@ -179,9 +179,9 @@ impl<V: Clone> CachedAnswers<V> {
     /// These and one more, which takes the place of an older answer to its question, and of what is
     /// good no longer.
     #[must_use]
-    pub fn with(known: Option<&Self>, answer: Answer<V>) -> Self {
+    pub fn with(known: Option<&Self>, answer: CachedAnswer<V>) -> Self {
         let old = known.map(Self::answers).unwrap_or_default().iter();
-        let keep = |old: &&Answer<V>| {
+        let keep = |old: &&CachedAnswer<V>| {
             old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for))
         };
         let mut answers: Vec<_> = old.filter(keep).cloned().collect();
@@ -195,12 +195,15 @@ impl<V: Clone> CachedAnswers<V> {
     }
 
     /// These without some.
-    pub fn without(&self, gone: impl Fn(&Answer<V>) -> bool) -> Option<Self> {
+    pub fn without(&self, gone: impl Fn(&CachedAnswer<V>) -> bool) -> Option<Self> {
         self.changed(|answer| if gone(&answer) { None } else { Some(answer) })
     }
 
     /// Each of these as `change` makes it, without those of which it makes none.
-    pub fn changed(&self, change: impl Fn(Answer<V>) -> Option<Answer<V>>) -> Option<Self> {
+    pub fn changed(
+        &self,
+        change: impl Fn(CachedAnswer<V>) -> Option<CachedAnswer<V>>,
+    ) -> Option<Self> {
         let mut left: Vec<_> = self.answers().iter().cloned().filter_map(change).collect();
         if left.len() > 1 {
             return Some(Self::Several(left.into()));
@@ -231,7 +234,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         let good = Validity { fresh: minute, stale: minute, ends: Some(ENDS) };
         let asked = Instant::now();
-        let answer = Answer::new(question, 0, (), asked, good);
+        let answer = CachedAnswer::new(question, 0, (), asked, good);
         let is_good = |later, unix| answer.is_good_at(answer.fresh_for, asked + later, || unix);
         let almost = minute - Duration::from_millis(1);
         for (later, unix, expected, case) in [

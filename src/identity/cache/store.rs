@@ -8,7 +8,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::entry::{Answer, CachedAnswers, Refused, Validity};
+use super::entry::{CachedAnswer, CachedAnswers, NegativeVerdict, Validity};
 use super::{CacheKey, CacheLimits, weight};
 use crate::identity::model::keyed_hash::{QuestionId, SecretId};
 use crate::identity::model::unix_time::unix_now;
@@ -19,7 +19,7 @@ pub(super) struct Stores {
     /// Read where an answer is kept, never where one is looked up.
     limits: RwLock<CacheLimits>,
     verified: Cache<SecretId, CachedAnswers<Arc<Verified>>>,
-    refused: Cache<SecretId, CachedAnswers<Refused>>,
+    refused: Cache<SecretId, CachedAnswers<NegativeVerdict>>,
 }
 
 impl Stores {
@@ -64,9 +64,9 @@ impl Stores {
             .fresh(&asked.credential, asked.floor)
             .or_else(|| known.fresh(&asked.question, asked.floor));
         refused.map(|refused| match refused {
-            Refused::NotMine => Verdict::NotMine,
-            Refused::Rejected => Verdict::Rejected,
-            Refused::NothingGranted(value) => verified(value),
+            NegativeVerdict::NotMine => Verdict::NotMine,
+            NegativeVerdict::Rejected => Verdict::Rejected,
+            NegativeVerdict::NothingGranted(value) => verified(value),
         })
     }
 
@@ -91,7 +91,7 @@ impl Stores {
         // count.
         let refused_since = self.refused.get(&asked.key()).is_some_and(|known| {
             known.has_answered_since(asked.provider, at, |refused| {
-                !matches!(refused, Refused::NothingGranted(_))
+                !matches!(refused, NegativeVerdict::NothingGranted(_))
             })
         });
         let CacheLimits { ttl, stale_if_error, .. } = self.limits();
@@ -111,7 +111,7 @@ impl Stores {
             },
             ends: lifetime.credential,
         };
-        let answer = Answer::new(asked.question, asked.provider, verified.clone(), at, good);
+        let answer = CachedAnswer::new(asked.question, asked.provider, verified.clone(), at, good);
         self.verified.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(CachedAnswers::with(known.as_ref(), answer))
@@ -123,18 +123,18 @@ impl Stores {
         question: QuestionId,
         asked: &CacheKey,
         at: Instant,
-        refused: Refused,
+        refused: NegativeVerdict,
     ) {
         // What the provider said before is good no longer, not even while it cannot be asked.
         match refused {
-            Refused::NothingGranted(_) => {
+            NegativeVerdict::NothingGranted(_) => {
                 self.forget(asked, |answer| answer.question() == asked.question)
             }
-            Refused::NotMine | Refused::Rejected => self.forget_refused(asked),
+            NegativeVerdict::NotMine | NegativeVerdict::Rejected => self.forget_refused(asked),
         }
         let good =
             Validity { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
-        let answer = Answer::new(question, asked.provider, refused, at, good);
+        let answer = CachedAnswer::new(question, asked.provider, refused, at, good);
         self.refused.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(CachedAnswers::with(known.as_ref(), answer))
@@ -142,7 +142,11 @@ impl Stores {
     }
 
     /// Forgets verdicts that were good.
-    pub(super) fn forget(&self, asked: &CacheKey, gone: impl Fn(&Answer<Arc<Verified>>) -> bool) {
+    pub(super) fn forget(
+        &self,
+        asked: &CacheKey,
+        gone: impl Fn(&CachedAnswer<Arc<Verified>>) -> bool,
+    ) {
         self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
     }
 
@@ -161,7 +165,7 @@ impl Stores {
     fn change(
         &self,
         asked: &CacheKey,
-        change: impl Fn(Answer<Arc<Verified>>) -> Option<Answer<Arc<Verified>>>,
+        change: impl Fn(CachedAnswer<Arc<Verified>>) -> Option<CachedAnswer<Arc<Verified>>>,
     ) {
         if !self.verified.contains_key(&asked.key()) {
             return;

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::ENTRY_BYTES;
-use super::entry::{CachedAnswers, Refused};
+use super::entry::{CachedAnswers, NegativeVerdict};
 use crate::identity::model::{RepositoryGrant, Verified};
 
 /// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
@@ -31,10 +31,10 @@ pub(super) fn of_verified(known: &CachedAnswers<Arc<Verified>>) -> u32 {
 }
 
 /// A refusal counts as one, unless it names many repositories for which nothing was granted.
-pub(super) fn of_refused(known: &CachedAnswers<Refused>) -> u32 {
-    let weight = |refused: &Refused| match refused {
-        Refused::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
-        Refused::NotMine | Refused::Rejected => 1,
+pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
+    let weight = |refused: &NegativeVerdict| match refused {
+        NegativeVerdict::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
+        NegativeVerdict::NotMine | NegativeVerdict::Rejected => 1,
     };
     let weight = known.answers().iter().map(|answer| weight(answer.value())).sum::<usize>();
     u32::try_from(weight).unwrap_or(u32::MAX)

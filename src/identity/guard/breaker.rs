@@ -46,7 +46,7 @@ pub enum Admission {
 
 /// What became of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum QuestionOutcome {
     /// The provider said something, be it no.
     Answered,
     /// It said nothing that makes sense about this secret.
@@ -79,7 +79,7 @@ impl BreakerState {
 
 /// What a report changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum BreakerChange {
     /// The gate must ask its own question now, and [tell](Breaker::checked) what became of it.
     Suspected,
     Opened,
@@ -107,28 +107,33 @@ impl Breaker {
     }
 
     /// Tells what became of a question that was admitted.
-    pub fn report(&self, admission: Admission, outcome: Outcome, now: Instant) -> Option<Change> {
+    pub fn report(
+        &self,
+        admission: Admission,
+        outcome: QuestionOutcome,
+        now: Instant,
+    ) -> Option<BreakerChange> {
         let mut state = self.lock();
         match (&mut *state, outcome) {
-            (State::Closed { failing, .. }, Outcome::Answered) => failing.clear(),
-            (State::Closed { failing, checking }, Outcome::Failed(secret)) => {
+            (State::Closed { failing, .. }, QuestionOutcome::Answered) => failing.clear(),
+            (State::Closed { failing, checking }, QuestionOutcome::Failed(secret)) => {
                 if failing.len() < DIFFERENT_SECRETS && !failing.contains(&secret) {
                     failing.push(secret);
                 }
                 if failing.len() >= DIFFERENT_SECRETS && !std::mem::replace(checking, true) {
-                    return Some(Change::Suspected);
+                    return Some(BreakerChange::Suspected);
                 }
             }
             // Also of a question that was asked before: whoever answers is back.
-            (State::Open { .. } | State::HalfOpen, Outcome::Answered) => {
+            (State::Open { .. } | State::HalfOpen, QuestionOutcome::Answered) => {
                 *state = State::default();
-                return Some(Change::Closed);
+                return Some(BreakerChange::Closed);
             }
-            (State::HalfOpen, Outcome::Failed(_)) if admission == Admission::Probe => {
-                return Some(Change::Suspected);
+            (State::HalfOpen, QuestionOutcome::Failed(_)) if admission == Admission::Probe => {
+                return Some(BreakerChange::Suspected);
             }
             // The next caller may try at once.
-            (State::HalfOpen, Outcome::NotAsked) if admission == Admission::Probe => {
+            (State::HalfOpen, QuestionOutcome::NotAsked) if admission == Admission::Probe => {
                 *state = State::Open { until: now };
             }
             _ => {}
@@ -137,8 +142,8 @@ impl Breaker {
     }
 
     /// Tells whether the provider answered the gate's own question, which was asked because it was
-    /// [suspected](Change::Suspected).
-    pub fn checked(&self, up: bool, now: Instant) -> Option<Change> {
+    /// [suspected](BreakerChange::Suspected).
+    pub fn checked(&self, up: bool, now: Instant) -> Option<BreakerChange> {
         let mut state = self.lock();
         match &mut *state {
             State::Closed { failing, checking } => {
@@ -147,12 +152,12 @@ impl Breaker {
                     failing.clear();
                 } else if failing.len() >= DIFFERENT_SECRETS {
                     *state = State::Open { until: now + OPEN_FOR };
-                    return Some(Change::Opened);
+                    return Some(BreakerChange::Opened);
                 }
             }
             State::Open { .. } | State::HalfOpen if up => {
                 *state = State::default();
-                return Some(Change::Closed);
+                return Some(BreakerChange::Closed);
             }
             State::HalfOpen => *state = State::Open { until: now + OPEN_FOR },
             State::Open { .. } => {}
@@ -189,15 +194,15 @@ mod tests {
         })
     }
 
-    fn fail(breaker: &Breaker, secret: SecretId, now: Instant) -> Option<Change> {
+    fn fail(breaker: &Breaker, secret: SecretId, now: Instant) -> Option<BreakerChange> {
         let admission = breaker.admit(now).unwrap();
-        breaker.report(admission, Outcome::Failed(secret), now)
+        breaker.report(admission, QuestionOutcome::Failed(secret), now)
     }
 
     /// One whose provider does not answer the gate's own question either.
     fn open(now: Instant) -> Breaker {
         let breaker = suspecting(now);
-        assert_eq!(breaker.checked(false, now), Some(Change::Opened));
+        assert_eq!(breaker.checked(false, now), Some(BreakerChange::Opened));
         breaker
     }
 
@@ -205,7 +210,7 @@ mod tests {
         let breaker = Breaker::default();
         let [one, two, three] = secrets();
         assert_eq!((fail(&breaker, one, now), fail(&breaker, two, now)), (None, None));
-        assert_eq!(fail(&breaker, three, now), Some(Change::Suspected));
+        assert_eq!(fail(&breaker, three, now), Some(BreakerChange::Suspected));
         breaker
     }
 
@@ -225,10 +230,10 @@ mod tests {
         let [one, two, three] = secrets();
         fail(&breaker, one, now);
         fail(&breaker, two, now);
-        breaker.report(breaker.admit(now).unwrap(), Outcome::Answered, now);
+        breaker.report(breaker.admit(now).unwrap(), QuestionOutcome::Answered, now);
         assert_eq!(fail(&breaker, three, now), None);
         assert_eq!(fail(&breaker, one, now), None);
-        assert_eq!(fail(&breaker, two, now), Some(Change::Suspected));
+        assert_eq!(fail(&breaker, two, now), Some(BreakerChange::Suspected));
     }
 
     /// Whoever makes up secrets whose questions fail makes the gate ask, now and then, and nothing
@@ -251,7 +256,7 @@ mod tests {
             (None, None),
             "from the beginning"
         );
-        assert_eq!(fail(&breaker, three, now), Some(Change::Suspected));
+        assert_eq!(fail(&breaker, three, now), Some(BreakerChange::Suspected));
     }
 
     /// Somebody was answered while the gate asked: it does not answer nobody.
@@ -259,7 +264,7 @@ mod tests {
     fn an_answer_meanwhile_counts_more_than_the_gates_own_question() {
         let now = Instant::now();
         let breaker = suspecting(now);
-        breaker.report(Admission::Normal, Outcome::Answered, now);
+        breaker.report(Admission::Normal, QuestionOutcome::Answered, now);
         assert_eq!(breaker.checked(false, now), None);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -269,14 +274,15 @@ mod tests {
     fn a_probe_that_fails_is_judged_by_the_gates_own_question() {
         let (begun, [any]) = (Instant::now(), secrets());
         let later = begun + OPEN_FOR;
-        for (up, change, state) in
-            [(true, Some(Change::Closed), BreakerState::Closed), (false, None, BreakerState::Open)]
-        {
+        for (up, change, state) in [
+            (true, Some(BreakerChange::Closed), BreakerState::Closed),
+            (false, None, BreakerState::Open),
+        ] {
             let breaker = open(begun);
             assert_eq!(breaker.admit(later), Some(Admission::Probe));
             assert_eq!(
-                breaker.report(Admission::Probe, Outcome::Failed(any), later),
-                Some(Change::Suspected)
+                breaker.report(Admission::Probe, QuestionOutcome::Failed(any), later),
+                Some(BreakerChange::Suspected)
             );
             assert_eq!(breaker.admit(later), None, "until that is answered");
             assert_eq!((breaker.checked(up, later), breaker.state()), (change, state));
@@ -296,18 +302,18 @@ mod tests {
         assert_eq!(breaker.admit(later), None, "one at a time");
         assert_eq!(breaker.state(), BreakerState::Probing);
         assert_eq!(
-            breaker.report(Admission::Normal, Outcome::Failed(any), later),
+            breaker.report(Admission::Normal, QuestionOutcome::Failed(any), later),
             None,
             "an old question"
         );
         assert_eq!(breaker.admit(later + OPEN_FOR), None, "the probe is still out");
-        breaker.report(Admission::Probe, Outcome::Failed(any), later);
+        breaker.report(Admission::Probe, QuestionOutcome::Failed(any), later);
         breaker.checked(false, later);
         assert_eq!(breaker.admit(later), None);
         assert_eq!(breaker.admit(later + OPEN_FOR), Some(Admission::Probe));
         assert_eq!(
-            breaker.report(Admission::Probe, Outcome::Answered, later),
-            Some(Change::Closed)
+            breaker.report(Admission::Probe, QuestionOutcome::Answered, later),
+            Some(BreakerChange::Closed)
         );
         assert_eq!(breaker.admit(later), Some(Admission::Normal));
         assert_eq!(breaker.state(), BreakerState::Closed);
@@ -319,7 +325,7 @@ mod tests {
         let breaker = open(begun);
         let later = begun + OPEN_FOR;
         assert_eq!(breaker.admit(later), Some(Admission::Probe));
-        breaker.report(Admission::Probe, Outcome::NotAsked, later);
+        breaker.report(Admission::Probe, QuestionOutcome::NotAsked, later);
         assert_eq!(breaker.admit(later), Some(Admission::Probe));
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::futures::OwnedNotified;
 use crate::identity::model::keyed_hash::CredentialId;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::net::client_address::client_network;
-use crate::rate_limit::{Clock, Key, Nanos, Quota, Table, nanos};
+use crate::rate_limit::{CallerKey, Clock, Nanos, Quota, Table, nanos};
 
 /// For so long a credential that was verified from an address is known to be good from there.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,12 +42,12 @@ pub struct FailedLogins {
     /// Until when a credential is known to be good from an address. The one that ends first goes
     /// first.
     good: Table,
-    under_way: Mutex<HashMap<IpAddr, UnderWay>>,
+    under_way: Mutex<HashMap<IpAddr, PendingLogins>>,
 }
 
 /// The places that are held at one address. There is at least one.
 #[derive(Default)]
-struct UnderWay {
+struct PendingLogins {
     attempts: HashMap<CredentialId, Weak<Attempt>>,
     /// A place was given back, or lost.
     changed: Arc<Notify>,
@@ -56,7 +56,7 @@ struct UnderWay {
 /// A caller who shows a credential, and may.
 pub struct Login<'a> {
     logins: &'a Arc<FailedLogins>,
-    who: Who,
+    who: LoginSource,
     /// Known to be good, and that was not written down just now.
     aging: bool,
     search: Option<Arc<Search>>,
@@ -64,12 +64,12 @@ pub struct Login<'a> {
 
 /// A credential from an address.
 #[derive(Clone, Copy)]
-struct Who {
+struct LoginSource {
     quota: Quota,
     network: IpAddr,
     credential: CredentialId,
     /// Both, in [`FailedLogins::good`].
-    pair: Key,
+    pair: CallerKey,
     known: bool,
 }
 
@@ -87,16 +87,16 @@ pub struct Search {
 /// show it. Unless it is known, this is its place; dropping it gives it back.
 struct Attempt {
     logins: Arc<FailedLogins>,
-    who: Who,
+    who: LoginSource,
     counted: AtomicBool,
 }
 
 /// Why there is no place.
-enum Refusal {
+enum NoPlace {
     /// Wrong credentials have taken all. There is one after this.
     Spent(Duration),
     /// Questions under way hold the rest: their answers decide.
-    UnderWay(OwnedNotified),
+    Pending(OwnedNotified),
 }
 
 impl FailedLogins {
@@ -134,7 +134,7 @@ impl FailedLogins {
             }
         }
         let aging = known && now.saturating_sub(verified) > nanos(WRITTEN_AGAIN_AFTER);
-        let who = Who { quota, network, credential: question.id, pair, known };
+        let who = LoginSource { quota, network, credential: question.id, pair, known };
         Ok(Login { logins: self, who, aging, search: None })
     }
 
@@ -142,7 +142,11 @@ impl FailedLogins {
         self.owed.with(self.owed.key(&network), now, |word| quota.missing(*word, now))
     }
 
-    fn try_attempt(self: &Arc<Self>, who: Who, now: Nanos) -> Result<Arc<Attempt>, Refusal> {
+    fn try_attempt(
+        self: &Arc<Self>,
+        who: LoginSource,
+        now: Nanos,
+    ) -> Result<Arc<Attempt>, NoPlace> {
         let attempt =
             || Arc::new(Attempt { logins: self.clone(), who, counted: AtomicBool::new(false) });
         if who.known {
@@ -153,14 +157,14 @@ impl FailedLogins {
             .owed
             .with(self.owed.key(&who.network), now, |word| who.quota.remaining(*word, now));
         if remaining == 0 {
-            return Err(Refusal::Spent(self.missing(who.quota, who.network, now)));
+            return Err(NoPlace::Spent(self.missing(who.quota, who.network, now)));
         }
         let here = under_way.entry(who.network).or_default();
         if let Some(attempt) = here.attempts.get(&who.credential).and_then(Weak::upgrade) {
             return Ok(attempt);
         }
         if here.attempts.len() >= usize::try_from(remaining).unwrap_or(usize::MAX) {
-            return Err(Refusal::UnderWay(here.changed.clone().notified_owned()));
+            return Err(NoPlace::Pending(here.changed.clone().notified_owned()));
         }
         let attempt = attempt();
         here.attempts.insert(who.credential, Arc::downgrade(&attempt));
@@ -171,7 +175,7 @@ impl FailedLogins {
         self.clock.now()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, UnderWay>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, PendingLogins>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,8 +193,8 @@ impl Login<'_> {
         let attempt = loop {
             match self.logins.try_attempt(self.who, self.logins.now()) {
                 Ok(attempt) => break attempt,
-                Err(Refusal::Spent(wait)) => return Err(wait),
-                Err(Refusal::UnderWay(changed)) => changed.await,
+                Err(NoPlace::Spent(wait)) => return Err(wait),
+                Err(NoPlace::Pending(changed)) => changed.await,
             }
         };
         let search =
@@ -260,7 +264,7 @@ impl Attempt {
         if self.counted.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (FailedLogins { owed, good, .. }, Who { quota, network, pair, known, .. }) =
+        let (FailedLogins { owed, good, .. }, LoginSource { quota, network, pair, known, .. }) =
             (&*self.logins, self.who);
         let charge = |now| {
             let _kept = owed.with(owed.key(&network), now, |word| quota.take(word, now));
@@ -282,7 +286,7 @@ impl Attempt {
     }
 
     /// Leaves its place; who waits there is to be told.
-    fn leave(&self, under_way: &mut HashMap<IpAddr, UnderWay>) -> Option<Arc<Notify>> {
+    fn leave(&self, under_way: &mut HashMap<IpAddr, PendingLogins>) -> Option<Arc<Notify>> {
         let here = under_way.get_mut(&self.who.network)?;
         // Another one may have come in its place since nobody held it any more.
         if here

@@ -23,13 +23,13 @@ const KNOWN_AT_ONCE: usize = 4;
 pub struct FailureBudget {
     count: usize,
     per: Duration,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     /// A place was given back, or lost for a while.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct BudgetState {
     /// The latest `count` failures, oldest first. Older ones do not matter.
     failures: VecDeque<(Instant, SecretId)>,
     /// Places held by questions under way.
@@ -39,7 +39,7 @@ struct State {
 }
 
 /// A place, held while a question is under way. Dropping it gives it back.
-pub struct Place<'a> {
+pub struct BudgetPlace<'a> {
     budget: &'a FailureBudget,
     secret: SecretId,
     /// One that is not of the budget, but of those of a verified secret.
@@ -48,9 +48,9 @@ pub struct Place<'a> {
 
 /// Why there is no place.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+enum BudgetExhausted {
     /// Questions under way hold the rest: their answers decide.
-    UnderWay,
+    Pending,
     /// Failures hold all. The first of them is too old after this.
     Spent(Duration),
 }
@@ -69,15 +69,19 @@ impl FailureBudget {
     ///
     /// # Errors
     /// Where failures have taken all of it: how long until the first of them no longer counts.
-    pub async fn reserve(&self, secret: SecretId, known: bool) -> Result<Place<'_>, Duration> {
+    pub async fn reserve(
+        &self,
+        secret: SecretId,
+        known: bool,
+    ) -> Result<BudgetPlace<'_>, Duration> {
         loop {
             let mut changed = pin!(self.changed.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
             match self.try_reserve(secret, known, Instant::now()) {
                 Ok(place) => return Ok(place),
-                Err(Refusal::Spent(free_in)) => return Err(free_in),
-                Err(Refusal::UnderWay) => changed.await,
+                Err(BudgetExhausted::Spent(free_in)) => return Err(free_in),
+                Err(BudgetExhausted::Pending) => changed.await,
             }
         }
     }
@@ -87,7 +91,7 @@ impl FailureBudget {
         secret: SecretId,
         known: bool,
         now: Instant,
-    ) -> Result<Place<'_>, Refusal> {
+    ) -> Result<BudgetPlace<'_>, BudgetExhausted> {
         let mut state = self.lock();
         while state
             .failures
@@ -99,30 +103,32 @@ impl FailureBudget {
         if known && state.failures.iter().all(|(_, wrong)| *wrong != secret) {
             let under_way = state.known.entry(secret).or_default();
             if *under_way >= KNOWN_AT_ONCE {
-                return Err(Refusal::UnderWay);
+                return Err(BudgetExhausted::Pending);
             }
             *under_way += 1;
-            return Ok(Place { budget: self, secret, known });
+            return Ok(BudgetPlace { budget: self, secret, known });
         }
         match state.failures.front() {
             Some((first, _)) if state.failures.len() >= self.count => {
-                Err(Refusal::Spent(self.per.saturating_sub(now.duration_since(*first))))
+                Err(BudgetExhausted::Spent(self.per.saturating_sub(now.duration_since(*first))))
             }
-            None if self.count == 0 => Err(Refusal::Spent(self.per)),
-            _ if state.failures.len() + state.reserved >= self.count => Err(Refusal::UnderWay),
+            None if self.count == 0 => Err(BudgetExhausted::Spent(self.per)),
+            _ if state.failures.len() + state.reserved >= self.count => {
+                Err(BudgetExhausted::Pending)
+            }
             _ => {
                 state.reserved += 1;
-                Ok(Place { budget: self, secret, known: false })
+                Ok(BudgetPlace { budget: self, secret, known: false })
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BudgetState {
     fn fail(&mut self, count: usize, secret: SecretId, now: Instant) {
         self.failures.push_back((now, secret));
         while self.failures.len() > count {
@@ -131,14 +137,14 @@ impl State {
     }
 }
 
-impl Place<'_> {
+impl BudgetPlace<'_> {
     /// The credential was wrong: the place is taken until the window has passed.
     pub fn fail(self, now: Instant) {
         self.budget.lock().fail(self.budget.count, self.secret, now);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for BudgetPlace<'_> {
     fn drop(&mut self) {
         let mut state = self.budget.lock();
         match state.known.get_mut(&self.secret).filter(|_| self.known) {
@@ -165,11 +171,11 @@ mod tests {
         HashKey::random().unwrap().secret(&Credential::Bearer(SecretString::from("secret")))
     }
 
-    fn refusal(budget: &FailureBudget, now: Instant) -> Refusal {
+    fn refusal(budget: &FailureBudget, now: Instant) -> BudgetExhausted {
         budget.try_reserve(secret(), false, now).err().unwrap()
     }
 
-    fn held(budget: &FailureBudget, now: Instant) -> Place<'_> {
+    fn held(budget: &FailureBudget, now: Instant) -> BudgetPlace<'_> {
         budget.try_reserve(secret(), false, now).ok().unwrap()
     }
 
@@ -179,10 +185,10 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         held(&budget, start).fail(start);
         held(&budget, at(40)).fail(at(40));
-        assert_eq!(refusal(&budget, at(50)), Refusal::Spent(Duration::from_secs(10)));
+        assert_eq!(refusal(&budget, at(50)), BudgetExhausted::Spent(Duration::from_secs(10)));
         // The window slides: the first no longer counts, the second does.
         held(&budget, at(60)).fail(at(60));
-        assert_eq!(refusal(&budget, at(61)), Refusal::Spent(Duration::from_secs(39)));
+        assert_eq!(refusal(&budget, at(61)), BudgetExhausted::Spent(Duration::from_secs(39)));
     }
 
     #[test]
@@ -197,11 +203,11 @@ mod tests {
     fn questions_under_way_are_waited_for_and_failures_are_not() {
         let (budget, now) = (FailureBudget::new(2, MINUTE), Instant::now());
         let (first, second) = (held(&budget, now), held(&budget, now));
-        assert_eq!(refusal(&budget, now), Refusal::UnderWay);
+        assert_eq!(refusal(&budget, now), BudgetExhausted::Pending);
         first.fail(now);
-        assert_eq!(refusal(&budget, now), Refusal::UnderWay);
+        assert_eq!(refusal(&budget, now), BudgetExhausted::Pending);
         second.fail(now);
-        assert_eq!(refusal(&budget, now), Refusal::Spent(MINUTE));
+        assert_eq!(refusal(&budget, now), BudgetExhausted::Spent(MINUTE));
     }
 
     #[test]
@@ -212,7 +218,7 @@ mod tests {
             budget.try_reserve(secret(), true, now).ok().unwrap().fail(now);
         }
         let later = now + Duration::from_secs(5);
-        assert_eq!(refusal(&budget, later), Refusal::Spent(Duration::from_secs(58)));
+        assert_eq!(refusal(&budget, later), BudgetExhausted::Spent(Duration::from_secs(58)));
         assert!(budget.lock().failures.len() <= 2);
     }
 
@@ -230,17 +236,20 @@ mod tests {
         let (budget, now, secret) = (FailureBudget::new(1, MINUTE), Instant::now(), secret());
         let ask = || budget.try_reserve(secret, true, now);
         let mut under_way: Vec<_> = (0..KNOWN_AT_ONCE).map(|_| ask().ok().unwrap()).collect();
-        assert_eq!(ask().err().unwrap(), Refusal::UnderWay);
+        assert_eq!(ask().err().unwrap(), BudgetExhausted::Pending);
         drop(under_way.pop());
         drop(ask().ok().unwrap());
         under_way.pop().unwrap().fail(now);
-        assert_eq!(ask().err().unwrap(), Refusal::Spent(MINUTE));
+        assert_eq!(ask().err().unwrap(), BudgetExhausted::Spent(MINUTE));
         drop(under_way);
         assert!(budget.lock().known.is_empty());
     }
 
     #[test]
     fn a_budget_of_none_is_spent() {
-        assert_eq!(refusal(&FailureBudget::new(0, MINUTE), Instant::now()), Refusal::Spent(MINUTE));
+        assert_eq!(
+            refusal(&FailureBudget::new(0, MINUTE), Instant::now()),
+            BudgetExhausted::Spent(MINUTE)
+        );
     }
 }

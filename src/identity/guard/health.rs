@@ -64,7 +64,7 @@ impl Trouble {
     }
 
     /// What is wrong where a question came to this, if anything is.
-    fn of(verdict: &Verdict, timed_out: bool) -> Option<Self> {
+    fn from_verdict(verdict: &Verdict, timed_out: bool) -> Option<Self> {
         match verdict {
             Verdict::Unavailable if timed_out => Some(Self::TimedOut),
             Verdict::Unavailable => Some(Self::Unavailable),
@@ -94,7 +94,7 @@ impl Health {
         timed_out: bool,
         now: SystemTime,
     ) {
-        let trouble = Trouble::of(verdict, timed_out);
+        let trouble = Trouble::from_verdict(verdict, timed_out);
         let mut seen = self.lock();
         if let Some(trouble) = trouble {
             seen.failed = Some((now, trouble));

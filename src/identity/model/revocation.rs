@@ -24,11 +24,11 @@ const MAX_REVOCATIONS: usize = 10_000;
 pub struct Revocations {
     /// Most gates never revoke anything: then there is nothing to look up.
     any: AtomicBool,
-    table: RwLock<Table>,
+    table: RwLock<RevocationTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct RevocationTable {
     /// The number of the latest.
     latest: u64,
     revoked: HashMap<Revoked, (u64, Moment)>,
@@ -105,7 +105,7 @@ impl Revocations {
     }
 
     /// What was revoked of this credential.
-    pub fn of(&self, credential: &KnownAs) -> Revocation {
+    pub fn lookup(&self, credential: &KnownAs) -> Revocation {
         if !self.any.load(Ordering::Acquire) {
             return Revocation::default();
         }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn each_is_told_apart() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
-        let of = |user, secret| revocations.of(&known_as(&key, user, secret));
+        let of = |user, secret| revocations.lookup(&known_as(&key, user, secret));
         let now = Moment { at: Instant::now(), unix_micros: 1000 };
         assert_eq!(of("a", "x"), Revocation::default());
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), now);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_was_sealed_until_then_is_refused() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
-        let of = |user| revocations.of(&known_as(&key, user, "x"));
+        let of = |user| revocations.lookup(&known_as(&key, user, "x"));
         let moment = |unix_micros| Moment { at: Instant::now(), unix_micros };
         assert!(!of("a").refuses_sealed_at(0));
         revocations.revoke(Revoked::Secret(known_as(&key, "a", "x").secret), moment(1000));
@@ -198,7 +198,7 @@ mod tests {
         for number in 0..=last {
             revocations.revoke(Revoked::Secret(credential(number).secret), moment(number));
         }
-        let of = |number| revocations.of(&credential(number));
+        let of = |number| revocations.lookup(&credential(number));
         assert_eq!(of(last + 7), Revocation { number: None, moment: None, floor: Some(moment(1)) });
         assert_eq!((of(1).number, of(2).number), (None, Some(3)));
     }

@@ -23,7 +23,7 @@ use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::common::strict_json;
-use crate::identity::log_pace::{LogPace, Trouble};
+use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
@@ -94,7 +94,7 @@ impl Introspection {
             Ok(TokenState::NoAccessToken) => Verdict::Unfit,
             Ok(TokenState::Active(token)) => {
                 if let Some(odd) = token.odd.text()
-                    && let Some(left_out) = self.line(Trouble::Odd)
+                    && let Some(left_out) = self.line(LogTopic::Odd)
                 {
                     tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "an odd reply, which was read all the same: {odd}");
                 }
@@ -138,7 +138,7 @@ impl Introspection {
     /// bring one about.
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
-            if let Some(left_out) = self.line(Trouble::Misconfigured) {
+            if let Some(left_out) = self.line(LogTopic::Misconfigured) {
                 tracing::error!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, status = reply.status.as_u16(), "{why}");
             }
             Verdict::NotNow(NotNow::Misconfigured, RETRY_AFTER)
@@ -149,7 +149,7 @@ impl Introspection {
                 self.client_id
             )),
             StatusCode::TOO_MANY_REQUESTS => {
-                if let Some(left_out) = self.line(Trouble::Busy) {
+                if let Some(left_out) = self.line(LogTopic::Busy) {
                     tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint is asked too often: 429; see its rate limits");
                 }
                 Verdict::NotNow(NotNow::Busy, reply.retry_after())
@@ -168,7 +168,7 @@ impl Introspection {
     fn verified(&self, token: ActiveToken) -> Verdict {
         let principal =
             Principal { source: self.sources.typed(None), subject: token.subject.into() };
-        let granted = Granted::Scopes(self.scopes.of(token.scopes));
+        let granted = Granted::Scopes(self.scopes.shared(token.scopes));
         let attributes = Attributes { groups: token.groups, ..Attributes::default() };
         let attributes =
             Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);
@@ -177,13 +177,13 @@ impl Introspection {
     }
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
-        if let Some(left_out) = self.line(Trouble::NoAnswer) {
+        if let Some(left_out) = self.line(LogTopic::NoAnswer) {
             tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint gave no answer: {why}");
         }
         Verdict::Unavailable
     }
 
-    fn line(&self, trouble: Trouble) -> Option<u64> {
+    fn line(&self, trouble: LogTopic) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-pub use key::Key;
+pub use key::PublicKey;
 
 use super::common::strict_json::{self, StrictJsonError};
 
@@ -25,7 +25,7 @@ const MAX_KEYS_TRIED: usize = 4;
 /// The usable keys of an issuer: at least one, none twice under the same name.
 #[derive(Clone, Debug)]
 pub struct KeySet {
-    keys: Vec<Arc<Key>>,
+    keys: Vec<Arc<PublicKey>>,
     unused: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct KeySet {
 #[derive(Clone, Debug)]
 pub enum KeyMatch {
     /// One of these: one, or the few that the issuer gave one name.
-    Keys(Vec<Arc<Key>>),
+    Keys(Vec<Arc<PublicKey>>),
     /// One that is not in the set: it may be new.
     UnknownId,
     /// None: its key is for other algorithms, or it names no key and not exactly one would do.
@@ -45,11 +45,11 @@ pub enum KeyMatch {
 pub enum JwksError {
     #[error("{0} bytes; a key set has at most {MAX_JWKS_BYTES}")]
     TooLarge(usize),
-    #[error("it is HTML or XML, not a JSON Web Key Set")]
+    #[error("it is HTML or XML, not a JSON Web PublicKey Set")]
     Markup,
-    #[error("it is not a JSON Web Key Set: {0}")]
+    #[error("it is not a JSON Web PublicKey Set: {0}")]
     Json(#[from] StrictJsonError),
-    #[error("it is not a JSON Web Key Set: there is no list `keys`")]
+    #[error("it is not a JSON Web PublicKey Set: there is no list `keys`")]
     NoKeys,
     #[error("{0} keys; a key set has at most {MAX_KEYS}")]
     TooManyKeys(usize),
@@ -77,9 +77,9 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys(entries.len()));
         }
-        let (mut keys, mut unused) = (Vec::<Key>::new(), Vec::new());
+        let (mut keys, mut unused) = (Vec::<PublicKey>::new(), Vec::new());
         for (place, entry) in entries.iter().enumerate() {
-            match Key::read(entry) {
+            match PublicKey::read(entry) {
                 Ok(key) => match keys
                     .iter_mut()
                     .find(|known| known.id() == key.id() && known.is_same_key(&key))
@@ -114,7 +114,7 @@ impl KeySet {
     /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, the one
     /// key that is for `alg`.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyMatch {
-        let fits = |key: &&Arc<Key>| key.is_for(algorithm);
+        let fits = |key: &&Arc<PublicKey>| key.is_for(algorithm);
         let found: Vec<_> = match id {
             Some(id) => {
                 let mut named = self.keys.iter().filter(|key| key.id() == Some(id)).peekable();
@@ -289,7 +289,11 @@ mod tests {
     #[test]
     fn a_set_is_a_json_object_with_a_list_of_keys() {
         for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [], "keys": []}"#, "keys"] {
-            assert!(message(text).contains("not a JSON Web Key Set"), "{text}: {}", message(text));
+            assert!(
+                message(text).contains("not a JSON Web PublicKey Set"),
+                "{text}: {}",
+                message(text)
+            );
         }
         assert!(message("\n <!DOCTYPE html><html>").contains("HTML"));
         assert!(message(vec![b' '; 1024 * 1024]).contains("1048576 bytes"));

@@ -26,7 +26,7 @@ use super::common::claims::ClaimError;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::jwks::fetcher::{KeyLookup, Keys};
-use crate::identity::log_pace::{LogPace, Trouble};
+use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
@@ -187,13 +187,13 @@ impl Jwt {
             return Err(JwtError::Signature);
         }
         if let Some(odd) = workload.odd.text()
-            && let Some(left_out) = self.log_pace.line(Trouble::Odd, Instant::now())
+            && let Some(left_out) = self.log_pace.line(LogTopic::Odd, Instant::now())
         {
             tracing::warn!(provider = %self.sources.provider(), left_out, "odd claims, which were read all the same: {odd}");
         }
         let scopes = match (&self.granted, workload.scopes) {
             (Some(granted), _) => granted.clone(),
-            (None, scopes) => self.scopes.of(scopes.unwrap_or_default()),
+            (None, scopes) => self.scopes.shared(scopes.unwrap_or_default()),
         };
         let verified = Verified {
             principal: Principal {

@@ -21,8 +21,8 @@ use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply};
 use super::common::sources::Sources;
 use super::common::strict_json;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
-use crate::identity::guard::failure_budget::Place;
-use crate::identity::log_pace::{LogPace, Trouble};
+use crate::identity::guard::failure_budget::BudgetPlace;
+use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::keyed_hash::SecretId;
 use crate::identity::model::tag_rules::TagRules;
@@ -210,7 +210,11 @@ impl TokenServer {
     }
 
     /// A place in the failure budget, where there is one.
-    async fn place(&self, secret: SecretId, known: bool) -> Result<Option<Place<'_>>, Verdict> {
+    async fn place(
+        &self,
+        secret: SecretId,
+        known: bool,
+    ) -> Result<Option<BudgetPlace<'_>>, Verdict> {
         let Some(budget) = self.gitlab.as_ref().and_then(|gitlab| gitlab.failure_budget.as_ref())
         else {
             return Ok(None);
@@ -231,7 +235,7 @@ impl TokenServer {
             StatusCode::OK => match reply::read(&reply.body, &self.service) {
                 Ok(token) => {
                     if let Some(odd) = token.odd.text()
-                        && let Some(left_out) = self.line(Trouble::Odd)
+                        && let Some(left_out) = self.line(LogTopic::Odd)
                     {
                         tracing::warn!(%provider, %request_id, left_out, "an odd reply, which was read all the same: {odd}");
                     }
@@ -248,26 +252,26 @@ impl TokenServer {
                 &format!("status {status}: it turns the gate away, whose address is all that it sees; see its bans and rate limits, or forward_client_address"),
             ),
             StatusCode::FORBIDDEN => {
-                if let Some(left_out) = self.line(Trouble::Barred) {
+                if let Some(left_out) = self.line(LogTopic::Barred) {
                     tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
                 }
                 Verdict::NotNow(NotNow::Barred, retry_after)
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                if let Some(left_out) = self.line(Trouble::Busy) {
+                if let Some(left_out) = self.line(LogTopic::Busy) {
                     tracing::warn!(%provider, %request_id, left_out, "it is asked too much: 429; see its rate limits");
                 }
                 Verdict::NotNow(NotNow::Busy, retry_after)
             }
             StatusCode::NOT_FOUND => {
-                if let Some(left_out) = self.line(Trouble::Misconfigured) {
+                if let Some(left_out) = self.line(LogTopic::Misconfigured) {
                     tracing::error!(%provider, %request_id, left_out, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
                 }
                 Verdict::NotNow(NotNow::Misconfigured, retry_after)
             }
             // About this question: whoever sends what the server does not take could else bring an outage about.
             status if status.is_client_error() => {
-                if let Some(left_out) = self.line(Trouble::Barred) {
+                if let Some(left_out) = self.line(LogTopic::Barred) {
                     tracing::warn!(%provider, %request_id, left_out, status = status.as_u16(), "it does not take this question");
                 }
                 Verdict::NotNow(NotNow::Barred, retry_after)
@@ -385,13 +389,13 @@ impl TokenServer {
     }
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
-        if let Some(left_out) = self.line(Trouble::NoAnswer) {
+        if let Some(left_out) = self.line(LogTopic::NoAnswer) {
             tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "no answer: {why}");
         }
         Verdict::Unavailable
     }
 
-    fn line(&self, trouble: Trouble) -> Option<u64> {
+    fn line(&self, trouble: LogTopic) -> Option<u64> {
         self.log_pace.line(trouble, Instant::now())
     }
 }

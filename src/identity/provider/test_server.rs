@@ -31,7 +31,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// An answer with this status, these header lines and this body.
-    pub(super) fn of(status: u16, headers: &str, body: &str) -> Self {
+    pub(super) fn new(status: u16, headers: &str, body: &str) -> Self {
         let len = body.len();
         Self::Say(format!(
             "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n{body}"
@@ -39,7 +39,7 @@ impl Answer {
     }
 
     pub(super) fn ok(body: &str) -> Self {
-        Self::of(200, "content-type: application/json\r\n", body)
+        Self::new(200, "content-type: application/json\r\n", body)
     }
 }
 

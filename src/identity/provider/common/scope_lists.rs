@@ -13,7 +13,7 @@ pub struct ScopeLists(Mutex<HashSet<Arc<Vec<String>>>>);
 
 impl ScopeLists {
     /// The list that is equal to `scopes`.
-    pub fn of(&self, scopes: Vec<String>) -> Arc<Vec<String>> {
+    pub fn shared(&self, scopes: Vec<String>) -> Arc<Vec<String>> {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = lists.get(&scopes) {
             return list.clone();
@@ -34,10 +34,10 @@ mod tests {
     fn one_for_each_list_and_bounded() {
         let lists = ScopeLists::default();
         let scopes = |word: &str| vec!["read_registry".to_owned(), word.to_owned()];
-        assert!(Arc::ptr_eq(&lists.of(scopes("a")), &lists.of(scopes("a"))));
-        assert!(!Arc::ptr_eq(&lists.of(scopes("a")), &lists.of(scopes("b"))));
+        assert!(Arc::ptr_eq(&lists.shared(scopes("a")), &lists.shared(scopes("a"))));
+        assert!(!Arc::ptr_eq(&lists.shared(scopes("a")), &lists.shared(scopes("b"))));
         for number in 0..1000 {
-            assert_eq!(*lists.of(scopes(&number.to_string())), *scopes(&number.to_string()));
+            assert_eq!(*lists.shared(scopes(&number.to_string())), *scopes(&number.to_string()));
         }
         assert!(lists.0.lock().unwrap().len() <= MAX_LISTS);
     }

@@ -18,15 +18,15 @@ pub struct Sources {
 impl Sources {
     /// For the provider of this name, whose subjects are told apart by case too.
     pub fn new(provider: Arc<str>) -> Self {
-        Self::of(provider, false)
+        Self::build(provider, false)
     }
 
     /// The same for a provider to which two subjects that differ in case alone are one.
     pub fn folding_case(provider: Arc<str>) -> Self {
-        Self::of(provider, true)
+        Self::build(provider, true)
     }
 
-    fn of(provider: Arc<str>, folds_case: bool) -> Self {
+    fn build(provider: Arc<str>, folds_case: bool) -> Self {
         let untyped =
             Arc::new(Source { provider: provider.clone(), credential_type: None, folds_case });
         Self { provider, untyped, typed: Mutex::default() }

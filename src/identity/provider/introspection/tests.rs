@@ -139,13 +139,13 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
         "]".repeat(1000)
     );
     for answer in [
-        Answer::of(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
-        Answer::of(302, &format!("location: {}\r\n", elsewhere.url), yes),
-        Answer::of(307, &format!("location: {}\r\n", elsewhere.url), yes),
-        Answer::of(201, "", yes),
-        Answer::of(204, "", ""),
-        Answer::of(500, "", yes),
-        Answer::of(503, "retry-after: 1\r\n", ""),
+        Answer::new(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
+        Answer::new(302, &format!("location: {}\r\n", elsewhere.url), yes),
+        Answer::new(307, &format!("location: {}\r\n", elsewhere.url), yes),
+        Answer::new(201, "", yes),
+        Answer::new(204, "", ""),
+        Answer::new(500, "", yes),
+        Answer::new(503, "retry-after: 1\r\n", ""),
         Answer::ok(""),
         Answer::ok(r#"{"active": "true", "sub": "alice"}"#),
         Answer::ok(r#"{"active": 1, "sub": "alice"}"#),
@@ -176,7 +176,7 @@ async fn a_refusal_that_breaks_off_is_a_refusal() {
             let verdict = answered(Answer::Say(format!("HTTP/1.1 {status} x\r\n{body}"))).await;
             assert!(matches!(verdict, Verdict::NotNow(..)), "{status} {body:?}: {verdict:?}");
         }
-        let large = Answer::of(status, "", &"x".repeat(100_000));
+        let large = Answer::new(status, "", &"x".repeat(100_000));
         assert!(matches!(answered(large).await, Verdict::NotNow(..)), "{status}");
     }
 }
@@ -184,13 +184,14 @@ async fn a_refusal_that_breaks_off_is_a_refusal() {
 #[tokio::test]
 async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
     for status in [400, 401, 403, 404, 405] {
-        let verdict = answered(Answer::of(status, "", r#"{"active": true, "sub": "alice"}"#)).await;
+        let verdict =
+            answered(Answer::new(status, "", r#"{"active": true, "sub": "alice"}"#)).await;
         assert!(
             matches!(verdict, Verdict::NotNow(NotNow::Misconfigured, _)),
             "{status}: {verdict:?}"
         );
     }
-    let busy = |headers: &'static str| async move { answered(Answer::of(429, headers, "")).await };
+    let busy = |headers: &'static str| async move { answered(Answer::new(429, headers, "")).await };
     for (headers, seconds) in [
         ("retry-after: 17\r\n", 17),
         ("", 5),

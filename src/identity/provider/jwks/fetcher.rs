@@ -16,12 +16,12 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
-use super::{JwksError, Key, KeyMatch, KeySet, MAX_JWKS_BYTES};
+use super::{JwksError, KeyMatch, KeySet, MAX_JWKS_BYTES, PublicKey};
 use crate::identity::provider::common::http_client::{AskError, ProviderClient};
 
 /// How often keys are fetched.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct RefreshIntervals {
     /// Between two fetches in the background. A key that the issuer retires is good for so long,
     /// at most.
     pub refresh: Duration,
@@ -30,7 +30,7 @@ pub struct Pace {
     pub unknown_key: Duration,
 }
 
-impl Default for Pace {
+impl Default for RefreshIntervals {
     fn default() -> Self {
         Self { refresh: Duration::from_secs(300), unknown_key: Duration::from_secs(10) }
     }
@@ -40,7 +40,7 @@ impl Default for Pace {
 #[derive(Clone, Debug)]
 pub enum KeyLookup {
     /// The key is one of these.
-    Keys(Vec<Arc<Key>>),
+    Keys(Vec<Arc<PublicKey>>),
     /// The issuer has no such key.
     NoSuchKey,
     /// The keys that are kept have no such key, and the issuer could not be asked whether there are
@@ -65,7 +65,7 @@ struct Fetcher {
     provider: Arc<str>,
     url: String,
     client: ProviderClient,
-    pace: Pace,
+    intervals: RefreshIntervals,
     known: watch::Sender<Option<Arc<KeySet>>>,
     /// Locked while a fetch is under way, so that there is one at a time and callers share it.
     fetches: Arc<Mutex<Fetches>>,
@@ -101,13 +101,18 @@ impl Keys {
 
     /// The keys at `url`, for the provider of this name. Fetching begins at once, on the runtime
     /// that calls this, and nothing waits for it.
-    pub fn fetched(provider: Arc<str>, url: String, client: ProviderClient, pace: Pace) -> Self {
+    pub fn fetched(
+        provider: Arc<str>,
+        url: String,
+        client: ProviderClient,
+        intervals: RefreshIntervals,
+    ) -> Self {
         let (sender, known) = watch::channel(None);
         let fetcher = Arc::new(Fetcher {
             provider,
             url,
             client,
-            pace,
+            intervals,
             known: sender,
             fetches: Arc::default(),
         });
@@ -119,7 +124,7 @@ impl Keys {
     }
 
     /// The key for a token whose header has this `kid` and `alg`. Where it is unknown, the issuer
-    /// is asked for its keys at most once in [`Pace::unknown_key`], and for as long as the
+    /// is asked for its keys at most once in [`RefreshIntervals::unknown_key`], and for as long as the
     /// client's time-out lets it.
     pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyLookup {
         if let Some(answer) = self.known_key(id, algorithm) {
@@ -136,7 +141,7 @@ impl Keys {
             None if failed => KeyLookup::NotNow(
                 self.remote
                     .as_ref()
-                    .map_or(Duration::ZERO, |remote| remote.fetcher.pace.unknown_key),
+                    .map_or(Duration::ZERO, |remote| remote.fetcher.intervals.unknown_key),
             ),
             None => KeyLookup::NoSuchKey,
         }
@@ -182,7 +187,7 @@ impl Fetcher {
                 self.fetch(&mut fetches).await;
             }
             drop(fetches);
-            tokio::time::sleep(self.pace.refresh).await;
+            tokio::time::sleep(self.intervals.refresh).await;
         }
     }
 
@@ -192,8 +197,9 @@ impl Fetcher {
         let asked = Instant::now();
         let mut fetches = self.fetches.clone().lock_owned().await;
         let ended_meanwhile = fetches.ended.is_some_and(|ended| ended >= asked);
-        let too_soon =
-            fetches.for_unknown_key.is_some_and(|began| began.elapsed() < self.pace.unknown_key);
+        let too_soon = fetches
+            .for_unknown_key
+            .is_some_and(|began| began.elapsed() < self.intervals.unknown_key);
         if ended_meanwhile || too_soon {
             return fetches.failed;
         }

@@ -21,7 +21,7 @@ const RSA: &[Algorithm] = {
 
 /// A key with which signatures are checked.
 #[derive(Debug)]
-pub struct Key {
+pub struct PublicKey {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
     /// The numbers that make the key, by which two entries are told to be one key.
@@ -29,7 +29,7 @@ pub struct Key {
     key: DecodingKey,
 }
 
-impl Key {
+impl PublicKey {
     /// Reads a key.
     ///
     /// # Errors

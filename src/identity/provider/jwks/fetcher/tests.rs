@@ -5,7 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use super::{KeyLookup, KeySet, Keys, Pace};
+use super::{KeyLookup, KeySet, Keys, RefreshIntervals};
 use crate::identity::provider::jwt::signing::SigningKey;
 use crate::identity::provider::test_server::{Answer, PATIENCE, TestServer};
 
@@ -17,12 +17,12 @@ fn set(ids: &[&str]) -> Answer {
     Answer::ok(&json!({ "keys": keys }).to_string())
 }
 
-fn keys(server: &TestServer, pace: Pace) -> Keys {
+fn keys(server: &TestServer, intervals: RefreshIntervals) -> Keys {
     Keys::fetched(
         "workloads".into(),
         server.url.clone(),
         TestServer::client(Duration::from_secs(5)),
-        pace,
+        intervals,
     )
 }
 
@@ -46,7 +46,7 @@ async fn found(keys: &Keys, id: &str) -> char {
 #[tokio::test]
 async fn keys_are_fetched_at_the_start_and_the_first_caller_waits_for_them() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace::default());
+    let keys = keys(&server, RefreshIntervals::default());
     assert_eq!(found(&keys, "one").await, 'k');
     assert_eq!(found(&keys, "one").await, 'k');
     let requests = server.requests();
@@ -57,7 +57,7 @@ async fn keys_are_fetched_at_the_start_and_the_first_caller_waits_for_them() {
 #[tokio::test]
 async fn an_unknown_key_is_fetched_for_once_in_ten_seconds_whoever_asks() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace::default());
+    let keys = keys(&server, RefreshIntervals::default());
     assert_eq!(found(&keys, "one").await, 'k');
     for number in 0..100 {
         assert_eq!(found(&keys, &format!("unknown-{number}")).await, '-');
@@ -68,8 +68,10 @@ async fn an_unknown_key_is_fetched_for_once_in_ten_seconds_whoever_asks() {
 #[tokio::test]
 async fn callers_share_a_fetch() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys =
-        std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO }));
+    let keys = std::sync::Arc::new(keys(
+        &server,
+        RefreshIntervals { refresh: NEVER, unknown_key: Duration::ZERO },
+    ));
     assert_eq!(found(&keys, "one").await, 'k');
     let before = server.requests().len();
     server.answer(set(&["one", "two"]));
@@ -88,7 +90,7 @@ async fn callers_share_a_fetch() {
 #[tokio::test]
 async fn a_new_key_is_found_by_its_first_token() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    let keys = keys(&server, RefreshIntervals { refresh: NEVER, unknown_key: Duration::ZERO });
     assert_eq!(found(&keys, "one").await, 'k');
     server.answer(set(&["one", "two"]));
     assert_eq!(found(&keys, "two").await, 'k');
@@ -102,7 +104,8 @@ async fn a_new_key_is_found_by_its_first_token() {
 #[tokio::test]
 async fn the_background_takes_retired_keys_away() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace { refresh: Duration::from_millis(1), unknown_key: NEVER });
+    let keys =
+        keys(&server, RefreshIntervals { refresh: Duration::from_millis(1), unknown_key: NEVER });
     assert_eq!(found(&keys, "one").await, 'k');
     server.answer(set(&["two"]));
     let gone = async {
@@ -117,20 +120,20 @@ async fn the_background_takes_retired_keys_away() {
 #[tokio::test]
 async fn the_last_good_keys_stay_whatever_the_issuer_says() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    let keys = keys(&server, RefreshIntervals { refresh: NEVER, unknown_key: Duration::ZERO });
     assert_eq!(found(&keys, "one").await, 'k');
     let elsewhere = TestServer::start(set(&["two"])).await;
     for answer in [
-        Answer::of(500, "", "down"),
-        Answer::of(404, "", "{}"),
-        Answer::of(204, "", ""),
-        Answer::of(302, &format!("location: {}\r\n", elsewhere.url), ""),
-        Answer::of(
+        Answer::new(500, "", "down"),
+        Answer::new(404, "", "{}"),
+        Answer::new(204, "", ""),
+        Answer::new(302, &format!("location: {}\r\n", elsewhere.url), ""),
+        Answer::new(
             301,
             &format!("location: {}\r\n", elsewhere.url),
             &json!({ "keys": [SigningKey::p256().jwk("two")] }).to_string(),
         ),
-        Answer::of(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
+        Answer::new(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
         Answer::ok(""),
         Answer::ok("{}"),
         Answer::ok(r#"{"keys": []}"#),
@@ -154,8 +157,8 @@ async fn the_last_good_keys_stay_whatever_the_issuer_says() {
 
 #[tokio::test]
 async fn an_issuer_that_is_down_at_the_start_is_asked_again_for_a_caller() {
-    let server = TestServer::start(Answer::of(503, "", "")).await;
-    let keys = keys(&server, Pace { refresh: NEVER, unknown_key: Duration::ZERO });
+    let server = TestServer::start(Answer::new(503, "", "")).await;
+    let keys = keys(&server, RefreshIntervals { refresh: NEVER, unknown_key: Duration::ZERO });
     assert_eq!(found(&keys, "one").await, '0');
     server.answer(set(&["one"]));
     assert_eq!(found(&keys, "one").await, 'k');
@@ -165,7 +168,8 @@ async fn an_issuer_that_is_down_at_the_start_is_asked_again_for_a_caller() {
 async fn an_issuer_that_hangs_costs_a_caller_no_more_than_the_time_out() {
     let server = TestServer::start(Answer::Hang).await;
     let client = TestServer::client(Duration::from_millis(50));
-    let keys = Keys::fetched("workloads".into(), server.url.clone(), client, Pace::default());
+    let keys =
+        Keys::fetched("workloads".into(), server.url.clone(), client, RefreshIntervals::default());
     assert_eq!(tokio::time::timeout(PATIENCE, found(&keys, "one")).await.unwrap(), '0');
     // The next one has it asked again, and whoever comes then learns at once that it was asked a
     // moment ago.
@@ -178,7 +182,8 @@ async fn an_issuer_that_hangs_costs_a_caller_no_more_than_the_time_out() {
 #[tokio::test]
 async fn a_caller_who_leaves_does_not_end_the_fetch() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = std::sync::Arc::new(keys(&server, Pace { refresh: NEVER, unknown_key: NEVER }));
+    let keys =
+        std::sync::Arc::new(keys(&server, RefreshIntervals { refresh: NEVER, unknown_key: NEVER }));
     assert_eq!(found(&keys, "one").await, 'k');
     server.answer(set(&["one", "two"]));
     let leaving = tokio::spawn({
@@ -194,7 +199,8 @@ async fn a_caller_who_leaves_does_not_end_the_fetch() {
 #[tokio::test]
 async fn fetching_ends_with_the_keys() {
     let server = TestServer::start(set(&["one"])).await;
-    let keys = keys(&server, Pace { refresh: Duration::from_millis(1), unknown_key: NEVER });
+    let keys =
+        keys(&server, RefreshIntervals { refresh: Duration::from_millis(1), unknown_key: NEVER });
     server.reached(3).await;
     let refreshing = keys.remote.as_ref().unwrap().refreshing.abort_handle();
     drop(keys);
