@@ -16,7 +16,7 @@ use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
-use moorgate::policy::{Mode, Policy, RepositoryPattern, Rule, Rules, Who};
+use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};
 use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
 use moorgate::token_service::gate_token::{CatalogShare, GateToken, TokenKeys, TokenScope};
@@ -31,12 +31,12 @@ fn pure_path(c: &mut Criterion) {
         "Basic Y2ktdXNlcjpnbHBhdC1iZW5jaG1hcmstdG9rZW4=".parse().unwrap(),
     );
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let policy = Policy::new(
-        words(&["read"]),
-        words(&["read", "write"]),
-        words(&["delete"]),
-        BTreeMap::new(),
-    );
+    let policy = Policy::new(RequiredScopes {
+        pull: words(&["read"]),
+        push: words(&["read", "write"]),
+        delete: words(&["delete"]),
+        equivalents: BTreeMap::new(),
+    });
     let source =
         Arc::new(Source { provider: "gitlab".into(), credential_type: None, folds_case: false });
     let principal = Principal { source, subject: "ci-user".into() };

@@ -38,10 +38,10 @@ pub use named_file::FileVersion;
 pub use outline::Outline;
 pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
+pub use raw::{ChallengeScheme, LogFormat, TlsVersion};
 pub use ready::{
-    Accepts, AccessLog, Admin, Cache, Challenge, Config, Endpoint, Http, JwksSource, Log,
-    LogFormat, Provider, ProviderHttp, ProviderKind, Scopes, Tls, TlsVersion, Tokens, Upstream,
-    UpstreamAuthorization,
+    Accepts, AccessLog, Admin, Config, Endpoint, Http, JwksSource, Log, Provider, ProviderHttp,
+    ProviderKind, Tls, Tokens, Upstream, UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};

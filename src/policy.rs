@@ -11,37 +11,31 @@ mod rules;
 mod scopes;
 mod who;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
-use scopes::ScopeNeeds;
 
 pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
 pub use pattern::{RepositoryPattern, TagPattern};
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
 pub use rules::{Explained, Mode, Rules, Ruling};
+pub use scopes::RequiredScopes;
 pub use who::Who;
 
 /// What is allowed to whom.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    scopes: ScopeNeeds,
+    scopes: RequiredScopes,
     rules: Arc<Rules>,
 }
 
 impl Policy {
-    /// A policy from the lists of the config, without rules.
-    pub fn new(
-        pull: Vec<String>,
-        push: Vec<String>,
-        delete: Vec<String>,
-        equivalents: BTreeMap<String, Vec<String>>,
-    ) -> Self {
-        Self { scopes: ScopeNeeds { pull, push, delete, equivalents }, rules: Arc::default() }
+    /// Creates a policy without rules.
+    pub fn new(scopes: RequiredScopes) -> Self {
+        Self { scopes, rules: Arc::default() }
     }
 
     /// The same with rules.

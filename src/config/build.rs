@@ -22,9 +22,11 @@ use super::format::{Network, Workers};
 use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{AccessLog, Admin, Cache, Config, Endpoint, Http, Log, LogFormat, Scopes};
+use super::ready::{AccessLog, Admin, Config, Endpoint, Http, Log};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
+use crate::identity::cache::CacheLimits;
+use crate::policy::RequiredScopes;
 
 /// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood
 /// of requests is memory.
@@ -203,10 +205,7 @@ impl Build<'_> {
                 raw::LogLevel::Debug => tracing::Level::DEBUG,
                 raw::LogLevel::Trace => tracing::Level::TRACE,
             },
-            format: match raw.format {
-                raw::LogFormat::Json => LogFormat::Json,
-                raw::LogFormat::Text => LogFormat::Text,
-            },
+            format: raw.format,
             access: match raw.access.as_str() {
                 "stdout" => AccessLog::Stdout,
                 "off" => AccessLog::Off,
@@ -247,10 +246,10 @@ impl Build<'_> {
     }
 }
 
-fn scopes(raw: &raw::Scopes) -> Scopes {
+fn scopes(raw: &raw::Scopes) -> RequiredScopes {
     let equivalents =
         raw.equivalents.iter().map(|(scope, stands_for)| (scope.0.clone(), words(stands_for)));
-    Scopes {
+    RequiredScopes {
         pull: words(&raw.pull),
         push: words(&raw.push),
         delete: words(&raw.delete),
@@ -262,8 +261,8 @@ fn words(scopes: &ScopeList) -> Vec<String> {
     scopes.0.iter().map(|scope| scope.0.clone()).collect()
 }
 
-fn cache(raw: &raw::Cache) -> Cache {
-    Cache {
+fn cache(raw: &raw::Cache) -> CacheLimits {
+    CacheLimits {
         ttl: raw.ttl.to_std(),
         negative_ttl: raw.negative_ttl.to_std(),
         stale_if_error: raw.stale_if_error.to_std(),

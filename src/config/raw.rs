@@ -135,11 +135,14 @@ pub(super) struct Tls {
     pub(super) minimum_version: TlsVersion,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
-pub(super) enum TlsVersion {
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
     #[default]
     #[serde(rename = "1.2")]
     V1_2,
+    /// TLS 1.3 (RFC 8446).
     #[serde(rename = "1.3")]
     V1_3,
 }
@@ -258,7 +261,7 @@ impl Default for Scopes {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Tokens {
     /// What a 401 asks for: bearer or basic. Either kind of credential is accepted either way.
-    pub(super) challenge: Challenge,
+    pub(super) challenge: ChallengeScheme,
     /// A file of keys, 32 random bytes in base64 a line: the first seals tokens, all open them;
     /// null: a key of this process's own, which replicas cannot share.
     #[schemars(length(min = 1), extend("examples" = ["tokens.keys"]))]
@@ -272,14 +275,18 @@ impl Default for Tokens {
     fn default() -> Self {
         // An hour: no push dies of it, for the credential in a token is verified again all the
         // while.
-        Self { challenge: Challenge::Bearer, key_file: None, lifetime: Duration::hours(1) }
+        Self { challenge: ChallengeScheme::Bearer, key_file: None, lifetime: Duration::hours(1) }
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
+/// The credential that a 401 asks for (RFC 9110, section 11.6.1). The gate accepts either kind,
+/// whichever it asks for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Challenge {
+pub enum ChallengeScheme {
+    /// A token of the gate's token service.
     Bearer,
+    /// User name and password.
     Basic,
 }
 
@@ -356,9 +363,12 @@ pub(super) enum LogLevel {
     Trace,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize)]
+/// The format of the program's own log and of the access log.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum LogFormat {
+pub enum LogFormat {
+    /// One JSON object a line.
     Json,
+    /// Text for a terminal.
     Text,
 }

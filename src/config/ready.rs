@@ -2,7 +2,6 @@
 
 mod identity;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +12,11 @@ use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
+use super::raw::{ChallengeScheme, LogFormat, TlsVersion};
 use super::url::{ExternalUrl, Scheme, authority};
+use crate::identity::cache::CacheLimits;
 use crate::limits::settings::Settings;
-use crate::policy::Rules;
+use crate::policy::{RequiredScopes, Rules};
 use crate::token_service::gate_token::TokenKeys;
 
 pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
@@ -32,13 +33,13 @@ pub struct Config {
     /// Who verifies credentials, asked in this order. Never empty, names unique.
     pub identity: Vec<Provider>,
     /// What an operation needs of what a credential has.
-    pub scopes: Scopes,
+    pub scopes: RequiredScopes,
     /// What of that the rules allow.
     pub policy: Rules,
     /// The registry token service.
     pub tokens: Tokens,
     /// How long verdicts about credentials are kept, and how many.
-    pub cache: Cache,
+    pub cache: CacheLimits,
     /// How often callers may come.
     pub limits: Settings,
     /// The program's own log and the access log.
@@ -89,15 +90,6 @@ pub struct Tls {
     pub not_after: SystemTime,
     /// The oldest version spoken.
     pub minimum_version: TlsVersion,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
 }
 
 /// The listener for health checks and metrics.
@@ -164,53 +156,15 @@ pub enum UpstreamAuthorization {
     Grant,
 }
 
-/// What an operation needs of what a credential has: every scope listed. No list is empty.
-#[derive(Clone, Debug)]
-pub struct Scopes {
-    /// Reading.
-    pub pull: Vec<String>,
-    /// Writing.
-    pub push: Vec<String>,
-    /// Deleting.
-    pub delete: Vec<String>,
-    /// Scopes that stand for others.
-    pub equivalents: BTreeMap<String, Vec<String>>,
-}
-
 /// The registry token service.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// What a 401 asks for.
-    pub challenge: Challenge,
+    pub challenge: ChallengeScheme,
     /// The keys that seal and open tokens; `None`: one of this process's own is to be made.
     pub keys: Option<Arc<TokenKeys>>,
     /// How long a token is good, a minute to 30 days.
     pub lifetime: Duration,
-}
-
-/// What a 401 asks for (RFC 9110, section 11.6.1). Either kind of credential is accepted either
-/// way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Challenge {
-    /// A token of the token service.
-    Bearer,
-    /// The credential itself.
-    Basic,
-}
-
-/// How long verdicts about credentials are kept, and how many.
-#[derive(Clone, Debug)]
-pub struct Cache {
-    /// Good ones.
-    pub ttl: Duration,
-    /// Bad ones.
-    pub negative_ttl: Duration,
-    /// How long past `ttl` good ones still pull while their provider cannot be reached.
-    pub stale_if_error: Duration,
-    /// How many good ones.
-    pub capacity: u64,
-    /// How many bad ones.
-    pub negative_capacity: u64,
 }
 
 /// The program's own log and the access log.
@@ -224,15 +178,6 @@ pub struct Log {
     pub access: AccessLog,
     /// The file of the audit log, where there is one.
     pub audit: Option<PathBuf>,
-}
-
-/// The form of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For terminals.
-    Text,
 }
 
 /// Where the access log goes.

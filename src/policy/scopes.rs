@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::registry::Action;
 
-/// The scopes that an action takes, every one listed.
+/// The scopes that a credential needs for each action: every one that is listed. No list is empty.
 #[derive(Clone, Debug)]
-pub(super) struct ScopeNeeds {
-    pub(super) pull: Vec<String>,
-    pub(super) push: Vec<String>,
-    pub(super) delete: Vec<String>,
-    /// A scope that stands for others.
-    pub(super) equivalents: BTreeMap<String, Vec<String>>,
+pub struct RequiredScopes {
+    /// For reading.
+    pub pull: Vec<String>,
+    /// For writing.
+    pub push: Vec<String>,
+    /// For deleting.
+    pub delete: Vec<String>,
+    /// The scopes that a scope stands for, by its name.
+    pub equivalents: BTreeMap<String, Vec<String>>,
 }
 
-impl ScopeNeeds {
+impl RequiredScopes {
     /// What of it the scopes lack.
     pub(super) fn missing(&self, action: Action, scopes: &[String]) -> Vec<String> {
         let needed = self.needed(action);

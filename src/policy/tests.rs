@@ -21,12 +21,12 @@ fn policy() -> Policy {
         ("api".to_owned(), list(&["read_registry", "write_registry", "delete_registry"])),
         ("admin".to_owned(), list(&["api", "admin"])),
     ]);
-    Policy::new(
-        list(&["read_registry"]),
-        list(&["read_registry", "write_registry"]),
-        list(&["delete_registry"]),
+    Policy::new(RequiredScopes {
+        pull: list(&["read_registry"]),
+        push: list(&["read_registry", "write_registry"]),
+        delete: list(&["delete_registry"]),
         equivalents,
-    )
+    })
 }
 
 fn verified(granted: Granted) -> Verified {

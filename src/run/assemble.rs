@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 use super::endpoint::{roots, url};
 use super::providers;
 use crate::config::{
-    self, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion, UpstreamAuthorization,
+    self, ChallengeScheme, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
+    UpstreamAuthorization,
 };
 use crate::gate::Gate;
 use crate::identity::authenticator::{Identity, Provider};
-use crate::identity::cache::CacheLimits;
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
 use crate::net::client_address::TrustedProxies;
@@ -87,35 +87,22 @@ pub(super) fn snapshot(
     Ok(Snapshot { gate, upstream, server: Arc::new(server), admin_token })
 }
 
-/// How long verdicts are kept, and how many.
-pub(super) fn cache_limits(cache: &config::Cache) -> CacheLimits {
-    CacheLimits {
-        ttl: cache.ttl,
-        negative_ttl: cache.negative_ttl,
-        stale_if_error: cache.stale_if_error,
-        capacity: cache.capacity,
-        negative_capacity: cache.negative_capacity,
-    }
-}
-
 fn gate(
     loaded: &Loaded,
     lasting: &Lasting,
     running: Option<&RunningSnapshot>,
 ) -> anyhow::Result<Gate> {
     let config = &loaded.config;
-    let (external, tokens, scopes) =
-        (&config.http.external_url, &config.tokens, config.scopes.clone());
+    let (external, tokens) = (&config.http.external_url, &config.tokens);
     let challenge = match tokens.challenge {
-        config::Challenge::Basic => Challenge::basic(external.service())?,
-        config::Challenge::Bearer => Challenge::bearer(&realm(external), external.service())?,
+        ChallengeScheme::Basic => Challenge::basic(external.service())?,
+        ChallengeScheme::Bearer => Challenge::bearer(&realm(external), external.service())?,
     };
     let keys = tokens.keys.as_ref().unwrap_or(&lasting.own_key).clone();
     Ok(Gate {
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone()),
         identity: identity(loaded, lasting, running)?,
-        policy: Policy::new(scopes.pull, scopes.push, scopes.delete, scopes.equivalents)
-            .with_rules(config.policy.clone()),
+        policy: Policy::new(config.scopes.clone()).with_rules(config.policy.clone()),
         limits: Limits::new(config.limits.clone(), lasting.accounts.clone()),
         tokens: TokenService::new(keys, tokens.lifetime, external.service().to_owned()),
         responder: Responder::new(external.service(), challenge)?,
@@ -167,8 +154,7 @@ fn identity(
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
     let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
-    let identity =
-        Identity::new(chain, cache_limits(&config.cache), key, metrics, Handle::current());
+    let identity = Identity::new(chain, config.cache, key, metrics, Handle::current());
     Ok(identity.with_failed_logins(config.limits.failed_logins))
 }
 

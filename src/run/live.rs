@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::assemble::{self, Lasting, cache_limits};
+use super::assemble::{self, Lasting};
 use super::log_target;
 use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
@@ -109,7 +109,7 @@ impl Live {
         metrics.certificate_ends(config.http.tls.as_ref().map(|tls| tls.not_after));
         self.connection_limit.set(config.http.max_connections, &Handle::current());
         self.newest.send_replace(snapshot.clone());
-        snapshot.gate.identity.take_over(&old.snapshot.gate.identity, cache_limits(&config.cache));
+        snapshot.gate.identity.take_over(&old.snapshot.gate.identity, config.cache);
 
         let mut keys = old.outline.changed(&loaded.outline);
         let need_restart: Vec<_> = self.started.changed(&loaded.outline);

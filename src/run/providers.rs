@@ -151,7 +151,6 @@ mod tests {
     use crate::demo::introspection::{CLIENT_SECRET, Introspection as IntrospectionServer};
     use crate::demo::issuer::OidcIssuer;
     use crate::identity::authenticator::{CacheUse, Identity};
-    use crate::identity::cache::CacheLimits;
     use crate::identity::model::credential::Credential;
     use crate::identity::model::keyed_hash::HashKey;
     use crate::metrics::Metrics;
@@ -171,13 +170,7 @@ mod tests {
             .into_iter()
             .map(|it| Arc::new(provider(it, false, true).unwrap()))
             .collect();
-        let limits = CacheLimits {
-            ttl: config.cache.ttl,
-            negative_ttl: config.cache.negative_ttl,
-            stale_if_error: config.cache.stale_if_error,
-            capacity: config.cache.capacity,
-            negative_capacity: config.cache.negative_capacity,
-        };
+        let limits = config.cache;
         let key = HashKey::random().unwrap();
         let identity =
             Identity::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());

@@ -15,8 +15,8 @@ use std::path::Path;
 
 use jsonwebtoken::Algorithm;
 use moorgate::config::{
-    self, Accepts, AccessLog, Challenge, Config, JwksSource, Loaded, ProviderKind, Rate, Scheme,
-    TlsVersion, UpstreamAuthorization,
+    self, Accepts, AccessLog, ChallengeScheme, Config, JwksSource, Loaded, ProviderKind, Rate,
+    Scheme, TlsVersion, UpstreamAuthorization,
 };
 use moorgate::identity::provider::jwt::Tenants;
 use proptest::prelude::*;
@@ -90,7 +90,7 @@ fn defaults_are_the_contracts() {
     assert!(config.scopes.equivalents.is_empty(), "`api` of another server is not GitLab's");
     assert_eq!(
         (config.tokens.challenge, config.tokens.lifetime),
-        (Challenge::Bearer, seconds(3600))
+        (ChallengeScheme::Bearer, seconds(3600))
     );
     assert!(config.tokens.keys.is_none());
     assert_eq!((config.cache.ttl, config.cache.negative_ttl), (seconds(60), seconds(10)));
@@ -155,7 +155,7 @@ fn every_value_arrives() {
     assert_eq!(config.scopes.equivalents.len(), 1);
     assert_eq!(
         (config.tokens.challenge, config.tokens.lifetime),
-        (Challenge::Basic, seconds(30 * 24 * 3600))
+        (ChallengeScheme::Basic, seconds(30 * 24 * 3600))
     );
     assert!(config.tokens.keys.is_some());
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));

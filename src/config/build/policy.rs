@@ -26,7 +26,7 @@ impl Build<'_> {
             self.warn_of_useless_anonymous(providers);
             self.warn_of_open_rules(&rules);
         }
-        if let raw::Challenge::Basic = raw.tokens.challenge {
+        if let raw::ChallengeScheme::Basic = raw.tokens.challenge {
             self.warn_of_basic_challenge(&rules);
         }
         let mode = if raw.policy.mode == PolicyMode::Shadow { Mode::Shadow } else { Mode::Enforce };

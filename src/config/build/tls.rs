@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer;
 use super::Build;
 use crate::config::problem::shown;
 use crate::config::raw;
-use crate::config::ready::{Tls, TlsVersion};
+use crate::config::ready::Tls;
 
 const CERTIFICATE: &str = "http.tls.certificate";
 const KEY: &str = "http.tls.key";
@@ -31,10 +31,7 @@ impl Build<'_> {
         Some(Tls {
             certified_key: Arc::new(self.certified_key(chain?, key?)?),
             not_after: not_after?,
-            minimum_version: match raw.minimum_version {
-                raw::TlsVersion::V1_2 => TlsVersion::V1_2,
-                raw::TlsVersion::V1_3 => TlsVersion::V1_3,
-            },
+            minimum_version: raw.minimum_version,
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Build;
 use crate::config::raw;
-use crate::config::ready::{Challenge, Tokens};
+use crate::config::ready::Tokens;
 use crate::token_service::gate_token::TokenKeys;
 
 /// Clients take a shorter life for a minute; a key has to be kept for as long as a token may live.
@@ -27,7 +27,7 @@ impl Build<'_> {
         }
         for (index, provider) in providers.iter().enumerate() {
             if let (
-                raw::Challenge::Basic,
+                raw::ChallengeScheme::Basic,
                 Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. })),
             ) = (&raw.challenge, provider)
             {
@@ -39,14 +39,7 @@ impl Build<'_> {
             Some(file) => Some(Arc::new(self.token_keys("tokens.key_file", file)?)),
             None => None,
         };
-        Some(Tokens {
-            challenge: match raw.challenge {
-                raw::Challenge::Bearer => Challenge::Bearer,
-                raw::Challenge::Basic => Challenge::Basic,
-            },
-            keys,
-            lifetime: raw.lifetime.to_std(),
-        })
+        Some(Tokens { challenge: raw.challenge, keys, lifetime: raw.lifetime.to_std() })
     }
 
     /// The keys of a file. What is wrong in it is reported there, not where it is named.
