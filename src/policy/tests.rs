@@ -5,6 +5,7 @@ mod grants;
 mod properties;
 mod rules;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
