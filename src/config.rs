@@ -40,8 +40,7 @@ pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use raw::{ChallengeScheme, LogFormat, TlsVersion};
 pub use ready::{
-    Accepts, AccessLog, Admin, Config, Endpoint, Http, JwksSource, Log, Provider, ProviderHttp,
-    ProviderKind, Tls, Tokens, Upstream, UpstreamAuthorization,
+    AccessLog, Admin, Config, Http, Log, Provider, Tls, Tokens, Upstream, UpstreamAuthorization,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};

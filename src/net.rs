@@ -3,5 +3,6 @@
 
 pub mod client_address;
 pub mod client_tls;
+pub mod endpoint;
 pub mod monitored_io;
 pub mod open_files;

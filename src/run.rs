@@ -1,7 +1,6 @@
 //! From a checked config to a running gate, through its reloads, to its end.
 
 mod assemble;
-mod endpoint;
 mod live;
 mod providers;
 mod reload;
@@ -22,9 +21,6 @@ use live::Drain;
 
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
-
-pub(crate) use endpoint::url;
-pub(crate) use providers::provider_client;
 
 /// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.
 pub struct Listeners {

@@ -22,10 +22,11 @@ use super::format::{Network, Workers};
 use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{AccessLog, Admin, Config, Endpoint, Http, Log};
+use super::ready::{AccessLog, Admin, Config, Http, Log};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 use crate::identity::cache::CacheLimits;
+use crate::net::endpoint::Endpoint;
 use crate::policy::RequiredScopes;
 
 /// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood

@@ -138,11 +138,9 @@ pub(super) struct Tls {
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
     #[default]
     #[serde(rename = "1.2")]
     V1_2,
-    /// TLS 1.3 (RFC 8446).
     #[serde(rename = "1.3")]
     V1_3,
 }
@@ -284,9 +282,7 @@ impl Default for Tokens {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChallengeScheme {
-    /// A token of the gate's token service.
     Bearer,
-    /// User name and password.
     Basic,
 }
 
@@ -367,8 +363,6 @@ pub(super) enum LogLevel {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
     Json,
-    /// Text for a terminal.
     Text,
 }

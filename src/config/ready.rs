@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
 use super::raw::{ChallengeScheme, LogFormat, TlsVersion};
-use super::url::{ExternalUrl, Scheme, authority};
+use super::url::ExternalUrl;
 use crate::identity::cache::CacheLimits;
 use crate::limits::settings::Settings;
+use crate::net::endpoint::Endpoint;
 use crate::policy::{RequiredScopes, Rules};
 use crate::token_service::gate_token::TokenKeys;
 
-pub use identity::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
+pub use identity::Provider;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -99,29 +99,6 @@ pub struct Admin {
     pub addr: SocketAddr,
     /// What whoever revokes a credential must have.
     pub token: Option<SecretString>,
-}
-
-/// A server that the gate asks.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// Over TLS.
-    pub https: bool,
-    /// A name or an address, IPv6 without brackets.
-    pub host: String,
-    /// The port, be it the scheme's default or not.
-    pub port: u16,
-    /// As written, a slash at its end included; empty where it is the root.
-    pub path: String,
-    /// The authorities that its certificate may come from; `None`: the system's.
-    pub roots: Option<Arc<RootCertStore>>,
-}
-
-impl Endpoint {
-    /// Host and port as `Host` and URLs have them: IPv6 in brackets, no default port.
-    pub fn authority(&self) -> String {
-        let scheme = if self.https { Scheme::Https } else { Scheme::Http };
-        authority(scheme, &self.host, self.port)
-    }
 }
 
 /// The registry behind the gate.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::problem::shown;
+use crate::net::endpoint::authority;
 
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl ServerUrl {
     }
 
     pub(super) fn authority(&self) -> String {
-        authority(self.scheme, &self.host, self.port)
+        authority(self.scheme == Scheme::Https, &self.host, self.port)
     }
 }
 
@@ -205,12 +206,6 @@ fn is_path(path: &str) -> bool {
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// Host and port as a URL has them: IPv6 in brackets, no default port.
-pub(super) fn authority(scheme: Scheme, host: &str, port: u16) -> String {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    if port == scheme.default_port() { host } else { format!("{host}:{port}") }
 }
 
 impl fmt::Display for ExternalUrl {

@@ -1,10 +1,11 @@
-//! The providers in the order of the config: each is asked only when all before it said "not mine".
+//! The providers in the order of the config: each is asked only if all providers before it answered
+//! "not mine".
 //!
-//! Three things come before that order, so that no provider is shown a secret that another one is
-//! known to know: a JWT goes to its issuer's provider alone, what verified a secret last is asked
-//! first (a gate token tells, where the cache does not), and so is a provider that can tell by
-//! itself that the user is one of its own. Nobody behind that one is asked, whatever secret stands
-//! beside the user's name.
+//! Three rules take precedence over that order, so that a secret is not shown to a provider if it
+//! is known to belong to another one. A JWT goes to the provider of its issuer only. The provider
+//! that verified the secret last is asked first; a gate token names it if the cache does not. A
+//! provider that can tell by itself that the user is its own is also asked early, and providers
+//! behind it are not asked about that user, with any secret.
 
 mod lookup;
 mod managed_provider;
@@ -30,39 +31,39 @@ use crate::registry::Access;
 use lookup::SharedState;
 use order::sooner;
 
-pub use managed_provider::{Accepts, Provider, ProviderKind};
+pub use managed_provider::{Accepts, Provider};
 
-/// When callers should try again whose credential could not be checked.
+/// The time after which a caller should try again if its credential could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Every provider of the config, and what they said lately.
+/// All providers of the config and their recent verdicts.
 pub struct Identity {
     shared: Arc<SharedState>,
     providers: Vec<Arc<Provider>>,
-    /// How many wrong credentials an address may have asked about; `None`: any number.
+    /// The number of wrong credentials that one address may send; `None` if it is not limited.
     failed_logins: Option<Quota>,
-    /// A caller without a credential who is granted nothing. Its provider is the first that is
-    /// asked about such callers, and has no name where none is.
+    /// The verdict for a caller without a credential who is granted nothing. Attributed to the
+    /// first provider with `anonymous: true`; the provider name is empty if there is none.
     nobody: Arc<Verified>,
 }
 
-/// What the cache did for a request (`cache` in the access log).
+/// The use of the cache for a request (`cache` in the access log).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheUse {
-    /// It was not asked.
+    /// The cache was not used.
     #[default]
     None,
     Hit,
     Miss,
     Negative,
-    /// The provider could not be asked, and had answered before.
+    /// The provider could not be asked, and an earlier answer was used.
     Stale,
-    /// Another caller was asking the same.
+    /// Another caller was asking the same question.
     Coalesced,
 }
 
 impl CacheUse {
-    /// What is logged of a verdict that was kept.
+    /// Returns the value to log for a verdict from the cache.
     fn from_verdict(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Verified(verified, _) if !verified.granted.is_nothing() => Self::Hit,
@@ -70,7 +71,7 @@ impl CacheUse {
         }
     }
 
-    /// The word in logs and metrics.
+    /// Returns the word in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -84,7 +85,7 @@ impl CacheUse {
 }
 
 impl Identity {
-    /// A chain. `runtime` is where providers are asked.
+    /// Creates a chain of providers. `runtime` runs the questions to them.
     pub fn new(
         providers: Vec<Arc<Provider>>,
         limits: CacheLimits,
@@ -111,21 +112,22 @@ impl Identity {
         Self::with_shared(shared.into(), providers)
     }
 
-    /// Other providers with the same memory: the verdicts of those that stay live on.
+    /// Creates a chain of other providers with the same shared state: the verdicts of providers in
+    /// both chains stay valid.
     #[must_use]
     pub fn with_providers(&self, providers: Vec<Arc<Provider>>) -> Self {
         Self::with_shared(self.shared.clone(), providers)
     }
 
-    /// The same with a bound on wrong credentials by address.
+    /// Sets the limit on wrong credentials by address.
     #[must_use]
     pub fn with_failed_logins(self, failed_logins: Option<Quota>) -> Self {
         Self { failed_logins, ..self }
     }
 
-    /// Takes the place of `old`, whose memory this shares: what was said by providers that are no
-    /// more is forgotten, and new verdicts are kept as `limits` say, but for the capacities,
-    /// which stay as they are.
+    /// Replaces `old`, with which this value shares its state. The verdicts of providers that do
+    /// not exist any more are dropped. New verdicts are kept as `limits` says, except for the
+    /// capacities, which do not change.
     pub fn take_over(&self, old: &Self, limits: CacheLimits) {
         let SharedState { cache, metrics, .. } = &*self.shared;
         cache.set_limits(limits);
@@ -144,7 +146,7 @@ impl Identity {
         }
     }
 
-    /// The providers, in the order of the config.
+    /// Returns the providers in the order of the config.
     pub fn providers(&self) -> &[Arc<Provider>] {
         &self.providers
     }
@@ -160,7 +162,7 @@ impl Identity {
         Self { shared, providers, failed_logins: None, nobody }
     }
 
-    /// A question that can be [verified](Self::verify) here.
+    /// Creates a question for [`verify`](Self::verify).
     pub fn question(
         &self,
         credential: Credential,
@@ -174,14 +176,14 @@ impl Identity {
     }
 
     /// Revokes a secret: no verdict about it from before now is used again. A workload token is
-    /// refused.
+    /// refused from now on.
     pub fn revoke_secret(&self, credential: &Credential) {
         let key = &self.shared.key;
         let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));
         self.revoke(Revoked::Secret(known_as.secret));
     }
 
-    /// The same of a credential as logs name it.
+    /// Revokes a credential by its identifier in logs, with the same effect.
     pub fn revoke_credential(&self, fingerprint: Fingerprint) {
         self.revoke(Revoked::Credential(fingerprint));
     }
@@ -196,21 +198,25 @@ impl Identity {
         self.shared.revocations.lookup(&question.known_as).refuses_sealed_at(sealed)
     }
 
-    /// Live cache entries, roughly.
+    /// Returns the approximate number of live cache entries.
     pub fn cache_entries(&self) -> u64 {
         self.shared.cache.entries()
     }
 
-    /// Who the caller is and what the credential allows. Awaits nothing where the answer is cached.
-    /// A caller without a credential is nobody, and granted what is public, where a provider is
-    /// asked about that.
+    /// Returns the identity of the caller and the rights of the credential. Does not wait if the
+    /// answer is cached. A caller without a credential is anonymous and is granted what is public,
+    /// if a provider answers that question.
     ///
-    /// `cache_use` tells afterwards what the cache did, also where the answer is an error.
+    /// `cache_use` is set to the use of the cache, even if the result is an error.
     ///
     /// # Errors
-    /// [`Denial::WrongCredential`], [`Denial::ProviderUnavailable`],
-    /// [`Denial::FailureBudgetSpent`], or [`Denial::Limited`]: too many wrong credentials came from there, or one is asked about too often;
-    /// [`Denial::MalformedCredential`] where something stands around a workload token.
+    /// - [`Denial::WrongCredential`] if no provider verifies the credential.
+    /// - [`Denial::ProviderUnavailable`] if a provider gives no answer.
+    /// - [`Denial::FailureBudgetSpent`] if a provider was asked about too many wrong credentials.
+    /// - [`Denial::Limited`] if too many wrong credentials came from the address, if there were too
+    ///   many questions about one credential, or if too many callers of the address wait for a
+    ///   password check.
+    /// - [`Denial::MalformedCredential`] if a workload token has extra characters around it.
     pub async fn verify(
         &self,
         question: &Question,
@@ -242,10 +248,10 @@ impl Identity {
             }
             return Ok(verified.clone());
         }
-        // Boxed, so that what happens once in a while does not make every request larger.
+        // The search is rare. Boxing it keeps the future of every request small.
         let found = Box::pin(self.search(question, last, login.as_mut(), cache_use)).await;
         match (&found, login) {
-            // An old answer verifies nobody anew.
+            // A stale answer does not verify the credential again.
             (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(),
             (Err(Denial::WrongCredential), Some(login)) => login.wrong(),
             _ => {}
@@ -253,33 +259,35 @@ impl Identity {
         found
     }
 
-    /// The question as it would be now, where an operator has revoked something of it since it was
-    /// made: it may have waited for its answer, or for that of another one of the same request.
+    /// Returns the question with the current revocations, if an operator has revoked the credential
+    /// since the question was created. The question may have waited for its answer, or for another
+    /// question of the same request.
     fn revoked_since(&self, question: &Question) -> Option<Question> {
         let revocation = self.shared.revocations.lookup(&question.known_as);
         (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
 
-    /// When the credential of a question that was just verified ends (Unix time, seconds), where
-    /// its provider said so and the answer is still remembered.
+    /// Returns the expiry of the credential of a question that was just verified (Unix time,
+    /// seconds), if its provider stated one and the answer is still cached.
     pub fn ends(&self, question: &Question) -> Option<u64> {
         let known = self.shared.cache.known(question.secret)?;
-        // A grant that is sent upstream ends by itself, and its credential goes on.
+        // An issued token for upstream has an expiry of its own, which is not that of the
+        // credential.
         let mut of_credential =
             known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
         of_credential.find_map(CachedAnswer::ends)
     }
 
-    /// Forgets the answer to a question that came with this token, for the registry does not take
-    /// it: the next caller with the question asks anew. What was answered since stays.
+    /// Drops the answer to a question if it carries this token, because the registry refuses the
+    /// token. The next request asks the question again. A later answer is kept.
     pub fn forget(&self, question: &Question, refused: &IssuedToken) {
         for provider in &self.providers {
             self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }
     }
 
-    /// What callers without a credential may read: the first provider that grants anything counts.
-    /// Nobody is asked whether they may do more.
+    /// Returns what a caller without a credential may read. The first provider that grants anything
+    /// decides. The right to anything but reading is never asked for.
     async fn verify_anonymous(
         &self,
         question: &Question,
@@ -300,7 +308,8 @@ impl Identity {
         Ok(self.nobody.clone())
     }
 
-    /// Asks the providers until one knows the credential, and anew where it was revoked meanwhile.
+    /// Asks the providers until one recognizes the credential. Asks again if the credential was
+    /// revoked in the meantime.
     async fn search(
         &self,
         question: &Question,
@@ -331,8 +340,8 @@ impl Identity {
                 .verdict_of(provider, question, login.as_deref_mut(), false, cache_use)
                 .await
             {
-                // It ends the search where its turn comes, for one before it may know the
-                // credential.
+                // A refusal counts only at the provider's place in the order, because a provider
+                // before it may recognize the credential.
                 no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => {
                     out_of_turn.push((provider.number, no))
                 }
@@ -363,7 +372,7 @@ impl Identity {
     }
 }
 
-/// What the verdict of a provider means for the request. `None`: the next provider is asked.
+/// Returns the outcome of a verdict for the request, or `None` if the next provider is asked.
 fn outcome(provider: &Provider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
     let provider = || provider.name.clone();
     Some(match verdict {

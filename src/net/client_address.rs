@@ -1,4 +1,4 @@
-//! Where a request comes from, when proxies stand before the gate. Pure.
+//! The client's address of a request that came through proxies. Pure functions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -8,14 +8,15 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks whose word about the client's address is believed.
+/// The networks of the proxies that are trusted to report the client's address.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(pub Vec<IpNet>);
 
 impl TrustedProxies {
-    /// The client's address: the right-most one of `X-Forwarded-For` (of `Forwarded` where there is
-    /// no other) that is no trusted proxy; the peer's own where the peer is not trusted, or
-    /// what it says cannot be read. An IPv4 address in IPv6 form is the IPv4 address.
+    /// Returns the client's address: the right-most address in `X-Forwarded-For` that is not a
+    /// trusted proxy. `Forwarded` is read only if `X-Forwarded-For` is missing. The result is the
+    /// peer's own address if the peer is not trusted, or if the header cannot be read or names only
+    /// trusted proxies. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if self.0.is_empty() || !self.trusts(peer) {
@@ -46,15 +47,15 @@ impl TrustedProxies {
         None
     }
 
-    /// Whether an address is a trusted proxy's.
+    /// Returns whether the address is that of a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// What counts as one client: an IPv4 address, an IPv6 network of /64, which is what one subscriber
-/// has. An IPv4 address in IPv6 form is the IPv4 address.
+/// Returns the address that stands for one client: an IPv4 address, or an IPv6 network of /64,
+/// which one subscriber has. An IPv4-mapped IPv6 address counts as the IPv4 address.
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -62,7 +63,8 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The `for` of one element of `Forwarded` (RFC 7239, 4): `for="[2001:db8::1]:4711";proto=https`.
+/// Returns the `for` of one element of `Forwarded` (RFC 7239, 4):
+/// `for="[2001:db8::1]:4711";proto=https`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let mut nodes = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case("for"));
@@ -75,7 +77,7 @@ trait ParseAddress {
 }
 
 impl ParseAddress for str {
-    /// An address, with or without a port, IPv6 with or without brackets.
+    /// Parses an address, with or without a port. IPv6 may have brackets.
     fn parse_address(&self) -> Option<IpAddr> {
         let bracketed = self.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let with_port = || self.parse::<SocketAddr>().ok().map(|socket| socket.ip());

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
 
-/// HTTP/1.1, TLS 1.2 or newer, trusting `roots`.
+/// Creates the TLS settings of a client for HTTP/1.1, with TLS 1.2 or newer, that trusts `roots`.
 ///
 /// # Errors
-/// None that the compiled-in cryptography gives.
+/// [`io::Error`] if the cryptography has no suitable protocol version, which does not happen with
+/// the compiled-in provider.
 pub fn config(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -18,11 +19,11 @@ pub fn config(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
-/// What the system trusts. Reading it takes longer than all else at start, so it is done once, and
-/// only where asked.
+/// Returns the root certificates that the system trusts. Reading them takes longer than all else at
+/// start, so they are read once, and only on demand.
 ///
 /// # Errors
-/// Where the system has no usable roots.
+/// [`io::Error`] if the system has no usable root certificates.
 pub fn system_roots() -> io::Result<Arc<RootCertStore>> {
     static READ: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(roots) = READ.get() {

@@ -1,4 +1,4 @@
-//! A socket that tells since when it is stuck.
+//! A stream that records when it last made progress.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What is known of a socket's traffic.
+/// The record of a socket's traffic.
 #[derive(Debug, Default)]
 pub struct IoStatus {
     write_blocked: Cell<Option<Instant>>,
@@ -24,51 +24,52 @@ pub struct IoStatus {
 }
 
 impl IoStatus {
-    /// Since when the other side has taken nothing of what is to be written.
+    /// Returns the time since which the other side has taken nothing of what is to be written.
     pub fn write_blocked(&self) -> Option<Instant> {
         self.write_blocked.get()
     }
 
-    /// When the other side last took something after it had taken nothing for a while.
+    /// Returns the time at which the other side last took bytes after a blocked write.
     pub fn unblocked(&self) -> Option<Instant> {
         self.unblocked.get()
     }
 
-    /// When the first byte came since [`mark`](Self::mark).
+    /// Returns the time at which the first byte since [`mark`](Self::mark) came.
     pub fn first_read(&self) -> Option<Instant> {
         self.first_read.get()
     }
 
-    /// When a byte last came.
+    /// Returns the time at which the last byte came.
     pub fn last_read(&self) -> Option<Instant> {
         self.last_read.get()
     }
 
-    /// Forgets what was read so far.
+    /// Forgets the first byte that was read so far.
     pub fn mark(&self) {
         self.first_read.set(None);
     }
 
-    /// Has the first byte since [`mark`](Self::mark) come now: it was read earlier, when it did not
-    /// count.
+    /// Sets the time of the first byte since [`mark`](Self::mark) to now. The byte was read
+    /// earlier, when it did not count.
     pub fn begin_reading(&self) {
         self.first_read.set(Some(Instant::now()));
     }
 
-    /// From the next write on, or where there is none at the end, has a close look like a break to
-    /// the other side, or not any more. A TCP connection is reset then, also where the process
-    /// ends.
+    /// Sets whether a close looks like a broken connection to the other side. The setting applies
+    /// from the next write on, or at the end if nothing more is written. A TCP connection is reset
+    /// then, even if the process ends.
     pub fn reset_on_close(&self, reset: bool) {
         self.reset_on_close.set(reset);
     }
 
-    /// From here on at most so many bytes may come, or the socket fails; `None`: any number.
+    /// Sets the number of bytes that may still come before the socket fails. `None` removes the
+    /// limit.
     pub fn limit_reading(&self, bytes: Option<usize>) {
         self.budget.set(bytes);
     }
 
-    /// From here on a write that fails waits instead: what the other side said before it went is
-    /// still to be read, and the end that is read behind it tells of the failure.
+    /// Makes each write that fails from now on wait instead. The bytes that the other side sent
+    /// before it left can still be read, and the end of the stream after them reports the failure.
     pub fn let_reading_decide(&self) {
         self.reading_decides.set(true);
     }
@@ -104,7 +105,7 @@ impl IoStatus {
     }
 }
 
-/// A socket whose traffic is watched.
+/// A socket whose traffic is recorded.
 pub struct MonitoredIo<S> {
     socket: S,
     traffic: Rc<IoStatus>,
@@ -113,7 +114,7 @@ pub struct MonitoredIo<S> {
 }
 
 impl<S> MonitoredIo<S> {
-    /// Watches a socket, or what stands for one.
+    /// Creates the wrapper of a socket or of another stream.
     pub fn new(socket: S, traffic: Rc<IoStatus>) -> Self {
         Self { socket, traffic, set_reset: |_, _| {}, resets: false }
     }
@@ -127,7 +128,7 @@ impl<S> MonitoredIo<S> {
     }
 }
 
-/// What broke off before anything was written is a break, too.
+/// Applies the setting even if the connection broke off before anything was written.
 impl<S> Drop for MonitoredIo<S> {
     fn drop(&mut self) {
         self.apply_reset();
@@ -135,11 +136,11 @@ impl<S> Drop for MonitoredIo<S> {
 }
 
 impl MonitoredIo<TcpStream> {
-    /// Watches a TCP connection, which is reset instead of closed where that is
-    /// [wanted](IoStatus::reset_on_close).
+    /// Creates the wrapper of a TCP connection. The connection is reset instead of closed if
+    /// [`reset_on_close`](IoStatus::reset_on_close) asks for it.
     pub fn tcp(socket: TcpStream, traffic: Rc<IoStatus>) -> Self {
         let set_reset = |socket: &TcpStream, reset: bool| {
-            // Where it fails there is no connection any more.
+            // The call fails only if the connection does not exist any more.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         };
         Self { socket, traffic, set_reset, resets: false }
@@ -161,7 +162,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for MonitoredIo<S> {
                 );
                 return Poll::Ready(Err(error));
             }
-            // The last read must not overshoot: it could bring the end of a head that is too long.
+            // The last read must not exceed the budget: it could bring the end of a head that is
+            // too long.
             Some(budget) if budget < buffer.remaining() => {
                 let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(budget));
                 let result = Pin::new(&mut self.socket).poll_read(cx, &mut limited);

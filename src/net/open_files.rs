@@ -1,13 +1,13 @@
-//! How many files the process may have open: every connection is one, and one more towards the
-//! registry.
+//! The limit on open files of the process. Each client connection takes one file, and one more
+//! towards the registry.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Listeners, logs, connections to identity providers and whatever libraries open.
+/// The number of files for listeners, logs, connections to identity providers and libraries.
 const RESERVE: u64 = 512;
 
-/// Raises the limit as far as the system allows, and warns where that is too little for
-/// `connections` at once.
+/// Raises the limit as far as the system allows. Warns if that is too little for `connections` at
+/// once.
 pub fn raise_limit(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })

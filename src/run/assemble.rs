@@ -8,10 +8,9 @@ use anyhow::Context as _;
 use http::HeaderValue;
 use tokio::runtime::Handle;
 
-use super::endpoint::{roots, url};
 use super::providers;
 use crate::config::{
-    self, ChallengeScheme, Config, Endpoint, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
+    self, ChallengeScheme, Config, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
     UpstreamAuthorization,
 };
 use crate::gate::Gate;
@@ -20,6 +19,7 @@ use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
 use crate::net::client_address::TrustedProxies;
 use crate::net::client_tls;
+use crate::net::endpoint::Endpoint;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
@@ -183,7 +183,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let upstream = &config.upstream;
     let Endpoint { https, host, port, .. } = upstream.endpoint.clone();
     let connector = if https {
-        let tls = client_tls::config(roots(&upstream.endpoint)?)?;
+        let tls = client_tls::config(upstream.endpoint.trusted_roots()?)?;
         Connector::tls(host, port, tls, upstream.connect_timeout)?
     } else {
         Connector::plain(host, port, upstream.connect_timeout)
@@ -200,7 +200,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
     let authority = upstream.endpoint.authority();
     Ok(UpstreamSettings {
         connector,
-        url: url(&upstream.endpoint),
+        url: upstream.endpoint.url(),
         host: HeaderValue::try_from(&authority)?,
         forwarded_proto: HeaderValue::from_static(proto),
         forwarded_host: HeaderValue::try_from(&external.authority)?,

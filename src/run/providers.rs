@@ -1,140 +1,27 @@
-//! From a provider's part of the config to the provider.
+//! The providers of a configuration.
 
-use std::io;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use crate::config;
+use crate::identity::authenticator::Provider;
+use crate::identity::provider::ProviderSettings;
 
-use super::endpoint::{roots, url};
-use crate::config::{self, JwksSource, ProviderHttp, ProviderKind};
-use crate::identity::authenticator::{self, Provider};
-use crate::identity::guard::failure_budget::FailureBudget;
-use crate::identity::provider::common::http_client::ProviderClient;
-use crate::identity::provider::gitlab::{self, GitLabReading};
-use crate::identity::provider::htpasswd::Htpasswd;
-use crate::identity::provider::introspection::{Expected, Introspection};
-use crate::identity::provider::jwks::fetcher::{Keys, RefreshIntervals};
-use crate::identity::provider::jwt::{Jwt, Rules};
-use crate::identity::provider::registry_token::TokenServer;
-use crate::net::client_tls;
-
-/// How long a provider that asks nobody may take: bcrypt has a queue.
-const OFFLINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// The share of a question's time that a fetch of keys may take. It ends before the question that
-/// waits for it: that the issuer does not answer must not look like an outage, for tokens whose
-/// keys are known need nobody, and a breaker would stop them too.
-const FETCH_SHARE: f64 = 0.8;
-
-/// Builds what the config describes. `keep_tokens`: the registry is shown what a token server
-/// issues. `ask_about_nobody`: its word counts about callers without a credential.
+/// Creates a provider of the config. It keeps the tokens that it issues if `keep_tokens` is set, and
+/// is asked about callers without a credential only if `ask_about_anonymous` is set.
 ///
 /// # Errors
-/// What the system does not give: roots, randomness.
+/// The system does not give certificate authorities or randomness.
 pub(super) fn provider(
     provider: config::Provider,
     keep_tokens: bool,
-    ask_about_nobody: bool,
+    ask_about_anonymous: bool,
 ) -> anyhow::Result<Provider> {
-    let name: Arc<str> = provider.name.into();
-    let mut patience = OFFLINE_PATIENCE;
-    let kind = match provider.kind {
-        ProviderKind::Gitlab {
-            http,
-            service,
-            accept_passwords,
-            forward_client_address,
-            failure_budget,
-            anonymous,
-        } => {
-            patience = http.timeout;
-            let failure_budget =
-                failure_budget.map(|rate| FailureBudget::new(rate.count, rate.per));
-            let anonymous = anonymous && ask_about_nobody;
-            let reading = GitLabReading {
-                accept_passwords,
-                anonymous,
-                forward_client_address,
-                failure_budget,
-            };
-            let realm = gitlab::realm(&url(&http.endpoint));
-            let client = provider_client(&http)?;
-            let server = TokenServer::new(name.clone(), &realm, service, client, Some(reading))
-                .keep_tokens(keep_tokens);
-            authenticator::ProviderKind::TokenServer(Arc::new(server))
-        }
-        ProviderKind::RegistryToken { http, service } => {
-            patience = http.timeout;
-            let (realm, client) = (url(&http.endpoint), provider_client(&http)?);
-            let server = TokenServer::new(name.clone(), &realm, service, client, None)
-                .keep_tokens(keep_tokens);
-            authenticator::ProviderKind::TokenServer(Arc::new(server))
-        }
-        ProviderKind::Htpasswd { users, scopes } => {
-            authenticator::ProviderKind::Htpasswd(Htpasswd::new(name.clone(), users, scopes)?)
-        }
-        ProviderKind::Introspection {
-            http,
-            client_id,
-            client_secret,
-            audience,
-            match_username,
-            groups_claim,
-        } => {
-            patience = http.timeout;
-            let (url, client) = (url(&http.endpoint), provider_client(&http)?);
-            let expected = Expected { audience, match_username, groups_claim };
-            let introspection =
-                Introspection::new(name.clone(), url, client_id, &client_secret, expected, client);
-            authenticator::ProviderKind::Introspection(
-                introspection.context("identity: client_id cannot stand in a header")?,
-            )
-        }
-        ProviderKind::Jwt {
-            keys,
-            timeout,
-            issuer,
-            audience,
-            tenants,
-            algorithms,
-            subject_claim,
-            groups_claim,
-            scopes,
-        } => {
-            patience = timeout;
-            let keys = match keys {
-                JwksSource::File(keys) => Keys::fixed(keys),
-                JwksSource::Url(http) => {
-                    let http = ProviderHttp { timeout: timeout.mul_f64(FETCH_SHARE), ..http };
-                    Keys::fetched(
-                        name.clone(),
-                        url(&http.endpoint),
-                        provider_client(&http)?,
-                        RefreshIntervals::default(),
-                    )
-                }
-            };
-            let rules = Rules {
-                issuer,
-                audience,
-                tenants,
-                algorithms,
-                subject_claim,
-                groups_claim,
-                scopes,
-            };
-            authenticator::ProviderKind::Jwt(Jwt::new(name.clone(), rules, keys))
-        }
-    };
-    Ok(Provider::new(name, kind, patience, provider.accepts))
-}
-
-/// A client for a provider's server.
-///
-/// # Errors
-/// Where the system's roots are needed and cannot be read.
-pub(crate) fn provider_client(http: &ProviderHttp) -> io::Result<ProviderClient> {
-    Ok(ProviderClient::new(client_tls::config(roots(&http.endpoint)?)?, http.timeout))
+    let config::Provider { name, accepts, mut settings } = provider;
+    if let ProviderSettings::GitLab(gitlab) = &mut settings {
+        gitlab.anonymous &= ask_about_anonymous;
+    }
+    let (name, timeout): (Arc<str>, _) = (name.into(), settings.timeout());
+    Ok(Provider::new(name.clone(), settings.build(name, keep_tokens)?, timeout, accepts))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reaching a server: TCP, and TLS over it where its address says https.
+//! Connections to a server: TCP, with TLS over it if its address says https.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::net::monitored_io::MonitoredIo;
 
-/// How a server is reached.
+/// The address of a server and the way to connect to it.
 #[derive(Clone)]
 pub struct Connector {
     host: String,
@@ -25,7 +25,7 @@ pub struct Connector {
     timeout: Duration,
 }
 
-/// Why a server was not reached.
+/// The reason why a server was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("no connection to {0} within {1:?}")]
@@ -35,28 +35,28 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether it took too long, rather than failed.
+    /// Returns whether the connection took too long, rather than failed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(..))
     }
 }
 
-/// A connection, with TLS or without.
+/// A connection, with or without TLS.
 pub enum ServerStream {
     Plain(MonitoredIo<TcpStream>),
     Tls(Box<TlsStream<MonitoredIo<TcpStream>>>),
 }
 
 impl Connector {
-    /// Plain TCP.
+    /// Creates a connector for plain TCP.
     pub fn plain(host: String, port: u16, timeout: Duration) -> Self {
         Self { host, port, tls: None, timeout }
     }
 
-    /// TLS over TCP.
+    /// Creates a connector for TLS over TCP.
     ///
     /// # Errors
-    /// Where `host` is neither a DNS name nor an address.
+    /// [`rustls::pki_types::InvalidDnsNameError`] if `host` is neither a DNS name nor an address.
     pub fn tls(
         host: String,
         port: u16,
@@ -67,10 +67,11 @@ impl Connector {
         Ok(Self { host, port, tls: Some((TlsConnector::from(config), name)), timeout })
     }
 
-    /// Connects, TLS handshake included, within the time-out.
+    /// Connects within the time-out, which includes the TLS handshake.
     ///
     /// # Errors
-    /// Names, sockets, certificates, time.
+    /// - `ConnectError::Timeout` if the connection takes too long.
+    /// - `ConnectError::Io` if the name, the socket or the certificate fails.
     pub async fn connect(
         &self,
         io_status: std::rc::Rc<crate::net::monitored_io::IoStatus>,

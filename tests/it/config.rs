@@ -15,10 +15,15 @@ use std::path::Path;
 
 use jsonwebtoken::Algorithm;
 use moorgate::config::{
-    self, Accepts, AccessLog, ChallengeScheme, Config, JwksSource, Loaded, ProviderKind, Rate,
-    Scheme, TlsVersion, UpstreamAuthorization,
+    self, AccessLog, ChallengeScheme, Config, Loaded, Scheme, TlsVersion, UpstreamAuthorization,
 };
-use moorgate::identity::provider::jwt::Tenants;
+use moorgate::identity::authenticator::Accepts;
+use moorgate::identity::provider::ProviderSettings;
+use moorgate::identity::provider::gitlab::GitLabSettings;
+use moorgate::identity::provider::htpasswd::HtpasswdSettings;
+use moorgate::identity::provider::introspection::{Expected, IntrospectionSettings};
+use moorgate::identity::provider::jwt::{JwksSource, JwtSettings, Rules, Tenants};
+use moorgate::identity::provider::registry_token::RegistryTokenSettings;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -65,21 +70,21 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.upstream.response_timeout, seconds(60));
     assert_eq!(config.upstream.upload_response_timeout, seconds(900));
     assert!(config.upstream.endpoint.roots.is_none());
-    let ProviderKind::Gitlab {
-        http,
+    let ProviderSettings::GitLab(GitLabSettings {
+        server,
         service,
         accept_passwords,
         anonymous,
         forward_client_address,
         failure_budget,
-    } = &config.identity[0].kind
+    }) = &config.identity[0].settings
     else {
         panic!("not gitlab")
     };
     assert!(!anonymous, "nobody is let in unasked");
-    assert_eq!((service.as_str(), http.timeout), ("container_registry", seconds(2)));
+    assert_eq!((service.as_str(), server.timeout), ("container_registry", seconds(2)));
     assert_eq!(
-        (http.endpoint.https, http.endpoint.authority().as_str()),
+        (server.endpoint.https, server.endpoint.authority().as_str()),
         (true, "gitlab.example.com")
     );
     assert!(!accept_passwords && *forward_client_address && failure_budget.is_none());
@@ -143,7 +148,9 @@ fn every_value_arrives() {
     );
     let names: Vec<_> = config.identity.iter().map(|provider| provider.name.as_str()).collect();
     assert_eq!(names, ["local", "workloads", "cluster", "inside", "harbor", "sso", "outside"]);
-    let ProviderKind::Htpasswd { users, scopes } = &config.identity[0].kind else {
+    let ProviderSettings::Htpasswd(HtpasswdSettings { users, scopes }) =
+        &config.identity[0].settings
+    else {
         panic!("not htpasswd")
     };
     assert!(
@@ -173,17 +180,16 @@ fn every_value_of_a_provider_arrives() {
         panic!("not seven")
     };
 
-    let ProviderKind::Jwt { keys, timeout, issuer, audience, tenants, algorithms, .. } =
-        &workloads.kind
-    else {
+    let ProviderSettings::Jwt(JwtSettings { keys, timeout, rules }) = &workloads.settings else {
         panic!("not jwt")
     };
-    let JwksSource::Url(http) = keys else { panic!("not a URL") };
+    let Rules { issuer, audience, tenants, algorithms, .. } = rules;
+    let JwksSource::Url(server) = keys else { panic!("not a URL") };
     assert_eq!(
-        (http.endpoint.path.as_str(), http.timeout, *timeout),
+        (server.endpoint.path.as_str(), server.timeout, *timeout),
         ("/keys/", seconds(4), seconds(4))
     );
-    assert!(http.endpoint.https && http.endpoint.roots.is_some());
+    assert!(server.endpoint.https && server.endpoint.roots.is_some());
     assert_eq!((issuer.as_str(), audience.as_str()), ("https://Tenant.example.com/", "registry"));
     let values =
         |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
@@ -191,19 +197,15 @@ fn every_value_of_a_provider_arrives() {
         [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
     assert_eq!(*tenants, Tenants::Required(required.into()));
     assert_eq!(algorithms[..], [Algorithm::EdDSA, Algorithm::PS512]);
-    let ProviderKind::Jwt { subject_claim, groups_claim, scopes, .. } = &workloads.kind else {
-        panic!("not jwt")
-    };
+    let Rules { subject_claim, groups_claim, scopes, .. } = rules;
     assert_eq!((subject_claim.as_str(), groups_claim.as_deref()), ("user_login", Some("roles")));
     assert_eq!(scopes.as_deref(), Some(&["pull:any".to_owned()][..]));
     assert_eq!(workloads.accepts, None);
 
-    let ProviderKind::Jwt {
-        keys, tenants, algorithms, subject_claim, groups_claim, scopes, ..
-    } = &cluster.kind
-    else {
+    let ProviderSettings::Jwt(JwtSettings { keys, rules, .. }) = &cluster.settings else {
         panic!("not jwt")
     };
+    let Rules { tenants, algorithms, subject_claim, groups_claim, scopes, .. } = rules;
     let JwksSource::File(known) = keys else { panic!("not a file") };
     assert_eq!(known.len(), 1);
     assert_eq!(
@@ -212,52 +214,49 @@ fn every_value_of_a_provider_arrives() {
     );
     assert_eq!((subject_claim.as_str(), groups_claim, scopes), ("sub", &None, &None));
 
-    let ProviderKind::Gitlab {
-        http,
+    let ProviderSettings::GitLab(GitLabSettings {
+        server,
         service,
         accept_passwords,
         anonymous,
         forward_client_address,
         failure_budget,
-    } = &inside.kind
+    }) = &inside.settings
     else {
         panic!("not gitlab")
     };
-    let endpoint = &http.endpoint;
+    let endpoint = &server.endpoint;
     assert_eq!(
         (endpoint.path.as_str(), endpoint.port, service.as_str()),
         ("/gitlab", 80, "my registry")
     );
     assert!(*accept_passwords && *anonymous && !forward_client_address);
-    assert_eq!(
-        (http.timeout, *failure_budget),
-        (seconds(3), Some(Rate { count: 8, per: seconds(60) }))
-    );
+    assert_eq!((server.timeout, *failure_budget), (seconds(3), Some((8, seconds(60)))));
     let accepts =
         Accepts { users: values(&["gitlab-ci-token"]), prefixes: values(&["glpat-", "gldt-"]) };
     assert_eq!(inside.accepts, Some(accepts));
 
-    let ProviderKind::RegistryToken { http, service } = &harbor.kind else {
+    let ProviderSettings::RegistryToken(RegistryTokenSettings { server, service }) =
+        &harbor.settings
+    else {
         panic!("not registry_token")
     };
     assert_eq!(
-        (http.endpoint.path.as_str(), service.as_str()),
+        (server.endpoint.path.as_str(), service.as_str()),
         ("/service/token", "harbor-registry")
     );
     assert_eq!(harbor.accepts, Some(Accepts { users: values(&["robot"]), prefixes: vec![] }));
 
-    let ProviderKind::Introspection {
-        http,
+    let ProviderSettings::Introspection(IntrospectionSettings {
+        server,
         client_id,
         client_secret,
-        audience,
-        match_username,
-        groups_claim,
-    } = &sso.kind
+        expected: Expected { audience, match_username, groups_claim },
+    }) = &sso.settings
     else {
         panic!("not introspection")
     };
-    assert_eq!((http.endpoint.path.as_str(), client_id.as_str()), ("/introspect/", "gate"));
+    assert_eq!((server.endpoint.path.as_str(), client_id.as_str()), ("/introspect/", "gate"));
     assert_eq!(client_secret.expose_secret(), "s3cret with spaces ");
     assert_eq!(
         (audience.as_deref(), *match_username, groups_claim),

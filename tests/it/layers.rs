@@ -38,15 +38,12 @@ const IMPURE: &[&str] = &[
 /// Every room, the lowest first: each uses only rooms above it in this table, so that no two use
 /// each other.
 const ROOMS: &[Room] = &[
-    Room { name: "client_address", uses: &[], must_not_use: IMPURE },
-    Room { name: "client_tls", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
-    Room { name: "open_files", uses: &[], must_not_use: &["tokio", "hyper", "moka"] },
+    Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
     Room {
         name: "rate_limit",
         uses: &[],
         must_not_use: &["tokio", "hyper", "moka", "http", "tracing"],
     },
-    Room { name: "watched", uses: &[], must_not_use: &["hyper", "http", "tracing"] },
     Room { name: "body", uses: &[], must_not_use: &["moka", "rustls", "tracing"] },
     Room { name: "registry", uses: &[], must_not_use: IMPURE },
     Room { name: "denial", uses: &["registry"], must_not_use: IMPURE },
@@ -73,19 +70,13 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "identity/guard",
-        uses: &["client_address", "identity/model", "rate_limit"],
+        uses: &["net", "identity/model", "rate_limit"],
         must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A provider knows neither the cache nor the other providers' order.
     Room {
         name: "identity/provider",
-        uses: &[
-            "client_address",
-            "identity/guard",
-            "identity/log_pace",
-            "identity/model",
-            "registry",
-        ],
+        uses: &["net", "identity/guard", "identity/log_pace", "identity/model", "registry"],
         must_not_use: &["moka"],
     },
     Room {
@@ -107,7 +98,7 @@ const ROOMS: &[Room] = &[
     Room { name: "policy", uses: &["denial", "identity", "registry"], must_not_use: IMPURE },
     Room {
         name: "limits",
-        uses: &["client_address", "denial", "identity", "policy", "rate_limit"],
+        uses: &["net", "denial", "identity", "policy", "rate_limit"],
         must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A token is a credential and a list: it knows no provider and no rule.
@@ -125,7 +116,7 @@ const ROOMS: &[Room] = &[
         name: "record",
         uses: &[
             "body",
-            "client_address",
+            "net",
             "denial",
             "identity",
             "identity/authenticator",
@@ -138,7 +129,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "upstream",
-        uses: &["body", "denial", "policy", "record", "registry", "watched"],
+        uses: &["body", "denial", "policy", "record", "registry", "net"],
         must_not_use: &["moka"],
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
@@ -146,7 +137,7 @@ const ROOMS: &[Room] = &[
         name: "gate",
         uses: &[
             "body",
-            "client_address",
+            "net",
             "denial",
             "framing",
             "identity",
@@ -164,7 +155,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "server",
-        uses: &["body", "client_address", "gate", "record", "upstream", "watched"],
+        uses: &["body", "net", "gate", "record", "upstream", "net"],
         must_not_use: &["moka"],
     },
     Room {
@@ -186,8 +177,10 @@ const ROOMS: &[Room] = &[
         name: "config",
         uses: &[
             "identity/authenticator",
+            "identity/cache",
             "identity/provider",
             "limits",
+            "net",
             "policy",
             "rate_limit",
             "registry",
@@ -199,13 +192,10 @@ const ROOMS: &[Room] = &[
         name: "run",
         uses: &[
             "admin",
-            "client_address",
-            "client_tls",
+            "net",
             "config",
             "gate",
             "identity/authenticator",
-            "identity/cache",
-            "identity/guard",
             "identity/model",
             "identity/provider",
             "limits",
@@ -230,7 +220,7 @@ const ROOMS: &[Room] = &[
             "identity",
             "identity/model",
             "identity/provider",
-            "open_files",
+            "net",
             "policy",
             "record",
             "registry",
@@ -264,6 +254,7 @@ const PURE: &[&str] = &[
     "identity/provider/jwt/rules",
     "identity/provider/registry_token/reply",
     "limits/settings",
+    "net/client_address",
     "rate_limit/gcra",
     "respond/challenge",
     "server/proxy_header",

@@ -1,8 +1,8 @@
-//! `check-config --online`: asks the registry and every provider, all at once, and says what each
-//! answered.
+//! `check-config --online`: asks the registry and every provider at the same time, and reports
+//! their answers.
 //!
-//! No credential of a user is sent: there is none, and a wrong one could be counted against the
-//! gate's address.
+//! The check does not send a user's credential. It has none, and a provider could count a wrong one
+//! against the gate's address.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -15,38 +15,38 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use super::answer::{Expected, Fault, Shown};
-use crate::config::{
-    Config, Endpoint, JwksSource, Loaded, Problem, Provider, ProviderHttp, ProviderKind, Upstream,
-    UpstreamAuthorization,
-};
+use crate::config::{Config, Loaded, Problem, Provider, Upstream, UpstreamAuthorization};
 use crate::identity::model::credential::basic;
-use crate::identity::provider::gitlab;
-use crate::identity::provider::introspection::client_authorization;
+use crate::identity::provider::ProviderSettings;
+use crate::identity::provider::common::http_client::{ProviderClient, ServerSettings};
+use crate::identity::provider::gitlab::GitLabSettings;
+use crate::identity::provider::introspection::{IntrospectionSettings, client_authorization};
 use crate::identity::provider::jwks::MAX_JWKS_BYTES;
-use crate::identity::provider::registry_token;
-use crate::run;
+use crate::identity::provider::jwt::{JwksSource, JwtSettings};
+use crate::identity::provider::registry_token::{self, RegistryTokenSettings};
+use crate::net::endpoint::Endpoint;
 
 /// A server to ask.
 struct Check {
-    /// What the line about it begins with.
+    /// The start of the output line about the server.
     name: String,
-    /// Its section in the config.
+    /// The section of the server in the config.
     section: String,
-    /// `None`: there is nobody to ask.
+    /// The question to ask. `None` if the provider does not use a server.
     question: Option<ProviderProbe>,
 }
 
 struct ProviderProbe {
-    server: ProviderHttp,
+    server: ServerSettings,
     request: Option<Request<Full<Bytes>>>,
     expected: Expected,
 }
 
-/// What became of a check, and how long it took.
+/// The result of a check, and its duration.
 type Outcome = (Result<String, Fault>, Duration);
 
-/// Says of each server what it answered: what is right on `stdout`, what is wrong on `stderr`.
-/// Returns whether all is.
+/// Reports the answer of each server: right answers on `stdout`, problems on `stderr`. Returns
+/// whether all answers are right.
 pub(super) fn check(
     loaded: &Loaded,
     stdout: &mut dyn Write,
@@ -88,7 +88,7 @@ pub(super) fn check(
 }
 
 impl Check {
-    /// Asks in a task of its own, so that no server waits for another.
+    /// Asks in a separate task, so that the servers are asked at the same time.
     fn start(self) -> (String, String, Option<JoinHandle<Outcome>>) {
         let Self { name, section, question } = self;
         let answer = question.map(|question| {
@@ -104,7 +104,7 @@ impl Check {
 impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
         let Self { server, request, expected } = self;
-        let client = run::provider_client(&server).map_err(|error| {
+        let client = ProviderClient::for_server(&server).map_err(|error| {
             Fault::new(
                 "ca",
                 format!(
@@ -126,15 +126,15 @@ impl ProviderProbe {
 
 fn checks(config: &Config) -> Vec<Check> {
     let providers =
-        config.identity.iter().enumerate().map(|(index, Provider { name, kind, .. })| {
+        config.identity.iter().enumerate().map(|(index, Provider { name, settings, .. })| {
             let section = format!("identity[{index}]");
-            Check { name: format!("{section} {name}"), question: question(kind), section }
+            Check { name: format!("{section} {name}"), question: question(settings), section }
         });
     [upstream(&config.upstream)].into_iter().chain(providers).collect()
 }
 
 fn upstream(upstream: &Upstream) -> Check {
-    let url = run::url(&upstream.endpoint);
+    let url = upstream.endpoint.url();
     let mut request = get(&format!("{url}/v2/"));
     let shown = match &upstream.authorization {
         UpstreamAuthorization::Strip => Shown::Nothing,
@@ -144,7 +144,7 @@ fn upstream(upstream: &Upstream) -> Check {
         }
         UpstreamAuthorization::Grant => Shown::Grants,
     };
-    let server = ProviderHttp {
+    let server = ServerSettings {
         endpoint: upstream.endpoint.clone(),
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };
@@ -157,30 +157,36 @@ fn upstream(upstream: &Upstream) -> Check {
     }
 }
 
-/// What can be asked of a provider without a credential of a user; `None` where it decides by what
-/// it has read.
-fn question(kind: &ProviderKind) -> Option<ProviderProbe> {
-    let (server, request, expected) = match kind {
-        ProviderKind::Gitlab { http, service, .. } => {
-            let realm = gitlab::realm(&run::url(&http.endpoint));
+/// Returns the question that a provider can be asked without a user's credential. Returns `None` if
+/// the provider decides with data that it has read from files.
+fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
+    let (server, request, expected) = match settings {
+        ProviderSettings::GitLab(gitlab) => {
+            let GitLabSettings { server, service, .. } = gitlab;
             (
-                http,
-                token(&realm, service).body(Full::default()),
+                server,
+                token(&gitlab.realm(), service).body(Full::default()),
                 Expected::GitLab { service: service.clone() },
             )
         }
-        ProviderKind::RegistryToken { http, service } => {
-            let request = token(&run::url(&http.endpoint), service).body(Full::default());
-            (http, request, Expected::TokenServer { service: service.clone() })
+        ProviderSettings::RegistryToken(RegistryTokenSettings { server, service }) => {
+            let request = token(&server.endpoint.url(), service).body(Full::default());
+            (server, request, Expected::TokenServer { service: service.clone() })
         }
-        ProviderKind::Introspection { http, client_id, client_secret, .. } => {
-            let request = introspection(&http.endpoint, client_id, client_secret);
-            (http, request, Expected::Introspection { client_id: client_id.clone() })
+        ProviderSettings::Introspection(IntrospectionSettings {
+            server,
+            client_id,
+            client_secret,
+            ..
+        }) => {
+            let request = introspection(&server.endpoint, client_id, client_secret);
+            (server, request, Expected::Introspection { client_id: client_id.clone() })
         }
-        ProviderKind::Jwt { keys: JwksSource::Url(http), .. } => {
-            (http, get(&run::url(&http.endpoint)).body(Full::default()), Expected::Keys)
+        ProviderSettings::Jwt(JwtSettings { keys: JwksSource::Url(server), .. }) => {
+            (server, get(&server.endpoint.url()).body(Full::default()), Expected::Keys)
         }
-        ProviderKind::Jwt { keys: JwksSource::File(_), .. } | ProviderKind::Htpasswd { .. } => {
+        ProviderSettings::Jwt(JwtSettings { keys: JwksSource::File(_), .. })
+        | ProviderSettings::Htpasswd(_) => {
             return None;
         }
     };
@@ -191,18 +197,18 @@ fn get(url: &str) -> Builder {
     Request::get(url).header(header::ACCEPT, "application/json")
 }
 
-/// A question to a token server that proves nobody, and asks for nothing.
+/// Creates a question to a token server, without a credential and without a scope.
 fn token(realm: &str, service: &str) -> Builder {
     get(&registry_token::endpoint(realm, service))
 }
 
-/// Asks about a token that nobody has issued.
+/// Creates a question about a token that was never issued.
 fn introspection(
     endpoint: &Endpoint,
     id: &str,
     secret: &SecretString,
 ) -> http::Result<Request<Full<Bytes>>> {
-    let request = Request::post(run::url(endpoint))
+    let request = Request::post(endpoint.url())
         .header(header::ACCEPT, "application/json")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let token = format!("token=check-{:032x}&token_type_hint=access_token", fastrand::u128(..));

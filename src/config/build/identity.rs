@@ -5,11 +5,18 @@ use std::collections::BTreeSet;
 use super::{Build, words};
 use crate::config::problem::shown;
 use crate::config::raw::{self, ScopeList};
-use crate::config::ready::{Accepts, JwksSource, Provider, ProviderHttp, ProviderKind};
+use crate::config::ready::Provider;
 use crate::config::url::{Scheme, ServerUrl};
+use crate::identity::authenticator::Accepts;
+use crate::identity::provider::ProviderSettings;
+use crate::identity::provider::common::http_client::ServerSettings;
+use crate::identity::provider::gitlab::GitLabSettings;
+use crate::identity::provider::htpasswd::HtpasswdSettings;
 use crate::identity::provider::htpasswd::file::HtpasswdFile;
+use crate::identity::provider::introspection::{Expected, IntrospectionSettings};
 use crate::identity::provider::jwks::KeySet;
-use crate::identity::provider::jwt::Tenants;
+use crate::identity::provider::jwt::{JwksSource, JwtSettings, Rules, Tenants};
+use crate::identity::provider::registry_token::RegistryTokenSettings;
 
 impl Build<'_> {
     /// The chain, `None` where an entry of it is wrong.
@@ -25,17 +32,24 @@ impl Build<'_> {
             let path = format!("identity[{index}]");
             let common = entry.common();
             let accepts = common.accepts.as_ref().map(|accepts| self.accepts(accepts, &path));
-            let kind = match entry {
-                raw::Provider::Gitlab(gitlab) => self.gitlab(gitlab, &path),
-                raw::Provider::RegistryToken(server) => self.registry_token(server, &path),
-                raw::Provider::Introspection(introspection) => {
-                    self.introspection(introspection, &path)
+            let settings = match entry {
+                raw::Provider::Gitlab(gitlab) => {
+                    self.gitlab(gitlab, &path).map(ProviderSettings::GitLab)
                 }
-                raw::Provider::Jwt(jwt) => self.jwt(jwt, scopes, &path),
-                raw::Provider::Htpasswd(htpasswd) => self.htpasswd(htpasswd, scopes, &path),
+                raw::Provider::RegistryToken(server) => {
+                    self.registry_token(server, &path).map(ProviderSettings::RegistryToken)
+                }
+                raw::Provider::Introspection(introspection) => {
+                    self.introspection(introspection, &path).map(ProviderSettings::Introspection)
+                }
+                raw::Provider::Jwt(jwt) => self.jwt(jwt, scopes, &path).map(ProviderSettings::Jwt),
+                raw::Provider::Htpasswd(htpasswd) => {
+                    self.htpasswd(htpasswd, scopes, &path).map(ProviderSettings::Htpasswd)
+                }
             };
             let Some(name) = &common.name else { continue };
-            providers.extend(kind.map(|kind| Provider { name: name.0.clone(), accepts, kind }));
+            let provider = |settings| Provider { name: name.0.clone(), accepts, settings };
+            providers.extend(settings.map(provider));
         }
         (providers.len() == raw.len()).then_some(providers)
     }
@@ -56,27 +70,35 @@ impl Build<'_> {
         Accepts { users: raw.users.clone(), prefixes: raw.prefixes.clone() }
     }
 
-    fn gitlab(&mut self, raw: &raw::Gitlab, path: &str) -> Option<ProviderKind> {
-        let mut http = self.provider_http(raw.url.as_ref(), "url", &raw.server, path)?;
+    fn gitlab(&mut self, raw: &raw::Gitlab, path: &str) -> Option<GitLabSettings> {
+        let mut server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path)?;
         // What is asked for stands behind it.
-        http.endpoint.path.truncate(http.endpoint.path.trim_end_matches('/').len());
-        Some(ProviderKind::Gitlab {
-            http,
+        server.endpoint.path.truncate(server.endpoint.path.trim_end_matches('/').len());
+        Some(GitLabSettings {
+            server,
             service: raw.service.clone(),
             accept_passwords: raw.accept_passwords,
             anonymous: raw.anonymous,
             forward_client_address: raw.forward_client_address,
-            failure_budget: raw.failure_budget,
+            failure_budget: raw.failure_budget.map(|rate| (rate.count, rate.per)),
         })
     }
 
-    fn registry_token(&mut self, raw: &raw::RegistryToken, path: &str) -> Option<ProviderKind> {
-        let http = self.provider_http(raw.realm.as_ref(), "realm", &raw.server, path);
-        Some(ProviderKind::RegistryToken { http: http?, service: raw.service.clone()? })
+    fn registry_token(
+        &mut self,
+        raw: &raw::RegistryToken,
+        path: &str,
+    ) -> Option<RegistryTokenSettings> {
+        let server = self.provider_http(raw.realm.as_ref(), "realm", &raw.server, path);
+        Some(RegistryTokenSettings { server: server?, service: raw.service.clone()? })
     }
 
-    fn introspection(&mut self, raw: &raw::Introspection, path: &str) -> Option<ProviderKind> {
-        let http = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
+    fn introspection(
+        &mut self,
+        raw: &raw::Introspection,
+        path: &str,
+    ) -> Option<IntrospectionSettings> {
+        let server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
         // RFC 6749, appendix A.1.
         if raw.client_id.contains(char::is_control) {
             let message = format!(
@@ -89,32 +111,36 @@ impl Build<'_> {
         // Where the name is malformed there is the default in its place, and nobody asked for that.
         let secret =
             if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
-        Some(ProviderKind::Introspection {
-            http: http?,
+        Some(IntrospectionSettings {
+            server: server?,
             client_id: raw.client_id.clone(),
             client_secret: secret?,
-            audience: raw.audience.clone(),
-            match_username: raw.match_username,
-            groups_claim: raw.groups_claim.clone(),
+            expected: Expected {
+                audience: raw.audience.clone(),
+                match_username: raw.match_username,
+                groups_claim: raw.groups_claim.clone(),
+            },
         })
     }
 
-    fn jwt(&mut self, raw: &raw::Jwt, scopes: &raw::Scopes, path: &str) -> Option<ProviderKind> {
+    fn jwt(&mut self, raw: &raw::Jwt, scopes: &raw::Scopes, path: &str) -> Option<JwtSettings> {
         let keys = self.jwks(raw, path);
         let tenants = self.tenants(raw, path);
         if let Some(given) = &raw.scopes {
             self.warn_of_useless(given, scopes, path);
         }
-        Some(ProviderKind::Jwt {
+        Some(JwtSettings {
             keys: keys?,
             timeout: raw.server.timeout.to_std(),
-            issuer: raw.issuer.as_ref()?.0.clone(),
-            audience: raw.audience.clone()?,
-            tenants: tenants?,
-            algorithms: raw.algorithms.iter().map(|algorithm| algorithm.0).collect(),
-            subject_claim: raw.subject_claim.clone(),
-            groups_claim: raw.groups_claim.clone(),
-            scopes: raw.scopes.as_ref().map(words),
+            rules: Rules {
+                issuer: raw.issuer.as_ref()?.0.clone(),
+                audience: raw.audience.clone()?,
+                tenants: tenants?,
+                algorithms: raw.algorithms.iter().map(|algorithm| algorithm.0).collect(),
+                subject_claim: raw.subject_claim.clone(),
+                groups_claim: raw.groups_claim.clone(),
+                scopes: raw.scopes.as_ref().map(words),
+            },
         })
     }
 
@@ -185,12 +211,12 @@ impl Build<'_> {
         raw: &raw::Htpasswd,
         scopes: &raw::Scopes,
         path: &str,
-    ) -> Option<ProviderKind> {
+    ) -> Option<HtpasswdSettings> {
         let users = raw.file.as_deref().and_then(|file| self.users(&format!("{path}.file"), file));
         if let Some(given) = &raw.scopes {
             self.warn_of_useless(given, scopes, path);
         }
-        Some(ProviderKind::Htpasswd { users: users?, scopes: words(raw.scopes.as_ref()?) })
+        Some(HtpasswdSettings { users: users?, scopes: words(raw.scopes.as_ref()?) })
     }
 
     fn warn_of_useless(&mut self, given: &ScopeList, scopes: &raw::Scopes, path: &str) {
@@ -211,7 +237,7 @@ impl Build<'_> {
         key: &str,
         server: &raw::Server,
         path: &str,
-    ) -> Option<ProviderHttp> {
+    ) -> Option<ServerSettings> {
         if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
             let danger = match key {
                 "jwks_url" => "whoever is on the way could put keys of their own in",
@@ -228,7 +254,7 @@ impl Build<'_> {
             }
         }
         let endpoint = self.endpoint(url, server.ca.as_deref(), &format!("{path}.ca"));
-        Some(ProviderHttp { endpoint: endpoint?, timeout: server.timeout.to_std() })
+        Some(ServerSettings { endpoint: endpoint?, timeout: server.timeout.to_std() })
     }
 
     /// The users of a file. What is wrong in it is reported there, not where it is named.

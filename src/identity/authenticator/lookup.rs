@@ -1,4 +1,5 @@
-//! One question to one provider: from the cache, from whoever asks the same, or asked.
+//! A question to one provider, answered from the cache, by an identical question under way, or by
+//! the provider.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,16 +21,15 @@ use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
 use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
 
-/// When a caller should try again who was turned away because the gate itself has too many
-/// questions open.
+/// The time after which a caller should try again if the gate itself has too many open questions.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
-/// A question that was begun is given up after so many times the provider's `timeout`. Each
-/// exchange with a server has that time for itself; the rest is for what comes before it, such as a
+/// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
+/// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
 /// place in a failure budget.
 const DEADLINE_SHARE: f64 = 1.5;
 
-/// What every question needs, whatever the providers: it lives as long as the process.
+/// The state that all questions to all providers share. It lasts as long as the process.
 pub(super) struct SharedState {
     pub(super) cache: VerdictCache,
     pub(super) in_flight: InFlight,
@@ -38,18 +38,18 @@ pub(super) struct SharedState {
     pub(super) question_rate: QuestionRate,
     pub(super) metrics: Arc<Metrics>,
     pub(super) key: HashKey,
-    /// Where questions are asked: not on the worker of the caller, whose hanging up must not end
-    /// them.
+    /// The runtime that asks the questions. It is not the worker of the caller, because a question
+    /// must not end when the caller disconnects.
     pub(super) runtime: Handle,
 }
 
 impl SharedState {
-    /// The keyed hash of the question to this provider.
+    /// Returns the keyed hash of the question to this provider.
     pub(super) fn question_id(&self, provider: &Provider, question: &Question) -> QuestionId {
         self.key.question(provider.number, provider.depends_on(), question)
     }
 
-    /// What is looked up of the question to this provider.
+    /// Returns the cache key of the question to this provider.
     pub(super) fn asked(&self, provider: &Provider, question: &Question) -> CacheKey {
         let id = self.question_id(provider, question);
         let credential = self.key.question(provider.number, DependsOn::Credential, question);
@@ -59,8 +59,8 @@ impl SharedState {
         CacheKey { question: id, credential, secret, floor, provider: provider.number }
     }
 
-    /// The verdict of this provider, or what it said when it could still be asked. `login`: who
-    /// shows the credential, where that is bounded.
+    /// Returns the verdict of this provider, or its stale answer if the provider cannot be asked.
+    /// `login` is the login attempt of the request, if failed logins are limited.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
         provider: &Arc<Provider>,
@@ -81,8 +81,8 @@ impl SharedState {
             login.told(&verdict);
         }
         match verdict {
-            // In an outage alone: how much this caller asks, or has himself throttled, must keep no
-            // credential alive.
+            // Only in an outage: a caller must not keep a credential alive by asking so much that
+            // it is throttled.
             Verdict::Unavailable if may_be_stale(&question.access) => {
                 let Some(verified) = self.cache.stale(&asked) else { return verdict };
                 *cache_use = CacheUse::Stale;
@@ -92,7 +92,7 @@ impl SharedState {
         }
     }
 
-    /// Asks, or waits for whoever asks the same.
+    /// Asks the question, or waits for an identical question under way.
     async fn ask_together(
         self: &Arc<Self>,
         provider: &Arc<Provider>,
@@ -108,7 +108,7 @@ impl SharedState {
         }
         let search = match login {
             None => None,
-            // What it waits for are questions, and none of them takes longer.
+            // The search waits for other questions, so it gets the time of one question.
             Some(login) => match timeout(provider.timeout, login.search()).await {
                 Ok(Ok(search)) => Some(search),
                 Ok(Err(wait)) => return Verdict::NotNow(NotNow::FailedLogins, wait),
@@ -145,7 +145,7 @@ impl SharedState {
         }
     }
 
-    /// Asks in a task of its own.
+    /// Asks the question in a task of its own.
     fn spawn(
         self: &Arc<Self>,
         (provider, asked, admission, search): (
@@ -161,7 +161,8 @@ impl SharedState {
     ) {
         let shared = self.clone();
         self.runtime.spawn(async move {
-            // Settles the question also where the asking panics: nobody may wait for ever.
+            // Dropping this value settles the question even if the task panics, so that no caller
+            // waits forever.
             let mut asking = Asking {
                 shared: &shared,
                 provider: &provider,
@@ -179,8 +180,8 @@ impl SharedState {
     }
 }
 
-/// A question being asked. When it is dropped, the verdict is kept and handed to everybody who
-/// waits.
+/// A question that is being asked. Dropping it caches the verdict and hands it to all callers that
+/// wait.
 struct Asking<'a> {
     shared: &'a SharedState,
     provider: &'a Arc<Provider>,
@@ -190,14 +191,14 @@ struct Asking<'a> {
     sender: &'a watch::Sender<Option<Verdict>>,
     begun: Instant,
     outcome: QuestionOutcome,
-    /// None: the question was abandoned, and may have been opened anew by now.
+    /// `None` if the question was abandoned. It may have been opened again since.
     verdict: Option<Verdict>,
 }
 
 impl Asking<'_> {
     async fn ask(&mut self, question: &Question, last: bool) {
         let provider = self.provider;
-        // Half of what a question has: who waits longer for a turn is told to come back.
+        // A caller that waits for a turn longer than half the timeout is told to come back.
         let turn_by = self.begun + provider.timeout / 2;
         match self.shared.question_rate.turn(provider.number, question, provider.timeout / 2) {
             Ok(Duration::ZERO) => {}
@@ -225,9 +226,10 @@ impl Asking<'_> {
             self.verdict = None;
             return;
         }
-        // From here on: what the provider is told afterwards, such as a revocation, is not in its
-        // answer. The wait for the turn takes nothing from the time to answer, or whoever
-        // asks enough to make others wait would make an outage.
+        // The time of the question starts here: the answer does not cover later changes at the
+        // provider, such as a revocation. The wait for the turn is not counted against the time to
+        // answer; otherwise, a caller could cause an outage by asking so much that others have to
+        // wait.
         self.begun = Instant::now();
         let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_SHARE);
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
@@ -247,7 +249,7 @@ impl Asking<'_> {
             }
             _ => QuestionOutcome::Answered,
         };
-        // Who was not asked has not shown that it is up.
+        // A provider that was not asked has not shown that it is up.
         let took = (self.outcome != QuestionOutcome::NotAsked).then(|| self.begun.elapsed());
         if let Some(took) = took {
             let is_up = verdict != Verdict::Unavailable;
@@ -255,7 +257,8 @@ impl Asking<'_> {
         }
         let timed_out = took.is_some_and(|took| took >= provider.timeout);
         provider.health.came_to(&verdict, took, timed_out, SystemTime::now());
-        // Before anybody hears of it, so that it counts also where nobody does.
+        // Recorded before the verdict is published, so that it counts even if no caller waits for
+        // it.
         if let Some(search) = &self.search {
             search.heard(&verdict);
         }
@@ -280,11 +283,11 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// Asks the gate's own question, whose answer tells whether the provider is down or callers make
+/// Asks the gate's own question, whose answer tells a provider that is down from callers that make
 /// their questions fail.
 async fn check(provider: Arc<Provider>) {
     let asked = provider.clone();
-    // In a task: a panic is no answer either, and somebody waits for one.
+    // A panic in this task counts as no answer. The breaker waits for an outcome.
     let up = tokio::spawn(async move { asked.is_up().await }).await.unwrap_or(false);
     say(&provider.name, provider.breaker.checked(up, Instant::now()));
 }
@@ -307,7 +310,8 @@ async fn answer(mut awaited: Awaited) -> Verdict {
     answered.ok().and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unavailable)
 }
 
-/// Reads alone go on while a provider cannot be asked.
+/// Returns whether a stale answer may be used: only reads continue while a provider cannot be
+/// asked.
 fn may_be_stale(access: &Access) -> bool {
     match access {
         Access::Catalog => false,

@@ -14,10 +14,7 @@ use crate::identity::log_pace::LogPace;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::DependsOn;
 use crate::identity::model::{Question, Verdict};
-use crate::identity::provider::htpasswd::Htpasswd;
-use crate::identity::provider::introspection::Introspection;
-use crate::identity::provider::jwt::Jwt;
-use crate::identity::provider::registry_token::TokenServer;
+use crate::identity::provider::AnyProvider;
 
 /// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind,
 /// and each is a connection: without a bound they would be as many as somebody cares to send.
@@ -38,7 +35,7 @@ pub struct Provider {
     /// another, nor for one of the same with other settings.
     pub(super) number: u32,
     pub(super) name: Arc<str>,
-    pub(super) kind: ProviderKind,
+    pub(super) provider: AnyProvider,
     /// How long a question may take, the wait for its turn included.
     pub(super) timeout: Duration,
     of_credentials: Room,
@@ -53,14 +50,6 @@ pub struct Provider {
 pub(super) struct Room {
     pub(super) questions: Arc<Semaphore>,
     pub(super) turns: Semaphore,
-}
-
-/// The kinds of provider that there are.
-pub enum ProviderKind {
-    TokenServer(Arc<TokenServer>),
-    Htpasswd(Htpasswd),
-    Introspection(Introspection),
-    Jwt(Jwt),
 }
 
 /// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are
@@ -86,7 +75,7 @@ impl Provider {
     /// A provider under its name in the config. `timeout` is for one question.
     pub fn new(
         name: Arc<str>,
-        kind: ProviderKind,
+        provider: AnyProvider,
         timeout: Duration,
         accepts: Option<Accepts>,
     ) -> Self {
@@ -94,7 +83,7 @@ impl Provider {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
-            kind,
+            provider,
             timeout,
             of_credentials: Room::new(1),
             of_nobody: Room::new(ANONYMOUS_SHARE),
@@ -112,12 +101,7 @@ impl Provider {
 
     /// Its `type` in the config.
     pub fn type_name(&self) -> &'static str {
-        match &self.kind {
-            ProviderKind::TokenServer(server) => server.type_name(),
-            ProviderKind::Htpasswd(_) => "htpasswd",
-            ProviderKind::Introspection(_) => "introspection",
-            ProviderKind::Jwt(_) => "jwt",
-        }
+        self.provider.type_name()
     }
 
     /// What was seen of it so far.
@@ -155,65 +139,38 @@ impl Provider {
     /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so
     /// what it accepts is no matter.
     pub(super) fn answers_anonymous(&self) -> bool {
-        matches!(&self.kind, ProviderKind::TokenServer(server) if server.answers_anonymous())
+        self.provider.answers_anonymous()
     }
 
     /// Whether it can tell without asking anybody that the user is one of its own.
     pub(super) fn knows_user(&self, credential: &Credential) -> bool {
-        match (&self.kind, credential) {
-            (ProviderKind::Htpasswd(htpasswd), Credential::Basic { user, .. }) => {
-                htpasswd.knows(user)
-            }
-            _ => false,
-        }
+        self.provider.knows_user(credential)
     }
 
     /// Whether it verifies workload tokens, of whichever issuer.
     pub(super) fn verifies_jwts(&self) -> bool {
-        matches!(self.kind, ProviderKind::Jwt(_))
+        self.provider.verifies_jwts()
     }
 
     /// Whether a JWT of this issuer goes to it, and to nobody else.
     pub(super) fn is_issuer(&self, issuer: &str) -> bool {
-        matches!(&self.kind, ProviderKind::Jwt(jwt) if jwt.is_issuer(issuer))
+        self.provider.is_issuer(issuer)
     }
 
     /// What its answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
-        match &self.kind {
-            ProviderKind::TokenServer(server) if server.forwards_client_address() => {
-                DependsOn::RepositoryAndAddress
-            }
-            ProviderKind::TokenServer(_) => DependsOn::Repository,
-            ProviderKind::Htpasswd(_) | ProviderKind::Introspection(_) | ProviderKind::Jwt(_) => {
-                DependsOn::Credential
-            }
-        }
+        self.provider.depends_on()
     }
 
     /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked
     /// afterwards. Returns also how many questions it took besides the first.
     pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> (Verdict, u32) {
-        match &self.kind {
-            ProviderKind::TokenServer(server) => server.ask(question, known).await,
-            ProviderKind::Htpasswd(htpasswd) => (htpasswd.ask(question, last).await, 0),
-            ProviderKind::Introspection(introspection) => (introspection.ask(question).await, 0),
-            ProviderKind::Jwt(jwt) => (jwt.ask(question).await, 0),
-        }
+        self.provider.ask(question, known, last).await
     }
 
     /// Returns whether it answers the gate's own harmless question, which no caller can make fail.
     /// It has as much time as any question.
     pub(super) async fn is_up(&self) -> bool {
-        let answers = async {
-            match &self.kind {
-                ProviderKind::TokenServer(server) => server.is_up().await,
-                // It asks nobody.
-                ProviderKind::Htpasswd(_) => true,
-                ProviderKind::Introspection(introspection) => introspection.is_up().await,
-                ProviderKind::Jwt(jwt) => jwt.is_up().await,
-            }
-        };
-        timeout(self.timeout, answers).await.unwrap_or(false)
+        timeout(self.timeout, self.provider.is_up()).await.unwrap_or(false)
     }
 }

@@ -1,4 +1,4 @@
-//! Who may be shown a credential, and who of them first.
+//! The providers that may be shown a credential, and their order.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,16 +9,17 @@ use crate::identity::log_pace::LogTopic;
 use crate::identity::model::credential::Credential;
 use crate::identity::provider::jwt;
 
-/// An unknown issuer is shown no longer than this: whoever sends the token makes it up. Characters.
+/// The longest part of an unknown issuer that is logged, in characters. The sender of a token
+/// chooses the issuer freely.
 const MAX_ISSUER_SHOWN: usize = 200;
 
 impl Identity {
-    /// Who may be asked about a credential, in turn.
+    /// Returns the providers that may be asked about a credential, in order.
     ///
     /// # Errors
-    /// [`Denial::MalformedCredential`] where it is a token of an issuer in another spelling, or
-    /// with something around it: the issuer's provider does not take it, and no other one may
-    /// be shown it.
+    /// [`Denial::MalformedCredential`] if the credential contains a token of a configured issuer in
+    /// another spelling or with extra characters around it. The provider of the issuer does not
+    /// accept such a token, and no other provider may see it.
     pub(super) fn order(&self, credential: &Credential) -> Result<Vec<&Arc<Provider>>, Denial> {
         let issuer = jwt::issuer_of(credential);
         let alone = issuer
@@ -48,8 +49,8 @@ impl Identity {
         self.providers.iter().any(|provider| provider.verifies_jwts())
     }
 
-    /// An issuer in the config that differs from the tokens' by a slash looks like a wrong
-    /// credential otherwise.
+    /// Logs an unknown issuer. Without the log line, an issuer in the config that differs from that
+    /// in the tokens by a slash would look like a wrong credential.
     fn say_whose_it_is(&self, issuer: &str) {
         let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else {
             return;
@@ -63,7 +64,7 @@ impl Identity {
         }
     }
 
-    /// Whether the user is one of a provider that stands before this one.
+    /// Returns whether a provider before this one knows the user as its own.
     pub(super) fn is_of_one_before(&self, provider: &Provider, credential: &Credential) -> bool {
         let mut before =
             self.providers.iter().take_while(|before| before.number != provider.number);
@@ -71,8 +72,10 @@ impl Identity {
     }
 }
 
-/// Who of them is asked before the turn: what verified the secret last, and who knows the user.
-/// Another user's secret, beside a name of the file, leads past the file to nobody.
+/// Returns the providers that are asked before their turn: the one that verified the secret last,
+/// and the first one that knows the user as its own. Providers behind the latter are left out: the
+/// secret of another user, sent with a user name of an htpasswd file, must not reach a provider
+/// behind that file.
 pub(super) fn sooner<'a>(
     order: &[&'a Arc<Provider>],
     last: Option<&Arc<Provider>>,

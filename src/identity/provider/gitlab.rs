@@ -1,9 +1,15 @@
 //! What is known of GitLab beyond the registry token protocol. Its token endpoint, `/jwt/auth`, is
 //! the one interface of an unmodified GitLab that knows all six kinds of credential.
 
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::common::http_client::{ProviderClient, ServerSettings};
 use super::common::strict_json;
+use super::registry_token::TokenServer;
 use super::registry_token::reply::{self, Token};
 use crate::identity::guard::failure_budget::FailureBudget;
 
@@ -68,21 +74,56 @@ impl Forbidden {
     }
 }
 
-/// The token endpoint of the GitLab at `url`, which may have a path, and no slash at its end.
-pub fn realm(url: &str) -> String {
-    format!("{url}/jwt/auth")
+/// The settings of a provider with `type: gitlab`.
+#[derive(Clone, Debug)]
+pub struct GitLabSettings {
+    /// The base address of GitLab. Its path does not end in a slash.
+    pub server: ServerSettings,
+    /// The service that tokens are requested for.
+    pub service: String,
+    /// `true` if the passwords of accounts are accepted too, beside tokens.
+    pub accept_passwords: bool,
+    /// `true` if GitLab is asked which repositories callers without a credential may pull.
+    pub anonymous: bool,
+    /// `true` if GitLab is told the client's address, so that it counts failures and judges
+    /// addresses by client.
+    pub forward_client_address: bool,
+    /// The number of wrong credentials that GitLab is asked about in a time; `None` for any number.
+    pub failure_budget: Option<(u32, Duration)>,
 }
 
-/// How a GitLab is asked and read.
+impl GitLabSettings {
+    /// Returns the URL of GitLab's token endpoint.
+    pub fn realm(&self) -> String {
+        format!("{}/jwt/auth", self.server.endpoint.url())
+    }
+
+    /// Creates the provider.
+    ///
+    /// # Errors
+    /// The system's certificate authorities are needed and cannot be read.
+    pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
+        let (realm, client) = (self.realm(), ProviderClient::for_server(&self.server)?);
+        let reading = GitLabReading {
+            accept_passwords: self.accept_passwords,
+            anonymous: self.anonymous,
+            forward_client_address: self.forward_client_address,
+            failure_budget: self.failure_budget.map(|(count, per)| FailureBudget::new(count, per)),
+        };
+        let server = TokenServer::new(name, &realm, self.service, client, Some(reading));
+        Ok(server.keep_tokens(keep_tokens))
+    }
+}
+
+/// The settings by which a token server is asked as a GitLab, and its replies are read.
 pub struct GitLabReading {
-    /// Whether passwords of accounts are good too, beside tokens.
+    /// `true` if the passwords of accounts are accepted too, beside tokens.
     pub accept_passwords: bool,
-    /// Whether it is asked what callers without a credential may pull.
+    /// `true` if GitLab is asked which repositories callers without a credential may pull.
     pub anonymous: bool,
-    /// Whether it is told the client's address, and so counts failures and judges addresses by
-    /// client.
+    /// `true` if GitLab is told the client's address.
     pub forward_client_address: bool,
-    /// The most wrong credentials that it is asked about.
+    /// The bound on wrong credentials that GitLab is asked about.
     pub failure_budget: Option<FailureBudget>,
 }
 

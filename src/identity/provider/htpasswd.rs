@@ -25,6 +25,15 @@ const LOWEST_COST: u32 = 4;
 /// have gone by before.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The settings of a provider with `type: htpasswd`.
+#[derive(Clone, Debug)]
+pub struct HtpasswdSettings {
+    /// The users.
+    pub users: HtpasswdFile,
+    /// The scopes that each user has.
+    pub scopes: Vec<String>,
+}
+
 /// The users of one file.
 pub struct Htpasswd {
     sources: Sources,

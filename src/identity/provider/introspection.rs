@@ -6,6 +6,7 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use zeroize::Zeroizing;
 pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
-use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply};
+use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::common::strict_json;
@@ -29,6 +30,34 @@ use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
     Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
 };
+
+/// The settings of a provider with `type: introspection`.
+#[derive(Clone, Debug)]
+pub struct IntrospectionSettings {
+    /// The introspection endpoint.
+    pub server: ServerSettings,
+    /// The id of the gate as a client of the server, without control characters.
+    pub client_id: String,
+    /// The secret of the client id.
+    pub client_secret: SecretString,
+    /// The requirements on the reply.
+    pub expected: Expected,
+}
+
+impl IntrospectionSettings {
+    /// Creates the provider.
+    ///
+    /// # Errors
+    /// The system's certificate authorities are needed and cannot be read, or `client_id` and
+    /// secret are too long for a header.
+    pub fn build(self, name: Arc<str>) -> io::Result<Introspection> {
+        let client = ProviderClient::for_server(&self.server)?;
+        let Self { server, client_id, client_secret, expected } = self;
+        let url = server.endpoint.url();
+        Introspection::new(name, url, client_id, &client_secret, expected, client)
+            .ok_or_else(|| io::Error::other("identity: client_id cannot stand in a header"))
+    }
+}
 
 /// One introspection endpoint.
 pub struct Introspection {

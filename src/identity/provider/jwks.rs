@@ -45,11 +45,11 @@ pub enum KeyMatch {
 pub enum JwksError {
     #[error("{0} bytes; a key set has at most {MAX_JWKS_BYTES}")]
     TooLarge(usize),
-    #[error("it is HTML or XML, not a JSON Web PublicKey Set")]
+    #[error("it is HTML or XML, not a JSON Web Key Set")]
     Markup,
-    #[error("it is not a JSON Web PublicKey Set: {0}")]
+    #[error("it is not a JSON Web Key Set: {0}")]
     Json(#[from] StrictJsonError),
-    #[error("it is not a JSON Web PublicKey Set: there is no list `keys`")]
+    #[error("it is not a JSON Web Key Set: there is no list `keys`")]
     NoKeys,
     #[error("{0} keys; a key set has at most {MAX_KEYS}")]
     TooManyKeys(usize),
@@ -289,11 +289,7 @@ mod tests {
     #[test]
     fn a_set_is_a_json_object_with_a_list_of_keys() {
         for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [], "keys": []}"#, "keys"] {
-            assert!(
-                message(text).contains("not a JSON Web PublicKey Set"),
-                "{text}: {}",
-                message(text)
-            );
+            assert!(message(text).contains("not a JSON Web Key Set"), "{text}: {}", message(text));
         }
         assert!(message("\n <!DOCTYPE html><html>").contains("HTML"));
         assert!(message(vec![b' '; 1024 * 1024]).contains("1048576 bytes"));

@@ -13,8 +13,9 @@ pub(super) mod signing;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -23,9 +24,11 @@ use rules::LEEWAY;
 pub use rules::{Rules, Tenants, Workload};
 
 use super::common::claims::ClaimError;
+use super::common::http_client::{ProviderClient, ServerSettings};
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
-use super::jwks::fetcher::{KeyLookup, Keys};
+use super::jwks::KeySet;
+use super::jwks::fetcher::{KeyLookup, Keys, RefreshIntervals};
 use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
@@ -72,6 +75,51 @@ pub enum JwtError {
     Revoked,
     #[error("its signature is wrong")]
     Signature,
+}
+
+/// The share of a question's time that a fetch of keys may take. The fetch ends before the question
+/// that waits for it, so that an issuer which does not answer does not look like an outage of the
+/// provider: tokens with known keys need no answer, and an open breaker would refuse them too.
+const FETCH_SHARE: f64 = 0.8;
+
+/// The settings of a provider with `type: jwt`.
+#[derive(Clone, Debug)]
+pub struct JwtSettings {
+    /// The source of the issuer's keys.
+    pub keys: JwksSource,
+    /// The time for one question, including the fetch of keys.
+    pub timeout: Duration,
+    /// The requirements on a token.
+    pub rules: Rules,
+}
+
+/// The source of an issuer's keys.
+#[derive(Clone, Debug)]
+pub enum JwksSource {
+    /// The keys are fetched from this URL, and from no other one.
+    Url(ServerSettings),
+    /// The keys of a file.
+    File(KeySet),
+}
+
+impl JwtSettings {
+    /// Creates the provider.
+    ///
+    /// # Errors
+    /// The system's certificate authorities are needed and cannot be read.
+    pub fn build(self, name: Arc<str>) -> io::Result<Jwt> {
+        let keys = match self.keys {
+            JwksSource::File(keys) => Keys::fixed(keys),
+            JwksSource::Url(server) => {
+                let timeout = self.timeout.mul_f64(FETCH_SHARE);
+                let client =
+                    ProviderClient::for_server(&ServerSettings { timeout, ..server.clone() })?;
+                let url = server.endpoint.url();
+                Keys::fetched(name.clone(), url, client, RefreshIntervals::default())
+            }
+        };
+        Ok(Jwt::new(name, self.rules, keys))
+    }
 }
 
 /// One issuer.

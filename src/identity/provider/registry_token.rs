@@ -9,6 +9,7 @@ mod one_by_one;
 pub mod reply;
 
 use std::fmt::Write;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply};
+use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
 use super::common::sources::Sources;
 use super::common::strict_json;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
@@ -41,6 +42,27 @@ const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 /// A token that is sent upstream is asked for anew so long before it ends: the registry may be
 /// slow, and its clock another.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
+
+/// The settings of a provider with `type: registry_token`.
+#[derive(Clone, Debug)]
+pub struct RegistryTokenSettings {
+    /// The token endpoint, the realm.
+    pub server: ServerSettings,
+    /// The service that tokens are requested for.
+    pub service: String,
+}
+
+impl RegistryTokenSettings {
+    /// Creates the provider.
+    ///
+    /// # Errors
+    /// The system's certificate authorities are needed and cannot be read.
+    pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
+        let client = ProviderClient::for_server(&self.server)?;
+        let realm = self.server.endpoint.url();
+        Ok(TokenServer::new(name, &realm, self.service, client, None).keep_tokens(keep_tokens))
+    }
+}
 
 /// One server.
 pub struct TokenServer {

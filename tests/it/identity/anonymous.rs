@@ -8,11 +8,12 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::guard::failure_budget::FailureBudget;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
+use moorgate::identity::provider::AnyProvider;
 use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
@@ -75,7 +76,7 @@ fn chain_with(
             client,
             Some(reading),
         );
-        Arc::new(Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), timeout, None))
+        Arc::new(Provider::new(name, AnyProvider::TokenServer(Arc::new(server)), timeout, None))
     });
     let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
     Identity::new(providers.collect(), limits, key, Arc::new(Metrics::new()), runtime)

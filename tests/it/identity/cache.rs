@@ -7,10 +7,11 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
+use moorgate::identity::provider::AnyProvider;
 use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::metrics::Metrics;
@@ -204,7 +205,7 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
         ProviderClient::new(tls, long),
         None,
     );
-    let provider = Provider::new(name, ProviderKind::TokenServer(Arc::new(server)), long, None);
+    let provider = Provider::new(name, AnyProvider::TokenServer(Arc::new(server)), long, None);
     let limits = CacheLimits {
         ttl: long,
         negative_ttl: long,

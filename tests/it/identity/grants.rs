@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider, ProviderKind};
+use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::model::tag_rules::TagRules;
+use moorgate::identity::provider::AnyProvider;
 use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
@@ -53,7 +54,7 @@ impl Chain {
         let client = ProviderClient::new(tls, timeout);
         let server =
             TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
-        let kind = ProviderKind::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));
+        let kind = AnyProvider::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));
         let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
         let providers = vec![Arc::new(Provider::new(name, kind, timeout, None))];
         Self {

@@ -1,6 +1,7 @@
 //! Asking a provider over HTTP: one pooled client, no redirects, a bounded reply, one deadline for
 //! all of it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
+
+use crate::net::client_tls;
+use crate::net::endpoint::Endpoint;
 
 /// What the gate calls itself (RFC 9110, 10.1.5).
 const USER_AGENT: HeaderValue =
@@ -28,6 +32,15 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Connections kept for the next question.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A provider's server, and the time that it has for an answer.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address.
+    pub endpoint: Endpoint,
+    /// The time for one question, including the time to connect.
+    pub timeout: Duration,
+}
 
 /// A client for one provider.
 pub struct ProviderClient {
@@ -57,6 +70,15 @@ pub enum AskError {
 }
 
 impl ProviderClient {
+    /// Creates a client for a server of the config.
+    ///
+    /// # Errors
+    /// The system's certificate authorities are needed and cannot be read.
+    pub fn for_server(server: &ServerSettings) -> io::Result<Self> {
+        let tls = client_tls::config(server.endpoint.trusted_roots()?)?;
+        Ok(Self::new(tls, server.timeout))
+    }
+
     /// A client that trusts what `tls` trusts and gives each question `timeout` in all, connecting
     /// included.
     pub fn new(tls: Arc<rustls::ClientConfig>, timeout: Duration) -> Self {
