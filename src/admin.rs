@@ -1,4 +1,4 @@
-//! The listener for operators: health, metrics, status and revocations, never on the public port.
+//! The admin listener with health, metrics, status and revocation. It is never on the public port.
 
 mod collect;
 mod page;
@@ -25,28 +25,28 @@ use crate::server::Snapshot;
 
 pub use collect::{LastReload, Process};
 
-/// A scraper that takes longer to send its request is no scraper.
+/// The longest time a client of the admin listener may take to send the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is said of any other path.
+/// The body of the answer for any other path.
 const NOT_FOUND: &str =
     "there are /, /status.json, /livez, /healthz, /readyz, /metrics and POST /revoke\n";
 
-/// What the endpoints show.
+/// The state that the admin endpoints show.
 #[derive(Clone)]
 pub struct Admin {
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// True from the first moment of a drain.
+    /// `true` from the first moment of a drain.
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) last_reload: watch::Receiver<Option<Arc<LastReload>>>,
     pub(crate) process: Process,
 }
 
 impl Admin {
-    /// Serves until the process ends: during a drain too, so that operators can watch it.
+    /// Serves until the process ends. It serves during a drain too, so that operators can watch it.
     ///
     /// # Errors
-    /// Where the listener cannot be used.
+    /// Returns an error if the listener cannot be used.
     pub async fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -124,7 +124,7 @@ impl Admin {
     }
 }
 
-/// RFC 9110, 15.5.6
+/// Creates a 405 answer with `Allow` (RFC 9110, 15.5.6).
 fn wrong_method(allow: &'static str) -> Response<Full<Bytes>> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n"));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));

@@ -1,6 +1,6 @@
-//! Bodies on their way through: request bodies from the client to the registry, response bodies
-//! back. But for a [`form`], none is ever in memory as a whole; each piece is asked for only when
-//! the other side has room.
+//! Bodies on their way through the gate: request bodies from the client to the registry, response
+//! bodies back. Except for a [`form`], no body is ever in memory as a whole. Each piece is asked
+//! for only when the other side has room.
 
 pub mod form;
 mod piece;

@@ -1,6 +1,6 @@
-//! What `moorgate demo` runs beside the gate, and what the tests run it against: a small container
-//! registry, and stand-ins for GitLab's token endpoint, an RFC 7662 server and an OIDC issuer. All
-//! speak plain HTTP/1.1 on a listener that the caller hands over.
+//! The servers that `moorgate demo` runs beside the gate, and that the tests run the gate against:
+//! a small container registry, and stand-ins for GitLab's token endpoint, an RFC 7662 server and an
+//! OIDC issuer. All of them speak plain HTTP/1.1 on a listener that the caller passes in.
 
 mod certificate;
 mod claims;
@@ -36,25 +36,24 @@ pub use certificate::self_signed;
 pub use ledger::Ledger;
 pub use script::Scripted;
 
-/// What the tokens of the demo's workload are for.
+/// The audience of the tokens of the demo's workload.
 const AUDIENCE: &str = "moorgate-demo";
 
-/// How long the token lives that the demo hands out, in seconds: longer than any demo. A real one
-/// has minutes.
+/// The lifetime of the demo's ID token, in seconds. It exceeds the length of any demo. A real ID
+/// token lives for minutes.
 const ID_TOKEN_LIFETIME: u64 = 365 * 24 * 3600;
 
-/// Everything in one process: the gate as it always is, with a config file that names the
-/// stand-ins.
+/// The whole demo in one process: a regular gate whose config file names the stand-ins.
 pub struct Demo {
     folder: TempDir,
     address: SocketAddr,
     admin: SocketAddr,
-    // Dropped in this order: the gate first, then what it talks to.
+    // Fields are dropped in this order: the gate first, then the servers that it talks to.
     running: Running,
     _stand_ins: StandIns,
 }
 
-/// What the gate talks to.
+/// The servers that the gate talks to.
 struct StandIns {
     registry: Registry,
     gitlab: GitLab,
@@ -63,14 +62,16 @@ struct StandIns {
 }
 
 impl Demo {
-    /// Starts the demo with the gate on this port of localhost; 0 lets the kernel pick one.
+    /// Starts the demo with the gate on this port of localhost. With port 0 the kernel picks a
+    /// port.
     ///
     /// # Errors
-    /// Where the port is taken, or no temporary folder can be had.
+    /// Returns an error if the port is taken or a temporary folder cannot be created.
     pub fn start(port: u16) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("moorgate-demo-").tempdir()?;
         let stand_ins = StandIns::start()?;
-        // Taken and given back: the config must name the port before the gate binds it.
+        // The port is bound and released here, because the config must name it before the gate
+        // binds it.
         let port = if port == 0 { loopback(0)?.local_addr()?.port() } else { port };
         let admin = loopback(0)?;
 
@@ -102,37 +103,37 @@ impl Demo {
         Ok(Self { folder, address, admin, running, _stand_ins: stand_ins })
     }
 
-    /// Where the gate listens.
+    /// Returns the address that the gate listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where its health checks and metrics are.
+    /// Returns the address of the gate's health checks and metrics.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Its config file.
+    /// Returns the path of the gate's config file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("moorgate.yml")
     }
 
-    /// Its certificate, which clients may be told to trust.
+    /// Returns the path of the gate's certificate, which clients can be told to trust.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("tls.crt")
     }
 
-    /// A workload's token, as a CI job would have it in a variable.
+    /// Returns the path of a workload's ID token, as a CI job would have it in a variable.
     pub fn id_token(&self) -> PathBuf {
         self.folder.path().join("id_token")
     }
 
-    /// The folder that holds all of it, gone when the demo ends.
+    /// Returns the folder that holds all files of the demo. It is deleted when the demo ends.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Ends the demo as a gate ends.
+    /// Drains the gate and ends the demo.
     pub async fn drain(self) -> usize {
         self.running.drain().await
     }
@@ -153,7 +154,7 @@ fn loopback(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Writes a file that nobody else may read.
+/// Writes a file that only its owner can read.
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     OpenOptions::new()
         .write(true)

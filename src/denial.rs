@@ -1,6 +1,7 @@
-//! Every way to say no, as values: what the caller is told, and the reason that the log gives.
+//! All reasons to refuse a request, as values: the answer for the caller, and the reason for the
+//! log.
 //!
-//! Pure. [`respond`](crate::respond) turns a [`Denial`] into an answer.
+//! This module performs no I/O. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
 mod framing;
 mod limit;
@@ -21,56 +22,59 @@ pub use rights::{Missing, RuleRefusal, TagRefusal};
 pub use token_request::TokenRequestError;
 pub use upstream_fault::UpstreamFault;
 
-/// A full disk takes a person.
+/// The `Retry-After` of [`Denial::NotAudited`]. It is long, because an operator has to fix a full
+/// disk.
 const NOT_AUDITED_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Why a request got no answer from the registry.
+/// The reason why a request got no answer from the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// The request line is not an operation in its one spelling.
+    /// The request line is not an operation in its canonical spelling.
     Request(RequestError),
-    /// Something about the message itself that two programs could read in two ways.
+    /// The framing of the message is ambiguous: two programs could read it differently.
     Framing(Framing),
-    /// No credential, or the empty one.
+    /// The request has no credential, or an empty one.
     NoCredential,
-    /// An `Authorization` header that is no credential.
+    /// The `Authorization` header does not hold a well-formed credential.
     MalformedCredential(&'static str),
-    /// A gate token that has expired, or that was not made here.
+    /// The gate token has expired, or this gate did not make it.
     InvalidToken,
-    /// A gate token that does not list this, whatever its credential allows.
+    /// The gate token does not list this access, whether or not its credential allows it.
     InsufficientScope,
-    /// The token service is asked for what it does not give.
+    /// The token service does not support this request.
     TokenRequest(TokenRequestError),
-    /// Every provider said that it does not know the credential, or one knew the user and the
-    /// password was wrong.
+    /// Every provider answered that it does not know the credential, or a provider knew the user
+    /// and the password was wrong.
     WrongCredential,
-    /// A valid credential that does not allow this.
+    /// The credential is valid but does not allow this access.
     InsufficientRights(Missing),
-    /// The credential may write or delete here, but not this tag.
+    /// The credential may write or delete in this repository, but the project's tag rules protect
+    /// this tag.
     TagRules(TagRefusal),
-    /// The credential allows it, and no rule of the config does.
+    /// The credential allows the access, but no rule of the config does.
     DeniedByPolicy(RuleRefusal),
-    /// The token server that knows the credential granted no list of all repositories.
+    /// The token server that knows the credential did not grant the list of all repositories.
     CatalogClosed,
-    /// A provider could not be asked, so nothing is known of the credential. It may be worth asking
-    /// again after this.
+    /// A provider could not be asked, so the gate knows nothing about the credential. The caller
+    /// may try again after `retry_after`.
     ProviderUnavailable { provider: Arc<str>, retry_after: Duration },
-    /// As many wrong credentials as the config allows were asked of a provider, and this one is not
-    /// known to be good.
+    /// The provider has been asked about as many wrong credentials as the config allows, and this
+    /// credential is not known to be valid.
     FailureBudgetSpent { provider: Arc<str>, retry_after: Duration },
-    /// The caller does this too often, or too much of it at once. It may do it again after this.
+    /// The caller is over a limit of frequency or concurrency. It may try again after
+    /// `retry_after`.
     Limited { limit: Limit, retry_after: Duration },
-    /// The line of the audit log that must come before the write cannot be written.
+    /// The line of the audit log that must precede the write cannot be written.
     NotAudited,
-    /// The registry did not do its part.
+    /// The registry behind the gate failed.
     Upstream(UpstreamFault),
-    /// The client broke off, or went quiet in the middle of its body.
+    /// The client disconnected, or sent nothing for too long in the middle of its body.
     ClientAborted,
 }
 
 impl Denial {
-    /// Status and error code of the answer, and the word for `reason` in the access log: the one
-    /// match that decides them.
+    /// Returns the status and error code of the answer, and the word for `reason` in the access
+    /// log. This match is the only place that decides them.
     ///
     /// Codes are those of the OCI distribution spec ("Error Codes") and some that Distribution
     /// added. Reasons are a closed list, explained in the README.
@@ -172,12 +176,13 @@ impl Denial {
                     (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
                 }
             },
-            // It is never read: the client has gone. The log shows 499, as nginx does.
+            // The client has gone and does not read this answer. The log shows 499, as nginx does.
             Self::ClientAborted => (S::BAD_REQUEST, "UNSUPPORTED", "client_aborted"),
         }
     }
 
-    /// What the person at the client reads. It says nothing that this caller may not know.
+    /// Returns the message for the user at the client. It reveals nothing that this caller may not
+    /// know.
     pub fn message(&self) -> String {
         match self {
             Self::Request(error) => error.to_string(),
@@ -188,7 +193,7 @@ impl Denial {
             Self::InsufficientScope => "the token was not made for this: ask for another one".to_owned(),
             Self::TokenRequest(error) => error.to_string(),
             Self::WrongCredential => "wrong user name or password, or an expired or revoked token".to_owned(),
-            // Docker shows the message alone, so what is missing is said here too.
+            // Docker shows only the message, so the missing right is repeated here.
             Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
             Self::TagRules(refusal) => refusal.message(),
             Self::DeniedByPolicy(refusal) => format!("the credential is valid but does not allow this: {refusal}"),
@@ -211,7 +216,7 @@ impl Denial {
         }
     }
 
-    /// What would have been needed, for the `detail` of the error.
+    /// Returns the right that would have been needed, for the `detail` of the error.
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::InsufficientRights(missing) => Some(missing.to_string()),
@@ -223,7 +228,7 @@ impl Denial {
         }
     }
 
-    /// `error` of an OAuth answer (RFC 6749, 5.2).
+    /// Returns the `error` of an OAuth answer (RFC 6749, 5.2).
     pub fn oauth_code(&self) -> &'static str {
         match self {
             Self::TokenRequest(error) => error.oauth_code(),
@@ -238,8 +243,8 @@ impl Denial {
         }
     }
 
-    /// When to try again, where that is known: `Retry-After` in whole seconds (RFC 9110, 10.2.3),
-    /// never too early, and never at once.
+    /// Returns the `Retry-After` in whole seconds, if it is known (RFC 9110, 10.2.3). The time is
+    /// rounded up, to at least one second.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::ProviderUnavailable { retry_after, .. }
@@ -250,7 +255,8 @@ impl Denial {
         }
     }
 
-    /// The provider that gave no answer, for the log. Callers are not told which there are.
+    /// Returns the provider that gave no answer, for the log. Callers do not learn the names of the
+    /// providers.
     pub fn provider(&self) -> Option<&Arc<str>> {
         match self {
             Self::ProviderUnavailable { provider, .. }
@@ -259,7 +265,7 @@ impl Denial {
         }
     }
 
-    /// Whether this is a refusal, rather than something that failed.
+    /// Returns `true` if this denial is a refusal, and `false` if something failed.
     pub fn is_refusal(&self) -> bool {
         !matches!(
             self,
@@ -270,7 +276,7 @@ impl Denial {
         )
     }
 
-    /// Whether a credential or a right was presented, and that is what was refused.
+    /// Returns whether the denial refuses a credential or a right that the caller presented.
     pub fn is_of_a_credential(&self) -> bool {
         match self {
             Self::MalformedCredential(_)

@@ -1,5 +1,5 @@
-//! What must hold of a message before its meaning is looked at: everything that two programs could
-//! read in two ways is refused here. Pure.
+//! The checks of a message before it is interpreted: everything that two programs could read in two
+//! ways is refused here. Pure.
 
 mod authority;
 
@@ -9,23 +9,24 @@ use http::request::Parts;
 
 use crate::denial::Framing;
 
-/// The longest target, in bytes: the longest of the protocol carries two digests, a name and the
-/// registry's state.
+/// The longest request target, in bytes. The longest target of the protocol carries two digests, a
+/// name and the state of the registry.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// The most header fields of a request: as many as hyper takes on HTTP/1.1. HTTP/2 counts bytes
-/// alone, and a field that is one byte there, for it was sent before, takes a hundred in memory.
+/// The largest number of header fields of a request, which is also the limit of hyper for HTTP/1.1.
+/// For HTTP/2, only bytes are limited, and a repeated field that takes one byte on the wire takes a
+/// hundred in memory.
 const MAX_FIELDS: usize = 100;
 
-/// Whether there are more header fields than any client sends.
+/// Returns whether a request has more header fields than any client sends.
 pub fn has_too_many_fields(headers: &HeaderMap) -> bool {
     headers.len() > MAX_FIELDS
 }
 
-/// Checks a request's head.
+/// Checks the head of a request.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first violation that is found.
 pub fn check(head: &Parts) -> Result<(), Framing> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET_BYTES {
@@ -34,11 +35,11 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
     check_token_request(head)
 }
 
-/// Checks the head of a request to the token service. Its target names many repositories, and is as
-/// long as a head may be.
+/// Checks the head of a request to the token service. The target of such a request names many
+/// repositories, so only the limit on the whole head applies to its length.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first violation that is found.
 pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
     check_host(head)?;
     if head.version == Version::HTTP_2 {
@@ -48,7 +49,8 @@ pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
     check_expectation(&head.headers)
 }
 
-/// One host, and the same in `Host` and in the target (RFC 9112, 3.2; RFC 9113, 8.3.1).
+/// Checks that there is one host, and that `Host` and the target name the same one (RFC 9112, 3.2;
+/// RFC 9113, 8.3.1).
 fn check_host(head: &Parts) -> Result<(), Framing> {
     let target = head.uri.authority().map(|authority| authority.as_str());
     if target.is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) {
@@ -62,7 +64,7 @@ fn check_host(head: &Parts) -> Result<(), Framing> {
     };
     match (host, target) {
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Framing::Host),
-        // HTTP/1.1 wants it beside an absolute form, too.
+        // HTTP/1.1 requires `Host` even with a target in absolute form.
         (None, _) if head.version == Version::HTTP_11 => Err(Framing::Host),
         (None, None) if head.version != Version::HTTP_10 => Err(Framing::Host),
         (None, None) => Ok(()),
@@ -71,7 +73,8 @@ fn check_host(head: &Parts) -> Result<(), Framing> {
     }
 }
 
-/// RFC 9113, 8.2.1. HTTP/1.1 has no such values, for the white space around one is no part of it.
+/// Refuses values with surrounding white space (RFC 9113, 8.2.1). In HTTP/1.1, white space around a
+/// value does not belong to it.
 fn check_values(headers: &HeaderMap) -> Result<(), Framing> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
@@ -115,12 +118,13 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// What a manifest may be: one media type in plain ASCII, and no form. It is the one type that goes
-/// on as the client says it. Go trims and lowers what is not ASCII too, so
-/// `\u{a0}application/x-www-form-urlencoded` is a form as well.
+/// Checks the media type of a manifest: a single one in plain ASCII that is not a form. This is the
+/// only media type of a client that is forwarded unchanged. Go also trims and lower-cases non-ASCII
+/// characters, so it reads `\u{a0}application/x-www-form-urlencoded` as a form.
 ///
 /// # Errors
-/// Anything else.
+/// - [`Framing::FormBody`] if the type is a form or `multipart`.
+/// - [`Framing::MediaType`] if there are several types, or if the type is not valid.
 pub fn refuse_form(headers: &HeaderMap) -> Result<(), Framing> {
     match media_type(headers)?.as_deref().map(|essence| essence.split_once('/')) {
         None => Ok(()),
@@ -132,13 +136,13 @@ pub fn refuse_form(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-/// Whether the body is a form of the kind that has no parts.
+/// Returns whether the body is a URL-encoded form.
 pub fn is_form(headers: &HeaderMap) -> bool {
     media_type(headers)
         .is_ok_and(|essence| essence.as_deref() == Some("application/x-www-form-urlencoded"))
 }
 
-/// The one media type, without its parameters, in lower case.
+/// Returns the single media type, without parameters and in lower case.
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, Framing> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let media_type = match (types.next(), types.next()) {
@@ -150,7 +154,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, Framing> {
     Ok(Some(essence.to_ascii_lowercase()))
 }
 
-/// RFC 9110, 5.6.2
+/// Returns whether the text is a token (RFC 9110, 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text

@@ -1,4 +1,4 @@
-//! The life of a request. This is the one file that names every stage, in order.
+//! The stages of a request. This is the only file that names every stage, in order.
 
 mod explain;
 mod limits;
@@ -31,7 +31,7 @@ use crate::upstream::{ClientInfo, Upstream};
 
 pub use explain::{ExplainedAnswer, Explanation};
 
-/// Everything that decides. Shared by all workers.
+/// All parts that decide about requests. All workers share them.
 pub struct Gate {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) identity: Identity,
@@ -43,50 +43,51 @@ pub struct Gate {
     pub(crate) audit: Arc<AuditLog>,
 }
 
-/// What is known of a request beside its message.
+/// Facts about a request that are not in its message.
 pub struct ConnectionInfo {
-    /// The other end of the connection.
+    /// The address of the other end of the connection.
     pub peer: IpAddr,
-    /// Over HTTP/2.
+    /// `true` if the connection uses HTTP/2.
     pub http2: bool,
-    /// The connection has brought something that two programs could read in two ways.
+    /// `true` if the connection has carried something that two programs could read in two ways.
     pub ambiguous: bool,
-    /// How far the request has come.
+    /// The body progress of this request, shared with its connection.
     pub progress: Rc<Progress>,
 }
 
-/// What is learned of a request to the registry beside its record.
+/// State of a request to the registry that is not part of its record.
 #[derive(Default)]
 struct RequestContext {
-    /// What it takes, as far as it was understood; a mount takes two things.
+    /// The access that the request needs, as far as it was understood. A mount needs two.
     needed: [Option<Access>; 2],
-    /// Why it is refused to a caller who has shown nothing, and is told no more than that.
+    /// The actual reason of the refusal of a caller without a credential, which is told only that a
+    /// credential is needed.
     withheld: Option<Denial>,
-    /// It has passed every limit, and is not counted again.
+    /// `true` if the request has passed every limit, so that it is not counted again.
     within_limits: bool,
-    /// A manifest was asked for by somebody whose pulls are counted.
+    /// The pull account of the caller, if it asked for a manifest and its pulls are limited.
     pulls: Option<Account>,
 }
 
-/// A request on its way in.
+/// A received request whose record has begun.
 pub struct Received {
     head: Parts,
     body: Incoming,
     client: IpAddr,
     connection_info: ConnectionInfo,
-    /// It is refused without a look at what it says.
+    /// The framing error for which the request is refused without reading it further.
     fault: Option<Framing>,
     record: Box<Record>,
 }
 
 impl Gate {
-    /// All metrics, in the text that Prometheus reads.
+    /// Returns all metrics, in the text format that Prometheus reads.
     pub fn metrics(&self) -> String {
         self.recorder.metrics.encode(self.identity.cache_entries())
     }
 
-    /// Takes a request in and begins its record, so that one whose client leaves at once is
-    /// recorded too.
+    /// Takes in a request and begins its record at once, so that the request is recorded even if
+    /// its client disconnects immediately.
     pub fn receive(&self, request: Request<Incoming>, connection_info: ConnectionInfo) -> Received {
         let (mut head, body) = request.into_parts();
         if body.is_end_stream() {
@@ -104,7 +105,8 @@ impl Gate {
         let fault = if connection_info.ambiguous {
             Some(Framing::Head)
         } else if framing::has_too_many_fields(&head.headers) {
-            // At once, for the requests of a flood wait for each other here.
+            // The header fields are freed at once, because the requests of a flood wait for each
+            // other at this point.
             head.headers = HeaderMap::new();
             Some(Framing::TooManyFields)
         } else {
@@ -113,8 +115,8 @@ impl Gate {
         Received { head, body, client, connection_info, fault, record }
     }
 
-    /// Answers a request: with the registry's answer where it is allowed, else with a refusal. The
-    /// record is written when the answer's body has ended.
+    /// Answers a request: with the upstream's response if the request is allowed, otherwise with a
+    /// refusal. The record is written when the body of the response has ended.
     pub async fn serve(&self, received: Received, upstream: &Upstream) -> Response<ResponseBody> {
         let Received { head, body, client, connection_info, fault, mut record } = received;
         let caller = ClientInfo {
@@ -133,8 +135,8 @@ impl Gate {
                 .admit_and_forward(&head, body, &caller, upstream, &mut context, &mut record)
                 .await
             {
-                // It was forgotten, so the same way leads to another one, once. Boxed, for it is
-                // rare.
+                // The refused grant was dropped from the cache, so one retry fetches a new one. The
+                // future is boxed because retries are rare.
                 Err(Denial::Upstream(UpstreamFault::RefusedTheGrant)) if is_read(&head.method) => {
                     let body = RequestBody::empty(caller.progress.clone());
                     Box::pin(self.admit_and_forward(
@@ -150,8 +152,9 @@ impl Gate {
                 outcome => outcome,
             }
         };
-        // Behind a message that two programs could read in two ways, and behind a tunnel that was
-        // refused, nothing is read; nor behind a body that nobody wants.
+        // The gate reads nothing more from the connection after a message that two programs could
+        // read in two ways, after a refused tunnel, or after a request body that was not read to
+        // its end.
         let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
         let close = misread || connection_info.progress.request_ended().is_none();
         let mut response = match outcome {
@@ -174,7 +177,7 @@ impl Gate {
         }
         let is_old = head.version == Version::HTTP_10;
         if is_old {
-            // Else hyper promises to keep the connection where the client asked for that.
+            // Otherwise hyper announces a persistent connection if the client asked for one.
             *response.version_mut() = Version::HTTP_10;
         }
         let close = close || is_old;
@@ -183,7 +186,7 @@ impl Gate {
         response
     }
 
-    /// The answer to what is refused.
+    /// Returns the response to a refused request.
     fn refuse(
         &self,
         denial: &Denial,
@@ -197,8 +200,8 @@ impl Gate {
         self.responder.denial(denial, &refused, progress)
     }
 
-    /// Parse, limit, authenticate, authorise, limit, look up the tags that must not exist, audit,
-    /// forward.
+    /// Runs the stages of a request: parse, limit, authenticate, authorise, limit, look up the tags
+    /// that must not exist, audit, forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -225,8 +228,9 @@ impl Gate {
         outcome
     }
 
-    /// Parse, limit, authenticate, authorise. Returns what was decided and the question whose
-    /// answer decided; `None` where the gate itself has the answer, to a ping.
+    /// Runs the stages parse, limit, authenticate and authorise. Returns the decision and the
+    /// question whose verdict decided; `None` if the gate itself answers the request, which is a
+    /// ping.
     async fn admit(
         &self,
         head: &Parts,
@@ -246,8 +250,8 @@ impl Gate {
         let presented = self.tokens.unseal(credential)?;
         let unnamed = presented.is_nobody();
         if let (true, RegistryRequest::Ping) = (unnamed, &wanted) {
-            // A 200 to nobody would tell clients that no credential is ever needed. With a token
-            // they have been told.
+            // A 200 without a credential would tell clients that a credential is never needed. A
+            // client with a gate token has already been asked for a credential.
             return match presented.token_scope {
                 Some(_) => Ok(None),
                 None => Err(Denial::NoCredential),
@@ -256,13 +260,14 @@ impl Gate {
         let shown_nothing = unnamed && presented.token_scope.is_none();
         let decided = self.decide(wanted, presented, caller, record).await;
         let (decision, question) = decided.map_err(|denial| match denial {
-            // Whoever has shown nothing is asked to, whatever the reason: he may not know that
-            // there is anything here.
+            // A caller that presented nothing is always asked for a credential, for every reason of
+            // a refusal, so that it does not learn what exists here.
             denial if shown_nothing => {
                 context.withheld = Some(denial);
                 Denial::NoCredential
             }
-            // What was public when nobody was given a token is so no longer.
+            // The gate token was issued to a caller without a credential, and what was public then
+            // is not public any more.
             Denial::NoCredential => Denial::InsufficientScope,
             denial => denial,
         })?;
@@ -275,8 +280,9 @@ impl Gate {
         })
     }
 
-    /// Authenticate, authorise. What a gate token does not list is not allowed, whatever its
-    /// credential may do. Returns the question whose answer decided, too.
+    /// Authenticates and authorises a request. An access that a gate token does not list is refused
+    /// even if its credential allows it. Returns the decision and the question whose verdict
+    /// decided.
     async fn decide(
         &self,
         wanted: RegistryRequest,
@@ -290,7 +296,8 @@ impl Gate {
         };
         let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
-        // Whatever the provider says: whoever holds the token is whom the operator meant.
+        // A revocation precedes the provider's verdict, because the operator meant every holder of
+        // the token.
         let is_revoked =
             || sealed.is_some_and(|sealed| self.identity.has_revoked_sealed(&question, sealed));
         if is_revoked() {
@@ -299,14 +306,15 @@ impl Gate {
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
             return Err(Denial::InsufficientScope);
         }
-        // Nor is anybody asked about a repository of which the token says nothing: of a question
-        // about a push GitLab makes a record.
+        // No provider is asked about a repository that the token does not list, because GitLab
+        // records every question about a push.
         if token_scope.as_ref().is_some_and(|token_scope| !token_scope.mentions(&question.access)) {
             return Err(Denial::InsufficientScope);
         }
-        // What the credential lacks is the better reason: another token would not help.
+        // The verdict comes first: a missing right of the credential is the more useful reason,
+        // because another token would not help.
         let verified = self.authenticate(&question, record).await?;
-        // It may have waited for the answer.
+        // The operator may have revoked the credential while the request waited for the verdict.
         if is_revoked() {
             return Err(Denial::InvalidToken);
         }
@@ -332,8 +340,8 @@ impl Gate {
         }
     }
 
-    /// Look up the tags that must not exist, audit, forward; or make a list of what the caller may
-    /// see.
+    /// Looks up the tags that must not exist, audits and forwards the request; or answers with the
+    /// list of the repositories that the caller may see.
     async fn pass_on(
         &self,
         decision: Decision,
@@ -352,7 +360,7 @@ impl Gate {
         upstream.forward(permit, head, body, caller, record).await
     }
 
-    /// What the providers are asked.
+    /// Creates the question to the providers, and records the credential's fingerprint.
     fn question(
         &self,
         credential: Credential,
@@ -368,7 +376,7 @@ impl Gate {
         question
     }
 
-    /// Who is calling, and what the credential allows for what is wanted.
+    /// Returns the identity of the caller and what its credential allows for the needed access.
     async fn authenticate(
         &self,
         question: &Question,
@@ -383,7 +391,8 @@ impl Gate {
     }
 }
 
-/// The message must be plain, and its target one operation in its one spelling.
+/// Parses a request. The message must be unambiguous, and the target must be an operation in its
+/// only valid spelling.
 fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
     framing::check(head).map_err(Denial::Framing)?;
     let wanted = RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query())
@@ -394,7 +403,7 @@ fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
     Ok(wanted)
 }
 
-/// Asks the registry for the tags that must not exist, where the decision depends on any.
+/// Asks the upstream for the tags that must not exist, if the decision depends on any.
 async fn look_up(
     decision: Decision,
     caller: &ClientInfo<'_>,
@@ -409,8 +418,9 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Waits for the end of a body where the operation takes none: it may be announced, and turn out
-/// empty. One that is not could be read as another request by whoever expects none.
+/// Waits for the end of a body if the operation takes none. A body may be announced and turn out to
+/// be empty. A body with content is refused, because a program that expects no body could read it
+/// as another request.
 async fn expect_no_body(method: &Method, body: &mut RequestBody) -> Result<(), Denial> {
     if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         return Ok(());
@@ -422,7 +432,8 @@ async fn expect_no_body(method: &Method, body: &mut RequestBody) -> Result<(), D
     })
 }
 
-/// The client's request id where it is a plain word of 1 to 64 characters, else a random one.
+/// Returns the client's request id if it consists of 1 to 64 letters, digits, `.`, `_` or `-`;
+/// otherwise a random one.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let sent = headers
@@ -434,7 +445,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-/// A random request id.
+/// Returns a random request id.
 pub(crate) fn new_request_id() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

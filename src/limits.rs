@@ -1,8 +1,10 @@
-//! How often callers may come. [`gate`](crate::gate) says when each limit is asked, `limits` of the
-//! config how much it is.
+//! Limits on the request rate, the pull rate and the concurrent uploads of callers.
+//! [`gate`](crate::gate) defines when each limit is checked, and the section `limits` of the config
+//! defines its size.
 //!
-//! What callers owe lives as long as the process ([`Accounts`]); what they may owe is that of the
-//! newest config ([`Limits`]). A request that a limit refuses does not count in it.
+//! The usage of callers is kept as long as the process lives ([`Accounts`]); the quotas are those
+//! of the newest config ([`Limits`]). A request that a limit refuses does not count towards that
+//! limit.
 
 pub mod settings;
 pub mod uploads;
@@ -20,7 +22,7 @@ use crate::rate_limit::{CallerKey, Clock, LONGEST_WAIT, Quota, Table, Taken};
 use settings::{IdentityLimits, Settings};
 use uploads::{UploadPlace, Uploads};
 
-/// What is known of callers. Shared by all workers, and by all configs of a process.
+/// The usage of all callers. All workers and all configs of a process share it.
 #[derive(Default)]
 pub struct Accounts {
     clock: Clock,
@@ -36,13 +38,13 @@ pub struct Limits {
     accounts: Arc<Accounts>,
 }
 
-/// What the gate does with a request that comes too early.
+/// The treatment of a request that exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLimit {
-    /// Refuses it.
+    /// The request is refused.
     Reject,
-    /// Lets it wait, where that takes less than [`LONGEST_WAIT`]: clients that push do not honour
-    /// `Retry-After`.
+    /// The request waits if the wait is shorter than [`LONGEST_WAIT`], because clients that push do
+    /// not honour `Retry-After`.
     Wait,
 }
 
@@ -53,7 +55,7 @@ pub struct CallerLimits<'a> {
     key: CallerKey,
 }
 
-/// What one caller owes of one limit.
+/// The usage that one caller has of one limit.
 #[derive(Clone)]
 pub struct Account {
     quota: Quota,
@@ -62,14 +64,14 @@ pub struct Account {
     clock: Clock,
 }
 
-/// One that was taken, and is given back when this is dropped.
+/// One unit that was taken from an account. Dropping the charge gives the unit back.
 #[must_use]
 pub struct Charge {
     account: Account,
     taken: Option<Taken>,
 }
 
-/// Who is counted: the address where nobody has said who it is.
+/// The key that usage is counted by: the address if no provider identified the caller.
 #[derive(Hash)]
 enum Counted<'a> {
     Client(IpAddr),
@@ -77,15 +79,15 @@ enum Counted<'a> {
 }
 
 impl Limits {
-    /// Limits over what is known of callers so far.
+    /// Creates limits over the usage that is known so far.
     pub fn new(settings: Settings, accounts: Arc<Accounts>) -> Self {
         Self { settings, accounts }
     }
 
-    /// A request from an address.
+    /// Counts a request from an address, and waits for its turn if `on_limit` allows that.
     ///
     /// # Errors
-    /// [`Limit::PerClient`].
+    /// [`Denial::Limited`] with [`Limit::PerClient`] if the address exceeds its limit.
     pub async fn client(&self, address: IpAddr, on_limit: OnLimit) -> Result<(), Denial> {
         match self.client_account(address) {
             Some(account) => account.request(Limit::PerClient, on_limit).await,
@@ -93,7 +95,8 @@ impl Limits {
         }
     }
 
-    /// A request from an address that is refused anyway. It counts like any other.
+    /// Counts a request from an address that is refused for another reason. It counts like any
+    /// other request.
     pub fn count_client(&self, address: IpAddr) {
         if let Some(Ok(charge)) = self.client_account(address).map(Account::take) {
             charge.keep();
@@ -106,8 +109,9 @@ impl Limits {
         Some(Account { quota, table: clients.clone(), key, clock: *clock })
     }
 
-    /// The limits of a caller, where there may be some. Two providers never share a caller,
-    /// whatever the names. One without a credential is known by address.
+    /// Returns the limits of a caller; `None` if it has no limits. Callers of two providers are
+    /// always counted separately, even if their names are equal. A caller without a credential is
+    /// counted by its address.
     pub fn for_caller(
         &self,
         caller: Option<&Verified>,
@@ -132,10 +136,10 @@ impl Limits {
 }
 
 impl CallerLimits<'_> {
-    /// A request of the caller's.
+    /// Counts a request of the caller, and waits for its turn if `on_limit` allows that.
     ///
     /// # Errors
-    /// [`Limit::PerIdentity`].
+    /// [`Denial::Limited`] with [`Limit::PerIdentity`] if the caller exceeds its limit.
     pub async fn request(&self, on_limit: OnLimit) -> Result<(), Denial> {
         match self.limits.per_identity {
             Some(quota) => {
@@ -147,16 +151,16 @@ impl CallerLimits<'_> {
         }
     }
 
-    /// What the caller owes for pulls; `None` where these have no limit.
+    /// Returns the pull account of the caller; `None` if pulls have no limit.
     pub fn pulls(&self) -> Option<Account> {
         self.limits.pulls_per_identity.map(|quota| self.account(quota, &self.accounts.pulls))
     }
 
-    /// Waits for a place for an upload; `None` where these have no limit.
+    /// Waits for a place for an upload; `None` if uploads have no limit.
     ///
     /// # Errors
-    /// [`Limit::ConcurrentUploadsPerIdentity`]. Nobody knows when an upload ends, so it says when
-    /// to ask again.
+    /// [`Denial::Limited`] with [`Limit::ConcurrentUploadsPerIdentity`] if no place became free in
+    /// time. The end of an upload cannot be predicted, so `retry_after` is always [`LONGEST_WAIT`].
     pub async fn upload(&self) -> Result<Option<UploadPlace>, Denial> {
         let Some(limit) = self.limits.concurrent_uploads_per_identity else { return Ok(None) };
         let place = self.accounts.uploads.enter(self.key, limit).await;
@@ -170,21 +174,21 @@ impl CallerLimits<'_> {
 }
 
 impl Account {
-    /// A pull.
+    /// Takes one pull from the account.
     ///
     /// # Errors
-    /// [`Limit::PullsPerIdentity`].
+    /// [`Denial::Limited`] with [`Limit::PullsPerIdentity`] if no pull is left.
     pub fn pull(&self) -> Result<Charge, Denial> {
         let denied = |retry_after| Denial::Limited { limit: Limit::PullsPerIdentity, retry_after };
         self.clone().take().map_err(denied)
     }
 
-    /// How much it is.
+    /// Returns the quota of the account.
     pub fn quota(&self) -> Quota {
         self.quota
     }
 
-    /// How many are left.
+    /// Returns the number of units that are left.
     pub fn remaining(&self) -> u32 {
         let now = self.clock.now();
         self.table.with(self.key, now, |word| self.quota.remaining(*word, now))
@@ -195,7 +199,8 @@ impl Account {
             OnLimit::Reject => Duration::ZERO,
             OnLimit::Wait => LONGEST_WAIT,
         };
-        // A client that leaves meanwhile drops the charge.
+        // If the client disconnects during the wait, the charge is dropped and its unit is given
+        // back.
         let (charge, wait) =
             self.reserve(patience).map_err(|retry_after| Denial::Limited { limit, retry_after })?;
         if wait > Duration::ZERO {
@@ -218,7 +223,7 @@ impl Account {
 }
 
 impl Charge {
-    /// It is not given back.
+    /// Keeps the charge: the unit is not given back.
     pub fn keep(mut self) {
         self.taken = None;
     }

@@ -1,4 +1,4 @@
-//! Arguments → command → exit code.
+//! The `moorgate` program: it parses the arguments, runs the command and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus. No label ever holds a user, a repository or an address.
+//! Metrics for Prometheus. No label ever contains a user, a repository or an address.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,14 +14,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::denial::Limit;
 
-/// Every counter of the gate.
+/// All metrics of the gate.
 pub struct Metrics {
     registry: Registry,
     http_requests: Family<RequestLabels, Counter>,
     http_request_duration: Family<OperationLabels, Histogram>,
     body_bytes_in: Counter,
     body_bytes_out: Counter,
-    /// Open connections of the public listener.
+    /// The number of open connections of the public listener.
     pub(crate) connections: Gauge,
     auth_decisions: Family<DecisionLabels, Counter>,
     introspection_duration: Family<AnswerLabels, Histogram>,
@@ -32,7 +32,8 @@ pub struct Metrics {
     shadow_denied: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
     config_reload_success: Gauge,
-    /// A family, for without TLS there is nothing to show, and 0 would look long expired.
+    /// A family, because without TLS there must be no value: 0 would look like a certificate that
+    /// expired long ago.
     certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
 }
 
@@ -40,12 +41,12 @@ pub struct Metrics {
 pub(crate) struct EndedRequest<'a> {
     pub method: &'a Method,
     pub operation: &'static str,
-    /// The status that the client got; 499 where it left before there was one.
+    /// The status that the client received, or 499 if it left before there was one.
     pub status: u16,
     pub took: Duration,
     pub body_bytes: BodyBytes,
     pub shadow_denied: bool,
-    /// `None` where the gate decided nothing about a credential.
+    /// The decision about a credential; `None` if the gate decided nothing about one.
     pub auth_decision: Option<AuthDecision>,
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct BodyBytes {
 
 /// A decision about a credential, in the words of the access log.
 pub(crate) struct AuthDecision {
-    /// Empty where no provider vouches for the caller.
+    /// The provider that vouches for the caller, or that gave no answer; empty if there is none.
     pub provider: Arc<str>,
     pub result: &'static str,
     pub reason: &'static str,
@@ -116,7 +117,7 @@ struct CodeLabels {
 /// The label of requests that a provider's failure budget refused.
 pub(crate) const FAILURE_BUDGET: &str = "failure_budget";
 
-/// Every limit that there is, by its key in the config.
+/// All limits, by their keys in the config, and [`FAILURE_BUDGET`].
 const LIMITS: [&str; 8] = [
     Limit::PerClient.key(),
     Limit::FailedLogins.key(),
@@ -128,18 +129,19 @@ const LIMITS: [&str; 8] = [
     FAILURE_BUDGET,
 ];
 
-/// From a cached answer of the gate itself to a layer of many gigabytes.
+/// The buckets of request durations, in seconds: from a cached answer of the gate itself to a layer
+/// of many gigabytes.
 const REQUEST_SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const QUESTION_SECONDS: [f64; 10] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
 
 impl Metrics {
-    /// All metrics at zero.
+    /// Creates all metrics with the value zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("moorgate");
         let body_bytes = Family::<DirectionLabels, Counter>::default();
-        // A statement each: a counter is held by a lock of the family, and two at once would wait
-        // for each other.
+        // Each counter has its own statement: it holds a lock of the family until the statement
+        // ends, so two in one statement would wait for each other.
         let body_bytes_in = body_bytes.get_or_create(&DirectionLabels { direction: "in" }).clone();
         let body_bytes_out =
             body_bytes.get_or_create(&DirectionLabels { direction: "out" }).clone();
@@ -244,21 +246,21 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// The text that Prometheus reads (OpenMetrics 1.0).
+    /// Returns all metrics in the text format that Prometheus reads (OpenMetrics 1.0).
     pub fn encode(&self, cache_entries: u64) -> String {
         self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
         let mut text = String::new();
-        // Writing to a String cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
 
-    /// A reload has been tried.
+    /// Records the result of a configuration reload.
     pub fn reloaded(&self, success: bool) {
         self.config_reload_success.set(success.into());
     }
 
-    /// The certificate that is being served ends then; `None` where there is no TLS.
+    /// Sets the time when the served certificate expires; `None` without TLS.
     pub fn certificate_ends(&self, at: Option<SystemTime>) {
         let Some(at) = at else {
             self.certificate_expiry.remove(&[]);
@@ -268,7 +270,7 @@ impl Metrics {
         self.certificate_expiry.get_or_create(&[]).set(since);
     }
 
-    /// A provider that was never asked is not known to be down.
+    /// Adds a provider, which counts as up until it is asked for the first time.
     pub(crate) fn provider_known(&self, provider: &Arc<str>) {
         let labels = ProviderLabels { provider: provider.clone() };
         if self.provider_up.get(&labels).is_none() {
@@ -276,12 +278,12 @@ impl Metrics {
         }
     }
 
-    /// A provider is asked no more.
+    /// Removes a provider that is not used any more.
     pub(crate) fn provider_gone(&self, provider: &Arc<str>) {
         self.provider_up.remove(&ProviderLabels { provider: provider.clone() });
     }
 
-    /// Counts one answer of a provider. `result` is the word for its verdict; `is_up` says whether
+    /// Counts one answer of a provider. `result` is the word for its verdict. `is_up` is `true` if
     /// the answer shows that the provider works.
     pub(crate) fn question_answered(
         &self,
@@ -292,13 +294,13 @@ impl Metrics {
     ) {
         let labels = AnswerLabels { provider: provider.clone(), result };
         self.introspection_duration.get_or_create(&labels).observe(took.as_secs_f64());
-        // A provider that a reload removed meanwhile must not come back as a series.
+        // A provider that a reload has removed in the meantime must not reappear as a series.
         if let Some(known) = self.provider_up.get(&ProviderLabels { provider: provider.clone() }) {
             known.set(is_up.into());
         }
     }
 
-    /// Counts one request by what the verdict cache did for it.
+    /// Counts one request by the result of its lookup in the verdict cache.
     pub(crate) fn cache_used(&self, result: &'static str) {
         self.cache_requests.get_or_create(&CacheLabels { result }).inc();
     }
@@ -313,14 +315,14 @@ impl Metrics {
         self.limited.get_or_create(&LimitLabels { limit }).inc();
     }
 
-    /// Each limit, and how many requests it refused since the start.
+    /// Returns each limit with the number of requests that it has refused since the start.
     pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         LIMITS.into_iter().map(|limit| {
             (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get()))
         })
     }
 
-    /// Counts one answer of the upstream registry.
+    /// Counts one response of the upstream.
     pub(crate) fn upstream_answered(&self, status: StatusCode) {
         self.upstream_requests.get_or_create(&CodeLabels { code: status.as_u16() }).inc();
     }
@@ -357,7 +359,8 @@ impl Default for Metrics {
     }
 }
 
-/// A closed list: a client may invent any number of methods.
+/// Returns the label of a method, from a closed list, because a client may invent any number of
+/// methods.
 fn method_label(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("OTHER")

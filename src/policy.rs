@@ -1,7 +1,7 @@
-//! The decision: whether a verified credential may do what a request wants. Pure.
+//! The decision whether a verified credential may do what a request needs. This module is pure.
 //!
-//! The result is a [`Decision`], and in the end a [`Permit`], which nothing else can build and
-//! without which nothing is forwarded.
+//! The result is a [`Decision`], and finally a [`Permit`]. Only this module can build a [`Permit`],
+//! and no request is forwarded without one.
 
 mod catalog;
 mod decision;
@@ -25,7 +25,7 @@ pub use rules::{Explained, Mode, Rules, Ruling};
 pub use scopes::RequiredScopes;
 pub use who::Who;
 
-/// What is allowed to whom.
+/// The scopes and rules that define what each caller may do.
 #[derive(Clone, Debug)]
 pub struct Policy {
     scopes: RequiredScopes,
@@ -38,26 +38,28 @@ impl Policy {
         Self { scopes, rules: Arc::default() }
     }
 
-    /// The same with rules.
+    /// Returns this policy with the given rules.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
         Self { rules: rules.into(), ..self }
     }
 
-    /// Whether rules alone decide about callers without a credential, so that no provider is asked
-    /// about them.
+    /// Returns whether rules alone decide about callers without a credential, so that no provider
+    /// is asked about them.
     pub fn decides_for_nobody(&self) -> bool {
         self.rules.decide_for_nobody()
     }
 
-    /// Decides. `verified` is the answer about what the request
+    /// Decides about a request. `verified` is the verdict for the access that the request
     /// [requires](RegistryRequest::required).
     ///
     /// # Errors
-    /// [`Denial::InsufficientRights`] says what the credential lacks, [`Denial::DeniedByPolicy`]
-    /// what no rule allows, [`Denial::NoCredential`] that nothing was presented;
-    /// [`Denial::TagRules`] which tag may not be touched; [`Denial::CatalogClosed`] that a
-    /// token server did not grant the list of all repositories.
+    /// - [`Denial::InsufficientRights`] if the credential lacks a right; it names the missing
+    ///   right.
+    /// - [`Denial::DeniedByPolicy`] if no rule allows something that the request needs.
+    /// - [`Denial::NoCredential`] if the caller presented no credential.
+    /// - [`Denial::TagRules`] if the project's tag rules forbid a tag; it names the tag.
+    /// - [`Denial::CatalogClosed`] if a token server did not grant the list of all repositories.
     pub fn authorize(
         &self,
         request: RegistryRequest,
@@ -83,8 +85,8 @@ impl Policy {
         Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, catalog, ruling })
     }
 
-    /// Gives the request its mount where the credential may pull from the source. `verified` is the
-    /// answer about [`Decision::unchecked_mount_source`].
+    /// Restores the mount of the request if the credential may pull from its source. `verified` is
+    /// the verdict for [`Decision::unchecked_mount_source`].
     #[must_use]
     pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
         let ruling = decision
@@ -104,9 +106,9 @@ impl Policy {
         decision
     }
 
-    /// What of this the caller may do: never more than was asked, and nothing that a request would
-    /// be refused, unless for its tag. A repository for which there is nothing is left out.
-    /// `verified` is the answer about `asked`.
+    /// Returns the part of `asked` that the caller may do. The result never exceeds `asked`, and it
+    /// contains only actions that a request would be allowed, apart from restrictions on its tag. A
+    /// repository without an allowed action is left out. `verified` is the verdict for `asked`.
     pub fn granted(&self, asked: &Access, verified: &Verified) -> Vec<(RepositoryName, Actions)> {
         let may = |name: &RepositoryName, action| {
             self.credential_allows(name, action, verified).is_ok()
@@ -118,23 +120,24 @@ impl Policy {
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
-    /// Whether the caller may see the list of all repositories, be it filtered. `verified` is the
-    /// answer about [`Access::Catalog`].
+    /// Returns whether the caller may list all repositories, even if the list is filtered.
+    /// `verified` is the verdict for [`Access::Catalog`].
     pub fn may_list_catalog(&self, verified: &Verified) -> bool {
         self.check(&Access::Catalog, std::iter::empty(), verified).is_ok()
     }
 
-    /// Without rules, and with one that gives the catalog, the caller sees everything; else what
-    /// the rules let it pull. Shadow mode makes no difference.
+    /// Returns the filter for the list of all repositories. The caller sees everything (`None`)
+    /// without rules, or if a rule allows the catalog; otherwise it sees what the rules let it
+    /// pull. Shadow mode makes no difference.
     fn catalog_filter(&self, verified: &Verified) -> Option<CatalogFilter> {
         let everything = self.rules.is_empty() || self.rules.allow_catalog(verified);
         let pullable = || (self.rules.clone(), Box::new(verified.clone()));
         (!everything).then(|| CatalogFilter { pullable: Some(pullable()), at_most: None })
     }
 
-    /// What each rule says of each thing that a request needs: the comparison by which
-    /// [`authorize`](Self::authorize) decides, whatever the credential allows. Empty where no
-    /// repository is concerned.
+    /// Returns the result of each rule for each need of a request, by the comparison that
+    /// [`authorize`](Self::authorize) uses, independent of what the credential allows. The list is
+    /// empty if the request does not concern a repository.
     pub fn explain<'a>(
         &'a self,
         request: &'a RegistryRequest,
@@ -148,7 +151,8 @@ impl Policy {
         }
     }
 
-    /// The same of what a token is asked for, or a mount reads.
+    /// Returns the result of each rule for each need of an access: of a token request, or of the
+    /// source of a mount.
     pub fn explain_access<'a>(
         &'a self,
         access: &'a Access,
@@ -163,8 +167,8 @@ impl Policy {
         self.rules.explain(distinct.into_iter(), verified)
     }
 
-    /// First what the credential lacks, for no rule can help there, then what the rules say of
-    /// `needs`.
+    /// Checks the rights of the credential first, because a rule cannot replace them, and then what
+    /// the rules say about `needs`.
     fn check<'a>(
         &self,
         access: &Access,
@@ -182,14 +186,14 @@ impl Policy {
         };
         let ruling = checked
             .and_then(|()| self.rules.judge(needs, verified).map_err(Denial::DeniedByPolicy));
-        // Who has shown no credential is asked for one, and told nothing of what is there.
+        // A caller without a credential is asked for one, and learns nothing about what exists.
         ruling.map_err(|denial| {
             if verified.principal.is_anonymous() { Denial::NoCredential } else { denial }
         })
     }
 
-    /// The lines that decide whether a credential allows a push, and everything else. What a grant
-    /// allows is [`Actions::allow`].
+    /// Checks whether the credential allows an action, such as a push, on a repository. For a grant
+    /// of a token server, [`Actions::allow`] decides.
     fn credential_allows(
         &self,
         name: &RepositoryName,
@@ -219,8 +223,9 @@ impl Policy {
         Err(Denial::InsufficientRights(missing))
     }
 
-    /// Scopes hold for every repository, so it takes what a pull takes. A token server says so
-    /// itself.
+    /// Checks whether the credential allows listing all repositories. Scopes hold for every
+    /// repository, so the list takes the scopes of a pull. A token server grants the list
+    /// explicitly.
     fn credential_allows_catalog(&self, verified: &Verified) -> Result<(), Denial> {
         match &verified.granted {
             Granted::Catalog(_) => Ok(()),
@@ -233,7 +238,7 @@ impl Policy {
     }
 }
 
-/// What has to be allowed for this, whatever the tags.
+/// Returns everything that must be allowed for an access, independent of tags.
 fn needs(access: &Access) -> impl Iterator<Item = Need<'_>> {
     let each = access
         .repositories()

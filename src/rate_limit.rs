@@ -1,7 +1,7 @@
-//! The primitives of rate limiting: the algorithm, the memory of what each caller owes, and the
-//! clock that both count by.
+//! The primitives of rate limiting: the algorithm, the table of what each caller owes, and the
+//! clock of both.
 //!
-//! They know nothing of requests or of the config. [`limits`](crate::limits) and
+//! They do not depend on requests or on the config. [`limits`](crate::limits) and
 //! [`identity`](crate::identity) build on them.
 
 mod clock;

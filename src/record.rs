@@ -1,5 +1,5 @@
-//! What is kept of each request: a line in the access log and the metrics, written when its body
-//! has ended.
+//! The record of each request: a line in the access log, and the metrics. It is written when the
+//! body of the response has ended.
 
 mod access_log;
 mod audit;
@@ -29,7 +29,7 @@ use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
 use offenders::{Line, Offenders};
 
-/// Where records go.
+/// The destination of records.
 pub struct Recorder {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -38,7 +38,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records go to these.
+    /// Creates a recorder with these destinations.
     pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
         Self {
             metrics,
@@ -48,14 +48,16 @@ impl Recorder {
         }
     }
 
-    /// What has not ended from here on is ended by the gate itself: the time to drain has passed.
+    /// Marks the end of the drain time. Every request that is aborted from here on is recorded with
+    /// the reason `drain_timeout`, because the gate itself ends it.
     pub fn cut_off(&self) {
         self.cut_off.store(true, Ordering::Relaxed);
     }
 }
 
-/// One request, from its head to the end of its answer. It is written when it is dropped: with the
-/// response's body, or with the request itself where the client left before there was an answer.
+/// The record of one request, from its head to the end of its response. It is written when it is
+/// dropped: together with the response's body, or with the request itself if the client left before
+/// there was a response.
 pub struct Record {
     recorder: Arc<Recorder>,
     progress: Rc<Progress>,
@@ -72,37 +74,37 @@ pub struct Record {
     verified: Option<Arc<Verified>>,
     credential_kind: &'static str,
     credential: Option<Fingerprint>,
-    /// Who gave no answer about the credential.
+    /// The provider that gave no answer about the credential.
     unanswered_by: Option<Arc<str>>,
     cache: CacheUse,
-    /// The rules deny it, and it goes on.
+    /// `true` if the rules deny the request and shadow mode lets it go on.
     shadow_denied: bool,
-    /// Given back unless the client is sent the whole answer.
+    /// The charge of a pull. It is given back unless the client is sent the whole response.
     pull: Option<Charge>,
-    /// Freed with the record, however the request ends.
+    /// The place of an upload. It is freed together with the record, however the request ends.
     _upload: Option<UploadPlace>,
     outcome: Outcome,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing was decided yet.
     Undecided,
-    /// Served, by the registry or by the gate itself.
+    /// The request was served, by the upstream or by the gate itself.
     Allowed,
-    /// The same, and the rules deny it, in shadow mode.
+    /// The request was served although the rules deny it, because of shadow mode.
     ShadowDenied,
-    /// Refused, for this reason.
+    /// The request was refused, for this reason.
     Denied(&'static str),
-    /// Refused because of a limit, whatever the credential allows, for this reason.
+    /// A limit refused the request, independent of what the credential allows, for this reason.
     Limited(&'static str),
-    /// Something failed, for this reason.
+    /// The request failed, for this reason.
     Failed(&'static str),
 }
 
 impl Outcome {
-    /// `decision` in the access log.
+    /// Returns the `decision` of the access log.
     pub fn decision(self) -> &'static str {
         match self {
             Self::Allowed | Self::ShadowDenied => "allowed",
@@ -111,7 +113,7 @@ impl Outcome {
         }
     }
 
-    /// `reason` in the access log.
+    /// Returns the `reason` of the access log.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -157,85 +159,85 @@ impl Record {
         }
     }
 
-    /// The id under which client, registry and providers know the request.
+    /// Returns the id of the request, which the client, the upstream and the providers also see.
     pub fn request_id(&self) -> &Arc<str> {
         &self.request_id
     }
 
-    /// What was asked for.
+    /// Sets the requested operation and repository.
     pub fn set_request(&mut self, request: &RegistryRequest) {
         self.operation = request.operation();
         self.repository = request.repository().cloned();
     }
 
-    /// A token was asked for.
+    /// Marks the request as a token request.
     pub fn set_token_request(&mut self) {
         self.operation = Operation::Token;
     }
 
-    /// How the caller showed who it is, so far as that is known.
+    /// Returns the kind of the presented credential, as far as it is known.
     pub fn credential_kind(&self) -> &'static str {
         self.credential_kind
     }
 
-    /// How the caller showed who it is, whatever that is worth.
+    /// Sets the kind of the presented credential, whether or not the credential is valid.
     pub fn set_credential_kind(&mut self, kind: &'static str) {
         self.credential_kind = kind;
     }
 
-    /// What the caller showed.
+    /// Sets the fingerprint of the presented credential.
     pub fn set_credential(&mut self, credential: Fingerprint) {
         self.credential = Some(credential);
     }
 
-    /// What the cache did for the main question.
+    /// Sets the result of the verdict cache for the main question.
     pub fn set_cache_use(&mut self, cache: CacheUse) {
         self.cache = cache;
         self.recorder.metrics.cache_used(cache.as_str());
     }
 
-    /// Who the caller turned out to be.
+    /// Sets the verified caller.
     pub fn set_caller(&mut self, verified: Arc<Verified>) {
         self.verified = Some(verified);
     }
 
-    /// The rules deny it, in shadow mode: it goes on, and this tells.
+    /// Marks the request as denied by the rules but allowed in shadow mode.
     pub fn set_shadow_denied(&mut self) {
         self.shadow_denied = true;
     }
 
-    /// It is a pull, and was charged for.
+    /// Sets the charge of a pull.
     pub fn set_pull_charge(&mut self, charge: Charge) {
         self.pull = Some(charge);
     }
 
-    /// It is part of an upload, and has a place.
+    /// Sets the place of an upload.
     pub fn set_upload_place(&mut self, place: UploadPlace) {
         self._upload = Some(place);
     }
 
-    /// The registry's answer began after so long.
+    /// Sets the time until the upstream's response began, and counts the response.
     pub fn set_upstream_response(&mut self, after: Duration, status: StatusCode) {
         self.upstream = Some(after);
         self.recorder.metrics.upstream_answered(status);
     }
 
-    /// The request was allowed and this is the status of its answer.
+    /// Records that the request was allowed, and the status of its response.
     pub fn set_allowed(&mut self, status: StatusCode) {
         self.status = Some(status);
-        // Who asks for all of a manifest as a range has pulled it, too.
+        // A client that requests all of a manifest as a range has pulled it too.
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             self.pull = None;
         }
         self.outcome = self.if_allowed();
     }
 
-    /// How it ends where it is allowed.
+    /// Returns the outcome of the request if it is allowed.
     fn if_allowed(&self) -> Outcome {
         if self.shadow_denied { Outcome::ShadowDenied } else { Outcome::Allowed }
     }
 
-    /// The request was refused or failed.
+    /// Records that the request was refused or failed.
     pub fn set_denied(&mut self, denial: &Denial, status: StatusCode) {
         self.pull = None;
         match denial {
@@ -253,7 +255,8 @@ impl Record {
         };
     }
 
-    /// Counted, and told of where that was not just done.
+    /// Counts a request that a limit refused, and logs it unless the same offender was logged
+    /// recently.
     fn limited(&self, limit: Limit) {
         self.recorder.metrics.limited_by(limit.key());
         let subject = self.subject().filter(|_| !limit.is_by_address());
@@ -278,13 +281,13 @@ impl Record {
         }
     }
 
-    /// Who the caller is, once that is known.
+    /// Returns the caller, once it is known.
     pub fn caller(&self) -> Option<&Arc<Verified>> {
         self.verified.as_ref()
     }
 
-    /// What was decided about the credential, whatever became of the request afterwards; none where
-    /// it was not asked for.
+    /// Returns the decision about the credential, independent of the request's later course; `None`
+    /// if no credential was decided about.
     fn auth_decision(&self) -> Option<AuthDecision> {
         let outcome = match self.outcome {
             _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
@@ -300,7 +303,7 @@ impl Record {
         Some(AuthDecision { provider, result: outcome.decision(), reason: outcome.reason() })
     }
 
-    /// The provider that vouches for the caller, or that gave no answer.
+    /// Returns the provider that vouches for the caller, or that gave no answer.
     fn provider(&self) -> Option<&Arc<str>> {
         let vouches =
             || Some(&self.principal()?.source.provider).filter(|provider| !provider.is_empty());
@@ -311,7 +314,7 @@ impl Record {
         self.verified.as_ref().map(|verified| &verified.principal)
     }
 
-    /// Who the caller is; nobody has no name.
+    /// Returns the caller's name; `None` for a caller without a credential.
     fn subject(&self) -> Option<&str> {
         self.principal()
             .filter(|principal| !principal.is_anonymous())
@@ -331,8 +334,8 @@ impl ResponseObserver for Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        // First: whoever lets the last byte of a manifest wait until the end has pulled it all the
-        // same.
+        // The charge is kept before a stall can change the outcome: a client that does not take the
+        // last byte of a manifest until the deadline has pulled the manifest too.
         if let (Some(pull), Outcome::Allowed | Outcome::ShadowDenied) =
             (self.pull.take(), self.outcome)
         {
@@ -362,7 +365,7 @@ impl Drop for Record {
     }
 }
 
-/// The status of a request whose client left before there was one, as nginx writes it.
+/// The status of a request whose client left before there was one, as in the logs of nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Record {

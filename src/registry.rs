@@ -1,8 +1,9 @@
-//! The registry protocol as values: names, references, requests and what each request needs.
+//! The registry protocol as values: names, references, requests and the access that each request
+//! needs.
 //!
-//! Everything here is pure. A client's request line becomes a [`RegistryRequest`] or an error, and
-//! what goes upstream is rendered from that value, so that the registry sees exactly what was
-//! judged.
+//! Everything here is pure. The request line of a client becomes a [`RegistryRequest`] or an error.
+//! The request to the upstream is rendered from that value, so that the registry receives exactly
+//! the request that was checked.
 
 mod access;
 mod catalog;

@@ -1,5 +1,5 @@
-//! Answers of the gate's own: OCI error JSON, the challenge, and the headers that every answer
-//! carries.
+//! The responses that the gate itself gives: OCI error JSON, the challenge, and the header fields
+//! of every response.
 
 mod challenge;
 
@@ -22,33 +22,33 @@ pub use challenge::Challenge;
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What answers need to know of the config.
+/// The settings of the config that responses depend on.
 pub struct Responder {
     challenge: Challenge,
-    /// How the token service itself asks for a credential.
+    /// The challenge of the token service itself.
     basic: Challenge,
 }
 
 /// A request that is refused.
 pub struct RefusedRequest<'a> {
-    /// What came.
+    /// The head of the request.
     pub head: &'a Parts,
-    /// What it takes, as far as it was understood; a mount takes two things.
+    /// The access that the request needs, as far as it was understood. A mount needs two.
     pub needed: &'a [Option<Access>; 2],
-    /// How the caller showed who it is.
+    /// The kind of the presented credential.
     pub kind: &'static str,
 }
 
 impl Responder {
-    /// Answers for the registry that clients know as `service`.
+    /// Creates the responder of the registry that clients know as `service`.
     ///
     /// # Errors
-    /// Where the name cannot stand in a header.
+    /// An error if `service` is not valid in a header field.
     pub fn new(service: &str, challenge: Challenge) -> Result<Self, header::InvalidHeaderValue> {
         Ok(Self { challenge, basic: Challenge::basic(service)? })
     }
 
-    /// A token that was asked for.
+    /// Returns the response with an issued token.
     pub fn token(
         &self,
         issued: &token_service::Issued,
@@ -60,15 +60,15 @@ impl Responder {
         response
     }
 
-    /// `GET /v2/` with a valid credential.
+    /// Returns the response to `GET /v2/` with a valid credential.
     pub fn pong(&self, method: &Method, progress: &Rc<Progress>) -> Response<ResponseBody> {
         json(StatusCode::OK, Bytes::from_static(b"{}"), method, progress)
     }
 
-    /// A page of the list of all repositories.
+    /// Returns the response with a page of the list of all repositories.
     pub fn catalog(&self, page: &CatalogPage, progress: &Rc<Progress>) -> Response<ResponseBody> {
         let names = page.names.iter().map(RepositoryName::as_str).collect();
-        // Strings are always JSON.
+        // Strings are always valid JSON.
         let body = serde_json::to_vec(&Catalog { repositories: names }).unwrap_or_default();
         let mut response = json(StatusCode::OK, body.into(), &Method::GET, progress);
         let link =
@@ -79,7 +79,7 @@ impl Responder {
         response
     }
 
-    /// A refusal, as [`Denial::wire`] decides.
+    /// Returns the response to a refused request, as [`Denial::wire`] defines it.
     pub fn denial(
         &self,
         denial: &Denial,
@@ -89,10 +89,12 @@ impl Responder {
         let (mut status, mut code, _) = denial.wire();
         let at_token_service = refused.head.uri.path() == token_service::PATH;
         let challenge = if at_token_service { &self.basic } else { &self.challenge };
-        // With a token that is good and does not reach, clients come back with another one if they
-        // are told so (RFC 6750, 3.1). To Basic there is nothing else to send.
+        // Clients with a valid token of insufficient scope fetch another token only if a 401 tells
+        // them to (RFC 6750, section 3.1). A caller with Basic credentials has no other credential
+        // to send.
         let fault = match denial {
-            // A tag is in no token, so for one another token would be no better.
+            // Refusals of a tag keep their 403: tokens contain no tags, so another token would not
+            // help.
             Denial::InsufficientRights(_)
             | Denial::InsufficientScope
             | Denial::CatalogClosed
@@ -114,7 +116,7 @@ impl Responder {
             let error = OciError { code, message: denial.message(), detail: denial.detail() };
             serde_json::to_vec(&OciErrors { errors: [error] })
         };
-        // Strings are always JSON.
+        // Strings are always valid JSON.
         let mut response =
             json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
         let headers = response.headers_mut();
@@ -129,7 +131,7 @@ impl Responder {
         if let Some(seconds) = denial.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        // RFC 9110, 15.5.6
+        // RFC 9110, section 15.5.6, requires `Allow` in a 405.
         let allow = match denial {
             Denial::Request(RequestError::MethodNotAllowed { allow }) => Some(*allow),
             Denial::TokenRequest(TokenRequestError::Method) => Some("GET, POST"),
@@ -141,7 +143,8 @@ impl Responder {
         response
     }
 
-    /// What every answer carries. `close` says that the connection ends with it.
+    /// Adds the header fields that every response carries. `close`: the connection ends with this
+    /// response.
     pub fn finish(&self, response: &mut Response<ResponseBody>, request_id: &str, close: bool) {
         let headers = response.headers_mut();
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
@@ -154,20 +157,20 @@ impl Responder {
     }
 }
 
-/// Distribution's HTTP API, "Listing Repositories".
+/// The body of Distribution's HTTP API, "Listing Repositories".
 #[derive(Serialize)]
 struct Catalog<'a> {
     repositories: Vec<&'a str>,
 }
 
-/// RFC 6749, 5.2
+/// The error body of RFC 6749, section 5.2.
 #[derive(Serialize)]
 struct OAuthError {
     error: &'static str,
     error_description: String,
 }
 
-/// OCI distribution spec, "Error Codes".
+/// The error body of the OCI distribution spec, "Error Codes".
 #[derive(Serialize)]
 struct OciErrors {
     errors: [OciError; 1],
@@ -188,7 +191,8 @@ fn json(
     progress: &Rc<Progress>,
 ) -> Response<ResponseBody> {
     let length = HeaderValue::from(body.len());
-    // The answer to HEAD has the length of the answer to GET and no body (RFC 9110, 9.3.2).
+    // The response to HEAD has the length of the response to GET and no body (RFC 9110, section
+    // 9.3.2).
     let body = if method == Method::HEAD { Bytes::new() } else { body };
     let mut response = Response::new(ResponseBody::fixed(body, progress.clone()));
     *response.status_mut() = status;

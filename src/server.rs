@@ -1,6 +1,5 @@
-//! The public listener: one single-threaded runtime a worker, each with a socket of its own on the
-//! same port (`SO_REUSEPORT`), so that a connection is accepted, served and forwarded without ever
-//! changing threads.
+//! The public listener: one single-threaded runtime per worker, each with its own socket on the
+//! same port (`SO_REUSEPORT`). Each connection is accepted, served and forwarded on one thread.
 
 mod connection;
 mod connection_limit;
@@ -38,40 +37,43 @@ use crate::record::Recorder;
 use crate::upstream::SWEEP_EVERY;
 use snapshot::Newest;
 
-/// Connections that the kernel holds while all workers are busy.
+/// The number of connections that the kernel queues while all workers are busy.
 const BACKLOG: i32 = 4096;
 
-/// After this an accept that failed for want of file descriptors is tried again.
+/// The pause after an accept that failed, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How connections are treated. One keeps what it was accepted with.
+/// The settings of client connections. A connection keeps the settings that it was accepted with.
 pub struct ServerSettings {
-    /// None: plain HTTP/1.1.
+    /// The TLS settings. `None`: plain HTTP/1.1.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// When the certificate that is served ends; `None` without TLS.
+    /// The time at which the served certificate expires; `None` without TLS.
     pub certificate_ends: Option<SystemTime>,
-    /// Of whom a PROXY header is demanded, and from nobody else taken. None: of nobody, and what
-    /// looks like one is no TLS and no HTTP.
+    /// The peers that must send a PROXY header; a header from any other peer is refused. `None`: no
+    /// peer must send one, and a connection that begins with one is neither valid TLS nor valid
+    /// HTTP.
     pub proxy_protocol: Option<TrustedProxies>,
-    /// From accept to the end of the TLS handshake, and without TLS of the PROXY header.
+    /// The longest time from accept to the end of the TLS handshake; without TLS, to the end of the
+    /// PROXY header.
     pub handshake_timeout: Duration,
-    /// From there, or from the first byte of a later request, to the end of its headers.
+    /// The longest time from the end of the handshake, or from the first byte of a later request,
+    /// to the end of the request's headers.
     pub header_timeout: Duration,
-    /// Between requests.
+    /// The longest time between requests.
     pub idle_timeout: Duration,
-    /// A body that makes no progress.
+    /// The longest time that a body makes no progress.
     pub stall_timeout: Duration,
-    /// The most that a request's headers may take, in bytes.
+    /// The largest size of a request's headers, in bytes.
     pub max_header_bytes: usize,
 }
 
-/// What the workers have been told.
+/// The phase that the workers were told to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,
-    /// No new connections; requests under way come to their end.
+    /// New connections are not accepted; requests under way are completed.
     Draining,
-    /// What is still open is dropped.
+    /// Connections that are still open are dropped.
     Cut,
 }
 
@@ -81,7 +83,7 @@ pub struct Server {
     phase: watch::Sender<Phase>,
 }
 
-/// Everything that a worker needs.
+/// The state of one worker.
 struct Worker {
     newest: Newest,
     recorder: Arc<Recorder>,
@@ -91,10 +93,10 @@ struct Worker {
     complaints: proxy_protocol::Complaints,
 }
 
-/// One socket for each worker, all on the same port. Port 0 lets the kernel pick one.
+/// Binds one socket for each worker, all on the same port. For port 0 the kernel picks the port.
 ///
 /// # Errors
-/// Where the address cannot be had.
+/// [`io::Error`] if a socket cannot be bound to the address.
 pub fn bind(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     refuse_to_share(addr)?;
     let first = bind_one(addr)?;
@@ -103,8 +105,9 @@ pub fn bind(addr: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     std::iter::once(Ok(first)).chain(others).collect()
 }
 
-/// Sockets that share a port share it with those of any other process of this user that does the
-/// same, without a word. One that does not share finds out.
+/// Returns an error if another socket listens on the address. Sockets with `SO_REUSEPORT` share a
+/// port with such sockets of any other process of the same user, without an error. The probe does
+/// not set this option, so it fails in that case.
 fn refuse_to_share(addr: SocketAddr) -> io::Result<()> {
     let probe = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     probe.set_reuse_address(true)?;
@@ -121,11 +124,11 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves one connection over any stream, without TLS, to its end: for tests and fuzzers that have
-/// no use for a socket. Within a [`LocalSet`].
+/// Serves one connection over any stream, without TLS, until the connection ends. Tests and fuzzers
+/// use this function in place of a socket. It must run within a [`LocalSet`].
 ///
 /// # Errors
-/// What was wrong with the connection.
+/// [`io::Error`] if the connection failed.
 #[doc(hidden)]
 pub async fn serve_stream<S>(
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -136,7 +139,7 @@ pub async fn serve_stream<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    // As long as this lives, the worker goes on.
+    // The worker keeps serving only while this sender exists.
     let (_phase, told) = watch::channel(Phase::Serving);
     let recorder = snapshots.borrow().gate.recorder.clone();
     let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
@@ -144,17 +147,17 @@ where
 }
 
 impl Server {
-    /// Starts a worker for each listener. `limit` is for all of them together.
+    /// Starts a worker for each listener. `limit` applies to all workers together.
     ///
     /// # Errors
-    /// Where a thread or a runtime cannot be started.
+    /// [`io::Error`] if a thread or a runtime cannot be started.
     pub fn start(
         listeners: Vec<TcpListener>,
         limit: &Arc<ConnectionLimit>,
         snapshots: &watch::Receiver<Arc<Snapshot>>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
-        // The records of all snapshots go to one place.
+        // All snapshots share one recorder.
         let recorder = snapshots.borrow().gate.recorder.clone();
         let mut workers = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -166,8 +169,8 @@ impl Server {
                 let local = LocalSet::new();
                 let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
                 let left = local.block_on(&runtime, worker.run(listener, limit));
-                // Whatever is still open is dropped here, before anybody hears that this worker has
-                // ended.
+                // Drops the connections that are still open before `done` reports the end of this
+                // worker.
                 drop(local);
                 let _ = done.send(left);
             })?;
@@ -176,8 +179,8 @@ impl Server {
         Ok(Self { workers, phase })
     }
 
-    /// No new connections from here on; returns when all requests have ended, or `timeout` has
-    /// passed and what was left was cut off. The number of connections that were cut off.
+    /// Stops accepting connections and waits until all requests have ended. After `timeout` the
+    /// remaining connections are cut off. Returns the number of connections that were cut off.
     pub async fn drain(self, timeout: Duration) -> usize {
         self.phase.send_replace(Phase::Draining);
         let mut all = std::pin::pin!(async {
@@ -202,7 +205,8 @@ impl Worker {
         Self { newest, recorder, open, closed, phase, complaints }
     }
 
-    /// Serves until told to stop; returns how many connections were still open then.
+    /// Serves until the drain has ended. Returns the number of connections that were still open
+    /// then.
     async fn run(self: Rc<Self>, listener: TcpListener, limit: Arc<ConnectionLimit>) -> usize {
         let mut phase = self.phase.clone();
         let worker = self.clone();
@@ -239,9 +243,9 @@ impl Worker {
             match listener.accept().await {
                 Ok((socket, peer)) => {
                     failing = false;
-                    // A connection too many waits here; those behind it wait in the backlog. The
-                    // permit is taken after accepting, so that an idle worker
-                    // holds none that a busy one could use.
+                    // A connection above the limit waits here; later ones wait in the backlog. The
+                    // permit is taken after the accept, so that an idle worker does not hold a
+                    // permit that a busy worker could use.
                     let Some(permit) = limit.place().await else { continue };
                     let worker = self.clone();
                     self.open.set(self.open.get() + 1);
@@ -262,7 +266,7 @@ impl Worker {
         }
     }
 
-    /// Closes idle connections to the registry when their time has come, for ever.
+    /// Closes connections to the registry that have been idle for too long, in an endless loop.
     async fn tend_upstream(&self) {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
@@ -277,7 +281,7 @@ impl Worker {
     }
 }
 
-/// Counts a connection as open until it is dropped, also by a panic.
+/// A guard that counts a connection as open until it is dropped, also by a panic.
 struct OpenConnection(Rc<Worker>);
 
 impl Drop for OpenConnection {

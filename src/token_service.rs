@@ -1,7 +1,9 @@
-//! The registry token service: tokens that clients send as Bearer instead of their credentials.
+//! The registry token service. It issues tokens that clients send as Bearer tokens instead of their
+//! credentials.
 //!
-//! A token is no new right. It is the credential it came from, sealed, with a list that makes it
-//! narrower, so a request with it is decided like any other.
+//! A token gives no new right. It is the sealed credential that it was made from, together with a
+//! list that narrows the credential. A request with a token is therefore decided like any other
+//! request.
 
 pub mod gate_token;
 pub mod request;
@@ -18,93 +20,95 @@ use crate::identity::model::credential::Credential;
 use crate::identity::model::unix_time::{unix_micros, unix_now};
 use gate_token::{GateToken, PREFIX, TokenKeys, TokenScope};
 
-/// Where it is, on the registry's own listener.
+/// The path of the token service on the public listener.
 pub const PATH: &str = "/token";
 
-/// `credential_kind` in logs.
+/// The `credential_kind` of a gate token in logs.
 const GATE_TOKEN: &str = "gate_token";
 
-/// A token is good for so much longer than clients are told (seconds): dockerd sends one to the
-/// last moment, and takes no refusal of it for an answer.
+/// The time, in seconds, that a token stays valid after the expiry that clients are told. dockerd
+/// sends a token until the last moment, and does not handle its refusal.
 const GRACE: u64 = 5;
 
-/// Clients take a shorter life for this, or for a mistake.
+/// The shortest lifetime of a token, in seconds. Clients replace a shorter one by this value, or
+/// treat it as a mistake.
 const SHORTEST_LIFE: u64 = 60;
 
-/// Seals tokens and opens them.
+/// The service that seals and opens gate tokens.
 pub struct TokenService {
     keys: Arc<TokenKeys>,
     lifetime: Duration,
     service: String,
 }
 
-/// What a request presents.
+/// The credential that a request presents, and the limits of its gate token.
 pub struct Presented {
-    /// The credential itself, or what was sealed in a gate token.
+    /// The credential itself, or the credential that was sealed in a gate token.
     pub credential: Credential,
-    /// The most that it is good for; `None`: whatever the credential is good for.
+    /// The scope of the gate token; `None`: no gate token narrows the credential.
     pub token_scope: Option<TokenScope>,
-    /// The provider that vouched for it when it was sealed.
+    /// The provider that vouched for the credential when it was sealed.
     pub provider: Option<Box<str>>,
-    /// When it was sealed (Unix time, microseconds).
+    /// The time when the credential was sealed (Unix time, microseconds).
     pub sealed: Option<u64>,
 }
 
-/// What a token is made of.
+/// The contents of a token that is to be issued.
 pub struct Vouched {
-    /// What is sealed.
+    /// The credential that is sealed.
     pub credential: Credential,
-    /// Who vouches for it. `None` for callers without one.
+    /// The provider that vouches for the credential; `None` for callers without a credential.
     pub provider: Option<Box<str>>,
-    /// What is granted of what was asked.
+    /// The granted part of what was asked.
     pub token_scope: TokenScope,
-    /// When the credential itself ends (Unix time, seconds), where that is known.
+    /// The time when the credential itself expires (Unix time, seconds), if it is known.
     pub ends: Option<u64>,
 }
 
-/// The answer to a client that asked for a token.
+/// The response to a client that asked for a token.
 #[derive(Serialize)]
 pub struct Issued {
     #[serde(serialize_with = "exposed")]
     token: Zeroizing<String>,
-    /// The same, by its name in OAuth.
+    /// The token again, under its OAuth name.
     #[serde(serialize_with = "exposed")]
     access_token: Zeroizing<String>,
-    /// Seconds.
+    /// The lifetime that the client is told, in seconds.
     expires_in: u64,
     issued_at: String,
-    /// What was granted. A GET has no such field.
+    /// The granted scopes. The response to a GET does not have this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
 }
 
 impl Issued {
-    /// The answer's body.
+    /// Returns the body of the response.
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
-        // Room for all of it, so that growing leaves no copy: twice the token, and the scopes,
-        // which are in it too.
+        // The buffer has room for the whole body, so that growing it leaves no copy of the token.
+        // The body contains the token twice, and the scopes, which the token contains too.
         let mut json = Zeroizing::new(Vec::with_capacity(3 * self.token.len() + 256));
-        // Strings and numbers are always JSON.
+        // Strings and numbers are always valid JSON.
         let _ = serde_json::to_writer(&mut *json, self);
         json
     }
 }
 
-/// Whoever asked for a token is shown it.
+/// Serializes a token in plain text, because the client that asked for it must receive it.
 fn exposed<S: Serializer>(token: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(token)
 }
 
 impl TokenService {
-    /// A service for the registry that clients know as `service`, whose tokens live for `lifetime`.
+    /// Creates a service for the registry that clients know as `service`. Its tokens live for
+    /// `lifetime`.
     pub fn new(keys: Arc<TokenKeys>, lifetime: Duration, service: String) -> Self {
         Self { keys, lifetime, service }
     }
 
-    /// Whether a token for this service may be asked for here.
+    /// Checks whether this service issues tokens for the service that the client asked for.
     ///
     /// # Errors
-    /// [`TokenRequestError::Service`] where it is another's.
+    /// [`TokenRequestError::Service`] if the client asked for another service.
     pub fn check_service(&self, asked: Option<&str>) -> Result<(), TokenRequestError> {
         if asked.is_none_or(|asked| asked == self.service) {
             Ok(())
@@ -113,10 +117,11 @@ impl TokenService {
         }
     }
 
-    /// Seals a credential for what was granted. `oauth`: the answer is to a POST.
+    /// Seals a credential together with what was granted. `oauth`: the response is to a POST.
     ///
     /// # Errors
-    /// [`TokenRequestError::TooLong`]
+    /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
+    /// too long.
     pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
         let Vouched { credential, provider, token_scope, ends } = vouched;
         let now = unix_now();
@@ -125,7 +130,8 @@ impl TokenService {
         let (issued, expires) = (unix_micros(), now + expires_in + GRACE);
         let mut token = GateToken { issued, expires, token_scope, credential, provider };
         let sealed = self.keys.seal(&mut token, &self.service).ok_or(TokenRequestError::TooLong)?;
-        // After that, for what does not fit into a token is not granted.
+        // The scope is read after sealing, because `seal` removes repositories that do not fit into
+        // the token, and these are not granted.
         let scope = oauth.then(|| token.token_scope.scopes());
         Ok(Issued {
             access_token: sealed.clone(),
@@ -136,19 +142,20 @@ impl TokenService {
         })
     }
 
-    /// What a request to the registry presents: a gate token is the credential that is sealed in
-    /// it, only narrower.
+    /// Returns the credential that a request to the registry presents. A gate token stands for the
+    /// credential that is sealed in it, narrowed by its scope.
     ///
     /// # Errors
-    /// [`Denial::InvalidToken`]; [`Denial::WrongCredential`] for a gate token as a password, of
-    /// which no provider hears.
+    /// [`Denial::InvalidToken`] if the gate token is not valid. [`Denial::WrongCredential`] if a
+    /// gate token was sent as a password, which is never sent to a provider.
     pub fn unseal(&self, credential: Credential) -> Result<Presented, Denial> {
         match credential {
             Credential::Bearer(token) if token.expose_secret().starts_with(PREFIX) => {
                 let opened = self.keys.open(token.expose_secret(), &self.service, unix_now());
                 let GateToken { credential, token_scope, provider, issued, .. } =
                     opened.map_err(|_| Denial::InvalidToken)?;
-                // None is ever made so; whoever made it has a key.
+                // The gate never seals a gate token in another one. The maker of such a token has a
+                // key.
                 if is_sealed(&credential) {
                     return Err(Denial::InvalidToken);
                 }
@@ -168,13 +175,13 @@ impl TokenService {
 }
 
 impl Presented {
-    /// Whether there is no credential, be it in a token or not.
+    /// Returns whether the caller presented no credential, neither directly nor in a gate token.
     pub fn is_nobody(&self) -> bool {
         matches!(self.credential, Credential::Anonymous)
     }
 }
 
-/// How a credential was presented, as logs say it, before anybody knows whether it is good.
+/// Returns the kind of a credential for logs. The credential has not been verified yet.
 pub fn kind(credential: &Credential) -> &'static str {
     match credential {
         Credential::Bearer(secret) if secret.expose_secret().starts_with(PREFIX) => GATE_TOKEN,
@@ -182,14 +189,14 @@ pub fn kind(credential: &Credential) -> &'static str {
     }
 }
 
-/// How everything begins that this gate seals: gate tokens, refresh tokens and addresses of
-/// uploads.
+/// The prefixes of all texts that this gate seals: gate tokens, refresh tokens and upload
+/// locations.
 const SEALED_PREFIXES: [&str; 3] = [PREFIX, "mgr1.", "mu1."];
 
-/// Whether it holds something that was sealed here, or looks like it: some clients put tokens where
-/// the user name belongs, and people paste them with blanks, quotes or `Bearer ` before them.
-/// Beyond requests to the registry a gate token is no credential, and no provider is shown one: a
-/// token that was made from a token would outlive it.
+/// Returns whether a credential contains a text that this gate sealed, or that looks like one. Some
+/// clients put tokens in the user name, and people paste tokens with blanks, quotes or `Bearer `
+/// before them. Outside of requests to the registry a gate token is not a credential, and it is
+/// never sent to a provider: a token that was made from a token would outlive it.
 pub fn is_sealed(credential: &Credential) -> bool {
     match credential {
         Credential::Anonymous => false,
@@ -200,14 +207,14 @@ pub fn is_sealed(credential: &Credential) -> bool {
     }
 }
 
-/// A shorter text behind such a prefix was not sealed here. Bytes.
+/// The length, in bytes, of the shortest text behind such a prefix that this gate can have sealed.
 const MIN_SEALED: usize = 40;
 
 fn looks_sealed(text: &str) -> bool {
     begins_sealed(text) || holds_sealed(text)
 }
 
-/// With blanks, quotes or a scheme before it, as it is pasted.
+/// Returns whether a text begins with a sealed text, after optional blanks, quotes or a scheme.
 fn begins_sealed(text: &str) -> bool {
     const SCHEME: &str = "Bearer";
     let is_around = |c: char| c.is_whitespace() || "\"'`:=\u{201c}\u{2018}".contains(c);
@@ -218,13 +225,13 @@ fn begins_sealed(text: &str) -> bool {
     SEALED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// A whole one, wherever it stands.
+/// Returns whether a text contains a complete sealed text at any position.
 fn holds_sealed(text: &str) -> bool {
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_whole = |behind: &str| {
         behind.len() >= MIN_SEALED && behind.bytes().take(MIN_SEALED).all(is_base64url)
     };
-    // Most secrets are shorter, and not searched.
+    // Most secrets are shorter, and are not searched.
     text.len() > MIN_SEALED
         && SEALED_PREFIXES.iter().any(|prefix| text.split(prefix).skip(1).any(is_whole))
 }
@@ -235,7 +242,8 @@ mod tests {
 
     use super::*;
 
-    /// Whoever has a key could make one. It would be shown to the providers otherwise.
+    /// A holder of a key could make such a token. Without this check the inner token would be sent
+    /// to the providers.
     #[test]
     fn a_token_in_a_token_is_none() {
         let keys = Arc::new(TokenKeys::random().unwrap());
@@ -260,8 +268,8 @@ mod tests {
         }
     }
 
-    /// Nothing that was sealed here is shown to a provider, whatever it is and whatever stands
-    /// before it.
+    /// A text that was sealed here is never sent to a provider, independent of its kind and of the
+    /// characters before it.
     #[test]
     fn what_looks_sealed_is_no_credential() {
         for prefix in ["mg1.", "mgr1.", "mu1."] {
@@ -289,7 +297,7 @@ mod tests {
                 );
             }
         }
-        // A whole one is found wherever it stands.
+        // A complete sealed text is found at any position.
         let body = "A-_z".repeat(20);
         for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."]
         {

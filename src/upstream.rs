@@ -1,5 +1,5 @@
-//! The registry behind the gate: one pool of connections a worker, and the one place from which
-//! requests go there.
+//! The registry behind the gate: one connection pool per worker, and the only code that sends
+//! requests to the registry.
 
 mod catalog;
 mod connection;
@@ -37,70 +37,71 @@ use exchange::{Exchange, Then};
 use pool::{Pool, Use};
 use response_stream::ResponseStream;
 
-/// Every type of manifest that there is.
+/// The media types of all kinds of manifests.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
     application/vnd.oci.artifact.manifest.v1+json, */*";
 
-/// How often idle connections are looked through: often enough that none is much older than it may
-/// be.
+/// The interval between checks of idle connections. It is short enough that no idle connection
+/// becomes much older than it may.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(pool::MAX_IDLE_TIME.as_secs() / 2);
 
-/// How the registry is spoken to. The same for all workers.
+/// The settings for the registry. All workers share them.
 pub struct UpstreamSettings {
-    /// How it is reached.
+    /// The address of the registry and the way to connect to it.
     pub connector: Connector,
-    /// The same for people. Without user information.
+    /// The address of the registry for people, without user information.
     pub url: String,
-    /// `Host` of forwarded requests: the registry's own.
+    /// The `Host` of forwarded requests: the registry's own.
     pub host: HeaderValue,
-    /// What goes into `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build
+    /// The values of `X-Forwarded-Proto` and `X-Forwarded-Host`, from which registries build
     /// addresses.
     pub forwarded_proto: HeaderValue,
     pub forwarded_host: HeaderValue,
-    /// `Authorization` of forwarded requests, where the registry wants one from the gate.
+    /// The `Authorization` of forwarded requests, if the registry expects one from the gate.
     pub authorization: Option<HeaderValue>,
-    /// The names under which the registry may speak of itself.
+    /// The names that the registry may use for itself.
     pub origins: Origins,
-    /// From the end of a request's body to the head of the answer.
+    /// The longest time from the end of a request's body to the head of the response.
     pub response_timeout: Duration,
-    /// The same for the last request of an upload, upon which registries on object storage copy.
+    /// The longest such time for the last request of an upload, on which registries with object
+    /// storage copy data.
     pub upload_response_timeout: Duration,
-    /// A body that makes no progress for so long is given up.
+    /// The longest time without progress before a body is given up.
     pub stall_timeout: Duration,
-    /// What was seen of it so far, by all workers.
+    /// The health of the registry as all workers have seen it.
     pub health: UpstreamHealth,
 }
 
-/// One worker's way to the registry. A clone has the same connections.
+/// One worker's access to the registry. Clones share the same connections.
 #[derive(Clone)]
 pub struct Upstream {
     settings: std::sync::Arc<UpstreamSettings>,
     pool: Rc<Pool>,
-    /// Room for lists of repositories that are read at the same time.
+    /// The permits for lists of repositories that are read at the same time.
     walks: Rc<Semaphore>,
 }
 
-/// Who is at the other side, as the registry is told.
+/// The client for which a request is sent to the registry.
 pub struct ClientInfo<'a> {
     pub address: IpAddr,
     pub http2: bool,
     pub progress: &'a Rc<Progress>,
 }
 
-/// A request on its way to the registry, but for its body.
+/// A request to the registry, without its body.
 struct OutboundRequest<'a> {
     wanted: &'a RegistryRequest,
-    /// The token that was issued for it, where the registry takes such.
+    /// The token that was issued for this request, if the registry takes such tokens.
     grant: Option<HeaderValue>,
-    /// What came with it, of which little goes on.
+    /// The headers of the original request, few of which are forwarded.
     headers: &'a HeaderMap,
     request_id: &'a str,
 }
 
 impl Upstream {
-    /// A worker's own, without connections yet.
+    /// Creates one worker's access, without connections.
     pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
         Self {
             pool: Rc::new(Pool::default()),
@@ -109,16 +110,19 @@ impl Upstream {
         }
     }
 
-    /// Closes connections that have been idle for too long. To be called every [`SWEEP_EVERY`].
+    /// Closes connections that have been idle for too long. The caller must call it every
+    /// [`SWEEP_EVERY`].
     pub fn sweep(&self) {
         self.pool.sweep();
     }
 
-    /// Sends on what the permit allows, with the body as it comes, and returns the answer with its
-    /// body as it comes.
+    /// Forwards the request that the permit allows, and returns the response. Both bodies are
+    /// streamed.
     ///
     /// # Errors
-    /// What the registry or the client did not do as they should.
+    /// - [`Denial::Upstream`] if the registry does not respond, or its response is not passed on.
+    /// - [`Denial::ClientAborted`] if the client's body broke off.
+    /// - [`Denial::Framing`] if the client sent trailers, or the URI is too long.
     pub async fn forward(
         &self,
         permit: Permit,
@@ -165,12 +169,13 @@ impl Upstream {
         Ok(Response::from_parts(parts, ResponseBody::stream(stream, progress.clone())))
     }
 
-    /// Asks whether tags exist, and returns the statuses of the answers, in order. Another writer
-    /// may be faster: between the answer and what is done upon it nothing holds the tag.
+    /// Asks whether tags exist, and returns the statuses of the responses, in order. Nothing locks
+    /// a tag between the response and the action that follows it, so another writer may change it
+    /// first.
     ///
     /// # Errors
-    /// [`UpstreamFault::RefusedTheGrant`], and [`UpstreamFault::TagLookUp`] where there is no other
-    /// answer.
+    /// - [`UpstreamFault::RefusedTheGrant`] if the registry refused the grant.
+    /// - [`UpstreamFault::TagLookUp`] if the look-up fails for another reason.
     pub async fn look_up(
         &self,
         look_ups: &[TagLookUp],
@@ -195,16 +200,15 @@ impl Upstream {
         Ok(answers)
     }
 
-    /// The status of the answer to a HEAD of the gate's own.
+    /// Sends a HEAD of the gate's own, and returns the status of the response.
     async fn status(
         &self,
         look_up: &TagLookUp,
         address: IpAddr,
         request_id: &str,
     ) -> Result<StatusCode, UpstreamFault> {
-        // Nothing of the client's own request, whose body has not begun, and whose headers could
-        // turn the answer: a registry says 404 of a manifest of a type that is not
-        // accepted.
+        // Nothing of the client's request is used. Its body has not begun, and its headers could
+        // change the answer: a registry answers 404 for a manifest of a type that is not accepted.
         let headers =
             HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
         let outbound = OutboundRequest {
@@ -224,7 +228,7 @@ impl Upstream {
         Ok(response.status())
     }
 
-    /// A read of the gate's own, for a caller at this address.
+    /// Sends a read request of the gate's own, on behalf of a client at this address.
     async fn ask(
         &self,
         outbound: &OutboundRequest<'_>,
@@ -243,16 +247,17 @@ impl Upstream {
         Ok((Response::from_parts(parts, body), exchange))
     }
 
-    /// What the client did is not the registry's fault.
+    /// Records the fault of a denial in the registry's health. A denial that the client caused is
+    /// not the registry's fault.
     fn note_fault(&self, denial: &Denial) {
         if let Denial::Upstream(fault) = denial {
             self.settings.health.failed(*fault, SystemTime::now());
         }
     }
 
-    /// One request and the head of its answer. A connection of the pool may have died unnoticed:
-    /// what was never written goes out on a fresh one, and so does a GET or HEAD without an
-    /// answer. Nothing else is ever repeated.
+    /// Sends one request and returns the head of its response. A pooled connection may have died
+    /// unnoticed: a request that was never written goes out on a new connection, and so does a GET
+    /// or HEAD without a response. No other request is ever repeated.
     async fn exchange(
         &self,
         outbound: &OutboundRequest<'_>,
@@ -312,7 +317,7 @@ impl Upstream {
         Ok(request)
     }
 
-    /// Waits for the head of the answer, no longer than the time-outs allow.
+    /// Waits for the head of the response, within the time-outs.
     async fn answer(
         &self,
         connection: &mut Connection,
@@ -326,8 +331,8 @@ impl Upstream {
             _ => settings.response_timeout,
         };
         let io = connection.io().clone();
-        // No deadline is ever nearer than the shorter of the two, so a timer of that length misses
-        // none.
+        // No deadline is nearer than the shorter of the two time-outs, so a timer of that length
+        // misses none.
         let tick = response_timeout.min(settings.stall_timeout);
         let mut timer = pin!(sleep(tick));
         let mut answer = pin!(connection.send(request));
@@ -351,7 +356,7 @@ impl Upstream {
     }
 }
 
-/// Why there is no answer.
+/// The reason why a request has no response.
 enum ExchangeFailure {
     NeverWritten(Box<Request<RequestBody>>),
     NoAnswer(hyper::Error),
@@ -368,8 +373,8 @@ impl From<SendError> for ExchangeFailure {
 }
 
 impl ExchangeFailure {
-    /// What the caller is told. What the registry did is logged; what the client did is not the
-    /// registry's fault.
+    /// Returns the denial for the caller. A fault of the registry is logged. A fault of the client
+    /// is not attributed to the registry.
     fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {
         match progress.failure() {
             Some(BodyFailure::Aborted) => return Denial::ClientAborted,
@@ -394,15 +399,15 @@ impl ExchangeFailure {
     }
 }
 
-/// Whether the socket failed because of what came, rather than because nothing did.
+/// Returns whether the socket failed because of the bytes that came, rather than for lack of bytes.
 fn is_invalid_data(error: &hyper::Error) -> bool {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// Whether an answer is one that a registry gives, and framed so that no two programs read it in
-/// two ways and a body that is cut off is seen to be.
+/// Checks that a response is one that a registry gives. Its framing must be unambiguous, and must
+/// show when the body is cut off.
 fn check_answer(
     wanted: &RegistryRequest,
     granted: bool,
@@ -419,7 +424,7 @@ fn check_answer(
     let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
     let length = match *lengths {
         [] => None,
-        // hyper reads a list of equal lengths as one; the client behind it may not.
+        // hyper reads a list of equal lengths as one length; the client behind the gate may not.
         [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => {
             Some(length)
         }
@@ -435,8 +440,8 @@ fn check_answer(
         status if status.is_informational() => false,
         StatusCode::NO_CONTENT => !chunked && length.is_none_or(|length| length == "0"),
         _ if wanted.method() == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => true,
-        // One of the two: an answer that ends where the connection does cannot be told from one
-        // that broke off.
+        // Exactly one of the two must be present: a response that ends with the connection cannot
+        // be told from one that broke off.
         _ => length.is_some() != chunked,
     };
     if well_framed { Ok(()) } else { invalid }

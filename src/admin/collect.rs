@@ -1,4 +1,5 @@
-//! Reads how the gate is from those who know. It locks no worker out: what they count are atomics.
+//! Collects the status of the gate from its parts. Collecting does not block workers, because their
+//! counters are atomics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,28 +15,29 @@ use crate::metrics::Metrics;
 use crate::server::ConnectionLimit;
 use crate::upstream::UpstreamSettings;
 
-/// What lives as long as the process.
+/// The values that stay the same for the whole life of the process.
 #[derive(Clone)]
 pub struct Process {
     pub workers: usize,
-    /// Of the public listener.
+    /// The connection limit of the public listener.
     pub connection_limit: Arc<ConnectionLimit>,
     pub started: SystemTime,
-    /// The same on a clock that nobody sets.
+    /// The start of the process on the monotonic clock.
     pub running_since: Instant,
 }
 
-/// A try to reload the configuration.
+/// The last attempt to reload the configuration.
 #[derive(Clone, Debug)]
 pub struct LastReload {
     pub at: SystemTime,
-    /// Where the configuration is wrong, or what the system did not give; none where it was
-    /// applied. Without any value of the configuration but names of files.
+    /// The places where the configuration is wrong, or the system errors; empty if the
+    /// configuration was applied. The texts contain no value of the configuration except names of
+    /// files.
     pub problems: Vec<String>,
 }
 
 impl Admin {
-    /// How the gate is now.
+    /// Returns the current status of the gate.
     pub(super) fn status(&self) -> Status {
         let snapshot = self.snapshots.borrow().clone();
         let gate = &snapshot.gate;
@@ -106,8 +108,8 @@ fn cache(metrics: &Metrics, entries: u64) -> CacheStatus {
     let hits = count(CacheUse::Hit) + count(CacheUse::Negative);
     let lookups =
         hits + count(CacheUse::Miss) + count(CacheUse::Stale) + count(CacheUse::Coalesced);
-    // Counts of a process: no number is ever so large that a float does not hold it well enough for
-    // a rate.
+    // The counters of a process never get so large that the precision of a float matters for a
+    // rate.
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
     CacheStatus { entries, lookups, hits, hit_rate }
@@ -131,7 +133,7 @@ fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
-/// Seconds from `now` until then, negative where it has passed.
+/// Returns the seconds from `now` until `then`. The result is negative if `then` has passed.
 fn until(then: SystemTime, now: SystemTime) -> i64 {
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     then.duration_since(now).map_or_else(|passed| -seconds(passed.duration()), seconds)

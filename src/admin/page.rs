@@ -1,11 +1,11 @@
-//! The status as one plain page, for a person with a browser: what is wrong on top, then everything
-//! else. It loads nothing, runs nothing, and names of the config are escaped.
+//! The status as one plain HTML page for a browser: problems first, then everything else. It loads
+//! nothing and runs no scripts, and names from the config are escaped.
 
 use std::fmt::{Display, Formatter, Result, Write as _};
 
 use super::status::{LastAnswer, LastError, ProviderStatus, Status};
 
-/// `Content-Security-Policy` of the page.
+/// The `Content-Security-Policy` of the page.
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 const HEAD: &str = "<!DOCTYPE html>
@@ -37,7 +37,7 @@ footer { margin-top: 1.75rem; color: var(--soft) }
 <body>
 ";
 
-/// The page of a status.
+/// Renders the page of a status.
 pub(super) fn render(status: &Status) -> String {
     let mut page = HEAD.to_owned();
     // Writing to a String cannot fail.
@@ -58,30 +58,30 @@ fn write(page: &mut String, status: &Status) -> Result {
             format_args!("{}, since {}", Uptime(status.uptime_seconds), Time(&status.started)),
         )?;
         match &status.certificate {
-            None => entry(page, "CertificateStatus", "none: plain HTTP")?,
+            None => entry(page, "Certificate", "none: plain HTTP")?,
             Some(it) if it.expired => {
                 entry(
                     page,
-                    "CertificateStatus",
+                    "Certificate",
                     format_args!("<span class=\"bad\">expired</span> {}", Time(&it.ends)),
                 )?;
             }
             Some(it) => {
                 let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left)
                     .to_string();
-                entry(page, "CertificateStatus", days)?;
+                entry(page, "Certificate", days)?;
             }
         }
         entry(
             page,
-            "ConnectionStatus",
+            "Connections",
             format_args!("{} of {}", status.connections.open, status.connections.max),
         )?;
         entry(page, "Workers", status.workers)
     })?;
 
     let upstream = &status.upstream;
-    list(page, "UpstreamStatus", |page| {
+    list(page, "Upstream", |page| {
         entry(page, "Address", Text(&upstream.address))?;
         entry(page, "State", up(upstream.up))?;
         history(page, upstream.last_answer.as_ref(), upstream.last_error.as_ref())
@@ -146,8 +146,7 @@ fn trouble(page: &mut String, trouble: &[String]) -> Result {
 }
 
 fn provider(page: &mut String, provider: &ProviderStatus) -> Result {
-    let title =
-        format!("ProviderStatus {} <small>{}</small>", Text(&provider.name), Text(provider.kind));
+    let title = format!("Provider {} <small>{}</small>", Text(&provider.name), Text(provider.kind));
     list(page, &title, |page| {
         entry(page, "State", up(provider.up))?;
         let class = if provider.breaker == "closed" { "" } else { " class=\"bad\"" };
@@ -183,19 +182,19 @@ fn up(up: Option<bool>) -> &'static str {
     }
 }
 
-/// A section. `title` is HTML.
+/// Writes a section. `title` is HTML.
 fn list(page: &mut String, title: &str, entries: impl FnOnce(&mut String) -> Result) -> Result {
     writeln!(page, "<h2>{title}</h2>\n<dl>")?;
     entries(page)?;
     page.write_str("</dl>\n")
 }
 
-/// A line of a section. `value` is HTML.
+/// Writes a line of a section. `value` is HTML.
 fn entry(page: &mut String, name: &str, value: impl Display) -> Result {
     writeln!(page, "<dt>{}</dt><dd>{value}</dd>", Text(name))
 }
 
-/// Text, escaped for where HTML has text.
+/// Text that is escaped for HTML content.
 struct Text<'a>(&'a str);
 
 impl Display for Text<'_> {
@@ -211,7 +210,7 @@ impl Display for Text<'_> {
     }
 }
 
-/// A time, in one piece.
+/// A time that does not wrap over two lines.
 struct Time<'a>(&'a str);
 
 impl Display for Time<'_> {
@@ -220,7 +219,7 @@ impl Display for Time<'_> {
     }
 }
 
-/// Seconds in the two largest units.
+/// A number of seconds, shown in its two largest units.
 struct Uptime(u64);
 
 impl Display for Uptime {

@@ -1,5 +1,5 @@
-//! `POST /revoke`: what is known of a credential is forgotten now, for an incident that cannot wait
-//! for `cache.ttl`.
+//! `POST /revoke`: drops everything that is known about a credential at once, for an incident that
+//! cannot wait for `cache.ttl`.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::gate::Gate;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::Fingerprint;
 
-/// The largest secret, with every byte escaped, and some room.
+/// The largest form, in bytes: the largest secret with every byte escaped, and some room.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
-/// Operators send a line, not a stream.
+/// The longest time to wait for the form. Operators send one line.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Revokes what the form names. `token`: what whoever asks must have.
+/// Revokes the token or credential that the form names. The operator must present `token`.
 pub(super) async fn revoke(
     request: Request<Incoming>,
     token: Option<&SecretString>,
@@ -82,8 +82,8 @@ async fn try_to(
     };
     match &*name {
         "token" => {
-            // What is pasted has more around it than the secret, and a success that revokes nothing
-            // would be believed.
+            // Pasted text often has more around it than the secret. Without this, the answer would
+            // be a success although nothing was revoked.
             let secret = pasted(&value);
             if secret.is_empty() || secret.contains(char::is_control) {
                 return Err((StatusCode::BAD_REQUEST, "token is one line, the secret itself"));
@@ -124,8 +124,8 @@ async fn try_to(
     Ok(())
 }
 
-/// Returns the secret in what an operator pasted: without a header's name and scheme, quotes,
-/// blanks and line feeds.
+/// Returns the secret in the text that an operator pasted, without a header's name and scheme,
+/// quotes, blanks and line feeds.
 fn pasted(text: &str) -> &str {
     let is_around = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
     let mut secret = text.trim_matches(is_around);
@@ -138,7 +138,7 @@ fn pasted(text: &str) -> &str {
     secret
 }
 
-/// RFC 6750, 2.1
+/// Returns whether the request presents this token (RFC 6750, 2.1).
 fn is_authorized(headers: &HeaderMap, token: &SecretString) -> bool {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };

@@ -1,57 +1,57 @@
-//! How the gate is: the one value that `/status.json` and the page show. Nothing of a request, a
-//! user or a repository is in it, and no secret: names and addresses are the config's, everything
-//! else is numbers and words of closed lists.
+//! The status of the gate: the value that `/status.json` and the page show. It contains no data of
+//! a request, a user or a repository, and no secret. Names and addresses come from the config;
+//! everything else is numbers and words of closed lists.
 //!
-//! Pure: [`collect`](super::collect) fills it in.
+//! This module performs no I/O. [`collect`](super::collect) fills the value in.
 
 use serde::Serialize;
 
-/// A certificate that ends so soon is trouble. Days.
+/// The number of days before its end from which a certificate is reported as trouble.
 const CERTIFICATE_ENDS_SOON: i64 = 14;
 
-/// Everything that is shown. Times are RFC 3339, in UTC; what is not known yet, or not there, is
+/// The complete status. Times are RFC 3339, in UTC. Values that are unknown or do not exist are
 /// null.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
-    /// What is wrong, in sentences; empty where nothing is.
+    /// The problems, as sentences. Empty if there are none.
     pub trouble: Vec<String>,
     pub version: &'static str,
     pub now: String,
     pub started: String,
     pub uptime_seconds: u64,
-    /// From the first moment of a drain.
+    /// `true` from the first moment of a drain.
     pub draining: bool,
-    /// Null without TLS.
+    /// The certificate. Null without TLS.
     pub certificate: Option<CertificateStatus>,
     pub workers: usize,
     pub connections: ConnectionStatus,
     pub upstream: UpstreamStatus,
-    /// In the order of the config.
+    /// The providers, in the order of the config.
     pub providers: Vec<ProviderStatus>,
     pub cache: CacheStatus,
-    /// Each limit, and how often it held somebody up.
+    /// The limits, each with the number of requests that it refused.
     pub limits: Vec<LimitStatus>,
-    /// The last try; null where there was none since the start.
+    /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
 }
 
-/// The certificate that new connections are served.
+/// The certificate that new connections get.
 #[derive(Debug, Serialize)]
 pub(super) struct CertificateStatus {
     pub ends: String,
-    /// Whole days until then, negative once they have passed.
+    /// The number of whole days until the end. It is negative after the end.
     pub days_left: i64,
     pub expired: bool,
 }
 
-/// Those of the public listener.
+/// The connections of the public listener.
 #[derive(Debug, Serialize)]
 pub(super) struct ConnectionStatus {
     pub open: i64,
     pub max: usize,
 }
 
-/// The registry.
+/// The registry behind the gate.
 #[derive(Debug, Serialize)]
 pub(super) struct UpstreamStatus {
     pub address: String,
@@ -60,49 +60,49 @@ pub(super) struct UpstreamStatus {
     pub last_error: Option<LastError>,
 }
 
-/// Who verifies credentials.
+/// A provider, which verifies credentials.
 #[derive(Debug, Serialize)]
 pub(super) struct ProviderStatus {
     pub name: String,
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Whether the last question had an answer that makes sense; null before the first.
+    /// `true` if the last question got a usable answer. Null before the first question.
     pub up: Option<bool>,
-    /// Whether the last question came to `last_error`.
+    /// `true` if the last question failed with `last_error`.
     pub failing: bool,
-    /// `closed`, `open` or `probing`.
+    /// The state of the circuit breaker: `closed`, `open` or `probing`.
     pub breaker: &'static str,
     pub last_answer: Option<LastAnswer>,
     pub last_error: Option<LastError>,
 }
 
-/// An answer that made sense.
+/// The last usable answer.
 #[derive(Debug, Serialize)]
 pub(super) struct LastAnswer {
     pub at: String,
     pub latency_ms: f64,
 }
 
-/// What went wrong.
+/// The last error.
 #[derive(Debug, Serialize)]
 pub(super) struct LastError {
     pub at: String,
     /// A word of a closed list.
     pub reason: &'static str,
-    /// The same for people.
+    /// The reason in plain words.
     pub message: &'static str,
 }
 
-/// The verdict cache.
+/// The state of the verdict cache.
 #[derive(Debug, Serialize)]
 pub(super) struct CacheStatus {
-    /// Roughly.
+    /// The approximate number of entries.
     pub entries: u64,
-    /// Requests that took a verdict, since the start.
+    /// The number of requests that needed a verdict, since the start.
     pub lookups: u64,
-    /// Those of them for which nobody was asked, because the verdict was fresh.
+    /// The number of lookups with a fresh verdict in the cache, for which no provider was asked.
     pub hits: u64,
-    /// From 0 to 1.
+    /// The hit rate, from 0 to 1.
     pub hit_rate: Option<f64>,
 }
 
@@ -113,26 +113,26 @@ pub(super) struct LimitStatus {
     pub limited: u64,
 }
 
-/// A try to reload.
+/// The outcome of an attempt to reload the configuration.
 #[derive(Debug, Serialize)]
 pub(super) struct ReloadStatus {
     pub at: String,
     pub success: bool,
     pub problem_count: usize,
-    /// Where each of them is: a value that is wrong may be a secret that stands in the wrong
-    /// place, so what is wrong with it is in the program's log alone.
+    /// The places of the problems, without the wrong values. A wrong value may be a misplaced
+    /// secret, so only the program's log describes what is wrong with it.
     pub problems: Vec<String>,
 }
 
 impl CertificateStatus {
-    /// One that ends in so many seconds.
+    /// Creates the status of a certificate that ends in this number of seconds.
     pub(super) fn new(ends: String, seconds_left: i64) -> Self {
         Self { ends, days_left: seconds_left.div_euclid(24 * 60 * 60), expired: seconds_left <= 0 }
     }
 }
 
 impl Status {
-    /// The same with what is wrong in words, the worst first.
+    /// Fills in `trouble`, the most serious problem first.
     #[must_use]
     pub(super) fn with_trouble(mut self) -> Self {
         let mut trouble = Vec::new();
@@ -160,7 +160,7 @@ impl Status {
                 .last_error
                 .as_ref()
                 .map_or("the registry gave no answer", |error| error.message);
-            trouble.push(format!("UpstreamStatus {}: {why}.", self.upstream.address));
+            trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
         }
         trouble.extend(self.providers.iter().filter_map(ProviderStatus::trouble));
         if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
@@ -178,10 +178,10 @@ impl ProviderStatus {
         let name = &self.name;
         let why = self.last_error.as_ref().map_or("gives no answer", |error| error.message);
         match self.breaker {
-            "closed" if self.failing => Some(format!("ProviderStatus {name} {why}.")),
+            "closed" if self.failing => Some(format!("Provider {name} {why}.")),
             "closed" => None,
             _ => Some(format!(
-                "ProviderStatus {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
+                "Provider {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! A piece of an answer on its way out.
+//! A piece of a response on its way to the client.
 
 use std::rc::Rc;
 
@@ -6,9 +6,9 @@ use bytes::{Buf, Bytes};
 
 use super::Progress;
 
-/// Notes when some of it is taken. HTTP/2 is given a whole piece as soon as the client's window has
-/// room for one byte, and the last one is out of our hands then: what goes in between, and when it
-/// has gone, shows only here.
+/// A buffer that records when bytes are taken from it. HTTP/2 receives a whole piece as soon as the
+/// client's window has room for one byte, and the gate has no control over the last piece from then
+/// on. Only this buffer shows the progress within a piece and the end of its sending.
 pub struct Piece {
     bytes: Bytes,
     progress: Rc<Progress>,

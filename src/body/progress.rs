@@ -1,5 +1,5 @@
-//! How far a request has come: counters for the record, and since when the client has been waited
-//! for.
+//! The progress of a request: counters for the record, and the time since which the gate has waited
+//! for the client.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,30 +8,31 @@ use std::time::{Duration, Instant};
 
 use super::ResponseObserver;
 
-/// One request's progress, shared by its two bodies, its record and the connection that it came on.
+/// The progress of one request, shared by its two bodies, its record and the connection that it
+/// came on.
 #[derive(Default)]
 pub struct Progress {
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     request_ended: Cell<Option<Instant>>,
     failure: Cell<Option<BodyFailure>>,
-    /// Since when the client owes the next piece of its body.
+    /// The time since which the client owes the next piece of its body.
     awaiting_request: Cell<Option<Instant>>,
-    /// Pieces of the response that were handed over and have not gone, not all of them at least.
+    /// The number of pieces of the response that were handed over and are not completely sent.
     unsent: Cell<usize>,
-    /// Since when the client has taken none of them.
+    /// The time since which the client has taken nothing of these pieces.
     awaiting_window: Cell<Option<Instant>>,
-    /// Who waits for all of them to go.
+    /// The waker of the task that waits until all of these pieces are sent.
     awaiting_end: Cell<Option<Waker>>,
     stalled: Cell<bool>,
-    /// The same of the whole connection.
+    /// `true` if the whole connection stalled.
     connection_stalled: Rc<Cell<bool>>,
     cut: Cell<bool>,
-    /// The observer of a response that has ended here and not at the client.
+    /// The observer of a response that has ended in the gate and not at the client.
     observer: Cell<Option<Box<dyn ResponseObserver>>>,
 }
 
-/// Why a request's body did not come to its end.
+/// The reason why the body of a request did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFailure {
     /// The client broke off, or its stream was reset.
@@ -41,57 +42,58 @@ pub enum BodyFailure {
 }
 
 impl Progress {
-    /// Begins a request on a connection that tells by this flag that its client took nothing for
-    /// too long.
+    /// Creates the progress of a request on a connection. The connection sets `stalled` when its
+    /// client has taken nothing for too long.
     pub fn on_connection(stalled: Rc<Cell<bool>>) -> Self {
         Self { connection_stalled: stalled, ..Self::default() }
     }
 
-    /// Bytes of the request's body that came from the client.
+    /// Returns the number of bytes of the request's body that came from the client.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in.get()
     }
 
-    /// Bytes of the response's body that went to the client.
+    /// Returns the number of bytes of the response's body that were handed over for the client.
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out.get()
     }
 
-    /// When the request's body ended, if it did.
+    /// Returns the time at which the request's body ended, if it did.
     pub fn request_ended(&self) -> Option<Instant> {
         self.request_ended.get()
     }
 
-    /// Why the request's body broke off, if it did.
+    /// Returns the reason why the request's body broke off, if it did.
     pub fn failure(&self) -> Option<BodyFailure> {
         self.failure.get()
     }
 
-    /// Whether the client made no progress for too long.
+    /// Returns whether the client made no progress for too long.
     pub fn stalled(&self) -> bool {
         self.stalled.get() || self.connection_stalled.get()
     }
 
-    /// When the client will have been waited for too long for the rest of its body, if it is being
-    /// waited for.
+    /// Returns the time at which the wait for the rest of the request's body becomes too long, if
+    /// the gate is waiting for it.
     pub fn request_stalls_at(&self, timeout: Duration) -> Option<Instant> {
         self.awaiting_request.get().map(|since| since + timeout)
     }
 
-    /// The same, for its window too.
+    /// Returns the time at which the wait for the request's body or for the client's window becomes
+    /// too long, if the gate is waiting for either.
     pub fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
         let since =
             [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
         since.map(|since| since + timeout)
     }
 
-    /// The client was waited for too long.
+    /// Records that the gate waited for the client for too long.
     pub fn set_stalled(&self) {
         self.stalled.set(true);
     }
 
-    /// The connection is about to be dropped: from here on the end of the body is no end that the
-    /// client sent. hyper does not tell the two apart.
+    /// Records that the connection is about to be dropped. hyper reports the drop like a regular
+    /// end of the body, so an end that it reports from then on was not sent by the client.
     pub fn cut(&self) {
         self.cut.set(true);
     }
@@ -125,12 +127,13 @@ impl Progress {
         self.failure.set(Some(failure));
     }
 
-    /// Since when the client has taken nothing of what was handed over, if there is anything.
+    /// Returns the time since which the client has taken nothing of what was handed over, if there
+    /// is anything.
     pub fn awaits_window(&self) -> Option<Instant> {
         self.awaiting_window.get()
     }
 
-    /// Keeps the observer until all that was handed over has gone, or never will. Only then is the
+    /// Keeps the observer until all that was handed over is sent or never will be. Only then is the
     /// response over.
     pub(super) fn keep(&self, observer: Box<dyn ResponseObserver>) {
         if self.unsent.get() > 0 {
@@ -138,12 +141,12 @@ impl Progress {
         }
     }
 
-    /// Ends the response now, whatever has not gone.
+    /// Ends the response now, even if pieces of it are not sent.
     pub fn end(&self) {
         drop(self.observer.take());
     }
 
-    /// Ready as soon as all that was handed over of the response has gone, or never will.
+    /// Returns `Ready` once all that was handed over of the response is sent or never will be.
     pub fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.unsent.get() == 0 {
             return Poll::Ready(());

@@ -1,4 +1,4 @@
-//! A client's body on its way to the registry.
+//! The body of a client's request on its way to the registry.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,35 +11,36 @@ use hyper::body::Incoming;
 
 use super::{BodyFailure, Progress};
 
-/// A request's body. It ends only where the client ended it: on HTTP/2 by END_STREAM, on HTTP/1.1
-/// by its length or its last chunk. Anything else is an error, upon which the connection to the
-/// registry is broken, so that what came so far never looks like the whole.
+/// The body of a request. It ends only where the client ended it: on HTTP/2 by END_STREAM, on
+/// HTTP/1.1 by its length or its last chunk. Any other end is an error, and the connection to the
+/// registry is broken, so that a partial body never looks complete.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     http2: bool,
-    /// On HTTP/2 a stream can go on or break off behind the announced length. With its last bytes
-    /// the body would look complete to the registry, so they wait here for the end of the
-    /// stream.
+    /// The last bytes of the announced length, on HTTP/2. The stream can go on or break off after
+    /// them. The body would look complete to the registry with them, so they wait here for the end
+    /// of the stream.
     held: Option<Bytes>,
     progress: Rc<Progress>,
 }
 
-/// Why a body that was announced is not the empty one.
+/// The reason why a body that should be empty is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotEmpty {
-    /// It has bytes, or says so.
+    /// The body has bytes, or announces some.
     Bytes,
-    /// It did not come to its end.
+    /// The body did not come to its end.
     Failed(BodyFailure),
 }
 
-/// The body did not come to its end.
+/// The error of a body that did not come to its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body broke off")]
 pub struct RequestBrokenOff;
 
 impl RequestBody {
-    /// A body that came with a request. `http2` tells how its end is known.
+    /// Creates the body that came with a request. `http2` decides by which rule its end is
+    /// recognized.
     pub fn new(incoming: Incoming, http2: bool, progress: Rc<Progress>) -> Self {
         if incoming.is_end_stream() {
             progress.end_request();
@@ -47,17 +48,18 @@ impl RequestBody {
         Self { incoming: Some(incoming), http2, held: None, progress }
     }
 
-    /// No body.
+    /// Creates an empty body.
     pub fn empty(progress: Rc<Progress>) -> Self {
         progress.end_request();
         Self { incoming: None, http2: false, held: None, progress }
     }
 
-    /// Waits for the end of a body that should be empty. That the client sends it is watched with
-    /// the connection.
+    /// Waits for the end of a body that should be empty. The client's progress is watched with the
+    /// connection.
     ///
     /// # Errors
-    /// See [`NotEmpty`].
+    /// - [`NotEmpty::Bytes`] if the body has bytes, or announces some.
+    /// - [`NotEmpty::Failed`] if the body did not come to its end.
     pub async fn expect_empty(&mut self) -> Result<(), NotEmpty> {
         if self.incoming.as_ref().is_some_and(|incoming| incoming.size_hint().lower() > 0) {
             return Err(NotEmpty::Bytes);
@@ -74,7 +76,7 @@ impl RequestBody {
                 None => break,
             }
         }
-        // hyper would announce to the registry what has ended here.
+        // Otherwise hyper would announce to the registry a body that has ended here.
         self.incoming = None;
         Ok(())
     }
@@ -107,7 +109,8 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
-                        // Of empty pieces a client can send any number.
+                        // A client can send any number of empty pieces, so they do not count as
+                        // progress.
                         if !data.is_empty() {
                             this.progress.request_moved(data.len() as u64);
                         }
@@ -149,8 +152,8 @@ impl Body for RequestBody {
         match (&self.incoming, &self.held) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Some(held)) => SizeHint::with_exact(held.len() as u64),
-            // A length of 0 whose stream goes on: sent on as such it would be complete before it
-            // is.
+            // No more bytes are announced, but the stream goes on. With an exact length of 0 the
+            // registry would take the body for complete before it is.
             (Some(incoming), None)
                 if self.http2 && is_all_there(incoming) && !incoming.is_end_stream() =>
             {
@@ -161,7 +164,7 @@ impl Body for RequestBody {
     }
 }
 
-/// Whether the announced length has come.
+/// Returns whether all bytes of the announced length have come.
 fn is_all_there(incoming: &Incoming) -> bool {
     incoming.size_hint().exact() == Some(0)
 }

@@ -9,17 +9,17 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Piece, Progress};
 
-/// The body of a response. It tells its [`ResponseObserver`] if it breaks off, and drops it when
-/// all of the body has left the gate or never will.
+/// The body of a response. It tells its [`ResponseObserver`] if it breaks off. It drops the
+/// observer when all of the body has left the gate or never will.
 pub struct ResponseBody {
     content: Content,
     progress: Rc<Progress>,
     observer: Option<Box<dyn ResponseObserver>>,
 }
 
-/// Learns how a response's body ends. The response is over when the observer is dropped.
+/// An observer of the end of a response's body. The response is over when the observer is dropped.
 pub trait ResponseObserver {
-    /// Is called where the body did not come to its end, with the reason for the access log.
+    /// Receives the reason for the access log if the body did not come to its end.
     fn broke_off(&mut self, reason: &'static str);
 }
 
@@ -32,9 +32,9 @@ enum Content {
     Ended,
 }
 
-/// The response broke off, and the client must be able to tell that.
+/// The error of a response that broke off. The client must be able to tell that it did.
 #[derive(Debug, thiserror::Error)]
-#[error("the response broke off: {0}")]
+#[error("the registry's answer broke off: {0}")]
 pub struct ResponseBrokenOff(&'static str);
 
 impl ResponseBody {
@@ -54,7 +54,7 @@ impl ResponseBody {
         Self { content, progress, observer: None }
     }
 
-    /// Hands the body its observer.
+    /// Sets the observer of the body.
     pub fn observe(&mut self, observer: Box<dyn ResponseObserver>) {
         self.observer = Some(observer);
     }
@@ -92,7 +92,7 @@ impl Body for ResponseBody {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Err(reason))) => return this.break_off(reason),
                     Poll::Ready(Some(Ok(frame))) => {
-                        // Trailers end here: no client of a registry reads any.
+                        // Trailers are dropped, because no client of a registry reads them.
                         let Ok(data) = frame.into_data() else { continue };
                         if stream.is_end_stream() {
                             this.content = Content::Ended;

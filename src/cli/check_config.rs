@@ -1,4 +1,4 @@
-//! `check-config`: everything that is wrong with a configuration, without starting.
+//! `check-config`: reports all problems of a configuration without starting the gate.
 
 mod answer;
 mod online;
@@ -9,11 +9,12 @@ use std::process::ExitCode;
 
 use crate::config::{Loaded, Problem, Problems, load};
 
-/// `EX_CONFIG` of sysexits.h: what every command ends with on a bad configuration.
+/// The exit code of every command on a bad configuration: `EX_CONFIG` of sysexits.h.
 pub const EXIT_BAD_CONFIG: u8 = 78;
 
-/// Problems and warnings go to `stderr`, one a line, and one line to `stdout` where the file is
-/// valid. `online` asks every server that it names, too.
+/// Checks a configuration. Problems and warnings go to `stderr`, one per line. If the file is
+/// valid, one line goes to `stdout`. With `online`, every server that the configuration names is
+/// asked too.
 pub fn check_config(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -36,7 +37,7 @@ pub fn check_config(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration with its warnings told, or `None` with its problems told.
+/// Returns the configuration after writing its warnings, or `None` after writing its problems.
 pub fn load_or_report(
     loaded: Result<Loaded, Problems>,
     stderr: &mut dyn Write,

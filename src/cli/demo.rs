@@ -33,7 +33,7 @@ async fn run(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to type next. Written to be copied.
+/// Returns instructions for trying the demo, with commands to copy.
 fn introduction(demo: &Demo) -> String {
     let host = format!("localhost:{}", demo.address().port());
     let credentials = sample_credentials();
@@ -43,7 +43,7 @@ fn introduction(demo: &Demo) -> String {
     let logins: String = active.clone().map(|credential| login(&host, credential)).collect();
     let reads_only: String =
         reads_only.map(|credential| login(&host, credential)).into_iter().collect();
-    // After cargo run there is no moorgate on the path.
+    // The program need not be on the `PATH`, for example after `cargo run`.
     let moorgate = std::env::current_exe()
         .map_or_else(|_| "moorgate".to_owned(), |path| path.display().to_string());
     let (user, password) =

@@ -1,4 +1,4 @@
-//! `moorgate explain`: what a request would get, and why.
+//! `moorgate explain`: shows the answer that a request would get, and the reasons.
 
 mod text;
 
@@ -21,13 +21,14 @@ use crate::identity::model::credential::basic;
 use crate::run;
 use crate::upstream::Upstream;
 
-/// The request could not be asked about, as with arguments that clap refuses.
+/// The exit code if the request could not be evaluated. clap uses the same code for bad arguments.
 const EXIT_NOT_ASKED: u8 = 2;
 
-/// `EX_UNAVAILABLE` of sysexits.h: a provider gave no answer.
+/// The exit code if a provider gave no answer: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// No request carries a longer one: the gate reads no larger head, whatever the config says.
+/// The longest secret, in bytes. The gate reads no larger request head with any config, so no
+/// request can carry a longer secret.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
 
 #[derive(Args)]
@@ -45,15 +46,15 @@ pub(super) struct Explain {
     user: Option<String>,
 }
 
-/// What keeps a request from being asked about.
+/// The reasons why a request could not be evaluated.
 enum Unasked {
     BadConfig,
-    /// Nobody reads what is printed.
+    /// The output could not be written.
     NoTerminal(io::Error),
     Failed(anyhow::Error),
 }
 
-/// Has a request go through the gate of a config, and prints what became of it.
+/// Runs a request through the gate of a config, and prints the result.
 pub(super) fn explain(arguments: Explain) -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
@@ -105,7 +106,7 @@ fn code(explanation: &Explanation<'_>) -> ExitCode {
     }
 }
 
-/// One line of standard input.
+/// Reads one line of standard input.
 fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     if io::stdin().is_terminal() {
         let empty =
@@ -114,7 +115,8 @@ fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
             "Waiting for the secret{empty}; then Enter and Ctrl-D (it is shown; better: pipe it in)."
         );
     }
-    // At its full size from the start, for what a vector leaves behind when it grows is not zeroed.
+    // The full capacity is allocated at once, because a vector that grows leaves copies in memory
+    // that are not zeroed.
     let mut secret = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     let limit = u64::try_from(MAX_SECRET_BYTES + 1).unwrap_or(u64::MAX);
     io::stdin().take(limit).read_to_end(&mut secret).context("standard input cannot be read")?;
@@ -131,7 +133,7 @@ fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     Ok(secret)
 }
 
-/// `Authorization` as a client would send it.
+/// Returns the value of `Authorization` that a client would send.
 fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<HeaderValue>> {
     let value = match user {
         None if secret.is_empty() => return Ok(None),
@@ -159,7 +161,8 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
     Ok(Some(value))
 }
 
-/// The head of the request, read as the gate's HTTP library reads it; else what is wrong.
+/// Returns the head of the request, parsed as the gate's HTTP library parses it. The error
+/// describes what is wrong.
 fn head(method: &str, path: &str, authorization: Option<HeaderValue>) -> Result<Parts, String> {
     let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| "the method is no word of HTTP".to_owned())?;

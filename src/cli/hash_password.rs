@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 use super::{failed, say};
 use crate::identity::provider::htpasswd::MAX_PASSWORD_BYTES;
 
-/// 2^10 rounds: some tens of milliseconds.
+/// The bcrypt cost: 2^10 rounds, which take some tens of milliseconds.
 const COST: u32 = 10;
 
-/// Prints the hash of the password on standard input: with a user, as a whole line of an htpasswd
-/// file.
+/// Prints the hash of the password on standard input. With a user, it prints a whole line of an
+/// htpasswd file.
 pub(super) fn hash_password(user: Option<&str>) -> ExitCode {
     match hash(user) {
         Ok(line) => say(&format!("{line}\n")),
@@ -34,8 +34,8 @@ fn hash(user: Option<&str>) -> anyhow::Result<String> {
         eprintln!("Password, then Enter and Ctrl-D (it is shown; better: pipe it in):");
     }
     let mut password = Zeroizing::new(String::new());
-    // One byte more than a line of the longest password, so that too long is seen and endless is
-    // not read.
+    // The limit is one byte more than a line with the longest password. A longer password is
+    // detected, and endless input is not read.
     std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 3).read_to_string(&mut password)?;
     let line = password.strip_suffix('\n').unwrap_or(&password);
     let line = line.strip_suffix('\r').unwrap_or(line);

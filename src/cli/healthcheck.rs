@@ -11,10 +11,11 @@ use anyhow::Context as _;
 use super::{environment, failed};
 use crate::config;
 
-/// The admin listener is on this machine and answers from memory.
+/// The timeout for connecting and for reading. It is short because the admin listener is on this
+/// machine and answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks `/readyz` of the gate that runs with this config.
+/// Requests `/readyz` from the gate that runs with this config.
 pub(super) fn healthcheck(path: &Path) -> ExitCode {
     let addr = match config::admin_addr(path, environment()) {
         Ok(addr) => reachable(addr),
@@ -33,7 +34,7 @@ pub(super) fn healthcheck(path: &Path) -> ExitCode {
     }
 }
 
-/// What listens on all addresses is asked on loopback.
+/// Returns the address to connect to: the loopback address if the gate listens on all addresses.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

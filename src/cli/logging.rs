@@ -11,11 +11,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::LogFormat;
 use crate::run::SetLevel;
 
-/// Sends the program's log to standard error in the form that the config names. What it returns
+/// Starts the program's log on standard error, in the format of the config. Returns a function that
 /// changes the level.
 pub(super) fn start(level: Level, format: LogFormat) -> SetLevel {
-    // Libraries log what passes through them, headers included, and warn of what a client does, as
-    // often as it does it: so of theirs only errors are shown.
+    // Libraries log the data that they process, including headers, and warn about client behaviour
+    // each time it occurs. Only their errors are logged.
     let targets =
         |level| Targets::new().with_default(LevelFilter::ERROR).with_target("moorgate", level);
     let (filter, handle) = reload::Layer::new(targets(level));
@@ -29,7 +29,7 @@ pub(super) fn start(level: Level, format: LogFormat) -> SetLevel {
     // A second call (in a test) changes nothing.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     Box::new(move |level| {
-        // It fails only where there is no log any more.
+        // Reloading fails only if the subscriber does not exist any more.
         let _ = handle.reload(targets(level));
     })
 }

@@ -1,4 +1,4 @@
-//! `print-config`: the effective configuration, as a file that can be read again.
+//! `print-config`: prints the effective configuration as a file that can be loaded again.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
 use crate::config::load;
 
-/// The configuration goes to `stdout`; problems and warnings to `stderr`.
+/// Writes the configuration to `stdout`, and problems and warnings to `stderr`.
 pub fn print_config(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,

@@ -1,11 +1,12 @@
-//! A certificate for localhost that nobody vouches for.
+//! A self-signed certificate for localhost.
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 
-/// A certificate and its key in PEM, for `localhost` and its addresses.
+/// Creates a certificate for `localhost` and its addresses. Returns the certificate and its key in
+/// PEM.
 ///
 /// # Errors
-/// Where no key can be made.
+/// Returns an error if the key or the certificate cannot be created.
 pub fn self_signed() -> Result<(String, String), rcgen::Error> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names)?;

@@ -1,11 +1,11 @@
-//! The claims of tokens, and of what else is said about a caller in JSON.
+//! The claims of tokens, and other JSON objects that describe a caller.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// The time for `iat` and its like, in seconds since 1970.
+/// Returns the current time in seconds since 1970, for `iat` and similar claims.
 pub(super) fn now() -> io::Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_secs())
 }
@@ -17,7 +17,7 @@ pub(super) fn insert(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// `defaults` with the members of `changes`. One that is null is taken away.
+/// Returns `defaults` with the members of `changes`. A member that is null is removed.
 pub(super) fn changed(mut defaults: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().into_iter().flatten() {
         insert(&mut defaults, name, value.clone());

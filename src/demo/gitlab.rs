@@ -1,18 +1,18 @@
-//! A stand-in for GitLab's token endpoint, `GET /jwt/auth`, the only door through which a registry
-//! can ask GitLab about all six kinds of credentials.
+//! A stand-in for GitLab's token endpoint, `GET /jwt/auth`. It is the only endpoint where a
+//! registry can ask GitLab about all six kinds of credentials.
 //!
-//! A question is a Basic credential and what it is wanted for:
+//! A question is a Basic credential and the access it is wanted for:
 //! `GET /jwt/auth?service=container_registry&scope=repository:demo/app:pull,push`. The answers are
 //!
-//! - 200 `{"token": "<JWT>"}`: the credential is good. What it may do is in the token's `access`, a
-//!   subset of what was asked, and it may be empty;
-//! - 401: the credential is not;
-//! - 403 with `DENIED`: it is good, but for nothing that concerns registries; or there is none, and
-//!   nothing is public or asked for; or one of the [`Refusal`]s, which say nothing about a
-//!   credential or something about one repository;
+//! - 200 `{"token": "<JWT>"}`: the credential is valid. The token's claim `access` lists what the
+//!   credential may do. It is a subset of the requested access and may be empty;
+//! - 401: the credential is not valid;
+//! - 403 with `DENIED`: the credential is valid, but for nothing that concerns registries; or the
+//!   request has no credential, and nothing is public or no scope is requested; or one of the
+//!   [`Refusal`]s applies. A refusal says nothing about a credential, or concerns one repository;
 //! - 404: another service, path or method.
 //!
-//! A granted push creates the record of the repository in GitLab, as a side effect of the question.
+//! GitLab also creates the record of a repository when it grants a push to it.
 
 mod credential;
 mod grant;
@@ -41,21 +41,21 @@ pub use credential::{Kind, SampleCredential, Scope, State, sample_credentials};
 pub use question::Question;
 pub use refusal::Refusal;
 
-/// The one service that GitLab's registry answers for.
+/// The only service that the token endpoint answers for.
 const SERVICE: &str = "container_registry";
 
-/// What GitLab says of a wrong credential, up to its link to a help page.
+/// GitLab's message about a wrong credential, up to its link to a help page.
 const ACCESS_DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was \
     incorrect or you're required to use a token instead of a password. If a token was provided, it was either incorrect, \
     expired, or improperly scoped.";
 
-/// A running stand-in, which knows the [`sample_credentials`]. It ends when dropped.
+/// A running stand-in, which knows the [`sample_credentials`]. It stops when it is dropped.
 pub struct GitLab {
     server: Server,
     instance: Arc<Instance>,
 }
 
-/// What the stand-in knows and has seen.
+/// The state of the stand-in: its settings, the scripted answers and the recorded questions.
 struct Instance {
     key: Arc<SigningKey>,
     credentials: Mutex<Vec<SampleCredential>>,
@@ -68,10 +68,10 @@ struct Instance {
 }
 
 impl GitLab {
-    /// Serves on the current tokio runtime.
+    /// Starts the stand-in on the current tokio runtime.
     ///
     /// # Errors
-    /// Where the listener cannot be used, or no key can be made.
+    /// Returns an error if the listener cannot be used or the key cannot be created.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let instance = Arc::new(Instance {
             key: SigningKey::rsa(0)?,
@@ -91,45 +91,46 @@ impl GitLab {
         Ok(Self { server: Server::start(listener, service)?, instance })
     }
 
-    /// Where it listens.
+    /// Returns the address that the stand-in listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The certificate of the key that it signs with, in PEM: the `rootcertbundle` of a registry
-    /// that believes it.
+    /// Returns the certificate of the signing key, in PEM. A registry that trusts this stand-in
+    /// takes it as its `rootcertbundle`.
     ///
     /// # Errors
-    /// Where none can be made.
+    /// Returns an error if the certificate cannot be created.
     pub fn certificate(&self) -> io::Result<String> {
         self.instance.key.certificate()
     }
 
-    /// The same as a JWK set (RFC 7517, section 5). Distribution 3 needs it: of a certificate it
-    /// expects another key id than the one that GitLab writes.
+    /// Returns the signing key as a JWK set (RFC 7517, section 5). Distribution 3 needs this form:
+    /// for a certificate it expects another key ID than the one that GitLab writes.
     pub fn jwks(&self) -> Value {
         json!({ "keys": [self.instance.key.jwk()] })
     }
 
-    /// Every question asked, once it is told to [`keep`](Ledger::keep) them.
+    /// Returns the ledger of all questions. It is empty until [`keep`](Ledger::keep) is called on
+    /// it.
     pub fn ledger(&self) -> Arc<Ledger<Question>> {
         Arc::clone(&self.instance.ledger)
     }
 
-    /// Makes a credential known, in place of whichever has the same password.
+    /// Adds a credential, and removes every known credential with the same password.
     pub fn add(&self, credential: SampleCredential) {
         let mut credentials = lock(&self.instance.credentials);
         credentials.retain(|known| known.password != credential.password);
         credentials.push(credential);
     }
 
-    /// From now on, this group or project is public with everything below: whoever asks may pull,
-    /// with or without a credential. Nothing is at first.
+    /// Makes this group or project public, with everything below it: every caller may pull, with or
+    /// without a credential. Initially nothing is public.
     pub fn set_public(&self, group: &str) {
         *lock(&self.instance.public) = Some(group.to_owned());
     }
 
-    /// Revokes every credential with this password, and says whether there was one.
+    /// Revokes every credential with this password. Returns whether one was known.
     pub fn revoke(&self, password: &str) -> bool {
         let mut credentials = lock(&self.instance.credentials);
         let mut revoked =
@@ -139,34 +140,35 @@ impl GitLab {
         known
     }
 
-    /// Replaces the next answers, one each.
+    /// Replaces the next answers: each scripted answer replaces one.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
         self.instance.script.extend(answers);
     }
 
-    /// What every question gets from now on, an outage, until it ends by `None`.
+    /// Sets the answer to every question from now on, to simulate an outage. `None` ends the
+    /// outage.
     pub fn always(&self, answer: Option<Scripted>) {
         self.instance.script.always(answer);
     }
 
-    /// From now on, every granted entry has the members of this object in its `meta`, beside
-    /// `project_path`: the tag rules of a project, such as `tag_deny_access_patterns` and
+    /// Adds the members of this object to the `meta` of every granted entry from now on, beside
+    /// `project_path`. They are the tag rules of a project, such as `tag_deny_access_patterns` and
     /// `tag_immutable_patterns`.
     pub fn set_meta(&self, meta: Value) {
         *lock(&self.instance.meta) = meta;
     }
 
-    /// From now on these refusals hold, and no other ones.
+    /// Replaces the refusals that apply from now on.
     pub fn set_refusals(&self, refusals: impl IntoIterator<Item = Refusal>) {
         *lock(&self.instance.refusals) = refusals.into_iter().collect();
     }
 
-    /// The repositories whose record a granted push has created.
+    /// Returns the repositories whose record a granted push has created.
     pub fn created_repositories(&self) -> BTreeSet<String> {
         lock(&self.instance.repositories).clone()
     }
 
-    /// Closes every connection, and returns when they are gone.
+    /// Closes every connection, and returns when all of them are closed.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }

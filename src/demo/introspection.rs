@@ -1,9 +1,9 @@
-//! A stand-in for a server of RFC 7662, token introspection: `POST /oauth2/introspect` with the
-//! token in a form, the client's own id and secret in Basic. The answers are
+//! A stand-in for a token introspection server (RFC 7662): `POST /oauth2/introspect` with the token
+//! in a form, and the client's own ID and secret as a Basic credential. The answers are
 //!
-//! - 200 `{"active": true, …}`: the token is good, and this is known of it;
-//! - 200 `{"active": false}`: it is not, for whatever reason;
-//! - 400: the request is no such form;
+//! - 200 `{"active": true, …}`: the token is valid, and the other members describe it;
+//! - 200 `{"active": false}`: the token is not valid, for any reason;
+//! - 400: the request is not a form with a token;
 //! - 401: the client is unknown.
 
 mod question;
@@ -29,24 +29,24 @@ use super::web::{self, Body};
 pub use question::Question;
 pub use token::{SampleToken, sample_tokens};
 
-/// The one client that the stand-in knows.
+/// The ID of the only client that the stand-in knows.
 pub const CLIENT_ID: &str = "moorgate";
 
-/// Its secret, which is public: it opens nothing but a demo or a test.
+/// The secret of that client. It is public, because it only gives access to a demo or a test.
 pub const CLIENT_SECRET: &str = "introspection-demo-secret";
 
 const PATH: &str = "/oauth2/introspect";
 
-/// The longest form that is read, in bytes.
+/// The largest form that is read, in bytes.
 const LONGEST_FORM: usize = 64 * 1024;
 
-/// A running stand-in, which knows the [`sample_tokens`]. It ends when dropped.
+/// A running stand-in, which knows the [`sample_tokens`]. It stops when it is dropped.
 pub struct Introspection {
     server: Server,
     instance: Arc<Instance>,
 }
 
-/// What the stand-in knows and has seen.
+/// The state of the stand-in: the tokens, the scripted answers and the recorded questions.
 struct Instance {
     url: String,
     tokens: Mutex<Vec<SampleToken>>,
@@ -55,10 +55,10 @@ struct Instance {
 }
 
 impl Introspection {
-    /// Serves on the current tokio runtime.
+    /// Starts the stand-in on the current tokio runtime.
     ///
     /// # Errors
-    /// Where the listener cannot be used.
+    /// Returns an error if the listener cannot be used.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let instance = Arc::new(Instance {
             url: format!("http://{}", listener.local_addr()?),
@@ -74,27 +74,28 @@ impl Introspection {
         Ok(Self { server: Server::start(listener, service)?, instance })
     }
 
-    /// Where it listens.
+    /// Returns the address that the stand-in listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Where it is asked about tokens.
+    /// Returns the URL of the introspection endpoint.
     pub fn url(&self) -> String {
         format!("{}{PATH}", self.instance.url)
     }
 
-    /// Every question asked, once it is told to [`keep`](Ledger::keep) them.
+    /// Returns the ledger of all questions. It is empty until [`keep`](Ledger::keep) is called on
+    /// it.
     pub fn ledger(&self) -> Arc<Ledger<Question>> {
         Arc::clone(&self.instance.ledger)
     }
 
-    /// Makes one more token known.
+    /// Adds a token.
     pub fn add(&self, token: SampleToken) {
         lock(&self.instance.tokens).push(token);
     }
 
-    /// Revokes a token, and says whether it was known.
+    /// Revokes a token. Returns whether it was known.
     pub fn revoke(&self, token: &str) -> bool {
         let mut tokens = lock(&self.instance.tokens);
         let mut revoked = tokens.iter_mut().filter(|known| known.token == token).peekable();
@@ -103,17 +104,18 @@ impl Introspection {
         known
     }
 
-    /// Replaces the next answers, one each.
+    /// Replaces the next answers: each scripted answer replaces one.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
         self.instance.script.extend(answers);
     }
 
-    /// What every question gets from now on, an outage, until it ends by `None`.
+    /// Sets the answer to every question from now on, to simulate an outage. `None` ends the
+    /// outage.
     pub fn always(&self, answer: Option<Scripted>) {
         self.instance.script.always(answer);
     }
 
-    /// Closes every connection, and returns when they are gone.
+    /// Closes every connection, and returns when all of them are closed.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }
@@ -161,7 +163,7 @@ impl Instance {
     }
 }
 
-/// An error as OAuth has them (RFC 6749, section 5.2).
+/// Creates an OAuth error response (RFC 6749, section 5.2).
 fn refused(status: StatusCode, error: &str) -> Response<Body> {
     let error: Value = json!({ "error": error });
     web::json(status, &error)

@@ -1,7 +1,7 @@
-//! A stand-in for an OIDC issuer: whatever gives workloads tokens that say who they are, as GitLab
-//! does with `id_tokens`. It serves its public keys (RFC 7517), and says in its discovery document
-//! where they are. The tokens it hands out by calls, for no client asks an issuer for them over
-//! HTTP.
+//! A stand-in for an OIDC issuer: a service that issues tokens which identify workloads, as GitLab
+//! does with `id_tokens`. It serves its public keys (RFC 7517), and its discovery document contains
+//! their URL. Tokens are obtained by function calls, because no client requests them from an issuer
+//! over HTTP.
 
 mod fetch;
 mod keys;
@@ -26,25 +26,26 @@ use keys::Keys;
 
 pub use fetch::Fetch;
 
-/// Where GitLab has its keys.
+/// The path of the key set, as in GitLab.
 const JWKS_PATH: &str = "/oauth/discovery/keys";
 
-/// OpenID Connect Discovery 1.0, section 4.
+/// The path of the discovery document (OpenID Connect Discovery 1.0, section 4).
 const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 
-/// Whom the tokens are about.
+/// The subject of the tokens.
 const SUBJECT: &str = "project_path:demo/app:ref_type:branch:ref:main";
 
-/// How long a token lives, in seconds.
+/// The lifetime of a token, in seconds.
 const LIFETIME: u64 = 3600;
 
-/// A running stand-in. It ends when dropped. All issuers of a process begin with the same key.
+/// A running stand-in. It stops when it is dropped. All issuers of a process begin with the same
+/// key.
 pub struct OidcIssuer {
     server: Server,
     instance: Arc<Instance>,
 }
 
-/// What the stand-in knows and has seen.
+/// The state of the stand-in: the keys, the scripted answers and the recorded requests.
 struct Instance {
     url: String,
     keys: Mutex<Keys>,
@@ -53,10 +54,10 @@ struct Instance {
 }
 
 impl OidcIssuer {
-    /// Serves on the current tokio runtime.
+    /// Starts the stand-in on the current tokio runtime.
     ///
     /// # Errors
-    /// Where the listener cannot be used, or no key can be made.
+    /// Returns an error if the listener cannot be used or the key cannot be created.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let instance = Arc::new(Instance {
             url: format!("http://{}", listener.local_addr()?),
@@ -72,37 +73,39 @@ impl OidcIssuer {
         Ok(Self { server: Server::start(listener, service)?, instance })
     }
 
-    /// Where it listens.
+    /// Returns the address that the stand-in listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Its name: the `iss` of its tokens.
+    /// Returns the name of the issuer: the `iss` of its tokens.
     pub fn url(&self) -> &str {
         &self.instance.url
     }
 
-    /// Where its keys are.
+    /// Returns the URL of the key set.
     pub fn jwks_url(&self) -> String {
         self.instance.jwks_url()
     }
 
-    /// Every request, once it is told to [`keep`](Ledger::keep) them.
+    /// Returns the ledger of all requests. It is empty until [`keep`](Ledger::keep) is called on
+    /// it.
     pub fn ledger(&self) -> Arc<Ledger<Fetch>> {
         Arc::clone(&self.instance.ledger)
     }
 
-    /// Replaces the next answers with the keys, one each.
+    /// Replaces the next answers to requests for the keys: each scripted answer replaces one.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
         self.instance.script.extend(answers);
     }
 
-    /// What every question gets from now on, an outage, until it ends by `None`.
+    /// Sets the answer to every request for the keys from now on, to simulate an outage. `None`
+    /// ends the outage.
     pub fn always(&self, answer: Option<Scripted>) {
         self.instance.script.always(answer);
     }
 
-    /// The JWK set, as it is served.
+    /// Returns the JWK set, as it is served.
     pub fn jwks(&self) -> String {
         lock(&self.instance.keys).jwks()
     }
@@ -112,10 +115,10 @@ impl OidcIssuer {
         lock(&self.instance.keys).serve_instead(text);
     }
 
-    /// Signs with another RSA key from now on. The old one stays in the set.
+    /// Signs with another RSA key from now on. The old key stays in the set.
     ///
     /// # Errors
-    /// Where no key can be made.
+    /// Returns an error if the key cannot be created.
     pub fn rotate(&self) -> io::Result<()> {
         lock(&self.instance.keys).rotate()
     }
@@ -123,21 +126,21 @@ impl OidcIssuer {
     /// Signs with a new ES256 key from now on. The old key stays in the set.
     ///
     /// # Errors
-    /// Where no key can be made.
+    /// Returns an error if the key cannot be created.
     pub fn rotate_to_es256(&self) -> io::Result<()> {
         lock(&self.instance.keys).rotate_to_es256()
     }
 
-    /// Takes every key but the current one out of the set.
+    /// Removes every key but the current one from the set.
     pub fn retire_old_keys(&self) {
         lock(&self.instance.keys).retire_old();
     }
 
-    /// A token for this audience, which lives an hour. The members of `claims` replace the usual
-    /// ones; what is null is left out.
+    /// Creates a token for this audience, which lives for one hour. The members of `claims` replace
+    /// the default ones. A member that is null is left out.
     ///
     /// # Errors
-    /// Where it cannot be signed.
+    /// Returns an error if the token cannot be signed.
     pub fn id_token(&self, audience: &str, claims: &Value) -> io::Result<String> {
         let now = now()?;
         let usual = json!({
@@ -155,22 +158,22 @@ impl OidcIssuer {
         self.current_key().sign(&changed(usual, claims))
     }
 
-    /// The name of the key that signs now (`kid`).
+    /// Returns the key ID (`kid`) of the current key.
     pub fn kid(&self) -> String {
         self.current_key().kid().to_owned()
     }
 
-    /// A token with exactly these texts for header and claims, signed with the current key, for
-    /// what no issuer would sign: members given twice, an algorithm that is not the key's, text
-    /// that is not JSON.
+    /// Creates a token with exactly these texts as header and claims, signed with the current key.
+    /// It makes tokens that a real issuer would not sign: duplicate members, an algorithm that does
+    /// not fit the key, text that is not JSON.
     ///
     /// # Errors
-    /// Where it cannot be signed.
+    /// Returns an error if the token cannot be signed.
     pub fn sign_raw(&self, header: &str, claims: &str) -> io::Result<String> {
         self.current_key().sign_text(header, claims)
     }
 
-    /// Closes every connection, and returns when they are gone.
+    /// Closes every connection, and returns when all of them are closed.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }

@@ -1,13 +1,13 @@
-//! What a stand-in has seen: the oracle of the tests.
+//! The record of the requests that a stand-in received, which the tests make assertions about.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A list of everything that reached a stand-in, in order. It keeps nothing until it is told to, so
-/// that a demo may run for days; it can be read while the stand-in runs, and waited on, so that no
-/// test has to sleep.
+/// The list of all requests that reached a stand-in, in order of arrival. It records nothing until
+/// [`keep`](Self::keep) is called, so that a demo can run for days. Tests can read it while the
+/// stand-in runs, and can wait for a change instead of sleeping.
 pub struct Ledger<T> {
     kept: AtomicBool,
     entries: Mutex<Vec<Arc<T>>>,
@@ -15,31 +15,33 @@ pub struct Ledger<T> {
 }
 
 impl<T> Ledger<T> {
-    /// From now on, keep an entry of whatever arrives.
+    /// Records an entry for every request from now on.
     pub fn keep(&self) {
         self.kept.store(true, Ordering::Release);
     }
 
-    /// Everything kept so far, oldest first.
+    /// Returns all recorded entries, oldest first.
     pub fn entries(&self) -> Vec<Arc<T>> {
         lock(&self.entries).clone()
     }
 
-    /// Everything kept so far, which is kept no longer: for a run that is too long to remember all
-    /// of it.
+    /// Removes all recorded entries and returns them. A run that is too long to keep all entries in
+    /// memory uses it.
     pub fn take(&self) -> Vec<Arc<T>> {
         std::mem::take(&mut lock(&self.entries))
     }
 
-    /// How many entries have been kept so far.
+    /// Returns the number of recorded entries.
     pub fn count(&self) -> usize {
         lock(&self.entries).len()
     }
 
-    /// Waits until `condition` holds of the entries, which it may already do, and returns them.
+    /// Waits until `condition` is true for the entries, and returns them. Returns at once if it is
+    /// already true.
     pub async fn wait_until(&self, condition: impl Fn(&[Arc<T>]) -> bool) -> Vec<Arc<T>> {
         loop {
-            // Listening starts before looking, or a change between the two would be missed.
+            // The listener is enabled before the entries are read, because a change between the two
+            // would be missed otherwise.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let entries = self.entries();
@@ -58,7 +60,7 @@ impl<T> Ledger<T> {
         }
     }
 
-    /// Adds an entry, which is not even made where none is kept.
+    /// Adds an entry. Does not call `entry` while the ledger does not record.
     pub(super) fn enter(&self, entry: impl FnOnce() -> T) -> Option<Arc<T>> {
         if !self.kept.load(Ordering::Acquire) {
             return None;
@@ -69,13 +71,14 @@ impl<T> Ledger<T> {
         Some(entry)
     }
 
-    /// Wakes those who wait, for an entry has changed.
+    /// Wakes the waiting tasks because an entry has changed.
     pub(super) fn announce(&self) {
         self.changed.notify_waiters();
     }
 }
 
-/// A lock whose holder panicked is still good: no holder leaves what it guards half-changed.
+/// Locks the mutex, and ignores that an earlier holder panicked: no holder leaves the guarded value
+/// half-changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

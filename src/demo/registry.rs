@@ -1,10 +1,11 @@
 //! A small container registry (OCI distribution 1.1), for the demo and as the upstream of the
 //! tests.
 //!
-//! It authenticates nobody: that is what the gate in front of it is for. Blobs stream to and from a
-//! temporary folder, which goes with the registry; manifests and the index are in memory. Like
-//! Distribution, it writes absolute `Location`s, from what a proxy says of how clients reach it,
-//! and its uploads carry a `_state` that must come back.
+//! It does not authenticate callers, because the gate in front of it does. Blobs stream to and from
+//! a temporary folder, which is deleted with the registry. Manifests and the index are in memory.
+//! Like Distribution, the registry writes absolute `Location`s, based on the headers in which a
+//! proxy reports the URL that clients use, and its uploads carry a `_state` that the client must
+//! send back.
 //!
 //! | resource | operations | file |
 //! |---|---|---|
@@ -52,17 +53,17 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A running registry. It ends when dropped, and takes its blobs with it.
+/// A running registry. When it is dropped, it stops and deletes its blobs.
 pub struct Registry {
     server: Server,
     ledger: Arc<Ledger<Received>>,
 }
 
 impl Registry {
-    /// Serves on the current tokio runtime.
+    /// Starts the registry on the current tokio runtime.
     ///
     /// # Errors
-    /// Where the listener cannot be used, or there is no temporary folder.
+    /// Returns an error if the listener cannot be used or a temporary folder cannot be created.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let store = Arc::new(Store::new()?);
         let ledger = Arc::new(Ledger::new());
@@ -74,26 +75,27 @@ impl Registry {
         Ok(Self { server: Server::start(listener, service)?, ledger })
     }
 
-    /// Where it listens.
+    /// Returns the address that the registry listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Every request that arrived, once it is told to [`keep`](Ledger::keep) them.
+    /// Returns the ledger of all requests. It is empty until [`keep`](Ledger::keep) is called on
+    /// it.
     pub fn ledger(&self) -> Arc<Ledger<Received>> {
         Arc::clone(&self.ledger)
     }
 
-    /// Closes every connection, and returns when they are gone.
+    /// Closes every connection, and returns when all of them are closed.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }
 }
 
-/// What every operation returns.
+/// The result of an operation.
 type Answer = Result<Response<Body>, Refusal>;
 
-/// What every operation works on.
+/// A request with the state of the registry, as every operation receives it.
 struct Exchange<'a> {
     store: &'a Arc<Store>,
     head: &'a Parts,
@@ -147,8 +149,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// A path of this registry as its clients reach it. What a proxy in front says of that is
-    /// believed.
+    /// Returns the absolute URL of a path, as the registry's clients reach it. The registry trusts
+    /// the headers of a proxy in front of it.
     fn location(&self, path: &str) -> String {
         let header = |name| self.head.headers.get(name).and_then(|value| value.to_str().ok());
         let scheme = header(FORWARDED_PROTO).unwrap_or("http");

@@ -1,4 +1,4 @@
-//! Answers on order, so that tests can see what happens when an identity provider fails.
+//! Scripted answers, with which tests simulate the failure of an identity provider.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,24 +12,24 @@ use tokio::sync::Semaphore;
 use super::ledger::lock;
 use super::web::{self, Body};
 
-/// What to do instead of answering the next question.
+/// A behaviour that replaces the next answer.
 #[derive(Clone, Debug)]
 pub enum Scripted {
-    /// Answer with this.
+    /// Answer with this response.
     Answer { status: StatusCode, headers: Vec<(HeaderName, String)>, body: String },
-    /// Answer truthfully, but only after so long.
+    /// Answer as usual, after this delay.
     Delay(Duration),
-    /// Answer truthfully once this has a permit, which stays there.
+    /// Answer as usual, once the semaphore has a permit. The permit is returned to the semaphore.
     Once(Arc<Semaphore>),
     /// Never answer.
     Hang,
     /// Close the connection.
     Close,
-    /// Send the caller elsewhere (302).
+    /// Redirect the caller to this URL (302).
     Redirect(String),
 }
 
-/// What was ordered of one stand-in, and is still to come.
+/// The scripted answers of one stand-in that are still to come.
 #[derive(Default)]
 pub(super) struct Script {
     next: Mutex<VecDeque<Scripted>>,
@@ -37,21 +37,22 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Orders more, behind what was ordered before.
+    /// Appends answers to the script.
     pub(super) fn extend(&self, answers: impl IntoIterator<Item = Scripted>) {
         lock(&self.next).extend(answers);
     }
 
-    /// What to do from now on where nothing else is ordered: an outage, until it ends by `None`.
+    /// Sets the behaviour that applies while the script is empty, to simulate an outage. `None`
+    /// ends the outage.
     pub(super) fn always(&self, answer: Option<Scripted>) {
         *lock(&self.always) = answer;
     }
 
-    /// Does what comes next. `None`: the question is to be answered truthfully. An error closes the
-    /// connection.
+    /// Performs the next scripted behaviour. Returns `None` if the question is to be answered as
+    /// usual. An error closes the connection.
     pub(super) async fn play(&self) -> io::Result<Option<Response<Body>>> {
-        // The lock is gone before anything is awaited: its guard would live as long as a match on
-        // it.
+        // A separate statement drops the lock guard before the first `await`. In the scrutinee of a
+        // `match` the guard would live until the end of the `match`.
         let next = lock(&self.next).pop_front();
         let scripted = next.or_else(|| lock(&self.always).clone());
         match scripted {

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server under every stand-in.
+//! The HTTP/1.1 server of all stand-ins.
 
 use std::error::Error;
 use std::io;
@@ -15,19 +15,20 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::web::Body;
 
-/// How long to wait when a connection cannot be accepted, such as for want of file descriptors.
+/// The pause after a connection could not be accepted, for example because file descriptors ran
+/// out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A server that runs on the current runtime until it is dropped or shut down, with all its
-/// connections.
+/// A server that runs on the current runtime, with all its connections, until it is dropped or shut
+/// down.
 pub(super) struct Server {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves every connection of the listener. A service that returns an error closes its
-    /// connection unanswered.
+    /// Serves every connection of the listener. If the service returns an error, its connection is
+    /// closed without an answer.
     pub(super) fn start<S>(listener: std::net::TcpListener, service: S) -> io::Result<Self>
     where
         S: Service<Request<Incoming>, Response = Response<Body>> + Clone + Send + 'static,
@@ -40,15 +41,15 @@ impl Server {
         Ok(Self { address, accepting: tokio::spawn(accept(listener, service)) })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Closes the listener and every connection, and returns when they are gone.
+    /// Closes the listener and every connection, and returns when all of them are closed.
     pub(super) async fn shutdown(mut self) {
         self.accepting.abort();
-        // Cancelled is the one outcome that is expected here.
+        // The task was aborted, so the only expected result is a cancellation.
         let _ = (&mut self.accepting).await;
     }
 }
@@ -59,7 +60,8 @@ impl Drop for Server {
     }
 }
 
-/// The connections live in a set of this task's own, so that they end with it.
+/// Accepts and serves connections. The connection tasks are in a `JoinSet` of this task, so that
+/// they end with it.
 async fn accept<S>(listener: TcpListener, service: S)
 where
     S: Service<Request<Incoming>, Response = Response<Body>> + Clone + Send + 'static,
@@ -73,11 +75,11 @@ where
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Best effort: without it small answers wait for an acknowledgement.
+        // Without it, small answers wait for an acknowledgement. A failure only costs time.
         let _ = stream.set_nodelay(true);
         let service = service.clone();
         connections.spawn(async move {
-            // A client that goes away is no news here: the ledger tells how its request ended.
+            // A disconnected client is not an error here: the ledger records how its request ended.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }

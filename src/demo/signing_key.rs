@@ -1,4 +1,4 @@
-//! The keys with which stand-ins sign tokens: JWS in compact form (RFC 7515), RS256 and ES256 (RFC
+//! The keys that stand-ins sign tokens with: JWS in compact form (RFC 7515), RS256 and ES256 (RFC
 //! 7518).
 
 use std::io;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::claims::insert;
 use super::ledger::lock;
 
-/// A private key, and the name under which its public part is known.
+/// A private key, and the key ID of its public part.
 pub(super) struct SigningKey {
     pair: Pair,
     kid: String,
@@ -30,8 +30,8 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// RSA key `number` of this process, which all stand-ins share: making one takes longer than
-    /// all else that a test does.
+    /// Returns RSA key number `number` of this process. All stand-ins share these keys, because
+    /// creating one takes longer than everything else that a test does.
     pub(super) fn rsa(number: usize) -> io::Result<Arc<Self>> {
         static MADE: Mutex<Vec<Arc<SigningKey>>> = Mutex::new(Vec::new());
         let mut made = lock(&MADE);
@@ -45,7 +45,7 @@ impl SigningKey {
         }
     }
 
-    /// A new key on the curve P-256.
+    /// Creates a key on the curve P-256.
     pub(super) fn es256() -> io::Result<Arc<Self>> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
         Ok(Arc::new(Self::new(Pair::Es256(pair.map_err(|_| failed("no EC key could be made"))?))?))
@@ -56,12 +56,12 @@ impl SigningKey {
         Ok(Self { pair, kid })
     }
 
-    /// Its name in the header of a token and in a JWK set.
+    /// Returns the key ID, as it appears in the header of a token and in a JWK set.
     pub(super) fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The public part, as a member of a JWK set (RFC 7517).
+    /// Returns the public part as a member of a JWK set (RFC 7517).
     pub(super) fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
             Pair::Rs256(pair) => {
@@ -71,7 +71,7 @@ impl SigningKey {
                 json!({ "kty": "RSA", "n": n, "e": e })
             }
             Pair::Es256(pair) => {
-                // 4, x, y: an uncompressed point (SEC 1, section 2.3.3).
+                // The bytes are 4, x, y: an uncompressed point (SEC 1, section 2.3.3).
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
                 let (x, y) = point.split_at(point.len() / 2);
                 let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
@@ -84,8 +84,8 @@ impl SigningKey {
         jwk
     }
 
-    /// A certificate of an RSA key in PEM, signed with the key itself: the form in which
-    /// Distribution 2 is told whom to believe.
+    /// Returns a self-signed certificate of an RSA key, in PEM. Distribution 2 takes the keys that
+    /// it trusts in this form.
     pub(super) fn certificate(&self) -> io::Result<String> {
         let Pair::Rs256(pair) = &self.pair else {
             return Err(failed("certificates are made of RSA keys alone"));
@@ -98,16 +98,16 @@ impl SigningKey {
         Ok(certificate.map_err(io::Error::other)?.pem())
     }
 
-    /// A token with these claims.
+    /// Creates a token with these claims.
     pub(super) fn sign(&self, claims: &Value) -> io::Result<String> {
         let header = json!({ "typ": "JWT", "alg": self.algorithm(), "kid": self.kid });
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    /// A token with these texts for header and claims, whatever they are.
+    /// Creates a token with these texts as header and claims, valid or not.
     ///
-    /// Signed here and not with jsonwebtoken, which takes RSA keys as PKCS#1 while aws-lc-rs writes
-    /// them as PKCS#8.
+    /// jsonwebtoken is not used for signing, because it takes RSA keys as PKCS#1 while aws-lc-rs
+    /// writes them as PKCS#8.
     pub(super) fn sign_text(&self, header: &str, claims: &str) -> io::Result<String> {
         let message =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -146,8 +146,8 @@ fn failed(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// The name of a key as libtrust has it, and GitLab and Distribution with it: the first 240 bits of
-/// the SHA-256 of the public key, in base32, a colon after every fourth character.
+/// Returns the key ID in the format of libtrust, which GitLab and Distribution use too: the first
+/// 240 bits of the SHA-256 of the public key, in base32, with a colon after every fourth character.
 fn libtrust_kid(public: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, public);
     let groups = hash.as_ref().chunks_exact(5).map(base32_group);
@@ -155,7 +155,7 @@ fn libtrust_kid(public: &[u8]) -> String {
     letters.chunks(4).map(String::from_iter).collect::<Vec<_>>().join(":")
 }
 
-/// Five bytes are eight letters (RFC 4648, section 6).
+/// Encodes five bytes as eight base32 characters (RFC 4648, section 6).
 fn base32_group(bytes: &[u8]) -> [char; 8] {
     let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     std::array::from_fn(|index| match (number >> (35 - 5 * index) & 31) as u8 {
@@ -176,7 +176,8 @@ pub(super) mod tests {
     use super::*;
     use crate::demo::claims::now;
 
-    /// The header and claims of a token that is signed with the key and has not expired.
+    /// Returns the header and claims of a token. Panics unless the key signed the token and the
+    /// token has not expired.
     pub(in crate::demo) fn read(key: &SigningKey, token: &str) -> (jsonwebtoken::Header, Value) {
         let mut validation = Validation::new(match key.pair {
             Pair::Rs256(_) => Algorithm::RS256,

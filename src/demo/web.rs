@@ -1,4 +1,4 @@
-//! What the stand-ins need of HTTP: bodies, answers, query strings, credentials and random names.
+//! The HTTP helpers of the stand-ins: bodies, answers, query strings, credentials and random names.
 
 use std::fmt::Write;
 use std::io;
@@ -13,15 +13,15 @@ use http_body_util::{BodyExt, Full};
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// The body of an answer: from memory, or from a file.
+/// The body of an answer, from memory or from a file.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A body that is in memory, which may be empty.
+/// Creates a body from bytes in memory. It may be empty.
 pub(super) fn body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// An answer with these headers. A value that no header can hold is left out.
+/// Creates an answer with these headers. A value that is not a valid header value is left out.
 pub(super) fn answer(
     status: StatusCode,
     headers: &[(HeaderName, &str)],
@@ -37,23 +37,23 @@ pub(super) fn answer(
     response
 }
 
-/// An answer in JSON.
+/// Creates an answer in JSON.
 pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
     answer(status, &[(CONTENT_TYPE, "application/json; charset=utf-8")], body(value.to_string()))
 }
 
-/// The form of an error that registries and GitLab's token endpoint share.
+/// Creates an error in the format that registries and GitLab's token endpoint share.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     json(status, &serde_json::json!({ "errors": [{ "code": code, "message": message }] }))
 }
 
-/// The lines of a header, as they were sent.
+/// Returns the lines of a header, as the client sent them.
 pub(super) fn lines(headers: &HeaderMap, name: &'static str) -> impl Iterator<Item = String> {
     headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// User name and password of an `Authorization: Basic` line. Every other scheme is overlooked, as
-/// GitLab does.
+/// Returns the user name and password of an `Authorization: Basic` line. Every other scheme is
+/// ignored, as GitLab does.
 pub(super) fn basic_credential(headers: &HeaderMap) -> Option<(String, SecretString)> {
     let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -65,8 +65,8 @@ pub(super) fn basic_credential(headers: &HeaderMap) -> Option<(String, SecretStr
     Some((user.to_owned(), SecretString::from(password)))
 }
 
-/// A query string or a form, taken apart and unescaped. Unlike the gate, a stand-in is lenient:
-/// what cannot be unescaped stays as it is.
+/// The decoded parameters of a query string or a form. Unlike the gate, a stand-in is lenient: an
+/// escape that cannot be decoded is kept unchanged.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -80,18 +80,19 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// The first value of a key.
+    /// Returns the first value of a key.
     pub(super) fn first(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a key that may repeat.
+    /// Returns all values of a key that may repeat.
     pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
-/// A random UUID (version 4), as registries name uploads and GitLab its tokens.
+/// Creates a random UUID (version 4), which registries use as names of uploads and GitLab as token
+/// IDs.
 pub(super) fn uuid() -> io::Result<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes)
@@ -104,7 +105,7 @@ pub(super) fn uuid() -> io::Result<String> {
     Ok(text)
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Returns the bytes in lower-case hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
@@ -113,7 +114,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Resolves `%XX` and `+`.
+/// Decodes `%XX` and `+`.
 pub(super) fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     let mut unescaped = Vec::with_capacity(text.len());

@@ -1,8 +1,8 @@
-//! What can be wrong with a message before its meaning is looked at.
+//! Errors in the framing of a message, which are found before its meaning is interpreted.
 
 use http::StatusCode;
 
-/// What is wrong with a message.
+/// A framing error of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Head,
@@ -22,7 +22,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Status of the answer.
+    /// Returns the status of the answer.
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Head
@@ -41,7 +41,7 @@ impl Framing {
         }
     }
 
-    /// What the person at the client reads.
+    /// Returns the message for the user at the client.
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Head => {

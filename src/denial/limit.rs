@@ -1,13 +1,14 @@
-//! The limits that a request may be over.
+//! The limits that a request can exceed.
 
 /// A limit, by its key in `limits` of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     PerClient,
     FailedLogins,
-    /// Of one secret, or of the address of callers without one. It has no key.
+    /// The limit on questions about one secret, or from the address of callers without one. It has
+    /// no key in the config.
     Questions,
-    /// Of one address at the same time. It has no key.
+    /// The limit on concurrent password checks of one address. It has no key in the config.
     PasswordChecks,
     PerIdentity,
     PullsPerIdentity,
@@ -15,7 +16,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Its key in the config, which is its name in metrics too.
+    /// Returns the key in the config, which is also the name in metrics.
     pub const fn key(self) -> &'static str {
         match self {
             Self::PerClient => "per_client",
@@ -28,16 +29,16 @@ impl Limit {
         }
     }
 
-    /// Whether it counts by address, whoever it is.
+    /// Returns whether the limit counts by address, regardless of the caller's identity.
     pub fn is_by_address(self) -> bool {
         matches!(self, Self::PerClient | Self::FailedLogins | Self::PasswordChecks)
     }
 
-    /// What the person at the client reads before "try again".
+    /// Returns the message for the user at the client, without "try again".
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::PerClient => "too many requests come from your address",
-            // The same to whoever is right.
+            // Callers with a valid credential get the same message.
             Self::FailedLogins => "too many wrong credentials come from your address",
             Self::Questions => "your credential is used for too much at once",
             Self::PasswordChecks => "too many logins come from your address at once",

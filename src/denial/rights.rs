@@ -1,48 +1,49 @@
-//! What a valid credential may not do, and what it would take.
+//! The rights that a valid credential lacks, and the rights that would be needed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::registry::{Action, Tag};
 
-/// What a valid credential lacks.
+/// The right that a valid credential lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The credential's scopes are known; these would have been needed too.
+    /// The scopes that the credential lacks. The credential's own scopes are known.
     Scopes(Vec<String>),
-    /// GitLab said what it grants for this repository, and it was not this. It does not say what is
-    /// missing.
+    /// GitLab's grant for this repository does not contain this action. GitLab does not report what
+    /// is missing.
     GitLabGrant(Action),
-    /// The same of another token server, by its name in the config.
+    /// The grant of another token server, named as in the config, does not contain this action.
     Grant(Arc<str>, Action),
 }
 
-/// What the project's rules about tags forbid.
+/// A refusal by the project's tag rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagRefusal {
-    /// A protected tag, which takes a higher role.
+    /// The tag is protected and requires a higher role.
     Protected(Tag, Action),
-    /// A tag that is never changed once it exists.
+    /// The tag exists and is immutable, so it must not be changed or deleted.
     Immutable(Tag, Action),
-    /// A delete by digest takes every tag of it along, and those are not known here.
+    /// A delete by digest would also delete every tag of the manifest, and the gate does not know
+    /// these tags.
     DeleteByDigest,
-    /// Rules that are not understood, so they forbid everything that they could forbid.
+    /// The gate does not understand the rules, so it refuses every action that they could forbid.
     Unreadable,
 }
 
-/// What no rule of the config allows this caller.
+/// An access that no rule of the config allows this caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleRefusal {
-    /// This, in this repository.
+    /// No rule allows this action in this repository.
     Action(Action),
-    /// The same for this tag; for others there is a rule.
+    /// A rule allows this action for other tags, but not for this one.
     Tag(Tag, Action),
-    /// A delete by digest; by tag there is a rule.
+    /// A rule allows deletes by tag, but none allows deletes by digest.
     DeleteByDigest,
 }
 
 impl TagRefusal {
-    /// What the person at the client reads.
+    /// Returns the message for the user at the client.
     pub(super) fn message(&self) -> String {
         match self {
             Self::Protected(tag, action) => format!(
@@ -67,7 +68,7 @@ impl TagRefusal {
     }
 }
 
-/// It says nothing of the rules themselves, for they name other callers.
+/// The message does not describe the rules themselves, because they name other callers.
 impl fmt::Display for RuleRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,5 @@
-//! What callers are told. Which request gets which denial is tested where it is decided.
+//! The tests of the answers that callers get. The modules that decide test which request gets which
+//! denial.
 
 use super::*;
 use crate::registry::{Action, Tag};
@@ -26,7 +27,7 @@ fn tag() -> Tag {
     Tag::parse("v1").unwrap()
 }
 
-/// Status and code are what clients act on, the word is what operators count.
+/// Clients act on the status and the code. Operators count the reasons.
 #[test]
 fn status_code_and_reason() {
     for (denial, status, code, reason) in [
@@ -104,7 +105,7 @@ fn what_people_read() {
     }
 }
 
-/// Only somebody who has shown a valid credential is told what it lacks.
+/// Only a caller who presented a valid credential learns what the credential lacks.
 #[test]
 fn detail_is_for_valid_credentials() {
     let rule = Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push));
@@ -118,7 +119,7 @@ fn detail_is_for_valid_credentials() {
     }
 }
 
-/// RFC 6749, 5.2
+/// The codes are defined in RFC 6749, 5.2.
 #[test]
 fn oauth_codes() {
     for (denial, code) in [
@@ -156,8 +157,8 @@ fn when_to_try_again_and_who_gave_no_answer() {
     }
 }
 
-/// The log calls a refusal `denied` and a failure `error`; the audit log tells of refusals of what
-/// was presented.
+/// The log calls a refusal `denied` and a failure `error`. The audit log records refusals of a
+/// presented credential or right.
 #[test]
 fn refusals_and_failures() {
     for (denial, refusal, of_a_credential) in [
@@ -186,7 +187,7 @@ fn refusals_and_failures() {
     }
 }
 
-/// Never too early, and never at once.
+/// The wait is rounded up to whole seconds, and is at least one second.
 #[test]
 fn a_wait_is_told_in_whole_seconds() {
     for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)] {
@@ -196,7 +197,7 @@ fn a_wait_is_told_in_whole_seconds() {
     }
 }
 
-/// The config, the metrics and people name each limit.
+/// Each limit has a name in the config, in the metrics and in the message for users.
 #[test]
 fn limits_by_name() {
     for (limit, key, by_address, said) in [

@@ -1,6 +1,6 @@
-//! Why there is no token.
+//! The errors of a request for a token.
 
-/// Why a request is none. RFC 6749, 5.2 has the codes.
+/// The reason why a token request is invalid. RFC 6749, 5.2 defines the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRequestError {
     #[error("`{0}` stands more than once; only scope may be repeated")]
@@ -34,7 +34,7 @@ pub enum TokenRequestError {
 }
 
 impl TokenRequestError {
-    /// `error` of an OAuth answer.
+    /// Returns the `error` of an OAuth answer.
     pub fn oauth_code(self) -> &'static str {
         match self {
             Self::GrantType => "unsupported_grant_type",

@@ -1,29 +1,30 @@
-//! What the registry behind the gate can do wrong.
+//! The faults of the registry behind the gate.
 
-/// What the registry did.
+/// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamFault {
     Unreachable,
-    /// It does not let the gate itself in.
+    /// The registry answered 401 to a request without a grant: it does not let the gate in.
     RefusedTheGate,
-    /// It does not take the token that was issued for the request.
+    /// The registry answered 401 to the token that was issued for the request.
     RefusedTheGrant,
-    /// An answer that is no HTTP, or that no registry gives.
+    /// The answer is not valid HTTP, or is not one that a registry gives.
     Invalid,
-    /// A `Location` or `Link` that leads elsewhere.
+    /// The answer has a `Location` or `Link` that leads to another server or out of the repository.
     LeadsElsewhere,
     ConnectTimeout,
     ResponseTimeout,
-    /// It did not say whether a tag exists that may only be written if it does not.
+    /// The registry did not answer whether a tag exists. The tag may only be written if it does not
+    /// exist.
     TagLookUp,
-    /// It did not give the list of repositories that was to be filtered.
+    /// The registry did not return the list of repositories, which the gate was going to filter.
     NoCatalog,
-    /// That list is longer than is looked through for one page.
+    /// The list of repositories is longer than the gate searches for one page.
     CatalogTooLong,
 }
 
 impl UpstreamFault {
-    /// What the person at the client reads, and the log.
+    /// Returns the message for the user at the client and for the log.
     pub fn message(self) -> &'static str {
         match self {
             Self::Unreachable => "the registry behind this gate cannot be reached",

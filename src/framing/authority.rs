@@ -1,9 +1,10 @@
-//! Hosts with their ports, as strictly as anybody reads them.
+//! Host names with ports, checked as strictly as the strictest reader does.
 
 use std::net::Ipv6Addr;
 
-/// Whether this is `host[:port]`: a name of letters, digits, `-`, `.` and `_`, or an IPv6 address
-/// in brackets without a zone, and a port of 1 to 5 digits up to 65535.
+/// Returns whether the text is `host[:port]`. The host is a name of letters, digits, `-`, `.` and
+/// `_`, or an IPv6 address in brackets without a zone; the port has 1 to 5 digits and is at most
+/// 65535.
 pub(super) fn is_plain(text: &str) -> bool {
     let (is_host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -27,7 +28,8 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(allowed) && text.bytes().any(|byte| byte != b'.')
 }
 
-/// Digits alone: `str::parse` would take a sign too.
+/// Returns whether the text is a port. Only digits are accepted; `str::parse` would also accept a
+/// sign.
 fn is_port(text: &str) -> bool {
     (1..=5).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Which messages are refused, and as what.
+//! Tests for the messages that are refused and the errors that they yield.
 
 use http::Request;
 use http::header::{
@@ -7,7 +7,7 @@ use http::header::{
 
 use super::*;
 
-/// A request's head with these lines, in the order of a client's.
+/// Returns a request head with these fields, in this order.
 fn head(target: &str, lines: &[(HeaderName, &str)]) -> Parts {
     let (mut head, ()) = Request::get(target).body(()).unwrap().into_parts();
     for (name, value) in lines {
@@ -16,7 +16,7 @@ fn head(target: &str, lines: &[(HeaderName, &str)]) -> Parts {
     head
 }
 
-/// The same with the host that every request needs.
+/// Checks a request with these fields and the `Host` that every request needs.
 fn checked(name: HeaderName, values: &[&str]) -> Result<(), Framing> {
     let lines = values.iter().map(|value| (name.clone(), *value));
     check(&head("/v2/", &[(HOST, "a")].into_iter().chain(lines).collect::<Vec<_>>()))
@@ -52,7 +52,7 @@ fn one_host_that_agrees_with_the_target() {
         ("http://registry.example.com:/v2/", &["registry.example.com:"], false),
         ("/v2/", &["registry.example.com:8443"], true),
         ("/v2/", &["[::1]:8443"], true),
-        // RFC 9112, 3.2: HTTP/1.1 wants a Host beside an absolute form, too.
+        // RFC 9112, 3.2: HTTP/1.1 requires `Host` even with a target in absolute form.
         ("https://registry.example.com/v2/", &[], false),
         ("https://registry.example.com/v2/", &["registry.example.com"], true),
         ("https://registry.example.com/v2/", &["REGISTRY.example.com"], true),
@@ -73,7 +73,7 @@ fn one_host_that_agrees_with_the_target() {
     }
 }
 
-/// RFC 9110, 7.2: before HTTP/1.1 nobody had to say one.
+/// RFC 9110, 7.2: `Host` became mandatory with HTTP/1.1.
 #[test]
 fn without_a_host() {
     for (target, version, expected) in [
@@ -97,7 +97,7 @@ fn without_a_host() {
     assert_eq!(check(&odd), Err(Framing::Host));
 }
 
-/// RFC 9113, 8.2.1. HTTP/1.1 has cut the white space off by then.
+/// RFC 9113, 8.2.1: in HTTP/1.1, the parser has already removed the white space.
 #[test]
 fn values_over_http2_are_not_padded() {
     for (value, good) in [

@@ -1,5 +1,5 @@
-//! What a request would get, and why (`moorgate explain`): the stages of a request, up to where it
-//! would be audited and go to the registry.
+//! The explanation of a response (`moorgate explain`). It runs the stages of a request up to the
+//! audit and the request to the upstream.
 
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -20,51 +20,51 @@ use crate::registry::{Access, RegistryRequest, Tag};
 use crate::token_service::{self, gate_token::TokenScope};
 use crate::upstream::{ClientInfo, Upstream};
 
-/// What became of a request, and what was learned on the way.
+/// The outcome of a request, and the facts that were learned on the way.
 pub struct Explanation<'a> {
     policy: &'a Policy,
-    /// The operation, where it is one of the registry's and was understood.
+    /// The operation, if the request was understood as one of the registry's.
     pub request: Option<RegistryRequest>,
-    /// What a mount reads, or a token is asked for.
+    /// The access that the source of a mount needs, or that a token request asks for.
     pub access: Vec<Access>,
-    /// How the caller showed who it is (`credential_kind` in the access log).
+    /// The kind of the presented credential (`credential_kind` in the access log).
     pub credential_kind: &'static str,
-    /// Who the caller is, where a provider said so.
+    /// The caller, if a provider identified it.
     pub caller: Option<Arc<Verified>>,
-    /// The answer.
+    /// The response that the request would get.
     pub answer: ExplainedAnswer,
 }
 
-/// What a request would be answered with.
+/// The response that a request would get.
 pub enum ExplainedAnswer {
-    /// The ping, by the gate itself.
+    /// The response to a ping, which the gate itself gives.
     Pong,
-    /// A token for this, possibly nothing.
+    /// A token with this scope, which may be empty.
     Token(TokenScope),
-    /// Whatever the registry answers to it.
+    /// The response of the upstream.
     Registry {
-        /// Why its mount was taken out.
+        /// The reason why the mount was removed.
         mount_refusal: Option<Denial>,
-        /// The tags that the registry was asked for, and does not have.
+        /// The immutable tags that the upstream was asked for and that do not exist.
         absent: Vec<Tag>,
-        /// What the rules say.
+        /// The statement of the rules about the request.
         ruling: Ruling,
     },
     /// A refusal.
     Refused {
-        /// What the caller is told.
+        /// The reason that the caller is told.
         denial: Denial,
-        /// Why, where the caller is told only that a credential is needed.
+        /// The actual reason, if the caller is told only that a credential is needed.
         withheld: Option<Denial>,
-        /// The status of the answer.
+        /// The status of the response.
         status: StatusCode,
     },
 }
 
 impl Gate {
-    /// Has a request without a body go through the stages as if it came from this machine.
-    /// Providers are asked, and the registry is where a tag must not exist; nothing is audited
-    /// or forwarded.
+    /// Runs a request without a body through the stages, as if this machine had sent it. Providers
+    /// are asked, and the upstream is asked about tags that must not exist. Nothing is audited or
+    /// forwarded.
     pub async fn explain(&self, head: &Parts, upstream: &Upstream) -> Explanation<'_> {
         let progress = Rc::new(Progress::default());
         progress.end_request();
@@ -113,12 +113,12 @@ impl Gate {
         let (mount_refusal, ruling) =
             (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
-        // The permit is not used.
+        // The permit is dropped, so nothing is forwarded.
         look_up(decision, caller, upstream, record).await?;
         Ok(ExplainedAnswer::Registry { mount_refusal, absent, ruling })
     }
 
-    /// The token itself is made, for it may be too long, and dropped.
+    /// Seals the token too, because it may turn out to be too long, and drops it.
     async fn explain_token(
         &self,
         head: &Parts,
@@ -145,8 +145,8 @@ impl Gate {
 }
 
 impl Explanation<'_> {
-    /// What each rule says of each thing that the request takes; nothing where nobody knows who the
-    /// caller is.
+    /// Returns the result of each rule for each need of the request; empty if the caller is not
+    /// known.
     pub fn rules(&self) -> Vec<Explained<'_>> {
         let Some(caller) = &self.caller else { return Vec::new() };
         let of_request =
@@ -156,7 +156,7 @@ impl Explanation<'_> {
         of_request.chain(besides).collect()
     }
 
-    /// `reason` in the access log.
+    /// Returns the `reason` of the access log.
     pub fn reason(&self) -> &'static str {
         match &self.answer {
             ExplainedAnswer::Refused { denial, .. } => denial.wire().2,
@@ -167,7 +167,7 @@ impl Explanation<'_> {
         }
     }
 
-    /// The provider that gave no answer, where that is why the request is refused.
+    /// Returns the provider that gave no answer, if the request is refused because of that.
     pub fn unavailable(&self) -> Option<&Arc<str>> {
         let ExplainedAnswer::Refused { denial, withheld, .. } = &self.answer else {
             return None;

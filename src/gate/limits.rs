@@ -1,6 +1,5 @@
-//! Where limits are asked, in the order of the stages: [`limit_client`](Gate::limit_client) before
-//! anybody looks at the credential, [`limit_caller`](Gate::limit_caller) once the request is
-//! allowed.
+//! The stages that check limits: [`limit_client`](Gate::limit_client) before the credential is
+//! read, and [`limit_caller`](Gate::limit_caller) once the request is allowed.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 
 impl Gate {
-    /// `per_client`. A request that comes a second time, with another grant, was counted.
+    /// Checks `per_client`. A request that is retried with another grant was already counted.
     pub(super) async fn limit_client(
         &self,
         wanted: &RegistryRequest,
@@ -31,8 +30,8 @@ impl Gate {
         self.limits.client(caller.address, on_limit(wanted)).await
     }
 
-    /// `per_identity`, `pulls_per_identity`, `concurrent_uploads_per_identity`. What the request
-    /// holds of these goes with its record.
+    /// Checks `per_identity`, `pulls_per_identity` and `concurrent_uploads_per_identity`. The
+    /// record of the request holds its pull charge and its upload place.
     pub(super) async fn limit_caller(
         &self,
         wanted: &RegistryRequest,
@@ -63,7 +62,7 @@ impl Gate {
         Ok(())
     }
 
-    /// The same for a token.
+    /// Checks `per_identity` for a token request.
     pub(super) async fn limit_token(
         &self,
         caller: &ClientInfo<'_>,
@@ -80,9 +79,9 @@ impl Gate {
     }
 }
 
-/// Says in an answer how many pulls are left, as Docker Hub does
-/// (<https://docs.docker.com/docker-hub/usage/pulls/>): `5000;w=3600`. What the registry says of its own limits goes, for
-/// next to these it would be taken for the same.
+/// Adds the number of remaining pulls to a response, in the format of Docker Hub
+/// (<https://docs.docker.com/docker-hub/usage/pulls/>): `5000;w=3600`. The rate limit headers of
+/// the upstream are removed, because clients would confuse them with these.
 pub(super) fn tell_remaining(headers: &mut HeaderMap, account: &Account) {
     let is_of_limits = |name: &&HeaderName| {
         ["ratelimit", "x-ratelimit"].iter().any(|it| name.as_str().starts_with(it))
@@ -105,7 +104,7 @@ fn on_limit(wanted: &RegistryRequest) -> OnLimit {
     if wanted.is_read() { OnLimit::Reject } else { OnLimit::Wait }
 }
 
-/// A POST, PATCH or PUT under `blobs/uploads/`.
+/// Returns `true` for a POST, PATCH or PUT under `blobs/uploads/`.
 fn is_part_of_upload(wanted: &RegistryRequest) -> bool {
     matches!(
         wanted,

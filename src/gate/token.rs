@@ -1,4 +1,4 @@
-//! Requests to the token service: the same stages, with a token at their end.
+//! Requests to the token service. They pass the same stages, and the result is a token.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::token_service::{self, Issued, Vouched};
 use crate::upstream::ClientInfo;
 
 impl Gate {
-    /// Answers the token service: a credential is sealed for what it is granted of what was asked,
-    /// possibly nothing.
+    /// Answers a request to the token service. The credential is sealed together with what it is
+    /// granted of what was asked, which may be nothing.
     pub(super) async fn issue_token(
         &self,
         head: &Parts,
@@ -41,13 +41,13 @@ impl Gate {
         Ok(self.responder.token(&issued, caller.progress))
     }
 
-    /// Seals a token, for an answer to this method.
+    /// Seals a token for a response to a request with this method.
     pub(super) fn seal(&self, vouched: Vouched, method: &Method) -> Result<Issued, Denial> {
         self.tokens.issue(vouched, method == Method::POST).map_err(Denial::TokenRequest)
     }
 
-    /// What a token is to be made of: whose credential it is, and what it is granted of what was
-    /// asked.
+    /// Verifies the credential of a token request. Returns the contents of the token: the
+    /// credential, and what it is granted of what was asked.
     pub(super) async fn vouch(
         &self,
         asked: TokenRequest,
@@ -68,8 +68,8 @@ impl Gate {
         let question =
             self.question(credential, questions.next().unwrap_or(Access::Login), caller, record);
         let verified = self.authenticate(&question, record).await?;
-        // Where nothing is public a token that is good for nothing is an answer, and clients go on
-        // to a login.
+        // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
+        // a login.
         let mut repositories = self.policy.granted(&question.access, &verified);
         let provider = verified.vouching_provider();
         for access in questions {
@@ -79,7 +79,7 @@ impl Gate {
         }
         let catalog = match asked.catalog && self.may_list_catalog(&question, verified).await? {
             false => CatalogShare::None,
-            // Also where nothing is granted for them: then nothing is what the token lists.
+            // If no named repository is granted, the token shows an empty list.
             true if asked.names_repositories => CatalogShare::Listed,
             true => CatalogShare::All,
         };
@@ -88,8 +88,8 @@ impl Gate {
         Ok(Vouched { credential: question.credential, provider, token_scope, ends })
     }
 
-    /// Whether a token for the list of all repositories is granted. `verified` is the answer to
-    /// `question`.
+    /// Returns whether a token for the list of all repositories is granted. `verified` is the
+    /// verdict for `question`.
     async fn may_list_catalog(
         &self,
         question: &Question,
@@ -106,7 +106,7 @@ impl Gate {
     }
 }
 
-/// What a client wants a token for: the query of a GET, or the form of a POST.
+/// Reads the token request: the query of a GET, or the form of a POST.
 async fn token_request(head: &Parts, mut body: RequestBody) -> Result<TokenRequest, Denial> {
     if head.method != Method::POST || !framing::is_form(&head.headers) {
         expect_no_body(&head.method, &mut body).await?;
@@ -120,7 +120,7 @@ async fn token_request(head: &Parts, mut body: RequestBody) -> Result<TokenReque
     TokenRequest::from_form(&form).map_err(Denial::TokenRequest)
 }
 
-/// The same of whatever comes without a form.
+/// Reads a token request that has no form.
 pub(super) fn token_query(head: &Parts) -> Result<TokenRequest, Denial> {
     let read = match head.method {
         Method::GET => TokenRequest::from_query(head.uri.query().unwrap_or_default()),

@@ -1,11 +1,11 @@
-//! Verdicts, kept for a while.
+//! A cache of verdicts.
 //!
-//! What is known of a secret is looked up by it alone, and is at most 256 answers. Validity and bad
-//! have stores of their own, so that no flood of bad credentials pushes out a good one; and so have
-//! callers without a credential, where each question is by itself: all of them share the one secret
-//! that is none, and whoever asks for public images from many addresses must push out nobody's
-//! credential. Expiry is judged on every hit; what is good no longer leaves when its
-//! place is needed, the least used first.
+//! All answers about one secret form one entry, which is looked up by the secret alone and holds at
+//! most 256 answers. Good and refused credentials have separate stores, so that a flood of wrong
+//! credentials cannot evict a good one. Callers without a credential have stores of their own as
+//! well, with one entry per question: they all lack a secret, and requests for public images from
+//! many addresses must not evict the credential of another caller. Each lookup checks the expiry.
+//! An expired entry is removed when its space is needed, starting with the least recently used one.
 
 mod entry;
 mod in_flight;
@@ -25,31 +25,31 @@ use store::Stores;
 pub use entry::{CachedAnswer, CachedAnswers};
 pub use in_flight::{Awaited, Coalesced, InFlight};
 
-/// A credential with one answer fits into this much memory, the store's own bookkeeping included.
-/// One with more answers, groups or claims counts as several.
+/// The memory, in bytes, that a credential with one answer fits into, including the bookkeeping of
+/// the store. A credential with more answers, groups or claims counts as several entries.
 pub const ENTRY_BYTES: usize = 400;
 
-/// The stores of callers without a credential hold so much less than the others.
+/// The factor by which the stores of callers without a credential are smaller than the others.
 const ANONYMOUS_SHARE: u64 = 4;
 
-/// A question that was not answered is not asked again for so long.
+/// The time for which a question without an answer is not asked again.
 const REST: Duration = Duration::from_secs(1);
 
-/// Questions that rest at the same time. Where there are more, some are asked again sooner.
+/// The largest number of resting questions. Beyond it, some are asked again sooner.
 const MAX_RESTING: u64 = 10_000;
 
-/// How long verdicts are kept, and how many.
+/// The lifetimes of verdicts and the capacities of the stores.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
-    /// A valid credential is asked about again after this.
+    /// The time after which a valid credential is asked about again.
     pub ttl: Duration,
-    /// A refused one, or one that was granted nothing, after this.
+    /// The time after which a credential that was refused or granted nothing is asked about again.
     pub negative_ttl: Duration,
-    /// Where the provider cannot be asked, an answer is good for so much longer than `ttl`.
+    /// The time beyond `ttl` for which an answer may be served while the provider cannot be asked.
     pub stale_if_error: Duration,
-    /// Valid credentials, each of [`ENTRY_BYTES`].
+    /// The number of valid credentials, each of [`ENTRY_BYTES`].
     pub capacity: u64,
-    /// Refused ones.
+    /// The number of refused credentials.
     pub negative_capacity: u64,
 }
 
@@ -71,19 +71,19 @@ pub struct VerdictCache {
     resting: Cache<QuestionId, Verdict>,
 }
 
-/// What is looked up: a question to one provider.
+/// The key of a lookup: a question to one provider.
 #[derive(Clone, Copy)]
 pub struct CacheKey {
-    /// The question.
+    /// The id of the question.
     pub question: QuestionId,
-    /// The question about the credential alone: to one provider a wrong credential is wrong for
-    /// every repository, from every address.
+    /// The id of the question about the credential alone. A credential that is wrong at a provider
+    /// is wrong for every repository and from every address.
     pub credential: QuestionId,
-    /// The secret that it is about. `None` for callers without a credential.
+    /// The secret of the credential. `None` for callers without a credential.
     pub secret: Option<SecretId>,
-    /// What was answered until then does not count.
+    /// The instant up to which answers do not count.
     pub floor: Option<Instant>,
-    /// The provider's number.
+    /// The number of the provider.
     pub provider: u32,
 }
 
@@ -92,7 +92,7 @@ impl CacheKey {
         self.secret.unwrap_or_else(|| self.question.in_place_of_secret())
     }
 
-    /// Whether it is the same provider's, about the same credential.
+    /// Returns whether the answer is from the same provider and about the same credential.
     fn is_about<V>(&self, answer: &CachedAnswer<V>) -> bool {
         answer.provider() == self.provider
             && answer.question().is_about_credential_of(&self.question)
@@ -100,7 +100,7 @@ impl CacheKey {
 }
 
 impl VerdictCache {
-    /// An empty cache.
+    /// Creates an empty cache.
     pub fn new(limits: CacheLimits) -> Self {
         Self {
             credentials: Stores::new(limits),
@@ -109,27 +109,28 @@ impl VerdictCache {
         }
     }
 
-    /// What verified credentials with this secret may do.
+    /// Returns the answers about verified credentials with this secret.
     pub fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
         self.credentials.known(secret)
     }
 
-    /// What need not be asked.
+    /// Returns the fresh verdict, if the question need not be asked.
     pub fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
         self.stores(asked).look_up(asked)
     }
 
-    /// What was true when the provider could still be asked.
+    /// Returns the stale answer, to be used while the provider cannot be asked.
     pub fn stale(&self, asked: &CacheKey) -> Option<Arc<Verified>> {
         self.stores(asked).stale(asked)
     }
 
-    /// Why a question that was not answered is not asked again yet.
+    /// Returns the verdict of a question that had no answer, while the question must not be asked
+    /// again.
     pub fn resting(&self, question: &QuestionId) -> Option<Verdict> {
         self.resting.get(question)
     }
 
-    /// Keeps a verdict on what was asked at `at`.
+    /// Keeps a verdict about a question that was asked at `at`.
     pub fn keep(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
         let stores = self.stores(asked);
         match verdict {
@@ -148,7 +149,7 @@ impl VerdictCache {
                 );
             }
             Verdict::Verified(verified, lifetime) => stores.verify(asked, at, verified, *lifetime),
-            // Of the caller, and not of the question.
+            // These verdicts are about the caller, not about the question.
             Verdict::NotNow(NotNow::Crowded | NotNow::TooOften, _) => {}
             Verdict::Unavailable | Verdict::NotNow(..) => {
                 self.resting.insert(asked.question, verdict.clone())
@@ -157,32 +158,34 @@ impl VerdictCache {
         }
     }
 
-    /// Forgets the answer to a question that came with this token. The question is then asked anew.
+    /// Drops the answer to this question if it carries this token. The next request asks the
+    /// question again.
     pub fn forget(&self, asked: &CacheKey, refused: &IssuedToken) {
         self.stores(asked).forget(asked, |answer| {
             answer.question() == asked.question && answer.value().granted.token() == Some(refused)
         });
     }
 
-    /// Forgets whatever this provider said, be it of a secret or of callers without one.
+    /// Drops all answers of this provider, with and without a credential.
     pub fn forget_provider(&self, provider: u32) {
         self.credentials.forget_provider(provider);
         self.anonymous.forget_provider(provider);
     }
 
-    /// From here on new verdicts are kept for so long. The capacities stay as they are.
+    /// Sets the lifetimes of verdicts that are added from now on. The capacities do not change.
     pub fn set_limits(&self, limits: CacheLimits) {
         self.credentials.set_limits(limits);
         self.anonymous.set_limits(limits.of_anonymous());
     }
 
-    /// Secrets of which something is known, and questions of callers without one.
+    /// Returns the number of entries: secrets with answers, and questions of callers without a
+    /// credential.
     pub fn entries(&self) -> u64 {
         self.settle();
         self.credentials.entries() + self.anonymous.entries()
     }
 
-    /// Does what the stores otherwise do now and then, so that what is counted is there.
+    /// Runs the pending maintenance of the stores, so that the counts are exact.
     pub fn settle(&self) {
         self.credentials.settle();
         self.anonymous.settle();

@@ -1,4 +1,4 @@
-//! The types of the identity subsystem: values without input or output.
+//! The types of the identity subsystem: values that do no I/O.
 
 pub mod credential;
 mod grant;

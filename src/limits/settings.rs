@@ -1,19 +1,19 @@
-//! What the config says about limits, and for whom. Pure.
+//! The section `limits` of the config, and its limits for each caller. This module is pure.
 
 use crate::identity::Verified;
 use crate::policy::Who;
 use crate::rate_limit::Quota;
 
-/// The `limits` of the config.
+/// The section `limits` of the config.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// For each address, whoever it is; `None`: no limit.
+    /// The quota of each address, for all callers behind it together; `None`: no limit.
     pub per_client: Option<Quota>,
-    /// Wrong credentials of each address; `None`: no limit.
+    /// The quota of wrong credentials of each address; `None`: no limit.
     pub failed_logins: Option<Quota>,
-    /// For everybody for whom nothing else is said.
+    /// The limits of every caller that no override matches.
     pub general: IdentityLimits,
-    /// For others. The first that matches holds, and it alone.
+    /// The limits of particular callers. Only the first override that matches applies.
     pub overrides: Vec<LimitOverride>,
 }
 
@@ -25,17 +25,18 @@ pub struct IdentityLimits {
     pub concurrent_uploads_per_identity: Option<usize>,
 }
 
-/// Limits for some callers.
+/// The limits of some callers.
 #[derive(Clone, Debug)]
 pub struct LimitOverride {
     pub who: Vec<Who>,
-    /// All of them: what the config does not name here is as for everybody.
+    /// The complete limits of these callers. A limit that the config does not set here has the
+    /// general value.
     pub limits: IdentityLimits,
 }
 
 impl Settings {
-    /// The limits of a caller. `None`: one who has shown no credential, and of whom nobody was
-    /// asked.
+    /// Returns the limits of a caller. `None` is a caller that presented no credential and about
+    /// which no provider was asked.
     pub fn for_caller(&self, caller: Option<&Verified>) -> IdentityLimits {
         let is_for =
             |who: &Who| caller.map_or(*who == Who::Anonymous, |caller| who.matches(caller));

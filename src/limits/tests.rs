@@ -1,4 +1,4 @@
-//! Limits by themselves. Rates are by the hour, so that no test depends on how fast it runs.
+//! Tests of the limits alone. Rates are per hour, so that no test depends on its speed.
 
 use std::future::Future;
 use std::pin::pin;
@@ -78,7 +78,7 @@ fn an_identity_is_a_provider_and_a_subject() {
         "the same name at another provider"
     );
     assert!(pull(&caller("gitlab", "oauth", "bob"), "192.0.2.1"));
-    // Nobody has no name, so it is the address that counts.
+    // A caller without a credential has no name, so its address counts.
     assert!(pull(&caller("gitlab", "", ""), "192.0.2.1"));
     assert!(!pull(&caller("gitlab", "", ""), "192.0.2.1"));
     assert!(pull(&caller("gitlab", "", ""), "192.0.2.2"));
@@ -124,7 +124,7 @@ async fn who_leaves_while_it_waits_costs_nothing() {
     }
 }
 
-/// Rates are those of the newest config, and what is owed stays.
+/// The rates are those of the newest config, and the usage is kept.
 #[test]
 fn another_config_knows_what_is_owed() {
     let accounts = Arc::<Accounts>::default();
@@ -146,11 +146,11 @@ fn another_config_knows_what_is_owed() {
     assert!(of(IdentityLimits::default()).for_caller(None, address("192.0.2.1")).is_none());
 }
 
-/// All workers share what is owed: however they race, just as much is admitted as the burst and the
-/// rate give.
+/// All workers share the usage: however they race, exactly the burst plus the refill of the rate is
+/// admitted.
 #[test]
 fn one_gate_is_one_limit() {
-    // A burst of ten seconds, so that nobody has to be quick for nothing to be lost.
+    // The burst takes ten seconds to refill, so no refill is lost even if the test runs slowly.
     let (rate, burst) = (1000, 10_000);
     let quota = Quota::new(rate, Duration::from_secs(1), burst);
     let general = IdentityLimits { pulls_per_identity: Some(quota), ..IdentityLimits::default() };
@@ -160,7 +160,7 @@ fn one_gate_is_one_limit() {
     for _ in 0..5000 {
         account().pull().ok().unwrap().keep();
     }
-    // Nothing comes back to whoever owes nothing. From here on something is owed all the time.
+    // A full account gains nothing over time. From here on the account is never full.
     let owing = Instant::now();
     let mut admitted: u128 = 5000
         + thread::scope(|scope| {

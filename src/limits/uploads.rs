@@ -1,4 +1,4 @@
-//! How many uploads each caller has in flight. Whoever comes first is served first.
+//! The uploads that each caller has in flight. Places are given in the order of arrival.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,21 @@ use tokio::time::timeout;
 
 use crate::rate_limit::{CallerKey, LONGEST_WAIT};
 
-/// Who uploads. Nobody else is in it.
+/// The callers that have an upload in flight or that wait for a place. Other callers have no entry.
 #[derive(Default)]
 pub struct Uploads(Mutex<HashMap<CallerKey, Uploader>>);
 
 struct Uploader {
     places: Arc<Semaphore>,
     limit: usize,
-    /// Places that go away when they become free: a reload has made the limit smaller.
+    /// The number of places that are removed when they become free, because a reload lowered the
+    /// limit.
     surplus: usize,
-    /// Requests that hold a place or wait for one.
+    /// The number of requests that hold a place or wait for one.
     requests: usize,
 }
 
-/// An upload's place among those of its caller. Dropping it frees it.
+/// The place of an upload among the uploads of its caller. Dropping it frees the place.
 pub struct UploadPlace {
     uploads: Arc<Uploads>,
     key: CallerKey,
@@ -30,8 +31,8 @@ pub struct UploadPlace {
 }
 
 impl Uploads {
-    /// Waits for one of the caller's `limit` places, no longer than [`LONGEST_WAIT`]. `None`: there
-    /// was none.
+    /// Waits for one of the caller's `limit` places, for [`LONGEST_WAIT`] at most. Returns `None`
+    /// if no place became free.
     pub async fn enter(self: &Arc<Self>, key: CallerKey, limit: usize) -> Option<UploadPlace> {
         self.enter_within(LONGEST_WAIT, key, limit).await
     }
@@ -43,7 +44,8 @@ impl Uploads {
         limit: usize,
     ) -> Option<UploadPlace> {
         let (mut place, places) = self.queue(key, limit);
-        // Whoever waits has been given what is free, so this passes nobody by.
+        // The semaphore gives free places to waiting requests first, so this never overtakes one of
+        // them.
         let permit = match places.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => timeout(wait, places.acquire_owned()).await.ok()?.ok()?,

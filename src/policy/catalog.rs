@@ -1,4 +1,4 @@
-//! Which names of the list of all repositories a caller sees.
+//! The names that a caller sees in the list of all repositories.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use super::rules::Rules;
 use crate::identity::Verified;
 use crate::registry::RepositoryName;
 
-/// What is shown to a caller who does not see everything.
+/// A filter for a caller that does not see the whole list of repositories.
 #[derive(Clone, Debug)]
 pub struct CatalogFilter {
-    /// What the rules let this caller pull.
+    /// The rules, and the caller whose pull permission they decide; `None`: the rules hide nothing.
     pub(super) pullable: Option<(Arc<Rules>, Box<Verified>)>,
-    /// These at most.
+    /// The only names that may be shown; `None`: any name.
     pub(super) at_most: Option<Vec<RepositoryName>>,
 }
 
 impl CatalogFilter {
-    /// Whether the caller sees this name.
+    /// Returns whether the caller sees this name.
     pub fn shows(&self, name: &RepositoryName) -> bool {
         self.at_most.as_ref().is_none_or(|names| names.contains(name))
             && self.pullable.as_ref().is_none_or(|(rules, caller)| rules.allow_pull(name, caller))

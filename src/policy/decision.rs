@@ -1,4 +1,4 @@
-//! What was decided, up to the proof that a request may go to the registry.
+//! The result of a decision, up to the proof that a request may go to the upstream.
 
 use http::{HeaderValue, StatusCode};
 use secrecy::ExposeSecret;
@@ -10,25 +10,26 @@ use crate::denial::{Denial, TagRefusal, UpstreamFault};
 use crate::identity::IssuedToken;
 use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
-/// A request that the credential allows, as far as that can be told without asking the registry.
+/// A request that the credential allows, as far as this can be known without asking the upstream.
 #[derive(Debug)]
 pub struct Decision {
-    /// Never with a mount that was not [proved](super::Policy::allow_mount).
+    /// The request. It never contains a mount that was not [checked](super::Policy::allow_mount).
     pub(super) request: RegistryRequest,
-    /// What the client asked to mount, as long as nobody has judged its source.
+    /// The mount that the client asked for, until its source has been checked.
     pub(super) mount: Option<Mount>,
-    /// Why there is none any more.
+    /// The reason why the mount was removed.
     pub(super) mount_refusal: Option<Denial>,
-    /// Tags that are immutable once they exist.
+    /// The tags that are immutable once they exist.
     pub(super) must_not_exist: Vec<Tag>,
-    /// What the registry is shown, where it takes the tokens of the server that granted this.
+    /// The token for the upstream, if the upstream accepts tokens of the server that granted the
+    /// request.
     pub(super) grant: Option<IssuedToken>,
-    /// What of the list of all repositories is shown; `None`: everything.
+    /// The filter for the list of all repositories; `None`: the caller sees everything.
     pub(super) catalog: Option<CatalogFilter>,
     pub(super) ruling: Ruling,
 }
 
-/// Proof that this request may go to the registry.
+/// The proof that a request may go to the upstream.
 #[derive(Debug)]
 pub struct Permit {
     request: RegistryRequest,
@@ -36,7 +37,7 @@ pub struct Permit {
     catalog: Option<CatalogFilter>,
 }
 
-/// A question to the registry that decides about a write: whether a tag exists.
+/// A question to the upstream whether a tag exists. Its answer decides about a write.
 #[derive(Debug)]
 pub struct TagLookUp {
     request: RegistryRequest,
@@ -44,32 +45,32 @@ pub struct TagLookUp {
 }
 
 impl Decision {
-    /// What was decided about.
+    /// Returns the request that was decided about.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
     }
 
-    /// What the rules say.
+    /// Returns what the rules say about the request.
     pub fn ruling(&self) -> &Ruling {
         &self.ruling
     }
 
-    /// Why the mount that the client asked for was taken out, if it was.
+    /// Returns the reason why the mount that the client asked for was removed, if it was removed.
     pub fn mount_refusal(&self) -> Option<&Denial> {
         self.mount_refusal.as_ref()
     }
 
-    /// The token that the registry will be shown, where it takes such.
+    /// Returns the token that the upstream will receive, if it accepts such tokens.
     pub fn grant(&self) -> Option<&IssuedToken> {
         self.grant.as_ref()
     }
 
-    /// What must be allowed for the mount that the client asked for. Without it the request goes on
-    /// as a plain upload: the registry's answer to that is the spec's own fallback, and every
-    /// client then uploads.
+    /// Returns the access that must be allowed for the mount that the client asked for. Without
+    /// this access the request goes on as a plain upload: the upstream's answer to a plain upload
+    /// is the fallback that the OCI specification defines, and every client then uploads the blob.
     ///
-    /// Where the registry is shown the token of the grant, one token must hold both: it is the
-    /// source and the upload.
+    /// If the upstream receives the token of the grant, one token must allow both: the pull from
+    /// the source and the upload.
     pub fn unchecked_mount_source(&self) -> Option<Access> {
         let source = self.mount.as_ref()?.from.clone();
         Some(match (&self.grant, self.request.repository()) {
@@ -81,18 +82,19 @@ impl Decision {
         })
     }
 
-    /// Tags that the registry must not have for the request to go on.
+    /// Returns the tags that must not exist in the upstream for the request to go on.
     pub fn must_not_exist(&self) -> &[Tag] {
         &self.must_not_exist
     }
 
-    /// Of the list of all repositories these at most are shown.
+    /// Limits the list of all repositories to these names.
     pub fn show_at_most(&mut self, names: Vec<RepositoryName>) {
         self.catalog.get_or_insert(CatalogFilter { pullable: None, at_most: None }).at_most =
             Some(names);
     }
 
-    /// What the registry must be asked before the request may go on. Mostly nothing.
+    /// Returns the questions that the upstream must answer before the request may go on. There are
+    /// usually none.
     pub fn look_ups(&self) -> Vec<TagLookUp> {
         let Some(name) = self.request.repository() else { return Vec::new() };
         let look_up = |tag: &Tag| {
@@ -104,12 +106,12 @@ impl Decision {
         self.must_not_exist.iter().map(look_up).collect()
     }
 
-    /// Lets the request go on, given the registry's answers to the [look-ups](Self::look_ups), in
+    /// Lets the request go on, given the upstream's answers to the [look-ups](Self::look_ups), in
     /// their order.
     ///
     /// # Errors
-    /// [`Denial::TagRules`] where an immutable tag exists; [`UpstreamFault::TagLookUp`] where that
-    /// is not known.
+    /// [`Denial::TagRules`] if an immutable tag exists; [`UpstreamFault::TagLookUp`] if an answer
+    /// does not tell whether the tag exists.
     pub fn permit(self, answers: &[StatusCode]) -> Result<Permit, Denial> {
         let mut answers = answers.iter();
         for tag in self.must_not_exist {
@@ -126,35 +128,37 @@ impl Decision {
 }
 
 impl Permit {
-    /// What may be done.
+    /// Returns the permitted request.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
     }
 
-    /// What of the list of all repositories is shown; `None`: everything.
+    /// Returns the filter for the list of all repositories; `None`: the caller sees everything.
     pub fn catalog_filter(&self) -> Option<&CatalogFilter> {
         self.catalog.as_ref()
     }
 
-    /// `Authorization` with the token that was issued for this very request, where there is one.
+    /// Returns the `Authorization` value with the token that was issued for this request, if there
+    /// is one.
     pub fn grant(&self) -> Option<HeaderValue> {
         self.grant.as_ref().and_then(bearer)
     }
 }
 
 impl TagLookUp {
-    /// A HEAD of the tag's manifest.
+    /// Returns the HEAD request for the tag's manifest.
     pub fn request(&self) -> &RegistryRequest {
         &self.request
     }
 
-    /// `Authorization` with the token of the write that depends on it: a write takes pull too.
+    /// Returns the `Authorization` value with the token of the write that depends on this look-up.
+    /// The token of a write allows pull too.
     pub fn grant(&self) -> Option<HeaderValue> {
         self.grant.as_ref().and_then(bearer)
     }
 }
 
-/// RFC 6750, 2.1
+/// Returns the `Authorization` value for a Bearer token (RFC 6750, section 2.1).
 fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
     let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
     let mut value = HeaderValue::from_str(&line).ok()?;

@@ -1,8 +1,8 @@
-//! Patterns of repositories and tags: `*` stands for anything within a segment, `**` for one
-//! segment or more, and `${user}` and `${claims.NAME}` for what the caller's provider says of the
-//! caller.
+//! Patterns of repositories and tags. `*` matches any text within a segment, and `**` matches one
+//! or more segments. `${user}` and `${claims.NAME}` stand for what the caller's provider says about
+//! the caller.
 //!
-//! Matching takes at most the product of both lengths, whatever the pattern.
+//! The time of a match is at most proportional to the product of both lengths, for every pattern.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,15 +12,15 @@ use serde_json::Value;
 use crate::identity::Verified;
 use crate::registry::{RepositoryName, Tag};
 
-/// A pattern that some repository name matches.
+/// A pattern that at least one repository name can match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryPattern {
-    /// A text, then a template and the text behind it, and so on.
+    /// The text before the first template. `rest` has each template and the text behind it.
     start: Box<str>,
     rest: Box<[(Template, Box<str>)]>,
 }
 
-/// What a pattern takes from the caller.
+/// A part of a pattern that the caller's identity fills in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Template {
     /// `${user}`
@@ -29,7 +29,7 @@ enum Template {
     Claim(Box<str>),
 }
 
-/// A pattern of tags, which have no segments: `*` is all that there is.
+/// A pattern of tags. Tags have no segments, so `*` is the only wildcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagPattern(Box<str>);
 
@@ -37,8 +37,8 @@ impl RepositoryPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, and what would be right: a template that is not known, or that no
-    /// repository name can match the pattern.
+    /// A message that says what is wrong and how to write it correctly, if a template is not known
+    /// or if no repository name can match the pattern.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = text.split("${");
         let start = pieces.next().unwrap_or_default();
@@ -58,14 +58,14 @@ impl RepositoryPattern {
             rest.push((template, after.into()));
         }
         let pattern = Self { start: start.into(), rest: rest.into() };
-        // The most harmless stand-in: where a name with it breaks the grammar, it does so with
-        // everything.
+        // `x` is the value that most easily forms a valid name: if a name with it breaks the
+        // grammar, a name with any other value breaks it too.
         let with_stand_ins = pattern.with(|_| Some("x".into())).unwrap_or_default();
         can_match(&with_stand_ins)?;
         Ok(pattern)
     }
 
-    /// Whether a repository matches for this caller. What takes nothing from the caller allocates
+    /// Returns whether a repository matches for this caller. A pattern without templates allocates
     /// nothing.
     pub fn matches(&self, repository: &RepositoryName, caller: &Verified) -> bool {
         let pattern = if self.rest.is_empty() {
@@ -76,26 +76,27 @@ impl RepositoryPattern {
         pattern.is_some_and(|pattern| path_matches(&pattern, repository.as_str()))
     }
 
-    /// Whether it takes the caller's name.
+    /// Returns whether the pattern contains `${user}`.
     pub fn takes_user(&self) -> bool {
         self.rest.iter().any(|(template, _)| *template == Template::User)
     }
 
-    /// Whether it takes a claim of the caller's.
+    /// Returns whether the pattern contains a claim of the caller.
     pub fn takes_claims(&self) -> bool {
         self.rest.iter().any(|(template, _)| matches!(template, Template::Claim(_)))
     }
 
-    /// Whether it is `**`, which every repository matches.
+    /// Returns whether the pattern is `**`, which every repository matches.
     pub fn is_everything(&self) -> bool {
         &*self.start == "**" && self.rest.is_empty()
     }
 
-    /// The pattern with values in place of its templates; `None` where one has none.
+    /// Returns the pattern with values in place of its templates; `None` if a template has no
+    /// value.
     fn with(&self, value: impl Fn(&Template) -> Option<String>) -> Option<String> {
         let mut text = self.start.to_string();
         for (template, after) in &self.rest {
-            // Writing to a String cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(text, "{}{after}", value(template)?);
         }
         Some(text)
@@ -103,12 +104,14 @@ impl RepositoryPattern {
 }
 
 impl Template {
-    /// What stands for it: part of a name, and so never a pattern. Repository names are lower case.
-    /// A user whose provider tells case apart stands as it is, or two users would have one
-    /// place; one in upper case is no path then.
+    /// Returns the value of the template for a caller; `None` if it is not a repository name. The
+    /// value is part of a name, so it never acts as a pattern. Repository names are lower case. A
+    /// user whose provider distinguishes case is used unchanged, because two users would share one
+    /// path otherwise; such a user with upper-case letters has no path.
     fn value(&self, caller: &Verified) -> Option<String> {
         let value = match self {
-            // The user of a job is whoever started it, and the subject of nobody is empty.
+            // The subject of a job is the user who started it, and the job must not get that user's
+            // path. The subject of a caller without a credential is empty.
             Self::User if caller.principal.is_job() => return None,
             Self::User => {
                 let user = Some(&*caller.principal.subject).filter(|user| !user.contains('/'))?;
@@ -128,7 +131,7 @@ impl Template {
 }
 
 impl TagPattern {
-    /// Every tag.
+    /// Creates the pattern that matches every tag.
     pub fn any() -> Self {
         Self("*".into())
     }
@@ -136,7 +139,7 @@ impl TagPattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// That no tag can match it, and what would be right.
+    /// A message that says how to write the pattern correctly, if no tag can match it.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.contains("**") {
             return Err("tags have no segments; write one *".to_owned());
@@ -149,13 +152,13 @@ impl TagPattern {
         }
     }
 
-    /// Whether a tag matches.
+    /// Returns whether a tag matches.
     pub fn matches(&self, tag: &Tag) -> bool {
         segment_matches(&self.0, tag.as_str())
     }
 }
 
-/// Says why no repository name could match a pattern without templates.
+/// Returns the reason why no repository name could match a pattern without templates.
 fn can_match(pattern: &str) -> Result<(), String> {
     if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
         return Err(format!(
@@ -185,7 +188,7 @@ fn can_match(pattern: &str) -> Result<(), String> {
     }
 }
 
-/// Segment by segment. Where it goes wrong, the last `**` takes one segment more.
+/// Matches segment by segment. If a segment does not match, the last `**` takes one more segment.
 fn path_matches(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (Some(pattern), Some(name));
     let mut behind_many: Option<(Option<&str>, Option<&str>)> = None;
@@ -215,13 +218,13 @@ fn path_matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The first segment, and what comes behind it.
+/// Returns the first segment of a path, and the rest behind it.
 fn first(path: &str) -> (&str, Option<&str>) {
     path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
 }
 
-/// The pieces between the stars stand in the text in their order, the first at its start and the
-/// last at its end.
+/// Matches one segment. The pieces between the stars must occur in the text in their order, the
+/// first at its start and the last at its end.
 fn segment_matches(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(mut text) = pieces.next().and_then(|first| text.strip_prefix(first)) else {

@@ -1,4 +1,4 @@
-//! One rule: whom it is for, where, and what it allows.
+//! One rule: the callers and repositories that it is for, and the actions that it allows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,34 +8,34 @@ use super::who::Who;
 use crate::identity::Verified;
 use crate::registry::{Action, Actions, Reference, RegistryRequest, RepositoryName, Tag};
 
-/// A rule of the config. It allows; nothing that a rule says forbids what another one allows.
+/// A rule of the config. Rules only allow: no rule forbids what another rule allows.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Unique.
+    /// The name of the rule. It is unique.
     pub name: Arc<str>,
-    /// Where: one of these.
+    /// The repositories that the rule is for: one of these patterns must match.
     pub repositories: Vec<RepositoryPattern>,
-    /// Whom it is for: one of these.
+    /// The callers that the rule is for: one of these entries must match.
     pub who: Vec<Who>,
-    /// What it allows.
+    /// The actions that the rule allows.
     pub allow: Actions,
-    /// Whether it allows to list all repositories, wherever else it holds.
+    /// `true` if the rule also allows listing all repositories, independent of `repositories`.
     pub catalog: bool,
-    /// The tags that may be written or deleted; `None`: whatever the tag, and by digest.
+    /// The tags that may be written or deleted; `None`: any tag, and deletes by digest too.
     pub tags: Option<TagChoice>,
 }
 
-/// Tags that a rule is for.
+/// The tags that a rule is for.
 #[derive(Clone, Debug)]
 pub struct TagChoice {
-    /// One of these,
+    /// The tags that the rule is for: one of these patterns must match.
     pub tags: Vec<TagPattern>,
-    /// and none of these.
+    /// The exceptions: none of these patterns may match.
     pub except: Vec<TagPattern>,
 }
 
-/// One thing that has to be allowed. A request may need several, each of which another rule may
-/// allow.
+/// One thing that must be allowed. A request may have several needs, and a different rule may allow
+/// each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need<'a> {
     pub repository: &'a RepositoryName,
@@ -43,17 +43,19 @@ pub struct Need<'a> {
     pub target: Target<'a>,
 }
 
-/// What a write or a delete is about, as far as rules with tags ask.
+/// The object of a write or a delete, as far as rules with tags distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// No tag, or not known yet: reads, uploads, a manifest by its digest, what a token is for.
+    /// No tag, or a tag that is not known yet: reads, uploads, a manifest by its digest, token
+    /// requests.
     Untagged,
     Tag(&'a Tag),
-    /// A delete by digest takes every tag of it along, and a blob is in whatever manifest.
+    /// A delete by digest. It deletes every tag of the manifest too, and any manifest may use a
+    /// blob.
     Digest,
 }
 
-/// Why a rule does not allow something.
+/// The reason why a rule does not allow something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     Who,
@@ -64,10 +66,10 @@ pub enum Mismatch {
 }
 
 impl Rule {
-    /// Whether it allows this to this caller.
+    /// Checks whether the rule allows a need to this caller.
     ///
     /// # Errors
-    /// The first thing that does not match, in the order in which people ask.
+    /// The first mismatch, in the order in which a person would check the rule.
     pub fn allows(&self, need: &Need<'_>, caller: &Verified) -> Result<(), Mismatch> {
         if !self.is_for(caller) {
             return Err(Mismatch::Who);
@@ -86,7 +88,7 @@ impl Rule {
         }
     }
 
-    /// Whether it is for this caller at all.
+    /// Returns whether the rule is for this caller at all.
     pub fn is_for(&self, caller: &Verified) -> bool {
         self.who.iter().any(|who| who.matches(caller))
     }
@@ -100,7 +102,7 @@ impl TagChoice {
 }
 
 impl<'a> Need<'a> {
-    /// What an action takes, whatever the tag: a write takes pull and push.
+    /// Returns the needs of an action, independent of tags: a write needs pull and push.
     pub fn of_action(repository: &'a RepositoryName, action: Action) -> impl Iterator<Item = Self> {
         action.needs().each().map(move |action| Self {
             repository,
@@ -109,7 +111,7 @@ impl<'a> Need<'a> {
         })
     }
 
-    /// What a request takes: for a write pull, and push for each tag that it names.
+    /// Returns the needs of a request. A write needs pull, and push for each tag that it names.
     pub fn of_request(
         request: &'a RegistryRequest,
         repository: &'a RepositoryName,

@@ -1,4 +1,4 @@
-//! All rules together: what none of them allows is denied.
+//! All rules together. A need that no rule allows is denied.
 
 use std::sync::Arc;
 
@@ -7,74 +7,77 @@ use crate::denial::RuleRefusal;
 use crate::identity::Verified;
 use crate::registry::{Action, RepositoryName};
 
-/// The section `policy` of the config. Without a rule it says nothing about anything.
+/// The section `policy` of the config. Without a rule the section decides nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub mode: Mode,
-    /// Their order does not matter.
+    /// The rules. Their order does not matter.
     pub rules: Vec<Rule>,
-    /// The registry takes nothing but tokens that a provider issued, so what a rule gives to
-    /// callers without a credential must be granted by the provider too.
+    /// `true` if the upstream accepts only tokens that a provider issued. A provider must then also
+    /// grant what a rule allows to callers without a credential.
     pub grant_needed: bool,
 }
 
-/// What happens to what the rules deny.
+/// The treatment of a request that the rules deny.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It is refused.
+    /// The request is refused.
     #[default]
     Enforce,
-    /// It goes on where the credential allows it, and is logged. Callers without a credential are
-    /// refused.
+    /// The request goes on if the credential allows it, and the denial is logged. Callers without a
+    /// credential are refused.
     Shadow,
 }
 
-/// What the rules say of a request that goes on.
+/// The statement of the rules about a request that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ruling {
-    /// There are none, or none was asked.
+    /// No rule exists, or the request needs nothing that rules decide about.
     Unruled,
-    /// This one allows it; where several do together, it allows what was asked last.
+    /// A rule allows the request. If several rules are needed together, this is the rule that
+    /// allows the last need.
     AllowedBy(Arc<str>),
-    /// They deny it, in shadow mode.
+    /// The rules deny the request, and the mode is shadow.
     ShadowDenied(RuleRefusal),
 }
 
-/// What each rule says of one thing that a request needs.
+/// The result of each rule for one need of a request.
 #[derive(Debug)]
 pub struct Explained<'a> {
     pub need: Need<'a>,
-    /// Each rule by its name, in the order of the config. One that allows suffices.
+    /// The name of each rule and its result, in the order of the config. One rule that allows the
+    /// need suffices.
     pub rules: Vec<(&'a str, Result<(), Mismatch>)>,
 }
 
 impl Rules {
-    /// Whether they alone say what callers without a credential may pull.
+    /// Returns whether the rules alone define what callers without a credential may pull.
     pub fn decide_for_nobody(&self) -> bool {
         !self.rules.is_empty() && !self.grant_needed
     }
 
-    /// Whether this caller may list all repositories. Those who show nothing never may.
+    /// Returns whether this caller may list all repositories. Callers without a credential never
+    /// may.
     pub(super) fn allow_catalog(&self, caller: &Verified) -> bool {
         !caller.principal.is_anonymous()
             && self.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
     }
 
-    /// Whether there is none.
+    /// Returns whether the list of rules is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether a rule gives this caller pull, whatever the mode.
+    /// Returns whether a rule lets this caller pull, independent of the mode.
     pub(super) fn allow_pull(&self, repository: &RepositoryName, caller: &Verified) -> bool {
         Need::of_action(repository, Action::Pull)
             .all(|need| self.that_allows(&need, caller).is_some())
     }
 
-    /// Whether all of this is allowed, be it by several rules.
+    /// Decides whether all needs are allowed; different rules may allow different needs.
     ///
     /// # Errors
-    /// The first thing that no rule allows.
+    /// The first need that no rule allows.
     pub(super) fn judge<'a>(
         &self,
         needs: impl Iterator<Item = Need<'a>>,
@@ -96,7 +99,7 @@ impl Rules {
         Ok(ruling)
     }
 
-    /// What each rule says, by the same comparison that decides.
+    /// Returns the result of each rule for each need, by the comparison that also decides.
     pub(super) fn explain<'a>(
         &'a self,
         needs: impl Iterator<Item = Need<'a>>,
@@ -112,7 +115,7 @@ impl Rules {
         self.rules.iter().find(|rule| rule.allows(need, caller).is_ok())
     }
 
-    /// What to tell: whether it is the tag alone that keeps the caller from it.
+    /// Returns the refusal of a need. The refusal tells whether only the tag prevents the request.
     fn refusal(&self, need: &Need<'_>, caller: &Verified) -> RuleRefusal {
         let untagged = Need { target: Target::Untagged, ..*need };
         match need.target {

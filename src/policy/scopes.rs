@@ -1,25 +1,26 @@
-//! What each action needs of a credential whose provider speaks in scopes (section `scopes` of the
-//! config).
+//! The scopes that each action needs, for credentials whose provider reports scopes (section
+//! `scopes` of the config).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::registry::Action;
 
-/// The scopes that a credential needs for each action: every one that is listed. No list is empty.
+/// The scopes that a credential needs for each action. All listed scopes are needed, and each of
+/// the lists `pull`, `push` and `delete` has at least one.
 #[derive(Clone, Debug)]
 pub struct RequiredScopes {
-    /// For reading.
+    /// The scopes for reading.
     pub pull: Vec<String>,
-    /// For writing.
+    /// The scopes for writing.
     pub push: Vec<String>,
-    /// For deleting.
+    /// The scopes for deleting.
     pub delete: Vec<String>,
-    /// The scopes that a scope stands for, by its name.
+    /// The scopes that a scope includes, by the name of the including scope.
     pub equivalents: BTreeMap<String, Vec<String>>,
 }
 
 impl RequiredScopes {
-    /// What of it the scopes lack.
+    /// Returns the scopes that `action` needs and that `scopes` do not include.
     pub(super) fn missing(&self, action: Action, scopes: &[String]) -> Vec<String> {
         let needed = self.needed(action);
         if needed.iter().all(|scope| scopes.contains(scope)) {
@@ -37,7 +38,7 @@ impl RequiredScopes {
         }
     }
 
-    /// The scopes with everything that they stand for.
+    /// Returns the scopes together with everything that they include.
     fn closure<'a>(&'a self, scopes: &'a [String]) -> BTreeSet<&'a str> {
         let mut held = BTreeSet::new();
         let mut open: Vec<&str> = scopes.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! What credentials allow, without rules; what rules make of it stands below.
+//! The rights that credentials give without rules. Tests of the rules are in the submodules.
 
 mod explained;
 mod grants;
@@ -107,7 +107,8 @@ fn a_mount_without_its_source_becomes_a_plain_upload() {
     }
 }
 
-/// What was granted for one repository is no permit for another, nor is being somebody.
+/// A grant for one repository does not permit access to another one, and neither does an identity
+/// alone.
 #[test]
 fn a_grant_is_for_its_repository() {
     let everything = Actions { pull: true, push: true, delete: true };
@@ -143,7 +144,8 @@ fn of_project(meta: serde_json::Value) -> Verified {
     })))
 }
 
-/// Nothing but the registry's 404 lets an immutable tag be written, and each tag needs its own.
+/// An immutable tag can be written only after a 404 from the upstream, and each tag needs its own
+/// 404.
 #[test]
 fn an_immutable_tag_is_written_once() {
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -174,7 +176,7 @@ fn an_immutable_tag_is_written_once() {
     assert!(decide("/v2/a/manifests/latest").permit(&[]).is_ok());
 }
 
-/// One answer about several repositories: each has its own rights and its own rules.
+/// Returns one verdict about several repositories, each with its own rights and its own tag rules.
 fn of_several(grants: &[(&str, &str)]) -> Verified {
     let immutable = serde_json::json!({ "tag_immutable_patterns": ["^v"] });
     let grant = |(name, words): &(&str, &str)| RepositoryGrant {
@@ -251,7 +253,8 @@ fn what_is_granted_of_what_was_asked() {
         let words: Vec<_> =
             granted.iter().map(|(name, actions)| format!("{name}:{}", actions.words())).collect();
         assert_eq!(words.join(" "), expected, "{asked:?} of {:?}", verified.granted);
-        // Nothing in it is refused to a request, and all of it was asked.
+        // A request is allowed everything that was granted, and everything that was granted was
+        // asked.
         for (name, actions) in &granted {
             let wanted = asked.repositories().find(|(wanted, _)| *wanted == name).unwrap().1;
             assert!(wanted.contain(*actions), "{name}");
@@ -281,7 +284,8 @@ fn several_are_allowed_together_or_not() {
     }
 }
 
-/// Whoever shows nothing may do what was granted, and is asked for a credential for all else.
+/// A caller without a credential may do what was granted, and is asked for a credential for
+/// everything else.
 #[test]
 fn nobody_is_asked_for_a_credential() {
     let mut nobody = of_several(&[("a", "pull"), ("b", "")]);

@@ -1,22 +1,22 @@
-//! Whom a rule is for.
+//! The callers that a rule is for.
 
 use crate::identity::{Principal, Verified};
 
 /// One entry of a rule's `who`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// `anonymous`: whoever shows no credential, and nobody else.
+    /// `anonymous`: callers without a credential, and no other caller.
     Anonymous,
-    /// `authenticated`: whoever shows a good one.
+    /// `authenticated`: callers with a valid credential.
     Authenticated,
-    /// `user:PROVIDER/NAME`, the name exactly as the provider says it. Never a job: its user is
-    /// whoever started it.
+    /// `user:PROVIDER/NAME`, with the exact name that the provider reports. It never matches a job,
+    /// because the user of a job is the user who started it.
     User { provider: Box<str>, name: Box<str> },
-    /// `group:PROVIDER/NAME`, the same way.
+    /// `group:PROVIDER/NAME`, with the exact name that the provider reports.
     Group { provider: Box<str>, name: Box<str> },
-    /// `provider:NAME`: everybody for whom it vouches.
+    /// `provider:NAME`: all callers that the provider vouches for.
     Provider(Box<str>),
-    /// `credential:TYPE`, as the provider calls it.
+    /// `credential:TYPE`, with the name that the provider uses for the type.
     CredentialType(Box<str>),
 }
 
@@ -24,7 +24,7 @@ impl Who {
     /// Reads an entry, given the names of all providers.
     ///
     /// # Errors
-    /// What is wrong, and what would be right.
+    /// A message that says what is wrong and how to write it correctly.
     pub fn parse(text: &str, providers: &[&str]) -> Result<Self, String> {
         let (kind, name) = match text {
             "anonymous" => return Ok(Self::Anonymous),
@@ -53,7 +53,8 @@ impl Who {
         }
     }
 
-    /// The one provider whose callers it is for; `None` where there may be several.
+    /// Returns the only provider whose callers can match; `None` if callers of several providers
+    /// can match.
     pub fn provider(&self) -> Option<&str> {
         match self {
             Self::User { provider, .. }
@@ -63,7 +64,7 @@ impl Who {
         }
     }
 
-    /// Whether it is for this caller.
+    /// Returns whether the entry matches this caller.
     pub fn matches(&self, caller: &Verified) -> bool {
         let Principal { source, subject } = &caller.principal;
         if caller.principal.is_anonymous() {
@@ -86,7 +87,8 @@ impl Who {
     }
 }
 
-/// The provider and the name in it. Without a provider there must be no doubt about whose it is.
+/// Splits an entry into the provider and the name in it. An entry without a provider is accepted
+/// only if the provider is unambiguous.
 fn of_provider(kind: &str, text: &str, providers: &[&str]) -> Result<(Box<str>, Box<str>), String> {
     match (text.split_once('/'), providers) {
         (Some((_, "")), _) => {
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(Who::parse("user:alice", &["only"]).unwrap().provider(), Some("only"));
     }
 
-    /// An entry without a name would be for nobody, or for everybody without one.
+    /// An entry without a name would match no caller, or every caller without a name.
     #[test]
     fn an_entry_without_a_name_says_what_would_be_right() {
         for (text, right) in [

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::gcra::{Nanos, nanos};
 
-/// Time since somebody began to count.
+/// A clock that counts the time since its creation.
 #[derive(Clone, Copy)]
 pub struct Clock(Instant);
 
@@ -15,12 +15,13 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Now.
+    /// Returns the current time.
     pub fn now(self) -> Nanos {
         self.at(Instant::now())
     }
 
-    /// An instant; what was before the count began is its beginning.
+    /// Returns the time of an instant. An instant before the creation of the clock counts as its
+    /// creation.
     pub fn at(self, instant: Instant) -> Nanos {
         nanos(instant.saturating_duration_since(self.0))
     }

@@ -1,69 +1,72 @@
-//! The generic cell rate algorithm (ITU-T I.371): a token bucket that takes one word a caller.
-//! Pure: the clock is passed in.
+//! The generic cell rate algorithm (ITU-T I.371): a token bucket that takes one word per caller.
+//! Pure functions: the time is a parameter.
 //!
-//! The word is the *theoretical arrival time*: when the caller will have paid for all that it took.
-//! What lies between now and then it owes. A caller who owes nothing needs no word at all, and 0 is
-//! as good.
+//! The word is the *theoretical arrival time*: the time at which the caller will have paid for all
+//! that it took. The caller owes the time from now until then. A caller that owes nothing needs no
+//! word; its word may also be 0.
 
 use std::time::Duration;
 
 /// Nanoseconds since an instant that is the same for all words.
 pub type Nanos = u64;
 
-/// A write that would have to wait for less than this waits. What it waits for is taken beforehand.
+/// The bound on waits. A write that would have to wait for less than this waits, and its event is
+/// taken from the quota beforehand.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// How often something may happen.
+/// The rate at which an event may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// What one costs.
+    /// The cost of one event.
     interval: Nanos,
-    /// What may be owed.
+    /// The largest debt.
     capacity: Nanos,
     burst: u32,
 }
 
-/// One that was taken, so that it can be given back.
+/// An event that was taken from a quota, so that it can be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Taken {
     cost: Nanos,
-    /// When it will have been paid for.
+    /// The time at which the event will have been paid for.
     paid: Nanos,
 }
 
 impl Quota {
-    /// `count` in each `per`, with up to `burst` at once after a time of rest. Both are at least 1;
-    /// a burst takes at most 584 years to come back.
+    /// Creates a quota of `count` events in each `per`, with up to `burst` events at once after a
+    /// time of rest. Both numbers are at least 1. A burst takes at most 584 years to come back.
     pub fn new(count: u32, per: Duration, burst: u32) -> Self {
         let (count, burst) = (count.max(1), burst.max(1));
         let interval = nanos(per).div_ceil(count.into()).max(1);
         Self { interval, capacity: interval.saturating_mul(burst.into()), burst }
     }
 
-    /// What a caller may take at once who has taken nothing for long.
+    /// Returns the number of events that a caller may take at once after a long rest.
     pub fn burst(&self) -> u32 {
         self.burst
     }
 
-    /// In what time a whole burst comes back.
+    /// Returns the time in which a whole burst comes back.
     pub fn window(&self) -> Duration {
         Duration::from_nanos(self.capacity)
     }
 
-    /// Takes one.
+    /// Takes one event.
     ///
     /// # Errors
-    /// Where there is none: how long until there is one, if nobody takes it before.
+    /// [`Duration`] if no event is available: the time until one is, if the caller takes no other
+    /// before.
     pub fn take(&self, word: &mut Nanos, now: Nanos) -> Result<Taken, Duration> {
         self.reserve(word, now, Duration::ZERO).map(|(taken, _)| taken)
     }
 
-    /// Takes one that may come only in a while, of `patience` at most and of less than
-    /// [`LONGEST_WAIT`]: the caller waits for so long, and then has it.
+    /// Takes one event that may become available only after a wait. The wait is at most `patience`
+    /// and less than [`LONGEST_WAIT`]. The caller waits for the returned time, and then has the
+    /// event.
     ///
     /// # Errors
-    /// Where it would take longer: how long.
+    /// [`Duration`] if the wait would be longer: the length of that wait.
     pub fn reserve(
         &self,
         word: &mut Nanos,
@@ -76,13 +79,14 @@ impl Quota {
         }
     }
 
-    /// How many there are, without taking one.
+    /// Returns the number of available events, without taking one.
     pub fn remaining(&self, word: Nanos, now: Nanos) -> u32 {
         let left = self.capacity.saturating_sub(self.owed(word, now)) / self.interval;
         u32::try_from(left).unwrap_or(self.burst)
     }
 
-    /// How long until there is one, without taking it. Zero where there is one now.
+    /// Returns the time until an event is available, without taking it. Zero if one is available
+    /// now.
     pub fn missing(&self, word: Nanos, now: Nanos) -> Duration {
         let after = self.owed(word, now).saturating_add(self.interval);
         Duration::from_nanos(after.saturating_sub(self.capacity))
@@ -93,22 +97,22 @@ impl Quota {
         Taken { cost: self.interval, paid: *word }
     }
 
-    /// Nobody owes more than can be owed: the word may have been written under a slower rate,
-    /// before a reload.
+    /// Returns the caller's debt, limited to the largest that can arise under this quota: the word
+    /// may have been written under a slower rate, before a reload.
     fn owed(&self, word: Nanos, now: Nanos) -> Nanos {
         word.saturating_sub(now).min(self.capacity.saturating_add(nanos(LONGEST_WAIT)))
     }
 }
 
 impl Taken {
-    /// Gives it back, as far as it has not been paid for by now: who kept many for long has no
-    /// second burst.
+    /// Gives the event back, except for the part that time has paid for by now. A caller that kept
+    /// many events for long does not get a second burst.
     pub fn give_back(self, word: &mut Nanos, now: Nanos) {
         *word = word.saturating_sub(self.cost.min(self.paid.saturating_sub(now)));
     }
 }
 
-/// As many as fit: 584 years.
+/// Returns the duration in nanoseconds, at most 584 years.
 pub fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!(quota.remaining(word, 100 * SECOND), 3, "rest brings no more than a burst");
     }
 
-    /// As Docker Hub's headers put it: `5000;w=3600`.
+    /// Checks the window as Docker Hub's headers give it: `5000;w=3600`.
     #[test]
     fn the_window_is_the_time_of_a_burst() {
         let quota = Quota::new(5000, Duration::from_secs(3600), 5000);
@@ -155,7 +159,7 @@ mod tests {
         second.give_back(&mut word, SECOND / 2);
         let _ = quota.take(&mut word, SECOND / 2).unwrap();
         assert!(quota.take(&mut word, SECOND / 2).is_err());
-        // By then time has paid for it.
+        // Time has paid for the first event by then.
         first.give_back(&mut word, SECOND);
         assert_eq!(quota.remaining(word, SECOND), 1);
     }
@@ -187,8 +191,8 @@ mod tests {
         assert!(fast.missing(word, 0) <= LONGEST_WAIT + Duration::from_millis(10));
     }
 
-    /// 10 s at twice the rate. (A burst of 1 saves up nothing: there, whoever comes a moment early
-    /// comes for nothing.)
+    /// Sends requests for 10 s at twice the rate. (A burst of 1 saves up nothing: a request that
+    /// comes a moment early has no effect.)
     #[test]
     fn exact_at_twice_the_rate() {
         for (count, burst) in [(7, 2), (100, 2), (100, 200), (1000, 50), (99_991, 2)] {
@@ -206,8 +210,9 @@ mod tests {
     }
 
     proptest! {
-        /// However requests come, be they ready to wait or not, in no window is more admitted than the burst and what the
-        /// rate gives in it; and what is told of the wait is true: just then it passes, and not before.
+        /// Checks that no window admits more than the burst and the rate in it, for requests at any
+        /// times, with or without waiting. Also checks that the returned wait is exact: the request
+        /// passes after it, and not before.
         #[test]
         fn never_more_than_burst_and_rate(
             count in 1_u32..1000,
@@ -245,7 +250,7 @@ mod tests {
             }
         }
 
-        /// Giving back everything leaves things as if nothing had been taken, and nothing gives more than a burst.
+        /// Checks that giving back all events restores the state before, with no more than a burst.
         #[test]
         fn all_given_back_is_nothing_taken(count in 1_u32..100, burst in 1_u32..50, takes in 0_usize..100) {
             let (quota, mut word) = (per_second(count, burst), 0);

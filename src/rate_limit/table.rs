@@ -1,45 +1,50 @@
-//! Who owes how much, of one limit: a word for each caller, in a memory that is fixed.
+//! The debts of all callers under one limit: a word for each caller, in a fixed amount of memory.
 //!
-//! A caller may be in one of a few places, as in the caches of processors: each operation looks at
-//! these and no others. Where they are all taken, whoever owes nothing goes first, and then whoever
-//! owes least. So a flood of new callers, who owe next to nothing, takes each other's places, and
-//! those over a limit stay so.
+//! A caller may be in one of a few slots, as in the caches of processors: each operation looks at
+//! these slots only. If all of them are taken, a caller that owes nothing is replaced first, and
+//! then the one that owes least. New callers owe next to nothing, so a flood of them replaces only
+//! each other, and callers over a limit stay in the table.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use super::gcra::Nanos;
 
-/// Callers that are known at once. Each takes 16 bytes.
+/// The number of callers that a table holds at once. Each takes 16 bytes.
 const CAPACITY: usize = 131_072;
-/// Workers seldom wait for each other.
+/// The number of shards, chosen so that workers seldom wait for each other.
 const SHARDS: usize = 64;
-/// Where a caller may be.
+/// The number of slots in which a caller may be.
 const WAYS: usize = 16;
 const BUCKETS: usize = CAPACITY / SHARDS / WAYS;
 
-/// A word for each caller. Shared by all workers: one gate is one limit.
+/// A word for each caller. All workers share the table, so that a limit applies to the gate as a
+/// whole.
 pub struct Table {
-    /// Each is empty until its first caller comes: a limit that is off takes no memory.
+    /// The parts of the table. Each is empty until its first caller comes, so a limit that is off
+    /// takes no memory.
     shards: Box<[Mutex<Vec<Slot>>]>,
     hash: RandomState,
 }
 
-/// A caller as a keyed hash: nobody outside can look for two that are equal.
+/// A caller as a keyed hash. Without the key, an attacker cannot search for two callers with the
+/// same hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerKey(u64);
 
-/// The key's hash and its word. Empty is 0 and 0, which is also the caller of hash 0 who owes
-/// nothing.
+/// The hash of the key and its word. An empty slot is 0 and 0, which also stands for a caller with
+/// hash 0 that owes nothing.
 type Slot = [u64; 2];
 
 impl Table {
-    /// The caller of whom this is known, in this table.
+    /// Returns the key of a caller in this table.
     pub fn key(&self, caller: &impl Hash) -> CallerKey {
         CallerKey(self.hash.hash_one(caller))
     }
 
-    /// Looks at the word of a caller, and changes it. One who is not known has 0.
+    /// Calls `change` with the word of a caller, which is 0 for an unknown caller. The word of an
+    /// unknown caller is kept only if the caller then owes something, and at least as much as one
+    /// of the callers in its slots.
     pub fn with<R>(&self, key: CallerKey, now: Nanos, change: impl FnOnce(&mut Nanos) -> R) -> R {
         let CallerKey(hash) = key;
         let place = hash as usize;
@@ -118,7 +123,7 @@ mod tests {
         assert_eq!(slots() * size_of::<Slot>(), 2 << 20);
     }
 
-    /// A million callers come, each of them anew, and some come twice.
+    /// Sends a million new callers, some of which come twice.
     #[test]
     fn a_flood_of_callers_resets_nobody_who_is_over_a_limit() {
         let (table, quota) = (Table::default(), Quota::new(10, Duration::from_secs(60), 20));
@@ -145,7 +150,7 @@ mod tests {
         }
     }
 
-    /// All of the places of everybody hold somebody who owes more.
+    /// Checks the case that each slot holds a caller that owes more.
     #[test]
     fn where_all_owe_more_the_newcomer_is_not_remembered() {
         let table = Table::default();

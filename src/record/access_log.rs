@@ -1,7 +1,8 @@
-//! The access log: one line a request, JSON for machines or text for a terminal.
+//! The access log. It has one line for each request, as JSON for machines or as text for a
+//! terminal.
 //!
-//! Lines are gathered in memory and written by a thread of their own, so that neither a slow disk
-//! nor a full pipe holds up a worker, and a busy gate does not pay a system call a request.
+//! Lines are collected in memory, and a separate thread writes them. Neither a slow disk nor a full
+//! pipe can therefore delay a worker, and a busy gate does not make a system call for each request.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,23 +17,25 @@ use serde::Serialize;
 
 use super::Record;
 
-/// What may wait to be written. More, and lines are dropped and counted: the gate goes on serving.
+/// The largest number of bytes that may wait to be written. If more wait, lines are dropped and
+/// counted, and the gate goes on serving.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a line holds of a path or a method, in bytes: all that any request needs that is served.
+/// The largest length of a path or a method in a line, in bytes. No request that is served needs
+/// more.
 const MAX_TEXT_BYTES: usize = 4 * 1024;
 
-/// How long lines are gathered before they are written together.
+/// The time during which lines are collected before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLogFormat {
     Json,
     Text,
 }
 
-/// Where access lines go. That can be [changed](Self::switch) while lines are written.
+/// The access log. Its target can be [changed](Self::switch) while lines are written.
 pub struct AccessLog {
     format: AccessLogFormat,
     is_off: AtomicBool,
@@ -40,7 +43,7 @@ pub struct AccessLog {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What lines can be written to; `None`: they are not even made.
+/// The target of lines; `None`: lines are not even formatted.
 pub type Target = Option<Box<dyn Write + Send>>;
 
 #[derive(Default)]
@@ -55,23 +58,23 @@ struct PendingLines {
     dropped: u64,
     writer_waits: bool,
     closed: bool,
-    /// Where lines go from the end of so many bytes on.
+    /// The next target, and the number of bytes in `bytes` that still go to the old one.
     next: Option<(usize, Box<dyn Write + Send>)>,
 }
 
 impl AccessLog {
-    /// Lines to anything that can be written to.
+    /// Creates a log that writes lines to any writer.
     ///
     /// # Errors
-    /// Where no thread can be started.
+    /// An error if the thread cannot be started.
     pub fn to(format: AccessLogFormat, target: impl Write + Send + 'static) -> io::Result<Self> {
         Self::start(format, Some(Box::new(target)))
     }
 
-    /// Lines to `target`.
+    /// Creates a log that writes lines to `target`.
     ///
     /// # Errors
-    /// Where no thread can be started.
+    /// An error if the thread cannot be started.
     pub fn start(format: AccessLogFormat, target: Target) -> io::Result<Self> {
         let pending = Arc::<Pending>::default();
         let (waiting, is_off) = (pending.clone(), target.is_none());
@@ -82,15 +85,15 @@ impl AccessLog {
         Ok(Self { format, is_off: is_off.into(), pending, thread: Some(thread) })
     }
 
-    /// The end of a file.
+    /// Opens a file as a target, and appends to it.
     ///
     /// # Errors
-    /// Where it cannot be opened for appending.
+    /// An error if the file cannot be opened for appending.
     pub fn open(path: &Path) -> io::Result<Target> {
         Ok(Some(Box::new(File::options().create(true).append(true).open(path)?)))
     }
 
-    /// From here on lines go to `target`. Those before this still go where they would have gone.
+    /// Sends all later lines to `target`. Earlier lines still go to the old target.
     pub fn switch(&self, target: Target) {
         self.is_off.store(target.is_none(), Ordering::Relaxed);
         let mut lines = self.pending.lock();
@@ -108,7 +111,7 @@ impl AccessLog {
             return;
         }
         let line = AccessLine::new(record, took);
-        // Writing to memory cannot fail, and nothing in a line is beyond what JSON can say.
+        // Writing to memory cannot fail, and every line can be expressed in JSON.
         let _ = match self.format {
             AccessLogFormat::Json => {
                 serde_json::to_writer(&mut lines.bytes, &line).map_err(io::Error::from)
@@ -123,7 +126,7 @@ impl AccessLog {
 }
 
 impl Drop for AccessLog {
-    /// Everything gathered is written before the process ends.
+    /// Writes all collected lines before the process ends.
     fn drop(&mut self) {
         self.pending.lock().closed = true;
         self.pending.arrived.notify_one();
@@ -178,7 +181,7 @@ fn write_all(target: &mut dyn Write, lines: &[u8]) {
     }
 }
 
-/// The fields, in the order of the line.
+/// The fields of a line, in their order.
 #[derive(Serialize)]
 struct AccessLine<'a> {
     time: String,
@@ -229,8 +232,8 @@ impl<'a> AccessLine<'a> {
         }
     }
 
-    /// For a person at a terminal: what happened first, why last. Nothing in it can move the
-    /// cursor.
+    /// Writes a line for a person at a terminal. The outcome comes first and the reason last. No
+    /// part of the line can move the cursor.
     fn write_text(&self, target: &mut Vec<u8>) -> io::Result<()> {
         let Self {
             time,
@@ -255,13 +258,13 @@ impl<'a> AccessLine<'a> {
     }
 }
 
-/// Milliseconds with three digits behind the point.
+/// Returns milliseconds, with three digits after the decimal point.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Whatever could move a cursor, change colours or turn text around is escaped: both forms end on
-/// terminals.
+/// Escapes all characters that could move a cursor, change colours or change the direction of text,
+/// because both formats are read on terminals.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| {
         !c.is_control()
@@ -275,8 +278,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
-/// The same of what a stranger may make as long as he likes, cut to what a line can hold; `…` at
-/// its end says so.
+/// Escapes a text whose length a client controls, and cuts it to the largest length in a line. A
+/// cut text ends with `…`.
 pub(super) fn shortened(text: &str) -> Cow<'_, str> {
     const MARK: char = '…';
     let text = printable(text);
@@ -319,11 +322,12 @@ mod tests {
             assert!(text.starts_with(cut.trim_end_matches('…')));
         }
         assert!(matches!(shortened("/v2/a/b"), Cow::Borrowed(_)));
-        // What escapes add counts, too.
+        // The characters that escapes add count too.
         assert_eq!(shortened(&"\u{9b}".repeat(4000)).len(), 4096);
     }
 
-    /// Whatever a client or a provider says, a line is one line, in either form.
+    /// A line stays a single line in both formats, for every text that a client or a provider
+    /// sends.
     #[test]
     fn a_line_is_one_line() {
         let hostile = "a\u{1b}]0;owned\u{7}\u{9b}2J\r\n2026 200 GET /v2/ root\u{202e}\u{7f}";

@@ -1,10 +1,12 @@
-//! The audit log: a line for each write that is allowed and for each credential or right that is
-//! refused, or would be but for shadow mode, in a file of its own.
+//! The audit log, which has a file of its own. It has a line for each allowed write, for each
+//! refused credential or right, and for each request that the rules deny and shadow mode lets go
+//! on.
 //!
-//! A write goes to the registry only once its line is written, and is refused where that cannot be:
-//! whoever fills the disk can push nothing that nobody sees. So nothing is dropped here, unlike in
-//! the access log. Lines are written by a thread of their own, many at once where many wait, so
-//! that a slow disk holds up nobody but who waits for his line.
+//! A write goes to the upstream only after its line has been written, and it is refused if the line
+//! cannot be written. An attacker who fills the disk can therefore push nothing without a record.
+//! Unlike the access log, this log drops no lines. A separate thread writes the lines, and it
+//! writes all waiting lines together, so that a slow disk delays only the requests that wait for
+//! their lines.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -25,40 +27,41 @@ use super::{Outcome, Record};
 use crate::denial::Denial;
 use crate::registry::{Reference, RegistryRequest};
 
-/// Lines that wait for the thread. Whoever comes then waits too.
+/// The largest number of lines that wait for the thread. Further requests wait too.
 const MAX_WAITING: usize = 1024;
 
-/// A disk that takes longer is not there.
+/// The longest time that a line may take. A disk that takes longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where audit lines go.
+/// The audit log.
 pub struct AuditLog {
     path: Option<PathBuf>,
     thread: Option<mpsc::Sender<Task>>,
     reopen: Arc<AtomicBool>,
 }
 
-/// A line, and who is told whether it is written.
+/// A line, and the channel that reports whether it was written.
 type Task = (Vec<u8>, oneshot::Sender<bool>);
 
 impl AuditLog {
-    /// No audit log.
+    /// Creates a log that records nothing.
     pub fn off() -> Self {
         Self { path: None, thread: None, reopen: Arc::default() }
     }
 
-    /// Lines at the end of a file, which is made for the gate's user alone where there is none.
+    /// Creates a log that appends lines to a file. If the file does not exist, it is created with
+    /// access for the gate's user only.
     ///
     /// # Errors
-    /// Where the file cannot be opened for appending, or no thread can be started.
+    /// An error if the file cannot be opened for appending, or if the thread cannot be started.
     pub fn file(path: &Path) -> io::Result<Self> {
         let (target, path) = (open(path)?, path.to_owned());
         let again = path.clone();
         Ok(Self { path: Some(path), ..Self::start(target, is_deleted, move || open(&again))? })
     }
 
-    /// Lines to anything that can be written to. `is_gone`: nobody would ever read what is written
-    /// there.
+    /// Creates a log that writes lines to any writer. `is_gone` returns `true` if the written lines
+    /// could never be read there.
     fn start<W: Write + Send + 'static>(
         target: W,
         is_gone: fn(&W) -> bool,
@@ -73,29 +76,30 @@ impl AuditLog {
         Ok(Self { path: None, thread: Some(tasks), reopen: told })
     }
 
-    /// The file, where there is one.
+    /// Returns the path of the file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The next line goes to the file that then has the name: this one may have been moved away
-    /// (logrotate). Where it cannot be opened, the old one goes on.
+    /// Makes the next line go to the file that then has this path, because a program such as
+    /// logrotate may have moved the current file. If the file cannot be opened, the current one
+    /// stays in use.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
-    /// Tells of a write that is allowed, and of whatever the rules would deny but for shadow mode,
-    /// and returns when that is written. Other reads are not told of.
+    /// Records an allowed write, or a request that only shadow mode lets go on, and returns once
+    /// the line is written. Other reads are not recorded.
     ///
     /// # Errors
-    /// [`Denial::NotAudited`]: the write must not be made.
+    /// [`Denial::NotAudited`] if the line of a write cannot be written. The write must not be made.
     pub async fn allowed(&self, record: &Record, request: &RegistryRequest) -> Result<(), Denial> {
         if self.thread.is_none() || (request.is_read() && !record.shadow_denied) {
             return Ok(());
         }
-        // Boxed, so that what a read hardly ever does makes no request larger.
+        // The future is boxed because reads rarely need it, and it would enlarge every request.
         match Box::pin(self.write(&AuditLine::allowed(record, request))).await {
-            // It changes nothing, so it goes on like a refusal whose line is missing.
+            // A read changes nothing, so it goes on without its line, just as a refusal does.
             Err(_) if request.is_read() => {
                 say_it_is_missing(record);
                 Ok(())
@@ -104,22 +108,22 @@ impl AuditLog {
         }
     }
 
-    /// Tells of a refusal, where a credential or a right that was presented is what was refused.
-    /// The 401 that opens each session tells nothing, nor does what nobody could have meant.
+    /// Records a refusal if a presented credential or right was refused. The 401 that opens each
+    /// session is not recorded, and neither are malformed requests.
     pub async fn refused(&self, record: &Record, denial: &Denial) {
         if self.thread.is_none() || !denial.is_of_a_credential() {
             return;
         }
         if Box::pin(self.write(&AuditLine::new(record, record.outcome))).await.is_err() {
-            // It is refused all the same.
+            // The request is refused even without a line.
             say_it_is_missing(record);
         }
     }
 
-    /// Writes a line, and returns when it is written.
+    /// Writes a line, and returns once it is written.
     async fn write(&self, line: &AuditLine<'_>) -> Result<(), Denial> {
         let Some(thread) = &self.thread else { return Ok(()) };
-        // A line is plain data, and memory takes it.
+        // A line is plain data, and writing to memory cannot fail.
         let mut bytes = serde_json::to_vec(line).map_err(|_| Denial::NotAudited)?;
         bytes.push(b'\n');
         let written = async {
@@ -134,13 +138,13 @@ impl AuditLog {
     }
 }
 
-/// The thread has said what is wrong with the file.
+/// Logs that a line is missing. The thread has already logged the error of the file.
 fn say_it_is_missing(record: &Record) {
     tracing::error!(request_id = &*record.request_id, "a line is missing in the audit log");
 }
 
-/// The fields, in the order of the line: those of the access log that are known when it is written,
-/// and what a write names beside its path.
+/// The fields of a line, in their order: the fields of the access log that are known when the line
+/// is written, and the parts of a write that its path does not contain.
 #[derive(Serialize)]
 struct AuditLine<'a> {
     time: String,
@@ -155,7 +159,7 @@ struct AuditLine<'a> {
     tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
-    /// Where a mount reads from.
+    /// The source repository of a mount.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
     subject: Option<Cow<'a, str>>,
@@ -196,7 +200,7 @@ impl<'a> AuditLine<'a> {
     }
 }
 
-/// What a write names: tags, a digest, and the repository that it mounts from.
+/// Returns the names in a write: its tags, its digest, and the repository that it mounts from.
 fn names(request: &RegistryRequest) -> (Vec<&str>, Option<&str>, Option<&str>) {
     use RegistryRequest as R;
     let (reference, more, digest, from) = match request {
@@ -225,13 +229,14 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Whether the file has no name any more. One that was moved has: whoever moves it tells when it is
-/// to be left.
+/// Returns whether the file has no name any more. A moved file still has a name, and the program
+/// that moved it asks for a [reopen](AuditLog::reopen).
 fn is_deleted(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
-/// Writes until nobody can send any more. `is_told`: the target is to be opened anew.
+/// Writes lines until all senders are gone. `is_told` returns `true` if the target is to be
+/// reopened.
 fn write_lines<W: Write>(
     mut waiting: mpsc::Receiver<Task>,
     mut target: W,
@@ -240,8 +245,7 @@ fn write_lines<W: Write>(
     reopen: impl Fn() -> io::Result<W>,
 ) {
     let (mut lines, mut told) = (Vec::new(), Vec::new());
-    // Of a line that was written in part, the rest must not be taken for the beginning of the next
-    // one.
+    // The rest of a line that was written in part must not be taken for the start of the next line.
     let (mut torn, mut failing) = (false, false);
     while let Some(first) = waiting.blocking_recv() {
         let mut next = Some(first);

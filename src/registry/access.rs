@@ -1,25 +1,27 @@
-//! What a request needs and what a credential may do.
+//! The access that a request needs and the actions that a credential may be granted.
 
 use std::sync::Arc;
 
 use super::RepositoryName;
 
-/// The most repositories that one question is about. Nobody has more scopes in a token.
+/// The largest number of repositories in one question. Clients do not request more scopes in one
+/// token.
 const MAX_REPOSITORIES: usize = 32;
 
-/// What is done to a repository.
+/// An action on a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Read manifests, blobs, tags and referrers.
+    /// Reading manifests, blobs, tags and referrers.
     Pull,
-    /// Write manifests and blobs. It includes pull: registries ask for both on every write.
+    /// Writing manifests and blobs. It includes pull: registries require both for every write.
     Push,
-    /// Remove manifests or blobs.
+    /// Removing manifests or blobs.
     Delete,
 }
 
 impl Action {
-    /// The name used in tokens of the registry token protocol, in the config and in messages.
+    /// Returns the name used in tokens of the registry token protocol, in the config and in
+    /// messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pull => "pull",
@@ -28,7 +30,7 @@ impl Action {
         }
     }
 
-    /// What has to be granted for it: a write takes pull *and* push.
+    /// Returns the actions that must be granted for this action: a write needs pull *and* push.
     pub fn needs(self) -> Actions {
         match self {
             Self::Pull => Actions { pull: true, ..Actions::default() },
@@ -38,20 +40,19 @@ impl Action {
     }
 }
 
-/// What has been granted for one repository, action by action, as the registry token protocol lists
-/// it.
+/// The actions granted for one repository, as the registry token protocol lists them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions {
-    /// Reading.
+    /// `true` if reading is granted.
     pub pull: bool,
-    /// Writing alone: a token can list `push` without `pull`.
+    /// `true` if `push` is granted. A token can list `push` without `pull`.
     pub push: bool,
-    /// Removing.
+    /// `true` if removing is granted.
     pub delete: bool,
 }
 
 impl Actions {
-    /// Whether this is enough for `action`: a write takes pull *and* push.
+    /// Returns whether these actions suffice for `action`: a write needs pull *and* push.
     pub fn allow(self, action: Action) -> bool {
         match action {
             Action::Pull => self.pull,
@@ -60,7 +61,7 @@ impl Actions {
         }
     }
 
-    /// Whether it is one of them, whatever else it takes.
+    /// Returns whether the set contains `action`, regardless of the other actions that it needs.
     pub fn lists(self, action: Action) -> bool {
         match action {
             Action::Pull => self.pull,
@@ -69,21 +70,21 @@ impl Actions {
         }
     }
 
-    /// The actions as the registry token protocol lists them: `pull,push`. Empty where there are
-    /// none.
+    /// Returns the actions as the registry token protocol lists them, such as `pull,push`. Empty
+    /// for an empty set.
     pub fn words(self) -> String {
         self.each().map(Action::as_str).collect::<Vec<_>>().join(",")
     }
 
-    /// The actions one by one.
+    /// Returns an iterator over the actions.
     pub fn each(self) -> impl Iterator<Item = Action> {
         let all =
             [(self.pull, Action::Pull), (self.push, Action::Push), (self.delete, Action::Delete)];
         all.into_iter().filter(|(listed, _)| *listed).map(|(_, action)| action)
     }
 
-    /// Reads the actions of a requested scope. `*` is all of them; what is not known counts for
-    /// nothing.
+    /// Parses the actions of a requested scope. `*` stands for all actions; unknown words are
+    /// ignored.
     pub fn asked(words: &str) -> Self {
         words.split(',').fold(Self::default(), |asked, word| match word {
             "pull" => Self { pull: true, ..asked },
@@ -94,7 +95,7 @@ impl Actions {
         })
     }
 
-    /// Reads what [`words`](Self::words) writes; `None` for any other text.
+    /// Parses the output of [`words`](Self::words); returns `None` for any other text.
     pub fn parse(words: &str) -> Option<Self> {
         let mut actions = Self::default();
         for word in words.split(',').filter(|_| !words.is_empty()) {
@@ -108,7 +109,7 @@ impl Actions {
         Some(actions)
     }
 
-    /// What is in both.
+    /// Returns the actions that are in both sets.
     pub fn intersect(self, other: Self) -> Self {
         Self {
             pull: self.pull && other.pull,
@@ -117,7 +118,7 @@ impl Actions {
         }
     }
 
-    /// What is in either.
+    /// Returns the actions that are in at least one of the sets.
     pub fn union(self, other: Self) -> Self {
         Self {
             pull: self.pull || other.pull,
@@ -126,7 +127,7 @@ impl Actions {
         }
     }
 
-    /// Those of them for which `keep` holds.
+    /// Returns the actions for which `keep` returns `true`.
     #[must_use]
     pub fn filter(self, keep: impl Fn(Action) -> bool) -> Self {
         Self {
@@ -136,31 +137,32 @@ impl Actions {
         }
     }
 
-    /// Whether all of `other` is in it.
+    /// Returns whether all actions of `other` are in this set.
     pub fn contain(self, other: Self) -> bool {
         self.intersect(other) == other
     }
 }
 
-/// What a caller must be allowed to do.
+/// The access that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Be somebody: `GET /v2/`, which `docker login` asks for.
+    /// A valid identity only: `GET /v2/`, which `docker login` sends.
     Login,
-    /// List all repositories.
+    /// The list of all repositories.
     Catalog,
-    /// Act on one repository.
+    /// One action on one repository.
     Repository(RepositoryName, Action),
-    /// Act on several repositories, or in another way on one: what a token is asked for, or a mount
-    /// needs. Built by [`several`](Self::several): from 1 to 32 of them, none twice, none
-    /// without an action.
+    /// Several repositories, or several actions on one: for a requested token or for a mount. Built
+    /// by [`several`](Self::several), with 1 to 32 repositories, each of them once and with at
+    /// least one action.
     Repositories(Arc<[(RepositoryName, Actions)]>),
 }
 
 impl Access {
-    /// All of this in one question. What is named twice is asked once; what is beyond 32
-    /// repositories is not asked, and so not granted. Where it is what one request needs it
-    /// becomes that, so that the request finds the answer.
+    /// Combines several repositories into one access. A repository that is named twice is merged;
+    /// repositories beyond 32 are left out and so are not granted. If the result equals the access
+    /// of a single request, it becomes [`Access::Repository`], so that this request finds the
+    /// cached answer.
     pub fn several(wanted: Vec<(RepositoryName, Actions)>) -> Self {
         let mut merged: Vec<(RepositoryName, Actions)> = Vec::new();
         for (name, actions) in
@@ -185,7 +187,7 @@ impl Access {
         Self::Repositories(merged.into())
     }
 
-    /// The repositories that it is about, and what has to be granted for each.
+    /// Returns the repositories of this access and the actions that must be granted for each.
     pub fn repositories(&self) -> impl Iterator<Item = (&RepositoryName, Actions)> {
         let (one, several): (_, &[_]) = match self {
             Self::Login | Self::Catalog => (None, &[]),
@@ -195,7 +197,8 @@ impl Access {
         one.into_iter().chain(several.iter().map(|(name, actions)| (name, *actions)))
     }
 
-    /// What of it is reading: all that callers without a credential can be allowed.
+    /// Returns the part of this access that is reading, which is all that a caller without a
+    /// credential can be granted.
     #[must_use]
     pub fn reading(&self) -> Self {
         let pull = Action::Pull.needs();
@@ -242,7 +245,7 @@ mod tests {
         }
     }
 
-    /// What a gate token is good for is compared by these.
+    /// The rights of a gate token are compared by these operations.
     #[test]
     fn of_two_sets() {
         let all = [Action::Pull, Action::Push, Action::Delete];

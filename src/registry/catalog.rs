@@ -1,8 +1,9 @@
-//! The list of all repositories (Distribution's HTTP API, "Listing Repositories"), filtered. Pure.
+//! The list of all repositories (Distribution's HTTP API, "Listing Repositories"), filtered by
+//! visibility. Pure.
 //!
-//! A page for the client is made of as many pages of the registry as it takes, so it is full
-//! wherever more is visible, and nothing in it depends on what is not. The registry's order stays:
-//! it need not be that of the bytes.
+//! A page for the client is assembled from as many pages of the registry as necessary. It is
+//! therefore full if more names are visible, and it does not depend on names that are not visible.
+//! The order of the registry is kept; it need not be the order of the bytes.
 
 use std::collections::HashSet;
 
@@ -11,40 +12,42 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Page, RegistryRequest, RepositoryName};
 
-/// Names on a page where the client does not say how many, as Distribution has it.
+/// The number of names on a page if the client does not request one, as in Distribution.
 const DEFAULT_COUNT: u32 = 100;
 
-/// The most names on a page, whatever the client says; the rest is on the next one. The registry is
-/// asked for so many too: Distribution gives no more unless configured so.
+/// The largest number of names on a page, even if the client requests more; the other names follow
+/// on the next page. The gate requests this many from the registry as well, because Distribution
+/// returns no more by default.
 const MAX_COUNT: u32 = 1000;
 
 /// A page for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CatalogPage {
-    /// What the client may see, in the registry's order.
+    /// The names that the client may see, in the order of the registry.
     pub names: Vec<RepositoryName>,
-    /// Where it goes on, where more is visible: a path and query for `Link`.
+    /// The path and query of the next page for `Link`, if more names are visible.
     pub next: Option<String>,
 }
 
-/// A page for the client in the making.
+/// A page for the client that is being assembled.
 #[derive(Debug)]
 pub struct CatalogWalk {
-    /// How many names the page has when it is full.
+    /// The number of names on a full page.
     count: u32,
-    /// Visible names; one more than the page holds tells that there is a next one.
+    /// The visible names. One name more than fits on the page shows that there is a next page.
     names: Vec<RepositoryName>,
-    /// What is asked of the registry next; none where its list has ended.
+    /// The next page to request from the registry; `None` if its list has ended.
     next: Option<Page>,
-    /// What stands before this, or is this, is on an earlier page. The registry was not asked so.
+    /// A name that ends the previous page but was not sent to the registry as `last`. It and all
+    /// names before it are skipped.
     behind: Option<String>,
-    /// Names that may not come again, as they would from a registry that ignores `last`.
+    /// The names that must not occur again. They would from a registry that ignores `last`.
     seen: HashSet<RepositoryName>,
-    /// Every `last` that the registry gave.
+    /// All values of `last` that the registry returned.
     cursors: HashSet<String>,
 }
 
-/// Why a page of the registry is none. It prints nothing of what the page holds.
+/// The reason why a page of the registry is unusable. The message contains no names from the page.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error("it is not the JSON of a list of repositories: {0}")]
@@ -55,21 +58,21 @@ pub enum CatalogError {
     Circle,
 }
 
-/// The body of the registry's answer. A key that comes twice is an error, for serde knows each of
-/// them.
+/// The body of the registry's answer. A repeated key is an error, because serde knows every key of
+/// this type.
 #[derive(Deserialize)]
 struct Listed {
-    /// Go writes an empty list as `null`. Without the key it is no list.
+    /// Go writes an empty list as `null`. A body without this key is an error.
     #[serde(deserialize_with = "null_is_empty")]
     repositories: Vec<String>,
 }
 
 impl CatalogWalk {
-    /// The way to the page that a client asked for.
+    /// Creates the walk to the page that a client requested.
     ///
-    /// Behind a name that the client may not see it goes on by the order of the names, and the
-    /// registry is asked from the start: some have nothing behind a name that they do not have
-    /// (zot), which would tell whether they have it.
+    /// If the client may not see the name in `last`, the registry is asked from the start, and
+    /// names are skipped by their order. Some registries (zot) return nothing after a name that
+    /// they do not have, which would reveal whether the name exists.
     pub fn new(wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> Self {
         let count = wanted.count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
         let visible = wanted.last.as_deref().and_then(RepositoryName::parse).filter(shows);
@@ -78,29 +81,31 @@ impl CatalogWalk {
             count,
             names: Vec::new(),
             behind: wanted.last.clone().filter(|_| visible.is_none()),
-            // No names are asked for: then there are none (OCI distribution spec, "Listing Tags").
+            // A page of zero names is empty (OCI distribution spec, "Listing Tags").
             next: (count > 0).then_some(Page { count: Some(MAX_COUNT), last }),
             seen: visible.into_iter().collect(),
             cursors: HashSet::new(),
         }
     }
 
-    /// What the registry must be asked next; `None` where the page is full or the list has ended.
+    /// Returns the next request to the registry, or `None` if the page is full or the list has
+    /// ended.
     pub fn next(&self) -> Option<RegistryRequest> {
         self.next.clone().filter(|_| !self.is_full()).map(Page::of_catalog)
     }
 
-    /// The registry gives no pages of that size: from now on it decides. Whether that makes a
-    /// difference.
+    /// Leaves the page size to the registry from now on, because the registry refuses the requested
+    /// size. Returns whether the next request changes.
     pub fn any_size(&mut self) -> bool {
         self.next.as_mut().is_some_and(|page| page.count.take().is_some())
     }
 
-    /// Takes in the answer to [`next`](Self::next): the body of a 200, and its `Link` lines, made
-    /// path-only.
+    /// Adds the answer to [`next`](Self::next): the body of a 200 response and its `Link` values,
+    /// reduced to path and query.
     ///
     /// # Errors
-    /// Whatever is no such page. Nothing may be shown then.
+    /// [`CatalogError`] if the answer is not a valid page. The client must not receive anything
+    /// then.
     pub fn take<'a>(
         &mut self,
         body: &[u8],
@@ -112,7 +117,7 @@ impl CatalogWalk {
         if cursor.is_some() && repositories.is_empty() {
             return Err(CatalogError::Circle);
         }
-        // What is no name of a repository here could not be pulled either.
+        // A name that is invalid here could not be pulled either.
         let names = repositories.iter().filter_map(|name| RepositoryName::parse(name));
         for name in names.filter(|name| shows(name) && is_behind(name, self.behind.as_deref())) {
             if self.is_full() {
@@ -133,7 +138,7 @@ impl CatalogWalk {
         Ok(())
     }
 
-    /// The page.
+    /// Returns the finished page.
     pub fn finish(mut self) -> CatalogPage {
         let is_full = self.is_full();
         self.names.truncate(self.count as usize);
@@ -145,18 +150,19 @@ impl CatalogWalk {
         CatalogPage { names: self.names, next }
     }
 
-    /// Whether it is known that there is a next page.
+    /// Returns whether the names so far show that there is a next page.
     fn is_full(&self) -> bool {
         self.names.len() > self.count as usize
     }
 }
 
-/// Whether a name stands behind `last` in Distribution's order, segment by segment.
+/// Returns whether a name comes after `last` in the order of Distribution, which compares segment
+/// by segment.
 fn is_behind(name: &RepositoryName, last: Option<&str>) -> bool {
     last.is_none_or(|last| name.as_str().split('/').gt(last.split('/')))
 }
 
-/// The `last` of the one link to the next page (RFC 8288), where there is one.
+/// Returns the `last` of the link to the next page (RFC 8288), if there is one.
 fn next_cursor<'a>(links: impl Iterator<Item = &'a str>) -> Result<Option<String>, CatalogError> {
     let mut targets = links.filter_map(|link| {
         let (target, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;

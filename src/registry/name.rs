@@ -3,26 +3,26 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest repository name, in bytes: Distribution enforces it, and the OCI distribution spec
-/// mentions it.
+/// The longest repository name, in bytes. Distribution enforces this limit, and the OCI
+/// distribution spec mentions it.
 const MAX_LENGTH: usize = 255;
 
 /// A repository name that follows the grammar of the OCI distribution spec ("Pulling manifests"):
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
 ///
-/// Built only by parsing, so a value of this type holds no dot segment, escape, upper-case letter
-/// or empty segment. Cheap to clone, for the access log keeps it.
+/// It is built only by parsing, so a value of this type contains no dot segment, escape, upper-case
+/// letter or empty segment. It is cheap to clone, because the access log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {
-    /// The name, or `None` where it breaks the grammar or is longer than 255 bytes.
+    /// Parses a name; returns `None` if it violates the grammar or is longer than 255 bytes.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() <= MAX_LENGTH && text.split('/').all(is_component);
         well_formed.then(|| Self(text.into()))
     }
 
-    /// The name as written.
+    /// Returns the name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,7 +34,8 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// One segment: runs of lower-case letters and digits with a separator between each two.
+/// Returns whether a segment is valid: runs of lower-case letters and digits with one separator
+/// between each two runs.
 fn is_component(segment: &str) -> bool {
     let mut rest = segment;
     loop {

@@ -17,14 +17,14 @@ pub enum Operation {
     UploadFinish,
     UploadStatus,
     UploadCancel,
-    /// The token service.
+    /// A request to the token service.
     Token,
-    /// Nothing that could be understood.
+    /// A request that could not be interpreted.
     Unknown,
 }
 
 impl Operation {
-    /// Every operation, for tables in metrics and tests.
+    /// All operations, for tables in metrics and tests.
     pub const ALL: [Self; 16] = [
         Self::Ping,
         Self::Catalog,
@@ -44,7 +44,7 @@ impl Operation {
         Self::Unknown,
     ];
 
-    /// The name in logs and metrics.
+    /// Returns the name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ping => "ping",
@@ -71,7 +71,7 @@ impl Operation {
 mod tests {
     use super::*;
 
-    /// Dashboards and scripts are written against these words.
+    /// Dashboards and scripts depend on these words.
     #[test]
     fn names_in_logs_and_metrics() {
         let names = Operation::ALL.map(Operation::as_str).join(" ");

@@ -1,4 +1,5 @@
-//! Reading a request line: one accepted spelling of each operation, everything else an error.
+//! The parser for request lines: it accepts one spelling of each operation and refuses everything
+//! else.
 
 use std::borrow::Cow;
 
@@ -9,11 +10,11 @@ use super::{
     Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId,
 };
 
-/// Tags that one PUT by digest may write. Each may have to be looked up, or told to a policy, by
-/// itself.
+/// The largest number of tags that one PUT by digest may write. Each tag may have to be looked up,
+/// or checked by a policy, on its own.
 const MAX_TAGS: usize = 64;
 
-/// Why a request line is not an operation.
+/// The reason why a request line is not an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     #[error("no registry has this operation")]
@@ -59,12 +60,13 @@ pub enum RequestError {
 }
 
 impl RegistryRequest {
-    /// Reads a method, path and query. Query keys that the operation does not know go on as they
-    /// came with an upload that has begun and with lists, for registries keep their state there;
-    /// elsewhere they are dropped.
+    /// Parses a method, path and query. Query keys that the operation does not know are forwarded
+    /// unchanged for lists and for uploads in progress, because registries keep their state there.
+    /// For other operations they are dropped.
     ///
     /// # Errors
-    /// Whatever is not exactly one operation in its one spelling.
+    /// [`RequestError`] if the request line is not exactly one operation in its one accepted
+    /// spelling.
     pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, RequestError> {
         let resource = Resource::parse(path)?;
         let query = Query::parse(query)?;
@@ -74,7 +76,7 @@ impl RegistryRequest {
     }
 }
 
-/// What a path names, before the method says what is done to it.
+/// The resource that a path names, before the method decides the operation.
 enum Resource {
     Base,
     Catalog,
@@ -87,8 +89,8 @@ enum Resource {
 }
 
 impl Resource {
-    /// Reads a path from the right, for a name may itself hold the words `blobs`, `manifests`,
-    /// `tags` and `uploads`.
+    /// Parses a path from the right, because a name may itself contain the words `blobs`,
+    /// `manifests`, `tags` and `uploads`.
     fn parse(path: &str) -> Result<Self, RequestError> {
         let path = path.strip_prefix("/v2/").ok_or(RequestError::NoSuchOperation)?;
         if path.is_empty() {
@@ -116,8 +118,8 @@ impl Resource {
                 parse_name(name)?,
                 UploadId::parse(last).ok_or(RequestError::UploadInvalid)?,
             )),
-            // Where not even the characters are those of a name, saying so helps more than "no such
-            // operation".
+            // If the path contains characters that no name allows, this error helps more than "no
+            // such operation".
             _ if RepositoryName::parse(path).is_none() => Err(RequestError::NameInvalid),
             _ => Err(RequestError::NoSuchOperation),
         }
@@ -220,8 +222,9 @@ fn parse_tags(query: &Query<'_>) -> Result<Vec<Tag>, RequestError> {
 }
 
 impl Mount {
-    /// A mount names the blob *and* where it is. Half of one is dropped: some registries look for a
-    /// `mount` without `from` in every repository, and so hand out private blobs.
+    /// Parses a mount, which needs both the blob *and* its repository. An incomplete mount is
+    /// dropped: some registries search all repositories for a `mount` without `from` and so hand
+    /// out private blobs.
     fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
         let digest = optional_digest(query, "mount")?;
         let from = query.value("from")?.map(|text| parse_name(&text)).transpose()?;
@@ -229,8 +232,8 @@ impl Mount {
     }
 }
 
-/// A list: which part of it is wanted, and the query as it goes on. `more`: what the operation
-/// knows besides.
+/// Parses the query of a list. Returns the requested part of the list and the query to send
+/// upstream. `more` holds the other keys that the operation knows.
 fn list(
     query: &Query<'_>,
     more: &[(&'static str, Option<&str>)],
@@ -248,7 +251,7 @@ fn parse_algorithm(query: &Query<'_>) -> Result<Option<Algorithm>, RequestError>
     query.value("digest-algorithm")?.map(parse).transpose()
 }
 
-/// Digits alone: `str::parse` would take a sign too.
+/// Parses a count. Only digits are accepted; `str::parse` would also accept a sign.
 fn parse_count(text: &str) -> Result<u32, RequestError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().ok_or(RequestError::PageInvalid)

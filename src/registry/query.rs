@@ -1,5 +1,5 @@
-//! Query strings: taken apart once. What is judged is written again in one spelling, and of the
-//! rest what may go on goes on byte for byte.
+//! Query strings, parsed once. The keys that the gate checks are written again in one spelling.
+//! Those other parameters that may be forwarded are forwarded byte for byte.
 
 mod disguise;
 
@@ -9,20 +9,20 @@ use std::fmt::Write;
 use super::RequestError;
 use disguise::disguised;
 
-/// The one of the judged keys that decides nothing where the operation does not know it: registries
-/// put it into the address of an upload.
+/// The one judged key that has no effect on an operation that does not know it. Registries put it
+/// into the URL of an upload.
 const DIGEST_ALGORITHM: &str = "digest-algorithm";
 
-/// Keys that decide what a request does, or where.
+/// The keys that decide the effect or the target of a request.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
-/// The query of an address as it goes on: the keys that the operation does not know as they came,
-/// and between them in one spelling those that it does.
+/// The query of a target as it is sent upstream: the keys that the operation does not know,
+/// unchanged, and in their places among them the known keys in one spelling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpaqueQuery(Box<str>);
 
 impl OpaqueQuery {
-    /// A query of the gate's own.
+    /// Creates a query that the gate itself wrote.
     pub(super) fn written(text: String) -> Self {
         Self(text.into())
     }
@@ -41,9 +41,9 @@ struct Parameter<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Takes a query string apart. Keys are compared as they came, so one that is a judged key to
-    /// whoever decodes it, trims it or lowers its case is an error, and so is `;`, at which some
-    /// split.
+    /// Parses a query string. Keys are compared as sent. A key that another program would read as a
+    /// judged key, because it decodes, trims or lower-cases keys, is therefore an error. A `;` is
+    /// an error too, because some programs split there.
     pub(super) fn parse(query: Option<&'a str>) -> Result<Self, RequestError> {
         let query = query.unwrap_or_default();
         if query.contains(';') {
@@ -60,7 +60,7 @@ impl<'a> Query<'a> {
         Ok(Self { parameters: parameters.collect::<Result<_, _>>()? })
     }
 
-    /// The value of a key that may stand once, with its escapes resolved.
+    /// Returns the decoded value of a key that may occur once.
     pub(super) fn value(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, RequestError> {
         let mut values = self.parameters.iter().filter(|parameter| parameter.key == key);
         match (values.next(), values.next()) {
@@ -69,7 +69,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The values of a key that may repeat.
+    /// Returns the decoded values of a key that may repeat.
     pub(super) fn values(
         &self,
         key: &'static str,
@@ -80,8 +80,8 @@ impl<'a> Query<'a> {
             .map(|parameter| decode(parameter.value))
     }
 
-    /// What goes on where keys that the operation does not know do. The values of those that it
-    /// knows go on in one spelling, in their place.
+    /// Returns the query to send upstream for an operation that forwards unknown keys. The values
+    /// of known keys are written in one spelling and stay in their places.
     pub(super) fn opaque(
         &self,
         known: &[(&'static str, Option<&str>)],
@@ -108,33 +108,33 @@ impl<'a> Query<'a> {
         Ok(OpaqueQuery(text.into()))
     }
 
-    /// Checks the keys of a query of which nothing unknown goes on.
+    /// Checks the escapes in all keys, including those of parameters that are not forwarded.
     pub(super) fn check_keys(&self) -> Result<(), RequestError> {
         self.parameters.iter().try_for_each(|parameter| check_escapes(parameter.key))
     }
 }
 
-/// Whether a key is this known one once it is decoded.
+/// Returns whether a key equals this known one only after decoding.
 fn is_spelled_otherwise(known: &str, key: &str) -> bool {
     key.contains('%') && decode(key).is_ok_and(|decoded| decoded == known)
 }
 
-/// RFC 3986, 3.4
+/// Checks the characters of a parameter (RFC 3986, 3.4).
 fn check_characters(text: &str) -> Result<(), RequestError> {
     check_escapes(text)?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"%-._~!$&'()*+,=:@/?".contains(&byte);
     if text.bytes().all(allowed) { Ok(()) } else { Err(RequestError::QueryCharacter) }
 }
 
-/// RFC 3986, 2.1
+/// Checks the percent-escapes of a text (RFC 3986, 2.1).
 fn check_escapes(text: &str) -> Result<(), RequestError> {
     let mut behind = text.split('%').skip(1).map(str::as_bytes);
     let is_escape = |text: &[u8]| matches!(text, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     if behind.all(is_escape) { Ok(()) } else { Err(RequestError::QueryEscape) }
 }
 
-/// Resolves `%XX` and `+` (a space, as registries read it). What is not UTF-8 afterwards, or holds
-/// a control character, is refused: no parameter of the protocol needs either.
+/// Decodes `%XX` and `+` (a space, as registries read it). A result that is not UTF-8 or contains a
+/// control character is refused: no parameter of the protocol needs either.
 fn decode(text: &str) -> Result<Cow<'_, str>, RequestError> {
     let decoded = if text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         unescape(text)?
@@ -165,19 +165,20 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Writes a query string behind a path.
+/// A writer that appends a query string to a path.
 pub(super) struct QueryWriter<'a> {
     target: &'a mut String,
     separator: char,
 }
 
 impl<'a> QueryWriter<'a> {
-    /// Nothing is written until the first parameter.
+    /// Creates a writer. It writes nothing before the first parameter.
     pub(super) fn new(target: &'a mut String) -> Self {
         Self { target, separator: '?' }
     }
 
-    /// A parameter, its value escaped but for what RFC 3986 leaves unreserved, and `:` and `/`.
+    /// Writes a parameter. In its value, every byte is escaped except the unreserved characters of
+    /// RFC 3986, `:` and `/`.
     pub(super) fn value(&mut self, key: &str, value: &str) {
         self.key(key);
         for byte in value.bytes() {
@@ -186,13 +187,13 @@ impl<'a> QueryWriter<'a> {
             {
                 self.target.push(char::from(byte));
             } else {
-                // Writing to a String cannot fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(self.target, "%{byte:02X}");
             }
         }
     }
 
-    /// A query that goes on as it is.
+    /// Writes a query unchanged.
     pub(super) fn opaque(&mut self, query: &OpaqueQuery) {
         if !query.0.is_empty() {
             self.separate();
@@ -207,7 +208,7 @@ impl<'a> QueryWriter<'a> {
     }
 
     fn separate(&mut self) {
-        // Nothing else stands before the first parameter of a query without its path.
+        // A query without a path starts with its first parameter, without a separator.
         if self.separator != '?' || !self.target.is_empty() {
             self.target.push(self.separator);
         }

@@ -1,23 +1,23 @@
-//! What a path names inside a repository: tags, digests and uploads in progress.
+//! The parts of a path after the repository name: tags, digests and uploads in progress.
 
 use std::fmt;
 
-/// The longest digest accepted, in bytes: sha512 takes 135, and a registered algorithm may be
-/// longer.
+/// The longest digest accepted, in bytes. A sha512 digest takes 135, and the encoding of another
+/// registered algorithm may be longer.
 const MAX_DIGEST_LENGTH: usize = 255;
 
-/// The longest name of a digest algorithm, in bytes: those that are registered take 6.
+/// The longest name of a digest algorithm, in bytes. The registered names take 6.
 const MAX_ALGORITHM_LENGTH: usize = 64;
 
-/// The longest upload id, in bytes: registries send a UUID, some a longer opaque word.
+/// The longest upload id, in bytes. Registries send a UUID; some send a longer opaque word.
 const MAX_UPLOAD_ID_LENGTH: usize = 512;
 
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution spec, "Pulling manifests").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(Box<str>);
 
-/// A content digest: `algorithm:encoded` (OCI image spec, "Digests"); sha256 and sha512 in
-/// lower-case hexadecimal.
+/// A content digest: `algorithm:encoded` (OCI image spec, "Digests"). The encoded part of sha256
+/// and sha512 is lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest(Box<str>);
 
@@ -25,22 +25,22 @@ pub struct Digest(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithm(Box<str>);
 
-/// The name of an upload in progress, as the registry chose it: `[A-Za-z0-9._=-]+`, but never dots
-/// alone.
+/// The id of an upload in progress, as chosen by the registry: `[A-Za-z0-9._=-]+`, but never dots
+/// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadId(Box<str>);
 
-/// A manifest is named by a tag or by a digest.
+/// The name of a manifest: a tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A name that may move.
+    /// A name that may be moved to another manifest.
     Tag(Tag),
-    /// The content itself.
+    /// The digest of the content.
     Digest(Digest),
 }
 
 impl Tag {
-    /// The tag, or `None` where it breaks the grammar.
+    /// Parses a tag; returns `None` if it violates the grammar.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -49,14 +49,14 @@ impl Tag {
         (first && rest && text.len() <= 128).then(|| Self(text.into()))
     }
 
-    /// The tag as written.
+    /// Returns the tag as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Digest {
-    /// The digest, or `None` where it breaks the grammar.
+    /// Parses a digest; returns `None` if it violates the grammar.
     pub fn parse(text: &str) -> Option<Self> {
         let (algorithm, encoded) = text.split_once(':')?;
         let well_formed = match algorithm {
@@ -67,19 +67,19 @@ impl Digest {
         well_formed.then(|| Self(text.into()))
     }
 
-    /// The digest as written.
+    /// Returns the digest as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Algorithm {
-    /// The algorithm, or `None` where it breaks the grammar.
+    /// Parses the name of an algorithm; returns `None` if it violates the grammar or is too long.
     pub fn parse(text: &str) -> Option<Self> {
         (is_algorithm(text) && text.len() <= MAX_ALGORITHM_LENGTH).then(|| Self(text.into()))
     }
 
-    /// The algorithm as written.
+    /// Returns the name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -89,7 +89,7 @@ fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-/// `[a-z0-9]+([+._-][a-z0-9]+)*`
+/// Returns whether the text matches `[a-z0-9]+([+._-][a-z0-9]+)*`.
 fn is_algorithm(text: &str) -> bool {
     text.split(['+', '.', '_', '-']).all(|part| {
         !part.is_empty()
@@ -97,7 +97,7 @@ fn is_algorithm(text: &str) -> bool {
     })
 }
 
-/// `[a-zA-Z0-9=_-]+`
+/// Returns whether the text matches `[a-zA-Z0-9=_-]+`.
 fn is_encoded(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -106,7 +106,8 @@ fn is_encoded(text: &str) -> bool {
 }
 
 impl UploadId {
-    /// The id, or `None` where it holds another character, is too long, or would be a dot segment.
+    /// Parses an upload id; returns `None` if it contains another character, is too long, or would
+    /// be a dot segment.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = text
             .bytes()
@@ -115,14 +116,15 @@ impl UploadId {
         (allowed && !dots_alone && text.len() <= MAX_UPLOAD_ID_LENGTH).then(|| Self(text.into()))
     }
 
-    /// The id as written.
+    /// Returns the id as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Reference {
-    /// A digest where there is a colon, else a tag; `None` where it is neither.
+    /// Parses a digest if the text contains a colon, otherwise a tag; returns `None` if it is
+    /// neither.
     pub fn parse(text: &str) -> Option<Self> {
         if text.contains(':') {
             Digest::parse(text).map(Self::Digest)
@@ -131,7 +133,7 @@ impl Reference {
         }
     }
 
-    /// The reference as written.
+    /// Returns the reference as written.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Tag(tag) => tag.as_str(),

@@ -1,5 +1,5 @@
-//! Requests: one variant an operation, what each needs, and how it is written upstream.
-//! [`parse`](super::parse) builds them.
+//! The requests of the protocol: one variant per operation, the access that each one needs, and its
+//! rendering for the upstream. [`parse`](super::parse) builds them.
 
 use http::Method;
 
@@ -8,65 +8,66 @@ use super::{
     Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadId,
 };
 
-/// An operation of the OCI distribution API, with everything that tells it apart.
+/// An operation of the OCI distribution API with all its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryRequest {
-    /// GET, HEAD `/v2/`
+    /// `GET` or `HEAD` `/v2/`
     Ping,
-    /// GET `/v2/_catalog`
+    /// `GET` `/v2/_catalog`
     Catalog { page: Page, query: OpaqueQuery },
-    /// GET `/v2/NAME/tags/list`
+    /// `GET` `/v2/NAME/tags/list`
     Tags { name: RepositoryName, query: OpaqueQuery },
-    /// GET `/v2/NAME/referrers/DIGEST`
+    /// `GET` `/v2/NAME/referrers/DIGEST`
     Referrers { name: RepositoryName, digest: Digest, query: OpaqueQuery },
-    /// GET, HEAD `/v2/NAME/manifests/REFERENCE`
+    /// `GET` or `HEAD` `/v2/NAME/manifests/REFERENCE`
     ManifestGet { name: RepositoryName, reference: Reference, head: bool },
-    /// PUT `/v2/NAME/manifests/REFERENCE`; `tags` come from the query of a PUT by digest.
+    /// `PUT` `/v2/NAME/manifests/REFERENCE`. The `tags` are from the query of a PUT by digest.
     ManifestPut { name: RepositoryName, reference: Reference, tags: Vec<Tag> },
-    /// DELETE `/v2/NAME/manifests/REFERENCE`
+    /// `DELETE` `/v2/NAME/manifests/REFERENCE`
     ManifestDelete { name: RepositoryName, reference: Reference },
-    /// GET, HEAD `/v2/NAME/blobs/DIGEST`
+    /// `GET` or `HEAD` `/v2/NAME/blobs/DIGEST`
     BlobGet { name: RepositoryName, digest: Digest, head: bool },
-    /// DELETE `/v2/NAME/blobs/DIGEST`
+    /// `DELETE` `/v2/NAME/blobs/DIGEST`
     BlobDelete { name: RepositoryName, digest: Digest },
-    /// POST `/v2/NAME/blobs/uploads/`
+    /// `POST` `/v2/NAME/blobs/uploads/`
     UploadStart {
         name: RepositoryName,
         digest: Option<Digest>,
         algorithm: Option<Algorithm>,
         mount: Option<Mount>,
     },
-    /// PATCH `/v2/NAME/blobs/uploads/ID`
+    /// `PATCH` `/v2/NAME/blobs/uploads/ID`
     UploadChunk { name: RepositoryName, id: UploadId, query: OpaqueQuery },
-    /// PUT `/v2/NAME/blobs/uploads/ID`
+    /// `PUT` `/v2/NAME/blobs/uploads/ID`
     UploadFinish { name: RepositoryName, id: UploadId, query: OpaqueQuery, digest: Option<Digest> },
-    /// GET `/v2/NAME/blobs/uploads/ID`
+    /// `GET` `/v2/NAME/blobs/uploads/ID`
     UploadStatus { name: RepositoryName, id: UploadId, query: OpaqueQuery },
-    /// DELETE `/v2/NAME/blobs/uploads/ID`
+    /// `DELETE` `/v2/NAME/blobs/uploads/ID`
     UploadCancel { name: RepositoryName, id: UploadId, query: OpaqueQuery },
 }
 
-/// A cross-repository mount: the blob and the repository that it is read from.
+/// A cross-repository mount: a blob and the repository that it is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The blob.
+    /// The digest of the blob.
     pub digest: Digest,
-    /// Where it is.
+    /// The repository that holds the blob.
     pub from: RepositoryName,
 }
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// At most so many entries.
+    /// The largest number of entries.
     pub count: Option<u32>,
-    /// Only what comes after this entry.
+    /// The entry after which the part starts.
     pub last: Option<String>,
 }
 
 impl RegistryRequest {
-    /// What the caller must be allowed to do. A method that nobody listed cannot ask for nothing.
-    /// What a mount reads from is judged besides, or the mount is left out (see `policy`).
+    /// Returns the access that the request needs. Every operation is listed, so none can need no
+    /// access by omission. The repository that a mount reads from is checked separately, or the
+    /// mount is left out (see `policy`).
     pub fn required(&self) -> Access {
         let on = |name: &RepositoryName, action| Access::Repository(name.clone(), action);
         match self {
@@ -88,7 +89,7 @@ impl RegistryRequest {
         }
     }
 
-    /// The method that goes upstream.
+    /// Returns the method of the request to the upstream.
     pub fn method(&self) -> Method {
         match self {
             Self::ManifestGet { head: true, .. } | Self::BlobGet { head: true, .. } => Method::HEAD,
@@ -108,12 +109,12 @@ impl RegistryRequest {
         }
     }
 
-    /// Whether it changes nothing in the registry.
+    /// Returns whether the request changes nothing in the registry.
     pub fn is_read(&self) -> bool {
         matches!(self.method(), Method::GET | Method::HEAD)
     }
 
-    /// The operation, as logs and metrics name it.
+    /// Returns the operation, as logs and metrics name it.
     pub fn operation(&self) -> Operation {
         match self {
             Self::Ping => Operation::Ping,
@@ -133,7 +134,7 @@ impl RegistryRequest {
         }
     }
 
-    /// The repository that is acted on.
+    /// Returns the repository that the request is about.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
             Self::Ping | Self::Catalog { .. } => None,
@@ -152,7 +153,7 @@ impl RegistryRequest {
         }
     }
 
-    /// What must be allowed besides for the mount that it asks for.
+    /// Returns the additional access that the mount of this request needs, if it has one.
     pub fn mount_source(&self) -> Option<Access> {
         match self {
             Self::UploadStart { mount: Some(mount), .. } => {
@@ -162,7 +163,7 @@ impl RegistryRequest {
         }
     }
 
-    /// The request without its mount, and the mount.
+    /// Returns the request without its mount, and the mount.
     pub fn split_mount(self) -> (Self, Option<Mount>) {
         match self {
             Self::UploadStart { name, digest, algorithm, mount } => {
@@ -172,7 +173,8 @@ impl RegistryRequest {
         }
     }
 
-    /// The upload with this mount. Whatever is no start of an upload stays what it is.
+    /// Returns the request with this mount. A request that does not start an upload is returned
+    /// unchanged.
     #[must_use]
     pub fn with_mount(self, mount: Mount) -> Self {
         match self {
@@ -183,7 +185,7 @@ impl RegistryRequest {
         }
     }
 
-    /// The path and query that go upstream.
+    /// Returns the path and query of the request to the upstream.
     pub fn render(&self) -> String {
         let mut target = String::with_capacity(192);
         target.push_str("/v2/");
@@ -257,7 +259,7 @@ fn render_upload(target: &mut String, id: &UploadId, query: &OpaqueQuery, digest
 }
 
 impl Page {
-    /// The list of all repositories from here on.
+    /// Returns the request for this part of the list of all repositories.
     pub(super) fn of_catalog(self) -> RegistryRequest {
         let mut text = String::new();
         let mut query = QueryWriter::new(&mut text);

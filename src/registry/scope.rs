@@ -1,33 +1,33 @@
-//! Scopes of the registry token protocol: what a token is asked for (Distribution, "Token Scope
-//! Documentation").
+//! The scopes of the registry token protocol, which a client requests for a token (Distribution,
+//! "Token Scope Documentation").
 
 use super::{Actions, RepositoryName};
 
-/// The scope that the list of all repositories takes.
+/// The scope for the list of all repositories.
 pub const CATALOG_SCOPE: &str = "registry:catalog:*";
 
 /// One scope: `repository:NAME:pull,push`, or `registry:catalog:*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// To act on a repository.
+    /// Actions on a repository.
     Repository(RepositoryName, Actions),
-    /// To list all repositories.
+    /// The list of all repositories.
     Catalog,
 }
 
 impl Scope {
-    /// Reads one scope. `None` for what nobody can be granted here: another type, a name that
-    /// breaks the grammar, the catalog with any other action. Actions that are not known count
-    /// for nothing; `*` is all of them.
+    /// Parses one scope. Returns `None` if it can never be granted here: another type, a name that
+    /// violates the grammar, or the catalog with any other action than `*`. Unknown actions are
+    /// ignored; `*` stands for all actions.
     pub fn parse(text: &str) -> Option<Self> {
         if text == CATALOG_SCOPE {
             return Some(Self::Catalog);
         }
-        // From both ends, for a name may begin with a host and its port.
+        // The scope is split from both ends, because the name may start with a host and a port.
         let (kind, rest) = text.split_once(':')?;
         let (name, actions) = rest.rsplit_once(':')?;
         match kind {
-            // A class in parentheses says what the repository holds.
+            // A class in parentheses describes the content of the repository.
             "repository" | "repository(plugin)" => {
                 Some(Self::Repository(RepositoryName::parse(name)?, Actions::asked(actions)))
             }

@@ -1,55 +1,57 @@
-//! What a 401 asks for, in one line (RFC 9110, 11.6.1). Clients disagree about two. Pure.
+//! The challenge of a 401 (RFC 9110, section 11.6.1). It is always a single one, because clients
+//! treat two challenges differently. This module is pure.
 
 use http::HeaderValue;
 
 use crate::registry::{Access, CATALOG_SCOPE};
 
-/// Why a credential that was presented will not do (RFC 6750, 3.1). containerd asks for a new token
-/// only where a 401 says one of these; without it, it repeats the request with the same one.
+/// The reason why a presented credential is not sufficient (RFC 6750, section 3.1). containerd
+/// fetches a new token only if a 401 contains one of these codes; otherwise it repeats the request
+/// with the same token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChallengeError {
-    /// Wrong, expired or forged.
+    /// The credential is wrong, expired or forged.
     InvalidToken,
-    /// Good, but not for this.
+    /// The credential is valid, but not for this request.
     InsufficientScope,
 }
 
-/// How clients are asked for credentials.
+/// The challenge that asks clients for credentials.
 #[derive(Clone, Debug)]
 pub enum Challenge {
-    /// Name and password with every request.
+    /// Asks for a user name and a password with every request.
     Basic(HeaderValue),
-    /// A token of the token service: everything up to the scope.
+    /// Asks for a token of the token service. The text is the challenge up to its scope.
     Bearer(String),
 }
 
 impl Challenge {
-    /// Basic for the registry that clients know as `service`.
+    /// Creates the Basic challenge of the registry that clients know as `service`.
     ///
     /// # Errors
-    /// Where the name cannot stand in a header.
+    /// An error if `service` is not valid in a header field.
     pub fn basic(service: &str) -> Result<Self, http::header::InvalidHeaderValue> {
         Ok(Self::Basic(HeaderValue::try_from(format!("Basic realm=\"{service}\""))?))
     }
 
-    /// Bearer, whose tokens are at `realm` for `service`.
+    /// Creates the Bearer challenge, with the token service at `realm` and the registry `service`.
     ///
     /// # Errors
-    /// Where one of them cannot stand in a header.
+    /// An error if `realm` or `service` is not valid in a header field.
     pub fn bearer(realm: &str, service: &str) -> Result<Self, http::header::InvalidHeaderValue> {
         let line = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
         HeaderValue::try_from(&line)?;
         Ok(Self::Bearer(line))
     }
 
-    /// Whether tokens are asked for.
+    /// Returns whether the challenge asks for tokens.
     pub fn is_bearer(&self) -> bool {
         matches!(self, Self::Bearer(_))
     }
 
-    /// The line. `needed`: what the request takes, so that clients ask for a token for it; a mount
-    /// takes two. A fault comes with its description, for docker shows that and nothing of the
-    /// body.
+    /// Returns the value of `WWW-Authenticate`. `needed` is the access that the request needs, so
+    /// that clients ask for a token with it; a mount needs two. A fault has a description, because
+    /// docker shows the description and nothing of the body.
     pub fn line(
         &self,
         needed: &[Option<Access>],
@@ -69,7 +71,8 @@ impl Challenge {
                 ChallengeError::InvalidToken => "invalid_token",
                 ChallengeError::InsufficientScope => "insufficient_scope",
             };
-            // RFC 6750, 3: printable ASCII without quotation marks and backslashes.
+            // RFC 6750, section 3, allows only printable ASCII without quotation marks and
+            // backslashes.
             let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
             let description: String = description.chars().filter(is_plain).collect();
             line.push_str(&format!(",error=\"{code}\",error_description=\"{description}\""));

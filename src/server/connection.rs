@@ -1,5 +1,5 @@
-//! One connection: a PROXY header where there is one, TLS, then HTTP/1.1 or HTTP/2 as the client
-//! chose, each wait with its deadline.
+//! One client connection: a PROXY header if the peer must send one, TLS, then HTTP/1.1 or HTTP/2 as
+//! the client chose. Each wait has a deadline.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -29,10 +29,11 @@ use super::{Phase, Worker};
 use crate::gate::ConnectionInfo;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
-/// How much of a body is read at once on HTTP/1.1.
+/// The smallest size limit of the HTTP/1.1 read buffer, in bytes. It bounds how much of a body is
+/// read at once.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     mut socket: TcpStream,
@@ -65,7 +66,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Serves what was decrypted elsewhere, or is no socket.
+/// Serves a stream that was decrypted elsewhere or that is not a socket.
 pub(super) async fn serve_stream<S>(
     worker: &Rc<Worker>,
     stream: S,
@@ -98,8 +99,8 @@ where
     let scan = Rc::new(HeadScan::default());
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = scan.ambiguous();
-        // Its answers may end with the connection alone, so a connection that breaks must not look
-        // like that.
+        // The end of the connection may mark the end of an HTTP/1.0 response, so a connection that
+        // breaks must not look like a regular end.
         let delimited_by_close =
             request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
         let connection_info = ConnectionInfo {
@@ -135,7 +136,7 @@ where
     let ended = loop {
         tokio::select! {
             biased;
-            // First, or a request that came since would be begun before anybody looks.
+            // Polled first, so that a request that arrived meanwhile is not begun during the drain.
             _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
                 draining = true;
                 deadlines.drain();
@@ -154,13 +155,13 @@ where
     }
     let unread = match ended {
         Some(Ok(())) => current.is_some_and(|progress| progress.request_ended().is_none()),
-        // Not a request that can be read. hyper has answered, and may not have read it to its end.
+        // The request cannot be parsed. hyper has answered it, and may not have read it to its end.
         Some(Err(error)) if error.is_parse() => true,
         Some(Err(_)) | None => return Ok(()),
     };
     deadlines.answers_have_ended();
     let mut stream = connection.into_parts().io.into_inner();
-    // A client that takes nothing any more is not waited for.
+    // The time limit covers a client that has stopped reading.
     timeout(LINGER_TIME, stream.shutdown())
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -171,7 +172,7 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// An HTTP/1.1 answer whose end opens the wait for the next request.
+    /// The body of an HTTP/1.1 response. Its end starts the wait for the next request.
     struct NotifyEnd<B>
     where
         B: http_body::Body,

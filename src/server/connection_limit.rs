@@ -1,4 +1,4 @@
-//! How many connections of the public listener may be open at once, over all workers.
+//! The limit on open connections of the public listener, over all workers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,14 +12,14 @@ pub struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// At most so many.
+    /// Creates a limit of `limit` connections.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self { permits: Arc::new(Semaphore::new(limit)), limit: Mutex::new(limit) }
     }
 
-    /// At most so many from now on. Nobody is cut off: with fewer, the next ones wait until enough
-    /// have ended.
+    /// Changes the limit. Open connections are not cut off: after a reduction, new connections wait
+    /// until enough open ones have ended.
     pub fn set(&self, limit: usize, runtime: &Handle) {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let before = std::mem::replace(
@@ -38,12 +38,12 @@ impl ConnectionLimit {
         }
     }
 
-    /// How many that is now.
+    /// Returns the current limit.
     pub fn get(&self) -> usize {
         *self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more connection, as soon as there is one.
+    /// Waits for a permit for one more connection.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().acquire_owned().await.ok()
     }

@@ -1,5 +1,6 @@
-//! Deadlines of a connection. Nothing is armed or disarmed per request: what happens sets a time,
-//! and one timer a connection looks at those times no less often than the shortest deadline.
+//! The deadlines of a connection. A request neither arms nor disarms a timer: each event records a
+//! time, and one timer per connection checks these times at least as often as the shortest
+//! deadline.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,49 +10,50 @@ use super::ServerSettings;
 use crate::body::Progress;
 use crate::net::monitored_io::IoStatus;
 
-/// How long an idle HTTP/2 connection outlives the beginning of a drain, or its last stream within
-/// one.
+/// The time that an idle HTTP/2 connection stays open after the beginning of a drain, or after its
+/// last stream has ended during a drain.
 const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
-/// For so long within a drain a stream that has ended gives its connection that time anew: a client
-/// that opens one after the other holds up no drain.
+/// The time from the beginning of a drain during which each stream that ends restarts
+/// [`DRAINING_GRACE`]. The bound keeps a client that opens one stream after the other from holding
+/// up the drain.
 const DRAINING_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the shut window of an HTTP/2 stream is waited for once its client has said that it
-/// leaves (GOAWAY).
+/// The longest wait for an HTTP/2 stream with a closed window after its client has sent GOAWAY.
 const LEAVING_GRACE: Duration = Duration::from_millis(400);
 
-/// How often these are looked at.
+/// The longest interval between checks while a connection drains or its client leaves, and between
+/// checks of an HTTP/2 stream.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 
-/// What one connection is waiting for.
+/// The deadlines of one connection, with the times from which they are counted.
 pub(super) struct Deadlines {
     settings: std::sync::Arc<ServerSettings>,
     io_status: Rc<IoStatus>,
     waiting: Cell<Waiting>,
-    /// HTTP/1.1: the request under way. HTTP/2: the one that was accepted last, until its stream's
-    /// task begins.
+    /// HTTP/1.1: the request under way. HTTP/2: the request that was accepted last, until the task
+    /// of its stream begins.
     current: RefCell<Option<Rc<Progress>>>,
     open_streams: Cell<usize>,
-    /// The client took nothing for too long, whatever the stream.
+    /// `true` if the connection as a whole stalled: the client made no progress for too long.
     stalled: Rc<Cell<bool>>,
-    /// HTTP/2: the same of the last bytes of an answer.
+    /// HTTP/2: `true` if the client did not take the last bytes of a response in time.
     tail_stalled: Cell<bool>,
-    /// Since when the gate drains.
+    /// The time at which the drain began.
     draining: Cell<Option<Instant>>,
-    /// HTTP/2: since when the client has said that it leaves.
+    /// HTTP/2: the time at which the client sent GOAWAY.
     leaving: Cell<Option<Instant>>,
-    /// HTTP/1.0: the answer has begun and not come to its end.
+    /// HTTP/1.0: `true` while a response that the end of the connection may delimit is incomplete.
     breakable: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
 enum Waiting {
-    /// For the end of the first head, since then.
+    /// Waiting for the end of the first head, since this time.
     FirstHead(Instant),
-    /// For the next request, since then.
+    /// Waiting for the next request, since this time.
     NextRequest(Instant),
-    /// For nothing: a request is being served.
+    /// Not waiting: a request is being served.
     Serving,
 }
 
@@ -71,12 +73,12 @@ impl Deadlines {
         }
     }
 
-    /// How the connection is treated.
+    /// Returns the settings of the connection.
     pub(super) fn settings(&self) -> &ServerSettings {
         &self.settings
     }
 
-    /// A request's head has come to its end.
+    /// Records that the head of a request has ended. Returns the progress of the request.
     pub(super) fn begin(&self) -> Rc<Progress> {
         self.waiting.set(Waiting::Serving);
         let progress = Rc::new(Progress::on_connection(self.stalled.clone()));
@@ -84,7 +86,8 @@ impl Deadlines {
         progress
     }
 
-    /// The answer has ended, the next request may come. `within_head`: half of it has come already.
+    /// Records that the response has ended and that the next request may come. `within_head`: a
+    /// part of its head has already come.
     pub(super) fn idle(&self, within_head: bool) {
         self.io_status.mark();
         if within_head {
@@ -93,54 +96,57 @@ impl Deadlines {
         self.waiting.set(Waiting::NextRequest(Instant::now()));
     }
 
-    /// HTTP/1.1: an answer begins. `delimited_by_close`: its client may take the end of the
-    /// connection for its end, so any end before that is a reset.
+    /// HTTP/1.1: records that a response begins. `delimited_by_close`: its client may take the end
+    /// of the connection for the end of the response, so an earlier end of the connection is a
+    /// reset.
     pub(super) fn answer_begins(&self, delimited_by_close: bool) {
         self.breakable.set(delimited_by_close);
         self.io_status.reset_on_close(delimited_by_close);
     }
 
-    /// HTTP/1.1: the answer's body has ended. `whole`: as it should.
+    /// HTTP/1.1: records that the body of the response has ended. `whole`: the body is complete.
     pub(super) fn answer_ends(&self, whole: bool) {
         if whole {
             self.breakable.set(false);
         }
     }
 
-    /// HTTP/1.1: the connection has ended as it should. What has not gone all the same is lost.
+    /// HTTP/1.1: records that the connection has ended normally. A close then does not reset the
+    /// connection, unless a response is incomplete or its last bytes could not be written.
     pub(super) fn answers_have_ended(&self) {
         if !self.breakable.get() && self.io_status.write_blocked().is_none() {
             self.io_status.reset_on_close(false);
         }
     }
 
-    /// HTTP/2: whether the client is still taking the last answer, where the connection ends with
-    /// no stream open: it says so again and again, by opening its windows.
+    /// HTTP/2: returns whether the client is still reading the last response when the connection
+    /// ends without an open stream. Such a client keeps sending window updates.
     pub(super) fn is_being_read(&self) -> bool {
         let speaks = self.io_status.last_read().is_some_and(|last| last.elapsed() < DRAINING_GRACE);
         let rests = matches!(self.waiting.get(), Waiting::NextRequest(_));
         speaks && rests && !self.tail_stalled.get() && self.io_status.write_blocked().is_none()
     }
 
-    /// The gate drains.
+    /// Records that the gate drains.
     pub(super) fn drain(&self) {
         self.draining.set(Some(Instant::now()));
     }
 
-    /// HTTP/2: the client has said that it leaves.
+    /// HTTP/2: records that the client sent GOAWAY.
     pub(super) fn leave(&self) {
         if self.leaving.get().is_none() {
             self.leaving.set(Some(Instant::now()));
         }
     }
 
-    /// HTTP/2: the last piece of an answer was not taken in time.
+    /// HTTP/2: records that the client did not take the last piece of a response in time.
     pub(super) fn stall_tail(&self) {
         self.tail_stalled.set(true);
     }
 
-    /// HTTP/2: when a client that leaves, and has shut the window of a stream since then, is no
-    /// longer waited for. While its socket takes nothing, its windows may open at any time.
+    /// HTTP/2: returns the time until which the gate waits for a client that sent GOAWAY and has
+    /// kept the window of a stream closed since `shut_since`. Returns `None` while the client's
+    /// socket takes no bytes, because its windows may open at any time then.
     pub(super) fn leaves_at(&self, shut_since: Option<Instant>) -> Option<Instant> {
         let since = self.leaving.get()?.max(shut_since?);
         let open = self.io_status.write_blocked().is_none();
@@ -149,7 +155,8 @@ impl Deadlines {
         })
     }
 
-    /// HTTP/2: the task of the stream that was accepted last begins.
+    /// HTTP/2: records that the task of the stream that was accepted last begins. Returns the
+    /// progress of its request.
     pub(super) fn open_stream(&self) -> Option<Rc<Progress>> {
         self.open_streams.set(self.open_streams.get() + 1);
         self.current.take()
@@ -162,13 +169,14 @@ impl Deadlines {
         }
     }
 
-    /// The request under way on HTTP/1.1, or the last one.
+    /// Returns the progress of the request under way on HTTP/1.1, or of the last one.
     pub(super) fn current(&self) -> Option<Rc<Progress>> {
         self.current.borrow().clone()
     }
 
-    /// How long until the deadlines must be looked at again, or none where one has passed. `http2`:
-    /// bytes between requests are no head then, for pings and window updates come at any time.
+    /// Returns the time at which the deadlines must be checked again, or `None` if a deadline has
+    /// passed. `http2`: bytes between requests do not begin a head, because pings and window
+    /// updates come at any time.
     pub(super) fn check(&self, http2: bool) -> Option<Instant> {
         let now = Instant::now();
         let settings = &self.settings;
@@ -179,14 +187,14 @@ impl Deadlines {
             Waiting::FirstHead(since) => (Some(since + settings.header_timeout), Some(since)),
             Waiting::NextRequest(since) => match self.io_status.first_read() {
                 Some(begun) if !http2 => (Some(begun + settings.header_timeout), None),
-                // A client that still takes the end of its answer is not idle.
+                // A client that still reads the end of its response is not idle.
                 _ if blocked => (None, None),
                 _ => (Some(idle_since(since) + settings.idle_timeout), Some(idle_since(since))),
             },
             Waiting::Serving => (None, None),
         };
-        // hyper closes an idle HTTP/1.1 connection itself. Of HTTP/2 it waits for the answer to a
-        // PING first.
+        // hyper closes an idle HTTP/1.1 connection itself. On HTTP/2 it first waits for the answer
+        // to a PING.
         let draining = self.draining.get().filter(|_| http2);
         let drained =
             draining.zip(idle).map(|(draining, idle)| match now - draining < DRAINING_LIMIT {
@@ -195,7 +203,8 @@ impl Deadlines {
             });
         let head = head.into_iter().chain(drained).min();
         let written = self.io_status.write_blocked().map(|since| since + settings.stall_timeout);
-        // HTTP/2 has a deadline for each stream; and the window of HTTP/1.1 is the socket's.
+        // Each HTTP/2 stream has its own deadline. The only window of HTTP/1.1 is that of the
+        // socket, which `written` covers.
         let body = self.current().filter(|_| !http2);
         let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
         let deadline = [head, written, body].into_iter().flatten().min();
@@ -206,8 +215,8 @@ impl Deadlines {
             }
             return None;
         }
-        // A wait that begins later cannot end before the shortest deadline from now, so none is
-        // missed.
+        // A wait that begins later ends no earlier than the shortest deadline from now, so no
+        // deadline is missed.
         let mut shortest =
             settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
         if draining.is_some() || self.leaving.get().is_some() {
@@ -225,7 +234,8 @@ mod tests {
     use super::*;
     use crate::net::monitored_io::MonitoredIo;
 
-    /// An answer's end may be with us long after its body was handed over: its reader is not idle.
+    /// The end of a response may stay in the gate long after its body was handed over. A client
+    /// that reads it is not idle.
     #[tokio::test]
     async fn idle_time_begins_when_the_answer_has_gone() {
         const SHORT: Duration = Duration::from_millis(50);

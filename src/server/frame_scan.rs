@@ -1,29 +1,29 @@
-//! Reads HTTP/2 frames along with hyper, for the one that it hides: GOAWAY, by which a client says
-//! that it leaves. hyper acts upon it only once no stream is open, and at a shut window streams
-//! stay open.
+//! A scanner that reads HTTP/2 frames along with hyper, for the one frame that hyper hides: GOAWAY,
+//! by which a client announces that it leaves. hyper acts on it only once no stream is open, and
+//! streams with a closed window stay open.
 
 use std::cell::{Cell, RefCell};
 
 use super::scanned::Scan;
 
-/// The length of what comes before the first frame (RFC 9113, 3.4).
+/// The length of the connection preface before the first frame, in bytes (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
-/// The length of a frame's head (RFC 9113, 4.1).
+/// The length of a frame header, in bytes (RFC 9113, 4.1).
 const HEAD_BYTES: usize = 9;
 const GOAWAY: u8 = 7;
-/// The last stream, and the reason (RFC 9113, 6.8).
+/// The length of the last stream identifier and the error code, in bytes (RFC 9113, 6.8).
 const GOAWAY_BYTES: usize = 8;
 
-/// How a client leaves.
+/// The kind of a GOAWAY frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goodbye {
-    /// It opens no more streams.
+    /// The client opens no more streams.
     Graceful,
-    /// Something is wrong with the connection.
+    /// The client reports an error of the connection.
     Error,
 }
 
-/// What is known of the frames that came on a connection.
+/// The state of the scan of one connection's frames.
 #[derive(Default)]
 pub(super) struct FrameScan {
     state: RefCell<FrameState>,
@@ -31,12 +31,12 @@ pub(super) struct FrameScan {
 }
 
 struct FrameState {
-    /// Bytes that say nothing here.
+    /// The number of bytes to skip.
     skip: usize,
-    /// The head of a frame as far as it was read, or the payload of a GOAWAY.
+    /// The header of a frame as far as it was read, or the start of a GOAWAY payload.
     bytes: [u8; HEAD_BYTES],
     filled: usize,
-    /// Within a GOAWAY: what stands behind its reason.
+    /// Within a GOAWAY: the number of bytes after its error code.
     behind_reason: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ impl Default for FrameState {
 }
 
 impl FrameScan {
-    /// What the client has said since this was asked last.
+    /// Returns the GOAWAY that the client has sent since the last call.
     pub(super) fn take_goodbye(&self) -> Option<Goodbye> {
         self.goodbye.take()
     }
@@ -63,7 +63,7 @@ impl Scan for FrameScan {
             let Some((byte, rest)) = bytes.split_first() else { return };
             bytes = rest;
             if let Some(goodbye) = state.byte(*byte) {
-                // An error is not taken back.
+                // A graceful GOAWAY does not replace an earlier error.
                 let before = self.goodbye.get();
                 self.goodbye
                     .set(before.filter(|before| *before == Goodbye::Error).or(Some(goodbye)));
@@ -73,7 +73,8 @@ impl Scan for FrameScan {
 }
 
 impl FrameState {
-    /// Takes the next byte of what is looked at.
+    /// Takes the next byte that is not skipped. Returns the kind of a GOAWAY once its error code is
+    /// complete.
     fn byte(&mut self, byte: u8) -> Option<Goodbye> {
         if let Some(place) = self.bytes.get_mut(self.filled) {
             *place = byte;
@@ -93,7 +94,7 @@ impl FrameState {
         self.filled = 0;
         let [long, middle, short, kind, ..] = self.bytes;
         let length = usize::from(long) << 16 | usize::from(middle) << 8 | usize::from(short);
-        // One that is too short is an error that hyper sees itself.
+        // hyper itself treats a GOAWAY that is too short as an error.
         match length.checked_sub(GOAWAY_BYTES).filter(|_| kind == GOAWAY) {
             Some(behind) => self.behind_reason = Some(behind),
             None => self.skip = length,
@@ -111,7 +112,7 @@ mod tests {
         [&[0, 0, length, kind, 0, 0, 0, 0, 0], payload].concat()
     }
 
-    /// Whatever stands around it, and however the bytes come.
+    /// Checks GOAWAY frames between other frames, in pieces of any size.
     #[test]
     fn goodbyes() {
         let (graceful, error) = (frame(GOAWAY, &[0; 8]), frame(GOAWAY, &[0, 0, 0, 0, 0, 0, 0, 2]));

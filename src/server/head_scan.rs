@@ -1,6 +1,7 @@
-//! Reads HTTP/1.1 heads along with hyper, for two things that hyper mends without a word: lines
-//! that end in a bare LF, and a length that is given twice. Whoever stands before the gate may have
-//! read them otherwise, so such a request is refused and its connection closed.
+//! A scanner that reads HTTP/1.1 heads along with hyper, for two faults that hyper silently
+//! corrects: lines that end in a bare LF, and a `Content-Length` that is given twice. A proxy in
+//! front of the gate may have read such a request differently, so the request is refused and its
+//! connection closed.
 
 use std::cell::RefCell;
 
@@ -9,53 +10,54 @@ use super::scanned::Scan;
 const LENGTH: &[u8] = b"content-length:";
 const CODING: &[u8] = b"transfer-encoding:";
 
-/// What is known of the heads that came on a connection.
+/// The state of the scan of one connection's heads.
 #[derive(Default)]
 pub(super) struct HeadScan(RefCell<HeadState>);
 
 #[derive(Default)]
 struct HeadState {
     ambiguous: bool,
-    /// What comes next.
+    /// The part of a message to which the next byte belongs.
     part: Part,
-    /// In this head.
+    /// The number of `Content-Length` lines in this head. The next three fields also describe this
+    /// head.
     lengths: u32,
     length: u64,
     chunked: bool,
     lines: u32,
-    /// Whether an empty line came before it, which begins it too.
+    /// `true` if an empty line came before this head. Such a line also begins the head.
     empty_lines: bool,
-    /// In this line.
+    /// The position in this line. The next two fields also describe this line.
     column: usize,
     could_be_length: bool,
     could_be_coding: bool,
     previous: u8,
 }
 
-/// Where in a message the connection is. A body is followed to its end, for the next head may come
-/// in one piece with it; whether it is a good one is hyper's to judge, which closes the connection
-/// where it is not.
+/// The part of a message that the connection is in. The scanner follows a body to its end, because
+/// the next head may come in one piece with it. hyper judges whether the body is valid, and closes
+/// the connection if it is not.
 #[derive(Clone, Copy, Default)]
 enum Part {
     #[default]
     Head,
-    /// So many bytes of a body.
+    /// A body of which this many bytes are left.
     Body(u64),
-    /// The line before a chunk: the size as far as it was read, and whether that is all of it.
+    /// The line before a chunk: the size as far as it was read, and whether the size is complete.
     ChunkSize(u64, bool),
-    /// So many bytes of a chunk, with the end of its line.
+    /// A chunk of which this many bytes are left, including the end of its line.
     Chunk(u64),
-    /// The lines behind the last chunk.
+    /// The lines after the last chunk.
     Trailers,
 }
 
 impl HeadScan {
-    /// Whether anything so far could be read in two ways.
+    /// Returns whether anything so far could be read in two ways.
     pub(super) fn ambiguous(&self) -> bool {
         self.0.borrow().ambiguous
     }
 
-    /// Whether a head has begun and not ended.
+    /// Returns whether a head has begun and not ended.
     pub(super) fn within_head(&self) -> bool {
         let state = self.0.borrow();
         matches!(state.part, Part::Head)
@@ -83,7 +85,7 @@ impl Scan for HeadScan {
     }
 }
 
-/// The next byte of the line before a chunk (RFC 9112, 7.1).
+/// Reads the next byte of the line before a chunk (RFC 9112, 7.1).
 fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
     match (char::from(byte).to_digit(16), byte) {
         (Some(digit), _) if !whole => {
@@ -96,7 +98,7 @@ fn chunk_size(size: u64, whole: bool, byte: u8) -> Part {
 }
 
 impl HeadState {
-    /// Steps over what is no line; returns what is behind it.
+    /// Skips up to `left` bytes of a body or a chunk. Returns the bytes after them.
     fn skip<'a>(&mut self, left: u64, bytes: &'a [u8]) -> &'a [u8] {
         let (skipped, rest) =
             match usize::try_from(left).ok().and_then(|left| bytes.split_at_checked(left)) {
@@ -144,7 +146,7 @@ impl HeadState {
         match self.part {
             _ if !empty => self.lines += 1,
             Part::Trailers => *self = Self { ambiguous: self.ambiguous, ..Self::default() },
-            // The end of a head. Empty lines before one mean nothing (RFC 9112, 2.2).
+            // A head ends here. Empty lines before a head have no meaning (RFC 9112, 2.2).
             _ if self.lines > 0 => {
                 let part = match self.length {
                     _ if self.chunked => Part::ChunkSize(0, false),
@@ -157,7 +159,7 @@ impl HeadState {
         }
     }
 
-    /// Whether the line still spells `name` with this byte.
+    /// Returns whether the line still spells `name` with this byte.
     fn continues(&self, name: &[u8], byte: u8) -> bool {
         name.get(self.column).is_none_or(|expected| expected.eq_ignore_ascii_case(&byte))
     }
@@ -199,7 +201,7 @@ mod tests {
         assert!(ambiguous(&["PUT / HTTP/1.1\r\nContent-Length: 3\r\nconTent-le", "ngth: 3\r\n"]));
     }
 
-    /// In one piece with it or not.
+    /// Checks a body and the next head in one piece and in several.
     #[test]
     fn behind_a_body_comes_a_head() {
         for body in [

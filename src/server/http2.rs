@@ -1,4 +1,4 @@
-//! One connection with HTTP/2.
+//! One HTTP/2 connection.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -24,26 +24,28 @@ use super::stall::StreamExecutor;
 use super::{Phase, Worker};
 use crate::gate::ConnectionInfo;
 
-/// What a client may send before it must wait, for each stream and for all together.
+/// The number of bytes that a client may send on a stream before it must wait.
+/// [`CONNECTION_WINDOW_BYTES`] applies to all streams together.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const MAX_STREAMS: u32 = 128;
-/// Streams that a client may reset before they are begun (rapid reset, CVE-2023-44487). Those that
-/// are begun are given up at once and bounded by `MAX_STREAMS`.
+/// The largest number of streams that a client may reset before the gate begins them (rapid reset,
+/// CVE-2023-44487). If a client resets a stream that has begun, the gate abandons the stream at
+/// once; `MAX_STREAMS` bounds the number of such streams.
 const MAX_RESETS_WAITING: usize = 20;
-/// Streams that a client may make the gate reset, in the whole life of a connection (MadeYouReset,
-/// CVE-2025-8671). A stream too many counts, and an honest client may open some before it hears how
-/// many there may be.
+/// The largest number of streams that a client may make the gate reset during the life of a
+/// connection (MadeYouReset, CVE-2025-8671). Each stream above `MAX_STREAMS` counts, and an honest
+/// client may open some before it learns that limit.
 const MAX_RESETS_PROVOKED: usize = 256;
 const MAX_FRAME_BYTES: u32 = 32 * 1024;
-/// What waits for a stream's window to open.
+/// The number of bytes of a stream that may wait for its window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// How long is waited for a client that takes the end of an answer to say something once the
-/// connection has ended. One that reads opens its windows again and again.
+/// The longest pause between reads after the connection has ended, while the client takes the end
+/// of a response. A client that reads sends window updates again and again.
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves a connection whose client chose HTTP/2 to its end.
+/// Serves a connection whose client chose HTTP/2, until the connection ends.
 pub(super) async fn serve_http2<S>(
     worker: &Rc<Worker>,
     stream: S,
@@ -55,8 +57,9 @@ where
 {
     let mut stream = SharedStream(Rc::new(RefCell::new(stream)));
     let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
-    // What the client says to the end of an answer, such as that its window is open again, must
-    // find the socket open: else it is reset, and what is still on its way is lost.
+    // The socket must stay open for what the client sends while it reads the end of a response,
+    // such as window updates. Otherwise the connection is reset, and the bytes still on their way
+    // are lost.
     if ended.is_ok() && deadlines.is_being_read() {
         let ending = async {
             stream.shutdown().await?;
@@ -68,7 +71,8 @@ where
     ended
 }
 
-/// Serves its streams. Returns once there are no more, or none that are waited for.
+/// Serves the streams of a connection. Returns once no stream is left, or none that the gate waits
+/// for.
 async fn serve_streams<S>(
     worker: &Rc<Worker>,
     stream: SharedStream<S>,
@@ -112,7 +116,7 @@ where
     loop {
         tokio::select! {
             biased;
-            // First, or streams that came since would be begun before anybody looks.
+            // Polled first, so that streams that arrived meanwhile are not begun during the drain.
             _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
                 draining = true;
                 deadlines.drain();
@@ -124,7 +128,7 @@ where
                 Poll::Pending => scan.take_goodbye().map_or(Poll::Pending, |goodbye| Poll::Ready(Ok(goodbye))),
             }) => match event {
                 Err(ended) => return ended.map_err(io::Error::other),
-                // Its streams are worth nothing to it any more.
+                // The client has no use for its streams after a connection error.
                 Ok(Goodbye::Error) => return Ok(()),
                 Ok(Goodbye::Graceful) => {
                     deadlines.leave();

@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-/// How many bytes are read and dropped. Closing a connection with unread bytes would reset it, and
-/// the client could lose the answer.
+/// The largest number of bytes that are read and dropped. Closing a connection with unread bytes
+/// would reset it, and the client could lose the response.
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// How long the gate goes on reading.
+/// The longest time that the gate keeps reading.
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// Reads and drops what a client still sends after its answer, up to 1 MiB or 5 s, until nothing
-/// comes for `pause`.
+/// Reads and drops what a client still sends after its response. Stops after 1 MiB or 5 s, or when
+/// nothing comes for `pause`.
 pub(super) async fn linger(mut stream: impl AsyncRead + Unpin, pause: Duration) {
     let reading = async {
         let mut buffer = vec![0; 16 * 1024];

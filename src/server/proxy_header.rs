@@ -1,44 +1,45 @@
-//! The header of the PROXY protocol, versions 1 and 2, by which a balancer that forwards bytes says
-//! who connected to it (HAProxy, "The PROXY protocol", `doc/proxy-protocol.txt`). Pure.
+//! The header of the PROXY protocol, versions 1 and 2, in which a load balancer that forwards bytes
+//! gives the address of its client (HAProxy, "The PROXY protocol", `doc/proxy-protocol.txt`). Pure
+//! functions.
 //!
-//! A parser of our own, for a header is an identity: one spelling is read, and each refusal says
-//! what is wrong with it.
+//! The gate has its own parser because a header is an identity: the parser accepts one spelling,
+//! and each error says what is wrong with the header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-/// The most that is read of a header. Version 2 could say 64 KiB; what balancers add to the
-/// addresses takes some hundred bytes, with a client's certificate among it up to 3 KiB.
+/// The largest header that is read, in bytes. Version 2 allows 64 KiB. What load balancers add to
+/// the addresses takes some hundred bytes, or up to 3 KiB with a client's certificate.
 pub(super) const MAX_HEADER_BYTES: usize = 4096;
 
-/// The most that version 1 can take, its CRLF included (2.1).
+/// The largest header of version 1, in bytes, including its CRLF (2.1).
 const MAX_V1_BYTES: usize = 107;
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// As much of a connection's beginning as tells whether it is a header.
+/// The number of bytes that tell whether a connection begins with a header.
 pub(super) const SIGNATURE_BYTES: usize = V2.len();
 
-/// What the bytes so far are.
+/// The meaning of the bytes that a connection has brought so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// The beginning of a header: all of them belong to it, and more must come.
+    /// The beginning of a header. All bytes belong to it, and more must come.
     Partial,
-    /// A header of so many bytes. What is behind them is the client's.
+    /// A header of `bytes` bytes. The bytes after it come from the client.
     Whole { source: HeaderSource, bytes: usize },
 }
 
-/// Who connected.
+/// The origin of a connection, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeaderSource {
     Client(SocketAddr),
-    /// The proxy itself, as for its health checks, or somebody of whom it cannot tell.
+    /// The proxy itself, for example for its health checks, or a client that the proxy cannot name.
     Proxy,
 }
 
-/// Why a connection does not begin with a header that can be read.
+/// The reason why a connection does not begin with a valid header.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(super) enum HeaderError {
     #[error(
@@ -69,7 +70,7 @@ impl Header {
     /// Reads the beginning of a connection.
     ///
     /// # Errors
-    /// [`HeaderError`], as soon as the bytes cannot become a header.
+    /// [`HeaderError`] as soon as the bytes cannot become a header.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, HeaderError> {
         if bytes.starts_with(V1) {
             read_v1(bytes)
@@ -82,13 +83,13 @@ impl Header {
         }
     }
 
-    /// Whether a connection that begins so begins with a header.
+    /// Returns whether these bytes begin a header.
     pub(super) fn begins(bytes: &[u8]) -> bool {
         bytes.starts_with(V1) || bytes.starts_with(V2)
     }
 }
 
-/// `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443␍␊` (2.1)
+/// Reads a header of version 1: `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443␍␊` (2.1).
 fn read_v1(bytes: &[u8]) -> Result<Header, HeaderError> {
     let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
     let Some(end) = within.iter().position(|byte| *byte == b'\n') else {
@@ -108,7 +109,7 @@ fn source_in_line(line: &str) -> Option<HeaderSource> {
     let mut words = line.split(' ').skip(1);
     let family = words.next()?;
     if family == "UNKNOWN" {
-        // Whatever follows means nothing.
+        // The rest of the line has no meaning.
         return Some(HeaderSource::Proxy);
     }
     let (source, destination) = (words.next()?, words.next()?);
@@ -125,15 +126,15 @@ fn source_in_line(line: &str) -> Option<HeaderSource> {
     words.next().is_none().then(|| HeaderSource::Client(SocketAddr::new(source, source_port)))
 }
 
-/// A decimal number without sign or leading zeros.
+/// Parses a decimal number without a sign or leading zeros.
 fn port(word: &str) -> Option<u16> {
     let plain =
         word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
     word.parse().ok().filter(|_| plain)
 }
 
-/// Version and command, family, length, addresses, and what else the proxy has to say, which is not
-/// read (2.2).
+/// Reads a header of version 2: version and command, family, length, addresses, and further data of
+/// the proxy, which is ignored (2.2).
 fn read_v2(bytes: &[u8]) -> Result<Header, HeaderError> {
     let Some((fixed, rest)) = bytes.get(V2.len()..).unwrap_or_default().split_first_chunk::<4>()
     else {
@@ -150,7 +151,7 @@ fn read_v2(bytes: &[u8]) -> Result<Header, HeaderError> {
     }
     let Some(rest) = rest.get(..length) else { return Ok(Header::Partial) };
     let source = match version_and_command & 0xf {
-        // Whatever the family: the proxy speaks for itself.
+        // The proxy speaks for itself, so the family does not matter.
         0 => HeaderSource::Proxy,
         1 => source_in_addresses(family, rest)?,
         command => return Err(HeaderError::Command(command)),
@@ -159,9 +160,9 @@ fn read_v2(bytes: &[u8]) -> Result<Header, HeaderError> {
 }
 
 fn source_in_addresses(family: u8, addresses: &[u8]) -> Result<HeaderSource, HeaderError> {
-    // The addresses of both sides, then their ports.
+    // The addresses of both sides come first, then their ports.
     let client = match family {
-        // Neither TCP nor anything else that the proxy has a word for.
+        // The proxy has no code for the protocol of the connection.
         0x00 => return Ok(HeaderSource::Proxy),
         0x11 => addresses.first_chunk::<12>().map(|[a, b, c, d, _, _, _, _, port @ .., _, _]| {
             SocketAddr::new(Ipv4Addr::new(*a, *b, *c, *d).into(), u16::from_be_bytes(*port))
@@ -287,7 +288,8 @@ mod tests {
     }
 
     proptest! {
-        /// Never panics; how the bytes come in pieces changes nothing; never more than there is, nor than may be.
+        /// Checks that no input causes a panic, that the result does not depend on the pieces in
+        /// which the bytes come, and that a header is never longer than the input or the limit.
         #[test]
         fn any_bytes_in_any_pieces(bytes in beginnings(), cut in 0usize..200) {
             let all = Header::read(&bytes);

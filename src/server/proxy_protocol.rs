@@ -1,8 +1,7 @@
-//! Who is at the other end of a connection, where proxies say so with a PROXY header before
-//! anything else.
+//! The client's address of a connection on which a proxy sends a PROXY header before anything else.
 //!
-//! It is demanded of those who are trusted: one that sends none would lend its own address to all
-//! its clients. From anybody else it is refused: it would be a word for which nobody answers.
+//! A trusted proxy must send the header: without it, all its clients would appear under the proxy's
+//! address. Any other peer must not send one, because its claim could not be trusted.
 
 use std::cell::Cell;
 use std::io;
@@ -16,12 +15,12 @@ use tokio::time::{Instant, timeout_at};
 use super::proxy_header::{Header, HeaderError, HeaderSource, MAX_HEADER_BYTES, SIGNATURE_BYTES};
 use crate::net::client_address::TrustedProxies;
 
-/// A line about connections that are closed for their header, in this time, a worker: each may be
-/// somebody's flood.
+/// The interval in which a worker logs one line of a kind about connections closed for their
+/// headers. Each such connection may be part of a flood.
 const ONE_LINE_IN: Duration = Duration::from_secs(10);
 
-/// When a worker last said that it closed connections for their headers. A stranger's keep back no
-/// line about a proxy's.
+/// The log rates of connections that a worker closed for their headers. Lines about other peers do
+/// not suppress lines about trusted proxies.
 #[derive(Default)]
 pub(super) struct Complaints {
     proxies: Pace,
@@ -34,12 +33,12 @@ struct Pace {
     left_out: Cell<u64>,
 }
 
-/// The client's address: what the header of a trusted proxy says, else the peer's own. Of the
-/// connection nothing is read but that header.
+/// Returns the client's address: the one in the header of a trusted proxy, otherwise the peer's
+/// own. Only the header is read from the connection.
 ///
 /// # Errors
-/// Where the connection is to be closed: a trusted proxy sends no header that can be read by
-/// `deadline`, or somebody else sends one.
+/// [`io::Error`] if the connection must be closed: a trusted proxy sends no valid header by
+/// `deadline`, or another peer sends a header or nothing at all by then.
 pub(super) async fn client(
     socket: &mut TcpStream,
     peer: SocketAddr,
@@ -61,7 +60,7 @@ pub(super) async fn client(
     let why = match timeout_at(deadline, read_header(socket)).await {
         Ok(Ok(Ok(HeaderSource::Client(client)))) => return Ok(client),
         Ok(Ok(Ok(HeaderSource::Proxy))) => return Ok(peer),
-        // Balancers see so whether somebody listens.
+        // Not logged: load balancers open such connections to check whether the gate listens.
         Ok(Err(error)) => return Err(error),
         Ok(Ok(Err(error))) => error.to_string(),
         Err(_) => "its PROXY header did not come within http.handshake_timeout".to_owned(),
@@ -72,7 +71,7 @@ pub(super) async fn client(
     Err(io::Error::other(why))
 }
 
-/// Reads the header and not a byte more: what is behind it is for TLS, or for HTTP.
+/// Reads the header and not a byte more. The bytes after it belong to TLS or HTTP.
 async fn read_header(socket: &mut TcpStream) -> io::Result<Result<HeaderSource, HeaderError>> {
     let mut buffer = vec![0; MAX_HEADER_BYTES];
     let mut taken = 0;
@@ -84,11 +83,11 @@ async fn read_header(socket: &mut TcpStream) -> io::Result<Result<HeaderSource, 
         let there = taken + peeked;
         let (end, source) = match Header::read(buffer.get(..there).unwrap_or_default()) {
             Ok(Header::Whole { source, bytes }) => (bytes, Some(source)),
-            // They are all the header's own.
+            // All bytes so far belong to the header.
             Ok(Header::Partial) => (there, None),
             Err(error) => return Ok(Err(error)),
         };
-        // What was peeked at is there, so this waits for nothing.
+        // The bytes were peeked at before, so this read does not wait.
         socket.read_exact(buffer.get_mut(taken..end).unwrap_or_default()).await?;
         if let Some(source) = source {
             return Ok(Ok(source));
@@ -98,7 +97,7 @@ async fn read_header(socket: &mut TcpStream) -> io::Result<Result<HeaderSource, 
 }
 
 impl Pace {
-    /// Whether a line may be written now, and how many were left out since the one before it.
+    /// Returns the number of lines left out since the last one if a line may be logged now.
     fn line(&self) -> Option<u64> {
         let now = Instant::now();
         if self.said.get().is_some_and(|said| now.duration_since(said) < ONE_LINE_IN) {

@@ -1,4 +1,4 @@
-//! A stream whose bytes are read along with hyper.
+//! A stream whose bytes a scanner reads along with hyper.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What reads along.
+/// A scanner that reads along with hyper.
 pub(super) trait Scan {
     /// Takes the next bytes that came.
     fn read(&self, bytes: &[u8]);
 }
 
-/// A stream that is read along with hyper.
+/// A stream that a scanner reads along with hyper.
 pub(super) struct Scanned<S, T> {
     stream: S,
     scan: Rc<T>,

@@ -1,4 +1,4 @@
-//! What a reload replaces, all of it at once, and how a worker comes to the newest.
+//! The state that a reload replaces as a whole, and the way a worker gets the newest one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,24 +11,25 @@ use super::ServerSettings;
 use crate::gate::Gate;
 use crate::upstream::{Upstream, UpstreamSettings};
 
-/// All that one configuration makes of the request path. Immutable: a change is a new one.
+/// Everything that one configuration was turned into for the request path. It is immutable: each
+/// change creates a new snapshot.
 pub struct Snapshot {
     pub(crate) gate: Gate,
     pub(crate) upstream: Arc<UpstreamSettings>,
     pub(crate) server: Arc<ServerSettings>,
-    /// What whoever revokes a credential must have.
+    /// The token that a request to revoke a credential must present.
     pub(crate) admin_token: Option<SecretString>,
 }
 
-/// What a worker serves with: the newest snapshot, and its own connections to that one's
-/// registry. A request keeps the one that it began with.
+/// The newest snapshot and the worker's own connections to the registry of that snapshot. A request
+/// keeps the value that it began with.
 pub(super) struct Serving {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) upstream: Upstream,
 }
 
-/// A worker's way to the newest snapshot. A `watch` rather than an atomic pointer: asking costs
-/// as little, and a worker that has nothing to serve is woken to let go of the old one.
+/// A worker's access to the newest snapshot. It uses a `watch` rather than an atomic pointer: a
+/// check costs as little, and a change wakes an idle worker so that it drops the old snapshot.
 pub(super) struct Newest {
     told: RefCell<watch::Receiver<Arc<Snapshot>>>,
     serving: RefCell<Rc<Serving>>,
@@ -44,7 +45,7 @@ impl Newest {
         }
     }
 
-    /// What a request that begins now is served with.
+    /// Returns the state for a request that begins now.
     pub(super) fn serving(&self) -> Rc<Serving> {
         if self.told.borrow().has_changed().unwrap_or(false) {
             self.renew();
@@ -52,7 +53,7 @@ impl Newest {
         self.serving.borrow().clone()
     }
 
-    /// Lets go of each old snapshot when there is a newer one, for ever.
+    /// Drops each old snapshot when a newer one arrives, until the sender is dropped.
     pub(super) async fn follow(&self) {
         let mut told = self.told.borrow().clone();
         while told.changed().await.is_ok() {
@@ -63,7 +64,7 @@ impl Newest {
     fn renew(&self) {
         let snapshot = self.told.borrow_mut().borrow_and_update().clone();
         let old = self.serving.borrow().clone();
-        // The connections that there are go on being used where they lead to the same registry.
+        // The existing connections stay in use if they lead to the same registry.
         let same = Arc::ptr_eq(&old.snapshot.upstream, &snapshot.upstream);
         let upstream =
             if same { old.upstream.clone() } else { Upstream::new(snapshot.upstream.clone()) };

@@ -1,5 +1,5 @@
-//! HTTP/2 streams, each with its own deadline: at a zero window hyper polls neither the answer's
-//! body nor anything else of ours, so only what wraps the whole stream can end it.
+//! HTTP/2 streams, each with its own deadline. At a zero window hyper polls neither the response
+//! body nor any other code of the gate, so only a wrapper around the whole stream can end it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use super::deadlines::{Deadlines, TICK};
 use crate::body::Progress;
 
-/// Runs HTTP/2 streams on the worker's own thread.
+/// An executor that runs HTTP/2 streams on the worker's own thread.
 #[derive(Clone)]
 pub(super) struct StreamExecutor(pub(super) Rc<Deadlines>);
 
@@ -30,8 +30,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     }
 }
 
-/// Counts a stream as open until its task ends, and marks its request as cut off if it has not
-/// ended by then.
+/// A guard that counts a stream as open until its task ends. It marks the request as cut off if the
+/// request has not ended by then.
 struct OpenStream {
     deadlines: Rc<Deadlines>,
     progress: Option<Rc<Progress>>,
@@ -44,8 +44,9 @@ impl OpenStream {
         }
     }
 
-    /// When the client will have been waited for too long, if it is being waited for; and the same
-    /// of one that leaves.
+    /// Returns two times: the one at which the client has stalled for too long, and the one at
+    /// which the gate stops waiting for a client that sent GOAWAY. Each is `None` if the gate is
+    /// not waiting.
     fn deadlines(&self) -> [Option<Instant>; 2] {
         let Some(progress) = &self.progress else { return [None; 2] };
         let stalls = progress.stalls_at(self.deadlines.settings().stall_timeout);
@@ -69,9 +70,10 @@ pin_project! {
         open: OpenStream,
         #[pin]
         timer: Sleep,
-        // None when it is done: the last piece of the answer is queued, which the client's window
-        // may hold up for ever, or the client has reset the stream. It must go then, for hyper
-        // leaves a piece of the body in it, and with it the registry's connection.
+        // `None` when the stream is done: the last piece of the response is queued, where the
+        // client's window may hold it up for ever, or the client has reset the stream. The stream
+        // must be dropped then, because hyper leaves a piece of the body in it, and with the body
+        // the connection to the registry.
         #[pin]
         stream: Option<F>,
     }
@@ -104,8 +106,8 @@ impl<F: Future> Future for GuardedStream<F> {
                 {
                     progress.set_stalled();
                 }
-                // A stream that has ended for us cannot be reset any more; its connection can be
-                // closed.
+                // A stream that has ended on the gate's side cannot be reset any more, but its
+                // connection can be closed.
                 if this.stream.is_none() {
                     this.open.deadlines.stall_tail();
                 }

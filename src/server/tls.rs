@@ -17,8 +17,8 @@ use super::linger::{LINGER_TIME, linger};
 use crate::gate::new_request_id;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
-/// What a client is told that speaks HTTP where TLS is spoken. Without it the error at the client
-/// is about a malformed answer, and ends nobody's search.
+/// Returns the response to a client that speaks HTTP on a TLS port. Without it the client would
+/// report a malformed response, which does not show the cause.
 fn speak_https() -> String {
     const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the \
         address; with docker, run docker login first\"}]}";
@@ -30,11 +30,12 @@ fn speak_https() -> String {
     )
 }
 
-/// TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key exchange preferred,
-/// resumption by tickets, and HTTP/2 offered where `http2` says so. There is no early data.
+/// Creates the TLS settings: TLS 1.3, and 1.2 unless `tls13_only`, with hybrid post-quantum key
+/// exchange preferred and resumption by tickets. HTTP/2 is offered if `http2` is set. Early data is
+/// off.
 ///
 /// # Errors
-/// Where the system has no randomness for the ticket key.
+/// [`rustls::Error`] if the system has no randomness for the ticket key.
 pub fn server_tls(
     certified_key: &Arc<CertifiedKey>,
     tls13_only: bool,
@@ -52,16 +53,16 @@ pub fn server_tls(
     Ok(Arc::new(config))
 }
 
-/// Shakes hands with a client.
+/// Performs the TLS handshake with a client.
 ///
 /// # Errors
-/// What is no TLS, or none that both sides speak.
+/// [`io::Error`] if the client does not speak TLS, or both sides have no parameters in common.
 pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
     mut socket: TcpStream,
     io_status: &Rc<IoStatus>,
 ) -> io::Result<TlsStream<MonitoredIo<TcpStream>>> {
-    // A method begins with a letter, TLS with 22 (RFC 8446, 5.1).
+    // An HTTP method begins with a letter, a TLS record with 22 (RFC 8446, 5.1).
     let mut first = [0];
     socket.peek(&mut first).await?;
     let [first] = first;

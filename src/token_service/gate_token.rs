@@ -1,13 +1,15 @@
-//! A gate token: the credential that it came from, sealed, with a list of what it is good for.
+//! A gate token: the credential that it was made from, sealed, with a list of what it may be used
+//! for.
 //!
-//! `mg1.<key id>.<nonce and ciphertext>`, the last two in base64url. It is opened here and nowhere
-//! else; nobody can read or change one without a key, and nothing in it is believed that the
-//! provider does not still say of the credential. So replicas share nothing but a file of keys.
+//! Its format is `mg1.<key id>.<nonce and ciphertext>`, and the last two parts are base64url. Only
+//! the gate opens a gate token. Without a key, a token can be neither read nor changed. The gate
+//! believes nothing in it that the provider does not still confirm about the credential. Replicas
+//! therefore share only a file of keys.
 //!
-//! AES-256-GCM-SIV (RFC 8452): its nonces may be random without anybody counting them, for two that
-//! are equal tell no more than whether two tokens are the same. Version, key id and the registry
-//! that the token is for are authenticated with it: a token of one registry is none at another that
-//! shares the key.
+//! The algorithm is AES-256-GCM-SIV (RFC 8452). Its nonces may be random and need no counter,
+//! because two equal nonces reveal only whether two tokens are equal. The version, the key id and
+//! the registry that the token is for are authenticated with it: a token of one registry is not
+//! valid at another registry that shares the key.
 
 #[cfg(test)]
 mod tests;
@@ -27,29 +29,30 @@ use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 
-/// How every gate token begins.
+/// The prefix of every gate token.
 pub const PREFIX: &str = "mg1.";
 
-/// A longer secret is not sealed. Workload tokens with many groups have some 8 KiB.
+/// The largest secret that is sealed, in bytes. Workload tokens with many groups have about 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 12 * 1024;
 
-/// A longer token is none, and none is made: headers have to hold it.
+/// The largest gate token that is made or opened, in bytes. Header fields must be able to hold it.
 pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
 
-/// The most that is sealed, with its padding: what of a token of [`MAX_TOKEN_BYTES`] is not prefix,
-/// key id, nonce and tag.
+/// The largest number of sealed bytes, with padding: [`MAX_TOKEN_BYTES`] without prefix, key id,
+/// nonce and tag.
 const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
-/// A rotation takes two at a time. In a file that is named by mistake there may be any number.
+/// The largest number of keys in a file. A rotation needs two at a time. A file that was named by
+/// mistake could have any number.
 const MAX_KEYS: usize = 16;
 
-/// What is sealed has a multiple of this, so that its length tells little.
+/// The unit, in bytes, that the sealed text is padded to, so that its length reveals little.
 const PADDING: usize = 64;
 
-/// How far the clocks of two replicas may differ. Seconds.
+/// The largest difference between the clocks of two replicas, in seconds.
 const LEEWAY: u64 = 60;
 
-/// The keys of a file: the first seals, all open.
+/// The keys of a file. The first key seals, and all keys open.
 pub struct TokenKeys(Vec<TokenKey>);
 
 struct TokenKey {
@@ -58,45 +61,46 @@ struct TokenKey {
     key: LessSafeKey,
 }
 
-/// What a gate token holds.
+/// The contents of a gate token.
 #[derive(Debug)]
 pub struct GateToken {
-    /// When it was made. Unix time, microseconds: a revocation tells what was made before it from
-    /// what was made after it.
+    /// The time when the token was made (Unix time, microseconds). A revocation uses it to
+    /// distinguish earlier tokens from later ones.
     pub issued: u64,
-    /// When it ends. Unix time, seconds.
+    /// The time when the token expires (Unix time, seconds).
     pub expires: u64,
-    /// The most that it is good for.
+    /// The limit of what the token may be used for.
     pub token_scope: TokenScope,
-    /// The credential that it came from.
+    /// The credential that the token was made from.
     pub credential: Credential,
-    /// The provider that vouched for it, by its name in the config. Another one need not be shown
-    /// the secret, not even by a process that has not seen it before.
+    /// The provider that vouched for the credential, by its name in the config. No other provider
+    /// needs to receive the secret, even from a process that has not seen the credential before.
     pub provider: Option<Box<str>>,
 }
 
-/// What a gate token may be used for, at most. Every token proves who the caller is.
+/// The limit of what a gate token may be used for. Every token proves the identity of the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenScope {
-    /// What may be done where.
+    /// The allowed actions on each repository.
     pub repositories: Vec<(RepositoryName, Actions)>,
-    /// How much of the list of all repositories may be read.
+    /// The part of the list of all repositories that may be read.
     pub catalog: CatalogShare,
 }
 
-/// How much a gate token shows of the list of all repositories, at most.
+/// The part of the list of all repositories that a gate token shows at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatalogShare {
-    /// Nothing: the list was not asked for, or is not granted.
+    /// Nothing: the list was not asked for, or it was not granted.
     #[default]
     None,
-    /// The repositories that the token lists: such were asked for too.
+    /// The repositories that the token lists, because the client asked for repositories too.
     Listed,
-    /// What its credential may see.
+    /// Everything that the credential may see.
     All,
 }
 
-/// Why a text is no key file. It quotes nothing of it; the first number is the line, from 1.
+/// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
+/// is the line, counted from 1.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyFileError {
     #[error("the file has no key; write one by: openssl rand -base64 32")]
@@ -113,16 +117,16 @@ pub enum KeyFileError {
     TooMany(usize),
 }
 
-/// Why a token is not opened.
+/// The reason why a token is not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// No gate token, or none that a key of ours sealed.
+    /// The text is not a gate token, or none of these keys sealed it for this service.
     Forged,
-    /// Its time is over, or has not come.
+    /// The token has expired, or its time has not come yet.
     Expired,
 }
 
-/// What is sealed, as JSON. Names are short, for each costs a header some bytes.
+/// The sealed text, as JSON. The names are short, because every byte lengthens a header field.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed<'a> {
@@ -130,10 +134,10 @@ struct Sealed<'a> {
     issued: u64,
     #[serde(rename = "exp")]
     expires: u64,
-    /// Repository and actions, as `pull,push`.
+    /// The repository and its actions, as in `pull,push`.
     #[serde(rename = "for", borrow)]
     repositories: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// [`CatalogShare`] as a number.
+    /// The [`CatalogShare`] as a number.
     #[serde(rename = "cat", default)]
     catalog: u8,
     #[serde(rename = "idp", borrow)]
@@ -145,21 +149,21 @@ struct Sealed<'a> {
 }
 
 impl TokenKeys {
-    /// A key of this process's own, which no other replica has.
+    /// Creates a random key for this process alone, which no other replica has.
     ///
     /// # Errors
-    /// Where the system has no randomness to give.
+    /// An error if the system provides no randomness.
     pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut bytes = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *bytes)?;
         Ok(Self(vec![TokenKey::new(&bytes)?]))
     }
 
-    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and those that begin with
+    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and lines that begin with
     /// `#` are skipped.
     ///
     /// # Errors
-    /// The first line that is no key.
+    /// The error of the first line that is not a valid key.
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
         let mut keys: Vec<(usize, TokenKey)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -189,17 +193,18 @@ impl TokenKeys {
         Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
     }
 
-    /// The key under which credentials are hashed: that of the first one.
+    /// Returns the key under which credentials are hashed, which belongs to the first key.
     pub fn hash_key(&self) -> Option<&HashKey> {
         self.0.first().map(|key| &key.hash_key)
     }
 
-    /// Seals a token with the first key, for the registry that clients know as `service` and no
-    /// other one that shares the key. Where it lists more repositories than fit into a token,
-    /// the last ones are taken out of it.
+    /// Seals a token with the first key, for the registry that clients know as `service` and for no
+    /// other registry that shares the key. If the token lists more repositories than fit, the last
+    /// ones are removed from `token`.
     ///
     /// # Errors
-    /// `None` where the secret or the whole is too long, or the system has no randomness.
+    /// `None` if the secret or the whole token is too long, or if the system provides no
+    /// randomness.
     pub fn seal(&self, token: &mut GateToken, service: &str) -> Option<Zeroizing<String>> {
         let key = self.0.first()?;
         let mut bytes = token.to_json()?;
@@ -208,7 +213,7 @@ impl TokenKeys {
             bytes = token.to_json().filter(|bytes| bytes.len() <= MAX_SEALED_BYTES)?;
         }
         let padded = bytes.len().next_multiple_of(PADDING);
-        // White space behind JSON says nothing.
+        // JSON ignores white space at its end.
         bytes.resize(padded, b' ');
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
@@ -234,7 +239,8 @@ impl TokenKeys {
     /// seconds).
     ///
     /// # Errors
-    /// Whatever is not whole, not ours, or not of this time.
+    /// [`OpenError::Forged`] if the token is damaged or was not sealed with one of these keys for
+    /// this service. [`OpenError::Expired`] if `now` is not within its lifetime.
     pub fn open(&self, token: &str, service: &str, now: u64) -> Result<GateToken, OpenError> {
         let token = self.decrypt(token, service).ok_or(OpenError::Forged)?;
         if token.expires <= now || token.issued / 1_000_000 > now.saturating_add(LEEWAY) {
@@ -250,7 +256,7 @@ impl TokenKeys {
         let (head, body) = token.rsplit_once('.')?;
         let id = head.strip_prefix(PREFIX)?;
         let key = self.0.iter().find(|key| key.id == id)?;
-        // Strict: one spelling of each token.
+        // The decoder is strict, so each token has only one spelling.
         let mut bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).ok()?);
         let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -269,7 +275,8 @@ impl TokenKeys {
         };
         let credential = match (sealed.user, sealed.secret) {
             (None, None) => Credential::Anonymous,
-            // Taken over and not copied: serde's own copy is zeroed with it.
+            // An allocation of serde's is moved and not copied, so it is zeroed together with the
+            // secret.
             (Some(user), Some(secret)) => Credential::Basic {
                 user: user.into_owned(),
                 password: SecretString::from(secret.into_owned()),
@@ -288,7 +295,7 @@ impl TokenKeys {
 }
 
 impl GateToken {
-    /// What is sealed, as JSON.
+    /// Returns the text that is sealed, as JSON; `None` if the secret is too long.
     fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (user, secret) = match &self.credential {
             Credential::Anonymous => (None, None),
@@ -316,8 +323,8 @@ impl GateToken {
             user,
             secret: secret.map(Into::into),
         };
-        // Written twice, so that there is room for all of it, with padding and tag, and growing
-        // leaves no copy of the secret.
+        // The text is serialized twice. The first pass measures it, so that the buffer has room for
+        // the text, padding and tag, and growing it leaves no copy of the secret.
         let mut length = Length(0);
         serde_json::to_writer(&mut length, &sealed).ok()?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(length.0 + 2 * PADDING));
@@ -326,7 +333,7 @@ impl GateToken {
     }
 }
 
-/// Counts what is written, and keeps nothing.
+/// A writer that counts the bytes and discards them.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -340,14 +347,14 @@ impl io::Write for Length {
     }
 }
 
-/// What is authenticated beside what is sealed: prefix and key id, and the registry that the token
-/// is for. A service holds no line feed.
+/// Returns the data that is authenticated together with the sealed text: prefix and key id, and the
+/// registry that the token is for. The name of a service contains no line feed.
 fn associated_data(head: &str, service: &str) -> Vec<u8> {
     format!("{head}\n{service}").into_bytes()
 }
 
 impl KeyFileError {
-    /// The line that it is about, from 1.
+    /// Returns the line of the error, counted from 1.
     pub fn line(&self) -> usize {
         match self {
             Self::Empty => 1,
@@ -361,7 +368,7 @@ impl KeyFileError {
 
 impl TokenKey {
     fn new(bytes: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        // Known to everybody who has a token, so it must tell nothing of the key.
+        // Every holder of a token sees the id, so it must reveal nothing about the key.
         let id = blake3::derive_key("moorgate gate token key id", bytes);
         let id = BASE64_URL_SAFE_NO_PAD
             .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
@@ -377,7 +384,7 @@ impl fmt::Debug for TokenKeys {
 }
 
 impl TokenScope {
-    /// The same in scopes of the registry token protocol, with spaces between.
+    /// Returns the scopes in the format of the registry token protocol, separated by spaces.
     pub fn scopes(&self) -> String {
         let repositories = self.repositories.iter();
         let repositories =
@@ -386,32 +393,33 @@ impl TokenScope {
         repositories.chain(catalog).collect::<Vec<_>>().join(" ")
     }
 
-    /// The repositories that may be shown with it; `None`: whatever its credential may see.
+    /// Returns the repositories that the list of all repositories may show with the token; `None`:
+    /// everything that the credential may see.
     pub fn shown(&self) -> Option<Vec<RepositoryName>> {
         let pullable = || self.repositories.iter().filter(|(_, actions)| actions.pull);
         (self.catalog != CatalogShare::All)
             .then(|| pullable().map(|(name, _)| name.clone()).collect())
     }
 
-    /// Takes repositories out of it, the last ones first, until what is sealed is shorter by so
-    /// many bytes.
+    /// Removes repositories, the last ones first, until the sealed text is shorter by this number
+    /// of bytes.
     fn drop_bytes(&mut self, mut bytes: usize) {
         while bytes > 0
             && let Some((name, actions)) = self.repositories.pop()
         {
-            // As it stands in JSON: `["name","pull,push"],`
+            // The entry in JSON is `["name","pull,push"],`.
             bytes = bytes.saturating_sub(name.as_str().len() + actions.words().len() + 8);
         }
     }
 
-    /// Whether the token says anything of what this is about.
+    /// Returns whether the token lists every repository of an access, with any actions.
     pub fn mentions(&self, access: &Access) -> bool {
         access
             .repositories()
             .all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
     }
 
-    /// Whether something may be done with the token, as far as the token goes.
+    /// Returns whether the token lists an access. Its credential may still lack the right.
     pub fn allows(&self, access: &Access) -> bool {
         match access {
             Access::Login => true,

@@ -1,6 +1,6 @@
-//! What a client asks the token service for: the query of a GET (Distribution, "Token
-//! Authentication Specification"), or the form of a POST ("Oauth2 Token Authentication"; RFC 6749,
-//! 4.3). Pure.
+//! Requests to the token service: the query of a GET (Distribution, "Token Authentication
+//! Specification"), or the form of a POST ("Oauth2 Token Authentication"; RFC 6749, section 4.3).
+//! This module is pure.
 
 use std::borrow::Cow;
 
@@ -10,33 +10,36 @@ use crate::denial::TokenRequestError;
 use crate::identity::model::credential::Credential;
 use crate::registry::{Access, Actions, RepositoryName, Scope};
 
-/// The most scopes of one request. Who mirrors a whole catalog asks for some 150 at once.
+/// The largest number of scopes in one request. A client that mirrors a whole catalog asks for
+/// about 150 at once.
 const MAX_SCOPES: usize = 256;
 
-/// Repositories in one question to a provider. Servers bound the length of what they are asked.
+/// The largest number of repositories in one question to a provider, because servers limit the
+/// length of a question.
 const SCOPES_IN_A_QUESTION: usize = 32;
 
-/// A larger form holds no credential.
+/// The largest form, in bytes. A larger form contains no valid credential.
 pub const MAX_FORM_BYTES: usize = 64 * 1024;
 
-/// What is wanted of a token.
+/// The contents of a token request.
 #[derive(Debug, Default)]
 pub struct TokenRequest {
-    /// The registry that the token is for, where the client says so.
+    /// The registry that the token is for, if the client names it.
     pub service: Option<String>,
-    /// What may be done where, as far as it can be granted at all.
+    /// The requested actions on each repository, as far as they can be granted at all.
     pub repositories: Vec<(RepositoryName, Actions)>,
-    /// Whether the list of all repositories is wanted.
+    /// `true` if the list of all repositories is requested.
     pub catalog: bool,
-    /// Whether any repository was named, be it one for which nothing can be granted.
+    /// `true` if the request names any repository, even one for which nothing can be granted.
     pub names_repositories: bool,
-    /// The credential of a form.
+    /// The credential in the form of a POST.
     pub credential: Option<Credential>,
 }
 
 impl TokenRequest {
-    /// Returns the questions about it: mostly one. Where repositories and the list of all of them
-    /// are wanted, that list is another one, which is not among these.
+    /// Returns the accesses that the providers are asked about, usually one. If the request asks
+    /// for repositories and for the list of all repositories, the access for the list is not among
+    /// them.
     pub fn questions(&self) -> Vec<Access> {
         let mut distinct: Vec<(RepositoryName, Actions)> = Vec::new();
         for (name, actions) in &self.repositories {
@@ -54,11 +57,14 @@ impl TokenRequest {
         }
     }
 
-    /// Reads the query of a GET. Parameters that mean nothing here (`account`, `client_id`,
-    /// `offline_token`) are dropped.
+    /// Reads the query of a GET. Parameters that the token service does not use (`account`,
+    /// `client_id`, `offline_token`) are ignored.
     ///
     /// # Errors
-    /// A parameter twice, or more scopes than are granted at once.
+    /// - [`TokenRequestError::Repeated`] if a parameter other than `scope` occurs twice.
+    /// - [`TokenRequestError::TooManyScopes`] if the request has more scopes than are granted at
+    ///   once.
+    /// - [`TokenRequestError::Encoding`] if a parameter is not UTF-8.
     pub fn from_query(query: &str) -> Result<Self, TokenRequestError> {
         let mut fields = Fields::read(query.as_bytes())?;
         fields.request(None)
@@ -67,7 +73,10 @@ impl TokenRequest {
     /// Reads the form of a POST.
     ///
     /// # Errors
-    /// The same, any grant but that of a password, and what is no user name and password.
+    /// The errors of [`from_query`](Self::from_query), and:
+    /// - [`TokenRequestError::GrantType`] if the grant type is not `password`.
+    /// - [`TokenRequestError::NoPassword`] if the user name or the password is missing.
+    /// - [`TokenRequestError::Credential`] if they do not form a valid credential.
     pub fn from_form(form: &[u8]) -> Result<Self, TokenRequestError> {
         let mut fields = Fields::read(form)?;
         if fields.take("grant_type").as_deref() != Some("password") {
@@ -83,7 +92,7 @@ impl TokenRequest {
     }
 }
 
-/// The fields that mean something, each once.
+/// The parameters that the token service uses. Each may occur once, except for `scope`.
 struct Fields {
     known: Vec<(&'static str, String)>,
     scopes: Vec<String>,
@@ -94,7 +103,7 @@ impl Fields {
         const ONCE: [&str; 4] = ["service", "grant_type", "username", "password"];
         let mut fields = Self { known: Vec::new(), scopes: Vec::new() };
         for (name, value) in form_urlencoded::parse(encoded) {
-            // What stands for bytes that are no text.
+            // The replacement character stands for bytes that are not UTF-8.
             if value.contains(char::REPLACEMENT_CHARACTER) {
                 return Err(TokenRequestError::Encoding);
             }
@@ -124,8 +133,8 @@ impl Fields {
         &mut self,
         credential: Option<Credential>,
     ) -> Result<TokenRequest, TokenRequestError> {
-        // What cannot be read as a scope cannot be granted, and a token for the rest is an answer
-        // (the specification: a subset is no error).
+        // A scope that cannot be parsed cannot be granted, and a token for the other scopes is a
+        // valid answer (the specification: a subset is not an error).
         let mut request =
             TokenRequest { service: self.take("service"), credential, ..TokenRequest::default() };
         request.names_repositories =
@@ -180,7 +189,7 @@ mod tests {
         );
     }
 
-    /// A login asks for nothing, and is answered by whoever the caller is.
+    /// A login asks for no scope, so the only question is the identity of the caller.
     #[test]
     fn the_questions_about_it() {
         let questions = |query: &str| TokenRequest::from_query(query).unwrap().questions();
@@ -210,7 +219,8 @@ mod tests {
         assert_eq!(many(256), [32, 32, 32, 32, 32, 32, 8], "each once");
     }
 
-    /// A token for the catalog and a repository shows no more than that one, be it granted or not.
+    /// A token for the catalog and a repository shows at most that repository, even if it is not
+    /// granted.
     #[test]
     fn whether_repositories_are_named() {
         for (query, named) in [
@@ -247,7 +257,8 @@ mod tests {
         assert!(matches!(empty.credential, Some(Credential::Anonymous)));
     }
 
-    /// Whatever a token can be made for can be asked for, however much of it is escaped.
+    /// The longest form for which a token can be made is accepted, even if all of its characters
+    /// are percent-encoded.
     #[test]
     fn the_longest_form_that_can_be_granted_is_read() {
         let password = "%41".repeat(crate::token_service::gate_token::MAX_SECRET_BYTES);

@@ -1,6 +1,6 @@
 //! The list of all repositories, read from the registry page by page until there is a page for the
-//! client. Bounded in pages, bytes, time and number; what goes beyond is an error, and never a list
-//! that is short without a word.
+//! client. The pages, their bytes, the time and the number of reads at once are bounded. A list
+//! beyond these bounds is an error, and never a silently shortened list.
 
 use std::time::Instant;
 
@@ -13,23 +13,24 @@ use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
 use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
 
-/// The most pages of the registry for one page of a client: 100,000 names, where the registry gives
-/// 1,000 a page.
+/// The largest number of pages of the registry for one page of a client: 100,000 names, if the
+/// registry gives 1,000 per page.
 const MAX_PAGES: usize = 100;
 
-/// The largest page. A thousand names of the greatest length are a quarter of it; some registries
-/// give all names at once.
+/// The largest page, in bytes. A thousand names of the greatest length take a quarter of it. Some
+/// registries give all names at once.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
-/// Lists that a worker reads at the same time; others wait for theirs. Each may hold a page, and
-/// one request of a client may be [`MAX_PAGES`] of the gate's own.
+/// The largest number of lists that a worker reads at the same time; other requests wait. Each may
+/// hold a page, and one request of a client may cause [`MAX_PAGES`] requests of the gate's own.
 pub(super) const MAX_WALKS: usize = 16;
 
 impl Upstream {
-    /// A page of the list of all repositories with those names alone that the filter shows.
+    /// Returns a page of the list of all repositories, with only the names that the filter shows.
     ///
     /// # Errors
-    /// What the registry did not do as it should, and [`UpstreamFault::CatalogTooLong`].
+    /// - [`UpstreamFault::CatalogTooLong`] if the list has more pages than the gate reads.
+    /// - [`Denial::Upstream`] with another fault if the registry fails.
     pub async fn list_catalog(
         &self,
         permit: &Permit,
@@ -39,11 +40,11 @@ impl Upstream {
     ) -> Result<CatalogPage, Denial> {
         let request_id = record.request_id().clone();
         let walk = async {
-            // It is never closed.
+            // The semaphore is never closed, so this cannot fail.
             let _place = self.walks.acquire().await;
             self.walk(permit, filter, caller, record).await
         };
-        // However many pages it takes, the client waits for no more than one answer.
+        // The client waits no longer than for one response, even if the list takes many pages.
         let page = match tokio::time::timeout(self.settings.response_timeout, walk).await {
             Ok(page) => page,
             Err(_) => Err(UpstreamFault::ResponseTimeout),
@@ -70,8 +71,8 @@ impl Upstream {
         };
         let mut walk = CatalogWalk::new(page, |name| filter.shows(name));
         let begun = Instant::now();
-        // Nothing of the client's own request: the registry would compress its answer, or say that
-        // nothing has changed.
+        // Nothing of the client's request is used: the registry would compress its response, or
+        // answer that nothing has changed.
         let headers =
             HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
         for _ in 0..MAX_PAGES {
@@ -96,10 +97,11 @@ impl Upstream {
             exchange.finish(true);
             match parts.status {
                 StatusCode::OK => {}
-                // Distribution, of more names than it is configured to give.
+                // Distribution answers this if the page is larger than its configuration allows.
                 StatusCode::BAD_REQUEST if walk.any_size() => continue,
                 status => {
-                    // Its words may name what the caller may not know of.
+                    // The registry's message may name repositories that the caller may not know of,
+                    // so it is not passed on.
                     tracing::error!(
                         request_id = &*request_id,
                         status = status.as_u16(),

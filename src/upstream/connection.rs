@@ -13,20 +13,20 @@ use super::connector::{ConnectError, Connector};
 use crate::body::RequestBody;
 use crate::net::monitored_io::IoStatus;
 
-/// The most that an answer's head may take, 1xx answers before it included: it bounds a registry
-/// that never comes to the point. It also bounds how much of a body is read at once.
+/// The largest head of a response, in bytes, including 1xx responses before it. It bounds a
+/// registry that never sends a final response. It also bounds how much of a body is read at once.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// A connection. Dropping it closes it at once, whatever it was in the middle of.
+/// A connection. Dropping it closes it at once, even in the middle of an exchange.
 pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     driver: JoinHandle<()>,
     io_status: Rc<IoStatus>,
 }
 
-/// Why a request got no answer.
+/// The reason why a request has no response.
 pub(super) enum SendError {
-    /// No byte of it was written.
+    /// No byte of the request was written.
     NeverWritten(Box<Request<RequestBody>>),
     NoAnswer(hyper::Error),
 }
@@ -35,7 +35,7 @@ impl Connection {
     pub(super) async fn open(connector: &Connector) -> Result<Self, ConnectError> {
         let io_status = Rc::new(IoStatus::default());
         let stream = TokioIo::new(connector.connect(io_status.clone()).await?);
-        // hyper gives up at a write that fails, and would lose the answer to an upload that the
+        // hyper gives up when a write fails, and would lose the response to an upload that the
         // registry broke off.
         io_status.let_reading_decide();
         let mut builder = http1::Builder::new();
@@ -45,7 +45,7 @@ impl Connection {
             .await
             .map_err(|error| ConnectError::Io(String::new(), std::io::Error::other(error)))?;
         let driver = tokio::task::spawn_local(async move {
-            // What goes wrong shows at the request or the body that it happens to.
+            // Errors show at the request or the body that they affect.
             let _ = connection.await;
         });
         Ok(Self { sender, driver, io_status })
@@ -72,12 +72,12 @@ impl Connection {
         &self.io_status
     }
 
-    /// Whether a request can be sent now.
+    /// Returns whether a request can be sent now.
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
 
-    /// Whether no request can ever be sent.
+    /// Returns whether the connection can never send a request again.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

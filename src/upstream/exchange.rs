@@ -1,4 +1,4 @@
-//! A request and its response on a connection to the registry, and what becomes of the connection
+//! A request and its response on a connection to the registry, and the reuse of the connection
 //! afterwards.
 
 use std::rc::Rc;
@@ -8,23 +8,24 @@ use http::{Method, StatusCode};
 use super::connection::Connection;
 use super::pool::Pool;
 
-/// A request that has begun on a connection. Unless it [finishes](Self::finish) whole, the
-/// connection is closed: what a broken exchange left on it could be taken for part of the next one.
+/// A request that has begun on a connection. The connection is closed unless the exchange
+/// [finishes](Self::finish) completely: bytes that a broken exchange left could be taken for a part
+/// of the next one.
 pub(super) struct Exchange {
     connection: Option<Connection>,
     pool: Rc<Pool>,
     then: Then,
 }
 
-/// What may be done with a connection once an answer has come.
+/// The use of a connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    /// It is used again.
+    /// The connection is used again.
     Reuse,
-    /// The same, unless something came behind the answer to a HEAD.
+    /// The connection is used again, unless bytes follow the response to a HEAD.
     ReuseAfterHead,
-    /// It is closed. Some servers send a body behind a status that has none, as late as they like,
-    /// and it would be the answer to the next request, of whoever.
+    /// The connection is closed. Some servers send a body after a status that has none, at any
+    /// later time. It would become the response to the next request, of any caller.
     Close,
 }
 
@@ -45,7 +46,8 @@ impl Exchange {
         Self { connection: Some(connection), pool, then }
     }
 
-    /// The answer has ended. The connection goes back to the pool if the request had ended too.
+    /// Ends the exchange after the end of the response. The connection goes back to the pool if the
+    /// request has ended too and the connection may be used again.
     pub(super) fn finish(&mut self, request_ended: bool) {
         let connection = self.connection.take();
         if let (Some(connection), true) = (connection, request_ended && self.then != Then::Close) {

@@ -1,9 +1,9 @@
-//! Which headers go on. Pure.
+//! The headers that are forwarded. Pure functions.
 //!
-//! Towards the registry only those that the protocol knows: whatever else a client sends
+//! Only headers that the protocol knows go to the registry. Any other header of a client
 //! (credentials, forwarding headers, method overrides, headers that name users) could speak for the
-//! gate there. Towards the client everything but what concerns the connection or would speak for
-//! the gate's own host.
+//! gate there. All headers go to the client, except those that concern the connection or would
+//! speak for the gate's own host.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use super::{OutboundRequest, UpstreamSettings};
 use crate::registry::RegistryRequest;
 
-/// What a client may say to the registry.
+/// The headers that a client may send to the registry.
 const REQUEST_HEADERS: [HeaderName; 21] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
@@ -38,7 +38,8 @@ const REQUEST_HEADERS: [HeaderName; 21] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// What an answer may not say to a client: about the connection (RFC 9110, 7.6.1), or for the gate.
+/// The headers that a response may not carry to a client: they concern the connection (RFC 9110,
+/// 7.6.1), or would speak for the gate.
 const NOT_FOR_CLIENTS: [HeaderName; 21] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -60,12 +61,12 @@ const NOT_FOR_CLIENTS: [HeaderName; 21] = [
     HeaderName::from_static("reporting-endpoints"),
     header::PUBLIC_KEY_PINS,
     HeaderName::from_static("service-worker-allowed"),
-    // Set by the gate itself.
+    // The gate sets this header itself.
     HeaderName::from_static("x-request-id"),
 ];
 const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-accel-"];
 
-/// The headers of a request to the registry.
+/// Returns the headers of a request to the registry.
 pub(super) fn request(
     outbound: &OutboundRequest<'_>,
     settings: &UpstreamSettings,
@@ -76,9 +77,10 @@ pub(super) fn request(
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
     let hop_by_hop = named_by_connection(client);
-    // Walks what the client sent, which is short, and keeps its order of repeated lines.
+    // The loop goes over the client's headers, because they are few and this keeps the order of
+    // repeated lines.
     for (name, value) in client {
-        // What is not plain ASCII is read in as many ways as there are programs.
+        // Programs read values that are not plain ASCII in different ways.
         if REQUEST_HEADERS.contains(name) && !hop_by_hop.contains(name) && value.to_str().is_ok() {
             headers.append(name, value.clone());
         }
@@ -104,8 +106,9 @@ pub(super) fn request(
     headers
 }
 
-/// Only a manifest's type is the client's to say. An upload is bytes, whatever the client calls it:
-/// some registries read parameters from bodies of other types.
+/// Returns the `Content-Type` of a request. The client decides only the type of a manifest. The
+/// type of an upload is always bytes, because some registries read parameters from bodies of other
+/// types.
 fn media_type(
     wanted: &RegistryRequest,
     client: &HeaderMap,
@@ -123,7 +126,7 @@ fn media_type(
     }
 }
 
-/// Takes out of the registry's answer what is not for the client.
+/// Removes the headers that are not for the client from the registry's response.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
     for name in NOT_FOR_CLIENTS.iter().chain(&named) {
@@ -138,8 +141,8 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     }
 }
 
-/// What `Connection` names concerns this connection alone, and goes no further (RFC 9110, 7.6.1). A
-/// name beside which something stands that is none counts all the same.
+/// Returns the headers that `Connection` names. They concern this connection alone and are not
+/// forwarded (RFC 9110, 7.6.1). A name counts even if an invalid name stands next to it.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)

@@ -1,6 +1,6 @@
-//! What is known of the registry's health, for people. All workers write it with every answer, so
-//! that costs two atomics and no lock; what goes wrong takes a lock, for it is rare and has cost
-//! more already.
+//! The health of the registry, for people. All workers record every response, so a response costs
+//! two atomic operations and no lock. A fault takes a lock, because it is rare and has cost more
+//! already.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,26 +11,27 @@ use crate::denial::UpstreamFault;
 /// The health of one registry.
 #[derive(Default)]
 pub struct UpstreamHealth {
-    /// When it answered last (Unix time, seconds) in the upper half, how long that took
-    /// (microseconds) in the lower one: one word, so that the two belong together. 0: never.
+    /// The time of the last usable response (Unix time, seconds) in the upper half, and the time
+    /// that it took (microseconds) in the lower half. Both are in one word, so that they belong to
+    /// the same response. 0: there was none.
     answered: AtomicU64,
     failing: AtomicBool,
     failed: Mutex<Option<(SystemTime, UpstreamFault)>>,
 }
 
-/// What was seen of the registry so far.
+/// The health of the registry as seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamSeen {
-    /// Whether its last answer could be used; `None` where it was not asked yet.
+    /// `true` if the last response could be used; `None` if the registry was not asked yet.
     pub up: Option<bool>,
-    /// When the last such answer came, to the second, and how long its head took.
+    /// The time of the last usable response, to the second, and the time that its head took.
     pub answered: Option<(SystemTime, Duration)>,
-    /// When it did not do its part last, and how.
+    /// The time of the last fault, and the fault.
     pub failed: Option<(SystemTime, UpstreamFault)>,
 }
 
 impl UpstreamHealth {
-    /// It gave an answer that can be used, after so long.
+    /// Records a usable response whose head took `took`.
     pub(super) fn answered(&self, took: Duration, now: SystemTime) {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
@@ -41,13 +42,13 @@ impl UpstreamHealth {
         }
     }
 
-    /// It did not do its part.
+    /// Records a fault of the registry.
     pub(super) fn failed(&self, fault: UpstreamFault, now: SystemTime) {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, fault));
         self.failing.store(true, Ordering::Relaxed);
     }
 
-    /// What was seen so far.
+    /// Returns the health as seen so far.
     pub fn seen(&self) -> UpstreamSeen {
         let word = self.answered.load(Ordering::Relaxed);
         let answered = (word != 0).then(|| {

@@ -1,8 +1,8 @@
-//! `Location` and `Link` in the registry's answers. Pure.
+//! `Location` and `Link` in the registry's responses. Pure functions.
 //!
-//! Registries build absolute addresses from whatever name they believe they have. Clients resolve
-//! relative ones, and drop their credentials when the host changes, so both become path-only; one
-//! that leads anywhere but into this registry is not passed on at all.
+//! Registries build absolute addresses from any name that they take for their own. Clients resolve
+//! relative addresses, and drop their credentials when the host changes, so both headers become
+//! path-only. A response with an address outside this registry is not passed on at all.
 
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use crate::denial::UpstreamFault;
 use crate::registry::RegistryRequest;
 
-/// The `host[:port]` under which the registry may speak of itself: the gate's public one and the
+/// The `host[:port]` names that the registry may use for itself: the gate's public one and the
 /// registry's own.
 pub struct Origins(pub Vec<String>);
 
@@ -24,7 +24,7 @@ pub(super) fn rewrite(
     if let RegistryRequest::BlobGet { .. } = wanted
         && status.is_redirection()
     {
-        // To object storage, with a signature in the query: not a byte may change.
+        // The redirect leads to object storage, with a signature in the query: no byte may change.
         return Ok(());
     }
     if headers.get_all(header::LOCATION).iter().count() > 1 {
@@ -51,8 +51,8 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288): the address between the angle
-/// brackets.
+/// Rewrites the address between the angle brackets of a link, such as
+/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288).
 fn rewrite_link(
     wanted: &RegistryRequest,
     link: &HeaderValue,
@@ -67,15 +67,15 @@ fn rewrite_link(
         .ok_or(elsewhere)?;
     let target = origins.path_of(address)?;
     check_target(wanted, target)?;
-    // A second link in the line would go on unread.
+    // A second link in the line would be passed on unchecked.
     if rest.contains('<') {
         return Err(elsewhere);
     }
     HeaderValue::try_from(format!("<{target}>{rest}")).map_err(|_| elsewhere)
 }
 
-/// Where the registry sends a client must be something that the gate would take, in the same
-/// repository.
+/// Checks that the gate would accept the address to which the registry sends a client, and that it
+/// belongs to the same repository.
 fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFault> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return Err(UpstreamFault::LeadsElsewhere);
@@ -84,7 +84,8 @@ fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFa
         target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let led_to = RegistryRequest::parse(&Method::GET, path, query)
         .map_err(|_| UpstreamFault::LeadsElsewhere)?;
-    // Without a repository it is the list of all, and no other path.
+    // A request without a repository may lead only to the same operation: the list of all
+    // repositories leads to that list, and to no other path.
     let same = match wanted.repository() {
         None => led_to.operation() == wanted.operation(),
         name => led_to.repository() == name,
@@ -93,7 +94,7 @@ fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFa
 }
 
 impl Origins {
-    /// The path and query of an address of this registry, byte for byte.
+    /// Returns the path and query of an address of this registry, byte for byte.
     fn path_of<'a>(&self, address: &'a str) -> Result<&'a str, UpstreamFault> {
         if address.starts_with('/') && !address.starts_with("//") {
             return Ok(address);
@@ -112,7 +113,8 @@ impl Origins {
     }
 }
 
-/// `registry.example.com:443` on https is `registry.example.com`.
+/// Returns whether `authority` is `origin` with the default port: `registry.example.com:443` on
+/// https is `registry.example.com`.
 fn is_default_port(origin: &str, authority: &str, uri: &Uri) -> bool {
     let port = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
     authority.strip_suffix(port).is_some_and(|host| host.eq_ignore_ascii_case(origin))
@@ -181,11 +183,11 @@ mod tests {
             "/elsewhere",
             "ftp://registry.example.com/v2/a/b/blobs/uploads/1",
             "v2/a/b/blobs/uploads/1",
-            // Where the query means nothing here, it may mean something to a client.
+            // Characters that have no meaning in the query here may have one to a client.
             "/v2/a/b/blobs/uploads/1?x=\\evil.example.com",
             "/v2/a/b/blobs/uploads/1?x=a b",
             "/v2/a/b/blobs/uploads/1?x=a\tb",
-            // What the gate would not take back.
+            // The gate would refuse these queries in a request.
             "/v2/a/b/blobs/uploads/1?x=a;b",
             "/v2/a/b/blobs/uploads/1?fro%6d=a",
         ] {

@@ -1,31 +1,32 @@
-//! Idle connections to the registry. One pool a worker, so nothing is locked.
+//! Idle connections to the registry. Each worker has its own pool, so the pool needs no lock.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 
-/// How many idle connections a worker keeps.
+/// The largest number of idle connections of a worker.
 const MAX_IDLE: usize = 256;
 
-/// An idle connection older than this is closed rather than used.
+/// The longest idle time of a connection. A connection that was idle for longer is closed.
 pub(super) const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// What cannot be repeated goes out only on a connection used this lately: servers close idle ones
-/// after some seconds at the soonest, and a request that meets the close is lost.
+/// The longest idle time of a connection that carries a request which cannot be repeated. Servers
+/// close idle connections after some seconds at the earliest, and a request that meets the close is
+/// lost.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// Some servers send a body behind the answer to HEAD. For so long such a connection rests, so that
-/// what comes late is seen, and the connection closed, before it could be the answer to the next
-/// request.
+/// The time that a connection rests after a HEAD. Some servers send a body after the response to
+/// HEAD. The rest lets the gate see such late bytes and close the connection, before they could
+/// become the response to the next request.
 const REST_AFTER_HEAD: Duration = Duration::from_millis(100);
 
-/// What a connection is wanted for.
+/// The kind of request for which a connection is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// A request that can be sent again, should the connection be dead.
+    /// A request that can be sent again if the connection is dead.
     Repeatable,
-    /// One that cannot.
+    /// A request that cannot be sent again.
     Once,
 }
 
@@ -42,7 +43,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection that was used last, if it will do.
+    /// Takes the connection that was used last among those that suit the request.
     pub(super) async fn take(&self, wanted: Use) -> Option<Connection> {
         loop {
             let Idle { connection, after_head, .. } = self.take_idle(wanted)?;
@@ -67,7 +68,8 @@ impl Pool {
         Some(idle.remove(at))
     }
 
-    /// Closes what has been idle for too long, and forgets what the registry closed.
+    /// Closes connections that have been idle for too long, and drops those that the registry
+    /// closed.
     pub(super) fn sweep(&self) {
         let alive =
             |idle: &Idle| !idle.connection.is_closed() && idle.since.elapsed() < MAX_IDLE_TIME;
@@ -83,8 +85,8 @@ impl Pool {
     }
 }
 
-/// Lets the worker look at all of its sockets, and then at the connections to which something came:
-/// hyper closes one that gets bytes while it is idle.
+/// Lets the worker poll all its sockets, and then the connections to which bytes came: hyper closes
+/// a connection that receives bytes while it is idle.
 async fn see_what_came() {
     for _ in 0..2 {
         tokio::task::yield_now().await;
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
     use crate::upstream::Connector;
 
-    /// What is in the kernel and was not looked at yet counts.
+    /// Checks that bytes in the kernel count, even if the worker has not read them yet.
     #[test]
     fn what_came_behind_the_answer_to_head_is_seen() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -119,7 +121,7 @@ mod tests {
                 pool.put(connection, true);
                 assert!(pool.take(Use::Repeatable).await.is_none(), "it did not rest");
                 sleep(REST_AFTER_HEAD).await;
-                // From here on nobody looks at the sockets until the connection is asked for.
+                // From here on the sockets are not polled until the connection is asked for.
                 server.write_all(late).unwrap();
                 assert_eq!(pool.take(Use::Repeatable).await.is_none(), !late.is_empty());
             });

@@ -21,14 +21,14 @@ pub(super) struct ResponseStream {
     exchange: Exchange,
     progress: Rc<Progress>,
     stall_timeout: Duration,
-    /// Runs while the gate waits for the registry.
+    /// The timer that runs while the gate waits for the registry.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
 impl ResponseStream {
-    /// Takes the body of a response. It fails where the registry sends nothing for `stall_timeout`.
-    /// `progress` is that of the request which the response answers.
+    /// Creates a stream of the body of a response. It fails if the registry sends nothing for
+    /// `stall_timeout`. `progress` is that of the request which the response answers.
     pub(super) fn new(
         incoming: Incoming,
         exchange: Exchange,
@@ -47,7 +47,7 @@ impl ResponseStream {
         self.exchange.finish(self.progress.request_ended().is_some());
     }
 
-    /// Fails when the registry has sent nothing for too long. The time in which the client reads
+    /// Fails if the registry has sent nothing for too long. The time in which the client reads
     /// nothing does not count.
     fn poll_stalled(
         &mut self,

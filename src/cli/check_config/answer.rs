@@ -1,4 +1,4 @@
-//! What the answer of a server says of the configuration. Pure.
+//! The evaluation of a server's answer for `check-config --online`. It performs no I/O.
 
 use http::header;
 use serde_json::{Map, Value};
@@ -8,32 +8,33 @@ use crate::identity::provider::common::http_client::{AskError, Reply};
 use crate::identity::provider::common::strict_json;
 use crate::identity::provider::jwks::KeySet;
 
-/// Who is asked, and so what a right answer is.
+/// The kind of server that is asked, which decides which answer is right.
 pub(super) enum Expected {
     /// `GET /v2/` of a registry.
     Registry(Shown),
-    /// A question for a token that GitLab gives nobody.
+    /// A request for a GitLab token, without a credential.
     GitLab { service: String },
-    /// The same of another server of the registry token protocol.
+    /// A request for a token, without a credential, to another server of the registry token
+    /// protocol.
     TokenServer { service: String },
-    /// RFC 7662, about a token that nobody has issued.
+    /// An introspection request (RFC 7662) for a token that was never issued.
     Introspection { client_id: String },
     /// A JSON Web Key Set.
     Keys,
 }
 
-/// What the registry is shown instead of the caller's credential.
+/// The credential that the gate shows the registry in place of the caller's credential.
 pub(super) enum Shown {
     Nothing,
-    /// The gate's own, now too.
+    /// The gate's own password. The check shows it too.
     Password,
-    /// What a provider issues for a request; there is none to show now.
+    /// A grant that a provider issues for a request. The check has none to show.
     Grants,
 }
 
-/// What is wrong; what would be right.
+/// A problem, and the way to fix it.
 pub(super) struct Fault {
-    /// The key to look at, in the section of the server.
+    /// The config key to correct, in the section of the server.
     pub(super) key: &'static str,
     pub(super) message: String,
 }
@@ -45,7 +46,7 @@ impl Fault {
 }
 
 impl Expected {
-    /// What a right answer was, in words that a line can end with.
+    /// Judges an answer. Returns words for the output line if the answer is right.
     pub(super) fn judge(&self, reply: &Reply) -> Result<String, Fault> {
         let status = reply.status.as_u16();
         let wrong = |message: String| Err(Fault::new(self.address(), message));
@@ -126,7 +127,7 @@ impl Expected {
         }
     }
 
-    /// Why there is no answer.
+    /// Returns the fault for a server that gave no answer.
     pub(super) fn unreached(&self, error: &AskError) -> Fault {
         let message = escaped(&error.to_string());
         let (key, right) = match error {
@@ -152,12 +153,12 @@ impl Expected {
         Fault::new(key, format!("no answer: {message}; {right}"))
     }
 
-    /// What is configured cannot be put into a request.
+    /// Returns the fault for a configured value that cannot be put into a request.
     pub(super) fn unaskable(&self) -> Fault {
         Fault::new(self.address(), "it cannot stand in a request; write a plain address")
     }
 
-    /// The key that says where it is.
+    /// Returns the config key that holds the address of the server.
     fn address(&self) -> &'static str {
         match self {
             Self::Registry(_) => "urls[0]",
@@ -178,19 +179,19 @@ impl Expected {
     }
 }
 
-/// As the providers read it, so that no answer is right here and none there.
+/// Parses the body with the providers' own parser, so that the check and the providers agree.
 fn json(reply: &Reply) -> Option<Map<String, Value>> {
     strict_json::object(&reply.body).ok()
 }
 
-/// `token` and `access_token` are synonyms.
+/// Returns whether the answer contains a token. `token` and `access_token` are synonyms.
 fn has_token(reply: &Reply) -> bool {
     json(reply).is_some_and(|reply| {
         reply.get("token").or_else(|| reply.get("access_token")).is_some_and(Value::is_string)
     })
 }
 
-/// The start of what a server sent: it may be long.
+/// Returns the start of a text that a server sent, because it may be long.
 fn cut(text: &str) -> String {
     text.chars().take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! An explanation for people: short lines with what they are about in front. Pure.
+//! The text form of an explanation: short lines, each with a label in front. It performs no I/O.
 
 use std::fmt::{Display, Write};
 
@@ -12,8 +12,8 @@ use crate::policy::{Explained, Need, Ruling, Target};
 use crate::record::printable;
 use crate::registry::{Access, Action, Actions, RepositoryName};
 
-/// The text, which ends with the answer. `shares_keys`: the gate that runs with this config seals
-/// its tokens with keys that are known here.
+/// Returns the text of an explanation, which ends with the answer. `shares_keys` is `true` if the
+/// config names the keys with which the running gate seals its tokens.
 pub(super) fn explanation(
     head: &Parts,
     explanation: &Explanation<'_>,
@@ -42,7 +42,7 @@ pub(super) fn explanation(
     lines.0
 }
 
-/// What the HTTP library refuses, in words of its own.
+/// Returns the text for a request that the HTTP library refuses, with the library's own message.
 pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
     let mut lines = Lines::default();
     lines.add("request", format_args!("{method} {path}"));
@@ -51,7 +51,8 @@ pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
     lines.0
 }
 
-/// Lines whose second column is at one place. Whatever is in them, none moves a cursor.
+/// Lines with an aligned second column. Values are escaped, so they cannot move the cursor of the
+/// terminal.
 #[derive(Default)]
 struct Lines(String);
 
@@ -62,7 +63,7 @@ impl Lines {
         let _ = writeln!(self.0, "{label:<12} {}", printable(&value));
     }
 
-    /// A line for each, of which the first has the label.
+    /// Adds a line for each value. The first line has the label.
     fn several(&mut self, label: &str, values: impl IntoIterator<Item = String>) {
         for (number, value) in values.into_iter().enumerate() {
             self.add(if number == 0 { label } else { "" }, value);
@@ -200,7 +201,7 @@ impl Lines {
     }
 }
 
-/// Who answered.
+/// Returns the provider that answered.
 fn provider(explanation: &Explanation<'_>) -> String {
     let vouches = explanation.caller.as_ref().map(|caller| &*caller.principal.source.provider);
     match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer)

@@ -1,5 +1,5 @@
-//! The credentials that the stand-in knows: GitLab's six kinds, what each is good for, and samples
-//! of them.
+//! The credentials that the stand-in knows: GitLab's six kinds, the access that each of them gives,
+//! and samples.
 
 use std::fmt;
 
@@ -10,26 +10,27 @@ use crate::registry::Actions;
 /// The user name of every job credential.
 const JOB_USER: &str = "gitlab-ci-token";
 
-/// Who started the sample jobs, and owns the sample personal tokens.
+/// The user who started the sample jobs and owns the sample personal tokens.
 const PERSON: &str = "alice";
 
-/// A credential of the stand-in. Its password is public: it opens nothing but a demo or a test.
+/// A credential of the stand-in. Its password is public, because it only gives access to a demo or
+/// a test.
 #[derive(Clone, Debug)]
 pub struct SampleCredential {
     pub kind: Kind,
-    /// The user name to log in with. What GitLab makes of another one depends on the kind.
+    /// The user name to log in with. The kind decides whether GitLab accepts another one.
     pub user: String,
     pub password: String,
     pub scopes: Vec<Scope>,
-    /// The group or project that it reaches, with everything below. Empty: all of them, for it is
-    /// an administrator's.
+    /// The group or project that the credential reaches, with everything below it. If it is empty,
+    /// the credential belongs to an administrator and reaches everything.
     pub reach: String,
     pub state: State,
-    /// What it is there to show.
+    /// A description of what the credential demonstrates.
     pub note: String,
 }
 
-/// GitLab's kinds of credentials for the container registry.
+/// The kinds of credentials that GitLab accepts for its container registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     PersonalAccessToken,
@@ -39,14 +40,14 @@ pub enum Kind {
     /// `CI_JOB_TOKEN`
     JobToken,
     /// `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`. In a real GitLab the password is the job
-    /// token; here it is another one, so that the two can be told apart.
+    /// token. Here it is a different password, so that the two kinds can be told apart.
     JobRegistryUser,
-    /// What a person logs in to GitLab with. Not among the samples, for a gate refuses it unless
-    /// told otherwise.
+    /// The password of a GitLab account. It is not among the samples, because a gate refuses it by
+    /// default.
     AccountPassword,
 }
 
-/// What a token was made for.
+/// A scope of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     Api,
@@ -55,7 +56,7 @@ pub enum Scope {
     WriteRegistry,
 }
 
-/// Whether a credential is still good.
+/// The state of a credential. Only an active one is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     Active,
@@ -63,8 +64,8 @@ pub enum State {
     Revoked,
 }
 
-/// One credential of each kind that may read and write everything in the group `demo`, one of each
-/// that may only read it, an expired and a revoked one.
+/// Returns one credential of each kind that may read and write everything in the group `demo`, one
+/// of each kind that may only read it, an expired one and a revoked one.
 pub fn sample_credentials() -> Vec<SampleCredential> {
     use Kind::{
         DeployToken, GroupAccessToken, JobRegistryUser, JobToken, PersonalAccessToken,
@@ -173,8 +174,8 @@ pub fn sample_credentials() -> Vec<SampleCredential> {
 }
 
 impl SampleCredential {
-    /// Whether this user name and secret are this credential. Of most tokens GitLab ignores the
-    /// user name.
+    /// Returns whether this user name and secret match this credential and it is active. GitLab
+    /// ignores the user name of most tokens.
     pub(super) fn is(&self, user: &str, secret: &SecretString) -> bool {
         let named = match self.kind {
             Kind::PersonalAccessToken | Kind::ProjectAccessToken | Kind::GroupAccessToken => true,
@@ -184,27 +185,29 @@ impl SampleCredential {
         named && self.state == State::Active && secret.expose_secret() == self.password
     }
 
-    /// Everything that its scopes allow (an account has [`Scope::Api`]), within its reach.
+    /// Returns the actions that the scopes allow within the credential's reach. An account has
+    /// [`Scope::Api`].
     pub(super) fn abilities(&self) -> Actions {
         self.scopes.iter().fold(Actions::default(), |abilities, scope| match scope {
             Scope::Api => Actions { pull: true, push: true, delete: true },
             Scope::ReadApi | Scope::ReadRegistry => Actions { pull: true, ..abilities },
-            // Not pull: that is why a push takes both scopes.
+            // This scope does not include pull, so a push needs both scopes.
             Scope::WriteRegistry => Actions { push: true, ..abilities },
         })
     }
 
-    /// Whether a repository lies in its group or project.
+    /// Returns whether a repository lies in the credential's group or project.
     pub(super) fn reaches(&self, repository: &str) -> bool {
         self.is_administrators() || lies_in(repository, &self.reach)
     }
 
-    /// Whether it is an administrator's, to whom GitLab grants the list of all repositories.
+    /// Returns whether the credential belongs to an administrator. GitLab grants the list of all
+    /// repositories only to administrators.
     pub(super) fn is_administrators(&self) -> bool {
         self.reach.is_empty()
     }
 
-    /// The user name in the token: a job acts as the person who started it.
+    /// Returns the user name in the token. A job acts as the user who started it.
     pub(super) fn acts_as(&self) -> &str {
         match self.kind {
             Kind::JobToken | Kind::JobRegistryUser => PERSON,
@@ -213,13 +216,14 @@ impl SampleCredential {
     }
 }
 
-/// Whether a repository lies in this group or project, or below.
+/// Returns whether a repository lies in this group or project, or below it.
 pub(super) fn lies_in(repository: &str, group: &str) -> bool {
     repository.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Kind {
-    /// What GitLab calls it in `auth_type`: project and group tokens are personal tokens of a bot.
+    /// Returns GitLab's name of the kind in `auth_type`. Project and group tokens are personal
+    /// tokens of a bot user.
     pub(super) fn auth_type(self) -> &'static str {
         match self {
             Self::PersonalAccessToken | Self::ProjectAccessToken | Self::GroupAccessToken => {

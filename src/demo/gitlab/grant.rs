@@ -1,4 +1,5 @@
-//! What GitLab grants to whom. Pure: credentials and a question in, a verdict out.
+//! The decision which access GitLab grants to a credential. It performs no I/O: it turns
+//! credentials and a question into a verdict.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,30 +9,30 @@ use super::{Kind, Question, SampleCredential};
 use crate::demo::claims::changed;
 use crate::registry::{Actions, CATALOG_SCOPE, RepositoryName};
 
-/// GitLab's answer.
+/// GitLab's answer to a question.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     /// The credential is wrong, expired or revoked: 401.
     NotMine,
-    /// It has nothing to do with registries; or there is none, and nothing is public or asked for:
-    /// 403.
+    /// The credential's scopes give no access to registries; or the question has no credential, and
+    /// nothing is public or no scope is requested: 403.
     Denied,
-    /// 200, even where nothing was granted.
+    /// The answer is 200, even if no access was granted.
     Granted(Grant),
 }
 
-/// What goes into the token.
+/// The contents of the token.
 #[derive(Debug, PartialEq)]
 pub(super) struct Grant {
     pub(super) auth_type: &'static str,
-    /// As whom the credential acts. Empty for callers without one.
+    /// The user that the credential acts as. Empty for callers without a credential.
     pub(super) user_name: String,
-    /// Set for deploy tokens, which are nobody in particular.
+    /// The number of the deploy token. Set only for deploy tokens, which do not belong to a user.
     pub(super) deploy_token_id: Option<usize>,
     pub(super) access: Vec<Access>,
 }
 
-/// What is granted of one scope.
+/// The access granted for one scope.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Access {
     r#type: &'static str,
@@ -40,8 +41,8 @@ pub(super) struct Access {
     meta: Value,
 }
 
-/// Judges a question. `public` is the group from which everybody may pull; `meta` is what every
-/// granted entry has in its `meta`, beside the project.
+/// Judges a question. All callers may pull from the group `public`. Every granted entry has the
+/// members of `meta` in its `meta`, beside the project.
 pub(super) fn judge(
     credentials: &[SampleCredential],
     public: Option<&str>,
@@ -94,7 +95,7 @@ pub(super) fn judge(
     })
 }
 
-/// The credential that is shown, and its number.
+/// Returns the credential that the question presents, and its number.
 pub(super) fn find<'a>(
     credentials: &'a [SampleCredential],
     question: &Question,
@@ -104,7 +105,7 @@ pub(super) fn find<'a>(
 }
 
 impl Access {
-    /// The list of all repositories.
+    /// Returns the access to the list of all repositories.
     fn catalog() -> Self {
         Self {
             r#type: "registry",
@@ -116,7 +117,7 @@ impl Access {
 }
 
 impl Grant {
-    /// The repositories that push was granted on.
+    /// Returns the repositories for which push was granted.
     pub(super) fn pushed(&self) -> impl Iterator<Item = &str> {
         let pushed = self
             .access
@@ -126,11 +127,12 @@ impl Grant {
     }
 }
 
-/// What is granted of a scope such as `repository:demo/app:pull,push`, or `None` where that is
-/// nothing.
+/// Returns the access granted for a scope such as `repository:demo/app:pull,push`, or `None` if no
+/// action is granted.
 fn granted(scope: &str, meta: &Value, able: impl Fn(&str) -> Actions) -> Option<Access> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
-    // An image lies in a project, and a project in a group: a name of one segment is no image.
+    // An image lies in a project, and a project lies in a group, so a name with one segment cannot
+    // name an image.
     let repository = RepositoryName::parse(name)?;
     let mut segments = repository.as_str().split('/');
     let project_path = format!("{}/{}", segments.next()?, segments.next()?);

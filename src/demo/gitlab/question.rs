@@ -1,4 +1,4 @@
-//! What a registry, or a gate in front of one, asks of the token endpoint.
+//! The questions that a registry, or a gate in front of one, asks the token endpoint.
 
 use std::time::Instant;
 
@@ -10,16 +10,17 @@ use crate::demo::web::{self, Query};
 /// One question, as it arrived.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The user name of the Basic credential. `None` where there is no such credential at all.
+    /// The user name of the Basic credential. `None` if the request has no Basic credential.
     pub user: Option<String>,
-    /// Its password.
+    /// The password of the Basic credential.
     pub secret: Option<SecretString>,
     pub service: Option<String>,
-    /// The scopes, whether `scope` was repeated or held several.
+    /// The requested scopes, collected from repeated `scope` parameters and from parameters with
+    /// several scopes.
     pub scopes: Vec<String>,
     pub account: Option<String>,
     pub client_id: Option<String>,
-    /// The lines of `X-Forwarded-For`, as they were sent.
+    /// The lines of `X-Forwarded-For`, as the client sent them.
     pub forwarded_for: Vec<String>,
     pub request_id: Option<String>,
     pub asked_at: Instant,

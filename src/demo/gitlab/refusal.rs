@@ -1,5 +1,5 @@
-//! The refusals that GitLab has besides those of a credential: of networks, of accounts, of single
-//! repositories. All are 403 with the code `DENIED`, told apart by their messages alone.
+//! The refusals of GitLab that do not concern the credential itself but a network, an account or a
+//! repository. All of them are 403 with the code `DENIED` and differ only in their messages.
 //!
 //! The messages are those of GitLab's `Auth::ContainerRegistryAuthenticationService` and of its
 //! documentation ("Docker login fails with an authentication error", 2026).
@@ -7,23 +7,23 @@
 use super::credential::lies_in;
 use super::{Question, SampleCredential};
 
-/// A refusal that the stand-in was told of.
+/// A refusal that the stand-in is configured to apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too many wrong credentials came from a network: everything from there is refused, before the
-    /// credential is looked at. The address as GitLab is told it; empty for whoever asks
-    /// without telling one.
+    /// Too many wrong credentials came from a network. Every question from there is refused before
+    /// the credential is checked. The value is the address in the first line of `X-Forwarded-For`,
+    /// or empty for questions without that header.
     Network(String),
-    /// An account is used from too many networks, by its user name.
+    /// The account with this user name is used from too many networks.
     Sources(String),
-    /// Nobody may push to this repository.
+    /// No caller may push to this repository.
     ProtectedPath(String),
-    /// Nobody may push to this group or project, which holds too much.
+    /// No caller may push to this group or project, because it is over its storage quota.
     StorageQuota(String),
 }
 
 impl Refusal {
-    /// What GitLab says.
+    /// Returns GitLab's message.
     pub fn message(&self) -> &'static str {
         match self {
             Self::Network(_) => {
@@ -37,14 +37,15 @@ impl Refusal {
         }
     }
 
-    /// Whether it is of this question, whoever asks it.
+    /// Returns whether the refusal applies to the network of this question, regardless of its
+    /// credential.
     pub(super) fn is_of_network(&self, question: &Question) -> bool {
         let told = question.forwarded_for.first().map_or("", String::as_str);
         matches!(self, Self::Network(address) if address == told)
     }
 
-    /// Whether it is of this question by a credential that is good. One repository takes the grants
-    /// of all others away.
+    /// Returns whether the refusal applies to this question with a valid credential. If it applies
+    /// to one repository of the question, the others are not granted either.
     pub(super) fn is_of(&self, question: &Question, credential: &SampleCredential) -> bool {
         let pushes_to = |is_it: &dyn Fn(&str) -> bool| {
             question.scopes.iter().any(|scope| {

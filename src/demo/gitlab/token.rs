@@ -9,19 +9,19 @@ use crate::demo::claims::{insert, now};
 use crate::demo::signing_key::SigningKey;
 use crate::demo::web;
 
-/// Who signs.
+/// The issuer of the tokens.
 const ISSUER: &str = "omnibus-gitlab-issuer";
 
-/// How long a token lives, in seconds: GitLab's default.
+/// The lifetime of a token, in seconds. It is GitLab's default.
 const LIFETIME: u64 = 300;
 
-/// The life of the token inside the token, in seconds.
+/// The lifetime of the token inside the token, in seconds.
 const USER_LIFETIME: u64 = 60;
 
-/// How far `nbf` lies in the past, in seconds, for clocks that differ.
+/// The distance of `nbf` into the past, in seconds. It tolerates clocks that differ.
 const NOT_BEFORE_MARGIN: u64 = 5;
 
-/// The token that says what was granted.
+/// Creates the token that states what was granted.
 pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Result<String> {
     let mut claims = claims(LIFETIME)?;
     insert(&mut claims, "iss", json!(ISSUER));
@@ -35,7 +35,7 @@ pub(super) fn token(key: &SigningKey, audience: &str, grant: &Grant) -> io::Resu
     key.sign(&claims)
 }
 
-/// The claim `user` is a token of its own. Of a deploy token it is the only place that says which.
+/// Creates the token in the claim `user`. It is the only place that identifies a deploy token.
 fn user(key: &SigningKey, grant: &Grant) -> io::Result<String> {
     let mut claims = claims(USER_LIFETIME)?;
     let mut info = json!({ "token_type": grant.auth_type, "username": grant.user_name });

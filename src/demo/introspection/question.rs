@@ -1,4 +1,4 @@
-//! What a gate asks of an introspection endpoint (RFC 7662, section 2.1).
+//! The questions that a gate asks an introspection endpoint (RFC 7662, section 2.1).
 
 use std::time::Instant;
 
@@ -10,13 +10,13 @@ use crate::demo::web::{self, Query};
 /// One question, as it arrived.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// `None` where the form has no token.
+    /// The token to introspect. `None` if the form has no token.
     pub token: Option<SecretString>,
     pub token_type_hint: Option<String>,
-    /// The user name of the Basic credential, still in its form encoding. `None` where there is no
-    /// such credential.
+    /// The user name of the Basic credential, still form-encoded. `None` if the request has no
+    /// Basic credential.
     pub client_id: Option<String>,
-    /// Its password, still in its form encoding.
+    /// The password of the Basic credential, still form-encoded.
     pub client_secret: Option<SecretString>,
     pub content_type: Option<String>,
     pub request_id: Option<String>,
@@ -38,8 +38,8 @@ impl Question {
         }
     }
 
-    /// Whether this client asks. In Basic, OAuth has id and secret in form encoding (RFC 6749,
-    /// section 2.3.1).
+    /// Returns whether this client sent the question. OAuth form-encodes the ID and the secret in a
+    /// Basic credential (RFC 6749, section 2.3.1).
     pub(super) fn is_of(&self, id: &str, secret: &str) -> bool {
         let (Some(asked_id), Some(asked_secret)) = (&self.client_id, &self.client_secret) else {
             return false;

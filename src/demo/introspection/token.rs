@@ -1,4 +1,4 @@
-//! The tokens that the stand-in knows, and what it says of them (RFC 7662, section 2.2).
+//! The tokens that the stand-in knows, and its replies about them (RFC 7662, section 2.2).
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 use super::CLIENT_ID;
 use crate::demo::claims::changed;
 
-/// How long a token has to live, in seconds, whenever it is asked about.
+/// The remaining lifetime that a reply states, in seconds. It is the same at every request.
 const LIFETIME: u64 = 3600;
 
-/// A token of the stand-in. It is public: it opens nothing but a demo or a test.
+/// A token of the stand-in. It is public, because it only gives access to a demo or a test.
 #[derive(Clone, Debug)]
 pub struct SampleToken {
     pub token: String,
-    /// The members of the reply that are not the usual ones; null leaves a member out. With an
-    /// `exp` in the past it has expired.
+    /// The members that differ from the default reply. A member that is null is left out. A token
+    /// with an `exp` in the past has expired.
     pub claims: Value,
     pub revoked: bool,
-    /// What it is there to show.
+    /// A description of what the token demonstrates.
     pub note: &'static str,
 }
 
-/// One token that may push and pull, one that may only pull, one that may do nothing, an expired
-/// and a revoked one.
+/// Returns a token that may push and pull, one that may only pull, one that may do nothing, an
+/// expired one and a revoked one.
 pub fn sample_tokens() -> Vec<SampleToken> {
     let both = "read_registry write_registry";
     let sample = |token: &str, claims, note| SampleToken {
@@ -52,7 +52,8 @@ impl SampleToken {
         token.expose_secret() == self.token
     }
 
-    /// What is said of it at this second, `None` where it is no longer good.
+    /// Returns the reply about the token at the time `now`, in seconds since 1970. Returns `None`
+    /// if the token is revoked or expired.
     pub(super) fn reply(&self, issuer: &str, now: u64) -> Option<Value> {
         let usual = json!({
             "active": true,

@@ -1,4 +1,4 @@
-//! What is asked of an issuer over HTTP.
+//! The HTTP requests that an issuer receives.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use secrecy::SecretString;
 
 use crate::demo::web;
 
-/// One request, whatever its path.
+/// One request, of any path.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     pub path: String,
-    /// The query, which nobody has a reason to send.
+    /// The query. A client has no reason to send one.
     pub query: Option<String>,
-    /// The lines of `Authorization`, which nobody has a reason to send either.
+    /// The lines of `Authorization`. A client has no reason to send them either.
     pub authorization: Vec<SecretString>,
     pub request_id: Option<String>,
     pub asked_at: Instant,

@@ -1,4 +1,4 @@
-//! The keys of an issuer: one signs, all are served.
+//! The keys of an issuer: the current one signs, all of them are served.
 
 use std::io;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use serde_json::json;
 
 use crate::demo::signing_key::SigningKey;
 
-/// The first RSA key of issuers: the one before it is GitLab's, which signs other things.
+/// The number of the first RSA key of issuers. Key 0 belongs to the GitLab stand-in, which signs
+/// other tokens.
 const FIRST_RSA_KEY: usize = 1;
 
 pub(super) struct Keys {
     current: Arc<SigningKey>,
     old: Vec<Arc<SigningKey>>,
     next_rsa: usize,
-    /// Served instead of the set.
+    /// A text that is served instead of the JWK set.
     text: Option<String>,
 }
 
@@ -24,12 +25,12 @@ impl Keys {
         Ok(Self { current, old: Vec::new(), next_rsa: FIRST_RSA_KEY + 1, text: None })
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     pub(super) fn current(&self) -> &Arc<SigningKey> {
         &self.current
     }
 
-    /// The JWK set (RFC 7517, section 5), or what is served instead.
+    /// Returns the JWK set (RFC 7517, section 5), or the text that is served instead.
     pub(super) fn jwks(&self) -> String {
         let whole = || {
             let keys: Vec<_> =

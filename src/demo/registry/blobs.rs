@@ -1,4 +1,4 @@
-//! Blobs: reading, in whole or in part, and removing.
+//! Blobs: reading them, in whole or in part, and deleting them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -18,7 +18,7 @@ use super::{Answer, CONTENT_DIGEST, Exchange};
 use crate::demo::web::{self, Body};
 use crate::registry::Digest;
 
-/// How much of a file is read at once, in bytes.
+/// The size of the read buffer, in bytes.
 const READ: usize = 256 * 1024;
 
 impl Exchange<'_> {
@@ -82,7 +82,8 @@ impl Exchange<'_> {
     }
 }
 
-/// So many bytes of a file from where it stands, read as the client takes them.
+/// A body that reads a fixed number of bytes of a file, from its current position, as the client
+/// takes them.
 struct FileBody {
     file: tokio::fs::File,
     left: u64,

@@ -1,4 +1,4 @@
-//! Digests of content: SHA-256, and SHA-512 where a client asks for it.
+//! Digests of content: SHA-256, and SHA-512 if a client asks for it.
 
 use std::io::{self, Read};
 
@@ -8,13 +8,13 @@ use super::refusal::Refusal;
 use crate::demo::web;
 use crate::registry::Digest;
 
-/// The digest of these bytes, by the same algorithm as `like`.
+/// Returns the digest of these bytes, with the same algorithm as `like`.
 pub(super) fn of_bytes(bytes: &[u8], like: &Digest) -> Result<String, Refusal> {
     let (name, algorithm) = algorithm(like)?;
     Ok(render(name, &digest::digest(algorithm, bytes)))
 }
 
-/// The digest of all that can be read, by the same algorithm as `like`.
+/// Returns the digest of everything that `reader` yields, with the same algorithm as `like`.
 pub(super) fn of_reader(mut reader: impl Read, like: &Digest) -> Result<String, Refusal> {
     let (name, algorithm) = algorithm(like)?;
     let mut context = Context::new(algorithm);
@@ -22,12 +22,12 @@ pub(super) fn of_reader(mut reader: impl Read, like: &Digest) -> Result<String, 
     Ok(render(name, &context.finish()))
 }
 
-/// The SHA-256 digest of these bytes.
+/// Returns the SHA-256 digest of these bytes.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     render("sha256", &digest::digest(&SHA256, bytes))
 }
 
-/// The SHA-256 digest of what was hashed as it arrived.
+/// Returns the SHA-256 digest of a context that hashed the content as it arrived.
 pub(super) fn sha256_of(context: Context) -> String {
     render("sha256", &context.finish())
 }

@@ -1,4 +1,4 @@
-//! Lists: repositories, tags, and what refers to a manifest.
+//! Lists: repositories, tags, and the referrers of a manifest.
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, LINK};
@@ -46,7 +46,7 @@ impl Exchange<'_> {
         )
     }
 
-    /// Nothing refers to what is not there: an empty list, and no 404.
+    /// Lists the referrers of a digest. An unknown digest has an empty list, not a 404.
     pub(super) fn referrers(self, name: &str, digest: &Digest) -> Answer {
         let wanted_type = self.query.first("artifactType");
         let refers = |manifest: &Manifest| {
@@ -72,7 +72,8 @@ impl Exchange<'_> {
         Ok(web::answer(StatusCode::OK, &headers, web::body(list.to_string())))
     }
 
-    /// The part of a sorted list behind `last`, `n` entries at most, with a link to the next part.
+    /// Returns the entries after `last` of a sorted list, at most `n` of them, with a link to the
+    /// next page.
     fn page(
         &self,
         path: &str,

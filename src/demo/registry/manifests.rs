@@ -1,5 +1,5 @@
-//! Manifests: small JSON documents that name blobs or other manifests. The only bodies kept in
-//! memory.
+//! Manifests: small JSON documents that reference blobs or other manifests. Their bodies are the
+//! only ones kept in memory.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -13,8 +13,8 @@ use super::{Answer, CONTENT_DIGEST, Exchange};
 use crate::demo::web;
 use crate::registry::{Reference, Tag};
 
-/// The largest manifest, in bytes: what the OCI distribution spec wants registries to take at
-/// least.
+/// The largest manifest, in bytes. The OCI distribution spec requires registries to accept at least
+/// this size.
 const MAX_SIZE: usize = 4 * 1024 * 1024;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -82,7 +82,7 @@ impl Exchange<'_> {
         Ok(response)
     }
 
-    /// By tag, the tag goes; by digest, the manifest with all its tags.
+    /// Deletes a tag, or, by digest, a manifest with all its tags.
     pub(super) fn manifest_delete(self, name: &str, reference: &Reference) -> Answer {
         let deleted = self.store.with(|index| {
             let repository = index.repositories.get_mut(name)?;
@@ -115,7 +115,7 @@ impl Exchange<'_> {
         Ok(content.freeze())
     }
 
-    /// The tags that a PUT by digest sets as well.
+    /// Returns the tags that a PUT by digest also sets.
     fn tags_of_query(&self) -> Result<Vec<String>, Refusal> {
         let tag = |text| Tag::parse(text).map(|tag| tag.as_str().to_owned());
         self.query
@@ -140,7 +140,7 @@ impl Exchange<'_> {
     }
 }
 
-/// What matters here of an image manifest or an index.
+/// The fields of an image manifest or an index that the registry uses.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Fields {
@@ -160,14 +160,14 @@ struct Fields {
 struct Descriptor {
     media_type: Option<String>,
     digest: String,
-    /// Where else the content is, so that it need not be here.
+    /// Other places that hold the content. If it has any, the registry need not hold it.
     #[serde(default)]
     urls: Vec<String>,
 }
 
 impl Fields {
-    /// Everything that a manifest names must be in its repository, but for its subject, which may
-    /// come later.
+    /// Checks that the repository holds everything that a manifest references. The subject is not
+    /// checked, because it may be pushed later.
     fn check_references(&self, index: &Index, name: &str) -> Result<(), Refusal> {
         let blobs =
             self.config.iter().chain(&self.layers).filter(|descriptor| descriptor.urls.is_empty());

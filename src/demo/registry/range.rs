@@ -1,15 +1,15 @@
-//! Byte ranges: what a download asks for, and where a chunk of an upload says that it belongs.
+//! Byte ranges: the range that a download asks for, and the position of a chunk in an upload.
 
 use std::ops::RangeInclusive;
 
-/// What a `Range` header asks of content of a known length.
+/// The range of content of a known length that a `Range` header asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
-    /// No header, or one that may be overlooked (RFC 9110, section 14.2): several ranges, another
-    /// unit, nonsense.
+    /// The request has no header, or one that the server may ignore (RFC 9110, section 14.2):
+    /// several ranges, another unit, or an invalid value.
     All,
     Part(RangeInclusive<u64>),
-    /// It begins behind the end: 416.
+    /// The range begins after the end of the content: 416.
     Nothing,
 }
 
@@ -36,8 +36,8 @@ impl Wanted {
     }
 }
 
-/// The `Content-Range` of a chunk: `0-1023` in the OCI distribution spec, `bytes 0-1023/*` with
-/// some clients.
+/// Parses the `Content-Range` of a chunk: `0-1023` in the OCI distribution spec, `bytes 0-1023/*`
+/// from some clients.
 pub(super) fn chunk_range(header: &str) -> Option<RangeInclusive<u64>> {
     let range = header.strip_prefix("bytes ").unwrap_or(header);
     let (first, last) = range.split_once('/').map_or(range, |(range, _)| range).split_once('-')?;
@@ -45,8 +45,8 @@ pub(super) fn chunk_range(header: &str) -> Option<RangeInclusive<u64>> {
     (first <= last).then_some(first..=last)
 }
 
-/// The `Range` of an upload that holds so many bytes. Nothing at all is `0-0` too: so Distribution
-/// has it.
+/// Returns the `Range` of an upload that holds this number of bytes. An empty upload has `0-0` too,
+/// as in Distribution.
 pub(super) fn held(bytes: u64) -> String {
     format!("0-{}", bytes.saturating_sub(1))
 }

@@ -1,4 +1,5 @@
-//! What the ledger of the registry keeps of a request, and the body that is counted on its way in.
+//! The entry of a request in the registry's ledger, and the request body that is counted as it
+//! arrives.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,38 +15,38 @@ use crate::demo::ledger::{Ledger, lock};
 #[derive(Debug)]
 pub struct Received {
     pub method: Method,
-    /// The path and query, exactly as they were in the request line.
+    /// The path and query, exactly as in the request line.
     pub target: String,
     pub headers: HeaderMap,
     body: Mutex<ReceivedBody>,
 }
 
-/// How far a body has come.
+/// The progress of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedBody {
     pub bytes: u64,
     pub end: BodyEnd,
 }
 
-/// How a body ended.
+/// The end of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// Not yet.
+    /// The body has not ended yet.
     Open,
-    /// All of it arrived.
+    /// The whole body arrived.
     Complete,
-    /// It broke off, or the registry did not want the rest.
+    /// The body broke off, or the registry did not read the rest of it.
     Broken,
 }
 
 impl Received {
-    /// How far its body has come.
+    /// Returns the progress of the body.
     pub fn body(&self) -> ReceivedBody {
         *lock(&self.body)
     }
 }
 
-/// The body of a request, which tells the ledger how it fares.
+/// The body of a request, which records its progress in the ledger.
 pub(super) struct RequestBody {
     incoming: Incoming,
     ledger: Arc<Ledger<Received>>,
@@ -64,10 +65,10 @@ impl RequestBody {
         Self { incoming, ledger: Arc::clone(ledger), entry }
     }
 
-    /// The next bytes, or `None` at the end of a complete body.
+    /// Returns the next bytes, or `None` at the end of a complete body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         while let Some(frame) = self.incoming.frame().await {
-            // A frame that is no data holds trailers, which mean nothing here.
+            // A frame without data holds trailers, which the registry ignores.
             if let Ok(data) = frame?.into_data() {
                 self.record(|body| body.bytes += data.len() as u64);
                 return Ok(Some(data));
@@ -85,8 +86,8 @@ impl RequestBody {
     }
 }
 
-/// A connection that is lost takes the request's future, and its body, with it: so whatever has not
-/// ended by now has broken off.
+/// Records a body that has not ended as broken: a lost connection drops the request's future and
+/// its body with it.
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.record(|body| {

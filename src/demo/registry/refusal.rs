@@ -1,5 +1,4 @@
-//! What the registry says when it does not do what was asked: a status, and a code of the OCI
-//! distribution spec.
+//! The error answers of the registry: a status, and an error code of the OCI distribution spec.
 
 use std::io;
 
@@ -69,7 +68,8 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A body that broke off. Nobody is left to read this.
+/// Converts the error of a body that broke off. The client is gone, so it does not read this
+/// answer.
 impl From<hyper::Error> for Refusal {
     fn from(error: hyper::Error) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", error.to_string())

@@ -1,14 +1,14 @@
-//! What a path names.
+//! The resource that a path names.
 //!
-//! Read on its own and not with the gate's parser, for the registry is what the tests judge the
-//! gate by: a stand-in that shared its mistakes could not show them.
+//! This module does not use the gate's parser, because the tests judge the gate by what the
+//! registry receives. A stand-in that shared the gate's mistakes could not reveal them.
 
 use http::StatusCode;
 
 use super::refusal::Refusal;
 use crate::registry::{Digest, Reference, RepositoryName};
 
-/// What a path names, before the method says what is done to it.
+/// The resource that a path names, independent of the method.
 pub(super) enum Resource {
     Base,
     Catalog,
@@ -21,8 +21,8 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    /// Reads a path from the right: a name may itself hold the words `blobs`, `manifests`, `tags`
-    /// and `uploads`.
+    /// Parses a path from the right, because a repository name may contain the segments `blobs`,
+    /// `manifests`, `tags` and `uploads`.
     pub(super) fn parse(path: &str) -> Result<Self, Refusal> {
         let nothing = || {
             Refusal::new(
@@ -44,7 +44,7 @@ impl Resource {
         let (Some(last), Some(kind), Some(above)) = (last, kind, above) else {
             return Err(nothing());
         };
-        // The name is what is left of the last two segments, or of the last three in an upload.
+        // The name is everything before the last two segments, or the last three for an upload.
         let name = || match further {
             Some(further) => repository(&format!("{further}/{above}")),
             None => repository(above),
@@ -63,7 +63,7 @@ impl Resource {
     }
 }
 
-/// A digest in a path or a query.
+/// Parses a digest in a path or a query.
 pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
     Digest::parse(text).ok_or_else(|| {
         Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("{text:?} is not a digest"))

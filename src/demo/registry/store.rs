@@ -1,4 +1,4 @@
-//! What the registry holds: blobs in a folder, everything else in memory.
+//! The content of the registry: blobs in a folder, everything else in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -12,13 +12,13 @@ use tempfile::{NamedTempFile, TempDir};
 use super::upload::Upload;
 use crate::demo::ledger::lock;
 
-/// The content of the registry. Its folder goes with it.
+/// The content of the registry. Its folder is deleted when it is dropped.
 pub(super) struct Store {
     folder: TempDir,
     index: Mutex<Index>,
 }
 
-/// What is where. Each blob is one file, however many repositories show it.
+/// The index of the content. Each blob is one file, even if several repositories have it.
 #[derive(Default)]
 pub(super) struct Index {
     pub(super) repositories: BTreeMap<String, Repository>,
@@ -27,10 +27,11 @@ pub(super) struct Index {
 
 #[derive(Default)]
 pub(super) struct Repository {
-    /// The digests of its blobs: a blob of another repository is unknown here until it is mounted.
+    /// The digests of the repository's blobs. A blob of another repository is unknown here until it
+    /// is mounted.
     pub(super) blobs: BTreeSet<String>,
     pub(super) manifests: BTreeMap<String, Manifest>,
-    /// Each tag with the digest that it stands for.
+    /// The tags, each with the digest of its manifest.
     pub(super) tags: BTreeMap<String, String>,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Repository {
 pub(super) struct Manifest {
     pub(super) content_type: String,
     pub(super) content: Bytes,
-    /// What it refers to, where it does (`subject`).
+    /// The digest of the manifest that this one refers to (`subject`), if there is one.
     pub(super) subject: Option<String>,
     pub(super) artifact_type: Option<String>,
     pub(super) annotations: Option<serde_json::Value>,
@@ -50,17 +51,17 @@ impl Store {
         Ok(Self { folder, index: Mutex::default() })
     }
 
-    /// Reads or changes the index. The lock is held meanwhile, so nothing slow belongs in there.
+    /// Reads or changes the index. `work` runs under the lock, so it must not be slow.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Index) -> T) -> T {
         work(&mut lock(&self.index))
     }
 
-    /// An empty file for an upload, gone when dropped.
+    /// Creates an empty file for an upload. The file is deleted when it is dropped.
     pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix("upload-").tempfile_in(self.folder.path())
     }
 
-    /// Makes a finished upload a blob of a repository.
+    /// Adds a finished upload to a repository as a blob.
     pub(super) fn add_blob(
         &self,
         repository: &str,
@@ -69,14 +70,16 @@ impl Store {
     ) -> io::Result<()> {
         let path = self.blob_path(digest);
         self.with(|index| {
-            // Under the lock, so that deleting the same blob elsewhere cannot take the file away.
+            // The file is moved under the lock, so that deleting the same blob elsewhere cannot
+            // remove it.
             file.persist(path)?;
             index.repositories.entry(repository.into()).or_default().blobs.insert(digest.into());
             Ok(())
         })
     }
 
-    /// Shows a blob of one repository in another too. `false`: the first has no such blob.
+    /// Mounts a blob of one repository in another. Returns `false` if `from` does not have the
+    /// blob.
     pub(super) fn mount_blob(&self, repository: &str, digest: &str, from: &str) -> bool {
         self.with(|index| {
             let found = index.has_blob(from, digest);
@@ -92,14 +95,14 @@ impl Store {
         })
     }
 
-    /// Opens a blob of a repository. `None`: it has no such blob.
+    /// Opens a blob of a repository. Returns `None` if the repository does not have it.
     pub(super) fn open_blob(&self, repository: &str, digest: &str) -> io::Result<Option<File>> {
         let path = self.blob_path(digest);
         self.with(|index| index.has_blob(repository, digest).then(|| File::open(path)).transpose())
     }
 
-    /// Takes a blob out of a repository, and off the disk with the last one. `false`: it has no
-    /// such blob.
+    /// Removes a blob from a repository, and its file if no other repository has it. Returns
+    /// `false` if the repository does not have the blob.
     pub(super) fn delete_blob(&self, repository: &str, digest: &str) -> io::Result<bool> {
         let path = self.blob_path(digest);
         self.with(|index| {
@@ -130,7 +133,7 @@ impl Index {
 }
 
 impl Repository {
-    /// The digest of a manifest named by a tag or a digest.
+    /// Returns the digest of a manifest that a tag or a digest names.
     pub(super) fn resolve(&self, reference: &str) -> Option<String> {
         let digest = self.tags.get(reference).map_or(reference, String::as_str);
         self.manifests.contains_key(digest).then(|| digest.to_owned())

@@ -1,4 +1,5 @@
-//! One upload in progress: a file that grows chunk by chunk, each either all or nothing.
+//! One upload in progress: a file that grows chunk by chunk. Each chunk is stored completely or not
+//! at all.
 
 use std::fs::File;
 use std::io;
@@ -24,29 +25,28 @@ use crate::registry::Digest;
 pub(super) struct Upload {
     pub(super) id: String,
     pub(super) repository: String,
-    /// What must come back in the query of every request (`_state`), as it stands in the
-    /// `Location`.
+    /// The `_state` that the query of every request must carry, as written in the `Location`.
     state: String,
     data: Arc<Mutex<Data>>,
 }
 
-/// What has arrived. Whoever writes holds the lock until the write has reached the file, even where
-/// the request that it belongs to is long gone; so a broken chunk cannot write into the one that is
-/// sent in its place.
+/// The data that has arrived. A writer holds the lock until its write has reached the file, even if
+/// its request has ended before. A broken chunk can therefore not write into the chunk that
+/// replaces it.
 struct Data {
-    /// `None` once it has become a blob.
+    /// The file with the data. `None` after it has become a blob.
     file: Option<NamedTempFile>,
-    /// How much of the file counts: the chunks that ended well.
+    /// The length of the valid part of the file, in bytes: the chunks that were complete.
     committed: u64,
-    /// The hash of that much.
+    /// The hash of the valid part.
     sha256: Context,
 }
 
 impl Upload {
     pub(super) fn new(repository: &str, file: NamedTempFile) -> io::Result<Self> {
         let data = Data { file: Some(file), committed: 0, sha256: Context::new(&SHA256) };
-        // Characters that a proxy could spoil: an escape resolved or made twice gives another
-        // value.
+        // The state contains characters that a faulty proxy would change: decoding or encoding an
+        // escape twice gives another value.
         let state = format!("{}-_.~=%2B%2F%3D%253D", web::uuid()?);
         Ok(Self {
             id: web::uuid()?,
@@ -56,26 +56,25 @@ impl Upload {
         })
     }
 
-    /// Its path and query.
+    /// Returns the path and query of the upload.
     pub(super) fn target(&self) -> String {
         format!("/v2/{}/blobs/uploads/{}?_state={}", self.repository, self.id, self.state)
     }
 
-    /// Whether a client brought the state back. Clients may escape a query in their own way, so its
-    /// meaning counts.
+    /// Returns whether a client sent the state back. The decoded values are compared, because
+    /// clients may escape a query in their own way.
     pub(super) fn has_state(&self, state: Option<&str>) -> bool {
         let query =
             web::Query::parse(Some(self.target().split_once('?').map_or("", |(_, query)| query)));
         state.is_some() && query.first("_state") == state
     }
 
-    /// How many bytes it holds.
+    /// Returns the number of valid bytes.
     pub(super) async fn length(&self) -> u64 {
         self.data.lock().await.committed
     }
 
-    /// Appends a body, which must fill `range` where there is one. Returns how many bytes there are
-    /// now.
+    /// Appends a body, which must fill `range` if there is one. Returns the new number of bytes.
     pub(super) async fn append(
         &self,
         body: &mut RequestBody,
@@ -108,13 +107,13 @@ impl Upload {
         Ok(end)
     }
 
-    /// The file, if what it holds has this digest.
+    /// Returns the file if its content has this digest.
     pub(super) async fn finish(&self, digest: &Digest) -> Result<NamedTempFile, Refusal> {
         let mut data = Arc::clone(&self.data).lock_owned().await;
         let digest = digest.clone();
         blocking(move || {
             let file = data.file.take().ok_or_else(Refusal::upload_unknown)?;
-            // What a broken chunk left behind the end.
+            // A broken chunk may have left bytes after the end.
             file.as_file().set_len(data.committed)?;
             let actual = match digest.as_str().starts_with("sha256:") {
                 true => hash::sha256_of(data.sha256.clone()),
@@ -134,7 +133,7 @@ impl Upload {
 
 type Writing = (OwnedMutexGuard<Data>, Context);
 
-/// Hashes and writes off the async threads.
+/// Writes and hashes bytes on a blocking thread.
 async fn write(
     data: OwnedMutexGuard<Data>,
     mut sha256: Context,

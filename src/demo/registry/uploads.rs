@@ -1,5 +1,5 @@
 //! Uploading a blob: in chunks (POST, PATCH …, PUT), in two steps (POST, PUT), at once (POST with
-//! `digest`), or not at all, where another repository has it (POST with `mount` and `from`).
+//! `digest`), or without a transfer if another repository has it (POST with `mount` and `from`).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Exchange<'_> {
         let digest = parse_digest(digest)?;
         let range = self.chunk_range()?;
         upload.append(&mut self.body, range).await?;
-        // Content that is not what it was said to be is of no use: the upload ends either way.
+        // The upload ends even if the digest does not match, because wrong content is of no use.
         self.store.with(|index| index.uploads.remove(id));
         self.commit(&upload, &digest).await
     }
@@ -67,7 +67,7 @@ impl Exchange<'_> {
         Ok(web::answer(StatusCode::NO_CONTENT, &[], web::body("")))
     }
 
-    /// The upload that a request goes on with.
+    /// Returns the upload that a request continues.
     fn upload(&self, name: &str, id: &str) -> Result<Arc<Upload>, Refusal> {
         let upload = self.store.with(|index| index.uploads.get(id).cloned());
         let upload = upload

@@ -1,8 +1,8 @@
-//! What is known of one secret: the answers to everything that was asked about it.
+//! The entry of one secret: the answers to all questions about it.
 //!
-//! They are kept together, for many questions can be asked with one secret (GitLab ignores the user
-//! name beside a personal access token), and none of those who send them may fill the cache for the
-//! others.
+//! The answers form one entry because many questions can be asked with one secret (GitLab ignores
+//! the user name sent with a personal access token), and the sender of such questions must not fill
+//! the cache at the expense of others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,45 +11,46 @@ use crate::identity::model::Verified;
 use crate::identity::model::keyed_hash::QuestionId;
 use crate::identity::model::unix_time::unix_now;
 
-/// Answers kept for one secret. The oldest goes first.
+/// The largest number of answers kept for one secret. The oldest one is dropped first.
 pub(super) const MAX_ANSWERS: usize = 256;
 
-/// An answer to one question. Small, for there may be a hundred thousand.
+/// The answer to one question. The type is small, because there may be a hundred thousand of them.
 #[derive(Clone, Debug)]
 pub struct CachedAnswer<V> {
     question: QuestionId,
     value: V,
-    /// When the provider was asked: what it said may have been true no longer a moment later.
+    /// The instant at which the provider was asked. The answer may have become outdated any time
+    /// after it.
     asked: Instant,
-    /// Milliseconds from then on.
+    /// The time after `asked` for which the answer is fresh, in milliseconds.
     fresh_for: u32,
-    /// Milliseconds from then on.
+    /// The time after `asked` for which the answer may be served stale, in milliseconds.
     stale_for: u32,
-    /// When the credential itself ends (Unix time, seconds). Judged on this clock too, which the
-    /// other does not follow when it jumps.
+    /// The expiry of the credential itself (Unix time, seconds). It is checked against the wall
+    /// clock as well, because the monotonic clock does not follow when the wall clock is set.
     ends: u32,
     provider: u32,
 }
 
-/// All answers about one secret, the latest last. There is at least one.
+/// All answers about one secret, the latest one last. The list is never empty.
 #[derive(Clone, Debug)]
 pub enum CachedAnswers<V> {
     One(CachedAnswer<V>),
     Several(Arc<[CachedAnswer<V>]>),
 }
 
-/// For how long from the asking an answer is good.
+/// The time for which an answer is valid, counted from the instant of the question.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
-    /// Without asking again.
+    /// The time for which the question need not be asked again.
     pub fresh: Duration,
-    /// Where the provider cannot be asked.
+    /// The time for which the answer may be used while the provider cannot be asked.
     pub stale: Duration,
-    /// At most until the credential ends (Unix time, seconds).
+    /// The expiry of the credential (Unix time, seconds), which ends both.
     pub ends: Option<u64>,
 }
 
-/// A verdict that allows nothing.
+/// A verdict that grants nothing.
 #[derive(Clone, Debug)]
 pub(super) enum NegativeVerdict {
     NotMine,
@@ -58,7 +59,7 @@ pub(super) enum NegativeVerdict {
 }
 
 impl<V> CachedAnswer<V> {
-    /// The answer of the provider with this number, who was asked at `asked`.
+    /// Creates the answer of the provider with this number, which was asked at `asked`.
     pub fn new(
         question: QuestionId,
         provider: u32,
@@ -78,28 +79,28 @@ impl<V> CachedAnswer<V> {
         }
     }
 
-    /// What was answered.
+    /// Returns the answer.
     pub fn value(&self) -> &V {
         &self.value
     }
 
-    /// The question.
+    /// Returns the id of the question.
     pub fn question(&self) -> QuestionId {
         self.question
     }
 
-    /// The number of the provider.
+    /// Returns the number of the provider.
     pub fn provider(&self) -> u32 {
         self.provider
     }
 
-    /// When what it is about ends (Unix time, seconds), where that is known.
+    /// Returns the expiry of the credential (Unix time, seconds), if it is known.
     pub fn ends(&self) -> Option<u64> {
         (self.ends != u32::MAX).then(|| self.ends.into())
     }
 
-    /// Returns the same answer, which is good no longer than it is fresh: an outage does not bring
-    /// it back.
+    /// Returns the same answer, which can then be served only while it is fresh, and not in an
+    /// outage.
     #[must_use]
     pub fn never_stale(self) -> Self {
         Self { stale_for: 0, ..self }
@@ -109,7 +110,7 @@ impl<V> CachedAnswer<V> {
         self.is_good_at(milliseconds, Instant::now(), unix_now)
     }
 
-    /// By both clocks, of which the second is looked at only where it matters.
+    /// Checks both clocks. The wall clock is read only if its result matters.
     fn is_good_at(&self, milliseconds: u32, now: Instant, unix: impl FnOnce() -> u64) -> bool {
         now.saturating_duration_since(self.asked) < Duration::from_millis(milliseconds.into())
             && self.ends().is_none_or(|ends| unix() < ends)
@@ -117,7 +118,7 @@ impl<V> CachedAnswer<V> {
 }
 
 impl<V: Clone> CachedAnswers<V> {
-    /// The answers, the latest last.
+    /// Returns the answers, the latest one last.
     pub fn answers(&self) -> &[CachedAnswer<V>] {
         match self {
             Self::One(answer) => std::slice::from_ref(answer),
@@ -125,46 +126,47 @@ impl<V: Clone> CachedAnswers<V> {
         }
     }
 
-    /// The answer to a question that need not be asked again yet. `floor`: none that was asked
-    /// until then.
+    /// Returns the answer to a question if it is fresh. Answers to questions asked at or before
+    /// `floor` do not count.
     pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.fresh_for))
             .map(CachedAnswer::value)
     }
 
-    /// The answer to a question that cannot be asked again now. `floor`: none that was asked until
-    /// then.
+    /// Returns the answer to a question if it may be served while the provider cannot be asked.
+    /// Answers to questions asked at or before `floor` do not count.
     pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.stale_for))
             .map(CachedAnswer::value)
     }
 
-    /// The latest stand at the end, and are asked for most.
+    /// Searches from the end: the latest answers stand there and are looked up most often.
     fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&CachedAnswer<V>> {
         let found = self.answers().iter().rev().find(|answer| answer.question == *question);
         found.filter(|answer| floor.is_none_or(|floor| answer.asked > floor))
     }
 
-    /// The number of the provider who answered last.
+    /// Returns the number of the provider that answered last.
     pub fn last_provider(&self) -> Option<u32> {
         self.answers().last().map(CachedAnswer::provider)
     }
 
-    /// Whether this provider has answered, however long ago.
+    /// Returns whether this provider has an answer in the entry, fresh or not.
     pub fn has_answered(&self, provider: u32) -> bool {
         self.answers().iter().any(|answer| answer.provider() == provider)
     }
 
-    /// Whether one of these questions was asked after `at`.
+    /// Returns whether one of these questions was asked after `at`.
     pub fn is_newer(&self, questions: &[QuestionId], at: Instant) -> bool {
         self.answers()
             .iter()
             .any(|answer| answer.asked > at && questions.contains(&answer.question))
     }
 
-    /// Whether this provider was asked anything after `at` and gave an answer like that.
+    /// Returns whether this provider was asked any question after `at` and gave an answer that
+    /// `like` accepts.
     pub fn has_answered_since(
         &self,
         provider: u32,
@@ -176,8 +178,8 @@ impl<V: Clone> CachedAnswers<V> {
             .any(|answer| answer.provider == provider && answer.asked > at && like(&answer.value))
     }
 
-    /// These and one more, which takes the place of an older answer to its question, and of what is
-    /// good no longer.
+    /// Returns the known answers and this one. It replaces an older answer to the same question;
+    /// expired answers are dropped.
     #[must_use]
     pub fn with(known: Option<&Self>, answer: CachedAnswer<V>) -> Self {
         let old = known.map(Self::answers).unwrap_or_default().iter();
@@ -194,12 +196,13 @@ impl<V: Clone> CachedAnswers<V> {
         Self::Several(answers.into())
     }
 
-    /// These without some.
+    /// Returns the answers without those that `gone` selects, or `None` if none is left.
     pub fn without(&self, gone: impl Fn(&CachedAnswer<V>) -> bool) -> Option<Self> {
         self.changed(|answer| if gone(&answer) { None } else { Some(answer) })
     }
 
-    /// Each of these as `change` makes it, without those of which it makes none.
+    /// Returns the answers as changed by `change`, without those for which it returns `None`.
+    /// Returns `None` if none is left.
     pub fn changed(
         &self,
         change: impl Fn(CachedAnswer<V>) -> Option<CachedAnswer<V>>,
@@ -222,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    /// The clock on the wall may be set, in either direction, between the asking and the use.
+    /// The wall clock may be set in either direction between the question and the lookup.
     #[test]
     fn either_clock_ends_an_answer() {
         const ENDS: u64 = 1_800_000_000;

@@ -1,4 +1,4 @@
-//! Questions under way: whoever asks what is being asked already waits for that answer.
+//! The questions under way: a caller whose question is already being asked waits for that answer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,17 @@ use tokio::sync::watch;
 use crate::identity::model::Verdict;
 use crate::identity::model::keyed_hash::QuestionId;
 
-/// Where the answer to a question will be.
+/// The receiver of the answer to a question.
 pub type Awaited = watch::Receiver<Option<Verdict>>;
 
-/// What becomes of a question.
+/// The way in which a caller gets the answer to its question.
 pub enum Coalesced {
-    /// It was answered just now.
+    /// The question was answered in the meantime.
     Answered(Verdict),
-    /// Somebody else asks; wait for the answer.
+    /// Another caller asks the question: wait for the answer.
     Wait(Awaited),
-    /// Nobody asks: this caller must, [close](InFlight::close) it and publish the answer.
+    /// The question is not being asked. This caller must ask it, [close](InFlight::close) it and
+    /// publish the answer.
     Ask(watch::Sender<Option<Verdict>>),
 }
 
@@ -26,8 +27,9 @@ pub enum Coalesced {
 pub struct InFlight(Mutex<HashMap<QuestionId, Awaited>>);
 
 impl InFlight {
-    /// Joins or opens a question. Only one caller at a time is told to ask. `look_up` looks once
-    /// more into the cache, for the answer may have come between the caller's own look and now.
+    /// Joins a question under way or opens a new one. Only one caller at a time is told to ask.
+    /// `look_up` checks the cache once more, because the answer may have arrived after the caller's
+    /// own lookup.
     pub fn coalesce(
         &self,
         question: QuestionId,
@@ -45,11 +47,12 @@ impl InFlight {
         Coalesced::Ask(sender)
     }
 
-    /// Closes a question that nobody waits for, and says whether that was so. Under the lock under
-    /// which callers join, so that none can join a question that is then not asked.
+    /// Closes a question if no caller waits for its answer, and returns whether it did. This
+    /// happens under the lock under which callers join, so that no caller can join a question that
+    /// is then not asked.
     pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Verdict>>) -> bool {
         let mut in_flight = self.lock();
-        // One listener is the one kept here.
+        // The receiver in the map is always counted.
         let abandoned = asking.receiver_count() <= 1;
         if abandoned {
             in_flight.remove(question);
@@ -57,7 +60,7 @@ impl InFlight {
         abandoned
     }
 
-    /// Whoever comes from now on asks anew, or finds the answer in the cache.
+    /// Closes a question. Later callers find the answer in the cache or ask the question again.
     pub fn close(&self, question: &QuestionId) {
         self.lock().remove(question);
     }

@@ -1,5 +1,5 @@
-//! Two stores, so that no flood of bad credentials pushes out a good one: what a verified
-//! credential may do, and what was refused or granted nothing.
+//! Two stores: one for the rights of verified credentials, one for credentials that were refused or
+//! granted nothing. A flood of wrong credentials thus cannot evict a good one.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::identity::model::keyed_hash::{QuestionId, SecretId};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{Lifetime, Verdict, Verified};
 
-/// What is known of each secret.
+/// The answers about each secret.
 pub(super) struct Stores {
-    /// Read where an answer is kept, never where one is looked up.
+    /// Read when an answer is added, never on a lookup.
     limits: RwLock<CacheLimits>,
     verified: Cache<SecretId, CachedAnswers<Arc<Verified>>>,
     refused: Cache<SecretId, CachedAnswers<NegativeVerdict>>,
@@ -31,8 +31,8 @@ impl Stores {
                 .weigher(move |_, known| {
                     weight::of_verified(known).min(weight::largest(limits.capacity))
                 })
-                // What is new must always find a place: job tokens that were busy and are gone
-                // would hold theirs.
+                // A new entry must always find space. With a policy that counts accesses, job
+                // tokens that were in frequent use and have ended would keep theirs.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             refused: Cache::builder()
@@ -45,12 +45,12 @@ impl Stores {
         }
     }
 
-    /// What verified credentials with this secret may do.
+    /// Returns the answers about verified credentials with this secret.
     pub(super) fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
         self.verified.get(&secret)
     }
 
-    /// What need not be asked.
+    /// Returns the fresh verdict, if the question need not be asked.
     pub(super) fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
         let verified =
             |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
@@ -70,7 +70,7 @@ impl Stores {
         })
     }
 
-    /// What was true when the provider could still be asked.
+    /// Returns the stale answer, to be used while the provider cannot be asked.
     pub(super) fn stale(&self, asked: &CacheKey) -> Option<Arc<Verified>> {
         self.verified.get(&asked.key())?.stale(&asked.question, asked.floor).cloned()
     }
@@ -82,13 +82,14 @@ impl Stores {
         verified: &Arc<Verified>,
         lifetime: Lifetime,
     ) {
-        // Of two questions at once the earlier may be answered later: it was true no longer.
+        // If two questions overlap, the answer to the earlier one may arrive later. It is outdated
+        // by then.
         let about = [asked.question, asked.credential];
         if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
             return;
         }
-        // Of another spelling of the secret it may still be true, but in an outage it does not
-        // count.
+        // The provider refused the same secret with another user name. With this user name, the
+        // secret may still be valid, but the answer must not be used in an outage.
         let refused_since = self.refused.get(&asked.key()).is_some_and(|known| {
             known.has_answered_since(asked.provider, at, |refused| {
                 !matches!(refused, NegativeVerdict::NothingGranted(_))
@@ -99,7 +100,7 @@ impl Stores {
             Duration::from_secs(ends.saturating_sub(unix_now())).saturating_add(at.elapsed())
         });
         let answer = lifetime.answer.unwrap_or(Duration::MAX);
-        // What is sent upstream is worth nothing after its end, whoever cannot be asked.
+        // An issued token that is sent upstream is worthless after its expiry, even in an outage.
         let stale_at_most =
             if verified.granted.token().is_some() { left.min(answer) } else { left };
         let good = Validity {
@@ -125,7 +126,7 @@ impl Stores {
         at: Instant,
         refused: NegativeVerdict,
     ) {
-        // What the provider said before is good no longer, not even while it cannot be asked.
+        // Earlier answers of the provider are void, even in an outage.
         match refused {
             NegativeVerdict::NothingGranted(_) => {
                 self.forget(asked, |answer| answer.question() == asked.question)
@@ -141,7 +142,7 @@ impl Stores {
         });
     }
 
-    /// Forgets verdicts that were good.
+    /// Drops the positive answers that `gone` selects.
     pub(super) fn forget(
         &self,
         asked: &CacheKey,
@@ -150,9 +151,9 @@ impl Stores {
         self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
     }
 
-    /// Forgets what was said of a credential that its provider does not take any more. Under
-    /// another user name the secret may be right, or may have been revoked just as well: until
-    /// its provider says so once more, an outage brings back no spelling of it.
+    /// Drops the positive answers about a credential that its provider now refuses. With another
+    /// user name, the same secret may still be valid, or it may have been revoked too. Those
+    /// answers are kept but never served in an outage, until the provider confirms them again.
     pub(super) fn forget_refused(&self, asked: &CacheKey) {
         self.change(asked, |answer| match answer.provider() {
             _ if asked.is_about(&answer) => None,
@@ -161,7 +162,7 @@ impl Stores {
         });
     }
 
-    /// Replaces verdicts that were good, and forgets those of which nothing is left.
+    /// Replaces positive answers, and drops the entry if none is left.
     fn change(
         &self,
         asked: &CacheKey,
@@ -176,13 +177,13 @@ impl Stores {
         });
     }
 
-    /// Forgets whatever this provider said.
+    /// Drops all answers of this provider.
     pub(super) fn forget_provider(&self, provider: u32) {
         forget_answers(&self.verified, provider);
         forget_answers(&self.refused, provider);
     }
 
-    /// From here on new answers are kept for so long. The capacities stay as they are.
+    /// Sets the lifetimes of answers that are added from now on. The capacities do not change.
     pub(super) fn set_limits(&self, limits: CacheLimits) {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
@@ -191,7 +192,8 @@ impl Stores {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Secrets of which something is known, as far as the stores have [settled](Self::settle).
+    /// Returns the number of secrets with answers, as far as the stores have
+    /// [settled](Self::settle).
     pub(super) fn entries(&self) -> u64 {
         self.verified.entry_count() + self.refused.entry_count()
     }
@@ -202,7 +204,7 @@ impl Stores {
     }
 }
 
-/// What is known of each secret, but for what this provider said.
+/// Drops the answers of this provider from each entry.
 fn forget_answers<V: Clone + Send + Sync + 'static>(
     store: &Cache<SecretId, CachedAnswers<V>>,
     provider: u32,

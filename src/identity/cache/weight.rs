@@ -1,4 +1,4 @@
-//! How much of a store an entry counts as, so that what is large takes the place of several.
+//! The weight of an entry in a store, which makes a large entry take the space of several.
 
 use std::sync::Arc;
 
@@ -9,19 +9,20 @@ use super::ENTRY_BYTES;
 use super::entry::{CachedAnswers, NegativeVerdict};
 use crate::identity::model::{RepositoryGrant, Verified};
 
-/// What the store itself needs for an entry, measured; see `tests/cache_memory.rs`.
+/// The memory that the store itself needs for an entry, in bytes, as measured; see
+/// `tests/cache_memory.rs`.
 const BOOKKEEPING_BYTES: usize = 240;
 
-/// The two counts beside what an `Arc` holds.
+/// The size of the two reference counts that an `Arc` keeps with its value, in bytes.
 const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
-/// The most that one secret counts as: what is larger than the whole store would find no place in
-/// it.
+/// Returns the largest weight of one secret, a quarter of the capacity. An entry that weighs more
+/// than the whole store could not be stored.
 pub(super) fn largest(capacity: u64) -> u32 {
     u32::try_from(capacity / 4).unwrap_or(u32::MAX).max(1)
 }
 
-/// How many entries of [`ENTRY_BYTES`] this counts as.
+/// Returns the weight in units of [`ENTRY_BYTES`].
 pub(super) fn of_verified(known: &CachedAnswers<Arc<Verified>>) -> u32 {
     let answers = known.answers();
     let bytes = BOOKKEEPING_BYTES
@@ -30,7 +31,8 @@ pub(super) fn of_verified(known: &CachedAnswers<Arc<Verified>>) -> u32 {
     u32::try_from(bytes.div_ceil(ENTRY_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// A refusal counts as one, unless it names many repositories for which nothing was granted.
+/// Returns the weight of refusals. A refusal weighs 1, unless it names many repositories for which
+/// nothing was granted.
 pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
     let weight = |refused: &NegativeVerdict| match refused {
         NegativeVerdict::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
@@ -40,7 +42,8 @@ pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
     u32::try_from(weight).unwrap_or(u32::MAX)
 }
 
-/// What one verdict takes, roughly. Scopes and sources are shared between verdicts.
+/// Returns the approximate size of a verdict, in bytes. Scopes and sources are left out, because
+/// verdicts share them.
 fn bytes_of(verified: &Verified) -> usize {
     let of_grant = |grant: &RepositoryGrant| {
         size_of_val(grant)
@@ -49,7 +52,7 @@ fn bytes_of(verified: &Verified) -> usize {
             + grant.tags.heap_bytes()
     };
     let repositories: usize = verified.granted.repositories().iter().map(of_grant).sum();
-    // The grants share it.
+    // All grants share one token.
     let token = verified.granted.token().map_or(0, |token| {
         COUNTS_BYTES + size_of::<SecretString>() + token.secret().expose_secret().len()
     });
@@ -61,13 +64,14 @@ fn bytes_of(verified: &Verified) -> usize {
     size_of_val(verified) + verified.principal.subject.len() + repositories + token + attributes
 }
 
-/// A map holds a hash and an index beside each name and value, and has room for more.
+/// Returns the approximate size of a map, in bytes. It stores a hash and an index with each entry
+/// and reserves room for more.
 fn bytes_of_object(map: &Map<String, Value>) -> usize {
     let entry = 2 * (size_of::<String>() + size_of::<Value>() + size_of::<[usize; 2]>());
     map.iter().map(|(name, value)| entry + name.len() + bytes_of_json(value)).sum()
 }
 
-/// What a value takes besides its own place in a list or a map.
+/// Returns the size of a value, in bytes, without its own slot in a list or a map.
 fn bytes_of_json(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,

@@ -1,20 +1,22 @@
-//! Whether a provider is asked at all: one that answers nobody is left alone for a while, and
-//! nobody waits for it.
+//! The circuit breaker of a provider: a provider that answers no question is not asked for a while,
+//! so that no caller waits for it.
 //!
-//! It takes questions about several different secrets in a row, and then the gate's own harmless
-//! question too: whoever makes up secrets whose questions fail must not be able to take a provider
-//! from everybody else. The clock is passed in, and so is what became of that question.
+//! The breaker opens only after questions about several different secrets in a row have failed and
+//! the gate's own harmless question has failed as well: a caller who makes up secrets whose
+//! questions fail must not be able to shut a provider off for all others. The caller of these
+//! functions passes in the clock and the outcome of the gate's own question.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::identity::model::keyed_hash::SecretId;
 
-/// So many different secrets in a row without an answer, and the gate asks a question of its own.
+/// The number of different secrets in a row without an answer after which the gate asks its own
+/// question.
 const DIFFERENT_SECRETS: usize = 3;
 
-/// For so long it is not asked then. Short, for each time costs one caller a wait, and recovery is
-/// seen no sooner.
+/// The time for which an open breaker blocks questions. It is short: each retry makes one caller
+/// wait, but recovery is noticed only by a retry.
 pub const OPEN_FOR: Duration = Duration::from_secs(2);
 
 /// The breaker of one provider.
@@ -22,52 +24,53 @@ pub const OPEN_FOR: Duration = Duration::from_secs(2);
 pub struct Breaker(Mutex<State>);
 
 enum State {
-    /// Everybody may ask.
+    /// Questions are admitted.
     Closed {
-        /// The secrets that had no answer since the last one that had.
+        /// The secrets without an answer since the last answered question.
         failing: Vec<SecretId>,
-        /// Whether the gate's own question is out.
+        /// `true` while the gate's own question is under way.
         checking: bool,
     },
-    /// Nobody may.
+    /// Questions are blocked until this time.
     Open { until: Instant },
-    /// One question is out, and tells what comes next; or, where it failed, the gate's own.
+    /// One question is under way and decides the next state. If it fails, the gate's own question
+    /// decides.
     HalfOpen,
 }
 
-/// A question that may be asked. Its outcome is to be [reported](Breaker::report).
+/// Permission to ask a question. The outcome must be [reported](Breaker::report).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// As always.
+    /// An ordinary question.
     Normal,
-    /// The one that finds out whether the provider is back.
+    /// The question that finds out whether the provider is back.
     Probe,
 }
 
-/// What became of a question.
+/// The outcome of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuestionOutcome {
-    /// The provider said something, be it no.
+    /// The provider gave an answer, which may be a refusal.
     Answered,
-    /// It said nothing that makes sense about this secret.
+    /// The provider gave no meaningful answer about this secret.
     Failed(SecretId),
-    /// It was not asked after all.
+    /// The provider was not asked after all.
     NotAsked,
 }
 
-/// How a breaker stands, for people.
+/// The state of a breaker, as shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Everybody may ask.
+    /// Questions are admitted.
     Closed,
-    /// Nobody may, until [`OPEN_FOR`] has passed and somebody asks again.
+    /// Questions are blocked until [`OPEN_FOR`] has passed and a caller asks again.
     Open,
-    /// One question is out, and tells what comes next.
+    /// One question is under way and decides the next state.
     Probing,
 }
 
 impl BreakerState {
-    /// The word in `/status.json`.
+    /// Returns the word in `/status.json`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -77,10 +80,11 @@ impl BreakerState {
     }
 }
 
-/// What a report changed.
+/// The consequence of a reported outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerChange {
-    /// The gate must ask its own question now, and [tell](Breaker::checked) what became of it.
+    /// The gate must now ask its own question and [report](Breaker::checked) whether the provider
+    /// answered.
     Suspected,
     Opened,
     Closed,
@@ -93,7 +97,7 @@ impl Default for State {
 }
 
 impl Breaker {
-    /// Whether a question may be asked now; `None` where the provider is left alone.
+    /// Returns the permission to ask a question now, or `None` if questions are blocked.
     pub fn admit(&self, now: Instant) -> Option<Admission> {
         let mut state = self.lock();
         match *state {
@@ -106,7 +110,7 @@ impl Breaker {
         }
     }
 
-    /// Tells what became of a question that was admitted.
+    /// Reports the outcome of an admitted question.
     pub fn report(
         &self,
         admission: Admission,
@@ -124,7 +128,8 @@ impl Breaker {
                     return Some(BreakerChange::Suspected);
                 }
             }
-            // Also of a question that was asked before: whoever answers is back.
+            // This includes answers to questions from before the breaker opened: a provider that
+            // answers is back.
             (State::Open { .. } | State::HalfOpen, QuestionOutcome::Answered) => {
                 *state = State::default();
                 return Some(BreakerChange::Closed);
@@ -132,7 +137,7 @@ impl Breaker {
             (State::HalfOpen, QuestionOutcome::Failed(_)) if admission == Admission::Probe => {
                 return Some(BreakerChange::Suspected);
             }
-            // The next caller may try at once.
+            // The next caller may probe at once.
             (State::HalfOpen, QuestionOutcome::NotAsked) if admission == Admission::Probe => {
                 *state = State::Open { until: now };
             }
@@ -141,8 +146,8 @@ impl Breaker {
         None
     }
 
-    /// Tells whether the provider answered the gate's own question, which was asked because it was
-    /// [suspected](BreakerChange::Suspected).
+    /// Reports whether the provider answered the gate's own question, which was asked because the
+    /// provider was [suspected](BreakerChange::Suspected).
     pub fn checked(&self, up: bool, now: Instant) -> Option<BreakerChange> {
         let mut state = self.lock();
         match &mut *state {
@@ -165,7 +170,7 @@ impl Breaker {
         None
     }
 
-    /// How it stands.
+    /// Returns the current state.
     pub fn state(&self) -> BreakerState {
         match *self.lock() {
             State::Closed { .. } => BreakerState::Closed,
@@ -199,7 +204,7 @@ mod tests {
         breaker.report(admission, QuestionOutcome::Failed(secret), now)
     }
 
-    /// One whose provider does not answer the gate's own question either.
+    /// Returns an open breaker: the provider did not answer the gate's own question either.
     fn open(now: Instant) -> Breaker {
         let breaker = suspecting(now);
         assert_eq!(breaker.checked(false, now), Some(BreakerChange::Opened));
@@ -236,8 +241,8 @@ mod tests {
         assert_eq!(fail(&breaker, two, now), Some(BreakerChange::Suspected));
     }
 
-    /// Whoever makes up secrets whose questions fail makes the gate ask, now and then, and nothing
-    /// else.
+    /// A caller who makes up secrets whose questions fail only causes the gate to ask its own
+    /// question now and then.
     #[test]
     fn a_provider_that_answers_the_gate_stays_closed() {
         let (now, [made_up]) = (Instant::now(), secrets());
@@ -259,7 +264,8 @@ mod tests {
         assert_eq!(fail(&breaker, three, now), Some(BreakerChange::Suspected));
     }
 
-    /// Somebody was answered while the gate asked: it does not answer nobody.
+    /// A caller got an answer while the gate's own question was under way, so the provider is not
+    /// down.
     #[test]
     fn an_answer_meanwhile_counts_more_than_the_gates_own_question() {
         let now = Instant::now();
@@ -269,7 +275,7 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
-    /// Nor does somebody keep it open whose question fails when its turn comes to find out.
+    /// A caller whose probe fails cannot keep the breaker open.
     #[test]
     fn a_probe_that_fails_is_judged_by_the_gates_own_question() {
         let (begun, [any]) = (Instant::now(), secrets());

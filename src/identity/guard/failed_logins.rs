@@ -1,15 +1,15 @@
-//! A bound on wrong credentials, by address: guessing passwords takes long, wherever they are
-//! checked.
+//! A limit on wrong credentials by client address, which makes guessing passwords slow at every
+//! provider.
 //!
-//! Who shows a credential that is not known to be good from there takes a place *before* a provider
-//! is asked, so that many wrong ones at once are not more than the bound either, and gives it back
-//! unless it turns out to be wrong. Where places are held only by questions under way, the next one
-//! waits for these: a hundred CI jobs behind one address, each with a new token, all get in. Once
-//! wrong ones have taken all places, whoever was not verified from there within a day
-//! is turned away before anything is looked up, so that nobody learns which other passwords
-//! are right.
+//! A request with a credential that is not known to be good from its address reserves a place
+//! *before* a provider is asked, so that many wrong credentials sent at once cannot exceed the
+//! limit either. The place is given back unless the credential turns out to be wrong. If questions
+//! under way hold the remaining places, the next request waits for them: a hundred CI jobs behind
+//! one address, each with a new token, all get in. Once wrong credentials have used up all places,
+//! every credential that was not verified from this address within the last day is turned away
+//! before any lookup, so that an attacker does not learn which other passwords are right.
 //!
-//! All of it lives as long as the process, whatever is reloaded.
+//! This state lasts as long as the process; a reload does not change it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,85 +26,89 @@ use crate::identity::model::{NotNow, Question, Verdict};
 use crate::net::client_address::client_network;
 use crate::rate_limit::{CallerKey, Clock, Nanos, Quota, Table, nanos};
 
-/// For so long a credential that was verified from an address is known to be good from there.
+/// The time for which a verified credential counts as known to be good from an address.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// It is written down again only when that is so long ago, and not for each request.
+/// The age after which the entry of a known credential is renewed. Renewing it on every request
+/// would be wasteful.
 const WRITTEN_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// What is known of addresses and of credentials from there: two tables of a fixed size, and what
-/// is under way.
+/// The state of all addresses and of the credentials used from them: two tables of fixed size, and
+/// the questions under way.
 #[derive(Default)]
 pub struct FailedLogins {
     clock: Clock,
-    /// What each address owes.
+    /// The used quota of each address.
     owed: Table,
-    /// Until when a credential is known to be good from an address. The one that ends first goes
-    /// first.
+    /// The time until which a credential counts as known to be good from an address. A full table
+    /// drops the entry that expires first.
     good: Table,
     under_way: Mutex<HashMap<IpAddr, PendingLogins>>,
 }
 
-/// The places that are held at one address. There is at least one.
+/// The places held by questions from one address. The list is never empty.
 #[derive(Default)]
 struct PendingLogins {
     attempts: HashMap<CredentialId, Weak<Attempt>>,
-    /// A place was given back, or lost.
+    /// Notified when a place is given back, or used up by a wrong credential.
     changed: Arc<Notify>,
 }
 
-/// A caller who shows a credential, and may.
+/// A request with a credential that was admitted.
 pub struct Login<'a> {
     logins: &'a Arc<FailedLogins>,
     who: LoginSource,
-    /// Known to be good, and that was not written down just now.
+    /// `true` if the credential is known to be good, but its entry is due for renewal.
     aging: bool,
     search: Option<Arc<Search>>,
 }
 
-/// A credential from an address.
+/// A credential and the address that it was sent from.
 #[derive(Clone, Copy)]
 struct LoginSource {
     quota: Quota,
     network: IpAddr,
     credential: CredentialId,
-    /// Both, in [`FailedLogins::good`].
+    /// The key of both in [`FailedLogins::good`].
     pair: CallerKey,
     known: bool,
 }
 
-/// The questions about one request's credential. The tasks that ask hold it too, so that what they
-/// hear counts also when the caller has gone.
+/// The questions about the credential of one request. The tasks that ask the providers hold it too,
+/// so their verdicts count even after the caller has disconnected.
 pub struct Search {
     attempt: Arc<Attempt>,
-    /// A provider was asked, and said no.
+    /// `true` if a provider was asked and refused the credential.
     refused: AtomicBool,
-    /// It is not over for that: somebody verified it, or gave no answer.
+    /// `true` if a refusal does not settle the question, because a provider verified the credential
+    /// or gave no answer.
     undecided: AtomicBool,
 }
 
-/// A credential from an address that is being asked about, and counts once however many requests
-/// show it. Unless it is known, this is its place; dropping it gives it back.
+/// A credential from one address that providers are being asked about. It counts once, however many
+/// requests present it. If the credential is not known to be good, this value holds its place, and
+/// dropping the value gives the place back.
 struct Attempt {
     logins: Arc<FailedLogins>,
     who: LoginSource,
     counted: AtomicBool,
 }
 
-/// Why there is no place.
+/// The reason why no place is available.
 enum NoPlace {
-    /// Wrong credentials have taken all. There is one after this.
+    /// Wrong credentials have used up all places. The next place is available after this time.
     Spent(Duration),
-    /// Questions under way hold the rest: their answers decide.
+    /// Questions under way hold the remaining places, and their answers decide.
     Pending(OwnedNotified),
 }
 
 impl FailedLogins {
-    /// Lets in whoever shows a credential. `quota`: how many wrong ones an address has.
+    /// Admits a request with a credential. `quota` is the number of wrong credentials that one
+    /// address may send.
     ///
     /// # Errors
-    /// Where these are spent, and the credential is not known to be good from there: when there is
-    /// the next.
+    /// The time until the next place is available, if wrong credentials have used up the quota and
+    /// this credential is not known to be good from the address.
     pub fn admit(
         self: &Arc<Self>,
         quota: Quota,
@@ -121,7 +125,7 @@ impl FailedLogins {
     ) -> Result<Login<'_>, Duration> {
         let network = client_network(question.client);
         let revocation = &question.revocation;
-        // What was revoked is another one from then on.
+        // After a revocation, the credential has another key, so it is not known any more.
         let pair = self.good.key(&(network, question.id, revocation.number));
         let until = self.good.with(pair, now, |until| *until);
         let verified = until.saturating_sub(nanos(KNOWN_FOR));
@@ -181,11 +185,12 @@ impl FailedLogins {
 }
 
 impl Login<'_> {
-    /// What is needed to ask a provider. It waits as long as that depends on questions under way;
-    /// the caller bounds the wait.
+    /// Returns the value that is needed to ask a provider. Waits as long as questions under way
+    /// hold the remaining places; the caller limits that wait.
     ///
     /// # Errors
-    /// Where wrong credentials have taken all places meanwhile: when there is the next.
+    /// The time until the next place is available, if wrong credentials have used up all places in
+    /// the meantime.
     pub async fn search(&mut self) -> Result<Arc<Search>, Duration> {
         if let Some(search) = &self.search {
             return Ok(search.clone());
@@ -202,14 +207,15 @@ impl Login<'_> {
         Ok(self.search.insert(search.into()).clone())
     }
 
-    /// A provider said this of the credential, to this caller or to another.
+    /// Records a verdict about the credential that another request or this one received. Refusals
+    /// are not recorded here.
     pub fn told(&self, verdict: &Verdict) {
         if let Some(search) = self.search.as_ref().filter(|_| !is_no(verdict)) {
             search.heard(verdict);
         }
     }
 
-    /// The credential is good.
+    /// Records that the credential is good.
     pub fn verified(&self) {
         if let Some(search) = &self.search {
             search.undecided.store(true, Ordering::Relaxed);
@@ -222,8 +228,8 @@ impl Login<'_> {
         }
     }
 
-    /// The credential is wrong. It counts where a provider was asked for that, and not where it was
-    /// known to be wrong.
+    /// Records that the credential is wrong. It counts only if a provider was asked, and not if the
+    /// cache already knew that it is wrong.
     pub fn wrong(&self) {
         if let Some(search) =
             self.search.as_ref().filter(|search| search.refused.load(Ordering::Relaxed))
@@ -236,13 +242,14 @@ impl Login<'_> {
 }
 
 impl Search {
-    /// A provider was asked, and said this.
+    /// Records the verdict of a provider that was asked.
     pub fn heard(&self, verdict: &Verdict) {
         match verdict {
             verdict if is_no(verdict) => self.refused.store(true, Ordering::Relaxed),
-            // Brought about by the question itself, or by others of whoever guesses: a no that was
-            // heard before stays one, or guesses at the provider before would be free.
-            // Users of a file were asked about there first.
+            // The caller can bring these verdicts about, through the question itself or through
+            // other questions. A refusal that came before still counts; otherwise, guesses at the
+            // provider that refused would be free. Users of an htpasswd file are not affected: the
+            // file is asked about them first.
             Verdict::NotNow(NotNow::Barred | NotNow::FailureBudgetSpent | NotNow::Crowded, _) => {}
             _ => self.undecided.store(true, Ordering::Relaxed),
         }
@@ -250,7 +257,8 @@ impl Search {
 }
 
 impl Drop for Search {
-    /// The caller left when somebody had said no: he may have seen enough.
+    /// Counts the credential as wrong if the caller disconnected after a refusal, because the
+    /// caller may have learned enough.
     fn drop(&mut self) {
         if *self.refused.get_mut() && !*self.undecided.get_mut() {
             self.attempt.count();
@@ -259,7 +267,7 @@ impl Drop for Search {
 }
 
 impl Attempt {
-    /// It was wrong.
+    /// Counts the credential as wrong.
     fn count(&self) {
         if self.counted.swap(true, Ordering::Relaxed) {
             return;
@@ -271,13 +279,14 @@ impl Attempt {
         };
         if known {
             let now = self.logins.now();
-            // Of those who show it at once, the first one counts.
+            // If several requests present the credential at once, only the first one counts.
             if good.with(pair, now, |until| std::mem::take(until) > now) {
                 charge(now);
             }
             return;
         }
-        // The place goes as the word is written: nobody sees it taken twice, or not at all.
+        // The place is released and the quota charged under one lock: another request never sees
+        // the place counted twice or not at all.
         let mut under_way = self.logins.lock();
         charge(self.logins.now());
         if let Some(changed) = self.leave(&mut under_way) {
@@ -285,10 +294,11 @@ impl Attempt {
         }
     }
 
-    /// Leaves its place; who waits there is to be told.
+    /// Releases the place. Returns the notification for the requests that wait at this address.
     fn leave(&self, under_way: &mut HashMap<IpAddr, PendingLogins>) -> Option<Arc<Notify>> {
         let here = under_way.get_mut(&self.who.network)?;
-        // Another one may have come in its place since nobody held it any more.
+        // Another attempt may have taken this entry after the last reference to this one was
+        // dropped.
         if here
             .attempts
             .get(&self.who.credential)
@@ -299,7 +309,8 @@ impl Attempt {
         let changed = here.changed.clone();
         if here.attempts.is_empty() {
             under_way.remove(&self.who.network);
-            // Those who come find nobody to wait for, so those who wait must not wait for them.
+            // Later requests create a new entry with another notification, so the requests that
+            // wait on this one must all be woken now.
             changed.notify_waiters();
         }
         Some(changed)

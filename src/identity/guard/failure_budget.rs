@@ -1,11 +1,12 @@
-//! A bound on wrong credentials: a server that blocks addresses after so many would else block the
-//! gate, and with it everybody.
+//! A limit on wrong credentials sent to one provider. Without it, a server that blocks addresses
+//! after too many failures would block the gate, and with it all callers.
 //!
-//! A credential that nobody has verified yet takes a place *before* it is asked about, so that many
-//! wrong ones at once are not more than the bound either, and gives it back unless it turns out to
-//! be wrong. One that was verified needs none, but only a few questions about it are asked at once:
-//! it may be good no longer, and whoever has it revoked and then sends it for a hundred
-//! repositories at once must not spend more than that.
+//! A question about a credential that was never verified reserves a place *before* it is asked, so
+//! that many wrong credentials at once cannot exceed the limit either. The place is given back
+//! unless the credential turns out to be wrong. A credential that was verified before needs no
+//! place, but only a few questions about it are asked at the same time. It may have become invalid:
+//! a caller who has it revoked and then sends it for a hundred repositories at once must not use up
+//! more than these few.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -16,59 +17,59 @@ use tokio::sync::Notify;
 
 use crate::identity::model::keyed_hash::SecretId;
 
-/// Questions about one verified secret at the same time.
+/// The largest number of concurrent questions about one verified secret.
 const KNOWN_AT_ONCE: usize = 4;
 
-/// At most `count` wrong credentials in any window of `per`.
+/// A limit of `count` wrong credentials in any window of length `per`.
 pub struct FailureBudget {
     count: usize,
     per: Duration,
     state: Mutex<BudgetState>,
-    /// A place was given back, or lost for a while.
+    /// Notified when a place is given back, or used up for a while.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct BudgetState {
-    /// The latest `count` failures, oldest first. Older ones do not matter.
+    /// The latest `count` failures, oldest first. Older failures do not matter.
     failures: VecDeque<(Instant, SecretId)>,
-    /// Places held by questions under way.
+    /// The number of places held by questions under way.
     reserved: usize,
-    /// Questions under way about verified secrets.
+    /// The number of questions under way about each verified secret.
     known: HashMap<SecretId, usize>,
 }
 
-/// A place, held while a question is under way. Dropping it gives it back.
+/// A place, held while a question is under way. Dropping it gives the place back.
 pub struct BudgetPlace<'a> {
     budget: &'a FailureBudget,
     secret: SecretId,
-    /// One that is not of the budget, but of those of a verified secret.
+    /// `true` if the place is one of those for a verified secret and does not belong to the budget.
     known: bool,
 }
 
-/// Why there is no place.
+/// The reason why no place is available.
 #[derive(Debug, PartialEq, Eq)]
 enum BudgetExhausted {
-    /// Questions under way hold the rest: their answers decide.
+    /// Questions under way hold the remaining places, and their answers decide.
     Pending,
-    /// Failures hold all. The first of them is too old after this.
+    /// Failures hold all places. The first of them expires after this time.
     Spent(Duration),
 }
 
 impl FailureBudget {
-    /// A budget of `count` failures in any `per`. A count of 0 lets nobody be asked about who is
-    /// not known.
+    /// Creates a budget of `count` failures in any window of length `per`. With a count of 0, only
+    /// credentials that were verified before are asked about.
     pub fn new(count: u32, per: Duration) -> Self {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         Self { count, per, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Waits for a place as long as it depends on questions under way. The caller bounds the wait.
-    /// `known`: the secret has been verified before, and so is asked about whatever others got
-    /// wrong.
+    /// Waits for a place, as long as the outcome depends on questions under way. The caller limits
+    /// the wait. `known` is `true` if the secret has been verified before; the failures of other
+    /// secrets then do not matter.
     ///
     /// # Errors
-    /// Where failures have taken all of it: how long until the first of them no longer counts.
+    /// The time until the oldest failure expires, if failures have used up the budget.
     pub async fn reserve(
         &self,
         secret: SecretId,
@@ -76,7 +77,7 @@ impl FailureBudget {
     ) -> Result<BudgetPlace<'_>, Duration> {
         loop {
             let mut changed = pin!(self.changed.notified());
-            // From here on no change is missed.
+            // No notification is missed from here on.
             changed.as_mut().enable();
             match self.try_reserve(secret, known, Instant::now()) {
                 Ok(place) => return Ok(place),
@@ -138,7 +139,7 @@ impl BudgetState {
 }
 
 impl BudgetPlace<'_> {
-    /// The credential was wrong: the place is taken until the window has passed.
+    /// Records that the credential was wrong: the place stays taken until the window has passed.
     pub fn fail(self, now: Instant) {
         self.budget.lock().fail(self.budget.count, self.secret, now);
     }
@@ -186,7 +187,7 @@ mod tests {
         held(&budget, start).fail(start);
         held(&budget, at(40)).fail(at(40));
         assert_eq!(refusal(&budget, at(50)), BudgetExhausted::Spent(Duration::from_secs(10)));
-        // The window slides: the first no longer counts, the second does.
+        // The window slides: the first failure does not count any more, the second one does.
         held(&budget, at(60)).fail(at(60));
         assert_eq!(refusal(&budget, at(61)), BudgetExhausted::Spent(Duration::from_secs(39)));
     }

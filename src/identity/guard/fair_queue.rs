@@ -1,6 +1,6 @@
-//! FairQueue at something that is scarce, fairly by address: each has one place in the common queue,
-//! and the rest of its callers wait in a lane of their own. So a flood from one address keeps
-//! nobody else waiting for longer than its one place.
+//! A queue for a scarce resource that is fair by client address. Each address has one place in the
+//! common queue; its other callers wait in a lane of their own. A flood of requests from one
+//! address therefore delays other addresses by one turn only.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,43 +8,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Callers of one address who wait at the same time.
+/// The largest number of callers of one address that wait at the same time.
 const MAX_IN_LANE: usize = 64;
 
-/// So many turns at a time.
+/// A queue that gives out a fixed number of concurrent turns.
 pub struct FairQueue {
     common: Semaphore,
     lanes: Mutex<HashMap<IpAddr, Lane>>,
 }
 
-/// Callers of one address who wait. There is at least one.
+/// The waiting callers of one address. A lane is never empty.
 struct Lane {
-    /// One of them stands in the common queue.
+    /// The permit of the one caller in this lane that stands in the common queue.
     first: Arc<Semaphore>,
     callers: usize,
 }
 
-/// A place in a lane, until it is dropped.
+/// A place in a lane, which is released when the value is dropped.
 struct InLane<'a> {
     turns: &'a FairQueue,
     client: IpAddr,
     first: Arc<Semaphore>,
 }
 
-/// The lane is full.
+/// The error for a lane that is full.
 #[derive(Debug)]
 pub struct Crowded;
 
 impl FairQueue {
-    /// `at_once` at a time.
+    /// Creates a queue with `at_once` concurrent turns.
     pub fn new(at_once: usize) -> Self {
         Self { common: Semaphore::new(at_once), lanes: Mutex::default() }
     }
 
-    /// Waits for a turn, which ends when it is dropped. The caller bounds the wait.
+    /// Waits for a turn, which ends when the permit is dropped. The caller limits the wait.
     ///
     /// # Errors
-    /// [`Crowded`] where too many of this client wait already.
+    /// [`Crowded`] if too many callers of this client address wait already.
     pub async fn turn(&self, client: IpAddr) -> Result<SemaphorePermit<'_>, Crowded> {
         let lane = self.enter(client).ok_or(Crowded)?;
         let _first = lane.first.acquire().await.map_err(|_| Crowded)?;
@@ -91,8 +91,8 @@ mod tests {
     const FLOOD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// Callers from these addresses, who come one after the other while nobody gets a turn; in
-    /// which order they get it.
+    /// Lets callers from these addresses queue up one after the other while the only turn is taken.
+    /// Returns the order in which they get it.
     async fn order(clients: Vec<IpAddr>) -> Vec<IpAddr> {
         let (turns, had) = (FairQueue::new(1), RefCell::new(Vec::new()));
         let (turns, had) = (

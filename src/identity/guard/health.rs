@@ -1,7 +1,6 @@
-//! What is known of a provider's health, for people: what its last answer was, and what went wrong
-//! last.
+//! The health of a provider as shown to operators: its last answer and its last failure.
 //!
-//! Words of a closed list: what a provider says, and what it was asked, never stands here.
+//! Only words of a closed list are kept here: neither the text of an answer nor the question.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,20 +11,22 @@ use crate::identity::model::{NotNow, Verdict};
 #[derive(Default)]
 pub struct Health(Mutex<Seen>);
 
-/// What was seen of a provider so far.
+/// The observations of a provider so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether the last question had an answer that makes sense; `None` where none was asked yet.
+    /// `true` if the provider gave a meaningful answer to the last question; `None` before the
+    /// first question.
     pub up: Option<bool>,
-    /// When the last answer came, and how long it took.
+    /// The time of the last answer and its duration.
     pub answered: Option<(SystemTime, Duration)>,
-    /// When something went wrong last, and what.
+    /// The time and the kind of the last failure.
     pub failed: Option<(SystemTime, Trouble)>,
-    /// That was of the last question: it is so now, as far as anybody knows.
+    /// `true` if that failure was that of the last question, so the provider presumably still has
+    /// it.
     pub failing: bool,
 }
 
-/// What can be wrong with a provider.
+/// The kinds of failure of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     TimedOut,
@@ -37,7 +38,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// The word in `/status.json`: a closed list, in the README.
+    /// Returns the word in `/status.json`, from the closed list in the README.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TimedOut => "timeout",
@@ -49,7 +50,7 @@ impl Trouble {
         }
     }
 
-    /// The same as what the provider does, to be read after its name.
+    /// Returns the failure as a predicate that follows the name of the provider.
     pub fn message(self) -> &'static str {
         match self {
             Self::TimedOut => "gives no answer in time",
@@ -63,7 +64,7 @@ impl Trouble {
         }
     }
 
-    /// What is wrong where a question came to this, if anything is.
+    /// Returns the failure that a verdict indicates, if any.
     fn from_verdict(verdict: &Verdict, timed_out: bool) -> Option<Self> {
         match verdict {
             Verdict::Unavailable if timed_out => Some(Self::TimedOut),
@@ -73,7 +74,7 @@ impl Trouble {
                 NotNow::NoTurn => Some(Self::TooManyQuestions),
                 NotNow::Barred => Some(Self::Barred),
                 NotNow::Misconfigured => Some(Self::Misconfigured),
-                // It was not asked, and there is nothing wrong with it.
+                // The provider was not asked, and nothing is wrong with it.
                 NotNow::FailureBudgetSpent
                 | NotNow::FailedLogins
                 | NotNow::Crowded
@@ -85,8 +86,8 @@ impl Trouble {
 }
 
 impl Health {
-    /// A question came to this. `took`: from when it was asked, where it was; `timed_out`: it had
-    /// no more time.
+    /// Records the verdict of a question. `took` is the time since the provider was asked, if it
+    /// was asked. `timed_out` is `true` if the question had used up its time.
     pub fn came_to(
         &self,
         verdict: &Verdict,
@@ -99,7 +100,8 @@ impl Health {
         if let Some(trouble) = trouble {
             seen.failed = Some((now, trouble));
         }
-        // Who was not asked has not shown how it is, but that it has no room is so now.
+        // A question that was not asked says nothing about the health of the provider. A lack of
+        // room for it is a failure all the same.
         if took.is_some() || trouble.is_some() {
             seen.failing = trouble.is_some();
         }
@@ -112,7 +114,7 @@ impl Health {
         }
     }
 
-    /// What was seen so far.
+    /// Returns the observations so far.
     pub fn seen(&self) -> Seen {
         *self.lock()
     }

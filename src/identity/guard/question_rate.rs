@@ -1,6 +1,6 @@
-//! How often one secret may be asked about: whoever has a single good token could else keep a
-//! provider busy for all, by asking for one repository after the other. Callers without a
-//! credential are told apart by address.
+//! A limit on the rate of questions about one secret. Without it, the holder of a single good token
+//! could keep a provider busy for all callers by requesting one repository after the other. Callers
+//! without a credential are told apart by address.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use crate::identity::model::{NotNow, Question, Verdict};
 use crate::net::client_address::client_network;
 use crate::rate_limit::{Clock, Nanos, Quota, Table};
 
-/// Questions a second in the long run. What is remembered is not asked, so this many are as many
-/// different repositories.
+/// The sustained number of questions per second. Cached answers need no question, so this is also
+/// the number of different repositories per second.
 const A_SECOND: u32 = 20;
 
-/// As many at once: a cluster that is started anew pulls with one deploy token, and a provider that
-/// judges by address is asked for each of its nodes. 500 nodes with an image each, or 50 with ten.
+/// The largest number of questions at once. It covers a cluster that restarts and pulls with one
+/// deploy token from a provider that is asked for each node, because it judges by address: 500
+/// nodes with one image each, or 50 nodes with ten.
 const BURST: u32 = 500;
 
-/// What a question that took many is paid for, at most.
+/// The longest wait that the additional exchanges of a question can impose on later questions.
 const MOST_OWED: Duration = Duration::from_secs(10);
 
-/// Who has asked how much, of all providers.
+/// The number of recent questions of each caller, for all providers.
 pub struct QuestionRate {
     clock: Clock,
     asked: Table,
@@ -39,11 +40,12 @@ impl QuestionRate {
         Self { clock: Clock::default(), asked: Table::default(), quota }
     }
 
-    /// Takes a turn to ask the provider with this number, which comes after the time that is
-    /// returned: `patience` at most.
+    /// Reserves a turn to ask the provider with this number. The turn comes after the returned
+    /// time, which is at most `patience`.
     ///
     /// # Errors
-    /// Where it would come later, the verdict that says when. Nothing is taken then.
+    /// [`Verdict::NotNow`] with the time to wait, if the turn would come later than `patience`. No
+    /// turn is reserved then.
     pub fn turn(
         &self,
         provider: u32,
@@ -60,11 +62,11 @@ impl QuestionRate {
         turn.map_err(|wait| Verdict::NotNow(NotNow::TooOften, wait))
     }
 
-    /// Takes turns for questions that were asked besides the one of a [turn](Self::turn): the next
-    /// ones come later for it.
+    /// Charges the secret for exchanges with the provider in addition to the one that a
+    /// [turn](Self::turn) covers, so that later turns are delayed.
     pub fn charge(&self, provider: u32, question: &Question, questions: u32) {
         for _ in 0..questions {
-            // What is owed is bounded all the same.
+            // An error only means that the delay has reached its limit.
             let _ = self.turn(provider, question, MOST_OWED);
         }
     }
@@ -105,7 +107,7 @@ mod tests {
         assert_eq!(take("a", second / 2), Ok(Duration::from_secs(1)));
     }
 
-    /// Whoever makes one question many waits for them the next time.
+    /// A question that took several exchanges delays the next one.
     #[test]
     fn questions_besides_one_are_paid_for() {
         let rate = QuestionRate::new(Quota::new(1, Duration::from_secs(3600), 3));

@@ -10,25 +10,27 @@ use zeroize::Zeroizing;
 
 use crate::denial::{Denial, Framing};
 
-/// What stands in `Authorization` (RFC 9110, 11.6.2). Secrets print nothing and are zeroed when
-/// dropped.
+/// A credential as presented in `Authorization` (RFC 9110, 11.6.2). Secrets are never printed and
+/// are zeroed when dropped.
 #[derive(Clone)]
 pub enum Credential {
-    /// No header, or `Basic Og==`, by which clients mean the same.
+    /// No credential: the request has no header, or its value is `Basic Og==`, which clients send
+    /// with the same meaning.
     Anonymous,
-    /// RFC 7617
+    /// A user name and a password (RFC 7617).
     Basic { user: String, password: SecretString },
-    /// RFC 6750
+    /// A Bearer token (RFC 6750).
     Bearer(SecretString),
 }
 
 impl Credential {
-    /// Reads the one `Authorization` header.
+    /// Reads the single `Authorization` header.
     ///
     /// # Errors
-    /// Two headers, another scheme, or a value that does not follow its scheme's grammar. What is
-    /// not UTF-8, holds a control character or has an empty password is refused here, so that
-    /// no provider is asked about it.
+    /// - [`Denial::Framing`] if there are two headers.
+    /// - [`Denial::MalformedCredential`] if the scheme is not Basic or Bearer, or if the value does
+    ///   not follow the grammar of its scheme. A value that is not UTF-8, that contains a control
+    ///   character or that has an empty password is refused here, so no provider is asked about it.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Denial> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Ok(Self::Anonymous) };
@@ -64,14 +66,15 @@ impl Credential {
         Self::of_user(user, password).map_err(Denial::MalformedCredential)
     }
 
-    /// A user name and password, in a header or in a form: either way they are shown to providers
-    /// as Basic, so both hold what that may hold (RFC 7617, 2). Where both are empty, clients
-    /// mean nobody.
+    /// Builds a credential from a user name and a password, which come from a header or from a
+    /// form. Providers receive both kinds as Basic, so both must be valid there (RFC 7617, 2).
+    /// Clients send an empty user name with an empty password to mean "no credential": the result
+    /// is [`Credential::Anonymous`].
     ///
     /// # Errors
-    /// Why they are no credential.
+    /// The reason why the two are not a valid credential.
     pub fn of_user(user: &str, password: &str) -> Result<Self, &'static str> {
-        // A provider would read what is behind it as the beginning of the password.
+        // A provider would read the part behind the colon as the beginning of the password.
         if user.contains(':') {
             return Err("there is a colon in the user name");
         }
@@ -88,7 +91,7 @@ impl Credential {
     }
 
     fn bearer(token: &str) -> Result<Self, Denial> {
-        // token68 (RFC 9110, 11.2)
+        // The grammar of `token68` (RFC 9110, 11.2).
         let word = token.trim_end_matches('=');
         let allowed = |byte: u8| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
@@ -99,7 +102,7 @@ impl Credential {
         Ok(Self::Bearer(SecretString::from(token)))
     }
 
-    /// How it was presented, as logs say it.
+    /// Returns the scheme of the credential, as written in logs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
@@ -108,7 +111,7 @@ impl Credential {
         }
     }
 
-    /// Everything that tells it from another credential: kind, user and secret.
+    /// Returns the parts that together identify the credential: kind, user name and secret.
     pub(super) fn parts(&self) -> (u8, &str, &str) {
         match self {
             Self::Anonymous => (0, "", ""),
@@ -118,7 +121,8 @@ impl Credential {
     }
 }
 
-/// The value of `Authorization` for a user and password (RFC 7617), marked as a secret.
+/// Creates the `Authorization` value for a user name and a password (RFC 7617), marked as
+/// sensitive.
 pub fn basic(user: &str, password: &SecretString) -> Option<HeaderValue> {
     let plain = Zeroizing::new(format!("{user}:{}", password.expose_secret()));
     let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(plain.as_bytes())));

@@ -7,27 +7,29 @@ use secrecy::SecretString;
 use super::tag_rules::TagRules;
 use crate::registry::{Actions, RepositoryName};
 
-/// What a credential allows by itself. Policy can only narrow it.
+/// The rights that a credential has by itself. The policy can only narrow them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// Scopes that hold for every repository; the `scopes` section of the config reads them. One
-    /// list serves all whose scopes are the same.
+    /// Scopes that hold for every repository; the `scopes` section of the config interprets them.
+    /// Verdicts with equal scopes share one list.
     Scopes(Arc<Vec<String>>),
-    /// What a token server granted for the one repository that was asked about, and for no other.
+    /// The grant of a token server for the one repository in the question. It holds for no other
+    /// repository.
     Repository(Box<RepositoryGrant>),
-    /// The same for each of several repositories, possibly nothing. One pointer, for all verdicts
-    /// are as large as this.
+    /// The grants of a token server for the several repositories in the question; each may be
+    /// empty. The variant is a single pointer, because its size is part of the size of every
+    /// verdict.
     Repositories(Arc<Vec<RepositoryGrant>>),
-    /// The list of all repositories, with the token that says so where it is kept.
+    /// The right to list all repositories, with the token that grants it, if that token is kept.
     Catalog(Option<IssuedToken>),
-    /// No repository was asked about: it proves who the caller is.
+    /// The identity of the caller only: the question was not about a repository.
     Identity,
-    /// The provider vouches for the credential, and lets it do nothing.
+    /// No rights: the provider vouches for the credential, but grants it nothing.
     Nothing,
 }
 
 impl Granted {
-    /// Whether there is nothing that it allows.
+    /// Returns whether the credential has no rights at all.
     pub fn is_nothing(&self) -> bool {
         match self {
             Self::Repository(_) | Self::Repositories(_) => {
@@ -39,7 +41,8 @@ impl Granted {
         }
     }
 
-    /// What was granted repository by repository. Empty where it was not asked so.
+    /// Returns the grants of single repositories. Empty if the rights are not granted by
+    /// repository.
     pub fn repositories(&self) -> &[RepositoryGrant] {
         match self {
             Self::Repository(grant) => std::slice::from_ref(grant),
@@ -48,12 +51,12 @@ impl Granted {
         }
     }
 
-    /// What was granted for this repository, where that was asked.
+    /// Returns the grant for this repository, if the question was about it.
     pub fn repository(&self, name: &RepositoryName) -> Option<&RepositoryGrant> {
         self.repositories().iter().find(|grant| grant.repository == *name)
     }
 
-    /// The token to send upstream, where it was kept.
+    /// Returns the token to send upstream, if it was kept.
     pub fn token(&self) -> Option<&IssuedToken> {
         match self {
             Self::Catalog(token) => token.as_ref(),
@@ -62,35 +65,36 @@ impl Granted {
     }
 }
 
-/// What a token server granted for one repository.
+/// The rights that a token server granted for one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryGrant {
-    /// The repository that was asked about.
+    /// The repository in the question.
     pub repository: RepositoryName,
-    /// What was granted of what was asked.
+    /// The granted subset of the requested actions.
     pub actions: Actions,
-    /// Who granted it, for the words of a refusal.
+    /// The kind of server that granted them; refusal messages depend on it.
     pub server: TokenServerKind,
-    /// Which tags may not be written or deleted, where that was asked about. As old as the grant
-    /// itself.
+    /// The tags that may not be written or deleted, if the question was about writing or deleting.
+    /// The rules are as old as the grant itself.
     pub tags: TagRules,
-    /// The token that says so, where the server's own tokens are sent upstream and there is
-    /// something in it. A token for several repositories is in each of their grants.
+    /// The token that carries this grant. Present if the tokens of the server itself are sent
+    /// upstream and this one grants anything. A token for several repositories is in each of their
+    /// grants.
     pub token: Option<IssuedToken>,
 }
 
-/// The very token that a token server issued for one question, whatever it was about. Equal to
-/// itself alone.
+/// A token exactly as a token server issued it for one question. Two values are equal only if they
+/// are clones of the same value; the token text is not compared.
 #[derive(Clone, Debug)]
 pub struct IssuedToken(Arc<SecretString>);
 
 impl IssuedToken {
-    /// Keeps a token.
+    /// Wraps a token.
     pub fn new(token: SecretString) -> Self {
         Self(Arc::new(token))
     }
 
-    /// The token.
+    /// Returns the token.
     pub fn secret(&self) -> &SecretString {
         &self.0
     }
@@ -104,11 +108,11 @@ impl PartialEq for IssuedToken {
 
 impl Eq for IssuedToken {}
 
-/// The kinds of server that speak the registry token protocol.
+/// The kinds of server that implement the registry token protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenServerKind {
-    /// What a grant takes there is known.
+    /// GitLab, whose rules for granting each action are known.
     GitLab,
-    /// Any other.
+    /// Any other server.
     Other,
 }

@@ -1,4 +1,5 @@
-//! Credentials as fixed-size keyed hashes: what the cache looks up and what logs show.
+//! Keyed hashes of fixed size for credentials and questions: the keys of the cache and the
+//! identifiers in logs.
 
 use std::fmt;
 
@@ -6,70 +7,76 @@ use super::Question;
 use super::credential::Credential;
 use crate::registry::{Access, Actions};
 
-/// Of a [`QuestionId`], those that are of the credential alone.
+/// The number of bytes of a [`QuestionId`] that depend on the credential only.
 const CREDENTIAL_BYTES: usize = 4;
 
-/// A key for hashing secrets, so that nothing logged or kept in memory can be matched against
-/// guessed tokens elsewhere.
+/// The key for hashing secrets. Without it, a hash from a log or from memory cannot be checked
+/// against guessed tokens.
 #[derive(Clone)]
 pub struct HashKey([u8; 32]);
 
-/// A credential: its kind, user and secret under the process's key. Two differ whenever any of the
-/// three does.
+/// The hash of a credential (its kind, user name and secret) under the key of the process. Two ids
+/// differ if any of the three differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialId([u8; 32]);
 
-/// A secret alone, whoever presents it and how, under the process's key.
+/// The hash of a secret alone under the key of the process. It does not depend on the user name or
+/// the scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SecretId([u8; 16]);
 
-/// 8 bytes of a keyed hash, as 16 hexadecimal digits.
+/// 8 bytes of a keyed hash, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 
-/// By what operators know a credential: logs show it, and revocations look it up. Whatever can be
-/// changed about a credential without making it another one is not in it: of a JWT the user name
-/// beside it, the way of presenting it, and the signature, of which there are two by ECDSA (s and n
-/// - s) for whoever has one.
+/// The identifiers of a credential for operators: logs show them and revocations look them up. They
+/// leave out everything that a holder can vary without changing the credential. For a JWT, this is
+/// the user name sent with it, the scheme, and the signature: anyone who has one valid ECDSA
+/// signature can compute a second one (`s` and `n - s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownAs {
-    /// Whoever presents it, in whatever way.
+    /// The hash of the secret, independent of the user name and the scheme. For a JWT, the hash of
+    /// its signed part.
     pub secret: SecretId,
-    /// What logs show: a user name with a secret, in one way of presenting them; of a JWT what is
-    /// signed.
+    /// The identifier in logs. It depends on the scheme, the user name and the secret; for a JWT,
+    /// on its signed part only.
     pub fingerprint: Fingerprint,
 }
 
-/// A question to one provider: the credential, and all else that the answer depends on. 96 bits of
-/// a keyed hash: nobody outside can look for two that are equal, and by chance none of the few that
-/// are kept are. Before these stand 32 bits of the credential alone, which tell those who present
-/// one secret apart; there are few, and where two were equal, an answer would only be forgotten too
+/// The hash of a question to one provider: of the credential and of everything else that the answer
+/// depends on.
+///
+/// 96 bits are taken from the keyed hash. Without the key, an attacker cannot search for
+/// collisions, and an accidental collision among the few questions kept is negligible. The other 32
+/// bits, which stand first, depend on the credential only; they tell apart credentials that share
+/// one secret. Few credentials share a secret, and a collision there only drops a cached answer too
 /// early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuestionId([u8; 16]);
 
-/// What a provider's answer depends on besides the credential.
+/// The inputs, besides the credential, that the answer of a provider depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DependsOn {
-    /// Nothing: it says what the credential may do everywhere.
+    /// Nothing else: the answer lists the rights of the credential everywhere.
     Credential,
     /// The repository and the action.
     Repository,
-    /// These and the client's address, for the provider is told it and judges by it.
+    /// The repository, the action and the address of the client, which the provider receives and
+    /// takes into account.
     RepositoryAndAddress,
 }
 
 impl HashKey {
-    /// The key that belongs to a gate's first token key: replicas with one key file name a
-    /// credential alike.
+    /// Derives the key from the first token key of the gate. Replicas with the same key file
+    /// therefore compute the same identifiers for a credential.
     pub fn of_token_key(bytes: &[u8; 32]) -> Self {
         Self(blake3::derive_key("moorgate credential hash key", bytes))
     }
 
-    /// A random key.
+    /// Creates a random key.
     ///
     /// # Errors
-    /// Where the system has no randomness to give.
+    /// If the system cannot provide random bytes.
     pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key)?;
@@ -92,7 +99,7 @@ impl HashKey {
         self.text(secret)
     }
 
-    /// By what operators know a credential, whose hashes these are.
+    /// Returns the identifiers for operators of a credential; `id` and `secret` are its hashes.
     pub fn known_as(&self, credential: &Credential, id: CredentialId, secret: SecretId) -> KnownAs {
         let Some(signed) = signed_part(credential.parts().2) else {
             return KnownAs { secret, fingerprint: id.fingerprint() };
@@ -114,7 +121,7 @@ impl HashKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&provider.to_le_bytes());
         hasher.update(&question.id.0);
-        // 0 is no number of a revocation.
+        // Numbers of revocations start at 1, so 0 stands for "not revoked".
         hasher.update(&question.revocation.number.unwrap_or_default().to_le_bytes());
         if depends != DependsOn::Credential {
             match &question.access {
@@ -149,26 +156,28 @@ impl HashKey {
 }
 
 impl QuestionId {
-    /// Whether it is about the same credential as another one about the same secret.
+    /// Returns whether both questions are about the same credential. Only meaningful for questions
+    /// about the same secret.
     pub(in crate::identity) fn is_about_credential_of(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).take(CREDENTIAL_BYTES).all(|(mine, its)| *mine == its)
     }
 
-    /// What stands for a secret where callers have none, so that each question is by itself.
+    /// Returns a substitute secret for a caller without a credential, so that each of its questions
+    /// has an entry of its own.
     pub(in crate::identity) fn in_place_of_secret(self) -> SecretId {
         SecretId(self.0)
     }
 }
 
 impl CredentialId {
-    /// What logs show, unless it is of a JWT.
+    /// Returns the identifier that logs show for a credential that is not a JWT.
     pub fn fingerprint(self) -> Fingerprint {
         Fingerprint(self.0.first_chunk().copied().unwrap_or_default())
     }
 }
 
 impl Fingerprint {
-    /// Reads what logs show; `None` for any other text.
+    /// Parses a fingerprint as logs show it; returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain =
             text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -190,21 +199,22 @@ impl fmt::Debug for Fingerprint {
 
 #[cfg(test)]
 impl QuestionId {
-    /// For tests that need any one.
+    /// Creates an arbitrary id for tests.
     pub fn any(number: u8) -> Self {
         Self([number; 16])
     }
 }
 
-/// Header and claims of what looks like a JWT (RFC 7515, 7.1): three parts in base64url, of which
-/// the first begins as every JSON object does.
+/// Returns the signed part (header and claims) of a secret that looks like a JWT (RFC 7515, 7.1):
+/// three parts in base64url, the first of which begins like the encoding of a JSON object.
 fn signed_part(secret: &str) -> Option<&str> {
     let signed = secret.starts_with('e').then(|| secret.rsplit_once('.'))??.0;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (signed.split('.').count() == 2 && secret.bytes().all(allowed)).then_some(signed)
 }
 
-/// With its length before it, no part can be mistaken for the end of one and the start of the next.
+/// Hashes a part with its length in front. Without the length, the end of one part could be taken
+/// for the start of the next.
 fn length_prefixed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(&(bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
@@ -261,7 +271,8 @@ mod tests {
             let other = known_as(other);
             assert!(other.secret != jwt.secret && other.fingerprint != jwt.fingerprint);
         }
-        // Of whatever else it all counts, and to the secret alone the user does not.
+        // In any other secret, each character counts. The user name counts in the fingerprint, but
+        // not in the hash of the secret.
         for [one, other] in [["x.e30.c2ln", "x.e30.b3RoZXI"], ["e.x.p!", "e.x.q!"], ["e.x", "e.y"]]
         {
             assert_ne!(
@@ -277,7 +288,8 @@ mod tests {
         }
     }
 
-    /// Also where one list could be read as another, or as another kind of question.
+    /// The list also contains questions whose encodings could be confused: one list with another,
+    /// or a list with another kind of question.
     #[test]
     fn no_two_questions_share_an_id() {
         use crate::registry::{Action, RepositoryName};
@@ -336,8 +348,8 @@ mod tests {
         );
     }
 
-    /// All that an answer can depend on. Short words of few letters, so that many share all but
-    /// where one part ends.
+    /// The inputs that an answer can depend on. The words are short and use few letters, so that
+    /// many inputs differ only in the boundary between two parts.
     type Asked = (
         u32,
         u8,
@@ -367,7 +379,8 @@ mod tests {
                     1 => (user, secret),
                     _ => (String::new(), secret),
                 };
-                // What the provider's answers do not depend on makes no other question.
+                // An input that the answers of the provider do not depend on does not change the
+                // question.
                 let (access, address) =
                     ((provider > 0).then_some(access), (provider > 1).then_some(address));
                 (provider, kind, user, secret, access, address, revoked)
@@ -413,7 +426,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
 
-        /// One question, one key: of a few thousand, as many keys as there are questions that differ.
+        /// Ids are equal exactly if the questions are equal.
         #[test]
         fn keys_are_shared_by_equal_questions_alone(all in prop::collection::vec(asked(), 2..60)) {
             let key = HashKey::of_token_key(&[7; 32]);

@@ -4,63 +4,64 @@ use std::sync::Arc;
 
 use super::grant::Granted;
 
-/// Who a credential belongs to. Two providers never share a principal, whatever the names.
+/// The identity that a credential belongs to. Principals of two providers are never equal, even if
+/// their names are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Who says so.
+    /// The origin of this identity.
     pub source: Arc<Source>,
-    /// What the provider calls the caller. Empty for callers without a credential, and for nobody
-    /// else.
+    /// The name that the provider gives the caller. Empty exactly if the caller has no credential.
     pub subject: Box<str>,
 }
 
 impl Principal {
-    /// Whether it is nobody: a caller without a credential.
+    /// Returns whether the caller presented no credential.
     pub fn is_anonymous(&self) -> bool {
         self.subject.is_empty()
     }
 
-    /// Whether it is a CI job with GitLab's job token: its subject is whoever started it, and it is
-    /// not that person.
+    /// Returns whether this is a CI job with a GitLab job token. The subject of such a job is the
+    /// user who started it, but the job must not be treated as that user.
     pub fn is_job(&self) -> bool {
         matches!(self.source.credential_type.as_deref(), Some("build" | "ci"))
     }
 }
 
-/// Where principals come from. One value serves all callers of a provider who have the same kind of
-/// credential, for each of them is kept in the cache.
+/// The origin of principals. Every cached verdict refers to one, so a single value is shared by all
+/// callers of a provider with the same kind of credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The provider's name in the config.
+    /// The name of the provider in the config.
     pub provider: Arc<str>,
-    /// What the provider calls the kind of credential, such as `deploy_token`.
+    /// The name that the provider gives the kind of credential, such as `deploy_token`.
     pub credential_type: Option<Arc<str>>,
-    /// Whether two subjects that differ in case alone are one, as users of GitLab are.
+    /// `true` if two subjects that differ only in case are the same user, as in GitLab.
     pub folds_case: bool,
 }
 
 /// A credential that a provider vouches for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Who it is.
+    /// The identity of the caller.
     pub principal: Principal,
-    /// What it allows.
+    /// The rights of the credential.
     pub granted: Granted,
-    /// What else the provider says of the caller, for policy.
+    /// Further statements of the provider about the caller, for the policy.
     pub attributes: Option<Box<Attributes>>,
 }
 
 impl Verified {
-    /// The provider that knows the credential, where there is one.
+    /// Returns the name of the provider that vouches for the credential, or `None` if the caller
+    /// has no credential.
     pub fn vouching_provider(&self) -> Option<Box<str>> {
         (!self.principal.is_anonymous()).then(|| (&*self.principal.source.provider).into())
     }
 }
 
-/// What rules may ask of a caller besides who it is.
+/// The properties of a caller, besides its identity, that policy rules can check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// The groups that the provider names.
+    /// The groups of the caller, as named by the provider.
     pub groups: Vec<String>,
     /// The claims of a workload token.
     pub claims: serde_json::Map<String, serde_json::Value>,

@@ -8,32 +8,32 @@ use super::keyed_hash::{CredentialId, HashKey, KnownAs, SecretId};
 use super::revocation::Revocation;
 use crate::registry::Access;
 
-/// What a provider is asked.
+/// A question to a provider: one credential and one access.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The caller's credential.
+    /// The credential of the caller.
     pub credential: Credential,
-    /// Its keyed hash.
+    /// The keyed hash of the credential.
     pub id: CredentialId,
-    /// The keyed hash of its secret alone.
+    /// The keyed hash of the secret alone.
     pub secret: SecretId,
-    /// By what operators know it.
+    /// The identifiers of the credential for operators.
     pub known_as: KnownAs,
-    /// What the caller wants to do.
+    /// The access that the caller requests.
     pub access: Access,
-    /// Where the caller is.
+    /// The address of the client.
     pub client: IpAddr,
     /// The id of the request that led to the question.
     pub request_id: Arc<str>,
-    /// The provider that vouched for the credential before, as a gate token says: it is asked
-    /// first.
+    /// The provider that vouched for the credential when the gate token of the request was sealed.
+    /// It is asked first.
     pub vouched_by: Option<Box<str>>,
-    /// What operators have revoked of the credential so far.
+    /// The revocations of the credential so far.
     pub revocation: Revocation,
 }
 
 impl Question {
-    /// A question about a credential, whose hashes are made with the process's key.
+    /// Creates a question about a credential and computes its hashes with the key of the process.
     pub fn new(
         key: &HashKey,
         credential: Credential,

@@ -1,11 +1,12 @@
-//! What operators revoked by hand: no verdict from before that instant is used again, be it fresh
-//! or stale.
+//! Revocations by operators: a verdict from before a revocation is never used again, neither fresh
+//! nor stale.
 //!
-//! A revocation is part of every later question about the credential, so that what was answered,
-//! what is being asked and what rests is out of reach at once. It beats a cache, not a provider:
-//! whoever it still says yes to is let in again. Of a workload token nobody can be asked, so one
-//! that was revoked is refused; and so is every gate token that was sealed before the revocation,
-//! for whoever holds one is whom the operator means.
+//! A revocation is part of every later question about the credential. Cached answers, questions
+//! under way and resting questions therefore become unreachable at once. A revocation overrides the
+//! cache, not the provider: if the provider still accepts the credential, the caller is admitted
+//! again. Workload tokens are the exception: no provider can be asked whether one is still valid,
+//! so a revoked one is refused. Every gate token that was sealed before the revocation is refused
+//! as well, because its holder is the caller that the operator wants to shut out.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,71 +16,72 @@ use std::time::Instant;
 use super::keyed_hash::{Fingerprint, KnownAs, SecretId};
 use super::unix_time::unix_micros;
 
-/// Revocations that are told apart, some 80 bytes each. With more, the instant of the oldest counts
-/// for everybody.
+/// The largest number of revocations that are kept individually, at about 80 bytes each. Beyond it,
+/// the oldest one is dropped and its instant applies to every credential.
 const MAX_REVOCATIONS: usize = 10_000;
 
-/// Everything that was revoked.
+/// All revocations.
 #[derive(Default)]
 pub struct Revocations {
-    /// Most gates never revoke anything: then there is nothing to look up.
+    /// `false` until the first revocation. Most gates never revoke anything and then skip the
+    /// lookup.
     any: AtomicBool,
     table: RwLock<RevocationTable>,
 }
 
 #[derive(Default)]
 struct RevocationTable {
-    /// The number of the latest.
+    /// The number of the latest revocation.
     latest: u64,
     revoked: HashMap<Revoked, (u64, Moment)>,
     floor: Option<Moment>,
 }
 
-/// What is revoked.
+/// The object of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Revoked {
-    /// A secret, however it is presented.
+    /// A secret, with any user name and scheme.
     Secret(SecretId),
-    /// A credential as logs name it.
+    /// A credential, by the identifier in logs.
     Credential(Fingerprint),
 }
 
-/// An instant on both clocks.
+/// An instant on the monotonic clock and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// For what this process did.
+    /// The time on the monotonic clock, compared with events in this process.
     pub at: Instant,
-    /// Unix time in microseconds, for what others say and what was sealed.
+    /// The Unix time in microseconds, compared with times stated by others and in sealed tokens.
     pub unix_micros: u64,
 }
 
 impl Moment {
-    /// Returns this instant on both clocks.
+    /// Returns the current instant on both clocks.
     pub fn now() -> Self {
         Self { at: Instant::now(), unix_micros: unix_micros() }
     }
 
-    /// Returns the same in whole seconds of Unix time.
+    /// Returns the Unix time in whole seconds.
     pub fn unix(&self) -> u64 {
         self.unix_micros / 1_000_000
     }
 }
 
-/// What was revoked of a credential, by the time of a question about it.
+/// The revocations of a credential at the time of a question about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revocation {
-    /// Tells the questions before a revocation from those after it. `None`: this one was not
-    /// revoked.
+    /// The number of the last revocation of the credential, which makes questions before it differ
+    /// from questions after it. `None` if the credential was not revoked.
     pub number: Option<u64>,
-    /// When the credential was revoked last.
+    /// The time of the last revocation of the credential.
     pub moment: Option<Moment>,
-    /// Nothing that anybody answered until then counts, of whichever credential.
+    /// The time up to which all answers about all credentials are void.
     pub floor: Option<Moment>,
 }
 
 impl Revocation {
-    /// Returns whether a gate token of the credential is refused that was sealed at this time (Unix
-    /// time, microseconds).
+    /// Returns whether a gate token of the credential that was sealed at this time (Unix time,
+    /// microseconds) is refused.
     pub fn refuses_sealed_at(&self, unix_micros: u64) -> bool {
         [self.moment, self.floor]
             .into_iter()
@@ -89,7 +91,7 @@ impl Revocation {
 }
 
 impl Revocations {
-    /// Revokes something now.
+    /// Revokes a secret or a credential now.
     pub fn revoke(&self, what: Revoked, now: Moment) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.latest += 1;
@@ -104,7 +106,7 @@ impl Revocations {
         self.any.store(true, Ordering::Release);
     }
 
-    /// What was revoked of this credential.
+    /// Returns the revocations of this credential.
     pub fn lookup(&self, credential: &KnownAs) -> Revocation {
         if !self.any.load(Ordering::Acquire) {
             return Revocation::default();

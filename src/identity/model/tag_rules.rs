@@ -1,8 +1,8 @@
-//! A project's rules about tags, as GitLab puts them into a token (`access[].meta`) for its own
+//! The tag rules of a project, as GitLab writes them into a token (`access[].meta`) for its own
 //! registry to enforce. Pure.
 //!
-//! A registry behind the gate may not know them, so the gate enforces them. What cannot be read for
-//! certain forbids everything that it could forbid.
+//! The registry behind the gate may not know these rules, so the gate enforces them. A rule that
+//! cannot be interpreted with certainty forbids everything that it could forbid.
 
 mod pattern;
 
@@ -12,36 +12,36 @@ use crate::denial::TagRefusal;
 use crate::registry::{Access, Action, Reference, RegistryRequest, Tag};
 pub use pattern::PatternError;
 
-/// The most patterns of one list. GitLab has at most ten rules a project.
+/// The largest number of patterns in one list. GitLab allows at most ten rules per project.
 const MAX_PATTERNS: usize = 64;
 
-/// The rules of one repository's project. Small, for it is kept with each cached grant: patterns
-/// are compiled when a tag is judged.
+/// The tag rules of the project of one repository. The type is small, because it is kept with each
+/// cached grant; patterns are compiled only when a tag is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TagRules {
-    /// There are none, or nothing was asked that they could forbid.
+    /// No rules, or the question was about nothing that rules could forbid.
     #[default]
     None,
-    /// There are some that cannot be read: nothing is pushed or deleted.
+    /// Rules that cannot be interpreted: pushing and deleting are forbidden.
     Unreadable,
-    /// These.
+    /// Rules that were read.
     Patterns(Box<TagPatterns>),
 }
 
-/// Regular expressions (RE2), searched for anywhere in a tag, upper and lower case told apart. Each
+/// Regular expressions in RE2 syntax. They match anywhere in a tag and are case-sensitive. Each one
 /// compiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TagPatterns {
     /// Tags that the credential may not push (`tag_deny_access_patterns.push`).
     push: Vec<Box<str>>,
-    /// Tags that it may not delete (`tag_deny_access_patterns.delete`).
+    /// Tags that the credential may not delete (`tag_deny_access_patterns.delete`).
     delete: Vec<Box<str>>,
-    /// Tags that nobody may change or delete once they exist (`tag_immutable_patterns`).
+    /// Tags that no caller may change or delete once they exist (`tag_immutable_patterns`).
     immutable: Vec<Box<str>>,
 }
 
-/// Why rules cannot be read. What stands in them is shown escaped, for whoever may change a
-/// project's rules would else write into the log.
+/// The reason why rules cannot be interpreted. Their text is shown escaped: otherwise, anyone who
+/// can change the rules of a project could write lines into the log.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableRules {
     #[error(
@@ -59,11 +59,11 @@ pub enum UnreadableRules {
 }
 
 impl TagRules {
-    /// Reads what a token says of a repository, in one entry or in several.
+    /// Reads the rules in the entries of a token that are about one repository.
     ///
     /// # Errors
-    /// Whatever is not understood: [`Unreadable`](Self::Unreadable) is what the caller should make
-    /// of it.
+    /// [`UnreadableRules`] if anything is not understood. The caller should then use
+    /// [`Unreadable`](Self::Unreadable).
     pub fn read<'a>(metas: impl IntoIterator<Item = &'a Value>) -> Result<Self, UnreadableRules> {
         let mut patterns = TagPatterns::default();
         for meta in metas {
@@ -74,7 +74,7 @@ impl TagRules {
         Ok(if none { Self::None } else { Self::Patterns(Box::new(patterns)) })
     }
 
-    /// What the patterns take in a cache, in bytes.
+    /// Returns the heap memory that the patterns take, in bytes.
     pub fn heap_bytes(&self) -> usize {
         let Self::Patterns(patterns) = self else { return 0 };
         let lists = [&patterns.push, &patterns.delete, &patterns.immutable];
@@ -82,11 +82,11 @@ impl TagRules {
         size_of_val(&**patterns) + texts.sum::<usize>()
     }
 
-    /// Judges a request. Returns the tags that it may write only if the registry does not have them
-    /// yet.
+    /// Checks a request against the rules. Returns the tags that the request may write only if they
+    /// do not exist in the registry yet.
     ///
     /// # Errors
-    /// What the rules forbid, whatever the registry has.
+    /// [`TagRefusal`] if the rules forbid the request regardless of the tags in the registry.
     pub fn check(&self, request: &RegistryRequest) -> Result<Vec<Tag>, TagRefusal> {
         let Access::Repository(_, Action::Push | Action::Delete) = request.required() else {
             return Ok(Vec::new());
@@ -111,7 +111,7 @@ impl TagRules {
 }
 
 impl TagPatterns {
-    /// Each list and what it is of.
+    /// Returns each list with a description of it.
     pub fn lists(&self) -> [(&'static str, &[Box<str>]); 3] {
         let Self { push, delete, immutable } = self;
         [("protected from push", push), ("protected from delete", delete), ("immutable", immutable)]
@@ -143,7 +143,7 @@ impl TagPatterns {
         Ok(())
     }
 
-    /// Whether all of it compiles, alone and together.
+    /// Checks that each pattern compiles, and each list as a whole.
     fn check(&self) -> Result<(), UnreadableRules> {
         for list in [&self.push, &self.delete, &self.immutable] {
             if list.len() > MAX_PATTERNS {
@@ -194,7 +194,7 @@ impl TagPatterns {
     }
 }
 
-/// `null` is nothing: so GitLab's own registry reads it.
+/// Returns the object, or `None` for `null`: GitLab's own registry reads `null` as absent.
 fn object<'a>(
     name: &'static str,
     value: &'a Value,
@@ -222,7 +222,8 @@ fn add(
     Ok(())
 }
 
-/// Whether a tag matches one of these. They compiled when they were read.
+/// Returns a function that tests whether a tag matches one of the patterns, which compiled when
+/// they were read.
 fn matcher(patterns: &[Box<str>]) -> Result<impl Fn(&Tag) -> bool, TagRefusal> {
     let set = pattern::compile(patterns).map_err(|_| TagRefusal::Unreadable)?;
     Ok(move |tag: &Tag| set.is_match(tag.as_str().as_bytes()))

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use super::principal::Verified;
 
-/// What a provider says of a credential.
+/// The answer of a provider about a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not one of its own: the next provider is asked.
+    /// The provider does not know the credential: the next provider is asked.
     NotMine,
-    /// Valid, for so long.
+    /// The credential is valid; the verdict holds for this lifetime.
     Verified(Arc<Verified>, Lifetime),
-    /// One of its own, and wrong: no other provider is asked.
+    /// The credential belongs to this provider and is wrong: no other provider is asked.
     Rejected,
-    /// It vouches for the secret, and this is no credential for a registry, such as a refresh
-    /// token. Refused like a wrong one, but asked about anew each time.
+    /// The provider vouches for the secret, but it is not usable at a registry, such as a refresh
+    /// token. It is refused like a wrong credential, but the provider is asked again each time.
     Unfit,
-    /// It is well, and gives this caller no answer now. Says nothing about the provider, and
-    /// nothing is cached.
+    /// The provider is healthy but gives this caller no answer now. The verdict says nothing about
+    /// the health of the provider. It is not cached as an answer.
     NotNow(NotNow, Duration),
-    /// It could not be asked or did not make sense. Never cached, never a refusal, and no other
-    /// provider is asked.
+    /// The provider could not be reached, or its answer made no sense. The verdict is never cached
+    /// and never counts as a refusal, and no other provider is asked.
     Unavailable,
 }
 
 impl Verdict {
-    /// Returns the word for the verdict in metrics.
+    /// Returns the name of the verdict in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotMine => "not_mine",
@@ -39,35 +39,37 @@ impl Verdict {
     }
 }
 
-/// How long a verdict holds.
+/// The time for which a verdict holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
-    /// The answer is not good for longer than this from now on. The credential may well be.
+    /// The longest time, from now on, for which the answer is valid. The credential itself may be
+    /// valid for longer.
     pub answer: Option<Duration>,
-    /// When the credential itself ends (Unix time, seconds).
+    /// The expiry of the credential itself (Unix time, seconds).
     pub credential: Option<u64>,
 }
 
-/// Why a provider that is well gives one caller no answer. The duration beside it says when to try
-/// again.
+/// The reason why a healthy provider gives one caller no answer. The duration next to it in the
+/// verdict says when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
-    /// 429. Known callers pull on.
+    /// The provider answered 429. Callers whose verdict is cached are still served.
     Busy,
-    /// It was not asked: as many questions as it is asked at the same time have no answer yet.
-    /// Known callers pull on.
+    /// The provider was not asked: the largest number of concurrent questions to it is reached.
+    /// Callers whose verdict is cached are still served.
     NoTurn,
-    /// It refuses to be asked by this caller, from this address: a ban.
+    /// The provider refuses questions from this caller or its address: a ban.
     Barred,
-    /// It does not know what it is asked for: the config names a wrong service or path.
+    /// The provider does not know the service or path that it was asked for: the config names a
+    /// wrong one.
     Misconfigured,
-    /// As many wrong credentials as it may be asked about were asked of it.
+    /// The provider was already asked about as many wrong credentials as its failure budget allows.
     FailureBudgetSpent,
-    /// It was not asked: too many wrong credentials came from the caller's address.
+    /// The provider was not asked: too many wrong credentials came from the address of the caller.
     FailedLogins,
-    /// It was not asked: too many callers of the same address wait for it already.
+    /// The provider was not asked: too many callers from the same address already wait for it.
     Crowded,
-    /// It was not asked: the same secret, or the address of a caller without one, was asked about
-    /// too often. Known callers pull on.
+    /// The provider was not asked: there were too many questions about the same secret, or from the
+    /// address of a caller without a credential. Callers whose verdict is cached are still served.
     TooOften,
 }

@@ -1,4 +1,4 @@
-//! What patterns match, and which are none.
+//! The names that patterns match, and the texts that are not patterns.
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ fn templates_are_literals() {
     }
 }
 
-/// Two users of an issuer that tells case apart have no place in common; those of GitLab are one
-/// user.
+/// Two users of an issuer that distinguishes case never share a path. GitLab ignores case, so there
+/// both spellings are one user.
 #[test]
 fn a_user_is_in_lower_case_where_the_provider_folds_case() {
     let of = |subject: &str, folds_case| {
@@ -124,7 +124,7 @@ fn whoever_has_no_name_of_a_repository_matches_nothing() {
     }
 }
 
-/// The config warns by these, and lets nothing but `**` give the catalog.
+/// The config's warnings use these functions, also the warning about `catalog` without `**`.
 #[test]
 fn what_a_pattern_takes_from_the_caller() {
     for (pattern, user, claims, everything) in [
@@ -205,7 +205,7 @@ fn tags() {
     }
 }
 
-/// What the words say, tried at every place.
+/// The documented meaning of a pattern, implemented by trying every position.
 fn naive(pattern: &[&str], name: &[&str]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,

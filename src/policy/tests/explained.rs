@@ -1,4 +1,4 @@
-//! What `explain` is told of the rules.
+//! The statements about the rules that `explain` reports.
 
 use super::rules::{caller, rule, with_rules};
 use super::*;
@@ -7,8 +7,8 @@ fn alice() -> Verified {
     caller("p", "alice", None, &[])
 }
 
-/// A token is asked for, or a mount reads: each thing that it takes once, whichever of the actions
-/// take it.
+/// Each need of a token request or of a mount source is listed once, even if several actions have
+/// it.
 #[test]
 fn each_need_of_an_access_stands_once() {
     let policy = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
@@ -45,7 +45,8 @@ fn a_mismatch_names_the_key_of_the_config() {
     }
 }
 
-/// Providers are asked about callers without a credential unless rules alone decide about them.
+/// Providers are asked about callers without a credential unless rules alone decide about these
+/// callers.
 #[test]
 fn who_decides_about_nobody() {
     let of = |rules: Vec<Rule>, grant_needed| {

@@ -1,12 +1,13 @@
-//! What goes on with a request that is allowed: the token that was issued for it, and what its
-//! mount takes.
+//! The parts that accompany an allowed request: the token that was issued for it, and the access
+//! that its mount needs.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
 use crate::identity::IssuedToken;
 
-/// One answer of a server whose tokens the registry takes, about one repository or about several.
+/// Returns one verdict of a server whose tokens the upstream accepts, about one or several
+/// repositories.
 fn issued(grants: &[(&str, &str)], token: &str) -> Verified {
     let token = IssuedToken::new(SecretString::from(token));
     let immutable =
@@ -43,7 +44,8 @@ fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
     assert!(of_scopes.permit(&[]).unwrap().grant().is_none());
 }
 
-/// No server can have issued what is no token of RFC 6750, and nothing of it becomes a header.
+/// A server cannot have issued a text that is not a token of RFC 6750, and no part of such a text
+/// becomes a header.
 #[test]
 fn a_token_that_is_no_header_is_not_shown() {
     let odd = issued(&[("a", "pull")], "t\r\nX-Forwarded-For: evil");
@@ -51,8 +53,8 @@ fn a_token_that_is_no_header_is_not_shown() {
     assert!(decision.permit(&[]).unwrap().grant().is_none());
 }
 
-/// One token must hold the source and the upload where the registry is shown it; else the source
-/// alone is asked about.
+/// If the upstream receives the token, one token must allow the source and the upload. Otherwise
+/// only the source is asked about.
 #[test]
 fn what_a_mount_takes() {
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -90,8 +92,8 @@ fn a_mount_that_is_taken_out_says_why() {
     assert_eq!(decision.permit(&[]).unwrap().request().render(), "/v2/a/blobs/uploads/");
 }
 
-/// GitLab says nothing of what is missing, so the answer says what it takes there; of another
-/// server it is not known.
+/// GitLab does not say which right is missing, so the answer names what GitLab requires. The
+/// requirements of another server are not known.
 #[test]
 fn what_is_missing_is_told_by_the_server() {
     let put = || request(Method::PUT, "/v2/a/manifests/v1");

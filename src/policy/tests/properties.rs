@@ -1,4 +1,4 @@
-//! What holds for any rules.
+//! Properties that hold for all rules.
 
 use proptest::prelude::*;
 
@@ -103,7 +103,8 @@ proptest! {
         prop_assert_eq!(decided(rules), decided(reversed));
     }
 
-    /// What a token lists is refused to no request, unless for its tag; and what it does not list is.
+    /// A request is allowed if and only if a token would list its action, except that its tag may
+    /// be refused.
     #[test]
     fn tokens_list_what_requests_are_allowed(rules in rules(), request in requests(), caller in callers()) {
         let access = request.required();

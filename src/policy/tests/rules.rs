@@ -1,4 +1,4 @@
-//! What rules allow.
+//! The requests that rules allow.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use super::*;
 use crate::denial::RuleRefusal;
 use crate::identity::Attributes;
 
-/// A rule in one line: repositories, who, allow, and tags where there are some. Commas stand
-/// between several.
+/// Returns a rule from one line: repositories, `who`, `allow`, and optional tags. Commas separate
+/// several entries, and a `-` before a tag makes it an exception.
 pub(super) fn rule(
     name: &str,
     repositories: &str,
@@ -42,7 +42,7 @@ pub(super) fn with_rules(rules: Vec<Rule>, mode: Mode) -> Policy {
     policy().with_rules(Rules { mode, rules, grant_needed: false })
 }
 
-/// Somebody with every scope.
+/// Returns a caller with the scope `api`, or an anonymous caller if `subject` is empty.
 pub(super) fn caller(
     provider: &str,
     subject: &str,
@@ -139,7 +139,7 @@ fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
     let decision =
         policy.authorize(request(Method::PUT, "/v2/a/b/manifests/v1"), &alice()).unwrap();
     assert_eq!(*decision.ruling(), Ruling::AllowedBy("writes".into()));
-    // What the credential lacks is the better reason.
+    // The missing right of the credential is the more useful reason.
     let reader = Verified { granted: scopes(&["read_registry"]).granted, ..alice() };
     let denial = denied(&policy, Method::PUT, "/v2/a/b/manifests/v1", &reader).unwrap();
     assert!(matches!(denial, Denial::InsufficientRights(_)), "{denial:?}");
@@ -175,7 +175,7 @@ fn tags_bind_writes_and_deletes() {
         let denial = denied(&policy, method.clone(), &format!("/v2/a/{target}"), &alice());
         assert_eq!(denial, expected.map(Denial::DeniedByPolicy), "{method} {target}");
     }
-    // Only whom another tag would help is told of tags.
+    // The refusal mentions tags only if another tag would help the caller.
     let reads = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
     for target in ["v1", &digest] {
         let denial = denied(&reads, Method::DELETE, &format!("/v2/a/manifests/{target}"), &alice());
@@ -185,7 +185,7 @@ fn tags_bind_writes_and_deletes() {
             "{target}"
         );
     }
-    // A write that names no tag is a write.
+    // A push by digest that names no tag is refused as a push.
     let denial = denied(&reads, Method::PUT, &format!("/v2/a/manifests/{digest}"), &alice());
     assert_eq!(denial, Some(Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push))));
 }
@@ -217,7 +217,7 @@ fn nobody_pulls_what_a_rule_says_and_nothing_else() {
         assert!(!policy.may_list_catalog(&nobody()));
         assert!(policy.may_list_catalog(&alice()));
     }
-    // Where GitLab says what is public, rules narrow that.
+    // Rules narrow what GitLab declares public.
     let mut public = of_several(&[("public/a", "pull"), ("b", "pull"), ("public/c", "")]);
     public.principal.subject = "".into();
     let policy =
@@ -247,7 +247,8 @@ fn shadow_lets_go_on_what_the_credential_allows() {
     ));
 }
 
-/// In either mode: what the rules let the caller pull, or everything where one gives the catalog.
+/// In both modes the catalog shows what the rules let the caller pull, or everything if a rule
+/// gives the catalog.
 #[test]
 fn the_catalog_shows_what_may_be_pulled() {
     let rules = || {
@@ -285,7 +286,7 @@ fn the_catalog_shows_what_may_be_pulled() {
             (alice(), Some(&["other", "alice/a"]), Ok("alice/a")),
             (alice(), Some(&[]), Ok("")),
             (nobody(), None, Err(Denial::NoCredential)),
-            // The credential caps, whatever the rules give.
+            // The credential limits the caller even if the rules allow more.
             (of_gitlab(Granted::Catalog(None)), None, Ok("alice/a shared tagged")),
             (of_gitlab(Granted::Nothing), None, Err(Denial::CatalogClosed)),
             (Verified { granted: Granted::Nothing, ..lister() }, None, Err(Denial::CatalogClosed)),

@@ -1,4 +1,4 @@
-//! Lines that are torn, a file that is moved or deleted, and what a write names.
+//! Tests of torn lines, of a file that is moved or deleted, and of the names in a write.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use http::Method;
 use super::*;
 use crate::record::{AccessLog, AccessLogFormat, Recorder};
 
-/// A disk that takes so many bytes of each write, in order, and then everything.
+/// A disk that takes the given number of bytes of each write, in order, and then everything.
 #[derive(Clone, Default)]
 struct Disk(Arc<Mutex<(Vec<u8>, VecDeque<usize>)>>);
 
@@ -92,7 +92,7 @@ async fn a_file_that_was_moved_away_is_left_when_told() {
     audit.reopen();
     audit.allowed(&record, &put()).await.unwrap();
     assert_eq!((lines(&moved), lines(&path)), (2, 1));
-    // Where there is no way to open it, the old one goes on.
+    // If the file cannot be opened, the old one stays in use.
     std::fs::rename(&path, &moved).unwrap();
     std::fs::create_dir(&path).unwrap();
     audit.reopen();
@@ -100,7 +100,7 @@ async fn a_file_that_was_moved_away_is_left_when_told() {
     assert_eq!(lines(&moved), 2);
 }
 
-/// Lines that nobody can read are none.
+/// Lines in a deleted file cannot be read, so they do not count.
 #[tokio::test]
 async fn a_file_that_was_deleted_is_made_again_or_fails_the_write() {
     let folder = tempfile::tempdir().unwrap();

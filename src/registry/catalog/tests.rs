@@ -3,18 +3,18 @@ use serde_json::json;
 
 use super::*;
 
-/// A registry with these names, in this order, that gives at most so many a page.
+/// A registry with these names, in this order, and at most `most` names per page.
 struct Registry {
     names: Vec<String>,
     most: usize,
 }
 
 impl Registry {
-    /// Its answer as Distribution gives it: the body, and the link to what is behind.
+    /// Returns an answer as Distribution gives it: the body and the link to the next page.
     fn page(&self, asked: &RegistryRequest) -> (String, Option<String>) {
         let RegistryRequest::Catalog { page, .. } = asked else { panic!("{asked:?}") };
-        // Where a name would stand that it does not have is its own affair: here, what is unknown
-        // is before everything.
+        // Registries differ in the place of a name that they do not have. In this one, an unknown
+        // name comes before all others.
         let start =
             page.last.as_ref().and_then(|last| self.names.iter().position(|name| name == last));
         let rest = &self.names[start.map_or(0, |at| at + 1)..];
@@ -27,7 +27,7 @@ impl Registry {
         (json!({ "repositories": names }).to_string(), link)
     }
 
-    /// What a client gets that asks for this.
+    /// Returns the page that a client gets for this request.
     fn walk(&self, wanted: &Page, shows: impl Fn(&RepositoryName) -> bool) -> CatalogPage {
         let mut walk = CatalogWalk::new(wanted, &shows);
         while let Some(asked) = walk.next() {
@@ -38,7 +38,7 @@ impl Registry {
     }
 }
 
-/// The page that a link leads to.
+/// Returns the page that a link points to.
 fn page_of(target: &str) -> Page {
     let (path, query) = target.split_once('?').unwrap();
     let Ok(RegistryRequest::Catalog { page, .. }) =
@@ -58,15 +58,16 @@ fn wanted(count: u32, last: Option<&str>) -> Page {
 }
 
 proptest! {
-    /// Whatever is there, whatever of it is visible, and whatever the pages: exactly the visible names, in the registry's
-    /// order; each page but the last is full, and no link names what is hidden.
+    /// The pages hold exactly the visible names, in the order of the registry, for any names, any
+    /// visibility and any page sizes. Each page but the last is full, and no link contains a hidden
+    /// name.
     #[test]
     fn the_pages_hold_exactly_what_is_visible(
         entries in prop::collection::hash_map("[a-c]{1,2}(/[a-c]{1,2}|-[a-c])?", any::<bool>(), 0..40),
         count in 1u32..12,
         most in 1usize..12,
     ) {
-        // A hash map's order is anything but that of the bytes.
+        // The order of a hash map differs from the order of the bytes.
         let registry = Registry { names: entries.keys().cloned().collect(), most };
         let visible: Vec<&str> = registry.names.iter().filter(|name| entries[*name]).map(String::as_str).collect();
         let mut found = Vec::new();
@@ -112,8 +113,8 @@ fn what_is_hidden_leaves_no_trace() {
     assert_eq!(all.walk(&wanted(3, None), shows).next, None, "only hidden names are behind");
 }
 
-/// Nor does the page behind it, whatever the registry does where it has no such name: this one
-/// begins anew.
+/// The page after a hidden name does not reveal the name either, even with a registry that starts
+/// again from the beginning after an unknown name.
 #[test]
 fn whether_a_hidden_name_is_there_is_not_told() {
     let with = registry(["a", "a/b", "a-b", "hidden/a", "x"]);
@@ -158,13 +159,13 @@ fn how_many_names_a_page_has() {
             (u32::try_from(expected).ok(), Some(format!("a/{}", expected - 1)))
         );
     }
-    // None wanted: none, no link, and nobody is asked.
+    // A page of zero names is empty and has no link, and the registry is not asked.
     let walk = CatalogWalk::new(&wanted(0, None), |_| true);
     assert_eq!(walk.next(), None);
     assert_eq!(walk.finish(), CatalogPage { names: vec![], next: None });
 }
 
-/// Pages are large whatever the client wants, or as large as the registry likes.
+/// The gate requests large pages regardless of the client, or leaves the size to the registry.
 #[test]
 fn what_the_registry_is_asked() {
     let mut walk = CatalogWalk::new(&wanted(3, Some("x/y")), |_| true);
@@ -202,7 +203,7 @@ fn what_is_no_page() {
     ] {
         assert!(matches!(take(body, &[]), Err(CatalogError::Unreadable(_))), "{body}");
     }
-    // Names that come again; a page that leads on and has none.
+    // Repeated names, and empty pages with a link to a next page.
     for (body, links) in [
         (r#"{"repositories":["a","b"]}"#, &[][..]),
         (r#"{"repositories":["b","b"]}"#, &[]),

@@ -1,4 +1,4 @@
-//! Each operation in its one spelling, and what is none.
+//! Tests for each operation in its accepted spelling, and for request lines that are refused.
 
 use super::*;
 use crate::registry::{Access, Action, Operation};
@@ -13,7 +13,8 @@ fn read(method: &str, target: &str) -> Result<RegistryRequest, RequestError> {
     RegistryRequest::parse(&method.parse().unwrap(), path, query)
 }
 
-/// Method and target are written upstream as they came; each is one operation and takes one right.
+/// Method and target are rendered unchanged, and each request is one operation that needs one
+/// right.
 #[test]
 fn every_operation() {
     use Operation as O;

@@ -1,13 +1,14 @@
-//! Keys that look like another one to a program that reads queries more generously than the gate.
+//! Keys that a more lenient query parser than the gate's would read as another key.
 
-/// The key of these that this is to whoever decodes it, trims it, lowers its case, or takes what
-/// stands before a bracket for the name of a list; none where it is that key as it came.
+/// Returns the judged key that another program may read `key` as, because it decodes, trims or
+/// lower-cases keys, or takes the part before a bracket as the name of a list. Returns `None` if
+/// `key` is a judged key as sent, or is not read as one.
 pub(super) fn disguised(key: &str, judged: &[&'static str]) -> Option<&'static str> {
     if judged.contains(&key) || is_plain(key) {
         return None;
     }
     let mut bare = decoded(key);
-    // Whoever stands between decodes a second time.
+    // Programs between the gate and the registry may decode the key again.
     for _ in 0..2 {
         bare = decoded(&bare);
     }
@@ -15,21 +16,22 @@ pub(super) fn disguised(key: &str, judged: &[&'static str]) -> Option<&'static s
     let name = name.trim_matches(|c: char| {
         c.is_whitespace() || c.is_control() || matches!(c, '?' | '\u{feff}')
     });
-    // Up and down, for some letters have no way down to ASCII but through their capital, as the
-    // long s has.
+    // Some letters have a lower-case form in ASCII only by way of their upper case, such as the
+    // long s.
     let folded: String =
         name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     judged.iter().copied().find(|judged| *judged == folded)
 }
 
-/// Lower-case letters that nobody reads in another way.
+/// Returns whether a key consists only of characters that every program reads in the same way:
+/// lower-case letters, digits, `_` and `-`.
 fn is_plain(key: &str) -> bool {
     key.bytes().all(|byte| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
     })
 }
 
-/// With `%XX` and `+` resolved; what is no escape stands for itself.
+/// Returns the text with `%XX` and `+` decoded. An invalid escape is kept as it is.
 fn decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::with_capacity(rest.len());

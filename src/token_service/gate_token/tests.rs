@@ -1,4 +1,4 @@
-//! Whatever is sealed is opened, and nothing else.
+//! The gate opens everything that it sealed, and nothing else.
 
 use super::*;
 
@@ -73,7 +73,7 @@ fn nothing_shows_and_no_two_are_equal() {
     assert_eq!(lengths.len(), 2, "padded");
     let debug = format!("{:?} {:?}", keys, token(basic("alice", "canary")));
     assert!(!debug.contains("canary"), "{debug}");
-    // Of a key its id alone, which every token names.
+    // The debug output of a key is only its id, which every token contains.
     let sealed = sealed("secret");
     let id = sealed.split('.').nth(1).unwrap();
     assert_eq!(format!("{keys:?}"), format!("[{id:?}]"));
@@ -132,12 +132,12 @@ fn lengths_are_bounded() {
         assert!(of(length).is_some_and(|token| token.len() <= MAX_TOKEN_BYTES), "{length}");
     }
     assert!(of(MAX_SECRET_BYTES + 1).is_none());
-    // What JSON escapes takes twice the room.
+    // Characters that JSON escapes take twice the space.
     assert!(seal(&keys, token(basic("alice", &"\"".repeat(MAX_SECRET_BYTES)))).is_none());
     assert!(seal(&keys, token(basic(&"x".repeat(MAX_TOKEN_BYTES), "secret"))).is_none());
 }
 
-/// A token for less than was asked is no error.
+/// A token for less than was asked is not an error.
 #[test]
 fn what_does_not_fit_is_left_out_of_the_list() {
     let keys = keys();
@@ -163,7 +163,7 @@ fn what_does_not_fit_is_left_out_of_the_list() {
     }
 }
 
-/// Two registries may share a file of keys, and a token of one is none at the other.
+/// Two registries may share a file of keys, and a token of one is not valid at the other.
 #[test]
 fn a_token_is_for_one_service() {
     let keys = keys();
@@ -203,7 +203,8 @@ fn a_key_file_is_one_key_a_line() {
     }
 }
 
-/// Each key is compared with all before it, and a file that is named by mistake may have any size.
+/// Each key is compared with all keys before it, and a file that was named by mistake may have any
+/// size.
 #[test]
 fn a_key_file_has_few_keys() {
     let line = |number: u32| {
@@ -244,7 +245,7 @@ fn several(scopes: &[(&str, &str)]) -> Access {
     Access::several(wanted.collect())
 }
 
-/// What a mount takes where the registry is shown one token for both.
+/// A mount needs several accesses at once if the upstream receives one token for both repositories.
 #[test]
 fn a_token_is_good_for_several_where_it_lists_all_of_it() {
     let token_scope = token(Credential::Anonymous).token_scope;
@@ -280,8 +281,8 @@ fn what_a_token_lists_in_words() {
     assert_eq!(of(&[], CatalogShare::None), "");
 }
 
-/// A catalog shows at most what can be pulled with the token, and all of it where the list alone
-/// was asked for.
+/// The catalog shows at most what can be pulled with the token. It shows everything if only the
+/// list was asked for.
 #[test]
 fn what_of_the_catalog_a_token_shows() {
     let mut token_scope = token(Credential::Anonymous).token_scope;
@@ -291,7 +292,7 @@ fn what_of_the_catalog_a_token_shows() {
         token_scope.shown().unwrap().iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(shown, ["a/b", "c"]);
     assert_eq!(TokenScope { catalog: CatalogShare::All, ..TokenScope::default() }.shown(), None);
-    // Repositories were asked for, and none was granted.
+    // The client asked for repositories, and none was granted.
     assert_eq!(
         TokenScope { catalog: CatalogShare::Listed, ..TokenScope::default() }.shown(),
         Some(Vec::new())
@@ -311,8 +312,8 @@ fn an_error_of_a_key_file_has_its_line() {
     }
 }
 
-/// Credentials are hashed under the key that seals, so that replicas with one file have one
-/// fingerprint.
+/// Credentials are hashed under the key that seals, so that replicas with the same file compute the
+/// same fingerprint.
 #[test]
 fn the_hash_key_is_that_of_the_first_key() {
     let line = |byte| BASE64_STANDARD.encode([byte; 32]);

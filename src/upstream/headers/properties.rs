@@ -1,4 +1,4 @@
-//! What holds of any headers.
+//! Properties that hold for all headers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::{Connector, Origins, UpstreamHealth};
 use super::*;
 
-/// About one connection, whoever sends it (RFC 9110, 7.6.1).
+/// The headers that concern one connection, in both directions (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "keep-alive",
@@ -20,7 +20,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// What would speak for the gate, or tell the registry who is calling.
+/// The headers that would speak for the gate, or tell the registry who is calling.
 const SPEAKS_FOR_THE_GATE: [&str; 14] = [
     "authorization",
     "proxy-authorization",
@@ -79,7 +79,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![4 => spelled, 1 => "[a-zA-Z_!~-]{1,8}"]
 }
 
-/// Some with bytes that are no ASCII.
+/// Generates values, some of them with bytes outside ASCII.
 fn value() -> impl Strategy<Value = HeaderValue> {
     let bytes = prop_oneof![
         3 => "[ -~]{0,12}".prop_map(String::into_bytes),
@@ -129,7 +129,8 @@ fn settings() -> UpstreamSettings {
     }
 }
 
-/// By a reader of its own: lists of words with commas between, whatever else stands there.
+/// Returns whether `Connection` names a header. This is an independent parser: it reads lists of
+/// words between commas, next to any other bytes.
 fn is_named_by_connection(headers: &HeaderMap, name: &str) -> bool {
     let values = headers
         .get_all("connection")
@@ -147,7 +148,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a HeaderValue> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
-    /// Also where `_` stands for `-`, as some servers read it.
+    /// Includes names with `_` in place of `-`, because some servers treat both alike.
     #[test]
     fn nothing_of_a_client_speaks_for_the_gate(client in headers(), wanted in wanted()) {
         let outbound = OutboundRequest { wanted: &wanted, grant: None, headers: &client, request_id: "id" };
@@ -175,7 +176,7 @@ proptest! {
         prop_assert_eq!(values(&sent, "authorization"), [if granted { "Bearer grant" } else { "Basic own" }]);
     }
 
-    /// And whatever else it says comes through as it is.
+    /// Also checks that all other headers of the response pass unchanged.
     #[test]
     fn an_answer_speaks_for_itself_alone(answer in headers()) {
         let mut cleaned = answer.clone();

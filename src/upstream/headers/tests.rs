@@ -1,4 +1,4 @@
-//! What goes on, either way.
+//! Tests of the forwarded headers, in both directions.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn text(headers: &HeaderMap) -> Vec<String> {
     lines
 }
 
-/// What the registry reads of a request with these lines.
+/// Returns the headers that the registry receives for a request with these lines.
 fn sent(
     method: Method,
     path: &str,
@@ -128,7 +128,8 @@ fn what_connection_names_or_what_is_not_ascii_goes_no_further() {
     assert_eq!(headers.len(), OF_THE_GATE.len() + 1);
 }
 
-/// Of a manifest its type is the client's to say; an upload is bytes; nothing else has a body.
+/// Checks that the client decides the type of a manifest, that an upload is bytes, and that no
+/// other request has a type.
 #[test]
 fn the_type_of_a_body() {
     let typed = |method, path: &str| {
@@ -155,7 +156,8 @@ fn the_type_of_a_body() {
     assert_eq!(typed(Method::DELETE, "/v2/a/blobs/uploads/id"), None);
 }
 
-/// The gate's own credential, or the token that was issued for this request; the client's never.
+/// Checks that the registry receives the gate's own credential or the token that was issued for
+/// this request, and never the client's credential.
 #[test]
 fn whose_authorization_the_registry_reads() {
     let client = [("authorization", "Basic Y2xpZW50")];

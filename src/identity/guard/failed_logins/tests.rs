@@ -1,4 +1,4 @@
-//! Who has a place, who waits for one, and what takes it.
+//! Tests for admitting requests, for waiting for a place and for what uses one up.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl Fixture {
         self.logins.admit(self.quota, &self.question(secret))
     }
 
-    /// A wrong one is asked about.
+    /// Sends a credential that the provider refuses.
     async fn fail(&self, secret: &str) -> Result<(), Duration> {
         let mut login = self.admit(secret)?;
         login.search().await?.heard(&Verdict::NotMine);
@@ -46,7 +46,7 @@ impl Fixture {
 async fn wrong_ones_spend_it_and_nothing_is_kept_of_those_that_are_over() {
     let fixture = Fixture::new(2);
     fixture.fail("a").await.unwrap();
-    // Of these nobody said no.
+    // No provider refuses these credentials.
     for _ in 0..10 {
         fixture.admit("good").unwrap().search().await.unwrap().heard(&Verdict::Unavailable);
         drop(fixture.admit("left").unwrap().search().await.unwrap());
@@ -57,7 +57,7 @@ async fn wrong_ones_spend_it_and_nothing_is_kept_of_those_that_are_over() {
     assert!(fixture.logins.lock().is_empty());
 }
 
-/// The task that asks outlives its caller, and tells.
+/// The task that asks outlives the caller and records the verdict.
 #[tokio::test]
 async fn who_leaves_has_had_a_guess() {
     let fixture = Fixture::new(1);
@@ -66,8 +66,8 @@ async fn who_leaves_has_had_a_guess() {
     assert!(fixture.admit("b").is_ok());
     drop(search);
     assert!(fixture.admit("b").is_err());
-    // Also where the gate itself then keeps the next provider from being asked, for whoever guesses
-    // can bring that about.
+    // The same holds if the gate then does not ask the next provider, because an attacker can bring
+    // that about.
     for reason in [NotNow::FailureBudgetSpent, NotNow::Crowded, NotNow::Barred] {
         let fixture = Fixture::new(1);
         let search = fixture.admit("a").unwrap().search().await.unwrap();
@@ -76,7 +76,7 @@ async fn who_leaves_has_had_a_guess() {
         drop(search);
         assert!(fixture.admit("b").is_err(), "{reason:?}");
     }
-    // But not where somebody knew it after all.
+    // The credential does not count if a provider verified it after all.
     let fixture = Fixture::new(1);
     let mut login = fixture.admit("a").unwrap();
     login.search().await.unwrap().heard(&Verdict::NotMine);
@@ -92,7 +92,7 @@ async fn known_for_a_day_from_there_unless_revoked() {
     fixture.admit("good").unwrap().verified();
     fixture.fail("wrong").await.unwrap();
     let (logins, question, now) = (&fixture.logins, fixture.question("good"), fixture.logins.now());
-    // All is spent for two days.
+    // The quota of the address is used up for two days.
     let quota = Quota::new(1, 48 * HOUR, 1);
     let admit = |question: &Question, now| logins.admit_at(quota, question, now);
     logins.owed.with(logins.owed.key(&question.client), now, |word| *word = now + nanos(96 * HOUR));

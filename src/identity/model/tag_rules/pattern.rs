@@ -1,7 +1,8 @@
-//! RE2's patterns, read by the regex crate. Most mean the same to both; what does not is refused.
+//! RE2 patterns, matched with the regex crate. Most patterns mean the same in both; the others are
+//! refused.
 //!
 //! Sources: RE2's `doc/syntax.txt`, the syntax page of the regex crate. Tags are ASCII, and
-//! patterns are read as such, so that `\w`, `\d` and `(?i)` mean what they mean to RE2.
+//! patterns are compiled for ASCII, so `\w`, `\d` and `(?i)` mean the same as in RE2.
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use regex_syntax::ast::parse::Parser;
@@ -12,22 +13,22 @@ use regex_syntax::ast::{
 /// The longest pattern, in bytes. GitLab allows 100.
 const MAX_LENGTH: usize = 512;
 
-/// What a list of patterns may take once compiled, in bytes.
+/// The largest memory of a compiled list of patterns, in bytes.
 const MAX_COMPILED: usize = 1024 * 1024;
 
-/// Why a pattern is not used.
+/// The reason why a pattern is not used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PatternError {
     #[error("longer than {MAX_LENGTH} bytes")]
     TooLong,
     #[error("it does not compile, or takes too much memory")]
     DoesNotCompile,
-    /// It compiles, and would match other tags than it does with RE2.
+    /// The pattern compiles, but would match other tags than in RE2.
     #[error("{0} would be read otherwise than by RE2")]
     ReadOtherwise(&'static str),
 }
 
-/// Whether a pattern means here what it means to RE2.
+/// Checks that a pattern means the same here as in RE2.
 pub(super) fn check(pattern: &str) -> Result<(), PatternError> {
     if pattern.len() > MAX_LENGTH {
         return Err(PatternError::TooLong);
@@ -36,13 +37,13 @@ pub(super) fn check(pattern: &str) -> Result<(), PatternError> {
     visit(&ast, SameAsRe2 { pattern }).map_err(PatternError::ReadOtherwise)
 }
 
-/// Compiles patterns of which one must match.
+/// Compiles patterns into a set that matches if one of them does.
 pub(super) fn compile(patterns: &[Box<str>]) -> Result<RegexSet, PatternError> {
     let set = RegexSetBuilder::new(patterns).unicode(false).size_limit(MAX_COMPILED).build();
     set.map_err(|_| PatternError::DoesNotCompile)
 }
 
-/// Finds what the two read differently.
+/// A visitor that finds the constructs which RE2 and the regex crate read differently.
 struct SameAsRe2<'a> {
     pattern: &'a str,
 }
@@ -57,7 +58,8 @@ impl Visitor for SameAsRe2<'_> {
 
     fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
         match ast {
-            // RE2 reads `\<` as `<`, and `\b{start}` as `\b` and what stands there.
+            // RE2 reads `\<` as `<`, and `\b{start}` as `\b` followed by the literal text
+            // `{start}`.
             Ast::Assertion(assertion) => match assertion.kind {
                 AssertionKind::StartLine
                 | AssertionKind::EndLine
@@ -73,7 +75,7 @@ impl Visitor for SameAsRe2<'_> {
                 _ => Ok(()),
             },
             Ast::ClassBracketed(class) => self.plain_class(&class.span),
-            // Some letters fold into ASCII, such as the long s.
+            // Some non-ASCII letters fold to ASCII letters, such as the long s.
             Ast::Literal(literal) if !literal.c.is_ascii() => Err("a character that is not ASCII"),
             _ => Ok(()),
         }
@@ -94,7 +96,8 @@ impl Visitor for SameAsRe2<'_> {
 }
 
 impl SameAsRe2<'_> {
-    /// Two of these are operators here; to RE2 they are characters, or the ends of a range.
+    /// Refuses `--`, `&&` and `~~` in a class. They are operators in the regex crate; in RE2 they
+    /// are characters or the ends of a range.
     fn plain_class(&self, span: &Span) -> Result<(), &'static str> {
         let text = self.pattern.get(span.start.offset..span.end.offset).unwrap_or_default();
         if ["--", "&&", "~~"].iter().any(|operator| text.contains(operator)) {
@@ -104,7 +107,7 @@ impl SameAsRe2<'_> {
     }
 }
 
-/// RE2 has the flags `i`, `m`, `s` and `U`.
+/// Refuses flags that RE2 does not have. RE2 has `i`, `m`, `s` and `U`.
 fn known_flags(flags: &Flags) -> Result<(), &'static str> {
     let known = |kind: &FlagsItemKind| {
         !matches!(kind, FlagsItemKind::Flag(Flag::IgnoreWhitespace | Flag::CRLF | Flag::Unicode))
@@ -161,8 +164,8 @@ mod tests {
         }
     }
 
-    /// What is written here compiles, or would with other settings, and means something else to
-    /// RE2, or nothing.
+    /// Each of these patterns compiles, or would with other settings, but RE2 reads it differently
+    /// or refuses it.
     #[test]
     fn patterns_that_do_not() {
         for pattern in [
@@ -213,7 +216,7 @@ mod tests {
         }
     }
 
-    /// Said by the check itself, whatever the regex crate makes of it.
+    /// The check itself refuses these patterns, regardless of the settings of the regex crate.
     #[test]
     fn what_is_not_ascii_is_refused_where_it_is_read() {
         for pattern in ["é", "[é]", "[aé]", "[a-é]", "[à-é]", "[^é]", r"\x{17F}", r"[\x{17F}]"]
