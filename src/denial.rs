@@ -3,8 +3,10 @@
 //!
 //! This module performs no I/O. [`respond`](crate::respond) turns a [`Denial`] into an answer.
 
+mod error_code;
 mod framing;
 mod limit;
+mod reason;
 mod rights;
 mod token_request;
 mod upstream_fault;
@@ -16,8 +18,10 @@ use http::StatusCode;
 
 use crate::registry::RequestError;
 
+pub use error_code::ErrorCode;
 pub use framing::Framing;
 pub use limit::Limit;
+pub use reason::Reason;
 pub use rights::{Missing, RuleRefusal, TagRefusal};
 pub use token_request::TokenRequestError;
 pub use upstream_fault::UpstreamFault;
@@ -72,113 +76,125 @@ pub enum Denial {
     ClientAborted,
 }
 
+/// The outline of the answer to a denied request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// The code in the body.
+    pub code: ErrorCode,
+    /// The reason in the access log and in the metrics.
+    pub reason: Reason,
+}
+
 impl Denial {
-    /// Returns the status and error code of the answer, and the word for `reason` in the access
-    /// log. This match is the only place that decides them.
-    ///
-    /// Codes are those of the OCI distribution spec ("Error Codes") and some that Distribution
-    /// added. Reasons are a closed list, explained in the README.
-    pub fn wire(&self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
+    /// Returns the answer to the caller and the reason for the log. This match is the only place
+    /// that decides them.
+    pub fn answer(&self) -> Answer {
+        use {ErrorCode as C, Reason as R, StatusCode as S};
+        let (status, code, reason) = match self {
             Self::Request(error) => match error {
-                RequestError::NoSuchOperation => (S::NOT_FOUND, "UNSUPPORTED", "unknown_operation"),
-                RequestError::MethodNotAllowed { .. } => {
-                    (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed")
+                RequestError::NoSuchOperation => {
+                    (S::NOT_FOUND, C::Unsupported, R::UnknownOperation)
                 }
-                RequestError::NameInvalid => (S::BAD_REQUEST, "NAME_INVALID", "malformed_request"),
+                RequestError::MethodNotAllowed { .. } => {
+                    (S::METHOD_NOT_ALLOWED, C::Unsupported, R::MethodNotAllowed)
+                }
+                RequestError::NameInvalid => (S::BAD_REQUEST, C::NameInvalid, R::MalformedRequest),
                 RequestError::ReferenceInvalid => {
-                    (S::BAD_REQUEST, "MANIFEST_INVALID", "malformed_request")
+                    (S::BAD_REQUEST, C::ManifestInvalid, R::MalformedRequest)
                 }
                 RequestError::DigestInvalid | RequestError::AlgorithmInvalid => {
-                    (S::BAD_REQUEST, "DIGEST_INVALID", "malformed_request")
+                    (S::BAD_REQUEST, C::DigestInvalid, R::MalformedRequest)
                 }
                 RequestError::UploadInvalid => {
-                    (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "malformed_request")
+                    (S::BAD_REQUEST, C::BlobUploadInvalid, R::MalformedRequest)
                 }
                 RequestError::PageInvalid => {
-                    (S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "malformed_request")
+                    (S::BAD_REQUEST, C::PaginationNumberInvalid, R::MalformedRequest)
                 }
                 RequestError::QueryRepeated(_)
                 | RequestError::QueryEscape
                 | RequestError::QuerySemicolon
                 | RequestError::QueryKey(_)
                 | RequestError::QueryCharacter
-                | RequestError::TooManyTags => (S::BAD_REQUEST, "UNSUPPORTED", "malformed_request"),
+                | RequestError::TooManyTags => {
+                    (S::BAD_REQUEST, C::Unsupported, R::MalformedRequest)
+                }
             },
-            Self::Framing(framing) => (framing.status(), "UNSUPPORTED", "malformed_message"),
-            Self::NoCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "no_credential"),
+            Self::Framing(framing) => (framing.status(), C::Unsupported, R::MalformedMessage),
+            Self::NoCredential => (S::UNAUTHORIZED, C::Unauthorized, R::NoCredential),
             Self::MalformedCredential(_) => {
-                (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential")
+                (S::UNAUTHORIZED, C::Unauthorized, R::MalformedCredential)
             }
-            Self::InvalidToken => (S::UNAUTHORIZED, "UNAUTHORIZED", "invalid_token"),
-            Self::InsufficientScope => (S::FORBIDDEN, "DENIED", "insufficient_scope"),
+            Self::InvalidToken => (S::UNAUTHORIZED, C::Unauthorized, R::InvalidToken),
+            Self::InsufficientScope => (S::FORBIDDEN, C::Denied, R::InsufficientScope),
             Self::TokenRequest(TokenRequestError::TooLarge) => {
-                (S::PAYLOAD_TOO_LARGE, "UNSUPPORTED", "malformed_token_request")
+                (S::PAYLOAD_TOO_LARGE, C::Unsupported, R::MalformedTokenRequest)
             }
             Self::TokenRequest(TokenRequestError::NoForm) => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED", "malformed_token_request")
+                (S::UNSUPPORTED_MEDIA_TYPE, C::Unsupported, R::MalformedTokenRequest)
             }
             Self::TokenRequest(TokenRequestError::Method) => {
-                (S::METHOD_NOT_ALLOWED, "UNSUPPORTED", "method_not_allowed")
+                (S::METHOD_NOT_ALLOWED, C::Unsupported, R::MethodNotAllowed)
             }
             Self::TokenRequest(TokenRequestError::Credential(_)) => {
-                (S::UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential")
+                (S::UNAUTHORIZED, C::Unauthorized, R::MalformedCredential)
             }
-            Self::TokenRequest(_) => (S::BAD_REQUEST, "UNSUPPORTED", "malformed_token_request"),
-            Self::WrongCredential => (S::UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
-            Self::InsufficientRights(_) => (S::FORBIDDEN, "DENIED", "insufficient_rights"),
+            Self::TokenRequest(_) => (S::BAD_REQUEST, C::Unsupported, R::MalformedTokenRequest),
+            Self::WrongCredential => (S::UNAUTHORIZED, C::Unauthorized, R::WrongCredential),
+            Self::InsufficientRights(_) => (S::FORBIDDEN, C::Denied, R::InsufficientRights),
             Self::TagRules(refusal) => match refusal {
                 TagRefusal::Protected(..) | TagRefusal::DeleteByDigest => {
-                    (S::FORBIDDEN, "DENIED", "tag_protected")
+                    (S::FORBIDDEN, C::Denied, R::TagProtected)
                 }
-                TagRefusal::Immutable(..) => (S::FORBIDDEN, "DENIED", "tag_immutable"),
-                TagRefusal::Unreadable => (S::FORBIDDEN, "DENIED", "tag_rules_unreadable"),
+                TagRefusal::Immutable(..) => (S::FORBIDDEN, C::Denied, R::TagImmutable),
+                TagRefusal::Unreadable => (S::FORBIDDEN, C::Denied, R::TagRulesUnreadable),
             },
-            Self::DeniedByPolicy(_) => (S::FORBIDDEN, "DENIED", "denied_by_policy"),
-            Self::CatalogClosed => (S::FORBIDDEN, "DENIED", "catalog_closed"),
+            Self::DeniedByPolicy(_) => (S::FORBIDDEN, C::Denied, R::DeniedByPolicy),
+            Self::CatalogClosed => (S::FORBIDDEN, C::Denied, R::CatalogClosed),
             Self::ProviderUnavailable { .. } => {
-                (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "provider_unavailable")
+                (S::SERVICE_UNAVAILABLE, C::Unavailable, R::ProviderUnavailable)
             }
             Self::FailureBudgetSpent { .. } => {
-                (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "failure_budget_spent")
+                (S::TOO_MANY_REQUESTS, C::TooManyRequests, R::FailureBudgetSpent)
             }
             Self::Limited { limit, .. } => {
                 let reason = match limit {
-                    Limit::PerClient => "over_per_client",
-                    Limit::FailedLogins => "over_failed_logins",
-                    Limit::Questions => "over_questions",
-                    Limit::PasswordChecks => "over_password_checks",
-                    Limit::PerIdentity => "over_per_identity",
-                    Limit::PullsPerIdentity => "over_pulls_per_identity",
-                    Limit::ConcurrentUploadsPerIdentity => "over_concurrent_uploads_per_identity",
+                    Limit::PerClient => R::OverPerClient,
+                    Limit::FailedLogins => R::OverFailedLogins,
+                    Limit::Questions => R::OverQuestions,
+                    Limit::PasswordChecks => R::OverPasswordChecks,
+                    Limit::PerIdentity => R::OverPerIdentity,
+                    Limit::PullsPerIdentity => R::OverPullsPerIdentity,
+                    Limit::ConcurrentUploadsPerIdentity => R::OverConcurrentUploadsPerIdentity,
                 };
-                (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", reason)
+                (S::TOO_MANY_REQUESTS, C::TooManyRequests, reason)
             }
-            Self::NotAudited => (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "audit_failed"),
+            Self::NotAudited => (S::SERVICE_UNAVAILABLE, C::Unavailable, R::AuditFailed),
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable => {
-                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_unreachable")
+                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
                 }
                 UpstreamFault::RefusedTheGate | UpstreamFault::RefusedTheGrant => {
-                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_refused_the_gate")
+                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamRefusedTheGate)
                 }
-                UpstreamFault::Invalid => (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_invalid"),
+                UpstreamFault::Invalid => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamInvalid),
                 UpstreamFault::LeadsElsewhere => {
-                    (S::BAD_GATEWAY, "UNAVAILABLE", "upstream_leads_elsewhere")
+                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamLeadsElsewhere)
                 }
-                UpstreamFault::TagLookUp => (S::BAD_GATEWAY, "UNAVAILABLE", "tag_lookup_failed"),
-                UpstreamFault::NoCatalog => (S::BAD_GATEWAY, "UNAVAILABLE", "catalog_failed"),
+                UpstreamFault::TagLookUp => (S::BAD_GATEWAY, C::Unavailable, R::TagLookupFailed),
+                UpstreamFault::NoCatalog => (S::BAD_GATEWAY, C::Unavailable, R::CatalogFailed),
                 UpstreamFault::CatalogTooLong => {
-                    (S::SERVICE_UNAVAILABLE, "UNAVAILABLE", "catalog_too_long")
+                    (S::SERVICE_UNAVAILABLE, C::Unavailable, R::CatalogTooLong)
                 }
                 UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
-                    (S::GATEWAY_TIMEOUT, "UNAVAILABLE", "upstream_timeout")
+                    (S::GATEWAY_TIMEOUT, C::Unavailable, R::UpstreamTimeout)
                 }
             },
             // The client has gone and does not read this answer. The log shows 499, as nginx does.
-            Self::ClientAborted => (S::BAD_REQUEST, "UNSUPPORTED", "client_aborted"),
-        }
+            Self::ClientAborted => (S::BAD_REQUEST, C::Unsupported, R::ClientAborted),
+        };
+        Answer { status, code, reason }
     }
 
     /// Returns the message for the user at the client. It reveals nothing that this caller may not

@@ -18,8 +18,9 @@ pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use audit::AuditLog;
 
 use crate::body::{Progress, ResponseObserver};
-use crate::denial::{Denial, Limit};
+use crate::denial::{Denial, Limit, Reason};
 use crate::identity::authenticator::CacheUse;
+use crate::identity::model::credential::CredentialKind;
 use crate::identity::model::keyed_hash::Fingerprint;
 use crate::identity::{Principal, Verified};
 use crate::limits::Charge;
@@ -72,7 +73,7 @@ pub struct Record {
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     verified: Option<Arc<Verified>>,
-    credential_kind: &'static str,
+    credential_kind: CredentialKind,
     credential: Option<Fingerprint>,
     /// The provider that gave no answer about the credential.
     unanswered_by: Option<Arc<str>>,
@@ -96,11 +97,11 @@ pub enum Outcome {
     /// The request was served although the rules deny it, because of shadow mode.
     ShadowDenied,
     /// The request was refused, for this reason.
-    Denied(&'static str),
+    Denied(Reason),
     /// A limit refused the request, independent of what the credential allows, for this reason.
-    Limited(&'static str),
+    Limited(Reason),
     /// The request failed, for this reason.
-    Failed(&'static str),
+    Failed(Reason),
 }
 
 impl Outcome {
@@ -114,12 +115,12 @@ impl Outcome {
     }
 
     /// Returns the `reason` of the access log.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Allowed => "allowed",
-            Self::ShadowDenied => "shadow_denied",
+            Self::Allowed => Reason::Allowed,
+            Self::ShadowDenied => Reason::ShadowDenied,
             Self::Denied(reason) | Self::Limited(reason) | Self::Failed(reason) => reason,
-            Self::Undecided => "client_aborted",
+            Self::Undecided => Reason::ClientAborted,
         }
     }
 }
@@ -148,7 +149,7 @@ impl Record {
             status: None,
             upstream: None,
             verified: None,
-            credential_kind: "anonymous",
+            credential_kind: CredentialKind::Anonymous,
             credential: None,
             unanswered_by: None,
             cache: CacheUse::None,
@@ -176,12 +177,12 @@ impl Record {
     }
 
     /// Returns the kind of the presented credential, as far as it is known.
-    pub fn credential_kind(&self) -> &'static str {
+    pub fn credential_kind(&self) -> CredentialKind {
         self.credential_kind
     }
 
     /// Sets the kind of the presented credential, whether or not the credential is valid.
-    pub fn set_credential_kind(&mut self, kind: &'static str) {
+    pub fn set_credential_kind(&mut self, kind: CredentialKind) {
         self.credential_kind = kind;
     }
 
@@ -245,7 +246,7 @@ impl Record {
             Denial::Limited { limit, .. } => self.limited(*limit),
             _ => {}
         }
-        let (_, _, reason) = denial.wire();
+        let reason = denial.answer().reason;
         self.unanswered_by = denial.provider().cloned();
         self.status = (!matches!(denial, Denial::ClientAborted)).then_some(status);
         self.outcome = match denial {
@@ -294,13 +295,17 @@ impl Record {
                 self.if_allowed()
             }
             outcome @ Outcome::Denied(
-                "no_credential" | "malformed_credential" | "invalid_token",
+                Reason::NoCredential | Reason::MalformedCredential | Reason::InvalidToken,
             ) => outcome,
             outcome if self.credential.is_some() => outcome,
             _ => return None,
         };
         let provider = self.provider().map_or_else(|| Arc::from(""), Arc::clone);
-        Some(AuthDecision { provider, result: outcome.decision(), reason: outcome.reason() })
+        Some(AuthDecision {
+            provider,
+            result: outcome.decision(),
+            reason: outcome.reason().as_str(),
+        })
     }
 
     /// Returns the provider that vouches for the caller, or that gave no answer.
@@ -327,7 +332,7 @@ impl Record {
 }
 
 impl ResponseObserver for Record {
-    fn broke_off(&mut self, reason: &'static str) {
+    fn broke_off(&mut self, reason: Reason) {
         self.outcome = Outcome::Failed(reason);
     }
 }
@@ -342,11 +347,11 @@ impl Drop for Record {
             pull.keep();
         }
         if self.progress.stalled() {
-            self.outcome = Outcome::Failed("client_stalled");
-        } else if self.outcome.reason() == "client_aborted"
+            self.outcome = Outcome::Failed(Reason::ClientStalled);
+        } else if self.outcome.reason() == Reason::ClientAborted
             && self.recorder.cut_off.load(Ordering::Relaxed)
         {
-            self.outcome = Outcome::Failed("drain_timeout");
+            self.outcome = Outcome::Failed(Reason::DrainTimeout);
         }
         let took = self.begun.elapsed();
         self.recorder.metrics.request_ended(EndedRequest {

@@ -12,7 +12,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::{Progress, ResponseBody};
-use crate::denial::{Denial, RuleRefusal, TokenRequestError};
+use crate::denial::{Answer, Denial, ErrorCode, RuleRefusal, TokenRequestError};
+use crate::identity::model::credential::CredentialKind;
 use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
 use crate::token_service;
 use challenge::ChallengeError;
@@ -36,7 +37,7 @@ pub struct RefusedRequest<'a> {
     /// The access that the request needs, as far as it was understood. A mount needs two.
     pub needed: &'a [Option<Access>; 2],
     /// The kind of the presented credential.
-    pub kind: &'static str,
+    pub kind: CredentialKind,
 }
 
 impl Responder {
@@ -86,7 +87,7 @@ impl Responder {
         refused: &RefusedRequest<'_>,
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
-        let (mut status, mut code, _) = denial.wire();
+        let Answer { mut status, mut code, .. } = denial.answer();
         let at_token_service = refused.head.uri.path() == token_service::PATH;
         let challenge = if at_token_service { &self.basic } else { &self.challenge };
         // Clients with a valid token of insufficient scope fetch another token only if a 401 tells
@@ -99,9 +100,13 @@ impl Responder {
             | Denial::InsufficientScope
             | Denial::CatalogClosed
             | Denial::DeniedByPolicy(RuleRefusal::Action(_))
-                if challenge.is_bearer() && matches!(refused.kind, "bearer" | "gate_token") =>
+                if challenge.is_bearer()
+                    && matches!(
+                        refused.kind,
+                        CredentialKind::Bearer | CredentialKind::GateToken
+                    ) =>
             {
-                (status, code) = (StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+                (status, code) = (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized);
                 Some(ChallengeError::InsufficientScope)
             }
             Denial::NoCredential => None,
@@ -113,7 +118,11 @@ impl Responder {
                 error_description: denial.message(),
             })
         } else {
-            let error = OciError { code, message: denial.message(), detail: denial.detail() };
+            let error = OciError {
+                code: code.as_str(),
+                message: denial.message(),
+                detail: denial.detail(),
+            };
             serde_json::to_vec(&OciErrors { errors: [error] })
         };
         // Strings are always valid JSON.

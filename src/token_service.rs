@@ -16,15 +16,12 @@ use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::denial::{Denial, TokenRequestError};
-use crate::identity::model::credential::Credential;
+use crate::identity::model::credential::{Credential, CredentialKind};
 use crate::identity::model::unix_time::{unix_micros, unix_now};
 use gate_token::{GateToken, PREFIX, TokenKeys, TokenScope};
 
 /// The path of the token service on the public listener.
 pub const PATH: &str = "/token";
-
-/// The `credential_kind` of a gate token in logs.
-const GATE_TOKEN: &str = "gate_token";
 
 /// The time, in seconds, that a token stays valid after the expiry that clients are told. dockerd
 /// sends a token until the last moment, and does not handle its refusal.
@@ -182,9 +179,11 @@ impl Presented {
 }
 
 /// Returns the kind of a credential for logs. The credential has not been verified yet.
-pub fn kind(credential: &Credential) -> &'static str {
+pub fn kind(credential: &Credential) -> CredentialKind {
     match credential {
-        Credential::Bearer(secret) if secret.expose_secret().starts_with(PREFIX) => GATE_TOKEN,
+        Credential::Bearer(secret) if secret.expose_secret().starts_with(PREFIX) => {
+            CredentialKind::GateToken
+        }
         credential => credential.kind(),
     }
 }

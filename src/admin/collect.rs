@@ -80,7 +80,7 @@ fn upstream(settings: &UpstreamSettings) -> UpstreamStatus {
         up: seen.up,
         last_answer: seen.answered.map(answer),
         last_error: seen.failed.map(|(at, fault)| {
-            let (_, _, reason) = Denial::Upstream(fault).wire();
+            let reason = Denial::Upstream(fault).answer().reason.as_str();
             LastError { at: time(at), reason, message: fault.message() }
         }),
     }

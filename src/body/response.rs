@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{Piece, Progress};
+use crate::denial::Reason;
 
 /// The body of a response. It tells its [`ResponseObserver`] if it breaks off. It drops the
 /// observer when all of the body has left the gate or never will.
@@ -20,11 +21,11 @@ pub struct ResponseBody {
 /// An observer of the end of a response's body. The response is over when the observer is dropped.
 pub trait ResponseObserver {
     /// Receives the reason for the access log if the body did not come to its end.
-    fn broke_off(&mut self, reason: &'static str);
+    fn broke_off(&mut self, reason: Reason);
 }
 
 /// A body that is produced elsewhere while it is sent. Its error is the reason for the access log.
-type Stream = Pin<Box<dyn Body<Data = Bytes, Error = &'static str>>>;
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = Reason>>>;
 
 enum Content {
     Fixed(Option<Bytes>),
@@ -35,7 +36,7 @@ enum Content {
 /// The error of a response that broke off. The client must be able to tell that it did.
 #[derive(Debug, thiserror::Error)]
 #[error("the registry's answer broke off: {0}")]
-pub struct ResponseBrokenOff(&'static str);
+pub struct ResponseBrokenOff(Reason);
 
 impl ResponseBody {
     /// Creates a body of these bytes.
@@ -46,7 +47,7 @@ impl ResponseBody {
 
     /// Creates a body that passes on another one as it comes.
     pub fn stream(
-        body: impl Body<Data = Bytes, Error = &'static str> + 'static,
+        body: impl Body<Data = Bytes, Error = Reason> + 'static,
         progress: Rc<Progress>,
     ) -> Self {
         let content =
@@ -61,7 +62,7 @@ impl ResponseBody {
 
     fn break_off(
         &mut self,
-        reason: &'static str,
+        reason: Reason,
     ) -> Poll<Option<Result<Frame<Piece>, ResponseBrokenOff>>> {
         self.content = Content::Ended;
         if let Some(observer) = &mut self.observer {
@@ -129,7 +130,7 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(mut observer) = self.observer.take() else { return };
         match self.content {
-            Content::Fixed(_) | Content::Stream(_) => observer.broke_off("client_aborted"),
+            Content::Fixed(_) | Content::Stream(_) => observer.broke_off(Reason::ClientAborted),
             Content::Ended => self.progress.keep(observer),
         }
     }

@@ -11,9 +11,10 @@ use http::request::Parts;
 use super::token::token_query;
 use super::{Gate, RequestContext, look_up, request_id};
 use crate::body::{Progress, RequestBody};
-use crate::denial::Denial;
+use crate::denial::{Denial, Reason};
 use crate::framing;
 use crate::identity::Verified;
+use crate::identity::model::credential::CredentialKind;
 use crate::policy::{Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, Tag};
@@ -28,7 +29,7 @@ pub struct Explanation<'a> {
     /// The access that the source of a mount needs, or that a token request asks for.
     pub access: Vec<Access>,
     /// The kind of the presented credential (`credential_kind` in the access log).
-    pub credential_kind: &'static str,
+    pub credential_kind: CredentialKind,
     /// The caller, if a provider identified it.
     pub caller: Option<Arc<Verified>>,
     /// The response that the request would get.
@@ -157,9 +158,9 @@ impl Explanation<'_> {
     }
 
     /// Returns the `reason` of the access log.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match &self.answer {
-            ExplainedAnswer::Refused { denial, .. } => denial.wire().2,
+            ExplainedAnswer::Refused { denial, .. } => denial.answer().reason,
             ExplainedAnswer::Registry { ruling: Ruling::ShadowDenied(_), .. } => {
                 Outcome::ShadowDenied.reason()
             }

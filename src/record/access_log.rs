@@ -223,12 +223,12 @@ impl<'a> AccessLine<'a> {
             upstream_ms: record.upstream.map(milliseconds),
             subject: record.subject().map(printable),
             provider: record.provider().map(|provider| &**provider),
-            credential_kind: record.credential_kind,
+            credential_kind: record.credential_kind.as_str(),
             credential_type: record.credential_type().map(printable),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
             cache: record.cache.as_str(),
             decision: record.outcome.decision(),
-            reason: record.outcome.reason(),
+            reason: record.outcome.reason().as_str(),
         }
     }
 

@@ -191,11 +191,11 @@ impl<'a> AuditLine<'a> {
             from: None,
             subject: record.subject().map(printable),
             provider: record.provider().map(|provider| &**provider),
-            credential_kind: record.credential_kind,
+            credential_kind: record.credential_kind.as_str(),
             credential_type: record.credential_type().map(printable),
             credential: record.credential.map(|fingerprint| fingerprint.to_string()),
             decision: outcome.decision(),
-            reason: outcome.reason(),
+            reason: outcome.reason().as_str(),
         }
     }
 }

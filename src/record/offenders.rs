@@ -137,7 +137,7 @@ mod tests {
                 attributes: None,
             }));
             let denial = Denial::Limited { limit, retry_after: Duration::from_secs(1) };
-            record.set_denied(&denial, denial.wire().0);
+            record.set_denied(&denial, denial.answer().status);
         };
         let log = tempfile::NamedTempFile::new().unwrap();
         let subscriber = tracing_subscriber::fmt()

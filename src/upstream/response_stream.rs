@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 use crate::body::Progress;
+use crate::denial::Reason;
 
 /// The body of the registry's response, with the connection that it comes on. Its error is the
 /// reason for the access log.
@@ -49,28 +50,25 @@ impl ResponseStream {
 
     /// Fails if the registry has sent nothing for too long. The time in which the client reads
     /// nothing does not count.
-    fn poll_stalled(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
         let deadline = Instant::now() + self.stall_timeout;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if !self.waiting {
             self.waiting = true;
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(cx).map(|()| Some(Err("upstream_stalled")))
+        timer.as_mut().poll(cx).map(|()| Some(Err(Reason::UpstreamStalled)))
     }
 }
 
 impl Body for ResponseStream {
     type Data = Bytes;
-    type Error = &'static str;
+    type Error = Reason;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;
@@ -79,7 +77,7 @@ impl Body for ResponseStream {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err("upstream_aborted"))),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Reason::UpstreamAborted))),
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)

@@ -44,9 +44,9 @@ const ROOMS: &[Room] = &[
         uses: &[],
         must_not_use: &["tokio", "hyper", "moka", "http", "tracing"],
     },
-    Room { name: "body", uses: &[], must_not_use: &["moka", "rustls", "tracing"] },
     Room { name: "registry", uses: &[], must_not_use: IMPURE },
     Room { name: "denial", uses: &["registry"], must_not_use: IMPURE },
+    Room { name: "body", uses: &["denial"], must_not_use: &["moka", "rustls", "tracing"] },
     Room { name: "framing", uses: &["denial"], must_not_use: IMPURE },
     Room {
         name: "metrics",
@@ -109,7 +109,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "respond",
-        uses: &["body", "denial", "registry", "token_service"],
+        uses: &["body", "denial", "identity/model", "registry", "token_service"],
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
     Room {

@@ -25,7 +25,7 @@ pub(super) fn explanation(
         lines.add("operation", request.operation().as_str());
         lines.several("needs", needs(&request.required()));
     }
-    lines.add("credential", explanation.credential_kind);
+    lines.add("credential", explanation.credential_kind.as_str());
     lines.add("provider", provider(explanation));
     if let Some(caller) = &explanation.caller {
         lines.caller(caller);

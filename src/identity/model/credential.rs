@@ -23,6 +23,28 @@ pub enum Credential {
     Bearer(SecretString),
 }
 
+/// The way in which a caller presented a credential: `credential_kind` in the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    Anonymous,
+    Basic,
+    Bearer,
+    /// A token of the gate's own token service, as Bearer.
+    GateToken,
+}
+
+impl CredentialKind {
+    /// Returns the word in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Basic => "basic",
+            Self::Bearer => "bearer",
+            Self::GateToken => "gate_token",
+        }
+    }
+}
+
 impl Credential {
     /// Reads the single `Authorization` header.
     ///
@@ -102,12 +124,12 @@ impl Credential {
         Ok(Self::Bearer(SecretString::from(token)))
     }
 
-    /// Returns the scheme of the credential, as written in logs.
-    pub fn kind(&self) -> &'static str {
+    /// Returns the scheme of the credential.
+    pub fn kind(&self) -> CredentialKind {
         match self {
-            Self::Anonymous => "anonymous",
-            Self::Basic { .. } => "basic",
-            Self::Bearer(_) => "bearer",
+            Self::Anonymous => CredentialKind::Anonymous,
+            Self::Basic { .. } => CredentialKind::Basic,
+            Self::Bearer(_) => CredentialKind::Bearer,
         }
     }
 
@@ -133,7 +155,7 @@ pub fn basic(user: &str, password: &SecretString) -> Option<HeaderValue> {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind())
+        f.write_str(self.kind().as_str())
     }
 }
 
