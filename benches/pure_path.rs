@@ -1,6 +1,8 @@
-//! The part of a request that is pure: parse, read the credential, look it up, decide, render.
+//! The pure part of a request: parsing, reading the credential, looking it up, deciding and
+//! rendering.
 //!
-//! `cargo bench` — compare figures only within one run; machines differ, and so do their hours.
+//! Run with `cargo bench`. Compare figures only within one run: they differ between machines, and
+//! on one machine over time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -121,7 +123,7 @@ fn pure_path(c: &mut Criterion) {
     });
 }
 
-/// The last one alone allows the request.
+/// Returns rules of which only the last one allows the request.
 fn fifty_rules() -> Rules {
     let rule = |number: usize| Rule {
         name: format!("rule-{number}").into(),

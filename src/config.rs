@@ -45,17 +45,18 @@ pub use ready::{
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};
 
-/// No configuration is larger; the reference, full of comments, has a hundredth of it.
+/// The largest size of a configuration file, in bytes. The reference, full of comments, has a
+/// hundredth of it.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A configuration that can be used.
+/// A valid configuration, ready for use.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Every value checked, every file read.
+    /// The checked values, with the content of every file that they name.
     pub config: Config,
-    /// What does not stop the gate from starting, and should be known.
+    /// Problems that the operator should know of, but that do not stop the gate from starting.
     pub warnings: Vec<Problem>,
-    /// The same to be compared with a later one.
+    /// The configuration in a form that can be compared with a later one.
     pub outline: Outline,
     raw: Raw,
     folder: Box<Path>,
@@ -64,14 +65,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Something that is wrong with the value of a key, such as `identity[0].url`, as was found out
-    /// later.
+    /// Creates a problem with the value of a key, such as `identity[0].url`, that was found after
+    /// loading.
     pub fn problem(&self, path: &str, message: impl fmt::Display) -> Problem {
         Problem::new(place_of(&self.places, &self.start, path), format!("`{path}`: {message}"))
     }
 
-    /// The effective configuration as YAML: defaults filled in, paths absolute, valid as a
-    /// configuration. No secret is in it, for secrets are in files.
+    /// Returns the effective configuration as YAML. Defaults are filled in, paths are absolute, and
+    /// the text is itself a valid configuration. It contains no secret, because secrets are in
+    /// files.
     pub fn print(&self) -> String {
         print::print(&self.raw, &self.folder)
     }
@@ -85,15 +87,16 @@ pub fn load(
     attempt(path, environment).loaded
 }
 
-/// What came of reading a configuration.
+/// The result of reading a configuration.
 pub struct LoadAttempt {
     pub loaded: Result<Loaded, Problems>,
-    /// Every file that this took, be it readable or not: with another content of one of them
-    /// another thing would come of it.
+    /// Every file that was read, or that could not be read. Reading the configuration again can
+    /// have another result if the content of one of them changes.
     pub files: Vec<FileVersion>,
 }
 
-/// The same as [`load`], for those who read again when something changed.
+/// Loads a configuration like [`load`], and also returns the files that it was read from, for a
+/// caller that reads it again when one of them changes.
 pub fn attempt(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -109,7 +112,8 @@ pub fn attempt(
     LoadAttempt { loaded, files }
 }
 
-/// The same for a text; `name` is what problems call it, and relative paths start from `folder`.
+/// Loads a configuration from a text. Problems call the text `name`, and relative paths start from
+/// `folder`.
 pub fn load_text(
     text: &str,
     name: &Path,
@@ -119,7 +123,7 @@ pub fn load_text(
     build(text, name, folder, environment, &mut Vec::new())
 }
 
-/// Adds every file that it reads to `files`.
+/// Builds a configuration from a text, and appends every file that it reads to `files`.
 fn build(
     text: &str,
     name: &Path,
@@ -144,8 +148,9 @@ fn build(
     }
 }
 
-/// Where the admin listener is, whatever else is wrong: what the files that the config names hold
-/// by now says nothing of a gate that has read them.
+/// Returns the address of the admin listener, even if other values are wrong. The files that the
+/// config names are not read, because their current content says nothing about a gate that has read
+/// them earlier.
 pub fn admin_addr(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -154,7 +159,7 @@ pub fn admin_addr(
     Ok(read(&text, path, environment)?.raw.admin.addr.0)
 }
 
-/// A text and the environment, as far as they are well-formed.
+/// The well-formed part of a text and the environment, and the problems of the rest.
 struct Read {
     raw: Raw,
     places: Places,
@@ -175,7 +180,8 @@ fn read(
         return Err(Problems::new(problems, name));
     };
 
-    // An override must not hide what is wrong in the file, but it may supply what is missing there.
+    // The file is first checked without the overrides, because an override must not hide a wrong
+    // value in it. Missing keys are reported only with the overrides, which may supply them.
     problems.extend(shape::read(&schema, &root, &start, MissingKeys::Ignored).problems);
     environment::apply(&mut root, overrides);
     let reading = shape::read(&schema, &root, &start, MissingKeys::Reported);
@@ -184,7 +190,8 @@ fn read(
     let raw: Raw = match serde_json::from_value(reading.value) {
         Ok(raw) => raw,
         Err(error) => {
-            // Only where the whole is no section, or the schema allows what the types do not.
+            // This happens only if the whole file is not a section, which was reported, or if the
+            // schema allows a value that the types do not.
             if problems.is_empty() {
                 problems.push(Problem::new(start, format!("{error}; compare config/moorgate.yml")));
             }
@@ -194,7 +201,7 @@ fn read(
     Ok(Read { raw, places: reading.places, start, problems })
 }
 
-/// The text of the file itself.
+/// Reads the configuration file.
 fn read_text(path: &Path) -> Result<String, Problem> {
     let content = read_bounded(path, MAX_BYTES).map_err(|error| {
         let message = match error.kind() {

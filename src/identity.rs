@@ -11,7 +11,6 @@
 pub mod authenticator;
 pub mod cache;
 pub mod guard;
-pub mod log_pace;
 pub mod model;
 pub mod provider;
 

@@ -31,6 +31,7 @@ pub mod framing;
 pub mod gate;
 pub mod identity;
 pub mod limits;
+pub mod log_throttle;
 pub mod metrics;
 pub mod net;
 pub mod policy;

@@ -3,7 +3,6 @@
 
 mod access_log;
 mod audit;
-mod offenders;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -25,16 +24,19 @@ use crate::identity::model::keyed_hash::Fingerprint;
 use crate::identity::{Principal, Verified};
 use crate::limits::Charge;
 use crate::limits::uploads::UploadPlace;
+use crate::log_throttle::{LeftOut, LogThrottle};
 use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
 use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
-use offenders::{Line, Offenders};
+
+/// The shortest time between two log lines about the same caller or address that exceeds a limit.
+const LIMIT_LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The destination of records.
 pub struct Recorder {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
-    offenders: Offenders,
+    limit_lines: LogThrottle,
     cut_off: AtomicBool,
 }
 
@@ -44,7 +46,7 @@ impl Recorder {
         Self {
             metrics,
             access_log,
-            offenders: Offenders::default(),
+            limit_lines: LogThrottle::new(LIMIT_LINE_INTERVAL),
             cut_off: AtomicBool::new(false),
         }
     }
@@ -264,8 +266,8 @@ impl Record {
         let offender = (limit, subject.map(|subject| (self.provider(), subject)));
         let address = subject.is_none().then(|| client_network(self.client));
         let now = Instant::now();
-        let Some(Line { left_out, others_left_out }) =
-            self.recorder.offenders.line(&(offender, address), now)
+        let Some(LeftOut { same: left_out, others: others_left_out }) =
+            self.recorder.limit_lines.line(&(offender, address), now)
         else {
             return;
         };
@@ -378,3 +380,6 @@ impl Record {
         self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,7 @@ impl Responder {
         response
     }
 
-    /// Returns the response to a refused request, as [`Denial::wire`] defines it.
+    /// Returns the response to a refused request, as [`Denial::answer`] defines it.
     pub fn denial(
         &self,
         denial: &Denial,

@@ -1,4 +1,4 @@
-//! From a checked config to a running gate, through its reloads, to its end.
+//! The life of a gate: from a checked config to a running gate, its reloads, and its end.
 
 mod assemble;
 mod live;
@@ -22,11 +22,12 @@ use live::Drain;
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
 
-/// The sockets of a gate, bound before anything else, so that whoever starts it can know the ports.
+/// The sockets of a gate, bound before anything else, so that the program which starts the gate can
+/// know the ports.
 pub struct Listeners {
-    /// One a worker, all on one port.
+    /// The sockets for clients, one for each worker, all on one port.
     pub public: Vec<TcpListener>,
-    /// For operators.
+    /// The socket for operators.
     pub admin: TcpListener,
 }
 
@@ -41,7 +42,7 @@ impl Listeners {
     /// Binds the addresses of the config.
     ///
     /// # Errors
-    /// Where an address cannot be had, with its key in the config.
+    /// If an address cannot be bound. The error names its key in the config.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let addr = config.http.addr;
         let public = bind(addr, config.http.workers)
@@ -54,10 +55,11 @@ impl Listeners {
 }
 
 impl Running {
-    /// Starts a gate. Providers are asked, and operators answered, on the runtime that calls this.
+    /// Starts a gate. The runtime of the caller carries the questions to providers and the admin
+    /// listener.
     ///
     /// # Errors
-    /// What the system does not give: roots, randomness, threads.
+    /// If the system cannot provide certificate authorities, randomness or threads.
     pub fn start(
         loaded: Loaded,
         listeners: Listeners,
@@ -83,19 +85,19 @@ impl Running {
         Ok(Self { server, live, draining })
     }
 
-    /// The gate as it is now, to be reloaded.
+    /// Returns the live gate, which can be reloaded.
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
     }
 
-    /// The gate's metrics, as the admin listener shows them.
+    /// Returns the gate's metrics as the admin listener shows them.
     pub fn metrics(&self) -> String {
         self.live.metrics()
     }
 
-    /// Goes on for `http.drain_delay` with `/readyz` at 503; then takes no new connections and lets
-    /// requests under way end, for as long as the config says. Returns how many connections had
-    /// to be cut off.
+    /// Continues for `http.drain_delay` with `/readyz` at 503. Then takes no new connections and
+    /// lets requests under way end, for as long as the config allows. Returns the number of
+    /// connections that had to be cut off.
     pub async fn drain(self) -> usize {
         let Drain { delay, timeout } = self.live.drain();
         self.draining.send_replace(true);
@@ -104,10 +106,10 @@ impl Running {
     }
 }
 
-/// A gate that nobody reaches, to be asked about requests: it listens nowhere and writes no log.
+/// Creates a gate for questions about requests. It does not listen, and writes no log.
 ///
 /// # Errors
-/// What the system does not give: roots, randomness, threads.
+/// If the system cannot provide certificate authorities, randomness or threads.
 pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     loaded.config.log.audit = None;
     let access_log = AccessLog::start(AccessLogFormat::Json, None)?;
@@ -115,10 +117,10 @@ pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     Ok(snapshot)
 }
 
-/// The access log that the config asks for.
+/// Opens the access log of the config.
 ///
 /// # Errors
-/// Where its file cannot be opened, or no thread can be started.
+/// If its file cannot be opened, or no thread can be started.
 pub fn access_log(log: &config::Log) -> anyhow::Result<AccessLog> {
     let format = match log.format {
         config::LogFormat::Json => AccessLogFormat::Json,

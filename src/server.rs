@@ -32,6 +32,7 @@ pub use connection_limit::ConnectionLimit;
 pub use snapshot::Snapshot;
 pub use tls::server_tls;
 
+use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
 use crate::record::Recorder;
 use crate::upstream::SWEEP_EVERY;
@@ -90,7 +91,7 @@ struct Worker {
     open: Cell<usize>,
     closed: Notify,
     phase: watch::Receiver<Phase>,
-    complaints: proxy_protocol::Complaints,
+    log_throttle: LogThrottle,
 }
 
 /// Binds one socket for each worker, all on the same port. For port 0 the kernel picks the port.
@@ -200,9 +201,8 @@ impl Server {
 
 impl Worker {
     fn new(newest: Newest, recorder: Arc<Recorder>, phase: watch::Receiver<Phase>) -> Self {
-        let (open, closed, complaints) =
-            (Cell::new(0), Notify::new(), proxy_protocol::Complaints::default());
-        Self { newest, recorder, open, closed, phase, complaints }
+        let (open, closed, log_throttle) = (Cell::new(0), Notify::new(), LogThrottle::default());
+        Self { newest, recorder, open, closed, phase, log_throttle }
     }
 
     /// Serves until the drain has ended. Returns the number of connections that were still open

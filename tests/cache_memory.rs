@@ -1,5 +1,5 @@
-//! How much memory a cached verdict takes. A program of its own, for it counts what the whole
-//! process allocates.
+//! The memory that a cached verdict takes. This is a separate program because it counts the
+//! allocations of the whole process.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -22,7 +22,8 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CAPACITY: u64 = 20_000;
 
-/// Fills a cache with so many credentials and returns how many bytes it takes.
+/// Fills a cache with the verdicts of `credentials` credentials and returns the bytes that it
+/// takes.
 fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
     let key = HashKey::random().unwrap();
     let second = Duration::from_secs(1);
@@ -43,7 +44,7 @@ fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let question = Question::new(&key, credential, Access::Login, client, "test".into());
         let id = key.question(0, DependsOn::Credential, &question);
-        // As long as the subject that GitLab gives a project's token.
+        // As long as the subject that GitLab gives a project access token.
         let subject = format!("project_{number:06}_bot_0123456789abcdef").into();
         let principal = Principal { source: source.clone(), subject };
         let attributes = attributes.cloned().map(Box::new);

@@ -1,5 +1,5 @@
-//! A client of canned bytes, on the gate's own thread: it does next to nothing for a request, so
-//! that the count is the gate's.
+//! A client that sends fixed bytes, on the thread of the gate. It does almost no work for a
+//! request, so that nearly all counted instructions belong to the gate.
 
 mod http1;
 mod http2;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use http2::Frames;
 
-/// What the gate is spoken to in.
+/// The protocol between the client and the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -25,17 +25,17 @@ pub enum Protocol {
 /// The client's end of a connection.
 pub struct Client {
     protocol: Protocol,
-    /// What the gate has not read yet.
+    /// The bytes that the gate has not read yet.
     sent: RefCell<Vec<u8>>,
-    /// The gate, where it waits for more.
+    /// The waker of the gate, if it waits for bytes.
     gate: Cell<Option<Waker>>,
-    /// Whoever waits for an answer.
+    /// The waker of the task that waits for an answer.
     waiting: Cell<Option<Waker>>,
     answered: Cell<u64>,
     frames: RefCell<Frames>,
 }
 
-/// The gate's end.
+/// The gate's end of a connection.
 pub struct Stream(Rc<Client>);
 
 impl Client {
@@ -53,7 +53,7 @@ impl Client {
         (client.clone(), Stream(client))
     }
 
-    /// Sends so many requests, each when the one before it is answered.
+    /// Sends `requests` requests, each after the answer to the one before.
     pub async fn ask(&self, requests: u64) {
         for _ in 0..requests {
             let answered = self.answered.get();
@@ -77,7 +77,7 @@ impl Client {
         wake(&self.gate);
     }
 
-    /// Takes what the gate writes.
+    /// Receives the bytes that the gate writes.
     fn receive(&self, bytes: &[u8]) {
         let answer_ends = match self.protocol {
             Protocol::Http1 => http1::answer_ends(bytes),

@@ -1,5 +1,5 @@
-//! The gate with everything on, in memory towards its client and over a socket towards its
-//! registry.
+//! A gate with every feature on, connected to its client in memory and to its registry over a
+//! socket.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -21,15 +21,15 @@ use crate::client::{Client, Protocol};
 use crate::log::{Log, Target};
 use crate::registry::Registry;
 
-/// Requests that go before those that are counted.
+/// The number of requests in each round of the warm-up.
 const WARM_UP: u64 = 500;
 
-/// Longer than any machine takes for the requests of one order.
+/// The time limit for the requests of one order. It is longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A gate that has served some requests.
 pub struct Warm {
-    /// What the worker is told to send, and whether that is counted.
+    /// The orders to the worker: the number of requests, and whether they are counted.
     orders: Sender<(u64, Count)>,
     done: Receiver<()>,
     asked: u64,
@@ -37,7 +37,8 @@ pub struct Warm {
     running: Running,
     log: Log,
     _introspection: Introspection,
-    /// Of the stand-in for introspection, the admin listener and the questions to providers.
+    /// The runtime of the introspection stand-in, the admin listener and the questions to
+    /// providers.
     _beside: Runtime,
     _folder: TempDir,
 }
@@ -49,7 +50,7 @@ enum Count {
 }
 
 impl Warm {
-    /// Starts a gate and asks it until a request takes what every later one takes.
+    /// Starts a gate and sends requests until one takes as many instructions as every later one.
     pub fn start(protocol: Protocol) -> Self {
         let registry = Registry::start();
         let folder = tempfile::tempdir().unwrap();
@@ -85,16 +86,16 @@ impl Warm {
         warm
     }
 
-    /// Lets whatever grows with use grow as far as it does: else the allocator would do more for
-    /// some requests than for others. The access log has two buffers that take turns, one gathering
-    /// while the other is written.
+    /// Lets all buffers grow to their final size. Otherwise the allocator would do more work for
+    /// some requests than for others. The access log has two buffers: it fills one while it writes
+    /// the other.
     fn up(&mut self) {
         for _ in 0..2 {
             self.log.hold();
             self.ask(WARM_UP, Count::No);
             self.log.release();
             self.log.wait(self.asked);
-            // The other buffer's turn.
+            // The other buffer.
             self.ask(1, Count::No);
             self.log.wait(self.asked);
         }
@@ -102,7 +103,8 @@ impl Warm {
         self.log.wait(self.asked);
     }
 
-    /// Sends so many requests, each when the one before it is answered, and counts them.
+    /// Sends `requests` requests, each after the answer to the one before, and counts their
+    /// instructions.
     pub fn count(&mut self, requests: u64) {
         self.ask(requests, Count::Yes);
     }
@@ -115,8 +117,8 @@ impl Warm {
             .expect("the worker is stuck: not every answer was the manifest");
     }
 
-    /// Panics unless every request was what it was meant to be: allowed by a verdict from the cache
-    /// and forwarded. Waits until all of them are in the access log.
+    /// Asserts that every request was allowed by a verdict from the cache and forwarded. Waits
+    /// until all of them are in the access log.
     pub fn finish(self) {
         assert_eq!(
             self.registry.answered(),
@@ -130,8 +132,8 @@ impl Warm {
     }
 }
 
-/// Does what a worker of the server does, on a thread of its own, so that it has an arena of the
-/// allocator to itself.
+/// Runs a worker of the server on a separate thread, so that it has an arena of the allocator to
+/// itself.
 fn worker(
     protocol: Protocol,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -152,7 +154,7 @@ fn worker(
     }
 }
 
-/// Sends requests. Callgrind counts what is done from its beginning to its end.
+/// Sends requests. Callgrind counts all instructions inside this function.
 #[inline(never)]
 fn counted(runtime: &Runtime, local: &LocalSet, client: &Client, requests: u64) {
     local.block_on(runtime, client.ask(requests));

@@ -1,4 +1,4 @@
-//! The file of the access log, which can be held up, so that what the gate gathers for it grows.
+//! The file of the access log. The benchmark can block it, so that the buffer of the gate grows.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,40 +7,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Between two looks at something.
+/// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A file that is written to unless it is held up.
+/// The control of a log file, which can be blocked.
 pub struct Log {
     path: PathBuf,
     held: Arc<AtomicBool>,
 }
 
-/// What the gate writes to.
+/// The log file to which the gate writes.
 pub struct Target {
     file: File,
     held: Arc<AtomicBool>,
 }
 
 impl Log {
-    /// Makes a file.
+    /// Creates the file.
     pub fn create(path: &Path) -> (Self, Target) {
         let held = Arc::default();
         let target = Target { file: File::create(path).unwrap(), held: Arc::clone(&held) };
         (Self { path: path.to_owned(), held }, target)
     }
 
-    /// Lets nothing be written.
+    /// Blocks all writes.
     pub fn hold(&self) {
         self.held.store(true, Ordering::SeqCst);
     }
 
-    /// Lets everything be written again.
+    /// Unblocks all writes.
     pub fn release(&self) {
         self.held.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until so many requests that were answered with 200 are in it.
+    /// Waits until the file contains `requests` requests that were answered with 200.
     pub fn wait(&self, requests: u64) {
         let lines =
             || std::fs::read_to_string(&self.path).unwrap().matches("\"status\":200").count();

@@ -1,4 +1,4 @@
-//! A registry that has one manifest, on threads of its own, so that none of its instructions are
+//! A registry with one manifest. It runs on threads of its own, so that its instructions are not
 //! counted.
 
 use std::io::{Read, Write};
@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The bytes of the manifest, of which the last are found nowhere else in an answer.
+/// The size of the manifest, in bytes. It ends with [`BODY_END`], which occurs nowhere else in an
+/// answer.
 pub const BODY_BYTES: usize = 1024;
 pub const BODY_END: &[u8] = b"end of it";
 
@@ -16,7 +17,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Serves until the process ends.
+    /// Starts a registry that serves until the process ends.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let registry = Self { address: listener.local_addr().unwrap(), answered: Arc::default() };
@@ -34,13 +35,13 @@ impl Registry {
         self.address
     }
 
-    /// Returns how many requests have come so far.
+    /// Returns the number of requests so far.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::SeqCst)
     }
 }
 
-/// Writes each answer at once, so that the gate reads it at once.
+/// Serves a connection. Writes each answer in one piece, so that the gate reads it in one piece.
 fn serve(mut socket: TcpStream, answered: &AtomicU64) {
     socket.set_nodelay(true).unwrap();
     let answer = answer();

@@ -1,8 +1,8 @@
-//! The raw configuration into the ready one: what the values mean together, and the files that they
-//! name.
+//! Builds the ready configuration from the raw one: checks what the values mean together, and reads
+//! the files that they name.
 //!
-//! Every function collects what is wrong and goes on, so that one reading tells everything. A
-//! required value that is not there was reported when the file was read, and is passed over here.
+//! Every function collects problems and continues, so that one run reports all of them. A missing
+//! required value was reported when the file was read, and is skipped here.
 
 mod chain;
 mod files;
@@ -29,31 +29,31 @@ use crate::identity::cache::CacheLimits;
 use crate::net::endpoint::Endpoint;
 use crate::policy::RequiredScopes;
 
-/// What all headers together may be. Below, cookies of a proxy in front do not fit; above, a flood
-/// of requests is memory.
+/// The allowed values of `http.max_header_bytes`. With a smaller limit, the cookies of a proxy in
+/// front do not fit; with a larger one, a flood of requests takes a lot of memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(256 << 10);
 
-/// A shorter one could be guessed.
+/// The smallest length of the admin secret, in bytes. A shorter secret could be guessed.
 const MIN_ADMIN_TOKEN_BYTES: usize = 16;
 
-/// Builds the ready configuration, and collects what is wrong with it.
+/// The builder of the ready configuration, which collects the problems.
 pub(super) struct Build<'a> {
-    /// Where relative paths start.
+    /// The folder from which relative paths start.
     pub(super) folder: &'a Path,
-    /// Where each value stands.
+    /// The place of each value.
     pub(super) places: &'a Places,
-    /// Where the file starts.
+    /// The start of the configuration file.
     pub(super) start: &'a Place,
-    /// What stops the gate from starting.
+    /// The problems that stop the gate from starting.
     pub(super) problems: Vec<Problem>,
-    /// What does not, and should be known.
+    /// The problems that the operator should know of, but that do not stop the gate from starting.
     pub(super) warnings: Vec<Problem>,
-    /// Every file that was read.
+    /// Every file that was read, or that could not be read.
     pub(super) files: Vec<FileVersion>,
 }
 
 impl Build<'_> {
-    /// `None` where something is wrong.
+    /// Builds the configuration; `None` if a part of it cannot be built.
     pub(super) fn config(&mut self, raw: &Raw) -> Option<Config> {
         let http = self.http(&raw.http);
         let admin = self.admin(&raw.admin, &raw.http);
@@ -168,7 +168,7 @@ impl Build<'_> {
         Admin { addr: admin, token }
     }
 
-    /// A server and the authorities of its certificate.
+    /// Builds the endpoint of a server, with the authorities that may issue its certificate.
     fn endpoint(
         &mut self,
         url: Option<&ServerUrl>,
@@ -236,7 +236,7 @@ impl Build<'_> {
         place_of(self.places, self.start, path)
     }
 
-    /// Whether something is wrong with a value, or in it.
+    /// Returns whether a problem was reported for the value at `path` or for a value in it.
     fn is_reported(&self, path: &str) -> bool {
         let is_within = |at: &str| {
             at.strip_prefix(path)

@@ -1,7 +1,7 @@
-//! `MOORGATE_…` variables: `MOORGATE_HTTP_ADDR` is `http.addr`.
+//! The `MOORGATE_…` variables, which override keys: `MOORGATE_HTTP_ADDR` sets `http.addr`.
 //!
-//! A variable can set every scalar key outside lists. It becomes a node of the tree, so that it is
-//! read and judged exactly as the file is.
+//! A variable can set every scalar key outside lists, except `policy.mode`. It becomes a node of
+//! the tree, so that its value is read and checked exactly like one from the file.
 
 use serde_json::Value;
 
@@ -10,24 +10,28 @@ use super::schema::{allows, properties};
 use super::shape::nearest;
 use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
-/// What every variable of ours starts with.
+/// The prefix of every variable that the gate reads.
 const PREFIX: &str = "MOORGATE_";
 
-/// Not keys: the way to the file, and what Kubernetes injects into every pod beside a Service
-/// called moorgate.
+/// The prefixes of variables that Kubernetes injects into every pod of a namespace with a Service
+/// called moorgate. They do not name keys.
 const OTHERS: [&str; 2] = ["MOORGATE_PORT", "MOORGATE_SERVICE_"];
+
+/// The variable that names the configuration file. It does not set a key.
 const FILE: &str = "MOORGATE_CONFIG";
 
-/// Whether rules hold is to be read where the rules are.
+/// The key that the environment cannot set. A reader of the rules must also see there whether they
+/// are enforced.
 const IN_THE_FILE_ALONE: &str = "policy.mode";
 
-/// A key that the environment sets.
+/// A value that the environment sets for a key.
 pub(super) struct EnvironmentOverride {
     path: Vec<String>,
     node: Node,
 }
 
-/// The overrides in an environment; each variable that is none is a problem.
+/// Returns the overrides in an environment. A variable with the gate's prefix that cannot set a key
+/// is a problem.
 pub(super) fn overrides(
     schema: &Value,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -59,7 +63,7 @@ pub(super) fn overrides(
                     .push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
             }
             None => {
-                // Without the prefix, which makes everything look alike.
+                // The prefix is left out of the comparison, because it makes all variables similar.
                 let bare =
                     |variable: &str| variable.strip_prefix(PREFIX).unwrap_or_default().to_owned();
                 let known: Vec<String> = keys
@@ -79,7 +83,7 @@ pub(super) fn overrides(
     overrides
 }
 
-/// Puts the overrides into the tree. Sections that are not there come into being.
+/// Puts the overrides into the tree, and creates missing sections.
 pub(super) fn apply(root: &mut Node, overrides: Vec<EnvironmentOverride>) {
     for EnvironmentOverride { path, node } in overrides {
         if let Some(slot) = slot(root, &path, &node.place) {
@@ -88,8 +92,8 @@ pub(super) fn apply(root: &mut Node, overrides: Vec<EnvironmentOverride>) {
     }
 }
 
-/// Where the value of a key stands or would stand; `None` where the file has no section that could
-/// hold it, which was reported when the file was read.
+/// Returns the node for the value of a key, which is created if it is missing. `None` if the file
+/// has no section that could hold the key, which was reported when the file was read.
 fn slot<'a>(root: &'a mut Node, path: &[String], place: &Place) -> Option<&'a mut Node> {
     let mut slot = root;
     for key in path {
@@ -108,7 +112,7 @@ fn slot<'a>(root: &'a mut Node, path: &[String], place: &Place) -> Option<&'a mu
     Some(slot)
 }
 
-/// A key of the schema and its variable.
+/// A key of the schema and the variable that sets it.
 struct Key<'a> {
     variable: String,
     path: Vec<String>,
@@ -116,7 +120,7 @@ struct Key<'a> {
     is_scalar: bool,
 }
 
-/// Every key of a section and of those in it.
+/// Collects every key of a section and of the sections in it.
 fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a>>) {
     for (name, schema) in properties(section).into_iter().flatten() {
         path.push(name.clone());
@@ -131,7 +135,8 @@ fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a
     }
 }
 
-/// The text of a variable as a scalar of the key's type: text needs no quotes there.
+/// Returns the text of a variable as a scalar of the key's type. Text needs no quotes in a
+/// variable.
 fn scalar(schema: &Value, text: String) -> Scalar {
     let mut scalar = Scalar { text, plain: true };
     let is_null =

@@ -1,7 +1,9 @@
-//! Values with a grammar of their own: durations, sizes, rates, addresses, networks, URLs, words.
+//! Values with a grammar of their own: durations, sizes, rates, addresses, networks, URLs and
+//! names.
 //!
-//! Each parses itself, says what would be right where it cannot, and prints as it was written. The
-//! schema calls each by its format name, so that reading a file and describing it cannot disagree.
+//! Each type parses itself, says in its error what would be right, and prints as it was written.
+//! The schema refers to each type by its format name, so that the reader and the schema cannot
+//! disagree.
 
 mod algorithm;
 mod rate;
@@ -23,14 +25,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::problem::shown;
 use super::url::{ExternalUrl, IssuerUrl, ServerUrl};
 
-/// A text with a grammar: its name in the schema, and an example of it.
+/// A text with a grammar, its name in the schema and an example.
 pub(super) trait Format: FromStr<Err = String> {
     const NAME: &'static str;
     const EXAMPLE: &'static str;
 }
 
-/// What is wrong with a text of the named format, and what would be right; `None` where the name is
-/// none of these.
+/// Checks a text of the named format. The error says what is wrong and what would be right. `None`
+/// if the format is not known here.
 pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
     fn parse<F: Format>(text: &str) -> Option<Result<(), String>> {
         Some(F::from_str(text).map(drop))
@@ -50,12 +52,12 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         Rate::NAME => parse::<Rate>(text),
         IssuerUrl::NAME => parse::<IssuerUrl>(text),
         JwtAlgorithm::NAME => parse::<JwtAlgorithm>(text),
-        // schemars' own names for integers, such as uint32.
+        // schemars has format names of its own for integers, such as uint32.
         _ => None,
     }
 }
 
-/// Where a listener listens.
+/// The address and port of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub(super) SocketAddr);
 
@@ -72,7 +74,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// A network in CIDR form.
+/// A network in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network(pub(super) IpNet);
 
@@ -86,7 +88,7 @@ impl FromStr for Network {
             }
             Err(_) => format!("`{}` is no network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text)),
         })?;
-        // Bits after the prefix are a slip: either the prefix or the address is not what was meant.
+        // Address bits after the prefix are a mistake in either the prefix or the address.
         if network.trunc() != network {
             return Err(format!(
                 "`{network}` has address bits behind its prefix; write {}",
@@ -97,10 +99,10 @@ impl FromStr for Network {
     }
 }
 
-/// How many worker threads serve.
+/// The number of worker threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Workers {
-    /// One per CPU.
+    /// One thread per CPU.
     Auto,
     Count(u16),
 }
@@ -120,7 +122,7 @@ impl FromStr for Workers {
     }
 }
 
-/// A word for something that a credential may do.
+/// The name of a scope, which is something that a credential may do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ScopeName(pub(super) String);
 
@@ -137,7 +139,7 @@ impl FromStr for ScopeName {
     }
 }
 
-/// What logs and metrics call an identity provider.
+/// The name of an identity provider in logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProviderName(pub(super) String);
 
@@ -154,7 +156,7 @@ impl FromStr for ProviderName {
     }
 }
 
-/// What a rule is called.
+/// The name of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RuleName(pub(super) String);
 
@@ -171,7 +173,7 @@ impl FromStr for RuleName {
     }
 }
 
-/// A non-empty word of letters, digits and `marks`, 100 characters at most.
+/// Returns the text if it is a word of 1 to 100 ASCII letters, digits and `marks`.
 fn word(text: &str, marks: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
     ((1..=100).contains(&text.len()) && text.chars().all(allowed)).then(|| text.to_owned())
@@ -186,7 +188,7 @@ impl fmt::Display for Workers {
     }
 }
 
-/// Lets a tuple struct print as what it holds.
+/// Implements `Display` for tuple structs, which print their only field.
 macro_rules! display_inner {
     ($($type:ty),*) => {$(
         impl fmt::Display for $type {
@@ -199,7 +201,7 @@ macro_rules! display_inner {
 
 display_inner!(ListenAddress, Network, ScopeName, ProviderName, RuleName);
 
-/// Gives a text with a grammar its format name, its serde form and its schema.
+/// Implements `Format`, the serde traits and `JsonSchema` for types with a grammar.
 macro_rules! formats {
     ($($type:ty: $name:literal, $json_type:tt, $example:literal;)*) => {$(
         impl Format for $type {

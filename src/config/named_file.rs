@@ -1,4 +1,4 @@
-//! Files on disk that the configuration is read from or names.
+//! The configuration file and the files that it names.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 /// users is larger.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-/// A file, as it was when it was read.
+/// The state of a file when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileVersion {
-    /// The key that names it; empty for the configuration file itself.
+    /// The key that names the file; empty for the configuration file itself.
     pub(super) key: String,
     pub(super) path: PathBuf,
-    /// The hash of the content; `None` where the file could not be read.
+    /// The hash of the content; `None` if the file could not be read.
     pub(super) content: Option<blake3::Hash>,
 }
 
@@ -25,7 +25,7 @@ impl FileVersion {
         Self { key: key.to_owned(), path, content: content.map(blake3::hash) }
     }
 
-    /// Reads the file again and returns it as it is now.
+    /// Reads the file again and returns its current state.
     #[must_use]
     pub fn now(&self) -> Self {
         let content = read_bounded(&self.path, MAX_BYTES).ok().map(Zeroizing::new);
@@ -36,7 +36,7 @@ impl FileVersion {
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] for a larger one, and errors of the file system.
+/// [`io::ErrorKind::FileTooLarge`] if the file is larger, and errors of the file system.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(limit + 1).read_to_end(&mut content)?;

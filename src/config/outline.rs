@@ -1,5 +1,5 @@
-//! What a configuration says, in a form that can be compared with a later one. No secret is in it:
-//! of files there is a hash.
+//! A configuration in a form that can be compared with a later one. It contains no secret: of files
+//! it holds only the hash.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::named_file::FileVersion;
 use super::shape::join;
 
-/// The values of a configuration, defaults included, and the files that it names.
+/// The values of a configuration, including defaults, and the files that were read for it.
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
     values: Value,
@@ -20,14 +20,14 @@ impl Outline {
         Self { values, files }
     }
 
-    /// Whether the section or value at `path`, such as `identity[0]`, is what stands at
-    /// `other_path` in the other, the content of the files that it names included.
+    /// Returns whether the section or value at `path`, such as `identity[0]`, equals the one at
+    /// `other_path` in the other outline, including the content of the files that it names.
     pub fn is_same(&self, path: &str, other: &Self, other_path: &str) -> bool {
         self.value(path) == other.value(other_path)
             && self.files_below(path).eq(other.files_below(other_path))
     }
 
-    /// The keys whose value, or the content of whose file, is another one in `newer`.
+    /// Returns the keys whose value, or whose file's content, differs in `newer`.
     pub fn changed(&self, newer: &Self) -> Vec<String> {
         let mut keys = Vec::new();
         differences("", &self.values, &newer.values, &mut keys);
@@ -58,7 +58,7 @@ impl Outline {
     }
 }
 
-/// The paths of what differs, as deep as both are of one shape.
+/// Collects the paths of all differences. It descends as long as both values have the same shape.
 fn differences(path: &str, old: &Value, new: &Value, keys: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {

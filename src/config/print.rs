@@ -1,4 +1,4 @@
-//! The effective configuration as YAML, fit to be read again.
+//! The effective configuration, printed as YAML that can be read again.
 
 use std::path::Path;
 
@@ -7,13 +7,12 @@ use serde_json::{Map, Value};
 use super::raw::Raw;
 use super::tree::{Resolved, Scalar};
 
-/// The whole configuration, defaults included. Paths become absolute, so that the output is right
-/// in every folder.
+/// Returns the whole configuration as YAML, including defaults. Paths become absolute, so that the
+/// output is correct in every folder.
 pub(super) fn print(raw: &Raw, folder: &Path) -> String {
     let mut raw = raw.clone();
     for path in paths(&mut raw) {
-        // A folder whose name is not Unicode cannot stand in YAML: there the path stays as it was
-        // written.
+        // YAML cannot represent a folder name that is not Unicode. The path then stays as written.
         if let Some(absolute) =
             std::path::absolute(folder.join(&*path)).ok().as_deref().and_then(Path::to_str)
         {
@@ -32,7 +31,7 @@ pub(super) fn print(raw: &Raw, folder: &Path) -> String {
     out
 }
 
-/// Every path that the configuration names.
+/// Returns every path that the configuration names.
 fn paths(raw: &mut Raw) -> Vec<&mut String> {
     let mut paths: Vec<&mut String> = Vec::new();
     if let Some(tls) = &mut raw.http.tls {
@@ -55,7 +54,7 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
     paths
 }
 
-/// One key and its value, with the newline behind it.
+/// Appends a key, its value and a newline.
 fn entry(out: &mut String, indent: &str, key: &str, value: &Value) {
     let key = scalar(&Value::from(key));
     match value {
@@ -70,7 +69,7 @@ fn entry(out: &mut String, indent: &str, key: &str, value: &Value) {
                 if let Value::Object(section) = item {
                     entries(&mut lines, &format!("{indent}    "), section);
                 }
-                // The first line of an entry carries the dash.
+                // The dash stands before the first line of an entry.
                 out.push_str(&format!("{indent}  - {}", lines.trim_start()));
             }
         }
@@ -84,8 +83,7 @@ fn entries(out: &mut String, indent: &str, section: &Map<String, Value>) {
     }
 }
 
-/// A value on one line. A text that YAML could read as anything else stands in quotes, as JSON
-/// writes it.
+/// Returns a value on one line. A text that YAML could read as anything else is quoted, as in JSON.
 pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
@@ -100,8 +98,8 @@ pub(super) fn scalar(value: &Value) -> String {
     }
 }
 
-/// Words, numbers with a unit, paths and URLs: what has no mark of YAML's in it and is read as
-/// text.
+/// Returns whether a text needs no quotes: YAML reads it as text, and it contains no special
+/// character of YAML. Words, numbers with a unit, paths and URLs need none.
 fn is_plain(text: &str) -> bool {
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
     let of_words = text.chars().all(|c| c.is_ascii_alphanumeric() || "._/:+@-".contains(c));

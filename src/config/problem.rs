@@ -1,16 +1,16 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration and their places.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where a value was written.
+/// The place at which a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// A place in a file. Lines and columns count from 1, columns in characters.
     File {
-        /// The file, as the user named it.
+        /// The file, as the operator named it.
         file: Arc<Path>,
         /// The line in the file.
         line: usize,
@@ -21,21 +21,21 @@ pub enum Place {
     Environment(Arc<str>),
 }
 
-/// One thing that is wrong: `FILE:LINE:COLUMN: what is wrong; what would be right`.
+/// A problem, which prints as `FILE:LINE:COLUMN: what is wrong; what would be right`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// Where it is.
+    /// The place of the problem.
     pub place: Place,
-    /// What is wrong; what would be right.
+    /// The message: first what is wrong, then what would be right.
     pub message: String,
 }
 
-/// Everything that is wrong, in the order of the files. Never empty.
+/// All problems of a configuration, sorted by place. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Place {
-    /// The start of a file, for what concerns it as a whole.
+    /// Returns the start of a file, for a problem that concerns the file as a whole.
     pub(super) fn start_of(file: &Path) -> Self {
         Self::File { file: file.into(), line: 1, column: 1 }
     }
@@ -43,19 +43,20 @@ impl Place {
 
 impl Problem {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
-        // Whatever a check quotes of the user's, and however: it is one line, and does nothing to a
-        // terminal. A backslash may come from what was escaped before.
+        // A message may quote text of the operator. Escaping keeps the message on one line and
+        // harmless to a terminal. Backslashes stay, because the quoted text may be escaped already.
         Self { place, message: escaped_but(&message.into(), &['\'', '"', '\\']) }
     }
 }
 
 impl Problems {
-    /// In order of place, what two passes have both found once. The configuration file comes first.
+    /// Creates the list in order of place, with the configuration file first. A problem that two
+    /// passes have found is listed once.
     pub(super) fn new(problems: Vec<Problem>, name: &Path) -> Self {
         Self(in_order(problems, name))
     }
 
-    /// Each problem.
+    /// Returns an iterator over the problems.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }
@@ -76,7 +77,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One problem a line.
+/// Prints one problem on each line.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -91,7 +92,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Sorted by place, those of one place as they were found, none twice.
+/// Returns the problems without duplicates, sorted by place. The configuration file `name` comes
+/// first, and problems at one place stay in the order in which they were found.
 pub(super) fn in_order(mut problems: Vec<Problem>, name: &Path) -> Vec<Problem> {
     let elsewhere = |place: &Place| !matches!(place, Place::File { file, .. } if **file == *name);
     problems.sort_by(|one, other| {
@@ -102,8 +104,8 @@ pub(super) fn in_order(mut problems: Vec<Problem>, name: &Path) -> Vec<Problem> 
     problems
 }
 
-/// A value of the user's, fit for one line of a message: control characters escaped, the end cut
-/// off.
+/// Returns a value of the operator in a form that fits into one line of a message: control
+/// characters are escaped, and a long value is cut off.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     let start: String = text.chars().take(MOST).collect();
@@ -111,7 +113,8 @@ pub(super) fn shown(text: &str) -> String {
     escaped(&start) + cut
 }
 
-/// What a terminal shows as it is: no control character, and nothing that moves or hides text.
+/// Returns a text that a terminal shows unchanged: control characters, and characters that move or
+/// hide text, are escaped.
 pub(crate) fn escaped(text: &str) -> String {
     escaped_but(text, &['\'', '"'])
 }

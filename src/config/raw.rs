@@ -1,8 +1,8 @@
-//! The configuration file as it is written: every key, its default and what it means.
+//! The configuration file as written: every key, its default and its description.
 //!
-//! The one source of the schema (the comments here are its descriptions), of the defaults and of
-//! `print-config`. A key that must be given is an `Option` marked `required`: it is `None` only
-//! where its absence was reported.
+//! This is the only source of the schema (the comments here are its descriptions), of the defaults
+//! and of `print-config`. A key that the operator must set is an `Option` marked `required`. It is
+//! `None` only if its absence was reported.
 
 mod identity;
 mod limits;
@@ -28,7 +28,7 @@ pub(super) use policy::{Policy, PolicyMode, Rule, RuleAction};
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "moorgate configuration")]
 pub(super) struct Raw {
-    /// The version of this form of file.
+    /// The version of the file format, which is 1.
     #[schemars(required, extend("enum" = [1]))]
     pub(super) version: Option<u8>,
     /// The public listener.
@@ -37,22 +37,21 @@ pub(super) struct Raw {
     pub(super) admin: Admin,
     /// The registry behind the gate.
     pub(super) upstream: Upstream,
-    /// Who verifies credentials, asked in this order.
-    // An entry is `None` where its type was not known, so that the others keep their place in the
-    // list.
+    /// The identity providers that verify credentials, in the order in which they are asked.
+    // An entry is `None` if its type is unknown, so that the other entries keep their index.
     #[schemars(with = "Vec<Provider>", length(min = 1))]
     pub(super) identity: Option<Vec<Option<Provider>>>,
-    /// What an operation needs of what a credential has.
+    /// The scopes that a credential needs for each operation.
     pub(super) scopes: Scopes,
-    /// Rules that narrow what credentials allow.
+    /// The rules that narrow what credentials allow.
     pub(super) policy: Policy,
     /// The registry token service, at /token on the public listener.
     pub(super) tokens: Tokens,
-    /// How long verdicts about credentials are kept, and how many.
+    /// The lifetimes and the largest numbers of cached verdicts about credentials.
     pub(super) cache: Cache,
-    /// How often callers may come.
+    /// The limits on requests, wrong credentials, pulls and uploads.
     pub(super) limits: Limits,
-    /// The program's own log and the access log.
+    /// The program's own log, the access log and the audit log.
     pub(super) log: Log,
 }
 
@@ -60,47 +59,50 @@ pub(super) struct Raw {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Http {
-    /// The address and port to listen on.
+    /// The IP address and port to listen on.
     pub(super) addr: ListenAddress,
-    /// How clients reach the gate. The realm and the service of challenges come from here, never
-    /// from a request.
+    /// The URL at which clients reach the gate. The realm and the service of challenges are made
+    /// from it, never from a request.
     #[schemars(required)]
     pub(super) external_url: Option<ExternalUrl>,
-    /// The certificate; null is plain HTTP/1.1, for a gate behind another TLS terminator.
+    /// The TLS certificate and its key; null: plain HTTP/1.1, for a gate behind another TLS
+    /// terminator.
     pub(super) tls: Option<Tls>,
-    /// Whether HTTP/2 is offered beside HTTP/1.1. It needs TLS.
+    /// True if clients are offered HTTP/2 in addition to HTTP/1.1. HTTP/2 needs TLS.
     pub(super) http2: bool,
-    /// Worker threads: auto (one per CPU) or 1 to 512.
+    /// The number of worker threads: auto (one per CPU) or 1 to 512.
     pub(super) workers: Workers,
-    /// Networks whose X-Forwarded-For is believed.
+    /// The networks whose X-Forwarded-For header the gate believes.
     pub(super) trusted_proxies: Vec<Network>,
-    /// Whether a PROXY header, version 1 or 2, is demanded of trusted_proxies and refused from
-    /// others.
+    /// True if trusted_proxies must send a PROXY header, version 1 or 2. The header is refused from
+    /// all other addresses.
     pub(super) proxy_protocol: bool,
-    /// Connections served at once; further ones wait.
+    /// The largest number of connections served at once, 1 to 1000000. Further connections wait.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) max_connections: u32,
-    /// From accepting a connection to the end of its TLS handshake.
+    /// The longest time from accepting a connection to the end of its TLS handshake.
     pub(super) handshake_timeout: Duration,
-    /// From there, or from the first byte of a later request, to the end of its headers.
+    /// The longest time from the end of the handshake, or from the first byte of a later request,
+    /// to the end of the request's headers.
     pub(super) header_timeout: Duration,
-    /// Between requests.
+    /// The longest time between two requests on a connection.
     pub(super) idle_timeout: Duration,
-    /// How long a body may make no progress. There is no limit on the whole: layers take minutes.
+    /// The longest time for which a body may make no progress. The whole body has no time limit,
+    /// because layers take minutes.
     pub(super) stall_timeout: Duration,
-    /// All headers of a request together, 4KiB to 256KiB.
+    /// The largest size of all headers of a request together, 4KiB to 256KiB.
     pub(super) max_header_bytes: ByteSize,
-    /// How long requests may take to end after SIGTERM.
+    /// The longest time that requests have to end after SIGTERM and drain_delay.
     pub(super) drain_timeout: Duration,
-    /// How long the gate goes on accepting after SIGTERM with /readyz at 503, so that balancers
-    /// notice; 0s to 1h.
+    /// The time after SIGTERM for which the gate still accepts connections while /readyz answers
+    /// 503, so that load balancers notice; 0s to 1h.
     pub(super) drain_delay: UpToAnHour,
 }
 
 impl Default for Http {
     fn default() -> Self {
         Self {
-            // Unprivileged, and not the upstream's 5000.
+            // An unprivileged port that differs from the upstream's 5000.
             addr: ListenAddress(SocketAddr::from(([0, 0, 0, 0], 8443))),
             external_url: None,
             tls: None,
@@ -114,24 +116,24 @@ impl Default for Http {
             idle_timeout: Duration::seconds(60),
             stall_timeout: Duration::seconds(60),
             max_header_bytes: ByteSize::kibibytes(32),
-            // A layer of a few GB on a slow line: a restart should not cut it off.
+            // A restart should not cut off a layer of a few GB on a slow line.
             drain_timeout: Duration::minutes(5),
             drain_delay: UpToAnHour::seconds(0),
         }
     }
 }
 
-/// TLS of the public listener.
+/// The TLS settings of the public listener.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Tls {
-    /// A PEM file: the certificate, then its intermediates.
+    /// A PEM file with the certificate, followed by its intermediates.
     #[schemars(required, length(min = 1), extend("examples" = ["tls.crt"]))]
     pub(super) certificate: Option<String>,
-    /// A PEM file: the private key, not encrypted.
+    /// A PEM file with the private key, not encrypted.
     #[schemars(required, length(min = 1), extend("examples" = ["tls.key"]))]
     pub(super) key: Option<String>,
-    /// The oldest version spoken.
+    /// The oldest TLS version that the gate accepts: 1.2 or 1.3.
     pub(super) minimum_version: TlsVersion,
 }
 
@@ -149,16 +151,17 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
-    /// The address and port to listen on, never the public one.
+    /// The IP address and port to listen on. It must differ from http.addr.
     pub(super) addr: ListenAddress,
-    /// A file with the secret, of 16 bytes or more, that POST /revoke takes.
+    /// A file with the secret that POST /revoke requires, of 16 bytes or more; null: every POST
+    /// /revoke is refused.
     #[schemars(length(min = 1), extend("examples" = ["admin.token"]))]
     pub(super) token_file: Option<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        // Loopback: metrics are for the machine's own scraper until somebody decides otherwise.
+        // Only the scraper on this machine reads metrics unless the operator sets another address.
         Self { addr: ListenAddress(SocketAddr::from(([127, 0, 0, 1], 9464))), token_file: None }
     }
 }
@@ -167,27 +170,28 @@ impl Default for Admin {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
-    /// Where it is: exactly one URL, without a path.
+    /// The URL of the registry: exactly one, without a path.
     #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
     pub(super) urls: Option<Vec<ServerUrl>>,
-    /// What the registry is shown instead of the caller's credential: strip (nothing), basic
-    /// (username and password_file) or grant (the token that the provider issued for this very
-    /// request).
+    /// The credential that the registry is sent in place of the caller's: strip (none), basic
+    /// (username and password_file) or grant (the token that the provider issued for the request).
     pub(super) authorization: Authorization,
-    /// The user name for authorization: basic.
+    /// The user name for authorization: basic. It cannot contain a colon.
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
     pub(super) username: Option<String>,
-    /// A file that holds the password for authorization: basic, in one line.
+    /// A file with the password for authorization: basic, in one line.
     #[schemars(length(min = 1), extend("examples" = ["upstream.password"]))]
     pub(super) password_file: Option<String>,
-    /// A PEM file of the authorities that its certificate may come from; null: the system's.
+    /// A PEM file with the authorities that may issue the registry's certificate; null: those of
+    /// the system.
     #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
     pub(super) ca: Option<String>,
-    /// How long connecting may take, TLS included.
+    /// The longest time for connecting to the registry, including TLS.
     pub(super) connect_timeout: Duration,
-    /// From the end of a request to the head of the answer.
+    /// The longest time from the end of a request to the head of the registry's response.
     pub(super) response_timeout: Duration,
-    /// The same for the last PUT of an upload: registries on object storage copy then.
+    /// The response_timeout of the last PUT of an upload, on which registries with object storage
+    /// copy data.
     pub(super) upload_response_timeout: Duration,
 }
 
@@ -214,41 +218,42 @@ pub(super) enum Authorization {
     Grant,
 }
 
-/// What an operation needs of what a credential has: every scope listed.
+/// The scopes that a credential needs for each operation. It needs every scope of the list.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Scopes {
-    /// Reading manifests, blobs, tags and referrers.
+    /// The scopes for reading manifests, blobs, tags and referrers.
     pub(super) pull: ScopeList,
-    /// Uploading blobs and manifests.
+    /// The scopes for uploading blobs and manifests.
     pub(super) push: ScopeList,
-    /// Deleting manifests and blobs.
+    /// The scopes for deleting manifests and blobs.
     pub(super) delete: ScopeList,
-    /// Scopes that stand for others, such as those of GitLab's own OAuth:
+    /// Scopes that stand for other scopes, such as those of GitLab's own OAuth:
     /// `{ api: [read_registry, write_registry, delete_registry], read_api: [read_registry] }`.
     #[schemars(extend("propertyNames" = { "format": "scope" }))]
     pub(super) equivalents: BTreeMap<ScopeName, ScopeList>,
 }
 
-/// One scope or more: an empty list would ask for nothing, and so let everybody in.
+/// One or more scopes. An empty list would require nothing, and so let every caller in.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(transparent)]
 #[schemars(extend("minItems" = 1))]
 pub(super) struct ScopeList(pub(super) Vec<ScopeName>);
 
 impl Default for Scopes {
-    /// GitLab's words: <https://docs.gitlab.com/user/profile/personal_access_tokens/#personal-access-token-scopes>.
+    /// Returns the names of GitLab's scopes:
+    /// <https://docs.gitlab.com/user/profile/personal_access_tokens/#personal-access-token-scopes>.
     fn default() -> Self {
         let scopes = |names: &[&str]| {
             ScopeList(names.iter().map(|name| ScopeName((*name).to_owned())).collect())
         };
         Self {
             pull: scopes(&["read_registry"]),
-            // A push asks the registry for pull and push, and write_registry alone grants push
-            // only.
+            // A push asks the registry for pull and push, but write_registry alone grants only
+            // push.
             push: scopes(&["read_registry", "write_registry"]),
             delete: scopes(&["delete_registry"]),
-            // None: `api` means something else to other servers than to GitLab.
+            // Empty, because `api` has another meaning for other servers than for GitLab.
             equivalents: BTreeMap::new(),
         }
     }
@@ -258,27 +263,29 @@ impl Default for Scopes {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Tokens {
-    /// What a 401 asks for: bearer or basic. Either kind of credential is accepted either way.
+    /// The scheme of the challenge in a 401: bearer or basic. The gate accepts both kinds of
+    /// credential with either scheme.
     pub(super) challenge: ChallengeScheme,
-    /// A file of keys, 32 random bytes in base64 a line: the first seals tokens, all open them;
-    /// null: a key of this process's own, which replicas cannot share.
+    /// A file of keys, one per line, each 32 random bytes in base64. The first key seals tokens,
+    /// and all keys open them; null: a key that only this process has, and that replicas cannot
+    /// share.
     #[schemars(length(min = 1), extend("examples" = ["tokens.keys"]))]
     pub(super) key_file: Option<String>,
-    /// How long a token is good, 60s to 720h (30 days). The credential in it is asked about again
-    /// after cache.ttl.
+    /// The lifetime of a token, 60s to 720h (30 days). Its credential is verified again after
+    /// cache.ttl.
     pub(super) lifetime: Duration,
 }
 
 impl Default for Tokens {
     fn default() -> Self {
-        // An hour: no push dies of it, for the credential in a token is verified again all the
-        // while.
+        // An hour is long enough for a push. It is not too long, because the credential in a token
+        // is verified again after `cache.ttl`.
         Self { challenge: ChallengeScheme::Bearer, key_file: None, lifetime: Duration::hours(1) }
     }
 }
 
-/// The credential that a 401 asks for (RFC 9110, section 11.6.1). The gate accepts either kind,
-/// whichever it asks for.
+/// The kind of credential that a 401 asks for (RFC 9110, section 11.6.1). The gate accepts both
+/// kinds with either scheme.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChallengeScheme {
@@ -286,21 +293,22 @@ pub enum ChallengeScheme {
     Basic,
 }
 
-/// How long verdicts about credentials are kept, and how many.
+/// The lifetimes and the largest numbers of cached verdicts about credentials.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cache {
-    /// How long a credential counts as good without asking again, but never past its own expiry.
+    /// The time for which a valid credential is not verified again. It never exceeds the
+    /// credential's own expiry.
     pub(super) ttl: Duration,
-    /// How long a credential counts as bad.
+    /// The time for which a wrong credential is not verified again.
     pub(super) negative_ttl: Duration,
-    /// How long past that a good credential still pulls while its provider cannot be reached, 0s
-    /// to 1h.
+    /// The time beyond ttl for which a valid credential may still pull while its provider cannot be
+    /// reached, 0s to 1h.
     pub(super) stale_if_error: UpToAnHour,
-    /// Good credentials kept.
+    /// The largest number of valid credentials in the cache, 1 or more.
     #[schemars(range(min = 1))]
     pub(super) capacity: u64,
-    /// Bad credentials kept.
+    /// The largest number of wrong credentials in the cache, 1 or more.
     #[schemars(range(min = 1))]
     pub(super) negative_capacity: u64,
 }
@@ -308,12 +316,12 @@ pub(super) struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self {
-            // A revoked credential lives this long.
+            // A revoked credential stays valid for up to this time.
             ttl: Duration::seconds(60),
             // Clients repeat a wrong password up to twelve times.
             negative_ttl: Duration::seconds(10),
-            // A provider's restart or upgrade; a revoked credential lives this much longer in an
-            // outage.
+            // Enough for a provider's restart or upgrade. In an outage, a revoked credential stays
+            // valid for this much longer.
             stale_if_error: UpToAnHour::minutes(10),
             capacity: 100_000,
             negative_capacity: 10_000,
@@ -321,19 +329,19 @@ impl Default for Cache {
     }
 }
 
-/// The program's own log and the access log.
+/// The program's own log, the access log and the audit log.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Log {
-    /// What the program's own log, on standard error, tells.
+    /// The level of the program's own log on standard error: error, warn, info, debug or trace.
     pub(super) level: LogLevel,
-    /// The form of both logs: json, or text for terminals.
+    /// The format of the program's own log and of the access log: json, or text for terminals.
     pub(super) format: LogFormat,
-    /// Where the access log goes: stdout, off, or a file.
+    /// The destination of the access log: stdout, off or a file.
     #[schemars(length(min = 1), extend("examples" = ["stdout"]))]
     pub(super) access: String,
-    /// Where allowed writes and refusals are told of: off, or a file. A write whose line cannot be
-    /// written is refused.
+    /// The destination of the audit log, which records allowed writes and refusals: off or a file.
+    /// A write is refused if its line cannot be written.
     #[schemars(length(min = 1), extend("examples" = ["audit.log"]))]
     pub(super) audit: String,
 }

@@ -1,4 +1,5 @@
-//! The configuration as the program uses it: every value checked, every file read.
+//! The configuration as the program uses it, with checked values and the content of the files that
+//! they name.
 
 mod identity;
 
@@ -30,140 +31,144 @@ pub struct Config {
     pub admin: Admin,
     /// The registry behind the gate.
     pub upstream: Upstream,
-    /// Who verifies credentials, asked in this order. Never empty, names unique.
+    /// The providers that verify credentials, in the order in which they are asked. The list is
+    /// never empty, and its names are unique.
     pub identity: Vec<Provider>,
-    /// What an operation needs of what a credential has.
+    /// The scopes that a credential needs for each operation.
     pub scopes: RequiredScopes,
-    /// What of that the rules allow.
+    /// The rules that narrow what credentials allow.
     pub policy: Rules,
     /// The registry token service.
     pub tokens: Tokens,
-    /// How long verdicts about credentials are kept, and how many.
+    /// The lifetimes and the largest numbers of cached verdicts.
     pub cache: CacheLimits,
-    /// How often callers may come.
+    /// The limits on requests, wrong credentials, pulls and uploads.
     pub limits: Settings,
-    /// The program's own log and the access log.
+    /// The program's own log, the access log and the audit log.
     pub log: Log,
 }
 
 /// The public listener.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Where it listens. Port 0 lets the kernel pick one.
+    /// The address to listen on. With port 0, the kernel picks a port.
     pub addr: SocketAddr,
-    /// How clients reach it.
+    /// The URL at which clients reach the gate.
     pub external_url: ExternalUrl,
-    /// `None`: plain HTTP/1.1.
+    /// The TLS settings; `None`: plain HTTP/1.1.
     pub tls: Option<Tls>,
-    /// Whether TLS clients are offered HTTP/2.
+    /// `true` if TLS clients are offered HTTP/2.
     pub http2: bool,
-    /// Worker threads, at least one.
+    /// The number of worker threads, at least one.
     pub workers: usize,
-    /// Networks whose X-Forwarded-For is believed.
+    /// The networks whose `X-Forwarded-For` header the gate believes.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether a PROXY header is demanded of them. There are some then.
+    /// `true` if `trusted_proxies` must send a PROXY header. `trusted_proxies` is not empty then.
     pub proxy_protocol: bool,
-    /// Connections served at once, over all workers.
+    /// The largest number of connections served at once, over all workers.
     pub max_connections: usize,
-    /// From accepting a connection to the end of its TLS handshake.
+    /// The longest time from accepting a connection to the end of its TLS handshake.
     pub handshake_timeout: Duration,
-    /// From there, or from the first byte of a later request, to the end of its headers.
+    /// The longest time from the end of the handshake, or from the first byte of a later request,
+    /// to the end of the request's headers.
     pub header_timeout: Duration,
-    /// Between requests.
+    /// The longest time between requests.
     pub idle_timeout: Duration,
-    /// How long a body may make no progress.
+    /// The longest time for which a body may make no progress.
     pub stall_timeout: Duration,
-    /// All headers of a request together.
+    /// The largest size of all headers of a request together, in bytes.
     pub max_header_bytes: usize,
-    /// How long requests may take to end after SIGTERM.
+    /// The longest time that requests have to end after SIGTERM and `drain_delay`.
     pub drain_timeout: Duration,
-    /// How long it goes on as before after SIGTERM, but for `/readyz`.
+    /// The time after SIGTERM for which the gate serves as before, except that `/readyz` answers
+    /// 503.
     pub drain_delay: Duration,
 }
 
-/// TLS of the public listener.
+/// The TLS settings of the public listener.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// The chain and its key, which belong together.
+    /// The certificate chain and the private key that matches it.
     pub certified_key: Arc<CertifiedKey>,
-    /// When the certificate ends.
+    /// The time at which the certificate expires.
     pub not_after: SystemTime,
-    /// The oldest version spoken.
+    /// The oldest TLS version that the gate accepts.
     pub minimum_version: TlsVersion,
 }
 
 /// The listener for health checks and metrics.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where it listens.
+    /// The address to listen on.
     pub addr: SocketAddr,
-    /// What whoever revokes a credential must have.
+    /// The secret that a request to revoke a credential must present; `None`: every such request is
+    /// refused.
     pub token: Option<SecretString>,
 }
 
 /// The registry behind the gate.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Where it is. Its path is empty.
+    /// The address of the registry. Its path is empty.
     pub endpoint: Endpoint,
-    /// What it is shown instead of the caller's credential.
+    /// The credential that the gate sends to the registry in place of the caller's.
     pub authorization: UpstreamAuthorization,
-    /// How long connecting may take, TLS included.
+    /// The longest time for connecting, including TLS.
     pub connect_timeout: Duration,
-    /// From the end of a request to the head of the answer.
+    /// The longest time from the end of a request to the head of the response.
     pub response_timeout: Duration,
-    /// The same for the last PUT of an upload.
+    /// The `response_timeout` of the last PUT of an upload.
     pub upload_response_timeout: Duration,
 }
 
-/// What the registry is shown instead of the caller's credential.
+/// The credential that the gate sends to the registry in place of the caller's.
 #[derive(Clone, Debug)]
 pub enum UpstreamAuthorization {
-    /// Nothing.
+    /// No credential.
     Strip,
     /// The gate's own credential.
     Basic {
-        /// Without a colon.
+        /// The user name. It contains no colon.
         username: String,
-        /// As the file holds it, without the newline at its end.
+        /// The content of the password file, without the newline at its end.
         password: SecretString,
     },
-    /// The token that the provider issued for this very request. At least one provider is of a kind
-    /// that issues some.
+    /// The token that the provider issued for the forwarded request. At least one provider is of a
+    /// type that issues such tokens.
     Grant,
 }
 
 /// The registry token service.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// What a 401 asks for.
+    /// The scheme of the challenge in a 401.
     pub challenge: ChallengeScheme,
-    /// The keys that seal and open tokens; `None`: one of this process's own is to be made.
+    /// The keys that seal and open tokens; `None`: the process creates a key of its own.
     pub keys: Option<Arc<TokenKeys>>,
-    /// How long a token is good, a minute to 30 days.
+    /// The lifetime of a token, from a minute to 30 days.
     pub lifetime: Duration,
 }
 
-/// The program's own log and the access log.
+/// The program's own log, the access log and the audit log.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// What the program's own log tells.
+    /// The level of the program's own log.
     pub level: tracing::Level,
-    /// The form of both logs.
+    /// The format of the program's own log and of the access log.
     pub format: LogFormat,
-    /// Where the access log goes.
+    /// The destination of the access log.
     pub access: AccessLog,
-    /// The file of the audit log, where there is one.
+    /// The file of the audit log; `None`: no audit log.
     pub audit: Option<PathBuf>,
 }
 
-/// Where the access log goes.
+/// The destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLog {
     /// Standard output.
     Stdout,
-    /// Nowhere.
+    /// No access log.
     Off,
-    /// The end of a file.
+    /// A file, to which lines are appended.
     File(PathBuf),
 }

@@ -1,4 +1,4 @@
-//! The JSON schema, derived from [`Raw`].
+//! The JSON schema of the configuration file, derived from [`Raw`].
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 
 use super::raw::Raw;
 
-/// The schema of the configuration file, as printed and committed.
+/// Returns the schema of the configuration file as text, as it is printed and committed.
 pub fn schema() -> String {
     format!("{:#}\n", derived())
 }
 
-/// The schema as a value. Nothing in it is a reference, so that reading by it needs no resolving.
+/// Returns the schema as a value. It contains no references, so that readers need not resolve any.
 pub(super) fn derived() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
@@ -21,7 +21,7 @@ pub(super) fn derived() -> Value {
     settings.into_generator().into_root_schema_for::<Raw>().to_value()
 }
 
-/// Whether a value of this schema may be of the JSON type, `null` included.
+/// Returns whether a value of this schema may have the JSON type, including `null`.
 pub(super) fn allows(schema: &Value, json_type: &str) -> bool {
     match schema.get("type") {
         Some(Value::String(only)) => only == json_type,
@@ -30,22 +30,22 @@ pub(super) fn allows(schema: &Value, json_type: &str) -> bool {
     }
 }
 
-/// The sections of a tagged union.
+/// Returns the sections of a tagged union.
 pub(super) fn variants(schema: &Value) -> &[Value] {
     list(schema, "oneOf")
 }
 
-/// A list of the schema, empty where it is not there.
+/// Returns a list of the schema; empty if the schema does not have it.
 pub(super) fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
     schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The keys of a section, with their schemas.
+/// Returns the keys of a section, with their schemas.
 pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties")?.as_object()
 }
 
-/// Joins the lines of each description, which the doc comment of its field wraps.
+/// A transform that joins the lines of each description, which the doc comment of its field wraps.
 #[derive(Clone, Debug)]
 struct Unwrapped;
 
@@ -58,9 +58,10 @@ impl Transform for Unwrapped {
     }
 }
 
-/// Says of a section what schemars cannot know, for it takes every field of a struct with a default
-/// for optional: a key with the default null that may not be null is required, and so is a section
-/// with such keys. A section has no default of its own: its keys have theirs.
+/// A transform that adds the required keys of a section. schemars takes every field of a struct
+/// with a default for optional. A key is required if its default is null but it may not be null,
+/// and so is a section with required keys. A section that may not be null loses its own default,
+/// because its keys have defaults.
 #[derive(Clone, Debug)]
 struct Required;
 

@@ -1,9 +1,9 @@
-//! Reads the tree by the schema: the values that are well-formed go on, every one that is not is a
+//! Reads the tree by the schema: well-formed values are passed on, and every other value is a
 //! problem.
 //!
-//! What comes out holds only keys that the schema knows, with values of their type and format, so
-//! that serde can make the raw configuration of it whatever was wrong elsewhere in the file, and
-//! checks of meaning still run.
+//! The result holds only keys that the schema knows, with values of their type and format. Serde
+//! can therefore build the raw configuration from it even if other parts of the file are wrong, and
+//! the checks that follow still run.
 
 mod hint;
 
@@ -18,39 +18,40 @@ use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
 pub(super) use hint::nearest;
 
-/// Where each value that was read stands, by its path: `identity[0].url`.
+/// The place of each value that was read, by its path, such as `identity[0].url`.
 pub(super) type Places = HashMap<String, Place>;
 
-/// Where a value stands, or, where it is a default, the nearest section around it.
+/// Returns the place of a value, or of the nearest section around it if the value is a default.
 pub(super) fn place_of(places: &Places, start: &Place, path: &str) -> Place {
     let sections = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]).rev();
     let mut written = sections.filter_map(|end| places.get(path.get(..end)?));
     written.next().or_else(|| places.get("")).unwrap_or(start).clone()
 }
 
-/// What was read.
+/// The result of reading a file.
 pub(super) struct Reading {
     pub(super) value: Value,
     pub(super) places: Places,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Whether a required key that is not there is a problem.
+/// The treatment of a required key that is missing.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum MissingKeys {
     Reported,
-    /// Something else may still supply it.
+    /// The environment may still supply the key.
     Ignored,
 }
 
-/// Reads a whole file; `start` is where a key is missing that no section could hold.
+/// Reads a whole file. `start` is the place of a problem that concerns the whole file, such as a
+/// missing key at the top level.
 pub(super) fn read(schema: &Value, root: &Node, start: &Place, missing: MissingKeys) -> Reading {
     let mut walk = Walk { schema, missing, places: Places::new(), problems: Vec::new() };
     let value = walk.value(schema, root, start, "").unwrap_or(Value::Null);
     Reading { value, places: walk.places, problems: walk.problems }
 }
 
-/// The path of a key in a section.
+/// Returns the path of a key in a section.
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
@@ -63,8 +64,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The value of a node, `None` where there is none of the right form. `key` is where the node's
-    /// key stands.
+    /// Returns the value of a node; `None` if it does not have the right form, which is then
+    /// reported. `key` is the place of the node's key.
     fn value(&mut self, schema: &Value, node: &Node, key: &Place, path: &str) -> Option<Value> {
         let place = if matches!(node.data, Data::Mapping(_)) { key } else { &node.place };
         self.places.insert(path.to_owned(), place.clone());
@@ -72,7 +73,7 @@ impl Walk<'_> {
             if allows(schema, "null") {
                 return Some(Value::Null);
             }
-            // `key:` and nothing more: a section whose keys are all commented out.
+            // A key without a value is, for example, a section whose keys are all commented out.
             let or_remove = if may_be_absent(schema) { ", or remove the key" } else { "" };
             let message = format!("`{path}` has no value; write {}{or_remove}", hint::form(schema));
             self.problem(key, message);
@@ -105,7 +106,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The section of the variant that `type` names.
+    /// Reads the section of the variant that `type` names.
     fn tagged(
         &mut self,
         union: &Value,
@@ -170,7 +171,8 @@ impl Walk<'_> {
         Value::Object(read)
     }
 
-    /// A section that is not there lacks the keys that it requires.
+    /// Reports the required keys that are missing. If a required section is missing, all keys that
+    /// it requires are missing too.
     fn report_missing(&mut self, schema: &Value, entries: &[Entry], key: &Place, path: &str) {
         for name in list(schema, "required").iter().filter_map(Value::as_str) {
             let Some(property) = properties(schema).and_then(|properties| properties.get(name))
@@ -213,7 +215,7 @@ impl Walk<'_> {
         for (index, item) in items.iter().enumerate() {
             match self.value(schema, item, &item.place, &format!("{path}[{index}]")) {
                 Some(value) => read.push(value),
-                // Keeps the places of those behind it right.
+                // A null in place of the item keeps the index of the later items right.
                 None if !variants(schema).is_empty() || properties(schema).is_some() => {
                     read.push(Value::Null)
                 }
@@ -223,7 +225,7 @@ impl Walk<'_> {
         Some(Value::Array(read))
     }
 
-    /// The value, or the message of what is wrong.
+    /// Returns the value of a scalar. The error is the message that says what is wrong.
     fn scalar(&self, schema: &Value, scalar: &Scalar, path: &str) -> Result<Value, String> {
         let text = scalar.text.as_str();
         let wrong = |what: &str| {
@@ -279,7 +281,7 @@ impl Walk<'_> {
     ) -> Result<Value, String> {
         let text = scalar.text.as_str();
         let known = known.as_array().map_or(std::slice::from_ref(known), Vec::as_slice);
-        // JSON and YAML write numbers alike.
+        // Numbers can be compared as text, because JSON and YAML write them in the same way.
         let texts = known
             .iter()
             .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
@@ -306,13 +308,14 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a key has a default, be it by those of the keys in it.
+/// Returns whether a key has a default, either its own or the defaults of all keys in it.
 fn may_be_absent(schema: &Value) -> bool {
     schema.get("default").is_some()
         || properties(schema).is_some() && list(schema, "required").is_empty()
 }
 
-/// YAML takes a bare 1.2 for a number, and true for a boolean.
+/// Returns the message for a text that needs quotes, because YAML reads a bare 1.2 as a number and
+/// a bare true as a boolean.
 fn in_quotes(path: &str, text: &str) -> String {
     format!("`{path}`: `{}` without quotes is no text; write \"{}\"", shown(text), shown(text))
 }

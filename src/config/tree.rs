@@ -1,7 +1,7 @@
-//! YAML text into a tree whose every node knows where it was written.
+//! Parses YAML text into a tree in which every node knows its place.
 //!
-//! Built from the parser's events: the tree of the saphyr crate keeps one of two equal keys, stops
-//! at the first problem, and is built by recursion as deep as the text nests.
+//! The tree is built from the parser's events. The tree of the saphyr crate keeps one of two equal
+//! keys, stops at the first problem, and is built by recursion as deep as the text nests.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,13 +11,15 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::{Place, Problem, escaped, shown};
 
-/// Nodes of one file, with what aliases repeat: a configuration has hundreds.
+/// The largest number of nodes in one file, including those that aliases repeat. A configuration
+/// has hundreds.
 const MAX_NODES: usize = 10_000;
 
-/// Levels of lists and sections: the deepest key of a configuration is at 4.
+/// The largest depth of nested lists and sections. The deepest key of a configuration is at level
+/// 4.
 const MAX_DEPTH: usize = 32;
 
-/// A value and where it was written.
+/// A value and the place at which it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) place: Place,
@@ -39,15 +41,16 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// A scalar as written, its type not yet decided.
+/// A scalar as written. Its type is not decided yet.
 #[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub(super) text: String,
-    /// Without quotes: it may be a number, a boolean or null.
+    /// `true` if the scalar was written without quotes, so that it may be a number, a boolean or
+    /// null.
     pub(super) plain: bool,
 }
 
-/// What a scalar is by the YAML 1.2 core schema.
+/// The type of a scalar in the YAML 1.2 core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Resolved {
     Null,
@@ -69,7 +72,7 @@ impl Scalar {
             "false" | "False" | "FALSE" => Resolved::Boolean(false),
             _ => match text.parse() {
                 Ok(integer) => Resolved::Integer(integer),
-                // "inf" and "nan" are words in YAML, and floats to Rust.
+                // Rust parses "inf" and "nan" as floats, but they are words in YAML.
                 Err(_)
                     if text.contains(|c: char| c.is_ascii_digit())
                         && text.parse::<f64>().is_ok() =>
@@ -87,8 +90,8 @@ impl Node {
         matches!(&self.data, Data::Scalar(scalar) if scalar.resolve() == Resolved::Null)
     }
 
-    /// The one document of a text; `None` where it cannot be read, or holds nothing, with the
-    /// reason in `problems`.
+    /// Parses the only document of a text. `None` if the text cannot be read or is empty; the
+    /// reason is then in `problems`.
     pub(super) fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::new(file);
@@ -118,8 +121,8 @@ impl Node {
     }
 }
 
-/// A line (from 1) and column (from 0) of the parser's. Some mistakes it finds only behind the last
-/// line: they are at its end.
+/// Returns a line (from 1) and a column (from 0) of the parser, moved into the text. The parser
+/// finds some mistakes only behind the last line; their place is the end of that line.
 fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     let text = text.replace("\r\n", "\n");
     let lines: Vec<&str> = text.split(['\n', '\r']).collect();
@@ -127,7 +130,8 @@ fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     if line > lines.len() { (lines.len(), end()) } else { (line, column) }
 }
 
-/// The parser's own words, but for the mistake it describes worst.
+/// Returns the parser's own message, except for a tab in the indentation, which the parser
+/// describes worst.
 fn syntax_message(text: &str, line: usize, info: &str) -> String {
     let indent = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let indent = indent.split(|c: char| !c.is_whitespace()).next().unwrap_or_default();
@@ -137,7 +141,8 @@ fn syntax_message(text: &str, line: usize, info: &str) -> String {
     format!("not YAML: {}; write `key: value`, indented with spaces", escaped(info))
 }
 
-/// Builds the tree. A stack of its own, so that no nesting of the text can exhaust the thread's.
+/// The builder of the tree. It has a stack of its own, so that deeply nested text cannot exhaust
+/// the stack of the thread.
 struct Reader {
     file: Arc<Path>,
     open: Vec<Open>,
@@ -148,11 +153,11 @@ struct Reader {
     problems: Vec<Problem>,
 }
 
-/// A list or mapping whose end was not yet read.
+/// A list or mapping whose end has not been read yet.
 struct Open {
     node: Node,
     anchor: usize,
-    /// The key that was read and waits for its value.
+    /// The key that was read and whose value follows.
     key: Option<(String, Place)>,
 }
 
@@ -169,12 +174,13 @@ impl Reader {
         }
     }
 
-    /// A place from the parser's line (from 1) and column (from 0).
+    /// Returns the place for a line (from 1) and a column (from 0) of the parser.
     fn place(&self, line: usize, column: usize) -> Place {
         Place::File { file: Arc::clone(&self.file), line: line.max(1), column: column + 1 }
     }
 
-    /// An error ends the reading: what follows would make no sense.
+    /// Processes one event. An error ends the reading, because the rest of the text would make no
+    /// sense.
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         let place = self.place(span.start.line(), span.start.col());
         match event {
@@ -228,7 +234,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Puts a complete node where it belongs: a key, a value, an item or the root.
+    /// Puts a complete node into the tree, as a key, a value, an item or the root.
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
@@ -291,7 +297,7 @@ fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
     }
 }
 
-/// How many nodes an alias repeats.
+/// Returns the number of nodes that an alias repeats.
 fn size(node: &Node) -> usize {
     match &node.data {
         Data::Scalar(_) => 1,

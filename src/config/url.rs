@@ -1,7 +1,8 @@
-//! The kinds of URL in a configuration: where clients reach the gate, servers that it asks, and
-//! issuers of tokens.
+//! The kinds of URL in a configuration: the address at which clients reach the gate, servers that
+//! the gate asks, and issuers of tokens.
 //!
-//! A URL that is read here has one meaning: no user name, query, fragment or dot segment is in it.
+//! A URL that was read here has only one meaning: it contains no user name, query, fragment or dot
+//! segment.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,16 +14,16 @@ use crate::net::endpoint::authority;
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// HTTP without TLS.
     Http,
-    /// Over TLS.
+    /// HTTP over TLS.
     Https,
 }
 
-/// How clients reach the gate: scheme, host and port.
+/// The address at which clients reach the gate: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalUrl {
-    /// What clients speak, be it to the gate or to what stands in front of it.
+    /// The scheme that clients use, either with the gate or with a proxy in front of it.
     pub scheme: Scheme,
     /// The host, with the port unless it is the scheme's default.
     pub authority: String,
@@ -30,25 +31,25 @@ pub struct ExternalUrl {
     loopback: bool,
 }
 
-/// A server that the gate asks.
+/// The URL of a server that the gate asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerUrl {
     pub(super) scheme: Scheme,
-    /// IPv6 without brackets.
+    /// The host, in lower case. An IPv6 address has no brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Empty where it is the root. A slash behind more than that stays: to some servers it makes
-    /// another address.
+    /// The path; empty for the root. The trailing slash of a longer path is kept, because for some
+    /// servers the path without it is a different address.
     pub(super) path: String,
 }
 
-/// Who issues tokens (OpenID Connect Discovery 1.0, section 3). Kept as written: tokens must have
-/// it byte for byte.
+/// An issuer of tokens (OpenID Connect Discovery 1.0, section 3). It is kept as written, because
+/// the issuer in a token must equal it byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IssuerUrl(pub(super) String);
 
 impl Scheme {
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -65,8 +66,8 @@ impl Scheme {
 }
 
 impl ExternalUrl {
-    /// What the gate calls itself in challenges and tokens: the host, with the port as written
-    /// unless it is 443.
+    /// Returns the gate's name in challenges and tokens: the authority, without the port if it is
+    /// 443.
     pub fn service(&self) -> &str {
         &self.service
     }
@@ -109,7 +110,7 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Never quoted where there may be a password in it.
+        // The message does not quote the text, which may contain a password.
         if text.contains('@') {
             return Err(format!("the URL holds a user name or an @; {}", Self::RIGHT));
         }
@@ -157,9 +158,10 @@ impl ServerUrl {
     const RIGHT: &str = "write e.g. https://gitlab.example.com or http://127.0.0.1:5000";
 }
 
-/// Host and port, where there is one; `None` where the port is no port.
+/// Splits an authority into its host and its port, if it has one. `None` if the port is not a
+/// number from 1 to 65535.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // In [::1] the colons are the address's own.
+    // The colons within `[::1]` belong to the address.
     let colon = authority
         .rfind(':')
         .filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
@@ -173,7 +175,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     Some((authority.get(..colon)?, Some(port)))
 }
 
-/// The host in lower case and without brackets, `None` where it is neither a name nor an address.
+/// Returns the host in lower case and without brackets; `None` if it is neither a name nor an
+/// address.
 fn parse_host(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -187,14 +190,15 @@ fn parse_host(host: &str) -> Option<String> {
             && !label.ends_with('-')
     };
     let well_formed = host.len() <= 253 && host.split('.').all(is_label);
-    // A name whose last label is a number is an IPv4 address to every client.
+    // Every client takes a name whose last label is a number for an IPv4 address.
     let numeric =
         host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok()))
         .then(|| host.to_ascii_lowercase())
 }
 
-/// Segments that mean the same to every server.
+/// Returns whether the path means the same to every server: it has no empty segment, no dot segment
+/// and no percent-encoding.
 fn is_path(path: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
     let is_segment =

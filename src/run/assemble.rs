@@ -1,5 +1,5 @@
-//! From a checked config to what a reload replaces. What did not change is taken over from the one
-//! before.
+//! The assembly of a snapshot from a checked config. Parts whose settings did not change are taken
+//! over from the snapshot before.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,26 +28,26 @@ use crate::token_service::gate_token::TokenKeys;
 use crate::token_service::{self, TokenService};
 use crate::upstream::{Connector, Origins, UpstreamHealth, UpstreamSettings};
 
-/// What lives as long as the process.
+/// The parts that live as long as the process.
 pub(super) struct Lasting {
     pub(super) recorder: Arc<Recorder>,
-    /// For where no `tokens.key_file` is named.
+    /// The key for configs without `tokens.key_file`.
     pub(super) own_key: Arc<TokenKeys>,
-    /// What callers owe of the limits.
+    /// The usage of all callers, for the limits.
     pub(super) accounts: Arc<Accounts>,
 }
 
-/// What is running, and what it was made of.
+/// The running snapshot, and the outline of the config that it was made from.
 #[derive(Clone)]
 pub(super) struct RunningSnapshot {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) outline: Outline,
 }
 
-/// Builds a snapshot; `running` is the one before it. Nothing that is running is changed.
+/// Builds a snapshot; `running` is the one before it. The running gate is not changed.
 ///
 /// # Errors
-/// What the system does not give: roots, randomness, a new audit log.
+/// If the system cannot provide certificate authorities, randomness or a new audit log.
 pub(super) fn snapshot(
     loaded: &Loaded,
     lasting: &Lasting,
@@ -63,7 +63,7 @@ pub(super) fn snapshot(
     };
     let tls = match (&config.http.tls, is_same(&["http.tls", "http.http2"])) {
         (None, _) => None,
-        // With it stay the keys of session tickets.
+        // Reusing the TLS settings keeps the keys of session tickets.
         (Some(_), Some(running)) => running.snapshot.server.tls.clone(),
         (Some(tls), None) => {
             let tls13_only = tls.minimum_version == TlsVersion::V1_3;
@@ -111,7 +111,7 @@ fn gate(
     })
 }
 
-/// The audit log, the one that is open where it is the same file.
+/// Returns the audit log. It is the one that is already open if the file is the same.
 fn audit(path: Option<&Path>, running: Option<&RunningSnapshot>) -> anyhow::Result<Arc<AuditLog>> {
     let open = running.map(|running| &running.snapshot.gate.audit);
     Ok(match (path, open) {
@@ -132,7 +132,7 @@ fn identity(
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
     let ask_about_nobody = !config.policy.decide_for_nobody();
-    // What makes another provider of the same settings.
+    // Settings whose change makes it a different provider: its cached verdicts are dropped.
     let same = running.filter(|running| {
         let path = "upstream.authorization";
         let before = running.snapshot.gate.policy.decides_for_nobody();
@@ -158,8 +158,8 @@ fn identity(
     Ok(identity.with_failed_logins(config.limits.failed_logins))
 }
 
-/// The provider that is running and was made of just what the one at `place` is to be made of: its
-/// breaker, its keys and what it said live on.
+/// Returns the running provider that was made from exactly the settings at `place`. Its breaker,
+/// its keys and its verdicts stay in use.
 fn unchanged(
     place: usize,
     provider: &config::Provider,
@@ -173,7 +173,8 @@ fn unchanged(
     outline.is_same(&path(place), &running.outline, &path(old_place)).then(|| old.clone())
 }
 
-/// Where clients ask for tokens: on the registry's own host, for some of them ask nobody else.
+/// Returns the URL at which clients request tokens. It is on the registry's own host, because some
+/// clients do not ask another host.
 fn realm(external: &ExternalUrl) -> String {
     let scheme = if external.scheme == Scheme::Https { "https" } else { "http" };
     format!("{scheme}://{}{}", external.authority, token_service::PATH)
@@ -189,7 +190,7 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         Connector::plain(host, port, upstream.connect_timeout)
     };
     let authorization = match &upstream.authorization {
-        // With a grant, each request has its own.
+        // With `Grant`, each request carries its own credential.
         UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
         UpstreamAuthorization::Basic { username, password } => Some(
             basic(username, password).context("upstream.username: it cannot stand in a header")?,

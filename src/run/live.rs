@@ -1,4 +1,5 @@
-//! The gate as it is now. [`Live::apply`] is the one place where a reload changes what is running.
+//! The gate with its current configuration. [`Live::apply`] is the only place where a reload
+//! changes what is running.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ use crate::record::{AccessLog, Recorder};
 use crate::server::{ConnectionLimit, Snapshot};
 use crate::token_service::gate_token::TokenKeys;
 
-/// What was bound, started or sized at the start, and stays so.
+/// The keys of settings that are bound, started or sized at the start and do not change later.
 const NEEDS_RESTART: [&str; 6] = [
     "http.addr",
     "http.workers",
@@ -32,34 +33,36 @@ pub struct Live {
     last_reload: watch::Sender<Option<Arc<LastReload>>>,
     lasting: Lasting,
     connection_limit: Arc<ConnectionLimit>,
-    /// What the process was started with.
+    /// The outline of the config with which the process started.
     started: Outline,
-    /// Locked for a whole reload, so that there is one at a time.
+    /// The applied configuration. The lock is held for a whole reload, so that there is only one at
+    /// a time.
     applied: Mutex<Applied>,
 }
 
-/// What was applied last.
+/// The configuration that was applied last.
 struct Applied {
     running: assemble::RunningSnapshot,
     access: config::AccessLog,
     drain: Drain,
 }
 
-/// How the gate ends.
+/// The durations of the end of the gate.
 #[derive(Clone, Copy)]
 pub(super) struct Drain {
-    /// For so long it goes on as before, but for `/readyz`.
+    /// The time for which the gate continues as before, except for `/readyz`.
     pub(super) delay: Duration,
-    /// For so long requests under way may then take to end.
+    /// The time after that within which requests under way must end.
     pub(super) timeout: Duration,
 }
 
-/// What a reload changed. Names of keys, never their values.
+/// The changes of a reload: names of keys, never their values.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The keys whose value, or the content of whose file, is another one.
+    /// The keys whose value has changed, or whose file has other content.
     pub keys: Vec<String>,
-    /// The keys that are not as they were at the start, and take effect only with a restart.
+    /// The keys whose value differs from the one at the start, and takes effect only after a
+    /// restart.
     pub need_restart: Vec<String>,
 }
 
@@ -81,15 +84,15 @@ impl Live {
         Ok(Self { newest, last_reload, lasting, connection_limit, started, applied })
     }
 
-    /// Replaces what is running by what `loaded` says: all of it, or nothing. Requests under way
-    /// end with what they began with.
+    /// Replaces the running configuration by `loaded`, completely or not at all. Requests under way
+    /// end with the configuration with which they began.
     ///
-    /// Building takes milliseconds of CPU, and reads the system's roots: not for a worker, but
-    /// within a runtime.
+    /// This takes milliseconds of CPU and reads the system's certificate authorities. The caller
+    /// must be within a runtime, but not on a worker.
     ///
     /// # Errors
-    /// What the system does not give: roots, randomness, a new log file. Everything is as before
-    /// then.
+    /// If the system cannot provide certificate authorities, randomness or a new log file. Nothing
+    /// is changed then.
     pub fn apply(&self, loaded: Loaded) -> anyhow::Result<Change> {
         let mut applied = self.lock();
         let old = &applied.running;
@@ -101,7 +104,7 @@ impl Live {
             Some(log_target(&config.log.access)?)
         };
 
-        // From here on nothing fails.
+        // No step fails from here on.
         let Recorder { metrics, access_log, .. } = &*self.lasting.recorder;
         if let Some(target) = new_log {
             access_log.switch(target);
@@ -120,8 +123,8 @@ impl Live {
         Ok(Change { keys, need_restart })
     }
 
-    /// Opens the log files that are written to anew, as logrotate wants it. Lines go on to one that
-    /// cannot be.
+    /// Reopens the log files, because a program such as logrotate may have moved them. If a file
+    /// cannot be opened, lines go on to the one that is open.
     pub fn reopen_logs(&self) {
         let applied = self.lock();
         if let config::AccessLog::File(_) = applied.access {
@@ -133,12 +136,12 @@ impl Live {
         applied.running.snapshot.gate.audit.reopen();
     }
 
-    /// The gate's metrics, as the admin listener shows them.
+    /// Returns the gate's metrics as the admin listener shows them.
     pub fn metrics(&self) -> String {
         self.newest.borrow().gate.metrics()
     }
 
-    /// Told of each new snapshot; knows the newest at any time.
+    /// Returns a receiver that has the newest snapshot, and is notified of each later one.
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.newest.subscribe()
     }
@@ -147,12 +150,12 @@ impl Live {
         &self.connection_limit
     }
 
-    /// The last try to reload, where there was one.
+    /// Returns a receiver of the latest attempt to reload; `None` before the first.
     pub(super) fn last_reload(&self) -> watch::Receiver<Option<Arc<LastReload>>> {
         self.last_reload.subscribe()
     }
 
-    /// A reload was tried, and these were the problems: nothing was changed where there are any.
+    /// Records an attempt to reload and its problems. If there are any, nothing was changed.
     pub(super) fn tried(&self, problems: Vec<String>) {
         self.lasting.recorder.metrics.reloaded(problems.is_empty());
         self.last_reload

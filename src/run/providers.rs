@@ -6,11 +6,11 @@ use crate::config;
 use crate::identity::authenticator::Provider;
 use crate::identity::provider::ProviderSettings;
 
-/// Creates a provider of the config. It keeps the tokens that it issues if `keep_tokens` is set, and
-/// is asked about callers without a credential only if `ask_about_anonymous` is set.
+/// Creates a provider of the config. It keeps the tokens that it issues if `keep_tokens` is `true`.
+/// It is asked about callers without a credential only if `ask_about_anonymous` is `true`.
 ///
 /// # Errors
-/// The system does not give certificate authorities or randomness.
+/// If the system cannot provide certificate authorities or randomness.
 pub(super) fn provider(
     provider: config::Provider,
     keep_tokens: bool,
@@ -43,7 +43,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::registry::Access;
 
-    /// The groups of whoever presents this token to the one provider of a config.
+    /// Returns the groups of a caller who presents this token to the one provider of a config.
     async fn groups(provider_lines: &str, token: String) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), CLIENT_SECRET).unwrap();
@@ -72,7 +72,7 @@ mod tests {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
     }
 
-    /// Rules will ask for them; until then nothing else tells that the key reaches the provider.
+    /// The key `groups_claim` of the config must reach the provider.
     #[tokio::test]
     async fn groups_claim_arrives() {
         let sso = IntrospectionServer::start(listener()).unwrap();

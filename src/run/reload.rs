@@ -1,7 +1,9 @@
-//! Reads the configuration again: when told to, and when a file that it names has another content.
+//! Reloads of the configuration: on a hang-up signal, and when the content of a file that it names
+//! changes.
 //!
-//! Contents are compared every few seconds: Kubernetes swaps the files of a pod by a symbolic link,
-//! which a watch on a file does not see, and a file may come by a rename, or be written in place.
+//! Contents are compared every few seconds. Kubernetes replaces the files of a pod through a
+//! symbolic link, which a watch on a file does not notice. Other programs rename a file into place,
+//! or write it in place.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,24 +15,26 @@ use tokio::time::sleep;
 use super::Live;
 use crate::config::{self, FileVersion, LoadAttempt, Problem};
 
-/// How many times a file that keeps changing is waited for. Then it is read as it is.
+/// The largest number of waits for a file that keeps changing. Then the file is read in its current
+/// state.
 const SETTLE_AT_MOST: usize = 10;
 
-/// Where the configuration is.
+/// The location of the configuration.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
-    /// Its file.
+    /// The configuration file.
     pub path: PathBuf,
-    /// The variables that override it.
+    /// The environment variables that override values of the file.
     pub environment: Vec<(String, String)>,
 }
 
-/// How often files are looked at.
+/// The intervals of checks of the files.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchIntervals {
-    /// Between two looks.
+    /// The time between two checks.
     pub interval: Duration,
-    /// What has changed must stay the same for so long: whoever writes it may not be done.
+    /// The time for which a changed file must stay the same before it is read, because its writer
+    /// may not have finished.
     pub settle: Duration,
 }
 
@@ -40,23 +44,23 @@ impl Default for WatchIntervals {
     }
 }
 
-/// Reloads a gate.
+/// The task that reloads a gate.
 pub struct Reloader {
     live: Arc<Live>,
     source: ConfigSource,
     intervals: WatchIntervals,
-    /// The files as they were when they were tried last, whatever came of it: a bad one is tried
-    /// and told of once.
+    /// The files as they were at the latest attempt, even if it failed: a bad file is tried and
+    /// reported once.
     tried: Vec<FileVersion>,
     set_level: Option<SetLevel>,
 }
 
-/// Makes the program's own log tell more or less.
+/// A function that sets the level of the program's own log.
 pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
 
 impl Reloader {
-    /// Reloads `live`, which was started with what was read from `source`; `files` are the files of
-    /// that reading.
+    /// Creates a reloader of `live`, which was started with the configuration read from `source`.
+    /// `files` are the files of that reading.
     pub fn new(
         live: Arc<Live>,
         source: ConfigSource,
@@ -72,8 +76,8 @@ impl Reloader {
         Self { set_level: Some(set_level), ..self }
     }
 
-    /// Reloads whenever there is a reason to, for as long as the runtime lives. Files are read, and
-    /// what is made of them is built, on a thread for such things.
+    /// Reloads on each signal and on each change of a file, for as long as the runtime lives. Files
+    /// are read and snapshots are built on a thread for blocking work.
     pub async fn run(mut self, mut hangup: Signal) {
         loop {
             let hung_up = tokio::select! {
@@ -98,7 +102,8 @@ impl Reloader {
         }
     }
 
-    /// Reloads if a file has changed since the last try, and says whether it tried.
+    /// Reloads if a file has changed since the latest attempt. Returns whether there was an
+    /// attempt.
     pub fn check(&mut self) -> bool {
         let seen = now(&self.tried);
         if seen == self.tried {
@@ -109,9 +114,10 @@ impl Reloader {
         true
     }
 
-    /// Reads the configuration, and replaces what is running if nothing is wrong with it. Says so
-    /// in the log and in `config_reload_success`. `reopen_logs`: log files are opened anew, as
-    /// logrotate wants it, whatever else.
+    /// Reads the configuration and applies it if it has no problems. Reports the outcome in the log
+    /// and in `config_reload_success`, and returns whether the configuration was applied. If
+    /// `reopen_logs` is `true`, log files are reopened in any case, because a program such as
+    /// logrotate may have moved them.
     pub fn reload(&mut self, reopen_logs: bool) -> bool {
         let begun = Instant::now();
         let LoadAttempt { loaded, files } =
@@ -131,7 +137,8 @@ impl Reloader {
             }
             Err(problems) => Err(problems.iter().map(ReloadError::from_config).collect()),
         };
-        // Whatever became of the config: whoever has moved the files away knows nothing of it.
+        // The logs are reopened even if the config is bad, because the program that moved the files
+        // does not know about the config.
         if reopen_logs {
             self.live.reopen_logs();
         }
@@ -170,10 +177,10 @@ impl Reloader {
     }
 }
 
-/// Why nothing was reloaded.
+/// The reason why nothing was reloaded.
 struct ReloadError {
     logged: String,
-    /// The same without any value of the config, which may be a secret that stands in the wrong
+    /// The error without any value of the config, because a value may be a secret in the wrong
     /// place.
     shown: String,
 }
@@ -183,14 +190,14 @@ impl ReloadError {
         Self { logged: problem.to_string(), shown: problem.place.to_string() }
     }
 
-    /// It names keys and files.
+    /// Creates an error about the system. Its text contains only keys and files.
     fn from_system(error: &anyhow::Error) -> Self {
         let text = format!("{error:#}");
         Self { logged: text.clone(), shown: text }
     }
 }
 
-/// Waits until files stay as they are.
+/// Waits until the files stop changing.
 fn settle(mut seen: Vec<FileVersion>, mut wait: impl FnMut()) {
     for _ in 0..SETTLE_AT_MOST {
         wait();

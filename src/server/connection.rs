@@ -47,7 +47,7 @@ pub(super) async fn serve(
     let peer = match &settings.proxy_protocol {
         None => peer,
         Some(trusted) => {
-            proxy_protocol::client(&mut socket, peer, trusted, handshake_by, &worker.complaints)
+            proxy_protocol::client(&mut socket, peer, trusted, handshake_by, &worker.log_throttle)
                 .await?
         }
     };

@@ -3,34 +3,23 @@
 //! A trusted proxy must send the header: without it, all its clients would appear under the proxy's
 //! address. Any other peer must not send one, because its claim could not be trusted.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::proxy_header::{Header, HeaderError, HeaderSource, MAX_HEADER_BYTES, SIGNATURE_BYTES};
+use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
 
-/// The interval in which a worker logs one line of a kind about connections closed for their
-/// headers. Each such connection may be part of a flood.
-const ONE_LINE_IN: Duration = Duration::from_secs(10);
-
-/// The log rates of connections that a worker closed for their headers. Lines about other peers do
-/// not suppress lines about trusted proxies.
-#[derive(Default)]
-pub(super) struct Complaints {
-    proxies: Pace,
-    strangers: Pace,
-}
-
-#[derive(Default)]
-struct Pace {
-    said: Cell<Option<Instant>>,
-    left_out: Cell<u64>,
+/// The subject of a log line about a connection that was closed for its header. Lines about other
+/// peers do not suppress lines about trusted proxies.
+#[derive(Hash)]
+enum Complaint {
+    TrustedProxy,
+    OtherPeer,
 }
 
 /// Returns the client's address: the one in the header of a trusted proxy, otherwise the peer's
@@ -44,13 +33,13 @@ pub(super) async fn client(
     peer: SocketAddr,
     trusted: &TrustedProxies,
     deadline: Instant,
-    complaints: &Complaints,
+    log_throttle: &LogThrottle,
 ) -> io::Result<SocketAddr> {
     if !trusted.trusts(peer.ip()) {
         let mut first = [0; SIGNATURE_BYTES];
         let length = timeout_at(deadline, socket.peek(&mut first)).await??;
         if first.get(..length).is_some_and(Header::begins) {
-            if let Some(left_out) = complaints.strangers.line() {
+            if let Some(left_out) = line_about(Complaint::OtherPeer, log_throttle) {
                 tracing::warn!(%peer, left_out, "a connection was closed: it begins with a PROXY header, and its address is not in http.trusted_proxies");
             }
             return Err(io::Error::other("a PROXY header from a peer that is not trusted"));
@@ -65,7 +54,7 @@ pub(super) async fn client(
         Ok(Ok(Err(error))) => error.to_string(),
         Err(_) => "its PROXY header did not come within http.handshake_timeout".to_owned(),
     };
-    if let Some(left_out) = complaints.proxies.line() {
+    if let Some(left_out) = line_about(Complaint::TrustedProxy, log_throttle) {
         tracing::warn!(%peer, left_out, "a trusted proxy's connection was closed: {why}");
     }
     Err(io::Error::other(why))
@@ -96,15 +85,7 @@ async fn read_header(socket: &mut TcpStream) -> io::Result<Result<HeaderSource, 
     }
 }
 
-impl Pace {
-    /// Returns the number of lines left out since the last one if a line may be logged now.
-    fn line(&self) -> Option<u64> {
-        let now = Instant::now();
-        if self.said.get().is_some_and(|said| now.duration_since(said) < ONE_LINE_IN) {
-            self.left_out.set(self.left_out.get() + 1);
-            return None;
-        }
-        self.said.set(Some(now));
-        Some(self.left_out.take())
-    }
+/// Returns the number of lines left out since the last one if a line may be logged now.
+fn line_about(complaint: Complaint, log_throttle: &LogThrottle) -> Option<u64> {
+    log_throttle.line(&complaint, Instant::now().into_std()).map(|left_out| left_out.same)
 }

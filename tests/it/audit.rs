@@ -1,5 +1,5 @@
-//! The audit log of a running gate: what it tells of, and that nothing is written to the registry
-//! unseen.
+//! The audit log of a running gate: the events it records, and that no write reaches the registry
+//! without a record.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,8 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
         gate.send(method, target, credential, "X-Request-Id: mine\r\n", "").await;
     }
     gate.send("GET", PULL, None, "Authorization: Bearer mg1.forged.token\r\n", "").await;
-    // However a credential comes: one that cannot be read is refused as one.
+    // A credential that cannot be read is refused and recorded as a credential, in a header and in
+    // a form.
     gate.send("GET", PULL, None, "Authorization: Basic !\r\n", "").await;
     let form = "grant_type=password&username=alice%3A&password=secret&scope=repository:demo/a:pull";
     gate.send("POST", "/token", None, "Content-Type: application/x-www-form-urlencoded\r\n", form)
@@ -82,7 +83,8 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
     assert_eq!(access[3]["credential"], lines[0]["credential"], "the same name in both logs");
 }
 
-/// What the rules would refuse is told of like a refusal, reads too.
+/// A request that the rules would refuse is recorded as refusals are, reads included, although
+/// shadow mode lets it through.
 #[tokio::test]
 async fn it_tells_of_what_shadow_mode_lets_through() {
     const RULES: &str =
@@ -105,7 +107,8 @@ async fn it_tells_of_what_shadow_mode_lets_through() {
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 503);
 }
 
-/// The line comes before the write: where there is no line, there is no write.
+/// The gate records a write before it forwards the write. A write that cannot be recorded is not
+/// made.
 #[tokio::test]
 async fn a_write_that_cannot_be_told_of_is_not_made() {
     let gate = gate(vec!["audit: /dev/full"]).await;
@@ -132,8 +135,8 @@ async fn the_file_is_for_the_gates_user_alone() {
     assert_eq!(mode & 0o077, 0);
 }
 
-/// The file of another name, and none, come with a reload; the same one is opened anew as logrotate
-/// wants it.
+/// A reload applies another file name. A reload that reopens logs opens the same file again, as
+/// logrotate needs it.
 #[tokio::test]
 async fn it_follows_a_reload() {
     let mut gate = gate(vec!["audit: audit.log"]).await;
@@ -151,7 +154,7 @@ async fn it_follows_a_reload() {
     assert!(gate.reloader.as_mut().unwrap().reload(true));
     assert_eq!(push(&gate).await, 202);
     assert_eq!((count(&gate, "other.log.1"), count(&gate, "other.log")), (1, 1));
-    // A file that cannot be opened: all or nothing.
+    // If the new file cannot be opened, the whole reload fails and the old file stays in use.
     gate.edit("audit: other.log", "audit: /proc/audit.log");
     assert!(!gate.reload().await);
     assert_eq!(push(&gate).await, 202);

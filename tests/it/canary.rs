@@ -1,11 +1,11 @@
-//! Class 18 in every test: what the gates of this process say is searched for secrets, at trace
+//! Class 18 in every test: the output of this process's gates is searched for secrets, at trace
 //! level.
 //!
-//! Planted are the samples of the stand-ins, whatever a test sends or configures as a credential,
-//! and at the end of each gate a canary of its own, in all the places where a client could put a
-//! secret. Searched are the program's log as the binary writes it, the access log, the audit log,
-//! the metrics, and all that a test reads as an answer. What takes providers to fail or a process
-//! of its own is in `commands/secrets.rs`, `commands/memory.rs`.
+//! The planted secrets are the stand-ins' sample credentials, every credential that a test sends or
+//! configures, and one canary per gate at its end, in all the places where a client could put a
+//! secret. The searched output is the program's log as the binary writes it, the access log, the
+//! audit log, the metrics, and every answer that a test reads. Cases that need a failing provider
+//! or a separate process are in `commands/secrets.rs` and `commands/memory.rs`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -24,29 +24,31 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::panics::PanicAtId;
 
-/// A shorter word may be in a log by chance.
+/// The shortest secret that is planted, in bytes. A shorter word may be in a log by chance.
 const SHORTEST: usize = 12;
 
-/// How many are looked for. Floods of credentials would make every search longer.
+/// The largest number of planted secrets. A flood of credentials would make every search longer.
 const MOST: usize = 128;
 
-/// A gate that does not take a connection by then is not asked to keep a secret.
+/// The longest wait for a gate to answer. A gate that takes no connection within it is not tested
+/// with a canary.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 static PLANTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// From now on, nothing may say this.
+/// Plants a secret: no output may contain it from now on.
 pub fn plant(secret: &str) {
     let mut planted = PLANTED.lock().unwrap();
     if secret.len() >= SHORTEST && planted.len() < MOST && !planted.contains(secret) {
         planted.insert(secret.to_owned());
-        // As it stands in Basic, behind the name that the gates' own canaries have.
+        // Also in base64, as it is sent in Basic behind the user name that the gates' own canaries
+        // have.
         planted.insert(BASE64_STANDARD.encode(secret));
     }
 }
 
-/// The same of the credentials in lines of a request.
+/// Plants the credentials in the header lines of a request.
 pub fn plant_lines(lines: &str) {
     for value in lines.lines().filter_map(|line| line.strip_prefix("Authorization: ")) {
         match value.split_once(' ') {
@@ -64,7 +66,7 @@ pub fn plant_lines(lines: &str) {
     }
 }
 
-/// Looks through what was said, and remembers what should not have been.
+/// Searches an output and stores each planted secret that it contains.
 pub fn search(place: &str, said: &[u8]) {
     let said = String::from_utf8_lossy(said);
     for secret in PLANTED.lock().unwrap().iter().filter(|secret| said.contains(secret.as_str())) {
@@ -73,7 +75,8 @@ pub fn search(place: &str, said: &[u8]) {
     }
 }
 
-/// One gate. At its end it is shown a secret, and nobody may have said any.
+/// The canary of one gate. At the end of the gate, it sends a secret and asserts that no output
+/// contained a planted one.
 pub struct Canary {
     gate: SocketAddr,
     tls: bool,
@@ -82,7 +85,8 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// For a gate that listens here. `folder`: its audit log is there, if anywhere.
+    /// Creates the canary of a gate that listens at this address. `folder` holds its audit log, if
+    /// it has one.
     pub fn new(
         gate: SocketAddr,
         tls: bool,
@@ -113,8 +117,8 @@ impl Drop for Canary {
 }
 
 impl Canary {
-    /// Wherever the gate reads it without asking anybody: the test's runtime, on which the
-    /// providers are, stands still.
+    /// Sends a canary in each place where the gate reads it without asking a provider, because the
+    /// test's runtime, which runs the providers, is blocked meanwhile.
     fn show(&self) {
         let canary = format!("canary{:032x}", fastrand::u128(..));
         plant(&canary);
@@ -147,7 +151,7 @@ impl Canary {
                 .ask(&format!("{start} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{lines}\r\n\r\n{body}"));
             match said {
                 Ok(said) => search("an answer", &said),
-                // It has ended, or does not take any more connections.
+                // The gate has ended, or accepts no more connections.
                 Err(_) => return,
             }
         }
@@ -163,7 +167,7 @@ impl Canary {
     }
 }
 
-/// Has the program's log searched from now on, as `log.level: trace` writes it.
+/// Starts to search the program's log as `log.level: trace` writes it.
 pub fn watch_program_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -174,8 +178,8 @@ pub fn watch_program_log() {
             plant(&token.token);
         }
         plant(CLIENT_SECRET);
-        // As `cli/logging.rs` does: libraries log what passes through them, so of theirs only
-        // warnings are shown.
+        // The same filter as in `cli/logging.rs`: libraries log the data that passes through them,
+        // so only their warnings are shown.
         let targets = Targets::new()
             .with_default(LevelFilter::WARN)
             .with_target("moorgate", LevelFilter::TRACE);
@@ -187,7 +191,7 @@ pub fn watch_program_log() {
     });
 }
 
-/// A writer that keeps nothing.
+/// A writer that searches each line and stores none.
 struct ProgramLog;
 
 impl Write for ProgramLog {

@@ -1,4 +1,4 @@
-//! The list of all repositories, through the whole gate.
+//! The catalog, through the whole gate.
 
 mod faults;
 mod gitlab;
@@ -12,11 +12,11 @@ const CATALOG: &str = "/v2/_catalog";
 const INDEX: &str = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
 const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
 
-/// Fills the registry.
+/// A user who may push everywhere and fills the registry.
 const ROOT: (&str, &str) = ("root", "one");
-/// Sees everything.
+/// A user who sees every repository.
 const LISTER: (&str, &str) = ("lister", "two");
-/// These see something.
+/// Two users who see some repositories.
 const ALICE: (&str, &str) = ("alice", "three");
 const BOB: (&str, &str) = ("bob", "four");
 
@@ -42,7 +42,7 @@ fn setup(policy: &[&'static str]) -> Setup {
     }
 }
 
-/// A gate before a registry with all [`NAMES`].
+/// Starts a gate in front of a registry with all [`NAMES`].
 async fn gate(policy: &[&'static str]) -> TestGate {
     let gate = TestGate::start(setup(policy)).await;
     for name in NAMES {
@@ -61,7 +61,7 @@ fn names(reply: &Reply) -> Vec<String> {
     serde_json::from_value(body["repositories"].clone()).unwrap()
 }
 
-/// The list by a token for this scope, of which this is granted.
+/// Returns the catalog as seen with a token for this scope, of which only `granted` is granted.
 async fn with_token(
     gate: &TestGate,
     (user, password): (&str, &str),
@@ -103,8 +103,8 @@ async fn each_caller_sees_what_the_rules_let_it_pull() {
     }
 }
 
-/// Where nothing is filtered the registry's own answer goes through, and it is asked what the
-/// client asked.
+/// Without rules the gate does not filter: it forwards the client's query, and the registry's own
+/// answer goes through.
 #[tokio::test]
 async fn without_rules_everything_is_shown() {
     let gate = gate(&[]).await;
@@ -143,7 +143,7 @@ async fn pages_are_full_and_name_nothing_hidden() {
         }
         assert_eq!(found, bobs, "pages of {count}");
     }
-    // A name that is hidden, one that nothing has, and no name at all: the same.
+    // A hidden name, an unknown name and an invalid name must give the same answer.
     for last in ["alice/b", "alice/bb", "alice/b%2F.."] {
         let reply = gate.get(&format!("{CATALOG}?n=1&last={last}"), Some(BOB)).await;
         assert_eq!(names(&reply), ["bob/a"], "{last}");
@@ -195,7 +195,7 @@ async fn a_gate_token_shows_at_most_what_it_lists() {
             }
         }
     }
-    // Nobody gets one.
+    // An anonymous caller gets no token for the catalog.
     let token = gate.get("/token?scope=registry:catalog:*", None).await;
     let token: Value = serde_json::from_str(&token.body).unwrap();
     let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());

@@ -1,5 +1,5 @@
-//! `check-config --online`: what it says of each server, right or wrong, and that it shows them no
-//! credential of a user.
+//! `check-config --online`: the report about each server, whether it is configured right or wrong,
+//! and that no server is shown a user's credential.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use crate::config::files::JWKS;
 use crate::harness::listener;
 
-/// A server that gives one answer to everything, and keeps what it was sent.
+/// A server that gives one answer to every request and keeps the requests.
 struct Canned {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
@@ -47,7 +47,7 @@ impl Canned {
     }
 }
 
-/// The head, and as much of a body as it announces.
+/// Reads the head, and as much of a body as the head announces.
 fn read_request(stream: &mut impl Read) -> String {
     let mut request = String::new();
     let mut buffer = [0; 4096];
@@ -67,7 +67,7 @@ fn read_request(stream: &mut impl Read) -> String {
     }
 }
 
-/// What the command printed, the folder taken out of it.
+/// The output of the command, without the path of the folder.
 struct Said {
     code: Option<i32>,
     stdout: String,
@@ -75,7 +75,7 @@ struct Said {
 }
 
 impl Said {
-    /// The line of standard error that has this, with the place where it points.
+    /// Returns the line of standard error that contains this text, with the position that it names.
     fn problem(&self, part: &str) -> &str {
         let mut lines =
             self.stderr.lines().filter(|line| line.contains(part) && !line.contains("warning: "));
@@ -87,7 +87,7 @@ impl Said {
     }
 }
 
-/// Runs the command with this upstream and these providers, an entry each.
+/// Runs the command with this upstream and these providers, one entry each.
 async fn check(upstream: &str, providers: &[String]) -> Said {
     let mut text = "version: 1\nhttp: { external_url: \"http://localhost\" }\n".to_owned();
     writeln!(text, "upstream: {{ {upstream} }}\nidentity:").unwrap();
@@ -149,8 +149,8 @@ fn jobs(address: SocketAddr) -> String {
 
 const LOCAL: &str = "name: local, type: htpasswd, file: htpasswd, scopes: [read_registry]";
 
-/// Everything answers as it should: a line each, in the order of the config, and no credential of a
-/// user on the way.
+/// If every server answers as it should, the command prints one line for each, in the order of the
+/// config, and sends no user's credential to any of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_well() {
     let (registry, real) =
@@ -203,7 +203,8 @@ async fn all_is_well() {
     assert!(sso.contains(&crate::harness::basic(("moorgate", "canary+secret%2F1"))), "{sso}");
 }
 
-/// Two servers that wait for each other are both told of: nobody is asked after another.
+/// Two servers that wait for each other are both reported, so no server's check waits for
+/// another's.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_at_once() {
     let (one, other) = (listener(), listener());
@@ -223,7 +224,7 @@ async fn all_at_once() {
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
 }
 
-/// The demo's providers, which are as strict as real ones about who may ask.
+/// The demo's providers are as strict as real ones about which client may ask them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_known_and_an_issuer() {
     let (registry, introspection) =
@@ -248,7 +249,8 @@ async fn a_client_that_is_known_and_an_issuer() {
             .contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
         assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
     }
-    // A made-up token that is always the same could be issued one day.
+    // The made-up token must differ each time, because an issuer could issue a constant one some
+    // day.
     let asked = introspection.ledger().entries();
     let made_up: Vec<_> = asked
         .iter()
@@ -257,7 +259,7 @@ async fn a_client_that_is_known_and_an_issuer() {
     assert!(made_up.len() == 2 && made_up[0] != made_up[1], "{made_up:?}");
 }
 
-/// The gate's own password is shown to the registry, and to nobody else.
+/// The gate's own password is sent to the registry, and to no other server.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upstreams_password() {
     let basic = |address| {
@@ -283,7 +285,8 @@ async fn the_upstreams_password() {
             .starts_with("moorgate.yml:3:1: `upstream.authorization`: ")
     );
 
-    // Where requests will carry tokens of a provider, that is as it should be.
+    // With `authorization: grant`, requests will carry tokens of a provider, so the 401 is
+    // expected.
     let grant = format!("{}, authorization: grant", urls(wrong.address));
     let said = check(&grant, &[LOCAL.to_owned(), gitlab(wrong.address)]).await;
     assert!(
@@ -294,7 +297,7 @@ async fn the_upstreams_password() {
     );
 }
 
-/// Each wrong answer is told with the key that is to be changed, and hides none of the others.
+/// Each wrong answer is reported with the config key to change, and none of them hides another.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_answers() {
     let page = Canned::start(
@@ -316,7 +319,7 @@ async fn wrong_answers() {
     let list = Canned::start("200 OK", "", "[]").address;
     let gullible = Canned::start("200 OK", "", "{\"active\": true}").address;
     let twice = Canned::start("200 OK", "", "{\"active\": false, \"active\": false}").address;
-    // Bound, so that nobody else gets it, and not listened on.
+    // The port is bound so that no other process gets it, and it is not listened on.
     let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     unused.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let closed = unused.local_addr().unwrap().as_socket().unwrap();
@@ -384,7 +387,7 @@ async fn wrong_answers() {
     }
 }
 
-/// A server that says nothing is given up after the time that the config allows.
+/// The check of a server that does not answer ends after the timeout in the config.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_and_certificates() {
     let silent = listener();
@@ -398,8 +401,8 @@ async fn silence_and_certificates() {
         said.stderr
     );
 
-    // Its certificate is from another authority than the one named; and what speaks no TLS has
-    // none.
+    // The certificate is from another authority than the configured one, and a server without TLS
+    // has none.
     let gitlab = GitLab::start(listener()).unwrap();
     let (port, _) = crate::tls::tls_front(gitlab.address());
     let at = |port: u16| {
@@ -424,7 +427,7 @@ async fn silence_and_certificates() {
     );
 }
 
-/// Nobody is asked without --online, nor with a config that is wrong.
+/// No server is asked without `--online`, nor with an invalid config.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_when_asked_for() {
     let server = Canned::start("200 OK", "", "{}");

@@ -1,26 +1,26 @@
-//! `tests/hostile-classes.md` names the tests that hold each class of hostile input and each fault.
-//! It is held to that: a class without a test, and a test that is no longer there, fail here.
+//! `tests/hostile-classes.md` names the tests for each class of hostile input and each fault. A
+//! class without a test, or a named test that does not exist, fails here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Classes of messages: they take a test over each version of HTTP.
+/// The classes of messages, which need a test over each version of HTTP.
 const OF_MESSAGES: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 23, 28, 29];
-/// The classes that there are tests of; the others are of parts that there are not yet.
+/// The classes that have tests. The others concern parts of the gate that do not exist yet.
 const CLASSES: [std::ops::RangeInclusive<u32>; 2] = [1..=30, 37..=37];
 const FAULTS: u32 = 8;
 
-/// What a section of the table is about.
+/// The subject of a section of the table.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Class(u32),
     Fault(u32),
 }
 
-/// The tests of a section: over HTTP/1.1 or whatever it may be, and over HTTP/2 where that has a
-/// column of its own.
+/// The tests of each section: those over HTTP/1.1 or over either version, and those over HTTP/2 if
+/// it has a column of its own.
 type Held = BTreeMap<Section, [BTreeSet<String>; 2]>;
 
 #[test]
@@ -47,8 +47,8 @@ fn every_class_and_every_fault_is_held_by_tests() {
     }
 }
 
-/// The table as it is written: sections `## Class 7: …` and `## Fault 2: …`, each with a table
-/// whose first column says what is checked, and whose others name tests in backticks.
+/// Reads the table: sections `## Class 7: …` and `## Fault 2: …`, each with a table whose first
+/// column describes the check and whose other columns name tests in backticks.
 fn held() -> Held {
     let text = fs::read_to_string(root().join("tests/hostile-classes.md")).unwrap();
     let mut held = Held::new();
@@ -86,8 +86,8 @@ fn section(title: &str) -> Option<Section> {
     }
 }
 
-/// `it::…` as this program lists them, `lib::…` and the other programs of `tests/` as their source
-/// has them, `e2e::…` the groups of `tests/e2e/run`.
+/// Returns all tests: `it::…` as this program lists them, `lib::…` and those of the other programs
+/// in `tests/` as found in their source, and `e2e::…`, the groups of `tests/e2e/run`.
 fn all_tests() -> BTreeSet<String> {
     let listed = Command::new(std::env::current_exe().unwrap())
         .args(["--list", "--format", "terse"])
@@ -107,7 +107,7 @@ fn all_tests() -> BTreeSet<String> {
             let (source, stem) =
                 (fs::read_to_string(&main).unwrap(), path.file_stem().unwrap().to_str().unwrap());
             tests_of(&source, stem, &mut tests);
-            // A program without a list of tests is one test.
+            // A program without a test harness is one test.
             tests.extend(source.contains("\nfn main()").then(|| stem.to_owned()));
         }
     }
@@ -121,7 +121,7 @@ fn all_tests() -> BTreeSet<String> {
     tests
 }
 
-/// The unit tests of a folder of modules.
+/// Collects the unit tests in a folder of modules.
 fn read_sources(folder: &Path, module: &str, tests: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -137,8 +137,8 @@ fn read_sources(folder: &Path, module: &str, tests: &mut BTreeSet<String>) {
     }
 }
 
-/// The functions of a file under `#[test]` or `#[tokio::test]`; rustfmt puts modules within it at
-/// the edge.
+/// Collects the functions of a file under `#[test]` or `#[tokio::test]`. rustfmt leaves the modules
+/// within the file unindented.
 fn tests_of(source: &str, module: &str, tests: &mut BTreeSet<String>) {
     let mut within = None;
     let mut is_test = false;

@@ -20,7 +20,7 @@ fn moorgate(arguments: &[&str]) -> Command {
 
 fn run(arguments: &[&str], input: &str) -> Output {
     let mut child = moorgate(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    // A command that refuses to read has closed its end.
+    // A command that does not read its input has closed the pipe.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A gate in a process of its own, without TLS.
+/// A gate in its own process, without TLS.
 struct Served {
     child: Child,
     address: SocketAddr,
@@ -43,7 +43,7 @@ impl Served {
         Self::start_by(upstream, identity, more, moorgate)
     }
 
-    /// The same with another way to run the binary.
+    /// Starts the gate by this command.
     fn start_by(
         upstream: SocketAddr,
         identity: &str,
@@ -59,8 +59,9 @@ impl Served {
         .unwrap();
         let begun = Instant::now();
         loop {
-            // Ports that were free a moment ago: a config cannot say "any", and then tell. Where
-            // somebody else was quicker, it has ended, and is tried with others.
+            // A config cannot ask for any free port and report it, so these ports were free a
+            // moment ago. If another process took one of them, the gate has ended and is started
+            // with others.
             let (address, admin) = (free(), free());
             let yaml = format!(
                 "version: 1\nhttp:\n  addr: {address}\n  external_url: http://localhost\n{more}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n  - {identity}\nlog: {{ level: trace }}\n"
@@ -167,7 +168,8 @@ fn a_taken_port_is_said_with_its_key() {
     );
 }
 
-/// Sockets of one user that share a port share it without a word, so a second gate must look.
+/// On Linux, sockets of one user that share a port do so without an error, so a second gate must
+/// check for the first.
 #[test]
 fn two_gates_do_not_share_a_port() {
     let served = Served::start(free(), HTPASSWD, "");
@@ -219,14 +221,14 @@ fn a_signal_ends_it_with_0_and_healthcheck_tells() {
         let served = Served::start(free(), HTPASSWD, "");
         assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(0));
         let config = served.config.clone();
-        // What is wrong by now in a file that was read at the start says nothing of the gate that
-        // runs.
+        // A file that was read at the start and is invalid by now does not make the running gate
+        // unhealthy.
         std::fs::write(Path::new(&config).with_file_name("htpasswd"), "torn").unwrap();
         assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
         served.signal(signal);
         let output = served.end();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        // Its folder is gone with it, so there is no config to read.
+        // The gate's folder is deleted with it, so the config does not exist any more.
         assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(1));
     }
 }
@@ -242,7 +244,7 @@ fn a_second_signal_ends_it_at_once_with_1() {
         "GET /v2/a/tags/list HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
     )
     .unwrap();
-    // The request is under way once the registry, which never answers, has it.
+    // The request is under way once the registry, which never answers, has received it.
     let (mut upstream, _) = silent.accept().unwrap();
     upstream.read_exact(&mut [0]).unwrap();
     served.signal("-TERM");
@@ -256,7 +258,7 @@ fn a_second_signal_ends_it_at_once_with_1() {
     assert_eq!(served.end().status.code(), Some(1));
 }
 
-/// Also while it only waits to drain.
+/// During the drain delay the gate accepts connections, and a second signal ends it at once.
 #[test]
 fn a_drain_delay_accepts_and_a_second_signal_ends_it() {
     let served = Served::start(free(), HTPASSWD, "  drain_delay: 1h\n");
@@ -299,7 +301,8 @@ fn a_hangup_reloads_and_says_what_changed() {
     served.signal("-HUP");
     assert!(line("only with a restart").contains("admin.addr"));
     assert!(line("reloaded; changed: ").contains("changed: http.idle_timeout\""));
-    // The level of the log itself: what is told of the next reload is a warning alone.
+    // The log level itself changes: with `warn`, the only message about the next reload is a
+    // warning.
     let quiet = good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1");
     std::fs::write(&served.config, quiet.replace("level: trace", "level: warn")).unwrap();
     served.signal("-HUP");
@@ -319,8 +322,8 @@ fn ready_is_503(admin: SocketAddr) -> bool {
     reply.starts_with("HTTP/1.1 503")
 }
 
-/// The program's log tells what the registry did, on a connection of the pool too, and blames it
-/// for nothing else.
+/// The program's log reports the registry's faults, also on a pooled connection, and does not blame
+/// the registry for faults of clients.
 #[test]
 fn the_log_tells_what_the_registry_did() {
     let registry = listener();
@@ -333,7 +336,7 @@ fn the_log_tells_what_the_registry_did() {
     let mut client = TcpStream::connect(served.address).unwrap();
     let mut buffer = [0; 4096];
 
-    // A client that breaks off in its body.
+    // The client breaks off within its body.
     let mut leaving = TcpStream::connect(served.address).unwrap();
     write!(
         leaving,
@@ -349,7 +352,7 @@ fn the_log_tells_what_the_registry_did() {
     drop(leaving);
     while connection.read(&mut buffer).is_ok_and(|read| read > 0) {}
 
-    // One answer, and on the same connection none.
+    // The registry answers the first request on the connection and does not answer the second.
     write!(client, "GET /v2/a/tags/list {head}\r\n").unwrap();
     let (mut connection, _) = registry.accept().unwrap();
     let _ = connection.read(&mut buffer).unwrap();
@@ -369,7 +372,8 @@ fn the_log_tells_what_the_registry_did() {
     assert_eq!((about("unanswered"), about("left")), (1, 0), "{log}");
 }
 
-/// A user, or an address where nobody has said who it is: once a minute for each limit.
+/// The log reports a caller over a limit once a minute for each limit, by user, or by address if
+/// the user is not verified.
 #[test]
 fn the_log_tells_once_who_is_over_a_limit() {
     let once = "{ rate: 1/h, burst: 1 }";
@@ -378,7 +382,7 @@ fn the_log_tells_once_who_is_over_a_limit() {
     for (password, statuses) in [("secret", [200, 429, 429, 429]), ("wrong", [401, 429, 429, 429])]
     {
         for (number, status) in statuses.into_iter().enumerate() {
-            // Of a wrong password the gate knows that it is wrong.
+            // The gate remembers a wrong password as wrong, so each attempt uses a new one.
             let password = if password == "wrong" {
                 format!("{password}{number}")
             } else {
@@ -403,7 +407,8 @@ fn the_log_tells_once_who_is_over_a_limit() {
     assert!(address.contains("\"limit\":\"failed_logins\",\"client\":\"127.0.0.1\""), "{address}");
 }
 
-/// Every connection is an open file, so a limit that is too low is said at the start.
+/// Every connection is an open file, so the gate warns at the start if the limit of open files is
+/// too low.
 #[test]
 fn a_low_limit_of_open_files_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
@@ -419,7 +424,7 @@ fn a_low_limit_of_open_files_is_warned_of() {
         "version: 1\nhttp: {{ addr: \"{address}\", external_url: \"http://localhost\" }}\nupstream: {{ urls: [\"http://127.0.0.1:9\"] }}\nidentity:\n  - {HTPASSWD}\n"
     );
     std::fs::write(&config, text_of_config).unwrap();
-    // It ends at once, for its port is taken.
+    // The gate ends at once, because its port is taken.
     let script = "ulimit -n 1000; exec \"$0\" serve --config \"$1\"";
     let output = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_moorgate")])

@@ -1,8 +1,7 @@
-//! The configuration: what is read, what is refused and in which words, and that the files under
-//! config/ are right.
+//! The configuration: the texts that load, the texts that are refused with their messages, and the
+//! files under config/.
 //!
-//! `UPDATE_EXPECTED=1 cargo test` writes the expected messages anew; the diff is then what to look
-//! at.
+//! `UPDATE_EXPECTED=1 cargo test` rewrites the expected messages. Review the diff afterwards.
 
 pub mod files;
 mod fixtures;
@@ -386,7 +385,8 @@ fn warnings_tell_what_should_be_known() {
     );
 }
 
-/// Who is shown whose secrets, and in the clear.
+/// Asserts the warnings about a provider that is shown secrets meant for another one, and about
+/// secrets that cross the network without TLS.
 fn providers_warn(with_tls: &str) {
     const GITLAB: &str = "{ name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
     const HARBOR: &str = "{ name: harbor, type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }";

@@ -1,4 +1,4 @@
-//! `moorgate explain` beside the gate that runs with the same config.
+//! `moorgate explain` compared with the gate that runs with the same config.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ const RULES: [&str; 4] = [
     "  - { name: writes, repositories: [\"demo/a\"], except_tags: [\"v*\"], who: [\"user:gitlab/alice\"], allow: [push] }",
 ];
 
-/// What the command printed, and its exit code.
+/// The output of the command and its exit code.
 #[derive(Debug)]
 struct Said {
     code: Option<i32>,
@@ -30,7 +30,7 @@ struct Said {
 }
 
 impl Said {
-    /// The lines under a label, put together.
+    /// Returns the lines under a label, joined.
     fn about(&self, label: &str) -> String {
         let mut of = "";
         let lines = self.out.lines().filter_map(|line| {
@@ -41,7 +41,7 @@ impl Said {
         lines.collect::<Vec<_>>().join(" | ")
     }
 
-    /// The status, where it is the gate's own, and the reason.
+    /// Returns the status, if the gate itself answers, and the reason.
     fn answer(&self) -> (Option<u16>, String) {
         let answer = self.about("answer");
         let reason = answer.split("reason ").nth(1).unwrap_or_else(|| panic!("{self:?}"));
@@ -54,7 +54,7 @@ async fn gate(more: &[&'static str], setup: Setup) -> TestGate {
     TestGate::start(Setup { policy: [&RULES[..], more].concat(), ..setup }).await
 }
 
-/// Runs the command on a thread of its own, for this one serves the providers.
+/// Runs the command on a separate thread, because this one serves the providers.
 async fn run(gate: &TestGate, arguments: &[&str], secret: &str) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_moorgate"));
     command.args(["explain", "--config"]).arg(gate.file("test.yml")).args(arguments);
@@ -62,7 +62,7 @@ async fn run(gate: &TestGate, arguments: &[&str], secret: &str) -> Said {
     let secret = secret.to_owned();
     let output = tokio::task::spawn_blocking(move || {
         let mut child = command.spawn().unwrap();
-        // A command that refuses to read has closed its end.
+        // A command that does not read its input has closed the pipe.
         let _ = child.stdin.take().unwrap().write_all(secret.as_bytes());
         child.wait_with_output().unwrap()
     });
@@ -72,7 +72,7 @@ async fn run(gate: &TestGate, arguments: &[&str], secret: &str) -> Said {
     Said { code: output.status.code(), out, err }
 }
 
-/// Neither a secret of the stand-ins' nor a token.
+/// Returns whether the text contains neither a secret of the stand-ins nor a token.
 fn secret_is_absent(text: &str) -> bool {
     !["glpat-", "mg1.", "eyJ"].iter().any(|part| text.contains(part))
 }
@@ -154,7 +154,7 @@ async fn what_the_credential_refuses() {
     assert_eq!(wrong.about("provider"), "none knows it, or one does and refuses it");
     assert_eq!(wrong.about("subject"), "");
 
-    // As Bearer: with what is in it, no client can send it.
+    // The secret contains a space, so no client can send it as Bearer.
     let malformed = run(&gate, &["--method", "GET", "--path", TAGS], "two words").await;
     assert_eq!(
         (malformed.code, malformed.answer()),
@@ -179,7 +179,7 @@ async fn a_provider_that_gives_no_answer_is_69() {
     let identity =
         Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true, timeout: 5s }");
     let gate = TestGate::start(Setup { identity, ..Setup::default() }).await;
-    // What is kept in the gate that runs is not used.
+    // The command does not use the running gate's cache.
     assert_eq!(gate.get(TAGS, Some(READ_WRITE)).await.status, 404);
     gate.gitlab.always(Some(Scripted::Answer {
         status: StatusCode::BAD_GATEWAY,
@@ -193,7 +193,7 @@ async fn a_provider_that_gives_no_answer_is_69() {
         "{down:?}"
     );
     assert_eq!(down.about("provider"), "gitlab, which gave no answer");
-    // To a caller who shows nothing, the gate does not say so.
+    // The gate does not report the outage to a caller without a credential.
     let nobody = explain(&gate, "GET", TAGS, None).await;
     assert_eq!(
         (nobody.code, nobody.answer()),
@@ -302,7 +302,8 @@ async fn a_token_that_is_asked_for() {
     assert_eq!(granted.about("rules"), rules);
 }
 
-/// A job's `id_token`: what rules read of it is shown, and what could move a cursor is escaped.
+/// The command shows the groups and claims of a job's `id_token` that rules read, and escapes
+/// characters that could move a cursor.
 #[tokio::test]
 async fn groups_and_claims_are_shown() {
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -348,7 +349,8 @@ async fn what_cannot_be_asked_says_how() {
     assert_eq!(explain(&gate, "GET", TAGS, None).await.code, Some(78));
 }
 
-/// The same code decides, so this holds by itself; the test is for whoever makes it two.
+/// The gate and the command share the code that decides, so both agree by construction. The test
+/// protects against a change that separates them.
 #[tokio::test]
 async fn status_and_reason_are_those_of_the_gate() {
     let gate = gate(&[], Setup { log: vec!["audit: audit.log"], ..Setup::default() }).await;

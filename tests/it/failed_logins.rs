@@ -1,5 +1,5 @@
-//! `limits.failed_logins`: how many wrong credentials an address may have asked about, and who is
-//! never held up by it. The oracle is what GitLab was asked.
+//! `limits.failed_logins`: the number of wrong credentials that an address may have asked about,
+//! and the callers that the limit never stops. The oracle is the ledger of GitLab's questions.
 
 mod counting;
 mod known;
@@ -10,24 +10,25 @@ use crate::harness::{READ_WRITE, Reply, Setup, TestGate};
 
 const PULL: &str = "/v2/demo/a/tags/list";
 
-/// Addresses that a trusted proxy tells of.
+/// Client addresses that a trusted proxy reports.
 const ATTACKER: &str = "203.0.113.66";
 const OFFICE: &str = "198.51.100.7";
 
 const PROXY: &str = "trusted_proxies: [127.0.0.0/8]";
 
-/// A gate behind a proxy.
+/// Starts a gate behind a trusted proxy.
 async fn gate(setup: Setup) -> TestGate {
     TestGate::start(Setup { http: vec![PROXY], ..setup }).await
 }
 
-/// As many at once as by default, and none comes back while a test runs.
+/// Starts a gate with the default burst of 20, at a rate so low that no place returns while a test
+/// runs.
 async fn twenty() -> TestGate {
     gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 20 }"], ..Setup::default() })
         .await
 }
 
-/// Fewer.
+/// Returns a setup with a burst of 3.
 fn few() -> Setup {
     Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 3 }"], ..Setup::default() }
 }
@@ -49,7 +50,7 @@ fn asked(gate: &TestGate) -> usize {
     gate.gitlab.ledger().count()
 }
 
-/// Spends what [`few`] gives this address.
+/// Spends the places that [`few`] gives this address.
 async fn spend(gate: &TestGate, address: &str) {
     for number in 0..3 {
         assert_eq!(pull_from(gate, address, ("alice", &format!("spent-{number}"))).await, 401);
@@ -65,8 +66,8 @@ async fn who_guesses_gets_429_and_learns_nothing() {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, 401);
     }
     assert_eq!(asked(&gate), 21);
-    // One that is right and remembered, one that is right and would have to be asked, one that is
-    // known to be wrong.
+    // In order: a right credential that is cached, a right one that would have to be asked about,
+    // and two that are known to be wrong.
     let another = ("alice", "glpat-demo-personal-read-only");
     for credential in [READ_WRITE, another, ("alice", "wrong-0"), ("alice", "wrong-20")] {
         let reply = get_from(&gate, ATTACKER, PULL, Some(credential)).await;
@@ -85,7 +86,7 @@ async fn who_guesses_gets_429_and_learns_nothing() {
     assert_eq!((&line["cache"], &line["subject"]), (&"none".into(), &().into()));
     let metrics = gate.admin("/metrics").await.body;
     assert!(metrics.contains("moorgate_limited_total{limit=\"failed_logins\"} 4"), "{metrics}");
-    // Nobody else notices, and least of all the user whose password was guessed at.
+    // Other addresses are not affected, and neither is the user whose password was guessed at.
     assert_eq!(pull_from(&gate, OFFICE, READ_WRITE).await, 404);
     assert_eq!(pull_from(&gate, "198.51.100.8", READ_WRITE).await, 404);
     assert_eq!(
@@ -105,7 +106,8 @@ async fn addresses_of_one_ipv6_network_are_one() {
     }
     assert_eq!(pull_from(&gate, "2001:db8::4", ("alice", "wrong-3")).await, 429);
     assert_eq!(pull_from(&gate, "2001:db8:0:1::4", ("alice", "wrong-3")).await, 401);
-    // What is told by somebody who is not trusted counts for the teller.
+    // An address reported by an untrusted peer is ignored: the attempts count for the peer's own
+    // address.
     let spoofed = TestGate::start(few()).await;
     for number in 0..4 {
         let status = pull_from(

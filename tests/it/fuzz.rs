@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, and what fuzzing found, as ordinary tests.
+//! The seeds of the fuzz targets, and the inputs that fuzzing found, as ordinary tests.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn check_seeds(target: &str, check: fn(&[u8])) {
     seeds.sort();
     assert!(seeds.len() > 4, "{target} has no seeds");
     for seed in seeds {
-        // A test that fails shows what it printed.
+        // If the test fails, the output names the seed.
         eprintln!("{}", seed.display());
         check(&fs::read(&seed).unwrap());
     }
@@ -43,7 +43,8 @@ targets! {
     authorization config gate gate_token gitlab_reply introspection_reply jwt request token_request
 }
 
-/// The oracle of the whole gate would hold of a gate that forwards nothing.
+/// Allowed requests are forwarded. Without this test, the oracle of the whole gate would hold for a
+/// gate that forwards nothing.
 #[test]
 fn what_is_allowed_is_forwarded() {
     let forwarded = |seed: &str| {

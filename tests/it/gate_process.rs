@@ -1,5 +1,5 @@
-//! A gate in a process of its own, whose memory and descriptors can be told from the test's. The
-//! demo's registry stands behind it, in the test.
+//! A gate in a separate process, so that its memory and its descriptors can be told from those of
+//! the test. The demo's registry runs in the test.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -16,22 +16,22 @@ use tokio_rustls::client::TlsStream;
 use crate::harness::{ask_admin, connect_tls, listener};
 use crate::scripted_upstream::soon;
 
-/// The user of its htpasswd file, who may pull and push.
+/// The user in the htpasswd file of the gate, who may pull and push.
 pub const USER: (&str, &str) = ("alice", "secret");
 
 const HTPASSWD: &str =
     "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }";
 
-/// How the gate is to be.
+/// The settings of the gate.
 pub struct ProcessSetup<'a> {
     pub tls: bool,
     /// Lines of `http`.
     pub http: &'a [&'a str],
-    /// Lines of `identity` behind the file with [`USER`].
+    /// Lines of `identity` after the provider with [`USER`].
     pub identity: &'a [&'a str],
 }
 
-/// A running gate, which ends with this.
+/// A running gate. It is killed when this value is dropped.
 pub struct GateProcess {
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -68,7 +68,8 @@ impl GateProcess {
             (folder.path().join("moorgate.yml"), folder.path().join("moorgate.log"));
         let ((child, address), admin) = soon(async {
             loop {
-                // Ports that were free a moment ago: where somebody else was quicker, the gate ends.
+                // The ports were free a moment ago. If another process has taken one since, the
+                // gate exits.
                 let (address, admin) = (free(), free());
                 let text = format!(
                     "version: 1\nhttp:\n  addr: {address}\n  external_url: https://registry.test\n  workers: 2\n{tls}{http}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n{identity}log: {{ access: off }}\n"
@@ -83,25 +84,25 @@ impl GateProcess {
         Self { address, admin, certificate, log, child, registry, _folder: folder }
     }
 
-    /// TLS, offering one protocol.
+    /// Opens a TLS connection that offers one ALPN protocol.
     pub async fn tls(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
         self.tls_on(TcpStream::connect(self.address).await.unwrap(), alpn).await
     }
 
-    /// The same on a connection that is there already.
+    /// Performs the TLS handshake on an existing connection.
     pub async fn tls_on(&self, socket: TcpStream, alpn: &[u8]) -> TlsStream<TcpStream> {
         connect_tls(socket, &self.certificate, &[alpn]).await
     }
 
-    /// An HTTP/2 connection, driven by a task of its own.
+    /// Opens an HTTP/2 connection, which a separate task drives.
     pub async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
         let (sender, connection) = h2::client::handshake(self.tls(b"h2").await).await.unwrap();
         tokio::spawn(connection);
         sender.ready().await.unwrap()
     }
 
-    /// Resident memory in KiB, now and at most since the peak was [forgotten](Self::forget_peak)
-    /// (proc(5)).
+    /// Returns the resident memory in KiB: the current value, and the peak since the last
+    /// [`forget_peak`](Self::forget_peak) (proc(5)).
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(self.proc("status")).unwrap();
         let field = |name: &str| {
@@ -115,29 +116,29 @@ impl GateProcess {
         std::fs::write(self.proc("clear_refs"), "5").unwrap();
     }
 
-    /// The program's log.
+    /// Returns the program log.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// How many requests reached the registry.
+    /// Returns the number of requests that reached the registry.
     pub fn forwarded(&self) -> usize {
         self.registry.ledger().count()
     }
 
-    /// The value of a metric, with its labels; 0 where there is none yet.
+    /// Returns the value of a metric, with its labels, or 0 if it does not exist yet.
     pub async fn metric(&self, name: &str) -> usize {
         let metrics = ask_admin(self.admin, "/metrics").await.body;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// How many files it has open.
+    /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
-    /// Waits, for ever if need be, until no more than so many connections are open.
+    /// Waits, without a time limit, until at most `count` connections are open.
     pub async fn connections_fall_to(&self, count: usize) {
         while self.metric("moorgate_connections").await > count {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -160,7 +161,7 @@ fn free() -> SocketAddr {
     listener().local_addr().unwrap()
 }
 
-/// A gate that listens there; `None` where it has ended instead.
+/// Starts a gate and waits until it listens on `address`. Returns `None` if it exits instead.
 async fn listening(config: &Path, log: &Path, address: SocketAddr) -> Option<Child> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_moorgate"))
         .arg("serve")

@@ -1,4 +1,4 @@
-//! A whole gate for a test: the gate itself on ports that the kernel picked, the demo's registry
+//! A complete gate for a test: the gate itself on ports that the kernel picked, the demo's registry
 //! behind it with its ledger as the oracle, the demo's GitLab beside it, and the access log in
 //! memory.
 
@@ -34,33 +34,34 @@ pub use http1::{Reply, exchange, read_head, read_reply, read_to_close, request};
 
 /// A credential of the stand-in GitLab that may pull and push below `demo/`.
 pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
-/// One that may only pull.
+/// A credential that may only pull.
 pub const READ_ONLY: (&str, &str) = ("alice", "glpat-demo-personal-read-only");
 
-/// No test waits longer than this for anything: it is there to fail, not to be reached.
+/// The longest wait of a test. Reaching it fails the test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a test wants to be different. Lines are YAML at the depth of the section that they go into.
+/// The deviations from the default gate of a test. Lines are YAML at the depth of the section that
+/// they go into.
 #[derive(Default)]
 pub struct Setup {
     /// Lines of `http`, such as `stall_timeout: 200ms`.
     pub http: Vec<&'static str>,
-    /// The port by which clients know the registry, such as `:8443`. None where the test does not
-    /// care.
+    /// The port in the external URL, such as `:8443`. Empty for the default port.
     pub external_port: &'static str,
-    /// Serve TLS (and so HTTP/2).
+    /// `true` if the gate serves TLS and therefore HTTP/2.
     pub tls: bool,
     /// Lines of `upstream`.
     pub upstream: Vec<&'static str>,
-    /// A registry of the test's own instead of the demo's.
+    /// The address of a registry of the test, instead of the demo's.
     pub upstream_address: Option<SocketAddr>,
-    /// The same by its URL.
+    /// The URL of a registry of the test. It takes precedence over
+    /// [`upstream_address`](Self::upstream_address).
     pub upstream_url: Option<String>,
-    /// The whole list of `identity` instead of the stand-in GitLab. `{gitlab}` becomes the
-    /// stand-in's URL, and a file `htpasswd` with the users of
-    /// [`htpasswd_users`](Self::htpasswd_users) lies beside the config.
+    /// The whole list of `identity`, instead of the stand-in GitLab. `{gitlab}` becomes the URL of
+    /// the stand-in. A file `htpasswd` with the users of [`htpasswd_users`](Self::htpasswd_users)
+    /// lies beside the config.
     pub identity: Option<&'static str>,
-    /// Users and passwords.
+    /// Users and passwords of the file `htpasswd`.
     pub htpasswd_users: Vec<(&'static str, &'static str)>,
     /// Lines of `cache`.
     pub cache: Vec<&'static str>,
@@ -76,29 +77,29 @@ pub struct Setup {
     pub policy: Vec<&'static str>,
     /// Lines of `limits`.
     pub limits: Vec<&'static str>,
-    /// How many workers; two where the test does not care. With one, all connections share one
-    /// pool.
+    /// The number of workers, two by default. With one worker, all connections share one pool.
     pub workers: Option<usize>,
     /// Files beside the config: name and content.
     pub files: Vec<(&'static str, &'static str)>,
 }
 
-/// A running gate and all that it talks to.
+/// A running gate with its registry and its stand-in GitLab.
 pub struct TestGate {
-    /// Looks through all that was said, before the rest goes.
+    /// Searches everything that the gate has emitted for secrets, before the other fields are
+    /// dropped.
     _canary: Canary,
-    /// The public listener.
+    /// The address of the public listener.
     pub address: SocketAddr,
-    /// The operators' listener.
+    /// The address of the admin listener.
     pub admin: SocketAddr,
-    /// What reached the demo's registry.
+    /// The requests that reached the demo's registry.
     pub ledger: Arc<Ledger<Received>>,
-    /// The stand-in, whose ledger keeps every question.
+    /// The stand-in GitLab, whose ledger keeps every question.
     pub gitlab: GitLab,
-    /// The certificate that is served, in PEM.
+    /// The certificate that the gate serves, in PEM.
     pub certificate: String,
     pub running: Running,
-    /// Reads the config again, when the test says so.
+    /// Reloads the config when the test calls it.
     pub reloader: Option<Reloader>,
     log: Log,
     folder: TempDir,
@@ -111,7 +112,7 @@ impl TestGate {
         Self::start(Setup::default()).await
     }
 
-    /// The same with TLS and HTTP/2.
+    /// Starts a gate as [`plain`](Self::plain) does, with TLS and HTTP/2.
     pub async fn tls() -> Self {
         Self::start(Setup { tls: true, ..Setup::default() }).await
     }
@@ -176,45 +177,45 @@ impl TestGate {
         }
     }
 
-    /// A file beside the config; `test.yml` is the config itself.
+    /// Returns the path of a file beside the config. `test.yml` is the config itself.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file anew.
+    /// Replaces the content of a file beside the config.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.file(name), content).unwrap();
     }
 
-    /// Replaces a text in the config file, which has it.
+    /// Replaces a text in the config file. Panics if the file does not contain it.
     pub fn edit(&self, old: &str, new: &str) {
         let text = std::fs::read_to_string(self.file("test.yml")).unwrap();
         assert!(text.contains(old), "{old} is not in {text}");
         self.write("test.yml", text.replace(old, new));
     }
 
-    /// Looks whether a file has changed, and reloads if so. Whether the gate is now as the files
-    /// say.
+    /// Checks the files and reloads. Panics if no file has changed. Returns whether the reload
+    /// succeeded.
     pub async fn reload(&mut self) -> bool {
         assert!(self.reloader.as_mut().unwrap().check(), "nothing has changed");
         self.admin("/metrics").await.body.contains("moorgate_config_reload_success 1\n")
     }
 
-    /// A TCP connection to the public listener.
+    /// Opens a TCP connection to the public listener.
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends bytes on a connection of their own and returns everything that comes back until the
-    /// gate closes it.
+    /// Sends bytes on a new connection and returns everything that the gate sends until it closes
+    /// the connection.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes.as_ref()).await.unwrap();
         read_to_close(&mut stream).await
     }
 
-    /// Sends a plain HTTP/1.1 request with `Connection: close`, with Basic where there is a
-    /// credential.
+    /// Sends an HTTP/1.1 request without TLS, with `Connection: close`, and with Basic if there is
+    /// a credential.
     pub async fn send(
         &self,
         method: &str,
@@ -226,18 +227,18 @@ impl TestGate {
         Reply::parse(&self.raw(request(method, target, credential, headers, body)).await)
     }
 
-    /// GET with a credential.
+    /// Sends a GET.
     pub async fn get(&self, target: &str, credential: Option<(&str, &str)>) -> Reply {
         self.send("GET", target, credential, "", "").await
     }
 
-    /// Asks the operators' listener.
+    /// Sends a GET to the admin listener.
     pub async fn admin(&self, path: &str) -> Reply {
         ask_admin(self.admin, path).await
     }
 
-    /// Waits until the breaker of a provider is open: it takes the gate's own question, which
-    /// nobody waits for.
+    /// Waits until the breaker of a provider is open. The gate opens it after a probe of its own,
+    /// which no request waits for.
     pub async fn breaker_opens(&self) {
         let begun = std::time::Instant::now();
         while !self.admin("/status.json").await.body.contains("\"breaker\": \"open\"") {
@@ -246,27 +247,27 @@ impl TestGate {
         }
     }
 
-    /// The access log, once it has at least so many lines.
+    /// Waits until the access log has at least `lines` lines, and returns all of them.
     pub async fn log(&self, lines: usize) -> Vec<Value> {
         tokio::time::timeout(PATIENCE, self.log.wait(lines)).await.expect("the lines never came")
     }
 
-    /// The access log itself, for a test that gives the gate away.
+    /// Returns the access log itself, for a test that moves the gate.
     pub fn access_log(&self) -> Log {
         self.log.clone()
     }
 
-    /// How many requests reached the registry.
+    /// Returns the number of requests that reached the registry.
     pub fn forwarded(&self) -> usize {
         self.ledger.count()
     }
 
-    /// TLS to the public listener, offering these protocols.
+    /// Opens a TLS connection to the public listener that offers these protocols.
     pub async fn connect_tls(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
         connect_tls(self.connect().await, &self.certificate, alpn).await
     }
 
-    /// A TCP connection to the public listener from another address of this machine, such as
+    /// Opens a TCP connection to the public listener from another address of this machine, such as
     /// 127.0.0.2.
     pub async fn connect_from(&self, address: &str) -> TcpStream {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -274,7 +275,7 @@ impl TestGate {
         socket.connect(self.address).await.unwrap()
     }
 
-    /// An HTTP/2 connection, driven by a task of its own.
+    /// Opens an HTTP/2 connection, which a separate task drives.
     pub async fn http2(&self) -> h2::client::SendRequest<bytes::Bytes> {
         let stream = self.connect_tls(&[b"h2"]).await;
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();
@@ -313,7 +314,7 @@ impl Setup {
     }
 }
 
-/// TLS to a gate that serves this certificate, offering these protocols.
+/// Performs a TLS handshake with a gate that serves this certificate, and offers these protocols.
 pub async fn connect_tls(
     socket: TcpStream,
     certificate: &str,
@@ -322,7 +323,7 @@ pub async fn connect_tls(
     try_tls(socket, certificate, alpn).await.unwrap()
 }
 
-/// The same with a gate that may refuse it.
+/// Performs a TLS handshake that the gate may refuse.
 pub async fn try_tls(
     socket: TcpStream,
     certificate: &str,
@@ -334,7 +335,7 @@ pub async fn try_tls(
     connector.connect("localhost".try_into().unwrap(), socket).await
 }
 
-/// The settings of a TLS client that trusts this certificate.
+/// Returns the settings of a TLS client that trusts this certificate.
 pub fn trusting(certificate: &str) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -349,8 +350,8 @@ pub fn trusting(certificate: &str) -> rustls::ClientConfig {
     .with_no_client_auth()
 }
 
-/// Asks the operators' listener at an address: also after the gate has been given away to be
-/// drained.
+/// Sends a GET to the admin listener at this address, also after the test has moved the gate to
+/// drain it.
 pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
@@ -358,13 +359,13 @@ pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
     Reply::parse(&read_to_close(&mut stream).await)
 }
 
-/// A listener on a port that the kernel picked.
+/// Creates a listener on a port that the kernel picks.
 pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// A list of `identity` that trusts this issuer's tokens for the audience `a`, with these settings
-/// besides.
+/// Returns a list of `identity` that trusts the tokens of this issuer for the audience `a`, with
+/// additional settings.
 pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
     let (url, keys) = (issuer.url(), issuer.jwks_url());
     format!(
@@ -373,30 +374,30 @@ pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
     .leak()
 }
 
-/// `Authorization` for a user and password.
+/// Returns the value of `Authorization` for a user and password.
 pub fn basic((user, password): (&str, &str)) -> String {
     canary::plant(password);
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// A digest that parses and is of nothing.
+/// Returns a valid digest that no content has.
 pub fn some_digest() -> String {
     format!("sha256:{}", "a".repeat(64))
 }
 
-/// The digest of some bytes.
+/// Returns the digest of these bytes.
 pub fn digest_of(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
-/// The access log in memory.
+/// An access log in memory.
 #[derive(Clone, Default)]
 pub struct Log(Arc<(Mutex<Vec<u8>>, Notify)>);
 
 impl Log {
-    /// Its lines, once there are so many.
+    /// Waits until there are at least `lines` lines, and returns all of them.
     pub async fn wait(&self, lines: usize) -> Vec<Value> {
         loop {
             let mut changed = std::pin::pin!(self.0.1.notified());

@@ -1,5 +1,6 @@
-//! Clients that mean no good. The registry's ledger is the oracle: what is refused leaves it as it
-//! was, and what goes on goes on once, framed anew, with nothing behind it.
+//! Tests of hostile clients. The ledger of the registry is the oracle: a refused request leaves it
+//! unchanged, and a forwarded request appears in it once, with new framing and with nothing behind
+//! it.
 
 mod abandoned;
 mod answers;
@@ -29,10 +30,10 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, READ_WRITE, Reply, TestGate, basic};
 
-/// A target, a credential, and the status and code that they are refused with.
+/// A target, a credential, and the status and error code of the refusal.
 type RefusedCase = (&'static str, Option<(&'static str, &'static str)>, u16, &'static str);
 
-/// A request that would be allowed, to be hidden behind another one.
+/// Returns an allowed request that a test hides behind another one.
 fn hidden() -> String {
     format!(
         "GET /v2/demo/hidden/manifests/v1 HTTP/1.1\r\nHost: registry.test\r\nAuthorization: {}\r\n\r\n",
@@ -40,23 +41,23 @@ fn hidden() -> String {
     )
 }
 
-/// Lines of a request: a line each, the last one empty.
+/// Joins the lines of a request head and appends the empty line.
 fn head(lines: &[&str]) -> String {
     format!("{}\r\n\r\n", lines.join("\r\n"))
 }
 
-/// `Authorization` of a credential that may pull and push.
+/// Returns an `Authorization` line with a credential that may pull and push.
 fn authorization() -> String {
     format!("Authorization: {}", basic(READ_WRITE))
 }
 
-/// Sends bytes while it reads, as real clients do: a gate that closes before it has taken
-/// everything is no failure. What it answered until it closed, and how that ended.
+/// Sends bytes and reads at the same time, as real clients do. Returns the answer and the result of
+/// reading to its end. A gate that closes before it has read all bytes does not fail the test.
 async fn talk(gate: &TestGate, bytes: Vec<u8>) -> (String, std::io::Result<()>) {
     let (mut reading, mut writing) = gate.connect().await.into_split();
     let writer = tokio::spawn(async move {
         let _ = writing.write_all(&bytes).await;
-        // Kept open: half of a connection that closes would be one more way to end.
+        // The write half stays open: a half-closed connection would be a case of its own.
         writing
     });
     let mut answer = Vec::new();
@@ -67,18 +68,19 @@ async fn talk(gate: &TestGate, bytes: Vec<u8>) -> (String, std::io::Result<()>) 
     (String::from_utf8_lossy(&answer).into_owned(), end.map(|_| ()))
 }
 
-/// The status of everything that came back; none where the gate closed without a word.
+/// Returns the status of the answer, or `None` if the gate closed the connection without an answer.
 fn status(answer: &str) -> Option<u16> {
     answer.strip_prefix("HTTP/1.1 ").map(|rest| rest[..3].parse().unwrap())
 }
 
-/// Whether this is a refusal: a 4xx, or a connection that was closed.
+/// Returns whether the answer is a refusal: at most one response, which is a 4xx, or a closed
+/// connection.
 fn is_refused(answer: &str) -> bool {
     status(answer).is_none_or(|status| (400..500).contains(&status))
         && answer.matches("HTTP/1.1 ").count() < 2
 }
 
-/// What every refusal of the gate's own has.
+/// Asserts the status, the error body and the headers of a refusal by the gate itself.
 fn assert_refusal(reply: &Reply, status: u16, code: &str, case: &str) {
     assert_eq!(reply.status, status, "{case}: {reply:?}");
     let error: Value = serde_json::from_str(&reply.body)
@@ -89,7 +91,7 @@ fn assert_refusal(reply: &Reply, status: u16, code: &str, case: &str) {
     assert_refusal_headers(reply, case);
 }
 
-/// The same of an answer to HEAD, which has no body.
+/// Asserts the headers of a refusal. An answer to HEAD has only those.
 fn assert_refusal_headers(reply: &Reply, case: &str) {
     assert_eq!(
         reply.header("docker-distribution-api-version"),
@@ -116,7 +118,7 @@ fn assert_refusal_headers(reply: &Reply, case: &str) {
     }
 }
 
-/// A request over HTTP/2, without a body so far.
+/// Creates an HTTP/2 request without a body.
 pub(crate) fn http2_request(
     method: &str,
     target: &str,
@@ -130,7 +132,7 @@ pub(crate) fn http2_request(
     request.body(()).unwrap_or_else(|error| panic!("{target}: {error}"))
 }
 
-/// Sends a request over HTTP/2 and reads its whole answer.
+/// Sends a request over HTTP/2 and reads the whole answer.
 pub(crate) async fn http2(
     sender: &SendRequest<Bytes>,
     request: Request<()>,
@@ -140,7 +142,7 @@ pub(crate) async fn http2(
         let mut sender = sender.clone().ready().await?;
         let (response, mut stream) = sender.send_request(request, body.is_none())?;
         if let Some(body) = body {
-            // Where the gate resets the stream at once, its answer still counts.
+            // If the gate has reset the stream already, its answer still counts.
             let _ = stream.send_data(body.into(), true);
         }
         let (head, mut body) = response.await?.into_parts();
@@ -164,7 +166,7 @@ fn lines(headers: &HeaderMap) -> String {
     headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect()
 }
 
-/// A credential that may pull and push, but only here.
+/// Creates a credential that may pull and push, but only below `reach`.
 fn only_in(reach: &str) -> SampleCredential {
     SampleCredential {
         kind: Kind::PersonalAccessToken,

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 with frames and windows in the test's own hands.
+//! An HTTP/2 client for tests that control frames and windows.
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -8,7 +8,7 @@ use http::{Request, Response};
 use crate::harness::{READ_WRITE, TestGate, basic};
 use crate::scripted_upstream::soon;
 
-/// Begins a request with a good credential; `end`: it has no body.
+/// Begins a request with a valid credential. `end` means that it has no body.
 pub async fn begin(
     sender: &SendRequest<Bytes>,
     method: &str,
@@ -25,13 +25,13 @@ pub async fn begin(
     sender.send_request(request, end).unwrap()
 }
 
-/// A request without a body, and the head of its answer.
+/// Sends a request without a body and returns the head of the answer.
 pub async fn ask(sender: &SendRequest<Bytes>, method: &str, target: &str) -> Response<RecvStream> {
     let (answer, _) = begin(sender, method, target, true).await;
     soon(answer).await.unwrap()
 }
 
-/// The whole of a body, or how it broke.
+/// Reads a whole body. Returns the error if the body breaks off.
 pub async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> {
     let mut stream = response.into_body();
     let mut bytes = Vec::new();
@@ -43,7 +43,7 @@ pub async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> 
     Ok(bytes)
 }
 
-/// Sends as much as the windows allow, waiting for them to open.
+/// Sends all data, and waits for the windows to open.
 pub async fn send(
     stream: &mut SendStream<Bytes>,
     mut data: Bytes,
@@ -60,8 +60,8 @@ pub async fn send(
     Ok(())
 }
 
-/// A connection that gives the gate windows of these sizes, and never more unless the test releases
-/// some. The task ends with the connection.
+/// Connects with windows of these sizes. They grow only if the test releases capacity. The returned
+/// task ends with the connection.
 pub async fn connect_with_windows(
     gate: &TestGate,
     stream: u32,

@@ -1,5 +1,5 @@
-//! Who is believed, what is asked of whom, and what is remembered. The ledgers of GitLab and of the
-//! registry tell.
+//! The providers: which one is believed, what each is asked about which caller, and what is cached.
+//! The ledgers of GitLab and of the registry are the oracle.
 
 mod anonymous;
 mod asking;
@@ -26,13 +26,13 @@ mod who;
 use http::{StatusCode, header};
 use moorgate::demo::Scripted;
 
-/// An answer of JSON.
+/// Returns a JSON answer.
 pub fn answer(status: u16, body: impl Into<String>) -> Scripted {
     let headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
     Scripted::Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
 }
 
-/// A JWT with these claims, whose signature is none.
+/// Returns a JWT with these claims and an invalid signature.
 fn unsigned(claims: &str) -> String {
     use base64::Engine as _;
     let encode = |text: &str| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);

@@ -38,6 +38,7 @@ const IMPURE: &[&str] = &[
 /// Every room, the lowest first: each uses only rooms above it in this table, so that no two use
 /// each other.
 const ROOMS: &[Room] = &[
+    Room { name: "log_throttle", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
     Room {
         name: "rate_limit",
@@ -58,11 +59,7 @@ const ROOMS: &[Room] = &[
         uses: &["denial", "registry"],
         must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
     },
-    Room {
-        name: "identity/log_pace",
-        uses: &[],
-        must_not_use: &["tokio", "hyper", "moka", "http"],
-    },
+    Room { name: "log_throttle", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room {
         name: "identity/cache",
         uses: &["identity/model"],
@@ -76,7 +73,7 @@ const ROOMS: &[Room] = &[
     // A provider knows neither the cache nor the other providers' order.
     Room {
         name: "identity/provider",
-        uses: &["net", "identity/guard", "identity/log_pace", "identity/model", "registry"],
+        uses: &["net", "identity/guard", "log_throttle", "identity/model", "registry"],
         must_not_use: &["moka"],
     },
     Room {
@@ -85,7 +82,7 @@ const ROOMS: &[Room] = &[
             "denial",
             "identity/cache",
             "identity/guard",
-            "identity/log_pace",
+            "log_throttle",
             "identity/model",
             "identity/provider",
             "metrics",
@@ -122,6 +119,7 @@ const ROOMS: &[Room] = &[
             "identity/authenticator",
             "identity/model",
             "limits",
+            "log_throttle",
             "metrics",
             "registry",
         ],
@@ -155,7 +153,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "server",
-        uses: &["body", "net", "gate", "record", "upstream", "net"],
+        uses: &["body", "net", "gate", "log_throttle", "record", "upstream", "net"],
         must_not_use: &["moka"],
     },
     Room {

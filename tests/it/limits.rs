@@ -1,5 +1,5 @@
-//! Limits, through the whole gate. Rates are by the hour wherever nothing is to come back within a
-//! test.
+//! Limits, through the whole gate. Rates are given per hour in tests in which no place may come
+//! back.
 
 mod exact;
 mod http2;
@@ -12,12 +12,12 @@ use serde_json::json;
 use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
 
 const PULL: &str = "/v2/demo/a/tags/list";
-/// Of a group that the credential of the tests may not read.
+/// A repository of a group that the tests' credential may not read.
 const FORBIDDEN: &str = "/v2/elsewhere/a/tags/list";
-/// Another user than that of [`READ_WRITE`].
+/// A user other than that of [`READ_WRITE`].
 const OTHER: (&str, &str) = ("x", "glpat-demo-project-read-write");
 
-/// Users by a file and by GitLab, the same name in both.
+/// Users in an htpasswd file and in GitLab, with the same name in both.
 const TWO_PROVIDERS: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry], accepts: { prefixes: [secret] } }\n\
                              - { name: gitlab, type: gitlab, url: \"{gitlab}\", accepts: { prefixes: [glpat-] } }";
 const LOCAL_ALICE: (&str, &str) = ("alice", "secret");
@@ -59,7 +59,7 @@ async fn an_address_has_so_many_requests_whoever_it_is() {
     assert_eq!(statuses(&gate, &requests).await, [401, 200, 401, 200, 400, 404]);
     let (asked, forwarded) = (gate.gitlab.ledger().count(), gate.forwarded());
 
-    // Not 401: whoever has shown nothing is limited like anybody.
+    // The answer is 429 and not 401: a caller without a credential is limited like any other.
     assert_limited(&gate.get("/v2/", None).await, 3500, 3600);
     assert_limited(&gate.get(PULL, Some(("bob", "unheard of"))).await, 3500, 3600);
     assert_limited(&gate.get("/token", Some(OTHER)).await, 3500, 3600);
@@ -79,7 +79,7 @@ async fn an_address_has_so_many_requests_whoever_it_is() {
             .starts_with("{\"error\":\"temporarily_unavailable\",\"error_description\":\"too many"),
         "{reply:?}"
     );
-    // What no registry has is told as ever.
+    // A path that no registry has is answered as always.
     assert_eq!(gate.get("/nothing", None).await.status, 404);
 
     let lines = gate.log(11).await;
@@ -118,7 +118,8 @@ async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
     assert_eq!(seen, [401, 429, 401, 401, 429, 401]);
 }
 
-/// Whoever is no trusted proxy has one address, whatever it says.
+/// A client that is not a trusted proxy has one address. The addresses that its headers claim are
+/// ignored.
 #[tokio::test]
 async fn an_address_that_a_client_makes_up_is_none() {
     let gate = gate(vec!["per_client: { rate: 1/h, burst: 1 }"]).await;
@@ -137,7 +138,7 @@ async fn a_user_has_so_many_requests_with_whatever_token() {
     let htpasswd_users = vec![LOCAL_ALICE];
     let setup = Setup { limits, identity: Some(TWO_PROVIDERS), htpasswd_users, ..Setup::default() };
     let gate = TestGate::start(setup).await;
-    // What is refused anyway costs nothing.
+    // A request that is refused anyway costs nothing.
     for _ in 0..5 {
         assert_eq!(gate.get(FORBIDDEN, Some(READ_WRITE)).await.status, 403);
         assert_eq!(gate.get(PULL, None).await.status, 401);
@@ -155,12 +156,12 @@ async fn a_user_has_so_many_requests_with_whatever_token() {
         assert_limited(&reply, 3500, 3600);
     }
     assert_eq!(gate.forwarded(), forwarded);
-    // Neither somebody else nor somebody else of that name.
+    // Neither another user nor the user of the same name at another provider is limited.
     assert_eq!(gate.get(PULL, Some(OTHER)).await.status, 404);
     assert_eq!(gate.get(PULL, Some(LOCAL_ALICE)).await.status, 404);
     let line = gate.log(15).await.remove(14);
     assert_eq!((&line["reason"], &line["subject"]), (&"over_per_identity".into(), &"alice".into()));
-    // The credential was good: that is what is told of it.
+    // The credential was good, and the metrics report it so.
     let metrics = gate.admin("/metrics").await.body;
     assert!(
         metrics.contains(
@@ -204,7 +205,8 @@ async fn others_may_have_other_limits() {
     assert_eq!(get(READ_WRITE).await, [404, 429, 429, 429]);
 }
 
-/// Rates are of the newest config, from the next request on; what is owed outlives it.
+/// The rates of the newest config apply from the next request on, and the debt of each caller
+/// survives the reload.
 #[tokio::test]
 async fn a_reload_changes_limits_and_forgives_nothing() {
     let mut gate = gate(vec!["per_identity: { rate: 1/h, burst: 2 }"]).await;
@@ -218,7 +220,7 @@ async fn a_reload_changes_limits_and_forgives_nothing() {
     assert_eq!(statuses(&gate, &four).await, [404; 4]);
 }
 
-/// 1 s is told where it is less, and then there is one.
+/// A wait of less than 1 s is reported as 1 s, and after that time a request is admitted.
 #[tokio::test]
 async fn retry_after_is_true() {
     let gate = gate(vec!["per_identity: { rate: 3/s, burst: 1 }"]).await;
@@ -233,8 +235,8 @@ async fn retry_after_is_true() {
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
 }
 
-/// A grant that the registry no longer takes is asked for anew, and the request tried again: it is
-/// one request.
+/// If the registry refuses a grant, the gate gets a new one and retries. The retry counts as the
+/// same request.
 #[tokio::test]
 async fn what_is_tried_again_counts_once() {
     use crate::scripted_upstream::{OK, ScriptedUpstream};

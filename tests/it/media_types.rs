@@ -1,9 +1,10 @@
-//! What a client calls its body. Distribution reads `mount` and `from` of a form, so a body that
-//! anybody could take for a form would be a mount that nobody judged.
+//! The media type of a client's body. Distribution reads `mount` and `from` from a form, so a body
+//! that it takes for a form would be a mount that the gate has not checked.
 
 use crate::harness::{READ_WRITE, TestGate, basic, exchange};
 
-/// Go trims Unicode white space and lowers Unicode letters before it compares media types.
+/// Media types that a registry may read as a form: Go trims Unicode white space and lowers Unicode
+/// letters before it compares media types.
 const FORMS: [&[u8]; 12] = [
     b"application/x-www-form-urlencoded",
     b"APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8",
@@ -33,7 +34,8 @@ fn post(media_types: &[&[u8]], target: &str) -> Vec<u8> {
     request
 }
 
-/// As a manifest, whose type is the client's to say.
+/// A form as the body of a manifest is refused, because a manifest is forwarded with the client's
+/// media type.
 #[tokio::test]
 async fn nothing_that_reads_as_a_form_is_forwarded() {
     let gate = TestGate::plain().await;
@@ -50,7 +52,7 @@ async fn nothing_that_reads_as_a_form_is_forwarded() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// Of an upload no word of the client's about its type goes on.
+/// The gate does not forward the client's media type for an upload.
 #[tokio::test]
 async fn an_upload_is_bytes_and_a_manifest_is_what_the_client_says() {
     let gate = TestGate::plain().await;

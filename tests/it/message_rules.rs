@@ -1,4 +1,4 @@
-//! What holds of every head that `framing` lets through, whatever headers a client sends.
+//! The properties of every head that `framing` lets through, for any headers of a client.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -6,8 +6,8 @@ use http::{Request, Uri};
 use moorgate::framing;
 use proptest::prelude::*;
 
-/// Lines that decide how a message is framed, whose it is and what its body means: right, wrong and
-/// twice.
+/// Returns headers that decide the framing of a message, its target and the meaning of its body:
+/// valid, invalid and repeated.
 fn line() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
     let name = prop::sample::select(vec![
         "host",
@@ -63,7 +63,7 @@ fn head() -> impl Strategy<Value = Parts> {
     })
 }
 
-/// The only value of a header, as text; none where there is none.
+/// Returns the only value of a header as text, or `None` if the header is absent.
 fn only<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     let values: Vec<_> = head.headers.get_all(name).iter().collect();
     assert!(values.len() < 2, "two of {name}");
@@ -88,7 +88,8 @@ proptest! {
         prop_assert!(named.is_none() || host.is_none_or(|host| Some(host) == named));
     }
 
-    /// Whatever a registry trims and lowers before it looks at the type.
+    /// A head that passes is not a form, even for a registry that trims and lowers the media type
+    /// first.
     #[test]
     fn what_passes_is_no_form(head in head()) {
         if framing::refuse_form(&head.headers).is_err() {

@@ -1,9 +1,9 @@
-//! A panic in one request is the end of that request and of nothing else (the last line of the
-//! table of faults).
+//! A panic in one request ends that request and nothing else (the last line of the table of
+//! faults).
 //!
-//! Nothing that is sent makes the gate panic. So the one who listens to the program's log does,
-//! where it tells what went wrong with a request of a certain id: in the middle of that request, on
-//! the worker that serves all the others.
+//! No request makes the gate panic, so the subscriber of the program's log does: it panics at the
+//! event about a request with a certain id. That is in the middle of that request, on the worker
+//! that serves all the others.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -18,13 +18,12 @@ use crate::scripted_upstream::{
     BLOB, ScriptedUpstream, UPLOAD, UpstreamConnection, open_request, soon,
 };
 
-/// The request that is to panic.
+/// The id of the request that panics.
 const ID: &str = "panics-on-purpose";
 
 const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
-/// Part of what listens to the log in this process (`canary.rs`); of the other tests none says this
-/// id.
+/// A layer of this process's log subscriber (`canary.rs`). No other test uses this id.
 pub struct PanicAtId;
 
 impl<S: Subscriber> Layer<S> for PanicAtId {
@@ -47,20 +46,20 @@ impl Visit for Ids {
     }
 }
 
-/// The registry's next answer is none, which the log tells.
+/// Answers the registry's next request with an invalid response, which the gate logs.
 async fn answer_nonsense(upstream: &mut ScriptedUpstream) {
     let (mut connection, _) = upstream.accept_request().await;
     connection.write("nonsense\r\n\r\n").await;
     connection.closed().await;
 }
 
-/// The rest of the upload has come.
+/// Reads the rest of the upload and answers it.
 async fn finish(upload: &mut UpstreamConnection) {
     assert_eq!(upload.bytes(10).await, b"helloworld");
     upload.write(ACCEPTED).await;
 }
 
-/// Each request has its line, and only what is still open counts as open.
+/// Asserts that each request has a log line, and that only open connections count as open.
 async fn assert_all_told(gate: &TestGate, lines: usize) {
     let log = gate.log(lines).await;
     assert_eq!(log.len(), lines);
@@ -94,7 +93,8 @@ async fn over_http1() {
     assert_all_told(&gate, 7).await;
 }
 
-/// On one connection, for which all streams share a thread.
+/// A panic on one HTTP/2 stream ends that stream alone, although all streams of a connection share
+/// a thread.
 #[tokio::test]
 async fn over_http2() {
     let (mut upstream, gate) =
@@ -130,13 +130,14 @@ async fn over_http2() {
     assert_all_told(&gate, 5).await;
 }
 
-/// A question whose asking panics has no answer, and nobody waits for one: who is known pulls on.
+/// A question that panics has no answer, and no caller waits for one. A known caller goes on
+/// pulling.
 #[tokio::test]
 async fn where_a_provider_is_asked() {
     let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms"], ..Setup::default() }).await;
     let target = "/v2/demo/a/tags/list";
     assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 404, "the registry's own");
-    // A status that the log tells of, and after which nothing stale would be used.
+    // The gate logs this status, and it uses no stale answer after it.
     gate.gitlab.script([Scripted::Answer {
         status: StatusCode::BAD_REQUEST,
         headers: vec![],

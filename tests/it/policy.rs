@@ -9,7 +9,7 @@ use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate};
 const TAGS: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 
-/// Everybody reads what is public, and alice what is in the group.
+/// All callers read public repositories, and alice reads those of the group.
 const RULES: [&str; 3] = [
     "rules:",
     "  - { name: public, repositories: [\"public/**\"], who: [anonymous, authenticated], allow: [pull] }",
@@ -35,7 +35,8 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
     assert_eq!(error["code"], "DENIED");
     assert_eq!(error["detail"], "no rule of this registry gives you push here");
     assert!(!refused.body.contains("reads"), "{refused:?}");
-    // A token does not list it, and a request with the token is told to ask for another one.
+    // A token does not list the refused action, and a request with the token is told to ask for
+    // another one.
     let scope = "repository:demo/a:pull,push";
     let token = json_of(&gate.get(&format!("/token?scope={scope}"), Some(READ_WRITE)).await.body);
     let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
@@ -47,7 +48,7 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
         challenge.contains("error=\"insufficient_scope\"") && challenge.contains(scope),
         "{challenge}"
     );
-    // What the credential lacks is told first.
+    // An access that the credential itself lacks is reported first.
     let lacks = gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await;
     assert!(lacks.body.contains("GitLab granted no push"), "{lacks:?}");
     assert_eq!(gate.forwarded(), forwarded + 1);
@@ -65,7 +66,8 @@ async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
     );
 }
 
-/// No provider is asked, be it `anonymous: true`: the rule alone says what is public.
+/// The gate asks no provider about anonymous access, even with `anonymous: true`: the rule alone
+/// decides what is public.
 #[tokio::test]
 async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
     for anonymous in ["", ", anonymous: true"] {
@@ -103,7 +105,8 @@ async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
     }
 }
 
-/// The registry takes nothing but GitLab's tokens, so GitLab must grant what the rule gives, too.
+/// The registry accepts only GitLab's tokens, so GitLab must also grant the access that the rule
+/// gives.
 #[tokio::test]
 async fn under_grant_what_is_public_takes_a_rule_and_gitlab() {
     let identity = Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }");

@@ -1,4 +1,5 @@
-//! The PROXY protocol over real sockets: 127.0.0.1 is the trusted proxy, and 127.0.0.2 a stranger.
+//! The PROXY protocol over real sockets: 127.0.0.1 is the trusted proxy, and 127.0.0.2 is an
+//! untrusted peer.
 
 use std::net::Ipv6Addr;
 
@@ -38,9 +39,9 @@ fn pull(headers: &str) -> String {
     request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), headers, "")
 }
 
-/// Sends bytes to a gate in the clear and returns all that comes back.
+/// Sends bytes to a gate without TLS and returns everything that comes back.
 async fn send(mut stream: TcpStream, bytes: &[u8]) -> String {
-    // The gate may have closed in the middle of it.
+    // The gate may have closed the connection before the end.
     let _ = stream.write_all(bytes).await;
     read_to_close(&mut stream).await
 }
@@ -53,8 +54,8 @@ async fn the_header_says_who_the_client_is() {
         (b"PROXY TCP6 2001:db8::7 ::1 56324 443\r\n".to_vec(), "", "2001:db8::7"),
         (v2_ipv4(), "", "203.0.113.7"),
         (v2_ipv6(), "", "2001:db8::7"),
-        // The client is no proxy, so its word counts for nothing; and a proxy before the proxy is
-        // believed.
+        // The client is not a trusted proxy, so its header is ignored. A trusted proxy in front of
+        // the proxy is believed.
         (v2_ipv4(), "X-Forwarded-For: 192.0.2.66\r\n", "203.0.113.7"),
         (
             b"PROXY TCP4 198.51.100.9 198.51.100.1 1 2\r\n".to_vec(),
@@ -62,7 +63,7 @@ async fn the_header_says_who_the_client_is() {
             "192.0.2.1",
         ),
         (b"PROXY TCP6 ::ffff:203.0.113.9 ::1 1 2\r\n".to_vec(), "", "203.0.113.9"),
-        // The proxy itself, which is trusted.
+        // The address is that of the proxy itself, which is trusted.
         (b"PROXY UNKNOWN\r\n".to_vec(), "", "127.0.0.1"),
         (v2(0x20, 0, &[]), "", "127.0.0.1"),
         (v2(0x20, 0, &[]), "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"),
@@ -119,7 +120,7 @@ async fn what_a_trusted_proxy_must_not_send_closes_the_connection() {
             assert_eq!(text, "", "{bytes:?}");
         }
         assert_eq!(gate.forwarded(), 0);
-        // The next one is served.
+        // The next connection is served.
         let mut stream = gate.connect().await;
         stream.write_all(V1).await.unwrap();
         if tls {
@@ -154,7 +155,7 @@ async fn others_are_served_as_themselves_and_their_headers_are_refused() {
             send(clear.connect_from("127.0.0.2").await, &[&header, pull("").as_bytes()].concat())
                 .await;
         assert_eq!(text, "", "{header:?}");
-        // In pieces it is no HTTP.
+        // Sent in pieces, the header is not valid HTTP.
         let mut stream = clear.connect_from("127.0.0.2").await;
         stream.set_nodelay(true).unwrap();
         for byte in &header {

@@ -1,11 +1,11 @@
-//! What the README says of closed lists.
+//! The closed lists in the README.
 
 use std::fs;
 use std::path::Path;
 
 use moorgate::denial::Reason;
 
-/// Every `reason` that the source can log is explained.
+/// Every `reason` in the source is explained in the README.
 #[test]
 fn every_reason_is_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

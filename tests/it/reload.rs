@@ -1,4 +1,4 @@
-//! Reloads: what is replaced, what lives on, and that nothing is half replaced.
+//! Reloads: the parts that are replaced, the parts that stay, and that no part is replaced halfway.
 
 mod files;
 mod logs;
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::harness::{Setup, TestGate, exchange, read_reply, request};
 use crate::scripted_upstream::{open_request, soon};
 
-/// A gate that knows alice by an htpasswd file.
+/// A provider with an htpasswd file in which alice is a user.
 const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
 const ALICE: (&str, &str) = ("alice", "secret");
 
@@ -26,7 +26,7 @@ async fn with_htpasswd(setup: Setup) -> TestGate {
     TestGate::start(Setup { identity: Some(HTPASSWD), htpasswd_users: vec![ALICE], ..setup }).await
 }
 
-/// A request on a connection that stays open.
+/// Returns a request on a connection that stays open.
 fn kept_alive(target: &str, credential: (&str, &str)) -> String {
     request("GET", target, Some(credential), "", "").replace("Connection: close\r\n", "")
 }
@@ -37,12 +37,12 @@ async fn a_new_certificate_is_for_new_connections() {
     let mut old = gate.connect_tls(&[b"http/1.1"]).await;
     assert_eq!(exchange(&mut old, kept_alive("/v2/", ALICE)).await.status, 200);
     let (certificate, key) = self_signed().unwrap();
-    // One without the other is torn.
+    // A certificate without its key does not load.
     gate.write("tls.crt", &certificate);
     assert!(!gate.reload().await);
     gate.write("tls.key", key);
     assert!(gate.reload().await);
-    // The client trusts this one certificate alone.
+    // The client trusts only this certificate.
     gate.certificate = certificate;
     let mut new = gate.connect_tls(&[b"http/1.1"]).await;
     assert_eq!(exchange(&mut new, kept_alive("/v2/", ALICE)).await.status, 200);
@@ -114,8 +114,8 @@ async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
     assert_eq!((status(&gate, &first).await, status(&gate, &second).await), (401, 200));
 }
 
-/// A cached verdict says who it is and never what is allowed: that is judged by the rules of now
-/// (class 14).
+/// A cached verdict holds the identity and not the permission. Each request is judged by the
+/// current rules (class 14).
 #[tokio::test]
 async fn rules_are_judged_on_every_hit() {
     let tags = "/v2/demo/a/tags/list";
@@ -149,8 +149,8 @@ async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
             tokio::task::yield_now().await;
         }
     };
-    // Sooner than a worker looks through its idle connections, by which it would come to the newest
-    // one too.
+    // The timeout is shorter than the interval at which a worker checks its idle connections, which
+    // would also bring it to the newest generation.
     tokio::time::timeout(Duration::from_secs(10), dropped)
         .await
         .expect("an old generation is still there");
@@ -178,14 +178,14 @@ async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
     assert_eq!(apply(), change(&[], &[]));
 }
 
-/// The loop itself: files that change are seen without anybody saying so.
+/// The reload loop notices changed files without a signal.
 #[tokio::test]
 async fn files_are_looked_at_again_and_again() {
     let mut gate = with_htpasswd(Setup::default()).await;
     let mut generations = gate.running.live().snapshots();
     generations.mark_unchanged();
     let reloader = gate.reloader.take().unwrap();
-    // A signal that nobody sends.
+    // This signal is never sent.
     tokio::spawn(reloader.run(signal(SignalKind::user_defined2()).unwrap()));
     for _ in 0..2 {
         gate.write(
@@ -196,7 +196,7 @@ async fn files_are_looked_at_again_and_again() {
     }
 }
 
-/// Nobody is cut off by fewer, and whoever waits is served with more.
+/// A lower limit closes no open connection, and a higher one serves the waiting clients.
 #[tokio::test]
 async fn the_number_of_connections_can_be_changed() {
     let ping = open_request("GET", "/v2/", "", "");

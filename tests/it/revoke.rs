@@ -1,5 +1,5 @@
-//! `POST /revoke`: what was known of a credential is of no use from then on, and nothing else is
-//! touched.
+//! `POST /revoke`: cached data about a credential is not used from then on, and nothing else is
+//! affected.
 
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ async fn its_provider_is_asked_anew_and_about_no_other() {
         (404, 404, 3),
         "once"
     );
-    // What it is for: the provider has it revoked, and nobody waits for `ttl`.
+    // The purpose of the endpoint: the provider has revoked the credential, and the operator need
+    // not wait for `ttl`.
     gate.gitlab.revoke(READ_WRITE.1);
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     revoke(&gate, &format!("token={}", READ_WRITE.1)).await;
@@ -104,7 +105,7 @@ async fn a_credential_is_revoked_by_its_name_in_the_log_and_a_gate_token_by_itse
     );
 }
 
-/// It beats staleness, and answers to what was asked before.
+/// A revocation also ends stale answers, and it discards answers to questions from before.
 #[tokio::test]
 async fn nothing_from_before_is_used() {
     let gate =
@@ -147,8 +148,8 @@ async fn nothing_from_before_is_used() {
     assert_eq!(slow, 404);
 }
 
-/// A request that waits for its provider while its credential is revoked is let in by no earlier
-/// answer either.
+/// A request that waits for its provider while its credential is revoked is not admitted by an
+/// earlier answer either.
 #[tokio::test]
 async fn what_waits_meanwhile_is_asked_anew() {
     let gate =
@@ -163,7 +164,7 @@ async fn what_waits_meanwhile_is_asked_anew() {
     assert_eq!((waited, asked(&gate)), (401, 3), "not what was true before");
 }
 
-/// What GitLab issued before for a credential is shown to the registry no more
+/// A token that GitLab issued for the credential before is not sent to the registry any more.
 #[tokio::test]
 async fn grants_from_before_are_not_shown_to_the_registry() {
     let upstream = vec!["authorization: grant"];
@@ -182,7 +183,8 @@ async fn grants_from_before_are_not_shown_to_the_registry() {
     assert_eq!((get(&gate, READ_WRITE).await, gate.forwarded()), (401, forwarded));
 }
 
-/// Nobody can be asked about it, so it is refused to its end.
+/// No provider can be asked about a workload token, so the gate itself refuses a revoked one until
+/// it expires.
 #[tokio::test]
 async fn a_workload_token_is_refused() {
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -200,7 +202,7 @@ async fn a_workload_token_is_refused() {
     for _ in 0..2 {
         assert_eq!((bearer(&gate, &one).await, bearer(&gate, &two).await), (401, 404));
         assert_eq!(get(&gate, ("oidc", &one)).await, 401);
-        // Over a reload too, whatever becomes of its provider.
+        // The refusal survives a reload too, even one that changes the provider.
         gate.edit("scopes: [read_registry]", "scopes: [read_registry, other]");
         assert!(gate.reload().await);
         gate.edit("scopes: [read_registry, other]", "scopes: [read_registry]");
@@ -208,8 +210,8 @@ async fn a_workload_token_is_refused() {
     }
 }
 
-/// Who has one is not helped by another user name, nor by the other signature that whoever has an
-/// ECDSA signature (r, s) can write without the key: (r, n - s).
+/// A revoked token stays refused under another user name, and with the other signature that anyone
+/// with an ECDSA signature (r, s) can write without the key: (r, n - s).
 #[tokio::test]
 async fn a_workload_token_is_refused_however_it_is_written() {
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -245,7 +247,7 @@ async fn a_workload_token_is_refused_however_it_is_written() {
     }
 }
 
-/// An ES256 token with s replaced by n - s (SEC 1, 4.1.4: either verifies).
+/// Returns an ES256 token with s replaced by n - s (SEC 1, 4.1.4: both verify).
 fn other_signature(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let mut signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -260,7 +262,8 @@ fn other_signature(token: &str) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A file that holds a secret mostly ends in a line feed, and no credential holds one.
+/// A file with a secret usually ends in a line feed, and no credential contains one, so the line
+/// ending is not part of the secret.
 #[tokio::test]
 async fn the_end_of_a_line_is_no_part_of_a_secret() {
     let gate = TestGate::start(setup()).await;
@@ -309,8 +312,8 @@ async fn only_operators_revoke() {
     assert_eq!(post(&open, &format!("{FORM}{good}"), &token).await.status, 403);
 }
 
-/// Replicas with one key file name a credential alike, so that one line of one log serves for all
-/// of them.
+/// Replicas with the same key file give a credential the same name, so that one line in one log
+/// serves for all of them.
 #[tokio::test]
 async fn replicas_name_a_credential_alike() {
     let key = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
@@ -326,8 +329,8 @@ async fn replicas_name_a_credential_alike() {
     assert_ne!(names[0], names[2]);
 }
 
-/// Whoever holds a token that was made before is whom the operator means, whatever the provider
-/// says of the credential.
+/// A revocation is aimed at callers who hold an older gate token, so such tokens are refused until
+/// they expire, even if the provider accepts the credential.
 #[tokio::test]
 async fn gate_tokens_from_before_are_refused_to_their_end() {
     let gate = TestGate::start(setup()).await;
@@ -374,8 +377,8 @@ async fn gate_tokens_from_before_are_refused_to_their_end() {
     }
 }
 
-/// What an operator pastes has more around it than the secret; a success that revokes nothing would
-/// be believed.
+/// Operators paste secrets with extra text around them. A success that revokes nothing would
+/// mislead them.
 #[tokio::test]
 async fn what_is_pasted_is_revoked() {
     let gate = TestGate::start(setup()).await;
@@ -392,7 +395,8 @@ async fn what_is_pasted_is_revoked() {
     }
 }
 
-/// Nobody logged in for it: with it everybody's would be revoked who shows nothing.
+/// A token for callers without a credential does not revoke anything. Otherwise it would revoke
+/// access for all callers without a credential.
 #[tokio::test]
 async fn a_token_of_nobody_revokes_nothing() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";

@@ -1,4 +1,5 @@
-//! What goes on, what does not, and in which spelling. The registry's ledger is the oracle.
+//! Routing: the requests that are forwarded, those that are not, and their spelling. The registry's
+//! ledger is the oracle.
 
 use crate::harness::{READ_WRITE, TestGate, some_digest};
 
@@ -97,7 +98,8 @@ async fn every_operation_is_forwarded_in_one_spelling() {
     }
 }
 
-/// Docker falls back to plain HTTP on localhost, and people forget the s.
+/// A client that speaks plain HTTP on the TLS port is told to use HTTPS: Docker falls back to plain
+/// HTTP on localhost, and users forget the s.
 #[tokio::test]
 async fn plain_http_on_the_tls_port_is_told_so() {
     let gate = TestGate::tls().await;

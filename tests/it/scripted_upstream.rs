@@ -1,4 +1,4 @@
-//! A registry that does exactly what the test says, byte by byte: it hands over each connection and
+//! A registry that sends exactly the bytes of a test. It hands each connection to the test and
 //! knows no HTTP.
 
 use std::net::SocketAddr;
@@ -12,20 +12,20 @@ use tokio::sync::mpsc;
 
 use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener, request};
 
-/// A blob of nothing.
+/// The target of a blob that does not exist.
 pub const BLOB: &str =
     "/v2/demo/a/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-/// Where uploads start.
+/// The target that starts uploads.
 pub const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
-/// An upload under way.
+/// The target of an upload under way.
 pub const UPLOAD: &str = "/v2/demo/a/blobs/uploads/id";
-/// Where the last PUT of an upload goes.
+/// The target of the last PUT of an upload.
 pub const FINISH: &str = "/v2/demo/a/blobs/uploads/id?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// The least answer.
+/// A minimal answer.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// The listening side.
+/// The listening side of the registry.
 pub struct ScriptedUpstream {
     pub address: SocketAddr,
     connections: mpsc::UnboundedReceiver<UpstreamConnection>,
@@ -45,7 +45,7 @@ pub struct UpstreamConnection {
 pub struct Head(pub String);
 
 impl ScriptedUpstream {
-    /// Listens.
+    /// Starts listening.
     pub fn start() -> Self {
         let listener = listener();
         listener.set_nonblocking(true).unwrap();
@@ -68,8 +68,8 @@ impl ScriptedUpstream {
         Self { address, connections, accepted, requests }
     }
 
-    /// With a gate in front. One worker unless the test says otherwise, so that all connections
-    /// share one pool.
+    /// Starts the registry with a gate in front. The gate has one worker by default, so that all
+    /// connections share one pool.
     pub async fn behind(mut setup: Setup) -> (Self, TestGate) {
         let upstream = Self::start();
         setup.upstream_address = Some(upstream.address);
@@ -78,24 +78,24 @@ impl ScriptedUpstream {
         (upstream, gate)
     }
 
-    /// The next connection that the gate opens.
+    /// Waits for the next connection from the gate.
     pub async fn accept(&mut self) -> UpstreamConnection {
         soon(self.connections.recv()).await.unwrap()
     }
 
-    /// A new connection and the head of its first request.
+    /// Waits for a new connection and the head of its first request.
     pub async fn accept_request(&mut self) -> (UpstreamConnection, Head) {
         let mut connection = self.accept().await;
         let head = connection.head().await;
         (connection, head)
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// Heads of requests read so far, on all connections.
+    /// Returns the number of request heads read so far, on all connections.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -107,7 +107,7 @@ impl UpstreamConnection {
         self.next_head().await.expect("closed before a request")
     }
 
-    /// The same; `None` where the gate closes the connection instead.
+    /// Reads the head of a request. Returns `None` if the gate closes the connection instead.
     pub async fn next_head(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -126,7 +126,7 @@ impl UpstreamConnection {
         }
     }
 
-    /// Reads so many bytes of a body.
+    /// Reads `count` bytes of a body.
     pub async fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             assert!(self.read().await > 0, "closed in a body after {} bytes", self.buffer.len());
@@ -134,7 +134,7 @@ impl UpstreamConnection {
         self.buffer.drain(..count).collect()
     }
 
-    /// Reads until these bytes have come.
+    /// Reads until these bytes have arrived.
     pub async fn until(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
             if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
@@ -144,8 +144,8 @@ impl UpstreamConnection {
         }
     }
 
-    /// Waits until the gate closes or resets the connection; returns what it had sent by then and
-    /// was not read yet.
+    /// Waits until the gate closes or resets the connection. Returns the received bytes that were
+    /// not read yet.
     pub async fn closed(&mut self) -> Vec<u8> {
         while self.read().await > 0 {}
         std::mem::take(&mut self.buffer)
@@ -155,7 +155,7 @@ impl UpstreamConnection {
         soon(self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    /// Zero at the end, be it a close or a reset.
+    /// Reads once. Returns zero at the end, for a close and for a reset.
     async fn read(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
         let read = soon(self.stream.read(&mut buffer)).await.unwrap_or(0);
@@ -165,30 +165,31 @@ impl UpstreamConnection {
 }
 
 impl Head {
-    /// The method and the target.
+    /// Returns the method and the target.
     pub fn line(&self) -> (&str, &str) {
         let mut words = self.0.split(' ');
         (words.next().unwrap(), words.next().unwrap())
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.0.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
-/// Waits, but not for ever.
+/// Waits for a future for at most [`PATIENCE`].
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it never came")
 }
 
-/// The bytes of a request with a good credential that leaves its connection open.
+/// Returns the bytes of a request with a valid credential that keeps the connection open.
 pub fn open_request(method: &str, target: &str, headers: &str, body: &str) -> String {
     request(method, target, Some(READ_WRITE), headers, body).replace("Connection: close\r\n", "")
 }
 
-/// `http` of a config in which this deadline alone is short: whatever ends was ended by it.
+/// Returns an `http` section in which only this deadline is short, so that it must have caused any
+/// end.
 pub fn only(line: &'static str) -> Vec<&'static str> {
     let long =
         ["handshake_timeout: 1m", "header_timeout: 1m", "idle_timeout: 1m", "stall_timeout: 1m"];
@@ -197,8 +198,8 @@ pub fn only(line: &'static str) -> Vec<&'static str> {
     others.chain([line]).collect()
 }
 
-/// Writes until the other side has taken nothing for `quiet`; returns how much it took. Fails
-/// beyond `limit`.
+/// Writes until the peer has read nothing for `quiet`, and returns the number of bytes that it
+/// took. Panics if they reach `limit`.
 pub async fn write_until_stalled(
     stream: &mut (impl tokio::io::AsyncWrite + Unpin),
     quiet: Duration,

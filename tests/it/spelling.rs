@@ -1,10 +1,12 @@
-//! Whatever a client sends, what is rendered is plain, and means the same when it is read again.
+//! Any request that the gate renders is unambiguous, and it has the same meaning when it is parsed
+//! again.
 
 use http::Method;
 use moorgate::registry::RegistryRequest;
 use proptest::prelude::*;
 
-/// Pieces of paths, right and wrong, so that random paths come near to what is accepted.
+/// Returns pieces of paths, valid and invalid, so that random paths come close to those that are
+/// accepted.
 fn path() -> impl Strategy<Value = String> {
     let digest = format!("sha256:{}", "0".repeat(64));
     let piece = prop_oneof![

@@ -1,5 +1,5 @@
-//! The stand-ins of `moorgate demo` are the oracle of most other tests, so they are tested
-//! themselves.
+//! The stand-ins of `moorgate demo`. They are the oracle of most other tests, so they have tests of
+//! their own.
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// A port that the kernel picks.
+/// Returns a listener on a port that the kernel picks.
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
@@ -31,7 +31,7 @@ struct Api {
     base: String,
 }
 
-/// What it got.
+/// The answer to a request.
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,
@@ -51,7 +51,7 @@ impl Api {
         self.send("GET", target, &[], "").await
     }
 
-    /// Sends a request to a path of the server, or to the whole URL that a `Location` gave.
+    /// Sends a request to a path of the server, or to the whole URL from a `Location`.
     async fn send(
         &self,
         method: &str,
@@ -102,7 +102,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The status and the code of an error.
+    /// Returns the status and the code of an error.
     fn refusal(&self) -> (u16, String) {
         (self.status.as_u16(), self.json()["errors"][0]["code"].as_str().unwrap().to_owned())
     }

@@ -1,5 +1,5 @@
-//! `/status.json` and the page of the admin listener: every field in each state, and nothing of a
-//! request or a secret.
+//! `/status.json` and the page of the admin listener: every field in each state, and that they show
+//! nothing of a request or a secret.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ async fn page(gate: &TestGate) -> String {
     reply.body
 }
 
-/// What differs from run to run, by its kind.
+/// Checks the values that differ between runs and replaces each by its kind.
 fn settled(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -53,11 +53,12 @@ fn settled(value: &mut Value) {
     }
 }
 
-/// Everything that can be there is there, and looks as dashboards and scripts know it.
+/// Every field that can be present is present, in the form that dashboards and scripts rely on.
 #[tokio::test]
 async fn the_shape_is_the_fixture() {
     let mut gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;
-    // A question that fails, then one with an answer, which is there for the next request.
+    // The first question fails. A later one succeeds, and its verdict is cached for the next
+    // request.
     gate.gitlab.script([answer(502)]);
     let get = async |expected: u16| {
         let mut client = gate.connect_tls(&[b"http/1.1"]).await;
@@ -65,7 +66,7 @@ async fn the_shape_is_the_fixture() {
         assert_eq!(exchange(&mut client, request).await.status, expected);
     };
     get(503).await;
-    // The same question rests for a second after it failed: another one.
+    // The failed question rests for a second, so the next request asks another one.
     let mut client = gate.connect_tls(&[b"http/1.1"]).await;
     let request = crate::harness::request("GET", "/v2/demo/b/tags/list", Some(READ_WRITE), "", "");
     for _ in 0..2 {
@@ -133,7 +134,7 @@ async fn connections_and_the_cache_are_counted() {
     for _ in 0..4 {
         assert_eq!(exchange(&mut open, &request).await.status, 404);
     }
-    // A record ends with its answer's body, of which the client may know first.
+    // A record ends with the body of its answer, and the client may see that end first.
     gate.log(4).await;
     let seen = status(&gate).await;
     assert_eq!(seen["connections"]["open"], 1);
@@ -186,8 +187,7 @@ async fn a_probe_and_a_provider_that_is_back() {
     gate.gitlab.always(Some(Scripted::Hang));
     let hanging = crate::harness::request("GET", PULL, Some(("alice", "glpat-probe")), "", "");
     until(&gate, async |gate| {
-        // Whoever comes while the breaker is open is turned away; the one who comes after that
-        // probes.
+        // A caller is turned away while the breaker is open, and a later caller probes.
         let mut client = gate.connect().await;
         tokio::io::AsyncWriteExt::write_all(&mut client, hanging.as_bytes()).await.unwrap();
         let probing = status(gate).await["providers"][0]["breaker"] == "probing";
@@ -255,7 +255,7 @@ async fn an_upstream_that_is_down() {
 #[tokio::test]
 async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
     let mut gate = TestGate::plain().await;
-    // A secret in the wrong place, as somebody in a hurry would put it there.
+    // A secret in the wrong place, a plausible mistake of an operator.
     gate.edit("urls: [", "authorization: canary-secret\n  urls: [");
     assert!(!gate.reload().await);
     let seen = status(&gate).await;
@@ -317,7 +317,7 @@ async fn a_spent_budget_is_a_limit_that_held_somebody_up() {
     );
 }
 
-/// Callers, repositories, secrets and paths are nowhere, whatever became of the request.
+/// Callers, repositories, secrets and paths appear nowhere, for any outcome of a request.
 #[tokio::test]
 async fn nothing_of_a_request_is_shown() {
     const LOCAL: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
@@ -354,7 +354,7 @@ async fn nothing_of_a_request_is_shown() {
     assert!(shown.contains("unavailable"), "the requests left nothing at all: {shown}");
 }
 
-/// The config may name what a browser would run.
+/// The config may contain a name that a browser would run as a script.
 #[tokio::test]
 async fn names_are_escaped_and_nothing_is_loaded() {
     const NAME: &str = "<script>alert(1)";
@@ -405,7 +405,7 @@ async fn methods_and_paths() {
                 "{method} {path}"
             );
         }
-        // Nor is it on the public listener.
+        // The public listener does not have these paths.
         assert_eq!(gate.get(path, None).await.status, 404, "{path}");
     }
     let nowhere = ask("GET", "/nowhere").await;

@@ -1,5 +1,6 @@
-//! Deadlines, drain and what the record says of them. A deadline that fires is shown by one that is
-//! short where all others are a minute; one that must not fire, by a wait that is longer than it.
+//! Tests of the deadlines, of the drain and of their records. A test that a deadline fires makes
+//! that one short and all others a minute. A test that a deadline does not fire waits for longer
+//! than it.
 
 mod a_thousand;
 mod connections;

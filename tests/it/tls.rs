@@ -1,4 +1,4 @@
-//! TLS on both sides: what clients are offered, and whom the gate believes behind it.
+//! TLS on both sides: the offer to clients, and the servers that the gate trusts behind it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ async fn what_the_config_switches_off() {
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
-/// A server in the clear, behind TLS.
+/// Starts a TLS server in front of a server without TLS. Returns its port and its certificate.
 pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
     let (certificate, key) = self_signed().unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];

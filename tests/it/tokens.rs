@@ -1,4 +1,4 @@
-//! The token service, and requests with the tokens that it gives.
+//! The token service, and requests with the tokens that it issues.
 
 mod asking;
 mod grant;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Reply, Setup, TestGate, basic};
 
-/// A gate that asks for tokens.
+/// Starts a gate that challenges for gate tokens.
 async fn gate(setup: Setup) -> TestGate {
     TestGate::start(Setup { tokens: [vec!["challenge: bearer"], setup.tokens].concat(), ..setup })
         .await
@@ -26,7 +26,7 @@ async fn post(gate: &TestGate, form: &str) -> Reply {
         .await
 }
 
-/// A token for this credential and scope.
+/// Returns a token for this credential and scope.
 async fn token(gate: &TestGate, credential: (&str, &str), scope: &str) -> String {
     let reply = ask(gate, Some(credential), &format!("service=registry.test&scope={scope}")).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -37,19 +37,19 @@ fn json(reply: &Reply) -> Value {
     serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {reply:?}"))
 }
 
-/// A request with a token.
+/// Sends a request with a token.
 async fn with(gate: &TestGate, token: &str, method: &str, target: &str) -> Reply {
     gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await
 }
 
-/// The line that asks for a token.
+/// Returns the `WWW-Authenticate` header.
 fn challenge(reply: &Reply) -> &str {
     reply.header("www-authenticate").unwrap_or_else(|| panic!("no challenge: {reply:?}"))
 }
 
 const START: &str = "Bearer realm=\"http://registry.test/token\",service=\"registry.test\"";
 
-/// The header of a user and password.
+/// Returns the `Authorization` header line of a user and password.
 fn authorization(credential: (&str, &str)) -> String {
     format!("Authorization: {}\r\n", basic(credential))
 }

@@ -1,4 +1,4 @@
-//! Faults of the registry, and what users see of them.
+//! Tests of the faults of a registry, and of their effects on clients.
 
 mod answers;
 mod breaks;

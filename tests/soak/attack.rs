@@ -1,4 +1,4 @@
-//! A hostile client: does what the classes say, and looks at what comes back.
+//! A hostile client: sends the attacks of the classes and checks the answers.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,22 +18,23 @@ use crate::message::{Attack, Break, GoesOn, Message, kind};
 use crate::oracle::Allowed;
 use crate::world::World;
 
-/// RFC 9113, section 3.4.
+/// The connection preface (RFC 9113, section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const PING: u8 = 6;
 const ACK: u8 = 1;
 
-/// What is asked behind all other frames: when it is answered, they have been read.
+/// The payload of the PING behind all other frames. Its acknowledgement shows that the gate has
+/// read them.
 const LAST_PING: &[u8] = b"the last";
 
-/// The most of an answer that is read.
+/// The largest number of bytes of an answer that are read.
 const LONGEST: usize = 256 * 1024;
 
-/// One hostile client. It keeps a connection of either protocol for as long as the gate does.
+/// Runs one hostile client. It keeps one connection of each protocol for as long as the gate does.
 pub async fn attacker(world: Arc<World>, number: usize, end: Instant) {
     let mut client = Attacker { world: &world, http1: None, http2: None };
-    // Each class comes up as often as it weighs, and each client begins elsewhere.
+    // Each class occurs according to its weight, and each client starts at another turn.
     let schedule: Vec<usize> = CLASSES
         .iter()
         .enumerate()
@@ -72,11 +73,11 @@ pub async fn attacker(world: Arc<World>, number: usize, end: Instant) {
     }
 }
 
-/// How the gate took it.
+/// The outcome of an attack.
 enum Outcome {
-    /// A 4xx or 503, an end of the stream, or of the connection.
+    /// A 4xx or 503, or an end of the stream or the connection.
     Refused,
-    /// Anything else.
+    /// Any other status.
     Answered(u16),
 }
 
@@ -109,7 +110,8 @@ impl Attacker<'_> {
             }
             Attack::Bytes(bytes, _) => {
                 let text = String::from_utf8_lossy(&bytes);
-                // Where the bytes have a place for it, the client is told as to any proxy.
+                // Bytes with a placeholder for the client's address receive it, as from a trusted
+                // proxy.
                 let bytes = match text.contains("@client@") {
                     true => text.replace("@client@", client).into_bytes(),
                     false => bytes,
@@ -133,7 +135,7 @@ impl Attacker<'_> {
         done.unwrap_or(Outcome::Refused)
     }
 
-    /// On the connection that there is; where it has gone meanwhile, on a new one.
+    /// Sends a request on the existing connection, or on a new one if that has ended.
     async fn over_http1(&mut self, message: &Message) -> anyhow::Result<Outcome> {
         let bytes = render(message);
         if let Some(stream) = self.http1.take()
@@ -150,7 +152,7 @@ impl Attacker<'_> {
         mut stream: TlsStream<TcpStream>,
         bytes: &[u8],
     ) -> io::Result<Outcome> {
-        // A gate that has refused it already need not take all of it.
+        // A gate that has already refused the request need not read all of it.
         let _ = stream.write_all(bytes).await;
         let answer = read_answer(&mut stream).await?;
         if answer.keep {
@@ -166,7 +168,7 @@ impl Attacker<'_> {
         Ok(Outcome::of(read_answer(&mut stream).await?.status))
     }
 
-    /// Everything that comes back counts: bytes may be read as several requests.
+    /// Sends bytes and judges all answers, because the gate may read several requests in the bytes.
     async fn bytes(&self, bytes: &[u8]) -> anyhow::Result<Outcome> {
         let mut stream = self.world.door.http1(self.world.door.tcp().await?).await?;
         let _ = stream.write_all(bytes).await;
@@ -183,7 +185,7 @@ impl Attacker<'_> {
         let mut sender = self.sender().await?;
         let (response, mut body) = sender.send_request(request, message.body.is_empty())?;
         if !message.body.is_empty() {
-            // Where the gate has reset the stream already, its answer still counts.
+            // If the gate has reset the stream already, its answer still counts.
             let _ = body.send_data(message.body.clone().into(), true);
         }
         let response = response.await;
@@ -198,7 +200,7 @@ impl Attacker<'_> {
         };
         let (head, mut body) = response.into_parts();
         while let Some(Ok(data)) = body.data().await {
-            // Only fails where the stream has ended.
+            // This fails only if the stream has ended.
             let _ = body.flow_control().release_capacity(data.len());
         }
         Ok(Outcome::of(head.status.as_u16()))
@@ -223,8 +225,8 @@ impl Attacker<'_> {
         Ok(sender.ready().await?)
     }
 
-    /// Frames that no library would send. What the gate says to them it says in frames; that it
-    /// ends is what counts.
+    /// Sends frames that no library would send. Only the end counts: the answers of the gate are
+    /// frames without a status.
     async fn frames(&self, frames: &[u8]) -> anyhow::Result<Outcome> {
         let mut stream = self.world.door.http2(self.world.door.tcp().await?).await?;
         let opening = [PREFACE, &frame(4, 0, 0, &[])].concat();
@@ -252,7 +254,7 @@ impl Attacker<'_> {
         body.send_data(message.body.clone().into(), false)?;
         match how {
             Break::Reset(reason) => {
-                // Let some of it go on first.
+                // Lets a part of the body be forwarded first.
                 tokio::task::yield_now().await;
                 body.send_reset(reason);
             }
@@ -263,19 +265,19 @@ impl Attacker<'_> {
     }
 }
 
-/// Says who sends it, as a proxy would.
+/// Adds the request id and the client's address, as a proxy would.
 fn sign(message: &mut Message, id: &str, client: &str) {
     message.headers.push(("X-Request-Id".to_owned(), id.to_owned()));
     let forwarded = message.headers.iter_mut().find(|(name, _)| name == "X-Forwarded-For");
     match forwarded {
-        // What the client says itself stands first, as proxies append.
+        // Proxies append, so the value of the client comes first.
         Some((_, value)) => *value = format!("{value}, {client}"),
         None => message.headers.push(("X-Forwarded-For".to_owned(), client.to_owned())),
     }
 }
 
-/// An address that a hostile client comes from: one of a few from which very much comes, or of some
-/// thousand of IPv4, and as many networks of IPv6, from each of which little does.
+/// Returns the address of a hostile client. Half of the attacks come from a few addresses; the
+/// others come from some thousand IPv4 addresses and as many IPv6 networks.
 pub fn address() -> String {
     let (high, low) = if fastrand::bool() {
         (fastrand::u8(..16), fastrand::u8(..))
@@ -310,7 +312,7 @@ fn http2_request(message: &Message) -> Result<http::Request<()>, http::Error> {
     request.body(())
 }
 
-/// A frame (RFC 9113, section 4.1).
+/// Encodes a frame (RFC 9113, section 4.1).
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
     let mut frame: Vec<u8> = length.into_iter().skip(1).chain([kind, flags]).collect();
@@ -319,14 +321,14 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An answer whose end was seen.
+/// An answer that was read to its end.
 struct Answer {
     status: u16,
-    /// The connection is good for another one.
+    /// `true` if the connection can carry another request.
     keep: bool,
 }
 
-/// Reads one answer. One of unknown length is read to the end of the connection.
+/// Reads one answer. If it has no length, its body is not read and `keep` is `false`.
 async fn read_answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -351,7 +353,7 @@ async fn read_answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::
     Ok(Answer { status, keep })
 }
 
-/// Everything until the gate closes, however it does, or has said this.
+/// Reads until the gate closes or resets the connection, or has sent `last`.
 async fn read_until(stream: &mut (impl AsyncRead + Unpin), last: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let said = |bytes: &[u8]| last.is_some_and(|last| find(bytes, last).is_some());
@@ -362,7 +364,7 @@ async fn read_until(stream: &mut (impl AsyncRead + Unpin), last: Option<&[u8]>) 
     bytes
 }
 
-/// The statuses of all answers in it.
+/// Returns the statuses of all answers in these bytes.
 fn statuses(bytes: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
     text.split("http/1.1 ").skip(1).filter_map(|answer| answer.get(..3)?.parse().ok()).collect()

@@ -1,4 +1,5 @@
-//! What hostile clients send, by the classes of hostile input. Each file holds its cases as data.
+//! The attacks of hostile clients, by the classes of hostile input. Each file holds its cases as
+//! data.
 
 mod credentials;
 mod forgeries;
@@ -15,15 +16,16 @@ use crate::honest;
 use crate::message::{Attack, Credential};
 use crate::world::{ALICE, CAROL, MALLORY, READER, World};
 
-/// One class, or a part of one.
+/// One class of hostile input, or a part of one.
 pub struct Class {
-    /// Its number, as in the list of classes of hostile input that the tests under
-    /// `tests/it/hostile` go by.
+    /// The number of the class in the list of classes of hostile input that the tests under
+    /// `tests/it/hostile` follow.
     pub number: &'static str,
     pub what: &'static str,
-    /// How often it comes up among the others.
+    /// The relative frequency of the class.
     pub weight: usize,
-    /// Makes an attack, another one for each turn, under this request id. None: see `silence`.
+    /// Creates an attack with this request id, a different one for each turn. `None` for the silent
+    /// clients of `silence`.
     pub attack: Option<fn(&Arsenal, u64, &str) -> Attack>,
 }
 
@@ -36,7 +38,8 @@ const fn class(
     Class { number, what, weight, attack: Some(attack) }
 }
 
-/// All of them. Those that take a connection each, or a check of a password, come up less often.
+/// All classes. Those that need a connection or a password check for each attack have a lower
+/// weight.
 pub const CLASSES: [Class; 27] = [
     class("1", "paths in another spelling", 10, targets::paths),
     class("2", "queries and headers that name other paths", 8, headers::other_paths),
@@ -72,24 +75,25 @@ pub const CLASSES: [Class; 27] = [
     class("30", "escapes for a terminal", 3, framing::escapes),
 ];
 
-/// The place of the silent ones in [`CLASSES`].
+/// Returns the index of the silent clients in [`CLASSES`].
 pub fn silence() -> usize {
     CLASSES.iter().position(|class| class.attack.is_none()).unwrap_or_default()
 }
 
-/// What hostile clients have in their hands.
+/// The tokens that hostile clients have.
 #[derive(Default)]
 pub struct Arsenal {
     forged: Vec<String>,
-    /// A real gate token for pulling `demo/alice`, by who may push there too.
+    /// A genuine gate token for pulling `demo/alice`, of a caller who may push there too.
     for_pulling: String,
-    /// One of mallory's, for pulling and pushing what is not mallory's: it lists nothing.
+    /// A gate token of mallory for pulling and pushing outside mallory's repositories. It lists no
+    /// access.
     for_nothing: String,
     id_token: String,
 }
 
 impl Arsenal {
-    /// Makes what can be made before, and gets what anybody can get.
+    /// Forges tokens, and fetches the tokens that any caller can get.
     pub async fn forge(world: &World) -> anyhow::Result<Self> {
         Ok(Self {
             forged: forgeries::forge(world)?,
@@ -117,11 +121,11 @@ fn carol(password: &str) -> Credential {
     Credential::basic(CAROL.0, password)
 }
 
-/// The case whose turn it is.
+/// Returns the case of this turn.
 fn pick<T>(cases: &[T], turn: u64) -> Option<&T> {
     let length = u64::try_from(cases.len()).ok().filter(|length| *length > 0)?;
     cases.get(usize::try_from(turn % length).ok()?)
 }
 
-/// A digest that parses and is of nothing.
+/// A valid digest that no content has.
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

@@ -1,4 +1,4 @@
-//! Connections to the gate, as through a balancer in front of it.
+//! Connections to the gate, made as by a load balancer in front of it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,10 +13,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// No client waits longer for anything. It is there to fail, not to be reached.
+/// The longest wait of a client. Reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The way to the gate.
+/// The connection settings for the gate.
 pub struct Door {
     address: SocketAddr,
     http1: TlsConnector,
@@ -24,7 +24,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// To a gate with this certificate (PEM).
+    /// Creates the settings for a gate with this certificate (PEM).
     pub fn new(address: SocketAddr, certificate: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(
@@ -42,13 +42,13 @@ impl Door {
         Ok(Self { address, http1: connector(b"http/1.1")?, http2: connector(b"h2")? })
     }
 
-    /// A connection from a proxy that the gate trusts. There are many, for one has not ports
-    /// enough.
+    /// Opens a connection from a proxy that the gate trusts. There are many proxies, because one
+    /// address does not have enough ports.
     pub async fn tcp(&self) -> io::Result<TcpStream> {
         self.tcp_from(Ipv4Addr::new(127, 0, 0, fastrand::u8(1..=200))).await
     }
 
-    /// A connection from an address of loopback.
+    /// Opens a connection from a loopback address.
     pub async fn tcp_from(&self, from: Ipv4Addr) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
@@ -57,12 +57,12 @@ impl Door {
         Ok(stream)
     }
 
-    /// TLS for HTTP/1.1.
+    /// Performs a TLS handshake for HTTP/1.1.
     pub async fn http1(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.http1.connect(name()?, stream).await
     }
 
-    /// TLS for HTTP/2.
+    /// Performs a TLS handshake for HTTP/2.
     pub async fn http2(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.http2.connect(name()?, stream).await
     }

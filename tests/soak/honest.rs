@@ -1,5 +1,4 @@
-//! Honest clients: they log in, pull and push as docker and CI jobs do, and every answer must be
-//! the right one.
+//! Honest clients: they log in, pull and push as docker and CI jobs do, and check every answer.
 
 mod content;
 mod session;
@@ -20,29 +19,29 @@ use session::{Done, Session, Trouble, expect, location};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Sizes of layers in bytes: most are small, some take their time.
+/// The sizes of layers, in bytes. Most layers are small; large ones take longer.
 const SMALL: usize = 3_000;
 const LARGE: usize = 4 << 20;
 
-/// How many different layers a person has of each size, so that the registry does not grow without
-/// end.
+/// The number of different layers of each size and person. It bounds the growth of the registry.
 const LAYERS: u8 = 4;
 
-/// Somebody who uses the registry.
+/// A user of the registry.
 pub struct Person {
     name: &'static str,
     credential: Option<Credential>,
     repository: String,
-    /// What proxies say that they come from: each from somewhere else, and nobody hostile from
-    /// there.
+    /// The client address that proxies report. Each person has a different one, and no hostile
+    /// client uses it.
     address: String,
-    /// Fetches a token of the gate's own, as docker does, or sends the credential itself.
+    /// `true` if the person fetches a gate token first, as docker does, instead of sending the
+    /// credential itself.
     by_token: bool,
     pushes: bool,
     lists_catalog: bool,
 }
 
-/// One of each kind of credential, and one who has none.
+/// Returns a person for each kind of credential, and an anonymous one.
 pub fn people(world: &World) -> anyhow::Result<Vec<Person>> {
     let basic = |(user, password)| Some(Credential::basic(user, password));
     let listed = [
@@ -89,7 +88,7 @@ pub fn people(world: &World) -> anyhow::Result<Vec<Person>> {
     Ok(people.collect())
 }
 
-/// Every person pushes what is pulled later.
+/// Pushes for every person the content that is pulled later.
 pub async fn push_everything(world: &World, people: &[Person]) -> anyhow::Result<()> {
     for person in people.iter().filter(|person| person.pushes) {
         for (size, number) in [(SMALL, 0), (LARGE, 0)] {
@@ -105,7 +104,7 @@ pub async fn push_everything(world: &World, people: &[Person]) -> anyhow::Result
     Ok(())
 }
 
-/// A token of the gate's own for these scopes.
+/// Fetches a gate token for this scope.
 pub async fn token(world: &World, credential: &Credential, scope: &str) -> anyhow::Result<String> {
     let person = Person {
         name: "token",
@@ -123,7 +122,7 @@ pub async fn token(world: &World, credential: &Credential, scope: &str) -> anyho
     })
 }
 
-/// One person, until the end.
+/// Runs one person until the end.
 pub async fn live(world: Arc<World>, person: Person, end: Instant) {
     while Instant::now() < end {
         let done = tokio::time::timeout(PATIENCE, visit(&world, &person, end)).await;
@@ -141,7 +140,7 @@ pub async fn live(world: Arc<World>, person: Person, end: Instant) {
     }
 }
 
-/// Some sessions on one connection.
+/// Runs some steps on one connection.
 async fn visit(world: &World, person: &Person, end: Instant) -> Done {
     let mut session = Session::open(world, person).await?;
     for _ in 0..fastrand::u32(1..12) {
@@ -155,7 +154,7 @@ async fn visit(world: &World, person: &Person, end: Instant) -> Done {
             4 if person.lists_catalog => session.catalog().await?,
             5..8 if person.pushes => session.push(SMALL, layer, Duration::ZERO).await?,
             8 if person.pushes => session.push(LARGE, layer, Duration::ZERO).await?,
-            // Slow, but with a byte within every stall_timeout.
+            // Slow, but with a byte within every `stall_timeout`.
             9 if person.pushes => session.push(SMALL, layer, Duration::from_millis(700)).await?,
             10 => session.pull(LARGE).await?,
             _ => session.pull(SMALL).await?,
@@ -166,7 +165,7 @@ async fn visit(world: &World, person: &Person, end: Instant) -> Done {
 }
 
 impl Session<'_> {
-    /// As `docker login`.
+    /// Logs in as `docker login` does.
     async fn login(&mut self) -> Done {
         let refused = self.ask("GET", "/v2/", None, &[], Content::default()).await?;
         expect(&refused, &[401], "the first ping")?;
@@ -259,7 +258,7 @@ impl Session<'_> {
         self.authorization(&scope).await
     }
 
-    /// The value of `Authorization`: of the credential itself, or of a token for this scope.
+    /// Returns the value of `Authorization`: the credential itself, or a token for this scope.
     async fn authorization(&mut self, scope: &str) -> Done<Option<String>> {
         if self.person.by_token {
             return self.token(scope).await.map(|token| Some(format!("Bearer {token}")));
@@ -270,7 +269,7 @@ impl Session<'_> {
     async fn token(&mut self, scope: &str) -> Done<String> {
         let target =
             if scope.is_empty() { "/token".to_owned() } else { format!("/token?scope={scope}") };
-        // A credential is shown as Basic there.
+        // `/token` takes a credential as Basic.
         let authorization = self.person.credential.as_ref().map(|credential| match credential {
             Credential::Bearer(token) => Credential::basic("token", token).header(),
             basic @ Credential::Basic(..) => basic.header(),

@@ -1,15 +1,14 @@
-//! Mixed honest and hostile load on the real binary for some minutes, and what came of it as one
-//! table.
+//! Mixed honest and hostile load on the real binary for some minutes, with one table of results.
 //!
 //! ```sh
 //! cargo test --release --test soak -- --minutes 10
 //! ```
 //!
 //! The gate serves TLS, HTTP/1.1 and HTTP/2, in front of the demo's registry, GitLab, introspection
-//! server and issuer. Honest clients log in, pull and push, and look at every answer. Hostile ones
-//! send what `classes` lists. The registry's ledger is the oracle: whatever reaches the registry
-//! must be what somebody was allowed to send. Ends with 1 where that, or anything else that the
-//! table demands, does not hold.
+//! server and issuer. Honest clients log in, pull and push, and check every answer. Hostile clients
+//! send the attacks of `classes`. The registry's ledger is the oracle: every request that reaches
+//! the registry must be one that its caller was allowed to send. The program exits with 1 if that,
+//! or any other condition of the table, does not hold.
 
 #![allow(unreachable_pub)]
 
@@ -34,22 +33,22 @@ use tokio::task::JoinSet;
 
 use world::World;
 
-/// How often a line says how it goes.
+/// The interval between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// How often the ledger is looked through.
+/// The interval between two checks of the ledger.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Mixed honest and hostile load.
 #[derive(Parser)]
 struct Arguments {
-    /// How long
+    /// Duration of the load, in minutes
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
-    /// How many hostile clients at once, besides those that are silent
+    /// Number of concurrent hostile clients, not counting the silent ones
     #[arg(long, default_value_t = 96)]
     hostile: usize,
-    /// How many silent ones
+    /// Number of concurrent silent clients
     #[arg(long, default_value_t = 120)]
     silent: usize,
 }
@@ -71,12 +70,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything that must hold did.
+/// Runs the load. Returns whether all conditions of the table hold.
 async fn soak(arguments: &Arguments) -> anyhow::Result<bool> {
     let world = Arc::new(World::start().await?);
     let people = honest::people(&world)?;
-    // What hostile clients look for must be there, and the gate must be warm, before its memory is
-    // first looked at.
+    // The content that hostile clients look for must exist, and the gate must be warm, before its
+    // memory is measured for the first time.
     honest::push_everything(&world, &people).await?;
     world.watch_ledger();
     let start = world.gate.usage();
@@ -117,7 +116,7 @@ async fn soak(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(good)
 }
 
-/// `print!` would panic where nobody reads it.
+/// Prints a line. `print!` would panic if stdout is closed.
 fn say(text: &str) -> std::io::Result<()> {
     let mut stdout = stdout().lock();
     writeln!(stdout, "{text}")?;

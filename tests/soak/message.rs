@@ -1,4 +1,4 @@
-//! What a client sends.
+//! The messages that clients send.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,7 +21,7 @@ impl Credential {
         Self::Bearer(token.to_owned())
     }
 
-    /// The value of `Authorization`.
+    /// Returns the value of `Authorization`.
     pub fn header(&self) -> String {
         match self {
             Self::Basic(user, password) => {
@@ -70,7 +70,7 @@ impl Message {
     }
 }
 
-/// A request that may go on, as it must arrive.
+/// A request that the gate may forward, in the form in which it must arrive.
 #[derive(Clone, Debug)]
 pub struct GoesOn {
     pub method: String,
@@ -83,32 +83,33 @@ impl GoesOn {
     }
 }
 
-/// What a hostile client does once.
+/// One action of a hostile client.
 pub enum Attack {
-    /// Sends a request. Where it may not go on, every answer must be a refusal.
+    /// Sends a request. If the gate may not forward it, every answer must be a refusal.
     Request(Message, Option<GoesOn>),
-    /// Sends bytes over HTTP/1.1, on a connection of their own.
+    /// Sends bytes over HTTP/1.1, on a separate connection.
     Bytes(Vec<u8>, Option<GoesOn>),
-    /// The same from an address that no proxy has, so that nobody believes its `X-Forwarded-For`.
+    /// Sends a request from an address that is not a trusted proxy, so that the gate must ignore
+    /// its `X-Forwarded-For`.
     Untrusted(Message),
-    /// Sends these frames over HTTP/2, behind the preface, on a connection of their own.
+    /// Sends these frames over HTTP/2 after the preface, on a separate connection.
     Frames(Vec<u8>),
-    /// Begins so many requests over HTTP/2 and takes each back at once.
+    /// Begins this many requests over HTTP/2 and resets each at once.
     Resets(Message, usize),
-    /// Begins a push that is allowed, sends a part of its body, and breaks it off.
+    /// Begins an allowed push, sends a part of its body, and breaks it off.
     BrokenOff(Message, GoesOn, Break),
 }
 
-/// How a push is broken off.
+/// The way in which a push is broken off.
 #[derive(Clone, Copy)]
 pub enum Break {
-    /// RST_STREAM with this reason.
+    /// RST_STREAM with this error code.
     Reset(h2::Reason),
-    /// The connection goes.
+    /// The connection ends.
     Leave,
 }
 
-/// What is allowed of an attack.
+/// Returns the request that the gate may forward for an attack, if any.
 pub fn kind(attack: &Attack) -> Option<(&GoesOn, Kind)> {
     match attack {
         Attack::Request(_, Some(goes_on)) | Attack::Bytes(_, Some(goes_on)) => {

@@ -1,4 +1,4 @@
-//! Whether what reached the registry may have reached it.
+//! The oracle: judges whether a request was allowed to reach the registry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use moorgate::demo::registry::{BodyEnd, Received};
 
-/// How long an allowed request may be under way. What has not come by then never will.
+/// The longest time that an allowed request may be under way. A request that has not arrived by
+/// then never will.
 const UNDER_WAY: Duration = Duration::from_secs(300);
 
-/// Everything that a registry may be told by a client, and by the gate on its way.
+/// All headers that the registry may receive from a client or from the gate.
 const HEADERS: [&str; 20] = [
     "accept",
     "accept-encoding",
@@ -33,12 +34,12 @@ const HEADERS: [&str; 20] = [
     "docker-upload-uuid",
 ];
 
-/// A request that may reach the registry, once.
+/// A request that may reach the registry once.
 pub struct Allowed {
     pub method: String,
-    /// Path and query as they must arrive.
+    /// Path and query in the form in which they must arrive.
     pub target: String,
-    /// Whom the gate must say that it comes from.
+    /// The client address that the gate must report.
     pub client: String,
     pub kind: Kind,
 }
@@ -46,13 +47,13 @@ pub struct Allowed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Whole,
-    /// Its client breaks it off: it must never look complete.
+    /// The client breaks the request off, so it must never look complete.
     BrokenOff,
-    /// The gate itself reads several pages for it: only the path counts.
+    /// The gate reads several pages for the request, so only the path is compared.
     Pages,
 }
 
-/// What is allowed and has not arrived yet, by request id.
+/// The allowed requests that have not arrived yet, by request id.
 #[derive(Default)]
 pub struct Oracle {
     allowed: Mutex<HashMap<String, (Allowed, Instant)>>,
@@ -60,12 +61,12 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// From now on this may arrive.
+    /// Allows a request to arrive from now on.
     pub fn allow(&self, id: &str, allowed: Allowed) {
         lock(&self.allowed).insert(id.to_owned(), (allowed, Instant::now()));
     }
 
-    /// What was not allowed of what has arrived, in words.
+    /// Returns a description of each arrived request that was not allowed.
     pub fn judge(&self, arrived: Vec<Arc<Received>>) -> Vec<String> {
         let mut allowed = lock(&self.allowed);
         let mut broken_off = lock(&self.broken_off);

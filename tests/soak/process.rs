@@ -1,4 +1,4 @@
-//! The gate's process: what it uses of the machine, and what it prints.
+//! The process of the gate: its resource usage and its output.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
 
-/// How much of the program's own log is kept, for the end.
+/// The number of lines of the program log that are kept for the end.
 const KEPT: usize = 20;
 
 /// A running gate.
@@ -20,7 +20,7 @@ pub struct Gate {
     printed: Arc<Printed>,
 }
 
-/// What the gate printed.
+/// The output of the gate.
 #[derive(Default)]
 struct Printed {
     access_lines: AtomicU64,
@@ -28,29 +28,28 @@ struct Printed {
     complaints: Mutex<Vec<String>>,
 }
 
-/// What the gate uses.
+/// The resource usage of the gate.
 #[derive(Clone, Copy)]
 pub struct Usage {
-    /// Memory in KiB.
+    /// The resident memory, in KiB.
     pub memory: u64,
-    /// Open files; none where this user may not look.
+    /// The number of open files, or `None` if this user may not read it.
     pub files: Option<usize>,
 }
 
-/// What is known when it has ended.
+/// The findings after the gate has ended.
 pub struct Ending {
     pub access_lines: u64,
-    /// Lines that hold a secret.
+    /// The number of lines that contain a secret.
     pub secrets: u64,
-    /// The last warnings and errors that it logged.
+    /// The last warnings and errors that the gate logged.
     pub complaints: Vec<String>,
-    /// It ended as it should.
+    /// `true` if the gate exited with success.
     pub clean: bool,
 }
 
 impl Gate {
-    /// Starts the binary that was built with this program. What it prints is searched for
-    /// `secrets`.
+    /// Starts the binary that was built with this program. Searches its output for `secrets`.
     pub fn start(config: &Path, secrets: Vec<String>) -> anyhow::Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_moorgate"))
             .args(["serve", "--config"])
@@ -83,18 +82,19 @@ impl Gate {
         Ok(Self { child: Mutex::new(Some(child)), pid, readers: Mutex::new(readers), printed })
     }
 
-    /// What it uses now; nothing where it has ended.
+    /// Returns the current usage. After the gate has ended, the memory is zero and the files are
+    /// unknown.
     pub fn usage(&self) -> Usage {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok().map(Iterator::count);
         Usage { memory: self.status("VmRSS:"), files }
     }
 
-    /// The most memory that it ever had, in KiB.
+    /// Returns the peak of the memory, in KiB.
     pub fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// Ends it by SIGTERM.
+    /// Stops the gate with SIGTERM.
     pub fn stop(&self) -> anyhow::Result<Ending> {
         let Some(mut child) = lock(&self.child).take() else { bail!("it has ended before") };
         Command::new("kill").args(["-TERM", &self.pid.to_string()]).status()?;
@@ -121,7 +121,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         if let Some(mut child) = lock(&self.child).take() {
-            // It may have ended by itself.
+            // The gate may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

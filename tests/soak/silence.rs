@@ -1,4 +1,4 @@
-//! Class 21: clients that stop at some stage and keep their connection open, until the gate closes
+//! Class 21: clients that stop at some stage and keep their connection open until the gate closes
 //! it.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::message::Credential;
 use crate::oracle::{Allowed, Kind};
 use crate::world::{MALLORY, World};
 
-/// Where a client falls silent.
+/// The stage at which a client falls silent.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Connected,
@@ -41,7 +41,7 @@ const STAGES: [Stage; 9] = [
     Stage::InAHeaderBlock,
 ];
 
-/// One silent client, over and over.
+/// Runs one silent client repeatedly.
 pub async fn silent(world: Arc<World>, number: usize, end: Instant) {
     for stage in STAGES.iter().cycle().skip(number % STAGES.len()) {
         if Instant::now() >= end {
@@ -49,7 +49,7 @@ pub async fn silent(world: Arc<World>, number: usize, end: Instant) {
         }
         let id = format!("silent-{number}-{}", fastrand::u64(..));
         match timeout(PATIENCE, fall_silent(&world, *stage, &id)).await {
-            // However it ends: that it ends is what counts.
+            // Any kind of end is accepted.
             Ok(Ok(()) | Err(_)) => {}
             Err(_) => world.tally.left_open(format!("silent {stage:?}")),
         }
@@ -64,7 +64,7 @@ async fn fall_silent(world: &World, stage: Stage, id: &str) -> io::Result<()> {
     match stage {
         Stage::Connected => until_closed(tcp).await,
         Stage::InTheHandshake => {
-            // A record of a handshake that says it is longer.
+            // A handshake record that announces more bytes than follow.
             tcp.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).await?;
             until_closed(tcp).await
         }
@@ -107,7 +107,7 @@ async fn fall_silent(world: &World, stage: Stage, id: &str) -> io::Result<()> {
             stream.write_all(PREFACE).await?;
             stream.write_all(&frame(4, 0, 0, &[])).await?;
             if let Stage::InAHeaderBlock = stage {
-                // HEADERS without END_HEADERS: :method GET, and the rest never comes.
+                // HEADERS without END_HEADERS: `:method GET` without the rest.
                 stream.write_all(&frame(1, 1, 1, &[0x82])).await?;
             }
             until_closed(stream).await

@@ -1,4 +1,4 @@
-//! What is counted, and the table at the end.
+//! The counters, and the table at the end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use crate::classes::CLASSES;
 use crate::process::{Ending, Usage};
 
-/// How many of a kind of trouble are shown.
+/// The number of shown examples of each kind of trouble.
 const SHOWN: usize = 20;
 
-/// The most memory that the gate may ever have under this load, in MiB.
+/// The largest memory that the gate may reach under this load, in MiB.
 const MEMORY: u64 = 128;
 
-/// How many more files than at the start may be open when all clients have gone: connections to the
-/// registry and the providers, kept for the next request.
+/// The largest growth of the number of open files after all clients have gone. The files are pooled
+/// connections to the registry and the providers.
 const FILES: usize = 150;
 
 #[derive(Default)]
@@ -31,14 +31,14 @@ pub struct Tally {
     hostile: Mutex<BTreeMap<usize, u64>>,
 }
 
-/// Something that must not be.
+/// A kind of failure: its count and its first examples.
 #[derive(Default)]
 struct Trouble {
     count: AtomicU64,
     first: Mutex<Vec<String>>,
 }
 
-/// What the gate used at the start and in the end, without clients.
+/// The resource usage of the gate at the start and at the end, without clients.
 pub struct Usages {
     pub start: Usage,
     pub end: Usage,
@@ -63,53 +63,53 @@ impl Trouble {
 }
 
 impl Tally {
-    /// An honest client sent a request.
+    /// Counts a request of an honest client.
     pub fn honest(&self) {
         self.honest.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An honest client got what it should not have got.
+    /// Counts a wrong result of an honest client.
     pub fn error(&self, what: String) {
         self.errors.add(what);
     }
 
-    /// An honest client was told to come back, in an outage.
+    /// Counts an honest client that was told to retry in an outage.
     pub fn told_to_wait(&self) {
         self.told_to_wait.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A provider was down for a while.
+    /// Counts an outage of a provider.
     pub fn outage(&self) {
         self.outages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many requests reached the registry.
+    /// Counts requests that reached the registry.
     pub fn forwarded(&self, count: usize) {
         self.forwarded.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// Something reached the registry that should not have.
+    /// Counts a request that must not have reached the registry.
     pub fn unauthorised(&self, what: String) {
         self.unauthorised.add(what);
     }
 
-    /// Hostile requests of a class, by its place in [`CLASSES`].
+    /// Counts hostile requests of a class, by its index in [`CLASSES`].
     pub fn hostile(&self, class: usize, requests: u64) {
         let mut hostile = self.hostile.lock().unwrap_or_else(PoisonError::into_inner);
         *hostile.entry(class).or_default() += requests;
     }
 
-    /// A hostile request got what only an allowed one gets.
+    /// Counts a hostile request that was answered like an allowed one.
     pub fn not_refused(&self, what: String) {
         self.not_refused.add(what);
     }
 
-    /// A hostile connection was neither answered nor closed.
+    /// Counts a hostile connection that was neither answered nor closed.
     pub fn left_open(&self, what: String) {
         self.left_open.add(what);
     }
 
-    /// How it goes.
+    /// Returns the progress line.
     pub fn line(&self, since: Duration, usage: Usage) -> String {
         format!(
             "{:>5} s  {:>9} hostile  {:>8} honest  {} unauthorised  {} not refused  {} errors  {} MiB  {} files",
@@ -124,7 +124,7 @@ impl Tally {
         )
     }
 
-    /// The whole of it, and whether it is as it must be.
+    /// Returns the table, and whether all its bounds hold.
     pub fn table(
         &self,
         took: Duration,
@@ -196,7 +196,7 @@ impl Tally {
     }
 }
 
-/// Lines of a name and a figure, and whether all are within their bounds.
+/// Lines of a name and a figure, and whether a bound failed.
 #[derive(Default)]
 struct Table {
     text: String,

@@ -1,4 +1,4 @@
-//! The gate, what it talks to, and who is known there.
+//! The gate, its registry and providers, and their users.
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,25 +23,25 @@ use crate::oracle::Oracle;
 use crate::process::Gate;
 use crate::tally::Tally;
 
-/// What workload tokens are for.
+/// The audience of workload tokens.
 pub const AUDIENCE: &str = "registry.example.com";
 
-/// May pull and push below `demo/`.
+/// A user who may pull and push below `demo/`.
 pub const ALICE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
-/// May pull there, and nothing else.
+/// A credential that may only pull below `demo/`.
 pub const READER: (&str, &str) = ("alice", "glpat-demo-personal-read-only");
-/// Means no good, and may pull and push below `mallory/` alone.
+/// A hostile user who may pull and push only below `mallory/`.
 pub const MALLORY: (&str, &str) = ("mallory", "glpat-soak-mallory");
-/// May pull and push below `public/`, where everybody may pull.
+/// A user who may pull and push below `public/`, where all callers may pull.
 pub const PUBLISHER: (&str, &str) = ("publisher", "glpat-soak-publisher");
 /// A user of the htpasswd file.
 pub const CAROL: (&str, &str) = ("carol", "carols-long-password");
 
-/// How often a provider is down, and for how long.
+/// The interval between two outages of a provider.
 const FAULTS: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(2);
 
-/// For so long after an outage the gate may still think that it goes on.
+/// The time after an outage during which the gate may still treat the provider as down.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 pub struct World {
@@ -56,13 +56,13 @@ pub struct World {
     gitlab: GitLab,
     sso: Introspection,
     issuer: OidcIssuer,
-    /// Until when a 503 is no wonder.
+    /// The time until which a 503 is expected.
     trouble_until: Mutex<Option<Instant>>,
     _folder: TempDir,
 }
 
 impl World {
-    /// Starts all of it.
+    /// Starts the stand-ins and the gate.
     pub async fn start() -> anyhow::Result<Self> {
         let (registry, gitlab) = (Registry::start(listener()?)?, GitLab::start(listener()?)?);
         let (sso, issuer) = (Introspection::start(listener()?)?, OidcIssuer::start(listener()?)?);
@@ -125,12 +125,12 @@ impl World {
         Ok(Self { arsenal, ..world })
     }
 
-    /// The issuer of workload tokens.
+    /// Returns the issuer of workload tokens.
     pub fn issuer(&self) -> &OidcIssuer {
         &self.issuer
     }
 
-    /// Judges what has reached the registry since the last time.
+    /// Judges the requests that have reached the registry since the last call.
     pub fn watch_ledger(&self) {
         let arrived = Ledger::take(&self.registry.ledger());
         self.tally.forwarded(arrived.len());
@@ -139,13 +139,13 @@ impl World {
         }
     }
 
-    /// Whether a provider is down, or was a moment ago.
+    /// Returns whether a provider is down, or was down a moment ago.
     pub fn in_trouble(&self) -> bool {
         let until = *self.trouble_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until the gate has closed every connection of a client.
+    /// Waits until the gate has closed all client connections.
     pub async fn settle(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         while self.metric("moorgate_connections ").await? > 0 {
@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-/// Has GitLab and the single sign-on fail in turn.
+/// Makes GitLab and the single sign-on fail in turn.
 pub async fn faults(world: Arc<World>, end: Instant) {
     let mut number = 0;
     while Instant::now() + FAULTS < end {
@@ -220,12 +220,13 @@ fn listener() -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// A port that was free a moment ago: a config cannot say "any", and then tell.
+/// Returns an address with a port that was free a moment ago. The config needs a fixed port,
+/// because the gate cannot report one that the kernel picked.
 fn free() -> std::io::Result<SocketAddr> {
     listener()?.local_addr()
 }
 
-/// Time-outs are short, so that silent clients come round often.
+/// Returns the config. Its deadlines are short, so that silent clients reconnect often.
 fn config(
     address: SocketAddr,
     admin: SocketAddr,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client writes it.
+//! The HTTP/1.1 request of the client.
 
 use crate::registry::BODY_END;
 
@@ -10,7 +10,8 @@ pub const REQUEST: &str = "GET /v2/group/project/app/manifests/1.27 HTTP/1.1\r\n
     Authorization: Bearer sso-demo-read-write\r\n\
     Accept-Encoding: gzip\r\n\r\n";
 
-/// Tells whether these bytes of an answer are its last: the body's end comes in one piece.
+/// Returns whether these bytes of an answer are its last: the gate writes the end of the body in
+/// one piece.
 pub fn answer_ends(bytes: &[u8]) -> bool {
     bytes.ends_with(BODY_END)
 }

@@ -1,5 +1,5 @@
-//! HTTP/2 as a client writes it: after the first request the headers come from the table (RFC
-//! 7541), and the windows are too large to be ever filled.
+//! The HTTP/2 frames of the client. After the first request the headers come from the HPACK table
+//! (RFC 7541). The windows are so large that they never fill.
 
 /// Frame types, flags and a setting (RFC 9113, sections 6 and 6.5.2).
 const DATA: u8 = 0;
@@ -16,24 +16,25 @@ const HEAD_BYTES: usize = 9;
 const LARGEST_WINDOW: u32 = 0x7fff_ffff;
 const FIRST_WINDOW: u32 = 0xffff;
 
-/// Where the identifier of a frame's stream is.
+/// The position of the stream identifier in a frame.
 const STREAM: std::ops::Range<usize> = 5..HEAD_BYTES;
 
-/// What is in the table after the first request, in the order of sending: the newest is 62.
+/// The table entries after the first request, in the order of sending. The newest has the index 62.
 const INDEXED: [u8; 5] = [0xc2, 0xc1, 0xc0, 0xbf, 0xbe];
 
-/// What a connection has come to.
+/// The state of a connection.
 pub struct Frames {
-    /// A request but for its stream. Made once, as making it is no work of the gate.
+    /// A later request without its stream identifier. It is encoded once, because encoding is not
+    /// work of the gate.
     later: Vec<u8>,
     requests: u32,
-    /// The head of the frame that comes.
+    /// The head of the frame that is being received.
     head: Vec<u8>,
-    /// What is still to come of its payload.
+    /// The bytes of its payload that are still missing.
     payload_bytes: usize,
 }
 
-/// Returns what opens a connection.
+/// Returns the bytes that open a connection.
 pub fn preface() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(
@@ -70,7 +71,7 @@ impl Frames {
         self.requests += 1;
     }
 
-    /// Takes what the gate writes, and tells whether the end of an answer is in it.
+    /// Receives the bytes that the gate writes. Returns whether they contain the end of an answer.
     pub fn receive(&mut self, mut bytes: &[u8], sent: &mut Vec<u8>) -> bool {
         let mut answer_ends = false;
         while !bytes.is_empty() {
@@ -101,11 +102,11 @@ impl Frames {
     }
 }
 
-/// Returns a request, the first of its connection or a later one, on no stream yet.
+/// Returns the first request of a connection or a later one, without a stream identifier.
 fn request(first: bool) -> Vec<u8> {
     // GET and https, both from the static table.
     let mut block = vec![0x82, 0x87];
-    // A real client asks for another path each time, so the path is put in no table.
+    // A real client sends a different path each time, so the path does not enter the table.
     string(&mut block, 0x04, "/v2/group/project/app/manifests/1.27");
     if first {
         string(&mut block, 0x41, "registry.test");
@@ -116,7 +117,7 @@ fn request(first: bool) -> Vec<u8> {
     } else {
         block.extend_from_slice(&INDEXED);
     }
-    // `accept-encoding: gzip, deflate`, which the static table has.
+    // `accept-encoding: gzip, deflate` is in the static table.
     block.push(0x90);
     let mut bytes = Vec::new();
     frame(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 0, &block);
@@ -130,7 +131,7 @@ fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) 
     bytes.extend_from_slice(payload);
 }
 
-/// Writes a header whose name is in the static table, its value as it is.
+/// Writes a header with a name from the static table and a value without Huffman coding.
 fn string(block: &mut Vec<u8>, name: u8, value: &str) {
     block.extend_from_slice(&[name, u8::try_from(value.len()).unwrap()]);
     block.extend_from_slice(value.as_bytes());

@@ -1,4 +1,5 @@
-//! What providers are to each other: names, issuers, and who is shown whose secrets.
+//! Checks the providers together: their names, their issuers, and the secrets that one provider is
+//! shown of another.
 
 use std::collections::HashMap;
 
@@ -7,13 +8,13 @@ use crate::config::problem::shown;
 use crate::config::raw::{Jwt, Provider};
 
 impl Build<'_> {
-    /// Looks at the chain as a whole.
+    /// Checks the list of providers as a whole.
     pub(super) fn chain(&mut self, providers: &[Option<Provider>]) {
         self.unique(providers);
         self.order(providers);
     }
 
-    /// No name and no issuer stands twice.
+    /// Reports each name and each issuer that occurs twice.
     fn unique(&mut self, providers: &[Option<Provider>]) {
         let (mut names, mut issuers) = (HashMap::new(), HashMap::new());
         for (index, provider) in providers.iter().enumerate() {
@@ -38,8 +39,8 @@ impl Build<'_> {
         }
     }
 
-    /// Warns where one provider is shown what is meant for another. Workload tokens go to their
-    /// issuer's provider alone, wherever it stands.
+    /// Warns if one provider is shown secrets that are meant for another. A workload token goes
+    /// only to the provider of its issuer, independent of the order.
     fn order(&mut self, providers: &[Option<Provider>]) {
         for (index, provider) in providers.iter().enumerate() {
             let Some(provider) =
@@ -72,7 +73,7 @@ impl Build<'_> {
     }
 }
 
-/// Whether every credential that it accepts is sent to its server.
+/// Returns whether the provider sends every credential that it accepts to its server.
 fn is_asked_over_the_network(provider: &Provider) -> bool {
     match provider {
         Provider::Gitlab(_) | Provider::RegistryToken(_) | Provider::Introspection(_) => true,

@@ -1,4 +1,5 @@
-//! Files that the configuration names: read once, bounded, each problem where the key stands.
+//! Reads the files that the configuration names. Each file is read once, its size is limited, and
+//! each problem is reported at the place of the key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use crate::config::named_file::{FileVersion, MAX_BYTES, read_bounded};
 use crate::config::problem::{Place, Problem, shown};
 
 impl Build<'_> {
-    /// The content of a file that a key names.
+    /// Returns the content of a file that a key names; `None` if it cannot be read, which is then
+    /// reported.
     pub(super) fn read(&mut self, key: &str, file: &str) -> Option<Zeroizing<Vec<u8>>> {
         let path = self.folder.join(file);
         let content = read_bounded(&path, MAX_BYTES).map(Zeroizing::new);
@@ -25,7 +27,7 @@ impl Build<'_> {
         }
     }
 
-    /// The same as text.
+    /// Returns the content of a file that a key names as text, which must be UTF-8.
     pub(super) fn read_text(&mut self, key: &str, file: &str) -> Option<Zeroizing<String>> {
         let content = self.read(key, file)?;
         match str::from_utf8(&content) {
@@ -37,7 +39,7 @@ impl Build<'_> {
         }
     }
 
-    /// A secret: one line of text, its newline not part of it.
+    /// Reads a secret: one line of text, without its newline.
     pub(super) fn secret(&mut self, key: &str, file: &str) -> Option<SecretString> {
         let text = self.read_text(key, file)?;
         self.warn_if_others_read(key, file);
@@ -55,7 +57,8 @@ impl Build<'_> {
         None
     }
 
-    /// Where a log goes. It is not opened: a check of the configuration creates nothing.
+    /// Returns the path of a log file. The file is not opened, because a check of the configuration
+    /// must not create files.
     pub(super) fn log_file(&mut self, key: &str, file: &str) -> PathBuf {
         let path = self.folder.join(file);
         if path.is_dir() {
@@ -72,7 +75,8 @@ impl Build<'_> {
         path
     }
 
-    /// Secrets are for the gate's own user, and perhaps a group.
+    /// Warns if every user of the machine may read a file with a secret. Only the gate's own user,
+    /// and perhaps a group, should be able to.
     pub(super) fn warn_if_others_read(&mut self, key: &str, file: &str) {
         if others_may_read(&self.folder.join(file)) {
             let message =
@@ -81,7 +85,7 @@ impl Build<'_> {
         }
     }
 
-    /// Something wrong within a file that a key names.
+    /// Reports a problem inside a file that a key names.
     pub(super) fn problem_within(
         &mut self,
         file: &str,

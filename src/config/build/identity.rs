@@ -1,4 +1,5 @@
-//! Identity providers: each for itself. [`chain`](super::chain) says what they are to each other.
+//! Builds the identity providers, each independent of the others. [`chain`](super::chain) checks
+//! them together.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ use crate::identity::provider::jwt::{JwksSource, JwtSettings, Rules, Tenants};
 use crate::identity::provider::registry_token::RegistryTokenSettings;
 
 impl Build<'_> {
-    /// The chain, `None` where an entry of it is wrong.
+    /// Builds the list of providers; `None` if an entry is wrong.
     pub(super) fn identity(
         &mut self,
         raw: &[Option<raw::Provider>],
@@ -72,7 +73,7 @@ impl Build<'_> {
 
     fn gitlab(&mut self, raw: &raw::Gitlab, path: &str) -> Option<GitLabSettings> {
         let mut server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path)?;
-        // What is asked for stands behind it.
+        // The path of each question is appended to this path.
         server.endpoint.path.truncate(server.endpoint.path.trim_end_matches('/').len());
         Some(GitLabSettings {
             server,
@@ -99,7 +100,7 @@ impl Build<'_> {
         path: &str,
     ) -> Option<IntrospectionSettings> {
         let server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
-        // RFC 6749, appendix A.1.
+        // RFC 6749, appendix A.1, allows no control character in a client id.
         if raw.client_id.contains(char::is_control) {
             let message = format!(
                 "`{}` holds a control character; write the id alone",
@@ -108,7 +109,8 @@ impl Build<'_> {
             self.problem(&format!("{path}.client_id"), message);
         }
         let key = format!("{path}.client_secret_file");
-        // Where the name is malformed there is the default in its place, and nobody asked for that.
+        // If the name is malformed, the default stands in its place, and the operator did not ask
+        // for that file.
         let secret =
             if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
         Some(IntrospectionSettings {
@@ -166,7 +168,7 @@ impl Build<'_> {
                 }
             },
             (None, None) => {
-                // A value that is malformed was reported where it stands.
+                // A malformed value was already reported at its own place.
                 if !self.is_reported(&url) && !self.is_reported(&file) {
                     let message = "nothing says which keys the issuer signs with; write jwks_url: https://…, \
                                    the jwks_uri of the issuer's /.well-known/openid-configuration, or jwks_file";
@@ -177,8 +179,8 @@ impl Build<'_> {
         }
     }
 
-    /// Whose tokens of the issuer are good. There is no default: a shared issuer signs for
-    /// everybody.
+    /// Returns the tenants whose tokens of the issuer are accepted. The choice has no default,
+    /// because a shared issuer signs tokens for everyone.
     fn tenants(&mut self, raw: &raw::Jwt, path: &str) -> Option<Tenants> {
         let claims = format!("{path}.required_claims");
         if self.is_reported(&claims) || self.is_reported(&format!("{path}.any_tenant")) {
@@ -230,7 +232,8 @@ impl Build<'_> {
         }
     }
 
-    /// A provider's server, which must not be asked in the clear unless that is meant.
+    /// Builds the server settings of a provider. Plain HTTP to another machine is a problem unless
+    /// `insecure` allows it.
     fn provider_http(
         &mut self,
         url: Option<&ServerUrl>,
@@ -257,7 +260,8 @@ impl Build<'_> {
         Some(ServerSettings { endpoint: endpoint?, timeout: server.timeout.to_std() })
     }
 
-    /// The users of a file. What is wrong in it is reported there, not where it is named.
+    /// Reads the users of a file. A problem in the file is reported at its place in that file, not
+    /// at the key that names the file.
     fn users(&mut self, key: &str, file: &str) -> Option<HtpasswdFile> {
         let text = self.read_text(key, file)?;
         let problems = match HtpasswdFile::parse(&text) {
@@ -271,7 +275,7 @@ impl Build<'_> {
     }
 }
 
-/// Every scope that is good for something.
+/// Returns every scope that has a use: an operation needs it, or it stands for others.
 fn named(scopes: &raw::Scopes) -> BTreeSet<&str> {
     let needed = [&scopes.pull, &scopes.push, &scopes.delete].into_iter().flat_map(|list| &list.0);
     needed.chain(scopes.equivalents.keys()).map(|scope| scope.0.as_str()).collect()

@@ -1,4 +1,4 @@
-//! Limits: rates and bursts, and for whom others hold.
+//! Builds the limits: rates and bursts, and the overrides for some callers.
 
 use super::Build;
 use super::policy::name_of;
@@ -8,7 +8,7 @@ use crate::policy::Who;
 use crate::rate_limit::Quota;
 
 impl Build<'_> {
-    /// `None` where an override is wrong.
+    /// Builds the limits; `None` if an override is wrong.
     pub(super) fn limits(&mut self, raw: &raw::Raw) -> Option<Settings> {
         let limits = &raw.limits;
         let general = IdentityLimits {
@@ -21,8 +21,8 @@ impl Build<'_> {
         for (index, special) in limits.overrides.iter().enumerate() {
             let Some(special) = special else { continue };
             let path = format!("limits.overrides[{index}].who");
-            // Where a provider has no name yet, that was reported, and it may be the one that is
-            // meant.
+            // A provider without a name was already reported. `who` may mean that provider, so it
+            // is not checked.
             let who = match names.len() == raw.identity.as_deref().map_or(0, <[_]>::len) {
                 true => self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names)),
                 false => None,
@@ -41,7 +41,7 @@ impl Build<'_> {
     }
 }
 
-/// The limits of an override: what it does not name is as for everybody.
+/// Returns the limits of an override. A limit that it does not set has the general value.
 fn with(general: IdentityLimits, special: &raw::LimitOverride) -> IdentityLimits {
     let rate = |special: &Option<Option<raw::RateLimit>>, general| {
         special.as_ref().map_or(general, |special| quota(special.as_ref()))
@@ -55,7 +55,8 @@ fn with(general: IdentityLimits, special: &raw::LimitOverride) -> IdentityLimits
     }
 }
 
-/// Where one of the two is missing, that was reported.
+/// Returns the quota of a limit; `None` without a limit, or if its rate or burst is missing, which
+/// was reported.
 fn quota(limit: Option<&raw::RateLimit>) -> Option<Quota> {
     let limit = limit?;
     let rate = limit.rate?;

@@ -1,5 +1,5 @@
-//! Rules: their patterns and callers, which the providers are asked about, and what of them can do
-//! nothing.
+//! Builds the rules, checks their callers against the providers, and warns of parts that have no
+//! effect.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::policy::{Mode, RepositoryPattern, Rule, Rules, TagChoice, TagPattern,
 use crate::registry::Actions;
 
 impl Build<'_> {
-    /// `None` where a rule is wrong.
+    /// Builds the rules; `None` if one of them is wrong.
     pub(super) fn policy(&mut self, raw: &raw::Raw) -> Option<Rules> {
         let providers = raw.identity.as_deref().unwrap_or_default();
         let mut rules = Vec::new();
@@ -48,7 +48,8 @@ impl Build<'_> {
         let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
         let except =
             self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
-        // Where a provider has no name yet, that was reported, and it may be the one that is meant.
+        // A provider without a name was already reported. `who` may mean that provider, so it is
+        // not checked.
         let who = match names.len() == providers.len() {
             true => self
                 .each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names)),
@@ -81,7 +82,7 @@ impl Build<'_> {
         })
     }
 
-    /// Every entry of a list, `None` where it is not there or one of them is wrong.
+    /// Parses every entry of a list; `None` if the list is missing or an entry is wrong.
     pub(super) fn each<T>(
         &mut self,
         texts: Option<&[String]>,
@@ -103,7 +104,7 @@ impl Build<'_> {
         (read.len() == texts?.len()).then_some(read)
     }
 
-    /// The same name at two providers is two callers.
+    /// Checks the templates in the repository patterns. A name at two providers means two callers.
     fn templates(
         &mut self,
         repositories: &[RepositoryPattern],
@@ -189,7 +190,8 @@ impl Build<'_> {
         self.warn("policy.mode", message);
     }
 
-    /// docker takes no image without a login after a Basic challenge.
+    /// Warns of rules for anonymous callers, because docker pulls no image without a login after a
+    /// Basic challenge.
     fn warn_of_basic_challenge(&mut self, rules: &[Rule]) {
         for (index, _) in
             rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous))
@@ -199,7 +201,8 @@ impl Build<'_> {
         }
     }
 
-    /// Where the registry takes no grants, such a rule is all that it takes.
+    /// Warns of rules that let every caller pull every image. If the registry needs no grants, such
+    /// a rule is all that a pull requires.
     fn warn_of_open_rules(&mut self, rules: &[Rule]) {
         let opens_all = |rule: &Rule| {
             let for_anybody = rule.who.contains(&Who::Anonymous) && rule.allow.pull;

@@ -1,4 +1,4 @@
-//! Certificates, keys and authorities.
+//! Reads certificates, private keys and certificate authorities.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,8 @@ use crate::config::ready::Tls;
 const CERTIFICATE: &str = "http.tls.certificate";
 const KEY: &str = "http.tls.key";
 
-/// How long before its end a certificate is warned of: renewal is usually due at 30 days.
+/// The time before its expiry from which a certificate causes a warning. Renewal is usually due 30
+/// days before the expiry.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
@@ -35,7 +36,7 @@ impl Build<'_> {
         })
     }
 
-    /// The authorities in a PEM file.
+    /// Reads the certificate authorities in a PEM file.
     pub(super) fn roots(&mut self, key: &str, file: &str) -> Option<Arc<RootCertStore>> {
         let mut roots = RootCertStore::empty();
         for (number, certificate) in (1..).zip(self.certificates(key, file)?) {
@@ -51,7 +52,7 @@ impl Build<'_> {
         Some(Arc::new(roots))
     }
 
-    /// The certificates of a PEM file, at least one.
+    /// Reads the certificates of a PEM file, at least one.
     fn certificates(&mut self, key: &str, file: &str) -> Option<Vec<CertificateDer<'static>>> {
         let content = self.read(key, file)?;
         let wrong = match CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>() {
@@ -66,8 +67,9 @@ impl Build<'_> {
         None
     }
 
-    /// When a certificate ends. Soon, or already, is a warning: an expired one still serves those
-    /// who look away, and a gate that refuses to start serves nobody.
+    /// Returns the time at which a certificate expires. A certificate that expires soon, or has
+    /// expired, is only a warning: clients that do not check the expiry are still served, and a
+    /// gate that refuses to start serves no client at all.
     fn not_after(&mut self, certificate: &CertificateDer<'_>) -> Option<SystemTime> {
         let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
             self.problem(
@@ -120,7 +122,7 @@ impl Build<'_> {
         None
     }
 
-    /// The chain and the key, if they belong together.
+    /// Returns the chain with its key; `None` if the key does not match or cannot be used.
     fn certified_key(
         &mut self,
         chain: Vec<CertificateDer<'static>>,
@@ -151,7 +153,7 @@ impl Build<'_> {
     }
 }
 
-/// A time of X.509. Before 1970 is as good as 1970.
+/// Converts a time of X.509. A time before 1970 becomes 1970.
 fn time(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

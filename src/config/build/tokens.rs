@@ -1,4 +1,4 @@
-//! The token service: its keys and how long its tokens live.
+//! Builds the settings of the token service: its keys and the lifetime of its tokens.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use crate::config::raw;
 use crate::config::ready::Tokens;
 use crate::token_service::gate_token::TokenKeys;
 
-/// Clients take a shorter life for a minute; a key has to be kept for as long as a token may live.
+/// The allowed lifetimes of a token. Clients treat a shorter lifetime as a minute. The operator
+/// must keep a key for as long as a token may live.
 const LIFETIME: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
-    /// `None` where the key file is wrong.
+    /// Builds the settings; `None` if the key file is wrong.
     pub(super) fn tokens(
         &mut self,
         raw: &raw::Tokens,
@@ -42,7 +43,8 @@ impl Build<'_> {
         Some(Tokens { challenge: raw.challenge, keys, lifetime: raw.lifetime.to_std() })
     }
 
-    /// The keys of a file. What is wrong in it is reported there, not where it is named.
+    /// Reads the keys of a file. A problem in the file is reported at its place in that file, not
+    /// at the key that names the file.
     fn token_keys(&mut self, key: &str, file: &str) -> Option<TokenKeys> {
         let text = self.read_text(key, file)?;
         self.warn_if_others_read(key, file);

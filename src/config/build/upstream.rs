@@ -1,4 +1,5 @@
-//! The registry behind the gate, and what it is shown instead of the caller's credential.
+//! Builds the settings of the registry behind the gate, and of the credential that the gate sends
+//! to it in place of the caller's.
 
 use super::Build;
 use crate::config::problem::shown;
@@ -58,8 +59,8 @@ impl Build<'_> {
             raw::Authorization::Basic => self.basic(raw),
             raw::Authorization::Grant => {
                 self.no_credential_of_its_own(raw, "grant");
-                // An entry whose type is not known may be meant to be one; that, and none at all,
-                // was reported.
+                // An entry of an unknown type may be meant to issue grants. The unknown type, or a
+                // list without providers, was already reported.
                 let may_issue =
                     |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
                 if providers.iter().any(may_issue) {
@@ -104,7 +105,7 @@ impl Build<'_> {
     fn basic(&mut self, raw: &raw::Upstream) -> Option<UpstreamAuthorization> {
         let given = [("username", &raw.username), ("password_file", &raw.password_file)];
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
-            // A value that is malformed was reported where it stands.
+            // A malformed value was already reported at its own place.
             if !self.is_reported(&format!("upstream.{key}")) {
                 let message =
                     format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
@@ -119,7 +120,8 @@ impl Build<'_> {
         Some(UpstreamAuthorization::Basic { username: username?, password: password? })
     }
 
-    /// RFC 7617: the colon ends a user name, and control characters have no place in it.
+    /// Checks the user name. By RFC 7617, a colon ends it, and it cannot contain control
+    /// characters.
     fn username(&mut self, username: &str) -> Option<String> {
         if username.contains(':') || username.contains(char::is_control) {
             let message = format!(
@@ -133,7 +135,7 @@ impl Build<'_> {
     }
 }
 
-/// Whether its answers hold tokens that a registry takes.
+/// Returns whether the provider's answers contain tokens that a registry accepts.
 fn issues_grants(provider: &raw::Provider) -> bool {
     match provider {
         raw::Provider::Gitlab(_) | raw::Provider::RegistryToken(_) => true,

@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 
 use crate::config::problem::shown;
 
-/// An algorithm whose signatures prove something: the key that checks one cannot make one.
+/// An asymmetric algorithm: the key that verifies a signature cannot create one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct JwtAlgorithm(pub(in crate::config) Algorithm);
 

@@ -1,4 +1,4 @@
-//! So many in a second, a minute or an hour.
+//! Rates: a count per second, minute or hour.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::config::problem::shown;
 
-/// How often something may happen.
+/// A number of events per second, minute or hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// At least once.
+    /// The number of events, at least 1.
     pub count: u32,
-    /// A second, a minute or an hour.
+    /// The period: a second, a minute or an hour.
     pub per: Duration,
 }
 
@@ -22,7 +22,7 @@ const UNITS: [(&str, Duration); 3] = [
 ];
 
 impl Rate {
-    /// So many a minute.
+    /// Creates a rate of `count` per minute.
     pub const fn per_minute(count: u32) -> Self {
         Self { count, per: Duration::from_secs(60) }
     }
@@ -33,7 +33,7 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let rate = text.split_once('/').and_then(|(count, unit)| {
-            // Digits alone: the standard library takes a sign too.
+            // Only digits are valid, but the standard library accepts a sign too.
             let count = Some(count)
                 .filter(|count| count.bytes().all(|byte| byte.is_ascii_digit()))?
                 .parse()

@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use crate::config::problem::shown;
 
-/// A span of time with its unit, as written.
+/// A duration and its unit, as written: more than zero, and at most a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Duration {
     count: u64,
     unit: &'static Unit,
 }
 
-/// A span of time of an hour at most, and maybe none.
+/// A duration from zero to an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct UpToAnHour(Duration);
 
@@ -23,7 +23,7 @@ pub(in crate::config) struct ByteSize {
     unit: &'static Unit,
 }
 
-/// A unit, and how many milliseconds or bytes it is.
+/// A unit and its value in milliseconds or bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Unit {
     name: &'static str,
@@ -42,7 +42,8 @@ const MEBIBYTES: Unit = Unit { name: "MiB", worth: 1 << 20 };
 const GIBIBYTES: Unit = Unit { name: "GiB", worth: 1 << 30 };
 const SIZES: &[Unit] = &[BYTES, KIBIBYTES, MEBIBYTES, GIBIBYTES];
 
-/// A year: no deadline is longer, and no sum of two overflows.
+/// The longest duration, a year, in milliseconds. No deadline is longer, and the sum of two
+/// durations does not overflow.
 const LONGEST: u64 = 8_760 * HOURS.worth;
 
 impl Duration {
@@ -132,7 +133,7 @@ impl FromStr for ByteSize {
     }
 }
 
-/// Splits `32KiB`; the error says what is missing.
+/// Splits a text such as `32KiB` into its number and its unit. The error says what is wrong.
 fn count_and_unit(
     text: &str,
     units: &'static [Unit],

@@ -1,7 +1,7 @@
-//! `identity`: the kinds of provider and their keys.
+//! `identity`: the types of provider and their keys.
 //!
-//! What several kinds have in common is flattened into each, so that it is written, and described,
-//! once.
+//! Keys that several types have are flattened into each of them, so that they are declared and
+//! described only once.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::ScopeList;
 use crate::config::format::{Duration, JwtAlgorithm, ProviderName, Rate};
 use crate::config::url::{IssuerUrl, ServerUrl};
 
-/// Who verifies credentials.
+/// An identity provider, which verifies credentials.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(in crate::config) enum Provider {
@@ -23,40 +23,41 @@ pub(in crate::config) enum Provider {
     Htpasswd(Htpasswd),
 }
 
-/// What every provider has.
+/// The keys that every provider has.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub(in crate::config) struct Common {
-    /// What logs and metrics call it; unique.
+    /// The name of the provider in logs and metrics; unique.
     #[schemars(required)]
     pub(in crate::config) name: Option<ProviderName>,
-    /// The only credentials that it is shown; null: all that come to it.
+    /// The only credentials that the provider is shown; null: every credential that reaches it.
     pub(in crate::config) accepts: Option<Accepts>,
 }
 
-/// Credentials that a provider is shown: a listed user or a listed prefix suffices.
+/// The credentials that a provider is shown. A listed user or a listed prefix suffices.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Accepts {
-    /// User names of Basic credentials, exactly as they are sent.
+    /// The user names of Basic credentials, exactly as they are sent.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["gitlab-ci-token"] }))]
     pub(in crate::config) users: Vec<String>,
-    /// What passwords and Bearer tokens begin with.
+    /// The prefixes of passwords and Bearer tokens.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["glpat-"] }))]
     pub(in crate::config) prefixes: Vec<String>,
 }
 
-/// What every provider on the network has.
+/// The keys that every provider on the network has.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub(in crate::config) struct Server {
-    /// How long one question may take.
+    /// The longest time for one question to the provider.
     pub(in crate::config) timeout: Duration,
-    /// A PEM file of the authorities that its certificate may come from; null: the system's.
+    /// A PEM file with the authorities that may issue the server's certificate; null: those of the
+    /// system.
     #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
     pub(in crate::config) ca: Option<String>,
-    /// Allows plain http to another machine: what is sent and answered then crosses the network in
-    /// the clear.
+    /// True if plain HTTP to another machine is allowed. Questions and answers then cross the
+    /// network unencrypted.
     pub(in crate::config) insecure: bool,
 }
 
@@ -66,27 +67,27 @@ impl Default for Server {
     }
 }
 
-/// Any unmodified GitLab, through its token endpoint.
+/// An unmodified GitLab, which is asked through its token endpoint.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct Gitlab {
     #[serde(flatten)]
     pub(in crate::config) common: Common,
-    /// Where GitLab is; it may have a path.
+    /// The URL of GitLab; it may have a path.
     #[schemars(required)]
     pub(in crate::config) url: Option<ServerUrl>,
-    /// The service that tokens are asked for.
+    /// The service for which the gate requests tokens.
     #[schemars(length(min = 1), extend("examples" = ["container_registry"]))]
     pub(in crate::config) service: String,
-    /// Whether the passwords of accounts are good too, beside tokens.
+    /// True if the passwords of accounts are accepted in addition to tokens.
     pub(in crate::config) accept_passwords: bool,
-    /// Whether GitLab is asked what callers without a credential may pull.
+    /// True if GitLab is asked what callers without a credential may pull.
     pub(in crate::config) anonymous: bool,
-    /// Whether GitLab is told the client's address (X-Forwarded-For); its address rules then apply
-    /// to clients.
+    /// True if GitLab is sent the client's address in X-Forwarded-For. GitLab's address rules then
+    /// apply to clients.
     pub(in crate::config) forward_client_address: bool,
-    /// The most wrong credentials that the whole gate asks it about; null: no limit.
+    /// The largest rate of wrong credentials that the whole gate asks GitLab about; null: no limit.
     pub(in crate::config) failure_budget: Option<Rate>,
     #[serde(flatten)]
     pub(in crate::config) server: Server,
@@ -97,7 +98,7 @@ impl Default for Gitlab {
         Self {
             common: Common::default(),
             url: None,
-            // What GitLab itself calls its registry.
+            // GitLab's own name for its registry.
             service: "container_registry".to_owned(),
             accept_passwords: false,
             anonymous: false,
@@ -108,17 +109,17 @@ impl Default for Gitlab {
     }
 }
 
-/// Any server of the registry token protocol: Harbor, docker_auth and others.
+/// A server of the registry token protocol, such as Harbor or docker_auth.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(in crate::config) struct RegistryToken {
     #[serde(flatten)]
     pub(in crate::config) common: Common,
-    /// Its token endpoint: the realm that it names in its challenge.
+    /// The URL of the server's token endpoint, which is the realm in its challenge.
     #[schemars(required, extend("examples" = ["https://harbor.example.com/service/token"]))]
     pub(in crate::config) realm: Option<ServerUrl>,
-    /// The service that it names there.
+    /// The service in the server's challenge.
     #[schemars(required, length(min = 1), extend("examples" = ["harbor-registry"]))]
     pub(in crate::config) service: Option<String>,
     #[serde(flatten)]
@@ -132,21 +133,21 @@ pub(in crate::config) struct RegistryToken {
 pub(in crate::config) struct Introspection {
     #[serde(flatten)]
     pub(in crate::config) common: Common,
-    /// The introspection endpoint.
+    /// The URL of the introspection endpoint.
     #[schemars(required, extend("examples" = ["https://sso.example.com/oauth2/introspect"]))]
     pub(in crate::config) url: Option<ServerUrl>,
-    /// What the gate calls itself there.
+    /// The client id of the gate at the introspection endpoint.
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
     pub(in crate::config) client_id: String,
-    /// A file that holds the secret for it, in one line.
+    /// A file with the client secret, in one line.
     #[schemars(length(min = 1), extend("examples" = ["introspection.secret"]))]
     pub(in crate::config) client_secret_file: String,
-    /// What the reply's aud must hold; null: it is not looked at.
+    /// The value that the reply's aud must contain; null: aud is not checked.
     #[schemars(length(min = 1), extend("examples" = ["registry.example.com"]))]
     pub(in crate::config) audience: Option<String>,
-    /// Whether the reply's username must be the user name that the token was sent with.
+    /// True if the reply's username must equal the user name that was sent with the token.
     pub(in crate::config) match_username: bool,
-    /// Where the reply lists groups; null: nowhere.
+    /// The claim of the reply that lists groups; null: callers have no groups.
     #[schemars(length(min = 1), extend("examples" = ["groups"]))]
     pub(in crate::config) groups_claim: Option<String>,
     #[serde(flatten)]
@@ -175,34 +176,35 @@ impl Default for Introspection {
 pub(in crate::config) struct Jwt {
     #[serde(flatten)]
     pub(in crate::config) common: Common,
-    /// The iss of its tokens, exactly as it stands there.
+    /// The issuer, exactly as in the iss of its tokens.
     #[schemars(required)]
     pub(in crate::config) issuer: Option<IssuerUrl>,
-    /// Where its keys are; this or jwks_file.
+    /// The URL of the issuer's keys. Set either this or jwks_file.
     #[schemars(extend("examples" = ["https://gitlab.example.com/oauth/discovery/keys"]))]
     pub(in crate::config) jwks_url: Option<ServerUrl>,
-    /// A file with its keys, a JSON Web Key Set; this or jwks_url.
+    /// A file with the issuer's keys, a JSON Web Key Set. Set either this or jwks_url.
     #[schemars(length(min = 1), extend("examples" = ["jwks.json"]))]
     pub(in crate::config) jwks_file: Option<String>,
-    /// The aud that its tokens must have.
+    /// The aud that the issuer's tokens must have.
     #[schemars(required, length(min = 1), extend("examples" = ["registry.example.com"]))]
     pub(in crate::config) audience: Option<String>,
-    /// What other claims must be, each one of the texts listed; this or any_tenant.
+    /// The other claims that a token must have, each with its allowed values. Set either this or
+    /// any_tenant.
     #[schemars(length(min = 1))]
     pub(in crate::config) required_claims: Option<BTreeMap<String, ClaimValues>>,
-    /// Lets in every token of the issuer for this audience; where the issuer is shared, that is
-    /// anybody.
+    /// True if every token of the issuer for this audience is accepted. Every person can get a
+    /// token from a shared issuer.
     pub(in crate::config) any_tenant: bool,
-    /// The signatures accepted.
+    /// The signature algorithms that are accepted.
     #[schemars(length(min = 1))]
     pub(in crate::config) algorithms: Vec<JwtAlgorithm>,
-    /// The claim that says who it is.
+    /// The claim that identifies the caller.
     #[schemars(length(min = 1), extend("examples" = ["sub"]))]
     pub(in crate::config) subject_claim: String,
-    /// The claim that lists groups; null: none does.
+    /// The claim that lists groups; null: callers have no groups.
     #[schemars(length(min = 1), extend("examples" = ["groups"]))]
     pub(in crate::config) groups_claim: Option<String>,
-    /// What such a token has; null: what its own scope claim says.
+    /// The scopes that every token has; null: those of the token's own scope claim.
     pub(in crate::config) scopes: Option<ScopeList>,
     #[serde(flatten)]
     pub(in crate::config) server: Server,
@@ -218,7 +220,8 @@ impl Default for Jwt {
             audience: None,
             required_claims: None,
             any_tenant: false,
-            // What issuers sign with. Every further one is one more way in.
+            // The algorithms that issuers sign with. Every further algorithm is one more way to
+            // attack.
             algorithms: vec![
                 JwtAlgorithm(jsonwebtoken::Algorithm::RS256),
                 JwtAlgorithm(jsonwebtoken::Algorithm::ES256),
@@ -231,7 +234,7 @@ impl Default for Jwt {
     }
 }
 
-/// The values that a claim may have: an empty list would let nobody in.
+/// The values that a claim may have. An empty list would let no caller in.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(transparent)]
 #[schemars(extend("minItems" = 1, "items" = { "type": "string", "minLength": 1, "examples": ["42"] }))]
@@ -244,10 +247,10 @@ pub(in crate::config) struct ClaimValues(pub(in crate::config) Vec<String>);
 pub(in crate::config) struct Htpasswd {
     #[serde(flatten)]
     pub(in crate::config) common: Common,
-    /// The file: USER:HASH lines, bcrypt only.
+    /// A file with USER:HASH lines. The hashes must be bcrypt.
     #[schemars(required, length(min = 1), extend("examples" = ["htpasswd"]))]
     pub(in crate::config) file: Option<String>,
-    /// What its users have.
+    /// The scopes that every user of the file has.
     #[schemars(required)]
     pub(in crate::config) scopes: Option<ScopeList>,
 }
@@ -263,7 +266,7 @@ impl Provider {
         }
     }
 
-    /// Every file that it names.
+    /// Returns every file that the provider names.
     pub(in crate::config) fn files(&mut self) -> Vec<&mut String> {
         match self {
             Self::Gitlab(Gitlab { server, .. })

@@ -1,29 +1,32 @@
-//! `limits`: how often callers may come.
+//! `limits`: the limits on requests, wrong credentials, pulls and uploads.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::format::Rate;
 
-/// How often callers may come. Null is no limit.
+/// The limits on requests, wrong credentials, pulls and uploads; null: no limit.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Limits {
-    /// Requests from one address (IPv6: from one /64), before anybody looks at the credential.
+    /// The limit on requests from one address (IPv6: from one /64), checked before the credential.
     pub(in crate::config) per_client: Option<RateLimit>,
-    /// Wrong credentials from one address (IPv6: from one /64) that providers are asked about.
-    /// When they are spent, only credentials that were good from there within a day go on.
+    /// The limit on wrong credentials from one address (IPv6: from one /64) that providers are
+    /// asked about. Beyond it, only credentials that were valid from that address within the last
+    /// day are accepted.
     pub(in crate::config) failed_logins: Option<FailedLogins>,
-    /// Requests of one user, or from one address without a credential, that are allowed otherwise.
+    /// The limit on requests of one user, or from one address without a credential. Only requests
+    /// that are allowed otherwise count.
     pub(in crate::config) per_identity: Option<RateLimit>,
-    /// Manifests read by one user, as registries bill them. Clients are told in RateLimit headers
-    /// how many are left.
+    /// The limit on manifests that one user reads, as registries bill them. RateLimit headers tell
+    /// clients how many are left.
     pub(in crate::config) pulls_per_identity: Option<RateLimit>,
-    /// Requests with which one user uploads blobs at the same time. One more waits up to 2s.
+    /// The largest number of requests with which one user uploads blobs at the same time, 1 to
+    /// 100000. A further request waits up to 2s.
     #[schemars(range(min = 1, max = 100_000))]
     pub(in crate::config) concurrent_uploads_per_identity: Option<u32>,
-    /// Other limits for some callers: the first entry that matches holds.
-    // An entry is `None` where it is no section, so that the others keep their place in the list.
+    /// Other limits for some callers. The first entry that matches applies.
+    // An entry is `None` if it is not a section, so that the other entries keep their index.
     #[schemars(with = "Vec<LimitOverride>")]
     pub(in crate::config) overrides: Vec<Option<LimitOverride>>,
 }
@@ -41,59 +44,59 @@ impl Default for Limits {
     }
 }
 
-/// How often something may happen.
+/// A limit on how often something may happen.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("examples" = [{ "rate": "100/s", "burst": 200 }]))]
 pub(in crate::config) struct RateLimit {
-    /// How many in a second, a minute or an hour, in the long run.
+    /// The long-term number per second, minute or hour, such as 100/s.
     #[schemars(required, extend("examples" = ["100/s"]))]
     pub(in crate::config) rate: Option<Rate>,
-    /// How many at once, after a time of rest.
+    /// The largest number at once after a time of rest, 1 to 1000000.
     #[schemars(required, range(min = 1, max = 1_000_000), extend("examples" = [200]))]
     pub(in crate::config) burst: Option<u32>,
 }
 
-/// The same of wrong credentials. Each of the two has a default of its own.
+/// A limit on wrong credentials. Its rate and its burst have defaults of their own.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("examples" = [{ "rate": "60/m", "burst": 200 }]))]
 pub(in crate::config) struct FailedLogins {
-    /// How many in a second, a minute or an hour, in the long run.
+    /// The long-term number per second, minute or hour, such as 100/s.
     pub(in crate::config) rate: Rate,
-    /// How many at once, after a time of rest.
+    /// The largest number at once after a time of rest, 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) burst: u32,
 }
 
 impl Default for FailedLogins {
     fn default() -> Self {
-        // A client sends a wrong password up to twelve times, of which one is asked about; a
-        // guesser needs more.
+        // A client sends a wrong password up to twelve times, but a provider is asked about only
+        // one of them. An attacker who guesses passwords needs more.
         Self { rate: Rate::per_minute(10), burst: 20 }
     }
 }
 
-/// Limits for some callers. A key that is absent is as for everybody, and null is no limit.
+/// The limits for some callers. An absent key has the general limit; null: no limit.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct LimitOverride {
-    /// Whom it is for, as in policy.rules.
+    /// The callers that the limits are for, written as in policy.rules.
     #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group:sso/ci"] }))]
     pub(in crate::config) who: Option<Vec<String>>,
-    /// In place of limits.per_identity.
+    /// The limit in place of limits.per_identity.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub(in crate::config) per_identity: Option<Option<RateLimit>>,
-    /// In place of limits.pulls_per_identity.
+    /// The limit in place of limits.pulls_per_identity.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub(in crate::config) pulls_per_identity: Option<Option<RateLimit>>,
-    /// In place of limits.concurrent_uploads_per_identity.
+    /// The limit in place of limits.concurrent_uploads_per_identity, 1 to 100000.
     #[schemars(range(min = 1, max = 100_000))]
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub(in crate::config) concurrent_uploads_per_identity: Option<Option<u32>>,
 }
 
-/// Tells a null that is written from a key that is not.
+/// Deserializes a key that is present, so that a written null differs from an absent key.
 fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     value: D,
 ) -> Result<Option<Option<T>>, D::Error> {

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::format::RuleName;
 
-/// Rules that narrow what credentials allow. Without any, whatever a credential has.
+/// The rules that narrow what credentials allow. Without rules, callers may do all that their
+/// credentials allow.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Policy {
-    /// enforce, or shadow: what the rules deny goes on where the credential allows it, and is
-    /// logged. Never set by the environment.
+    /// The mode of the rules: enforce or shadow. In shadow mode, a request that the rules deny but
+    /// the credential allows is let through and logged. The environment cannot set this key.
     pub(in crate::config) mode: PolicyMode,
-    /// Where there is one, what no rule allows is denied. Their order does not matter.
-    // An entry is `None` where it is no section, so that the others keep their place in the list.
+    /// The rules, in any order. If there is at least one, a request that no rule allows is denied.
+    // An entry is `None` if it is not a section, so that the other entries keep their index.
     #[schemars(with = "Vec<Rule>")]
     pub(in crate::config) rules: Vec<Option<Rule>>,
 }
@@ -26,28 +27,29 @@ pub(in crate::config) enum PolicyMode {
     Shadow,
 }
 
-/// What is allowed to whom, and where.
+/// A rule, which allows actions to some callers in some repositories.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Rule {
-    /// What it is called where a decision is explained; unique.
+    /// The name of the rule in explanations of decisions; unique.
     #[schemars(required)]
     pub(in crate::config) name: Option<RuleName>,
-    /// The repositories: * stands for anything within a segment, ** for one segment or more,
-    /// ${user} and ${claims.NAME} for the caller's.
+    /// The repositories that the rule is for. * stands for any text within a segment, ** for one or
+    /// more segments, ${user} and ${claims.NAME} for the caller's own values.
     #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group/**"] }))]
     pub(in crate::config) repositories: Option<Vec<String>>,
-    /// Binds writes and deletes that name a tag; null: whatever the tag, and deletes by digest.
+    /// The tags that writes and deletes may name; deletes by digest are then not allowed. Null: any
+    /// tag, and deletes by digest.
     #[schemars(length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] }))]
     pub(in crate::config) tags: Option<Vec<String>>,
-    /// Tags taken out of those.
+    /// The tags that are excluded from tags.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] }))]
     pub(in crate::config) except_tags: Vec<String>,
-    /// Whom it is for, any of: anonymous, authenticated, user:PROVIDER/NAME, group:PROVIDER/NAME,
-    /// provider:NAME, credential:TYPE.
+    /// The callers that the rule is for. One of the entries must match: anonymous, authenticated,
+    /// user:PROVIDER/NAME, group:PROVIDER/NAME, provider:NAME, credential:TYPE.
     #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["authenticated"] }))]
     pub(in crate::config) who: Option<Vec<String>>,
-    /// What it allows: pull, push, delete, catalog. A push takes pull too.
+    /// The actions that the rule allows: pull, push, delete, catalog. A push needs pull too.
     #[schemars(required, length(min = 1))]
     pub(in crate::config) allow: Option<Vec<RuleAction>>,
 }

@@ -1,4 +1,4 @@
-//! What would be right: the second half of a message, from the schema.
+//! Hints about what would be right, made from the schema. They are the second half of a message.
 
 use serde_json::{Map, Value};
 
@@ -6,11 +6,11 @@ use super::join;
 use crate::config::print::scalar;
 use crate::config::schema::{allows, list, properties, variants};
 
-/// How alike two words are before one is taken for a slip of the other, by Jaro and Winkler, from 0
-/// to 1.
+/// The smallest Jaro-Winkler similarity, from 0 to 1, at which a word is taken for a misspelling of
+/// another word.
 const ALIKE: f64 = 0.82;
 
-/// The form of a value, to stand behind "write".
+/// Describes the form of a value, in words that follow "write".
 pub(super) fn form(schema: &Value) -> String {
     if let Some(known) = schema.get("enum") {
         let known: Vec<String> =
@@ -42,7 +42,7 @@ pub(super) fn form(schema: &Value) -> String {
     "text".to_owned()
 }
 
-/// A value of the schema.
+/// Returns an example value of the schema.
 pub(super) fn example(schema: &Value) -> String {
     if let Some(example) = list(schema, "examples").first().or_else(|| list(schema, "enum").first())
     {
@@ -59,11 +59,12 @@ pub(super) fn example(schema: &Value) -> String {
     }
 }
 
-/// The message for a key that its section does not have.
+/// Returns the message for a key that its section does not have.
 pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) -> String {
     let none = Map::new();
     let known = properties(section).unwrap_or(&none);
-    // A key of a section around this one is no slip of another one here.
+    // A key of an enclosing section is not a misspelling of a key in this section, so it is
+    // suggested first.
     let around = find(root, "", key).filter(|found| {
         found
             .strip_suffix(key)
@@ -81,15 +82,16 @@ pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) 
     format!("`{path}` is not a known key; {right}")
 }
 
-/// A question to stand before what would be right, where the text is a slip of a candidate.
+/// Returns a question that precedes the hint, if the text is a misspelling of a candidate;
+/// otherwise an empty text.
 pub(super) fn did_you_mean<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> String {
-    // Numbers that look alike say nothing: 1.1 is no slip of 1.3.
+    // A similar number is not a misspelling: 1.1 does not mean 1.3.
     let near = nearest(text, candidates)
         .filter(|near| near.starts_with(|c: char| c.is_ascii_alphabetic()));
     near.map_or_else(String::new, |near| format!("did you mean {near}? "))
 }
 
-/// The candidate that the text most likely meant.
+/// Returns the candidate that the text most likely means; `None` if no candidate is similar enough.
 pub(in crate::config) fn nearest<'a>(
     text: &str,
     candidates: impl Iterator<Item = &'a str>,
@@ -106,7 +108,7 @@ pub(in crate::config) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Where the schema has this very key.
+/// Returns the path of the first key in the schema that has exactly this name.
 fn find(section: &Value, path: &str, key: &str) -> Option<String> {
     let properties = properties(section)?;
     if properties.contains_key(key) {

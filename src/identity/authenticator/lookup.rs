@@ -13,11 +13,11 @@ use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCach
 use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, QuestionOutcome};
 use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
 use crate::identity::guard::question_rate::QuestionRate;
-use crate::identity::log_pace::LogTopic;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
 use crate::identity::model::revocation::Revocations;
 use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
+use crate::identity::provider::common::log_topic::LogTopic;
 use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
 
@@ -212,7 +212,7 @@ impl Asking<'_> {
         let Ok(Ok(_turn)) =
             timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
         else {
-            if let Some(left_out) = provider.log_pace.line(LogTopic::Busy, Instant::now()) {
+            if let Some(left_out) = provider.log_line(LogTopic::Busy) {
                 tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
             }
             let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
@@ -236,7 +236,7 @@ impl Asking<'_> {
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
         let (verdict, more) = answered.unwrap_or_else(|_| {
-            if let Some(left_out) = provider.log_pace.line(LogTopic::NoAnswer, Instant::now()) {
+            if let Some(left_out) = provider.log_line(LogTopic::NoAnswer) {
                 tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
             }
             (Verdict::Unavailable, 0)

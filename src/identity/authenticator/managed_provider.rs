@@ -1,8 +1,9 @@
-//! A provider as the chain sees it: what it may be shown, and how it is asked.
+//! A provider from the view of the chain: the credentials that it may be shown, and the questions
+//! to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -10,55 +11,57 @@ use tokio::time::timeout;
 
 use crate::identity::guard::breaker::{Breaker, BreakerState};
 use crate::identity::guard::health::{Health, Seen};
-use crate::identity::log_pace::LogPace;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::DependsOn;
 use crate::identity::model::{Question, Verdict};
 use crate::identity::provider::AnyProvider;
+use crate::identity::provider::common::log_topic::LogTopic;
+use crate::log_throttle::LogThrottle;
 
-/// Questions that one provider is asked at the same time. Callers who hang up leave theirs behind,
-/// and each is a connection: without a bound they would be as many as somebody cares to send.
+/// The largest number of concurrent questions to one provider. A question goes on when its caller
+/// hangs up, and each one uses a connection. Without a limit, callers could cause any number of
+/// connections.
 const TURNS: usize = 128;
 
-/// Questions to one provider that are under way or wait for their turn. Callers who hang up leave
-/// theirs behind here too.
+/// The largest number of questions to one provider that are under way or wait for their turn. These
+/// questions also remain when their callers hang up.
 const MAX_QUESTIONS: usize = 4096;
 
-/// Callers without a credential have so much less room than the others, and their own: nothing that
-/// they send could be wrong and be held against them, so nobody stops those who ask about one
-/// repository after the other.
+/// The divisor of both limits for callers without a credential, who have limits of their own. They
+/// send no credential that could be wrong and count against them, so no other limit stops callers
+/// that ask about one repository after the other.
 const ANONYMOUS_SHARE: usize = 4;
 
 /// A provider with its name in the config.
 pub struct Provider {
-    /// No two of a process share one, so that no verdict of a provider is ever taken for one of
-    /// another, nor for one of the same with other settings.
+    /// The number of the provider, unique in the process. A verdict of one provider is therefore
+    /// never taken for one of another provider, or of the same provider with other settings.
     pub(super) number: u32,
     pub(super) name: Arc<str>,
     pub(super) provider: AnyProvider,
-    /// How long a question may take, the wait for its turn included.
+    /// The time for one question, including the wait for its turn.
     pub(super) timeout: Duration,
     of_credentials: Room,
     of_nobody: Room,
     pub(super) breaker: Breaker,
     pub(super) health: Health,
-    pub(super) log_pace: LogPace,
+    log_throttle: LogThrottle,
     accepts: Option<Accepts>,
 }
 
-/// How much may be asked at the same time.
+/// The limits on concurrent questions.
 pub(super) struct Room {
     pub(super) questions: Arc<Semaphore>,
     pub(super) turns: Semaphore,
 }
 
-/// Credentials that a provider is shown: a listed user or a listed prefix suffices. Not both are
-/// empty, and no text in them is.
+/// The credentials that a provider is shown: a listed user or a listed prefix suffices. At least
+/// one of the lists has an entry, and no entry is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepts {
-    /// User names of Basic credentials, exactly.
+    /// The user names of Basic credentials, compared exactly.
     pub users: Vec<String>,
-    /// What passwords and Bearer tokens begin with.
+    /// The prefixes of passwords and Bearer tokens.
     pub prefixes: Vec<String>,
 }
 
@@ -72,7 +75,7 @@ impl Room {
 }
 
 impl Provider {
-    /// A provider under its name in the config. `timeout` is for one question.
+    /// Creates a provider with its name in the config. `timeout` is the time for one question.
     pub fn new(
         name: Arc<str>,
         provider: AnyProvider,
@@ -89,32 +92,38 @@ impl Provider {
             of_nobody: Room::new(ANONYMOUS_SHARE),
             breaker: Breaker::default(),
             health: Health::default(),
-            log_pace: LogPace::default(),
+            log_throttle: LogThrottle::default(),
             accepts,
         }
     }
 
-    /// Its name in the config.
+    /// Returns the provider's name in the config.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its `type` in the config.
+    /// Returns the provider's `type` in the config.
     pub fn type_name(&self) -> &'static str {
         self.provider.type_name()
     }
 
-    /// What was seen of it so far.
+    /// Returns what was observed of the provider so far.
     pub fn seen(&self) -> Seen {
         self.health.seen()
     }
 
-    /// How its breaker stands.
+    /// Returns the state of the provider's breaker.
     pub fn breaker_state(&self) -> BreakerState {
         self.breaker.state()
     }
 
-    /// Whether it may be shown this credential. Without a list it may be shown all.
+    /// Returns the number of left-out lines on this topic if a line may be logged now.
+    pub(super) fn log_line(&self, topic: LogTopic) -> Option<u64> {
+        self.log_throttle.line(&topic, Instant::now()).map(|left_out| left_out.same)
+    }
+
+    /// Returns whether the provider may be shown this credential. Without a list, it may be shown
+    /// every credential.
     pub(super) fn accepts(&self, credential: &Credential) -> bool {
         let Some(Accepts { users, prefixes }) = &self.accepts else { return true };
         let begins = |secret: &str| prefixes.iter().any(|prefix| secret.starts_with(&**prefix));
@@ -127,7 +136,7 @@ impl Provider {
         }
     }
 
-    /// Where there must be room for a question about this credential.
+    /// Returns the limits that apply to a question about this credential.
     pub(super) fn room(&self, credential: &Credential) -> &Room {
         if matches!(credential, Credential::Anonymous) {
             &self.of_nobody
@@ -136,40 +145,41 @@ impl Provider {
         }
     }
 
-    /// Whether it is asked what callers without a credential may pull. It is shown nothing then, so
-    /// what it accepts is no matter.
+    /// Returns whether the provider is asked which repositories callers without a credential may
+    /// pull. It is shown no credential then, so `accepts` does not apply.
     pub(super) fn answers_anonymous(&self) -> bool {
         self.provider.answers_anonymous()
     }
 
-    /// Whether it can tell without asking anybody that the user is one of its own.
+    /// Returns whether the user is known to be one of this provider's, without asking a server.
     pub(super) fn knows_user(&self, credential: &Credential) -> bool {
         self.provider.knows_user(credential)
     }
 
-    /// Whether it verifies workload tokens, of whichever issuer.
+    /// Returns whether the provider verifies workload tokens, of any issuer.
     pub(super) fn verifies_jwts(&self) -> bool {
         self.provider.verifies_jwts()
     }
 
-    /// Whether a JWT of this issuer goes to it, and to nobody else.
+    /// Returns whether a JWT of this issuer goes to this provider and to no other one.
     pub(super) fn is_issuer(&self, issuer: &str) -> bool {
         self.provider.is_issuer(issuer)
     }
 
-    /// What its answers depend on, besides the credential.
+    /// Returns what the provider's answers depend on, besides the credential.
     pub(super) fn depends_on(&self) -> DependsOn {
         self.provider.depends_on()
     }
 
-    /// Asks it. `known`: it has verified this secret before. `last`: nobody else is asked
-    /// afterwards. Returns also how many questions it took besides the first.
+    /// Asks the provider. `known` is `true` if it has verified this secret before. `last` is `true`
+    /// if no other provider is asked afterwards. Also returns the number of questions beyond the
+    /// first.
     pub(super) async fn ask(&self, question: &Question, known: bool, last: bool) -> (Verdict, u32) {
         self.provider.ask(question, known, last).await
     }
 
-    /// Returns whether it answers the gate's own harmless question, which no caller can make fail.
-    /// It has as much time as any question.
+    /// Returns whether the provider answers the gate's own harmless question, which no caller can
+    /// make fail. The question has as much time as any other.
     pub(super) async fn is_up(&self) -> bool {
         timeout(self.timeout, self.provider.is_up()).await.unwrap_or(false)
     }

@@ -1,12 +1,11 @@
 //! The providers that may be shown a credential, and their order.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Identity, Provider};
 use crate::denial::Denial;
-use crate::identity::log_pace::LogTopic;
 use crate::identity::model::credential::Credential;
+use crate::identity::provider::common::log_topic::LogTopic;
 use crate::identity::provider::jwt;
 
 /// The longest part of an unknown issuer that is logged, in characters. The sender of a token
@@ -55,7 +54,7 @@ impl Identity {
         let Some(provider) = self.providers.iter().find(|provider| provider.verifies_jwts()) else {
             return;
         };
-        if let Some(left_out) = provider.log_pace.line(LogTopic::UnknownIssuer, Instant::now()) {
+        if let Some(left_out) = provider.log_line(LogTopic::UnknownIssuer) {
             let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
             tracing::info!(
                 left_out,

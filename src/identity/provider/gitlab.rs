@@ -1,5 +1,5 @@
-//! What is known of GitLab beyond the registry token protocol. Its token endpoint, `/jwt/auth`, is
-//! the one interface of an unmodified GitLab that knows all six kinds of credential.
+//! The behavior of GitLab beyond the registry token protocol. Its token endpoint, `/jwt/auth`, is
+//! the only interface of an unmodified GitLab that accepts all six kinds of credential.
 
 use std::io;
 use std::sync::Arc;
@@ -13,42 +13,43 @@ use super::registry_token::TokenServer;
 use super::registry_token::reply::{self, Token};
 use crate::identity::guard::failure_budget::FailureBudget;
 
-/// The user name with which GitLab takes both personal access tokens and job tokens, and whose
-/// failures it does not count.
+/// The user name under which GitLab accepts both personal access tokens and job tokens. GitLab does
+/// not count failures of this user name.
 pub(super) const TOKEN_USER: &str = "gitlab-ci-token";
 
-/// What GitLab calls a credential that is the password of an account. One that leaks opens
-/// everything, and no second factor is asked for here.
+/// The `auth_type` of the password of an account. A leaked password gives access to everything, and
+/// GitLab does not ask for a second factor here.
 const ACCOUNT_PASSWORD: &str = "gitlab_or_ldap";
 
-/// What GitLab says of a caller who showed nothing (`auth_type`).
+/// The `auth_type` of a caller without a credential.
 const NOBODY: &str = "none";
 
-/// What GitLab says where a credential is good and has nothing to do with the registry.
+/// The message of GitLab if a credential is valid but gives no access to the registry.
 const ACCESS_FORBIDDEN: &str = "access forbidden";
 
-/// What it says where one path of those asked about takes a higher role to push to.
+/// The message of GitLab if a push to one of the requested paths requires a higher role.
 const PROTECTED_PATH: &str = "Pushing to protected repository path forbidden";
 
-/// How it begins what it says where one of the projects asked about is too large.
+/// The beginning of GitLab's message if one of the requested projects is too large.
 const OVER_QUOTA: &str = "You are above your storage quota!";
 
-/// What a 403 says of the credential.
+/// The meaning of a 403 for the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forbidden {
-    /// It is good, and nothing is granted.
+    /// The credential is valid, and nothing is granted.
     Nothing,
-    /// It is good, and nothing is granted for all that was asked because of one of the
-    /// repositories. Others may be granted something when they are asked about by themselves.
+    /// The credential is valid, but one of the repositories made GitLab grant nothing for the whole
+    /// question. Separate questions about the others may be granted something.
     OneOfSeveral,
-    /// Nothing: the caller is turned away before anybody looks at the credential, as by a ban.
+    /// The 403 does not concern the credential: GitLab refused the caller before it checked the
+    /// credential, for example because of a ban.
     NoVerdict,
 }
 
 impl Forbidden {
-    /// Reads the body of a 403. GitLab tells bans with the same code as refusals (too many failed
-    /// attempts from a network, too many sources of one account), so the message decides, and
-    /// one that is not known is no verdict, of the whole list.
+    /// Reads the body of a 403. GitLab reports bans (too many failed attempts from a network, too
+    /// many sources of one account) with the same code as refusals, so the message decides. One
+    /// unknown message makes the whole list count as [`NoVerdict`](Self::NoVerdict).
     pub(super) fn read(body: &[u8]) -> Self {
         let Ok(reply) = strict_json::object(body) else { return Self::NoVerdict };
         let Some(Value::Array(errors)) = reply.get("errors") else { return Self::NoVerdict };
@@ -81,14 +82,15 @@ pub struct GitLabSettings {
     pub server: ServerSettings,
     /// The service that tokens are requested for.
     pub service: String,
-    /// `true` if the passwords of accounts are accepted too, beside tokens.
+    /// `true` if the passwords of accounts are accepted in addition to tokens.
     pub accept_passwords: bool,
     /// `true` if GitLab is asked which repositories callers without a credential may pull.
     pub anonymous: bool,
-    /// `true` if GitLab is told the client's address, so that it counts failures and judges
-    /// addresses by client.
+    /// `true` if GitLab is told the client's address, so that GitLab counts failures and applies
+    /// address rules by client.
     pub forward_client_address: bool,
-    /// The number of wrong credentials that GitLab is asked about in a time; `None` for any number.
+    /// The largest number of wrong credentials that GitLab is asked about within this time; `None`
+    /// for no limit.
     pub failure_budget: Option<(u32, Duration)>,
 }
 
@@ -115,31 +117,33 @@ impl GitLabSettings {
     }
 }
 
-/// The settings by which a token server is asked as a GitLab, and its replies are read.
+/// The settings for a token server that is a GitLab. They affect the questions and the reading of
+/// replies.
 pub struct GitLabReading {
-    /// `true` if the passwords of accounts are accepted too, beside tokens.
+    /// `true` if the passwords of accounts are accepted in addition to tokens.
     pub accept_passwords: bool,
     /// `true` if GitLab is asked which repositories callers without a credential may pull.
     pub anonymous: bool,
     /// `true` if GitLab is told the client's address.
     pub forward_client_address: bool,
-    /// The bound on wrong credentials that GitLab is asked about.
+    /// The limit on wrong credentials that GitLab is asked about.
     pub failure_budget: Option<FailureBudget>,
 }
 
 impl GitLabReading {
-    /// Whether the credential is one that is not accepted here, though GitLab vouches for it.
+    /// Returns whether the gate refuses the credential although GitLab accepts it.
     pub(super) fn refuses(&self, token: &Token) -> bool {
         !self.accept_passwords && token.credential_type.as_deref() == Some(ACCOUNT_PASSWORD)
     }
 }
 
-/// Returns whether a token names nobody: GitLab hands one to whoever shows no credential.
+/// Returns whether a token names no caller. GitLab issues such a token to a caller without a
+/// credential.
 pub(super) fn is_nobodys(token: &Token) -> bool {
     token.subject.is_none() && token.credential_type.as_deref() == Some(NOBODY)
 }
 
-/// The subject of a deploy token, which belongs to nobody: `deploy_token:ID`.
+/// Returns the subject of a deploy token, which does not belong to a user: `deploy_token:ID`.
 pub(super) fn deploy_token(token: &Token) -> Option<Box<str>> {
     let user = reply::claims(token.user.as_deref()?)?;
     let id = user.get("user_info")?.get("deploy_token_id")?.as_u64()?;

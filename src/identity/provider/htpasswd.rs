@@ -14,15 +14,16 @@ use crate::identity::model::{Granted, Lifetime, NotNow, Principal, Question, Ver
 use crate::net::client_address::client_network;
 use file::HtpasswdFile;
 
-/// bcrypt reads no further than this, so a longer password would be as good as its beginning.
+/// The largest length of a password, in bytes. bcrypt ignores all further bytes, so a longer
+/// password would be no stronger than its beginning.
 pub const MAX_PASSWORD_BYTES: usize = 72;
 
-/// The lowest cost that bcrypt has.
+/// The lowest cost of bcrypt.
 const LOWEST_COST: u32 = 4;
 
-/// How long a caller waits for its turn to have a password hashed. Longer, and more would pile up
-/// than get done, or be begun too late to end within the time of the question, half of which may
-/// have gone by before.
+/// The longest time that a caller waits for its turn to have a password hashed. With a longer wait,
+/// more checks would pile up than are completed, or a check would begin too late to end within the
+/// time of the question. Half of that time may have passed before the wait.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of a provider with `type: htpasswd`.
@@ -39,25 +40,25 @@ pub struct Htpasswd {
     sources: Sources,
     users: Arc<HtpasswdFile>,
     scopes: Arc<Vec<String>>,
-    /// A hash of cost 4 that no password has.
+    /// A hash of cost 4 that no password matches.
     nobody: Arc<str>,
-    /// A check takes tens of milliseconds of a whole CPU, so their number is bounded, fairly by
-    /// address.
+    /// The limit on concurrent checks, shared fairly by client network. One check takes tens of
+    /// milliseconds of a whole CPU.
     checks: FairQueue,
 }
 
 impl Htpasswd {
-    /// The users of `users`, each with the scopes `scopes`.
+    /// Creates a provider with the users of `users`, each with the scopes `scopes`.
     ///
     /// # Errors
-    /// Where the system has no randomness for a hash.
+    /// If the system cannot provide randomness for a hash.
     pub fn new(
         name: Arc<str>,
         users: HtpasswdFile,
         scopes: Vec<String>,
     ) -> Result<Self, bcrypt::BcryptError> {
         let nobody = bcrypt::hash(format!("{:032x}", fastrand::u128(..)), LOWEST_COST)?;
-        // One CPU stays for everybody else.
+        // One CPU stays free for all other work.
         let cpus =
             std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         Ok(Self {
@@ -69,13 +70,14 @@ impl Htpasswd {
         })
     }
 
-    /// Whether this is one of its users.
+    /// Returns whether the file has this user.
     pub fn knows(&self, user: &str) -> bool {
         self.users.hash_of(user).is_some()
     }
 
-    /// Checks user and password. A user not in the file costs what a wrong password costs where
-    /// `last` says that no other provider follows, so that time does not tell who is in it.
+    /// Checks the user name and the password. If `last` says that no other provider follows, an
+    /// unknown user takes as long as a wrong password, so that the time does not reveal which users
+    /// exist.
     pub async fn ask(&self, question: &Question, last: bool) -> Verdict {
         let Credential::Basic { user, password } = &question.credential else {
             return Verdict::NotMine;
@@ -123,18 +125,19 @@ impl Htpasswd {
     }
 }
 
-/// The costs at which nobody's hash is checked besides, so that every refusal takes as long as the
-/// dearest hash of the file: each step doubles the work, so c + (c, c + 1, … up to the highest) is
-/// the highest.
+/// Returns the costs at which a hash that no password matches is checked in addition. Every refusal
+/// then takes as long as a check of the most expensive hash of the file. Each step doubles the
+/// work, so a check at cost c and further ones at c, c + 1, … up to one below the highest cost take
+/// as long as one check at the highest.
 fn extra_costs(hash: Option<&str>, highest: u32) -> std::ops::RangeInclusive<u32> {
     match hash.and_then(cost_of) {
-        // Nothing was checked yet.
+        // No hash was checked yet.
         None => highest..=highest,
         Some(cost) => cost..=highest.saturating_sub(1),
     }
 }
 
-/// The cost that stands in a hash: `$2b$10$…`.
+/// Returns the cost in a hash: `$2b$10$…`.
 fn cost_of(hash: &str) -> Option<u32> {
     hash.split('$').nth(2)?.parse().ok()
 }
@@ -143,7 +146,7 @@ fn cost_of(hash: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// The work of all checks of a refusal, in units of 2 to the cost.
+    /// Returns the work of all checks of a refusal, in units of 2 to the power of the cost.
     fn work(hash: Option<&str>, highest: u32) -> u32 {
         let first = hash.and_then(cost_of).map_or(0, |cost| 1 << cost);
         first + extra_costs(hash, highest).map(|cost| 1 << cost).sum::<u32>()

@@ -1,6 +1,7 @@
-//! A server that tells what a token is worth (OAuth 2.0 Token Introspection, RFC 7662).
+//! A server that validates tokens (OAuth 2.0 Token Introspection, RFC 7662).
 //!
-//! One question for one token, whatever the repository: the scopes that it answers hold everywhere.
+//! One question decides about one token for all repositories: the scopes in the reply hold
+//! everywhere.
 
 pub mod reply;
 #[cfg(test)]
@@ -21,15 +22,16 @@ pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
 use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
+use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::common::strict_json;
-use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
     Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
 };
+use crate::log_throttle::LogThrottle;
 
 /// The settings of a provider with `type: introspection`.
 #[derive(Clone, Debug)]
@@ -48,8 +50,8 @@ impl IntrospectionSettings {
     /// Creates the provider.
     ///
     /// # Errors
-    /// The system's certificate authorities are needed and cannot be read, or `client_id` and
-    /// secret are too long for a header.
+    /// If the system's certificate authorities are needed and cannot be read, or if `client_id` and
+    /// the secret are too long for a header.
     pub fn build(self, name: Arc<str>) -> io::Result<Introspection> {
         let client = ProviderClient::for_server(&self.server)?;
         let Self { server, client_id, client_secret, expected } = self;
@@ -64,17 +66,17 @@ pub struct Introspection {
     sources: Sources,
     url: String,
     client_id: String,
-    /// How the gate itself is let in.
+    /// The credential with which the gate authenticates itself to the endpoint.
     authorization: HeaderValue,
     expected: Expected,
     scopes: ScopeLists,
     client: ProviderClient,
-    log_pace: LogPace,
+    log_throttle: LogThrottle,
 }
 
 impl Introspection {
-    /// The endpoint at `url`, asked in the name of `client_id`. `None` where id and secret are too
-    /// long for a header.
+    /// Creates a provider for the endpoint at `url`, which is asked as the client `client_id`.
+    /// Returns `None` if the id and the secret are too long for a header.
     pub fn new(
         name: Arc<str>,
         url: String,
@@ -93,11 +95,11 @@ impl Introspection {
             expected,
             scopes,
             client,
-            log_pace: LogPace::default(),
+            log_throttle: LogThrottle::default(),
         })
     }
 
-    /// Asks what the Bearer token, or the password of Basic, is worth.
+    /// Asks the endpoint about the Bearer token, or about the password of Basic.
     pub async fn ask(&self, question: &Question) -> Verdict {
         let (user, token) = match &question.credential {
             Credential::Anonymous => return Verdict::NotMine,
@@ -133,13 +135,14 @@ impl Introspection {
         }
     }
 
-    /// Returns whether the endpoint answers at all, by a question that no caller can turn: about
-    /// the empty token.
+    /// Returns whether the endpoint answers at all. The question is about the empty token, so no
+    /// caller can influence the outcome.
     pub async fn is_up(&self) -> bool {
         let Some(request) = self.request("moorgate", &SecretString::from("")) else { return false };
         let Ok(reply) = self.client.ask(request).await else { return false };
         match reply.status {
-            // Some say less of what is no token at all.
+            // Some servers reply with fewer members to a text that is not a token, so any JSON
+            // object counts.
             StatusCode::OK => strict_json::object(&reply.body).is_ok(),
             status => !status.is_server_error(),
         }
@@ -147,8 +150,8 @@ impl Introspection {
 
     fn request(&self, request_id: &str, token: &SecretString) -> Option<Request<Full<Bytes>>> {
         let token = token.expose_secret().as_bytes();
-        // As large as it can get, so that growing leaves no copy behind; zeroed when it has been
-        // sent.
+        // The capacity is the largest possible length, because a reallocation would leave a copy of
+        // the token. The form is zeroed when it has been sent.
         let mut form = Zeroizing::new(String::with_capacity(6 + 3 * token.len() + 29));
         form.push_str("token=");
         form.extend(byte_serialize(token));
@@ -162,9 +165,9 @@ impl Introspection {
             .ok()
     }
 
-    /// What another status than 200 means. A 4xx is about this question or about the config, and
-    /// must not count as an outage: whoever can make his own question fail could otherwise
-    /// bring one about.
+    /// Returns the verdict for a reply whose status is not 200. A 4xx concerns this question or the
+    /// config and must not count as an outage: otherwise, a caller that can make its own question
+    /// fail could cause one.
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
             if let Some(left_out) = self.line(LogTopic::Misconfigured) {
@@ -213,13 +216,13 @@ impl Introspection {
     }
 
     fn line(&self, trouble: LogTopic) -> Option<u64> {
-        self.log_pace.line(trouble, Instant::now())
+        self.log_throttle.line(&trouble, Instant::now()).map(|left_out| left_out.same)
     }
 }
 
-/// How a client shows an OAuth server who it is: Basic, with id and secret form-urlencoded before
-/// they are put together (RFC 6749, 2.3.1), so that a colon can stand in either. `None` where they
-/// are too long for a header.
+/// Returns the credential with which a client authenticates itself to an OAuth server: Basic, with
+/// the id and the secret form-urlencoded before they are joined (RFC 6749, 2.3.1), so that either
+/// may contain a colon. Returns `None` if they are too long for a header.
 pub fn client_authorization(id: &str, secret: &SecretString) -> Option<HeaderValue> {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     basic(&encoded(id), &SecretString::from(encoded(secret.expose_secret())))

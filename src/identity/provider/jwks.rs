@@ -1,4 +1,4 @@
-//! The public keys of an issuer: a JSON Web Key Set (RFC 7517, 5). Pure, but for [`fetcher`].
+//! The public keys of an issuer: a JSON Web Key Set (RFC 7517, 5). Only [`fetcher`] performs I/O.
 
 pub mod fetcher;
 mod key;
@@ -12,35 +12,36 @@ pub use key::PublicKey;
 
 use super::common::strict_json::{self, StrictJsonError};
 
-/// A larger text is no key set. Sets have two to ten keys of 1 to 4 KiB.
+/// The largest size of a key set, in bytes. Real sets have two to ten keys of 1 to 4 KiB.
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;
 
-/// A set with more keys is no key set.
+/// The largest number of keys in a set.
 const MAX_KEYS: usize = 100;
 
-/// Keys of one name that a signature is checked with. Each costs as much as the first, for whoever
-/// sends a token.
+/// The largest number of keys of the same name that are tried for a signature. Each try costs the
+/// gate as much as the first, and any caller can send a token.
 const MAX_KEYS_TRIED: usize = 4;
 
-/// The usable keys of an issuer: at least one, none twice under the same name.
+/// The usable keys of an issuer: at least one, and no key twice under the same name.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Arc<PublicKey>>,
     unused: Vec<String>,
 }
 
-/// Which key a token names.
+/// The result of a search for the key of a token.
 #[derive(Clone, Debug)]
 pub enum KeyMatch {
-    /// One of these: one, or the few that the issuer gave one name.
+    /// The key is one of these: a single key, or the few to which the issuer gave the same name.
     Keys(Vec<Arc<PublicKey>>),
-    /// One that is not in the set: it may be new.
+    /// The set has no key of this name. The key may be new.
     UnknownId,
-    /// None: its key is for other algorithms, or it names no key and not exactly one would do.
+    /// The set has no suitable key: the named key is for other algorithms, or the token names no
+    /// key and not exactly one key is suitable.
     Unfit,
 }
 
-/// Why a text is no key set.
+/// The reason why a text is not a usable key set.
 #[derive(Debug, thiserror::Error)]
 pub enum JwksError {
     #[error("{0} bytes; a key set has at most {MAX_JWKS_BYTES}")]
@@ -58,13 +59,13 @@ pub enum JwksError {
 }
 
 impl KeySet {
-    /// Reads a set. Keys of another kind or use, or that are too weak, too large or odd, are left
-    /// out, so that what an issuer adds for others does not take away the rest; see
-    /// [`unused`](Self::unused). A key that is listed more than once, such as for several
-    /// algorithms, is one.
+    /// Reads a set. Keys of another kind or use, and keys that are too weak, too large or odd, are
+    /// left out, so that keys which the issuer adds for others do not make the rest unusable; see
+    /// [`unused`](Self::unused). A key that is listed more than once under one name, such as for
+    /// several algorithms, counts as one.
     ///
     /// # Errors
-    /// What is no key set, or has no usable key.
+    /// [`JwksError`] if the text is not a key set, or has no usable key.
     pub fn parse(text: &[u8]) -> Result<Self, JwksError> {
         if text.len() > MAX_JWKS_BYTES {
             return Err(JwksError::TooLarge(text.len()));
@@ -96,23 +97,23 @@ impl KeySet {
         Ok(Self { keys: keys.into_iter().map(Arc::new).collect(), unused })
     }
 
-    /// How many keys can be used.
+    /// Returns the number of usable keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Never: a set has at least one.
+    /// Returns `false`: a set has at least one key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The keys that are left out, and why.
+    /// Returns the keys that were left out, with the reasons.
     pub fn unused(&self) -> &[String] {
         &self.unused
     }
 
-    /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, the one
-    /// key that is for `alg`.
+    /// Returns the keys for a token whose header has this `kid` and `alg`. Without a `kid`, returns
+    /// the only key that is for `alg`.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyMatch {
         let fits = |key: &&Arc<PublicKey>| key.is_for(algorithm);
         let found: Vec<_> = match id {
@@ -157,7 +158,7 @@ mod tests {
         KeySet::parse(text.as_ref()).unwrap_err().to_string()
     }
 
-    /// The JWK of a new P-256 key, with these members over its own.
+    /// Returns the JWK of a new P-256 key with these members added or replaced.
     fn key(members: Value) -> Value {
         let mut key = SigningKey::p256().jwk("one");
         key.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -297,7 +298,7 @@ mod tests {
         assert!(message(json!({ "keys": vec![1; 101] }).to_string()).contains("101 keys"));
     }
 
-    /// How many keys are tried for a token with this `kid`.
+    /// Returns the number of keys that are tried for a token with this `kid`.
     fn tried(set: &KeySet, id: &str, algorithm: Algorithm) -> usize {
         match set.find(Some(id), algorithm) {
             KeyMatch::Keys(keys) => keys.len(),
@@ -341,7 +342,7 @@ mod tests {
                 matches!(set.find(None, Algorithm::RS256), KeyMatch::Keys(keys) if keys.len() == 1)
             );
         }
-        // The same key under two names, with a sign byte and with padding.
+        // One key under two names, once with padding.
         let set = set(&[rsa().jwk("one"), {
             let mut key = rsa().jwk("two");
             key["e"] = json!(format!("{}==", key["e"].as_str().unwrap()));
@@ -370,11 +371,11 @@ mod tests {
             assert_eq!(tried(&several, "one", algorithm), count, "{algorithm:?}");
         }
         assert_eq!(tried(&set(&of_one_name).unwrap(), "one", Algorithm::ES256), MAX_KEYS_TRIED);
-        // A key that is never used makes nothing ambiguous.
+        // An encryption key is left out, so it does not make the name ambiguous.
         assert_eq!(set(&[entries[0].clone(), key(json!({ "use": "enc" }))]).unwrap().len(), 1);
     }
 
-    /// What is odd about one entry takes no other one away, and is told without its value.
+    /// An odd entry does not affect the other entries, and is reported without its value.
     #[test]
     fn an_odd_entry_is_left_out_and_the_rest_holds() {
         let good = SigningKey::p256().jwk("good");

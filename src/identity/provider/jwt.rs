@@ -1,9 +1,9 @@
 //! Workload tokens of an OpenID Connect issuer: GitLab `id_tokens`, GitHub Actions, Kubernetes
 //! service accounts.
 //!
-//! A JWT as Bearer, or as the password of Basic under any user name, so that `docker login
-//! --password-stdin` works in CI. It is checked here: the issuer is asked for its keys, and for
-//! nothing else.
+//! A caller sends the JWT as a Bearer token, or as the password of Basic under any user name, so
+//! that `docker login --password-stdin` works in CI. The gate checks the token itself. It asks the
+//! issuer for its keys, and for nothing else.
 
 mod compact;
 mod pasted;
@@ -25,22 +25,24 @@ pub use rules::{Rules, Tenants, Workload};
 
 use super::common::claims::ClaimError;
 use super::common::http_client::{ProviderClient, ServerSettings};
+use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::jwks::KeySet;
 use super::jwks::fetcher::{KeyLookup, Keys, RefreshIntervals};
-use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
     Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
 };
+use crate::log_throttle::LogThrottle;
 
-/// A larger token is none of a workload; theirs have 1 to 3 KiB.
+/// The largest size of a token, in bytes. The tokens of workloads have 1 to 3 KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why a token of the issuer is refused. Prints names of the config, and nothing of the token.
+/// The reason why a token of the issuer is refused. It prints names from the config, and nothing of
+/// the token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
     #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
@@ -79,7 +81,8 @@ pub enum JwtError {
 
 /// The share of a question's time that a fetch of keys may take. The fetch ends before the question
 /// that waits for it, so that an issuer which does not answer does not look like an outage of the
-/// provider: tokens with known keys need no answer, and an open breaker would refuse them too.
+/// provider. An open breaker would also refuse tokens with known keys, which need no answer of the
+/// issuer.
 const FETCH_SHARE: f64 = 0.8;
 
 /// The settings of a provider with `type: jwt`.
@@ -98,7 +101,7 @@ pub struct JwtSettings {
 pub enum JwksSource {
     /// The keys are fetched from this URL, and from no other one.
     Url(ServerSettings),
-    /// The keys of a file.
+    /// The keys come from a file.
     File(KeySet),
 }
 
@@ -106,7 +109,7 @@ impl JwtSettings {
     /// Creates the provider.
     ///
     /// # Errors
-    /// The system's certificate authorities are needed and cannot be read.
+    /// If the system's certificate authorities are needed and cannot be read.
     pub fn build(self, name: Arc<str>) -> io::Result<Jwt> {
         let keys = match self.keys {
             JwksSource::File(keys) => Keys::fixed(keys),
@@ -122,23 +125,24 @@ impl JwtSettings {
     }
 }
 
-/// One issuer.
+/// The provider for one issuer.
 pub struct Jwt {
     sources: Sources,
     rules: Rules,
     keys: Keys,
-    /// The rules' scopes, where they have any.
+    /// The scopes of the rules; `None` if the rules have none.
     granted: Option<Arc<Vec<String>>>,
     scopes: ScopeLists,
-    log_pace: LogPace,
+    log_throttle: LogThrottle,
 }
 
-/// The `iss` that a credential claims, if its secret is a JWT that has one. Nothing of it is
-/// verified: it tells to whom the secret is shown, and that is nobody but this issuer's provider,
-/// also where the token is too large for that one. The size of a header is the bound.
+/// Returns the `iss` that a credential claims, if its secret is a JWT with an `iss`. Nothing in the
+/// token is verified: the result only decides which provider is shown the secret. It is shown to
+/// this issuer's provider and to no other one, even if the token is too large for that provider.
+/// The limit for the size of a request's header bounds the work.
 pub fn issuer_of(credential: &Credential) -> Option<String> {
     let secret = secret_of(credential)?.expose_secret();
-    // With anything beside it, it is no token; see `holds_token_of`.
+    // A secret with other characters beside the token is not a token; see `holds_token_of`.
     let is_plain = secret
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
@@ -146,8 +150,8 @@ pub fn issuer_of(credential: &Credential) -> Option<String> {
     token?.claims.get("iss")?.as_str().map(str::to_owned)
 }
 
-/// Whether a token of one of these issuers stands in the secret or in the user name, in whatever
-/// spelling and whatever stands around it. Nothing of it is verified.
+/// Returns whether the secret or the user name contains a token of one of these issuers, in any
+/// spelling and with any text around it. Nothing in the token is verified.
 pub fn holds_token_of(credential: &Credential, is_issuer: impl Fn(&str) -> bool) -> bool {
     let user = if let Credential::Basic { user, .. } = credential { Some(&**user) } else { None };
     let secret = secret_of(credential).map(|secret| secret.expose_secret());
@@ -166,7 +170,7 @@ fn secret_of(credential: &Credential) -> Option<&SecretString> {
 }
 
 impl Jwt {
-    /// The issuer of `rules`, whose keys are `keys`.
+    /// Creates the provider for the issuer of `rules`, whose keys are `keys`.
     pub fn new(name: Arc<str>, rules: Rules, keys: Keys) -> Self {
         let granted = rules.scopes.clone().map(Arc::new);
         Self {
@@ -175,24 +179,24 @@ impl Jwt {
             keys,
             granted,
             scopes: ScopeLists::default(),
-            log_pace: LogPace::default(),
+            log_throttle: LogThrottle::default(),
         }
     }
 
-    /// Returns whether it can check tokens: there are keys, or the issuer hands them out when
-    /// asked.
+    /// Returns whether the provider can check tokens: there are keys, or the issuer returns them
+    /// when asked.
     pub async fn is_up(&self) -> bool {
         self.keys.are_known().await
     }
 
-    /// Whether this is its issuer, byte for byte.
+    /// Returns whether `issuer` is the issuer of this provider, byte for byte.
     pub fn is_issuer(&self, issuer: &str) -> bool {
         self.rules.issuer == issuer
     }
 
-    /// Checks a Bearer token, or the password of Basic whatever the user name. A signature takes
-    /// some 30 µs of CPU (RSA; up to 0.5 ms with 8192 bits), too little to move it to another
-    /// thread.
+    /// Checks a Bearer token, or the password of Basic under any user name. A signature check takes
+    /// about 30 µs of CPU (RSA; up to 0.5 ms with 8192 bits), which is too little to move it to
+    /// another thread.
     pub async fn ask(&self, question: &Question) -> Verdict {
         let Some(secret) = secret_of(&question.credential) else { return Verdict::NotMine };
         let token = Compact::read(secret.expose_secret())
@@ -214,10 +218,12 @@ impl Jwt {
             return Err(JwtError::TooLarge);
         }
         let (algorithm, key_id) = token.algorithm_and_key_id(&self.rules.algorithms)?;
-        // The claims first: what they alone refuse needs no key, and so cannot have one fetched.
+        // The claims are checked first: a refusal because of the claims needs no key, so such a
+        // token cannot cause a fetch of keys.
         let workload = self.rules.check(&token.claims, now)?;
-        // Its issuer would say yes to the end of its time. By its clock a token may be of later
-        // than it was seen here.
+        // The gate refuses a revoked token itself, because the issuer would accept it until its
+        // end. The issuer's clock may be ahead, so the token's `iat` may be later than the time at
+        // which the gate first saw it.
         let is_before = |floor: Moment| workload.issued <= floor.unix().saturating_add(LEEWAY);
         let before_floor = revocation.floor.is_some_and(is_before);
         if revocation.number.is_some() || before_floor {
@@ -235,7 +241,8 @@ impl Jwt {
             return Err(JwtError::Signature);
         }
         if let Some(odd) = workload.odd.text()
-            && let Some(left_out) = self.log_pace.line(LogTopic::Odd, Instant::now())
+            && let Some(left_out) =
+                self.log_throttle.line(&LogTopic::Odd, Instant::now()).map(|left_out| left_out.same)
         {
             tracing::warn!(provider = %self.sources.provider(), left_out, "odd claims, which were read all the same: {odd}");
         }

@@ -1,9 +1,10 @@
 //! Any server of the registry token protocol (Distribution's "Token Authentication Specification"):
 //! Harbor, docker_auth, GitLab.
 //!
-//! It is asked with the caller's own credential for the scopes that the request needs, all in one
-//! question. What counts is what the token in its reply lists as granted, not that there is one: an
-//! empty list is a 200 too. What is known of GitLab besides is in [`gitlab`](super::gitlab).
+//! The gate sends it the caller's own credential and all scopes that the request needs, in one
+//! question. The access that the token in the reply lists decides, not the existence of a token: a
+//! reply with an empty list is a 200 too. The behavior of GitLab beyond the protocol is in
+//! [`gitlab`](super::gitlab).
 
 mod one_by_one;
 pub mod reply;
@@ -19,11 +20,11 @@ use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
+use super::common::log_topic::LogTopic;
 use super::common::sources::Sources;
 use super::common::strict_json;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use crate::identity::guard::failure_budget::BudgetPlace;
-use crate::identity::log_pace::{LogPace, LogTopic};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::keyed_hash::SecretId;
 use crate::identity::model::tag_rules::TagRules;
@@ -31,16 +32,18 @@ use crate::identity::model::{
     Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
     Verdict, Verified,
 };
+use crate::log_throttle::LogThrottle;
 use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
 use reply::Token;
 
-/// A longer user name and secret are nobody's here. In base64 they would not fit into the 8 KiB
-/// that web servers commonly take for a header, and some of them close the connection then, which
-/// looks like an outage.
+/// The largest length of the user name and the secret together, in bytes. A longer credential does
+/// not belong to this provider. In base64, it would not fit into the 8 KiB that web servers
+/// commonly accept for a header. Some of them then close the connection, which looks like an
+/// outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 
-/// A token that is sent upstream is asked for anew so long before it ends: the registry may be
-/// slow, and its clock another.
+/// The time before the end of a token that is sent upstream at which the gate requests another one:
+/// the registry may be slow, and its clock may differ.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// The settings of a provider with `type: registry_token`.
@@ -56,7 +59,7 @@ impl RegistryTokenSettings {
     /// Creates the provider.
     ///
     /// # Errors
-    /// The system's certificate authorities are needed and cannot be read.
+    /// If the system's certificate authorities are needed and cannot be read.
     pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
         let client = ProviderClient::for_server(&self.server)?;
         let realm = self.server.endpoint.url();
@@ -64,7 +67,7 @@ impl RegistryTokenSettings {
     }
 }
 
-/// One server.
+/// A token server.
 pub struct TokenServer {
     sources: Sources,
     realm: String,
@@ -74,11 +77,12 @@ pub struct TokenServer {
     client: ProviderClient,
     gitlab: Option<GitLabReading>,
     keeps_tokens: bool,
-    log_pace: LogPace,
+    log_throttle: LogThrottle,
 }
 
 impl TokenServer {
-    /// A server whose token endpoint is `realm`. `gitlab`: it is a GitLab, and read as one.
+    /// Creates a provider whose token endpoint is `realm`. If `gitlab` is present, the server is
+    /// asked and its replies are read as those of a GitLab.
     pub fn new(
         name: Arc<str>,
         realm: &str,
@@ -98,25 +102,26 @@ impl TokenServer {
             client,
             gitlab,
             keeps_tokens: false,
-            log_pace: LogPace::default(),
+            log_throttle: LogThrottle::default(),
         }
     }
 
-    /// Whether the tokens that it issues are kept with what they grant, to be sent upstream.
-    /// Without that none is.
+    /// Sets whether the tokens that the server issues are kept with their grants, to be sent
+    /// upstream. The default is `false`.
     #[must_use]
     pub fn keep_tokens(self, keeps_tokens: bool) -> Self {
         Self { keeps_tokens, ..self }
     }
 
-    /// The `type` of such a provider in the config.
+    /// Returns the `type` of such a provider in the config.
     pub fn type_name(&self) -> &'static str {
         if self.gitlab.is_some() { "gitlab" } else { "registry_token" }
     }
 
-    /// Asks what the credential is granted. `known`: this server has verified the secret before, so
-    /// it may be asked about again whatever others got wrong. Returns also how many questions
-    /// it took besides the first.
+    /// Asks what the credential is granted. `known` is `true` if this server has verified the
+    /// secret before. It may then be asked about the secret again, even if the failures of other
+    /// secrets have used up the failure budget. Also returns the number of questions beyond the
+    /// first.
     pub async fn ask(self: &Arc<Self>, question: &Question, known: bool) -> (Verdict, u32) {
         let reply = match self.exchange(question, known).await {
             Ok(reply) => reply,
@@ -129,28 +134,29 @@ impl TokenServer {
         (self.verdict(question, &reply), 0)
     }
 
-    /// Returns whether the server answers at all, by a question that no caller can turn: for a
-    /// token without a credential and for nothing.
+    /// Returns whether the server answers at all. The question is for a token without a credential
+    /// and without scopes, so no caller can influence the outcome.
     pub async fn is_up(&self) -> bool {
         let request = Request::get(&self.endpoint).header(header::ACCEPT, "application/json");
         let Ok(request) = request.body(Full::default()) else { return false };
         let Ok(reply) = self.client.ask(request).await else { return false };
         match reply.status {
-            // Some hand a token for another service, or none that can be read, to those who name
-            // nobody.
+            // Some servers return a token for another service, or an unreadable one, if the
+            // question has no credential.
             StatusCode::OK => strict_json::object(&reply.body).is_ok(),
             _ if self.turns_the_gate_away(&reply) => false,
             status => !status.is_server_error(),
         }
     }
 
-    /// Sends a question; what keeps it from being asked or answered is a verdict.
+    /// Sends a question and returns the reply. If the question cannot be asked or answered, the
+    /// error is the verdict.
     async fn exchange(&self, question: &Question, known: bool) -> Result<Reply, Verdict> {
         let presented = match (&question.credential, &self.gitlab) {
             (Credential::Basic { user, password }, _) => Some((&**user, password)),
             (Credential::Bearer(token), Some(_)) => Some((TOKEN_USER, token)),
             (Credential::Anonymous, Some(gitlab)) if gitlab.anonymous => None,
-            // No other server has a user name under which a bare token can be asked about.
+            // Other servers have no user name under which a bare token can be presented.
             (Credential::Bearer(_), None) | (Credential::Anonymous, _) => {
                 return Err(Verdict::NotMine);
             }
@@ -165,7 +171,7 @@ impl TokenServer {
         };
         let place = match presented {
             Some(_) => self.place(question.secret, known).await?,
-            // There is no credential to be wrong.
+            // A question without a credential cannot count as a wrong one.
             None => None,
         };
         let reply = self
@@ -179,13 +185,13 @@ impl TokenServer {
         Ok(reply)
     }
 
-    /// Returns what a 403 says; `None` for any other answer.
+    /// Returns the meaning of a 403; `None` for any other status.
     fn forbids(&self, reply: &Reply) -> Option<Forbidden> {
         (reply.status == StatusCode::FORBIDDEN).then(|| Forbidden::read(&reply.body))
     }
 
-    /// Returns whether a refusal without a verdict is the gate's: of a GitLab that is told no
-    /// client's address, what it bans or throttles is the gate, and so everybody.
+    /// Returns whether a refusal without a verdict is directed at the gate. A GitLab that is not
+    /// told the client's address bans or throttles the gate, and with it all callers.
     fn turns_the_gate_away(&self, reply: &Reply) -> bool {
         let sees_the_gate_alone =
             self.gitlab.as_ref().is_some_and(|gitlab| !gitlab.forward_client_address);
@@ -194,12 +200,14 @@ impl TokenServer {
         sees_the_gate_alone && without_a_verdict
     }
 
-    /// Whether it is asked what callers without a credential may pull.
+    /// Returns whether the server is asked which repositories callers without a credential may
+    /// pull.
     pub fn answers_anonymous(&self) -> bool {
         self.gitlab.as_ref().is_some_and(|gitlab| gitlab.anonymous)
     }
 
-    /// Whether it is told where the client is, so that its answers may depend on that.
+    /// Returns whether the server is told the client's address, so that its answers may depend on
+    /// it.
     pub fn forwards_client_address(&self) -> bool {
         self.gitlab.as_ref().is_some_and(|gitlab| gitlab.forward_client_address)
     }
@@ -210,7 +218,8 @@ impl TokenServer {
         presented: Option<(&str, &SecretString)>,
     ) -> Option<Request<Full<Bytes>>> {
         let mut uri = self.endpoint.clone();
-        // Never push in order to decide a pull: a granted push can create records there.
+        // Push is never asked for to decide a pull: a granted push can create records on the
+        // server.
         for (repository, asked) in question.access.repositories() {
             let _ = write!(uri, "&scope=repository:{repository}:{}", asked.words());
         }
@@ -224,14 +233,14 @@ impl TokenServer {
             request = request.header(header::AUTHORIZATION, basic(user, secret)?);
         }
         if self.forwards_client_address() {
-            // Exactly one address: rules about addresses and the counting of failures then fall on
-            // the client.
+            // Exactly one address is sent, so that address rules and the counting of failures apply
+            // to the client.
             request = request.header("x-forwarded-for", question.client.to_string());
         }
         request.body(Full::default()).ok()
     }
 
-    /// A place in the failure budget, where there is one.
+    /// Waits for a place in the failure budget; `None` without a budget.
     async fn place(
         &self,
         secret: SecretId,
@@ -241,8 +250,8 @@ impl TokenServer {
         else {
             return Ok(None);
         };
-        // A quarter of what the question has: half may be gone by now, and the rest is for asking
-        // it.
+        // The wait may take a quarter of the time of the question: half of it may have passed, and
+        // the rest is for asking it.
         match tokio::time::timeout(self.client.timeout() / 4, budget.reserve(secret, known)).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(free_in)) => Err(Verdict::NotNow(NotNow::FailureBudgetSpent, free_in)),
@@ -265,7 +274,7 @@ impl TokenServer {
                 }
                 Err(error) => self.unavailable(question, &error.to_string()),
             },
-            // To callers without a credential both say that nothing is public.
+            // Both statuses tell a caller without a credential that nothing is public.
             StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
             StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => self.nothing(question),
@@ -291,7 +300,8 @@ impl TokenServer {
                 }
                 Verdict::NotNow(NotNow::Misconfigured, retry_after)
             }
-            // About this question: whoever sends what the server does not take could else bring an outage about.
+            // The status concerns this question alone. If it counted as an outage, a caller could
+            // cause one by sending what the server does not accept.
             status if status.is_client_error() => {
                 if let Some(left_out) = self.line(LogTopic::Barred) {
                     tracing::warn!(%provider, %request_id, left_out, status = status.as_u16(), "it does not take this question");
@@ -319,8 +329,9 @@ impl TokenServer {
             (Some(_), None) => {
                 super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question))
             }
-            // The specification's word for a client that did not authenticate: some servers hand a
-            // token to anybody whose password is wrong, with what is public in it.
+            // By the specification, a token without a subject means that the client did not
+            // authenticate. Some servers issue such a token if the password is wrong, with access
+            // to what is public.
             (None, None) => {
                 return refused("its token names nobody, so it did not take the credential");
             }
@@ -337,14 +348,14 @@ impl TokenServer {
         self.verified(subject, credential_type, granted, lifetime)
     }
 
-    /// Valid, and good for nothing that was asked.
+    /// Returns the verdict that the credential is valid and is granted nothing of what was asked.
     fn nothing(&self, question: &Question) -> Verdict {
         let granted = self.granted(question, None);
         self.verified(fingerprint(question), None, granted, Lifetime::default())
     }
 
-    /// What the answer allows: never more than was asked, whatever the token lists. Without a token
-    /// that is nothing.
+    /// Returns what the answer grants: never more than was asked, even if the token lists more.
+    /// Without a token, nothing is granted.
     fn granted(&self, question: &Question, token: Option<&Token>) -> Granted {
         let server =
             if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
@@ -382,7 +393,7 @@ impl TokenServer {
         }
     }
 
-    /// Reads change no tag, so nothing of the rules is kept for them.
+    /// Returns the tag rules in the token. Reads change no tag, so no rules are kept for them.
     fn tag_rules(
         &self,
         question: &Question,
@@ -418,19 +429,20 @@ impl TokenServer {
     }
 
     fn line(&self, trouble: LogTopic) -> Option<u64> {
-        self.log_pace.line(trouble, Instant::now())
+        self.log_throttle.line(&trouble, Instant::now()).map(|left_out| left_out.same)
     }
 }
 
-/// Where a token for `service` is asked for.
+/// Returns the URL at which a token for `service` is requested.
 pub fn endpoint(realm: &str, service: &str) -> String {
     let first = if realm.contains('?') { '&' } else { '?' };
-    // Some services are called something like `Docker registry`.
+    // Some services have a name like `Docker registry`, with a space.
     let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
     format!("{realm}{first}service={service}")
 }
 
-/// The one name for a credential that has none. Callers without a credential have no name either.
+/// Returns the subject for a credential without a name. It is empty for callers without a
+/// credential.
 fn fingerprint(question: &Question) -> Box<str> {
     if is_anonymous(question) {
         "".into()

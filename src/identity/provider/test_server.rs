@@ -1,5 +1,5 @@
-//! A provider for tests: a small HTTP/1.1 server on a port that the kernel picks, which answers as
-//! it is told.
+//! A provider for tests: a small HTTP/1.1 server with a given answer, on a port that the kernel
+//! picks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::common::http_client::ProviderClient;
 
-/// No test waits longer than this: it is there to fail, not to be reached.
+/// The longest time that a test waits. Only a test that fails takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server. It ends with the test's runtime.
@@ -20,17 +20,17 @@ pub(super) struct TestServer {
     requests: watch::Receiver<Vec<String>>,
 }
 
-/// What it does with a request.
+/// The reaction of the server to a request.
 #[derive(Clone)]
 pub(super) enum Answer {
-    /// The whole answer, head included.
+    /// The server sends this answer, which includes the head.
     Say(String),
-    /// Reads the request and says nothing.
+    /// The server reads the request and does not answer.
     Hang,
 }
 
 impl Answer {
-    /// An answer with this status, these header lines and this body.
+    /// Creates an answer with this status, these header lines and this body.
     pub(super) fn new(status: u16, headers: &str, body: &str) -> Self {
         let len = body.len();
         Self::Say(format!(
@@ -58,17 +58,17 @@ impl TestServer {
         Self { url, answer, requests }
     }
 
-    /// What it answers from now on.
+    /// Sets the answer to all later requests.
     pub(super) fn answer(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// Every request so far, head and body.
+    /// Returns every request so far, head and body.
     pub(super) fn requests(&self) -> Vec<String> {
         self.requests.borrow().clone()
     }
 
-    /// Waits until there were so many requests.
+    /// Waits until the server has received `count` requests.
     pub(super) async fn reached(&self, count: usize) {
         let mut requests = self.requests.clone();
         tokio::time::timeout(PATIENCE, requests.wait_for(|all| all.len() >= count))
@@ -77,7 +77,7 @@ impl TestServer {
             .unwrap();
     }
 
-    /// A client for it.
+    /// Creates a client for the server.
     pub(super) fn client(timeout: Duration) -> ProviderClient {
         let tls = crate::net::client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
         ProviderClient::new(tls, timeout)
@@ -100,7 +100,7 @@ async fn exchange(
     let answer = told.lock().unwrap().clone();
     requests.send_modify(|all| all.push(text));
     match answer {
-        // A client that has read enough may be gone.
+        // The client may have closed the connection after it has read enough.
         Answer::Say(answer) => drop(stream.write_all(answer.as_bytes()).await),
         Answer::Hang => drop(stream.read(&mut [0]).await),
     }

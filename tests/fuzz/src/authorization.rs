@@ -1,11 +1,11 @@
-//! The `Authorization` header.
+//! The oracle for the parser of the `Authorization` header.
 
 use http::{HeaderMap, HeaderValue, header};
 use moorgate::identity::model::credential::{Credential, basic};
 use secrecy::ExposeSecret;
 
-/// A second reader comes to the same credential or to none, and what is read can be written and
-/// read again. Nothing of a secret is printed.
+/// Checks that a second reader finds the same credential or also finds none, that a credential
+/// which was read can be written and read again, and that no part of a secret is printed.
 pub fn check(input: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(input) else { return };
     let credential = parts(read(value.clone()));
@@ -21,7 +21,7 @@ pub fn check(input: &[u8]) {
     assert_eq!(parts(read(again)), credential);
 }
 
-/// What a header says.
+/// The content of an `Authorization` header.
 #[derive(Debug, PartialEq)]
 pub enum Parts {
     Anonymous,
@@ -48,7 +48,7 @@ fn parts(credential: Option<Credential>) -> Option<Parts> {
     })
 }
 
-/// RFC 9110, 11.6.2; RFC 7617, 2; RFC 6750, 2.1.
+/// Reads the header by RFC 9110, 11.6.2; RFC 7617, 2; RFC 6750, 2.1.
 pub fn second_reader(value: &[u8]) -> Option<Parts> {
     let value = std::str::from_utf8(value)
         .ok()
@@ -78,7 +78,8 @@ pub fn second_reader(value: &[u8]) -> Option<Parts> {
     }
 }
 
-/// RFC 4648, 4, padded, without bits that mean nothing: one spelling of each value.
+/// Decodes base64 (RFC 4648, 4) with padding. Rejects set bits after the end of the value, so each
+/// value has one spelling.
 fn base64(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     if !text.len().is_multiple_of(4) {

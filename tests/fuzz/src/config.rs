@@ -1,15 +1,16 @@
-//! The configuration file.
+//! The oracle for the configuration file.
 
 use std::path::Path;
 
 use moorgate::config::{Place, load_text};
 
-/// Whatever the text, there is a configuration or a list of problems. Each problem stands in the
-/// text, on one line, and says what would be right. A configuration prints as one that prints the
-/// same.
+/// Checks that any text gives a configuration or a list of problems. Each problem points into the
+/// text, takes one line and says what would be right. The printed form of a configuration loads and
+/// prints the same.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    // Files that it names are read. Some on a machine never end, or are written to.
+    // The config may name files, which are read. Reading some special files of a machine never
+    // ends, and others are written to.
     if text.contains("/dev")
         || text.contains("/proc")
         || text.contains("/sys")
@@ -46,9 +47,10 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// The place is one of a character, or the end of a line or of the text.
+/// Asserts that the position is that of a character, of the end of a line or of the end of the
+/// text.
 fn assert_in(text: &str, line: usize, column: usize) {
-    // YAML ends lines at a lone CR, too.
+    // In YAML, a lone CR ends a line too.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = text.split('\n').collect();
     let within =

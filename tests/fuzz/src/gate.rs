@@ -1,5 +1,6 @@
-//! The whole gate in memory: the first byte says the protocol (`2` is HTTP/2, anything else
-//! HTTP/1.1), the rest is what a client sends on one connection.
+//! The oracle for the whole gate, in memory. The first byte of an input selects the protocol: `2`
+//! is HTTP/2, anything else is HTTP/1.1. The rest is the bytes that a client sends on one
+//! connection.
 
 mod permit;
 mod upstream;
@@ -25,18 +26,18 @@ use upstream::Upstream;
 /// The first byte of an input that is HTTP/2.
 pub const HTTP2: u8 = b'2';
 
-/// Passes only when nothing else can go on, for the clock stands still until then.
+/// A time that passes only when no task can make progress, because the clock is paused until then.
 const NOTHING_GOES_ON: Duration = Duration::from_millis(1);
 
-/// The credential of `htpasswd`, by which the stand-in says yes.
+/// The one credential in `htpasswd`, which the provider verifies.
 const USER: &str = "alice";
 const PASSWORD: &str = "secret";
 
-/// Refused, or in the ledger of the registry as a plain message that a permit allows: over HTTP/1.1
-/// each entry is one of the requests that a second reader finds in what was sent, allowed to the
-/// very credential beside it, its body the same and complete only if that was; over HTTP/2, where
-/// nothing here reads the frames a second time, it is one that anybody is allowed whose credential
-/// was within reach.
+/// Checks that each request is refused or reaches the registry as an unambiguous message that a
+/// permit allows. Over HTTP/1.1, each entry of the ledger must be one of the requests that a second
+/// reader finds in the input: allowed for the credential in that request, with the same body, and
+/// complete only if the sent body was complete. Over HTTP/2 no second reader parses the frames, so
+/// each entry must be a request that is allowed for any caller whose credential is within reach.
 pub fn check(input: &[u8]) {
     let Some((protocol, sent)) = input.split_first() else { return };
     let http2 = *protocol == HTTP2;
@@ -48,7 +49,7 @@ pub fn check(input: &[u8]) {
     for entry in &ledger {
         upstream::assert_hygiene(entry);
         if permit::is_catalog(entry) {
-            // The gate asks in its own words, and filters what it is told.
+            // The gate asks for the catalog in its own words and filters the answer.
             continue;
         }
         if http2 {
@@ -62,8 +63,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What reaches the registry of what a client sends on one connection. Panics where the registry
-/// could read it in two ways.
+/// Returns the messages that reach the registry when a client sends these bytes on one connection.
+/// Panics if the registry could read them in two ways.
 pub fn forwarded(http2: bool, sent: &[u8]) -> Vec<Message> {
     thread_local!(static GATE: OnceCell<Gate> = const { OnceCell::new() });
     let connections = GATE.with(|gate| gate.get_or_init(Gate::start).run(http2, sent));
@@ -75,7 +76,8 @@ pub fn forwarded(http2: bool, sent: &[u8]) -> Vec<Message> {
     connections.iter().flat_map(read).collect()
 }
 
-/// Whether the body of what was sent is what the registry got, and is whole only if it was.
+/// Returns whether the registry got the body that was sent, and got it completely only if it was
+/// sent completely.
 fn goes_on_as(sent: &Message, forwarded: &Message) -> bool {
     if forwarded.complete {
         sent.complete && sent.body == forwarded.body
@@ -98,7 +100,8 @@ impl Gate {
         std::fs::write(folder.path().join("htpasswd"), HTPASSWD).expect("a file");
         let config = CONFIG.replace("{upstream}", &upstream.address().to_string());
         std::fs::write(folder.path().join("moorgate.yml"), config).expect("a file");
-        // One thread for everything, and a clock that moves on only where nothing else does.
+        // One thread runs everything, with a clock that advances only when no task can make
+        // progress.
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
@@ -106,8 +109,8 @@ impl Gate {
         Self { runtime, upstream, running, _folder: folder }
     }
 
-    /// Lets a client send this and leave when nothing goes on any more. What reached the registry,
-    /// by connection.
+    /// Sends the bytes as one client, which leaves when no task makes progress any more. Returns
+    /// the bytes that reached the registry, by connection.
     fn run(&self, http2: bool, sent: &[u8]) -> Vec<Vec<u8>> {
         let generations = self.running.live().snapshots();
         let local = LocalSet::new();
@@ -121,7 +124,7 @@ impl Gate {
                 let (mut nowhere, write) = (tokio::io::sink(), writing.write_all(sent));
                 let (_, _) = tokio::join!(tokio::io::copy(&mut reading, &mut nowhere), write);
             };
-            // Until the answers end, or nothing comes any more.
+            // The client stays until the answers end or no more bytes arrive.
             tokio::select! {
                 () = talk => {}
                 () = sleep(NOTHING_GOES_ON) => {}
@@ -133,7 +136,8 @@ impl Gate {
     }
 }
 
-/// Each client has an address of its own, so that none is held up for what another one did.
+/// Returns an address for the client. Each input has its own, so no client is limited because of
+/// another client's requests.
 fn address_of(sent: &[u8]) -> Ipv4Addr {
     let hash = sent
         .iter()
@@ -149,7 +153,8 @@ fn start(config: &Path) -> Running {
     Running::start(loaded, listeners, access_log).expect("a gate")
 }
 
-/// bcrypt of the least cost, for wrong passwords cost as much as right ones.
+/// bcrypt at the lowest cost, because a check of a wrong password takes as long as one of a right
+/// password.
 const HTPASSWD: &str = "alice:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
 const CONFIG: &str = r#"

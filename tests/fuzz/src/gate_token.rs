@@ -1,4 +1,5 @@
-//! Gate tokens: nothing that a stranger makes is one, and what the gate makes cannot be changed.
+//! The oracle for gate tokens: no text from a stranger is a gate token, and a token that the gate
+//! made cannot be changed.
 
 use std::sync::LazyLock;
 
@@ -17,8 +18,9 @@ static KEYS: LazyLock<TokenKeys> = LazyLock::new(|| {
     TokenKeys::parse(line).expect("a key")
 });
 
-/// The text opens as no token. One made for the text as a secret opens as the same, at its time and
-/// for its service alone, and with any one character changed as nothing.
+/// Checks that the text does not open as a token. A token sealed around the text as its secret
+/// opens to the same content, but only in its lifetime and for its service, and does not open once
+/// any one character is changed.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     assert_eq!(KEYS.open(text, SERVICE, NOW).err(), Some(OpenError::Forged), "{text}");
@@ -39,7 +41,7 @@ pub fn check(input: &[u8]) {
         credential,
         provider: Some("local".into()),
     };
-    // What JSON escapes takes up to six times the room, and a token has to fit into a header.
+    // Text that JSON escapes takes up to six times the space, and a token must fit into a header.
     let Some(sealed) = KEYS.seal(&mut token, SERVICE) else {
         return assert!(text.len() > 512, "{text} was not sealed");
     };

@@ -1,5 +1,5 @@
-//! What a token endpoint answers: the body itself; and, for what is in base64 there is hard to
-//! reach, a body around a token with these claims.
+//! The oracle for answers of a token endpoint. The input is read as the body itself, and also as
+//! the claims of a token inside a body, because the base64 there is hard for a fuzzer to reach.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,8 +15,8 @@ use super::json::Members;
 const SERVICE: &str = "container_registry";
 const REPOSITORY: &str = "team/app";
 
-/// What is granted stands in the token, for this service and this repository; tag rules that are
-/// there forbid, and those that cannot be read forbid everything.
+/// Checks that everything granted is listed in the token, for this service and this repository. Tag
+/// rules that are present forbid what they match, and unreadable ones forbid everything.
 pub fn check(input: &[u8]) {
     if let Ok(token) = reply::read(input, SERVICE) {
         let body = Members::read(input).expect("an object, for it was accepted");
@@ -78,7 +78,7 @@ fn check_tag_rules(rules: TagRules, entries: &[&Value]) {
     let delete = patterns(|meta| &meta["tag_deny_access_patterns"]["delete"]);
     let immutable = patterns(|meta| &meta["tag_immutable_patterns"]);
     let matches = |patterns: &[&str], tag: &str| {
-        // Unicode is off in what GitLab calls RE2 too, as far as tags are concerned.
+        // GitLab's RE2 is used without Unicode as well, as far as tags are concerned.
         let compiled =
             patterns.iter().filter_map(|pattern| Regex::new(&format!("(?-u){pattern}")).ok());
         compiled.into_iter().any(|pattern| pattern.is_match(tag.as_bytes()))

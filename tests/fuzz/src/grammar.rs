@@ -1,25 +1,27 @@
-//! The request targets of the OCI distribution API a second time, by the specification's own
-//! regular expressions. It shares nothing with the gate's parser, and both must come to the same.
+//! A second reader of the request targets of the OCI distribution API, by the specification's own
+//! regular expressions. It shares no code with the gate's parser, and both must return the same
+//! result.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// OCI distribution spec, "Pulling manifests".
+/// A repository name and a tag (OCI distribution spec, "Pulling manifests").
 const NAME: &str =
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*";
 const TAG: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
-/// OCI image spec, "Digests".
+/// A digest (OCI image spec, "Digests").
 const DIGEST: &str = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+";
 const REGISTERED_DIGEST: &str = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
-/// Registries choose it; this is what is let through: words that are not dots alone.
+/// Registries choose upload ids. This is the subset that the gate accepts: path segments that do
+/// not consist of dots alone.
 const UPLOAD_ID: &str = r"\.*[A-Za-z0-9_=-][A-Za-z0-9._=-]*";
-/// RFC 3986, "Query", without the semicolon.
+/// A query (RFC 3986, "Query") without the semicolon.
 const QUERY: &str = r"(?:[A-Za-z0-9._~!$&'()*+,=:@/?-]|%[0-9A-Fa-f]{2})*";
-/// Keys that decide what a request does, or where.
+/// The query keys that decide what a request does, or on which object.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
-/// What a target is good for, by what the registry protocol says of its method.
+/// The access that a target needs, by the registry protocol's meaning of its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     Login,
@@ -29,21 +31,21 @@ pub enum Needs {
     Delete,
 }
 
-/// A request in its one spelling.
+/// A request in its one canonical spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical {
-    /// What goes to the registry.
+    /// The method as sent to the registry.
     pub method: &'static str,
     pub target: String,
-    /// What the caller must be allowed.
+    /// The access that the caller needs.
     pub needs: Needs,
-    /// Where; empty for what concerns no repository.
+    /// The repository, or empty for requests that concern no repository.
     pub repository: String,
-    /// What must be readable besides.
+    /// The source repository of a mount, on which the caller also needs pull.
     pub mounted_from: Option<String>,
 }
 
-/// What the value of a query key must be.
+/// The type of the value of a query key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Value {
     Number,
@@ -54,17 +56,17 @@ enum Value {
     Algorithm,
 }
 
-/// What becomes of keys that are not in the table.
+/// The treatment of query keys that are not in the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
     Dropped,
-    /// They go on among those that are.
+    /// They are forwarded among the known keys, in the order sent.
     Among,
-    /// They go on before those that are.
+    /// They are forwarded before the known keys.
     Before,
 }
 
-/// A line of the specification's table of endpoints: methods, what stands behind the name, and its
+/// A line of the specification's table of endpoints: methods, the path behind the name, and the
 /// query.
 struct Endpoint {
     methods: &'static str,
@@ -120,7 +122,8 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     table.map(endpoint).into_iter().collect()
 });
 
-/// Reads a request; `None` for what is no operation, or none in its one spelling.
+/// Reads a request. Returns `None` if it is not an operation of the registry or not in its
+/// canonical spelling.
 pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canonical> {
     let of_method =
         |endpoint: &&Endpoint| endpoint.methods.split(' ').find(|listed| *listed == method);
@@ -137,7 +140,7 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     }
 
     let given = parameters(query.unwrap_or_default())?;
-    // Each with its place.
+    // Each entry is kept with its position.
     let mut written: Vec<(usize, &str, String)> = Vec::new();
     let mut mount = (None, None);
     for (row, (key, kind)) in endpoint.query.iter().enumerate() {
@@ -162,7 +165,7 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
         }
     }
     let mounted_from = mount.0.and(mount.1);
-    // Half a mount is none.
+    // A `mount` without `from`, or the reverse, is not a mount.
     if mounted_from.is_none() {
         written.retain(|(_, key, _)| !matches!(*key, "mount" | "from"));
     }
@@ -170,8 +173,8 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     for (at, (key, _, sent)) in
         given.iter().enumerate().filter(|_| endpoint.others != Others::Dropped)
     {
-        // Registries put the digest's algorithm into the address of an upload, so it goes on where
-        // nothing is judged by it.
+        // Registries put the digest algorithm into the URL of an upload, so `digest-algorithm` is
+        // forwarded on endpoints where it decides nothing.
         if is_known(key) || JUDGED.contains(key) && *key != "digest-algorithm" {
             continue;
         }
@@ -187,7 +190,7 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     let written: Vec<String> = written.into_iter().map(|(_, _, text)| text).collect();
     let target =
         if written.is_empty() { path.to_owned() } else { format!("{path}?{}", written.join("&")) };
-    // The gate answers itself, so this one goes nowhere.
+    // The gate answers login requests itself and does not forward them.
     let method = if endpoint.needs == Needs::Login { "GET" } else { method };
     Some(Canonical {
         method,
@@ -198,13 +201,13 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     })
 }
 
-/// Whether a text names a repository.
+/// Returns whether a text is a valid repository name.
 pub fn is_name(text: &str) -> bool {
     whole(NAME).is_match(text) && text.len() <= 255
 }
 
-/// Keys, values and both together, as they are. None where a key is one that is judged to whoever
-/// reads it otherwise.
+/// Returns the keys, the values and the whole parameters, all as sent. Returns `None` if a more
+/// lenient reader could take one of the keys for one that decides what a request does.
 fn parameters(query: &str) -> Option<Vec<(&str, &str, &str)>> {
     if query.contains(';') {
         return None;
@@ -225,7 +228,7 @@ fn parameter() -> Regex {
     whole("(?s)([^=]*)(?:=(.*))?")
 }
 
-/// A key as the most generous reader takes it.
+/// Returns a key as the most lenient reader would read it.
 fn bare(key: &str) -> String {
     let decoded = (0..3).fold(key.to_owned(), |text, _| leniently_unescaped(&text));
     let name = whole(r"(?s)([^\[\x00]*).*")
@@ -236,7 +239,7 @@ fn bare(key: &str) -> String {
     name.trim_matches(around).to_uppercase().to_lowercase()
 }
 
-/// What is no escape stands for itself.
+/// Resolves escapes. A `%` that does not start a valid escape stands for itself.
 fn leniently_unescaped(text: &str) -> String {
     use regex::bytes::{Captures, Regex};
     static ESCAPE: LazyLock<Regex> =
@@ -249,7 +252,7 @@ fn leniently_unescaped(text: &str) -> String {
     String::from_utf8_lossy(&ESCAPE.replace_all(spaced.as_bytes(), byte)).into_owned()
 }
 
-/// A value in its one spelling.
+/// Returns a value in its canonical spelling.
 fn spelled(kind: Value, sent: &str) -> Option<String> {
     let value = unescaped(sent)?;
     match kind {
@@ -274,8 +277,8 @@ fn is_digest(text: &str) -> bool {
     whole(grammar).is_match(text) && text.len() <= 255
 }
 
-/// `%XX` and `+`, as HTML forms have them. No key or value of the protocol holds a control
-/// character.
+/// Resolves `%XX` and `+` as in HTML forms. Returns `None` for control characters, which no key or
+/// value of the protocol contains.
 fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -303,7 +306,7 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
-/// What RFC 3986 leaves unreserved, and `:` and `/`, stand for themselves.
+/// Escapes a value. The unreserved characters of RFC 3986 and `:` and `/` stand for themselves.
 fn escaped(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
@@ -314,7 +317,7 @@ fn escaped(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// A pattern that has to match all of a text. Compiled once.
+/// Returns a pattern that must match a whole text. Each pattern is compiled once.
 fn whole(pattern: &str) -> Regex {
     use std::cell::RefCell;
     use std::collections::HashMap;

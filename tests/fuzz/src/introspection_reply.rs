@@ -1,5 +1,5 @@
-//! What an introspection endpoint answers (RFC 7662, 2.2): the first byte says what the config asks
-//! of it, the rest is the body.
+//! The oracle for answers of an introspection endpoint (RFC 7662, 2.2). The first byte of an input
+//! selects the settings of the config, and the rest is the body.
 
 use moorgate::identity::provider::introspection::Expected;
 use moorgate::identity::provider::introspection::reply::{TokenState, read};
@@ -11,8 +11,9 @@ const NOW: u64 = 1_800_000_000;
 const AUDIENCE: &str = "registry";
 const USER: &str = "alice";
 
-/// Only the boolean is a yes, of a reply that nobody reads otherwise, about a token that is good
-/// here and now and has an owner; and what it is said to allow stands in the reply.
+/// Checks that a token is accepted only if `active` is the boolean `true` in an unambiguous reply,
+/// and if the token is valid now, is meant for this service and has an owner. Its scopes and groups
+/// must be listed in the reply.
 pub fn check(input: &[u8]) {
     let Some((settings, body)) = input.split_first() else { return };
     let is_set = |bit: u8| settings & bit != 0;
@@ -37,10 +38,10 @@ pub fn check(input: &[u8]) {
     let client = named("client_id").map(|client| format!("client:{client}"));
     let owner = named("sub").or(named("username")).or(client.as_deref());
     assert_eq!(owner, Some(&*token.subject));
-    // No user bears the name of a client but a client itself.
+    // Only a client may have a subject with the prefix of clients.
     assert!(!token.subject.starts_with("client:") || client.as_deref() == Some(&*token.subject));
     assert!((1..=1024 + "client:".len()).contains(&token.subject.len()));
-    // 0 is no end.
+    // `exp: 0` means that the token does not expire.
     let seconds =
         |name: &str| reply.value(name).as_f64().filter(|end| name != "exp" || *end != 0.0);
     assert!(seconds("exp").is_none_or(|end| end > NOW as f64), "it has ended");

@@ -1,5 +1,5 @@
-//! A JSON object as every other reader might see it: all its members in order, those that come
-//! twice included.
+//! A JSON object as any other reader might see it: all its members in order, including repeated
+//! ones.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -9,13 +9,13 @@ use serde_json::Value;
 pub struct Members(pub Vec<(String, Value)>);
 
 impl Members {
-    /// Reads an object; `None` for anything else.
+    /// Reads an object. Returns `None` for anything else.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The value of a member that everybody reads alike. Panics where it stands twice: no such
-    /// object may be accepted.
+    /// Returns the value of a member. Panics if the member is repeated, because readers disagree
+    /// about such an object and the gate must not accept it.
     pub fn value(&self, name: &str) -> &Value {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let value = values.next();
@@ -46,7 +46,8 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// What `scope` holds: the words of a text (RFC 6749, 3.3), or the list that some issuers send.
+/// Returns the scopes in `scope`: the words of a text (RFC 6749, 3.3), or the list that some
+/// issuers send.
 pub fn scopes(value: &Value) -> Vec<String> {
     if value.is_array() {
         return in_list(value);
@@ -55,12 +56,12 @@ pub fn scopes(value: &Value) -> Vec<String> {
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// The texts of a list that are not empty: what else is in it counts for nothing.
+/// Returns the texts of a list that are not empty. Other elements are ignored.
 pub fn in_list(value: &Value) -> Vec<String> {
     texts(value).into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect()
 }
 
-/// A text, or a list of texts.
+/// Returns the texts of a text or of a list of texts.
 pub fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),

@@ -1,5 +1,6 @@
-//! A workload token up to its signature: the text itself; and, for what is in base64 there is hard
-//! to reach, a token made of header and claims with a newline between them.
+//! The oracle for a workload token up to its signature. The input is read as the text itself, and
+//! also as a header and claims with a newline between them, because the base64 of a token is hard
+//! for a fuzzer to reach.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,9 @@ use super::json::{Members, scopes};
 
 const NOW: u64 = 1_800_000_000;
 
-/// What is accepted asks for an algorithm of the config by a header without extensions, is of this
-/// issuer, for this audience, of this tenant, has an owner, has begun and not ended.
+/// Checks that an accepted token has a header with an algorithm of the config and without
+/// extensions, and claims with this issuer, this audience, this tenant and an owner, at a time
+/// within its validity.
 pub fn check(input: &[u8]) {
     if let Some(token) = std::str::from_utf8(input).ok().and_then(Compact::read) {
         let _ = of(token);
@@ -53,7 +55,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What the header asks for and what the claims say, where each is accepted.
+/// Returns the algorithm and key id of the header, and the claims, each only if it is accepted.
 #[allow(clippy::type_complexity)] // A struct for two values that live for a line.
 fn of(
     token: Compact<'_>,

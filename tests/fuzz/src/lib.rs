@@ -1,8 +1,8 @@
-//! What must hold of each parser that reads what strangers send. Every module has a `check` that
-//! panics where it does not.
+//! The properties that must hold of each parser whose input comes from untrusted parties. Every
+//! module has a `check` that panics where they do not hold.
 //!
-//! The fuzz targets call them with whatever they come up with, and `cargo test` with the committed
-//! seeds.
+//! The fuzz targets call `check` with generated inputs, and `cargo test` calls it with the
+//! committed seeds.
 
 pub mod authorization;
 pub mod config;

@@ -1,35 +1,35 @@
-//! HTTP/1.1 requests a second time (RFC 9112), read as strictly as the RFC allows: what could be
-//! read in two ways ends the reading, for nothing behind it can be told for certain.
+//! A second reader of HTTP/1.1 requests (RFC 9112), as strict as the RFC allows. It stops at bytes
+//! that could be read in two ways, because the meaning of anything behind them is uncertain.
 
 /// A request as it was sent.
 #[derive(Debug)]
 pub struct Message {
     pub method: String,
     pub target: String,
-    /// HTTP/1.0, which needs no `Host`.
+    /// `true` for HTTP/1.0, which does not require `Host`.
     pub is_old: bool,
-    /// Names in lower case, values without the white space around them.
+    /// The header names in lower case, with values without surrounding white space.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-    /// Whether the whole body is there.
+    /// `true` if the whole body was received.
     pub complete: bool,
-    /// Whether all of it can be read in one way.
+    /// `true` if the message can be read in only one way.
     plain: bool,
 }
 
-/// What was read.
+/// The result of [`read`].
 #[derive(Debug, Default)]
 pub struct Messages {
     pub messages: Vec<Message>,
-    /// Whether nothing but messages was there: the last one may lack its end.
+    /// `true` if the bytes hold nothing but messages. The last one may be incomplete.
     pub plain: bool,
 }
 
-/// Why there is no message.
+/// The reason that no message was read.
 enum Stop {
-    /// The bytes end here.
+    /// The bytes end before the message does.
     Short,
-    /// They could be read in two ways, or in none.
+    /// The bytes could be read in two ways, or are not a message.
     Unclear,
 }
 
@@ -38,7 +38,7 @@ pub fn read(bytes: &[u8]) -> Messages {
     let mut found = Messages { messages: Vec::new(), plain: true };
     let mut rest = bytes;
     loop {
-        // RFC 9112, 2.2: empty lines before a request mean nothing.
+        // RFC 9112, 2.2: empty lines before a request are ignored.
         while let Some(behind) = rest.strip_prefix(b"\r\n") {
             rest = behind;
         }
@@ -60,12 +60,12 @@ pub fn read(bytes: &[u8]) -> Messages {
 }
 
 impl Message {
-    /// The values of a header.
+    /// Returns the values of a header.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
-    /// The value of a header that stands once at most.
+    /// Returns the value of a header. Fails if the header is repeated.
     pub fn value<'a>(&'a self, name: &str) -> Result<Option<&'a [u8]>, ()> {
         let mut values = self.values(name);
         match (values.next(), values.next()) {
@@ -101,8 +101,8 @@ fn message(rest: &mut &[u8]) -> Result<Message, Stop> {
 }
 
 impl Message {
-    /// RFC 9112, 6.3. Of a length and a transfer coding the coding counts, and the connection must
-    /// be closed behind it.
+    /// Reads a body by RFC 9112, 6.3. If both a length and a transfer coding are present, the
+    /// transfer coding counts, and the connection must be closed afterwards.
     fn read_body(&mut self, rest: &mut &[u8]) -> Result<(), Stop> {
         let length = self.value("content-length").map_err(|()| Stop::Unclear)?.map(text);
         let coding = self.value("transfer-encoding").map_err(|()| Stop::Unclear)?.map(text);
@@ -128,10 +128,11 @@ impl Message {
     }
 }
 
-/// RFC 9112, 7.1. What came before the end is kept, also where there is none.
+/// Reads chunks by RFC 9112, 7.1. The bytes before the end are kept even if the end is missing.
 fn chunks(rest: &mut &[u8], body: &mut Vec<u8>) -> Result<(), Stop> {
     loop {
-        // What an extension says is nobody's to read: none goes on, for bodies are framed anew.
+        // The content of chunk extensions does not matter. The gate frames bodies itself and
+        // forwards no extension.
         let head = line_of_anything(rest)?;
         let end = head.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(head.len());
         let (size, extension) = head.split_at(end);
@@ -141,7 +142,7 @@ fn chunks(rest: &mut &[u8], body: &mut Vec<u8>) -> Result<(), Stop> {
             return Err(Stop::Unclear);
         }
         if size == 0 {
-            // Trailers: the gate refuses them, so a body with some never ends.
+            // The gate refuses trailers, so a body with trailers never becomes complete.
             return if line(rest)?.is_empty() { Ok(()) } else { Err(Stop::Short) };
         }
         take_into(rest, size, body)?;
@@ -168,13 +169,13 @@ fn headers(rest: &mut &[u8]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
     }
 }
 
-/// A line of text without its CRLF.
+/// Takes a line of text without its CRLF.
 fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
     line_of_anything(rest)
         .and_then(|line| if line.contains(&0) { Err(Stop::Unclear) } else { Ok(line) })
 }
 
-/// A line without its CRLF. A CR or LF by itself ends nothing, and must not be there.
+/// Takes a line without its CRLF. A lone CR or LF does not end a line and is an error.
 fn line_of_anything<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
     let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
         let unclear = rest.iter().rev().skip(1).any(|byte| *byte == b'\r') || rest.contains(&b'\n');
@@ -194,7 +195,7 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], Stop> {
     Ok(taken)
 }
 
-/// What there is of it, also where that is not all.
+/// Takes this number of bytes into a buffer. If fewer are left, it takes those and fails.
 fn take_into(rest: &mut &[u8], count: usize, into: &mut Vec<u8>) -> Result<(), Stop> {
     match take(rest, count) {
         Ok(taken) => into.extend_from_slice(taken),
@@ -206,7 +207,7 @@ fn take_into(rest: &mut &[u8], count: usize, into: &mut Vec<u8>) -> Result<(), S
     Ok(())
 }
 
-/// RFC 9110, 5.6.2.
+/// Returns whether the text is a token (RFC 9110, 5.6.2).
 fn is_token(text: &[u8]) -> bool {
     !text.is_empty()
         && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))

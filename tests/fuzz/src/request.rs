@@ -1,13 +1,13 @@
-//! The request parser: a method, a space and a target.
+//! The oracle for the request parser. An input is a method, a space and a target.
 
 use http::{Method, Uri};
 use moorgate::registry::{Access, Action, RegistryRequest};
 
 use super::grammar::{self, Needs};
 
-/// Whatever is accepted has one canonical form: the one that a second parser of the grammar comes
-/// to, which reads as the same value again, and from which the path sent does not differ in a byte.
-/// Whatever either of the two refuses, both do.
+/// Checks that an accepted request has one canonical form: the result of the second parser, which
+/// parses to the same value again and has the same path as the one sent, byte for byte. Both
+/// parsers must refuse the same requests.
 pub fn check(input: &[u8]) {
     let Some((method, target)) =
         std::str::from_utf8(input).ok().and_then(|text| text.split_once(' '))

@@ -1,11 +1,11 @@
-//! What a client asks the token service for: as a query, and as a form.
+//! The oracle for requests to the token service, as a query and as a form.
 
 use moorgate::identity::model::credential::Credential;
 use moorgate::token_service::request::TokenRequest;
 use secrecy::ExposeSecret;
 
-/// No more than is written is asked for, of names that follow the grammar; the credential of a form
-/// is the one that a second reader finds there.
+/// Checks that the request asks for no more than the fields state, with names that follow the
+/// grammar, and that the credential of a form is the one that a second reader finds there.
 pub fn check(input: &[u8]) {
     let fields = fields(input);
     let query = std::str::from_utf8(input).ok().map(TokenRequest::from_query);
@@ -57,7 +57,7 @@ fn check_scopes(request: &TokenRequest, fields: &[(String, String)]) {
     assert!(!request.catalog || scopes().any(|scope| scope == "registry:catalog:*"));
 }
 
-/// A form (WHATWG URL standard, "application/x-www-form-urlencoded parsing"), by hand.
+/// Decodes a form by hand (WHATWG URL standard, "application/x-www-form-urlencoded parsing").
 fn fields(encoded: &[u8]) -> Vec<(String, String)> {
     let fields = encoded.split(|byte| *byte == b'&').filter(|field| !field.is_empty());
     let field = |field: &[u8]| {

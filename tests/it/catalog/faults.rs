@@ -1,4 +1,5 @@
-//! Registries whose list cannot be filtered: a clear error, and not a name of it.
+//! Registries whose catalog cannot be filtered: the client gets a clear error and none of the
+//! names.
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -14,14 +15,14 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-/// What the client gets from a registry that answers one request after the other so, and what was
-/// asked of it.
+/// Returns the client's reply, the targets that the registry was asked for, and the gate. The
+/// registry answers its requests in turn by `answers`.
 async fn ask(setup: Setup, answers: impl Fn(usize) -> String) -> (Reply, Vec<String>, TestGate) {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut asked = Vec::new();
     let script = async {
         let mut connection = upstream.accept().await;
-        // The gate may have closed it by now.
+        // The gate may have closed the connection by now.
         while let Some(head) = connection.next_head().await {
             asked.push(head.line().1.to_owned());
             let _ = connection.stream.write_all(answers(asked.len()).as_bytes()).await;
@@ -87,8 +88,8 @@ async fn what_is_no_list_is_a_bad_gateway() {
     }
 }
 
-/// A list is up to a hundred requests to the registry, so whoever asks for many at once waits;
-/// nobody else does.
+/// A catalog takes up to a hundred requests to the registry, so the number read at once is bounded.
+/// Further catalog requests wait, and other requests do not.
 #[tokio::test]
 async fn so_many_lists_are_read_at_once_and_no_more() {
     const AT_ONCE: usize = 16;
@@ -111,13 +112,14 @@ async fn so_many_lists_are_read_at_once_and_no_more() {
         .unwrap();
     let (_, head) = upstream.accept_request().await;
     assert_eq!(head.line().1, "/v2/alice/a/tags/list");
-    // The first that ends makes room for the one that waits.
+    // The first catalog that ends makes room for the waiting one.
     let page = answer("200 OK", "", "{\"repositories\":[\"alice/a\"]}");
     connections[0].write(&page).await;
     assert_eq!(soon(connections[0].head()).await.line().1, "/v2/_catalog?n=1000");
 }
 
-/// The same page for ever; a `last` that comes again; pages of what is hidden without an end.
+/// The gate ends a catalog that repeats the same page, that repeats a `last`, or that has hidden
+/// names on page after page.
 #[tokio::test]
 async fn a_list_without_an_end_has_one() {
     let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, PAGE)).await;
@@ -164,7 +166,7 @@ async fn a_list_that_never_comes_is_a_time_out() {
     );
 }
 
-/// Distribution takes no `n` beyond what it is configured to give.
+/// Distribution accepts no `n` above its configured maximum, so the gate asks again without `n`.
 #[tokio::test]
 async fn a_registry_with_smaller_pages() {
     let (reply, asked, gate) = ask(setup(&RULES), |page| match page {
@@ -182,8 +184,8 @@ async fn a_registry_with_smaller_pages() {
     assert_eq!((reply.status, asked.len()), (502, 2));
 }
 
-/// Nothing of the client's request goes along that could turn the answer; where nothing is filtered
-/// it does, as ever.
+/// If the gate filters the catalog, it forwards no client header that could change the registry's
+/// answer. If it does not filter, the headers are forwarded as for any request.
 #[tokio::test]
 async fn the_registry_is_asked_by_the_gate() {
     for (who, goes_along) in [(ALICE, false), (LISTER, true)] {

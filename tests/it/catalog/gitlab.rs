@@ -1,4 +1,4 @@
-//! Callers of GitLab, which grants the list of all repositories to administrators.
+//! The catalog for callers of GitLab, which grants it to administrators.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -50,7 +50,7 @@ async fn fill_projects(gate: &TestGate) {
     }
 }
 
-/// What GitLab does not grant no rule gives; what it grants, rules narrow.
+/// A rule does not add to what GitLab grants, and it narrows what GitLab grants.
 #[tokio::test]
 async fn rules_narrow_what_gitlab_grants() {
     let rules = vec![
@@ -68,8 +68,8 @@ async fn rules_narrow_what_gitlab_grants() {
     assert_eq!(gate.get(CATALOG, Some(READ_WRITE)).await.status, 403);
 }
 
-/// A token for the catalog and a repository that is not granted shows no more than was asked, which
-/// is nothing; and the one scope of the catalog is the whole of it.
+/// A token for the catalog and for repositories shows only those repositories that were asked for,
+/// so none if the one asked for is not granted. The only scope of the catalog is the whole catalog.
 #[tokio::test]
 async fn a_token_shows_no_more_than_was_asked() {
     let gate = gate(Setup::default()).await;
@@ -104,7 +104,8 @@ async fn a_token_shows_no_more_than_was_asked() {
     }
 }
 
-/// A token for the list is granted where GitLab grants it, be it with repositories or without.
+/// A token for the catalog is granted if GitLab grants the catalog, with or without repositories in
+/// the request.
 #[tokio::test]
 async fn tokens() {
     let gate = gate(Setup::default()).await;
@@ -125,7 +126,8 @@ async fn tokens() {
     }
 }
 
-/// `authorization: grant`: GitLab's own token for the list goes to the registry, filtered or not.
+/// Under `authorization: grant`, GitLab's own token for the catalog goes to the registry, whether
+/// or not the gate filters.
 #[tokio::test]
 async fn the_registry_is_shown_what_gitlab_issued() {
     let rule = vec![

@@ -1,5 +1,5 @@
-//! File descriptors run out: the gate does not spin, and accepts again as soon as there are some
-//! (the table of faults).
+//! File descriptors run out: the gate does not spin, and it accepts connections again as soon as
+//! descriptors are free (the table of faults).
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,19 +9,20 @@ use super::secrets::send;
 use super::{HTPASSWD, Served, free};
 use crate::harness::{PATIENCE, request};
 
-/// What the gate may open beyond what it has open.
+/// The number of files that the gate may open in addition to those already open.
 const SPARE: usize = 8;
-/// Connections of clients, far more than that.
+/// The number of clients' connections, far above [`SPARE`].
 const CLIENTS: usize = 30;
 
 fn open_files(gate: &Served) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gate.child.id())).unwrap().count()
 }
 
-/// How long all threads of the gate have run, in ticks, of which Linux counts 100 a second.
+/// Returns the CPU time of all threads of the gate in ticks, of which Linux counts 100 a second.
 fn ticks(gate: &Served) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", gate.child.id())).unwrap();
-    // The name in parentheses may hold anything; user and system time are the 14th and 15th field.
+    // The process name in parentheses may contain anything. User and system time are the 14th and
+    // 15th field.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
@@ -38,7 +39,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 fn it_does_not_spin_and_accepts_again() {
     let gate = Served::start(free(), HTPASSWD, "  workers: 2\n");
     let message = request("GET", "/v2/", Some(("alice", "secret")), "", "");
-    // It listens before it is up: both listeners answer once it is.
+    // The gate listens before it is ready. It is ready once both listeners answer.
     assert!(
         send(gate.admin, &request("GET", "/readyz", None, "", "")).starts_with("HTTP/1.1 200 ")
     );
@@ -54,7 +55,7 @@ fn it_does_not_spin_and_accepts_again() {
     let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(gate.address).unwrap()).collect();
     wait_until("the descriptors do not run out", || open_files(&gate) >= limit);
     let used = ticks(&gate);
-    // Not to wait for something: this is the time in which nothing must be done.
+    // This sleep does not wait for an event: it is the time in which the gate must not use the CPU.
     std::thread::sleep(Duration::from_millis(500));
     let used = ticks(&gate) - used;
     assert!(used < 25, "{used} ticks in half a second of doing nothing");

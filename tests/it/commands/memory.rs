@@ -1,4 +1,4 @@
-//! What is left of secrets in the memory of the process, and whether it may be dumped.
+//! The traces of secrets in the memory of the process, and whether its memory may be dumped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{HTPASSWD, Served, free};
 use crate::harness::{PATIENCE, basic, listener};
 
-/// Kills a process by a signal after which the kernel may dump its memory. Whether it did.
+/// Kills a process by a signal after which the kernel may dump its memory. Returns whether it did.
 fn is_dumped(mut child: Child) -> bool {
     let killed = Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
@@ -26,7 +26,8 @@ fn is_dumped(mut child: Child) -> bool {
     status.core_dumped()
 }
 
-/// A program under `ulimit -c unlimited`, in a folder that goes with its dump.
+/// Creates a command that runs a program under `ulimit -c unlimited`, in a folder that is deleted
+/// together with the dump.
 fn dumpable(folder: &std::path::Path, program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\"", program]).args(arguments);
@@ -43,13 +44,13 @@ fn dumpable(folder: &std::path::Path, program: &str, arguments: &[&str]) -> Comm
 fn there_is_no_core_dump() {
     let folder = tempfile::tempdir().unwrap();
     let other = dumpable(folder.path(), "sleep", &["600"]).spawn().unwrap();
-    // `exec` has happened once it has another name.
+    // `exec` has happened once the process has another name.
     let name = format!("/proc/{}/comm", other.id());
     while std::fs::read_to_string(&name).unwrap() != "sleep\n" {
         std::thread::yield_now();
     }
     if !is_dumped(other) {
-        // Of a process that may be dumped there is no dump here either, so nothing can be seen.
+        // This system dumps no process, even one that may be dumped, so the test can show nothing.
         eprintln!("skipped: this system writes no core dumps");
         return;
     }
@@ -59,7 +60,7 @@ fn there_is_no_core_dump() {
     assert!(!is_dumped(served.child));
 }
 
-/// A secret that nobody else has, as a client sends it.
+/// A unique secret, as a client sends it.
 struct Canary {
     user: String,
     secret: String,
@@ -74,15 +75,16 @@ impl Canary {
         basic((&self.user, &self.secret))
     }
 
-    /// As which it may lie in memory: by itself, and in the base64 of Basic, but for the ends that
-    /// depend on what is around it.
+    /// Returns the forms in which the secret may be in memory: by itself, and in the base64 of
+    /// Basic without the ends, which depend on the text around it.
     fn forms(&self) -> [Vec<u8>; 2] {
         let encoded = BASE64_STANDARD.encode(format!("{}:{}", self.user, self.secret));
         [self.secret.clone().into_bytes(), encoded.as_bytes()[8..40].to_vec()]
     }
 }
 
-/// Which of these are in the memory of a process, and where. None where this user may not look.
+/// Returns which of these byte strings are in the memory of a process, and in which region. Returns
+/// `None` if this user may not read the memory.
 fn found_in(pid: u32, wanted: &[Vec<u8>]) -> Option<Vec<String>> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -95,7 +97,7 @@ fn found_in(pid: u32, wanted: &[Vec<u8>]) -> Option<Vec<String>> {
         let (from, to) =
             (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
         let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
-        // A region may go while it is read.
+        // A region may be unmapped while it is read.
         let Ok(read) = memory.read_at(&mut bytes, from) else { continue };
         for at in positions(&bytes[..read], wanted) {
             let around = &bytes[at.saturating_sub(40)..(at + 80).min(read)];
@@ -105,7 +107,8 @@ fn found_in(pid: u32, wanted: &[Vec<u8>]) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Where any of them begins. Most of a memory is zeros, which are skipped.
+/// Returns the positions at which any of them begins. Skips pages of zeros, which are most of the
+/// memory.
 fn positions(bytes: &[u8], wanted: &[Vec<u8>]) -> Vec<usize> {
     static ZEROS: [u8; 4096] = [0; 4096];
     let begins: [bool; 256] =
@@ -124,7 +127,7 @@ fn positions(bytes: &[u8], wanted: &[Vec<u8>]) -> Vec<usize> {
     positions
 }
 
-/// A request on a connection that stays open, and the body of its answer.
+/// Sends a request on a connection that stays open. Returns the status and the body of the answer.
 fn ask(connection: &mut TcpStream, start: &str, lines: &str, body: &str) -> (u16, String) {
     let length = body.len();
     let message = format!(
@@ -148,8 +151,8 @@ fn ask(connection: &mut TcpStream, start: &str, lines: &str, body: &str) -> (u16
     }
 }
 
-/// In values of ours a secret lives as long as its request. Buffers of hyper's keep what was read
-/// and written until something else is: requests that follow take its place.
+/// In the gate's own values, a secret lives as long as its request. hyper's buffers keep the bytes
+/// read and written until later requests overwrite them.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_gone_from_memory_after_their_requests() {
     let (gitlab, registry) =
@@ -196,7 +199,7 @@ async fn secrets_are_gone_from_memory_after_their_requests() {
 
         let mut wanted: Vec<_> = canaries.iter().flat_map(Canary::forms).collect();
         wanted.push(made.as_bytes()[40..72].to_vec());
-        // What lives as long as the gate is found, so the search works.
+        // A text that lives as long as the gate is found, which shows that the search works.
         let known = found_in(served.child.id(), &[registry_address.as_bytes().to_vec()]);
         assert!(
             known.is_none_or(|known| !known.is_empty()),
@@ -212,7 +215,7 @@ async fn secrets_are_gone_from_memory_after_their_requests() {
                 break;
             }
             assert!(begun.elapsed() < PATIENCE, "{}", found.join("\n"));
-            // Others come after it, with heads and forms of the same sizes and larger.
+            // Later requests follow, with heads and forms of the same sizes and larger.
             for size in [16, 64, 256, 1024, 4096] {
                 let other = authorization(&basic((
                     "somebody",

@@ -1,5 +1,5 @@
-//! Class 18: a planted secret is nowhere in what the gate says, even at trace level and whatever a
-//! provider does with it.
+//! Class 18: a planted secret appears nowhere in the gate's output, even at trace level, in all the
+//! ways in which a provider may answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::{Served, free, run, text};
 use crate::harness::{READ_WRITE, basic, listener, request};
 
-/// An answer of a provider that repeats what it was shown, or hands out what nobody else may see.
+/// An answer of a provider that repeats the secret it was shown, or that contains another
+/// confidential text.
 fn echo(status: u16, body: &str) -> Scripted {
     let headers = vec![(http::header::WWW_AUTHENTICATE, format!("Bearer error=\"{SHOWN_BACK}\""))];
     Scripted::Answer {
@@ -25,7 +26,7 @@ fn echo(status: u16, body: &str) -> Scripted {
     }
 }
 
-/// What a provider says that is no less secret than what it was asked about.
+/// A text in a provider's answer that is as secret as the credential it was asked about.
 const SHOWN_BACK: &str = "canary-shown-back";
 
 fn ask(address: SocketAddr, target: &str, headers: &str) -> String {
@@ -37,7 +38,8 @@ fn ask(address: SocketAddr, target: &str, headers: &str) -> String {
     reply
 }
 
-/// Every request with every credential; what was answered, logged, counted and printed.
+/// Sends every request with every credential. Returns everything that was answered, logged, counted
+/// and printed.
 fn everything_shown(identity: &str, credentials: &[String]) -> String {
     let served = Served::start(free(), identity, "");
     let mut shown = String::new();
@@ -115,8 +117,8 @@ async fn secrets_are_never_shown() {
     credentials
         .push(format!("X-Forwarded-Authorization: {}\r\nCookie: {}\r\n", secrets[3], secrets[4]));
 
-    // What is there before anybody asks: answers that repeat secrets, in every shape that is
-    // refused.
+    // The providers' answers are scripted before the first request: they repeat secrets, in every
+    // shape that the gate refuses.
     let token = secrets[4].as_str();
     for body in [
         format!("<html>{token} {SHOWN_BACK}"),
@@ -140,7 +142,7 @@ async fn secrets_are_never_shown() {
     {
         assert!(shown.contains(there), "{there} is not in\n{shown}");
     }
-    // Who mistyped the issuer finds it here.
+    // An operator who mistyped the issuer finds the token's issuer in the log.
     assert!(shown.contains("elsewhere.example.com"), "nothing says whose token it was");
     let provider = |name: &str| shown.contains(&format!("\"provider\":\"{name}\""));
     for name in ["jobs", "sso", "stranger", "harbor", "gitlab", "local"] {
@@ -157,8 +159,8 @@ async fn secrets_are_never_shown() {
     }
 }
 
-/// The same of the token service: what a form holds, the tokens that are made of it, and what is no
-/// token.
+/// The token service also logs no secret: neither those in a form, nor the tokens made of it, nor
+/// texts that are not tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_forms_are_never_logged() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -212,7 +214,7 @@ async fn tokens_and_forms_are_never_logged() {
                 }
             }
         }
-        // Forms that are refused, each at another place.
+        // Each of these forms is refused in a different place.
         for more in [
             "",
             "&service=another",

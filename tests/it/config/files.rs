@@ -1,4 +1,4 @@
-//! A folder with the files that the fixtures name, made once.
+//! A folder with the files that the fixtures name, created once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ const OLD_KEY: &str = "b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2U=";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The folder. It is removed by nobody: statics are not dropped, and the system's temporary folder
-/// is.
+/// Returns the folder. It is never deleted, because statics are not dropped. It is in the system's
+/// temporary folder.
 pub(super) fn folder() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER.get_or_init(make).path()
 }
 
-/// A file under tests/fixtures/config.
+/// Returns the path of a file under tests/fixtures/config.
 pub(super) fn fixture(kind: &str, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/config")
@@ -32,7 +32,7 @@ pub(super) fn fixture(kind: &str, name: &str) -> PathBuf {
         .join(format!("{name}.yml"))
 }
 
-/// Writes a key and its certificate, valid from and to so many days from now.
+/// Writes a key and its certificate, whose validity begins and ends this number of days from now.
 pub(super) fn pair(folder: &Path, name: &str, from: i32, to: i32) {
     let day = |days: i32| {
         let distance = DAY * days.unsigned_abs();
@@ -60,7 +60,7 @@ pub(super) fn htpasswd() -> String {
     format!("alice:{}\n", bcrypt::hash("wonderland", 4).expect("a hash"))
 }
 
-/// Two keys, in base64 that shows where it leaks.
+/// Returns a file of two keys, in base64 that is easy to find where it leaks.
 pub(super) fn token_keys() -> String {
     format!("{KEY_IN_USE}\n# before the last rotation\n{OLD_KEY}\n")
 }

@@ -1,5 +1,5 @@
-//! Every file under tests/fixtures/config: valid ones load, invalid ones have exactly the expected
-//! problems.
+//! Every file under tests/fixtures/config: valid ones load, and invalid ones have exactly the
+//! expected problems.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ fn invalid_files_have_the_expected_problems() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// The problems of a file in the shared folder, one a line. Its comments may set the environment.
+/// Loads a file in the shared folder. Fails with its problems, one a line. The file's comments may
+/// set the environment.
 fn load(path: &Path) -> Result<(), String> {
     let text = fs::read_to_string(path).expect("a fixture");
     let environment: Vec<(String, String)> = text

@@ -1,4 +1,4 @@
-//! Limits: that they arrive, and for whom others hold.
+//! Limits: that they reach the gate, and to which callers the overrides apply.
 
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ fn limits_arrive() {
     assert_eq!(anonymous.limits, IdentityLimits { pulls_per_identity: None, ..general });
 }
 
-/// Nobody has to be told that guessing is slow.
+/// Only wrong credentials are limited by default, so that guessing is slow without any
+/// configuration.
 #[test]
 fn nothing_but_wrong_credentials_is_limited_by_default() {
     for text in [MINIMAL, &format!("{MINIMAL}limits: {{ per_client: null, overrides: [] }}\n")] {
@@ -50,7 +51,8 @@ fn null_is_no_limit_on_wrong_credentials() {
     );
 }
 
-/// Who wants a larger burst need not look up the rate.
+/// The rate and the burst have separate defaults, so an operator can set a larger burst without the
+/// rate.
 #[test]
 fn of_wrong_credentials_the_rate_and_the_burst_have_defaults() {
     for (key, count, burst) in [("rate: 60/m", 60, 20), ("burst: 200", 10, 200)] {
@@ -82,7 +84,8 @@ fn the_environment_sets_limits() {
     );
 }
 
-/// What an override does not name stays unnamed, so that it still follows what holds for everybody.
+/// An override keeps the keys that it does not name unset when it is printed, so that they still
+/// follow the general limits.
 #[test]
 fn overrides_are_printed_as_they_were_written() {
     let limits = "limits: { overrides: [{ who: [authenticated], per_identity: null }] }\n";

@@ -1,4 +1,4 @@
-//! Rules: that they arrive, and what is warned of.
+//! Rules: that they reach the gate, and the warnings about them.
 
 use moorgate::policy::{Mode, Who};
 

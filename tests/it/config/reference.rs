@@ -1,4 +1,4 @@
-//! The files under config/: they load, and the reference and the schema say the same.
+//! The files under config/: they load, and the reference and the schema agree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ fn folder_of_config() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config"))
 }
 
-/// A folder with the reference, the examples and all that they name.
+/// Creates a folder with the reference, the examples and all files that they name.
 fn copy() -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a temporary folder");
     for from in [folder_of_config().to_owned(), folder_of_config().join("examples")] {
@@ -75,7 +75,8 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
     let reference =
         fs::read_to_string(folder_of_config().join("moorgate.yml")).expect("the reference");
     let written = keys_of_reference(&reference);
-    // What is below a section that is off, or a list that is empty, is in the comment beside it.
+    // Keys below a section that is off, or below a list that is empty, are only in the comment
+    // beside it.
     let is_off = |path: &str| {
         written.get(path).is_some_and(|values| values.iter().all(|it| it == "null" || it == "[]"))
     };
@@ -87,7 +88,7 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
     assert_eq!(names(&written), names(&expected));
     for (path, defaults) in &expected {
         for value in &written[path] {
-            // Quotes are YAML's: a text means the same without them.
+            // Quotes are YAML syntax: the text has the same value without them.
             let value = value.replace('"', "");
             let is_default = defaults.contains(&String::new()) || defaults.contains(&value);
             assert!(
@@ -98,13 +99,13 @@ fn the_reference_has_every_key_of_the_schema_and_its_default() {
     }
 }
 
-/// Each key with its values: several types of provider may have one key.
+/// Each key with its values. Several types of provider may have the same key.
 type Keys = BTreeMap<String, Vec<String>>;
 
-/// What stands for a value that is marked as no default.
+/// The placeholder for a value that the reference marks as not the default.
 const MARKED: &str = "marked";
 
-/// Each key with its defaults, empty where it has none.
+/// Collects each key with its defaults, empty if it has none.
 fn keys_of_schema(schema: &Value, path: &str, keys: &mut Keys) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
@@ -115,7 +116,7 @@ fn keys_of_schema(schema: &Value, path: &str, keys: &mut Keys) {
                 keys_of_schema(variant, &path, keys);
             }
         }
-        // The entries of a map are its default; sections have none of their own.
+        // The entries of a map are its default. Sections have no default of their own.
         if let Some(map) = property.get("default").and_then(Value::as_object) {
             keys.extend(
                 map.iter().map(|(key, value)| (format!("{path}.{key}"), vec![plain(value)])),
@@ -137,7 +138,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Each key of the reference with what stands behind it, by indentation.
+/// Returns each key of the reference with its values. The nesting follows the indentation.
 fn keys_of_reference(text: &str) -> Keys {
     let mut keys = Keys::new();
     let mut sections: Vec<(usize, String)> = Vec::new();

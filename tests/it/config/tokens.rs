@@ -1,4 +1,4 @@
-//! Keys of gate tokens, and tokens of providers that go to the registry.
+//! Keys of gate tokens, and providers' tokens that are sent to the registry.
 
 use std::path::Path;
 
@@ -30,7 +30,8 @@ fn the_key_file_holds_the_keys() {
     assert!(of("key_file: null").is_none());
 }
 
-/// The messages quote nothing: whatever stands in such a file may be a key.
+/// The messages about a key file give the position and quote no text, because any text in the file
+/// may be a key.
 #[test]
 fn what_is_wrong_with_a_key_file_is_told_there() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,4 +1,4 @@
-//! What counts as a wrong credential, and how often.
+//! The attempts that count as wrong credentials, and how often each counts.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ use tokio::io::AsyncWriteExt;
 use super::{ATTACKER, OFFICE, PULL, asked, few, gate, get_from, pull_from};
 use crate::harness::{READ_WRITE, Setup, listener, request};
 
-/// Docker repeats a wrong password for each layer, and podman for each image.
+/// One wrong credential counts once, however often it is sent, because Docker repeats a wrong
+/// password for each layer and podman for each image.
 #[tokio::test]
 async fn one_wrong_credential_is_one_however_often_it_comes() {
     let gate = Arc::new(gate(few()).await);
     let pulls = (0..30).map(|number| {
         let gate = gate.clone();
-        // Each a question of its own.
+        // Each repository is a separate question.
         let target = format!("/v2/demo/r{number}/tags/list");
         tokio::spawn(async move {
             get_from(&gate, OFFICE, &target, Some(("alice", "expired"))).await.status
@@ -47,14 +48,16 @@ async fn three_providers_that_say_no_are_one() {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, status);
     }
     assert_eq!(asked(&gate), 6);
-    // One that somebody later in the chain knows is none, whoever said no before.
+    // A credential that a later provider in the chain verifies is not a wrong one, whichever
+    // providers rejected it before.
     for number in 0..5 {
         let target = format!("/v2/demo/r{number}/tags/list");
         assert_eq!(get_from(&gate, OFFICE, &target, Some(READ_WRITE)).await.status, 404);
     }
 }
 
-/// Whoever spends the budget of one provider has no guesses for nothing at the one before it.
+/// A rejection counts even if the failure budget of the next provider is spent. Otherwise a caller
+/// could spend that budget and then guess at the first provider for free.
 #[tokio::test]
 async fn a_no_counts_where_the_next_provider_may_not_be_asked() {
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }
@@ -118,7 +121,7 @@ fn status(status: StatusCode) -> Scripted {
     Scripted::Answer { status, headers: Vec::new(), body: String::new() }
 }
 
-/// Who leaves before the answer has had his guess.
+/// The attempt counts even if the caller disconnects before the answer.
 #[tokio::test]
 async fn guesses_of_callers_who_hang_up_count() {
     let gate = gate(few()).await;
@@ -132,8 +135,8 @@ async fn guesses_of_callers_who_hang_up_count() {
         gate.gitlab.ledger().wait_until(|questions| questions.len() > number).await;
         drop(stream);
     }
-    // The last place is free, or waited for, until the answers are there; nobody is asked about
-    // more than the bound.
+    // The last place is free, or the caller waits for it until the answers arrive. In both cases no
+    // more credentials are asked about than the limit allows.
     assert_eq!(pull_from(&gate, ATTACKER, ("alice", "wrong-3")).await, 429);
     assert_eq!(asked(&gate), 3);
 }
@@ -168,7 +171,8 @@ async fn the_token_service_counts_too() {
     );
 }
 
-/// While questions hold all places, who comes waits for what becomes of them.
+/// While questions hold all places, the next caller waits for their outcome and takes a place that
+/// is given back.
 #[tokio::test]
 async fn who_waits_gets_the_place_that_is_given_back() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 20s }";

@@ -1,4 +1,5 @@
-//! Who is not held up where wrong credentials have taken all places.
+//! The callers that are not stopped when wrong credentials have used up all places of their
+//! address.
 
 use std::sync::Arc;
 
@@ -22,13 +23,13 @@ async fn whoever_was_good_from_there_goes_on() {
     }
     assert_eq!(asked(&gate), before + 30, "asked anew each time");
     assert_eq!(pull_from(&gate, ATTACKER, READ_ONLY).await, 429, "good from elsewhere only");
-    // It is not known how else it is presented.
+    // The same secret presented as Bearer is a different credential, which is not known as good.
     let bearer =
         format!("X-Forwarded-For: {ATTACKER}\r\nAuthorization: Bearer {}\r\n", READ_WRITE.1);
     assert_eq!(gate.send("GET", PULL, None, &bearer, "").await.status, 429);
 }
 
-/// From the cache alone an address comes to know a credential, too.
+/// A credential that is verified from the cache becomes known as good for the caller's address too.
 #[tokio::test]
 async fn what_is_remembered_verifies_from_another_address() {
     let gate =
@@ -50,8 +51,8 @@ async fn one_that_was_good_and_is_wrong_now_is_known_no_longer() {
     let gate = gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..few() }).await;
     assert_eq!(pull_from(&gate, ATTACKER, READ_WRITE).await, 404);
     gate.gitlab.revoke(READ_WRITE.1);
-    // It counts like any other, from the first time on, but for when it is still remembered as
-    // wrong.
+    // The revoked credential counts like any other wrong one, from the first rejection on, except
+    // while the rejection is still cached.
     while pull_from(&gate, ATTACKER, READ_WRITE).await != 429 {
         assert!(asked(&gate) <= 4);
     }
@@ -91,7 +92,7 @@ async fn revoke(gate: &TestGate, form: &str) {
     assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, 200);
 }
 
-/// CI jobs behind one address, each with a token that nobody has seen: they hold places while
+/// A hundred CI jobs behind one address, each with a new token, all get in: they hold places while
 /// GitLab is asked about them, and wait for each other.
 #[tokio::test]
 async fn a_hundred_new_ones_at_once_all_get_in() {
@@ -134,7 +135,7 @@ async fn callers_without_a_credential_are_no_logins() {
     );
 }
 
-/// A gate token is the credential that is sealed in it.
+/// A gate token counts as the credential that is sealed in it.
 #[tokio::test]
 async fn gate_tokens_count_as_what_is_in_them() {
     let setup =
@@ -148,7 +149,8 @@ async fn gate_tokens_count_as_what_is_in_them() {
         let headers = format!("X-Forwarded-For: {address}\r\nAuthorization: Bearer {token}\r\n");
         gate.send("GET", PULL, None, &headers, "").await.status
     };
-    // Forged ones are asked about nowhere, and tell nothing: they do not count.
+    // A provider is not asked about forged gate tokens, and they reveal nothing, so they do not
+    // count.
     for number in 0..30 {
         assert_eq!(with(OFFICE, &format!("mg1.forged{number}")).await, 401);
     }

@@ -1,4 +1,4 @@
-//! What tests say over HTTP/1.1, and what they read.
+//! HTTP/1.1 requests and replies of the tests.
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::{PATIENCE, basic};
 use crate::canary;
 
-/// The bytes of a request that closes its connection.
+/// Returns the bytes of a request with `Connection: close`.
 pub fn request(
     method: &str,
     target: &str,
@@ -24,19 +24,18 @@ pub fn request(
     )
 }
 
-/// Everything until the other side closes, however it does.
+/// Reads until the peer closes or resets the connection.
 pub async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let reading = async {
-        // A reset after the answer is an end too.
+        // A reset after the answer also counts as the end.
         let _ = stream.read_to_end(&mut bytes).await;
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("the connection stayed open");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One answer: reads from a connection that stays open until the answer's `Content-Length` is
-/// there.
+/// Reads one answer up to its `Content-Length`, on a connection that stays open.
 pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     loop {
@@ -57,7 +56,7 @@ pub async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     }
 }
 
-/// The head of an answer without a body, on a connection that stays open.
+/// Reads the head of an answer without a body, on a connection that stays open.
 pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -70,7 +69,7 @@ pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     Reply::parse(&String::from_utf8_lossy(&bytes))
 }
 
-/// Writes and then reads one answer on a connection that stays open.
+/// Writes and then reads one answer, on a connection that stays open.
 pub async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     bytes: impl AsRef<[u8]>,
@@ -79,7 +78,7 @@ pub async fn exchange(
     read_reply(stream).await
 }
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -99,13 +98,13 @@ impl Reply {
         }
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// The code of the OCI error.
+    /// Returns the code of the OCI error.
     pub fn code(&self) -> String {
         let json: Value =
             serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));

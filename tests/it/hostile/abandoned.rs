@@ -1,6 +1,6 @@
-//! Class 37: downloads over HTTP/2 that are given up where the client takes nothing. However it
-//! leaves, what the registry sends for it ends within a second, nothing is left, and its other
-//! streams live.
+//! Class 37: HTTP/2 downloads that the client abandons while it takes no data. For every way of
+//! leaving, the gate closes the upstream connection within a second, leaks nothing, and keeps the
+//! other streams of the client alive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use super::frames::{
 use crate::harness::{Setup, TestGate, listener};
 use crate::scripted_upstream::{BLOB, only, soon};
 
-/// Longer than this nothing of an abandoned download may live.
+/// The time within which every part of an abandoned download must be gone.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// More than all buffers on the way can hold.
+/// The size of the blob, in bytes: more than all buffers between the registry and the client hold.
 const BLOB_BYTES: usize = 16 << 20;
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -29,8 +29,8 @@ const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
-/// A registry that answers each request with a long blob on a connection of its own, and counts
-/// those connections.
+/// A registry that answers each request with a long blob on a separate connection, and counts those
+/// connections.
 struct Downloads {
     address: std::net::SocketAddr,
     open: watch::Receiver<usize>,
@@ -38,7 +38,7 @@ struct Downloads {
 }
 
 impl Downloads {
-    /// `pieces`: how much of the blob is sent; then the registry waits.
+    /// Starts the registry. It sends `pieces` pieces of the blob and then waits.
     fn start(pieces: usize) -> Self {
         let listener = listener();
         listener.set_nonblocking(true).unwrap();
@@ -77,7 +77,7 @@ impl Downloads {
         (downloads, gate)
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until exactly `expected` connections are open.
     async fn open(&self, expected: usize) {
         let mut open = self.open.clone();
         let reached =
@@ -87,7 +87,7 @@ impl Downloads {
     }
 }
 
-/// Until the gate goes, or has all of it.
+/// Sends `pieces` pieces of the blob, then waits until the gate closes the connection.
 async fn send_blob(mut stream: TcpStream, pieces: usize) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -109,12 +109,12 @@ async fn send_blob(mut stream: TcpStream, pieces: usize) {
     let _ = stream.read(&mut [0; 1]).await;
 }
 
-/// A client with its windows in its own hands.
+/// A client that controls its flow-control windows frame by frame.
 struct Client(TlsStream<TcpStream>);
 
 impl Client {
-    /// `window`: what each stream may send unasked. The connection's window is as good as without
-    /// bounds.
+    /// Connects with an initial window of `window` bytes for each stream. The window of the
+    /// connection is practically unbounded.
     async fn connect(gate: &TestGate, window: u32) -> Self {
         let mut stream = gate.connect_tls(&[b"h2"]).await;
         let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
@@ -144,13 +144,13 @@ impl Client {
         self.send(&frames.concat()).await;
     }
 
-    /// Opens a stream's window for the whole blob.
+    /// Opens the window of a stream for the whole blob.
     async fn open_window(&mut self, stream: u32) {
         let size = u32::try_from(BLOB_BYTES).unwrap();
         self.send(&encode(WINDOW_UPDATE, 0, stream, &size.to_be_bytes())).await;
     }
 
-    /// Reads until so many answers have begun.
+    /// Reads until `count` answers have begun.
     async fn answered(&mut self, mut count: usize) {
         while count > 0 {
             let (kind, flags, _, _) = soon(read(&mut self.0)).await.expect("the connection went");
@@ -163,7 +163,7 @@ impl Client {
         }
     }
 
-    /// Reads on until these streams have ended, and returns how much came on each.
+    /// Reads until these streams have ended, and returns the number of bytes received on each.
     async fn read_to_ends(&mut self, mut streams: Vec<u32>) -> HashMap<u32, usize> {
         let mut received = HashMap::new();
         while !streams.is_empty() {
@@ -185,7 +185,7 @@ impl Client {
     }
 }
 
-/// The first so many streams of a client.
+/// Returns the ids of the first `count` streams of a client.
 fn first(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|number| 2 * number + 1)
 }
@@ -197,7 +197,9 @@ enum Leave {
     Close,
 }
 
-/// The window shut from the start, after a little, and after more than a piece.
+/// A download ends at the registry at once when its client leaves, also when the window of the
+/// stream is closed. The window is exhausted at the start, after little data, or after more than
+/// one piece.
 #[tokio::test]
 async fn every_way_of_leaving_at_a_shut_window() {
     for leave in [
@@ -229,7 +231,8 @@ async fn every_way_of_leaving_at_a_shut_window() {
     }
 }
 
-/// The stream is open as far as HTTP/2 goes, but nothing is read from the socket.
+/// A download ends at the registry at once when its client leaves, also when the stream's window is
+/// open and the client does not read from the socket.
 #[tokio::test]
 async fn every_way_of_leaving_where_the_socket_is_not_read() {
     for leave in [Leave::Reset(CANCEL), Leave::Goodbye(INTERNAL_ERROR), Leave::Close] {
@@ -237,7 +240,7 @@ async fn every_way_of_leaving_where_the_socket_is_not_read() {
         let mut client = Client::connect(&gate, 1 << 30).await;
         client.ask(first(8)).await;
         downloads.open(8).await;
-        // Until everything on the way is full.
+        // By then every buffer between the registry and the client is full.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let left = Instant::now();
         match leave {
@@ -265,8 +268,8 @@ async fn silence_ends_at_its_deadline() {
     );
 }
 
-/// Whatever becomes of the others, those that are kept come to their end: also behind a time in
-/// which nothing was read.
+/// The streams that are kept deliver their whole blobs after the client has reset the others, also
+/// after a time in which the client read nothing.
 #[tokio::test]
 async fn the_other_streams_live() {
     for window in [0, 200_000, 1 << 30] {
@@ -277,7 +280,7 @@ async fn the_other_streams_live() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let kept = [3, 9];
         client.reset(first(8).filter(|id| !kept.contains(id)), CANCEL).await;
-        // Longer than what is left in the gate would be waited for.
+        // The upstream connections of the reset streams close before the client reads anything.
         let reading = async {
             downloads.open(2).await;
             if window < 1 << 30 {
@@ -290,14 +293,14 @@ async fn the_other_streams_live() {
         let received = soon(reading).await;
         assert_eq!(kept.map(|id| received[&id]), [BLOB_BYTES; 2], "{window}");
         downloads.open(0).await;
-        // The connection goes on.
+        // The connection stays usable.
         tokio::time::sleep(Duration::from_millis(1200)).await;
         client.ask([17].into_iter()).await;
         client.answered(1).await;
     }
 }
 
-/// A client that says that it leaves and reads on has its answers.
+/// A client that sends GOAWAY and continues to read receives its answers.
 #[tokio::test]
 async fn a_goodbye_is_no_end_of_what_is_read() {
     let (downloads, gate) = Downloads::behind(only("stall_timeout: 1m")).await;
@@ -312,7 +315,8 @@ async fn a_goodbye_is_no_end_of_what_is_read() {
     assert_eq!((received[&1], received[&3]), (BLOB_BYTES, BLOB_BYTES));
 }
 
-/// 3,000 on one connection, each begun before it is reset.
+/// 3,000 downloads on one connection, each reset after its answer has begun, leave no upstream
+/// connection open. The gate continues to answer, on that connection too.
 #[tokio::test]
 async fn three_thousand_on_one_connection() {
     let (downloads, gate) = Downloads::sending(1, only("stall_timeout: 1m")).await;

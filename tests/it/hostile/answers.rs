@@ -1,4 +1,4 @@
-//! What refusals look like, whatever the client says about names and ids.
+//! The form of refusals, independent of the host names and request ids that the client sends.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -9,7 +9,7 @@ use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, listener};
 
 const WRONG: (&str, &str) = ("alice", "glpat-wrong");
 
-/// Each status that GET can be refused with, by target and credential.
+/// Every status with which a GET can be refused, by target and credential.
 const REFUSALS: [RefusedCase; 7] = [
     ("/v2/", None, 401, "UNAUTHORIZED"),
     ("/v2/demo/a/manifests/v1", None, 401, "UNAUTHORIZED"),
@@ -20,7 +20,7 @@ const REFUSALS: [RefusedCase; 7] = [
     ("/v2/demo/a/blobs/uploads/", Some(READ_ONLY), 405, "UNSUPPORTED"),
 ];
 
-/// The answer to HEAD is the answer to GET without its body.
+/// Asserts that the answer to HEAD equals the answer to GET without its body.
 fn assert_same_without_body(get: &Reply, head: &Reply, case: &str) {
     assert_eq!((head.status, &*head.body), (get.status, ""), "{case}");
     assert_refusal_headers(head, case);
@@ -53,7 +53,7 @@ async fn every_refusal_is_a_registry_error() {
 
 #[tokio::test]
 async fn what_fails_behind_the_gate_is_a_registry_error_too() {
-    // Bound, and never listened on: nobody else gets the port meanwhile.
+    // The port is bound but not listened on, so no other process can take it meanwhile.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = bound.local_addr().unwrap();
@@ -70,7 +70,8 @@ async fn what_fails_behind_the_gate_is_a_registry_error_too() {
     assert!(reply.header("retry-after").is_some());
 }
 
-/// Class 20: the realm is the gate's own.
+/// Class 20: the realm of the challenge comes from the configuration of the gate, never from a
+/// header of the client.
 #[tokio::test]
 async fn no_host_changes_the_realm() {
     let gate = TestGate::tls().await;
@@ -98,8 +99,8 @@ async fn no_host_changes_the_realm() {
     }
 }
 
-/// Class 20: where a provider's answer names another server, that one is never asked, and no client
-/// hears of it.
+/// Class 20: if the answer of a provider names another server, the gate never connects to that
+/// server, and the client never learns of it.
 #[tokio::test]
 async fn no_provider_leads_elsewhere() {
     let elsewhere = listener();
@@ -122,7 +123,7 @@ async fn no_provider_leads_elsewhere() {
     {
         let headers = vec![(name.parse().unwrap(), value)];
         let status = StatusCode::from_u16(status).unwrap();
-        // Always, for the gate asks a question of its own, too, where several have had no answer.
+        // `always`, because the gate sends a probe of its own after several unanswered questions.
         gate.gitlab.always(Some(Scripted::Answer { status, headers, body: format!("see {url}") }));
         let secret = format!("glpat-unknown-{number}");
         let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &secret))).await;
@@ -138,8 +139,8 @@ async fn no_provider_leads_elsewhere() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// A well-formed request id is kept, anything else replaced; registry, provider and client hear the
-/// same.
+/// The gate keeps a well-formed request id and replaces any other. The registry, the provider and
+/// the client receive the same id.
 #[tokio::test]
 async fn request_ids() {
     let gate = TestGate::plain().await;
@@ -159,9 +160,9 @@ async fn request_ids() {
         ("\u{e9}", false),
     ];
     for (number, (sent, kept)) in cases.into_iter().enumerate() {
-        // hyper refuses control characters by itself.
+        // hyper itself rejects control characters.
         let sent = sent.replace('\u{1b}', "%1b");
-        // A repository of its own, so that GitLab is asked.
+        // A separate repository for each case, so that GitLab is asked every time.
         let target = format!("/v2/demo/r{number}/manifests/v1");
         let reply = gate
             .send("GET", &target, Some(READ_WRITE), &format!("X-Request-Id: {sent}\r\n"), "")

@@ -1,5 +1,5 @@
-//! Class 4, behind the head: chunks that two programs could read in two ways, and bodies where none
-//! belongs.
+//! Class 4, after the head: chunks that two programs could read differently, and bodies of requests
+//! that must not have one.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{assert_refusal, authorization, head, hidden, http2, http2_request, t
 use crate::harness::{READ_WRITE, Reply, Setup, TestGate, digest_of, some_digest};
 use crate::scripted_upstream::only;
 
-/// An upload whose chunks are not plain either goes on with exactly these five bytes, or breaks off
-/// at the registry too.
+/// An upload with malformed or unusual chunks either reaches the registry with exactly these five
+/// bytes, or breaks off there too.
 #[tokio::test]
 async fn odd_chunks_never_look_complete() {
     let gate = TestGate::plain().await;
@@ -70,7 +70,7 @@ async fn odd_chunks_never_look_complete() {
     }
 }
 
-/// hyper bounds what stands in chunk extensions.
+/// hyper limits the total size of chunk extensions, so an upload that exceeds the limit breaks off.
 #[tokio::test]
 async fn floods_of_chunk_extensions_break_off() {
     let gate = TestGate::plain().await;
@@ -89,7 +89,8 @@ async fn floods_of_chunk_extensions_break_off() {
     assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{entries:?}");
 }
 
-/// Whoever expects no body would read it as the next request.
+/// The gate refuses a body on a request that has none by definition: an upstream that expects no
+/// body would read it as the next request.
 #[tokio::test]
 async fn no_body_where_none_belongs() {
     let gate = TestGate::plain().await;
@@ -134,8 +135,8 @@ async fn no_body_where_none_belongs() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
 
-/// A body may be announced and turn out empty: clients frame what they are given before they know
-/// how long it is.
+/// The gate accepts an announced body that turns out to be empty: some clients choose the framing
+/// before they know the length.
 #[tokio::test]
 async fn an_empty_body_where_none_belongs() {
     let gate = TestGate::plain().await;
@@ -164,7 +165,7 @@ async fn an_empty_body_where_none_belongs() {
                 "Transfer-Encoding: chunked",
             ]);
             let (answer, _) = talk(&gate, (chunked + body + &ping).into_bytes()).await;
-            // The connection lives.
+            // Both requests were answered, so the connection is still usable.
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{start}: {answer}");
             assert_eq!(Reply::parse(&answer).status, status, "{start}: {answer}");
             assert!(answer.ends_with("{}"), "{start}: {answer}");
@@ -190,8 +191,8 @@ async fn an_empty_body_where_none_belongs() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (8, 16));
 }
 
-/// Before it is known to be empty, nothing goes on; and that is known by `stall_timeout`, whatever
-/// is sent that is no byte.
+/// The gate forwards nothing before it knows that the body is empty. After `stall_timeout` it ends
+/// the request, also if the client keeps sending frames without data.
 #[tokio::test]
 async fn a_body_that_is_announced_and_never_ends() {
     let http = || only("stall_timeout: 300ms");

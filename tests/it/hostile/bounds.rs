@@ -1,9 +1,9 @@
-//! Class 23: heads that are too large, on both HTTP versions.
+//! Class 23: request heads that are too large, over both HTTP versions.
 
 use super::{assert_refusal, head, http2, http2_request, status, talk};
 use crate::harness::{READ_WRITE, Setup, TestGate};
 
-/// A target of so many bytes that would be good if it were shorter.
+/// Returns a target of `bytes` bytes that would be valid if it were shorter.
 fn target(bytes: usize) -> String {
     let start = "/v2/demo/a/tags/list?last=";
     format!("{start}{}", "x".repeat(bytes - start.len()))
@@ -37,7 +37,7 @@ async fn targets() {
     }
 }
 
-/// What strangers make long is cut in the log, and marked.
+/// Values that clients make long are truncated in the log, and marked as truncated.
 #[tokio::test]
 async fn what_the_log_tells_is_cut() {
     let gate = TestGate::plain().await;
@@ -58,7 +58,7 @@ async fn what_the_log_tells_is_cut() {
     }
 }
 
-/// So many bytes that HTTP/2 gives up on the connection.
+/// A head size, in bytes, at which h2 gives up on the connection.
 const FAR_TOO_LARGE: usize = 100 * 1024;
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn header_bytes() {
             assert_eq!(status(&answer), Some(if good { 404 } else { 431 }), "{bytes} {lines}");
             assert!(end.is_ok(), "{bytes} {lines}: {end:?}");
 
-            // HTTP/2 counts 32 bytes more a field, and ends the connection where a head is far too
-            // large.
+            // HTTP/2 counts 32 extra bytes for each field, and h2 ends the connection if a head is
+            // far too large.
             if lines == 1 {
                 let mut request = http2_request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE));
                 request.headers_mut().insert("x", value.parse().unwrap());
@@ -102,13 +102,13 @@ async fn header_bytes() {
     }
 }
 
-/// More fields than hyper counts on HTTP/1.1, and the gate on HTTP/2.
+/// hyper limits the number of fields on HTTP/1.1, and the gate limits it on HTTP/2.
 #[tokio::test]
 async fn header_fields() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;
-    // One of them is the credential; HTTP/1.1 has a host and a length besides.
+    // One of the fields is the credential. HTTP/1.1 has a Host and a Content-Length in addition.
     for (fields, good) in [(90, true), (99, true), (100, false), (500, false)] {
         let mut request = http2_request("GET", "/v2/demo/a/tags/list", Some(READ_WRITE));
         for _ in 0..fields {

@@ -1,5 +1,5 @@
-//! Class 7: a body that does not come to its end never looks complete at the registry, and it hears
-//! so within a second.
+//! Class 7: an incomplete body never looks complete to the registry, and the registry sees the
+//! break within a second.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ const CANCEL: u32 = 8;
 
 const PATH: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// Waits until so many bytes of the upload, with which the ledger goes on, have reached the
-/// registry.
+/// Waits until `bytes` bytes of the upload have reached the registry. `before` is the index of the
+/// upload in the ledger.
 async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
     let arrived = gate
         .ledger
@@ -28,8 +28,8 @@ async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
     timeout(PATIENCE, arrived).await.expect("the upload never arrived");
 }
 
-/// An HTTP/2 connection with an upload of this length, without its end, which is under way at the
-/// registry.
+/// Opens an HTTP/2 connection with an unfinished upload of this length, and waits until the upload
+/// has reached the registry.
 async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> RawHttp2 {
     let before = gate.forwarded();
     let mut fields = fields("POST", PATH, credential);
@@ -37,14 +37,14 @@ async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> R
     let mut connection = RawHttp2::connect(gate).await;
     connection.headers(&fields, false).await;
     connection.data(if length == Some("0") { b"" } else { b"hello" }, false).await;
-    // Where all of it is there but its end, the registry hears of the request, and must not take
-    // it.
+    // If only the end of the stream is missing, the registry sees the request head, but must not
+    // receive a complete body.
     let whole = length.is_some_and(|length| length != "10");
     under_way(gate, before, if whole { 0 } else { 5 }).await;
     connection
 }
 
-/// The upload breaks off, and nothing else comes.
+/// Asserts that the upload breaks off and that the registry receives nothing else.
 async fn breaks_off(gate: &TestGate, before: usize, case: &str) {
     let ended = gate
         .ledger
@@ -56,7 +56,7 @@ async fn breaks_off(gate: &TestGate, before: usize, case: &str) {
     assert!(entries.iter().all(|entry| entry.body().end == BodyEnd::Broken), "{case}: {entries:?}");
 }
 
-/// How a client gets out of its upload.
+/// A way in which a client abandons its upload.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     Close,
@@ -65,8 +65,8 @@ enum Leave {
 }
 
 impl Leave {
-    /// Gets out. What comes back is to be kept until the upload has broken off. `socket`: what the
-    /// stream runs over.
+    /// Leaves the connection. The caller keeps the returned stream until the upload has broken off.
+    /// `socket` returns the TCP stream below `stream`.
     async fn of<S: AsyncWrite + Unpin>(
         self,
         mut stream: S,
@@ -120,7 +120,7 @@ async fn a_stream_that_is_reset() {
     }
 }
 
-/// The connection goes, and its stream with it, however that is said.
+/// The uploads on an HTTP/2 connection break off when it ends, with or without a GOAWAY before.
 #[tokio::test]
 async fn an_http2_connection_that_goes() {
     let gate = TestGate::tls().await;
@@ -146,8 +146,8 @@ async fn an_http2_connection_that_goes() {
     }
 }
 
-/// The bytes before the reset and the reset are seen at once, so nothing but the reset itself tells
-/// that more was to come.
+/// The gate sees the last bytes and the reset at the same time, so only the reset shows that the
+/// body is incomplete.
 #[tokio::test]
 async fn a_stream_that_is_reset_with_its_last_bytes() {
     let gate = TestGate::tls().await;
@@ -222,7 +222,7 @@ async fn trailers_are_refused() {
     }
 }
 
-/// The registry has the whole body but for its end when they come.
+/// Trailers are refused, also if the registry already has the whole body except for its end.
 #[tokio::test]
 async fn trailers_behind_what_the_registry_has() {
     let gate = TestGate::tls().await;
@@ -234,7 +234,7 @@ async fn trailers_behind_what_the_registry_has() {
         let mut connection = RawHttp2::connect(&gate).await;
         connection.headers(&fields, false).await;
         connection.data(b"hello", false).await;
-        // The last bytes of a length wait for the end of the stream.
+        // The gate holds back the last bytes of a body with a length until the stream ends.
         under_way(&gate, before, if length.is_some() { 0 } else { 5 }).await;
         connection.headers(&[("x", "y")], true).await;
         assert_eq!(connection.fate().await, Fate::Status(400), "{length:?}");
@@ -254,7 +254,8 @@ async fn trailers_behind_what_the_registry_has() {
     breaks_off(&gate, 0, "HTTP/1.1").await;
 }
 
-/// The end of a stream may come behind the last byte, and the body is whole then.
+/// The end of a stream may follow in a frame of its own after the last byte. The body is complete
+/// then.
 #[tokio::test]
 async fn a_stream_may_end_behind_its_last_byte() {
     let gate = TestGate::tls().await;

@@ -1,4 +1,4 @@
-//! Class 15: what is no credential is refused before any provider is asked.
+//! Class 15: the gate refuses a malformed credential before it asks any provider.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use super::{assert_refusal, head, http2, http2_request, status, talk};
 use crate::harness::{READ_WRITE, TestGate, basic, exchange};
 
-/// Values of `Authorization` that are no credential.
+/// Returns values of `Authorization` that are not valid credentials.
 fn malformed() -> Vec<String> {
     let basic = |plain: &[u8]| format!("Basic {}", BASE64_STANDARD.encode(plain));
     let good = basic(b"alice:glpat-demo-personal-read-write");
@@ -64,7 +64,7 @@ async fn what_is_no_credential_asks_nobody() {
             assert_refusal(&reply, 401, "UNAUTHORIZED", &value);
             let mut request = http2_request("GET", target, None);
             request.headers_mut().insert("authorization", value.parse().unwrap());
-            // HTTP/2 has no white space around a value that is not part of it.
+            // HTTP/2 does not allow whitespace around a field value.
             let padded = value.trim() != value;
             let (status, code) = if padded { (400, "UNSUPPORTED") } else { (401, "UNAUTHORIZED") };
             assert_refusal(
@@ -80,7 +80,7 @@ async fn what_is_no_credential_asks_nobody() {
     }
 }
 
-/// The empty credential means nobody, and nobody is not asked about.
+/// The empty Basic credential means an anonymous caller. The gate does not ask a provider about it.
 #[tokio::test]
 async fn nobody_is_not_asked_about() {
     let gate = TestGate::plain().await;
@@ -120,7 +120,7 @@ async fn a_credential_of_a_mebibyte() {
         request
             .headers_mut()
             .insert("authorization", line["Authorization: ".len()..].parse().unwrap());
-        // A status, or an end of the connection: either way before anybody is asked.
+        // The gate answers with 431 or ends the connection; in both cases it asks no provider.
         let refused = http2(&sender, request, None::<&str>).await;
         assert!(refused.as_ref().map_or(true, |reply| reply.status == 431), "{refused:?}");
     }
@@ -129,7 +129,8 @@ async fn a_credential_of_a_mebibyte() {
     }
 }
 
-/// An opaque token is asked about under the one name that takes both kinds.
+/// The gate asks GitLab about an opaque bearer token under the one user name with which GitLab
+/// accepts both personal and job tokens.
 #[tokio::test]
 async fn an_opaque_bearer_token() {
     let gate = TestGate::plain().await;

@@ -1,4 +1,4 @@
-//! Class 29: odd expectations, early data, many ranges.
+//! Class 29: unknown expectations, TLS early data, and many ranges.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ async fn other_expectations_are_refused() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
 
-/// Early data could be replayed by anybody who saw it.
+/// The gate does not accept TLS early data, because an attacker who recorded it could replay it.
 #[tokio::test]
 async fn there_is_no_early_data() {
     let gate = TestGate::tls().await;
@@ -77,15 +77,15 @@ async fn there_is_no_early_data() {
         stream.write_all(message.as_bytes()).await.unwrap();
         assert_eq!(Reply::parse(&read_to_close(&mut stream).await).status, 200);
         let session = stream.get_ref().1;
-        // The second is resumed, so the third could be too, with early data where the gate allowed
-        // it.
+        // The second session is resumed. A third could be resumed too, with early data if the gate
+        // allowed it.
         assert_eq!(session.handshake_kind() == Some(rustls::HandshakeKind::Resumed), resumed);
     }
     let mut third = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
     assert!(third.early_data().is_none());
 }
 
-/// Ranges are the registry's to judge, however many there are.
+/// The gate forwards any number of ranges unchanged, because only the registry judges them.
 #[tokio::test]
 async fn many_ranges_pass_as_they_are() {
     let gate = TestGate::plain().await;

@@ -1,9 +1,9 @@
-//! Class 22: floods over HTTP/2. Several connections flood a gate in a process of its own; they end
-//! as they should, or are merely answered, while an honest one is served, and the gate's memory
-//! stays under the bound that the README states. No flood acknowledges the gate's settings: its
-//! bounds hold from the first frame on.
+//! Class 22: floods over HTTP/2. Several connections flood a gate that runs in a separate process.
+//! Each flood ends as expected, or is merely answered, while the gate serves an honest client and
+//! its memory stays below the bound that the README states. No flood acknowledges the SETTINGS of
+//! the gate: the limits of the gate must hold from the first frame on.
 //!
-//! `cargo test --test it floods -- --nocapture | grep MiB` prints what each takes.
+//! `cargo test --test it floods -- --nocapture | grep MiB` prints the memory that each flood takes.
 
 #![allow(clippy::print_stdout)]
 
@@ -25,36 +25,39 @@ use crate::http2_client;
 use crate::scripted_upstream::soon;
 use flooder::{End, Flood};
 
-/// Floods are work, and other tests run beside them.
+/// The time limit of a flood. It is long because floods need CPU time and other tests run in
+/// parallel.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The honest client's blob.
+/// The size of the blob of the honest client, in bytes.
 const BLOB_BYTES: usize = 1 << 20;
-/// Connections that flood at once.
+/// The number of connections that flood at the same time.
 const CONNECTIONS: usize = 4;
-/// What all of them together may make the gate grow by, as the README states it: where frames are
-/// read over or answered,
+/// The largest growth of the gate's memory under all flooding connections together, in MiB, if the
+/// gate ignores or answers the frames. The README states this bound.
 const FRAMES_MIB: u64 = 16;
-/// and where as many streams are held open as there may be.
+/// The largest growth of the gate's memory, in MiB, if the flood holds open as many streams as the
+/// gate allows.
 const STREAMS_MIB: u64 = 64;
 
 async fn gate(http: &[&str]) -> GateProcess {
     GateProcess::start(ProcessSetup { tls: true, http, identity: &[] }).await
 }
 
-/// One whose deadlines no flood reaches, however slow the machine.
+/// Starts a gate with deadlines that no flood reaches, even on a slow machine.
 async fn patient_gate() -> GateProcess {
     gate(&["header_timeout: 5m", "idle_timeout: 5m"]).await
 }
 
-/// Floods a gate of its own. The honest client must never notice, each flood must end as
-/// `expected`, and the memory that it takes must stay under the bound.
+/// Floods a gate of its own. Asserts that the honest client is served, that each flood ends as
+/// `expected`, and that the memory stays below [`FRAMES_MIB`].
 async fn survives(name: &str, flood: Flood, expected: End) {
     let gate = patient_gate().await;
     survives_at(&gate, name, flood, expected, FRAMES_MIB, async {}).await;
 }
 
-/// The same of a gate of the test's; the flooding connections stay open until `settled`.
+/// Floods the given gate and makes the assertions of [`survives`] with the bound `bound_mib`. The
+/// flooding connections stay open until `settled` completes.
 async fn survives_at(
     gate: &GateProcess,
     name: &str,
@@ -106,7 +109,7 @@ async fn survives_at(
     assert!(log.lines().count() < 20, "{name}: a line for each frame? {}", &log[..2000]);
 }
 
-/// How many MiB the gate has grown by, at its peak.
+/// Returns the growth of the gate's memory at its peak, in MiB. Panics if it reaches the bound.
 #[track_caller]
 fn within_bound(gate: &GateProcess, name: &str, before: u64, bound_mib: u64) -> f64 {
     let (_, peak) = gate.memory();
@@ -123,7 +126,7 @@ struct Honest {
 }
 
 impl Honest {
-    /// Pushes the blob first.
+    /// Connects and pushes the blob.
     async fn begin(gate: &GateProcess) -> Self {
         let sender = gate.http2().await;
         let content = vec![b'x'; BLOB_BYTES];
@@ -160,7 +163,7 @@ impl Honest {
     }
 }
 
-/// The header block of a request that is allowed.
+/// Returns the header block of an allowed request.
 fn request_block(method: &str, path: &str) -> Vec<u8> {
     super::frames::block(&super::frames::fields(method, path, &basic(USER)))
 }

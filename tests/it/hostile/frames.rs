@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame, for what no client library would send.
+//! An HTTP/2 client that writes single frames, for messages that no client library would send.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,22 +23,23 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const ACK: u8 = 1;
 
-/// A connection whose one stream has the number 1.
+/// A connection with one stream, whose id is 1.
 pub(crate) struct RawHttp2(TlsStream<TcpStream>);
 
-/// What became of the stream.
+/// The outcome of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Status(u16),
-    /// RST_STREAM, with its reason.
+    /// RST_STREAM with this error code.
     Reset(u32),
-    /// GOAWAY, with its reason.
+    /// GOAWAY with this error code.
     GoAway(u32),
     Closed,
 }
 
 impl Fate {
-    /// A 4xx of the gate's, or an error of the stream or the connection.
+    /// Returns whether the gate refused the request: with a 4xx, or with an error of the stream or
+    /// the connection.
     pub(crate) fn is_refused(&self) -> bool {
         match self {
             Self::Status(status) => (400..500).contains(status),
@@ -57,7 +58,7 @@ impl RawHttp2 {
         connection
     }
 
-    /// The header block of a request, or of trailers, field by field as given.
+    /// Sends a header block of a request, or of trailers, with exactly these fields.
     pub(crate) async fn headers(&mut self, fields: &[(&str, &str)], end_stream: bool) {
         self.frame(HEADERS, END_HEADERS | (u8::from(end_stream) * END_STREAM), 1, &block(fields))
             .await;
@@ -67,13 +68,13 @@ impl RawHttp2 {
         self.frame(DATA, u8::from(end_stream) * END_STREAM, 1, bytes).await;
     }
 
-    /// RST_STREAM, in one piece with the data before it.
+    /// Sends data and RST_STREAM in one write.
     pub(crate) async fn data_and_reset(&mut self, bytes: &[u8], reason: u32) {
         let data = if bytes.is_empty() { Vec::new() } else { encode(DATA, 0, 1, bytes) };
         self.send(&[data, encode(RST_STREAM, 0, 1, &reason.to_be_bytes())].concat()).await;
     }
 
-    /// GOAWAY: the client opens no more streams, or gives up.
+    /// Sends GOAWAY: the client opens no more streams, or gives up.
     pub(crate) async fn goodbye(&mut self, reason: u32) {
         self.frame(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat()).await;
     }
@@ -82,7 +83,7 @@ impl RawHttp2 {
         self.0
     }
 
-    /// What the gate does with the stream. Frames that say nothing of that are read over.
+    /// Waits for the reaction of the gate to the stream. Skips frames that do not concern it.
     pub(crate) async fn fate(&mut self) -> Fate {
         loop {
             let Some((kind, flags, stream, payload)) = self.read().await else {
@@ -106,15 +107,16 @@ impl RawHttp2 {
         self.send(&encode(kind, flags, stream, payload)).await;
     }
 
-    /// A gate that has closed by now is seen when it is read from.
+    /// Sends frames and ignores errors. A connection that the gate has closed is noticed by the
+    /// next read.
     async fn send(&mut self, frames: &[u8]) {
         let _ = self.0.write_all(frames).await;
         let _ = self.0.flush().await;
     }
 }
 
-/// The next frame: its kind, its flags, its stream and its payload. `None` where the connection has
-/// ended.
+/// Reads the next frame: its type, its flags, its stream and its payload. Returns `None` if the
+/// connection has ended.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
@@ -123,7 +125,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u
     Some((head[3], head[4], number(&head[5..]), payload))
 }
 
-/// A header block. RFC 7541, 6.2.2: literals that nobody indexes, no string compressed.
+/// Encodes a header block: literals without indexing (RFC 7541, 6.2.2), without Huffman coding.
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -142,7 +144,7 @@ pub(crate) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8
     frame
 }
 
-/// The fields of a request that is allowed, to be spoiled.
+/// Returns the fields of an allowed request, which a test then makes invalid.
 pub(crate) fn fields<'a>(
     method: &'a str,
     path: &'a str,
@@ -157,12 +159,12 @@ pub(crate) fn fields<'a>(
     ]
 }
 
-/// The credential of such a request.
+/// Returns the credential of such a request.
 pub(crate) fn credential() -> String {
     basic(READ_WRITE)
 }
 
-/// RFC 7541, 5.2, without compression.
+/// Appends a string literal without Huffman coding (RFC 7541, 5.2).
 pub(crate) fn string(block: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     if length < 127 {
@@ -179,7 +181,8 @@ pub(crate) fn string(block: &mut Vec<u8>, text: &str) {
     block.extend_from_slice(text.as_bytes());
 }
 
-/// `:status`, which comes first: a number of the static table, or a value for its entry 8.
+/// Returns `:status`, the first field of the block: an index into the static table, or a literal
+/// value with the name of entry 8.
 fn status(block: &[u8]) -> u16 {
     match block {
         [indexed @ 0x88..=0x8e, ..] => {
@@ -197,7 +200,8 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Three digits in the Huffman code of RFC 7541: 0 to 2 in five bits, the others in six.
+/// Decodes three digits of the Huffman code of RFC 7541: 0 to 2 have five bits, the others have
+/// six.
 fn digits(value: &[u8]) -> u16 {
     let bits: String = value.iter().map(|byte| format!("{byte:08b}")).collect();
     let (mut rest, mut number) = (&*bits, 0);

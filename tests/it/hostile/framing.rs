@@ -1,8 +1,8 @@
-//! Classes 4, 6 and 8 over HTTP/1.1, byte by byte: messages that two programs could read in two
-//! ways.
+//! Classes 4, 6 and 8 over HTTP/1.1, byte by byte: messages that two programs could read
+//! differently.
 //!
-//! Behind each stands a request that would be allowed. Whatever becomes of the first, nobody may
-//! see the second.
+//! An allowed request stands behind each message. The registry must never receive it, for any
+//! outcome of the first message.
 
 use super::{authorization, head, hidden, is_refused, status, talk};
 use crate::harness::{READ_WRITE, TestGate, request};
@@ -10,8 +10,8 @@ use crate::harness::{READ_WRITE, TestGate, request};
 const START: &str = "POST /v2/demo/a/blobs/uploads/ HTTP/1.1";
 const HOST: &str = "Host: registry.test";
 
-/// Sends a message with the hidden request behind it: it must be refused, and the ledger stay
-/// empty.
+/// Sends a message with the hidden request behind it. Asserts that the gate refuses it and that the
+/// ledger stays empty.
 async fn refused(gate: &TestGate, message: impl Into<Vec<u8>>, case: &str) {
     let mut bytes = message.into();
     bytes.extend_from_slice(hidden().as_bytes());
@@ -154,7 +154,7 @@ async fn hosts_and_targets() {
     }
 }
 
-/// Class 6: no tunnel, and no other protocol.
+/// Class 6: the gate opens no tunnel and changes to no other protocol.
 #[tokio::test]
 async fn no_tunnel() {
     let gate = TestGate::plain().await;
@@ -195,8 +195,8 @@ async fn no_tunnel() {
     }
 }
 
-/// What hyper has resolved as RFC 9112 allows: the request goes on alone, framed anew, or not at
-/// all.
+/// hyper resolves a length beside `chunked` as RFC 9112 allows. The gate forwards the request
+/// alone, with new framing, or not at all.
 #[tokio::test]
 async fn a_length_beside_chunked_goes_alone() {
     let gate = TestGate::plain().await;
@@ -223,8 +223,8 @@ async fn a_length_beside_chunked_goes_alone() {
     }
 }
 
-/// hyper mends these without a word; whoever stands before the gate may have read them otherwise.
-/// So they are refused, and what comes behind them on the connection is not read.
+/// hyper silently repairs these messages, but a proxy in front of the gate may have read them
+/// differently. The gate refuses them and does not read the bytes behind them on the connection.
 #[tokio::test]
 async fn what_hyper_would_mend_is_refused() {
     let gate = TestGate::plain().await;
@@ -246,13 +246,13 @@ async fn what_hyper_would_mend_is_refused() {
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
     assert_eq!(gate.forwarded(), 0);
-    // Plain ones behind each other are served, with and without bodies.
+    // Well-formed requests in a pipeline are served, with and without bodies.
     let last = request("GET", path, Some(READ_WRITE), "", "");
     let answer = gate.raw(format!("{get}{}{get}{last}", put(""))).await;
     assert_eq!((answer.matches("HTTP/1.1 ").count(), gate.forwarded()), (4, 4), "{answer}");
 }
 
-/// The same behind a body, in one piece with it.
+/// The gate also refuses messages that hyper would repair if they follow a body in the same write.
 #[tokio::test]
 async fn what_hyper_would_mend_is_refused_behind_a_body() {
     let gate = TestGate::plain().await;
@@ -279,7 +279,7 @@ async fn what_hyper_would_mend_is_refused_behind_a_body() {
             assert!(answer.matches("HTTP/1.1 ").count() <= 2, "{body}{odd}: {answer}");
             assert!(gate.forwarded() <= before + 1, "{body}{odd}");
         }
-        // Plain ones are served behind it.
+        // Well-formed requests behind the body are served.
         let before = gate.forwarded();
         let answer = gate
             .raw(format!("{body}{get}{body}{}", request("GET", path, Some(READ_WRITE), "", "")))

@@ -1,11 +1,12 @@
-//! Classes 2 and 10: what a client may say to the registry, and what nobody says for the gate.
+//! Classes 2 and 10: the headers that a client may send to the registry, and the headers that only
+//! the gate sets.
 
 use std::collections::BTreeSet;
 
 use super::{http2, http2_request};
 use crate::harness::{READ_WRITE, Setup, TestGate};
 
-/// What a client may say, with two lines of `Accept`, which stay two.
+/// The headers that a client may send. The two lines of `Accept` stay two lines.
 const ALLOWED: [(&str, &str); 12] = [
     ("Accept", "application/vnd.oci.image.manifest.v1+json"),
     ("Accept", "application/vnd.oci.image.index.v1+json;q=0.5, */*"),
@@ -21,7 +22,7 @@ const ALLOWED: [(&str, &str); 12] = [
     ("Docker-Upload-UUID", "id"),
 ];
 
-/// What would speak for the gate, look like another path, or means the connection.
+/// Headers that would speak for the gate, suggest another path, or concern the connection.
 const STRIPPED: [(&str, &str); 43] = [
     ("X-Forwarded-For", "10.0.0.1"),
     ("x-forwarded-for", "10.0.0.2"),
@@ -68,7 +69,7 @@ const STRIPPED: [(&str, &str); 43] = [
     ("Transfer_Encoding", "chunked"),
 ];
 
-/// On HTTP/1.1 alone: what concerns the connection, and what it names.
+/// Headers of HTTP/1.1 that concern the connection, and the headers that they name.
 const CONNECTION: [(&str, &str); 9] = [
     ("Connection", "keep-alive, X-Named, X-Forwarded-For, x-forwarded-host"),
     ("Connection", "Authorization, X-Request-Id, Host, If-Modified-Since"),
@@ -81,7 +82,7 @@ const CONNECTION: [(&str, &str); 9] = [
     ("Proxy-Connection", "keep-alive"),
 ];
 
-/// The same on HTTP/2, which has no `Connection` and takes these for plain headers.
+/// Headers of [`CONNECTION`] that HTTP/2, which has no `Connection`, treats as plain headers.
 const CONNECTION_OVER_HTTP2: [(&str, &str); 4] = [
     ("TE", "trailers"),
     ("Trailer", "X-Forwarded-For"),
@@ -89,7 +90,8 @@ const CONNECTION_OVER_HTTP2: [(&str, &str); 4] = [
     ("X-Named", "x"),
 ];
 
-/// Exactly what was allowed reached the registry, and the gate's own words beside it.
+/// Asserts that exactly the allowed headers and the headers of the gate itself reached the
+/// registry.
 fn assert_clean(gate: &TestGate, proto: &str) {
     let entry = gate.ledger.entries().pop().unwrap();
     assert_eq!((entry.method.as_str(), &*entry.target), ("GET", "/v2/demo/a/manifests/v1"));
@@ -132,7 +134,7 @@ async fn only_the_protocol_goes_on_over_http2() {
     let gate = TestGate::tls().await;
     let mut request = http2_request("GET", "/v2/demo/a/manifests/v1?health=1", Some(READ_WRITE));
     for (name, value) in ALLOWED.iter().chain(&STRIPPED).chain(&CONNECTION_OVER_HTTP2) {
-        // `Proxy-…` but for the connection's own are plain headers to HTTP/2.
+        // HTTP/2 treats all `Proxy-…` headers but `Proxy-Connection` as plain headers.
         let name: http::HeaderName = name.parse().unwrap();
         request.headers_mut().append(name, value.parse().unwrap());
     }
@@ -140,8 +142,8 @@ async fn only_the_protocol_goes_on_over_http2() {
     assert_clean(&gate, "https");
 }
 
-/// What is named as the connection's own goes no further, even where it would otherwise (RFC 9110,
-/// 7.6.1).
+/// The gate does not forward a header that `Connection` names, even if it would forward it
+/// otherwise (RFC 9110, 7.6.1).
 #[tokio::test]
 async fn what_connection_names_stays_here() {
     let gate = TestGate::plain().await;
@@ -157,7 +159,8 @@ async fn what_connection_names_stays_here() {
     assert_eq!(entry.headers["accept"], "a/b");
 }
 
-/// Nothing that looks like a health check or another path opens anything.
+/// A request that looks like a health check or names another path in a header still needs a
+/// credential.
 #[tokio::test]
 async fn nothing_opens_by_looking_like_something_else() {
     let gate = TestGate::plain().await;

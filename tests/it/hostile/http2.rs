@@ -1,4 +1,5 @@
-//! Classes 1, 4 and 7: what HTTP/2 lets a client say that HTTP/1.1 does not, or says otherwise.
+//! Classes 1, 4 and 7: messages that HTTP/2 permits and HTTP/1.1 does not, or that HTTP/2 expresses
+//! differently.
 
 use moorgate::demo::registry::BodyEnd;
 
@@ -60,7 +61,7 @@ async fn malformed_header_blocks() {
     let instead =
         |name: &'static str, value: &'static str| [&[(name, value)], &*without(name)].concat();
 
-    // The request is good where nothing is spoiled, or this test would show nothing.
+    // The unmodified request must succeed, or the refusals below would prove nothing.
     let mut connection = RawHttp2::connect(&gate).await;
     connection.headers(&plain, true).await;
     assert_eq!(connection.fate().await, Fate::Status(404));
@@ -135,7 +136,7 @@ async fn malformed_header_blocks() {
         assert_eq!(gate.forwarded(), 1, "{spoiled:?}");
     }
 
-    // `:authority` may be left out where there is a Host (RFC 9113, 8.3.1).
+    // `:authority` may be left out if there is a Host (RFC 9113, 8.3.1).
     let mut connection = RawHttp2::connect(&gate).await;
     connection
         .headers(&[without(":authority"), vec![("host", "registry.test")]].concat(), true)
@@ -144,7 +145,8 @@ async fn malformed_header_blocks() {
     assert_eq!(gate.forwarded(), 2);
 }
 
-/// Lengths that two programs could read in two ways: h2 by itself reads the first one alone.
+/// The gate refuses lengths that two programs could read differently: h2 reads only the first of
+/// several.
 #[tokio::test]
 async fn odd_lengths() {
     let gate = TestGate::tls().await;
@@ -184,7 +186,7 @@ async fn odd_lengths() {
     }
 }
 
-/// RFC 9113 knows no fragment in a target. One that is sent must not go on.
+/// RFC 9113 does not allow a fragment in a target. The gate must not forward one.
 #[tokio::test]
 async fn a_fragment_never_goes_on() {
     let gate = TestGate::tls().await;
@@ -203,8 +205,8 @@ async fn a_fragment_never_goes_on() {
     }
 }
 
-/// Names that HTTP/2 lets through and HTTP/1.1 has no place for: they do not reach the registry,
-/// which speaks HTTP/1.1.
+/// HTTP/2 permits field names that HTTP/1.1 cannot express. They must not reach the registry, which
+/// speaks HTTP/1.1.
 #[tokio::test]
 async fn odd_names_stay_here() {
     let gate = TestGate::tls().await;

@@ -1,4 +1,4 @@
-//! Class 3: each method on each resource.
+//! Class 3: every method on every resource.
 
 use super::{assert_refusal, assert_refusal_headers, http2, http2_request};
 use crate::harness::{READ_WRITE, TestGate, some_digest};
@@ -8,8 +8,8 @@ const METHODS: [&str; 13] = [
     "BREW", "get", "PURGE",
 ];
 
-/// A path, what `Allow` says of it, which of these methods go on for somebody who may pull and
-/// push, and which are 403.
+/// Returns for each path its `Allow` header, the methods that the gate forwards for a caller who
+/// may pull and push, and the methods that it refuses with 403.
 fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [&'static str])> {
     let digest = some_digest();
     vec![
@@ -31,7 +31,7 @@ fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [
         ),
         (format!("/v2/demo/a/blobs/{digest}"), "GET, HEAD, DELETE", &["GET", "HEAD"], &["DELETE"]),
         ("/v2/demo/a/blobs/uploads/".into(), "POST", &["POST"], &[]),
-        // Cancelling an upload is push.
+        // Cancelling an upload needs push.
         (
             "/v2/demo/a/blobs/uploads/id".into(),
             "GET, PATCH, PUT, DELETE",

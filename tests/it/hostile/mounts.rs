@@ -1,14 +1,15 @@
-//! Class 9: mounts that would show a blob to somebody who may not pull it.
+//! Class 9: mounts that would expose a blob to a caller who may not pull it.
 
 use super::{assert_refusal, http2, http2_request, only_in};
 use crate::harness::{READ_WRITE, TestGate, digest_of, some_digest};
 
-/// The target of the last request that reached the registry.
+/// Returns the target of the last request that reached the registry.
 fn last(gate: &TestGate) -> String {
     gate.ledger.entries().last().unwrap().target.clone()
 }
 
-/// A blob in `secret/a`; the callers below may push to `demo` but not pull there.
+/// Starts a gate whose registry has a blob in `secret/a`. The tests' callers may push to `demo` but
+/// may not pull from `secret`.
 async fn gate_with_secret(content: &str) -> (TestGate, String) {
     let gate = TestGate::plain().await;
     let (owner, digest) = (only_in("secret"), digest_of(content.as_bytes()));
@@ -19,7 +20,7 @@ async fn gate_with_secret(content: &str) -> (TestGate, String) {
     (gate, digest)
 }
 
-/// Queries that ask for a mount from `secret/a`, or look as if they did.
+/// Returns queries that ask for a mount from `secret/a`, or resemble one.
 fn without_right(digest: &str) -> Vec<String> {
     let escaped = digest.replace(':', "%3A");
     vec![
@@ -28,7 +29,7 @@ fn without_right(digest: &str) -> Vec<String> {
         format!("mount={escaped}&from=secret%2Fa"),
         format!("mount={digest}&from=secret/a&x=1"),
         format!("&&mount={digest}&&from=secret/a&"),
-        // Half of a mount: some registries then look everywhere.
+        // Half of a mount: some registries then search all repositories.
         format!("mount={digest}"),
         "from=secret/a".to_owned(),
     ]
@@ -79,7 +80,7 @@ async fn with_pull_at_the_source_it_is_a_mount() {
     assert_eq!(last(&gate), format!("/v2/secret/b/blobs/uploads/?mount={digest}&from=secret/a"));
 }
 
-/// Reach is judged for each of the two repositories on its own.
+/// The gate checks the reach of the credential for each of the two repositories separately.
 #[tokio::test]
 async fn a_credential_that_reaches_one_of_the_two() {
     let gate = TestGate::plain().await;
@@ -130,7 +131,7 @@ async fn ambiguous_mounts_are_refused() {
         (format!("mount={digest}&from=demo/a&from=demo/a"), "UNSUPPORTED"),
         (format!("mount={digest}&mount={digest}&from=demo/a"), "UNSUPPORTED"),
         (format!("mount={digest}&%6Dount={digest}&from=demo/a"), "UNSUPPORTED"),
-        // What somebody else would read as a mount.
+        // Spellings that another program would read as a mount.
         (format!("%6Dount={digest}&fro%6d=secret/a"), "UNSUPPORTED"),
         (format!("%6d%6f%75%6e%74={digest}&%66%72%6f%6d=secret/a"), "UNSUPPORTED"),
         (format!("%6Dount={digest}"), "UNSUPPORTED"),
@@ -161,8 +162,9 @@ async fn ambiguous_mounts_are_refused() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (0, 0));
 }
 
-/// Distribution reads `mount` and `from` of a form body before those of the query. So a manifest is
-/// none, and an upload goes on as bytes, whatever the client calls it.
+/// Distribution reads `mount` and `from` from a form body before it reads them from the query. The
+/// gate therefore refuses a manifest with a form type, and forwards an upload as
+/// `application/octet-stream` for any Content-Type.
 #[tokio::test]
 async fn no_form_reaches_the_registry() {
     let gate = TestGate::plain().await;
@@ -207,7 +209,7 @@ async fn no_form_reaches_the_registry() {
     assert_eq!((gate.forwarded(), tls.forwarded()), (20, 10));
 }
 
-/// The last request came as bytes.
+/// Asserts that the last request reached the registry as `application/octet-stream`.
 fn assert_bytes(gate: &TestGate, method: &str) {
     let entry = gate.ledger.entries().pop().unwrap();
     assert_eq!(entry.method.as_str(), method);

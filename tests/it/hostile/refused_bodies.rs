@@ -1,5 +1,5 @@
-//! Class 5: a refused upload gets its status and not a reset connection, and its body is never read
-//! as a request.
+//! Class 5: a refused upload receives its status instead of a reset connection, and the gate never
+//! reads its body as a request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -10,7 +10,8 @@ use crate::harness::{
     read_to_close,
 };
 
-/// Larger than what the gate reads over, and than what sockets hold.
+/// The size of a body, in bytes: more than the gate discards, and more than the socket buffers
+/// hold.
 const LARGE: usize = 10 * 1024 * 1024;
 
 const REFUSED: [RefusedCase; 4] = [
@@ -30,7 +31,8 @@ fn lines(target: &str, credential: Option<(&str, &str)>, framing: &str, expect: 
     head(&lines)
 }
 
-/// A body of this size that consists of allowed requests, in either framing.
+/// Creates a body of about `size` bytes that consists of allowed requests, in either framing.
+/// Returns the framing header with it.
 fn body(size: usize, chunked: bool) -> (String, Vec<u8>) {
     let requests = hidden().repeat(size / hidden().len()).into_bytes();
     if !chunked {
@@ -43,7 +45,8 @@ fn body(size: usize, chunked: bool) -> (String, Vec<u8>) {
     ("Transfer-Encoding: chunked".into(), chunks)
 }
 
-/// While a client sends and reads at once, as most do, the connection ends in order.
+/// A client that sends and reads at the same time, as most do, receives its status, and the
+/// connection ends cleanly.
 #[tokio::test]
 async fn a_refused_upload_gets_its_status() {
     let gate = TestGate::plain().await;
@@ -56,7 +59,7 @@ async fn a_refused_upload_gets_its_status() {
                     [lines(target, credential, &framing, expect).as_bytes(), &body].concat();
                 let (answer, end) = talk(&gate, bytes).await;
                 assert!(end.is_ok(), "{case}: {end:?}");
-                // One answer, so no 100 and nothing for what is in the body.
+                // Exactly one answer: no 100, and none to a request inside the body.
                 assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{case}");
                 let reply = Reply::parse(&answer);
                 assert_refusal(&reply, status, code, &case);
@@ -67,11 +70,11 @@ async fn a_refused_upload_gets_its_status() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// A client that looks for an answer only when it has sent all it can, or cannot send any more.
+/// A client that reads only after it has sent all it can also receives its status.
 #[tokio::test]
 async fn also_where_the_client_looks_late() {
     let gate = TestGate::plain().await;
-    // What the gate reads over can be sent to its end.
+    // A body that the gate discards can be sent to its end.
     for (size, whole) in [(512 * 1024, true), (LARGE, false)] {
         for chunked in [false, true] {
             let (framing, body) = body(size, chunked);
@@ -98,8 +101,8 @@ async fn also_where_the_client_looks_late() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// A client that has its answer and goes on sending is read over: were it reset, what it has not
-/// read yet could be lost.
+/// The gate discards the bytes that a client sends after its answer: a reset could destroy an
+/// answer that the client has not read yet.
 #[tokio::test]
 async fn what_is_still_sent_behind_the_answer_is_read_over() {
     let gate = TestGate::plain().await;
@@ -118,7 +121,7 @@ async fn what_is_still_sent_behind_the_answer_is_read_over() {
     }
 }
 
-/// Whoever waits for the 100 is refused before a byte of the body is sent.
+/// A client that waits for the 100 is refused before it sends a byte of the body.
 #[tokio::test]
 async fn a_refused_upload_is_not_told_to_continue() {
     let gate = TestGate::plain().await;
@@ -145,7 +148,7 @@ async fn an_accepted_upload_is_told_to_continue() {
         assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
         let reply = exchange(&mut stream, body).await;
         assert_eq!(reply.status, 201, "{reply:?}");
-        // The connection is as good as before.
+        // The connection stays usable.
         stream.write_all(hidden().as_bytes()).await.unwrap();
         assert_eq!(read_reply(&mut stream).await.status, 404);
     }
@@ -153,7 +156,8 @@ async fn an_accepted_upload_is_told_to_continue() {
     assert!(gate.ledger.entries().iter().all(|entry| !entry.headers.contains_key("expect")));
 }
 
-/// On HTTP/2 the stream ends and the connection lives on, its window for bodies included.
+/// Over HTTP/2 a refusal ends only the stream. The connection stays usable, and its flow-control
+/// window for bodies is restored.
 #[tokio::test]
 async fn an_http2_connection_outlives_refused_uploads() {
     let gate = TestGate::tls().await;

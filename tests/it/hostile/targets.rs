@@ -1,9 +1,10 @@
-//! Class 1: every spelling but the one is refused.
+//! Class 1: the gate refuses every spelling of a target but the canonical one.
 
 use super::{assert_refusal, http2, http2_request, is_refused};
 use crate::harness::{READ_WRITE, TestGate, digest_of, request, some_digest};
 
-/// Targets that are no operation, and the code of the refusal.
+/// Returns targets that are not valid operations, each with its method and the status and code of
+/// the refusal.
 fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
     let mut cases = Vec::new();
     let mut add = |method, status, code, targets: &[&str]| {
@@ -210,7 +211,7 @@ async fn odd_spellings_are_refused_over_http2() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// Each byte there is, in the middle of a name: all but those of the grammar are refused.
+/// Every byte value in the middle of a name is refused, except those of the grammar.
 #[tokio::test]
 async fn no_other_byte_gets_through_in_a_name() {
     let gate = TestGate::plain().await;
@@ -235,7 +236,7 @@ async fn no_other_byte_gets_through_in_a_name() {
     }
 }
 
-/// RFC 9112 knows no fragment in a target. hyper takes one off; it must not go on.
+/// RFC 9112 does not allow a fragment in a target. hyper removes it; the gate must not forward it.
 #[tokio::test]
 async fn a_fragment_never_goes_on() {
     let gate = TestGate::plain().await;
@@ -254,7 +255,8 @@ async fn a_fragment_never_goes_on() {
     }
 }
 
-/// Each tag may have to be looked up by itself, so one request holds a bounded number of them.
+/// The registry may have to look up each tag separately, so the gate limits the number of tags in
+/// one request.
 #[tokio::test]
 async fn one_request_writes_64_tags_at_most() {
     let gate = TestGate::plain().await;

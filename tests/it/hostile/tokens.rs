@@ -1,5 +1,5 @@
-//! Class 28: the token service takes no credential that `Authorization` would not, and a gate token
-//! is shown to nobody.
+//! Class 28: the token service refuses every credential that `Authorization` would not allow, and
+//! the gate never sends a gate token to a provider or the registry.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,8 +21,8 @@ async fn token(gate: &TestGate, scope: &str) -> String {
     answer["token"].as_str().unwrap().to_owned()
 }
 
-/// What is refused in a header is no better in a form: it would be sealed, and asked about as
-/// another user's.
+/// The token service refuses a credential in a form that Basic could not carry: it would be sealed
+/// into a token, and a provider could be asked about it as another user's.
 #[tokio::test]
 async fn a_form_holds_what_basic_may_hold() {
     let gate = TestGate::plain().await;
@@ -32,7 +32,7 @@ async fn a_form_holds_what_basic_may_hold() {
         ("alice", "a%0D%0Ab"),
         ("a%00", "b"),
         ("alice", "%C2%85x"),
-        // A header would say: alice, and the rest is the password.
+        // In a Basic header the user would be alice and the rest would be the password.
         ("alice%3Aglpat-demo-personal", "read-write"),
     ] {
         let form = format!("grant_type=password&username={user}&password={password}");
@@ -44,7 +44,8 @@ async fn a_form_holds_what_basic_may_hold() {
     assert_eq!(gate.gitlab.ledger().count(), 0, "a provider was asked");
 }
 
-/// A client that asks first is told at once.
+/// A client that sends `Expect: 100-continue` with a form that is too large is refused without a
+/// 100.
 #[tokio::test]
 async fn a_form_that_says_it_is_too_large_is_refused_unread() {
     let gate = TestGate::plain().await;
@@ -61,7 +62,7 @@ async fn a_form_that_says_it_is_too_large_is_refused_unread() {
     }
 }
 
-/// Some clients put a token where the name belongs.
+/// Some clients send a token as the user name. The gate refuses it and asks no provider.
 #[tokio::test]
 async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
     let gate = TestGate::plain().await;
@@ -80,7 +81,7 @@ async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (asked, 0));
 }
 
-/// Over HTTP/2 a secret is worth what it is worth over HTTP/1.1, however it is presented.
+/// A secret grants the same rights over HTTP/2 as over HTTP/1.1, for every way of presenting it.
 #[tokio::test]
 async fn over_http2() {
     let gate = TestGate::tls().await;
@@ -130,7 +131,7 @@ async fn over_http2() {
                 presented_delete(case)
             );
         }
-        // A token buys no other, and is nobody's password.
+        // A gate token does not buy another token, and is not accepted as a password.
         let (asked, forwarded) = (gate.gitlab.ledger().count(), gate.forwarded());
         for authorization in
             [format!("Bearer {token}"), basic((user, &token)), basic((&token, secret))]
@@ -143,12 +144,14 @@ async fn over_http2() {
     }
 }
 
-/// Nobody here may delete: 403 to Basic, and 401 to what could come back with another token.
+/// Returns the status of a DELETE, which no caller here may do: 403 for Basic, and 401 for a bearer
+/// token, because the client could return with another token.
 fn presented_delete(authorization: &str) -> u16 {
     if authorization.starts_with("Basic") { 403 } else { 401 }
 }
 
-/// Whoever tries tokens that he made up is seen.
+/// A forged gate token is logged as `gate_token` with the reason `invalid_token`, so that the
+/// operator sees an attacker who tries invented tokens.
 #[tokio::test]
 async fn a_forged_token_is_logged_as_one() {
     let gate = TestGate::plain().await;

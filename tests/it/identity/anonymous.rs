@@ -1,5 +1,5 @@
-//! Callers without a credential, beside those with one: what GitLab is asked about them, and what
-//! is remembered.
+//! Callers without a credential, beside those with one: the questions to GitLab about them, and the
+//! cached answers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const LIMITS: CacheLimits = CacheLimits {
     negative_capacity: 8000,
 };
 
-/// A stand-in, where `public/` is, whose ledger keeps every question.
+/// Starts a stand-in in which `public/` is public and whose ledger keeps every question.
 fn gitlab() -> GitLab {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.set_public("public");
@@ -42,7 +42,7 @@ fn gitlab() -> GitLab {
     gitlab
 }
 
-/// A chain of these, each with whether it is asked about callers without a credential.
+/// Creates a chain of these providers, each with its setting of `anonymous`.
 fn chain(
     gitlabs: &[(&GitLab, bool)],
     forward_client_address: bool,
@@ -87,7 +87,7 @@ fn question(identity: &Identity, credential: Credential, access: Access, client:
     identity.question(credential, access, client, "request".into())
 }
 
-/// What a caller without a credential gets, and what the cache did.
+/// Returns the outcome for a caller without a credential, and the use of the cache.
 async fn nobody(
     identity: &Identity,
     access: Access,
@@ -123,7 +123,7 @@ async fn what_is_public_may_be_pulled_and_nothing_else() {
     };
     for (access, asked, expected) in [
         (pull("public/a"), vec!["repository:public/a:pull"], vec!["public/a:pull"]),
-        // Pull alone is asked, whatever is wanted.
+        // GitLab is asked about pull alone, even if the request needs another action.
         (
             Access::Repository(name("public/b"), Action::Push),
             vec!["repository:public/b:pull"],
@@ -210,7 +210,7 @@ async fn refusals_of_nobody_say_that_nothing_is_public() {
             (CacheUse::Negative, before + 1),
             "{status}"
         );
-        // It is about this repository alone.
+        // The refusal concerns this repository alone.
         let other = nobody(&identity, pull(&format!("public/other-{number}")), 7).await.0.unwrap();
         assert!(!other.granted.is_nothing());
     }
@@ -231,14 +231,15 @@ async fn an_answer_is_kept_for_all_callers_or_for_those_at_one_address() {
         for client in [7, 8, 7, 8] {
             nobody(&identity, pull("public/a"), client).await.0.unwrap();
         }
-        // A push finds the answer about pulling.
+        // The cached answer about a pull also answers the question about a push.
         let push = Access::Repository(name("public/a"), Action::Push);
         assert_eq!(nobody(&identity, push, 7).await.1, CacheUse::Hit);
         assert_eq!(gitlab.ledger().count() - before, questions);
     }
 }
 
-/// All of them share one secret, which is none: no bound for one secret may be theirs.
+/// The cache bounds the entries of one secret. That bound must not apply to callers without a
+/// credential, who would all share it.
 #[tokio::test]
 async fn a_busy_public_registry_does_not_thrash() {
     let gitlab = gitlab();
@@ -254,7 +255,8 @@ async fn a_busy_public_registry_does_not_thrash() {
     assert_eq!(gitlab.ledger().count(), 600);
 }
 
-/// However much they ask for, and from wherever.
+/// Callers without a credential evict no verdict about a credential, however many repositories they
+/// ask for and from however many addresses.
 #[tokio::test]
 async fn callers_without_a_credential_push_out_nobody_who_has_one() {
     let gitlab = gitlab();
@@ -294,8 +296,8 @@ async fn public_images_are_pulled_on_in_an_outage() {
     assert!(nobody(&identity, pull("public/b"), 7).await.0.is_err());
 }
 
-/// One caller asks for three images whose questions fail: a breaker that counted them as three
-/// credentials would take GitLab from everybody.
+/// One caller without a credential may ask for several repositories whose questions fail. If the
+/// breaker counted them as different credentials, that caller could cut off GitLab for all others.
 #[tokio::test]
 async fn callers_without_a_credential_open_no_breaker() {
     let gitlab = gitlab();
@@ -307,7 +309,8 @@ async fn callers_without_a_credential_open_no_breaker() {
     nobody(&identity, pull("public/a"), 7).await.0.unwrap();
 }
 
-/// There is no credential to be wrong, so none of it is counted against those who have one.
+/// A caller without a credential cannot present a wrong one, so its refusals do not spend the
+/// failure budget.
 #[tokio::test]
 async fn callers_without_a_credential_spend_no_failure_budget() {
     let gitlab = gitlab();
@@ -320,7 +323,7 @@ async fn callers_without_a_credential_spend_no_failure_budget() {
     let credential = Credential::Basic { user: READ_WRITE.0.into(), password: READ_WRITE.1.into() };
     let known = question(&identity, credential, pull("demo/a"), 7);
     identity.verify(&known, &mut CacheUse::None).await.unwrap();
-    // Nor are they held up where it is spent.
+    // A spent budget does not stop callers without a credential either.
     let wrong = Credential::Basic { user: "alice".into(), password: "wrong".into() };
     let wrong = question(&identity, wrong, pull("demo/a"), 7);
     assert_eq!(
@@ -330,7 +333,8 @@ async fn callers_without_a_credential_spend_no_failure_budget() {
     assert!(!nobody(&identity, pull("public/a"), 7).await.0.unwrap().granted.is_nothing());
 }
 
-/// As the config puts it together, and as the log tells it.
+/// A gate with `anonymous: true` in its config serves public images, refuses private ones, and logs
+/// both.
 #[tokio::test]
 async fn a_gate_with_public_images_beside_private_ones() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
@@ -367,7 +371,8 @@ async fn a_gate_with_public_images_beside_private_ones() {
     assert_eq!(log[6]["subject"], "alice");
 }
 
-/// Clients throw a token away that says nothing of what it lacks only after many requests with it.
+/// If a repository is not public any more, the answer to a request with the old token must name the
+/// missing scope. Otherwise clients throw the token away only after many requests with it.
 #[tokio::test]
 async fn what_is_public_no_longer_takes_another_token() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
@@ -396,7 +401,7 @@ async fn what_is_public_no_longer_takes_another_token() {
     }
 }
 
-/// The same callers with and without a credential at the same time.
+/// Questions with and without a credential that run at the same time share no answer.
 #[tokio::test]
 async fn with_and_without_a_credential_share_nothing() {
     let gitlab = gitlab();
@@ -414,8 +419,8 @@ async fn with_and_without_a_credential_share_nothing() {
     assert_eq!(nobody.unwrap().granted, Granted::Nothing);
 }
 
-/// Anybody can ask about one repository after the other, and nobody who has a credential waits for
-/// that.
+/// Any caller can ask about one repository after the other. Callers with a credential must not wait
+/// for those questions.
 #[tokio::test]
 async fn a_crowd_without_credentials_holds_up_none_with_one() {
     let gitlab = gitlab();

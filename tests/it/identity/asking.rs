@@ -1,10 +1,11 @@
-//! What GitLab is asked, and with what.
+//! The questions that GitLab is asked, and the credentials in them.
 
 use secrecy::ExposeSecret;
 
 use crate::harness::{READ_WRITE, Setup, TestGate, some_digest};
 
-/// A granted push creates a record in GitLab, so a read never asks for one.
+/// A granted push creates a record in GitLab, so the gate never asks for push in order to decide a
+/// read.
 #[tokio::test]
 async fn exactly_the_scope_that_the_request_needs() {
     let gate = TestGate::plain().await;
@@ -77,8 +78,8 @@ async fn nobody_is_asked_about_nobody() {
     assert_eq!(gate.gitlab.ledger().count(), 0);
 }
 
-/// GitLab's address rules differ by caller, so where it is told the address an answer is good for
-/// that one alone.
+/// GitLab's address rules differ by caller. If GitLab is told the client's address, its answer is
+/// valid for that address alone.
 #[tokio::test]
 async fn an_answer_is_for_the_address_that_gitlab_was_told() {
     for (identity, questions, told) in [

@@ -1,4 +1,4 @@
-//! What is remembered, for how long, and how often is asked.
+//! The cached verdicts: which ones are kept, for how long, and how often a provider is asked.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::harness::{
 
 #[tokio::test]
 async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
-    // Longer than the requests take, however busy the machine is.
+    // The ttl is longer than the requests take, even on a busy machine.
     let gate = TestGate::start(Setup { cache: vec!["ttl: 1h"], ..Setup::default() }).await;
     let requests = [
         ("GET", "/v2/demo/a/tags/list"),
@@ -38,7 +38,7 @@ async fn ten_thousand_requests_are_one_question_for_each_repository_and_access()
     });
     let mut stream = gate.connect().await;
     for number in 0..10_000 {
-        // Mostly reads, for each upload leaves a file with the registry.
+        // Mostly reads, because each upload leaves a file in the registry.
         let request = if number % 100 == 0 { &requests[2] } else { &requests[number % 2] };
         stream.write_all(request.as_bytes()).await.unwrap();
         if request.starts_with("HEAD") {
@@ -68,7 +68,8 @@ async fn a_thousand_cold_callers_are_one_question() {
     assert!(used("coalesced") > 0);
 }
 
-/// The question goes on without its first caller, and the next one gets its answer.
+/// The question continues after its first caller has disconnected, and the next caller gets its
+/// answer.
 #[tokio::test]
 async fn a_caller_who_hangs_up_neither_cancels_nor_repeats_the_question() {
     let gate = TestGate::plain().await;
@@ -135,7 +136,7 @@ async fn rejections_are_forgotten_after_negative_ttl() {
     }
 }
 
-/// A flood of random tokens pushes out no good verdict.
+/// A flood of random tokens does not evict a good verdict.
 #[tokio::test]
 async fn wrong_credentials_evict_no_good_one() {
     let (cache, limits) =
@@ -153,7 +154,7 @@ async fn wrong_credentials_evict_no_good_one() {
     assert_eq!(gate.gitlab.ledger().count(), before);
 }
 
-/// The same words as Basic and as Bearer are two credentials.
+/// One text is two different credentials as Basic and as Bearer.
 #[tokio::test]
 async fn basic_and_bearer_share_no_verdict() {
     let gate = TestGate::plain().await;
@@ -163,8 +164,8 @@ async fn basic_and_bearer_share_no_verdict() {
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
 
-/// Callers who hang up leave their questions behind, but no more than a bound of them reach GitLab
-/// at once, and none that nobody waits for any more.
+/// Callers who disconnect leave their questions behind. The number of those that reach GitLab at
+/// once is bounded, and none is asked if no caller waits for it any more.
 #[tokio::test]
 async fn questions_of_callers_who_left_are_bounded() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 60s }";
@@ -183,14 +184,15 @@ async fn questions_of_callers_who_left_are_bounded() {
     gate.gitlab.ledger().wait_until(|questions| questions.len() >= 128).await;
     drop(callers);
     gate.log(300).await;
-    // All have left; what waited for its turn is not asked any more.
+    // All callers have left, so the questions that waited for a turn are not asked.
     released.add_permits(1);
     assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
     let asked = gate.gitlab.ledger().count();
     assert!(asked <= 128 + 1, "{asked} questions");
 }
 
-/// Nor do those pile up that wait for their turn, each with a copy of its credential.
+/// The number of questions that wait for a turn is bounded too, because each holds a copy of its
+/// credential.
 #[tokio::test]
 async fn questions_that_wait_for_a_turn_are_bounded() {
     let gitlab = GitLab::start(listener()).unwrap();

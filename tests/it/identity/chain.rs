@@ -1,5 +1,5 @@
-//! Several providers: who is shown what, in which order, and what the trouble of one means for the
-//! others.
+//! Several providers: which provider is shown which credential, in which order, and how an outage
+//! of one affects the others.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -11,14 +11,14 @@ use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener};
 
 const PULL: &str = "/v2/demo/a/tags/list";
 
-/// A token that the second GitLab alone knows.
+/// A token that only the second GitLab knows.
 const SECONDS: (&str, &str) = ("bob", "other-glpat-read-write");
 
 fn broken() -> Scripted {
     Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers: Vec::new(), body: String::new() }
 }
 
-/// Another GitLab, which knows [`SECONDS`].
+/// Starts another GitLab, which knows [`SECONDS`].
 fn second_gitlab() -> GitLab {
     let second = GitLab::start(listener()).unwrap();
     second.ledger().keep();
@@ -28,7 +28,7 @@ fn second_gitlab() -> GitLab {
     second
 }
 
-/// `{gitlab}` and `{second}` become their addresses.
+/// Starts a gate. `{gitlab}` and `{second}` in the config are replaced by their addresses.
 async fn gate(identity: &str, second: &GitLab, setup: Setup) -> TestGate {
     let identity = identity.replace("{second}", &format!("http://{}", second.address()));
     TestGate::start(Setup { identity: Some(identity.leak()), ..setup }).await
@@ -42,7 +42,7 @@ fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// Which secrets a GitLab has seen.
+/// Returns the secrets that a GitLab was shown.
 fn seen(gitlab: &GitLab) -> Vec<String> {
     let entries = gitlab.ledger().entries();
     entries
@@ -84,7 +84,8 @@ async fn an_outage_stops_only_what_the_provider_accepts() {
     assert_eq!(seen(&second), [SECONDS.1]);
 }
 
-/// Whoever is not the first one's is shown to it once, not each time.
+/// A credential that the second provider verified is shown to the first one once, and not again
+/// each time.
 #[tokio::test]
 async fn what_verified_a_credential_last_is_asked_first() {
     let second = second_gitlab();
@@ -97,10 +98,10 @@ async fn what_verified_a_credential_last_is_asked_first() {
         assert_eq!(gate.get("/v2/demo/b/tags/list", Some(SECONDS)).await.status, 404);
     }
     assert_eq!((gate.gitlab.ledger().count(), second.ledger().count()), (1, 10));
-    // So it is none of its business when that one is down.
+    // The first provider is not asked any more, so its outage does not matter.
     gate.gitlab.always(Some(broken()));
     assert_eq!(get(&gate, SECONDS).await, 404);
-    // Where it does not know the credential any more, all are asked in turn.
+    // When the second provider rejects the credential, all providers are asked in turn.
     gate.gitlab.always(None);
     second.revoke(SECONDS.1);
     let begun = std::time::Instant::now();
@@ -110,7 +111,7 @@ async fn what_verified_a_credential_last_is_asked_first() {
     assert!(gate.gitlab.ledger().count() >= 2);
 }
 
-/// A no is remembered of each provider by itself.
+/// A rejection is cached for each provider separately.
 #[tokio::test]
 async fn not_mine_is_remembered_while_the_next_provider_is_down() {
     let second = second_gitlab();
@@ -135,8 +136,8 @@ fn local_users() -> Setup {
     }
 }
 
-/// The file knows the secret offline, so nobody on the network sees it, wherever it stands in the
-/// chain.
+/// htpasswd knows the user and checks the secret locally, so no provider on the network is shown
+/// it, at any position in the chain.
 #[tokio::test]
 async fn what_a_file_knows_nobody_else_is_shown() {
     let gate = TestGate::start(local_users()).await;
@@ -146,7 +147,8 @@ async fn what_a_file_knows_nobody_else_is_shown() {
     assert_eq!(gate.get("/v2/", Some(("alice", "correct horse"))).await.status, 200);
 }
 
-/// The order counts all the same: a user of the file may have a token of the provider before it.
+/// The order of the chain still counts: a user of the htpasswd file may have a token of the
+/// provider before it.
 #[tokio::test]
 async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it() {
     let gate = TestGate::start(local_users()).await;
@@ -156,8 +158,8 @@ async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it()
     assert_eq!(seen(&gate.gitlab), [READ_WRITE.1, "wrong"]);
 }
 
-/// A secret that another user was let in with leads nobody past the file: neither to the provider
-/// behind it, nor to what that one said before.
+/// A user of the htpasswd file with the secret of another user is not passed on: neither to the
+/// provider behind the file, nor to that provider's cached verdict about the secret.
 #[tokio::test]
 async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
     let identity = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
@@ -179,7 +181,7 @@ async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
     assert_eq!(seen(&gate.gitlab), [alice.1]);
 }
 
-/// Nor past one file to another.
+/// A user of the first htpasswd file is not passed on to a second file either.
 #[tokio::test]
 async fn a_user_of_two_files_is_the_first_ones() {
     let guests = tempfile::NamedTempFile::new().unwrap();

@@ -1,5 +1,5 @@
-//! A bound on wrong credentials, through the whole gate: who is turned away by it, and who never
-//! is.
+//! The failure budget, through the whole gate: the callers that it turns away, and those that it
+//! never does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::harness::{READ_WRITE, Setup, TestGate};
 
 const PULL: &str = "/v2/demo/a/tags/list";
 
-/// A gate whose GitLab may be asked about so many wrong credentials an hour.
+/// Starts a gate whose GitLab may be asked about this number of wrong credentials an hour.
 async fn gate(budget: &str, timeout: &str) -> TestGate {
     let identity = format!(
         "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\", failure_budget: {budget}, timeout: {timeout} }}"
@@ -52,7 +52,8 @@ async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
     );
 }
 
-/// Who logs in for the first time holds a place only while the question is out.
+/// A caller who logs in for the first time holds a place in the budget only while the question
+/// runs.
 #[tokio::test]
 async fn a_hundred_honest_callers_at_once_need_no_budget() {
     let gate = Arc::new(gate("2/h", "20s").await);
@@ -70,8 +71,8 @@ async fn a_hundred_honest_callers_at_once_need_no_budget() {
     }
 }
 
-/// Whoever is turned away without a question says nothing of the provider: it stays down until it
-/// answers.
+/// A caller turned away without a question is not evidence about the provider, which counts as down
+/// until it answers.
 #[tokio::test]
 async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
     let gate = Arc::new(gate("1/h", "400ms").await);
@@ -85,7 +86,7 @@ async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
     };
     down().await;
 
-    // One stranger holds the only place, and another waits for it in vain.
+    // One unknown caller holds the only place, and another waits for it in vain.
     gate.gitlab.always(Some(Scripted::Hang));
     let asked = gate.gitlab.ledger().count();
     let first = tokio::spawn({
@@ -110,9 +111,9 @@ async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
     down().await;
 }
 
-/// A credential that was good is asked about whatever others got wrong, but not about many
-/// repositories at once: whoever revokes his own would spend far more than the budget, and have the
-/// gate banned.
+/// A credential that was good before is asked about even if the budget is spent, but not about many
+/// repositories at once. Otherwise a caller who revokes its own credential would spend far more
+/// than the budget and get the gate banned.
 #[tokio::test]
 async fn a_revoked_credential_spends_little_more_than_the_budget() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 2/h }";
@@ -120,7 +121,7 @@ async fn a_revoked_credential_spends_little_more_than_the_budget() {
         Arc::new(TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await);
     assert_eq!(gate.get("/v2/", Some(READ_WRITE)).await.status, 200);
     gate.gitlab.revoke(READ_WRITE.1);
-    // So that all are under way before the first is answered.
+    // The delay makes all requests start before the first is answered.
     gate.gitlab.always(Some(Scripted::Delay(Duration::from_millis(200))));
     let callers = (0..60).map(|number| {
         let gate = gate.clone();

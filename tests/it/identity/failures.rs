@@ -1,11 +1,12 @@
-//! A GitLab that fails is never taken for one that says no, nor for one that says yes.
+//! A GitLab that fails is never taken for one that rejects a credential, nor for one that verifies
+//! it.
 
 use moorgate::demo::Scripted;
 
 use super::{answer, unsigned};
 use crate::harness::{PATIENCE, READ_WRITE, Setup, TestGate, listener};
 
-/// A reply with a token whose claims are these.
+/// Returns a reply with a token that has these claims.
 fn token(claims: &str) -> String {
     format!("{{\"token\":\"{}\"}}", unsigned(claims))
 }
@@ -51,13 +52,13 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     ];
     for (number, case) in cases.into_iter().enumerate() {
         let name = format!("{number}: {case:?}");
-        // A closed connection is tried once more by the client of the pool, as nothing was
-        // answered.
+        // The pooled client retries once on a closed connection, as no answer was received.
         gate.gitlab.script([case.clone()]);
         if matches!(case, Scripted::Close) {
             gate.gitlab.script([case]);
         }
-        // Another user name each time is another question: the same one would rest.
+        // Another user name makes another question each time. The same question would be answered
+        // from its rest after the failure.
         let asked = gate.gitlab.ledger().count();
         let reply =
             gate.get("/v2/demo/a/tags/list", Some((&format!("user-{number}"), READ_WRITE.1))).await;
@@ -71,8 +72,8 @@ async fn whatever_is_no_answer_is_503_and_not_remembered() {
     assert!(elsewhere.accept().is_err(), "the redirect was followed");
 }
 
-/// The same question rests for a second, so that nobody hammers a provider that is in trouble;
-/// others are asked at once.
+/// A question without an answer rests for a second, so that the gate does not hammer a provider in
+/// trouble. Other questions are asked at once.
 #[tokio::test]
 async fn a_question_without_an_answer_rests_for_a_second() {
     let gate = TestGate::plain().await;
@@ -95,7 +96,8 @@ async fn a_question_without_an_answer_rests_for_a_second() {
     );
 }
 
-/// "Valid, but not for registries" lets `docker login` through and nothing else.
+/// GitLab's `DENIED` means a valid credential without rights on the registry: `docker login`
+/// succeeds, and every other request is refused.
 #[tokio::test]
 async fn denied_is_a_valid_credential_without_rights() {
     let gate = TestGate::plain().await;
@@ -107,8 +109,8 @@ async fn denied_is_a_valid_credential_without_rights() {
     assert_eq!(gate.forwarded(), 0);
 }
 
-/// What was not asked for is not granted, whatever the reply lists; nor is another repository's
-/// access.
+/// The gate grants no access that it did not ask for, even if the reply lists it, and no access on
+/// another repository.
 #[tokio::test]
 async fn only_what_was_asked_for_this_repository_counts() {
     let gate = TestGate::plain().await;
@@ -135,7 +137,7 @@ async fn only_what_was_asked_for_this_repository_counts() {
             "POST" => "/v2/demo/a/blobs/uploads/",
             _ => "/v2/demo/a/manifests/v1",
         };
-        // Another user name each time: another credential, another question.
+        // Another user name makes another credential, and so another question, each time.
         let user = format!("{repository}{kind}{actions}").replace(['/', '"', '[', ']', ','], "-");
         let reply = gate.send(method, target, Some((&user, READ_WRITE.1)), "", "").await;
         assert_eq!(reply.status, status, "{repository} {kind} {actions} {method}");

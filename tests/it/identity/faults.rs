@@ -1,6 +1,6 @@
-//! Each fault of a provider, at each type that is asked over the network: who is known pulls on and
-//! does no more than that, everybody else is told to come back, and nobody is told that a good
-//! credential is wrong.
+//! Each fault of a provider, for each type that is asked over the network: known callers go on
+//! pulling and can do nothing else, all others are told to come back, and no good credential is
+//! reported as wrong.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 const MANIFEST: &str = "/v2/demo/a/manifests/v1";
 
-/// A gate with one provider, and somebody whom it knows.
+/// A gate with one provider, and a credential that the provider has verified.
 struct OneProvider {
     gate: Arc<TestGate>,
     sso: Introspection,
@@ -25,7 +25,8 @@ struct OneProvider {
 }
 
 impl OneProvider {
-    /// With a provider of this type. Its answers are old at once, so that a fault is seen at once.
+    /// Starts a gate with a provider of this type. Answers become stale at once, so that a fault
+    /// shows at once.
     async fn start(kind: &str) -> Self {
         let sso = Introspection::start(listener()).unwrap();
         let identity = match kind {
@@ -52,7 +53,7 @@ impl OneProvider {
         if self.asks_sso { self.sso.always(fault) } else { self.gate.gitlab.always(fault) }
     }
 
-    /// All at once: where a provider is silent, each waits for it.
+    /// Sends all requests at once, because each waits for its timeout if the provider is silent.
     async fn send_all(
         &self,
         requests: &[(&'static str, &'static str, (&'static str, &'static str))],
@@ -117,7 +118,7 @@ async fn every_fault_at_every_type() {
             }
             assert_eq!(it.gate.forwarded(), forwarded + 1, "{case}: more than a pull got through");
 
-            // Nothing of it is remembered.
+            // No result of the fault is cached.
             it.always(None);
             assert_eq!(
                 it.gate.get(PULL, Some(("mallory", "another-secret"))).await.status,
@@ -130,8 +131,9 @@ async fn every_fault_at_every_type() {
     assert!(elsewhere.accept().is_err(), "a redirect was followed");
 }
 
-/// Whoever gets the provider to throttle or to ban him, or asks for what it does not take, must not
-/// keep a credential alive by that: it is no outage, for him nor for others.
+/// A caller who makes the provider throttle it, ban it or refuse its questions must not keep a
+/// revoked credential alive. Such an answer is not an outage, neither for that caller nor for
+/// others.
 #[tokio::test]
 async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
     for kind in ["gitlab", "registry_token", "introspection"] {
@@ -159,8 +161,8 @@ async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
     }
 }
 
-/// A provider that answers now and then: known callers notice nothing, and it is asked no more than
-/// twice what it would be asked without the trouble.
+/// With a provider that answers only now and then, known callers notice nothing, and the provider
+/// is asked no more than twice as often as without the trouble.
 #[tokio::test]
 async fn a_provider_that_comes_and_goes() {
     let it = OneProvider::start("gitlab").await;
@@ -177,14 +179,14 @@ async fn a_provider_that_comes_and_goes() {
     let mut usual = 0;
     for round in 0..20 {
         match round % 5 {
-            // Every other answer.
+            // Every other answer fails.
             0 => gitlab.script((0..5).flat_map(|_| [answer(502, ""), well()])),
             1 => gitlab.script((0..5).flat_map(|_| [well(), Scripted::Close])),
-            // Two of three, which opens no breaker.
+            // Two of three answers fail, which does not open the breaker.
             2 => {
                 gitlab.script((0..4).flat_map(|_| [answer(200, "<html>"), answer(500, ""), well()]))
             }
-            // All, which does.
+            // All answers fail, which opens the breaker.
             3 => gitlab.always(Some(answer(StatusCode::BAD_GATEWAY.as_u16(), ""))),
             _ => gitlab.always(None),
         }

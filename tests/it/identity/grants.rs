@@ -1,4 +1,4 @@
-//! What a token server grants for several repositories at once, and the token that says so.
+//! The grants of a token server for several repositories at once, and the token that lists them.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const LIMITS: CacheLimits = CacheLimits {
     negative_capacity: 1000,
 };
 
-/// A chain of one token server, as GitLab or as any other.
+/// A chain of one token server, read as GitLab or as any other.
 struct Chain {
     gitlab: GitLab,
     identity: Identity,
@@ -100,7 +100,7 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A token with these claims, which grants pull on `demo/a`.
+/// Returns a token with these claims that grants pull on `demo/a`.
 fn issued(claims: &Value) -> String {
     let mut all = json!({ "aud": "container_registry", "sub": "alice",
         "access": [{ "type": "repository", "name": "demo/a", "actions": ["pull"] }] });
@@ -124,7 +124,8 @@ async fn several_repositories_are_one_question() {
             ("demo/a:pull,push demo/b:pull elsewhere/c:".into(), CacheUse::Miss)
         );
         assert_eq!(verified.granted.repositories()[0].server, kind);
-        // Rules about tags where something may be written, of GitLab alone.
+        // Only GitLab has tag rules, and they are kept only for a repository that may be written
+        // to.
         let has_rules =
             |index: usize| verified.granted.repositories()[index].tags != TagRules::None;
         assert_eq!([has_rules(0), has_rules(1), has_rules(2)], [is_gitlab, false, false]);
@@ -137,7 +138,7 @@ async fn several_repositories_are_one_question() {
         ];
         assert_eq!(questions[0].scopes, scopes);
         assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Hit);
-        // It creates no record of what is only read.
+        // GitLab creates no record for a repository that is only read.
         assert_eq!(chain.gitlab.created_repositories().into_iter().collect::<Vec<_>>(), ["demo/a"]);
     }
 }
@@ -154,8 +155,8 @@ async fn never_more_than_was_asked() {
     assert_eq!(granted(&verified), ["demo/b:pull", "demo/a:push,delete"]);
 }
 
-/// A client that asks for a token for one request finds the answer cached when it then sends the
-/// request.
+/// The answer to a question for a token is cached, and the client's following request for the same
+/// access uses it.
 #[tokio::test]
 async fn what_a_token_was_asked_for_is_known_to_the_request() {
     let chain = Chain::start(true, false, LIMITS);
@@ -214,12 +215,12 @@ async fn the_token_is_kept_where_it_is_wanted_and_only_there() {
             let first = token(&verified).unwrap().to_owned();
             assert_eq!(first.split('.').count(), 3, "a JWT");
             assert!(!format!("{verified:?}").contains(&first), "it prints nothing");
-            // The same from the cache, and never that of another credential.
+            // The cache returns the same token, and never that of another credential.
             let (again, cache_use) = keeps.verify(READ_WRITE, access.clone()).await;
             assert_eq!((token(&again), cache_use), (Some(&*first), CacheUse::Hit));
             assert_ne!(token(&keeps.verify(READ_ONLY, access).await.0), Some(&*first));
         }
-        // Nothing was granted, or nothing was asked: nothing is sent upstream.
+        // If nothing was granted or asked for, no token is sent upstream.
         for access in [on("elsewhere/a", Action::Pull), Access::Login] {
             assert_eq!(token(&keeps.verify(READ_WRITE, access).await.0), None);
         }
@@ -230,7 +231,8 @@ async fn the_token_is_kept_where_it_is_wanted_and_only_there() {
     }
 }
 
-/// It is asked for anew 10 seconds before its end, and in an outage it is worth nothing either.
+/// A kept token is replaced 10 seconds before it expires, and it is not used in an outage after
+/// that either.
 #[tokio::test]
 async fn a_kept_token_is_never_used_past_its_end() {
     let seconds = |from: u64, to: u64| json!({ "iat": from, "exp": to });
@@ -240,7 +242,7 @@ async fn a_kept_token_is_never_used_past_its_end() {
         (seconds(1000, 1010), true, false, false),
         (seconds(1000, 1005), true, false, false),
         (seconds(1000, 1010), false, true, true),
-        // Without a beginning it is our own clock that tells.
+        // A token without `iat` is judged by the gate's own clock.
         (json!({ "exp": now + 300 }), true, true, true),
         (json!({ "exp": now + 5 }), true, false, false),
         (json!({ "exp": now + 5 }), false, true, true),
@@ -257,7 +259,8 @@ async fn a_kept_token_is_never_used_past_its_end() {
     }
 }
 
-/// The registry did not take the token: the next caller gets a new one.
+/// If the registry refuses a grant, the grant is dropped from the cache and the next caller gets a
+/// new one.
 #[tokio::test]
 async fn a_grant_can_be_dropped() {
     let chain = Chain::start(true, true, LIMITS);
@@ -269,14 +272,15 @@ async fn a_grant_can_be_dropped() {
     let (second, cache_use) = chain.verify(READ_WRITE, access()).await;
     assert_eq!(cache_use, CacheUse::Miss);
     assert_ne!(token(&first), token(&second));
-    // Whoever was refused with the first at the same time comes later.
+    // Another request that was refused with the first grant at the same time reports it later. The
+    // new grant must stay.
     chain.identity.forget(&question, first.granted.token().unwrap());
     assert_eq!(chain.verify(READ_WRITE, access()).await.1, CacheUse::Hit);
     let (kept, cache_use) = chain.verify(READ_WRITE, on("demo/b", Action::Pull)).await;
     assert_eq!((token(&kept), cache_use), (token(&other), CacheUse::Hit));
 }
 
-/// A token is some kilobytes: what holds one counts as several in the cache.
+/// A token takes some kilobytes, so an entry with a token counts as several entries in the cache.
 #[tokio::test]
 async fn tokens_count_in_the_cache() {
     let entries = async |keep_tokens| {

@@ -1,4 +1,4 @@
-//! Users of a file, alone and in front of GitLab.
+//! htpasswd users, alone and in front of GitLab.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ async fn scopes_of_the_file_decide() {
     assert_eq!(gate.send("GET", "/v2/", None, bearer, "").await.status, 401);
 }
 
-/// A password is checked once within the ttl, whatever the repository.
+/// A password is checked once within the ttl, for any number of repositories.
 #[tokio::test]
 async fn one_check_for_all_repositories() {
     let users = vec![("alice", "secret")];
@@ -60,8 +60,8 @@ async fn one_check_for_all_repositories() {
     assert!(metrics.contains(count), "{metrics}");
 }
 
-/// A user of the file is nobody else's business: GitLab sees neither the right password nor a wrong
-/// one.
+/// GitLab is not asked about a user of the htpasswd file: it sees neither the right password nor a
+/// wrong one.
 #[tokio::test]
 async fn gitlab_sees_only_whom_the_file_does_not_know() {
     let users = vec![("alice", "secret")];
@@ -80,8 +80,8 @@ async fn gitlab_sees_only_whom_the_file_does_not_know() {
     assert_eq!(who[2], ("gitlab".into(), "alice".into()));
 }
 
-/// Each wrong password takes a CPU for a while. From wherever they come, others have their turn
-/// after one of them.
+/// Each wrong password takes CPU time. Callers at other addresses wait for one of them at most,
+/// however many come from one address.
 #[tokio::test]
 async fn a_flood_of_wrong_passwords_delays_its_own_address_only() {
     const WRONG: usize = 40;

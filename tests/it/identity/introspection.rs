@@ -16,12 +16,13 @@ const READ_ONLY: &str = "sso-demo-read-only";
 const PULL: &str = "/v2/demo/a/tags/list";
 const PUSH: &str = "/v2/demo/a/blobs/uploads/";
 
-/// A gate whose one provider is a stand-in, with these keys besides the required ones.
+/// Starts a gate whose only provider is a stand-in, with these config keys in addition to the
+/// required ones.
 async fn gate(more: &str) -> (TestGate, Introspection) {
     gate_with(more, Vec::new()).await
 }
 
-/// The same with these lines of `cache`.
+/// Does the same as [`gate`], with these lines of `cache`.
 async fn gate_with(more: &str, cache: Vec<&'static str>) -> (TestGate, Introspection) {
     let sso = Introspection::start(listener()).unwrap();
     sso.ledger().keep();
@@ -30,7 +31,7 @@ async fn gate_with(more: &str, cache: Vec<&'static str>) -> (TestGate, Introspec
         sso.url()
     );
     let files = vec![("sso.secret", CLIENT_SECRET)];
-    // In this mode what is missing is 403 however the secret is presented.
+    // With this challenge, missing rights are 403 for Basic and for Bearer.
     let tokens = vec!["challenge: basic"];
     (
         TestGate::start(Setup {
@@ -58,7 +59,8 @@ async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16
     basic
 }
 
-/// 404 and 202 are the registry's own: the request reached it.
+/// A token has the access of its scopes, whether it is presented as Basic or as Bearer. 404 and 202
+/// are the registry's own answers, so the request reached it.
 #[tokio::test]
 async fn a_token_may_what_its_scopes_say_however_it_is_presented() {
     let (gate, sso) = gate("").await;
@@ -74,7 +76,7 @@ async fn a_token_may_what_its_scopes_say_however_it_is_presented() {
         assert_eq!(status(&gate, "GET", PULL, token).await, pull, "{token}");
         assert_eq!(status(&gate, "POST", PUSH, token).await, push, "{token}");
     }
-    // Whatever was asked for: one question for each token and way to present it.
+    // The server is asked once for each token and way to present it, for all kinds of request.
     assert_eq!(status(&gate, "GET", "/v2/demo/b/tags/list", READ_WRITE).await, 404);
     assert_eq!(sso.ledger().count(), 12);
     for question in sso.ledger().entries() {
@@ -118,7 +120,8 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
         Scripted::Redirect(redirect),
         Scripted::Close,
     ] {
-        // A gate for each: what rests after a failure is not what is tried here.
+        // Each case has its own gate, because the rest of a question after a failure is not under
+        // test here.
         let (gate, sso) = gate("").await;
         sso.script([scripted.clone()]);
         let reply = gate.get(PULL, Some(("mallory", "sso-unknown"))).await;
@@ -133,7 +136,7 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
 
 #[tokio::test]
 async fn a_token_for_somebody_else_is_none() {
-    // The stand-in's tokens are for `moorgate`, and dana's.
+    // The stand-in's tokens are for the audience `moorgate` and the user dana.
     let (for_others, _sso) = gate(", audience: other").await;
     assert_eq!(for_others.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
     let (matching, _sso) = gate(", audience: moorgate, match_username: true").await;
@@ -142,7 +145,7 @@ async fn a_token_for_somebody_else_is_none() {
     assert_eq!(matching.get(PULL, Some(("erin", READ_ONLY))).await.status, 404);
 }
 
-/// A refresh or id token is nobody's credential here. That it was one is not remembered: the next
+/// A refresh token or ID token is not a valid credential. That result is not cached: the next
 /// answer counts.
 #[tokio::test]
 async fn another_kind_of_token_is_401_and_asked_about_anew() {
@@ -173,13 +176,13 @@ async fn a_revoked_token_lives_no_longer_than_the_ttl() {
         assert!(begun.elapsed() < PATIENCE, "it lives on");
     }
     assert_eq!(sso.ledger().count(), 2);
-    // An outage does not bring it back.
+    // An outage does not make the revoked token valid again.
     sso.always(Some(Scripted::Close));
     assert_eq!(gate.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
 }
 
-/// What a rule gives to a group ends with the membership, once the provider is asked again (class
-/// 16).
+/// Access that a rule gives to a group ends with the membership, once the provider is asked again
+/// (class 16).
 #[tokio::test]
 async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
     let sso = Introspection::start(listener()).unwrap();
@@ -210,13 +213,13 @@ async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
     while gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status == 404 {
         assert!(begun.elapsed() < PATIENCE, "the group counts on");
     }
-    // What is new is what is used where nobody can be asked, too.
+    // In an outage, the latest answer is the one that is used.
     sso.always(Some(Scripted::Close));
     assert_eq!(gate.get(PULL, Some(("dana", "sso-of-dana"))).await.status, 403);
 }
 
-/// The end of the credential itself is judged by the clock on the wall too, and ends stale answers
-/// as well.
+/// The expiry of the credential is also checked by the wall clock, and it ends stale answers as
+/// well.
 #[tokio::test]
 async fn a_token_ends_when_it_says() {
     let (gate, sso) = gate("").await;
@@ -234,7 +237,7 @@ async fn a_token_ends_when_it_says() {
     assert_eq!(gate.log(1).await[0]["cache"], "miss");
 }
 
-/// One odd member of a reply is no outage, and gives nothing that the server did not say.
+/// One odd member of a reply is not an outage, and it adds no access that the server did not state.
 #[tokio::test]
 async fn what_servers_write_oddly_is_no_outage() {
     let sso = Introspection::start(listener()).unwrap();
@@ -276,7 +279,7 @@ async fn what_servers_write_oddly_is_no_outage() {
             403,
         ),
         (json!({ "sub": ["dana"], "scope": "read_registry" }), 503, 503),
-        // Of GitLab's own words none stands for others unless the config says so.
+        // GitLab's own scope words have a meaning only if the config maps them.
         (json!({ "sub": "dana", "scope": "api" }), 403, 403),
         (json!({ "sub": "dana", "scope": "read_api" }), 403, 403),
     ]

@@ -14,7 +14,8 @@ const AUDIENCE: &str = "registry.example.com";
 const PULL: &str = "/v2/demo/a/tags/list";
 const PUSH: &str = "/v2/demo/a/blobs/uploads/";
 
-/// A gate that asks the issuer's provider and then GitLab, which no JWT of the issuer may reach.
+/// Starts a gate with GitLab and the issuer's provider in its chain. No JWT of the issuer may reach
+/// GitLab.
 async fn gate(issuer: &OidcIssuer, cache: Vec<&'static str>) -> TestGate {
     let identity = format!(
         "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}\n\
@@ -48,7 +49,8 @@ async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16
     basic
 }
 
-/// 404 and 202 are the registry's own: the request reached it.
+/// A token works as Bearer and as a password, and no other provider sees it. 404 and 202 are the
+/// registry's own answers, so the request reached it.
 #[tokio::test]
 async fn a_token_works_as_bearer_and_as_a_password_and_nobody_else_sees_it() {
     let issuer = issuer();
@@ -68,7 +70,7 @@ async fn a_token_works_as_bearer_and_as_a_password_and_nobody_else_sees_it() {
 #[tokio::test]
 async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
     let issuer = issuer();
-    // The first keys of all stand-ins are one and the same.
+    // All stand-ins start with the same key, so both issuers rotate theirs.
     issuer.rotate_to_es256().unwrap();
     let gate = gate(&issuer, Vec::new()).await;
     assert_eq!(status(&gate, "GET", "/v2/", &token(&issuer, json!({}))).await, 200);
@@ -127,7 +129,7 @@ async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
     for token in &tokens {
         assert_eq!(status(&gate, "GET", PULL, token).await, 401, "{token}");
     }
-    // What they would have been but for that.
+    // The same header and claims without a flaw are accepted.
     let right = issuer.sign_raw(&header(json!({})), &good.to_string()).unwrap();
     assert_eq!(status(&gate, "GET", PULL, &right).await, 404);
     assert_eq!(gate.forwarded(), 2);
@@ -144,7 +146,7 @@ async fn a_new_key_works_at_once() {
     issuer.rotate_to_es256().unwrap();
     assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404);
     assert_eq!(issuer.ledger().count(), 2);
-    // And the old one goes on, as it is still in the set.
+    // The old key stays valid, because it is still in the key set.
     assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({ "sub": "another" }))).await, 404);
     assert_eq!(status(&gate, "GET", PULL, &old).await, 404);
     assert_eq!(issuer.ledger().count(), 2);
@@ -160,7 +162,8 @@ async fn an_issuer_that_is_down_stops_nobody_whose_key_is_known() {
         let fresh = token(&issuer, json!({ "sub": format!("job {number}") }));
         assert_eq!(status(&gate, "POST", PUSH, &fresh).await, 202);
     }
-    // Whether a key is new cannot be known then: neither yes nor no, and no outage for the others.
+    // While the issuer is down, the gate cannot tell whether a key is new. The answer is 503, and
+    // tokens with a known key are not affected.
     issuer.rotate().unwrap();
     for number in 0..5 {
         let unknown = token(&issuer, json!({ "sub": format!("new {number}") }));
@@ -180,8 +183,8 @@ async fn a_gate_starts_without_its_issuer() {
     let gate = gate(&issuer, Vec::new()).await;
     issuer.ledger().wait_until(|fetches| !fetches.is_empty()).await;
     let good = token(&issuer, json!({}));
-    // The first question may come while the failed fetch is ending; it has the keys fetched again
-    // otherwise.
+    // The first question may arrive while the failed fetch is ending. Otherwise it makes the gate
+    // fetch the keys again.
     let begun = Instant::now();
     while gate.get(PULL, Some(("oidc", &good))).await.status != 404 {
         assert!(begun.elapsed() < PATIENCE);
@@ -189,7 +192,7 @@ async fn a_gate_starts_without_its_issuer() {
     assert_eq!(issuer.ledger().count(), 2);
 }
 
-/// Neither yes nor no, until the keys are there.
+/// Until the gate has the keys, a token is neither accepted nor rejected.
 #[tokio::test]
 async fn an_issuer_that_was_never_reached_is_503() {
     let issuer = issuer();
@@ -204,7 +207,7 @@ async fn an_issuer_that_was_never_reached_is_503() {
             .body
             .contains("moorgate_provider_up{provider=\"workloads\"} 0")
     );
-    // What needs no key to be refused is refused.
+    // A token that can be rejected without a key is rejected.
     assert_eq!(
         status(&gate, "GET", PULL, &token(&issuer, json!({ "namespace_id": "43" }))).await,
         401
@@ -212,8 +215,8 @@ async fn an_issuer_that_was_never_reached_is_503() {
     assert_eq!((gate.forwarded(), gate.gitlab.ledger().count()), (0, 0));
 }
 
-/// A key that the issuer took away is no longer good once the keys have been fetched again, also
-/// for tokens that it signed in its time, and no outage brings it back.
+/// A key that the issuer removed is invalid once the keys are fetched again, also for tokens signed
+/// before its removal, and an outage does not make it valid again.
 #[tokio::test]
 async fn a_retired_key_is_good_no_longer() {
     let issuer = issuer();
@@ -237,7 +240,8 @@ async fn a_retired_key_is_good_no_longer() {
     );
 }
 
-/// A gate token of a credential that ends says so: some clients go by the clock alone.
+/// A gate token's lifetime ends with that of its credential and says so, because some clients go by
+/// the clock alone.
 #[tokio::test]
 async fn a_gate_token_ends_with_its_credential() {
     let issuer = issuer();
@@ -253,7 +257,8 @@ async fn a_gate_token_ends_with_its_credential() {
     }
 }
 
-/// What people paste is no token of the issuer, and nobody else's either: it is shown to no one.
+/// A pasted token with extra text around it is not a valid token of the issuer, and it is not shown
+/// to any other provider either.
 #[tokio::test]
 async fn a_token_with_something_around_it_is_shown_to_nobody() {
     let issuer = issuer();
@@ -285,7 +290,7 @@ async fn a_token_with_something_around_it_is_shown_to_nobody() {
     let log = gate.log(26).await;
     assert!(log.iter().take(26).all(|line| line["reason"] == "malformed_credential"), "{log:?}");
     assert_eq!(gate.get(PULL, Some(("oidc", &good))).await.status, 404, "the token alone");
-    // GitLab's job tokens are JWTs of the same issuer behind a prefix, and not its id_tokens.
+    // GitLab's job tokens are JWTs of the same issuer behind a prefix, and they are not ID tokens.
     assert_eq!(
         gate.get(PULL, Some(("gitlab-ci-token", &format!("glcbt-64_{good}")))).await.status,
         401
@@ -293,8 +298,8 @@ async fn a_token_with_something_around_it_is_shown_to_nobody() {
     assert_eq!(gate.gitlab.ledger().count(), 1);
 }
 
-/// GitHub Enterprise Server lists a key twice, others once for each `alg`; RFC 9068 has a `typ` of
-/// its own.
+/// Odd key sets are not an outage: GitHub Enterprise Server lists a key twice, and other issuers
+/// list it once for each `alg`. The `typ` of RFC 9068 is accepted too.
 #[tokio::test]
 async fn what_issuers_write_oddly_is_no_outage() {
     let issuer = issuer();

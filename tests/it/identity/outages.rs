@@ -1,5 +1,5 @@
-//! A provider that is down: who knows the gate pulls on, everybody else is told to come back,
-//! nobody gets a 401, and the provider is left alone.
+//! A provider that is down: callers that the gate knows go on pulling, others are told to come
+//! back, no caller gets a 401, and the provider is rarely asked.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn broken() -> Scripted {
     Scripted::Answer { status: StatusCode::BAD_GATEWAY, headers: Vec::new(), body: String::new() }
 }
 
-/// Verdicts that are old at once, so that an outage is seen at once.
+/// Starts a gate whose verdicts become stale at once, so that an outage shows at once.
 async fn gate() -> TestGate {
     TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() })
         .await
@@ -26,7 +26,7 @@ async fn get(gate: &TestGate, target: &str, credential: (&str, &str)) -> u16 {
     gate.get(target, Some(credential)).await.status
 }
 
-/// Asks until the answer is this.
+/// Sends the request until the answer has this status.
 async fn until(gate: &TestGate, target: &str, credential: (&str, &str), status: u16) {
     let begun = std::time::Instant::now();
     while get(gate, target, credential).await != status {
@@ -35,7 +35,8 @@ async fn until(gate: &TestGate, target: &str, credential: (&str, &str), status: 
     }
 }
 
-/// Three callers whom nobody knows, and the gate's own question, which is what it takes.
+/// Opens the breaker, which takes three unknown credentials without an answer and a failure of the
+/// gate's own question.
 async fn open_the_breaker(gate: &TestGate) {
     for number in 0..3 {
         assert_eq!(get(gate, PULL, ("alice", &format!("glpat-unknown-{number}"))).await, 503);
@@ -80,7 +81,7 @@ async fn known_callers_pull_on_and_others_are_told_to_come_back() {
     assert!(metrics.contains("moorgate_cache_requests_total{result=\"stale\"} 18"), "{metrics}");
 }
 
-/// What was said no to is not asked of the past.
+/// After a rejection, a stale answer is not used in an outage.
 #[tokio::test]
 async fn nothing_is_stale_after_a_no() {
     let gate = gate().await;
@@ -89,14 +90,14 @@ async fn nothing_is_stale_after_a_no() {
     gate.gitlab.revoke(READ_WRITE.1);
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 401);
     gate.gitlab.always(Some(broken()));
-    // Another repository of the same credential too.
+    // This also holds for another repository with the same credential.
     for target in [PULL, "/v2/demo/b/tags/list"] {
         assert_eq!(get(&gate, target, READ_WRITE).await, 401, "remembered");
     }
 }
 
-/// Where an answer is stale, the provider is asked before it is used: an answer that is there
-/// counts.
+/// If the cached answer is stale, the provider is asked first, and its answer counts if it gives
+/// one.
 #[tokio::test]
 async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
     let gate = gate().await;
@@ -111,8 +112,8 @@ async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
     }
 }
 
-/// 429, any other 403, and what the provider does not take, is a no to this caller, whose own
-/// question it is that fails: nothing stale comes of it.
+/// A 429, any 403 but `DENIED`, or another refusal of the question concerns this caller's question
+/// alone. The gate then uses no stale answer.
 #[tokio::test]
 async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
     let gate = gate().await;
@@ -129,14 +130,15 @@ async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
                 assert_eq!(reply.header("retry-after"), Some("77"), "{status}");
             }
         }
-        // No breaker: the next one is asked.
+        // The breaker stays closed: the next question is asked.
         gate.gitlab.always(None);
         until(&gate, PULL, READ_ONLY, 404).await;
         until(&gate, PULL, READ_WRITE, 404).await;
     }
 }
 
-/// While nobody is answered, one question every two seconds finds out when that ends.
+/// While the breaker is open, one question every two seconds finds out whether the provider answers
+/// again.
 #[tokio::test]
 async fn the_breaker_leaves_the_provider_alone() {
     let gate = gate().await;
@@ -149,7 +151,8 @@ async fn the_breaker_leaves_the_provider_alone() {
         assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-late-{number}"))).await, 503);
         assert_eq!(get(&gate, PULL, READ_WRITE).await, 404, "stale");
     }
-    // Each a caller's question, and one of the gate's own where that has no answer either.
+    // Each probe is a caller's question, followed by the gate's own question if the caller's gets
+    // no answer either.
     let probes = 2 * (1 + begun.elapsed().as_secs() / 2);
     assert!(gate.gitlab.ledger().count() - asked <= usize::try_from(probes).unwrap());
     gate.gitlab.always(None);
@@ -160,8 +163,8 @@ async fn the_breaker_leaves_the_provider_alone() {
     );
 }
 
-/// Whoever makes his own questions fail does not take the provider from others, whatever user names
-/// he makes up.
+/// A caller whose own questions fail does not open the breaker for others, even with a new user
+/// name each time.
 #[tokio::test]
 async fn one_caller_opens_no_breaker() {
     let gate = gate().await;
@@ -172,13 +175,15 @@ async fn one_caller_opens_no_breaker() {
     assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
 }
 
-/// Nor does whoever makes up secrets, as many as he likes, if the provider answers the gate itself.
+/// A caller who makes up any number of secrets does not open the breaker either, if the provider
+/// answers the gate's own question.
 #[tokio::test]
 async fn made_up_secrets_open_no_breaker() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     for number in 0..12 {
-        // One answer in four is the gate's own question's, unless that was asked a moment before.
+        // One answer in four is for the gate's own question, unless that question was asked a
+        // moment before.
         gate.gitlab.script([broken()]);
         assert_eq!(get(&gate, PULL, ("alice", &format!("glpat-made-up-{number}"))).await, 503);
         gate.gitlab.ledger().wait_until(|questions| questions.len() >= 2 + number).await;
@@ -195,8 +200,8 @@ async fn made_up_secrets_open_no_breaker() {
     );
 }
 
-/// Questions that the server does not take, such as for their size, are no outage, whoever's
-/// secrets they are about.
+/// A question that the server refuses, for example because of its size, is not an outage, whichever
+/// secret it is about.
 #[tokio::test]
 async fn questions_that_are_not_taken_open_no_breaker() {
     let gate = gate().await;
@@ -210,7 +215,8 @@ async fn questions_that_are_not_taken_open_no_breaker() {
     }
     assert_eq!(get(&gate, PULL, READ_ONLY).await, 404);
     let asked = gate.gitlab.ledger().count();
-    // So long that the server might hang up instead of answering.
+    // The credential is so long that the server might close the connection instead of answering, so
+    // the gate refuses it without a question.
     let long = "x".repeat(6 * 1024);
     for credential in [(&*long, READ_WRITE.1), ("alice", &*long)] {
         assert_eq!(get(&gate, PULL, credential).await, 401);
@@ -218,7 +224,7 @@ async fn questions_that_are_not_taken_open_no_breaker() {
     assert_eq!(gate.gitlab.ledger().count(), asked);
 }
 
-/// Every caller comes at once when the provider is back: each question is asked once.
+/// After the provider is back, all callers come at once, and each question is asked once.
 #[tokio::test]
 async fn recovery_takes_no_more_questions_than_usual() {
     let setup = Setup { cache: vec!["ttl: 200ms", "stale_if_error: 10m"], ..Setup::default() };
@@ -249,7 +255,7 @@ async fn recovery_takes_no_more_questions_than_usual() {
     assert!(asked <= rounds * (callers.len() + 2), "{asked} questions in {rounds} times ttl");
 }
 
-/// A provider that hangs costs a caller its `timeout` and no more, the wait for a turn included.
+/// A provider that hangs costs a caller its `timeout` and no more, including the wait for a turn.
 #[tokio::test]
 async fn the_deadline_holds() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 300ms }";
@@ -271,13 +277,14 @@ async fn the_deadline_holds() {
         .iter()
         .map(|line| line["duration_ms"].as_f64().unwrap())
         .fold(0.0, f64::max);
-    // Each waits its timeout: for the turn and for the answer together. The rest is a busy machine.
+    // Each caller waits its timeout, for the turn and for the answer together. The rest is the
+    // slack for a busy machine.
     assert!(took < Duration::from_secs(5).as_secs_f64() * 1000.0, "{took}");
 }
 
-/// Who waits in the gate's own queue is sent away while a question could still be answered: asked
-/// too late, each would count as one without an answer, and whoever fills the queue would open the
-/// breaker.
+/// A caller in the gate's own queue is turned away while there is still time for a question to be
+/// answered. A question asked too late would count as one without an answer, so a caller who fills
+/// the queue could open the breaker.
 #[tokio::test]
 async fn nobody_gets_a_turn_too_late_to_be_answered() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
@@ -295,12 +302,12 @@ async fn nobody_gets_a_turn_too_late_to_be_answered() {
         });
     }
     let first = callers.join_next().await.unwrap();
-    // Not the 5 seconds of a provider that gave no answer.
+    // It is not the 5 seconds of a provider that gave no answer.
     assert_eq!(first.unwrap(), (503, Some("1".to_owned())));
     assert_eq!(gate.gitlab.ledger().count(), 128);
 }
 
-/// All kinds of credential are known callers.
+/// Callers with any kind of credential go on pulling in an outage.
 #[tokio::test]
 async fn every_kind_of_credential_outlives_an_outage() {
     let gate = gate().await;
@@ -323,7 +330,8 @@ async fn every_kind_of_credential_outlives_an_outage() {
     }
 }
 
-/// `stale_if_error: 0s` is for whom a revoked credential in an outage is worse than an outage.
+/// With `stale_if_error: 0s` the gate uses no stale answer. Operators set it if they prefer the
+/// outage to the use of a revoked credential.
 #[tokio::test]
 async fn nothing_is_stale_where_the_config_says_so() {
     let gate = TestGate::start(Setup {

@@ -1,5 +1,5 @@
-//! How often one secret may be asked about, through the whole gate. The oracle is what GitLab was
-//! asked.
+//! The rate of questions about one secret, through the whole gate. The oracle is the ledger of
+//! GitLab's questions.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Reply, Setup, TestGate};
 use crate::scripted_upstream::{ScriptedUpstream, soon};
 
-/// What may be asked at once, and in each second after that.
+/// The number of questions allowed at once, and in each second after that.
 const BURST: usize = 500;
 const A_SECOND: usize = 20;
 
-/// Pulls from so many repositories, some at a time.
+/// Pulls from `count` repositories, up to 100 at a time.
 async fn pull(
     gate: &Arc<TestGate>,
     first: usize,
@@ -38,8 +38,8 @@ fn count(replies: &[Reply], status: u16) -> usize {
     replies.iter().filter(|reply| reply.status == status).count()
 }
 
-/// A cluster that is started anew gets all of it at once; who goes on and on is slowed down, and
-/// then turned away.
+/// A cluster that restarts gets the whole burst at once. A caller who continues beyond it is slowed
+/// down and then turned away, and other secrets are not affected.
 #[tokio::test]
 async fn a_secret_has_so_many_questions_and_others_have_theirs() {
     let gate = Arc::new(TestGate::start(Setup::default()).await);
@@ -63,8 +63,8 @@ async fn a_secret_has_so_many_questions_and_others_have_theirs() {
     );
 }
 
-/// Callers without a credential are told apart by address, and nothing that was public once goes
-/// out for asking often.
+/// Callers without a credential are limited by address. A caller over the rate gets 401 and not an
+/// earlier answer that a repository is public, and other addresses are not affected.
 #[tokio::test]
 async fn so_has_each_address_without_a_credential() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
@@ -86,7 +86,8 @@ async fn so_has_each_address_without_a_credential() {
     );
 }
 
-/// A revoked token is not kept alive by asking so much about it that nobody is asked any more.
+/// A caller cannot keep a revoked token alive by asking so often that the provider is not asked any
+/// more.
 #[tokio::test]
 async fn who_asks_too_often_is_served_nothing_stale() {
     let cache = vec!["ttl: 1ms", "stale_if_error: 10m"];
@@ -94,10 +95,11 @@ async fn who_asks_too_often_is_served_nothing_stale() {
     let own = async || gate.get("/v2/demo/known/tags/list", Some(READ_WRITE)).await.status;
     assert_eq!(own().await, 404);
     let flooding = gate.clone();
-    // Without end: one that ends while the caller waits for its turn leaves room for all of its
-    // questions.
+    // The flood does not end. One that ended while the caller waits for its turn would leave room
+    // for all the caller's questions.
     let flood = tokio::spawn(async move { pull(&flooding, 0, usize::MAX, Some(READ_WRITE)).await });
-    // Good or not, it is what was answered before that must not be served.
+    // The test goes on once the caller is turned away. From then on the answer from before must not
+    // be served.
     let turned_away = async { while own().await != 429 {} };
     tokio::time::timeout(6 * PATIENCE, turned_away)
         .await
@@ -111,7 +113,8 @@ async fn who_asks_too_often_is_served_nothing_stale() {
     assert!(log.iter().all(|line| line["cache"] != "stale"));
 }
 
-/// A registry that takes no grant has each one asked for anew, twice for each GET.
+/// With a registry that refuses every grant, each GET asks for two new grants. The rate of
+/// questions bounds them.
 #[tokio::test]
 async fn grants_that_the_registry_refuses_are_not_asked_for_without_end() {
     let setup = Setup { upstream: vec!["authorization: grant"], ..Setup::default() };

@@ -1,5 +1,5 @@
-//! What GitLab refuses besides wrong credentials: networks, accounts and single repositories, all
-//! by 403 and `DENIED`. Only what it says of a credential is a verdict.
+//! GitLab's refusals other than wrong credentials: networks, accounts and single repositories, all
+//! with 403 and `DENIED`. Only a refusal that concerns the credential is a verdict.
 
 use moorgate::demo::gitlab::Refusal;
 use serde_json::Value;
@@ -11,7 +11,7 @@ const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 const WRONG: (&str, &str) = ("alice", "glpat-wrong");
 
-/// A gate whose verdicts are old at once, behind a proxy.
+/// Starts a gate behind a proxy, whose verdicts become stale at once.
 async fn gate(identity: Option<&'static str>) -> TestGate {
     let (http, cache) =
         (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms", "stale_if_error: 10m"]);
@@ -35,8 +35,8 @@ async fn with(gate: &TestGate, token: &str, method: &str, target: &str) -> u16 {
     gate.send(method, target, None, &format!("Authorization: Bearer {token}\r\n"), "").await.status
 }
 
-/// A wrong password must not look right for a ban, and a right one must not look wrong; nothing
-/// stale comes of it.
+/// During a ban, a wrong password must not look right, a right one must not look wrong, and no
+/// stale answer is used.
 #[tokio::test]
 async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
     let gate = gate(None).await;
@@ -83,7 +83,7 @@ async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
     }
 }
 
-/// The account is what is turned away, by whatever address.
+/// GitLab turns the account away, at every address.
 #[tokio::test]
 async fn too_many_sources_are_no_verdict() {
     let gate = gate(None).await;
@@ -99,7 +99,8 @@ async fn too_many_sources_are_no_verdict() {
     }
 }
 
-/// A GitLab that is told no address sees the gate alone, so what it bans is everybody: an outage.
+/// A GitLab that is not told client addresses sees the gate alone, so its ban affects every caller
+/// and is an outage.
 #[tokio::test]
 async fn a_ban_of_the_gate_itself_is_an_outage() {
     for refusal in [Refusal::Network(String::new()), Refusal::Sources("alice".into())] {
@@ -119,13 +120,13 @@ async fn a_ban_of_the_gate_itself_is_an_outage() {
             assert_eq!(status, if banned { 503 } else { 401 });
         }
         let begun = std::time::Instant::now();
-        // Its own question fails too where it is the address that is banned.
+        // The gate's own question fails too if the gate's address is banned.
         while banned && !gate.admin("/status.json").await.body.contains("\"breaker\": \"open\"") {
             assert!(begun.elapsed() < PATIENCE, "the breaker never opens");
             tokio::task::yield_now().await;
         }
     }
-    // 429 is the same.
+    // A 429 has the same effect.
     let identity =
         "- { name: gitlab, type: gitlab, url: \"{gitlab}\", forward_client_address: false }";
     let gate = gate(Some(identity)).await;
@@ -134,8 +135,8 @@ async fn a_ban_of_the_gate_itself_is_an_outage() {
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404, "stale");
 }
 
-/// A client asks for all that it pushes in one token. One repository that it may not push to must
-/// not cost it the others.
+/// A client asks for one token for all repositories that it pushes to. A repository that it may not
+/// push to must not cost it the others.
 #[tokio::test]
 async fn one_repository_takes_no_other_grants_away() {
     for refusal in [Refusal::ProtectedPath("demo/a".into()), Refusal::StorageQuota("demo/a".into())]
@@ -165,7 +166,7 @@ async fn one_repository_takes_no_other_grants_away() {
                 "{refusal:?} {method} {target}"
             );
         }
-        // By itself it is a refusal, and a valid credential.
+        // Asked for alone, the repository is a refusal for a valid credential.
         for (target, status) in [("/v2/", 200), (UPLOADS, 403), (PULL, 404)] {
             let method = if target == UPLOADS { "POST" } else { "GET" };
             assert_eq!(
@@ -177,7 +178,7 @@ async fn one_repository_takes_no_other_grants_away() {
     }
 }
 
-/// What holds for the credential holds for all that it was asked about.
+/// A refusal that concerns the credential applies to all repositories that were asked about.
 #[tokio::test]
 async fn what_is_asked_again_may_fail_as_a_whole() {
     let denied = || {
@@ -200,7 +201,7 @@ async fn what_is_asked_again_may_fail_as_a_whole() {
     }
 }
 
-/// A server that hands a token to anybody has not taken the credential.
+/// A server that issues a token to an anonymous caller has not verified the credential.
 #[tokio::test]
 async fn a_token_of_nobody_is_no_verdict_about_the_caller() {
     let gate = TestGate::plain().await;

@@ -1,4 +1,4 @@
-//! Servers of the registry token protocol, GitLab and others: what each answer means.
+//! Servers of the registry token protocol, GitLab and others: the meaning of each answer.
 
 mod budget;
 
@@ -26,7 +26,7 @@ use crate::scripted_upstream::ScriptedUpstream;
 
 const SERVICE: &str = "container_registry";
 
-/// What GitLab says where a credential is good, and nothing is granted.
+/// GitLab's answer to a valid credential to which it grants nothing.
 const DENIED: &str = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access forbidden\"}]}";
 
 fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> Arc<TokenServer> {
@@ -61,7 +61,7 @@ fn on(action: Action) -> Access {
     Access::Repository(RepositoryName::parse("demo/a").unwrap(), action)
 }
 
-/// What the server says, where it was not known to know the secret.
+/// Returns the server's verdict about a credential that it has not verified before.
 async fn ask(server: &Arc<TokenServer>, question: &Question) -> Verdict {
     server.ask(question, false).await.0
 }
@@ -71,7 +71,7 @@ fn verified(verdict: Verdict) -> (Arc<Verified>, Option<Duration>) {
     (verified, lifetime.answer)
 }
 
-/// A token with these claims beside the usual ones; `null` takes one out.
+/// Returns a token with these claims in addition to the usual ones. A `null` removes a claim.
 fn token(claims: Value) -> String {
     let mut all = json!({
         "aud": SERVICE, "sub": "alice", "iat": 1000, "exp": 1300,
@@ -88,7 +88,8 @@ fn reply(claims: Value) -> Scripted {
     answer(200, json!({ "token": token(claims) }).to_string())
 }
 
-/// What both kinds of server say of themselves by their status.
+/// A status other than 200 means the same from both kinds of server. The table has the verdict for
+/// each.
 #[tokio::test]
 async fn the_table_of_refusals() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -230,7 +231,8 @@ async fn what_was_granted_of_what_was_asked() {
     assert_eq!(verified(login).0.granted, Granted::Identity);
 }
 
-/// By the server's own clock, whatever ours says.
+/// The lifetime of an answer is measured by the server's own clock, even if the gate's clock
+/// differs.
 #[tokio::test]
 async fn how_long_an_answer_holds() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -254,8 +256,8 @@ async fn how_long_an_answer_holds() {
     );
 }
 
-/// A server may hand a token to anybody whose password is wrong, with what is public in it and
-/// nobody as its subject. The name beside the wrong password is not who that is.
+/// A server may issue a token with public access and without a subject to a caller whose password
+/// is wrong. Such a token does not verify the user name beside the password.
 #[tokio::test]
 async fn a_token_for_nobody_is_no_proof() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -342,7 +344,7 @@ async fn only_gitlab_is_asked_about_bare_tokens_and_nobody_about_nobody() {
     assert_eq!(gitlab.ledger().entries()[0].user.as_deref(), Some("gitlab-ci-token"));
 }
 
-/// Tag rules are GitLab's, and nothing is kept of them for a read.
+/// Only GitLab has tag rules, and they are not kept for a read.
 #[tokio::test]
 async fn tag_rules_are_read_where_they_matter() {
     let gitlab = GitLab::start(listener()).unwrap();
@@ -373,7 +375,7 @@ async fn tag_rules_are_read_where_they_matter() {
     }
 }
 
-/// Any path, any service, a query of its own: the realm is taken as it is.
+/// The realm is used as it is, with any path, any service and a query of its own.
 #[tokio::test]
 async fn a_realm_of_any_shape() {
     for (path, service, target) in [
@@ -400,7 +402,7 @@ async fn a_realm_of_any_shape() {
     }
 }
 
-/// As the config puts it together.
+/// A gate with a `registry_token` provider in its config.
 #[tokio::test]
 async fn a_gate_with_another_token_server() {
     let identity = "- { name: other, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }";

@@ -1,11 +1,11 @@
-//! Each of GitLab's six kinds of credential against each kind of operation.
+//! Each of GitLab's six kinds of credential for each kind of operation.
 
 use moorgate::demo::gitlab::{Kind, Scope, State, sample_credentials};
 
 use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
 
-/// What reaches a repository of the group `demo`; the registry there is empty, so an allowed read
-/// is its 404.
+/// Every kind of credential pulls with `read_registry` and pushes with both scopes. The
+/// repositories of the group `demo` are empty, so an allowed read is the registry's 404.
 #[tokio::test]
 async fn every_kind_pulls_with_read_and_pushes_with_both() {
     let gate = TestGate::plain().await;
@@ -68,7 +68,7 @@ async fn expired_revoked_and_wrong_are_401() {
         );
         assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
     }
-    // Deploy tokens work under their own name alone.
+    // Deploy tokens work only under their own user name.
     assert_eq!(gate.get("/v2/", Some(("alice", "gldt-demo-deploy-read-write"))).await.status, 401);
     assert_eq!(gate.forwarded(), 0);
 }
@@ -87,7 +87,7 @@ async fn a_mount_needs_pull_on_its_source() {
     }
 }
 
-/// The password of an account is good where the config says so, and nowhere else.
+/// The password of an account is accepted only if the config allows it.
 #[tokio::test]
 async fn an_account_password_takes_the_configs_word() {
     for (key, status) in [("", 401), (", accept_passwords: true", 404)] {

@@ -1,5 +1,5 @@
-//! Four providers of four types side by side: each caller is verified by its own, however it
-//! presents its secret, and the trouble of three is none of the fourth's.
+//! Four providers of four types side by side: each caller is verified by its own provider, whether
+//! it presents its secret as Basic or as Bearer, and an outage of three does not affect the fourth.
 
 use http::StatusCode;
 use moorgate::demo::Scripted;
@@ -57,7 +57,7 @@ impl Four {
         self.issuer.id_token(AUDIENCE, &json!({})).unwrap()
     }
 
-    /// One caller of each kind, by provider.
+    /// Returns one caller of each kind, by provider.
     fn callers(&self) -> [(&'static str, String); 4] {
         let password = |(user, password): (&str, &str)| basic((user, password));
         [
@@ -73,8 +73,8 @@ impl Four {
         self.gate.send(method, target, None, &header, "").await.status
     }
 
-    /// Tokens for all that is compared, asked for in each of the three ways that there are. None
-    /// for a wrong secret.
+    /// Returns tokens for all the access that is compared, requested in each of the three ways.
+    /// Returns none for a wrong secret.
     async fn tokens(&self, user: &str, secret: &str) -> Vec<String> {
         let scope = "scope=repository:demo/a:pull,push,delete+repository:demo/b:pull+repository:elsewhere:pull+registry:catalog:*";
         let target = format!("/token?{scope}");
@@ -102,7 +102,7 @@ impl Four {
         tokens
     }
 
-    /// Takes every provider on the network down but one.
+    /// Takes down every provider on the network except this one.
     fn only(&self, left: &str) {
         let broken = |name: &str| {
             let headers = Vec::new();
@@ -150,7 +150,7 @@ async fn each_caller_pushes_and_pulls_and_no_provider_sees_the_secret_of_another
 #[tokio::test]
 async fn the_trouble_of_three_is_none_of_the_fourths() {
     let four = Four::start(vec!["ttl: 1ms", "stale_if_error: 0s"]).await;
-    // The keys of the issuer are known from here on.
+    // The gate knows the keys of the issuer from here on.
     assert_eq!(four.send("GET", PULL, &four.callers()[1].1).await, 404);
     for (left, authorization) in four.callers() {
         four.only(left);
@@ -181,18 +181,18 @@ async fn the_log_names_the_provider_that_gave_no_answer() {
     assert!(metrics.contains(counted), "{metrics}");
 }
 
-/// Gitea once checked scopes for Basic only.
+/// A secret has the same access however it is presented. Gitea once checked scopes for Basic only.
 #[tokio::test]
 async fn a_secret_is_worth_the_same_however_it_is_presented() {
-    // What a good secret lacks is 403, but to Bearer where tokens are asked for, which may come
-    // back with another one.
+    // Access that a good secret lacks is 403. With a bearer challenge it is 401 for Bearer, because
+    // the client may come back with another token.
     for (challenge, lacking) in [("challenge: basic", 403), ("challenge: bearer", 401)] {
         compare(&Four::asking_for(challenge, vec![]).await, lacking).await;
     }
 }
 
-/// Every secret as Basic, as Bearer, and in a token that was asked for by either or by a form, over
-/// all operations.
+/// Compares every secret as Basic, as Bearer, and in a token that was requested with either of them
+/// or with a form, over all operations.
 async fn compare(four: &Four, lacking: u16) {
     let (digest, other) = (some_digest(), some_digest());
     let blob = format!("/v2/demo/a/blobs/{digest}");

@@ -1,5 +1,4 @@
-//! Old verdicts are for outages alone: nothing that a caller does keeps a credential alive that was
-//! revoked.
+//! Stale answers are for outages alone: no action of a caller keeps a revoked credential alive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener}
 
 const PULL: &str = "/v2/demo/a/tags/list";
 
-/// A secret as Basic with this user name, or as Bearer.
+/// Sends a request with a secret as Basic with this user name, or as Bearer.
 async fn get(gate: &TestGate, target: &str, user: Option<&str>, secret: &str) -> u16 {
     match user {
         Some(user) => gate.get(target, Some((user, secret))).await.status,
@@ -25,7 +24,7 @@ async fn get(gate: &TestGate, target: &str, user: Option<&str>, secret: &str) ->
     }
 }
 
-/// Asks until the answer is this.
+/// Sends the request until the answer has this status.
 async fn until(gate: &TestGate, target: &str, user: Option<&str>, secret: &str, status: u16) {
     let asking = async { while get(gate, target, user, secret).await != status {} };
     tokio::time::timeout(PATIENCE, asking)
@@ -35,8 +34,8 @@ async fn until(gate: &TestGate, target: &str, user: Option<&str>, secret: &str, 
 
 const CACHE: [&str; 3] = ["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"];
 
-/// After a no to one spelling of a secret, an outage brings back none of them, until the provider
-/// says yes once more.
+/// After a rejection of one spelling of a secret, no spelling gets a stale answer in an outage,
+/// until the provider verifies the secret again.
 #[tokio::test]
 async fn nothing_is_stale_after_a_no_to_any_spelling() {
     let gate = TestGate::start(Setup { cache: CACHE.to_vec(), ..Setup::default() }).await;
@@ -47,7 +46,7 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
             sample_credentials().into_iter().find(|sample| sample.password == secret).unwrap();
         gate.gitlab.add(known);
         for user in spellings {
-            // What had no answer in the outage before rests for a second.
+            // A question without an answer in the outage before rests for a second.
             until(&gate, PULL, user, secret, 404).await;
             until(&gate, "/v2/", user, secret, 200).await;
         }
@@ -69,7 +68,8 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
     }
     let log = gate.log(1).await;
     assert!(log.iter().all(|line| line["cache"] != "stale"), "{log:?}");
-    // A good one under a wrong name is good still, and stale once it was asked about again.
+    // A rejection under a wrong name does not make the secret invalid under its right name, and a
+    // stale answer is used once that was asked about again.
     let deploy = ("gitlab+deploy-token-1", "gldt-demo-deploy-read-write");
     assert_eq!(get(&gate, PULL, Some(deploy.0), deploy.1).await, 404);
     assert_eq!(get(&gate, PULL, Some("x"), deploy.1).await, 401);
@@ -78,7 +78,8 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
     assert_eq!(get(&gate, PULL, Some(deploy.0), deploy.1).await, 404, "stale");
 }
 
-/// The same where the server is asked about the secret alone.
+/// A server that is asked about the secret alone gets the same treatment: a rejection ends stale
+/// answers for every spelling.
 #[tokio::test]
 async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
     let sso = Introspection::start(listener()).unwrap();
@@ -102,8 +103,7 @@ async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
     }
 }
 
-/// What a status says holds whatever comes behind it: a refusal whose body cannot be read is no
-/// outage.
+/// The status of a refusal counts on its own: a refusal whose body cannot be read is not an outage.
 #[tokio::test]
 async fn a_refusal_without_a_readable_body_is_a_refusal() {
     let large = "<html>".repeat(20_000);
@@ -119,7 +119,8 @@ async fn a_refusal_without_a_readable_body_is_a_refusal() {
     }
 }
 
-/// The gate's own bounds are no outage: whoever fills them must not be served from the past.
+/// The gate's own limits are not an outage: a caller who fills them must not be served a stale
+/// answer.
 #[tokio::test]
 async fn no_turn_is_no_outage() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 4s }";
@@ -133,7 +134,7 @@ async fn no_turn_is_no_outage() {
     let mut callers = tokio::task::JoinSet::new();
     for number in 0..128 {
         let gate = gate.clone();
-        // One secret, which opens no breaker.
+        // All questions are about one secret, which does not open the breaker.
         callers.spawn(async move {
             gate.get(PULL, Some((&format!("user-{number}"), READ_ONLY.1))).await.status
         });
@@ -146,7 +147,7 @@ async fn no_turn_is_no_outage() {
     assert!(log.iter().all(|line| line["cache"] != "stale"), "{log:?}");
 }
 
-/// Nor is an answer that comes late because its question had to wait for a turn.
+/// An answer that comes late because its question waited for a turn is not an outage either.
 #[tokio::test]
 async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 10s }";
@@ -154,8 +155,8 @@ async fn the_wait_for_a_turn_takes_nothing_from_the_time_to_answer() {
     let setup =
         Setup { identity: Some(identity), limits, cache: CACHE.to_vec(), ..Setup::default() };
     let gate = Arc::new(TestGate::start(setup).await);
-    // All turns are held for 1.5 s, and the next answer takes 9 s: within its time, though not
-    // within 10 s of when it was asked for.
+    // All turns are held for 1.5 s, and the next answer takes 9 s. That is within its timeout, but
+    // not within 10 s of the request.
     let released = Arc::new(Semaphore::new(0));
     let held = std::iter::repeat_n(Scripted::Once(released.clone()), 128);
     gate.gitlab.script(held.chain([Scripted::Delay(Duration::from_secs(9))]));

@@ -1,4 +1,4 @@
-//! Protected and immutable tags, end to end: the ledger of the registry tells what went on.
+//! Protected and immutable tags, end to end. The registry's ledger shows what was forwarded.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::scripted_upstream::ScriptedUpstream;
 const MANIFEST: &str = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
 const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
 
-/// The next question is answered with everything, under these rules.
+/// Makes GitLab grant everything on `demo/a` in its next answer, under these tag rules.
 fn next_answer(gate: &TestGate, meta: &Value) {
     let claims = json!({
         "aud": "container_registry", "sub": "alice", "iat": 1, "exp": 301, "auth_type": "personal_access_token",
@@ -21,7 +21,7 @@ fn next_answer(gate: &TestGate, meta: &Value) {
         .script([answer(200, json!({ "token": unsigned(&claims.to_string()) }).to_string())]);
 }
 
-/// Sends a request under rules of its own, as somebody whom the cache does not know.
+/// Sends a request under these tag rules, with a credential that is not in the cache.
 async fn send(
     gate: &TestGate,
     meta: &Value,
@@ -155,8 +155,8 @@ async fn rules_that_cannot_be_read_stop_writes_and_no_reads() {
     );
 }
 
-/// The look-up is the gate's own request: a header of the client's could make a registry say that
-/// there is no such tag.
+/// The look-up is the gate's own request. A header of the client could make the registry answer
+/// that the tag does not exist.
 #[tokio::test]
 async fn the_look_up_carries_nothing_of_the_client() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -190,7 +190,7 @@ async fn the_look_up_carries_nothing_of_the_client() {
     assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
 }
 
-/// Not knowing whether the tag exists is no permission to write it.
+/// If the gate cannot tell whether the tag exists, it does not allow a write to it.
 #[tokio::test]
 async fn a_look_up_that_fails_is_502() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

@@ -1,4 +1,4 @@
-//! The cache by itself, with questions asked in the past.
+//! The verdict cache by itself, with questions asked in the past.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +22,7 @@ const LIMITS: CacheLimits = CacheLimits {
     negative_capacity: 100,
 };
 
-/// A cache, and the key under which things are asked of it.
+/// A cache, and the key that identifies the questions to it.
 struct Fixture {
     cache: VerdictCache,
     key: HashKey,
@@ -33,7 +33,8 @@ impl Fixture {
         Self { cache: VerdictCache::new(limits), key: HashKey::random().unwrap() }
     }
 
-    /// What the provider with this number is asked: may this credential pull from that repository?
+    /// Returns the key of a question to the provider with this number: may this credential pull
+    /// from that repository?
     fn asked(&self, provider: u32, user: &str, secret: &str, repository: &str) -> CacheKey {
         let credential =
             Credential::Basic { user: user.into(), password: SecretString::from(secret) };
@@ -105,7 +106,8 @@ fn fresh_for_ttl_and_then_stale_for_stale_if_error() {
     assert!(none.is_fresh(&asked) && !none.is_stale(&asked), "0s turns it off");
 }
 
-/// GitLab's own token bounds how long its answer is fresh; a credential's end bounds everything.
+/// The lifetime of GitLab's own token bounds how long its answer is fresh. The expiry of the
+/// credential bounds both fresh and stale answers.
 #[test]
 fn never_past_the_end_of_the_credential() {
     let fixture = Fixture::new(LIMITS);
@@ -124,7 +126,8 @@ fn never_past_the_end_of_the_credential() {
     assert!(fixture.is_fresh(&asked("for ever")));
 }
 
-/// Whoever takes another's secret, or mistypes a name, takes nothing from the one whose it is.
+/// A rejection of the secret under another user name leaves the verdict under the right name, so a
+/// caller who tries another's secret or mistypes a name harms only itself.
 #[test]
 fn a_no_to_another_user_name_is_about_that_one() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
@@ -137,8 +140,8 @@ fn a_no_to_another_user_name_is_about_that_one() {
     }
 }
 
-/// After a no, nothing that the provider said before of the secret is good, whatever the
-/// repository.
+/// After a rejection, no earlier verdict of that provider about the secret is used as a stale
+/// answer, for any repository.
 #[test]
 fn a_refusal_ends_staleness() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
@@ -155,7 +158,8 @@ fn a_refusal_ends_staleness() {
     }
 }
 
-/// Of two questions under way at once the earlier may be answered later, and was true no longer.
+/// A rejection outweighs verdicts on questions that were asked before it, because the earlier of
+/// two concurrent questions may be answered later, when its verdict is not true any more.
 #[test]
 fn a_refusal_outdoes_what_was_asked_before_it() {
     for no in [Verdict::NotMine, Verdict::Rejected] {
@@ -174,7 +178,7 @@ fn a_refusal_outdoes_what_was_asked_before_it() {
     }
 }
 
-/// A role that was taken away for one repository leaves the others.
+/// If a role is removed for one repository, the verdicts about other repositories stay.
 #[test]
 fn nothing_granted_ends_the_staleness_of_its_repository() {
     let fixture = Fixture::new(LIMITS);
@@ -205,7 +209,7 @@ fn what_grants_nothing_is_kept_for_negative_ttl() {
     }
 }
 
-/// No answer is no verdict: the question rests, and that is all.
+/// A reply without a verdict is not cached as one: the question only rests.
 #[test]
 fn no_answer_is_not_kept() {
     let fixture = Fixture::new(LIMITS);
@@ -220,7 +224,8 @@ fn no_answer_is_not_kept() {
     assert_eq!(fixture.cache.resting(&fixture.asked(0, "alice", "secret", "b").question), None);
 }
 
-/// GitLab ignores the user name of a personal access token, so one token could fill the cache.
+/// One secret has at most 256 entries. GitLab ignores the user name of a personal access token, so
+/// one token could otherwise fill the cache.
 #[test]
 fn one_secret_has_no_more_than_256_entries() {
     let fixture = Fixture::new(LIMITS);
@@ -241,10 +246,10 @@ fn one_secret_has_no_more_than_256_entries() {
     assert!(fixture.is_fresh(&other));
 }
 
-/// A flood of random tokens evicts no good one, and does not grow.
+/// A flood of random tokens evicts no good verdict, and the cache does not grow.
 #[test]
 fn random_tokens_without_end() {
-    // Longer than it takes, however busy the machine is.
+    // The ttl is longer than the test takes, even on a busy machine.
     let ttl = Duration::from_secs(3600);
     let fixture =
         Fixture::new(CacheLimits { ttl, capacity: 1000, negative_capacity: 1000, ..LIMITS });
@@ -255,7 +260,7 @@ fn random_tokens_without_end() {
     }
     let mut asked = fixture.asked(0, "mallory", "random", "a");
     for number in 0..200_000_u32 {
-        // The ids that random secrets would have, without the questions about them.
+        // Only the ids of random secrets are made, without the questions about them.
         let random =
             fixture.key.secret(&Credential::Bearer(SecretString::from(number.to_string())));
         asked.secret = Some(random);
@@ -266,7 +271,7 @@ fn random_tokens_without_end() {
     assert!(fixture.cache.entries() <= 1500, "{}", fixture.cache.entries());
 }
 
-/// A refusal that names many repositories takes the place of several.
+/// A refusal that names many repositories counts as several entries.
 #[test]
 fn large_refusals_count_as_several() {
     let entries = |repositories: usize| {
@@ -289,7 +294,7 @@ fn large_refusals_count_as_several() {
     assert!((10..=20).contains(&entries(32)), "{}", entries(32));
 }
 
-/// What is new always finds a place, the least used goes.
+/// A new entry always gets a place, and the least used entry is evicted.
 #[test]
 fn the_least_used_goes_first() {
     let fixture = Fixture::new(LIMITS);

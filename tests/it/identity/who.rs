@@ -1,4 +1,4 @@
-//! Who a caller is, as the access log and the metrics tell it: by provider and subject, and by the
+//! The identity of a caller, as the access log and the metrics report it: by provider, subject and
 //! kind of credential.
 
 use http::StatusCode;
@@ -13,7 +13,7 @@ use crate::harness::{READ_WRITE, Setup, TestGate, listener};
 const PULL: &str = "/v2/demo/a/tags/list";
 const AUDIENCE: &str = "registry.test";
 
-/// What the log says of who it was.
+/// Returns the identity in a log line.
 fn who(line: &Value) -> (String, String, String) {
     let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
     (text("provider"), text("subject"), text("credential_type"))
@@ -23,8 +23,8 @@ fn is(provider: &str, subject: &str, credential_type: &str) -> (String, String, 
     (provider.to_owned(), subject.to_owned(), credential_type.to_owned())
 }
 
-/// What GitLab says of each kind: a job acts as the person who started it, and only its kind tells
-/// the two apart; a deploy token is nobody, and has a number.
+/// GitLab's claims for each kind of credential. A job acts as the user who started it, and only the
+/// credential type tells the two apart. A deploy token has a number and no user.
 #[tokio::test]
 async fn gitlabs_kinds_of_credential() {
     let gate = TestGate::plain().await;
@@ -45,8 +45,8 @@ async fn gitlabs_kinds_of_credential() {
     assert_eq!(gate.log(expected.len()).await.iter().map(who).collect::<Vec<_>>(), expected);
 }
 
-/// Four providers who all call somebody `alice`. The file stands last: a user of it who is wrong
-/// ends the search.
+/// Four providers that all know a user `alice`. The htpasswd file is last, because a wrong password
+/// of one of its users ends the search.
 struct ManyAlices {
     gate: TestGate,
     sso: Introspection,
@@ -103,7 +103,7 @@ async fn one_name_at_four_providers_is_four_callers() {
     assert_eq!(fingerprints.len(), 4);
 }
 
-/// Each provider has metrics of its own, and the trouble of one shows at that one.
+/// Each provider has its own metrics, and an outage of one shows at that one only.
 #[tokio::test]
 async fn each_provider_is_measured_by_itself() {
     let ManyAlices { gate, sso, id_token, .. } = &ManyAlices::start().await;
@@ -139,7 +139,7 @@ async fn each_provider_is_measured_by_itself() {
         decision("gitlab", "allowed", "allowed", 1),
         decision("local", "denied", "insufficient_rights", 1),
         decision("sso", "error", "provider_unavailable", 1),
-        // Nobody vouches for it.
+        // No provider verified the credential.
         decision("", "denied", "wrong_credential", 1),
         answers("local", "verified", 1),
         answers("jobs", "verified", 1),

@@ -1,5 +1,5 @@
-//! One gate is one limit, whatever the number of workers: however requests race, just as many are
-//! admitted as the burst and the rate give.
+//! Each limit applies to the whole gate with any number of workers: with racing requests, exactly
+//! as many are admitted as the burst and the rate allow.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use crate::harness::{READ_WRITE, Setup, TestGate, exchange, request};
 
 const RATE: u32 = 20;
-/// So much that nobody has to be quick for nothing to be lost.
+/// A burst so large that the test need not be quick to keep the count exact.
 const BURST: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +26,7 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
         for _ in 0..BURST / 2 {
             assert_eq!(exchange(&mut client, &ping).await.status, 200);
         }
-        // Nothing comes back to whoever owes nothing. From here on something is owed all the time.
+        // A caller that owes nothing accrues nothing. From here on there is always a debt.
         let owing = Instant::now();
         let clients = (0..8).map(|_| {
             let (gate, ping) = (gate.clone(), ping.clone());
@@ -42,7 +42,7 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
         for client in clients.collect::<Vec<_>>() {
             admitted += client.await.unwrap();
         }
-        // And what is left.
+        // Now the rest is used up.
         let given = |elapsed: Duration| {
             u128::from(BURST) + elapsed.as_micros() * u128::from(RATE) / 1_000_000
         };
@@ -59,8 +59,8 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
     }
 }
 
-/// The figure of the README: 10 s of real time at twice the rate. Not for every run, for it takes
-/// these 10 s.
+/// The figure in the README: 10 s of real time at twice the rate. It does not run by default,
+/// because it takes these 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 10 s"]
 async fn within_5_percent_over_10_s_at_twice_the_rate() {
@@ -81,8 +81,8 @@ async fn within_5_percent_over_10_s_at_twice_the_rate() {
     }
 }
 
-/// How many requests 20 connections send in 10 s at 100 a second, how many of them are admitted,
-/// and how many 50 a second and a burst of 10 give.
+/// Returns the number of requests that 20 connections send in 10 s at 100 a second, the number
+/// admitted, and the number that 50 a second and a burst of 10 allow.
 async fn ten_seconds(limit: &'static str, workers: usize) -> (f64, f64, f64) {
     const CONNECTIONS: u32 = 20;
     let gate = Arc::new(

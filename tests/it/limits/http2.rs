@@ -1,4 +1,4 @@
-//! The same over HTTP/2.
+//! Limits over HTTP/2.
 
 use super::PULL;
 use crate::harness::{Setup, TestGate};
@@ -30,7 +30,8 @@ async fn a_refusal_has_its_status_and_headers() {
     assert_eq!(gate.forwarded(), 1);
 }
 
-/// Streams of one connection wait beside each other, whatever the deadline of their bodies.
+/// Streams of one connection wait at the same time, and the deadline for bodies does not run
+/// meanwhile.
 #[tokio::test]
 async fn writes_wait_and_go_on() {
     let setup = Setup {

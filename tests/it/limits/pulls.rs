@@ -1,4 +1,4 @@
-//! `pulls_per_identity`: what is a pull, what it costs, and what clients are told.
+//! `pulls_per_identity`: the requests that are pulls, their cost, and the headers that clients get.
 
 use tokio::io::AsyncWriteExt;
 
@@ -34,7 +34,7 @@ async fn manifests_that_are_read_are_counted() {
     let gate = gate(vec![FIVE]).await;
     let digest = push(&gate).await;
     let limit = Some("5;w=3600");
-    // Neither a HEAD nor what is not there.
+    // Neither a HEAD nor a missing manifest is a pull.
     for method in ["HEAD", "GET", "HEAD"] {
         assert_eq!(left(&send(&gate, method, ABSENT).await), (404, limit, Some("5;w=3600")));
     }
@@ -52,7 +52,7 @@ async fn manifests_that_are_read_are_counted() {
     assert_eq!(left(&reply), (429, limit, Some("0;w=3600")));
     assert_eq!(gate.forwarded(), forwarded);
     assert_eq!(left(&send(&gate, "HEAD", MANIFEST).await), (200, limit, Some("0;w=3600")));
-    // Nothing else is a pull, and a caller of whom nothing is known is told nothing.
+    // Other requests are not pulls, and a caller who is not verified is told nothing about limits.
     assert_eq!(left(&send(&gate, "GET", "/v2/demo/a/tags/list").await), (200, None, None));
     assert_eq!(left(&gate.get(MANIFEST, None).await), (401, None, None));
     assert_eq!(left(&gate.get(MANIFEST, Some(("alice", "wrong"))).await), (401, None, None));
@@ -63,15 +63,15 @@ async fn manifests_that_are_read_are_counted() {
     );
 }
 
-/// A time is told in whole seconds, and never one that is too short.
+/// A window is reported in whole seconds, rounded up.
 #[tokio::test]
 async fn the_window_is_the_time_of_a_burst() {
     let gate = gate(vec!["pulls_per_identity: { rate: 1000/s, burst: 1500 }"]).await;
     assert_eq!(send(&gate, "HEAD", ABSENT).await.header("ratelimit-limit"), Some("1500;w=2"));
 }
 
-/// Whatever it is that ends a pull otherwise than as 200 gives it back, and the registry's own word
-/// about its limits does not stand beside the gate's.
+/// A pull that ends with any status but 200 or 206 is given back, and the registry's own rate limit
+/// headers do not appear beside the gate's.
 #[tokio::test]
 async fn a_pull_that_fails_is_given_back() {
     let (mut upstream, gate) =
@@ -81,14 +81,14 @@ async fn a_pull_that_fails_is_given_back() {
         ("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nRateLimit-Reset: 9\r\n\r\n", 500, "5;w=3600"),
         ("HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n", 502, "5;w=3600"),
         ("nonsense\r\n\r\n", 502, "5;w=3600"),
-        // The whole of it was announced, so for now it counts.
+        // The whole manifest was announced, so the pull counts for now.
         (
             "HTTP/1.1 200 OK\r\nRateLimit-Limit: 100;w=21600\r\nX-RateLimit-Remaining: 1\r\nContent-Length: 9\r\n\r\nhalf",
             200,
             "4;w=3600",
         ),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "5;w=3600"),
-        // All of it can be asked for as a range.
+        // A range can hold the whole manifest.
         ("HTTP/1.1 206 Part\r\nContent-Range: bytes 0-1/2\r\nContent-Length: 2\r\n\r\n{}", 206, "4;w=3600"),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "4;w=3600"),
     ]
@@ -104,13 +104,13 @@ async fn a_pull_that_fails_is_given_back() {
         assert_eq!(left(&reply), (status, Some("5;w=3600"), Some(after)), "{answer}");
         assert_eq!(reply.head.to_ascii_lowercase().matches("ratelimit").count(), 2, "{reply:?}");
         drop(client);
-        // Then its end is known.
+        // The gate knows the end of the request once it is logged.
         gate.log(number + 1).await;
     }
 }
 
-/// Without its last byte it is as good as a whole one: whoever never takes that has pulled it,
-/// though the answer breaks off.
+/// A manifest without its last byte is as useful as the whole one, so a client that never takes
+/// that byte has made a pull, although the answer breaks off.
 #[tokio::test]
 async fn a_pull_whose_last_byte_is_not_taken_counts() {
     let http = vec!["stall_timeout: 200ms"];
@@ -133,8 +133,8 @@ async fn a_pull_whose_last_byte_is_not_taken_counts() {
     assert_eq!(soon(answer).await.unwrap().headers()["ratelimit-remaining"], "4;w=3600");
 }
 
-/// The credential is known at first, and wrong when the registry no longer takes its grant: nobody
-/// is told of limits who is asked to log in.
+/// The credential is verified at first, and rejected when the registry refuses its grant. A caller
+/// who is asked to log in is told nothing about limits.
 #[tokio::test]
 async fn a_401_says_nothing_of_limits() {
     let setup =

@@ -1,4 +1,4 @@
-//! `concurrent_uploads_per_identity`: how many requests of an upload are in flight.
+//! `concurrent_uploads_per_identity`: the number of upload requests in flight.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ async fn one_at_a_time() -> (ScriptedUpstream, TestGate) {
     ScriptedUpstream::behind(Setup { limits: vec![ONE], ..Setup::default() }).await
 }
 
-/// Begins a chunk of which most is still to come, and returns it with its other end.
+/// Starts a chunk, most of which is not sent yet. Returns both ends of it.
 async fn begin(
     gate: &TestGate,
     upstream: &mut ScriptedUpstream,
@@ -59,7 +59,7 @@ async fn one_more_waits_and_is_refused() {
     drop((client, connection));
 }
 
-/// Nobody else, and nothing else of the same user.
+/// The limit stops neither other users nor the same user's other requests.
 #[tokio::test]
 async fn others_do_not_wait() {
     let (mut upstream, gate) = one_at_a_time().await;
@@ -88,7 +88,7 @@ async fn others_do_not_wait() {
     registry.abort();
 }
 
-/// However it ends.
+/// The next upload is admitted however the one before ended.
 #[tokio::test]
 async fn the_end_of_an_upload_lets_the_next_one_in() {
     enum End {

@@ -1,4 +1,4 @@
-//! Writes that come a little too early wait: clients that push do not honour `Retry-After`.
+//! Writes that come slightly too early wait, because clients that push do not honour `Retry-After`.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::{PULL, assert_limited, gate};
 use crate::harness::{READ_WRITE, Setup, TestGate, request};
 use crate::scripted_upstream::UPLOADS;
 
-/// One in a time that is shorter than the longest wait.
+/// A limit whose interval is shorter than the longest wait.
 const SHORT: &str = "per_identity: { rate: 1/s, burst: 1 }";
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_write_that_would_wait_for_long_does_not() {
     assert_eq!(gate.forwarded(), 1);
 }
 
-/// The time that it waits counts for none of the deadlines of bodies.
+/// The time that a request waits does not count towards the deadlines of bodies.
 #[tokio::test]
 async fn waiting_is_no_stall() {
     let gate = TestGate::start(Setup {
@@ -69,7 +69,7 @@ async fn who_leaves_while_it_waits_costs_nothing_more() {
             .await
             .unwrap();
         drop(client);
-        // It is recorded when it is gone.
+        // The request is logged once the client is gone.
         gate.log(1 + number).await;
     }
     let reply = gate.get(PULL, Some(READ_WRITE)).await;

@@ -1,7 +1,7 @@
-//! The golden table: every kind of caller, every operation, without rules, with them, and in shadow
-//! mode.
+//! The golden table: every kind of caller and every operation, without rules, with rules, and in
+//! shadow mode.
 //!
-//! `UPDATE_EXPECTED=1 cargo test` writes it anew; the diff is then what to look at.
+//! `UPDATE_EXPECTED=1 cargo test` rewrites it. Review the diff afterwards.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::harness::{Setup, TestGate, listener, some_digest};
 
 const TABLE: &str = "tests/fixtures/authz-matrix.txt";
 
-/// They stand at the head of the table, too.
+/// The rules, which the table also prints at its start.
 const RULES: &str = r#"rules:
   - { name: public, repositories: ["demo/public"], who: [anonymous, authenticated], allow: [pull] }
   - { name: alice, repositories: ["demo/**"], who: ["user:gitlab/alice"], allow: [pull, push] }
@@ -28,7 +28,7 @@ const RULES: &str = r#"rules:
   - { name: releases, repositories: ["**"], tags: ["v*"], who: ["group:sso/developers"], allow: [push, delete] }
   - { name: home, repositories: ["demo/${user}"], who: ["provider:local"], allow: [pull, push, delete] }"#;
 
-/// Method and target.
+/// The method and target of each operation.
 const OPERATIONS: [(&str, &str); 24] = [
     ("GET", "/v2/"),
     ("GET", "/v2/_catalog"),
@@ -56,10 +56,10 @@ const OPERATIONS: [(&str, &str); 24] = [
     ("DELETE", "/v2/demo/app/blobs/uploads/1"),
 ];
 
-/// What one token is asked for.
+/// The scopes that each token is asked for.
 const SCOPES: [&str; 3] = ["demo/app:pull,push,delete", "demo/public:pull,push", "elsewhere:pull"];
 
-/// A caller: what the table calls it, and its user name and secret.
+/// A caller: its name in the table, its user name and its secret.
 type Actor = (String, Option<(String, String)>);
 
 #[tokio::test]
@@ -135,7 +135,7 @@ fn actors(issuer: &OidcIssuer) -> Vec<Actor> {
     actors
 }
 
-/// A table has short lines.
+/// Shortens a name, to keep the lines of the table short.
 fn short(kind: &str) -> String {
     kind.replace(" access token", "").replace("registry user", "user")
 }
@@ -165,7 +165,8 @@ async fn start(issuer: &OidcIssuer, sso: &Introspection, policy: Vec<&'static st
     gate
 }
 
-/// What each caller gets for each operation: the reason in the log, and for a token its scopes.
+/// Returns the result for each caller and operation: the reason in the log, or the scopes of a
+/// token.
 async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), String> {
     let mut column = HashMap::new();
     let mut sent = Vec::new();
@@ -209,7 +210,7 @@ async fn column(gate: &TestGate, actors: &[Actor]) -> HashMap<(usize, String), S
     column
 }
 
-/// What a token holds that is asked for all of [`SCOPES`].
+/// Returns the access in a token that was asked for all of [`SCOPES`].
 async fn granted(gate: &TestGate, credential: Option<(&str, &str)>) -> [String; 3] {
     let (user, password) = credential.unwrap_or_default();
     let mut form = form_urlencoded::Serializer::new(String::new());

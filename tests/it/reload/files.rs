@@ -1,4 +1,5 @@
-//! Files that are torn, empty or gone: what was running goes on, and the next good one loads.
+//! Files that are incomplete, empty or missing: the running configuration stays, and the next valid
+//! file loads.
 
 use super::{ALICE, with_htpasswd};
 use crate::harness::{Setup, basic};
@@ -35,8 +36,8 @@ async fn status(gate: &crate::harness::TestGate) -> u16 {
     answer.await.unwrap().status().as_u16()
 }
 
-/// As Kubernetes mounts a ConfigMap: the file is a link into a folder behind a link that is
-/// swapped.
+/// Kubernetes mounts a ConfigMap in this way: the file is a link into a folder behind another link,
+/// which is swapped.
 #[tokio::test]
 async fn a_link_that_leads_elsewhere_is_a_change() {
     use std::os::unix::fs::symlink;

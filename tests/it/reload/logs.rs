@@ -1,4 +1,4 @@
-//! The access log: opened anew when told to, and where it goes can change.
+//! The access log: it is reopened on request, and a reload can change its destination.
 
 use std::os::unix::fs::symlink;
 
@@ -6,7 +6,7 @@ use super::{ALICE, with_htpasswd};
 use crate::harness::{Setup, TestGate};
 use crate::scripted_upstream::soon;
 
-/// A request, and its line in this file.
+/// Sends a request and waits for its line in this file.
 async fn logged(gate: &TestGate, id: &str, file: &str) {
     gate.send("GET", "/v2/", Some(ALICE), &format!("X-Request-Id: {id}\r\n"), "").await;
     soon(async {
@@ -19,8 +19,8 @@ async fn logged(gate: &TestGate, id: &str, file: &str) {
     .await;
 }
 
-/// Whoever rotates logs knows nothing of the config: lines must not go to a file that is gone
-/// because that is wrong.
+/// Logs are reopened even if the config is invalid. The tool that rotates the logs does not know
+/// the config, and lines must not go to a file that it has deleted.
 #[tokio::test]
 async fn logs_are_opened_anew_while_the_config_is_bad() {
     let log = vec!["access: a.log", "audit: audit.log"];
@@ -48,20 +48,21 @@ async fn the_access_log_is_opened_anew() {
     assert!(gate.reload().await, "a file where there was none");
     logged(&gate, "first", "a.log").await;
 
-    // As logrotate does it: the file goes away under its name, then the signal.
+    // logrotate works in this order: it renames the file, and then sends the signal.
     std::fs::rename(gate.file("a.log"), gate.file("a.log.1")).unwrap();
     logged(&gate, "between", "a.log.1").await;
     assert!(gate.reloader.as_mut().unwrap().reload(true));
     logged(&gate, "second", "a.log").await;
     assert!(!std::fs::read_to_string(gate.file("a.log.1")).unwrap().contains("second"));
 
-    // What cannot be opened: lines go on to the one that is open, and everything else applies.
+    // If the file cannot be reopened, lines go on to the open one, and the rest of the reload
+    // applies.
     std::fs::rename(gate.file("a.log"), gate.file("a.log.2")).unwrap();
     symlink("no-such-folder/a.log", gate.file("a.log")).unwrap();
     assert!(gate.reloader.as_mut().unwrap().reload(true));
     logged(&gate, "third", "a.log.2").await;
 
-    // A new name that cannot be opened is a bad config.
+    // A new name that cannot be opened makes the config invalid.
     symlink("no-such-folder/b.log", gate.file("b.log")).unwrap();
     gate.edit("access: a.log", "access: b.log");
     assert!(!gate.reload().await);

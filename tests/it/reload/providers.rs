@@ -1,10 +1,10 @@
-//! Providers that change, and those beside them that do not.
+//! Providers that a reload changes, and the unchanged ones beside them.
 
 use moorgate::demo::Scripted;
 
 use crate::harness::{READ_WRITE, Setup, TestGate};
 
-/// A name that is nobody's at GitLab.
+/// A user name that GitLab does not know.
 const CAROL: (&str, &str) = ("carol", "secret");
 
 const BOTH: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }
@@ -43,14 +43,14 @@ async fn what_a_provider_said_lives_as_long_as_the_provider() {
     assert_eq!(cache_of(&gate, CAROL, "5").await, "hit");
     assert_eq!(cache_of(&gate, READ_WRITE, "6").await, "miss");
     assert_eq!(gate.gitlab.ledger().count(), 2);
-    // Another place in the chain is no change.
+    // Another position in the chain does not change a provider.
     let text = std::fs::read_to_string(gate.file("test.yml")).unwrap();
     let (local, gitlab) = (line(&text, "name: local"), line(&text, "name: gitlab"));
     gate.edit(&format!("{local}\n{gitlab}"), &format!("{gitlab}\n{local}"));
     assert!(gate.reload().await);
     assert_eq!(cache_of(&gate, CAROL, "7").await, "hit");
     assert_eq!(cache_of(&gate, READ_WRITE, "8").await, "hit");
-    // What is shown upstream is kept only where it is wanted.
+    // Tokens for the registry are kept only if the config needs them.
     gate.edit("upstream:\n", "upstream:\n  authorization: grant\n");
     assert!(gate.reload().await);
     assert_eq!(cache_of(&gate, READ_WRITE, "9").await, "miss");
@@ -60,7 +60,8 @@ fn line<'a>(text: &'a str, part: &str) -> &'a str {
     text.lines().find(|line| line.contains(part)).unwrap()
 }
 
-/// The questions that opened it are of the past, the provider is not.
+/// The breaker survives a reload that does not change its provider, although the questions that
+/// opened it are past.
 #[tokio::test]
 async fn a_provider_that_is_down_stays_so() {
     let mut gate = both().await;
@@ -89,7 +90,7 @@ async fn metrics_of_a_provider_that_is_gone() {
     let after = gate.admin("/metrics").await.body;
     assert!(!after.contains("moorgate_provider_up{provider=\"gitlab\"}"), "{after}");
     assert!(after.contains("moorgate_provider_up{provider=\"local\"} 1"));
-    // What the other one said of the same credential stays.
+    // The other provider's verdict about the same credential stays.
     let entries = |metrics: &str| {
         metrics.lines().find(|line| line.starts_with("moorgate_cache_entries ")).map(str::to_owned)
     };

@@ -1,5 +1,5 @@
-//! Other rules, and another provider under an old name: what was made before counts for nothing
-//! then.
+//! Other rules, or another provider under an old name: permissions and verdicts from before do not
+//! apply any more.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ const PULL: &str = "/v2/demo/a/tags/list";
 const OPEN: &str = "/v2/open/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 
-/// `Authorization` with a token for this scope.
+/// Returns the `Authorization` line with a token for this scope.
 async fn bearer(gate: &TestGate, credential: Option<(&str, &str)>, scope: &str) -> String {
     let reply = gate.get(&format!("/token?scope={scope}"), credential).await;
     let answer: Value = serde_json::from_str(&reply.body).unwrap();
@@ -37,7 +37,7 @@ async fn tokens_from_before_are_judged_by_the_rules_of_now() {
         ("GET", OPEN, &nobody),
     ];
     let mut ask = async |gate: &TestGate, (method, target, token): (&str, &str, &str)| {
-        // A connection that was there before the reload is served by the rules of now, too.
+        // A connection from before the reload is served by the new rules too.
         let kept = request(method, target, None, token, "").replace("Connection: close\r\n", "");
         let status = exchange(&mut open, kept).await.status;
         (
@@ -63,7 +63,7 @@ async fn tokens_from_before_are_judged_by_the_rules_of_now() {
     }
 }
 
-/// A cached verdict is the provider's, not the name's.
+/// A cached verdict belongs to the provider, not to its name.
 #[tokio::test]
 async fn another_provider_of_the_same_name_knows_nothing_of_the_old_ones_users() {
     let mallory = ("mallory", READ_ONLY.1);
@@ -80,7 +80,7 @@ async fn another_provider_of_the_same_name_knows_nothing_of_the_old_ones_users()
     let gitlab = format!("type: gitlab, url: \"http://{}\" }}", gate.gitlab.address());
     gate.edit("type: htpasswd, file: htpasswd, scopes: [read_registry] }", &gitlab);
     assert!(gate.reload().await);
-    // GitLab takes the secret under any user name, and says whose it is.
+    // GitLab accepts the secret under any user name, and reports its owner.
     assert_eq!(gate.get(PULL, Some(mallory)).await.code(), "DENIED");
     assert_eq!(gate.send("GET", PULL, None, &token, "").await.status, 401);
     assert_eq!(gate.forwarded(), 2);

@@ -1,4 +1,4 @@
-//! What is under way while a reload happens.
+//! Requests that are under way during a reload.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn answer(connection: &mut UpstreamConnection, client: &mut TcpStream) {
     assert_eq!(read_reply(client).await.status, 200);
 }
 
-/// A request that comes to this registry on a new connection.
+/// Sends a request, which must reach this registry on a new connection.
 async fn served_anew(
     client: &mut TcpStream,
     upstream: &mut ScriptedUpstream,
@@ -30,15 +30,15 @@ async fn served_anew(
     connection
 }
 
-/// A request that comes to the registry on this connection.
+/// Sends a request, which must reach the registry on this connection.
 async fn served_by(client: &mut TcpStream, connection: &mut UpstreamConnection) {
     ask(client).await;
     connection.head().await;
     answer(connection, client).await;
 }
 
-/// They end with the registry that they began with; the next request on the same connection goes to
-/// the new one.
+/// A request ends with the registry that it began with. The next request on the same connection
+/// goes to the new registry.
 #[tokio::test]
 async fn requests_end_with_what_they_began_with() {
     let (mut old, mut gate) =
@@ -71,7 +71,8 @@ async fn requests_end_with_what_they_began_with() {
     assert_eq!(old.requests(), 2);
 }
 
-/// A pool is for a registry: where that is the same, its connections go on being used.
+/// A connection pool belongs to a registry. If a reload keeps the registry, its pooled connections
+/// stay in use.
 #[tokio::test]
 async fn connections_to_the_same_registry_live_on() {
     let cache = vec!["ttl: 50s"];
@@ -85,7 +86,8 @@ async fn connections_to_the_same_registry_live_on() {
     assert_eq!(upstream.accepted(), 1);
 }
 
-/// Balancers that look at `/readyz` send nobody to where nobody is served.
+/// During the delay, `/readyz` fails while connections are still accepted, so a load balancer stops
+/// sending clients before the gate stops serving them.
 #[tokio::test]
 async fn a_drain_begins_after_its_delay() {
     let http = vec!["drain_delay: 300ms"];

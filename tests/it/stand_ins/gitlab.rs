@@ -30,7 +30,7 @@ async fn ask(api: &Api, credential: (&str, &str), target: &str) -> Reply {
     api.send("GET", target, &[("authorization", &basic(credential))], "").await
 }
 
-/// The claims of the token in a reply, which holds nothing else.
+/// Returns the claims of the token in a reply, whose only member is the token.
 fn claims(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200);
     let reply = reply.json();
@@ -137,7 +137,8 @@ async fn credentials_come_and_go() {
     );
 }
 
-/// All of them look alike but for the message, and one repository takes the others' grants away.
+/// Every refusal is a 403, and they differ only by the message. A refusal of one repository also
+/// takes away the grants on the others.
 #[tokio::test]
 async fn every_refusal_is_a_403_by_its_message() {
     let (gitlab, api) = start();
@@ -258,8 +259,8 @@ async fn answers_can_be_scripted() {
     assert_eq!(ask(&api, GOOD, SERVICE).await.status, 200);
     assert!(before.elapsed() >= Duration::from_millis(20));
 
-    // A fresh client each, so that no connection is old enough for the client to try again by
-    // itself.
+    // Each request uses a fresh client, because a client retries by itself on a connection that was
+    // used before.
     let fresh = Api::new(gitlab.address());
     assert!(fresh.try_send("GET", SERVICE, &[], "").await.is_err());
     let fresh = Api::new(gitlab.address());

@@ -93,7 +93,7 @@ async fn a_client_that_is_not_known_or_does_not_ask_by_a_form_is_refused() {
         );
         assert!(reply.header("www-authenticate").starts_with("Basic "));
     }
-    // In form encoding it is the same client.
+    // The form-encoded spelling names the same client.
     let encoded = basic("%6doorgate", "introspection%2Ddemo%2Dsecret");
     for (content_type, body, status) in [
         (FORM, "token=sso-demo-read-write", 200),

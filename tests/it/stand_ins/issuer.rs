@@ -22,7 +22,7 @@ fn start() -> (OidcIssuer, Api) {
     (issuer, api)
 }
 
-/// The claims of a token that a key of the served set verifies.
+/// Returns the claims of a token if a key of the served set verifies it.
 async fn verified(api: &Api, token: &str) -> Option<Value> {
     let keys: JwkSet = serde_json::from_slice(&api.get(JWKS).await.body).unwrap();
     let header = decode_header(token).unwrap();

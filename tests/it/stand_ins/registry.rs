@@ -8,7 +8,7 @@ use super::{Api, Reply, listener};
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// `hello`
+/// The digest of `hello`.
 pub(super) const HELLO: &str =
     "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 const NOWHERE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -238,7 +238,7 @@ async fn a_blob_is_known_where_it_was_pushed_or_mounted() {
     let in_b = format!("/v2/b/blobs/{HELLO}");
     assert_eq!(api.get(&in_b).await.refusal(), (404, "BLOB_UNKNOWN".into()));
 
-    // From where it is not, a mount is the beginning of a plain upload.
+    // A mount from a repository without the blob starts a plain upload.
     let not_there =
         api.send("POST", &format!("/v2/b/blobs/uploads/?mount={HELLO}&from=c"), &[], "").await;
     assert_eq!(not_there.status, 202);

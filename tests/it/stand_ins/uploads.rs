@@ -114,7 +114,8 @@ async fn the_state_must_come_back_to_the_same_repository() {
         path.to_owned(),
         format!("{path}?_state="),
         format!("{path}?_state=x{state}"),
-        // An escape made twice, resolved without being made again, and a plus that became a space.
+        // In order: an escape that is escaped again, one that is resolved and not escaped again,
+        // and a plus that became a space.
         format!("{path}?_state={}", state.replace('%', "%25")),
         format!("{path}?_state={}", state.replace("%253D", "%3D")),
         format!("{path}?_state={}", state.replace("%2B", "+")),
@@ -124,7 +125,7 @@ async fn the_state_must_come_back_to_the_same_repository() {
     }
     let elsewhere = location.replace("/v2/a/", "/v2/b/");
     assert_eq!(api.get(&elsewhere).await.refusal(), (404, "BLOB_UPLOAD_UNKNOWN".into()));
-    // Clients write a query in their own way: this is the same value.
+    // Clients escape a query in their own way, and the value is the same.
     assert_eq!(api.get(&location.replace('~', "%7E").replace("%2F", "/")).await.status, 204);
 }
 
@@ -216,7 +217,7 @@ async fn a_shut_down_registry_closes_its_connections() {
     assert!(connection.read(&mut [0; 16]).await.unwrap() > 0);
     registry.shutdown().await;
     let mut rest = Vec::new();
-    // The end or a reset: either way nobody is there any more.
+    // The connection ends or is reset. In both cases the registry is gone.
     let _ = connection.read_to_end(&mut rest).await;
     assert!(TcpStream::connect(address).await.is_err());
 }

@@ -1,5 +1,6 @@
-//! A thousand silent clients at once, at every stage of a connection (class 21), while honest ones
-//! are served: each is closed at its deadline, nobody else notices, and nothing of them is left.
+//! A thousand silent clients at the same time, at every stage of a connection (class 21), while the
+//! gate serves honest clients. The gate closes each silent client at its deadline, leaks nothing,
+//! and no honest client is affected.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,21 +15,22 @@ use crate::gate_process::{GateProcess, ProcessSetup, USER};
 use crate::harness::{basic, digest_of, exchange, read_reply, request};
 use crate::scripted_upstream::{UPLOADS, soon};
 
-/// All deadlines. Long enough for a thousand to be there before the first must go, on a machine
-/// that others load too.
+/// The length of all deadlines. It is long enough for a thousand clients to connect before the
+/// first deadline, also on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 const DEADLINES: [&str; 4] =
     ["handshake_timeout: 5s", "header_timeout: 5s", "idle_timeout: 5s", "stall_timeout: 5s"];
-/// For a client that does not read: more than the kernel's buffers of a connection take.
+/// The size of the blob for a client that does not read, in bytes: more than the kernel buffers of
+/// a connection hold.
 const BLOB_BYTES: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Clients that all stop at the same stage.
+/// A group of clients that all stop at the same stage.
 #[derive(Clone)]
 struct Stage {
     name: &'static str,
     clients: usize,
-    /// After the TLS handshake, with this protocol.
+    /// The ALPN protocol, if the client completes the TLS handshake first.
     tls: Option<&'static [u8]>,
     begin: Vec<u8>,
     then: Then,
@@ -37,9 +39,9 @@ struct Stage {
 #[derive(Clone, Copy)]
 enum Then {
     Nothing,
-    /// This, now and then: it is no progress.
+    /// Sends these bytes every 100 ms. They do not count as progress.
     Noise(&'static [u8]),
-    /// Not even reading.
+    /// Does not even read.
     Deaf,
 }
 
@@ -52,7 +54,7 @@ fn stage(
     Stage { name, clients, tls, begin: begin.into(), then: Then::Nothing }
 }
 
-/// The stages of HTTP/1.1, in the clear or in TLS.
+/// Returns the stages of HTTP/1.1, without TLS or with it.
 fn http1(clients: usize, tls: Option<&'static [u8]>, blob: &str) -> Vec<Stage> {
     let open = |method, target, headers: &str, body: &str| {
         request(method, target, Some(USER), headers, body).replace("Connection: close\r\n", "")
@@ -82,7 +84,7 @@ fn http1(clients: usize, tls: Option<&'static [u8]>, blob: &str) -> Vec<Stage> {
 fn http2(clients: usize, blob: &str) -> Vec<Stage> {
     let all = |name, begin: Vec<u8>| stage(name, clients, Some(b"h2"), begin);
     let begin = [PREFACE, &SETTINGS].concat();
-    // No stream gets a window.
+    // The client opens no window for any stream.
     let shut = [PREFACE, &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]].concat();
     let authorization = basic(USER);
     let ping = headers(1, "GET", "/v2/", &authorization, true);
@@ -106,7 +108,7 @@ fn http2(clients: usize, blob: &str) -> Vec<Stage> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_tls() {
     let blob = blob();
-    // Thirty and a quarter of one: 8 stages.
+    // Seven stages of 140 clients and one of 35.
     a_thousand(false, http1(140, None, &blob)).await;
 }
 
@@ -147,7 +149,7 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
         }
     })
     .await;
-    // All of them are gone when this ends, and honest clients were served all the time.
+    // Completes when all silent clients are gone. Honest clients are served during all that time.
     let gone = async {
         let deaf = timeout(PATIENCE, silent.join_all()).await.expect("some are still open");
         timeout(PATIENCE, gate.connections_fall_to(2))
@@ -167,13 +169,13 @@ async fn a_thousand(tls: bool, stages: Vec<Stage>) {
     };
     slow.await.unwrap();
     soon(gate.connections_fall_to(0)).await;
-    // What stays are connections to the registry, which rest in the pool.
+    // The remaining descriptors are connections to the registry that are idle in the pool.
     let after = gate.descriptors();
     assert!(after < before + 64, "{before} descriptors before, {after} after");
 }
 
-/// One client: it says its words, and then waits for the gate to close. One that does not even read
-/// cannot see that, so its connection is handed over.
+/// Runs one client: sends the bytes of its stage and then waits until the gate closes. A client
+/// that does not read cannot notice the close, so its connection is returned.
 async fn be_silent(gate: Arc<GateProcess>, stage: Stage) -> Option<Box<dyn Stream>> {
     let socket = TcpStream::connect(gate.address).await.unwrap();
     let begun = Instant::now();
@@ -211,7 +213,7 @@ async fn be_silent(gate: Arc<GateProcess>, stage: Stage) -> Option<Box<dyn Strea
     None
 }
 
-/// Whoever is served meanwhile, each time over a connection of its own.
+/// An honest client, which opens a new connection for each exchange.
 #[derive(Clone)]
 struct Honest {
     gate: Arc<GateProcess>,
@@ -237,7 +239,7 @@ impl Honest {
         assert_eq!(reply.status, 201, "{reply:?}");
     }
 
-    /// An upload that makes progress, and takes far longer than each deadline.
+    /// Uploads a blob that makes progress and takes far longer than each deadline.
     async fn push_slowly(self) {
         let content = [b'x'; 8];
         let head = request("POST", &push_of(&content), Some(USER), "Content-Length: 8\r\n", "");
@@ -273,12 +275,12 @@ fn blob() -> String {
     format!("/v2/demo/a/blobs/{}", digest_of(&vec![b'x'; BLOB_BYTES]))
 }
 
-/// Where a blob is pushed whole.
+/// Returns the target of a monolithic push of this content.
 fn push_of(content: &[u8]) -> String {
     format!("{UPLOADS}?digest={}", digest_of(content))
 }
 
-/// The test has an end of each connection too.
+/// Raises the limit of open files, because the test holds one end of each connection itself.
 fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;

@@ -1,4 +1,4 @@
-//! `max_connections`: one too many waits, and is served when another leaves.
+//! `max_connections`: a connection above the limit waits, and is served when another one ends.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ async fn one_too_many_waits() {
         let early =
             tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0; 1])).await;
         assert!(early.is_err(), "it was served, or refused: {early:?}");
-        // Those that are in go on, and so do the operators.
+        // The accepted connections and the admin listener are still served.
         assert_eq!(exchange(&mut served[0], &ping).await.status, 200);
         let metrics = gate.admin("/metrics").await;
         assert!(metrics.body.contains("moorgate_connections 3\n"), "{}", metrics.body);
@@ -37,8 +37,8 @@ async fn one_too_many_waits() {
     }
 }
 
-/// Silent clients hold their places until their deadline, however many of them wait behind; whoever
-/// came between is served.
+/// Silent clients lose their places at their deadline, for any number of clients that wait behind
+/// them. An honest client among those is served.
 #[tokio::test]
 async fn silent_ones_lose_their_places() {
     let http = || {
@@ -75,7 +75,7 @@ async fn silent_ones_lose_their_places() {
     }
 }
 
-/// However they end, connections are counted off.
+/// The gauge counts down for every way in which a connection ends.
 #[tokio::test]
 async fn all_are_counted_off() {
     let gate = TestGate::start(Setup {
@@ -107,7 +107,8 @@ async fn all_are_counted_off() {
     no_connections(&gate).await;
 }
 
-/// The gauge follows a little later than the client sees its connection end.
+/// Waits until the gauge is zero. It may fall a little after the client sees the end of its
+/// connection.
 async fn no_connections(gate: &TestGate) {
     soon(async {
         loop {

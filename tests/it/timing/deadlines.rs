@@ -1,4 +1,4 @@
-//! Silence at every stage of a connection with HTTP/1.1 (class 21 of hostile input).
+//! Silence at every stage of an HTTP/1.1 connection (class 21 of hostile input).
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::harness::{Reply, Setup, TestGate, exchange, read_to_close};
 use crate::scripted_upstream::{BLOB, ScriptedUpstream, UPLOAD, UPLOADS, only, open_request, soon};
 
-/// All deadlines of these tests.
+/// The length of the deadline under test.
 const SHORT: Duration = Duration::from_millis(300);
-/// Anything longer was not this deadline: the others are a minute.
+/// The bound of all waits here. A longer wait was not ended by the deadline under test, because the
+/// others are a minute.
 const SOON: Duration = Duration::from_secs(10);
 
 fn assert_at_deadline(begun: Instant) {
     let took = begun.elapsed();
-    // The gate's clock began before this one, so it may end before it.
+    // The gate starts its clock before this one, so its deadline may seem early.
     assert!(took >= SHORT / 2, "too early: {took:?}");
     assert!(took < SOON, "too late: {took:?}");
 }
@@ -34,7 +35,7 @@ async fn silence_after_connect() {
 #[tokio::test]
 async fn silence_in_the_tls_handshake() {
     let gate = gate("handshake_timeout: 300ms", true).await;
-    // Nothing at all, and the beginning of a record.
+    // No bytes at all, and the beginning of a TLS record.
     for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
         let begun = Instant::now();
         assert_eq!(gate.raw(bytes).await, "");
@@ -64,7 +65,7 @@ async fn silence_in_a_head() {
     }
 }
 
-/// One byte now and then is no progress: it is the whole head that has a deadline.
+/// The deadline applies to the whole head: a byte now and then does not extend it.
 #[tokio::test]
 async fn a_head_that_trickles() {
     let gate = gate("header_timeout: 300ms", false).await;
@@ -105,28 +106,29 @@ async fn silence_between_requests() {
     }
 }
 
-/// A later request has its own time from its first byte, however long the connection rested.
+/// A later head has `header_timeout` from its first byte, independent of the idle time of the
+/// connection.
 #[tokio::test]
 async fn a_later_head_has_header_timeout_from_its_first_byte() {
     let gate = gate("header_timeout: 600ms", false).await;
     let mut stream = gate.connect().await;
     let ping = open_request("GET", "/v2/", "", "");
     assert_eq!(exchange(&mut stream, &ping).await.status, 200);
-    // Longer than header_timeout: this wait is idle_timeout's.
+    // Longer than `header_timeout`: this wait is subject to `idle_timeout` only.
     tokio::time::sleep(Duration::from_millis(900)).await;
     let (first, rest) = ping.split_at(10);
     stream.write_all(first.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(exchange(&mut stream, rest).await.status, 200);
-    // And no more than that.
+    // The later head has no more time than `header_timeout`.
     let begun = Instant::now();
     stream.write_all(first.as_bytes()).await.unwrap();
     assert_eq!(read_to_close(&mut stream).await, "");
     assert!((Duration::from_millis(600)..SOON).contains(&begun.elapsed()));
 }
 
-/// Half a head that came behind a request that was being served has its time from the end of that
-/// answer.
+/// An incomplete head that arrived while another request was being served has `header_timeout` from
+/// the end of that answer.
 #[tokio::test]
 async fn a_half_head_behind_a_slow_request_has_header_timeout() {
     for half in [
@@ -147,7 +149,7 @@ async fn a_half_head_behind_a_slow_request_has_header_timeout() {
                 .await
                 .unwrap();
             let (mut connection, _) = upstream.accept_request().await;
-            // Longer than header_timeout: the answer is still owed.
+            // Longer than `header_timeout`, which does not run while the answer is pending.
             tokio::time::sleep(Duration::from_millis(500)).await;
             let begun = Instant::now();
             connection.write(crate::scripted_upstream::OK).await;
@@ -156,7 +158,7 @@ async fn a_half_head_behind_a_slow_request_has_header_timeout() {
             assert_at_deadline(begun);
         }
     }
-    // And whoever sends the rest in time is served.
+    // A client that sends the rest in time is served.
     let setup = Setup { http: only("header_timeout: 1s"), ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut client = gate.connect().await;
@@ -174,7 +176,7 @@ async fn a_half_head_behind_a_slow_request_has_header_timeout() {
     assert_eq!(exchange(&mut client, rest).await.status, 200);
 }
 
-/// Half a later head is not ended by idle_timeout, which has only the wait before it.
+/// `idle_timeout` covers only the wait before a later head, so it does not end an incomplete one.
 #[tokio::test]
 async fn a_later_head_may_take_longer_than_idle_timeout() {
     let gate = gate("idle_timeout: 300ms", false).await;
@@ -217,8 +219,8 @@ async fn silence_in_a_body() {
     }
 }
 
-/// A refused request whose body never comes: the client has its answer, and the connection ends
-/// within bounds.
+/// A client whose request is refused before its body arrives receives the answer, and the
+/// connection ends within bounds.
 #[tokio::test]
 async fn silence_in_the_body_of_a_refused_request() {
     let gate = gate("header_timeout: 50s", false).await;
@@ -229,7 +231,7 @@ async fn silence_in_the_body_of_a_refused_request() {
 #[tokio::test]
 async fn an_answer_that_is_not_read() {
     for tls in [false, true] {
-        // The registry, which this test plays, has no longer either.
+        // The test plays the registry, and the same `stall_timeout` applies to it.
         let setup = Setup { http: only("stall_timeout: 1s"), tls, ..Setup::default() };
         let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
         let ask = open_request("GET", BLOB, "", "");
@@ -243,7 +245,7 @@ async fn an_answer_that_is_not_read() {
         let (mut connection, _) = upstream.accept_request().await;
         connection.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
         let begun = Instant::now();
-        // The gate closes: until then this is held up.
+        // The write blocks until the gate closes the connection.
         while soon(connection.stream.write_all(&[b'x'; 65_536])).await.is_ok() {
             assert!(begun.elapsed() < SOON, "all of it was taken");
         }
@@ -251,7 +253,7 @@ async fn an_answer_that_is_not_read() {
         let log = gate.log(1).await;
         assert_eq!((&log[0]["status"], &log[0]["reason"]), (&200.into(), &"client_stalled".into()));
         assert!(log[0]["bytes_out"].as_u64().unwrap() > 0);
-        // The client finds less than it was promised.
+        // The client receives less than the announced length.
         let mut received = Vec::new();
         let _ = match (&mut plain, &mut encrypted) {
             (Some(stream), _) => soon(stream.read_to_end(&mut received)).await,
@@ -262,7 +264,7 @@ async fn an_answer_that_is_not_read() {
     }
 }
 
-/// A registry that does not read an upload is given up too, and the client told so.
+/// The gate gives up a registry that does not read an upload, and answers the client with 504.
 #[tokio::test]
 async fn an_upload_that_the_registry_does_not_read() {
     let setup = Setup { http: only("stall_timeout: 300ms"), ..Setup::default() };
@@ -275,7 +277,7 @@ async fn an_upload_that_the_registry_does_not_read() {
         .unwrap();
     let (_connection, _) = upstream.accept_request().await;
     let (mut reading, mut writing) = client.split();
-    // The answer is there before the gate stops taking what comes behind it.
+    // The gate writes the answer before it stops reading the body.
     let sending = async { while writing.write_all(&[b'x'; 65_536]).await.is_ok() {} };
     let reading = async {
         let mut bytes = Vec::new();

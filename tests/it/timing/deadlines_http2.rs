@@ -1,4 +1,4 @@
-//! The same silences over HTTP/2, and those that only it has.
+//! Silence at every stage of an HTTP/2 connection, including the stages that only HTTP/2 has.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ pub(super) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 pub(super) const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
-/// HEADERS without END_HEADERS; `:method: GET` alone in it.
+/// Returns a HEADERS frame without END_HEADERS that contains only `:method: GET`.
 pub(super) fn half_headers(stream: u8) -> [u8; 10] {
     [0, 0, 1, 1, 0x01, 0, 0, 0, stream, 0x82]
 }
 
-/// The head of a request, in literals that nobody indexes; `end`: it has no body.
+/// Returns the head of a request in literals without indexing. `end` means that it has no body.
 pub(super) fn headers(
     stream: u8,
     method: &str,
@@ -36,7 +36,7 @@ pub(super) fn headers(
 
 fn assert_at_deadline(begun: Instant) {
     let took = begun.elapsed();
-    // The gate's clock began before this one, so it may end before it.
+    // The gate starts its clock before this one, so its deadline may seem early.
     assert!(took >= SHORT / 2, "too early: {took:?}");
     assert!(took < SOON, "too late: {took:?}");
 }
@@ -59,8 +59,8 @@ async fn silence_in_the_preface_and_before_the_first_request() {
     }
 }
 
-/// A client whose requests have ended, on a connection that stays open: what it then sends that is
-/// no request does not count, however often it comes.
+/// After the last request has ended, `idle_timeout` ends the connection. Frames that do not begin a
+/// request do not extend it, for any number of them.
 #[tokio::test]
 async fn an_idle_connection() {
     let half = half_headers(3);
@@ -97,7 +97,7 @@ async fn an_idle_connection() {
     }
 }
 
-/// Whether some frame of stream 1 in these bytes has END_STREAM.
+/// Returns whether these bytes contain a frame of stream 1 with END_STREAM.
 fn ends_stream(mut bytes: &[u8]) -> bool {
     while let [a, b, c, kind, flags, _, _, _, stream, rest @ ..] = bytes {
         let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
@@ -112,7 +112,7 @@ fn ends_stream(mut bytes: &[u8]) -> bool {
     false
 }
 
-/// Only the stream that is stuck ends; the other requests of the connection live.
+/// Only the stalled stream ends; the other requests on the connection continue.
 #[tokio::test]
 async fn silence_in_a_body() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
@@ -132,7 +132,8 @@ async fn silence_in_a_body() {
     assert_eq!(http2_client::ask(&sender, "GET", "/v2/").await.status(), 200);
 }
 
-/// No window for the stream, none for the connection, and one that is used up.
+/// `stall_timeout` resets an answer whose client opens no window: none for the stream, a small one
+/// that is used up, and one of the connection that is used up.
 #[tokio::test]
 async fn an_answer_without_a_window() {
     for (stream, connection, used) in
@@ -150,7 +151,7 @@ async fn an_answer_without_a_window() {
             let mut body = soon(answer).await.unwrap().into_body();
             let mut received = 0;
             loop {
-                // Nothing is released.
+                // The client does not release flow-control capacity.
                 match soon(body.data()).await.expect("it looks whole") {
                     Ok(data) => received += data.len(),
                     Err(error) => return (received, error),
@@ -167,7 +168,7 @@ async fn an_answer_without_a_window() {
     }
 }
 
-/// An answer of the gate's own, too.
+/// `stall_timeout` also ends an answer of the gate itself.
 #[tokio::test]
 async fn an_answer_of_the_gate_without_a_window() {
     let gate = TestGate::start(setup("stall_timeout: 300ms")).await;
@@ -181,9 +182,9 @@ async fn an_answer_of_the_gate_without_a_window() {
     assert_eq!(gate.log(1).await[0]["reason"], "client_stalled");
 }
 
-/// A window that opens a little is used a little, and the tail of an answer does not wait for ever,
-/// whatever else goes on: no stream can be reset that has ended on our side, so its connection
-/// goes.
+/// The gate uses a small window, but does not wait forever for room for the last bytes of an
+/// answer, also if other streams of the connection are busy. A stream that the gate has ended
+/// cannot be reset, so the gate closes the connection.
 #[tokio::test]
 async fn the_last_bytes_of_an_answer_without_a_window() {
     for busy in [false, true] {
@@ -220,8 +221,8 @@ async fn the_last_bytes_of_an_answer_without_a_window() {
     }
 }
 
-/// A registry that does not read an upload is the one that is waited for: it is given up, and the
-/// client is told.
+/// If the registry does not read an upload, the gate gives up the registry and answers the client
+/// with 504.
 #[tokio::test]
 async fn an_upload_that_the_registry_does_not_read() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
@@ -229,7 +230,7 @@ async fn an_upload_that_the_registry_does_not_read() {
     let begun = Instant::now();
     let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
     let (_registry, _) = upstream.accept_request().await;
-    // The stream ends behind the answer, whatever was still to be sent.
+    // The gate ends the stream after the answer, although the client has more to send.
     let sending = async {
         while http2_client::send(&mut stream, vec![b'x'; 65_536].into(), false).await.is_ok() {}
     };
@@ -240,10 +241,10 @@ async fn an_upload_that_the_registry_does_not_read() {
     assert_eq!(gate.log(1).await[0]["reason"], "upstream_timeout");
 }
 
-/// A client that reads nothing from its socket.
+/// `stall_timeout` ends a download whose client does not read from its socket.
 #[tokio::test]
 async fn a_connection_that_is_not_read() {
-    // The registry, which this test plays, has no longer either.
+    // The test plays the registry, and the same `stall_timeout` applies to it.
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 1s")).await;
     let socket = gate.connect_tls(&[b"h2"]).await;
     let (sender, driver) = h2::client::Builder::new()
@@ -265,7 +266,7 @@ async fn a_connection_that_is_not_read() {
             _ = &mut driver => panic!("the connection ended"),
         }
     };
-    // From here on the driver is not polled: nothing is read.
+    // The driver is not polled from here on, so the client reads nothing.
     let begun = Instant::now();
     while soon(registry.stream.write_all(&[b'x'; 65_536])).await.is_ok() {
         assert!(begun.elapsed() < SOON, "all of it was taken");

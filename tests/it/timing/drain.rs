@@ -1,4 +1,4 @@
-//! The end of a gate: what is under way ends well, and nothing new begins.
+//! The drain of a gate: requests under way complete, and no new ones begin.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,12 @@ use crate::harness::{
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, only, open_request, soon};
 
-/// Until the drain has begun for everybody: `/readyz` says so before the workers hear of it.
+/// Waits until the gate refuses connections. `/readyz` reports the drain before the workers learn
+/// of it.
 async fn refused(address: std::net::SocketAddr) {
     soon(async {
         while let Ok(mut stream) = TcpStream::connect(address).await {
-            // One that still got into the backlog is dropped with it.
+            // A connection that is still in the backlog ends together with the listener.
             let _ = stream.read(&mut [0; 1]).await;
         }
     })
@@ -30,8 +31,8 @@ async fn what_is_under_way_ends_well() {
         ScriptedUpstream::behind(Setup { workers: Some(2), ..Setup::default() }).await;
     let (address, admin) = (gate.address, gate.admin);
     assert_eq!(ask_admin(admin, "/readyz").await.status, 200);
-    // An upload in its middle, a download in its middle, a connection that rests and one that has
-    // said nothing yet.
+    // An upload and a download under way, an idle connection, and a connection that has not sent
+    // anything yet.
     let mut upload = gate.connect().await;
     upload
         .write_all(open_request("PATCH", UPLOAD, "Content-Length: 10\r\n", "").as_bytes())
@@ -67,7 +68,7 @@ async fn what_is_under_way_ends_well() {
     assert_eq!(Reply::parse(&read_to_close(&mut download).await).body, "first-last");
 
     assert_eq!(soon(draining).await.unwrap(), 0);
-    // The operators' listener stays.
+    // The admin listener stays open.
     assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
     assert!(ask_admin(admin, "/metrics").await.body.contains("moorgate_connections 0\n"));
 }
@@ -87,8 +88,8 @@ async fn over_http2() {
 
     let admin = gate.admin;
     let draining = tokio::spawn(gate.running.drain());
-    // The connection without a stream ends by itself: GOAWAY, then a close that the client's own
-    // may meet.
+    // The connection without a stream ends with GOAWAY and a close, which may coincide with the
+    // client's own close.
     let _ = soon(idle).await.unwrap();
     assert_eq!(ask_admin(admin, "/readyz").await.status, 503);
     assert!(!draining.is_finished());
@@ -101,7 +102,7 @@ async fn over_http2() {
     assert_eq!(soon(draining).await.unwrap(), 0);
 }
 
-/// A body that never ends is cut off in the end, and counted.
+/// After `drain_timeout` the gate cuts off a body that does not end, and counts it.
 #[tokio::test]
 async fn what_does_not_end_is_cut_off() {
     for tls in [false, true] {
@@ -138,8 +139,8 @@ async fn what_does_not_end_is_cut_off() {
     }
 }
 
-/// Requests that a client sends on while the gate drains, on the connection that it has: the one
-/// under way is the last.
+/// The request under way is the last one on its connection. The gate does not serve a further
+/// request that the client sends during the drain.
 #[tokio::test]
 async fn the_request_under_way_is_the_last() {
     let (mut upstream, gate) =
@@ -159,8 +160,8 @@ async fn the_request_under_way_is_the_last() {
     assert_eq!(upstream.requests(), 1);
 }
 
-/// Clients that are idle hold nothing up, whatever they answer: an HTTP/2 client that never answers
-/// the PING, one that has said nothing yet or half of something, and those with HTTP/1.1.
+/// Idle clients do not delay a drain: an HTTP/2 client that never answers the PING, clients that
+/// have sent nothing or an incomplete message, and idle HTTP/1.1 clients.
 #[tokio::test]
 async fn idle_clients_hold_no_drain() {
     let ping = open_request("GET", "/v2/", "", "");
@@ -188,7 +189,7 @@ async fn idle_clients_hold_no_drain() {
             let client = encrypted.insert(gate.connect_tls(&[b"h2"]).await);
             client.write_all(&bytes).await.unwrap();
             if bytes.len() > 100 {
-                // The answer has begun; nothing of it, or of what follows, is answered.
+                // The answer has begun. The client does not acknowledge it or any later frame.
                 assert!(soon(client.read(&mut [0; 1])).await.unwrap() > 0);
                 gate.log(1).await;
             }
@@ -206,7 +207,8 @@ async fn idle_clients_hold_no_drain() {
     }
 }
 
-/// Half a head and half a handshake hold it until their own deadline, and no longer.
+/// An incomplete head and an incomplete handshake delay a drain until their own deadline, and no
+/// longer.
 #[tokio::test]
 async fn half_a_head_and_half_a_handshake_hold_a_drain_until_their_deadline() {
     let ping = open_request("GET", "/v2/", "", "");
@@ -223,7 +225,7 @@ async fn half_a_head_and_half_a_handshake_hold_a_drain_until_their_deadline() {
         if bytes.starts_with(ping.as_bytes()) {
             soon(read_reply(&mut client)).await;
         }
-        // Until it is accepted.
+        // Until the gate has accepted the connection.
         while !gate.admin("/metrics").await.body.contains("moorgate_connections 1\n") {}
         let begun = Instant::now();
         assert_eq!(soon(gate.running.drain()).await, 0, "{bytes:?}");
@@ -232,7 +234,8 @@ async fn half_a_head_and_half_a_handshake_hold_a_drain_until_their_deadline() {
     }
 }
 
-/// A client that still takes the end of its answer over HTTP/2 has its time, and all of it.
+/// The drain waits for an HTTP/2 client that is still receiving the end of its answer, and the
+/// client receives all of it.
 #[tokio::test]
 async fn the_end_of_an_answer_is_not_cut_off() {
     const BYTES: usize = 16 << 20;
@@ -256,7 +259,7 @@ async fn the_end_of_an_answer_is_not_cut_off() {
         begun = begin => begun,
         _ = &mut driver => panic!("the connection ended"),
     };
-    // From here on nothing is read: what the registry sends is held up on the way.
+    // The client reads nothing from here on, so the data of the registry is held up on the way.
     let sending = tokio::spawn(async move { registry.stream.write_all(&vec![b'x'; BYTES]).await });
     let draining = tokio::spawn(gate.running.drain());
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -268,8 +271,8 @@ async fn the_end_of_an_answer_is_not_cut_off() {
     drop((sending, sender));
 }
 
-/// The same where all of it has gone into the kernel by then: the client opens its windows as it
-/// reads, and a closed socket would answer that with a reset.
+/// The answer also arrives whole if the kernel holds all of it by then. The client sends
+/// WINDOW_UPDATE while it reads, and a closed socket would answer that with a reset.
 #[tokio::test]
 async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
     const BYTES: usize = 3 << 20;
@@ -297,7 +300,7 @@ async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
             Ok(bytes) => read += bytes,
             Err(error) => panic!("{error} after {read} bytes"),
         }
-        // The gate may have shut its side down by now.
+        // The gate may have shut down its side by now.
         let _ = client.write_all(&window_update(1)).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -306,7 +309,8 @@ async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
     drop(sending);
 }
 
-/// A client that neither answers a PING nor lets the gate rest.
+/// A client that does not answer the PING and opens streams without end does not delay the drain
+/// forever.
 #[tokio::test]
 async fn a_client_that_opens_streams_on_and_on_holds_no_drain() {
     let gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;

@@ -1,5 +1,5 @@
-//! What is slow but honest lives: no transfer has a total deadline, and waiting for the registry is
-//! no fault of the client's.
+//! Slow but honest transfers succeed: a transfer has no total deadline, and the client is not
+//! blamed for a wait for the registry.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request}
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
 
-/// Every time-out, and how often a piece comes: ten times as often.
+/// The deadlines. A piece arrives every [`PAUSE`], a tenth of the one-second deadlines.
 const TIMEOUTS: [&str; 4] =
     ["handshake_timeout: 1m", "header_timeout: 1s", "idle_timeout: 1s", "stall_timeout: 1s"];
 const PAUSE: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ async fn a_slow_upload_over_http2() {
     assert_eq!(soon(answer).await.unwrap().status(), 200);
 }
 
-/// It is the registry that sends slowly.
+/// The registry sends its answer slowly.
 #[tokio::test]
 async fn a_slow_registry() {
     let ask = async |tls, (mut upstream, gate): (ScriptedUpstream, TestGate)| {
@@ -95,7 +95,7 @@ async fn a_slow_registry() {
     tokio::join!(ask(false, plain), ask(true, tls));
 }
 
-/// It is the client that reads slowly: the registry has long sent all that fits.
+/// The client reads slowly, long after the registry has sent all that the buffers hold.
 #[tokio::test]
 async fn a_slow_reader() {
     const LENGTH: usize = 24 << 20;
@@ -110,7 +110,7 @@ async fn a_slow_reader() {
     let reading = async {
         let mut received = 0;
         let mut buffer = vec![0; LENGTH / PIECES];
-        // Nothing but a whole piece now and then.
+        // The client reads only whole pieces, with a pause after each.
         while let Ok(read) = client.read_exact(&mut buffer).await {
             received += read;
             tokio::time::sleep(PAUSE).await;
@@ -152,7 +152,7 @@ async fn a_slow_reader_over_http2() {
     assert_eq!(received, length);
 }
 
-/// The registry thinks for longer than every time-out of the client's side.
+/// The registry takes longer to answer than every deadline on the client's side.
 #[tokio::test]
 async fn a_long_wait_for_the_registry() {
     let setup = |tls| Setup { upstream: vec!["response_timeout: 1m"], ..setup(tls) };

@@ -1,5 +1,5 @@
-//! What the access log and the metrics say of bodies, whole and broken. The reasons of each fault
-//! are checked where the fault is.
+//! The access log and the metrics of whole and broken bodies. The tests of each fault check its
+//! reason.
 
 use bytes::Bytes;
 
@@ -81,7 +81,7 @@ async fn bytes_are_counted_both_ways() {
     }
 }
 
-/// A client that left counts under 499, and no answer of the registry with it.
+/// A request whose client has left is counted under 499, and not as an answer of the registry.
 #[tokio::test]
 async fn a_client_that_left_is_counted() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

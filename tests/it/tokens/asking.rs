@@ -1,4 +1,4 @@
-//! What the token service is asked, and what it answers.
+//! The requests to the token service, and its answers.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ async fn a_get_and_a_post_give_the_same_but_for_the_scope() {
     assert_eq!(read(&by_post)["scope"], scope);
 }
 
-/// The answer holds what was granted, never more, and possibly nothing.
+/// The answer lists the scopes that were granted, which may be fewer than asked for, or none.
 #[tokio::test]
 async fn a_subset_is_no_error() {
     let gate = gate(Setup::default()).await;
@@ -62,7 +62,8 @@ async fn a_subset_is_no_error() {
     }
 }
 
-/// One question, whatever the number of scopes, and never push in order to decide a pull.
+/// All scopes are one question to GitLab, and the gate never asks for push in order to decide a
+/// pull.
 #[tokio::test]
 async fn all_scopes_are_one_question() {
     let gate = gate(Setup::default()).await;
@@ -138,7 +139,8 @@ async fn what_is_no_request_is_4xx() {
     assert_eq!((gate.gitlab.ledger().count(), gate.forwarded()), (0, 0));
 }
 
-/// A token that was made from a token would outlive it; and nobody else is shown one.
+/// A gate token is not accepted as a credential for another one, which would outlive the first, and
+/// it is not shown to a provider.
 #[tokio::test]
 async fn a_gate_token_is_no_credential_here() {
     let gate = gate(Setup::default()).await;
@@ -151,7 +153,7 @@ async fn a_gate_token_is_no_credential_here() {
         post(&gate, &format!("grant_type=password&username=alice&password={made}")).await.status,
         401
     );
-    // As a password it is none either.
+    // It is not accepted as a password of a request either.
     let reply = gate.get("/v2/demo/a/tags/list", Some(("alice", &made))).await;
     assert_eq!(reply.status, 401);
     assert!(

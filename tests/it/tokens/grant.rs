@@ -1,4 +1,4 @@
-//! `upstream.authorization: grant`: the registry is shown the very token that GitLab issued for the
+//! `upstream.authorization: grant`: the registry gets the very token that GitLab issued for the
 //! request.
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ async fn with_grants() -> TestGate {
     gate(Setup { upstream: vec!["authorization: grant"], ..Setup::default() }).await
 }
 
-/// What the registry was shown last: the access that the token lists, and who it is for.
+/// Returns the access and the subject of the token that the registry got last.
 fn shown(gate: &TestGate) -> (Value, Value) {
     let received = gate.ledger.entries().pop().unwrap();
     let header = received
@@ -50,7 +50,8 @@ async fn each_request_shows_the_token_that_was_issued_for_it() {
     }
 }
 
-/// Whoever asks the same as another caller is shown as himself, also where both answers are cached.
+/// Callers who ask for the same access each reach the registry with their own token, also if both
+/// answers are cached.
 #[tokio::test]
 async fn nobody_is_shown_the_token_of_another() {
     let gate = with_grants().await;
@@ -68,7 +69,7 @@ async fn nobody_is_shown_the_token_of_another() {
     assert_eq!(gate.gitlab.ledger().count(), 2, "a verdict for each");
 }
 
-/// The registry judges both ends of a mount by one token.
+/// The registry judges both ends of a mount by one token, so that token covers both.
 #[tokio::test]
 async fn a_mount_shows_one_token_for_both() {
     let gate = with_grants().await;
@@ -94,8 +95,8 @@ async fn nothing_is_shown_where_the_config_does_not_say_so() {
 
 const NOT_LET_IN: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\nContent-Length: 0\r\n\r\n";
 
-/// Sends a request, gives the registry's answers in turn, and returns the reply with what the
-/// registry was shown.
+/// Sends a request and gives the registry's answers in turn. Returns the reply and the tokens that
+/// the registry got.
 async fn exchange(
     upstream: &mut ScriptedUpstream,
     gate: &TestGate,
@@ -106,7 +107,7 @@ async fn exchange(
     let (reply, shown) = tokio::join!(gate.raw(message), async {
         let mut shown = Vec::new();
         for answer in answers {
-            // A connection on which the gate was not let in is not used again.
+            // The gate does not reuse a connection on which the registry refused its token.
             let (mut connection, head) = upstream.accept_request().await;
             shown.push(token_in(&head));
             connection.write(answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).await;
@@ -125,8 +126,8 @@ async fn scripted() -> (ScriptedUpstream, TestGate) {
         .await
 }
 
-/// A registry that takes the grant no longer, for its clock or its keys are others by now, is shown
-/// a new one.
+/// A registry may refuse a grant that it accepted before, because its clock or its keys have
+/// changed. The gate then gets a new grant and retries.
 #[tokio::test]
 async fn a_grant_that_is_refused_is_asked_for_anew() {
     let (mut upstream, gate) = scripted().await;
@@ -168,7 +169,8 @@ async fn a_registry_that_refuses_every_grant_is_asked_twice() {
     );
 }
 
-/// A write may have had an effect: it is the client's to send again, and then finds a new grant.
+/// A write may have had an effect, so the gate does not retry it. The client can send it again, and
+/// then a new grant is used.
 #[tokio::test]
 async fn a_write_is_not_repeated() {
     let (mut upstream, gate) = scripted().await;
@@ -181,8 +183,9 @@ async fn a_write_is_not_repeated() {
     assert_eq!(gate.gitlab.ledger().count(), 2);
 }
 
-/// What is asked about its source is another question than the one whose grant the plain upload
-/// shows.
+/// A mount without access to its source becomes a plain upload. If the registry refuses the grant
+/// of that upload, the grant is dropped too, although the question about the source is a different
+/// one.
 #[tokio::test]
 async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
     let (mut upstream, gate) = scripted().await;
@@ -195,7 +198,8 @@ async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
     assert_ne!(first, second, "the grant that was refused");
 }
 
-/// Without grants there is nothing to ask anew.
+/// Without `authorization: grant`, a 401 of the registry is reported at once, because there is no
+/// grant to replace.
 #[tokio::test]
 async fn a_gate_that_is_not_let_in_without_grants_says_so_at_once() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

@@ -1,4 +1,4 @@
-//! Requests with tokens: each is its credential's request, only narrower.
+//! Requests with tokens: each is handled like its credential's own request, with narrower access.
 
 use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
 
@@ -8,7 +8,7 @@ use crate::harness::{PATIENCE, READ_ONLY, READ_WRITE, Setup, TestGate, listener,
 const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 
-/// Two gates with one key file, or one that was started anew.
+/// A key file, for two gates that share it or for a gate that restarts.
 const KEY_FILE: (&str, &str) = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
 
 #[tokio::test]
@@ -62,8 +62,8 @@ async fn a_token_is_good_for_what_it_lists() {
     }
 }
 
-/// A question about a push leaves a record there, and its answer would tell what the whole
-/// credential may do.
+/// If the token does not list the access, no provider is asked: a question about a push leaves a
+/// record in GitLab, and its answer would reveal the whole access of the credential.
 #[tokio::test]
 async fn nobody_is_asked_about_what_a_token_does_not_mention() {
     let gate = gate(Setup::default()).await;
@@ -79,7 +79,8 @@ async fn nobody_is_asked_about_what_a_token_does_not_mention() {
     );
 }
 
-/// 401 to Bearer, which can come back with another token, and 403 to Basic, which cannot.
+/// Missing access is 401 for Bearer, because the client can come back with another token, and 403
+/// for Basic, because it cannot.
 #[tokio::test]
 async fn a_credential_that_lacks_the_access() {
     let gate = gate(Setup::default()).await;
@@ -115,7 +116,8 @@ async fn a_credential_that_lacks_the_access() {
     );
 }
 
-/// Whatever the token's lifetime, its credential is asked about again after `ttl`.
+/// The credential of a token is asked about again after `ttl`, even if the lifetime of the token is
+/// much longer.
 #[tokio::test]
 async fn a_revoked_credential_ends_its_tokens() {
     let gate = gate(Setup {
@@ -176,8 +178,8 @@ async fn replicas_with_one_key_file_open_each_others_tokens() {
     assert_eq!(with(&stranger, &made, "GET", PULL).await.status, 401);
 }
 
-/// The process that opens a token need not have seen its credential: others in the chain are not
-/// shown it.
+/// A token names the provider that verified its credential, so a process that has not seen the
+/// credential does not show it to other providers in the chain.
 #[tokio::test]
 async fn a_token_tells_who_vouched_for_it() {
     let sso = Introspection::start(listener()).unwrap();
@@ -232,7 +234,7 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
     }
 }
 
-/// Two registries that share a file of keys are two registries all the same.
+/// A token of one registry is not valid at another registry, even if both share a key file.
 #[tokio::test]
 async fn a_token_of_one_registry_is_none_at_another() {
     let tokens =
@@ -249,7 +251,8 @@ async fn a_token_of_one_registry_is_none_at_another() {
     assert_eq!(other.gitlab.ledger().count(), 0);
 }
 
-/// Nothing that was sealed here is shown to a provider, nor counts as a wrong login.
+/// A text that was sealed by the gate is not shown to a provider, and it does not count as a failed
+/// login.
 #[tokio::test]
 async fn what_was_sealed_here_is_shown_to_no_provider() {
     let gate =

@@ -1,5 +1,5 @@
-//! What every answer of the token service carries, over both versions of HTTP, and what is recorded
-//! of it.
+//! The headers of every answer of the token service, over both versions of HTTP, and the records
+//! about it.
 
 use http::Request;
 use moorgate::demo::Scripted;
@@ -16,7 +16,7 @@ const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
-/// What nobody may keep, and what finds it in the log.
+/// Asserts the headers that forbid caching and that identify the answer in the log.
 fn assert_headers(reply: &Reply, case: &str) {
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{case}: {reply:?}");
     assert_eq!(
@@ -64,7 +64,8 @@ async fn every_answer_says_what_it_is_and_that_it_is_not_kept() {
     }
 }
 
-/// The challenge of the token service is its own, whatever name the client took for it.
+/// The challenge of the token service names the configured host, even if the client uses another
+/// host name.
 #[tokio::test]
 async fn no_host_changes_the_answer() {
     let gate = gate(Setup::default()).await;
@@ -107,7 +108,8 @@ async fn a_service_has_its_port() {
     );
 }
 
-/// Clients name a character set, write the type in other letters, or send no credential in a form.
+/// Clients may add a charset to the media type, write it in other letter case, or send a form
+/// without a credential.
 #[tokio::test]
 async fn forms_of_every_client() {
     let gate = gate(Setup::default()).await;
@@ -138,7 +140,8 @@ async fn forms_of_every_client() {
     assert_eq!(gate.send("POST", "/token", None, "", &form).await.status, 415, "no type");
 }
 
-/// Nobody gets a token for nothing, whichever way of three he says that he is nobody.
+/// A caller without a credential gets a token without access, in each of the three ways to present
+/// no credential.
 #[tokio::test]
 async fn nobody_is_granted_nothing() {
     let gate = gate(Setup::default()).await;
@@ -170,7 +173,8 @@ async fn nobody_is_granted_nothing() {
     );
 }
 
-/// What is too long to be sent back in a header is told at once, and which bound it is.
+/// A credential that is too long to be sent back in a header is refused at once, and the answer
+/// names the limit.
 #[tokio::test]
 async fn limits_are_named() {
     let sso = Introspection::start(listener()).unwrap();
@@ -201,8 +205,8 @@ async fn limits_are_named() {
     ] {
         assert!(read(&reply)["error_description"].as_str().unwrap().contains(limit), "{reply:?}");
     }
-    // The longest secret, with more repositories than fit beside it, however it comes: less is
-    // granted, and said so.
+    // The longest secret, with more repositories than fit beside it in a token, over GET and POST:
+    // fewer scopes are granted, and the answer says so.
     let scopes: String = (0..80)
         .map(|number| format!("&scope=repository:demo/{}{number:03}:pull", "a".repeat(100)))
         .collect();
@@ -224,8 +228,8 @@ async fn limits_are_named() {
     }
 }
 
-/// Who mirrors a catalog asks for some 150 repositories at once; a provider is asked for 32 at a
-/// time.
+/// A client that mirrors a catalog asks for about 150 repositories at once. The gate asks a
+/// provider about 32 at a time.
 #[tokio::test]
 async fn a_token_for_many_repositories() {
     let gate = gate(Setup::default()).await;
@@ -246,7 +250,8 @@ async fn a_token_for_many_repositories() {
         }
         assert_eq!(with(&gate, &made, "GET", PULL).await.status, 401, "{count}: not asked for");
     }
-    // A target as long as a head may be; one for the registry has no more than before.
+    // A target of the token service may be as long as a head. The limit for targets of the registry
+    // is unchanged.
     let long = format!("scope={}", "repository:demo/a:pull+".repeat(256)) + &"&x=y".repeat(5000);
     assert!(long.len() > 24 * 1024);
     assert_eq!(ask(&gate, Some(READ_WRITE), &long).await.status, 200);
@@ -256,7 +261,7 @@ async fn a_token_for_many_repositories() {
     );
 }
 
-/// The list says what may be done at most. What the credential lost since is refused.
+/// The token's scopes are an upper bound. An access that the credential has lost since is refused.
 #[tokio::test]
 async fn a_token_whose_credential_lost_a_right() {
     let gate =
@@ -281,7 +286,7 @@ async fn a_token_whose_credential_lost_a_right() {
     assert_eq!(with(&gate, &made, "GET", PULL).await.status, 404, "it still pulls");
 }
 
-/// Whoever was granted a pull in the last minutes is granted it on, and nothing else.
+/// A pull that was granted in the last minutes is granted in an outage, and no other access is.
 #[tokio::test]
 async fn an_outage_grants_what_was_granted_and_pulls_alone() {
     let gate =
@@ -301,7 +306,8 @@ async fn an_outage_grants_what_was_granted_and_pulls_alone() {
     assert_eq!((&log[5]["operation"], &log[5]["decision"]), (&json!("token"), &json!("error")));
 }
 
-/// The token service is one more operation, and its query is logged no more than any other.
+/// The token service is counted as one more operation, and its query is not logged, as for any
+/// other operation.
 #[tokio::test]
 async fn it_is_counted_and_its_query_is_not_logged() {
     let gate = gate(Setup::default()).await;
@@ -330,7 +336,8 @@ async fn it_is_counted_and_its_query_is_not_logged() {
     }
 }
 
-/// The same over HTTP/2, where no connection is closed for a refusal.
+/// The rules of the token service apply over HTTP/2 too, where a refusal does not close the
+/// connection.
 #[tokio::test]
 async fn over_http2() {
     let gate = gate(Setup { tls: true, ..Setup::default() }).await;
@@ -392,7 +399,8 @@ async fn over_http2() {
     }
 }
 
-/// In whatever letters the scheme is, and with the space that a header may have around its value.
+/// The scheme is accepted in any letter case, with the white space that a header value may have
+/// around it.
 #[tokio::test]
 async fn spellings_of_bearer() {
     let gate = gate(Setup::default()).await;

@@ -1,4 +1,5 @@
-//! Answers that are no answers (class 11 of hostile input). None may ever become the next caller's.
+//! Invalid answers of the registry (class 11 of hostile input). None of them may become the answer
+//! to the next caller.
 
 use tokio::io::AsyncWriteExt;
 
@@ -6,14 +7,14 @@ use crate::harness::{READ_WRITE, Reply, Setup, exchange, read_to_close, request}
 use crate::http2_client;
 use crate::scripted_upstream::{BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, open_request, soon};
 
-/// What the client got for a request that the registry answered with these bytes, and what the
-/// registry saw then: the broken connection is closed, the next request comes on another one, and
-/// its answer is its own.
+/// Returns the answer that the client receives if the registry answers its request with these
+/// bytes. Asserts that the gate closes the broken connection, and that the next request uses a new
+/// connection and receives its own answer.
 async fn answered(method: &str, answer: &str) -> String {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut broken, _) = upstream.accept_request().await;
-        // Nonsense that never ends is cut off in mid-write.
+        // The gate cuts off an endless invalid answer in the middle of the write.
         let _ = broken.stream.write_all(answer.as_bytes()).await;
         broken.closed().await;
         let (mut fresh, _) = upstream.accept_request().await;
@@ -111,7 +112,7 @@ async fn a_head_of_64_kib() {
         &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {filler}\r\n\r\n"),
     )
     .await;
-    // Many small lines are no better.
+    // Many small lines are refused too.
     let lines: String = (0..8000).map(|number| format!("X-{number}: a\r\n")).collect();
     assert_bad_gateway("GET", &format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n"))
         .await;
@@ -127,7 +128,7 @@ async fn interim_answers_without_end() {
     .await;
 }
 
-/// The log tells them from a registry that is not there.
+/// The log distinguishes invalid answers from an unreachable registry.
 #[tokio::test]
 async fn the_reason() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -146,7 +147,7 @@ async fn the_reason() {
     assert!(log.iter().all(|line| line["reason"] == "upstream_invalid"), "{log:?}");
 }
 
-/// One that trickles has no more time than any other answer.
+/// Interim answers do not extend `response_timeout`.
 #[tokio::test]
 async fn interim_answers_that_trickle() {
     let setup = Setup { upstream: vec!["response_timeout: 300ms"], ..Setup::default() };
@@ -174,8 +175,8 @@ async fn a_few_interim_answers_are_skipped() {
     assert_eq!((reply.status, &*reply.body), (200, "ok"));
 }
 
-/// Where the head of the answer says so, it is refused; where only the bytes behind it do, they go
-/// nowhere.
+/// If the head announces a body that the status does not allow, the gate refuses the answer. If
+/// only the bytes behind the answer are wrong, the gate drops them.
 #[tokio::test]
 async fn a_body_where_there_is_none() {
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong";
@@ -194,7 +195,7 @@ async fn a_body_where_there_is_none() {
     }
 }
 
-/// Bytes that come when nobody has asked anything.
+/// The gate drops unsolicited bytes on an idle connection and closes it.
 #[tokio::test]
 async fn bytes_on_an_idle_connection() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -222,7 +223,7 @@ async fn bytes_on_an_idle_connection() {
     assert_eq!((reply.status, &*reply.body), (200, "ok"));
 }
 
-/// Garbage in the middle of a body breaks it.
+/// Invalid chunks in the middle of a body break it.
 #[tokio::test]
 async fn broken_chunks() {
     for chunks in ["2\r\nok\r\nxyz\r\n", "2\r\nokXX0\r\n\r\n", "-1\r\n", "fffffffffffffffff\r\n"] {
@@ -231,13 +232,13 @@ async fn broken_chunks() {
             &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"),
         )
         .await;
-        // The head may still have been waiting to be written when the body broke.
+        // The head may have been waiting to be written when the body broke.
         assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 200 "), "{reply:?}");
         assert!(!reply.ends_with("0\r\n\r\n"), "{chunks:?}: {reply:?}");
     }
 }
 
-/// The same refusals over HTTP/2, where the connection lives on.
+/// The gate refuses invalid answers over HTTP/2 too, and keeps the client's connection.
 #[tokio::test]
 async fn over_http2() {
     let (mut upstream, gate) =
@@ -257,7 +258,7 @@ async fn over_http2() {
     ] {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
-            // Nonsense that never ends is cut off in mid-write.
+            // The gate cuts off an endless invalid answer in the middle of the write.
             let _ = connection.stream.write_all(answer.as_bytes()).await;
             connection.closed().await;
         };
@@ -268,7 +269,8 @@ async fn over_http2() {
     }
 }
 
-/// Where only the bytes behind an answer are wrong, it is whole, and they go nowhere.
+/// If only the bytes behind an answer are wrong, the answer is complete and the gate drops the
+/// bytes.
 #[tokio::test]
 async fn bytes_behind_an_answer_over_http2() {
     let (mut upstream, gate) =
@@ -289,8 +291,8 @@ async fn bytes_behind_an_answer_over_http2() {
     }
 }
 
-/// A client that asks for another protocol gets no tunnel through a registry that would give it one
-/// (class 6).
+/// A client that asks for another protocol gets no tunnel, even if the registry would switch (class
+/// 6).
 #[tokio::test]
 async fn a_switch_of_protocols_that_the_client_asked_for() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -309,7 +311,7 @@ async fn a_switch_of_protocols_that_the_client_asked_for() {
     assert!(through.is_empty(), "{:?}", String::from_utf8_lossy(&through));
 }
 
-/// A refused answer to an upload whose body still comes: the client reads the 502.
+/// The client reads the 502 for an invalid answer to an upload whose body is still being sent.
 #[tokio::test]
 async fn in_the_middle_of_an_upload() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

@@ -1,4 +1,4 @@
-//! Answers of the registry that break off: the client always sees that the body is not whole.
+//! Answers of the registry that break off: the client can always tell that the body is incomplete.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn assert_truncated(reply: &Reply, answer: &str) {
     }
 }
 
-/// How the registry may break off.
+/// Closes the connection, with a reset if `reset` is set.
 fn end(connection: UpstreamConnection, reset: bool) {
     if reset {
         socket2::SockRef::from(&connection.stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -39,7 +39,7 @@ async fn over_http1() {
         client.write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(answer).await;
-        // Once the client has the first bytes, so that the end cannot overtake them.
+        // The client first receives these bytes, so that the close cannot overtake them.
         let mut bytes = Vec::new();
         while !String::from_utf8_lossy(&bytes).contains("only this") {
             assert!(soon(client.read_buf(&mut bytes)).await.unwrap() > 0);
@@ -82,7 +82,7 @@ async fn over_http2() {
         let error = http2_client::body(response).await.expect_err(answer);
         assert!(error.is_reset() && error.is_remote(), "{answer}: {error:?}");
     }
-    // Only the streams broke: the connection lives.
+    // Only the streams broke; the connection is still usable.
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(OK).await;
@@ -94,7 +94,7 @@ async fn over_http2() {
     assert!(log[..5].iter().all(|line| line["reason"] == "upstream_aborted"), "{log:?}");
 }
 
-/// The registry goes quiet in the middle.
+/// `stall_timeout` breaks off an answer if the registry goes silent in the middle of it.
 #[tokio::test]
 async fn a_stall() {
     let begun = Instant::now();
@@ -138,7 +138,7 @@ async fn a_stall_over_http2() {
     assert_eq!(gate.log(1).await[0]["reason"], "upstream_stalled");
 }
 
-/// What broke counts where operators look.
+/// The metrics count a broken answer.
 #[tokio::test]
 async fn it_is_counted() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

@@ -1,4 +1,4 @@
-//! Which headers of an answer reach the client.
+//! The headers of an answer that reach the client.
 
 use crate::harness::{READ_WRITE, Reply, Setup, request};
 use crate::http2_client;
@@ -55,7 +55,7 @@ fn answer() -> String {
     )
 }
 
-/// HEAD, so that the length of what is not there must be kept too.
+/// A HEAD, so that the gate must also keep the length of an absent body.
 #[tokio::test]
 async fn over_http1() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -100,7 +100,7 @@ async fn over_http2() {
     assert!(!response.headers().contains_key("connection"));
 }
 
-/// A 304 has the length of what it speaks of, and no body.
+/// A 304 has no body and keeps its ETag.
 #[tokio::test]
 async fn not_modified() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -117,7 +117,7 @@ async fn not_modified() {
     );
 }
 
-/// Trailers of the registry are nobody's business: the body ends whole without them.
+/// The gate drops the trailers of the registry. The body is complete without them.
 #[tokio::test]
 async fn trailers() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

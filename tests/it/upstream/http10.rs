@@ -1,6 +1,6 @@
-//! Clients that speak HTTP/1.0, as nginx does to what stands behind it by default: they have no
-//! chunks, so an answer without a length ends with its connection. One that breaks off must not
-//! look like that.
+//! HTTP/1.0 clients, such as nginx with its default settings for an upstream. They do not know
+//! chunks, so an answer without a length ends with the connection. An answer that breaks off must
+//! not look like a complete one.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn ask(method: &str, target: &str, lines: &str) -> String {
     format!("{method} {target} HTTP/1.0\r\nAuthorization: {}\r\n{lines}\r\n", basic(READ_WRITE))
 }
 
-/// A download that has begun at the client.
+/// Starts a download, and returns when the client has received its first bytes.
 async fn begun(
     setup: Setup,
     answer: &str,
@@ -41,7 +41,7 @@ async fn assert_reset(mut client: TcpStream, case: &str) {
     assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{case}");
 }
 
-/// Also where nothing of it has been written.
+/// An answer that breaks off is a reset for the client, also if the gate has not written any of it.
 #[tokio::test]
 async fn an_answer_that_breaks_off_at_once_is_a_reset() {
     for head in ["Transfer-Encoding: chunked", "Content-Length: 10"] {
@@ -82,7 +82,7 @@ async fn an_answer_that_breaks_off_is_a_reset() {
     }
 }
 
-/// One that reads nothing is cut off too.
+/// The gate also resets the connection of a client that does not read.
 #[tokio::test]
 async fn a_client_that_stalls_is_reset() {
     let stall = Setup { http: only("stall_timeout: 1s"), ..Setup::default() };
@@ -119,7 +119,7 @@ async fn an_answer_that_ends_is_no_reset() {
     }
 }
 
-/// More than the buffers hold, and slowly: it is only the end that counts.
+/// An answer that is larger than the buffers and is read slowly arrives whole.
 #[tokio::test]
 async fn a_long_answer_comes_whole() {
     const BYTES: usize = 8 << 20;
@@ -145,7 +145,7 @@ async fn a_long_answer_comes_whole() {
     assert_eq!(Reply::parse(&String::from_utf8(bytes).unwrap()).body.len(), BYTES);
 }
 
-/// RFC 9110, 7.2 asks for a `Host` from HTTP/1.1 on.
+/// RFC 9110, 7.2 requires a `Host` only from HTTP/1.1 on.
 #[tokio::test]
 async fn no_host_is_needed() {
     let gate = TestGate::plain().await;

@@ -1,5 +1,5 @@
-//! Bodies that come late behind answers that have none: never the next caller's answer, least of
-//! all with another credential.
+//! Bodies that arrive late, behind answers that have none. They must never become the answer to the
+//! next caller, who may have another credential.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::scripted_upstream::{BLOB, OK, ScriptedUpstream, UPLOAD, soon};
 
 const SMUGGLED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
 
-/// However late the body is.
+/// The gate does not pool a connection after a 204, 205 or 304, because a body could arrive at any
+/// later time.
 #[tokio::test]
 async fn nothing_is_pooled_behind_204_and_304() {
     let manifest = "/v2/demo/a/manifests/v1";
@@ -27,7 +28,7 @@ async fn nothing_is_pooled_behind_204_and_304() {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(answer).await;
-            // At once, and not only when somebody looks for a connection.
+            // At once, and not only when a later request looks for a connection.
             connection.closed().await;
             let (mut connection, _) = upstream.accept_request().await;
             connection.write(OK).await;
@@ -41,8 +42,8 @@ async fn nothing_is_pooled_behind_204_and_304() {
     }
 }
 
-/// Behind the answer to a HEAD, what has come by the time of the next request is seen: also where
-/// both come while the worker is busy with others, and it has looked at the client's socket alone.
+/// The gate notices bytes behind the answer to a HEAD that arrive before the next request. That
+/// holds even if both arrive while the worker is busy and it has polled only the client's socket.
 #[tokio::test]
 async fn what_came_behind_the_answer_to_head_is_seen() {
     for round in 0..4 {
@@ -59,10 +60,11 @@ async fn what_came_behind_the_answer_to_head_is_seen() {
         };
         let head = gate.raw(request("HEAD", BLOB, Some(READ_WRITE), "", ""));
         let (mut connection, _) = soon(async { tokio::join!(script, head) }).await;
-        // The next credential is known too, or its provider would be waited for.
+        // The verdict for the next credential is cached, or the request would wait for the
+        // provider.
         gate.get("/v2/demo/a/blobs/nonsense", Some(READ_ONLY)).await;
         gate.get("/v2/", Some(READ_ONLY)).await;
-        // Longer than such a connection rests.
+        // Longer than a connection rests after a HEAD before the gate reuses it.
         tokio::time::sleep(Duration::from_millis(120)).await;
         for other in &mut busy {
             other.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
@@ -86,7 +88,7 @@ async fn what_came_behind_the_answer_to_head_is_seen() {
     }
 }
 
-/// A connection on which nothing came is used again.
+/// The gate reuses a connection after a HEAD if no bytes have arrived on it.
 #[tokio::test]
 async fn a_quiet_connection_is_used_again_after_head() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

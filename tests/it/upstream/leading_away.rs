@@ -1,9 +1,11 @@
-//! Credentials and addresses that must not leave (classes 19 and 20 of hostile input).
+//! Credentials and addresses that must not reach another server (classes 19 and 20 of hostile
+//! input).
 
 use crate::harness::{READ_WRITE, Setup, basic, request};
 use crate::scripted_upstream::{BLOB, FINISH, Head, OK, ScriptedUpstream, UPLOAD, UPLOADS, soon};
 
-/// What the client gets where the registry answers so, and what reached the registry.
+/// Returns the request that reached the registry, and the client's reply to the given answer of the
+/// registry.
 async fn ask(
     setup: Setup,
     method: &str,
@@ -111,8 +113,7 @@ async fn a_location_elsewhere_is_a_bad_gateway_and_never_contacted() {
     assert_eq!(elsewhere.accepted(), 0);
 }
 
-/// `_state` is a signature over itself: not a byte of it may change, on the way out and on the way
-/// back.
+/// The registry signs `_state`, so the gate must not change any byte of it, in either direction.
 #[tokio::test]
 async fn locations_become_path_only_and_the_state_survives() {
     let path = "/v2/demo/a/blobs/uploads/id?_state=aB-_%3D%2b==%7e&x=1";
@@ -133,7 +134,8 @@ async fn locations_become_path_only_and_the_state_survives() {
     assert_eq!((reply.status, reply.header("link")), (200, Some(link)));
 }
 
-/// Registries build addresses from these: they are the gate's own words, whatever the client says.
+/// Registries build URLs from these headers. The gate sets them itself, independent of the headers
+/// of the client.
 #[tokio::test]
 async fn the_registry_is_told_the_gates_own_name() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

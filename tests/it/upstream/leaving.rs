@@ -1,5 +1,4 @@
-//! Bodies that meet an end on the other side: early answers, clients that leave, and sides that do
-//! not read.
+//! Bodies that end early: early answers, clients that leave, and peers that do not read.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,12 @@ use crate::scripted_upstream::{
 
 const TOO_LARGE: &str =
     "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge";
-/// Longer than this nobody may notice that the other side has left.
+/// The time within which the gate must notice that the peer has left.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// More than all buffers on the way can hold.
+/// A body size, in bytes: more than all buffers between the registry and the client hold.
 const LIMIT: usize = 40 << 20;
 
-/// What the registry does after its early answer.
+/// The behaviour of the registry after its early answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     StopsReading,
@@ -35,7 +34,7 @@ async fn answer_early(
     connection.write(TOO_LARGE).await;
     match then {
         Then::StopsReading => Some(connection),
-        // With bytes unread this is a reset.
+        // The kernel sends a reset, because bytes are unread.
         Then::Closes => None,
         Then::ReadsOn => {
             connection.closed().await;
@@ -47,7 +46,7 @@ async fn answer_early(
 #[tokio::test]
 async fn an_early_answer_reaches_the_client() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
-    // The close races with what is still being written, so it is tried often.
+    // The close races with the gate's writes, so the test repeats it.
     let closes = std::iter::repeat_n(Then::Closes, 20);
     for then in [Then::StopsReading, Then::ReadsOn].into_iter().chain(closes) {
         for length in [200_000, 900_000] {
@@ -55,7 +54,7 @@ async fn an_early_answer_reaches_the_client() {
                 let (connection, _) = upstream.accept_request().await;
                 answer_early(connection, then).await
             };
-            // A client that reads only when it has written everything, as most do.
+            // A client that reads only after it has written everything, as most do.
             let body = "x".repeat(length);
             let client = gate.raw(request("PATCH", UPLOAD, Some(READ_WRITE), "", &body));
             let (_held, text) = soon(async { tokio::join!(script, client) }).await;
@@ -78,7 +77,7 @@ async fn an_early_answer_reaches_the_client_over_http2() {
         };
         let client = async {
             let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
-            // It ends early, with the stream.
+            // The write ends early, together with the stream.
             let sent = http2_client::send(&mut stream, Bytes::from(vec![b'x'; LIMIT]), true).await;
             assert!(sent.is_err(), "{then:?}: everything was taken");
             let response = soon(answer).await.unwrap();
@@ -90,7 +89,7 @@ async fn an_early_answer_reaches_the_client_over_http2() {
     }
 }
 
-/// Where the connection goes before the answer could be read, it is 502 and not silence.
+/// If the registry resets the connection without an answer, the client receives 502.
 #[tokio::test]
 async fn a_reset_in_mid_upload_without_an_answer() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -107,7 +106,7 @@ async fn a_reset_in_mid_upload_without_an_answer() {
     assert_eq!(upstream.requests(), 1);
 }
 
-/// However the client says the length, its leaving is no end of the body.
+/// A client that leaves never makes its upload look complete, for either framing.
 #[tokio::test]
 async fn a_client_that_leaves_in_mid_upload() {
     for headers in ["Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"] {
@@ -145,7 +144,7 @@ async fn a_client_that_leaves_in_mid_upload_over_http2() {
         let left = Instant::now();
         match reason {
             Some(reason) => stream.send_reset(reason),
-            // The whole connection goes.
+            // The whole connection ends.
             None => driver.abort(),
         }
         let rest = connection.closed().await;
@@ -179,7 +178,7 @@ async fn a_client_that_leaves_before_the_answer() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_mid_download() {
-    // A registry that goes on sending, and one that is quiet just then.
+    // A registry that continues to send, and one that is silent at that moment.
     for busy in [true, false] {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let mut client = gate.connect().await;
@@ -199,7 +198,7 @@ async fn a_client_that_leaves_in_mid_download() {
         }
         assert!(left.elapsed() < AT_ONCE);
         let log = gate.log(1).await;
-        // A head was sent.
+        // The head was sent, so the status is 200.
         assert_eq!((&log[0]["status"], &log[0]["reason"]), (&200.into(), &"client_aborted".into()));
     }
 }
@@ -224,7 +223,7 @@ async fn a_client_that_leaves_in_mid_download_over_http2() {
     assert_eq!((&log[0]["status"], &log[0]["reason"]), (&200.into(), &"client_aborted".into()));
 }
 
-/// A client that does not read: the registry cannot send, for nothing piles up in between.
+/// If the client does not read, the registry cannot send: the gate buffers only a bounded amount.
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_the_registry() {
     for tls in [false, true] {
@@ -240,7 +239,7 @@ async fn a_client_that_does_not_read_holds_the_registry() {
             let taken =
                 write_until_stalled(&mut connection.stream, Duration::from_millis(500), LIMIT)
                     .await;
-            // And it goes on where it was.
+            // The transfer resumes and completes.
             let rest = async {
                 let _ = connection.stream.write_all(&vec![b'x'; LIMIT - taken]).await;
             };
@@ -266,7 +265,7 @@ async fn a_client_that_does_not_read_holds_the_registry() {
     }
 }
 
-/// And the other way round.
+/// If the registry does not read, the client cannot send.
 #[tokio::test]
 async fn a_registry_that_does_not_read_holds_the_client() {
     for tls in [false, true] {
@@ -296,7 +295,7 @@ async fn a_registry_that_does_not_read_holds_the_client() {
             client.write_all(head.as_bytes()).await.unwrap();
             let (mut connection, _) = upstream.accept_request().await;
             let sent = write_until_stalled(&mut client, Duration::from_millis(500), LIMIT).await;
-            // And it goes on where it was.
+            // The transfer resumes and completes.
             let rest = async {
                 client.write_all(&vec![b'x'; LIMIT - sent]).await.unwrap();
                 crate::harness::read_reply(&mut client).await

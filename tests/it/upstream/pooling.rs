@@ -1,4 +1,4 @@
-//! Connections to the registry that are used again, and those that must not be.
+//! Connections to the registry that the gate reuses, and those that it must not reuse.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::scripted_upstream::{
     BLOB, FINISH, OK, ScriptedUpstream, UPLOAD, UPLOADS, UpstreamConnection, open_request, soon,
 };
 
-/// A client's connection, and the registry's, after one good exchange.
+/// Returns the connection of a client and that of the registry after one successful exchange.
 async fn warm(upstream: &mut ScriptedUpstream, gate: &TestGate) -> (TcpStream, UpstreamConnection) {
     let mut client = gate.connect().await;
     let script = async {
@@ -41,7 +41,7 @@ async fn requests_one_after_the_other_use_one_connection() {
         ("PATCH", UPLOAD, OK, "body"),
         ("POST", UPLOADS, OK, ""),
         ("DELETE", UPLOAD, OK, ""),
-        // Another client.
+        // The same request again, directly before a request of another client.
         ("GET", BLOB, OK, ""),
     ] {
         let script = async {
@@ -78,7 +78,7 @@ async fn requests_one_after_the_other_use_one_connection() {
     assert_eq!((reply.status, upstream.accepted()), (200, 1));
 }
 
-/// What the registry closed while nobody used it is not used.
+/// The gate does not use a connection that the registry closed while it was idle.
 #[tokio::test]
 async fn a_connection_that_was_seen_to_close() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -107,7 +107,8 @@ async fn a_connection_that_was_seen_to_close() {
     }
 }
 
-/// A registry that closes a pooled connection just as a request comes: a read is asked again, once.
+/// If the registry closes a pooled connection just as a request arrives, the gate repeats a read
+/// once.
 #[tokio::test]
 async fn a_dead_connection_costs_a_read_one_retry() {
     for method in ["GET", "HEAD"] {
@@ -144,7 +145,7 @@ async fn and_no_more_than_one() {
     assert_eq!((reply.status, upstream.accepted(), upstream.requests()), (502, 2, 3));
 }
 
-/// Nothing that changes anything is ever sent twice.
+/// The gate never sends a request that changes something twice.
 #[tokio::test]
 async fn a_dead_connection_is_the_end_of_a_write() {
     for (method, target, body) in [
@@ -171,7 +172,7 @@ async fn a_dead_connection_is_the_end_of_a_write() {
     }
 }
 
-/// Nor on a connection of its own.
+/// The gate does not repeat any request that failed on a new connection.
 #[tokio::test]
 async fn a_fresh_connection_that_dies_is_the_end_of_anything() {
     for (method, target, body) in
@@ -190,7 +191,8 @@ async fn a_fresh_connection_that_dies_is_the_end_of_anything() {
     }
 }
 
-/// The registry may have closed a connection that rested, without anybody having noticed yet.
+/// The registry may have closed an idle connection without the gate having noticed yet. A request
+/// that cannot be repeated therefore needs a connection that was used recently.
 #[tokio::test]
 async fn what_cannot_be_repeated_goes_out_on_a_lately_used_connection() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -205,7 +207,7 @@ async fn what_cannot_be_repeated_goes_out_on_a_lately_used_connection() {
     let request = exchange(&mut client, open_request("PUT", FINISH, "", "body"));
     let (mut fresh, reply) = soon(async { tokio::join!(script, request) }).await;
     assert_eq!((reply.status, upstream.accepted()), (200, 2));
-    // A read may still go there, and the one that was used last is taken first.
+    // A read may use the older connection, but the gate takes the most recently used one first.
     let script = async {
         tokio::select! {
             _ = fresh.head() => fresh.write(OK).await,
@@ -230,7 +232,7 @@ async fn a_connection_that_the_registry_ends_is_not_kept() {
             let script = async {
                 let (mut connection, _) = upstream.accept_request().await;
                 connection.write(answer).await;
-                // It is the gate that closes: the registry leaves it open.
+                // The registry leaves the connection open, so the gate must close it.
                 connection.closed().await;
             };
             let request = exchange(&mut client, open_request("PUT", FINISH, "", "body"));
@@ -244,8 +246,8 @@ async fn a_connection_that_the_registry_ends_is_not_kept() {
     }
 }
 
-/// An answer that ends where its connection does cannot be told from one that broke off, so it is
-/// none.
+/// The gate refuses an answer that ends with its connection, because a complete one cannot be told
+/// from one that broke off.
 #[tokio::test]
 async fn a_body_that_ends_with_the_connection_is_refused() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -257,8 +259,8 @@ async fn a_body_that_ends_with_the_connection_is_refused() {
     connection.closed().await;
 }
 
-/// The answer came whole, but the request did not: what the client still owed would be read as the
-/// next request.
+/// If the answer is complete but the request is not, the gate closes the connection: the registry
+/// would read the next request as the rest of the body.
 #[tokio::test]
 async fn a_connection_with_half_a_request_on_it_is_not_kept() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;

@@ -1,4 +1,4 @@
-//! Statuses of the registry, and a registry that cannot be reached or takes too long.
+//! Statuses of the registry, and a registry that is unreachable or too slow.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ async fn every_other_status_passes_on() {
 
 #[tokio::test]
 async fn unreachable() {
-    // Bound, so that no other test gets it, and not listened on.
+    // The port is bound, so that no other test gets it, and not listened on.
     let unused = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     unused.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = unused.local_addr().unwrap().as_socket().unwrap();
@@ -68,7 +68,7 @@ async fn unreachable() {
     assert_eq!((reply.status, &*reply.code()), (502, "UNAVAILABLE"));
     let reply = gate.send("PUT", FINISH, Some(READ_WRITE), "", "body").await;
     assert_eq!(reply.status, 502);
-    // It says nothing of where the registry is.
+    // The answer does not reveal the address of the registry.
     assert!(!reply.body.contains(&address.port().to_string()), "{}", reply.body);
     let log = gate.log(2).await;
     assert_eq!(
@@ -77,7 +77,8 @@ async fn unreachable() {
     );
 }
 
-/// The registry closes without a word, on a connection made for this request.
+/// The registry closes a new connection without an answer, or in the middle of the head. The client
+/// receives 502.
 #[tokio::test]
 async fn hangs_up() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -93,7 +94,8 @@ async fn hangs_up() {
     assert_eq!(upstream.requests(), 2);
 }
 
-/// A listener whose backlog is full neither takes nor refuses a connection.
+/// A listener with a full backlog neither accepts nor refuses a connection, so `connect_timeout`
+/// must end the wait.
 #[tokio::test]
 async fn connecting_takes_too_long() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -101,7 +103,7 @@ async fn connecting_takes_too_long() {
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut fill = Vec::new();
-    // Until one is not answered any more.
+    // Until a connection is not accepted any more.
     while let Ok(stream) =
         tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address))
             .await
@@ -140,7 +142,7 @@ async fn answering_takes_too_long() {
         let begun = Instant::now();
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
-            // Half a head is no answer.
+            // Half a head does not count as an answer.
             connection.write("HTTP/1.1 200 OK\r\nContent-").await;
             connection.closed().await;
         };
@@ -189,7 +191,7 @@ async fn the_last_request_of_an_upload_may_take_longer() {
     assert_eq!(reply.status, 504);
 }
 
-/// The time-out runs from the end of the request's body: an upload of any length is in time.
+/// `response_timeout` begins at the end of the request's body, so a slow upload does not exceed it.
 #[tokio::test]
 async fn the_wait_begins_when_the_body_has_ended() {
     let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;

@@ -1,5 +1,5 @@
-//! Classes 14, 15, 16, 24 and 25: credentials that are none, that were good, that are like a good
-//! one, or guessed.
+//! Classes 14, 15, 16, 24 and 25: credentials that are malformed, revoked, expired, altered or
+//! guessed.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -23,7 +23,8 @@ fn refused(turn: u64, credential: &Credential) -> Attack {
     Attack::Request(Message::new("GET", target(turn)).by(credential), None)
 }
 
-/// Other cuts of a good credential, and good ones shown in a way in which they are not good.
+/// Splits a valid credential at another place, or presents a valid secret in a form in which it is
+/// not valid.
 pub(super) fn split(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let (user, password) = CAROL;
     let long = format!("{password}{}", "x".repeat(72));
@@ -88,7 +89,8 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::Request(Message::new("GET", refusing(turn)).with("Authorization", value), None)
 }
 
-/// `/token` may answer nobody, so what is no credential at all is not tried there.
+/// Returns a target for a malformed credential. `/token` is left out, because it may serve
+/// anonymous callers.
 fn refusing(turn: u64) -> &'static str {
     pick(&TARGETS, turn % 3).copied().unwrap_or_default()
 }
@@ -105,7 +107,7 @@ pub(super) fn revoked(_: &Arsenal, turn: u64, _: &str) -> Attack {
     refused(turn, &credential)
 }
 
-/// Never the same one twice.
+/// Returns a random token, a different one each time.
 pub(super) fn random(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let prefix = pick(&["glpat-", "gldt-", "sso-", ""], turn).copied().unwrap_or_default();
     let secret = format!("{prefix}{:032x}", fastrand::u128(..));

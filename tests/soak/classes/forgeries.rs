@@ -1,4 +1,4 @@
-//! Class 12: tokens that look like the issuer's.
+//! Class 12: tokens that look like those of the issuer.
 
 use moorgate::demo::issuer::OidcIssuer;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{Arsenal, pick};
 use crate::message::{Attack, Credential, Message};
 use crate::world::{AUDIENCE, World};
 
-/// Everything that can be wrong with a token, one at a time. Some are signed by the issuer itself.
+/// Returns tokens with one defect each. The issuer itself signed some of them.
 pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
     let issuer = world.issuer();
     let elsewhere = OidcIssuer::start(std::net::TcpListener::bind("127.0.0.1:0")?)?;
@@ -61,7 +61,7 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
     Ok(tokens)
 }
 
-/// With these members instead; null leaves one out.
+/// Replaces these members and serializes the value. `null` removes a member.
 fn changed(mut value: Value, changes: &Value) -> String {
     if let (Some(members), Some(changes)) = (value.as_object_mut(), changes.as_object()) {
         for (name, change) in changes {

@@ -1,4 +1,4 @@
-//! Classes 7 and 22: HTTP/2 frame by frame, and requests that are taken back.
+//! Classes 7 and 22: single HTTP/2 frames, and requests that are reset.
 
 use super::{Arsenal, alice, mallory, pick};
 use crate::attack::frame;
@@ -21,7 +21,7 @@ const GET: [(&str, &str); 4] = [
     (":path", "/v2/demo/alice/tags/list"),
 ];
 
-/// Fields that spoil the request to which they are added.
+/// Fields that make a request invalid.
 const SPOILT: [(&str, &str); 14] = [
     ("x", "a\r\nb"),
     ("x", "a\0b"),
@@ -43,7 +43,7 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let authorization = alice().header();
     let mut fields = GET.to_vec();
     let frames = match turn % 20 {
-        // Without a path, with one that is none.
+        // Without a path, and with an invalid one.
         14 => {
             frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields.get(..3).unwrap_or_default()))
         }
@@ -66,7 +66,7 @@ pub(super) fn malformed(_: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::Frames(frames)
 }
 
-/// Frames of which there are too many. The gate may bear them or close.
+/// Returns a flood of frames. The gate may tolerate it or close the connection.
 pub(super) fn floods(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let many = |one: Vec<u8>| one.repeat(500);
     let open = frame(HEADERS, 0, 1, &block(&GET));
@@ -85,7 +85,7 @@ pub(super) fn floods(_: &Arsenal, turn: u64, _: &str) -> Attack {
             .concat(),
         4 => [begun, many(frame(DATA, 0, 1, &[]))].concat(),
         5 => many(frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
-        // MadeYouReset: what makes the gate reset the stream itself.
+        // MadeYouReset: a frame that makes the gate reset the stream itself.
         _ => (0..100_u32)
             .flat_map(|number| {
                 let stream = 2 * number + 1;
@@ -97,12 +97,13 @@ pub(super) fn floods(_: &Arsenal, turn: u64, _: &str) -> Attack {
 }
 
 pub(super) fn resets(_: &Arsenal, turn: u64, _: &str) -> Attack {
-    // Refused even where they are not taken back in time.
+    // The request is refused even if the reset comes too late.
     let message = Message::new("POST", "/v2/demo/alice/blobs/uploads/");
     Attack::Resets(if turn & 1 == 0 { message } else { message.by(&mallory()) }, 50)
 }
 
-/// A manifest, for of an upload the registry would keep what has come.
+/// Breaks off the push of a manifest, because the registry would keep the partial data of an
+/// upload.
 pub(super) fn broken_off(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let target = "/v2/mallory/app/manifests/broken";
     let message = Message::new("PUT", target)
@@ -117,14 +118,14 @@ pub(super) fn broken_off(_: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::BrokenOff(message, GoesOn::as_("PUT", target), how)
 }
 
-/// A header block of literals that nobody indexes, neither string compressed (RFC 7541, section
-/// 6.2.2).
+/// Encodes a header block of literals without indexing and without Huffman coding (RFC 7541,
+/// section 6.2.2).
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            // All are shorter than 127 bytes, so the length is one byte.
+            // All strings are shorter than 127 bytes, so the length takes one byte.
             block.push(u8::try_from(text.len()).unwrap_or(126));
             block.extend_from_slice(text.as_bytes());
         }

@@ -1,5 +1,5 @@
-//! Classes 4, 5, 6, 8, 29 and 30 over HTTP/1.1, byte by byte. Behind each stands a request that
-//! would be allowed, which nobody may ever see.
+//! Classes 4, 5, 6, 8, 29 and 30 over HTTP/1.1, byte by byte. An allowed request stands behind each
+//! message, and the registry must never receive it.
 
 use super::{Arsenal, alice, pick, reader};
 use crate::message::{Attack, GoesOn, Message};
@@ -8,7 +8,7 @@ const START: &str = "POST /v2/demo/alice/blobs/uploads/ HTTP/1.1";
 const HOST: &str = "Host: localhost";
 const READ: &str = "/v2/demo/alice/tags/list";
 
-/// Refused, whatever stands behind.
+/// Lines that the gate must refuse, independent of the bytes behind them.
 const LINES: [&str; 36] = [
     "Transfer-Encoding: gzip, chunked",
     "Transfer-Encoding: chunked, gzip",
@@ -48,7 +48,7 @@ const LINES: [&str; 36] = [
     "X: a\u{7f}b",
 ];
 
-/// The first message may go on alone, framed anew.
+/// Lines with which the gate may forward the first message alone, with new framing.
 const RESOLVED: [&str; 2] = [
     "Content-Length: 5\r\nTransfer-Encoding: chunked",
     "Transfer-Encoding: chunked\r\nContent-Length: 5",
@@ -82,7 +82,7 @@ const EXPECTATIONS: [&str; 4] = [
     "Expect: 100-continue;x",
 ];
 
-/// What would do something to a terminal on which a log is read.
+/// Values that would control a terminal on which an operator reads the log.
 const ESCAPES: [&str; 4] = [
     "User-Agent: \u{1b}[31mred\u{7}",
     "User-Agent: a\u{8}b",
@@ -102,7 +102,7 @@ pub(super) fn escapes(_: &Arsenal, turn: u64, id: &str) -> Attack {
 }
 
 pub(super) fn framing(_: &Arsenal, turn: u64, id: &str) -> Attack {
-    // Seldom, for it may begin an upload, which the registry keeps.
+    // Seldom, because the registry keeps each upload that this begins.
     if turn.is_multiple_of(64) {
         let line = pick(&RESOLVED, turn / 64).copied().unwrap_or_default();
         let goes_on = GoesOn::as_("POST", "/v2/demo/alice/blobs/uploads/");
@@ -112,7 +112,7 @@ pub(super) fn framing(_: &Arsenal, turn: u64, id: &str) -> Attack {
     Attack::Bytes(message(id, line).into_bytes(), None)
 }
 
-/// The body consists of requests that would be allowed.
+/// Returns a refused request whose body consists of allowed requests.
 pub(super) fn refused_bodies(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let size = if turn.is_multiple_of(50) { 2 << 20 } else { 16 << (turn % 11) };
     let body = hidden().repeat(size / 100 + 1);
@@ -120,7 +120,7 @@ pub(super) fn refused_bodies(_: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::Request(if turn & 1 == 0 { message } else { message.by(&reader()) }, None)
 }
 
-/// Another protocol, a tunnel, another host, or a target that is no path.
+/// Another protocol version, a tunnel, another host, or a target that is not a path.
 const TUNNELS: [(&str, &str); 12] = [
     ("CONNECT localhost:443 HTTP/1.1", HOST),
     ("CONNECT 127.0.0.1:22 HTTP/1.1", HOST),
@@ -144,7 +144,7 @@ const UPGRADES: [&str; 3] = [
 
 pub(super) fn tunnels(_: &Arsenal, turn: u64, id: &str) -> Attack {
     let (authorization, told) = (alice().header(), told(id));
-    // An offer to speak otherwise is overlooked (RFC 9110, section 7.8).
+    // The gate ignores an offer of another protocol (RFC 9110, section 7.8).
     if turn.is_multiple_of(4) {
         let upgrade = pick(&UPGRADES, turn / 4).copied().unwrap_or_default();
         let head = format!(
@@ -159,7 +159,7 @@ pub(super) fn tunnels(_: &Arsenal, turn: u64, id: &str) -> Attack {
     Attack::Bytes((head + &hidden()).into_bytes(), None)
 }
 
-/// Class 8.
+/// Class 8: two credentials or two hosts.
 pub(super) fn doubled(_: &Arsenal, turn: u64, id: &str) -> Attack {
     let authorization = alice().header();
     let lines = [

@@ -21,12 +21,12 @@ pub(super) fn abused(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
         2 => read(good.get(..good.len().saturating_sub(1)).unwrap_or_default()),
         3 => read(&format!("{good}=")),
         4 => read(&flipped(good)),
-        // Good for another repository, for another right, for the catalog.
+        // A token for another repository, for another right, and for the catalog.
         5 => Message::new("GET", "/v2/demo/deploy/manifests/small").by(&Credential::bearer(good)),
         6 => Message::new("POST", "/v2/demo/alice/blobs/uploads/").by(&Credential::bearer(good)),
         7 => Message::new("GET", "/v2/_catalog").by(&Credential::bearer(good)),
         8 => read(for_nothing),
-        // As a password, as a user, and for another token.
+        // A token as a password, for another token, and as a user name.
         9 => Message::new("GET", "/v2/demo/alice/manifests/small")
             .by(&Credential::basic("alice", good)),
         10 => Message::new("GET", "/token?scope=repository:demo/alice:pull,push")
@@ -40,7 +40,7 @@ pub(super) fn abused(arsenal: &Arsenal, turn: u64, _: &str) -> Attack {
     Attack::Request(message, None)
 }
 
-/// One character in the middle is another.
+/// Replaces one character in the middle.
 fn flipped(token: &str) -> String {
     let middle = token.len() / 2;
     let change = |(at, old): (usize, char)| {

@@ -1,5 +1,5 @@
-//! Classes 2, 10 and 26: what a client says beside its request. With a good credential the request
-//! goes on as if nothing had been said; without one nothing that is said helps.
+//! Classes 2, 10 and 26: additional headers of a client. With a valid credential the gate forwards
+//! the request as if they were absent. Without one they do not help.
 
 use super::{Arsenal, mallory, pick};
 use crate::message::{Attack, GoesOn, Message};
@@ -7,7 +7,7 @@ use crate::message::{Attack, GoesOn, Message};
 const SECRET: &str = "/v2/demo/alice/manifests/small";
 const OWN: &str = "/v2/mallory/app/tags/list";
 
-/// They name another path or method, or look like a health check.
+/// Headers that name another path or method, or look like a health check.
 const OTHER_PATHS: [(&str, &str); 13] = [
     ("X-Original-URL", OWN),
     ("X-Rewrite-URL", OWN),
@@ -24,7 +24,7 @@ const OTHER_PATHS: [(&str, &str); 13] = [
     ("X-Health-Check", "1"),
 ];
 
-/// They say who the caller is.
+/// Headers that claim an identity.
 const IDENTITIES: [(&str, &str); 18] = [
     ("X-Forwarded-User", "root"),
     ("X-Forwarded-Email", "root@example.com"),
@@ -46,7 +46,7 @@ const IDENTITIES: [(&str, &str); 18] = [
     ("Private-Token", "glpat-x"),
 ];
 
-/// Addresses that a client may say that it has.
+/// Addresses that a client may claim.
 const ADDRESSES: [&str; 8] = [
     "10.1.0.1",
     "127.0.0.1",
@@ -66,13 +66,13 @@ pub(super) fn for_the_gate(_: &Arsenal, turn: u64, _: &str) -> Attack {
     said(pick(&IDENTITIES, turn), turn)
 }
 
-/// As its own, as another's, and as nobody.
+/// Sends the header for the caller's own repository, for another's, and without a credential.
 fn said(case: Option<&(&str, &str)>, turn: u64) -> Attack {
     let (name, value) = case.copied().unwrap_or_default();
     match turn % 3 {
         0 => {
             let target = format!("{OWN}?health=1&X-Forwarded-Uri=/healthz");
-            // Of a list, keys that nobody knows go on.
+            // The gate forwards unknown query keys of a tags list.
             let message = Message::new("GET", &*target).by(&mallory()).with(name, value);
             Attack::Request(message, Some(GoesOn::as_("GET", target)))
         }
@@ -84,7 +84,7 @@ fn said(case: Option<&(&str, &str)>, turn: u64) -> Attack {
 pub(super) fn spoofed_addresses(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let address = pick(&ADDRESSES, turn).copied().unwrap_or_default();
     match turn % 3 {
-        // The oracle looks at whom the registry is told of.
+        // The oracle checks the address that the gate reports to the registry.
         0 => {
             let message = Message::new("GET", OWN).by(&mallory()).with("X-Forwarded-For", address);
             Attack::Request(message, Some(GoesOn::as_("GET", OWN)))

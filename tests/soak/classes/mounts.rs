@@ -1,4 +1,4 @@
-//! Class 9: a mount takes pull on its source.
+//! Class 9: a mount needs pull on its source.
 
 use super::{Arsenal, DIGEST, mallory, pick};
 use crate::message::{Attack, GoesOn, Message};
@@ -11,7 +11,7 @@ pub(super) fn mounts(_: &Arsenal, turn: u64, _: &str) -> Attack {
         .unwrap_or_default();
     let mount = format!("mount={DIGEST}");
     let own = |query: String| Message::new("POST", format!("{OWN}?{query}")).by(&mallory());
-    // An upload goes on as bytes, whatever it is called.
+    // The gate forwards an upload as bytes, for any Content-Type.
     let as_form = |message: Message| {
         message
             .with("Content-Type", "application/x-www-form-urlencoded")
@@ -19,8 +19,8 @@ pub(super) fn mounts(_: &Arsenal, turn: u64, _: &str) -> Attack {
     };
     let refused = |message| Attack::Request(message, None);
     match turn % 32 {
-        // Seldom, for the registry keeps an upload for each: without the mount it goes on as a
-        // plain one.
+        // Seldom, because the registry keeps an upload for each: the gate drops the mount and
+        // forwards a plain upload.
         0 => Attack::Request(own(format!("{mount}&from={from}")), Some(GoesOn::as_("POST", OWN))),
         1..8 => refused(own(format!("{mount}&from=mallory/app&from={from}"))),
         8..14 => refused(own(format!("{mount}&{mount}&from={from}"))),

@@ -1,4 +1,4 @@
-//! Classes 3 and 27: a good credential, and not for this.
+//! Classes 3 and 27: valid credentials without the right that the request needs.
 
 use super::{Arsenal, DIGEST, alice, mallory, pick, reader};
 use crate::message::{Attack, Message};
@@ -16,7 +16,7 @@ const TARGETS: [&str; 5] = [
     "/v2/",
 ];
 
-/// Whoever may push may not delete either.
+/// Sends methods that are unknown or need another right. A caller who may push may not delete.
 pub(super) fn methods(_: &Arsenal, turn: u64, _: &str) -> Attack {
     let method = pick(&METHODS, turn).copied().unwrap_or_default();
     let target = pick(&TARGETS, turn / 12).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Class 23: more than a head may hold.
+//! Class 23: names, targets and headers that exceed a limit.
 
 use super::{Arsenal, alice};
 use crate::message::{Attack, Message};

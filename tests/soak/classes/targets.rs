@@ -1,4 +1,5 @@
-//! Class 1: exactly one spelling of each request exists. The credential is good for what is meant.
+//! Class 1: exactly one spelling of each request exists. The credential would allow the canonical
+//! request.
 
 use super::{Arsenal, alice, pick};
 use crate::message::{Attack, Message};

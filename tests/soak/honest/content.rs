@@ -1,4 +1,4 @@
-//! A body that an honest client sends.
+//! The body of a request of an honest client.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-/// How many bytes a slow client sends at once.
+/// The number of bytes that a slow client sends at a time.
 const PIECE: usize = 600;
 
-/// A body from memory, in pieces with a pause before each where it is slow.
+/// A body from memory. A slow one comes in pieces with a pause before each.
 #[derive(Default)]
 pub struct Content {
     rest: Bytes,
@@ -21,7 +21,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// With a pause before each piece, where it is not zero.
+    /// Creates a body with this pause before each piece. A zero pause sends the body in one piece.
     pub fn paced(rest: Bytes, pause: Duration) -> Self {
         Self { rest, pause, pausing: None }
     }

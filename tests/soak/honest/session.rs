@@ -1,4 +1,4 @@
-//! One person's connection: a request, and the answer that must be a right one.
+//! The connection of one person: sends requests and checks the answers.
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use super::content::Content;
 use crate::oracle::{Allowed, Kind};
 use crate::world::World;
 
-/// Why something did not work.
+/// The reason why a step failed.
 pub enum Trouble {
-    /// A provider is down, and it said when to come back.
+    /// A provider is down, and the gate said when to retry.
     ComeBack,
     Wrong(anyhow::Error),
 }
@@ -26,7 +26,7 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
     }
 }
 
-/// What a step of a session returns.
+/// The result of a step of a session.
 pub type Done<T = ()> = Result<T, Trouble>;
 
 /// A connection of one person.
@@ -67,8 +67,8 @@ impl<'a> Session<'a> {
         Ok(Self { world, person, sender })
     }
 
-    /// Sends a request and reads its answer, which is none where the gate says to come back in an
-    /// outage.
+    /// Sends a request and reads its answer. Returns [`Trouble::ComeBack`] if the gate asks for a
+    /// retry during an outage.
     pub async fn ask(
         &mut self,
         method: &str,
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The status must be one of these.
+/// Checks that the status is one of `statuses`.
 pub fn expect(reply: &Reply, statuses: &[u16], what: &str) -> Done {
     if statuses.contains(&reply.status.as_u16()) {
         return Ok(());
@@ -144,7 +144,7 @@ pub fn expect(reply: &Reply, statuses: &[u16], what: &str) -> Done {
     Err(anyhow!("{what}: {} {} ({id})", reply.status, String::from_utf8_lossy(&reply.body)).into())
 }
 
-/// Where an upload goes on.
+/// Returns the location at which an upload continues.
 pub fn location(reply: &Reply) -> anyhow::Result<&str> {
     reply.headers.get("location").context("no Location")?.to_str().context("an odd Location")
 }

@@ -1,16 +1,17 @@
-//! The members that introspection replies and JWTs share: RFC 7662, 2.2 takes its own from RFC
-//! 7519, 4.1. Pure.
+//! The members that introspection replies and JWTs share: RFC 7662, 2.2 takes its members from RFC
+//! 7519, 4.1. This module performs no I/O.
 //!
-//! `null` counts as absent, as many servers write it; another type than the specified one is an
-//! error. An odd entry of a list is left out and noted: lists name what a caller has, so without
-//! the entry the caller has less.
+//! `null` counts as absent, because many servers write it in this sense. A value of another type
+//! than the specified one is an error. An odd entry of a list is left out and noted: lists name
+//! what a caller has, so the caller has less without the entry.
 
 use serde_json::{Map, Value};
 
-/// A larger subject is no name, and each is kept in the cache.
+/// The largest length of a subject, in bytes. A longer text is not a name, and the cache keeps
+/// every subject.
 const MAX_SUBJECT_BYTES: usize = 1024;
 
-/// What is wrong with a member. Names it and the shape of its value, and prints nothing of the
+/// An error in a member. It names the member and the shape of its value, and prints nothing of the
 /// value itself.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
@@ -20,17 +21,17 @@ pub enum ClaimError {
     Unreadable { name: String, shape: String, needed: &'static str },
 }
 
-/// What was odd about a message that was read all the same, for the log. Prints no values.
+/// The oddities of a message that was read nevertheless, for the log. They print no values.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Oddities(Vec<String>);
 
 impl Oddities {
-    /// Notes something, in words that print no value.
+    /// Notes an oddity. The text must not contain a value.
     pub fn note(&mut self, what: String) {
         self.0.push(what);
     }
 
-    /// Everything that was noted, as one text; `None` where there is nothing.
+    /// Returns all notes as one text; `None` if there are none.
     pub fn text(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| self.0.join("; "))
     }
@@ -53,7 +54,7 @@ pub fn shape(value: &Value) -> String {
 /// Returns a text, such as `iss`.
 ///
 /// # Errors
-/// Another type.
+/// [`ClaimError::Unreadable`] if the value has another type.
 pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ClaimError> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -62,10 +63,10 @@ pub fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
     }
 }
 
-/// Returns a text that names somebody: neither blank nor over 1 KiB.
+/// Returns a text that names a subject: not blank, and at most 1 KiB long.
 ///
 /// # Errors
-/// Anything else that is there.
+/// [`ClaimError::Unreadable`] if the value is anything else.
 pub fn subject<'a>(
     object: &'a Map<String, Value>,
     name: &str,
@@ -80,15 +81,15 @@ pub fn subject<'a>(
     }
 }
 
-/// Returns a point in time as whole seconds of Unix time; a fraction, which RFC 7519 allows, is cut
+/// Returns a point in time as whole seconds of Unix time. A fraction, which RFC 7519 allows, is cut
 /// off.
 ///
 /// # Errors
-/// What is no number, or before 1970.
+/// [`ClaimError::Unreadable`] if the value is not a number, or is before 1970.
 pub fn seconds(object: &Map<String, Value>, name: &str) -> Result<Option<u64>, ClaimError> {
     let Some(value) = object.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
     let whole = value.as_u64();
-    // `as` ends at the bounds of u64.
+    // `as` saturates at the bounds of `u64`.
     let cut_off = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64);
     whole
         .or_else(cut_off)
@@ -96,10 +97,10 @@ pub fn seconds(object: &Map<String, Value>, name: &str) -> Result<Option<u64>, C
         .ok_or_else(|| unreadable(name, value, "a number of seconds since 1970"))
 }
 
-/// Returns the words of `scope`: a text with spaces between them (RFC 6749, 3.3), or the list of
-/// them that some servers send. A text in a list is one word whatever it holds, so that nobody
-/// reads two scopes where a server meant one. What is neither holds none, and is noted; so is a
-/// list.
+/// Returns the scopes in `scope`: a text with spaces between them (RFC 6749, 3.3), or the list that
+/// some servers send. A text in a list is one scope even if it contains spaces, so that two scopes
+/// are never read where the server meant one. A value of any other type contains no scope. Lists
+/// and values of other types are noted.
 pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
     match object.get("scope") {
         None | Some(Value::Null) => Vec::new(),
@@ -120,7 +121,7 @@ pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
 /// Returns a text or a list of texts, such as `aud`.
 ///
 /// # Errors
-/// Another type, also within the list.
+/// [`ClaimError::Unreadable`] if the value, or an entry of the list, has another type.
 pub fn texts<'a>(
     object: &'a Map<String, Value>,
     name: &str,
@@ -134,8 +135,8 @@ pub fn texts<'a>(
     all.map(Some).ok_or_else(|| unreadable(name, value, needed))
 }
 
-/// Returns the groups that the member `name` lists; none where it is absent, or `name` is. What is
-/// no text there is left out and noted.
+/// Returns the groups that the member `name` lists; none if the member is absent or `name` is
+/// `None`. Entries that are not texts are left out and noted.
 pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Oddities) -> Vec<String> {
     match name.and_then(|name| Some((name, object.get(name)?))) {
         None | Some((_, Value::Null)) => Vec::new(),
@@ -148,11 +149,11 @@ pub fn groups(object: &Map<String, Value>, name: Option<&str>, odd: &mut Odditie
     }
 }
 
-/// Returns a text or the texts of a list, such as `aud`, without what is no text in it, which is
-/// noted.
+/// Returns a text, or the texts of a list, such as `aud`. Entries of the list that are not texts
+/// are left out and noted.
 ///
 /// # Errors
-/// Another type.
+/// [`ClaimError::Unreadable`] if the value has another type.
 pub fn texts_among(
     object: &Map<String, Value>,
     name: &str,

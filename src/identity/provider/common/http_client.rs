@@ -1,5 +1,5 @@
-//! Asking a provider over HTTP: one pooled client, no redirects, a bounded reply, one deadline for
-//! all of it.
+//! The HTTP client for providers: one connection pool, no redirects, a bounded reply, and one
+//! deadline for the whole exchange.
 
 use std::io;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use tokio::time::{Instant, timeout_at};
 use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
 
-/// What the gate calls itself (RFC 9110, 10.1.5).
+/// The name and version of the gate in requests (RFC 9110, 10.1.5).
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 
-/// A reply larger than this is no answer, unless the asker expects more.
+/// The largest size of a reply, in bytes, unless [`ProviderClient::ask_for`] is told another one.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-/// When to try again, where the server does not say.
+/// The time until the next attempt if the server does not state one.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// Connections kept for the next question.
+/// The largest number of idle connections that are kept for later questions.
 const MAX_IDLE_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -48,17 +48,17 @@ pub struct ProviderClient {
     timeout: Duration,
 }
 
-/// A whole reply.
+/// A complete reply.
 pub struct Reply {
     /// The status as sent; redirects are not followed.
     pub status: StatusCode,
-    /// As sent.
+    /// The headers as sent.
     pub headers: HeaderMap,
-    /// No larger than the asker allows.
+    /// The body, no larger than the question allows.
     pub body: Bytes,
 }
 
-/// Why there is no reply.
+/// The reason why a question has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("no whole answer within {0:?}")]
@@ -73,14 +73,14 @@ impl ProviderClient {
     /// Creates a client for a server of the config.
     ///
     /// # Errors
-    /// The system's certificate authorities are needed and cannot be read.
+    /// If the system's certificate authorities are needed and cannot be read.
     pub fn for_server(server: &ServerSettings) -> io::Result<Self> {
         let tls = client_tls::config(server.endpoint.trusted_roots()?)?;
         Ok(Self::new(tls, server.timeout))
     }
 
-    /// A client that trusts what `tls` trusts and gives each question `timeout` in all, connecting
-    /// included.
+    /// Creates a client that trusts the same certificates as `tls`. Each question has `timeout` in
+    /// total, including the time to connect.
     pub fn new(tls: Arc<rustls::ClientConfig>, timeout: Duration) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -100,25 +100,25 @@ impl ProviderClient {
         Self { client, timeout }
     }
 
-    /// What each question has in all.
+    /// Returns the time for one question, including the time to connect.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Sends a request and reads the whole reply, which may have 64 KiB.
+    /// Sends a request and reads the whole reply of at most 64 KiB.
     ///
     /// # Errors
-    /// The connection, the time or the size of the reply.
+    /// [`AskError`] if the connection fails, the time is over, or the reply is too large.
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Reply, AskError> {
         self.ask_for(MAX_REPLY_BYTES, request).await
     }
 
-    /// The same for a reply of at most `max_bytes`. Of another status than 200 the status is the
-    /// answer: its body is empty where it does not come whole, for whatever is behind a 401
-    /// must not make an outage of it.
+    /// Sends a request and reads the whole reply of at most `max_bytes`. If the status is not 200,
+    /// the status alone is the answer: the body is then empty if it does not arrive completely,
+    /// because the body of a 401 must not turn the reply into an outage.
     ///
     /// # Errors
-    /// The connection, the time or the size of the reply.
+    /// [`AskError`] if the connection fails, the time is over, or the reply is too large.
     pub async fn ask_for(
         &self,
         max_bytes: usize,
@@ -143,9 +143,9 @@ impl ProviderClient {
 }
 
 impl Reply {
-    /// When to try again (RFC 9110, 10.2.3): what the server says, from a second to an hour, or
-    /// [`RETRY_AFTER`]. A date instead of seconds is as good as nothing: it takes two clocks that
-    /// agree.
+    /// Returns the time until the next attempt (RFC 9110, 10.2.3): the time that the server states,
+    /// limited to between a second and an hour, or [`RETRY_AFTER`]. A date instead of seconds is
+    /// ignored, because it requires two clocks that agree.
     pub fn retry_after(&self) -> Duration {
         let said = self
             .headers
@@ -157,7 +157,7 @@ impl Reply {
     }
 }
 
-/// An error with what lies beneath it: "client error (Connect)" alone helps nobody.
+/// Returns an error with all its causes, because "client error (Connect)" alone explains nothing.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

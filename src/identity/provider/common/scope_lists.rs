@@ -1,10 +1,10 @@
-//! Lists of scopes, each kept once: every cached verdict names one, and callers have few different
-//! ones.
+//! Lists of scopes, each stored once: every cached verdict refers to a list, and callers have few
+//! different lists.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lists that are kept. A server that makes them up must not fill the memory.
+/// The largest number of stored lists. A server that invents lists must not fill the memory.
 const MAX_LISTS: usize = 256;
 
 /// The lists that one provider has named so far.
@@ -12,7 +12,7 @@ const MAX_LISTS: usize = 256;
 pub struct ScopeLists(Mutex<HashSet<Arc<Vec<String>>>>);
 
 impl ScopeLists {
-    /// The list that is equal to `scopes`.
+    /// Returns the stored list that is equal to `scopes`.
     pub fn shared(&self, scopes: Vec<String>) -> Arc<Vec<String>> {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = lists.get(&scopes) {

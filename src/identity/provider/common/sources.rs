@@ -1,14 +1,15 @@
-//! The [`Source`]s of one provider, each made once: every cached verdict names one.
+//! The [`Source`]s of one provider, each created once, because every cached verdict refers to one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::identity::model::Source;
 
-/// Types that are kept. A provider has a handful; one that makes them up must not fill the memory.
+/// The largest number of stored types. A provider has a handful, and a provider that invents types
+/// must not fill the memory.
 const MAX_TYPES: usize = 64;
 
-/// A provider's name, with each credential type that it has named so far.
+/// The name of a provider, with each credential type that the provider has named so far.
 pub struct Sources {
     provider: Arc<str>,
     untyped: Arc<Source>,
@@ -16,12 +17,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// For the provider of this name, whose subjects are told apart by case too.
+    /// Creates the sources of the provider of this name, whose subjects are case-sensitive.
     pub fn new(provider: Arc<str>) -> Self {
         Self::build(provider, false)
     }
 
-    /// The same for a provider to which two subjects that differ in case alone are one.
+    /// Creates the sources of a provider for which two subjects that differ only in case are one.
     pub fn folding_case(provider: Arc<str>) -> Self {
         Self::build(provider, true)
     }
@@ -32,12 +33,12 @@ impl Sources {
         Self { provider, untyped, typed: Mutex::default() }
     }
 
-    /// The provider's name in the config.
+    /// Returns the provider's name in the config.
     pub fn provider(&self) -> &Arc<str> {
         &self.provider
     }
 
-    /// The source of credentials of this type.
+    /// Returns the source of credentials of this type.
     pub fn typed(&self, credential_type: Option<&str>) -> Arc<Source> {
         let Some(credential_type) = credential_type else { return self.untyped.clone() };
         let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
 //! JSON objects from servers and tokens, read so that no two programs can read them differently.
-//! Pure.
+//! This module performs no I/O.
 //!
-//! serde_json alone takes the last of two equal keys where another reader takes the first, so that
-//! one could be shown `"active": false` and the other `"active": true` (RFC 8259, section 4, calls
-//! the outcome unpredictable).
+//! If an object has a key twice, serde_json alone takes the last value, and another reader takes
+//! the first. One of them could then read `"active": false` and the other `"active": true` (RFC
+//! 8259, section 4, calls the outcome unpredictable).
 
 use std::fmt;
 
@@ -12,37 +12,38 @@ use serde_json::{Map, Number, Value};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Objects and arrays inside one another, the outermost counted. What is read here has two or
-/// three.
+/// The largest nesting depth of objects and arrays, including the outermost one. The objects that
+/// are read here have a depth of two or three.
 const MAX_DEPTH: usize = 16;
 
-/// Why something is not taken for a JSON object. Prints where it went wrong, and nothing of what
-/// stood there.
+/// The reason why a text is not accepted as a JSON object. It prints the position of the error, and
+/// nothing of the text there.
 #[derive(Debug, thiserror::Error)]
 pub enum StrictJsonError {
-    /// No JSON, not UTF-8, more behind it, a key twice or too deep.
+    /// The text is not JSON or not UTF-8, continues after the object, has a key twice, or is nested
+    /// too deep.
     #[error(transparent)]
     Unreadable(#[from] serde_json::Error),
-    /// Another JSON value.
+    /// The text is a JSON value of another type.
     #[error("it is JSON, and no object")]
     NotAnObject,
 }
 
-/// Reads one JSON object with nothing but white space behind it. The caller bounds the size.
+/// Reads one JSON object, followed by nothing but white space. The caller bounds the size.
 ///
 /// # Errors
-/// What is not UTF-8 or no JSON object, has the same key twice in one object at any depth, or nests
-/// deeper than 16.
+/// [`StrictJsonError`] if the text is not UTF-8 or not a JSON object, has the same key twice in one
+/// object at any depth, or is nested deeper than 16.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
     read(bytes, Strict { depth: 0, odd_parts: false })
 }
 
-/// Reads the same of a server that may be odd: a part inside the object that has the same key
-/// twice, such as an entry of a list of keys, counts as `null`, and the others hold; a byte order
-/// mark before it says nothing (RFC 8259, 8.1).
+/// Reads one JSON object from a server that may be odd. An inner object that has the same key
+/// twice, such as an entry of a list of keys, counts as `null`, and the other parts remain valid. A
+/// byte order mark before the outermost object is ignored (RFC 8259, 8.1).
 ///
 /// # Errors
-/// The same, but for keys that come twice inside a part.
+/// The errors of [`object`], except for a key that occurs twice in an inner object.
 pub fn object_with_odd_parts(bytes: &[u8]) -> Result<Map<String, Value>, StrictJsonError> {
     read(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes), Strict { depth: 0, odd_parts: true })
 }
@@ -57,12 +58,12 @@ fn read(bytes: &[u8], seed: Strict) -> Result<Map<String, Value>, StrictJsonErro
     }
 }
 
-/// Reads a value inside so many others. It takes every type: an error about a type would print the
-/// value.
+/// A reader for a value at this nesting depth. It accepts every type, because an error about a type
+/// would print the value.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
-    /// Whether an object inside another one may have a key twice, and is `null` then.
+    /// `true` if an inner object may have a key twice. It is then read as `null`.
     odd_parts: bool,
 }
 
@@ -171,7 +172,7 @@ mod tests {
         assert!(object(br#"{"a": {"a": {"a": 1}}, "b": {"a": 1}}"#).is_ok());
     }
 
-    /// The outermost object is no part of anything.
+    /// The outermost object is not a part, so it must not have a key twice.
     #[test]
     fn a_part_with_the_same_key_twice_is_null() {
         let read = |text: &str| object_with_odd_parts(text.as_bytes());
@@ -197,7 +198,7 @@ mod tests {
         assert!(message(nested(17)).contains("16"));
         let objects = format!("{}1{}", r#"{"a":"#.repeat(17), "}".repeat(17));
         assert!(message(objects).contains("16"));
-        // No end in sight: refused by its beginning, on a stack of bounded depth.
+        // Arrays that are never closed are refused by their beginning, with a bounded stack.
         assert!(message("[".repeat(1_000_000)).contains("16"));
     }
 

@@ -1,16 +1,16 @@
 //! The htpasswd file: user names and bcrypt hashes, one pair a line.
 //!
-//! Pure: text in, users or problems out. Only bcrypt is read, for every other scheme of htpasswd is
-//! either broken or fast to guess.
+//! This module performs no I/O: text in, users or problems out. It accepts only bcrypt, because
+//! every other scheme of htpasswd is either broken or fast to guess.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// The costs accepted. Each step doubles the time: 14 is about a second of CPU for one login.
+/// The accepted costs. Each step doubles the time: 14 is about a second of CPU for one login.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=14;
 
-/// What would be right, for every hash that is not.
+/// The advice for every hash that is not accepted.
 const MAKE_ONE: &str = "make a bcrypt line with `moorgate hash-password USER` or `htpasswd -B`";
 
 /// The users of an htpasswd file and their hashes.
@@ -20,20 +20,22 @@ pub struct HtpasswdFile {
     highest_cost: u32,
 }
 
-/// What is wrong with one line. Lines and columns count from 1, columns in characters.
+/// A problem in one line. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineProblem {
     /// The line in the file.
     pub line: usize,
     /// The column in the line.
     pub column: usize,
-    /// What is wrong; what would be right.
+    /// The problem and its solution.
     pub message: String,
 }
 
 impl HtpasswdFile {
-    /// The file, or all that is wrong with it. Blank lines and lines that start with `#` are
-    /// skipped.
+    /// Parses the file. Blank lines and lines that start with `#` are skipped.
+    ///
+    /// # Errors
+    /// All problems of the file.
     pub fn parse(text: &str) -> Result<Self, Vec<LineProblem>> {
         let mut file = Self { hashes: HashMap::new(), highest_cost: 0 };
         let mut first_line_of = HashMap::new();
@@ -63,26 +65,26 @@ impl HtpasswdFile {
         if problems.is_empty() { Ok(file) } else { Err(problems) }
     }
 
-    /// The bcrypt hash of a user's password.
+    /// Returns the bcrypt hash of a user's password.
     pub fn hash_of(&self, user: &str) -> Option<&str> {
         self.hashes.get(user).map(AsRef::as_ref)
     }
 
-    /// The highest cost in the file: what checking an unknown user must cost, so that time tells
-    /// nobody who exists.
+    /// Returns the highest cost in the file. The check of an unknown user must cost as much, so
+    /// that the time does not reveal which users exist.
     pub fn highest_cost(&self) -> u32 {
         self.highest_cost
     }
 }
 
-/// Shows how many users there are, and none of them: hashes belong in no log.
+/// Shows the number of users but none of their data, because hashes must not appear in logs.
 impl fmt::Debug for HtpasswdFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HtpasswdFile({} users)", self.hashes.len())
     }
 }
 
-/// The user, the hash and its cost, or the column and the message of what is wrong.
+/// Returns the user, the hash and its cost, or the column and the message of the problem.
 fn parse_line(content: &str) -> Result<(&str, &str, u32), (usize, String)> {
     let Some((user, hash)) = content.split_once(':') else {
         return Err((1, format!("no colon in this line; write USER:HASH: {MAKE_ONE}")));
@@ -101,8 +103,8 @@ fn parse_line(content: &str) -> Result<(&str, &str, u32), (usize, String)> {
     Ok((user, hash, cost))
 }
 
-/// The cost of a well-formed bcrypt hash. Messages never quote the hash, which may be a password in
-/// the clear.
+/// Returns the cost of a well-formed bcrypt hash. Messages never quote the hash, which may be a
+/// password in the clear.
 fn parse_hash(hash: &str) -> Result<u32, String> {
     if let Some(scheme) = foreign_scheme(hash) {
         return Err(format!("{scheme}; {MAKE_ONE}"));
@@ -123,7 +125,8 @@ fn parse_hash(hash: &str) -> Result<u32, String> {
     Ok(cost)
 }
 
-/// What else htpasswd files hold, by its mark; `None` is bcrypt.
+/// Returns a description of a text that is not a bcrypt hash, by its prefix or length; `None` if it
+/// has a prefix of bcrypt.
 fn foreign_scheme(hash: &str) -> Option<&'static str> {
     let bcrypt = ["$2a$", "$2b$", "$2y$"].iter().any(|mark| hash.starts_with(mark));
     match hash {

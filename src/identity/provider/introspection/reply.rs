@@ -1,35 +1,36 @@
-//! What an introspection reply says (RFC 7662, 2.2). Pure.
+//! The contents of an introspection reply (RFC 7662, 2.2). This module performs no I/O.
 
 use serde_json::{Map, Value};
 
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 use crate::identity::provider::common::strict_json::{self, StrictJsonError};
 
-/// How far the server's clock may be behind ours where it says that a token is active, and not yet
-/// valid. Seconds.
+/// The largest tolerated difference between the server's clock and the gate's, in seconds, for a
+/// token that the server calls active although its `nbf` has not come yet.
 const LEEWAY: u64 = 60;
 
-/// What the config asks of a reply.
+/// The requirements of the config on a reply.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// What `aud` must hold.
+    /// The audience that `aud` must contain.
     pub audience: Option<String>,
-    /// Whether `username` must be the user name that came with the token.
+    /// `true` if `username` must equal the user name that came with the token.
     pub match_username: bool,
     /// The member that lists groups.
     pub groups_claim: Option<String>,
 }
 
-/// What the server says of a token.
+/// The server's statement about a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// No token of its own.
+    /// The server does not know the token, or it is not active.
     NotMine,
-    /// Active by its word, and not for this use here and now: why.
+    /// The server calls the token active, but it is not valid for this use at this time, for this
+    /// reason.
     NotForHere(&'static str),
-    /// Active, and no access token.
+    /// The token is active, but it is not an access token.
     NoAccessToken,
-    /// Active.
+    /// The token is active.
     Active(ActiveToken),
 }
 
@@ -38,17 +39,17 @@ pub enum TokenState {
 pub struct ActiveToken {
     /// `sub`, else `username`, else `client:` and the `client_id`.
     pub subject: String,
-    /// None where there is no `scope`.
+    /// The scopes; empty without a `scope`.
     pub scopes: Vec<String>,
-    /// What the member that lists groups names.
+    /// The groups in the member that lists groups.
     pub groups: Vec<String>,
     /// `exp`, Unix time in seconds.
     pub expires: Option<u64>,
-    /// What was odd about the reply.
+    /// The oddities of the reply.
     pub odd: Oddities,
 }
 
-/// Why a reply says nothing. Prints no value of it.
+/// The reason why a reply cannot be used. It prints no value of the reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     #[error("no JSON object: {0}")]
@@ -63,14 +64,15 @@ pub enum ReplyError {
     NoSubject,
 }
 
-/// How the subject of a client begins that acts for nobody but itself: no user is called so.
+/// The prefix of the subject of a client that acts only for itself. A user whose name has this
+/// prefix is refused.
 const CLIENT_PREFIX: &str = "client:";
 
-/// Reads the body of a reply with status 200. `user` is the user name that came with the token,
-/// `now` Unix time in seconds.
+/// Reads the body of a reply with status 200. `user` is the user name that came with the token.
+/// `now` is the Unix time in seconds.
 ///
 /// # Errors
-/// What cannot be understood, which is neither a yes nor a no.
+/// [`ReplyError`] if the reply cannot be understood. Such a reply is neither a yes nor a no.
 pub fn read(
     body: &[u8],
     expected: &Expected,
@@ -80,7 +82,7 @@ pub fn read(
     let reply = strict_json::object_with_odd_parts(body)?;
     match reply.get("active") {
         Some(Value::Bool(true)) => {}
-        // Nothing else counts then, and servers send nothing else.
+        // No other member counts then, and servers do not send any.
         Some(Value::Bool(false)) => return Ok(TokenState::NotMine),
         other => {
             return Err(ReplyError::Active(
@@ -90,7 +92,7 @@ pub fn read(
     }
     let mut odd = Oddities::default();
     let mut expires = seconds(&reply, "exp", &mut odd)?;
-    // Doorkeeper's word for a token that does not end (RFC 7662 leaves `exp` out then).
+    // Doorkeeper writes 0 for a token that does not expire (RFC 7662 leaves `exp` out then).
     if expires == Some(0) && reply.get("exp").and_then(Value::as_f64).is_none_or(|end| end == 0.0) {
         odd.note("`exp` is 0, which is taken for no end".to_owned());
         expires = None;
@@ -107,7 +109,7 @@ pub fn read(
     {
         return Ok(TokenState::NotForHere("its `aud` does not hold the audience of the config"));
     }
-    // A Bearer token comes without a user name, so there is none that it could be borrowed under.
+    // A Bearer token comes without a user name, so it cannot be used under another user's name.
     if expected.match_username && user.is_some() && claims::text(&reply, "username")? != user {
         return Ok(TokenState::NotForHere(
             "its `username` is not the user name that came with it (match_username)",
@@ -133,7 +135,7 @@ pub fn read(
     }))
 }
 
-/// Returns a point in time. Some servers write the number as a text.
+/// Returns a point in time in seconds. Some servers write the number as a text.
 fn seconds(
     reply: &Map<String, Value>,
     name: &str,
@@ -148,8 +150,8 @@ fn seconds(
     claims::seconds(reply, name)
 }
 
-/// Returns whose token it is. A name that is none is an absent one, and noted. `None`: a user bears
-/// the name of a client.
+/// Returns the subject of the token. A name that cannot be used counts as absent and is noted.
+/// Returns `None` if a user has the name of a client.
 fn subject(reply: &Map<String, Value>, odd: &mut Oddities) -> Result<Option<String>, ReplyError> {
     let mut named = |name| match claims::subject(reply, name) {
         Ok(subject) => subject,
@@ -182,7 +184,7 @@ mod tests {
         read(body.as_bytes(), &Expected::default(), None, NOW)
     }
 
-    /// A reply with these members over those of an ordinary one.
+    /// Returns an ordinary reply with these members added or replaced.
     fn reply(members: Value) -> String {
         let mut reply = json!({ "active": true, "sub": "alice" });
         reply.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -281,7 +283,7 @@ mod tests {
         }
     }
 
-    /// What is odd about one member takes nothing from the rest, and is told without its value.
+    /// An odd member does not affect the other members, and its note does not contain its value.
     #[test]
     fn an_odd_member_is_noted_and_the_rest_holds() {
         let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
@@ -326,7 +328,7 @@ mod tests {
         for scope in [json!(null), json!(""), json!([])] {
             assert!(odd(json!({ "scope": scope })).0.is_empty(), "{scope}");
         }
-        // Nobody asked for it.
+        // The config does not ask for these members, so their types do not matter.
         odd(json!({ "aud": 5, "username": 5 }));
     }
 
@@ -344,7 +346,7 @@ mod tests {
         }
     }
 
-    /// A client that acts for itself is nobody who happens to be called like it.
+    /// A user with the same name as a client is not taken for that client.
     #[test]
     fn no_user_bears_the_name_of_a_client() {
         for members in [
@@ -421,7 +423,7 @@ mod tests {
                 matches!(said(Some(user), members), TokenState::NotForHere(why) if why.contains("username"))
             );
         }
-        // The subject is no user name.
+        // The subject does not count as a user name.
         assert!(matches!(said(Some("alice"), json!({})), TokenState::NotForHere(_)));
     }
 

@@ -1,4 +1,4 @@
-//! What the endpoint is asked, and what each of its answers means.
+//! Tests of the questions to the endpoint and of the verdict for each of its answers.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn basic_of(user: &str, token: &str) -> Question {
     question(Credential::Basic { user: user.to_owned(), password: SecretString::from(token) })
 }
 
-/// What it says of a token where the endpoint answers so.
+/// Returns the verdict about a token if the endpoint answers like this.
 async fn answered(answer: Answer) -> Verdict {
     let server = TestServer::start(answer).await;
     let verdict = provider(&server, Duration::from_secs(10)).ask(&bearer("token")).await;
@@ -165,7 +165,7 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
     assert!(elsewhere.requests().is_empty(), "a redirect is not followed");
 }
 
-/// The status is the answer, whether its body comes whole or not.
+/// The status alone decides, even if the body is incomplete.
 #[tokio::test]
 async fn a_refusal_that_breaks_off_is_a_refusal() {
     for status in [400, 401, 403, 404, 429] {

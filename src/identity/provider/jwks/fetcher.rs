@@ -1,7 +1,7 @@
-//! The keys of an issuer as they are now: from a file, or fetched and kept fresh in the background.
+//! The current keys of an issuer: from a file, or fetched and refreshed in the background.
 //!
-//! Start-up waits for no issuer, and an issuer that is down or talks nonsense takes away no key
-//! that was good.
+//! Start-up does not wait for an issuer. An issuer that is down or sends an invalid answer does not
+//! remove a good key.
 
 #[cfg(test)]
 mod tests;
@@ -19,14 +19,14 @@ use tokio::task::JoinHandle;
 use super::{JwksError, KeyMatch, KeySet, MAX_JWKS_BYTES, PublicKey};
 use crate::identity::provider::common::http_client::{AskError, ProviderClient};
 
-/// How often keys are fetched.
+/// The intervals between fetches of keys.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshIntervals {
-    /// Between two fetches in the background. A key that the issuer retires is good for so long,
-    /// at most.
+    /// The time between two fetches in the background. A key that the issuer retires remains valid
+    /// for at most this long.
     pub refresh: Duration,
-    /// Between two fetches because of a token that names an unknown key. Anybody can send such
-    /// tokens.
+    /// The shortest time between two fetches because of a token that names an unknown key. Any
+    /// caller can send such tokens.
     pub unknown_key: Duration,
 }
 
@@ -36,21 +36,21 @@ impl Default for RefreshIntervals {
     }
 }
 
-/// What there is to check a token with.
+/// The result of a lookup of the key of a token.
 #[derive(Clone, Debug)]
 pub enum KeyLookup {
     /// The key is one of these.
     Keys(Vec<Arc<PublicKey>>),
     /// The issuer has no such key.
     NoSuchKey,
-    /// The keys that are kept have no such key, and the issuer could not be asked whether there are
-    /// new ones.
+    /// The known keys do not include this key, and the issuer could not be asked for new ones. The
+    /// caller may retry after this time.
     NotNow(Duration),
-    /// There are no keys yet: the issuer could not be asked since the start.
+    /// No keys are known yet, because the issuer could not be asked since the start.
     NoKeysYet,
 }
 
-/// The keys of one issuer. Fetching ends when this is dropped.
+/// The keys of one issuer. Dropping this value ends the fetching.
 pub struct Keys {
     known: watch::Receiver<Option<Arc<KeySet>>>,
     remote: Option<Remote>,
@@ -67,20 +67,21 @@ struct Fetcher {
     client: ProviderClient,
     intervals: RefreshIntervals,
     known: watch::Sender<Option<Arc<KeySet>>>,
-    /// Locked while a fetch is under way, so that there is one at a time and callers share it.
+    /// The past fetches. The lock is held during a fetch, so that there is only one at a time and
+    /// callers share it.
     fetches: Arc<Mutex<Fetches>>,
 }
 
 #[derive(Default)]
 struct Fetches {
-    /// When the last one because of an unknown key began.
+    /// The start of the latest fetch because of an unknown key.
     for_unknown_key: Option<Instant>,
-    /// When the last one of any kind ended, and whether it failed.
+    /// The end of the latest fetch of any kind. `failed` is `true` if that fetch failed.
     ended: Option<Instant>,
     failed: bool,
 }
 
-/// Why a fetch brought no keys.
+/// The reason why a fetch returned no keys.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error("the address cannot be put into a request")]
@@ -94,13 +95,13 @@ enum FetchError {
 }
 
 impl Keys {
-    /// Keys that never change.
+    /// Creates keys that never change.
     pub fn fixed(keys: KeySet) -> Self {
         Self { known: watch::channel(Some(Arc::new(keys))).1, remote: None }
     }
 
-    /// The keys at `url`, for the provider of this name. Fetching begins at once, on the runtime
-    /// that calls this, and nothing waits for it.
+    /// Creates the keys at `url`, for the provider of this name. Fetching begins at once, on the
+    /// runtime of the caller, and the call does not wait for it.
     pub fn fetched(
         provider: Arc<str>,
         url: String,
@@ -116,16 +117,16 @@ impl Keys {
             known: sender,
             fetches: Arc::default(),
         });
-        // Locked before anybody can ask, so that the first caller waits for this fetch and begins
-        // none of his own.
+        // Locked before any caller can ask, so that the first caller waits for this fetch and does
+        // not begin another one.
         let first = fetcher.fetches.clone().try_lock_owned().ok();
         let refreshing = tokio::spawn(fetcher.clone().refresh_for_ever(first));
         Self { known, remote: Some(Remote { fetcher, refreshing }) }
     }
 
-    /// The key for a token whose header has this `kid` and `alg`. Where it is unknown, the issuer
-    /// is asked for its keys at most once in [`RefreshIntervals::unknown_key`], and for as long as the
-    /// client's time-out lets it.
+    /// Returns the key for a token whose header has this `kid` and `alg`. If the key is unknown,
+    /// the issuer is asked for its keys, at most once per [`RefreshIntervals::unknown_key`] and for
+    /// as long as the client's time-out allows.
     pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> KeyLookup {
         if let Some(answer) = self.known_key(id, algorithm) {
             return answer;
@@ -137,7 +138,8 @@ impl Keys {
         match self.known_key(id, algorithm) {
             Some(answer) => answer,
             None if self.known.borrow().is_none() => KeyLookup::NoKeysYet,
-            // Not "no such key": during an outage that would turn away who was given a new one.
+            // `NoSuchKey` would be wrong: during an outage it would refuse a caller whose token has
+            // a new key.
             None if failed => KeyLookup::NotNow(
                 self.remote
                     .as_ref()
@@ -147,8 +149,8 @@ impl Keys {
         }
     }
 
-    /// Returns whether there are keys, after asking the issuer for them where there are none:
-    /// whether the provider can answer anything at all.
+    /// Returns whether there are keys. Asks the issuer for them first if there are none: without
+    /// keys the provider cannot give any answer.
     pub async fn are_known(&self) -> bool {
         if self.known.borrow().is_none()
             && let Some(remote) = &self.remote
@@ -158,7 +160,7 @@ impl Keys {
         self.known.borrow().is_some()
     }
 
-    /// The answer of the keys that are there; `None` where new ones might have another.
+    /// Returns the answer from the known keys; `None` if new keys might change it.
     fn known_key(&self, id: Option<&str>, algorithm: Algorithm) -> Option<KeyLookup> {
         match self.known.borrow().as_ref()?.find(id, algorithm) {
             KeyMatch::Keys(keys) => Some(KeyLookup::Keys(keys)),
@@ -182,7 +184,7 @@ impl Fetcher {
                 Some(fetches) => fetches,
                 None => self.fetches.clone().lock_owned().await,
             };
-            // One after the other would make those who wait for the lock wait too long.
+            // Two fetches in a row would make the callers that wait for the lock wait too long.
             if fetches.ended.is_none_or(|ended| ended < due) {
                 self.fetch(&mut fetches).await;
             }
@@ -191,8 +193,8 @@ impl Fetcher {
         }
     }
 
-    /// Fetches once more, unless that was done a moment ago, and tells whether the last fetch
-    /// failed.
+    /// Fetches the keys, unless another fetch ended or began a moment ago, and returns whether the
+    /// latest fetch failed.
     async fn fetch_for_unknown_key(self: &Arc<Self>) -> bool {
         let asked = Instant::now();
         let mut fetches = self.fetches.clone().lock_owned().await;
@@ -204,8 +206,8 @@ impl Fetcher {
             return fetches.failed;
         }
         fetches.for_unknown_key = Some(Instant::now());
-        // In a task: a caller who hangs up must not end it, for the next one would have to wait for
-        // his turn.
+        // The fetch runs in a task, because a caller that hangs up must not cancel it: the next
+        // caller would then have to wait until another fetch is allowed.
         let fetcher = self.clone();
         let fetch = tokio::spawn(async move {
             fetcher.fetch(&mut fetches).await;
@@ -214,7 +216,7 @@ impl Fetcher {
         fetch.await.unwrap_or(true)
     }
 
-    /// Fetches the keys; keeps the old ones where that fails.
+    /// Fetches the keys. If that fails, the old keys stay.
     async fn fetch(&self, fetches: &mut Fetches) {
         let fetched = self.fetch_once().await;
         fetches.failed = fetched.is_err();

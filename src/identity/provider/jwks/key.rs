@@ -1,5 +1,5 @@
-//! One public key (RFC 7517, 4), with the algorithms that it is for (RFC 7518, 6; RFC 8037, 2).
-//! Pure.
+//! One public key (RFC 7517, 4) and its algorithms (RFC 7518, 6; RFC 8037, 2). This module performs
+//! no I/O.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::identity::provider::common::claims;
 
-/// Smaller ones can be broken; larger ones cost a caller little and the gate much.
+/// The accepted sizes of RSA keys, in bits. Smaller keys can be broken. Larger keys cost a caller
+/// little and the gate much.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// RSA exponents have three bytes; more would make checking a signature slow.
+/// The largest length of an RSA exponent, in bytes. Exponents usually have three bytes, and longer
+/// ones would make signature checks slow.
 const MAX_EXPONENT_BYTES: usize = 8;
 
 const RSA: &[Algorithm] = {
@@ -19,12 +21,12 @@ const RSA: &[Algorithm] = {
     &[RS256, RS384, RS512, PS256, PS384, PS512]
 };
 
-/// A key with which signatures are checked.
+/// A key for checking signatures.
 #[derive(Debug)]
 pub struct PublicKey {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    /// The numbers that make the key, by which two entries are told to be one key.
+    /// The numbers that make up the key. Two entries with the same numbers are one key.
     numbers: Vec<Vec<u8>>,
     key: DecodingKey,
 }
@@ -33,7 +35,7 @@ impl PublicKey {
     /// Reads a key.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The reason why the key cannot be used.
     pub(super) fn read(jwk: &Value) -> Result<Self, String> {
         let Value::Object(jwk) = jwk else {
             return Err(format!("it is {} and no object", claims::shape(jwk)));
@@ -42,7 +44,7 @@ impl PublicKey {
         if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
             return Err("its `use` is not sig".to_owned());
         }
-        // An empty list is written where nothing is meant.
+        // Issuers write an empty list if they do not restrict the operations.
         let is_meant = |value: &&Value| {
             !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())
         };
@@ -60,12 +62,13 @@ impl PublicKey {
         Ok(Self { id, algorithms, numbers, key })
     }
 
-    /// Returns whether another entry is of the same key, whatever both are called and for.
+    /// Returns whether another entry contains the same key, even if its name and its algorithms
+    /// differ.
     pub(super) fn is_same_key(&self, other: &Self) -> bool {
         self.numbers == other.numbers
     }
 
-    /// Makes the key good for what another entry of the same key and name is for too.
+    /// Adds the algorithms of another entry with the same key and name.
     pub(super) fn add_algorithms_of(&mut self, other: &Self) {
         self.algorithms.extend(
             other
@@ -77,17 +80,17 @@ impl PublicKey {
         );
     }
 
-    /// Its name, `kid`.
+    /// Returns the name of the key, `kid`.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Whether signatures by this algorithm may be checked with it.
+    /// Returns whether the key may check signatures of this algorithm.
     pub fn is_for(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether `signature` (base64url) is this key's over `signed`.
+    /// Returns whether `signature` (base64url) is this key's signature of `signed`.
     pub fn has_signed(&self, signed: &str, signature: &str, algorithm: Algorithm) -> bool {
         self.is_for(algorithm)
             && jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &self.key, algorithm)
@@ -95,7 +98,7 @@ impl PublicKey {
     }
 }
 
-/// The key itself, with the algorithms that keys of its type are for.
+/// The key itself, and the algorithms of its key type.
 struct Material {
     algorithms: Vec<Algorithm>,
     numbers: Vec<Vec<u8>>,
@@ -133,14 +136,15 @@ impl Material {
     }
 }
 
-/// Some issuers write the sign byte of DER before a modulus.
+/// Removes leading zero bytes: some issuers write the sign byte of DER before a modulus.
 fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     number.drain(..zeros);
     number
 }
 
-/// The names in `alg`: one, or the list that some issuers write. `None` where there is none.
+/// Returns the names in `alg`: one name, or the list that some issuers write; `None` if there is no
+/// name.
 fn algorithm_names(jwk: &Map<String, Value>) -> Result<Option<Vec<&str>>, String> {
     match jwk.get("alg") {
         Some(Value::Array(names)) => Ok(Some(names.iter().filter_map(Value::as_str).collect())),
@@ -157,7 +161,8 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
             RSA_BITS.end()
         ));
     }
-    // With 1 a signature would be the message itself; even ones are no exponents.
+    // With an exponent of 1, the signature would be the message itself. Even numbers are not valid
+    // exponents.
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
     let one = exponent.iter().rev().skip(1).all(|byte| *byte == 0) && exponent.last() == Some(&1);
     if !odd || one || exponent.len() > MAX_EXPONENT_BYTES {
@@ -166,19 +171,20 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
 
-/// A coordinate of so many bytes. Some issuers leave out the zeros before the number (one key in
-/// 256 has one), or write the sign byte of DER.
+/// Returns a coordinate of `len` bytes. Some issuers leave out leading zero bytes (one key in 256
+/// has one), or write the sign byte of DER.
 fn coordinate(jwk: &Map<String, Value>, name: &str, len: usize) -> Result<Vec<u8>, String> {
     let number = without_zeros(bytes(jwk, name)?);
     match len.checked_sub(number.len()) {
-        // Nobody leaves out more; shorter ones are of another curve, or no key.
+        // Issuers do not leave out more bytes. A shorter number belongs to another curve or is not
+        // a key.
         Some(missing) if missing <= 2 => Ok([vec![0; missing], number].concat()),
         _ => Err(format!("its `{name}` has not {len} bytes")),
     }
 }
 
-/// A point of a curve, uncompressed (SEC 1, 2.3.3). Whether it lies on the curve is seen when a
-/// signature is checked.
+/// Returns an uncompressed point of a curve (SEC 1, 2.3.3). Only the check of a signature shows
+/// whether the point lies on the curve.
 fn point(coordinates: &[Vec<u8>]) -> DecodingKey {
     let mut point = vec![4];
     point.extend(coordinates.iter().flatten());
@@ -191,7 +197,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
 
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(jwk, name)?.ok_or_else(|| format!("it has no `{name}`"))?;
-    // Some issuers pad it, or write the other alphabet (RFC 4648, 4).
+    // Some issuers add padding or use the other alphabet (RFC 4648, 4).
     let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("its `{name}` is not base64url"))
 }

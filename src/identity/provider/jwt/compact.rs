@@ -1,5 +1,5 @@
-//! A JWT as it is sent: three parts with dots between them (RFC 7515, 7.1), read and not believed.
-//! Pure.
+//! A JWT as sent: three parts with dots between them (RFC 7515, 7.1), decoded and not verified.
+//! This module performs no I/O.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -10,26 +10,26 @@ use super::JwtError;
 use crate::identity::provider::common::claims;
 use crate::identity::provider::common::strict_json;
 
-/// A longer name is none that an issuer gives a key.
+/// The largest length of the name of a key, in bytes. Issuers do not use longer names.
 const MAX_KEY_ID_BYTES: usize = 256;
 
-/// What a token may call itself (`typ`), in any case.
+/// The accepted values of `typ`, in upper or lower case.
 const TYPES: [&str; 3] = ["jwt", "at+jwt", "application/at+jwt"];
 
-/// The parts of a JWT. Nothing in it is verified. Never printed: it is a secret.
+/// The parts of a JWT. Nothing in them is verified. They are secret and must never be printed.
 pub struct Compact<'a> {
     header: Map<String, Value>,
-    /// What it claims.
+    /// The claims.
     pub claims: Map<String, Value>,
-    /// What is signed: header and claims as sent.
+    /// The signed text: header and claims as sent.
     pub signed: &'a str,
-    /// In base64url.
+    /// The signature, in base64url.
     pub signature: &'a str,
 }
 
 impl<'a> Compact<'a> {
-    /// Reads a token; `None` for what is no JWT, which for an opaque token is seen at its dots. The
-    /// caller bounds the size.
+    /// Reads a token; `None` if the text is not a JWT. An opaque token is already recognized by its
+    /// number of dots. The caller bounds the size.
     pub fn read(token: &'a str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
@@ -38,25 +38,26 @@ impl<'a> Compact<'a> {
         Some(Self { header: object(header)?, claims: object(claims)?, signed, signature })
     }
 
-    /// The `alg` of its header, if it is one of `allowed`, and the `kid`. No other member that
-    /// could name a key (`jwk`, `jku`, `x5u`, `x5c`) is looked at.
+    /// Returns the `alg` of the header, if it is one of `allowed`, and the `kid`. Other members
+    /// that could name a key (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
     ///
     /// # Errors
-    /// A header that asks for what is not done here.
+    /// [`JwtError`] if the header requires something that the gate does not support or allow.
     pub fn algorithm_and_key_id(
         &self,
         allowed: &[Algorithm],
     ) -> Result<(Algorithm, Option<&str>), JwtError> {
         let text = |name| claims::text(&self.header, name);
-        // Extensions that must be understood (RFC 7515, 4.1.11): none is.
+        // `crit` lists extensions that a recipient must understand (RFC 7515, 4.1.11). The gate
+        // understands none.
         if self.header.contains_key("crit") {
             return Err(JwtError::Critical);
         }
-        // A payload that is not encoded (RFC 7797).
+        // If `b64` is `false`, the payload is not encoded (RFC 7797).
         if self.header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
             return Err(JwtError::Unencoded);
         }
-        // RFC 9068, 2.1 has the media type with or without `application/`.
+        // RFC 9068, 2.1 allows the media type with or without `application/`.
         let is_known = |typ: &str| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known));
         if text("typ")?.is_some_and(|typ| !is_known(typ)) {
             return Err(JwtError::Type);

@@ -1,9 +1,9 @@
-//! Finds workload tokens in what people paste: with blanks, quotes or `Bearer ` around them,
-//! wrapped, padded, escaped. Pure.
+//! Finds workload tokens in pasted text: with spaces, quotes or `Bearer ` around them, wrapped,
+//! padded or escaped. This module performs no I/O.
 //!
-//! Such a text is no token, and the next provider must not be shown it for that. It is read
-//! generously for this alone: nothing is let in by it. What gives a token away are its claims,
-//! between the first two of its dots.
+//! Such a text is not a valid token, but the next provider must not be shown it. The lenient
+//! decoding serves only this purpose and never admits a caller. A token is recognized by its
+//! claims, which stand between its first two dots.
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
@@ -12,7 +12,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// Base64url as people spoil it.
+/// A decoder for base64url that accepts any padding and any trailing bits, because pasted text may
+/// be damaged.
 const GENEROUS: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -20,20 +21,22 @@ const GENEROUS: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How GitLab's job tokens begin. Such a prefix stands before a JWT that names the issuer too, and
-/// is no id_token.
+/// The prefix of GitLab's job tokens. It stands before a JWT that names the same issuer, and such a
+/// token is not an id_token.
 const JOB_TOKEN: &str = "glcbt-";
 
-/// Returns every `iss` in the text that a JWT may have, whole or without its signature.
+/// Returns every `iss` in the text that may belong to a JWT, complete or without its signature.
 pub(super) fn issuers(text: &str) -> impl Iterator<Item = String> {
     let unescaped = Zeroizing::new(percent_decode_str(text).decode_utf8_lossy().into_owned());
     let mut found = Vec::new();
     for text in [text, &unescaped] {
-        // `+` is of the other alphabet of base64, or a blank that a form escaped.
+        // `+` is either a character of the other alphabet of base64, or a space that a form
+        // escaped.
         for plus_is_of_token in [true, false] {
             let is_of_token = |c: char| is_of_token(c) && (plus_is_of_token || c != '+');
             of_runs(text.split(|c: char| !is_of_token(c)), &mut found);
-            // As long as it can get, so that growing leaves no copy.
+            // The capacity is the largest possible length, because a reallocation would leave a
+            // copy.
             let mut in_one = Zeroizing::new(String::with_capacity(text.len()));
             in_one.extend(text.chars().filter(|c| is_of_token(*c)));
             of_runs([&**in_one].into_iter(), &mut found);
@@ -42,13 +45,14 @@ pub(super) fn issuers(text: &str) -> impl Iterator<Item = String> {
     found.into_iter()
 }
 
-/// A character of either alphabet of base64 (RFC 4648, 4 and 5), or the dot between the parts.
+/// Returns whether `c` is in either alphabet of base64 (RFC 4648, 4 and 5), or is the dot between
+/// the parts.
 fn is_of_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '.')
 }
 
-/// Adds what runs of such characters name. Each part behind a dot may be the claims, whatever is
-/// glued to the header before it.
+/// Adds the issuers that runs of such characters name. Each part after a dot may be the claims,
+/// because other text may be attached to the header before it.
 fn of_runs<'a>(runs: impl Iterator<Item = &'a str>, found: &mut Vec<String>) {
     for run in runs {
         let mut parts = run.split('.');
@@ -62,8 +66,8 @@ fn of_runs<'a>(runs: impl Iterator<Item = &'a str>, found: &mut Vec<String>) {
     }
 }
 
-/// The `iss` of claims. They are not to be believed, only not to be shown: where they are no JSON,
-/// what looks like it.
+/// Returns the `iss` of claims. The gate does not trust it, and uses it only to withhold the secret
+/// from other providers. If the claims are not JSON, every text that looks like an `iss` counts.
 fn issuers_of(part: &str) -> Vec<String> {
     let part = Zeroizing::new(part.replace('+', "-").replace('/', "_"));
     let Ok(json) = GENEROUS.decode(&*part).map(Zeroizing::new) else { return Vec::new() };
@@ -132,7 +136,7 @@ mod tests {
                 "{header}.{}.x",
                 encode(r#"{"iss":"https://issuer.example","sub":"a","sub":"b"}"#)
             ),
-            // Escaped for an address or a form.
+            // Escaped for a URL or a form.
             format!("%20{token}"),
             format!("%22{token}%22"),
             format!("Bearer%20{token}"),
@@ -142,7 +146,7 @@ mod tests {
             token.replace('.', "%2E"),
             token.replace('.', "%2e"),
             format!("\\u0022{token}"),
-            // Glued to something.
+            // Attached to other text.
             format!("Bearer{token}"),
             format!("Bearer-{token}"),
             format!("oidc_{token}"),
@@ -153,7 +157,7 @@ mod tests {
             format!("Bearer {} {}", &token[..30], &token[30..]),
             format!("{}\u{200b}{}", &token[..50], &token[50..]),
             format!("{}\u{ad}{}", &token[..9], &token[9..]),
-            // Claims that are no JSON to some.
+            // Claims that not every parser accepts as JSON.
             format!("{header}.{}.x", encode(r#"{"a":"\ud800","iss":"https:\/\/issuer.example"}"#)),
             format!("{header}.{}.x", encode(r#"{"iss" : "https://issuer.example","a":1e999}"#)),
             format!("{header}.{}.x", encode("\u{feff}{\"iss\":\"https://issuer.example\"}")),
@@ -174,12 +178,12 @@ mod tests {
         for text in [
             String::new(),
             "glpat-demo.personal".to_owned(),
-            // GitLab's job tokens, which name the same issuer and are not its id_tokens.
+            // A job token of GitLab names the same issuer and is not an id_token.
             format!("glcbt-64_{header}.{claims}.c2ln"),
             claims.clone(),
             format!("{claims}.{header}.c2ln"),
             format!("{header}.{}.c2ln", encode(r#"{"sub":"a"}"#)),
-            // An encrypted one (RFC 7516, 7.1).
+            // An encrypted token (RFC 7516, 7.1).
             format!("{header}.ZW5jcnlwdGVk.a.b.c"),
             format!("{header}.{}.c2ln", encode(r#"{"iss":5}"#)),
         ] {

@@ -1,4 +1,5 @@
-//! What the config asks of a workload token's claims (RFC 7519, 4.1). Pure.
+//! The requirements of the config on the claims of a workload token (RFC 7519, 4.1). This module
+//! performs no I/O.
 
 use std::collections::BTreeMap;
 
@@ -8,65 +9,65 @@ use serde_json::{Map, Value};
 use super::JwtError;
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
 
-/// How far the issuer's clock may be from ours. Seconds.
+/// The largest tolerated difference between the issuer's clock and the gate's, in seconds.
 pub(super) const LEEWAY: u64 = 60;
 
-/// What a token must be.
+/// The requirements on a token.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// `iss`, byte for byte.
+    /// The required `iss`, byte for byte.
     pub issuer: String,
-    /// `aud`: this, or a list of this alone.
+    /// The required `aud`: this text, or a list of this text alone.
     pub audience: String,
-    /// Whose tokens of the issuer are good.
+    /// The tenants of the issuer whose tokens are accepted.
     pub tenants: Tenants,
-    /// How it may be signed. Only the config says so, never the token.
+    /// The accepted signature algorithms. Only the config determines them, never the token.
     pub algorithms: Vec<Algorithm>,
     /// The claim that names the caller.
     pub subject_claim: String,
     /// The claim that lists groups.
     pub groups_claim: Option<String>,
-    /// What every token is granted; `None`: what its own `scope` says.
+    /// The scopes that every token is granted; `None` if the `scope` of the token applies.
     pub scopes: Option<Vec<String>>,
 }
 
-/// Whose tokens are good. Of a shared issuer anybody can get one.
+/// The tenants whose tokens are accepted. Anyone can get a token from a shared issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenants {
-    /// Everybody's.
+    /// All tenants.
     Any,
-    /// Those with every one of these claims, each one of the texts listed.
+    /// The tenants whose tokens have all of these claims, each with one of the listed texts.
     Required(BTreeMap<String, Vec<String>>),
 }
 
-/// What the claims say of the caller.
+/// The description of the caller in the claims.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Never empty.
+    /// The name of the caller, never empty.
     pub subject: String,
-    /// What `groups_claim` lists.
+    /// The groups in `groups_claim`.
     pub groups: Vec<String>,
-    /// What its `scope` says; `None` where the config says it for all.
+    /// The scopes in `scope`; `None` if the config sets the same scopes for all tokens.
     pub scopes: Option<Vec<String>>,
-    /// `iat`, Unix time in seconds; 0 where there is none.
+    /// The `iat`, Unix time in seconds; 0 if there is none.
     pub issued: u64,
-    /// `exp`, Unix time in seconds.
+    /// The `exp`, Unix time in seconds.
     pub expires: u64,
-    /// What was odd about the claims.
+    /// The oddities of the claims.
     pub odd: Oddities,
 }
 
 impl Rules {
-    /// Whether the claims name this issuer.
+    /// Returns whether the claims name this issuer.
     pub fn is_of_issuer(&self, claims: &Map<String, Value>) -> bool {
         claims.get("iss").is_some_and(|issuer| *issuer == self.issuer)
     }
 
-    /// Judges the claims at the time `now`, Unix time in seconds. Who made them must be checked
-    /// besides.
+    /// Checks the claims at the time `now`, Unix time in seconds. The signature must be checked in
+    /// addition.
     ///
     /// # Errors
-    /// The first claim that is not as it must be.
+    /// [`JwtError`] for the first claim that does not meet the requirements.
     pub fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Workload, JwtError> {
         let missing = |name: &str| JwtError::Claim(ClaimError::Missing(name.to_owned()));
         if !self.is_of_issuer(claims) {
@@ -80,14 +81,14 @@ impl Rules {
             return Err(JwtError::NotYetValid);
         }
         let issued = claims::seconds(claims, "iat")?.unwrap_or_default();
-        // Of several audiences each could present the token here as its own.
+        // If several audiences were allowed, each of them could present the token here as its own.
         if claims::texts(claims, "aud")?.ok_or_else(|| missing("aud"))? != [&*self.audience] {
             return Err(JwtError::Audience);
         }
         if let Tenants::Required(required) = &self.tenants {
             let is = |(name, texts): &(&String, &Vec<String>)| {
-                // Text alone: which number or list would equal a text is a question that must not
-                // come up.
+                // Only texts count, so that no rule is needed about which number or list equals a
+                // text.
                 claims
                     .get(*name)
                     .and_then(Value::as_str)
@@ -122,7 +123,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    /// What becomes of the claims of an ordinary token with these over them.
+    /// Checks the claims of an ordinary token with these members added or replaced.
     fn said(members: Value) -> Result<Workload, JwtError> {
         let rules = Rules {
             issuer: "https://gitlab.example.com".to_owned(),
@@ -138,7 +139,7 @@ mod tests {
         rules.check(claims.as_object().unwrap(), NOW)
     }
 
-    /// The issuer's clock and ours may differ by a minute, and by no second more.
+    /// The issuer's clock and the gate's may differ by a minute and not by one second more.
     #[test]
     fn a_token_holds_to_the_second() {
         for (members, flaw) in [

@@ -19,7 +19,7 @@ pub(in crate::identity) enum SigningKey {
     Ed25519(Ed25519KeyPair),
 }
 
-/// One RSA key for all tests: making one takes longer than all else that they do.
+/// Returns the one RSA key of all tests: creating a key takes longer than everything else in them.
 pub(in crate::identity) fn rsa() -> Arc<SigningKey> {
     static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
     KEY.get_or_init(|| Arc::new(SigningKey::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())))
@@ -39,7 +39,7 @@ impl SigningKey {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
-    /// The public key as the issuer shows it.
+    /// Returns the public key as the issuer publishes it.
     pub(in crate::identity) fn jwk(&self, kid: &str) -> Value {
         let (kty, crv) = match self {
             Self::Rsa(key) => {
@@ -71,8 +71,8 @@ impl SigningKey {
         }
     }
 
-    /// A token with this header and these claims. The header's `alg` says nothing to this but for
-    /// PSS.
+    /// Returns a token with this header and these claims. The header's `alg` affects the signature
+    /// only if it is PS256.
     pub(in crate::identity) fn token(&self, header: &Value, claims: &Value) -> String {
         self.sign(
             &format!("{}.{}", encode(header.to_string()), encode(claims.to_string())),

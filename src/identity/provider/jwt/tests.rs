@@ -1,4 +1,4 @@
-//! Workload tokens that are good, and each way in which one is not.
+//! Tests of valid workload tokens, and of each way in which a token can be invalid.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -37,7 +37,8 @@ fn now() -> u64 {
     unix_now()
 }
 
-/// The claims of a good token, with these over them; `null` takes one out.
+/// Returns the claims of a valid token with these members added or replaced; `null` removes a
+/// member.
 fn claims(members: Value) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "project_path:demo/app", "namespace_id": "42",
@@ -52,7 +53,7 @@ fn claims(members: Value) -> Value {
     claims
 }
 
-/// The header of a good token, with these over it.
+/// Returns the header of a valid token with these members added or replaced.
 fn header(members: Value) -> Value {
     let mut header = json!({ "alg": "ES256", "typ": "JWT", "kid": "one" });
     header.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -132,8 +133,9 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
     }
 }
 
-/// Where revocations are no longer told apart, what was issued before one of those that are gone is
-/// refused, and what may have been: the issuer's clock may be ahead.
+/// A floor stands for revocations that are not kept individually. Every token that was issued
+/// before the floor is refused. A token that may have been is refused too, because the issuer's
+/// clock may be ahead.
 #[tokio::test]
 async fn what_was_issued_before_a_floor_is_refused() {
     let key = SigningKey::p256();
@@ -152,7 +154,7 @@ async fn what_was_issued_before_a_floor_is_refused() {
     }
 }
 
-/// It is the issuer's, so nobody else is shown it.
+/// The token belongs to the issuer's provider, so no other provider is shown it.
 #[tokio::test]
 async fn a_token_that_is_too_large_is_refused() {
     let key = SigningKey::p256();
@@ -216,7 +218,7 @@ async fn forged_tokens_are_rejected() {
             stranger.token(&header(json!({ "alg": alg })), &good).rsplit_once('.').unwrap().0
         )
     };
-    // HS256 with what is public as the secret, in each form that a library might take it.
+    // HS256 with public data as the secret, in each form in which a library might accept it.
     let symmetric = |alg: &str, kid: &str, secret: &[u8]| {
         let message = format!(
             "{}.{}",
@@ -249,7 +251,7 @@ async fn forged_tokens_are_rejected() {
         by_stranger(json!({ "kid": "/dev/null" })),
         by_stranger(json!({ "kid": "https://evil.example.com/key" })),
         by_stranger(json!({ "kid": "" })),
-        // A right signature of the one key under the name of the other, and for another algorithm.
+        // A valid signature of the one key under the name of the other, and for another algorithm.
         key.token(&header(json!({ "kid": "two" })), &good),
         key.token(&header(json!({ "alg": "RS256" })), &good),
         key.token(&header(json!({ "alg": "ES384" })), &good),

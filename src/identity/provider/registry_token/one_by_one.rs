@@ -1,5 +1,5 @@
-//! Several repositories, each in a question of its own: GitLab refuses a whole question with a 403
-//! where one of the repositories in it is a protected path, or its storage quota is spent.
+//! Separate questions about several repositories: GitLab refuses a whole question with a 403 if one
+//! of its repositories is a protected path, or if its storage quota is used up.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::identity::model::{Granted, Lifetime, Question, Verdict, Verified};
 use crate::registry::{Access, Actions, RepositoryName};
 
 impl TokenServer {
-    /// Asks about each of several repositories by itself, for one of them has taken the others'
-    /// grants away.
+    /// Asks about each of several repositories separately, because one of them made GitLab refuse
+    /// all of them. Also returns the number of questions.
     pub(super) async fn ask_one_by_one(
         self: &Arc<Self>,
         question: &Question,
@@ -23,8 +23,8 @@ impl TokenServer {
         };
         let parts: Vec<_> = question.access.repositories().map(of_one).collect();
         let more = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-        // In tasks, for each of them waits for the network, and all at once, for they share the
-        // time of one question; they end with this one.
+        // The questions run in tasks because each of them waits for the network, and all at once
+        // because they share the time of one question. The tasks end with this call.
         let mut asking = JoinSet::new();
         for (place, part) in parts.into_iter().enumerate() {
             let server = self.clone();
@@ -42,7 +42,8 @@ impl TokenServer {
                 Ok((place, Verdict::Verified(of_part, lifetime))) => {
                     verified.push((place, of_part, lifetime))
                 }
-                // The credential is what is wrong, or the server: that holds for all of them.
+                // The credential or the server is the cause, so the verdict applies to all of the
+                // repositories.
                 Ok((_, verdict)) => return (verdict, more),
                 Err(_) => return (Verdict::Unavailable, more),
             }
@@ -52,10 +53,10 @@ impl TokenServer {
     }
 }
 
-/// Returns the verdict about several repositories from those about each, in their order. There is
-/// at least one.
+/// Returns the verdict about several repositories from the verdicts about each, in their order.
+/// `parts` must not be empty.
 fn together(parts: &[(usize, Arc<Verified>, Lifetime)]) -> Verdict {
-    // Where nothing was granted, nothing tells who it is.
+    // The verdict about a part that was granted nothing does not always name the caller.
     let named =
         parts.iter().find(|(_, verified, _)| !verified.granted.is_nothing()).or(parts.first());
     let Some((_, named, _)) = named else { return Verdict::Unavailable };

@@ -1,4 +1,5 @@
-//! The replies of a token server, read strictly. Pure: bytes in, values out.
+//! The strict reading of a token server's replies. This module performs no I/O: bytes in, values
+//! out.
 
 use std::time::Duration;
 
@@ -12,58 +13,58 @@ use crate::identity::provider::common::claims::{self, ClaimError, Oddities, shap
 use crate::identity::provider::common::strict_json;
 use crate::registry::{Actions, RepositoryName};
 
-/// How long a token holds where neither it nor the reply says (Distribution's token specification,
-/// "expires_in").
+/// The lifetime of a token if neither the token nor the reply states it (Distribution's token
+/// specification, "expires_in").
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What is read of the token in a reply.
+/// The contents of the token in a reply.
 #[derive(Debug)]
 pub struct Token {
-    /// Who the server takes the caller for (`sub`). Where it is empty there is none.
+    /// The caller according to the server (`sub`); `None` if it is missing or empty.
     pub subject: Option<String>,
-    /// What GitLab calls the kind of credential (`auth_type`).
+    /// The kind of credential according to GitLab (`auth_type`).
     pub credential_type: Option<String>,
-    /// What GitLab says of the caller besides (`user`), itself a JWT.
+    /// The further description of the caller by GitLab (`user`), itself a JWT.
     pub user: Option<String>,
-    /// How long the answer holds, by the server's own clock.
+    /// The lifetime of the answer, by the server's own clock.
     pub lifetime: Duration,
-    /// When it ends (`exp`; Unix time, seconds), where it does not say since when it holds.
+    /// The end of the token (`exp`; Unix time, seconds), if the token does not state its beginning.
     pub ends: Option<u64>,
     /// The token itself.
     pub issued: SecretString,
-    /// What was odd about the reply.
+    /// The oddities of the reply.
     pub odd: Oddities,
     access: Vec<AccessEntry>,
 }
 
-/// Why a reply is none. It prints nothing of what the reply holds.
+/// The reason why a reply is not accepted. It prints nothing of the reply's contents.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not a JSON object, or one with the same key twice.
+    /// The reply is not a JSON object with a token, or has the same key twice.
     #[error("the reply is not the JSON of a token")]
     Reply,
-    /// `token` and `access_token` are two names for one thing.
+    /// The reply has a `token` and an `access_token` that differ, although both name one token.
     #[error("the reply has two tokens that differ")]
     TwoTokens,
-    /// Not three parts, or no JSON in the middle one.
+    /// The token does not have three parts, or its middle part is not JSON.
     #[error("the token in the reply cannot be read")]
     Token,
-    /// A claim of another type.
+    /// A claim has another type.
     #[error("the token in the reply cannot be read: {0}")]
     Claim(#[from] ClaimError),
-    /// Its `aud` is not our service, and nothing else.
+    /// The `aud` is not the requested service alone.
     #[error("the token in the reply is not for the service that was asked for")]
     Audience,
-    /// `exp` is not after `iat`.
+    /// The `exp` is not after the `iat`.
     #[error("the token in the reply ends before it begins")]
     Lifetime,
 }
 
-/// Reads the body of a 200. The signature of its token is not checked: it came from the server
-/// itself, over the connection on which it was asked for.
+/// Reads the body of a 200. The signature of its token is not checked, because the server itself
+/// sent the token, over the connection on which it was requested.
 ///
 /// # Errors
-/// Whatever is not a token for `service`.
+/// [`Unreadable`] if the body does not contain a token for `service`.
 pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
     let mut reply = strict_json::object(body).map_err(|_| Unreadable::Reply)?;
     let mut take = |key| match reply.remove(key) {
@@ -78,7 +79,7 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
         (None, None) => return Err(Unreadable::Reply),
     };
     let claims = self::claims(&token).ok_or(Unreadable::Token)?;
-    // Of several audiences each could present the token as its own.
+    // If several audiences were allowed, each of them could present the token as its own.
     if claims::texts(&claims, "aud")?.as_deref() != Some(&[service]) {
         return Err(Unreadable::Audience);
     }
@@ -109,8 +110,8 @@ pub fn read(body: &[u8], service: &str) -> Result<Token, Unreadable> {
     })
 }
 
-/// Reads `access`. What is odd about one entry takes nothing from the others: it grants less by
-/// that. Go writes an empty list as `null`, so each list may be one.
+/// Reads `access`. An odd entry does not affect the others: without it, the token only grants less.
+/// Go writes an empty list as `null`, so each list may be `null`.
 fn access(claims: &Map<String, Value>, odd: &mut Oddities) -> Result<Vec<AccessEntry>, ClaimError> {
     let entries = match claims.get("access") {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -123,7 +124,7 @@ fn access(claims: &Map<String, Value>, odd: &mut Oddities) -> Result<Vec<AccessE
     Ok(entries.iter().filter_map(|entry| AccessEntry::read(entry, odd)).collect())
 }
 
-/// The claims of a JWT, unverified.
+/// Returns the claims of a JWT, unverified.
 pub fn claims(jwt: &str) -> Option<Map<String, Value>> {
     let mut parts = jwt.split('.');
     let (Some(_), Some(claims), Some(_), None) =
@@ -135,8 +136,8 @@ pub fn claims(jwt: &str) -> Option<Map<String, Value>> {
 }
 
 impl Token {
-    /// What is listed as granted for a repository. `*` is not what anybody asked for, and does not
-    /// count.
+    /// Returns the actions that the token lists for a repository. The gate never asks for `*`, so
+    /// `*` does not count.
     pub fn granted(&self, repository: &RepositoryName) -> Actions {
         let mut granted = Actions::default();
         for action in self.entries(repository).flat_map(|entry| &entry.actions) {
@@ -150,8 +151,8 @@ impl Token {
         granted
     }
 
-    /// Whether the list of all repositories is listed as granted (Distribution, "Token Scope
-    /// Documentation").
+    /// Returns whether the token lists access to the list of all repositories (Distribution, "Token
+    /// Scope Documentation").
     pub fn grants_catalog(&self) -> bool {
         let is_catalog = |entry: &AccessEntry| entry.kind == "registry" && entry.name == "catalog";
         let mut actions =
@@ -159,7 +160,7 @@ impl Token {
         actions.any(|action| action == "*")
     }
 
-    /// What GitLab says of a repository besides (`meta`).
+    /// Returns the further data of GitLab about a repository (`meta`).
     pub fn meta(&self, repository: &RepositoryName) -> impl Iterator<Item = &Value> {
         self.entries(repository).filter_map(|entry| entry.meta.as_ref())
     }
@@ -180,8 +181,8 @@ struct AccessEntry {
 }
 
 impl AccessEntry {
-    /// Reads an entry; `None` for what does not say what it is about, which is noted. Rules in
-    /// `meta` hold whatever else is odd.
+    /// Reads an entry. Returns `None` and notes the entry if it does not state its subject. The
+    /// rules in `meta` apply even if other members of the entry are odd.
     fn read(entry: &Value, odd: &mut Oddities) -> Option<Self> {
         let text = |name| entry.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(kind), Some(name)) = (text("type"), text("name")) else {

@@ -1,12 +1,12 @@
-//! What the gate of the test allows, by a reading of its own of the rules in its config:
-//! `public/**` may be read by all, `team/**` read and written by the one user that there is, and
-//! nothing else.
+//! The requests that the test's gate allows, by an independent reading of the rules in its config:
+//! all callers may read `public/**`, the one user may read and write `team/**`, and nothing else is
+//! allowed.
 
 use super::super::authorization::{Parts, second_reader};
 use super::super::grammar::{self, Canonical, Needs};
 use super::super::message::Message;
 
-/// What one request is allowed to be for the registry.
+/// The one form in which an allowed request may reach the registry.
 pub struct Permit {
     method: &'static str,
     target: String,
@@ -19,13 +19,13 @@ enum Caller {
 }
 
 impl Permit {
-    /// Whether this is what was allowed.
+    /// Returns whether the forwarded message is the one that was allowed.
     pub fn allows(&self, forwarded: &Message) -> bool {
         forwarded.method == self.method && forwarded.target == self.target
     }
 }
 
-/// The permit for a request with its credential.
+/// Returns the permit for a request with its own credential.
 pub fn of_message(message: &Message) -> Option<Permit> {
     let mut authorizations = message.values("authorization");
     let caller = match (authorizations.next(), authorizations.next()) {
@@ -46,7 +46,7 @@ pub fn of_message(message: &Message) -> Option<Permit> {
     of(grammar::canonical(&message.method, path, query)?, caller)
 }
 
-/// Whether there is anybody who may do this, in its one spelling.
+/// Returns whether the message is canonical and allowed for at least one caller.
 pub fn of_anybody(forwarded: &Message) -> bool {
     let (path, query) = split(&forwarded.target);
     let canonical = grammar::canonical(&forwarded.method, path, query);
@@ -55,7 +55,7 @@ pub fn of_anybody(forwarded: &Message) -> bool {
         .is_some_and(|permit| permit.allows(forwarded))
 }
 
-/// Whether this asks for the list of all repositories.
+/// Returns whether the message asks for the catalog.
 pub fn is_catalog(forwarded: &Message) -> bool {
     forwarded.method == "GET" && split(&forwarded.target).0 == "/v2/_catalog"
 }
@@ -64,7 +64,8 @@ fn of(canonical: Canonical, caller: Caller) -> Option<Permit> {
     let may = |repository: &str, needs: Needs| match needs {
         Needs::Pull if repository.starts_with("public/") => true,
         Needs::Pull | Needs::Push => repository.starts_with("team/") && caller == Caller::Alice,
-        // The credential has no scope for it, whatever the rule says; the others go nowhere.
+        // The credential has no scope for deletes, so no rule can allow one. Login and catalog
+        // requests are not forwarded.
         Needs::Delete | Needs::Login | Needs::Catalog => false,
     };
     if !may(&canonical.repository, canonical.needs) {
@@ -78,8 +79,8 @@ fn of(canonical: Canonical, caller: Caller) -> Option<Permit> {
     Some(Permit { method: canonical.method, target })
 }
 
-/// Path and query of a target, be it in absolute form (RFC 9112, 3.2.2). What a fragment says is
-/// for the client.
+/// Splits a target into path and query. Also accepts the absolute form (RFC 9112, 3.2.2). The
+/// fragment is dropped, because it is meant for the client.
 fn split(target: &str) -> (&str, Option<&str>) {
     let target = target.split_once('#').map_or(target, |(target, _)| target);
     let authority = target.find("://").filter(|_| !target.starts_with('/')).map(|at| at + 3);

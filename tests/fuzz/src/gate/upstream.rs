@@ -1,5 +1,5 @@
-//! A registry that keeps every byte that it gets, and answers each message so that the next may
-//! come.
+//! A registry that keeps every byte it receives and answers each message, so that the next one can
+//! follow.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::super::message::{self, Message};
 
-/// What may stand in a request to the registry (`src/upstream/headers.rs`), and how it is framed.
+/// The headers that a request to the registry may have (`src/upstream/headers.rs`), with those that
+/// frame it.
 const MAY_STAND: [&str; 28] = [
     "accept",
     "accept-encoding",
@@ -42,7 +43,8 @@ const MAY_STAND: [&str; 28] = [
     "x-forwarded-proto",
 ];
 
-/// Panics where a message says what only the gate may say, or what it may not.
+/// Panics if a message has a header that the registry must not get, or lacks or repeats one that
+/// the gate must set.
 pub fn assert_hygiene(message: &Message) {
     for (name, value) in &message.headers {
         assert!(MAY_STAND.contains(&&**name) || name == "x-request-id", "{name} in {message:?}");
@@ -59,7 +61,7 @@ pub fn assert_hygiene(message: &Message) {
 /// A listener that outlives the runs.
 pub struct Upstream(std::net::TcpListener);
 
-/// What reached the registry in one run.
+/// The bytes that reached the registry in one run.
 pub struct Ledger {
     address: SocketAddr,
     accepting: JoinHandle<()>,
@@ -77,7 +79,7 @@ impl Upstream {
         self.0.local_addr().expect("an address")
     }
 
-    /// Serves, within a `LocalSet`.
+    /// Starts to serve. Must be called within a `LocalSet`.
     pub fn start(&self) -> Ledger {
         let listener =
             TcpListener::from_std(self.0.try_clone().expect("a socket")).expect("a listener");
@@ -92,9 +94,11 @@ impl Upstream {
 }
 
 impl Ledger {
-    /// What came on each connection, once all of them are closed. The gate is gone by now.
+    /// Returns the bytes that arrived on each connection, once all of them are closed. The gate has
+    /// closed its connection to the client by now.
     pub async fn finish(mut self) -> Vec<Vec<u8>> {
-        // Connections are accepted in their order, so all are known when this one is.
+        // Connections are accepted in order, so all of the gate's are known once this one is
+        // accepted.
         let last = TcpStream::connect(self.address).await.expect("a connection");
         let last_address = last.local_addr().expect("an address");
         drop(last);
@@ -110,7 +114,7 @@ impl Ledger {
     }
 }
 
-/// Answers whatever is complete, to the end of the connection.
+/// Answers every complete message until the connection ends. Returns the bytes received.
 async fn serve(mut socket: TcpStream) -> Vec<u8> {
     let mut received = Vec::new();
     let mut answered = 0;

@@ -1,5 +1,5 @@
-//! Bodies of nothing and of single bytes, requests that all wait, and answers that nobody reads:
-//! what connections hold when they hold the most.
+//! Floods of empty and one-byte DATA frames, of requests that all wait, and of answers that the
+//! client does not read: the states in which connections hold the most memory.
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, FLOW_CONTROL_ERROR, Flood, stream};
 use super::{
@@ -12,10 +12,10 @@ use crate::hostile::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, enco
 
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A credential that only a provider knows who does not answer.
+/// A credential that only the silent provider could know.
 const UNKNOWN: &str = "Bearer unknown";
 
-/// A push, and this in each round.
+/// Creates a flood that begins a push and sends `data` in each later round.
 fn push(rounds: u32, head: Vec<u8>, data: Vec<u8>) -> Flood {
     Flood::new(rounds, move |round| match round {
         0 => encode(HEADERS, END_HEADERS, 1, &head),
@@ -23,7 +23,8 @@ fn push(rounds: u32, head: Vec<u8>, data: Vec<u8>) -> Flood {
     })
 }
 
-/// A gate with a provider that accepts and is silent, for as long as the listener lives.
+/// Starts a gate with a provider that accepts connections and never answers while the returned
+/// listener lives.
 async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
     let silent = listener();
     let sso = format!(
@@ -47,8 +48,8 @@ async fn empty_data() {
     survives("empty DATA", flood, End::GoAway(ENHANCE_YOUR_CALM)).await;
 }
 
-/// What is not read yet, for the caller is not known yet, is bounded by the window, and by its
-/// pieces where they are small.
+/// The gate does not read a body while the caller is unknown. The flow-control window limits the
+/// unread bytes, and a separate limit applies to small DATA frames.
 #[tokio::test]
 async fn data_that_waits() {
     for (name, bytes, end) in [
@@ -61,7 +62,8 @@ async fn data_that_waits() {
     }
 }
 
-/// As many as there may be, each with a head of nearly `max_header_bytes`.
+/// The memory stays below the bound while as many requests wait as the gate allows, each with a
+/// head of almost `max_header_bytes`.
 #[tokio::test]
 async fn requests_that_wait() {
     let (gate, _silent) = gate_that_waits().await;
@@ -81,8 +83,8 @@ async fn requests_that_wait() {
     .await;
 }
 
-/// Pulls whose windows stay shut, or open for one byte. That `stall_timeout` ends them is tested
-/// with the deadlines.
+/// Pulls whose windows stay closed, or open for one byte, take memory below the bound. The tests of
+/// the deadlines cover their end by `stall_timeout`.
 #[tokio::test]
 async fn answers_that_nobody_reads() {
     const PULLS: u32 = 100;
@@ -94,7 +96,8 @@ async fn answers_that_nobody_reads() {
         let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
         let flood = Flood { settings, ..Flood::new(PULLS, frames) };
         let another = Honest::begin(&gate).await;
-        // Behind them all, a few honest ones show that the registry has sent what it could.
+        // After all pulls have been forwarded, a few honest requests show that the registry has
+        // sent all that it could.
         let forwarded = gate.forwarded() + CONNECTIONS * usize::try_from(PULLS).unwrap();
         let settled = async {
             while gate.forwarded() < forwarded {

@@ -1,4 +1,4 @@
-//! One connection that floods.
+//! The client side of one flooding connection.
 
 use std::sync::Arc;
 
@@ -13,29 +13,30 @@ pub(super) const PROTOCOL_ERROR: u32 = 1;
 pub(super) const FLOW_CONTROL_ERROR: u32 = 3;
 pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// The acknowledgement of this PING shows that all before it has been read.
+/// The payload of the final PING. Its acknowledgement shows that the gate has read all frames
+/// before it.
 const LAST: &[u8; 8] = b"the last";
 
-/// What is sent.
+/// The frames that a connection sends.
 #[derive(Clone)]
 pub(super) struct Flood {
-    /// The payload of the first SETTINGS.
+    /// The payload of the first SETTINGS frame.
     pub(super) settings: Vec<u8>,
-    /// The frames of each round, by its number.
+    /// The frames of each round, by the number of the round.
     pub(super) frames: Arc<dyn Fn(u32) -> Vec<u8> + Send + Sync>,
     pub(super) rounds: u32,
-    /// After so many rounds, wait until the gate has read them.
+    /// The number of rounds after which the client waits until the gate has read them.
     pub(super) pause_after: u32,
 }
 
-/// How the gate took it.
+/// The way in which the gate reacted to a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It read all of it, and the connection lives.
+    /// The gate read all frames, and the connection is still open.
     Read,
-    /// GOAWAY, with its reason.
+    /// The gate sent GOAWAY with this error code.
     GoAway(u32),
-    /// The connection went, or was reset before its last words were read.
+    /// The connection ended, or was reset before the client read the last frames.
     Closed,
 }
 
@@ -49,15 +50,16 @@ impl Flood {
 }
 
 impl End {
-    /// A gate that closes on bytes that it has not read resets the connection, which can overtake
-    /// its GOAWAY; one that leaves without an error answers first what it has read.
+    /// Returns whether this end counts as `expected`. A gate that closes a connection with unread
+    /// bytes resets it, and the reset can overtake its GOAWAY. A gate that leaves without an error
+    /// first answers the frames that it has read.
     pub(super) fn is(self, expected: Self) -> bool {
         let overtaken = self == Self::Closed && matches!(expected, Self::GoAway(_));
         self == expected || overtaken || (self == Self::Read && expected == Self::GoAway(0))
     }
 }
 
-/// The number of the client's stream in a round, if each round has one.
+/// Returns the id of the client's stream in a round, if each round opens one stream.
 pub(super) fn stream(round: u32) -> u32 {
     2 * round + 1
 }
@@ -80,7 +82,7 @@ pub(super) async fn run(
         End::Closed
     };
     let writing = async {
-        // The window of the connection is no bound here: those of the streams may be.
+        // The window of the connection does not limit a flood; only the windows of the streams may.
         let window = encode(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
         let mut bytes = [PREFACE, &encode(SETTINGS, 0, 0, &flood.settings), &window].concat();
         for round in 0..flood.rounds {
@@ -105,7 +107,7 @@ pub(super) async fn run(
     let (mut reading, mut writing) = (std::pin::pin!(reading), std::pin::pin!(writing));
     tokio::select! {
         end = &mut reading => return end,
-        // Where it failed, the gate has said why.
+        // If the write failed, the reader sees the reason.
         _ = &mut writing => {}
     }
     reading.await

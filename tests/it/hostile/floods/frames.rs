@@ -1,5 +1,5 @@
-//! Frames that mean nothing, or next to nothing. They are read over or answered one by one: what is
-//! not taken from the gate keeps it from reading on.
+//! Floods of frames without effect, or with almost none. The gate ignores them or answers them one
+//! by one. It stops reading while the client does not read its answers.
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::scripted_upstream::soon;
 const ROUNDS: u32 = 50_000;
 const UNKNOWN: u8 = 0xfe;
 
-/// The same frames in each round.
+/// Creates a flood that sends the same frames in each round.
 fn always(frames: Vec<u8>) -> Flood {
     Flood::new(ROUNDS, move |_| frames.clone())
 }
@@ -35,8 +35,8 @@ async fn settings() {
     survives("SETTINGS", always(encode(SETTINGS, 0, 0, &[])), End::Read).await;
 }
 
-/// A table for header compression of 4 GiB, and windows that change, with streams that they are
-/// changed for.
+/// The settings ask for an HPACK table of 4 GiB and change the initial window again and again, with
+/// open streams that each change applies to.
 #[tokio::test]
 async fn settings_that_change_everything() {
     let frames = |round| {
@@ -80,7 +80,7 @@ async fn windows_beyond_their_end() {
     survives("WINDOW_UPDATE beyond 2^31", flood, End::GoAway(FLOW_CONTROL_ERROR)).await;
 }
 
-/// Of streams that nobody has opened, and never the same twice.
+/// Each frame names another stream that is not open.
 #[tokio::test]
 async fn priorities() {
     let frames = |round| encode(PRIORITY, 0, stream(round), &[0, 0, 0, 0, 16]);
@@ -94,7 +94,7 @@ async fn unknown_frames() {
 
 #[tokio::test]
 async fn goodbyes() {
-    // The first one is believed: no stream is open, so the gate leaves too.
+    // The first GOAWAY ends the connection: no stream is open, so the gate closes its side too.
     let flood = always(encode(GOAWAY, 0, 0, &[0; 8]));
     survives("GOAWAY", flood, End::GoAway(0)).await;
 }
@@ -106,7 +106,8 @@ async fn resets_of_streams_that_nobody_opened() {
         .await;
 }
 
-/// Answers that are never taken: the gate stops reading, and closes after `stall_timeout`.
+/// The gate stops reading if the client does not read its answers, and closes the connection after
+/// `stall_timeout`.
 #[tokio::test]
 async fn questions_whose_answers_are_not_read() {
     let ping = encode(PING, 0, 0, &[1; 8]);

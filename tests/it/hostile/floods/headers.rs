@@ -1,15 +1,15 @@
-//! Heads without end, and small ones that become large (HPACK).
+//! Floods of endless heads, and of small heads that HPACK expands to large ones.
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, Flood, stream};
 use super::{STREAMS_MIB, patient_gate, request_block, survives, survives_at};
 use crate::hostile::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, encode, string};
 
-/// A head that never ends, in pieces of each kind.
+/// A head that never ends makes the gate end the connection, for pieces of each kind.
 #[tokio::test]
 async fn continuations() {
     let field = super::super::frames::block(&[("x", "y")]);
     let large = super::super::frames::block(&[("x", &"y".repeat(16_000))]);
-    // A string of which there is always more to come: its length is 1 MiB.
+    // The start of a string with a length of 1 MiB, whose bytes never end.
     let half = [&[0, 1, b'x', 127][..], &[0x81, 0xff, 0x3f], &[b'y'; 16_000]].concat();
     let calm = End::GoAway(ENHANCE_YOUR_CALM);
     for (name, first, piece, expected) in [
@@ -26,11 +26,13 @@ async fn continuations() {
     }
 }
 
-/// A field of 4000 bytes goes into the table once, and each byte afterwards is that field again.
+/// A field of 4000 bytes enters the HPACK table once, and each later byte refers to it again. The
+/// gate answers with 431, or ends the connection if the head is far too large.
 #[tokio::test]
 async fn bombs() {
     for (name, repetitions, expected) in [
-        // 431 each; so much more that the gate gives up on the connection.
+        // 431 for each request at the smaller size; the larger size makes the gate end the
+        // connection.
         ("header bomb of 48 KB", 12, End::Read),
         ("header bomb of 4 MB", 1000, End::GoAway(ENHANCE_YOUR_CALM)),
     ] {
@@ -38,7 +40,7 @@ async fn bombs() {
     }
 }
 
-/// As many fields as fit, a byte each.
+/// A head of 900 fields, one byte each, takes memory below the bound.
 #[tokio::test]
 async fn many_fields() {
     let flood = repeated(2_000, "v", 900);
@@ -47,9 +49,9 @@ async fn many_fields() {
     .await;
 }
 
-/// Requests with one field again and again.
+/// Creates a flood of requests that repeat one field.
 fn repeated(rounds: u32, value: &str, repetitions: usize) -> Flood {
-    // RFC 7541, 6.2.1: a literal that goes into the table, whose newest entry is 62.
+    // RFC 7541, 6.2.1: a literal with indexing. The newest entry of the table has the index 62.
     let mut field = vec![0x40];
     string(&mut field, "x");
     string(&mut field, value);
@@ -63,6 +65,6 @@ fn repeated(rounds: u32, value: &str, repetitions: usize) -> Flood {
         };
         encode(HEADERS, END_HEADERS | END_STREAM, stream(round), &block)
     };
-    // No more of them at once than there may be.
+    // Not more requests at a time than the gate allows streams.
     Flood { pause_after: 50, ..Flood::new(rounds, frames) }
 }

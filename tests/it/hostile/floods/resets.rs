@@ -1,5 +1,5 @@
-//! Streams that are opened to be reset, by the client or by the gate: rapid reset (CVE-2023-44487),
-//! MadeYouReset (CVE-2025-8671), and more streams than there may be.
+//! Floods of streams that the client or the gate resets: rapid reset (CVE-2023-44487), MadeYouReset
+//! (CVE-2025-8671), and more streams than the gate allows.
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, Flood, PROTOCOL_ERROR, stream};
 use super::{STREAMS_MIB, patient_gate, request_block, survives, survives_at};
@@ -12,7 +12,7 @@ const BLOB: &str =
     "/v2/demo/a/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// Opens a stream in each round, and then this.
+/// Creates a flood that opens a stream in each round and then sends the frames of `then`.
 fn opened(
     rounds: u32,
     method: &str,
@@ -31,7 +31,8 @@ fn reset(id: u32) -> Vec<u8> {
     encode(RST_STREAM, 0, id, &CANCEL.to_be_bytes())
 }
 
-/// All at once: more than a few that are gone before the gate has begun them end the connection.
+/// A client that resets its streams without pause is disconnected: the gate tolerates only a few
+/// streams that are reset before it has begun them.
 #[tokio::test]
 async fn rapid_reset() {
     for (name, method, path) in
@@ -41,7 +42,7 @@ async fn rapid_reset() {
     }
 }
 
-/// A few at a time: each is a request that the gate begins and gives up.
+/// Ten resets at a time stay below the limit. The gate begins and abandons each request.
 #[tokio::test]
 async fn rapid_reset_under_the_limit() {
     for (name, method, path) in
@@ -52,19 +53,20 @@ async fn rapid_reset_under_the_limit() {
     }
 }
 
-/// The gate itself is made to reset them: a window beyond its end, data behind the end, a stream
-/// that depends on itself.
+/// The client makes the gate reset its streams: with a window above the maximum, with data after
+/// the end of the stream, or with a stream that depends on itself. The gate ends the connection.
 #[tokio::test]
 async fn made_you_reset() {
     let window = |id| encode(WINDOW_UPDATE, 0, id, &(i32::MAX as u32).to_be_bytes());
     let data = |id| encode(DATA, 0, id, b"x");
     let itself = |id: u32| encode(PRIORITY, 0, id, &[&id.to_be_bytes()[..], &[16]].concat());
     let calm = End::GoAway(ENHANCE_YOUR_CALM);
-    // In tens, for streams that are reset before the gate has begun them have a limit of their own.
+    // Ten at a time, because streams that are reset before the gate has begun them have a separate
+    // limit.
     let paced = |flood| Flood { pause_after: 10, ..flood };
     survives("made to reset by a window", paced(opened(300, "POST", UPLOADS, window)), calm).await;
     survives("made to reset by itself", paced(opened(300, "POST", UPLOADS, itself)), calm).await;
-    // h2 takes this one as an error of the connection at once.
+    // h2 treats this case as a connection error at once.
     survives(
         "data behind the end",
         paced(opened(2_000, "GET", BLOB, data)),
@@ -73,8 +75,8 @@ async fn made_you_reset() {
     .await;
 }
 
-/// Streams that are all left open: the ones too many are refused, and whoever goes on regardless is
-/// sent away.
+/// The gate refuses the streams above its limit, and disconnects a client that continues to open
+/// them.
 #[tokio::test]
 async fn more_streams_than_there_may_be() {
     let calm = End::GoAway(ENHANCE_YOUR_CALM);

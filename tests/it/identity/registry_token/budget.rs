@@ -1,4 +1,4 @@
-//! A bound on wrong credentials, as the provider keeps it.
+//! The failure budget, within the provider.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
     let ask = async |secret: &str, known| {
         server.ask(&question(basic("alice", secret), Access::Login), known).await.0
     };
-    // Good ones cost nothing, nor does what is no answer.
+    // Good credentials cost nothing, and neither does a reply without a verdict.
     for _ in 0..5 {
         verified(ask(READ_WRITE.1, false).await);
     }
     gitlab.script([answer(500, ""), answer(403, "")]);
     ask("x", false).await;
     ask("x", false).await;
-    // A known one that is wrong by now counts too.
+    // A credential that was good before and is wrong now counts too.
     assert_eq!(ask("wrong-0", true).await, Verdict::NotMine);
     for number in 1..3 {
         assert_eq!(ask(&format!("wrong-{number}"), false).await, Verdict::NotMine);
@@ -47,8 +47,8 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
     verified(ask(READ_WRITE.1, true).await);
 }
 
-/// However many come at once, no more wrong ones are asked about than the budget has, and no good
-/// one is turned away.
+/// However many credentials arrive at once, the provider is asked about no more wrong ones than the
+/// budget allows, and no good one is turned away.
 #[tokio::test]
 async fn a_burst_waits_for_its_turn() {
     let gitlab = GitLab::start(listener()).unwrap();

@@ -1,4 +1,4 @@
-//! Keys that are fetched: what is asked of an issuer how often, and what stays when it fails.
+//! Tests of fetched keys: how often an issuer is asked, and which keys stay if a fetch fails.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{KeyLookup, KeySet, Keys, RefreshIntervals};
 use crate::identity::provider::jwt::signing::SigningKey;
 use crate::identity::provider::test_server::{Answer, PATIENCE, TestServer};
 
-/// Long enough that a test ends before anything is done a second time.
+/// An interval so long that a test ends before anything is done a second time.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn set(ids: &[&str]) -> Answer {
@@ -30,7 +30,8 @@ async fn find(keys: &Keys, id: &str) -> KeyLookup {
     keys.find(Some(id), Algorithm::ES256).await
 }
 
-/// What an answer amounts to, by one letter: a key, none, not now, none yet.
+/// Returns a letter for the result of a lookup: `k` for a key, `-` for no such key, `w` for not
+/// now, `0` for no keys yet.
 async fn found(keys: &Keys, id: &str) -> char {
     match find(keys, id).await {
         KeyLookup::Keys(keys) => {
@@ -95,7 +96,7 @@ async fn a_new_key_is_found_by_its_first_token() {
     server.answer(set(&["one", "two"]));
     assert_eq!(found(&keys, "two").await, 'k');
     assert_eq!(found(&keys, "three").await, '-');
-    // Retired: gone with the next fetch.
+    // The next fetch removes a retired key.
     server.answer(set(&["two", "three"]));
     assert_eq!(found(&keys, "three").await, 'k');
     assert_eq!(found(&keys, "one").await, '-');
@@ -146,7 +147,7 @@ async fn the_last_good_keys_stay_whatever_the_issuer_says() {
         Answer::Say("nonsense".to_owned()),
     ] {
         server.answer(answer);
-        // Whether "two" is new cannot be known now, and that is not a no.
+        // The gate cannot know now whether "two" is a new key, and does not refuse it.
         assert_eq!(found(&keys, "two").await, 'w');
         assert_eq!(found(&keys, "one").await, 'k');
     }
@@ -171,8 +172,8 @@ async fn an_issuer_that_hangs_costs_a_caller_no_more_than_the_time_out() {
     let keys =
         Keys::fetched("workloads".into(), server.url.clone(), client, RefreshIntervals::default());
     assert_eq!(tokio::time::timeout(PATIENCE, found(&keys, "one")).await.unwrap(), '0');
-    // The next one has it asked again, and whoever comes then learns at once that it was asked a
-    // moment ago.
+    // The next caller makes the gate ask the issuer again. All later callers learn at once that the
+    // issuer was asked a moment ago.
     for _ in 0..10 {
         assert_eq!(found(&keys, "one").await, '0');
     }

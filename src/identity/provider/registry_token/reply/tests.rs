@@ -1,4 +1,4 @@
-//! Which replies are tokens for us, and what they grant.
+//! Tests of which replies are tokens for the gate, and of what they grant.
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -12,7 +12,7 @@ fn jwt(claims: &Value) -> String {
     format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
-/// The claims of an ordinary token with these over them.
+/// Returns the claims of an ordinary token with these members added or replaced.
 fn with(members: Value) -> Value {
     let mut claims = json!({ "aud": SERVICE, "sub": "alice", "iat": 1000, "exp": 1300 });
     claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -91,7 +91,7 @@ fn what_is_no_token() {
     assert!(text.contains("`sub` is a list of 1") && !text.contains("canary"), "{text}");
 }
 
-/// An entry that is odd grants less, and takes nothing from the others.
+/// An odd entry grants less and does not affect the others.
 #[test]
 fn an_odd_entry_is_left_out_and_the_rest_holds() {
     let good = json!({ "type": "repository", "name": "good", "actions": ["pull"] });
@@ -109,7 +109,7 @@ fn an_odd_entry_is_left_out_and_the_rest_holds() {
         assert!(token.odd.text().unwrap().contains(noted), "{odd}: {:?}", token.odd);
     }
     assert_eq!(said(&reply(json!({ "access": [good] }))).unwrap().odd, Oddities::default());
-    // Rules hold, whatever is odd beside them.
+    // Rules apply even if other members of the entry are odd.
     let entry = json!({ "type": "repository", "name": "good", "actions": 5, "meta": { "n": 1 } });
     let token = said(&reply(json!({ "access": [good, entry] }))).unwrap();
     assert_eq!(token.meta(&name("good")).cloned().collect::<Vec<_>>(), [json!({ "n": 1 })]);
@@ -131,7 +131,7 @@ fn a_token_is_for_our_service_alone() {
     }
 }
 
-/// By the server's own clock, so that ours may be wrong.
+/// The lifetime follows the server's own clock, so that the gate's clock may be wrong.
 #[test]
 fn how_long_a_token_holds() {
     let held = |members: Value, expires_in: Value| {
@@ -150,7 +150,7 @@ fn how_long_a_token_holds() {
         assert_eq!(held(json!({ "exp": end }), null()), Err(Unreadable::Lifetime), "{end}");
     }
     assert_eq!(held(json!({ "iat": 1000.5, "exp": 1300.5 }), null()), Ok((300, None)));
-    // As good as nothing said, which is what the specification has a word for.
+    // An unusable value counts as a missing one, for which the specification has a default.
     for expires_in in [json!("7"), json!(-7), json!([7])] {
         assert_eq!(
             held(json!({ "exp": null }), expires_in.clone()),
@@ -171,7 +171,7 @@ fn who_the_caller_is() {
     for members in [json!({ "sub": "" }), json!({ "sub": null })] {
         assert_eq!(said(&reply(members)).unwrap().subject, None);
     }
-    // Words of GitLab's: what another server means by them is nothing.
+    // GitLab defines these claims, so they are ignored if another server uses them differently.
     let other = said(&reply(json!({ "auth_type": 1, "user": { "name": "alice" } }))).unwrap();
     assert_eq!((other.credential_type, other.user), (None, None));
 }
