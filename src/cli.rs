@@ -30,25 +30,25 @@ struct Arguments {
 enum Command {
     /// Run the gate
     ///
-    /// SIGTERM and SIGINT end it: no new connections, requests under way come to their end
-    /// (http.drain_timeout), exit 0. A second signal ends it at once, exit 1. SIGHUP, or a
-    /// change of a file that the config names, has it read again. A config that cannot be used:
-    /// exit 78.
-    Serve(Config),
+    /// SIGTERM and SIGINT drain the gate: it accepts no new connections, requests that have begun
+    /// may end within http.drain_timeout, and it exits with 0. A second signal ends it at once, with
+    /// exit code 1. SIGHUP, or a change of a file that the config names, reloads the config. With an
+    /// unusable config it exits with 78.
+    Serve(ConfigPath),
     /// Check a config and every file that it names
     ///
-    /// Prints all problems at once, one a line, as FILE:LINE:COLUMN: what is wrong; what would be
-    /// right. Nothing is contacted without --online. Exit 0 or 78.
+    /// Prints all problems at once, one per line, as FILE:LINE:COLUMN: the problem; the remedy.
+    /// Without --online it contacts no server. Exit code 0 or 78.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets redacted
-    PrintConfig(Config),
+    PrintConfig(ConfigPath),
     /// Print the JSON schema of the config
     ///
-    /// Editors use it to complete and check: put "# yaml-language-server: $schema=schema.json" at
-    /// the top of the config.
+    /// Editors use it to complete and to check values: put
+    /// "# yaml-language-server: $schema=schema.json" at the top of the config.
     Schema,
-    /// Run a gate, a small registry and a stand-in for GitLab in one process, to try it out
+    /// Run a gate, a small registry and a stand-in for GitLab in one process, to try them out
     Demo(Demo),
     /// Read a password from standard input and print its bcrypt hash
     ///
@@ -57,29 +57,29 @@ enum Command {
         /// Print a whole htpasswd line for this user
         user: Option<String>,
     },
-    /// Say what a request would get, and why: who it is, what it has, what each rule says
+    /// Show the answer that a request would get, and why: the caller, its rights, each rule
     ///
-    /// The secret comes on standard input: moorgate explain --method PUT --path
-    /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as Bearer; without
-    /// a secret the caller is nobody. A token of the gate's own works where tokens.key_file is
-    /// set.
+    /// The secret is read from standard input: moorgate explain --method PUT --path
+    /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as a Bearer token;
+    /// without a secret the request has no credential. A gate token works if tokens.key_file is set.
     ///
-    /// The request goes through the gate of the config as if it came from this machine, up to where
-    /// it would go to the registry. Providers are asked, and nothing from before is used. It is
-    /// never written to the registry, which is asked only whether an immutable tag exists; but
-    /// a GitLab that is asked about a push and grants it creates the record of the image's
-    /// repository, as with any push.
+    /// The request passes through the gate of the config as if it came from this machine, up to the
+    /// point where it would be forwarded. Providers are asked, and cached answers are not used.
+    /// Nothing is written to the registry; it is asked only whether an immutable tag exists. A
+    /// GitLab that is asked about a push and grants it creates the record of the image's repository,
+    /// as with any push.
     ///
-    /// Exit 0 allowed, 1 refused, 2 not asked, 69 a provider gave no answer, 78 a bad config.
+    /// Exit codes: 0 allowed, 1 refused, 2 not evaluated, 69 a provider gave no answer, 78 a bad
+    /// config.
     Explain(explain::Explain),
     /// Ask a running gate whether it is ready
     ///
-    /// For images without curl. Asks /readyz of the admin listener of the config. Exit 0 or 1.
-    Healthcheck(Config),
+    /// For images without curl: it requests /readyz from the admin listener. Exit code 0 or 1.
+    Healthcheck(ConfigPath),
 }
 
 #[derive(Args)]
-struct Config {
+struct ConfigPath {
     /// The config file [default: $MOORGATE_CONFIG, then /etc/moorgate/moorgate.yml]
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -88,15 +88,16 @@ struct Config {
 #[derive(Args)]
 struct CheckConfig {
     #[command(flatten)]
-    config: Config,
-    /// Then ask the registry and every identity provider, with no credential of a user, and say
-    /// what each answered
+    config: ConfigPath,
+    /// Also contact the registry and every identity provider, without a user's credential, and
+    /// show their answers
     #[arg(long)]
     online: bool,
 }
 
-impl Config {
-    /// An empty variable is none: compose files make them.
+impl ConfigPath {
+    /// Returns the path of the config file. An empty environment variable counts as unset, because
+    /// compose files set variables to nothing.
     fn file(self) -> PathBuf {
         let variable = || {
             std::env::var_os("MOORGATE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
@@ -107,7 +108,7 @@ impl Config {
 
 #[derive(Args)]
 struct Demo {
-    /// Where the gate listens
+    /// The port that the gate listens on
     #[arg(long, value_name = "PORT", default_value_t = 8443)]
     port: u16,
 }
@@ -140,26 +141,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The environment as text. What is no UTF-8 is no variable of ours, and no value of ours either.
+/// Returns the environment as text. A name or value that is not UTF-8 cannot be one that the gate
+/// reads, so its replacement characters do no harm.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| {
         (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
     })
 }
 
-/// Prints to standard output. `print!` would panic where nobody reads it.
+/// Prints to standard output. `print!` would panic if the reader has closed the pipe.
 fn say(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_or_else(no_terminal, |()| ExitCode::SUCCESS)
 }
 
-/// Nobody reads what is printed.
+/// Returns the exit code for output that could not be written.
 fn no_terminal(_: io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Says what went wrong, with everything beneath it.
+/// Prints an error with all its causes.
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("moorgate: {error:#}");
     ExitCode::FAILURE

@@ -40,7 +40,8 @@ pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use raw::{ChallengeScheme, LogFormat, TlsVersion};
 pub use ready::{
-    AccessLog, Admin, Config, Http, Log, Provider, Tls, Tokens, Upstream, UpstreamAuthorization,
+    AccessLogTarget, AdminConfig, Config, Http, Log, Provider, Tls, Tokens, UpstreamAuthorization,
+    UpstreamConfig,
 };
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};

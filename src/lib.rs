@@ -5,21 +5,41 @@
 //! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → forward
 //! → respond and record
 //!
-//! | stage | where | what happens |
+//! | stage | module | what happens |
 //! |---|---|---|
-//! | accept, TLS | [`server`] | A worker takes the connection and keeps it. Every wait has a deadline. |
-//! | the stages in order | [`gate`] | The one file that names them all. |
-//! | parse | [`framing`], [`registry`] | The message must be plain, and its target one operation in its one spelling. |
-//! | limit | [`limits`] | By address before anybody looks at the credential, by user once the request is allowed. |
-//! | authenticate | [`identity`] | The credential is looked up in the cache, else the providers are asked in order. |
-//! | authorise | [`policy`] | The line that decides. Its [`Permit`](policy::Permit) is needed to forward anything. |
-//! | forward | [`upstream`], [`body`] | What goes to the registry is rendered from the parsed request; bodies stream. |
-//! | respond | [`denial`], [`respond`] | A refusal is a value until it becomes an answer. |
-//! | record | [`record`] | One line and some counters, when the last byte has gone. |
+//! | accept, TLS | [`server`] | One worker accepts the connection and serves it to its end. Every wait has a deadline. |
+//! | all stages | [`gate`] | The one file that names every stage, in order. |
+//! | parse | [`framing`], [`registry`] | The message must be unambiguous, and its target one operation in its canonical spelling. |
+//! | limit | [`limits`] | The address is limited before the credential is read, the caller after the request is allowed. |
+//! | authenticate | [`identity`] | The credential is looked up in the cache; otherwise the providers are asked in order. |
+//! | authorise | [`policy`] | The policy decides. Its [`Permit`](policy::Permit) is required to forward a request. |
+//! | forward | [`upstream`], [`body`] | The request to the upstream is rendered from the parsed request; bodies stream. |
+//! | respond | [`denial`], [`respond`] | A denial is a value until it becomes a response. |
+//! | record | [`record`], [`metrics`] | The log line and the counters are written when the last byte has been sent. |
 //!
-//! The parts that decide ([`registry`], [`policy`], [`denial`], [`framing`], header rules) are
-//! pure: no sockets, no clock, no config. `tests/it/layers.rs` holds the table of who may know
-//! whom.
+//! The modules that decide ([`registry`], [`policy`], [`denial`], [`framing`], the header rules) are
+//! pure: they use no sockets, no clock and no config. `tests/it/layers.rs` lists which module uses
+//! which, and refuses cycles.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | caller | The person or the program that sends a request, known by its credential. |
+//! | client | The program that the caller uses, or its connection. |
+//! | credential | The content of `Authorization`: a user name and a password, or a Bearer token. |
+//! | secret | The password or the token in a credential. |
+//! | provider | A service or a file that verifies credentials, from `identity` in the config. |
+//! | question | One credential and one access, asked of one provider. |
+//! | verdict | The answer of a provider to a question. |
+//! | stale answer | An earlier verdict that is served while its provider is down. |
+//! | access | The right that a request needs: login, catalog, or an action in a repository. |
+//! | permit | The proof that the policy allowed a request. |
+//! | grant | The rights that a token server gave for one repository, or the token that says so. |
+//! | gate token | A token that the gate itself issued at `/token`. |
+//! | upstream | The registry behind the gate. |
+//! | snapshot | Everything that was built from one version of the config. |
+//! | operator | The person who runs the gate. |
 
 pub mod admin;
 pub mod body;

@@ -27,7 +27,7 @@ pub struct LogThrottle {
 pub struct LeftOut {
     /// Lines about this subject.
     pub same: u64,
-    /// Lines about other subjects, for which there was no memory.
+    /// Lines about other subjects, which the full memory could not hold.
     pub others: u64,
 }
 

@@ -129,11 +129,11 @@ pub fn access_log(log: &config::Log) -> anyhow::Result<AccessLog> {
     Ok(AccessLog::start(format, log_target(&log.access)?)?)
 }
 
-fn log_target(access: &config::AccessLog) -> anyhow::Result<Target> {
+fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {
     match access {
-        config::AccessLog::Off => Ok(None),
-        config::AccessLog::Stdout => Ok(Some(Box::new(io::stdout()))),
-        config::AccessLog::File(path) => AccessLog::open(path)
+        config::AccessLogTarget::Off => Ok(None),
+        config::AccessLogTarget::Stdout => Ok(Some(Box::new(io::stdout()))),
+        config::AccessLogTarget::File(path) => AccessLog::open(path)
             .with_context(|| format!("log.access: cannot append to {}", path.display())),
     }
 }

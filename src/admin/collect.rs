@@ -86,7 +86,7 @@ fn upstream(settings: &UpstreamSettings) -> UpstreamStatus {
     }
 }
 
-fn provider(provider: &authenticator::Provider) -> ProviderStatus {
+fn provider(provider: &authenticator::ManagedProvider) -> ProviderStatus {
     let seen = provider.seen();
     ProviderStatus {
         name: provider.name().to_owned(),

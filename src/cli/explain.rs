@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
-use super::{Config, environment, logging, no_terminal, say};
+use super::{ConfigPath, environment, logging, no_terminal, say};
 use crate::config::{Loaded, LogFormat, load};
 use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::credential::basic;
@@ -34,7 +34,7 @@ const MAX_SECRET_BYTES: usize = 64 * 1024;
 #[derive(Args)]
 pub(super) struct Explain {
     #[command(flatten)]
-    config: Config,
+    config: ConfigPath,
     /// The request's method, such as GET, PUT or POST
     #[arg(long, value_name = "METHOD")]
     method: String,

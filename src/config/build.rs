@@ -22,7 +22,7 @@ use super::format::{Network, Workers};
 use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{AccessLog, Admin, Config, Http, Log};
+use super::ready::{AccessLogTarget, AdminConfig, Config, Http, Log};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 use crate::identity::cache::CacheLimits;
@@ -77,7 +77,7 @@ impl Build<'_> {
         })
     }
 
-    fn http(&mut self, raw: &raw::Http) -> Option<Http> {
+    fn http(&mut self, raw: &raw::HttpSection) -> Option<Http> {
         let tls = match &raw.tls {
             Some(tls) => self.tls(tls).map(Some),
             None => {
@@ -137,7 +137,7 @@ impl Build<'_> {
         })
     }
 
-    fn admin(&mut self, raw: &raw::Admin, http: &raw::Http) -> Admin {
+    fn admin(&mut self, raw: &raw::AdminSection, http: &raw::HttpSection) -> AdminConfig {
         let (admin, public) = (raw.addr.0, http.addr.0);
         let same_address = admin.ip() == public.ip()
             || admin.ip().is_unspecified()
@@ -165,7 +165,7 @@ impl Build<'_> {
             }
             Some(token)
         });
-        Admin { addr: admin, token }
+        AdminConfig { addr: admin, token }
     }
 
     /// Builds the endpoint of a server, with the authorities that may issue its certificate.
@@ -192,7 +192,7 @@ impl Build<'_> {
         })
     }
 
-    fn log(&mut self, raw: &raw::Log) -> Log {
+    fn log(&mut self, raw: &raw::LogSection) -> Log {
         if raw.access == raw.audit && raw.audit != "off" {
             let message =
                 format!("`{}` is the access log already; write another file", shown(&raw.audit));
@@ -208,9 +208,9 @@ impl Build<'_> {
             },
             format: raw.format,
             access: match raw.access.as_str() {
-                "stdout" => AccessLog::Stdout,
-                "off" => AccessLog::Off,
-                file => AccessLog::File(self.log_file("log.access", file)),
+                "stdout" => AccessLogTarget::Stdout,
+                "off" => AccessLogTarget::Off,
+                file => AccessLogTarget::File(self.log_file("log.access", file)),
             },
             audit: match raw.audit.as_str() {
                 "off" => None,
@@ -247,7 +247,7 @@ impl Build<'_> {
     }
 }
 
-fn scopes(raw: &raw::Scopes) -> RequiredScopes {
+fn scopes(raw: &raw::ScopesSection) -> RequiredScopes {
     let equivalents =
         raw.equivalents.iter().map(|(scope, stands_for)| (scope.0.clone(), words(stands_for)));
     RequiredScopes {
@@ -262,7 +262,7 @@ fn words(scopes: &ScopeList) -> Vec<String> {
     scopes.0.iter().map(|scope| scope.0.clone()).collect()
 }
 
-fn cache(raw: &raw::Cache) -> CacheLimits {
+fn cache(raw: &raw::CacheSection) -> CacheLimits {
     CacheLimits {
         ttl: raw.ttl.to_std(),
         negative_ttl: raw.negative_ttl.to_std(),

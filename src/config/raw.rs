@@ -18,10 +18,11 @@ use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToA
 use super::url::{ExternalUrl, ServerUrl};
 
 pub(super) use identity::{
-    Accepts, ClaimValues, Gitlab, Htpasswd, Introspection, Jwt, Provider, RegistryToken, Server,
+    AcceptsSection, ClaimValues, GitlabSection, HtpasswdSection, IntrospectionSection, JwtSection,
+    ProviderSection, RegistryTokenSection, ServerSection,
 };
-pub(super) use limits::{LimitOverride, Limits, RateLimit};
-pub(super) use policy::{Policy, PolicyMode, Rule, RuleAction};
+pub(super) use limits::{LimitOverrideSection, LimitsSection, RateLimit};
+pub(super) use policy::{PolicyMode, PolicySection, RuleAction, RuleSection};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -32,33 +33,33 @@ pub(super) struct Raw {
     #[schemars(required, extend("enum" = [1]))]
     pub(super) version: Option<u8>,
     /// The public listener.
-    pub(super) http: Http,
+    pub(super) http: HttpSection,
     /// The listener for health checks and metrics.
-    pub(super) admin: Admin,
+    pub(super) admin: AdminSection,
     /// The registry behind the gate.
-    pub(super) upstream: Upstream,
+    pub(super) upstream: UpstreamSection,
     /// The identity providers that verify credentials, in the order in which they are asked.
     // An entry is `None` if its type is unknown, so that the other entries keep their index.
-    #[schemars(with = "Vec<Provider>", length(min = 1))]
-    pub(super) identity: Option<Vec<Option<Provider>>>,
+    #[schemars(with = "Vec<ProviderSection>", length(min = 1))]
+    pub(super) identity: Option<Vec<Option<ProviderSection>>>,
     /// The scopes that a credential needs for each operation.
-    pub(super) scopes: Scopes,
+    pub(super) scopes: ScopesSection,
     /// The rules that narrow what credentials allow.
-    pub(super) policy: Policy,
+    pub(super) policy: PolicySection,
     /// The registry token service, at /token on the public listener.
-    pub(super) tokens: Tokens,
+    pub(super) tokens: TokensSection,
     /// The lifetimes and the largest numbers of cached verdicts about credentials.
-    pub(super) cache: Cache,
+    pub(super) cache: CacheSection,
     /// The limits on requests, wrong credentials, pulls and uploads.
-    pub(super) limits: Limits,
+    pub(super) limits: LimitsSection,
     /// The program's own log, the access log and the audit log.
-    pub(super) log: Log,
+    pub(super) log: LogSection,
 }
 
 /// The public listener.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Http {
+pub(super) struct HttpSection {
     /// The IP address and port to listen on.
     pub(super) addr: ListenAddress,
     /// The URL at which clients reach the gate. The realm and the service of challenges are made
@@ -67,7 +68,7 @@ pub(super) struct Http {
     pub(super) external_url: Option<ExternalUrl>,
     /// The TLS certificate and its key; null: plain HTTP/1.1, for a gate behind another TLS
     /// terminator.
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<TlsSection>,
     /// True if clients are offered HTTP/2 in addition to HTTP/1.1. HTTP/2 needs TLS.
     pub(super) http2: bool,
     /// The number of worker threads: auto (one per CPU) or 1 to 512.
@@ -99,7 +100,7 @@ pub(super) struct Http {
     pub(super) drain_delay: UpToAnHour,
 }
 
-impl Default for Http {
+impl Default for HttpSection {
     fn default() -> Self {
         Self {
             // An unprivileged port that differs from the upstream's 5000.
@@ -126,7 +127,7 @@ impl Default for Http {
 /// The TLS settings of the public listener.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tls {
+pub(super) struct TlsSection {
     /// A PEM file with the certificate, followed by its intermediates.
     #[schemars(required, length(min = 1), extend("examples" = ["tls.crt"]))]
     pub(super) certificate: Option<String>,
@@ -150,7 +151,7 @@ pub enum TlsVersion {
 /// The listener for health checks and metrics.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Admin {
+pub(super) struct AdminSection {
     /// The IP address and port to listen on. It must differ from http.addr.
     pub(super) addr: ListenAddress,
     /// A file with the secret that POST /revoke requires, of 16 bytes or more; null: every POST
@@ -159,7 +160,7 @@ pub(super) struct Admin {
     pub(super) token_file: Option<String>,
 }
 
-impl Default for Admin {
+impl Default for AdminSection {
     fn default() -> Self {
         // Only the scraper on this machine reads metrics unless the operator sets another address.
         Self { addr: ListenAddress(SocketAddr::from(([127, 0, 0, 1], 9464))), token_file: None }
@@ -169,7 +170,7 @@ impl Default for Admin {
 /// The registry behind the gate.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Upstream {
+pub(super) struct UpstreamSection {
     /// The URL of the registry: exactly one, without a path.
     #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
     pub(super) urls: Option<Vec<ServerUrl>>,
@@ -195,7 +196,7 @@ pub(super) struct Upstream {
     pub(super) upload_response_timeout: Duration,
 }
 
-impl Default for Upstream {
+impl Default for UpstreamSection {
     fn default() -> Self {
         Self {
             urls: None,
@@ -221,7 +222,7 @@ pub(super) enum Authorization {
 /// The scopes that a credential needs for each operation. It needs every scope of the list.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Scopes {
+pub(super) struct ScopesSection {
     /// The scopes for reading manifests, blobs, tags and referrers.
     pub(super) pull: ScopeList,
     /// The scopes for uploading blobs and manifests.
@@ -240,7 +241,7 @@ pub(super) struct Scopes {
 #[schemars(extend("minItems" = 1))]
 pub(super) struct ScopeList(pub(super) Vec<ScopeName>);
 
-impl Default for Scopes {
+impl Default for ScopesSection {
     /// Returns the names of GitLab's scopes:
     /// <https://docs.gitlab.com/user/profile/personal_access_tokens/#personal-access-token-scopes>.
     fn default() -> Self {
@@ -262,7 +263,7 @@ impl Default for Scopes {
 /// The registry token service, at /token on the public listener.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tokens {
+pub(super) struct TokensSection {
     /// The scheme of the challenge in a 401: bearer or basic. The gate accepts both kinds of
     /// credential with either scheme.
     pub(super) challenge: ChallengeScheme,
@@ -276,7 +277,7 @@ pub(super) struct Tokens {
     pub(super) lifetime: Duration,
 }
 
-impl Default for Tokens {
+impl Default for TokensSection {
     fn default() -> Self {
         // An hour is long enough for a push. It is not too long, because the credential in a token
         // is verified again after `cache.ttl`.
@@ -296,7 +297,7 @@ pub enum ChallengeScheme {
 /// The lifetimes and the largest numbers of cached verdicts about credentials.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Cache {
+pub(super) struct CacheSection {
     /// The time for which a valid credential is not verified again. It never exceeds the
     /// credential's own expiry.
     pub(super) ttl: Duration,
@@ -313,7 +314,7 @@ pub(super) struct Cache {
     pub(super) negative_capacity: u64,
 }
 
-impl Default for Cache {
+impl Default for CacheSection {
     fn default() -> Self {
         Self {
             // A revoked credential stays valid for up to this time.
@@ -332,7 +333,7 @@ impl Default for Cache {
 /// The program's own log, the access log and the audit log.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
+pub(super) struct LogSection {
     /// The level of the program's own log on standard error: error, warn, info, debug or trace.
     pub(super) level: LogLevel,
     /// The format of the program's own log and of the access log: json, or text for terminals.
@@ -346,7 +347,7 @@ pub(super) struct Log {
     pub(super) audit: String,
 }
 
-impl Default for Log {
+impl Default for LogSection {
     fn default() -> Self {
         Self {
             level: LogLevel::Info,

@@ -28,9 +28,9 @@ pub struct Config {
     /// The public listener.
     pub http: Http,
     /// The listener for health checks and metrics.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// The registry behind the gate.
-    pub upstream: Upstream,
+    pub upstream: UpstreamConfig,
     /// The providers that verify credentials, in the order in which they are asked. The list is
     /// never empty, and its names are unique.
     pub identity: Vec<Provider>,
@@ -98,7 +98,7 @@ pub struct Tls {
 
 /// The listener for health checks and metrics.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// The address to listen on.
     pub addr: SocketAddr,
     /// The secret that a request to revoke a credential must present; `None`: every such request is
@@ -108,7 +108,7 @@ pub struct Admin {
 
 /// The registry behind the gate.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct UpstreamConfig {
     /// The address of the registry. Its path is empty.
     pub endpoint: Endpoint,
     /// The credential that the gate sends to the registry in place of the caller's.
@@ -157,14 +157,14 @@ pub struct Log {
     /// The format of the program's own log and of the access log.
     pub format: LogFormat,
     /// The destination of the access log.
-    pub access: AccessLog,
+    pub access: AccessLogTarget,
     /// The file of the audit log; `None`: no audit log.
     pub audit: Option<PathBuf>,
 }
 
 /// The destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum AccessLogTarget {
     /// Standard output.
     Stdout,
     /// No access log.

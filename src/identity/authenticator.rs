@@ -31,7 +31,7 @@ use crate::registry::Access;
 use lookup::SharedState;
 use order::sooner;
 
-pub use managed_provider::{Accepts, Provider};
+pub use managed_provider::{Accepts, ManagedProvider};
 
 /// The time after which a caller should try again if its credential could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// All providers of the config and their recent verdicts.
 pub struct Identity {
     shared: Arc<SharedState>,
-    providers: Vec<Arc<Provider>>,
+    providers: Vec<Arc<ManagedProvider>>,
     /// The number of wrong credentials that one address may send; `None` if it is not limited.
     failed_logins: Option<Quota>,
     /// The verdict for a caller without a credential who is granted nothing. Attributed to the
@@ -87,7 +87,7 @@ impl CacheUse {
 impl Identity {
     /// Creates a chain of providers. `runtime` runs the questions to them.
     pub fn new(
-        providers: Vec<Arc<Provider>>,
+        providers: Vec<Arc<ManagedProvider>>,
         limits: CacheLimits,
         key: HashKey,
         metrics: Arc<Metrics>,
@@ -115,7 +115,7 @@ impl Identity {
     /// Creates a chain of other providers with the same shared state: the verdicts of providers in
     /// both chains stay valid.
     #[must_use]
-    pub fn with_providers(&self, providers: Vec<Arc<Provider>>) -> Self {
+    pub fn with_providers(&self, providers: Vec<Arc<ManagedProvider>>) -> Self {
         Self::with_shared(self.shared.clone(), providers)
     }
 
@@ -147,11 +147,11 @@ impl Identity {
     }
 
     /// Returns the providers in the order of the config.
-    pub fn providers(&self) -> &[Arc<Provider>] {
+    pub fn providers(&self) -> &[Arc<ManagedProvider>] {
         &self.providers
     }
 
-    fn with_shared(shared: Arc<SharedState>, providers: Vec<Arc<Provider>>) -> Self {
+    fn with_shared(shared: Arc<SharedState>, providers: Vec<Arc<ManagedProvider>>) -> Self {
         let asked = providers.iter().find(|provider| provider.answers_anonymous());
         let provider = asked.map_or_else(|| "".into(), |provider| provider.name.clone());
         let principal = Principal {
@@ -313,7 +313,7 @@ impl Identity {
     async fn search(
         &self,
         question: &Question,
-        last: Option<&Arc<Provider>>,
+        last: Option<&Arc<ManagedProvider>>,
         mut login: Option<&mut Login<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
@@ -327,7 +327,7 @@ impl Identity {
     async fn search_once(
         &self,
         question: &Question,
-        last: Option<&Arc<Provider>>,
+        last: Option<&Arc<ManagedProvider>>,
         mut login: Option<&mut Login<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
@@ -367,13 +367,13 @@ impl Identity {
         Err(Denial::WrongCredential)
     }
 
-    fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+    fn provider(&self, name: &str) -> Option<&Arc<ManagedProvider>> {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 }
 
 /// Returns the outcome of a verdict for the request, or `None` if the next provider is asked.
-fn outcome(provider: &Provider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
+fn outcome(provider: &ManagedProvider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
     let provider = || provider.name.clone();
     Some(match verdict {
         Verdict::NotMine => return None,

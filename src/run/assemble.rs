@@ -14,7 +14,7 @@ use crate::config::{
     UpstreamAuthorization,
 };
 use crate::gate::Gate;
-use crate::identity::authenticator::{Identity, Provider};
+use crate::identity::authenticator::{Identity, ManagedProvider};
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
 use crate::net::client_address::TrustedProxies;
@@ -165,7 +165,7 @@ fn unchanged(
     provider: &config::Provider,
     outline: &Outline,
     running: &RunningSnapshot,
-) -> Option<Arc<Provider>> {
+) -> Option<Arc<ManagedProvider>> {
     let providers = running.snapshot.gate.identity.providers();
     let (old_place, old) =
         providers.iter().enumerate().find(|(_, old)| *old.name() == *provider.name)?;

@@ -43,7 +43,7 @@ pub struct Live {
 /// The configuration that was applied last.
 struct Applied {
     running: assemble::RunningSnapshot,
-    access: config::AccessLog,
+    access: config::AccessLogTarget,
     drain: Drain,
 }
 
@@ -127,7 +127,7 @@ impl Live {
     /// cannot be opened, lines go on to the one that is open.
     pub fn reopen_logs(&self) {
         let applied = self.lock();
-        if let config::AccessLog::File(_) = applied.access {
+        if let config::AccessLogTarget::File(_) = applied.access {
             match log_target(&applied.access) {
                 Ok(target) => self.lasting.recorder.access_log.switch(target),
                 Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),

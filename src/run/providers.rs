@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::identity::authenticator::Provider;
+use crate::identity::authenticator::ManagedProvider;
 use crate::identity::provider::ProviderSettings;
 
 /// Creates a provider of the config. It keeps the tokens that it issues if `keep_tokens` is `true`.
@@ -15,13 +15,13 @@ pub(super) fn provider(
     provider: config::Provider,
     keep_tokens: bool,
     ask_about_anonymous: bool,
-) -> anyhow::Result<Provider> {
+) -> anyhow::Result<ManagedProvider> {
     let config::Provider { name, accepts, mut settings } = provider;
     if let ProviderSettings::GitLab(gitlab) = &mut settings {
         gitlab.anonymous &= ask_about_anonymous;
     }
     let (name, timeout): (Arc<str>, _) = (name.into(), settings.timeout());
-    Ok(Provider::new(name.clone(), settings.build(name, keep_tokens)?, timeout, accepts))
+    Ok(ManagedProvider::new(name.clone(), settings.build(name, keep_tokens)?, timeout, accepts))
 }
 
 #[cfg(test)]

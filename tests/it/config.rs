@@ -14,14 +14,15 @@ use std::path::Path;
 
 use jsonwebtoken::Algorithm;
 use moorgate::config::{
-    self, AccessLog, ChallengeScheme, Config, Loaded, Scheme, TlsVersion, UpstreamAuthorization,
+    self, AccessLogTarget, ChallengeScheme, Config, Loaded, Scheme, TlsVersion,
+    UpstreamAuthorization,
 };
 use moorgate::identity::authenticator::Accepts;
 use moorgate::identity::provider::ProviderSettings;
 use moorgate::identity::provider::gitlab::GitLabSettings;
 use moorgate::identity::provider::htpasswd::HtpasswdSettings;
 use moorgate::identity::provider::introspection::{Expected, IntrospectionSettings};
-use moorgate::identity::provider::jwt::{JwksSource, JwtSettings, Rules, Tenants};
+use moorgate::identity::provider::jwt::{JwksSource, JwtSettings, Tenants, TokenRules};
 use moorgate::identity::provider::registry_token::RegistryTokenSettings;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
@@ -103,7 +104,7 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.log.level, tracing::Level::INFO);
     assert_eq!(
         (config.log.format, config.log.access),
-        (config::LogFormat::Json, AccessLog::Stdout)
+        (config::LogFormat::Json, AccessLogTarget::Stdout)
     );
 }
 
@@ -166,7 +167,7 @@ fn every_value_arrives() {
     assert!(config.tokens.keys.is_some());
     assert_eq!((config.cache.capacity, config.cache.negative_capacity), (5, 6));
     assert_eq!(config.cache.stale_if_error, seconds(0));
-    assert_eq!(config.log.access, AccessLog::File(folder().join("access.log")));
+    assert_eq!(config.log.access, AccessLogTarget::File(folder().join("access.log")));
     let shown = format!("{config:?}");
     assert!(!shown.contains("s3cret") && !shown.contains(KEY_IN_USE), "{shown}");
 }
@@ -182,7 +183,7 @@ fn every_value_of_a_provider_arrives() {
     let ProviderSettings::Jwt(JwtSettings { keys, timeout, rules }) = &workloads.settings else {
         panic!("not jwt")
     };
-    let Rules { issuer, audience, tenants, algorithms, .. } = rules;
+    let TokenRules { issuer, audience, tenants, algorithms, .. } = rules;
     let JwksSource::Url(server) = keys else { panic!("not a URL") };
     assert_eq!(
         (server.endpoint.path.as_str(), server.timeout, *timeout),
@@ -196,7 +197,7 @@ fn every_value_of_a_provider_arrives() {
         [("namespace_id".to_owned(), values(&["42", "43"])), ("ref".to_owned(), values(&["main"]))];
     assert_eq!(*tenants, Tenants::Required(required.into()));
     assert_eq!(algorithms[..], [Algorithm::EdDSA, Algorithm::PS512]);
-    let Rules { subject_claim, groups_claim, scopes, .. } = rules;
+    let TokenRules { subject_claim, groups_claim, scopes, .. } = rules;
     assert_eq!((subject_claim.as_str(), groups_claim.as_deref()), ("user_login", Some("roles")));
     assert_eq!(scopes.as_deref(), Some(&["pull:any".to_owned()][..]));
     assert_eq!(workloads.accepts, None);
@@ -204,7 +205,7 @@ fn every_value_of_a_provider_arrives() {
     let ProviderSettings::Jwt(JwtSettings { keys, rules, .. }) = &cluster.settings else {
         panic!("not jwt")
     };
-    let Rules { tenants, algorithms, subject_claim, groups_claim, scopes, .. } = rules;
+    let TokenRules { tenants, algorithms, subject_claim, groups_claim, scopes, .. } = rules;
     let JwksSource::File(known) = keys else { panic!("not a file") };
     assert_eq!(known.len(), 1);
     assert_eq!(
@@ -277,7 +278,7 @@ fn the_environment_beats_the_file() {
     assert_eq!(config.http.addr.to_string(), "127.0.0.1:0");
     assert!(config.http.tls.is_some(), "a section that the file lacks comes into being");
     assert_eq!((config.http.workers, config.http.max_connections), (2, 12));
-    assert_eq!(config.log.access, AccessLog::Off);
+    assert_eq!(config.log.access, AccessLogTarget::Off);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::identity::provider::common::strict_json;
 use crate::identity::provider::jwks::KeySet;
 
 /// The kind of server that is asked, which decides which answer is right.
-pub(super) enum Expected {
+pub(super) enum ExpectedAnswer {
     /// `GET /v2/` of a registry.
     Registry(Shown),
     /// A request for a GitLab token, without a credential.
@@ -45,7 +45,7 @@ impl Fault {
     }
 }
 
-impl Expected {
+impl ExpectedAnswer {
     /// Judges an answer. Returns words for the output line if the answer is right.
     pub(super) fn judge(&self, reply: &Reply) -> Result<String, Fault> {
         let status = reply.status.as_u16();

@@ -14,11 +14,11 @@ use http_body_util::Full;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
-use super::answer::{Expected, Fault, Shown};
-use crate::config::{Config, Loaded, Problem, Provider, Upstream, UpstreamAuthorization};
+use super::answer::{ExpectedAnswer, Fault, Shown};
+use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization, UpstreamConfig};
 use crate::identity::model::credential::basic;
 use crate::identity::provider::ProviderSettings;
-use crate::identity::provider::common::http_client::{ProviderClient, ServerSettings};
+use crate::identity::provider::common::http_client::{ProviderClient, ProviderServer};
 use crate::identity::provider::gitlab::GitLabSettings;
 use crate::identity::provider::introspection::{IntrospectionSettings, client_authorization};
 use crate::identity::provider::jwks::MAX_JWKS_BYTES;
@@ -37,9 +37,9 @@ struct Check {
 }
 
 struct ProviderProbe {
-    server: ServerSettings,
+    server: ProviderServer,
     request: Option<Request<Full<Bytes>>>,
-    expected: Expected,
+    expected: ExpectedAnswer,
 }
 
 /// The result of a check, and its duration.
@@ -114,7 +114,7 @@ impl ProviderProbe {
         })?;
         let request = request.ok_or_else(|| expected.unaskable())?;
         let reply = match expected {
-            Expected::Keys => client.ask_for(MAX_JWKS_BYTES, request).await,
+            ExpectedAnswer::Keys => client.ask_for(MAX_JWKS_BYTES, request).await,
             _ => client.ask(request).await,
         };
         match reply {
@@ -133,7 +133,7 @@ fn checks(config: &Config) -> Vec<Check> {
     [upstream(&config.upstream)].into_iter().chain(providers).collect()
 }
 
-fn upstream(upstream: &Upstream) -> Check {
+fn upstream(upstream: &UpstreamConfig) -> Check {
     let url = upstream.endpoint.url();
     let mut request = get(&format!("{url}/v2/"));
     let shown = match &upstream.authorization {
@@ -144,11 +144,11 @@ fn upstream(upstream: &Upstream) -> Check {
         }
         UpstreamAuthorization::Grant => Shown::Grants,
     };
-    let server = ServerSettings {
+    let server = ProviderServer {
         endpoint: upstream.endpoint.clone(),
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };
-    let expected = Expected::Registry(shown);
+    let expected = ExpectedAnswer::Registry(shown);
     let question = ProviderProbe { server, request: request.body(Full::default()).ok(), expected };
     Check {
         name: format!("upstream {url}"),
@@ -166,12 +166,12 @@ fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
             (
                 server,
                 token(&gitlab.realm(), service).body(Full::default()),
-                Expected::GitLab { service: service.clone() },
+                ExpectedAnswer::GitLab { service: service.clone() },
             )
         }
         ProviderSettings::RegistryToken(RegistryTokenSettings { server, service }) => {
             let request = token(&server.endpoint.url(), service).body(Full::default());
-            (server, request, Expected::TokenServer { service: service.clone() })
+            (server, request, ExpectedAnswer::TokenServer { service: service.clone() })
         }
         ProviderSettings::Introspection(IntrospectionSettings {
             server,
@@ -180,10 +180,10 @@ fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
             ..
         }) => {
             let request = introspection(&server.endpoint, client_id, client_secret);
-            (server, request, Expected::Introspection { client_id: client_id.clone() })
+            (server, request, ExpectedAnswer::Introspection { client_id: client_id.clone() })
         }
         ProviderSettings::Jwt(JwtSettings { keys: JwksSource::Url(server), .. }) => {
-            (server, get(&server.endpoint.url()).body(Full::default()), Expected::Keys)
+            (server, get(&server.endpoint.url()).body(Full::default()), ExpectedAnswer::Keys)
         }
         ProviderSettings::Jwt(JwtSettings { keys: JwksSource::File(_), .. })
         | ProviderSettings::Htpasswd(_) => {

@@ -19,7 +19,7 @@ pub(super) fn explanation(
     explanation: &Explanation<'_>,
     shares_keys: bool,
 ) -> String {
-    let mut lines = Lines::default();
+    let mut lines = ExplainedLines::default();
     lines.add("request", format_args!("{} {}", head.method, head.uri));
     if let Some(request) = &explanation.request {
         lines.add("operation", request.operation().as_str());
@@ -44,7 +44,7 @@ pub(super) fn explanation(
 
 /// Returns the text for a request that the HTTP library refuses, with the library's own message.
 pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
-    let mut lines = Lines::default();
+    let mut lines = ExplainedLines::default();
     lines.add("request", format_args!("{method} {path}"));
     lines.add("answer", "400, before it is read as a request");
     lines.add("", why);
@@ -54,9 +54,9 @@ pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
 /// Lines with an aligned second column. Values are escaped, so they cannot move the cursor of the
 /// terminal.
 #[derive(Default)]
-struct Lines(String);
+struct ExplainedLines(String);
 
-impl Lines {
+impl ExplainedLines {
     fn add(&mut self, label: &str, value: impl Display) {
         let value = value.to_string();
         // Writing to a String cannot fail.

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 
 use super::Build;
 use crate::config::problem::shown;
-use crate::config::raw::{Jwt, Provider};
+use crate::config::raw::{JwtSection, ProviderSection};
 
 impl Build<'_> {
     /// Checks the list of providers as a whole.
-    pub(super) fn chain(&mut self, providers: &[Option<Provider>]) {
+    pub(super) fn chain(&mut self, providers: &[Option<ProviderSection>]) {
         self.unique(providers);
         self.order(providers);
     }
 
     /// Reports each name and each issuer that occurs twice.
-    fn unique(&mut self, providers: &[Option<Provider>]) {
+    fn unique(&mut self, providers: &[Option<ProviderSection>]) {
         let (mut names, mut issuers) = (HashMap::new(), HashMap::new());
         for (index, provider) in providers.iter().enumerate() {
             let Some(provider) = provider else { continue };
@@ -26,7 +26,7 @@ impl Build<'_> {
                     format!("`{name}` is the name of identity[{first}] already; write another one");
                 self.problem(&format!("identity[{index}].name"), message);
             }
-            if let Provider::Jwt(Jwt { issuer: Some(issuer), .. }) = provider
+            if let ProviderSection::Jwt(JwtSection { issuer: Some(issuer), .. }) = provider
                 && let Some(first) = issuers.insert(&issuer.0, index)
             {
                 let message = format!(
@@ -41,7 +41,7 @@ impl Build<'_> {
 
     /// Warns if one provider is shown secrets that are meant for another. A workload token goes
     /// only to the provider of its issuer, independent of the order.
-    fn order(&mut self, providers: &[Option<Provider>]) {
+    fn order(&mut self, providers: &[Option<ProviderSection>]) {
         for (index, provider) in providers.iter().enumerate() {
             let Some(provider) =
                 provider.as_ref().filter(|provider| is_asked_over_the_network(provider))
@@ -53,7 +53,7 @@ impl Build<'_> {
             for (later, behind) in providers.iter().enumerate().skip(index + 1) {
                 let Some(behind) = behind else { continue };
                 let Some(behind_name) = &behind.common().name else { continue };
-                if matches!(behind, Provider::Htpasswd(_)) {
+                if matches!(behind, ProviderSection::Htpasswd(_)) {
                     let message = format!(
                         "`{behind_name}` decides offline and stands behind `{name}`: what its users mistype is sent \
                          there, and while `{name}` cannot be reached a wrong password is a 503 and not a 401; put it \
@@ -74,9 +74,11 @@ impl Build<'_> {
 }
 
 /// Returns whether the provider sends every credential that it accepts to its server.
-fn is_asked_over_the_network(provider: &Provider) -> bool {
+fn is_asked_over_the_network(provider: &ProviderSection) -> bool {
     match provider {
-        Provider::Gitlab(_) | Provider::RegistryToken(_) | Provider::Introspection(_) => true,
-        Provider::Jwt(_) | Provider::Htpasswd(_) => false,
+        ProviderSection::Gitlab(_)
+        | ProviderSection::RegistryToken(_)
+        | ProviderSection::Introspection(_) => true,
+        ProviderSection::Jwt(_) | ProviderSection::Htpasswd(_) => false,
     }
 }

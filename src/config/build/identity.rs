@@ -10,21 +10,21 @@ use crate::config::ready::Provider;
 use crate::config::url::{Scheme, ServerUrl};
 use crate::identity::authenticator::Accepts;
 use crate::identity::provider::ProviderSettings;
-use crate::identity::provider::common::http_client::ServerSettings;
+use crate::identity::provider::common::http_client::ProviderServer;
 use crate::identity::provider::gitlab::GitLabSettings;
 use crate::identity::provider::htpasswd::HtpasswdSettings;
 use crate::identity::provider::htpasswd::file::HtpasswdFile;
 use crate::identity::provider::introspection::{Expected, IntrospectionSettings};
 use crate::identity::provider::jwks::KeySet;
-use crate::identity::provider::jwt::{JwksSource, JwtSettings, Rules, Tenants};
+use crate::identity::provider::jwt::{JwksSource, JwtSettings, Tenants, TokenRules};
 use crate::identity::provider::registry_token::RegistryTokenSettings;
 
 impl Build<'_> {
     /// Builds the list of providers; `None` if an entry is wrong.
     pub(super) fn identity(
         &mut self,
-        raw: &[Option<raw::Provider>],
-        scopes: &raw::Scopes,
+        raw: &[Option<raw::ProviderSection>],
+        scopes: &raw::ScopesSection,
     ) -> Option<Vec<Provider>> {
         self.chain(raw);
         let mut providers = Vec::new();
@@ -34,17 +34,19 @@ impl Build<'_> {
             let common = entry.common();
             let accepts = common.accepts.as_ref().map(|accepts| self.accepts(accepts, &path));
             let settings = match entry {
-                raw::Provider::Gitlab(gitlab) => {
+                raw::ProviderSection::Gitlab(gitlab) => {
                     self.gitlab(gitlab, &path).map(ProviderSettings::GitLab)
                 }
-                raw::Provider::RegistryToken(server) => {
+                raw::ProviderSection::RegistryToken(server) => {
                     self.registry_token(server, &path).map(ProviderSettings::RegistryToken)
                 }
-                raw::Provider::Introspection(introspection) => {
+                raw::ProviderSection::Introspection(introspection) => {
                     self.introspection(introspection, &path).map(ProviderSettings::Introspection)
                 }
-                raw::Provider::Jwt(jwt) => self.jwt(jwt, scopes, &path).map(ProviderSettings::Jwt),
-                raw::Provider::Htpasswd(htpasswd) => {
+                raw::ProviderSection::Jwt(jwt) => {
+                    self.jwt(jwt, scopes, &path).map(ProviderSettings::Jwt)
+                }
+                raw::ProviderSection::Htpasswd(htpasswd) => {
                     self.htpasswd(htpasswd, scopes, &path).map(ProviderSettings::Htpasswd)
                 }
             };
@@ -55,7 +57,7 @@ impl Build<'_> {
         (providers.len() == raw.len()).then_some(providers)
     }
 
-    fn accepts(&mut self, raw: &raw::Accepts, path: &str) -> Accepts {
+    fn accepts(&mut self, raw: &raw::AcceptsSection, path: &str) -> Accepts {
         let path = format!("{path}.accepts");
         if raw.users.is_empty() && raw.prefixes.is_empty() && !self.is_reported(&path) {
             let message = "it lists nothing, so nobody could come in; write users or prefixes, or accepts: null";
@@ -71,7 +73,7 @@ impl Build<'_> {
         Accepts { users: raw.users.clone(), prefixes: raw.prefixes.clone() }
     }
 
-    fn gitlab(&mut self, raw: &raw::Gitlab, path: &str) -> Option<GitLabSettings> {
+    fn gitlab(&mut self, raw: &raw::GitlabSection, path: &str) -> Option<GitLabSettings> {
         let mut server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path)?;
         // The path of each question is appended to this path.
         server.endpoint.path.truncate(server.endpoint.path.trim_end_matches('/').len());
@@ -87,7 +89,7 @@ impl Build<'_> {
 
     fn registry_token(
         &mut self,
-        raw: &raw::RegistryToken,
+        raw: &raw::RegistryTokenSection,
         path: &str,
     ) -> Option<RegistryTokenSettings> {
         let server = self.provider_http(raw.realm.as_ref(), "realm", &raw.server, path);
@@ -96,7 +98,7 @@ impl Build<'_> {
 
     fn introspection(
         &mut self,
-        raw: &raw::Introspection,
+        raw: &raw::IntrospectionSection,
         path: &str,
     ) -> Option<IntrospectionSettings> {
         let server = self.provider_http(raw.url.as_ref(), "url", &raw.server, path);
@@ -125,7 +127,12 @@ impl Build<'_> {
         })
     }
 
-    fn jwt(&mut self, raw: &raw::Jwt, scopes: &raw::Scopes, path: &str) -> Option<JwtSettings> {
+    fn jwt(
+        &mut self,
+        raw: &raw::JwtSection,
+        scopes: &raw::ScopesSection,
+        path: &str,
+    ) -> Option<JwtSettings> {
         let keys = self.jwks(raw, path);
         let tenants = self.tenants(raw, path);
         if let Some(given) = &raw.scopes {
@@ -134,7 +141,7 @@ impl Build<'_> {
         Some(JwtSettings {
             keys: keys?,
             timeout: raw.server.timeout.to_std(),
-            rules: Rules {
+            rules: TokenRules {
                 issuer: raw.issuer.as_ref()?.0.clone(),
                 audience: raw.audience.clone()?,
                 tenants: tenants?,
@@ -146,7 +153,7 @@ impl Build<'_> {
         })
     }
 
-    fn jwks(&mut self, raw: &raw::Jwt, path: &str) -> Option<JwksSource> {
+    fn jwks(&mut self, raw: &raw::JwtSection, path: &str) -> Option<JwksSource> {
         let (url, file) = (format!("{path}.jwks_url"), format!("{path}.jwks_file"));
         match (&raw.jwks_url, &raw.jwks_file) {
             (Some(_), Some(_)) => {
@@ -181,7 +188,7 @@ impl Build<'_> {
 
     /// Returns the tenants whose tokens of the issuer are accepted. The choice has no default,
     /// because a shared issuer signs tokens for everyone.
-    fn tenants(&mut self, raw: &raw::Jwt, path: &str) -> Option<Tenants> {
+    fn tenants(&mut self, raw: &raw::JwtSection, path: &str) -> Option<Tenants> {
         let claims = format!("{path}.required_claims");
         if self.is_reported(&claims) || self.is_reported(&format!("{path}.any_tenant")) {
             return None;
@@ -210,8 +217,8 @@ impl Build<'_> {
 
     fn htpasswd(
         &mut self,
-        raw: &raw::Htpasswd,
-        scopes: &raw::Scopes,
+        raw: &raw::HtpasswdSection,
+        scopes: &raw::ScopesSection,
         path: &str,
     ) -> Option<HtpasswdSettings> {
         let users = raw.file.as_deref().and_then(|file| self.users(&format!("{path}.file"), file));
@@ -221,7 +228,7 @@ impl Build<'_> {
         Some(HtpasswdSettings { users: users?, scopes: words(raw.scopes.as_ref()?) })
     }
 
-    fn warn_of_useless(&mut self, given: &ScopeList, scopes: &raw::Scopes, path: &str) {
+    fn warn_of_useless(&mut self, given: &ScopeList, scopes: &raw::ScopesSection, path: &str) {
         let needed = named(scopes);
         for (index, scope) in
             given.0.iter().enumerate().filter(|(_, scope)| !needed.contains(scope.0.as_str()))
@@ -238,9 +245,9 @@ impl Build<'_> {
         &mut self,
         url: Option<&ServerUrl>,
         key: &str,
-        server: &raw::Server,
+        server: &raw::ServerSection,
         path: &str,
-    ) -> Option<ServerSettings> {
+    ) -> Option<ProviderServer> {
         if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
             let danger = match key {
                 "jwks_url" => "whoever is on the way could put keys of their own in",
@@ -257,7 +264,7 @@ impl Build<'_> {
             }
         }
         let endpoint = self.endpoint(url, server.ca.as_deref(), &format!("{path}.ca"));
-        Some(ServerSettings { endpoint: endpoint?, timeout: server.timeout.to_std() })
+        Some(ProviderServer { endpoint: endpoint?, timeout: server.timeout.to_std() })
     }
 
     /// Reads the users of a file. A problem in the file is reported at its place in that file, not
@@ -276,7 +283,7 @@ impl Build<'_> {
 }
 
 /// Returns every scope that has a use: an operation needs it, or it stands for others.
-fn named(scopes: &raw::Scopes) -> BTreeSet<&str> {
+fn named(scopes: &raw::ScopesSection) -> BTreeSet<&str> {
     let needed = [&scopes.pull, &scopes.push, &scopes.delete].into_iter().flat_map(|list| &list.0);
     needed.chain(scopes.equivalents.keys()).map(|scope| scope.0.as_str()).collect()
 }

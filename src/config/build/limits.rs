@@ -42,7 +42,7 @@ impl Build<'_> {
 }
 
 /// Returns the limits of an override. A limit that it does not set has the general value.
-fn with(general: IdentityLimits, special: &raw::LimitOverride) -> IdentityLimits {
+fn with(general: IdentityLimits, special: &raw::LimitOverrideSection) -> IdentityLimits {
     let rate = |special: &Option<Option<raw::RateLimit>>, general| {
         special.as_ref().map_or(general, |special| quota(special.as_ref()))
     };

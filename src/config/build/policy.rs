@@ -35,9 +35,9 @@ impl Build<'_> {
 
     fn rule(
         &mut self,
-        raw: &raw::Rule,
+        raw: &raw::RuleSection,
         path: &str,
-        providers: &[Option<raw::Provider>],
+        providers: &[Option<raw::ProviderSection>],
     ) -> Option<Rule> {
         let names: Vec<&str> = providers.iter().filter_map(name_of).collect();
         let repositories = self.each(
@@ -109,7 +109,7 @@ impl Build<'_> {
         &mut self,
         repositories: &[RepositoryPattern],
         who: &[Who],
-        providers: &[Option<raw::Provider>],
+        providers: &[Option<raw::ProviderSection>],
         path: &str,
     ) {
         let mut named = who.iter().map(Who::provider);
@@ -118,7 +118,7 @@ impl Build<'_> {
         let issuers = providers
             .iter()
             .flatten()
-            .filter(|provider| matches!(provider, raw::Provider::Jwt(_)))
+            .filter(|provider| matches!(provider, raw::ProviderSection::Jwt(_)))
             .count();
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
@@ -163,7 +163,7 @@ impl Build<'_> {
         }
     }
 
-    fn unique_rules(&mut self, rules: &[Option<raw::Rule>]) {
+    fn unique_rules(&mut self, rules: &[Option<raw::RuleSection>]) {
         let mut names = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
             let Some(name) = rule.as_ref().and_then(|rule| rule.name.as_ref()) else { continue };
@@ -176,7 +176,7 @@ impl Build<'_> {
         }
     }
 
-    fn mode(&mut self, raw: &raw::Policy) {
+    fn mode(&mut self, raw: &raw::PolicySection) {
         let message = match raw.mode {
             PolicyMode::Enforce => return,
             PolicyMode::Shadow if raw.rules.is_empty() => {
@@ -215,9 +215,12 @@ impl Build<'_> {
         }
     }
 
-    fn warn_of_useless_anonymous(&mut self, providers: &[Option<raw::Provider>]) {
+    fn warn_of_useless_anonymous(&mut self, providers: &[Option<raw::ProviderSection>]) {
         for (index, provider) in providers.iter().enumerate() {
-            if let Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. })) = provider {
+            if let Some(raw::ProviderSection::Gitlab(raw::GitlabSection {
+                anonymous: true, ..
+            })) = provider
+            {
                 let message = "no effect beside policy.rules: callers without a credential may pull what a rule for \
                                anonymous names, be it private in GitLab or not; remove it";
                 self.warn(&format!("identity[{index}].anonymous"), message);
@@ -226,6 +229,6 @@ impl Build<'_> {
     }
 }
 
-pub(super) fn name_of(provider: &Option<raw::Provider>) -> Option<&str> {
+pub(super) fn name_of(provider: &Option<raw::ProviderSection>) -> Option<&str> {
     Some(&provider.as_ref()?.common().name.as_ref()?.0)
 }

@@ -24,7 +24,7 @@ const KEY: &str = "http.tls.key";
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
-    pub(super) fn tls(&mut self, raw: &raw::Tls) -> Option<Tls> {
+    pub(super) fn tls(&mut self, raw: &raw::TlsSection) -> Option<Tls> {
         let chain =
             raw.certificate.as_deref().and_then(|file| self.certificates(CERTIFICATE, file));
         let not_after = chain.as_ref().and_then(|chain| self.not_after(chain.first()?));

@@ -18,8 +18,8 @@ impl Build<'_> {
     /// Builds the settings; `None` if the key file is wrong.
     pub(super) fn tokens(
         &mut self,
-        raw: &raw::Tokens,
-        providers: &[Option<raw::Provider>],
+        raw: &raw::TokensSection,
+        providers: &[Option<raw::ProviderSection>],
     ) -> Option<Tokens> {
         if !LIFETIME.contains(&raw.lifetime.to_std()) {
             let message =
@@ -29,7 +29,7 @@ impl Build<'_> {
         for (index, provider) in providers.iter().enumerate() {
             if let (
                 raw::ChallengeScheme::Basic,
-                Some(raw::Provider::Gitlab(raw::Gitlab { anonymous: true, .. })),
+                Some(raw::ProviderSection::Gitlab(raw::GitlabSection { anonymous: true, .. })),
             ) = (&raw.challenge, provider)
             {
                 let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";

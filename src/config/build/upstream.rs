@@ -4,15 +4,15 @@
 use super::Build;
 use crate::config::problem::shown;
 use crate::config::raw;
-use crate::config::ready::{Upstream, UpstreamAuthorization};
+use crate::config::ready::{UpstreamAuthorization, UpstreamConfig};
 use crate::config::url::Scheme;
 
 impl Build<'_> {
     pub(super) fn upstream(
         &mut self,
-        raw: &raw::Upstream,
-        providers: &[Option<raw::Provider>],
-    ) -> Option<Upstream> {
+        raw: &raw::UpstreamSection,
+        providers: &[Option<raw::ProviderSection>],
+    ) -> Option<UpstreamConfig> {
         let url = raw.urls.as_ref().and_then(|urls| urls.first());
         if let Some(url) = url.filter(|url| !url.path.is_empty()) {
             let message = format!(
@@ -37,7 +37,7 @@ impl Build<'_> {
             );
         }
         let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
-        Some(Upstream {
+        Some(UpstreamConfig {
             endpoint: endpoint?,
             authorization: authorization?,
             connect_timeout: raw.connect_timeout.to_std(),
@@ -48,8 +48,8 @@ impl Build<'_> {
 
     fn authorization(
         &mut self,
-        raw: &raw::Upstream,
-        providers: &[Option<raw::Provider>],
+        raw: &raw::UpstreamSection,
+        providers: &[Option<raw::ProviderSection>],
     ) -> Option<UpstreamAuthorization> {
         match raw.authorization {
             raw::Authorization::Strip => {
@@ -62,7 +62,7 @@ impl Build<'_> {
                 // An entry of an unknown type may be meant to issue grants. The unknown type, or a
                 // list without providers, was already reported.
                 let may_issue =
-                    |entry: &Option<raw::Provider>| entry.as_ref().is_none_or(issues_grants);
+                    |entry: &Option<raw::ProviderSection>| entry.as_ref().is_none_or(issues_grants);
                 if providers.iter().any(may_issue) {
                     self.warn_of_callers_without_grants(providers);
                 } else if !providers.is_empty() {
@@ -75,7 +75,7 @@ impl Build<'_> {
         }
     }
 
-    fn warn_of_callers_without_grants(&mut self, providers: &[Option<raw::Provider>]) {
+    fn warn_of_callers_without_grants(&mut self, providers: &[Option<raw::ProviderSection>]) {
         for (index, provider) in providers.iter().enumerate() {
             if let Some(name) = provider
                 .as_ref()
@@ -91,7 +91,7 @@ impl Build<'_> {
         }
     }
 
-    fn no_credential_of_its_own(&mut self, raw: &raw::Upstream, authorization: &str) {
+    fn no_credential_of_its_own(&mut self, raw: &raw::UpstreamSection, authorization: &str) {
         for (key, value) in [("username", &raw.username), ("password_file", &raw.password_file)] {
             if value.is_some() {
                 let message = format!(
@@ -102,7 +102,7 @@ impl Build<'_> {
         }
     }
 
-    fn basic(&mut self, raw: &raw::Upstream) -> Option<UpstreamAuthorization> {
+    fn basic(&mut self, raw: &raw::UpstreamSection) -> Option<UpstreamAuthorization> {
         let given = [("username", &raw.username), ("password_file", &raw.password_file)];
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
             // A malformed value was already reported at its own place.
@@ -136,11 +136,11 @@ impl Build<'_> {
 }
 
 /// Returns whether the provider's answers contain tokens that a registry accepts.
-fn issues_grants(provider: &raw::Provider) -> bool {
+fn issues_grants(provider: &raw::ProviderSection) -> bool {
     match provider {
-        raw::Provider::Gitlab(_) | raw::Provider::RegistryToken(_) => true,
-        raw::Provider::Introspection(_) | raw::Provider::Jwt(_) | raw::Provider::Htpasswd(_) => {
-            false
-        }
+        raw::ProviderSection::Gitlab(_) | raw::ProviderSection::RegistryToken(_) => true,
+        raw::ProviderSection::Introspection(_)
+        | raw::ProviderSection::Jwt(_)
+        | raw::ProviderSection::Htpasswd(_) => false,
     }
 }

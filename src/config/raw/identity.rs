@@ -15,29 +15,29 @@ use crate::config::url::{IssuerUrl, ServerUrl};
 /// An identity provider, which verifies credentials.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(in crate::config) enum Provider {
-    Gitlab(Gitlab),
-    RegistryToken(RegistryToken),
-    Introspection(Introspection),
-    Jwt(Jwt),
-    Htpasswd(Htpasswd),
+pub(in crate::config) enum ProviderSection {
+    Gitlab(GitlabSection),
+    RegistryToken(RegistryTokenSection),
+    Introspection(IntrospectionSection),
+    Jwt(JwtSection),
+    Htpasswd(HtpasswdSection),
 }
 
 /// The keys that every provider has.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
-pub(in crate::config) struct Common {
+pub(in crate::config) struct CommonSection {
     /// The name of the provider in logs and metrics; unique.
     #[schemars(required)]
     pub(in crate::config) name: Option<ProviderName>,
     /// The only credentials that the provider is shown; null: every credential that reaches it.
-    pub(in crate::config) accepts: Option<Accepts>,
+    pub(in crate::config) accepts: Option<AcceptsSection>,
 }
 
 /// The credentials that a provider is shown. A listed user or a listed prefix suffices.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct Accepts {
+pub(in crate::config) struct AcceptsSection {
     /// The user names of Basic credentials, exactly as they are sent.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["gitlab-ci-token"] }))]
     pub(in crate::config) users: Vec<String>,
@@ -49,7 +49,7 @@ pub(in crate::config) struct Accepts {
 /// The keys that every provider on the network has.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
-pub(in crate::config) struct Server {
+pub(in crate::config) struct ServerSection {
     /// The longest time for one question to the provider.
     pub(in crate::config) timeout: Duration,
     /// A PEM file with the authorities that may issue the server's certificate; null: those of the
@@ -61,7 +61,7 @@ pub(in crate::config) struct Server {
     pub(in crate::config) insecure: bool,
 }
 
-impl Default for Server {
+impl Default for ServerSection {
     fn default() -> Self {
         Self { timeout: Duration::seconds(2), ca: None, insecure: false }
     }
@@ -71,9 +71,9 @@ impl Default for Server {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
-pub(in crate::config) struct Gitlab {
+pub(in crate::config) struct GitlabSection {
     #[serde(flatten)]
-    pub(in crate::config) common: Common,
+    pub(in crate::config) common: CommonSection,
     /// The URL of GitLab; it may have a path.
     #[schemars(required)]
     pub(in crate::config) url: Option<ServerUrl>,
@@ -90,13 +90,13 @@ pub(in crate::config) struct Gitlab {
     /// The largest rate of wrong credentials that the whole gate asks GitLab about; null: no limit.
     pub(in crate::config) failure_budget: Option<Rate>,
     #[serde(flatten)]
-    pub(in crate::config) server: Server,
+    pub(in crate::config) server: ServerSection,
 }
 
-impl Default for Gitlab {
+impl Default for GitlabSection {
     fn default() -> Self {
         Self {
-            common: Common::default(),
+            common: CommonSection::default(),
             url: None,
             // GitLab's own name for its registry.
             service: "container_registry".to_owned(),
@@ -104,7 +104,7 @@ impl Default for Gitlab {
             anonymous: false,
             forward_client_address: true,
             failure_budget: None,
-            server: Server::default(),
+            server: ServerSection::default(),
         }
     }
 }
@@ -113,9 +113,9 @@ impl Default for Gitlab {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
-pub(in crate::config) struct RegistryToken {
+pub(in crate::config) struct RegistryTokenSection {
     #[serde(flatten)]
-    pub(in crate::config) common: Common,
+    pub(in crate::config) common: CommonSection,
     /// The URL of the server's token endpoint, which is the realm in its challenge.
     #[schemars(required, extend("examples" = ["https://harbor.example.com/service/token"]))]
     pub(in crate::config) realm: Option<ServerUrl>,
@@ -123,16 +123,16 @@ pub(in crate::config) struct RegistryToken {
     #[schemars(required, length(min = 1), extend("examples" = ["harbor-registry"]))]
     pub(in crate::config) service: Option<String>,
     #[serde(flatten)]
-    pub(in crate::config) server: Server,
+    pub(in crate::config) server: ServerSection,
 }
 
 /// Token introspection (RFC 7662).
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
-pub(in crate::config) struct Introspection {
+pub(in crate::config) struct IntrospectionSection {
     #[serde(flatten)]
-    pub(in crate::config) common: Common,
+    pub(in crate::config) common: CommonSection,
     /// The URL of the introspection endpoint.
     #[schemars(required, extend("examples" = ["https://sso.example.com/oauth2/introspect"]))]
     pub(in crate::config) url: Option<ServerUrl>,
@@ -151,20 +151,20 @@ pub(in crate::config) struct Introspection {
     #[schemars(length(min = 1), extend("examples" = ["groups"]))]
     pub(in crate::config) groups_claim: Option<String>,
     #[serde(flatten)]
-    pub(in crate::config) server: Server,
+    pub(in crate::config) server: ServerSection,
 }
 
-impl Default for Introspection {
+impl Default for IntrospectionSection {
     fn default() -> Self {
         Self {
-            common: Common::default(),
+            common: CommonSection::default(),
             url: None,
             client_id: "moorgate".to_owned(),
             client_secret_file: "introspection.secret".to_owned(),
             audience: None,
             match_username: false,
             groups_claim: Some("groups".to_owned()),
-            server: Server::default(),
+            server: ServerSection::default(),
         }
     }
 }
@@ -173,9 +173,9 @@ impl Default for Introspection {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
-pub(in crate::config) struct Jwt {
+pub(in crate::config) struct JwtSection {
     #[serde(flatten)]
-    pub(in crate::config) common: Common,
+    pub(in crate::config) common: CommonSection,
     /// The issuer, exactly as in the iss of its tokens.
     #[schemars(required)]
     pub(in crate::config) issuer: Option<IssuerUrl>,
@@ -207,13 +207,13 @@ pub(in crate::config) struct Jwt {
     /// The scopes that every token has; null: those of the token's own scope claim.
     pub(in crate::config) scopes: Option<ScopeList>,
     #[serde(flatten)]
-    pub(in crate::config) server: Server,
+    pub(in crate::config) server: ServerSection,
 }
 
-impl Default for Jwt {
+impl Default for JwtSection {
     fn default() -> Self {
         Self {
-            common: Common::default(),
+            common: CommonSection::default(),
             issuer: None,
             jwks_url: None,
             jwks_file: None,
@@ -229,7 +229,7 @@ impl Default for Jwt {
             subject_claim: "sub".to_owned(),
             groups_claim: None,
             scopes: None,
-            server: Server::default(),
+            server: ServerSection::default(),
         }
     }
 }
@@ -244,9 +244,9 @@ pub(in crate::config) struct ClaimValues(pub(in crate::config) Vec<String>);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
-pub(in crate::config) struct Htpasswd {
+pub(in crate::config) struct HtpasswdSection {
     #[serde(flatten)]
-    pub(in crate::config) common: Common,
+    pub(in crate::config) common: CommonSection,
     /// A file with USER:HASH lines. The hashes must be bcrypt.
     #[schemars(required, length(min = 1), extend("examples" = ["htpasswd"]))]
     pub(in crate::config) file: Option<String>,
@@ -255,29 +255,31 @@ pub(in crate::config) struct Htpasswd {
     pub(in crate::config) scopes: Option<ScopeList>,
 }
 
-impl Provider {
-    pub(in crate::config) fn common(&self) -> &Common {
+impl ProviderSection {
+    pub(in crate::config) fn common(&self) -> &CommonSection {
         match self {
-            Self::Gitlab(Gitlab { common, .. })
-            | Self::RegistryToken(RegistryToken { common, .. })
-            | Self::Introspection(Introspection { common, .. })
-            | Self::Jwt(Jwt { common, .. })
-            | Self::Htpasswd(Htpasswd { common, .. }) => common,
+            Self::Gitlab(GitlabSection { common, .. })
+            | Self::RegistryToken(RegistryTokenSection { common, .. })
+            | Self::Introspection(IntrospectionSection { common, .. })
+            | Self::Jwt(JwtSection { common, .. })
+            | Self::Htpasswd(HtpasswdSection { common, .. }) => common,
         }
     }
 
     /// Returns every file that the provider names.
     pub(in crate::config) fn files(&mut self) -> Vec<&mut String> {
         match self {
-            Self::Gitlab(Gitlab { server, .. })
-            | Self::RegistryToken(RegistryToken { server, .. }) => server.ca.iter_mut().collect(),
-            Self::Introspection(Introspection { client_secret_file, server, .. }) => {
+            Self::Gitlab(GitlabSection { server, .. })
+            | Self::RegistryToken(RegistryTokenSection { server, .. }) => {
+                server.ca.iter_mut().collect()
+            }
+            Self::Introspection(IntrospectionSection { client_secret_file, server, .. }) => {
                 server.ca.iter_mut().chain([client_secret_file]).collect()
             }
-            Self::Jwt(Jwt { jwks_file, server, .. }) => {
+            Self::Jwt(JwtSection { jwks_file, server, .. }) => {
                 server.ca.iter_mut().chain(jwks_file).collect()
             }
-            Self::Htpasswd(Htpasswd { file, .. }) => file.iter_mut().collect(),
+            Self::Htpasswd(HtpasswdSection { file, .. }) => file.iter_mut().collect(),
         }
     }
 }

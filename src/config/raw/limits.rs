@@ -8,13 +8,13 @@ use crate::config::format::Rate;
 /// The limits on requests, wrong credentials, pulls and uploads; null: no limit.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct Limits {
+pub(in crate::config) struct LimitsSection {
     /// The limit on requests from one address (IPv6: from one /64), checked before the credential.
     pub(in crate::config) per_client: Option<RateLimit>,
     /// The limit on wrong credentials from one address (IPv6: from one /64) that providers are
     /// asked about. Beyond it, only credentials that were valid from that address within the last
     /// day are accepted.
-    pub(in crate::config) failed_logins: Option<FailedLogins>,
+    pub(in crate::config) failed_logins: Option<FailedLoginsSection>,
     /// The limit on requests of one user, or from one address without a credential. Only requests
     /// that are allowed otherwise count.
     pub(in crate::config) per_identity: Option<RateLimit>,
@@ -27,15 +27,15 @@ pub(in crate::config) struct Limits {
     pub(in crate::config) concurrent_uploads_per_identity: Option<u32>,
     /// Other limits for some callers. The first entry that matches applies.
     // An entry is `None` if it is not a section, so that the other entries keep their index.
-    #[schemars(with = "Vec<LimitOverride>")]
-    pub(in crate::config) overrides: Vec<Option<LimitOverride>>,
+    #[schemars(with = "Vec<LimitOverrideSection>")]
+    pub(in crate::config) overrides: Vec<Option<LimitOverrideSection>>,
 }
 
-impl Default for Limits {
+impl Default for LimitsSection {
     fn default() -> Self {
         Self {
             per_client: None,
-            failed_logins: Some(FailedLogins::default()),
+            failed_logins: Some(FailedLoginsSection::default()),
             per_identity: None,
             pulls_per_identity: None,
             concurrent_uploads_per_identity: None,
@@ -61,7 +61,7 @@ pub(in crate::config) struct RateLimit {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("examples" = [{ "rate": "60/m", "burst": 200 }]))]
-pub(in crate::config) struct FailedLogins {
+pub(in crate::config) struct FailedLoginsSection {
     /// The long-term number per second, minute or hour, such as 100/s.
     pub(in crate::config) rate: Rate,
     /// The largest number at once after a time of rest, 1 to 1000000.
@@ -69,7 +69,7 @@ pub(in crate::config) struct FailedLogins {
     pub(in crate::config) burst: u32,
 }
 
-impl Default for FailedLogins {
+impl Default for FailedLoginsSection {
     fn default() -> Self {
         // A client sends a wrong password up to twelve times, but a provider is asked about only
         // one of them. An attacker who guesses passwords needs more.
@@ -80,7 +80,7 @@ impl Default for FailedLogins {
 /// The limits for some callers. An absent key has the general limit; null: no limit.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct LimitOverride {
+pub(in crate::config) struct LimitOverrideSection {
     /// The callers that the limits are for, written as in policy.rules.
     #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group:sso/ci"] }))]
     pub(in crate::config) who: Option<Vec<String>>,

@@ -9,14 +9,14 @@ use crate::config::format::RuleName;
 /// credentials allow.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct Policy {
+pub(in crate::config) struct PolicySection {
     /// The mode of the rules: enforce or shadow. In shadow mode, a request that the rules deny but
     /// the credential allows is let through and logged. The environment cannot set this key.
     pub(in crate::config) mode: PolicyMode,
     /// The rules, in any order. If there is at least one, a request that no rule allows is denied.
     // An entry is `None` if it is not a section, so that the other entries keep their index.
-    #[schemars(with = "Vec<Rule>")]
-    pub(in crate::config) rules: Vec<Option<Rule>>,
+    #[schemars(with = "Vec<RuleSection>")]
+    pub(in crate::config) rules: Vec<Option<RuleSection>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub(in crate::config) enum PolicyMode {
 /// A rule, which allows actions to some callers in some repositories.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct Rule {
+pub(in crate::config) struct RuleSection {
     /// The name of the rule in explanations of decisions; unique.
     #[schemars(required)]
     pub(in crate::config) name: Option<RuleName>,

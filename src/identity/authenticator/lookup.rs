@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::{CacheUse, Provider};
+use super::{CacheUse, ManagedProvider};
 use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
 use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, QuestionOutcome};
 use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
@@ -45,12 +45,16 @@ pub(super) struct SharedState {
 
 impl SharedState {
     /// Returns the keyed hash of the question to this provider.
-    pub(super) fn question_id(&self, provider: &Provider, question: &Question) -> QuestionId {
+    pub(super) fn question_id(
+        &self,
+        provider: &ManagedProvider,
+        question: &Question,
+    ) -> QuestionId {
         self.key.question(provider.number, provider.depends_on(), question)
     }
 
     /// Returns the cache key of the question to this provider.
-    pub(super) fn asked(&self, provider: &Provider, question: &Question) -> CacheKey {
+    pub(super) fn asked(&self, provider: &ManagedProvider, question: &Question) -> CacheKey {
         let id = self.question_id(provider, question);
         let credential = self.key.question(provider.number, DependsOn::Credential, question);
         let secret =
@@ -63,7 +67,7 @@ impl SharedState {
     /// `login` is the login attempt of the request, if failed logins are limited.
     pub(super) async fn verdict_of(
         self: &Arc<Self>,
-        provider: &Arc<Provider>,
+        provider: &Arc<ManagedProvider>,
         question: &Question,
         mut login: Option<&mut Login<'_>>,
         last: bool,
@@ -95,7 +99,7 @@ impl SharedState {
     /// Asks the question, or waits for an identical question under way.
     async fn ask_together(
         self: &Arc<Self>,
-        provider: &Arc<Provider>,
+        provider: &Arc<ManagedProvider>,
         asked: &CacheKey,
         question: &Question,
         login: Option<&mut Login<'_>>,
@@ -149,7 +153,7 @@ impl SharedState {
     fn spawn(
         self: &Arc<Self>,
         (provider, asked, admission, search): (
-            Arc<Provider>,
+            Arc<ManagedProvider>,
             CacheKey,
             Admission,
             Option<Arc<Search>>,
@@ -184,7 +188,7 @@ impl SharedState {
 /// wait.
 struct Asking<'a> {
     shared: &'a SharedState,
-    provider: &'a Arc<Provider>,
+    provider: &'a Arc<ManagedProvider>,
     asked: CacheKey,
     admission: Admission,
     search: Option<Arc<Search>>,
@@ -285,7 +289,7 @@ impl Drop for Asking<'_> {
 
 /// Asks the gate's own question, whose answer tells a provider that is down from callers that make
 /// their questions fail.
-async fn check(provider: Arc<Provider>) {
+async fn check(provider: Arc<ManagedProvider>) {
     let asked = provider.clone();
     // A panic in this task counts as no answer. The breaker waits for an outcome.
     let up = tokio::spawn(async move { asked.is_up().await }).await.unwrap_or(false);

@@ -33,7 +33,7 @@ const MAX_QUESTIONS: usize = 4096;
 const ANONYMOUS_SHARE: usize = 4;
 
 /// A provider with its name in the config.
-pub struct Provider {
+pub struct ManagedProvider {
     /// The number of the provider, unique in the process. A verdict of one provider is therefore
     /// never taken for one of another provider, or of the same provider with other settings.
     pub(super) number: u32,
@@ -74,7 +74,7 @@ impl Room {
     }
 }
 
-impl Provider {
+impl ManagedProvider {
     /// Creates a provider with its name in the config. `timeout` is the time for one question.
     pub fn new(
         name: Arc<str>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Identity, Provider};
+use super::{Identity, ManagedProvider};
 use crate::denial::Denial;
 use crate::identity::model::credential::Credential;
 use crate::identity::provider::common::log_topic::LogTopic;
@@ -19,7 +19,10 @@ impl Identity {
     /// [`Denial::MalformedCredential`] if the credential contains a token of a configured issuer in
     /// another spelling or with extra characters around it. The provider of the issuer does not
     /// accept such a token, and no other provider may see it.
-    pub(super) fn order(&self, credential: &Credential) -> Result<Vec<&Arc<Provider>>, Denial> {
+    pub(super) fn order(
+        &self,
+        credential: &Credential,
+    ) -> Result<Vec<&Arc<ManagedProvider>>, Denial> {
         let issuer = jwt::issuer_of(credential);
         let alone = issuer
             .as_ref()
@@ -35,7 +38,7 @@ impl Identity {
             ));
         }
         let may_be_asked =
-            |it: &&Arc<Provider>| alone.is_none_or(|alone| it.number == alone.number);
+            |it: &&Arc<ManagedProvider>| alone.is_none_or(|alone| it.number == alone.number);
         Ok(self
             .providers
             .iter()
@@ -64,7 +67,11 @@ impl Identity {
     }
 
     /// Returns whether a provider before this one knows the user as its own.
-    pub(super) fn is_of_one_before(&self, provider: &Provider, credential: &Credential) -> bool {
+    pub(super) fn is_of_one_before(
+        &self,
+        provider: &ManagedProvider,
+        credential: &Credential,
+    ) -> bool {
         let mut before =
             self.providers.iter().take_while(|before| before.number != provider.number);
         before.any(|before| before.knows_user(credential) && before.accepts(credential))
@@ -76,11 +83,12 @@ impl Identity {
 /// secret of another user, sent with a user name of an htpasswd file, must not reach a provider
 /// behind that file.
 pub(super) fn sooner<'a>(
-    order: &[&'a Arc<Provider>],
-    last: Option<&Arc<Provider>>,
+    order: &[&'a Arc<ManagedProvider>],
+    last: Option<&Arc<ManagedProvider>>,
     credential: &Credential,
-) -> Vec<&'a Arc<Provider>> {
-    let is_last = |provider: &Provider| last.is_some_and(|last| last.number == provider.number);
+) -> Vec<&'a Arc<ManagedProvider>> {
+    let is_last =
+        |provider: &ManagedProvider| last.is_some_and(|last| last.number == provider.number);
     let mut sooner = Vec::new();
     for provider in order.iter().copied() {
         let knows_user = provider.knows_user(credential);

@@ -38,7 +38,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Returns the word in `/status.json`, from the closed list in the README.
+    /// Returns the word in `/status.json`, from the closed list in `docs/operations.md`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TimedOut => "timeout",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::common::http_client::{ProviderClient, ServerSettings};
+use super::common::http_client::{ProviderClient, ProviderServer};
 use super::common::strict_json;
 use super::registry_token::TokenServer;
 use super::registry_token::reply::{self, Token};
@@ -79,7 +79,7 @@ impl Forbidden {
 #[derive(Clone, Debug)]
 pub struct GitLabSettings {
     /// The base address of GitLab. Its path does not end in a slash.
-    pub server: ServerSettings,
+    pub server: ProviderServer,
     /// The service that tokens are requested for.
     pub service: String,
     /// `true` if the passwords of accounts are accepted in addition to tokens.

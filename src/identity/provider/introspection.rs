@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
-use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
+use super::common::http_client::{ProviderClient, ProviderServer, RETRY_AFTER, Reply};
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
@@ -37,7 +37,7 @@ use crate::log_throttle::LogThrottle;
 #[derive(Clone, Debug)]
 pub struct IntrospectionSettings {
     /// The introspection endpoint.
-    pub server: ServerSettings,
+    pub server: ProviderServer,
     /// The id of the gate as a client of the server, without control characters.
     pub client_id: String,
     /// The secret of the client id.

@@ -21,10 +21,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use compact::Compact;
 use rules::LEEWAY;
-pub use rules::{Rules, Tenants, Workload};
+pub use rules::{Tenants, TokenRules, Workload};
 
 use super::common::claims::ClaimError;
-use super::common::http_client::{ProviderClient, ServerSettings};
+use super::common::http_client::{ProviderClient, ProviderServer};
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
@@ -93,14 +93,14 @@ pub struct JwtSettings {
     /// The time for one question, including the fetch of keys.
     pub timeout: Duration,
     /// The requirements on a token.
-    pub rules: Rules,
+    pub rules: TokenRules,
 }
 
 /// The source of an issuer's keys.
 #[derive(Clone, Debug)]
 pub enum JwksSource {
     /// The keys are fetched from this URL, and from no other one.
-    Url(ServerSettings),
+    Url(ProviderServer),
     /// The keys come from a file.
     File(KeySet),
 }
@@ -116,7 +116,7 @@ impl JwtSettings {
             JwksSource::Url(server) => {
                 let timeout = self.timeout.mul_f64(FETCH_SHARE);
                 let client =
-                    ProviderClient::for_server(&ServerSettings { timeout, ..server.clone() })?;
+                    ProviderClient::for_server(&ProviderServer { timeout, ..server.clone() })?;
                 let url = server.endpoint.url();
                 Keys::fetched(name.clone(), url, client, RefreshIntervals::default())
             }
@@ -128,7 +128,7 @@ impl JwtSettings {
 /// The provider for one issuer.
 pub struct Jwt {
     sources: Sources,
-    rules: Rules,
+    rules: TokenRules,
     keys: Keys,
     /// The scopes of the rules; `None` if the rules have none.
     granted: Option<Arc<Vec<String>>>,
@@ -171,7 +171,7 @@ fn secret_of(credential: &Credential) -> Option<&SecretString> {
 
 impl Jwt {
     /// Creates the provider for the issuer of `rules`, whose keys are `keys`.
-    pub fn new(name: Arc<str>, rules: Rules, keys: Keys) -> Self {
+    pub fn new(name: Arc<str>, rules: TokenRules, keys: Keys) -> Self {
         let granted = rules.scopes.clone().map(Arc::new);
         Self {
             sources: Sources::new(name),

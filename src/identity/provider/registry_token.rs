@@ -19,7 +19,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::common::http_client::{ProviderClient, RETRY_AFTER, Reply, ServerSettings};
+use super::common::http_client::{ProviderClient, ProviderServer, RETRY_AFTER, Reply};
 use super::common::log_topic::LogTopic;
 use super::common::sources::Sources;
 use super::common::strict_json;
@@ -50,7 +50,7 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct RegistryTokenSettings {
     /// The token endpoint, the realm.
-    pub server: ServerSettings,
+    pub server: ProviderServer,
     /// The service that tokens are requested for.
     pub service: String,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use moorgate::identity::provider::jwt::{Compact, Rules, Tenants};
+use moorgate::identity::provider::jwt::{Compact, Tenants, TokenRules};
 use serde_json::{Value, json};
 
 use super::json::{Members, scopes};
@@ -65,8 +65,8 @@ fn of(
     (header, rules().check(&token.claims, NOW).ok())
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> TokenRules {
+    TokenRules {
         issuer: "https://gitlab.example.com".to_owned(),
         audience: "registry".to_owned(),
         tenants: Tenants::Required(BTreeMap::from([(

@@ -1,6 +1,6 @@
 //! Class 22: floods over HTTP/2. Several connections flood a gate that runs in a separate process.
 //! Each flood ends as expected, or is merely answered, while the gate serves an honest client and
-//! its memory stays below the bound that the README states. No flood acknowledges the SETTINGS of
+//! its memory stays below the bound that `docs/performance.md` states. No flood acknowledges the SETTINGS of
 //! the gate: the limits of the gate must hold from the first frame on.
 //!
 //! `cargo test --test it floods -- --nocapture | grep MiB` prints the memory that each flood takes.
@@ -34,7 +34,7 @@ const BLOB_BYTES: usize = 1 << 20;
 /// The number of connections that flood at the same time.
 const CONNECTIONS: usize = 4;
 /// The largest growth of the gate's memory under all flooding connections together, in MiB, if the
-/// gate ignores or answers the frames. The README states this bound.
+/// gate ignores or answers the frames. `docs/performance.md` states this bound.
 const FRAMES_MIB: u64 = 16;
 /// The largest growth of the gate's memory, in MiB, if the flood holds open as many streams as the
 /// gate allows.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
+use moorgate::identity::authenticator::{CacheUse, Identity, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::guard::failure_budget::FailureBudget;
 use moorgate::identity::model::credential::Credential;
@@ -76,7 +76,12 @@ fn chain_with(
             client,
             Some(reading),
         );
-        Arc::new(Provider::new(name, AnyProvider::TokenServer(Arc::new(server)), timeout, None))
+        Arc::new(ManagedProvider::new(
+            name,
+            AnyProvider::TokenServer(Arc::new(server)),
+            timeout,
+            None,
+        ))
     });
     let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
     Identity::new(providers.collect(), limits, key, Arc::new(Metrics::new()), runtime)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
+use moorgate::identity::authenticator::{CacheUse, Identity, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
@@ -207,7 +207,8 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
         ProviderClient::new(tls, long),
         None,
     );
-    let provider = Provider::new(name, AnyProvider::TokenServer(Arc::new(server)), long, None);
+    let provider =
+        ManagedProvider::new(name, AnyProvider::TokenServer(Arc::new(server)), long, None);
     let limits = CacheLimits {
         ttl: long,
         negative_ttl: long,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::identity::authenticator::{CacheUse, Identity, Provider};
+use moorgate::identity::authenticator::{CacheUse, Identity, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
@@ -56,7 +56,7 @@ impl Chain {
             TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
         let kind = AnyProvider::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));
         let (key, runtime) = (HashKey::random().unwrap(), tokio::runtime::Handle::current());
-        let providers = vec![Arc::new(Provider::new(name, kind, timeout, None))];
+        let providers = vec![Arc::new(ManagedProvider::new(name, kind, timeout, None))];
         Self {
             gitlab,
             identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime),

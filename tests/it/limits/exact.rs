@@ -59,7 +59,7 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
     }
 }
 
-/// The figure in the README: 10 s of real time at twice the rate. It does not run by default,
+/// The figure in `docs/limits.md`: 10 s of real time at twice the rate. It does not run by default,
 /// because it takes these 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 10 s"]

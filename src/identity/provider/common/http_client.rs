@@ -35,7 +35,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A provider's server, and the time that it has for an answer.
 #[derive(Clone, Debug)]
-pub struct ServerSettings {
+pub struct ProviderServer {
     /// The address.
     pub endpoint: Endpoint,
     /// The time for one question, including the time to connect.
@@ -74,7 +74,7 @@ impl ProviderClient {
     ///
     /// # Errors
     /// If the system's certificate authorities are needed and cannot be read.
-    pub fn for_server(server: &ServerSettings) -> io::Result<Self> {
+    pub fn for_server(server: &ProviderServer) -> io::Result<Self> {
         let tls = client_tls::config(server.endpoint.trusted_roots()?)?;
         Ok(Self::new(tls, server.timeout))
     }

@@ -14,7 +14,7 @@ pub(super) const LEEWAY: u64 = 60;
 
 /// The requirements on a token.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct TokenRules {
     /// The required `iss`, byte for byte.
     pub issuer: String,
     /// The required `aud`: this text, or a list of this text alone.
@@ -57,7 +57,7 @@ pub struct Workload {
     pub odd: Oddities,
 }
 
-impl Rules {
+impl TokenRules {
     /// Returns whether the claims name this issuer.
     pub fn is_of_issuer(&self, claims: &Map<String, Value>) -> bool {
         claims.get("iss").is_some_and(|issuer| *issuer == self.issuer)
@@ -125,7 +125,7 @@ mod tests {
 
     /// Checks the claims of an ordinary token with these members added or replaced.
     fn said(members: Value) -> Result<Workload, JwtError> {
-        let rules = Rules {
+        let rules = TokenRules {
             issuer: "https://gitlab.example.com".to_owned(),
             audience: "registry.example.com".to_owned(),
             tenants: Tenants::Any,

@@ -18,8 +18,8 @@ use crate::registry::Access;
 const ISSUER: &str = "https://gitlab.example.com";
 const AUDIENCE: &str = "registry.example.com";
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> TokenRules {
+    TokenRules {
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         tenants: Tenants::Required(BTreeMap::from([(
@@ -60,7 +60,7 @@ fn header(members: Value) -> Value {
     header
 }
 
-fn provider(rules: Rules, keys: &[Value]) -> Jwt {
+fn provider(rules: TokenRules, keys: &[Value]) -> Jwt {
     let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
     Jwt::new("workloads".into(), rules, Keys::fixed(keys))
 }
@@ -99,8 +99,10 @@ fn scopes(verified: &Verified) -> &[String] {
 #[tokio::test]
 async fn a_good_token_says_who_it_is_and_what_it_may() {
     let key = SigningKey::p256();
-    let jwt =
-        provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
+    let jwt = provider(
+        TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
+        &[key.jwk("one")],
+    );
     let said = claims(json!({ "groups": ["ci"], "exp": 4_000_000_000_u64 }));
     let (who, lifetime) = verified(ask(&jwt, &key.token(&header(json!({})), &said)).await);
     assert_eq!(&*who.principal.subject, "project_path:demo/app");
@@ -124,11 +126,12 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
     ];
     for (algorithm, name, key) in &keys {
         let token = key.token(&header(json!({ "alg": name })), &claims(json!({})));
-        let jwt = provider(Rules { algorithms: vec![*algorithm], ..rules() }, &[key.jwk("one")]);
+        let jwt =
+            provider(TokenRules { algorithms: vec![*algorithm], ..rules() }, &[key.jwk("one")]);
         verified(ask(&jwt, &token).await);
         let others =
             keys.iter().map(|(other, ..)| *other).filter(|other| other != algorithm).collect();
-        let jwt = provider(Rules { algorithms: others, ..rules() }, &[key.jwk("one")]);
+        let jwt = provider(TokenRules { algorithms: others, ..rules() }, &[key.jwk("one")]);
         assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{name}");
     }
 }
@@ -306,8 +309,10 @@ async fn headers_that_ask_for_more_are_rejected() {
 #[tokio::test]
 async fn claims_that_are_wrong_are_rejected() {
     let key = SigningKey::p256();
-    let jwt =
-        provider(Rules { groups_claim: Some("groups".to_owned()), ..rules() }, &[key.jwk("one")]);
+    let jwt = provider(
+        TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
+        &[key.jwk("one")],
+    );
     for members in [
         json!({ "exp": null }),
         json!({ "exp": "4000000000" }),
@@ -378,7 +383,7 @@ async fn every_required_claim_is_required() {
         (Tenants::Any, true),
     ] {
         let verdict = ask(
-            &provider(Rules { tenants: tenants.clone(), ..rules() }, &[key.jwk("one")]),
+            &provider(TokenRules { tenants: tenants.clone(), ..rules() }, &[key.jwk("one")]),
             &token,
         )
         .await;
@@ -394,7 +399,7 @@ async fn scopes_are_the_configs_or_the_tokens_own() {
     let own = provider(rules(), &[key.jwk("one")]);
     assert!(scopes(&verified(ask(&own, &bare).await).0).is_empty());
     let fixed = provider(
-        Rules { scopes: Some(vec!["read_registry".to_owned()]), ..rules() },
+        TokenRules { scopes: Some(vec!["read_registry".to_owned()]), ..rules() },
         &[key.jwk("one")],
     );
     for token in [bare, scoped] {
@@ -405,8 +410,10 @@ async fn scopes_are_the_configs_or_the_tokens_own() {
 #[tokio::test]
 async fn the_subject_is_the_claim_that_the_config_names() {
     let key = SigningKey::p256();
-    let jwt =
-        provider(Rules { subject_claim: "project_path".to_owned(), ..rules() }, &[key.jwk("one")]);
+    let jwt = provider(
+        TokenRules { subject_claim: "project_path".to_owned(), ..rules() },
+        &[key.jwk("one")],
+    );
     let (who, _) = verified(
         ask(&jwt, &key.token(&header(json!({})), &claims(json!({ "project_path": "a/b" })))).await,
     );
