@@ -17,10 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToAnHour, Workers};
 use super::url::{ExternalUrl, ServerUrl};
 
-pub(super) use identity::{
-    AcceptsSection, ClaimValues, GitlabSection, HtpasswdSection, IntrospectionSection, JwtSection,
-    ProviderSection, RegistryTokenSection, ServerSection,
-};
+pub(super) use identity::*;
 pub(super) use limits::{LimitOverrideSection, LimitsSection, RateLimit};
 pub(super) use policy::{PolicyMode, PolicySection, RuleAction, RuleSection};
 
