@@ -31,9 +31,9 @@ enum Command {
     /// Run the gate
     ///
     /// SIGTERM and SIGINT drain the gate: it accepts no new connections, requests that have begun
-    /// may end within http.drain_timeout, and it exits with 0. A second signal ends it at once, with
-    /// exit code 1. SIGHUP, or a change of a file that the config names, reloads the config. With an
-    /// unusable config it exits with 78.
+    /// may end within http.drain_timeout, and it exits with 0. A second signal ends it at once,
+    /// with exit code 1. SIGHUP, or a change of a file that the config names, reloads the
+    /// config. With an unusable config it exits with 78.
     Serve(ConfigPath),
     /// Check a config and every file that it names
     ///
@@ -61,13 +61,14 @@ enum Command {
     ///
     /// The secret is read from standard input: moorgate explain --method PUT --path
     /// /v2/group/image/manifests/v1 -u alice < token. Without -u it is sent as a Bearer token;
-    /// without a secret the request has no credential. A gate token works if tokens.key_file is set.
+    /// without a secret the request has no credential. A gate token works if tokens.key_file is
+    /// set.
     ///
     /// The request passes through the gate of the config as if it came from this machine, up to the
     /// point where it would be forwarded. Providers are asked, and cached answers are not used.
     /// Nothing is written to the registry; it is asked only whether an immutable tag exists. A
-    /// GitLab that is asked about a push and grants it creates the record of the image's repository,
-    /// as with any push.
+    /// GitLab that is asked about a push and grants it creates the record of the image's
+    /// repository, as with any push.
     ///
     /// Exit codes: 0 allowed, 1 refused, 2 not evaluated, 69 a provider gave no answer, 78 a bad
     /// config.

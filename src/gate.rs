@@ -60,8 +60,8 @@ pub struct ConnectionInfo {
 struct RequestContext {
     /// The access that the request needs, as far as it was understood. A mount needs two.
     needed: [Option<Access>; 2],
-    /// The actual reason of the refusal of a caller without a credential, which is told only that a
-    /// credential is needed.
+    /// The actual reason of the refusal of a caller without a credential, which is told only that
+    /// a credential is needed.
     withheld: Option<Denial>,
     /// `true` if the request has passed every limit, so that it is not counted again.
     within_limits: bool,
@@ -105,8 +105,8 @@ impl Gate {
         let fault = if connection_info.ambiguous {
             Some(Framing::Head)
         } else if framing::has_too_many_fields(&head.headers) {
-            // The header fields are freed at once, because the requests of a flood wait for each
-            // other at this point.
+            // The fields are freed now: in a flood, many HTTP/2 requests may have been received
+            // before the first one is served.
             head.headers = HeaderMap::new();
             Some(Framing::TooManyFields)
         } else {
@@ -152,9 +152,8 @@ impl Gate {
                 outcome => outcome,
             }
         };
-        // The gate reads nothing more from the connection after a message that two programs could
-        // read in two ways, after a refused tunnel, or after a request body that was not read to
-        // its end.
+        // An HTTP/1.1 connection is closed after a denial because of the framing, after CONNECT,
+        // and after a request body that was not read to its end.
         let misread = matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
         let close = misread || connection_info.progress.request_ended().is_none();
         let mut response = match outcome {
@@ -200,8 +199,8 @@ impl Gate {
         self.responder.denial(denial, &refused, progress)
     }
 
-    /// Runs the stages of a request: parse, limit, authenticate, authorise, limit, look up the tags
-    /// that must not exist, audit, forward.
+    /// Runs the stages of a request: parse, limit, authenticate, authorise, limit, ask the upstream
+    /// whether an immutable tag exists already, audit, forward.
     async fn admit_and_forward(
         &self,
         head: &Parts,
@@ -296,8 +295,8 @@ impl Gate {
         };
         let mut question = self.question(credential, wanted.required(), caller, record);
         question.vouched_by = provider;
-        // A revocation precedes the provider's verdict, because the operator meant every holder of
-        // the token.
+        // A gate token that was issued before its credential was revoked is refused, even if the
+        // provider still accepts the credential.
         let is_revoked =
             || sealed.is_some_and(|sealed| self.identity.has_revoked_sealed(&question, sealed));
         if is_revoked() {
@@ -340,8 +339,8 @@ impl Gate {
         }
     }
 
-    /// Looks up the tags that must not exist, audits and forwards the request; or answers with the
-    /// list of the repositories that the caller may see.
+    /// Asks the upstream whether an immutable tag exists already, audits and forwards the request;
+    /// or answers with the list of the repositories that the caller may see.
     async fn pass_on(
         &self,
         decision: Decision,
@@ -403,7 +402,8 @@ fn parse(head: &Parts) -> Result<RegistryRequest, Denial> {
     Ok(wanted)
 }
 
-/// Asks the upstream for the tags that must not exist, if the decision depends on any.
+/// Asks the upstream whether an immutable tag that the request would write or delete exists, if the
+/// decision depends on one.
 async fn look_up(
     decision: Decision,
     caller: &ClientInfo<'_>,

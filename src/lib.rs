@@ -2,8 +2,8 @@
 //!
 //! # The life of a request
 //!
-//! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → forward
-//! → respond and record
+//! accept → TLS → parse → limit the address → authenticate → authorise → limit the caller → look up
+//! immutable tags → audit → forward → respond and record
 //!
 //! | stage | module | what happens |
 //! |---|---|---|
@@ -17,9 +17,9 @@
 //! | respond | [`denial`], [`respond`] | A denial is a value until it becomes a response. |
 //! | record | [`record`], [`metrics`] | The log line and the counters are written when the last byte has been sent. |
 //!
-//! The modules that decide ([`registry`], [`policy`], [`denial`], [`framing`], the header rules) are
-//! pure: they use no sockets, no clock and no config. `tests/it/layers.rs` lists which module uses
-//! which, and refuses cycles.
+//! The modules that decide ([`registry`], [`policy`], [`denial`], [`framing`], the header rules)
+//! are pure: they use no sockets, no clock and no config. `tests/it/layers.rs` lists which module
+//! uses which, and refuses cycles.
 //!
 //! # Glossary
 //!
@@ -30,13 +30,17 @@
 //! | credential | The content of `Authorization`: a user name and a password, or a Bearer token. |
 //! | secret | The password or the token in a credential. |
 //! | provider | A service or a file that verifies credentials, from `identity` in the config. |
-//! | question | One credential and one access, asked of one provider. |
+//! | question | One credential and one access, about which providers are asked. |
 //! | verdict | The answer of a provider to a question. |
 //! | stale answer | An earlier verdict that is served while its provider is down. |
 //! | access | The right that a request needs: login, catalog, or an action in a repository. |
 //! | permit | The proof that the policy allowed a request. |
 //! | grant | The rights that a token server gave for one repository, or the token that says so. |
-//! | gate token | A token that the gate itself issued at `/token`. |
+//! | gate | This program, and the part of it that decides ([`gate`]). |
+//! | gate token | A token that the gate itself issued at `/token`: a sealed (encrypted) credential. |
+//! | workload token | A JWT of an OpenID Connect issuer, for a CI job or another program. |
+//! | mount | A blob that the upstream links from another repository instead of an upload. |
+//! | shadow mode | `policy.mode: shadow`: what the rules deny is logged, and served all the same. |
 //! | upstream | The registry behind the gate. |
 //! | snapshot | Everything that was built from one version of the config. |
 //! | operator | The person who runs the gate. |

@@ -51,13 +51,16 @@ impl Policy {
     }
 
     /// Decides about a request. `verified` is the verdict for the access that the request
-    /// [requires](RegistryRequest::required).
+    /// [requires](RegistryRequest::required). A mount is removed from the request until
+    /// [`allow_mount`](Self::allow_mount) has checked it.
     ///
     /// # Errors
     /// - [`Denial::InsufficientRights`] if the credential lacks a right; it names the missing
     ///   right.
-    /// - [`Denial::DeniedByPolicy`] if no rule allows something that the request needs.
-    /// - [`Denial::NoCredential`] if the caller presented no credential.
+    /// - [`Denial::DeniedByPolicy`] if no rule allows something that the request needs, and the
+    ///   mode is not shadow.
+    /// - [`Denial::NoCredential`] instead of these reasons and of [`Denial::CatalogClosed`] if the
+    ///   caller presented no credential.
     /// - [`Denial::TagRules`] if the project's tag rules forbid a tag; it names the tag.
     /// - [`Denial::CatalogClosed`] if a token server did not grant the list of all repositories.
     pub fn authorize(
@@ -85,8 +88,9 @@ impl Policy {
         Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, catalog, ruling })
     }
 
-    /// Restores the mount of the request if the credential may pull from its source. `verified` is
-    /// the verdict for [`Decision::unchecked_mount_source`].
+    /// Puts the mount back into the request if the credential and the rules allow a pull from its
+    /// source; otherwise the request stays a plain upload. `verified` is the verdict for
+    /// [`Decision::unchecked_mount_source`].
     #[must_use]
     pub fn allow_mount(&self, mut decision: Decision, verified: &Verified) -> Decision {
         let ruling = decision

@@ -50,12 +50,12 @@ pub struct ServerSettings {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The time at which the served certificate expires; `None` without TLS.
     pub certificate_ends: Option<SystemTime>,
-    /// The peers that must send a PROXY header; a header from any other peer is refused. `None`: no
-    /// peer must send one, and a connection that begins with one is neither valid TLS nor valid
-    /// HTTP.
+    /// The peers that must send a PROXY header; a header from any other peer is refused. `None`:
+    /// no peer must send one, and a connection that begins with one is neither valid TLS nor
+    /// valid HTTP.
     pub proxy_protocol: Option<TrustedProxies>,
-    /// The longest time from accept to the end of the TLS handshake; without TLS, to the end of the
-    /// PROXY header.
+    /// The longest time from accept to the end of the TLS handshake; without TLS, to the end of
+    /// the PROXY header.
     pub handshake_timeout: Duration,
     /// The longest time from the end of the handshake, or from the first byte of a later request,
     /// to the end of the request's headers.

@@ -79,7 +79,7 @@ pub struct UpstreamSettings {
 pub struct Upstream {
     settings: std::sync::Arc<UpstreamSettings>,
     pool: Rc<Pool>,
-    /// The permits for lists of repositories that are read at the same time.
+    /// Limits how many catalog listings this worker reads at once.
     walks: Rc<Semaphore>,
 }
 
@@ -399,7 +399,8 @@ impl ExchangeFailure {
     }
 }
 
-/// Returns whether the socket failed because of the bytes that came, rather than for lack of bytes.
+/// Returns whether the answer failed because its bytes were invalid, such as a head over the size
+/// limit, and not because the connection broke.
 fn is_invalid_data(error: &hyper::Error) -> bool {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());

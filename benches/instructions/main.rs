@@ -75,7 +75,8 @@ library_benchmark_group!(name = requests, benchmarks = cached_get);
 
 main!(
     config = LibraryBenchmarkConfig::default().tool(
-        // The figures do not include the caches, and the simulation of them takes most of the time.
+        // The figures do not include the caches, and the simulation of them takes most of the
+        // time.
         Callgrind::with_args(["--cache-sim=no"])
             // On the worker's thread. By default gungraun counts on this one.
             .entry_point(EntryPoint::Custom("*::gate::counted".into()))

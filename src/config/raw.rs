@@ -72,8 +72,8 @@ pub(super) struct HttpSection {
     pub(super) workers: Workers,
     /// The networks whose X-Forwarded-For header the gate believes.
     pub(super) trusted_proxies: Vec<Network>,
-    /// True if trusted_proxies must send a PROXY header, version 1 or 2. The header is refused from
-    /// all other addresses.
+    /// True if trusted_proxies must send a PROXY header, version 1 or 2. The header is refused
+    /// from all other addresses.
     pub(super) proxy_protocol: bool,
     /// The largest number of connections served at once, 1 to 1000000. Further connections wait.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -300,8 +300,8 @@ pub(super) struct CacheSection {
     pub(super) ttl: Duration,
     /// The time for which a wrong credential is not verified again.
     pub(super) negative_ttl: Duration,
-    /// The time beyond ttl for which a valid credential may still pull while its provider cannot be
-    /// reached, 0s to 1h.
+    /// The time beyond ttl for which a valid credential may still pull while its provider cannot
+    /// be reached, 0s to 1h.
     pub(super) stale_if_error: UpToAnHour,
     /// The largest number of valid credentials in the cache, 1 or more.
     #[schemars(range(min = 1))]

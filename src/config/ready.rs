@@ -101,8 +101,8 @@ pub struct Tls {
 pub struct AdminConfig {
     /// The address to listen on.
     pub addr: SocketAddr,
-    /// The secret that a request to revoke a credential must present; `None`: every such request is
-    /// refused.
+    /// The secret that a request to revoke a credential must present; `None`: every such request
+    /// is refused.
     pub token: Option<SecretString>,
 }
 

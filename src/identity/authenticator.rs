@@ -2,10 +2,11 @@
 //! "not mine".
 //!
 //! Three rules take precedence over that order, so that a secret is not shown to a provider if it
-//! is known to belong to another one. A JWT goes to the provider of its issuer only. The provider
-//! that verified the secret last is asked first; a gate token names it if the cache does not. A
-//! provider that can tell by itself that the user is its own is also asked early, and providers
-//! behind it are not asked about that user, with any secret.
+//! is known to belong to another one. A JWT goes to the provider of its issuer only. A provider
+//! that can tell by itself that the user is its own is asked early, and providers behind it are not
+//! asked about that user, with any secret. The provider that last verified the secret is asked
+//! before its turn, unless a provider before it knows the user; a gate token names it if the cache
+//! does not.
 
 mod lookup;
 mod managed_provider;
@@ -175,8 +176,9 @@ impl Identity {
         question
     }
 
-    /// Revokes a secret: no verdict about it from before now is used again. A workload token is
-    /// refused from now on.
+    /// Revokes a secret: drops all earlier verdicts about it, and refuses gate tokens that were
+    /// sealed before now. A provider that still accepts the secret admits the caller again; a
+    /// workload token stays refused.
     pub fn revoke_secret(&self, credential: &Credential) {
         let key = &self.shared.key;
         let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));

@@ -1,4 +1,5 @@
-//! The provider types of the config: each in a module of its own, and what they share in [`common`].
+//! The provider types of the config: each in a module of its own, and what they share in
+//! [`common`].
 //!
 //! A new type needs its module, its settings in [`ProviderSettings`] and its questions in
 //! [`AnyProvider`]. A provider does not know the cache, the order of the providers or the policy.
@@ -58,8 +59,8 @@ impl ProviderSettings {
         }
     }
 
-    /// Creates the provider. It keeps the tokens that it issues if `keep_tokens` is set, because the
-    /// upstream is shown them.
+    /// Creates the provider. It keeps the tokens that it issues if `keep_tokens` is set, because
+    /// the upstream is shown them.
     ///
     /// # Errors
     /// The system does not give certificate authorities or randomness, or a setting does not fit

@@ -16,11 +16,11 @@ pub struct Endpoint {
     pub host: String,
     /// The port, also where it is the default of the scheme.
     pub port: u16,
-    /// The path as the config has it, with a slash at its end if it was written there; empty for the
-    /// root.
+    /// The path as the config has it, with a slash at its end if it was written there; empty for
+    /// the root.
     pub path: String,
-    /// The certificate authorities that may have signed the server's certificate; `None` for those of
-    /// the system.
+    /// The certificate authorities that may have signed the server's certificate; `None` for those
+    /// of the system.
     pub roots: Option<Arc<RootCertStore>>,
 }
 
@@ -36,8 +36,8 @@ impl Endpoint {
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    /// Returns the certificate authorities to trust: those of the config, or else those of the system.
-    /// Plain HTTP needs none.
+    /// Returns the certificate authorities to trust: those of the config, or else those of the
+    /// system. Plain HTTP needs none.
     ///
     /// # Errors
     /// The system's certificate authorities cannot be read.
@@ -50,8 +50,8 @@ impl Endpoint {
     }
 }
 
-/// Returns host and port as a URL has them (RFC 3986, section 3.2): IPv6 in brackets, and without the
-/// port where it is the default of the scheme.
+/// Returns host and port as a URL has them (RFC 3986, section 3.2): IPv6 in brackets, and without
+/// the port where it is the default of the scheme.
 pub fn authority(https: bool, host: &str, port: u16) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let default_port = if https { 443 } else { 80 };

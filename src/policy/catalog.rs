@@ -9,7 +9,8 @@ use crate::registry::RepositoryName;
 /// A filter for a caller that does not see the whole list of repositories.
 #[derive(Clone, Debug)]
 pub struct CatalogFilter {
-    /// The rules, and the caller whose pull permission they decide; `None`: the rules hide nothing.
+    /// The rules, and the caller whose pull permission they decide; `None`: the rules hide
+    /// nothing.
     pub(super) pullable: Option<(Arc<Rules>, Box<Verified>)>,
     /// The only names that may be shown; `None`: any name.
     pub(super) at_most: Option<Vec<RepositoryName>>,

@@ -13,8 +13,8 @@ pub struct Rules {
     pub mode: Mode,
     /// The rules. Their order does not matter.
     pub rules: Vec<Rule>,
-    /// `true` if the upstream accepts only tokens that a provider issued. A provider must then also
-    /// grant what a rule allows to callers without a credential.
+    /// `true` if the upstream accepts only tokens that a provider issued. A provider must then
+    /// also grant what a rule allows to callers without a credential.
     pub grant_needed: bool,
 }
 

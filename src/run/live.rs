@@ -35,8 +35,8 @@ pub struct Live {
     connection_limit: Arc<ConnectionLimit>,
     /// The outline of the config with which the process started.
     started: Outline,
-    /// The applied configuration. The lock is held for a whole reload, so that there is only one at
-    /// a time.
+    /// The applied configuration. The lock is held for a whole reload, so that there is only one
+    /// at a time.
     applied: Mutex<Applied>,
 }
 

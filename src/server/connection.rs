@@ -29,8 +29,8 @@ use super::{Phase, Worker};
 use crate::gate::ConnectionInfo;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
-/// The smallest size limit of the HTTP/1.1 read buffer, in bytes. It bounds how much of a body is
-/// read at once.
+/// The size that the HTTP/1.1 read buffer may grow to, in bytes, if twice `max_header_bytes` is not
+/// larger. It bounds how much of a body is read at once.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Serves a connection until it ends.
@@ -66,7 +66,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Serves a stream that was decrypted elsewhere or that is not a socket.
+/// Serves any stream, such as one in memory; for tests, benches and fuzzers.
 pub(super) async fn serve_stream<S>(
     worker: &Rc<Worker>,
     stream: S,

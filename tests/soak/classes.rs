@@ -24,8 +24,8 @@ pub struct Class {
     pub what: &'static str,
     /// The relative frequency of the class.
     pub weight: usize,
-    /// Creates an attack with this request id, a different one for each turn. `None` for the silent
-    /// clients of `silence`.
+    /// Creates an attack with this request id, a different one for each turn. `None` for the
+    /// silent clients of `silence`.
     pub attack: Option<fn(&Arsenal, u64, &str) -> Attack>,
 }
 

@@ -87,7 +87,8 @@ pub(in crate::config) struct GitlabSection {
     /// True if GitLab is sent the client's address in X-Forwarded-For. GitLab's address rules then
     /// apply to clients.
     pub(in crate::config) forward_client_address: bool,
-    /// The largest rate of wrong credentials that the whole gate asks GitLab about; null: no limit.
+    /// The largest rate of wrong credentials that the whole gate asks GitLab about; null: no
+    /// limit.
     pub(in crate::config) failure_budget: Option<Rate>,
     #[serde(flatten)]
     pub(in crate::config) server: ServerSection,

@@ -34,12 +34,12 @@ pub(in crate::config) struct RuleSection {
     /// The name of the rule in explanations of decisions; unique.
     #[schemars(required)]
     pub(in crate::config) name: Option<RuleName>,
-    /// The repositories that the rule is for. * stands for any text within a segment, ** for one or
-    /// more segments, ${user} and ${claims.NAME} for the caller's own values.
+    /// The repositories that the rule is for. * stands for any text within a segment, ** for one
+    /// or more segments, ${user} and ${claims.NAME} for the caller's own values.
     #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group/**"] }))]
     pub(in crate::config) repositories: Option<Vec<String>>,
-    /// The tags that writes and deletes may name; deletes by digest are then not allowed. Null: any
-    /// tag, and deletes by digest.
+    /// The tags that writes and deletes may name; deletes by digest are then not allowed. Null:
+    /// any tag, and deletes by digest.
     #[schemars(length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] }))]
     pub(in crate::config) tags: Option<Vec<String>>,
     /// The tags that are excluded from tags.

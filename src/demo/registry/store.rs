@@ -27,8 +27,8 @@ pub(super) struct Index {
 
 #[derive(Default)]
 pub(super) struct Repository {
-    /// The digests of the repository's blobs. A blob of another repository is unknown here until it
-    /// is mounted.
+    /// The digests of the repository's blobs. A blob of another repository is unknown here until
+    /// it is mounted.
     pub(super) blobs: BTreeSet<String>,
     pub(super) manifests: BTreeMap<String, Manifest>,
     /// The tags, each with the digest of its manifest.

@@ -80,8 +80,8 @@ pub struct Search {
     attempt: Arc<Attempt>,
     /// `true` if a provider was asked and refused the credential.
     refused: AtomicBool,
-    /// `true` if a refusal does not settle the question, because a provider verified the credential
-    /// or gave no answer.
+    /// `true` if a refusal does not settle the question, because a provider verified the
+    /// credential or gave no answer.
     undecided: AtomicBool,
 }
 

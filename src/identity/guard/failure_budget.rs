@@ -43,7 +43,8 @@ struct BudgetState {
 pub struct BudgetPlace<'a> {
     budget: &'a FailureBudget,
     secret: SecretId,
-    /// `true` if the place is one of those for a verified secret and does not belong to the budget.
+    /// `true` if the place is one of those for a verified secret and does not belong to the
+    /// budget.
     known: bool,
 }
 

@@ -26,7 +26,7 @@ pub struct Question {
     /// The id of the request that led to the question.
     pub request_id: Arc<str>,
     /// The provider that vouched for the credential when the gate token of the request was sealed.
-    /// It is asked first.
+    /// It is asked before its turn, unless a provider before it knows the user.
     pub vouched_by: Option<Box<str>>,
     /// The revocations of the credential so far.
     pub revocation: Revocation,

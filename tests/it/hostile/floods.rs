@@ -1,7 +1,7 @@
 //! Class 22: floods over HTTP/2. Several connections flood a gate that runs in a separate process.
 //! Each flood ends as expected, or is merely answered, while the gate serves an honest client and
-//! its memory stays below the bound that `docs/performance.md` states. No flood acknowledges the SETTINGS of
-//! the gate: the limits of the gate must hold from the first frame on.
+//! its memory stays below the bound that `docs/performance.md` states. No flood acknowledges the
+//! SETTINGS of the gate: the limits of the gate must hold from the first frame on.
 //!
 //! `cargo test --test it floods -- --nocapture | grep MiB` prints the memory that each flood takes.
 

@@ -28,7 +28,8 @@ pub struct Token {
     pub user: Option<String>,
     /// The lifetime of the answer, by the server's own clock.
     pub lifetime: Duration,
-    /// The end of the token (`exp`; Unix time, seconds), if the token does not state its beginning.
+    /// The end of the token (`exp`; Unix time, seconds), if the token does not state its
+    /// beginning.
     pub ends: Option<u64>,
     /// The token itself.
     pub issued: SecretString,
