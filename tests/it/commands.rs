@@ -69,7 +69,8 @@ impl Served {
             std::fs::write(&config, yaml).unwrap();
             let mut child = command(&["serve", "--config", &config]).spawn().unwrap();
             while child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(address).is_ok() {
+                // The gate opens the public listener first.
+                if [address, admin].iter().all(|it| TcpStream::connect(it).is_ok()) {
                     return Self { child, address, admin, config, _folder: folder };
                 }
                 assert!(begun.elapsed() < PATIENCE, "it does not listen");
