@@ -48,7 +48,7 @@ enum Command {
     /// Editors use it to complete and to check values: put
     /// "# yaml-language-server: $schema=schema.json" at the top of the config.
     Schema,
-    /// Run a gate, a small registry and a stand-in for GitLab in one process, to try them out
+    /// Run a gate, a small registry and stand-ins for three identity providers in one process
     Demo(Demo),
     /// Read a password from standard input and print its bcrypt hash
     ///
