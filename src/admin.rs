@@ -29,8 +29,8 @@ pub use collect::{LastReload, Process};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of the answer for any other path.
-const NOT_FOUND: &str =
-    "there are /, /status.json, /livez, /healthz, /readyz, /metrics and POST /revoke\n";
+const NOT_FOUND: &str = "not found; this listener serves /, /status.json, /livez, /healthz, \
+                         /readyz, /metrics and POST /revoke\n";
 
 /// The state that the admin endpoints show.
 #[derive(Clone)]
@@ -126,7 +126,8 @@ impl Admin {
 
 /// Creates a 405 answer with `Allow` (RFC 9110, 15.5.6).
 fn wrong_method(allow: &'static str) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}\n"));
+    let mut response =
+        text(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed; use {allow}\n"));
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }

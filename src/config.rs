@@ -5,8 +5,8 @@
 //!                 ^ environment             ^ schema (derived from raw)      ^ files
 //! ```
 //!
-//! Each stage adds to the problems and hands on what is right, so that a slip in one place hides
-//! none in another.
+//! Each stage adds to the problems and passes on the valid values, so that a problem in one place
+//! does not hide a problem in another.
 
 mod build;
 mod environment;
@@ -36,7 +36,6 @@ use tree::Node;
 pub use format::Rate;
 pub use named_file::FileVersion;
 pub use outline::Outline;
-pub(crate) use problem::escaped;
 pub use problem::{Place, Problem, Problems};
 pub use raw::{ChallengeScheme, LogFormat, TlsVersion};
 pub use ready::{
@@ -46,8 +45,8 @@ pub use ready::{
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};
 
-/// The largest size of a configuration file, in bytes. The reference, full of comments, has a
-/// hundredth of it.
+/// The largest size of a configuration file, in bytes. config/moorgate.yml, with all its comments,
+/// has a hundredth of this size.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A valid configuration, ready for use.
@@ -194,7 +193,7 @@ fn read(
             // This happens only if the whole file is not a section, which was reported, or if the
             // schema allows a value that the types do not.
             if problems.is_empty() {
-                problems.push(Problem::new(start, format!("{error}; compare config/moorgate.yml")));
+                problems.push(Problem::new(start, format!("{error}; see config/moorgate.yml")));
             }
             return Err(Problems::new(problems, name));
         }
@@ -211,7 +210,7 @@ fn read_text(path: &Path) -> Result<String, Problem> {
             }
             std::io::ErrorKind::IsADirectory => "this is a folder; name the file in it".to_owned(),
             std::io::ErrorKind::FileTooLarge => {
-                "the file is larger than 1 MiB; no configuration is".to_owned()
+                "the file is larger than 1 MiB; name a configuration file with --config".to_owned()
             }
             _ => format!("the file cannot be read ({error}); name a readable one with --config"),
         };

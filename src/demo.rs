@@ -11,7 +11,7 @@ mod ledger;
 pub mod registry;
 mod script;
 mod serve;
-mod signing_key;
+pub(crate) mod signing_key;
 mod web;
 
 use std::fs::OpenOptions;
@@ -93,7 +93,7 @@ impl Demo {
         let listeners = Listeners {
             public: crate::server::bind(loaded.config.http.addr, loaded.config.http.workers)
                 .with_context(|| {
-                    format!("port {port} cannot be had; name another one with --port")
+                    format!("cannot listen on port {port}; choose another one with --port")
                 })?,
             admin,
         };
@@ -167,7 +167,8 @@ fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
 fn config_text(port: u16, admin: SocketAddr, stand_ins: &StandIns) -> String {
     let StandIns { registry, gitlab, introspection, issuer } = stand_ins;
     format!(
-        "# The config of moorgate demo: the gate in front of a small registry, with stand-ins for three identity providers.
+        "# The config of moorgate demo: the gate in front of a small registry, with stand-ins for
+# three identity providers.
 version: 1
 http:
   addr: 127.0.0.1:{port}

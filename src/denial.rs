@@ -175,7 +175,7 @@ impl Denial {
                 UpstreamFault::Unreachable => {
                     (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
                 }
-                UpstreamFault::RefusedTheGate | UpstreamFault::RefusedTheGrant => {
+                UpstreamFault::RefusedTheGate | UpstreamFault::RefusedUpstreamToken => {
                     (S::BAD_GATEWAY, C::Unavailable, R::UpstreamRefusedTheGate)
                 }
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamInvalid),
@@ -203,25 +203,45 @@ impl Denial {
         match self {
             Self::Request(error) => error.to_string(),
             Self::Framing(framing) => framing.message().to_owned(),
-            Self::NoCredential => "authentication required: run docker login for this registry".to_owned(),
-            Self::MalformedCredential(why) => format!("the Authorization header cannot be read: {why}"),
-            Self::InvalidToken => "the token has expired, or was not made here: log in again".to_owned(),
-            Self::InsufficientScope => "the token was not made for this: ask for another one".to_owned(),
+            Self::NoCredential => {
+                "authentication required: run docker login for this registry".to_owned()
+            }
+            Self::MalformedCredential(why) => {
+                format!("the Authorization header cannot be read: {why}")
+            }
+            Self::InvalidToken => {
+                "the token has expired, or this gate did not issue it: log in again".to_owned()
+            }
+            Self::InsufficientScope => {
+                "the token does not cover this request: request another token".to_owned()
+            }
             Self::TokenRequest(error) => error.to_string(),
-            Self::WrongCredential => "wrong user name or password, or an expired or revoked token".to_owned(),
+            Self::WrongCredential => {
+                "wrong user name or password, or an expired or revoked token".to_owned()
+            }
             // Docker shows only the message, so the missing right is repeated here.
-            Self::InsufficientRights(missing) => format!("the credential is valid but does not allow this: {missing}"),
+            Self::InsufficientRights(missing) => {
+                format!("the credential is valid but does not allow this: {missing}")
+            }
             Self::TagRules(refusal) => refusal.message(),
-            Self::DeniedByPolicy(refusal) => format!("the credential is valid but does not allow this: {refusal}"),
-            Self::CatalogClosed => "the credential is valid but does not allow this: registry:catalog:* was not granted (GitLab grants it to administrators)".to_owned(),
+            Self::DeniedByPolicy(refusal) => {
+                format!("the credential is valid but does not allow this: {refusal}")
+            }
+            Self::CatalogClosed => {
+                "the credential is valid but does not allow this: registry:catalog:* was not \
+                 granted (GitLab grants it to administrators)"
+                    .to_owned()
+            }
             Self::ProviderUnavailable { .. } => {
                 "the service that checks credentials gives no answer now; try again".to_owned()
             }
             Self::NotAudited => {
-                "writes are not let through now: this gate cannot write its audit log; try again".to_owned()
+                "the gate refuses writes now, because it cannot write its audit log; try again"
+                    .to_owned()
             }
             Self::FailureBudgetSpent { .. } => {
-                "too many wrong credentials were tried here lately, so none that is new is checked now; try again"
+                "too many wrong credentials were tried recently, so the gate does not check \
+                 unknown credentials now; try again"
                     .to_owned()
             }
             Self::Limited { limit, retry_after } => {

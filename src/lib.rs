@@ -35,7 +35,8 @@
 //! | stale answer | An earlier verdict that is served while its provider is down. |
 //! | access | The right that a request needs: login, catalog, or an action in a repository. |
 //! | permit | The proof that the policy allowed a request. |
-//! | grant | The rights that a token server gave for one repository, or the token that says so. |
+//! | grant | The rights that a token server gave for one repository. |
+//! | upstream token | The token of a token server that is sent upstream (`authorization: grant`). |
 //! | gate | This program, and the part of it that decides ([`gate`]). |
 //! | gate token | A token that the gate itself issued at `/token`: a sealed (encrypted) credential. |
 //! | workload token | A JWT of an OpenID Connect issuer, for a CI job or another program. |
@@ -65,5 +66,6 @@ pub mod registry;
 pub mod respond;
 pub mod run;
 pub mod server;
+pub(crate) mod terminal;
 pub mod token_service;
 pub mod upstream;

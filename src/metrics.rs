@@ -172,13 +172,13 @@ impl Metrics {
         );
         registry.register_with_unit(
             "http_request_duration",
-            "From the head of a request to the end of its answer",
+            "Time from the head of a request to the end of its answer",
             Unit::Seconds,
             metrics.http_request_duration.clone(),
         );
         registry.register_with_unit(
             "http_body",
-            "Bytes of bodies, in from clients and out to them",
+            "Bytes of request bodies (in) and of response bodies (out)",
             Unit::Bytes,
             body_bytes,
         );
@@ -189,33 +189,37 @@ impl Metrics {
         );
         registry.register(
             "auth_decisions",
-            "Decisions, by who verified the credential",
+            "Decisions about credentials, by provider, result and reason",
             metrics.auth_decisions.clone(),
         );
         registry.register_with_unit(
             "introspection_duration",
-            "Questions to identity providers",
+            "Time from a question to an identity provider to its answer",
             Unit::Seconds,
             metrics.introspection_duration.clone(),
         );
         registry.register(
             "provider_up",
-            "Whether the provider's last answer made sense",
+            "1 if the provider's last answer was valid, else 0",
             metrics.provider_up.clone(),
         );
         registry.register(
             "cache_requests",
-            "What the verdict cache did",
+            "Look-ups in the verdict cache, by result",
             metrics.cache_requests.clone(),
         );
-        registry.register("cache_entries", "Verdicts kept, roughly", metrics.cache_entries.clone());
+        registry.register(
+            "cache_entries",
+            "Approximate number of verdicts in the cache",
+            metrics.cache_entries.clone(),
+        );
         for limit in LIMITS {
             let _ = metrics.limited.get_or_create(&LimitLabels { limit });
         }
         registry.register("limited", "Requests that a limit refused", metrics.limited.clone());
         registry.register(
             "shadow_denied",
-            "Requests that went on though the rules deny them (policy.mode: shadow)",
+            "Requests that were served although the rules deny them (policy.mode: shadow)",
             metrics.shadow_denied.clone(),
         );
         registry.register(
@@ -225,13 +229,13 @@ impl Metrics {
         );
         registry.register(
             "config_reload_success",
-            "Whether the configuration as it was last read is the one that is used",
+            "1 if the config as last read is in use, else 0",
             metrics.config_reload_success.clone(),
         );
         metrics.config_reload_success.set(1);
         registry.register_with_unit(
             "tls_certificate_expiry_timestamp",
-            "When the served certificate ends (Unix time)",
+            "End of the served certificate (Unix time)",
             Unit::Seconds,
             metrics.certificate_expiry.clone(),
         );

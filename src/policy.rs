@@ -75,17 +75,26 @@ impl Policy {
             }
             _ => self.check(&required, std::iter::empty(), verified),
         }?;
-        let grant = request.repository().and_then(|name| verified.granted.repository(name));
-        let must_not_exist = grant
+        let repository_grant =
+            request.repository().and_then(|name| verified.granted.repository(name));
+        let must_not_exist = repository_grant
             .map(|grant| grant.tags.check(&request))
             .transpose()
             .map_err(Denial::TagRules)?
             .unwrap_or_default();
-        let grant = verified.granted.token().cloned();
+        let upstream_token = verified.granted.token().cloned();
         let catalog =
             (required == Access::Catalog).then(|| self.catalog_filter(verified)).flatten();
         let (request, mount) = request.split_mount();
-        Ok(Decision { request, mount, mount_refusal: None, must_not_exist, grant, catalog, ruling })
+        Ok(Decision {
+            request,
+            mount,
+            mount_refusal: None,
+            must_not_exist,
+            upstream_token,
+            catalog,
+            ruling,
+        })
     }
 
     /// Puts the mount back into the request if the credential and the rules allow a pull from its
@@ -99,7 +108,7 @@ impl Policy {
         match (decision.mount.take(), ruling) {
             (Some(mount), Some(Ok(ruling))) => {
                 decision.request = decision.request.with_mount(mount);
-                decision.grant = verified.granted.token().cloned();
+                decision.upstream_token = verified.granted.token().cloned();
                 if let Ruling::ShadowDenied(_) = ruling {
                     decision.ruling = ruling;
                 }

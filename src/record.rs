@@ -3,6 +3,7 @@
 
 mod access_log;
 mod audit;
+mod line_fields;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
-pub(crate) use access_log::printable;
 pub use access_log::{AccessLog, AccessLogFormat, Target};
 pub use audit::AuditLog;
 
@@ -28,6 +28,7 @@ use crate::log_throttle::{LeftOut, LogThrottle};
 use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
 use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
+use crate::terminal::printable;
 
 /// The shortest time between two log lines about the same caller or address that exceeds a limit.
 const LIMIT_LINE_INTERVAL: Duration = Duration::from_secs(60);
@@ -276,10 +277,25 @@ impl Record {
             Some(subject) => {
                 let (subject, provider) =
                     (printable(subject), self.provider().map(|provider| &**provider));
-                tracing::warn!(request_id, limit, %subject, provider, left_out, others_left_out, "a caller is over a limit");
+                tracing::warn!(
+                    request_id,
+                    limit,
+                    %subject,
+                    provider,
+                    left_out,
+                    others_left_out,
+                    "a caller is over a limit"
+                );
             }
             None => {
-                tracing::warn!(request_id, limit, client = %self.client, left_out, others_left_out, "an address is over a limit");
+                tracing::warn!(
+                    request_id,
+                    limit,
+                    client = %self.client,
+                    left_out,
+                    others_left_out,
+                    "an address is over a limit"
+                );
             }
         }
     }

@@ -55,8 +55,8 @@ impl Listeners {
 }
 
 impl Running {
-    /// Starts a gate. The runtime of the caller carries the questions to providers and the admin
-    /// listener.
+    /// Starts a gate. The questions to providers and the admin listener run on the current tokio
+    /// runtime.
     ///
     /// # Errors
     /// If the system cannot provide certificate authorities, randomness or threads.
@@ -106,7 +106,7 @@ impl Running {
     }
 }
 
-/// Creates a gate for questions about requests. It does not listen, and writes no log.
+/// Creates a gate that explains requests. It does not listen, and writes no log.
 ///
 /// # Errors
 /// If the system cannot provide certificate authorities, randomness or threads.

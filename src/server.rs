@@ -1,18 +1,18 @@
 //! The public listener: one single-threaded runtime per worker, each with its own socket on the
 //! same port (`SO_REUSEPORT`). Each connection is accepted, served and forwarded on one thread.
 
+mod ambiguity_scan;
 mod connection;
 mod connection_limit;
 mod deadlines;
 mod frame_scan;
-mod head_scan;
 mod http2;
 mod linger;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;
 mod snapshot;
-mod stall;
+mod stream_executor;
 mod tls;
 
 use std::cell::Cell;

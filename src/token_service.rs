@@ -47,7 +47,7 @@ pub struct Presented {
     /// The provider that vouched for the credential when it was sealed.
     pub provider: Option<Box<str>>,
     /// The time when the credential was sealed (Unix time, microseconds).
-    pub sealed: Option<u64>,
+    pub sealed_at: Option<u64>,
 }
 
 /// The contents of a token that is to be issued.
@@ -59,7 +59,7 @@ pub struct Vouched {
     /// The granted part of what was asked.
     pub token_scope: TokenScope,
     /// The time when the credential itself expires (Unix time, seconds), if it is known.
-    pub ends: Option<u64>,
+    pub expiry: Option<u64>,
 }
 
 /// The response to a client that asked for a token.
@@ -120,9 +120,9 @@ impl TokenService {
     /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
     /// too long.
     pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let Vouched { credential, provider, token_scope, ends } = vouched;
+        let Vouched { credential, provider, token_scope, expiry } = vouched;
         let now = unix_now();
-        let left = ends.map_or(u64::MAX, |ends| ends.saturating_sub(now));
+        let left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
         let (issued, expires) = (unix_micros(), now + expires_in + GRACE);
         let mut token = GateToken { issued, expires, token_scope, credential, provider };
@@ -160,12 +160,12 @@ impl TokenService {
                     credential,
                     token_scope: Some(token_scope),
                     provider,
-                    sealed: Some(issued),
+                    sealed_at: Some(issued),
                 })
             }
             credential if is_sealed(&credential) => Err(Denial::WrongCredential),
             credential => {
-                Ok(Presented { credential, token_scope: None, provider: None, sealed: None })
+                Ok(Presented { credential, token_scope: None, provider: None, sealed_at: None })
             }
         }
     }
@@ -173,7 +173,7 @@ impl TokenService {
 
 impl Presented {
     /// Returns whether the caller presented no credential, neither directly nor in a gate token.
-    pub fn is_nobody(&self) -> bool {
+    pub fn is_anonymous(&self) -> bool {
         matches!(self.credential, Credential::Anonymous)
     }
 }

@@ -17,20 +17,33 @@ const HEAD: &str = "<!DOCTYPE html>
 <meta http-equiv=\"refresh\" content=\"10\">
 <title>moorgate</title>
 <style>
-:root { color-scheme: light dark; --line: #d5d9de; --soft: #5b6470; --good: #17692f; --bad: #b3261e; --warn: #fdecea; --ok: #e8f4ea }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #3a4048; --soft: #a2abb6; --good: #7fd694; --bad: #ff9a90; --warn: #3b1f1d; --ok: #1b3022 }
+:root {
+  color-scheme: light dark; --line: #d5d9de; --soft: #5b6470;
+  --good: #17692f; --bad: #b3261e; --warn: #fdecea; --ok: #e8f4ea
 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere }
+@media (prefers-color-scheme: dark) {
+  :root {
+    --line: #3a4048; --soft: #a2abb6;
+    --good: #7fd694; --bad: #ff9a90; --warn: #3b1f1d; --ok: #1b3022
+  }
+}
+body {
+  font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1rem;
+  overflow-wrap: anywhere
+}
 h1 { font-size: 1.4rem; margin: 0 0 .75rem } h2 { font-size: 1.1rem; margin: 1.75rem 0 .25rem }
 h1 small, h2 small { font-weight: normal; color: var(--soft) }
 time { white-space: nowrap }
 .good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 }
 .box { border-radius: .4rem; padding: .75rem 1rem; background: var(--ok) }
-.box.trouble { background: var(--warn) } .box p, .box ul { margin: 0 } .box ul { padding-left: 1.1rem }
+.box.trouble { background: var(--warn) }
+.box p, .box ul { margin: 0 } .box ul { padding-left: 1.1rem }
 dl { margin: 0; display: grid; grid-template-columns: 11rem 1fr }
-dt, dd { margin: 0; padding: .3rem 0; border-top: 1px solid var(--line) } dt { color: var(--soft); padding-right: 1rem }
-@media (max-width: 30rem) { dl { grid-template-columns: 1fr } dd { border: 0; padding-top: 0 } dt { padding-bottom: 0 } }
+dt, dd { margin: 0; padding: .3rem 0; border-top: 1px solid var(--line) }
+dt { color: var(--soft); padding-right: 1rem }
+@media (max-width: 30rem) {
+  dl { grid-template-columns: 1fr } dd { border: 0; padding-top: 0 } dt { padding-bottom: 0 }
+}
 footer { margin-top: 1.75rem; color: var(--soft) }
 </style>
 </head>

@@ -23,6 +23,10 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 /// The longest time to wait for the form. Operators send one line.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The error of a form with other fields.
+const ONE_FIELD: &str = "send one form field: token with the secret itself, or credential with the \
+                         fingerprint from the logs";
+
 /// Revokes the token or credential that the form names. The operator must present `token`.
 pub(super) async fn revoke(
     request: Request<Incoming>,
@@ -51,7 +55,10 @@ async fn try_to(
     gate: &Gate,
 ) -> Result<(), Refusal> {
     let Some(token) = token else {
-        return Err((StatusCode::FORBIDDEN, "nobody may revoke here: admin.token_file is not set"));
+        return Err((
+            StatusCode::FORBIDDEN,
+            "revocation is off; set admin.token_file in the config to use it",
+        ));
     };
     if !is_authorized(request.headers(), token) {
         return Err((
@@ -62,23 +69,20 @@ async fn try_to(
     if !framing::is_form(request.headers()) {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send a form: application/x-www-form-urlencoded",
+            "send a form; its Content-Type is application/x-www-form-urlencoded",
         ));
     }
     let body = Limited::new(request.into_body(), MAX_FORM_BYTES).collect();
     let Ok(Ok(form)) = tokio::time::timeout(FORM_TIMEOUT, body).await else {
         return Err((
             StatusCode::BAD_REQUEST,
-            "the form has 64 KiB at most, and comes within 10 s",
+            "the form cannot be read; send at most 64 KiB within 10 s",
         ));
     };
     let form = form.to_bytes();
     let mut fields = form_urlencoded::parse(&form);
     let (Some((name, value)), None) = (fields.next(), fields.next()) else {
-        return Err((
-            StatusCode::BAD_REQUEST,
-            "send one field: token, the secret itself, or credential, as logged",
-        ));
+        return Err((StatusCode::BAD_REQUEST, ONE_FIELD));
     };
     match &*name {
         "token" => {
@@ -86,19 +90,22 @@ async fn try_to(
             // be a success although nothing was revoked.
             let secret = pasted(&value);
             if secret.is_empty() || secret.contains(char::is_control) {
-                return Err((StatusCode::BAD_REQUEST, "token is one line, the secret itself"));
+                return Err((
+                    StatusCode::BAD_REQUEST,
+                    "token must be the secret itself, on one line",
+                ));
             }
             let credential = gate.tokens.unseal(Credential::Bearer(SecretString::from(secret)));
             let Ok(credential) = credential.map(|presented| presented.credential) else {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "this gate token was not made here, or has expired",
+                    "the gate token has expired, or this gate did not issue it",
                 ));
             };
             if matches!(credential, Credential::Anonymous) {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "there is no credential in this gate token: nobody logged in for it",
+                    "the gate token holds no credential; it was issued to an anonymous caller",
                 ));
             }
             gate.identity.revoke_secret(&credential);
@@ -108,18 +115,13 @@ async fn try_to(
             let Some(fingerprint) = Fingerprint::parse(&value) else {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "a credential is 16 hexadecimal digits, as the logs show it",
+                    "credential must be the fingerprint from the logs: 16 hexadecimal digits",
                 ));
             };
             gate.identity.revoke_credential(fingerprint);
             tracing::warn!(credential = %fingerprint, "an operator has revoked a credential");
         }
-        _ => {
-            return Err((
-                StatusCode::BAD_REQUEST,
-                "send one field: token, the secret itself, or credential, as logged",
-            ));
-        }
+        _ => return Err((StatusCode::BAD_REQUEST, ONE_FIELD)),
     }
     Ok(())
 }

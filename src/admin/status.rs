@@ -139,7 +139,7 @@ impl Status {
         if self.draining {
             let open = self.connections.open;
             trouble.push(format!(
-                "The gate is ending: requests under way may finish; open connections: {open}."
+                "The gate is draining: requests in progress may finish; open connections: {open}."
             ));
         }
         match &self.certificate {
@@ -165,7 +165,8 @@ impl Status {
         trouble.extend(self.providers.iter().filter_map(ProviderStatus::trouble));
         if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
             trouble.push(format!(
-                "The last reload failed (problems: {problem_count}): what was running before goes on; the program's log says what is wrong."
+                "The last reload failed (problems: {problem_count}): the previous config stays in \
+                 use; the program's log describes the problems."
             ));
         }
         self.trouble = trouble;
@@ -176,12 +177,13 @@ impl Status {
 impl ProviderStatus {
     fn trouble(&self) -> Option<String> {
         let name = &self.name;
-        let why = self.last_error.as_ref().map_or("gives no answer", |error| error.message);
+        let why = self.last_error.as_ref().map_or("does not answer", |error| error.message);
         match self.breaker {
             "closed" if self.failing => Some(format!("Provider {name} {why}.")),
             "closed" => None,
             _ => Some(format!(
-                "Provider {name} answers nobody ({why}): it is left alone, but for a question every few seconds."
+                "Provider {name} does not answer (it {why}): the gate stops asking it except for \
+                 one question every few seconds."
             )),
         }
     }

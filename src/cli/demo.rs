@@ -53,45 +53,48 @@ fn introduction(demo: &Demo) -> String {
         [demo.config(), demo.certificate(), demo.id_token()].map(|path| path.display().to_string());
     let admin = demo.admin();
     format!(
-        "moorgate demo: the gate is on https://{host}, in front of a small registry, with stand-ins for GitLab, for a
-single sign-on (RFC 7662) and for an OIDC issuer.
+        "moorgate demo: the gate is on https://{host}, in front of a small registry, with
+stand-ins for GitLab, for a single sign-on server (RFC 7662) and for an OIDC issuer.
 
-Log in, with one of GitLab's six kinds of credential:
+Log in with one of GitLab's six kinds of credential:
 
 {logins}
-or with a token of the single sign-on, or with a CI job's id_token, for which no secret is stored anywhere:
+or with a token of the single sign-on server, or with a CI job's id_token, for which no secret is
+stored anywhere:
 
   echo {sso} | docker login -u sso --password-stdin {host}    # any user name works
   docker login -u oidc --password-stdin {host} < {id_token}
 
-Tools that send tokens by themselves send them as they are:
+A tool can also send a token directly, as a Bearer token:
 
   curl --fail --cacert {certificate} -H 'Authorization: Bearer {sso}' https://{host}/v2/
 
-Then push and pull. Names begin with demo/, the group that these credentials reach. Any image will do; a tiny one:
+Then push and pull. Repository names begin with demo/, the group that these credentials may use.
+Any image works. To create and push a tiny one:
 
   echo hello > hello.txt && tar -c hello.txt | docker import - {host}/demo/hello:v1
   docker push {host}/demo/hello:v1
   docker rmi {host}/demo/hello:v1 && docker pull {host}/demo/hello:v1
 
-To see a refusal that says why, log in with a token that may only pull, and push again:
+To see a refusal with its reason, log in with a token that may only pull, and push again:
 
 {reads_only}
-The same with podman and skopeo (the certificate is self-signed, so they are told not to check it):
+The same with podman and skopeo (the certificate is self-signed, so the options turn its check off):
 
   echo {password} | podman login --tls-verify=false -u {user} --password-stdin {host}
   podman pull --tls-verify=false {host}/demo/hello:v1
   echo {password} | skopeo login --tls-verify=false -u {user} --password-stdin {host}
   skopeo inspect --tls-verify=false docker://{host}/demo/hello:v1
 
-See it work:
+Inspect the gate:
 
   {moorgate} print-config --config {config}
-  echo {password} | {moorgate} explain --config {config} --method PUT --path /v2/demo/hello/manifests/v1 -u {user}
+  echo {password} | {moorgate} explain --config {config} --method PUT \
+         --path /v2/demo/hello/manifests/v1 -u {user}
   curl http://{admin}/metrics
-  http://{admin}/    # how the gate is, for a browser
+  http://{admin}/    # the status page of the gate, for a browser
 
-Each request is one line below. Ctrl-C ends the demo, and everything pushed to it is gone.
+Each request is one line below. Ctrl-C ends the demo and deletes everything that was pushed to it.
 
 "
     )

@@ -41,7 +41,7 @@ pub(super) struct Explain {
     /// The request's path, with its query, such as '/v2/group/image/manifests/v1'
     #[arg(long)]
     path: String,
-    /// The user name, where the secret is shown as Basic; without it, it is shown as Bearer
+    /// The user name of a Basic credential; without it, the secret is sent as a Bearer token
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
 }
@@ -112,7 +112,8 @@ fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let empty =
             if user.is_none() { ", or nothing for a caller without a credential" } else { "" };
         eprintln!(
-            "Waiting for the secret{empty}; then Enter and Ctrl-D (it is shown; better: pipe it in)."
+            "Enter the secret{empty}, then press Enter and Ctrl-D. The terminal shows the secret; \
+             to hide it, pipe it in."
         );
     }
     // The full capacity is allocated at once, because a vector that grows leaves copies in memory
@@ -122,7 +123,7 @@ fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     io::stdin().take(limit).read_to_end(&mut secret).context("standard input cannot be read")?;
     anyhow::ensure!(
         secret.len() <= MAX_SECRET_BYTES,
-        "the secret on standard input is over 64 KiB; no request has one"
+        "the secret on standard input is larger than 64 KiB; no request can carry it"
     );
     if secret.last() == Some(&b'\n') {
         secret.pop();
@@ -144,11 +145,13 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
         Some(user) => {
             anyhow::ensure!(
                 !user.contains(':'),
-                "-u takes the user name alone, which holds no colon; the secret goes to standard input"
+                "-u takes only the user name, which cannot contain a colon; pass the secret on \
+                 standard input"
             );
             anyhow::ensure!(
                 !secret.is_empty(),
-                "-u needs the user's secret on standard input, which is empty: moorgate explain -u {user:?} … < FILE"
+                "-u needs the user's secret on standard input, which is empty; run moorgate \
+                 explain -u {user:?} … < FILE"
             );
             let text =
                 std::str::from_utf8(secret).context("the secret on standard input is not UTF-8")?;
@@ -156,7 +159,7 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
         }
     };
     let mut value = value
-        .context("the secret on standard input holds a control character; one line is read")?;
+        .context("the secret on standard input holds a control character; pass only one line")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -165,9 +168,9 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
 /// describes what is wrong.
 fn head(method: &str, path: &str, authorization: Option<HeaderValue>) -> Result<Parts, String> {
     let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| "the method is no word of HTTP".to_owned())?;
+        .map_err(|_| "the method is not a valid HTTP method".to_owned())?;
     let uri = Uri::try_from(path)
-        .map_err(|why| format!("the path: {why}; it begins with / and is escaped"))?;
+        .map_err(|why| format!("the path: {why}; begin it with / and percent-encode it"))?;
     let (mut head, ()) = Request::new(()).into_parts();
     (head.method, head.uri) = (method, uri);
     head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));

@@ -27,11 +27,15 @@ fn hash(user: Option<&str>) -> anyhow::Result<String> {
                 && !user.starts_with('#')
                 && !user.contains(':')
                 && !user.chars().any(char::is_control),
-            "a user name is not empty, does not begin with '#' and holds no colon and no control character"
+            "the user name must not be empty, begin with '#', or contain a colon or a control \
+             character"
         );
     }
     if std::io::stdin().is_terminal() {
-        eprintln!("Password, then Enter and Ctrl-D (it is shown; better: pipe it in):");
+        eprintln!(
+            "Enter the password, then press Enter and Ctrl-D. The terminal shows the password; to \
+             hide it, pipe it in."
+        );
     }
     let mut password = Zeroizing::new(String::new());
     // The limit is one byte more than a line with the longest password. A longer password is
@@ -42,11 +46,11 @@ fn hash(user: Option<&str>) -> anyhow::Result<String> {
     anyhow::ensure!(!line.is_empty(), "the password on standard input is empty");
     anyhow::ensure!(
         line.len() <= MAX_PASSWORD_BYTES,
-        "the password is over 72 bytes, and bcrypt reads no further"
+        "the password is longer than 72 bytes, and bcrypt ignores the rest"
     );
     anyhow::ensure!(
         !line.chars().any(char::is_control),
-        "the password holds a control character; one line is read"
+        "the password holds a control character; pass only one line"
     );
     let hash = bcrypt::hash(line, COST)?;
     Ok(user.map_or_else(|| hash.clone(), |user| format!("{user}:{hash}")))

@@ -46,7 +46,7 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 
 fn ask(addr: SocketAddr) -> anyhow::Result<bool> {
     let mut socket = TcpStream::connect_timeout(&addr, TIMEOUT)
-        .with_context(|| format!("nothing answers on {addr} (admin.addr)"))?;
+        .with_context(|| format!("cannot connect to {addr} (admin.addr)"))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.write_all(
         format!("GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),

@@ -61,11 +61,11 @@ async fn run(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %addr, tls, %admin, "moorgate serves");
 
     let name = signals.next().await;
-    tracing::info!("{name}: requests under way come to their end");
+    tracing::info!("{name} received; the gate drains, and requests in progress may finish");
     let left = tokio::select! {
         left = running.drain() => left,
         name = signals.next() => {
-            tracing::warn!("{name} again: ended at once");
+            tracing::warn!("{name} received again; the gate ends at once");
             return Ok(ExitCode::FAILURE);
         }
     };

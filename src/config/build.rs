@@ -91,22 +91,25 @@ impl Build<'_> {
             if raw.tls.is_some() {
                 self.warn(
                     "http.external_url",
-                    "clients are sent to http, and http.tls is set; write https://…",
+                    "the URL directs clients to http although http.tls is set; write https://…",
                 );
             } else if !url.is_loopback() {
-                let message = "clients send their credentials in the clear; write https://… and a TLS terminator in front";
+                let message = "clients send their credentials in the clear; write https://…, and \
+                               set http.tls or put a TLS terminator in front of the gate";
                 self.warn("http.external_url", message);
             }
         }
         for (index, Network(network)) in raw.trusted_proxies.iter().enumerate() {
             if network.prefix_len() == 0 {
-                let message = "everybody may say which address they come from; name the proxies' own networks";
+                let message = "any client could claim any address; list only the networks of the \
+                               proxies";
                 self.warn(&format!("http.trusted_proxies[{index}]"), message);
             }
         }
         if raw.proxy_protocol && raw.trusted_proxies.is_empty() {
-            let message = "`true` takes a header of nobody, for http.trusted_proxies is empty; list there the networks \
-                           of the proxies that send it, e.g. [10.0.0.0/8]";
+            let message = "the gate accepts the PROXY header from no address because \
+                           http.trusted_proxies is empty; list the networks of the proxies there, \
+                           e.g. [10.0.0.0/8]";
             self.problem("http.proxy_protocol", message);
         }
         let max_header_bytes = raw.max_header_bytes.bytes();
@@ -145,14 +148,15 @@ impl Build<'_> {
         if admin.port() == public.port() && admin.port() != 0 && same_address {
             self.problem(
                 "admin.addr",
-                format!("`{admin}` is taken by http.addr, `{public}`; write another port"),
+                format!("`{admin}` has the same port as http.addr, `{public}`; write another port"),
             );
         }
         let token = raw.token_file.as_deref().and_then(|file| {
             let token = self.secret("admin.token_file", file)?;
             if token.expose_secret().len() < MIN_ADMIN_TOKEN_BYTES {
                 let message = format!(
-                    "the secret in `{}` has less than 16 bytes; write a random one, e.g. by: openssl rand -hex 32",
+                    "the secret in `{}` is shorter than 16 bytes; create a random one, e.g. with: \
+                     openssl rand -hex 32",
                     shown(file)
                 );
                 self.problem("admin.token_file", message);
@@ -160,7 +164,8 @@ impl Build<'_> {
             if !admin.ip().is_loopback() {
                 self.warn(
                     "admin.token_file",
-                    "whoever revokes from elsewhere sends this secret in the clear; see admin.addr",
+                    "clients on other machines send this secret in the clear; to prevent that, set \
+                     admin.addr to a loopback address",
                 );
             }
             Some(token)
@@ -181,7 +186,10 @@ impl Build<'_> {
         };
         let url = url?;
         if ca.is_some() && url.scheme == Scheme::Http {
-            self.warn(path_of_ca, "no effect, for the URL is http; write https://… or remove it");
+            self.warn(
+                path_of_ca,
+                "has no effect because the URL is http; write https://… or remove this key",
+            );
         }
         Some(Endpoint {
             https: url.scheme == Scheme::Https,
@@ -194,8 +202,10 @@ impl Build<'_> {
 
     fn log(&mut self, raw: &raw::LogSection) -> Log {
         if raw.access == raw.audit && raw.audit != "off" {
-            let message =
-                format!("`{}` is the access log already; write another file", shown(&raw.audit));
+            let message = format!(
+                "`{}` is already the destination of the access log; write another file",
+                shown(&raw.audit)
+            );
             self.problem("log.audit", message);
         }
         Log {
@@ -215,7 +225,8 @@ impl Build<'_> {
             audit: match raw.audit.as_str() {
                 "off" => None,
                 "stdout" => {
-                    let message = "the audit log goes to a file, for a write waits for its line; write off or a file";
+                    let message = "the audit log cannot go to stdout, because each write to the \
+                                   registry waits until its line is in a file; write off or a file";
                     self.problem("log.audit", message);
                     None
                 }

@@ -49,7 +49,7 @@ pub(super) fn overrides(
         match keys.iter().find(|key| key.variable == variable) {
             Some(key) if key.path.join(".") == IN_THE_FILE_ALONE => {
                 let message = format!(
-                    "`{IN_THE_FILE_ALONE}` is not set by the environment; write it in the file"
+                    "`{IN_THE_FILE_ALONE}` cannot be set by the environment; write it in the file"
                 );
                 problems.push(Problem::new(place, message));
             }

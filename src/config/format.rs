@@ -67,7 +67,8 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|_| {
             format!(
-                "`{}` is no IP address with a port; write e.g. 0.0.0.0:8443, 127.0.0.1:9464 or [::]:8443",
+                "`{}` is not an IP address with a port; write e.g. 0.0.0.0:8443, 127.0.0.1:9464 or \
+                 [::]:8443",
                 shown(text)
             )
         })
@@ -86,12 +87,14 @@ impl FromStr for Network {
             Ok(address) => {
                 format!("`{text}` is an address; write the network {}", IpNet::from(address))
             }
-            Err(_) => format!("`{}` is no network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text)),
+            Err(_) => {
+                format!("`{}` is not a network; write e.g. 10.0.0.0/8 or fd00::/8", shown(text))
+            }
         })?;
         // Address bits after the prefix are a mistake in either the prefix or the address.
         if network.trunc() != network {
             return Err(format!(
-                "`{network}` has address bits behind its prefix; write {}",
+                "`{network}` has address bits after its prefix; write {}",
                 network.trunc()
             ));
         }
@@ -115,7 +118,7 @@ impl FromStr for Workers {
             ("auto", _) => Ok(Self::Auto),
             (_, Ok(count @ 1..=512)) => Ok(Self::Count(count)),
             _ => Err(format!(
-                "`{}` is no number of workers; write auto (one per CPU) or 1 to 512",
+                "`{}` is not a number of workers; write auto (one per CPU) or 1 to 512",
                 shown(text)
             )),
         }
@@ -132,7 +135,7 @@ impl FromStr for ScopeName {
     fn from_str(text: &str) -> Result<Self, String> {
         word(text, ":._-").map(Self).ok_or_else(|| {
             format!(
-                "`{}` is no scope; write one word of a-z A-Z 0-9 : . _ -, e.g. read_registry",
+                "`{}` is not a scope; write one word of a-z A-Z 0-9 : . _ -, e.g. read_registry",
                 shown(text)
             )
         })
@@ -149,7 +152,7 @@ impl FromStr for ProviderName {
     fn from_str(text: &str) -> Result<Self, String> {
         word(text, "._-").map(Self).ok_or_else(|| {
             format!(
-                "`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. gitlab",
+                "`{}` is not a name; write one word of a-z A-Z 0-9 . _ -, e.g. gitlab",
                 shown(text)
             )
         })
@@ -166,7 +169,7 @@ impl FromStr for RuleName {
     fn from_str(text: &str) -> Result<Self, String> {
         word(text, "._-").map(Self).ok_or_else(|| {
             format!(
-                "`{}` is no name; write one word of a-z A-Z 0-9 . _ -, e.g. public-pull",
+                "`{}` is not a name; write one word of a-z A-Z 0-9 . _ -, e.g. public-pull",
                 shown(text)
             )
         })
@@ -227,7 +230,11 @@ macro_rules! formats {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": $json_type, "format": Self::NAME, "examples": [Self::EXAMPLE] })
+                json_schema!({
+                    "type": $json_type,
+                    "format": Self::NAME,
+                    "examples": [Self::EXAMPLE],
+                })
             }
         }
     )*};
@@ -257,8 +264,9 @@ mod tests {
 
     fn refused<F: Format>(texts: &[&str]) {
         for text in texts {
-            let message = F::from_str(text).err().unwrap_or_else(|| panic!("{text:?} was read"));
-            assert!(message.contains("; "), "{message}: what would be right?");
+            let message =
+                F::from_str(text).err().unwrap_or_else(|| panic!("{text:?} was accepted"));
+            assert!(message.contains("; "), "the remedy is missing: {message}");
         }
     }
 
@@ -322,9 +330,10 @@ mod tests {
             assert_eq!(text.parse::<JwtAlgorithm>().expect(text).to_string(), text);
         }
         refused::<JwtAlgorithm>(&["", "rs256", "ES512", "none", "NONE", "HS256", "HS512", "hs256"]);
-        for (text, why) in
-            [("None", "without a signature"), ("HS384", "anybody who can check one can make one")]
-        {
+        for (text, why) in [
+            ("None", "without a signature"),
+            ("HS384", "any party that can verify a token can also forge one"),
+        ] {
             let message = JwtAlgorithm::from_str(text).expect_err(text);
             assert!(message.contains(why), "{message}");
         }

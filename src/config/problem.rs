@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::terminal::printable;
+
 /// The place at which a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
@@ -45,7 +47,7 @@ impl Problem {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
         // A message may quote text of the operator. Escaping keeps the message on one line and
         // harmless to a terminal. Backslashes stay, because the quoted text may be escaped already.
-        Self { place, message: escaped_but(&message.into(), &['\'', '"', '\\']) }
+        Self { place, message: printable(&message.into()).into_owned() }
     }
 }
 
@@ -110,17 +112,5 @@ pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     let start: String = text.chars().take(MOST).collect();
     let cut = if text.chars().nth(MOST).is_some() { "…" } else { "" };
-    escaped(&start) + cut
-}
-
-/// Returns a text that a terminal shows unchanged: control characters, and characters that move or
-/// hide text, are escaped.
-pub(crate) fn escaped(text: &str) -> String {
-    escaped_but(text, &['\'', '"'])
-}
-
-fn escaped_but(text: &str, kept: &[char]) -> String {
-    let escape =
-        |c: char| if kept.contains(&c) { c.to_string() } else { c.escape_debug().to_string() };
-    text.chars().map(escape).collect()
+    printable(&start).into_owned() + cut
 }

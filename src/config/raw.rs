@@ -169,7 +169,11 @@ impl Default for AdminSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct UpstreamSection {
     /// The URL of the registry: exactly one, without a path.
-    #[schemars(required, length(min = 1, max = 1), extend("examples" = [["http://127.0.0.1:5000"]]))]
+    #[schemars(
+        required,
+        length(min = 1, max = 1),
+        extend("examples" = [["http://127.0.0.1:5000"]])
+    )]
     pub(super) urls: Option<Vec<ServerUrl>>,
     /// The credential that the registry is sent in place of the caller's: strip (none), basic
     /// (username and password_file) or grant (the token that the provider issued for the request).

@@ -58,8 +58,8 @@ impl Transform for Unwrapped {
     }
 }
 
-/// A transform that adds the required keys of a section. schemars takes every field of a struct
-/// with a default for optional. A key is required if its default is null but it may not be null,
+/// A transform that adds the required keys of a section. schemars treats every field of a struct
+/// with a default as optional. A key is required if its default is null but it may not be null,
 /// and so is a section with required keys. A section that may not be null loses its own default,
 /// because its keys have defaults.
 #[derive(Clone, Debug)]

@@ -205,7 +205,7 @@ impl Walk<'_> {
         let most = bound("maxItems").unwrap_or(usize::MAX);
         if let Some(extra) = items.get(most) {
             let message = format!(
-                "`{path}` has {} entries, and {most} is the most for now; remove the rest",
+                "`{path}` has {} entries, but may have at most {most}; remove the rest",
                 items.len()
             );
             self.problem(&extra.place, message);
@@ -257,7 +257,7 @@ impl Walk<'_> {
                     Err(wrong("is too large"))
                 }
                 Resolved::Integer(value) => Ok(value.into()),
-                _ => Err(wrong("is no whole number")),
+                _ => Err(wrong("is not a whole number")),
             };
         }
         match resolved {
@@ -317,5 +317,5 @@ fn may_be_absent(schema: &Value) -> bool {
 /// Returns the message for a text that needs quotes, because YAML reads a bare 1.2 as a number and
 /// a bare true as a boolean.
 fn in_quotes(path: &str, text: &str) -> String {
-    format!("`{path}`: `{}` without quotes is no text; write \"{}\"", shown(text), shown(text))
+    format!("`{path}`: `{}` without quotes is not text; write \"{}\"", shown(text), shown(text))
 }

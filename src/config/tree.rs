@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::problem::{Place, Problem, escaped, shown};
+use super::problem::{Place, Problem, shown};
+use crate::terminal::printable;
 
 /// The largest number of nodes in one file, including those that aliases repeat. A configuration
 /// has hundreds.
@@ -122,7 +123,7 @@ impl Node {
 }
 
 /// Returns a line (from 1) and a column (from 0) of the parser, moved into the text. The parser
-/// finds some mistakes only behind the last line; their place is the end of that line.
+/// reports some mistakes after the last line; their place is the end of that line.
 fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     let text = text.replace("\r\n", "\n");
     let lines: Vec<&str> = text.split(['\n', '\r']).collect();
@@ -130,15 +131,15 @@ fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     if line > lines.len() { (lines.len(), end()) } else { (line, column) }
 }
 
-/// Returns the parser's own message, except for a tab in the indentation, which the parser
-/// describes worst.
+/// Returns the parser's own message, except for a tab in the indentation, for which the parser's
+/// message is not clear.
 fn syntax_message(text: &str, line: usize, info: &str) -> String {
     let indent = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let indent = indent.split(|c: char| !c.is_whitespace()).next().unwrap_or_default();
     if indent.contains('\t') {
-        return "a tab stands before this line's text; YAML is indented with spaces".to_owned();
+        return "the indentation of this line contains a tab; indent with spaces".to_owned();
     }
-    format!("not YAML: {}; write `key: value`, indented with spaces", escaped(info))
+    format!("not YAML: {}; write `key: value`, indented with spaces", printable(info))
 }
 
 /// The builder of the tree. It has a stack of its own, so that deeply nested text cannot exhaust
@@ -187,7 +188,7 @@ impl Reader {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    let message = "a second document starts here; one file holds one configuration";
+                    let message = "a second YAML document starts here; write one document per file";
                     return Err(Problem::new(place, message));
                 }
                 Ok(())
@@ -216,7 +217,7 @@ impl Reader {
                 }
                 None => Err(Problem::new(
                     place,
-                    "an alias stands inside what it names; write the value out",
+                    "an alias is inside the value that it refers to; write a value instead",
                 )),
             },
             Event::DocumentEnd | Event::StreamStart | Event::StreamEnd | Event::Nothing => Ok(()),
@@ -226,8 +227,7 @@ impl Reader {
     fn start(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         self.refuse_as_key(&node.place)?;
         if self.open.len() >= MAX_DEPTH {
-            let message =
-                format!("nested deeper than {MAX_DEPTH} levels; no key of a configuration is");
+            let message = format!("nested deeper than {MAX_DEPTH} levels; no key is that deep");
             return Err(Problem::new(node.place, message));
         }
         self.open.push(Open { node, anchor, key: None });
@@ -259,7 +259,7 @@ impl Reader {
                         Place::Environment(_) => 0,
                     };
                     let message = format!(
-                        "the key `{}` stands in line {first} already; remove one of the two",
+                        "the key `{}` is already in line {first}; remove one of the two",
                         shown(&key)
                     );
                     self.problems.push(Problem::new(place, message));
@@ -291,7 +291,7 @@ fn not_a_key(place: Place) -> Problem {
 
 fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
     if tagged {
-        Err(Problem::new(place.clone(), "tags (!…) are not read; remove the tag"))
+        Err(Problem::new(place.clone(), "YAML tags (!…) are not supported; remove the tag"))
     } else {
         Ok(())
     }

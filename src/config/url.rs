@@ -115,7 +115,7 @@ impl FromStr for ServerUrl {
             return Err(format!("the URL holds a user name or an @; {}", Self::RIGHT));
         }
         let wrong = |what| format!("`{}` {what}; {}", shown(text), Self::RIGHT);
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("is no URL"))?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("is not a URL"))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
@@ -151,7 +151,7 @@ impl FromStr for IssuerUrl {
 
 impl ExternalUrl {
     const RIGHT: &str =
-        "write scheme, host and, if need be, port, e.g. https://registry.example.com";
+        "write the scheme, the host and, if needed, the port, e.g. https://registry.example.com";
 }
 
 impl ServerUrl {
@@ -190,7 +190,7 @@ fn parse_host(host: &str) -> Option<String> {
             && !label.ends_with('-')
     };
     let well_formed = host.len() <= 253 && host.split('.').all(is_label);
-    // Every client takes a name whose last label is a number for an IPv4 address.
+    // Every client treats a name whose last label is a number as an IPv4 address.
     let numeric =
         host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok()))
@@ -257,7 +257,7 @@ mod tests {
             "https://:8443",
         ] {
             let message = ExternalUrl::from_str(text).expect_err(text);
-            assert!(message.contains("; write scheme, host"), "{message}");
+            assert!(message.contains("; write the scheme, the host"), "{message}");
         }
     }
 

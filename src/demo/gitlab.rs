@@ -7,7 +7,7 @@
 //! - 200 `{"token": "<JWT>"}`: the credential is valid. The token's claim `access` lists what the
 //!   credential may do. It is a subset of the requested access and may be empty;
 //! - 401: the credential is not valid;
-//! - 403 with `DENIED`: the credential is valid, but for nothing that concerns registries; or the
+//! - 403 with `DENIED`: the credential is valid, but gives no access to registries; or the
 //!   request has no credential, and nothing is public or no scope is requested; or one of the
 //!   [`Refusal`]s applies. A refusal says nothing about a credential, or concerns one repository;
 //! - 404: another service, path or method.
@@ -45,9 +45,9 @@ pub use refusal::Refusal;
 const SERVICE: &str = "container_registry";
 
 /// GitLab's message about a wrong credential, up to its link to a help page.
-const ACCESS_DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was \
-    incorrect or you're required to use a token instead of a password. If a token was provided, it was either incorrect, \
-    expired, or improperly scoped.";
+const ACCESS_DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git \
+    authentication, the password was incorrect or you're required to use a token instead of a \
+    password. If a token was provided, it was either incorrect, expired, or improperly scoped.";
 
 /// A running stand-in, which knows the [`sample_credentials`]. It stops when it is dropped.
 pub struct GitLab {

@@ -144,7 +144,7 @@ impl Exchange<'_> {
             (_, method) => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "UNSUPPORTED",
-                format!("no {method} here"),
+                format!("this path does not support {method}"),
             )),
         }
     }

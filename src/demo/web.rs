@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -71,13 +72,8 @@ pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(super) fn parse(query: Option<&str>) -> Self {
-        let parameters =
-            query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty());
-        let pairs = parameters.map(|parameter| {
-            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            (unescape(key), unescape(value))
-        });
-        Self(pairs.collect())
+        let query = query.unwrap_or_default();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
     /// Returns the first value of a key.
@@ -96,7 +92,7 @@ impl Query {
 pub(super) fn uuid() -> io::Result<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| io::Error::other("the system has no random numbers"))?;
+        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
     let number = u128::from_be_bytes(bytes) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = format!("{number:032x}");
     for dash in [8, 13, 18, 23] {
@@ -114,27 +110,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Decodes `%XX` and `+`.
+/// Decodes `%XX` and `+` in a part of a form.
 pub(super) fn unescape(text: &str) -> String {
-    let mut rest = text.as_bytes();
-    let mut unescaped = Vec::with_capacity(text.len());
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
-        unescaped.push(match (byte, behind) {
-            (b'%', [high, low, behind @ ..]) if let Some(byte) = from_hex(*high, *low) => {
-                rest = behind;
-                byte
-            }
-            (b'+', _) => b' ',
-            (other, _) => *other,
-        });
-    }
-    String::from_utf8_lossy(&unescaped).into_owned()
-}
-
-fn from_hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -45,22 +45,26 @@ impl Framing {
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Head => {
-                "a line that ends in a bare line feed, or a Content-Length that is given twice"
+                "the request head has a line that ends in a bare line feed, or has Content-Length \
+                 twice"
             }
             Self::Host => {
-                "exactly one Host is needed, a name or an address and at most a port, and it must agree with the request's target"
+                "the request must have exactly one Host: a name or an address, with or without a \
+                 port, that agrees with the request target"
             }
-            Self::Scheme => "the scheme of a request's target is http or https",
-            Self::FieldValue => "a header field's value neither begins nor ends with white space",
-            Self::TwoAuthorizations => "more than one Authorization header",
-            Self::TransferCoding => "the only transfer coding understood is chunked, once",
-            Self::ContentLength => "a Content-Length is one decimal number, once",
+            Self::Scheme => "the scheme of the request target must be http or https",
+            Self::FieldValue => "a header field value must not begin or end with white space",
+            Self::TwoAuthorizations => "the request has more than one Authorization header",
+            Self::TransferCoding => "the only supported transfer coding is chunked, once",
+            Self::ContentLength => "Content-Length must be one decimal number, once",
             Self::UnexpectedBody => "this operation takes no body",
-            Self::MediaType => "a Content-Type is one media type, type/subtype, in plain ASCII",
-            Self::FormBody => "a manifest is no form: its Content-Type is its media type",
-            Self::Expectation => "the only expectation understood is 100-continue, once",
-            Self::UriTooLong => "the request's target is too long",
-            Self::TooManyFields => "more than 100 header fields",
+            Self::MediaType => "Content-Type must be one media type, type/subtype, in ASCII",
+            Self::FormBody => {
+                "a manifest cannot be sent as a form: Content-Type must be its media type"
+            }
+            Self::Expectation => "the only supported expectation is 100-continue, once",
+            Self::UriTooLong => "the request target is too long",
+            Self::TooManyFields => "the request has more than 100 header fields",
             Self::Trailers => "trailers are not part of the registry protocol",
         }
     }

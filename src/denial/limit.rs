@@ -40,11 +40,11 @@ impl Limit {
             Self::PerClient => "too many requests come from your address",
             // Callers with a valid credential get the same message.
             Self::FailedLogins => "too many wrong credentials come from your address",
-            Self::Questions => "your credential is used for too much at once",
+            Self::Questions => "your requests need too many access checks at once",
             Self::PasswordChecks => "too many logins come from your address at once",
             Self::PerIdentity => "too many requests come from you",
-            Self::PullsPerIdentity => "you have pulled as much as you may for now",
-            Self::ConcurrentUploadsPerIdentity => "you have as many uploads under way as you may",
+            Self::PullsPerIdentity => "you have reached your limit of pulls",
+            Self::ConcurrentUploadsPerIdentity => "you have too many uploads in progress",
         }
     }
 }

@@ -47,21 +47,31 @@ impl TagRefusal {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Protected(tag, action) => format!(
-                "the tag {} is protected, and this credential may not {} it: take another tag, or ask whoever maintains the project",
+                "the tag {} is protected, and this credential may not {} it: use another tag, or \
+                 ask a maintainer of the project",
                 tag.as_str(),
                 action.as_str()
             ),
             Self::Immutable(tag, Action::Delete) => {
-                format!("the tag {} is immutable in this project: it cannot be deleted", tag.as_str())
+                format!(
+                    "the tag {} is immutable in this project: it cannot be deleted",
+                    tag.as_str()
+                )
             }
             Self::Immutable(tag, _) => {
-                format!("the tag {} exists and is immutable in this project: push under another tag", tag.as_str())
+                format!(
+                    "the tag {} exists and is immutable in this project: push under another tag",
+                    tag.as_str()
+                )
             }
             Self::DeleteByDigest => {
-                "this project protects tags, and a digest may be what one of them names: delete by tag".to_owned()
+                "this project protects tags, and a protected tag may refer to this digest: delete \
+                 by tag"
+                    .to_owned()
             }
             Self::Unreadable => {
-                "the project's rules about tags cannot be read here, so nothing is pushed or deleted: ask whoever runs this registry"
+                "the gate does not understand the project's tag rules, so it refuses every push \
+                 and delete: ask the operator of this registry"
                     .to_owned()
             }
         }

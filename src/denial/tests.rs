@@ -97,7 +97,7 @@ fn what_people_read() {
         ),
         (Denial::DeniedByPolicy(RuleRefusal::Tag(tag(), Action::Push)), "lets you push the tag v1"),
         (limited(Limit::PerIdentity), "too many requests come from you: try again in 2 s"),
-        (Denial::Upstream(UpstreamFault::RefusedTheGate), "does not let the gate in"),
+        (Denial::Upstream(UpstreamFault::RefusedTheGate), "answered 401 to the gate itself"),
     ] {
         assert!(denial.message().contains(said), "{denial:?}: {}", denial.message());
     }
@@ -201,7 +201,7 @@ fn limits_by_name() {
     for (limit, key, by_address, said) in [
         (Limit::PerClient, "per_client", true, "your address"),
         (Limit::PerIdentity, "per_identity", false, "from you"),
-        (Limit::PullsPerIdentity, "pulls_per_identity", false, "pulled"),
+        (Limit::PullsPerIdentity, "pulls_per_identity", false, "limit of pulls"),
         (Limit::ConcurrentUploadsPerIdentity, "concurrent_uploads_per_identity", false, "uploads"),
     ] {
         assert_eq!((limit.key(), limit.is_by_address()), (key, by_address));

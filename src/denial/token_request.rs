@@ -3,32 +3,36 @@
 /// The reason why a token request is invalid. RFC 6749, 5.2 defines the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRequestError {
-    #[error("`{0}` stands more than once; only scope may be repeated")]
+    #[error("the parameter `{0}` occurs more than once; only scope may be repeated")]
     Repeated(&'static str),
-    #[error("it holds an escape, or text that is not UTF-8, which cannot be read")]
+    #[error("the request has an invalid escape, or text that is not UTF-8")]
     Encoding,
-    #[error("more than 256 scopes; ask for a token for fewer repositories")]
+    #[error("the request has more than 256 scopes; request a token for fewer repositories")]
     TooManyScopes,
-    #[error("a token is asked for by GET, or by POST with a form")]
+    #[error("request a token with GET, or with POST and a form")]
     Method,
-    #[error("a POST has a form: Content-Type application/x-www-form-urlencoded")]
+    #[error("a POST must send a form: Content-Type application/x-www-form-urlencoded")]
     NoForm,
-    #[error("a form has 64 KiB at most")]
+    #[error("the form is larger than 64 KiB")]
     TooLarge,
-    #[error(
-        "the grant_type that is understood is password; there are no refresh tokens, for a token is as good as its credential"
-    )]
+    #[error("the only supported grant_type is password; the gate issues no refresh tokens")]
     GrantType,
     #[error("grant_type password needs username and password")]
     NoPassword,
-    #[error("the username and password of the form are no credential: {0}")]
+    #[error("the username and password of the form are not a valid credential: {0}")]
     Credential(&'static str),
-    #[error("a credential in the form and another one in Authorization; send one")]
+    #[error(
+        "the request has a credential in the form and another one in Authorization; send only one"
+    )]
     TwoCredentials,
-    #[error("`service` names another registry; the challenge of a 401 here names this one")]
+    #[error(
+        "`service` names another registry; send the `service` from the 401 challenge of this \
+         registry"
+    )]
     Service,
     #[error(
-        "the secret is longer than 12 KiB, or the token would be longer than 20 KiB: take a shorter credential"
+        "the secret is longer than 12 KiB, or the token would be longer than 20 KiB: use a shorter \
+         credential"
     )]
     TooLong,
 }

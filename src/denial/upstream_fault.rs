@@ -4,10 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamFault {
     Unreachable,
-    /// The registry answered 401 to a request without a grant: it does not let the gate in.
+    /// The registry answered 401 to a request without an upstream token: it refuses the gate
+    /// itself.
     RefusedTheGate,
     /// The registry answered 401 to the token that was issued for the request.
-    RefusedTheGrant,
+    RefusedUpstreamToken,
     /// The answer is not valid HTTP, or is not one that a registry gives.
     Invalid,
     /// The answer has a `Location` or `Link` that leads to another server or out of the repository.
@@ -28,24 +29,29 @@ impl UpstreamFault {
     pub fn message(self) -> &'static str {
         match self {
             Self::Unreachable => "the registry behind this gate cannot be reached",
-            Self::RefusedTheGate => "the registry behind this gate does not let the gate in",
-            Self::RefusedTheGrant => {
-                "the registry behind this gate does not take the token that was issued for this request: it must trust the certificate of the server that issued it, and its issuer and service"
+            Self::RefusedTheGate => "the registry behind this gate answered 401 to the gate itself",
+            Self::RefusedUpstreamToken => {
+                "the registry behind this gate refused the token that was issued for this request: \
+                 the registry must trust the certificate of the token server, and expect its \
+                 issuer and service"
             }
             Self::Invalid => "the registry behind this gate gave an answer that cannot be read",
             Self::LeadsElsewhere => {
-                "the registry behind this gate gave an answer that leads elsewhere"
+                "the registry behind this gate gave an answer that leads to another host or \
+                 repository"
             }
             Self::ConnectTimeout => "the registry behind this gate cannot be reached in time",
             Self::ResponseTimeout => "the registry behind this gate did not answer in time",
             Self::TagLookUp => {
-                "the registry behind this gate did not say whether the tag exists, which is immutable if it does; try again"
+                "the registry behind this gate did not say whether the tag exists, which the gate \
+                 must know for an immutable tag; try again"
             }
             Self::NoCatalog => {
                 "the registry behind this gate did not give its list of repositories"
             }
             Self::CatalogTooLong => {
-                "there are more repositories than are looked through at once: ask for fewer with n, or begin further on with last"
+                "there are more repositories than the gate reads for one page: request fewer with \
+                 n, or start later in the list with last"
             }
         }
     }

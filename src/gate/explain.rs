@@ -8,8 +8,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::request::Parts;
 
+use super::receive::request_id;
 use super::token::token_query;
-use super::{Gate, RequestContext, look_up, request_id};
+use super::{Gate, RequestContext, look_up};
 use crate::body::{Progress, RequestBody};
 use crate::denial::{Denial, Reason};
 use crate::framing;
@@ -70,7 +71,7 @@ impl Gate {
         let progress = Rc::new(Progress::default());
         progress.end_request();
         let address = Ipv4Addr::LOCALHOST.into();
-        let caller = ClientInfo { address, http2: false, progress: &progress };
+        let client = ClientInfo { address, http2: false, progress: &progress };
         let mut record = Record::begin(
             self.recorder.clone(),
             progress.clone(),
@@ -81,13 +82,13 @@ impl Gate {
         );
         let mut context = RequestContext::default();
         let (request, access, outcome) = if head.uri.path() == token_service::PATH {
-            let (access, outcome) = self.explain_token(head, &caller, &mut record).await;
+            let (access, outcome) = self.explain_token(head, &client, &mut record).await;
             (None, access, outcome)
         } else {
             let request =
                 RegistryRequest::parse(&head.method, head.uri.path(), head.uri.query()).ok();
             let outcome =
-                self.explain_request(head, &caller, upstream, &mut context, &mut record).await;
+                self.explain_request(head, &client, upstream, &mut context, &mut record).await;
             (request, context.needed[1].iter().cloned().collect(), outcome)
         };
         let answer = outcome.unwrap_or_else(|denial| {
@@ -101,13 +102,13 @@ impl Gate {
     async fn explain_request(
         &self,
         head: &Parts,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         upstream: &Upstream,
         context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<ExplainedAnswer, Denial> {
-        let mut body = RequestBody::empty(caller.progress.clone());
-        let Some((decision, _)) = self.admit(head, &mut body, caller, context, record).await?
+        let mut body = RequestBody::empty(client.progress.clone());
+        let Some((decision, _)) = self.admit(head, &mut body, client, context, record).await?
         else {
             return Ok(ExplainedAnswer::Pong);
         };
@@ -115,7 +116,7 @@ impl Gate {
             (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
         // The permit is dropped, so nothing is forwarded.
-        look_up(decision, caller, upstream, record).await?;
+        look_up(decision, client, upstream, record).await?;
         Ok(ExplainedAnswer::Registry { mount_refusal, absent, ruling })
     }
 
@@ -123,7 +124,7 @@ impl Gate {
     async fn explain_token(
         &self,
         head: &Parts,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> (Vec<Access>, Result<ExplainedAnswer, Denial>) {
         record.set_token_request();
@@ -136,7 +137,7 @@ impl Gate {
         };
         let access = asked.questions();
         let answer = async {
-            let vouched = self.vouch(asked, head, caller, record).await?;
+            let vouched = self.vouch(asked, head, client, record).await?;
             let token_scope = vouched.token_scope.clone();
             self.seal(vouched, &head.method)?;
             Ok(ExplainedAnswer::Token(token_scope))

@@ -21,13 +21,13 @@ impl Gate {
     pub(super) async fn limit_client(
         &self,
         wanted: &RegistryRequest,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         context: &RequestContext,
     ) -> Result<(), Denial> {
         if context.within_limits {
             return Ok(());
         }
-        self.limits.client(caller.address, on_limit(wanted)).await
+        self.limits.client(client.address, on_limit(wanted)).await
     }
 
     /// Checks `per_identity`, `pulls_per_identity` and `concurrent_uploads_per_identity`. The
@@ -35,14 +35,14 @@ impl Gate {
     pub(super) async fn limit_caller(
         &self,
         wanted: &RegistryRequest,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         context: &mut RequestContext,
         record: &mut Record,
     ) -> Result<(), Denial> {
         if context.within_limits {
             return Ok(());
         }
-        if let Some(limits) = self.limits_of(caller, record) {
+        if let Some(limits) = self.limits_of(client, record) {
             if let RegistryRequest::ManifestGet { .. } = wanted {
                 context.pulls = limits.pulls();
             }
@@ -65,17 +65,17 @@ impl Gate {
     /// Checks `per_identity` for a token request.
     pub(super) async fn limit_token(
         &self,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &Record,
     ) -> Result<(), Denial> {
-        match self.limits_of(caller, record) {
+        match self.limits_of(client, record) {
             Some(limits) => limits.request(OnLimit::Reject).await,
             None => Ok(()),
         }
     }
 
-    fn limits_of(&self, caller: &ClientInfo<'_>, record: &Record) -> Option<CallerLimits<'_>> {
-        self.limits.for_caller(record.caller().map(Arc::as_ref), caller.address)
+    fn limits_of(&self, client: &ClientInfo<'_>, record: &Record) -> Option<CallerLimits<'_>> {
+        self.limits.for_caller(record.caller().map(Arc::as_ref), client.address)
     }
 }
 

@@ -28,17 +28,17 @@ impl Gate {
         &self,
         head: &Parts,
         body: RequestBody,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Denial> {
         record.set_token_request();
         framing::check_token_request(head).map_err(Denial::Framing)?;
-        self.limits.client(caller.address, OnLimit::Reject).await?;
+        self.limits.client(client.address, OnLimit::Reject).await?;
         let asked = token_request(head, body).await?;
-        let vouched = self.vouch(asked, head, caller, record).await?;
-        self.limit_token(caller, record).await?;
+        let vouched = self.vouch(asked, head, client, record).await?;
+        self.limit_token(client, record).await?;
         let issued = self.seal(vouched, &head.method)?;
-        Ok(self.responder.token(&issued, caller.progress))
+        Ok(self.responder.token(&issued, client.progress))
     }
 
     /// Seals a token for a response to a request with this method.
@@ -52,7 +52,7 @@ impl Gate {
         &self,
         asked: TokenRequest,
         head: &Parts,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<Vouched, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
@@ -66,7 +66,7 @@ impl Gate {
             return Err(Denial::WrongCredential);
         }
         let question =
-            self.question(credential, questions.next().unwrap_or(Access::Login), caller, record);
+            self.question(credential, questions.next().unwrap_or(Access::Login), client, record);
         let verified = self.authenticate(&question, record).await?;
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
@@ -84,8 +84,8 @@ impl Gate {
             true => CatalogShare::All,
         };
         let token_scope = TokenScope { repositories, catalog };
-        let ends = self.identity.ends(&question);
-        Ok(Vouched { credential: question.credential, provider, token_scope, ends })
+        let expiry = self.identity.credential_expiry(&question);
+        Ok(Vouched { credential: question.credential, provider, token_scope, expiry })
     }
 
     /// Returns whether a token for the list of all repositories is granted. `verified` is the

@@ -8,6 +8,7 @@
 //! before its turn, unless a provider before it knows the user; a gate token names it if the cache
 //! does not.
 
+mod cache_use;
 mod lookup;
 mod managed_provider;
 mod order;
@@ -30,8 +31,9 @@ use crate::metrics::Metrics;
 use crate::rate_limit::Quota;
 use crate::registry::Access;
 use lookup::SharedState;
-use order::sooner;
+use order::asked_early;
 
+pub use cache_use::CacheUse;
 pub use managed_provider::{Accepts, ManagedProvider};
 
 /// The time after which a caller should try again if its credential could not be checked.
@@ -45,44 +47,7 @@ pub struct Identity {
     failed_logins: Option<Quota>,
     /// The verdict for a caller without a credential who is granted nothing. Attributed to the
     /// first provider with `anonymous: true`; the provider name is empty if there is none.
-    nobody: Arc<Verified>,
-}
-
-/// The use of the cache for a request (`cache` in the access log).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheUse {
-    /// The cache was not used.
-    #[default]
-    None,
-    Hit,
-    Miss,
-    Negative,
-    /// The provider could not be asked, and an earlier answer was used.
-    Stale,
-    /// Another caller was asking the same question.
-    Coalesced,
-}
-
-impl CacheUse {
-    /// Returns the value to log for a verdict from the cache.
-    fn from_verdict(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Verified(verified, _) if !verified.granted.is_nothing() => Self::Hit,
-            _ => Self::Negative,
-        }
-    }
-
-    /// Returns the word in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Negative => "negative",
-            Self::Stale => "stale",
-            Self::Coalesced => "coalesced",
-        }
-    }
+    anonymous: Arc<Verified>,
 }
 
 impl Identity {
@@ -159,8 +124,9 @@ impl Identity {
             source: Source { provider, credential_type: None, folds_case: false }.into(),
             subject: "".into(),
         };
-        let nobody = Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
-        Self { shared, providers, failed_logins: None, nobody }
+        let anonymous =
+            Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
+        Self { shared, providers, failed_logins: None, anonymous }
     }
 
     /// Creates a question for [`verify`](Self::verify).
@@ -196,8 +162,8 @@ impl Identity {
 
     /// Returns whether an operator has revoked the credential of a gate token since it was sealed
     /// (Unix time, microseconds).
-    pub fn has_revoked_sealed(&self, question: &Question, sealed: u64) -> bool {
-        self.shared.revocations.lookup(&question.known_as).refuses_sealed_at(sealed)
+    pub fn has_revoked_sealed(&self, question: &Question, sealed_at: u64) -> bool {
+        self.shared.revocations.lookup(&question.known_as).refuses_sealed_at(sealed_at)
     }
 
     /// Returns the approximate number of live cache entries.
@@ -237,7 +203,7 @@ impl Identity {
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
         if let (Some(known), Some(provider)) = (&known, last)
-            && !self.is_of_one_before(provider, &question.credential)
+            && !self.earlier_provider_knows_user(provider, &question.credential)
             && let Some(verified) = known.fresh(
                 &self.shared.question_id(provider, question),
                 question.revocation.floor.map(|floor| floor.at),
@@ -271,7 +237,7 @@ impl Identity {
 
     /// Returns the expiry of the credential of a question that was just verified (Unix time,
     /// seconds), if its provider stated one and the answer is still cached.
-    pub fn ends(&self, question: &Question) -> Option<u64> {
+    pub fn credential_expiry(&self, question: &Question) -> Option<u64> {
         let known = self.shared.cache.known(question.secret)?;
         // An issued token for upstream has an expiry of its own, which is not that of the
         // credential.
@@ -297,7 +263,7 @@ impl Identity {
     ) -> Result<Arc<Verified>, Denial> {
         let question = Question { access: question.access.reading(), ..question.clone() };
         if question.access == Access::Login {
-            return Ok(self.nobody.clone());
+            return Ok(self.anonymous.clone());
         }
         for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
             let verdict = self.shared.verdict_of(provider, &question, None, false, cache_use).await;
@@ -307,7 +273,7 @@ impl Identity {
                 None => {}
             }
         }
-        Ok(self.nobody.clone())
+        Ok(self.anonymous.clone())
     }
 
     /// Asks the providers until one recognizes the credential. Asks again if the credential was
@@ -336,7 +302,7 @@ impl Identity {
         let order = self.order(&question.credential)?;
         let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
-        for provider in sooner(&order, last, &question.credential) {
+        for provider in asked_early(&order, last, &question.credential) {
             match self
                 .shared
                 .verdict_of(provider, question, login.as_deref_mut(), false, cache_use)

@@ -39,10 +39,8 @@ fn read_system_roots() -> io::Result<RootCertStore> {
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let why =
-            found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
-        return Err(io::Error::other(format!(
-            "no root certificates of the system can be used: {why}"
-        )));
+            found.errors.first().map_or_else(|| "none were found".to_owned(), ToString::to_string);
+        return Err(io::Error::other(format!("the system has no usable root certificates: {why}")));
     }
     Ok(roots)
 }

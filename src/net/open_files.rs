@@ -17,8 +17,9 @@ pub fn raise_limit(connections: usize) {
         tracing::warn!(
             limit,
             needed,
-            "http.max_connections is {connections}, and so many files may not be open at once: raise the limit (ulimit -n, \
-             LimitNOFILE) or lower http.max_connections"
+            "http.max_connections is {connections}, and the system does not allow as many open \
+             files as that needs; raise the limit (ulimit -n, LimitNOFILE) or lower \
+             http.max_connections"
         );
     }
 }

@@ -23,7 +23,7 @@ pub struct Decision {
     pub(super) must_not_exist: Vec<Tag>,
     /// The token for the upstream, if the upstream accepts tokens of the server that granted the
     /// request.
-    pub(super) grant: Option<IssuedToken>,
+    pub(super) upstream_token: Option<IssuedToken>,
     /// The filter for the list of all repositories; `None`: the caller sees everything.
     pub(super) catalog: Option<CatalogFilter>,
     pub(super) ruling: Ruling,
@@ -33,7 +33,7 @@ pub struct Decision {
 #[derive(Debug)]
 pub struct Permit {
     request: RegistryRequest,
-    grant: Option<IssuedToken>,
+    upstream_token: Option<IssuedToken>,
     catalog: Option<CatalogFilter>,
 }
 
@@ -41,7 +41,7 @@ pub struct Permit {
 #[derive(Debug)]
 pub struct TagLookUp {
     request: RegistryRequest,
-    grant: Option<IssuedToken>,
+    upstream_token: Option<IssuedToken>,
 }
 
 impl Decision {
@@ -61,8 +61,8 @@ impl Decision {
     }
 
     /// Returns the token that the upstream will receive, if it accepts such tokens.
-    pub fn grant(&self) -> Option<&IssuedToken> {
-        self.grant.as_ref()
+    pub fn upstream_token(&self) -> Option<&IssuedToken> {
+        self.upstream_token.as_ref()
     }
 
     /// Returns the access that must be allowed for the mount that the client asked for. Without
@@ -73,7 +73,7 @@ impl Decision {
     /// the source and the upload.
     pub fn unchecked_mount_source(&self) -> Option<Access> {
         let source = self.mount.as_ref()?.from.clone();
-        Some(match (&self.grant, self.request.repository()) {
+        Some(match (&self.upstream_token, self.request.repository()) {
             (Some(_), Some(target)) => Access::several(vec![
                 (target.clone(), Action::Push.needs()),
                 (source, Action::Pull.needs()),
@@ -101,7 +101,7 @@ impl Decision {
             let reference = Reference::Tag(tag.clone());
             let request =
                 RegistryRequest::ManifestGet { name: name.clone(), reference, head: true };
-            TagLookUp { request, grant: self.grant.clone() }
+            TagLookUp { request, upstream_token: self.upstream_token.clone() }
         };
         self.must_not_exist.iter().map(look_up).collect()
     }
@@ -123,7 +123,11 @@ impl Decision {
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),
             }
         }
-        Ok(Permit { request: self.request, grant: self.grant, catalog: self.catalog })
+        Ok(Permit {
+            request: self.request,
+            upstream_token: self.upstream_token,
+            catalog: self.catalog,
+        })
     }
 }
 
@@ -140,8 +144,8 @@ impl Permit {
 
     /// Returns the `Authorization` value with the token that was issued for this request, if there
     /// is one.
-    pub fn grant(&self) -> Option<HeaderValue> {
-        self.grant.as_ref().and_then(bearer)
+    pub fn upstream_token(&self) -> Option<HeaderValue> {
+        self.upstream_token.as_ref().and_then(bearer)
     }
 }
 
@@ -153,8 +157,8 @@ impl TagLookUp {
 
     /// Returns the `Authorization` value with the token of the write that depends on this look-up.
     /// The token of a write allows pull too.
-    pub fn grant(&self) -> Option<HeaderValue> {
-        self.grant.as_ref().and_then(bearer)
+    pub fn upstream_token(&self) -> Option<HeaderValue> {
+        self.upstream_token.as_ref().and_then(bearer)
     }
 }
 

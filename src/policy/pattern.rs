@@ -146,9 +146,9 @@ impl TagPattern {
         }
         match Tag::parse(&text.replace('*', "x")) {
             Some(_) => Ok(Self(text.into())),
-            None => {
-                Err("no tag is like this; write letters, digits, `_`, `.`, `-` and *, e.g. v* or latest".to_owned())
-            }
+            None => Err("no tag can match this; write letters, digits, `_`, `.`, `-` and *, \
+                         e.g. v* or latest"
+                .to_owned()),
         }
     }
 
@@ -162,7 +162,8 @@ impl TagPattern {
 fn can_match(pattern: &str) -> Result<(), String> {
     if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
         return Err(format!(
-            "`{sign}` stands for nothing here; the signs are * (within a segment) and ** (across)"
+            "`{sign}` is not a wildcard here; the wildcards are * (within a segment) and ** \
+             (across segments)"
         ));
     }
     if pattern.chars().any(|c| c.is_ascii_uppercase()) {
@@ -182,8 +183,8 @@ fn can_match(pattern: &str) -> Result<(), String> {
     }
     match RepositoryName::parse(&pattern.replace("**", "x").replace('*', "x")) {
         Some(_) => Ok(()),
-        None => Err("no repository name is like this; write segments of a-z 0-9 with one . _ __ or - between, \
-                     e.g. group/app-*"
+        None => Err("no repository name can match this; write segments of a-z and 0-9, joined by \
+                     one . _ __ or -, e.g. group/app-*"
             .to_owned()),
     }
 }

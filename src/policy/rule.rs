@@ -139,11 +139,11 @@ fn targets(request: &RegistryRequest) -> impl Iterator<Item = Target<'_>> {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Who => "it is for others (`who`)",
+            Self::Who => "it is for other callers (`who`)",
             Self::Repository => "it is for other repositories (`repositories`)",
             Self::Action => "it does not allow this (`allow`)",
             Self::Tag => "it is for other tags (`tags`, `except_tags`)",
-            Self::DeleteByDigest => "it names tags, and a digest may have any",
+            Self::DeleteByDigest => "it is limited to tags, and a digest may have any tag",
         })
     }
 }

@@ -32,13 +32,13 @@ impl Who {
             _ => text.split_once(':').unwrap_or((text, "")),
         };
         if !matches!(kind, "user" | "group" | "provider" | "credential") {
-            return Err("it is nobody; write anonymous, authenticated, user:PROVIDER/NAME, group:PROVIDER/NAME, \
-                        provider:NAME or credential:TYPE"
+            return Err("it is not a kind of caller; write anonymous, authenticated, \
+                        user:PROVIDER/NAME, group:PROVIDER/NAME, provider:NAME or credential:TYPE"
                 .to_owned());
         }
         match kind {
             _ if name.is_empty() => {
-                Err(format!("no name stands behind the colon; write {}", example(kind)))
+                Err(format!("there is no name after the colon; write {}", example(kind)))
             }
             "provider" => known(name, providers).map(Self::Provider),
             "credential" => Ok(Self::CredentialType(name.into())),
@@ -92,7 +92,7 @@ impl Who {
 fn of_provider(kind: &str, text: &str, providers: &[&str]) -> Result<(Box<str>, Box<str>), String> {
     match (text.split_once('/'), providers) {
         (Some((_, "")), _) => {
-            Err(format!("no name stands behind the slash; write {}", example(kind)))
+            Err(format!("there is no name after the slash; write {}", example(kind)))
         }
         (Some((provider, name)), _) => Ok((known(provider, providers)?, name.into())),
         (None, [only]) => Ok(((*only).into(), text.into())),
@@ -106,7 +106,7 @@ fn known(name: &str, providers: &[&str]) -> Result<Box<str>, String> {
     match providers.contains(&name) {
         true => Ok(name.into()),
         false => Err(format!(
-            "`{name}` is no provider in identity; write one of {}",
+            "`{name}` is not a provider in identity; write one of {}",
             providers.join(", ")
         )),
     }

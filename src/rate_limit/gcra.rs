@@ -244,7 +244,9 @@ mod tests {
             prop_assert!(admitted.is_sorted());
             for (first, begin) in admitted.iter().enumerate() {
                 for (last, end) in admitted.iter().enumerate().skip(first) {
-                    let may = u128::from(burst) + u128::from(end - begin) * u128::from(count) / u128::from(per * SECOND);
+                    let refilled =
+                        u128::from(end - begin) * u128::from(count) / u128::from(per * SECOND);
+                    let may = u128::from(burst) + refilled;
                     prop_assert!((last - first + 1) as u128 <= may);
                 }
             }
@@ -252,9 +254,12 @@ mod tests {
 
         /// Checks that giving back all events restores the state before, with no more than a burst.
         #[test]
-        fn all_given_back_is_nothing_taken(count in 1_u32..100, burst in 1_u32..50, takes in 0_usize..100) {
+        fn all_given_back_is_nothing_taken(
+            count in 1_u32..100, burst in 1_u32..50, takes in 0_usize..100,
+        ) {
             let (quota, mut word) = (per_second(count, burst), 0);
-            let taken: Vec<_> = (0..takes).map_while(|_| quota.take(&mut word, SECOND).ok()).collect();
+            let taken: Vec<_> =
+                (0..takes).map_while(|_| quota.take(&mut word, SECOND).ok()).collect();
             for one in taken {
                 one.give_back(&mut word, SECOND);
             }

@@ -8,10 +8,8 @@
 //! writes all waiting lines together, so that a slow disk delays only the requests that wait for
 //! their lines.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +20,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::access_log::{printable, shortened};
+use super::line_fields::{CallerFields, RequestFields};
 use super::{Outcome, Record};
 use crate::denial::Denial;
 use crate::registry::{Reference, RegistryRequest};
@@ -140,20 +138,15 @@ impl AuditLog {
 
 /// Logs that a line is missing. The thread has already logged the error of the file.
 fn say_it_is_missing(record: &Record) {
-    tracing::error!(request_id = &*record.request_id, "a line is missing in the audit log");
+    tracing::error!(request_id = &*record.request_id, "the audit log has no line for this request");
 }
 
 /// The fields of a line, in their order: the fields of the access log that are known when the line
 /// is written, and the parts of a write that its path does not contain.
 #[derive(Serialize)]
 struct AuditLine<'a> {
-    time: String,
-    request_id: &'a str,
-    client_ip: IpAddr,
-    method: Cow<'a, str>,
-    path: Cow<'a, str>,
-    operation: &'static str,
-    repository: Option<&'a str>,
+    #[serde(flatten)]
+    request: RequestFields<'a>,
     /// All tags that a write names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<&'a str>,
@@ -162,11 +155,8 @@ struct AuditLine<'a> {
     /// The source repository of a mount.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
-    subject: Option<Cow<'a, str>>,
-    provider: Option<&'a str>,
-    credential_kind: &'static str,
-    credential_type: Option<Cow<'a, str>>,
-    credential: Option<String>,
+    #[serde(flatten)]
+    caller: CallerFields<'a>,
     decision: &'static str,
     reason: &'static str,
 }
@@ -179,21 +169,11 @@ impl<'a> AuditLine<'a> {
 
     fn new(record: &'a Record, outcome: Outcome) -> Self {
         Self {
-            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            request_id: &record.request_id,
-            client_ip: record.client,
-            method: shortened(record.method.as_str()),
-            path: shortened(&record.path),
-            operation: record.operation.as_str(),
-            repository: record.repository.as_ref().map(|name| name.as_str()),
+            request: RequestFields::new(record, SystemTime::now()),
             tags: Vec::new(),
             digest: None,
             from: None,
-            subject: record.subject().map(printable),
-            provider: record.provider().map(|provider| &**provider),
-            credential_kind: record.credential_kind.as_str(),
-            credential_type: record.credential_type().map(printable),
-            credential: record.credential.map(|fingerprint| fingerprint.to_string()),
+            caller: CallerFields::new(record),
             decision: outcome.decision(),
             reason: outcome.reason().as_str(),
         }
@@ -263,7 +243,7 @@ fn write_lines<W: Write>(
         let opened = match opened {
             Err(error) if !is_gone => {
                 tracing::error!(
-                    "the audit log cannot be opened anew, the old file goes on: {error}"
+                    "the audit log cannot be reopened and stays on the earlier file: {error}"
                 );
                 Ok(())
             }
@@ -274,10 +254,10 @@ fn write_lines<W: Write>(
             opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
         let written = written.and_then(|()| target.flush());
         match &written {
-            Ok(()) if failing => tracing::info!("the audit log is written again"),
+            Ok(()) if failing => tracing::info!("the audit log can be written again"),
             Err(error) if !failing => {
                 tracing::error!(
-                    "the audit log cannot be written, so no write is let through: {error}"
+                    "the audit log cannot be written, so pushes and deletes are refused: {error}"
                 );
             }
             _ => {}

@@ -50,11 +50,11 @@ pub struct CatalogWalk {
 /// The reason why a page of the registry is unusable. The message contains no names from the page.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("it is not the JSON of a list of repositories: {0}")]
+    #[error("it is not a list of repositories in JSON: {0}")]
     Unreadable(#[from] serde_json::Error),
-    #[error("its Link to the next page says no `last`, or there are two")]
+    #[error("its Link to the next page has no `last`, or there are several such links")]
     Link,
-    #[error("it leads in a circle: a page without names, or a name or a `last` that comes again")]
+    #[error("it repeats a name or a `last`, or has a next page although it has no names")]
     Circle,
 }
 

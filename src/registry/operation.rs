@@ -77,8 +77,9 @@ mod tests {
         let names = Operation::ALL.map(Operation::as_str).join(" ");
         assert_eq!(
             names,
-            "ping catalog tags referrers manifest_get manifest_put manifest_delete blob_get blob_delete upload_start \
-             upload_chunk upload_finish upload_status upload_cancel token unknown"
+            "ping catalog tags referrers manifest_get manifest_put manifest_delete blob_get \
+             blob_delete upload_start upload_chunk upload_finish upload_status upload_cancel token \
+             unknown"
         );
     }
 }

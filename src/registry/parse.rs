@@ -22,40 +22,42 @@ pub enum RequestError {
     #[error("this path takes {allow}")]
     MethodNotAllowed { allow: &'static str },
     #[error(
-        "repository names are lower-case letters and digits, joined by '.', '_', '__' or '-', in segments between '/', 255 bytes at most"
+        "the repository name is not valid: write lower-case letters and digits, joined by '.', \
+         '_', '__' or '-', in segments between '/', 255 bytes at most"
     )]
     NameInvalid,
     #[error(
-        "a manifest is named by a tag ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or by a digest (sha256:…)"
+        "the reference of the manifest is not valid: write a tag \
+         ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or a digest (sha256:…)"
     )]
     ReferenceInvalid,
     #[error(
-        "a digest is an algorithm, a colon and the encoded hash, such as sha256 with 64 lower-case hexadecimal digits"
+        "the digest is not valid: write an algorithm, a colon and the encoded hash, such as sha256 \
+         with 64 lower-case hexadecimal digits"
     )]
     DigestInvalid,
-    #[error("'digest-algorithm' is the name of a digest algorithm, such as sha256")]
+    #[error("'digest-algorithm' must be the name of a digest algorithm, such as sha256")]
     AlgorithmInvalid,
-    #[error("this is not an upload that the registry began")]
+    #[error("this is not the path of an upload that the registry started")]
     UploadInvalid,
-    #[error("'n' is a number of entries")]
+    #[error("'n' must be a number of entries")]
     PageInvalid,
     #[error("at most {MAX_TAGS} tags can be written at once")]
     TooManyTags,
-    #[error("'{0}' stands more than once in the query")]
+    #[error("'{0}' occurs more than once in the query")]
     QueryRepeated(&'static str),
     #[error(
-        "the query holds an escape that cannot be read; one is a percent sign and two hexadecimal digits"
+        "the query has an invalid escape; an escape is a percent sign and two hexadecimal digits"
     )]
     QueryEscape,
-    #[error(
-        "the query holds a ';': parameters are joined by '&', and in a value it is written %3B"
-    )]
+    #[error("the query has a ';': join parameters with '&', and write a ';' in a value as %3B")]
     QuerySemicolon,
     #[error(
-        "a key of the query is '{0}' in disguise: write it '{0}', without escapes, capitals, blanks or brackets"
+        "a key of the query is another spelling of '{0}': write '{0}', without escapes, capitals, \
+         spaces or brackets"
     )]
     QueryKey(&'static str),
-    #[error("the query holds a character that RFC 3986 does not allow there: write it as %XX")]
+    #[error("the query has a character that RFC 3986 does not allow there: write it as %XX")]
     QueryCharacter,
 }
 

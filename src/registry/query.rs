@@ -129,7 +129,10 @@ fn check_characters(text: &str) -> Result<(), RequestError> {
 /// Checks the percent-escapes of a text (RFC 3986, 2.1).
 fn check_escapes(text: &str) -> Result<(), RequestError> {
     let mut behind = text.split('%').skip(1).map(str::as_bytes);
-    let is_escape = |text: &[u8]| matches!(text, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+    let is_escape = |text: &[u8]| match text {
+        [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        _ => false,
+    };
     if behind.all(is_escape) { Ok(()) } else { Err(RequestError::QueryEscape) }
 }
 

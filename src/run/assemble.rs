@@ -132,7 +132,8 @@ fn identity(
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
     let ask_about_nobody = !config.policy.decide_for_nobody();
-    // Settings whose change makes it a different provider: its cached verdicts are dropped.
+    // If one of these settings changes, every provider counts as a new one, and its cached verdicts
+    // are dropped.
     let same = running.filter(|running| {
         let path = "upstream.authorization";
         let before = running.snapshot.gate.policy.decides_for_nobody();
@@ -193,7 +194,8 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         // With `Grant`, each request carries its own credential.
         UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
         UpstreamAuthorization::Basic { username, password } => Some(
-            basic(username, password).context("upstream.username: it cannot stand in a header")?,
+            basic(username, password)
+                .context("upstream.username: the name cannot be sent in a header")?,
         ),
     };
     let external = &config.http.external_url;

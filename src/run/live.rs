@@ -47,7 +47,7 @@ struct Applied {
     drain: Drain,
 }
 
-/// The durations of the end of the gate.
+/// The durations of a drain.
 #[derive(Clone, Copy)]
 pub(super) struct Drain {
     /// The time for which the gate continues as before, except for `/readyz`.
@@ -69,7 +69,8 @@ pub struct Change {
 impl Live {
     pub(super) fn new(loaded: Loaded, access_log: AccessLog) -> anyhow::Result<Self> {
         let recorder = Arc::new(Recorder::new(Arc::new(Metrics::new()), access_log));
-        let own_key = Arc::new(TokenKeys::random().context("no randomness for sealing tokens")?);
+        let own_key =
+            Arc::new(TokenKeys::random().context("no key for gate tokens can be created")?);
         let lasting = Lasting { recorder, own_key, accounts: Arc::default() };
         let snapshot = Arc::new(assemble::snapshot(&loaded, &lasting, None)?);
         lasting
@@ -124,13 +125,15 @@ impl Live {
     }
 
     /// Reopens the log files, because a program such as logrotate may have moved them. If a file
-    /// cannot be opened, lines go on to the one that is open.
+    /// cannot be opened, the lines still go to the one that is open.
     pub fn reopen_logs(&self) {
         let applied = self.lock();
         if let config::AccessLogTarget::File(_) = applied.access {
             match log_target(&applied.access) {
                 Ok(target) => self.lasting.recorder.access_log.switch(target),
-                Err(error) => tracing::error!("{error:#}; lines go on to the file that is open"),
+                Err(error) => {
+                    tracing::error!("{error:#}; the lines still go to the file that is open");
+                }
             }
         }
         applied.running.snapshot.gate.audit.reopen();

@@ -48,7 +48,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), CLIENT_SECRET).unwrap();
         let text = format!(
-            "version: 1\nhttp: {{ external_url: http://localhost }}\nupstream: {{ urls: [http://127.0.0.1:9] }}\n\
+            "version: 1\nhttp: {{ external_url: http://localhost }}\n\
+             upstream: {{ urls: [http://127.0.0.1:9] }}\n\
              identity:\n  - {{ {provider_lines} }}\n"
         );
         let config = load_text(&text, Path::new("test.yml"), folder.path(), []).unwrap().config;
@@ -90,7 +91,8 @@ mod tests {
         let token = issuer.id_token("a", &json!({ "teams": ["ops", "ci"] })).unwrap();
         let lines = |more: &str| {
             format!(
-                "name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, any_tenant: true{more}",
+                "name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: a, \
+                 any_tenant: true{more}",
                 issuer.url(),
                 issuer.jwks_url()
             )

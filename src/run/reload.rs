@@ -95,7 +95,9 @@ impl Reloader {
             match work.await {
                 Ok(reloader) => self = reloader,
                 Err(error) => {
-                    tracing::error!("no reload is possible any more: {error}");
+                    tracing::error!(
+                        "the reload task has failed: {error}; restart the gate to change its config"
+                    );
                     return;
                 }
             }
@@ -169,7 +171,7 @@ impl Reloader {
                 tracing::error!(
                     took_ms,
                     problems = problems.len(),
-                    "not reloaded: what was running goes on"
+                    "not reloaded: the running config stays in use"
                 );
             }
         }
@@ -229,12 +231,12 @@ mod tests {
             waits += 1;
             write("whole");
         });
-        assert_eq!(waits, 2, "the second saw no change");
+        assert_eq!(waits, 2, "the second wait saw no change");
         waits = 0;
         settle(seen(), || {
             waits += 1;
             write(&waits.to_string());
         });
-        assert_eq!(waits, SETTLE_AT_MOST, "not for ever");
+        assert_eq!(waits, SETTLE_AT_MOST, "the number of waits is limited");
     }
 }

@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::ambiguity_scan::AmbiguityScan;
 use super::deadlines::Deadlines;
-use super::head_scan::HeadScan;
 use super::http2::serve_http2;
 use super::linger::{LINGER_TIME, linger};
 use super::proxy_protocol;
@@ -96,7 +96,7 @@ async fn serve_http1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let scan = Rc::new(HeadScan::default());
+    let scan = Rc::new(AmbiguityScan::default());
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = scan.ambiguous();
         // The end of the connection may mark the end of an HTTP/1.0 response, so a connection that
@@ -180,7 +180,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: B,
         deadlines: Rc<Deadlines>,
-        scan: Rc<HeadScan>,
+        scan: Rc<AmbiguityScan>,
         broke_off: bool,
     }
     impl<B> PinnedDrop for NotifyEnd<B>

@@ -20,7 +20,7 @@ use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
 use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
-use super::stall::StreamExecutor;
+use super::stream_executor::StreamExecutor;
 use super::{Phase, Worker};
 use crate::gate::ConnectionInfo;
 
@@ -125,7 +125,10 @@ where
             }
             event = poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Err(ended)),
-                Poll::Pending => scan.take_goodbye().map_or(Poll::Pending, |goodbye| Poll::Ready(Ok(goodbye))),
+                Poll::Pending => match scan.take_goodbye() {
+                    Some(goodbye) => Poll::Ready(Ok(goodbye)),
+                    None => Poll::Pending,
+                },
             }) => match event {
                 Err(ended) => return ended.map_err(io::Error::other),
                 // The client has no use for its streams after a connection error.

@@ -43,15 +43,18 @@ pub(super) enum HeaderSource {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(super) enum HeaderError {
     #[error(
-        "no PROXY header comes first: let the proxy send one (HAProxy: send-proxy-v2), or set http.proxy_protocol to false"
+        "it does not begin with a PROXY header: make the proxy send one (HAProxy: send-proxy-v2), \
+         or set http.proxy_protocol to false"
     )]
     Missing,
     #[error(
-        "its PROXY header is too long: version 1 ends within 107 bytes, of version 2 at most 4096 are read"
+        "its PROXY header is too long: at most 107 bytes are allowed in version 1, and 4096 in \
+         version 2"
     )]
     TooLong,
     #[error(
-        "its PROXY header of version 1 is malformed: right is PROXY, TCP4 or TCP6, two addresses and two ports"
+        "its PROXY header of version 1 is malformed: it must be PROXY, TCP4 or TCP6, two addresses \
+         and two ports"
     )]
     MalformedLine,
     #[error("its PROXY header is of version {0}, which is neither 1 nor 2")]
@@ -59,7 +62,8 @@ pub(super) enum HeaderError {
     #[error("its PROXY header has the command {0}, which is neither LOCAL (0) nor PROXY (1)")]
     Command(u8),
     #[error(
-        "its PROXY header has the address family {0:#04x}; TCP over IPv4 (0x11) and IPv6 (0x21) are read"
+        "its PROXY header has the address family {0:#04x}; only TCP over IPv4 (0x11) and IPv6 \
+         (0x21) are supported"
     )]
     Family(u8),
     #[error("its PROXY header is too short for the addresses that it announces")]

@@ -40,7 +40,12 @@ pub(super) async fn client(
         let length = timeout_at(deadline, socket.peek(&mut first)).await??;
         if first.get(..length).is_some_and(Header::begins) {
             if let Some(left_out) = line_about(Complaint::OtherPeer, log_throttle) {
-                tracing::warn!(%peer, left_out, "a connection was closed: it begins with a PROXY header, and its address is not in http.trusted_proxies");
+                tracing::warn!(
+                    %peer,
+                    left_out,
+                    "a connection was closed: it begins with a PROXY header, and its address is \
+                     not in http.trusted_proxies"
+                );
             }
             return Err(io::Error::other("a PROXY header from a peer that is not trusted"));
         }

@@ -20,8 +20,9 @@ use crate::net::monitored_io::{IoStatus, MonitoredIo};
 /// Returns the response to a client that speaks HTTP on a TLS port. Without it the client would
 /// report a malformed response, which does not show the cause.
 fn speak_https() -> String {
-    const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks HTTPS: use https:// in the \
-        address; with docker, run docker login first\"}]}";
+    const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks \
+                        HTTPS: use https:// in the address; with docker, run docker login \
+                        first\"}]}";
     let (length, request_id) = (BODY.len(), new_request_id());
     format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\

@@ -11,23 +11,26 @@
 //! the registry that the token is for are authenticated with it: a token of one registry is not
 //! valid at another registry that shares the key.
 
+mod keys;
 #[cfg(test)]
 mod tests;
+mod token_scope;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io;
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::model::credential::Credential;
-use crate::identity::model::keyed_hash::HashKey;
-use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
+use crate::registry::{Actions, RepositoryName};
+
+pub use keys::{KeyFileError, TokenKeys};
+pub use token_scope::{CatalogShare, TokenScope};
 
 /// The prefix of every gate token.
 pub const PREFIX: &str = "mg1.";
@@ -42,24 +45,11 @@ pub const MAX_TOKEN_BYTES: usize = 20 * 1024;
 /// nonce and tag.
 const MAX_SEALED_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3 - 2 * PADDING;
 
-/// The largest number of keys in a file. A rotation needs two at a time. A file that was named by
-/// mistake could have any number.
-const MAX_KEYS: usize = 16;
-
 /// The unit, in bytes, that the sealed text is padded to, so that its length reveals little.
 const PADDING: usize = 64;
 
 /// The largest difference between the clocks of two replicas, in seconds.
 const LEEWAY: u64 = 60;
-
-/// The keys of a file. The first key seals, and all keys open.
-pub struct TokenKeys(Vec<TokenKey>);
-
-struct TokenKey {
-    id: String,
-    hash_key: HashKey,
-    key: LessSafeKey,
-}
 
 /// The contents of a gate token.
 #[derive(Debug)]
@@ -76,45 +66,6 @@ pub struct GateToken {
     /// The provider that vouched for the credential, by its name in the config. No other provider
     /// needs to receive the secret, even from a process that has not seen the credential before.
     pub provider: Option<Box<str>>,
-}
-
-/// The limit of what a gate token may be used for. Every token proves the identity of the caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenScope {
-    /// The allowed actions on each repository.
-    pub repositories: Vec<(RepositoryName, Actions)>,
-    /// The part of the list of all repositories that may be read.
-    pub catalog: CatalogShare,
-}
-
-/// The part of the list of all repositories that a gate token shows at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CatalogShare {
-    /// Nothing: the list was not asked for, or it was not granted.
-    #[default]
-    None,
-    /// The repositories that the token lists, because the client asked for repositories too.
-    Listed,
-    /// Everything that the credential may see.
-    All,
-}
-
-/// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
-/// is the line, counted from 1.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum KeyFileError {
-    #[error("the file has no key; write one by: openssl rand -base64 32")]
-    Empty,
-    #[error("this is no base64; write 32 random bytes: openssl rand -base64 32")]
-    NotBase64(usize),
-    #[error("{1} bytes, where a key has 32; write one by: openssl rand -base64 32")]
-    Length(usize, usize),
-    #[error("the same key as in line {1}; remove one of the two")]
-    Twice(usize, usize),
-    #[error(
-        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime ago"
-    )]
-    TooMany(usize),
 }
 
 /// The reason why a token is not opened.
@@ -149,55 +100,6 @@ struct Sealed<'a> {
 }
 
 impl TokenKeys {
-    /// Creates a random key for this process alone, which no other replica has.
-    ///
-    /// # Errors
-    /// An error if the system provides no randomness.
-    pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        aws_lc_rs::rand::fill(&mut *bytes)?;
-        Ok(Self(vec![TokenKey::new(&bytes)?]))
-    }
-
-    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and lines that begin with
-    /// `#` are skipped.
-    ///
-    /// # Errors
-    /// The error of the first line that is not a valid key.
-    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
-        let mut keys: Vec<(usize, TokenKey)> = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let (number, line) = (index + 1, line.trim());
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if keys.len() == MAX_KEYS {
-                return Err(KeyFileError::TooMany(number));
-            }
-            let bytes = Zeroizing::new(
-                BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?,
-            );
-            let key: &[u8; 32] = bytes
-                .as_slice()
-                .try_into()
-                .map_err(|_| KeyFileError::Length(number, bytes.len()))?;
-            let key = TokenKey::new(key).map_err(|_| KeyFileError::Length(number, bytes.len()))?;
-            if let Some((first, _)) = keys.iter().find(|(_, other)| other.id == key.id) {
-                return Err(KeyFileError::Twice(number, *first));
-            }
-            keys.push((number, key));
-        }
-        if keys.is_empty() {
-            return Err(KeyFileError::Empty);
-        }
-        Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
-    }
-
-    /// Returns the key under which credentials are hashed, which belongs to the first key.
-    pub fn hash_key(&self) -> Option<&HashKey> {
-        self.0.first().map(|key| &key.hash_key)
-    }
-
     /// Seals a token with the first key, for the registry that clients know as `service` and for no
     /// other registry that shares the key. If the token lists more repositories than fit, the last
     /// ones are removed from `token`.
@@ -351,88 +253,4 @@ impl io::Write for Length {
 /// registry that the token is for. The name of a service contains no line feed.
 fn associated_data(head: &str, service: &str) -> Vec<u8> {
     format!("{head}\n{service}").into_bytes()
-}
-
-impl KeyFileError {
-    /// Returns the line of the error, counted from 1.
-    pub fn line(&self) -> usize {
-        match self {
-            Self::Empty => 1,
-            Self::NotBase64(line)
-            | Self::Length(line, _)
-            | Self::Twice(line, _)
-            | Self::TooMany(line) => *line,
-        }
-    }
-}
-
-impl TokenKey {
-    fn new(bytes: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        // Every holder of a token sees the id, so it must reveal nothing about the key.
-        let id = blake3::derive_key("moorgate gate token key id", bytes);
-        let id = BASE64_URL_SAFE_NO_PAD
-            .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
-        let hash_key = HashKey::of_token_key(bytes);
-        Ok(Self { id, hash_key, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
-    }
-}
-
-impl fmt::Debug for TokenKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
-    }
-}
-
-impl TokenScope {
-    /// Returns the scopes in the format of the registry token protocol, separated by spaces.
-    pub fn scopes(&self) -> String {
-        let repositories = self.repositories.iter();
-        let repositories =
-            repositories.map(|(name, actions)| format!("repository:{name}:{}", actions.words()));
-        let catalog = (self.catalog != CatalogShare::None).then(|| CATALOG_SCOPE.to_owned());
-        repositories.chain(catalog).collect::<Vec<_>>().join(" ")
-    }
-
-    /// Returns the repositories that the list of all repositories may show with the token; `None`:
-    /// everything that the credential may see.
-    pub fn shown(&self) -> Option<Vec<RepositoryName>> {
-        let pullable = || self.repositories.iter().filter(|(_, actions)| actions.pull);
-        (self.catalog != CatalogShare::All)
-            .then(|| pullable().map(|(name, _)| name.clone()).collect())
-    }
-
-    /// Removes repositories, the last ones first, until the sealed text is shorter by this number
-    /// of bytes.
-    fn drop_bytes(&mut self, mut bytes: usize) {
-        while bytes > 0
-            && let Some((name, actions)) = self.repositories.pop()
-        {
-            // The entry in JSON is `["name","pull,push"],`.
-            bytes = bytes.saturating_sub(name.as_str().len() + actions.words().len() + 8);
-        }
-    }
-
-    /// Returns whether the token lists every repository of an access, with any actions.
-    pub fn mentions(&self, access: &Access) -> bool {
-        access
-            .repositories()
-            .all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
-    }
-
-    /// Returns whether the token lists an access. Its credential may still lack the right.
-    pub fn allows(&self, access: &Access) -> bool {
-        match access {
-            Access::Login => true,
-            Access::Catalog => self.catalog != CatalogShare::None,
-            Access::Repository(wanted, action) => self
-                .repositories
-                .iter()
-                .any(|(name, actions)| name == wanted && actions.allow(*action)),
-            Access::Repositories(several) => several.iter().all(|(wanted, needed)| {
-                self.repositories
-                    .iter()
-                    .any(|(name, actions)| name == wanted && actions.contain(*needed))
-            }),
-        }
-    }
 }

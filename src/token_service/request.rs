@@ -169,8 +169,10 @@ mod tests {
     #[test]
     fn scopes_are_repeated_or_joined() {
         let request = TokenRequest::from_query(
-            "service=registry.test&scope=repository:a:pull&scope=repository%3Ab%3Apull%2Cpush+repository:c:*\
-             &account=alice&client_id=docker&offline_token=true&scope=registry:catalog:*&scope=&scope=nonsense",
+            "service=registry.test&scope=repository:a:pull\
+             &scope=repository%3Ab%3Apull%2Cpush+repository:c:*\
+             &account=alice&client_id=docker&offline_token=true&scope=registry:catalog:*\
+             &scope=&scope=nonsense",
         )
         .unwrap();
         assert_eq!(request.service.as_deref(), Some("registry.test"));
@@ -246,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_form_holds_a_password() {
-        let form = "grant_type=password&username=al%20ice&password=p%26w%3D+%C3%A4&service=s&client_id=x&scope=repository:a:pull";
+        let form = "grant_type=password&username=al%20ice&password=p%26w%3D+%C3%A4&service=s\
+                    &client_id=x&scope=repository:a:pull";
         let request = TokenRequest::from_form(form.as_bytes()).unwrap();
         let Some(Credential::Basic { user, password }) = &request.credential else {
             panic!("no credential")

@@ -35,14 +35,14 @@ impl Upstream {
         &self,
         permit: &Permit,
         filter: &CatalogFilter,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, Denial> {
         let request_id = record.request_id().clone();
         let walk = async {
             // The semaphore is never closed, so this cannot fail.
-            let _place = self.walks.acquire().await;
-            self.walk(permit, filter, caller, record).await
+            let _place = self.catalog_slots.acquire().await;
+            self.walk(permit, filter, client, record).await
         };
         // The client waits no longer than for one response, even if the list takes many pages.
         let page = match tokio::time::timeout(self.settings.response_timeout, walk).await {
@@ -52,7 +52,7 @@ impl Upstream {
         page.map_err(|fault| {
             tracing::error!(
                 request_id = &*request_id,
-                "no list of repositories: {}",
+                "the list of repositories cannot be read: {}",
                 fault.message()
             );
             Denial::Upstream(fault)
@@ -63,7 +63,7 @@ impl Upstream {
         &self,
         permit: &Permit,
         filter: &CatalogFilter,
-        caller: &ClientInfo<'_>,
+        client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, UpstreamFault> {
         let RegistryRequest::Catalog { page, .. } = permit.request() else {
@@ -80,11 +80,11 @@ impl Upstream {
             let request_id = record.request_id().clone();
             let outbound = OutboundRequest {
                 wanted: &wanted,
-                grant: permit.grant(),
+                upstream_token: permit.upstream_token(),
                 headers: &headers,
                 request_id: &request_id,
             };
-            let (response, mut exchange) = self.ask(&outbound, caller.address).await?;
+            let (response, mut exchange) = self.ask(&outbound, client.address).await?;
             let (mut parts, body) = response.into_parts();
             record.set_upstream_response(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {
@@ -105,7 +105,7 @@ impl Upstream {
                     tracing::error!(
                         request_id = &*request_id,
                         status = status.as_u16(),
-                        "the registry gives no list of repositories"
+                        "the registry does not return its list of repositories"
                     );
                     return Err(UpstreamFault::NoCatalog);
                 }
@@ -116,7 +116,7 @@ impl Upstream {
             walk.take(&body.to_bytes(), links, |name| filter.shows(name)).map_err(|error| {
                 tracing::error!(
                     request_id = &*request_id,
-                    "a page of the registry's list of repositories: {error}"
+                    "a page of the registry's list of repositories is not valid: {error}"
                 );
                 UpstreamFault::Invalid
             })?;

@@ -72,7 +72,7 @@ pub(super) fn request(
     settings: &UpstreamSettings,
     address: IpAddr,
 ) -> HeaderMap {
-    let OutboundRequest { wanted, grant, headers: client, request_id } = outbound;
+    let OutboundRequest { wanted, upstream_token, headers: client, request_id } = outbound;
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
@@ -91,7 +91,7 @@ pub(super) fn request(
     if let Some(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    if let Some(token) = grant {
+    if let Some(token) = upstream_token {
         headers.insert(header::AUTHORIZATION, token.clone());
     }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());

@@ -239,7 +239,8 @@ mod tests {
             "</v2/other/tags/list>; rel=\"next\"",
             "</\\evil.example.com/v2/a/tags/list>; rel=\"next\"",
             "</\t/evil.example.com/v2/a/tags/list>; rel=\"next\"",
-            "</v2/a/tags/list?n=1>; rel=\"x\", <https://evil.example.com/v2/a/tags/list>; rel=\"next\"",
+            "</v2/a/tags/list?n=1>; rel=\"x\", \
+             <https://evil.example.com/v2/a/tags/list>; rel=\"next\"",
         ] {
             assert!(rewritten(&tags, 200, header::LINK, link).is_err(), "{link}");
         }

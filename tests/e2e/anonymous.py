@@ -1,4 +1,4 @@
-"""Callers without a credential: refused by default, and where GitLab has public projects, those are theirs to pull."""
+"""Callers without a credential: refused by default, but allowed to pull public projects."""
 
 import contextlib
 import json
@@ -33,11 +33,11 @@ def anonymous_is_401(run):
 
 
 def public_beside_private(run):
-    """A public project and a private one on one gate. Nobody tells the clients which is which."""
+    """One gate serves a public and a private project. The clients do not know which is which."""
     folder = run.machine.fresh("public")
     with contextlib.ExitStack() as servers:
         gate, images = None, {}
-        with run.report.cell("public beside private", "start"):
+        with run.report.cell("a public and a private project", "start"):
             stand_ins = servers.enter_context(StandIns(stand_ins_binary(), "", folder))
             stand_ins.make_public("demo/public")
             gate = servers.enter_context(Gate(

@@ -1,4 +1,4 @@
-"""Pushes of images with many layers, which go on beside what the run does meanwhile."""
+"""Pushes of images with many layers, in the background of the run."""
 
 import subprocess
 import tarfile
@@ -9,7 +9,7 @@ from report import check
 
 
 def make(session, image, layers):
-    """An image of so many layers, ready to be pushed."""
+    """Makes an image with this number of layers, ready to be pushed."""
     made = Image(session.folder, layers=layers)
     if isinstance(session, Docker):
         session.ok("load", "--input", made.write_docker_archive(session.folder / "image.tar", image))
@@ -23,7 +23,7 @@ def make(session, image, layers):
 
 
 class Push:
-    """A client's push as a process of its own."""
+    """A client's push in a background process."""
 
     def __init__(self, session, image):
         self.session = session
@@ -39,14 +39,14 @@ class Push:
         return self.process.poll() is None
 
     def end(self, seconds):
-        """Waits until it has ended, well."""
+        """Waits until the push has ended, and fails unless it succeeded."""
         try:
             code = self.process.wait(seconds)
         finally:
             self.stop()
             said = self.output.read_text().splitlines()
             self.session.report.transcript += ["$ " + " ".join(self.command), *said[-20:]]
-        check(code == 0, f"{self.session.name} ended with {code}")
+        check(code == 0, f"{self.session.name} exited with {code}")
 
     def stop(self):
         if self.goes_on():

@@ -1,4 +1,4 @@
-"""What is built for a run."""
+"""Builds the programs for a run."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def binary():
-    """The binary under test: $MOORGATE, or what a release build makes."""
+    """Returns the binary under test: $MOORGATE, or else the result of a release build."""
     if "MOORGATE" in os.environ:
         return pathlib.Path(os.environ["MOORGATE"]).resolve()
     cargo_build("--release")
@@ -18,18 +18,18 @@ def binary():
 
 
 def stand_ins_binary():
-    """The stand-ins for identity providers, which are not under test: a debug build is made sooner."""
+    """Returns the stand-ins for providers: a debug build, which takes less time."""
     cargo_build("--example", "stand_ins")
     return target() / "debug" / "examples" / "stand_ins"
 
 
 def tools():
-    """The folders of the clients that are built from source, for PATH; empty where they cannot be built."""
+    """Returns the folders of the clients that are built from source, for PATH; empty without Go."""
     if not shutil.which("go"):
         return ""
     built = subprocess.run([ROOT / "tests/e2e/tools"], stdout=subprocess.PIPE, text=True, check=False)
     if built.returncode != 0:
-        print("the clients that tests/e2e/tools builds are not all there", file=sys.stderr)
+        print("tests/e2e/tools could not build all clients", file=sys.stderr)
     return built.stdout.strip()
 
 

@@ -1,4 +1,4 @@
-"""The filtered catalog in front of Distribution, whose order of names is not that of their bytes."""
+"""The filtered catalog in front of Distribution, which does not sort names by their bytes."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from images import Image
 from report import check
 from servers import Distribution, Gate, htpasswd_line
 
-# By bytes `app-x` comes before `app/a`.
+# Sorted by bytes, `app-x` comes before `app/a`.
 NAMES = ["app/a", "app-x/a", "app/b", "hidden/a", "hidden/b", "team/a", "zebra"]
 
 POLICY = """policy:
@@ -43,29 +43,30 @@ def filtered(run):
             servers.enter_context(run.report.watching(gate))
             order = in_pages(gate, users["lister"], len(NAMES))
             visible = [name for name in order if not name.startswith(("hidden/", "zebra"))]
-            with run.report.cell("crane", gate.name, "shows what the rules let the caller pull"):
-                check(sorted(order) == sorted(NAMES), f"the whole list: {order}")
+            with run.report.cell("crane", gate.name, "lists what the rules let the caller pull"):
+                check(sorted(order) == sorted(NAMES), f"the unfiltered list: {order}")
                 for name, expected in (("reader", visible), ("lister", order)):
                     session = Crane(run.machine, gate, f"{gate.name}-{name}")
                     session.require()
                     session.login(users[name])
                     listed = session.ok("catalog", session.host).split()
                     check(listed == expected, f"{name} sees {listed}, not {expected}")
-            with run.report.cell("the registry's own order", gate.name, "page by page"):
+            with run.report.cell("the order of the registry", gate.name, "page by page"):
                 for count in range(1, len(visible) + 1):
                     listed = in_pages(gate, users["reader"], count)
                     check(listed == visible, f"in pages of {count}: {listed}")
 
 
 def in_pages(gate, credential, count):
-    """All names, by pages of so many."""
+    """Reads the whole catalog in pages of `count` names."""
     names, path = [], f"/v2/_catalog?n={count}"
     while path:
         answer = gate.request("GET", path, login=credential.login)
         check(answer.status == 200, f"{answer.status} {answer.text()}")
         page = json.loads(answer.body)["repositories"]
         link = answer.headers.get("Link")
-        check(len(page) == count or link is None, f"{len(page)} names on a page of {count}, and a link")
+        check(len(page) == count or link is None,
+              f"a page of {count} has only {len(page)} names, and a link to another page")
         names += page
         path = link and link[1:link.index(">")]
     return names

@@ -1,4 +1,4 @@
-"""The clients of the matrix, unmodified: what each has to be told to log in, push and pull."""
+"""The unmodified clients of the matrix, and their commands to log in, push and pull."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ HOSTS = """server = "https://{host}"
 
 
 class ImageStore(Session):
-    """A client that keeps images under names of its own."""
+    """A client that stores images under names."""
 
     def make(self, image):
         self.ok("import", random_tar(self.folder / "layer.tar"), image)
@@ -73,12 +73,12 @@ class Buildah(DigestFile, ImageStore):
         self.ok("rm", container)
 
     def pulled(self, image, _):
-        # A line for each name that the image has.
+        # The output has a line for each name of the image.
         return self.ok("images", "--digests", "--noheading", "--format", "{{.Digest}}", image).split()[0]
 
 
 class Layouts(Session):
-    """A client without a storage of its own: its images are layouts in its folder, one a name."""
+    """A client without image storage. Each image is an OCI layout in the session's folder."""
 
     def layout(self, image):
         return self.folder / re.sub(r"\W", "-", image)
@@ -124,8 +124,8 @@ class Crane(Layouts):
 class Regctl(Layouts):
     name = "regctl"
     says_why = False
-    # To a Bearer challenge, a push of a layer and a config takes the 401 of each HEAD, mount and upload for its own
-    # answer alone, goes on to the next, and asks for a token twice for each.
+    # After a Bearer challenge, a push of a layer and a config does not stop at the first 401. It
+    # sends every HEAD, mount and upload, and asks for a token twice for each of them.
     wrong_password_bounds = {"pull": 10, "push": 20}
 
     def login_arguments(self, user):
@@ -139,7 +139,7 @@ class Regctl(Layouts):
 
 
 class Helm(Session):
-    """Its images are charts, whose name and version are the last part of the repository and the tag."""
+    """Helm. An image is a chart. Its name is the end of the repository, its version the tag."""
 
     name = "helm"
     tag = "1.0.0"
@@ -184,20 +184,20 @@ class Helm(Session):
 
 
 class Ctr(Session):
-    """containerd by its own command, which is shown the credential each time."""
+    """The command of containerd, which gets the credential as an argument each time."""
 
     name = "ctr"
     programs = ("containerd", "ctr")
     has_login = login_asks = says_why = False
-    # A 401 to Basic is asked again five times: by a pull of the hosts folder's host and of its server, by a push for
-    # the layer and the config.
+    # After a 401 to a Basic credential, ctr repeats the request five times. A pull does so at the
+    # host and at the server in hosts.toml, a push for the layer and for the config.
     wrong_password_bounds = {"pull": 14, "push": 14}
 
     def __init__(self, machine, gate, word):
         super().__init__(machine, gate, word)
         hosts = self.folder / "hosts" / self.host
         hosts.mkdir(parents=True)
-        # Without it, localhost would be asked by plain HTTP.
+        # Without this file, ctr would send plain HTTP to localhost.
         (hosts / "hosts.toml").write_text(HOSTS.format(host=self.host, certificate=gate.tls.certificate))
         self.remote = ["--hosts-dir", self.folder / "hosts"]
 
@@ -231,7 +231,7 @@ class Ctr(Session):
         return self.listed(image)
 
     def forget(self, image):
-        # The blobs go too, or the next pull would ask for none.
+        # This removes the blobs too. Otherwise the next pull would request no blob.
         self.ok("remove", "--sync", image)
 
     def listed(self, image):
@@ -240,7 +240,7 @@ class Ctr(Session):
 
 def digest_said(said):
     found = re.search(r"\bsha256:\w{64}\b", said)
-    check(found, "no digest was said")
+    check(found, "the output has no digest")
     return found.group()
 
 

@@ -1,4 +1,4 @@
-"""What the matrix does not reach: tags, mounts, a large layer, another registry, the lines of the demo."""
+"""Cases beyond the matrix: tags, mounts, a large layer, Distribution 3, the demo's commands."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ MEMORY_BOUND = 64  # MiB
 
 
 def htpasswd_alone(run):
-    """The second gate: users in a file, made by `moorgate hash-password`."""
+    """A gate whose only provider is an htpasswd file, made by `moorgate hash-password`."""
     session = Docker(run.machine, run.htpasswd_gate, "htpasswd")
     log_in_push_pull(run, session, run.htpasswd_user, "people/app")
     with run.report.cell("docker", "htpasswd user with a wrong password", "login is refused"):
@@ -35,7 +35,7 @@ def tags_and_mounts(run):
         session.make(first)
         pushed = session.push(first)
         session.copy_name(first, second)
-        check(session.push(second) == pushed, "the second tag is another image")
+        check(session.push(second) == pushed, "the second tag has another digest")
         tags = run.gate.request("GET", "/v2/demo/tags/tags/list", login=PERSONAL.login)
         check(json.loads(tags.body)["tags"] == ["v1", "v2"], tags.text())
     with run.report.cell("docker", "a mount from another repository"):
@@ -50,21 +50,24 @@ def tags_and_mounts(run):
         secret.push(run.htpasswd_gate, run.htpasswd_user.login, "people/secret", "v1")
         path = f"/v2/demo/thief/blobs/uploads/?mount={digest(secret.layer)}&from=people/secret"
         answer = run.gate.request("POST", path, login=PERSONAL.login)
-        check(answer.status == 202, f"{answer.status} {answer.text()}, where a plain upload starts with 202")
-        # The same by who may pull it is a mount, or the cell above would prove nothing.
+        check(answer.status == 202,
+              f"{answer.status} {answer.text()}; the start of a plain upload is 202")
+        # A caller that may pull the source gets a mount. Otherwise the check above would prove
+        # nothing.
         answer = run.htpasswd_gate.request("POST", path, login=run.htpasswd_user.login)
-        check(answer.status == 201, f"a mount by who may: {answer.status} {answer.text()}")
+        check(answer.status == 201,
+              f"a mount by a caller that may pull the source: {answer.status} {answer.text()}")
 
 
 def check_mounted(gate, mark, repository):
-    """A registry answers 201 to a mount and 202 to the start of an upload."""
+    """Checks for a mount in the log: a registry answers 201 to a mount, and 202 to a new upload."""
     mounted = ("upload_start", repository, 201)
     lines = gate.logged(mark, lambda line: (line["operation"], line["repository"], line["status"]) == mounted)
-    check(lines, "no blob was mounted")
+    check(lines, "the log has no mount with status 201")
 
 
 def a_large_layer(run):
-    """500 MB through the gate, which keeps next to nothing of it."""
+    """A layer of 500 MB takes little memory of the gate."""
     session = Skopeo(run.machine, run.gate, "large")
     image = session.image("demo/large")
     with run.report.cell("skopeo", "a layer of 500 MB", "push"):
@@ -77,7 +80,7 @@ def a_large_layer(run):
         session.require()
         session.forget(image)
         with memory_watched(run):
-            check(session.pull(image) == pushed, "another image came back")
+            check(session.pull(image) == pushed, "the pulled digest differs from the pushed one")
     shutil.rmtree(session.folder)
 
 
@@ -98,7 +101,7 @@ class memory_watched:
 
 
 def crane(run):
-    """What other clients have no command for."""
+    """Commands of crane that the other clients do not have."""
     session = Crane(run.machine, run.gate, "extras")
     image, copy = session.image("demo/crane"), session.image("demo/crane-copy")
     pushed = None
@@ -107,12 +110,13 @@ def crane(run):
         session.login(PERSONAL)
         session.make(image)
         pushed = session.push(image)
-        check(session.ok("ls", session.host + "/demo/crane").split() == ["v1"], "another list")
+        check(session.ok("ls", session.host + "/demo/crane").split() == ["v1"],
+              "the list of tags is not v1")
     with run.report.cell("crane", "copy mounts"):
         session.require()
         mark = run.gate.log_size()
         session.ok("copy", image, copy)
-        check(session.ok("digest", copy).strip() == pushed, "another digest")
+        check(session.ok("digest", copy).strip() == pushed, "the copy has another digest")
         check_mounted(run.gate, mark, "demo/crane-copy")
     with run.report.cell("crane", "catalog is refused"):
         session.require()
@@ -121,7 +125,7 @@ def crane(run):
 
 
 def distribution_3(run):
-    """The next major version of the registry, behind a gate of its own."""
+    """Distribution 3 as the upstream of another gate."""
     folder = run.machine.fresh("distribution-3")
     with contextlib.ExitStack() as servers:
         gate = None
@@ -152,9 +156,10 @@ def referrers_and_a_mount(run, gate):
         mark = gate.mark()
         listed = json.loads(session.ok("artifact", "list", image, "--format", "{{json .Descriptors}}"))
         check([entry["artifactType"] for entry in listed] == [kind], f"listed: {listed}")
-        # It has no referrers API yet, and its 404 is what sends the client to the tag that stands in for one.
+        # Distribution 3 has no referrers API. After its 404, the client reads the referrers tag
+        # instead.
         asked = [line["status"] for line in gate.logged_since(mark) if line["operation"] == "referrers"]
-        check(asked == [404], f"asked for referrers: {asked}")
+        check(asked == [404], f"statuses of requests for referrers: {asked}")
     with run.report.cell(session.name, gate.name, "a mount from another repository"):
         session.require()
         mark = gate.log_size()
@@ -163,21 +168,21 @@ def referrers_and_a_mount(run, gate):
 
 
 def demo_lines(run):
-    """What the demo tells people to type works as printed."""
+    """The commands that the demo prints work as printed."""
     folder = run.machine.fresh("demo")
     env = dict(run.machine.env, DOCKER_CONFIG=str(folder), REGISTRY_AUTH_FILE=str(folder / "auth.json"))
     env["PATH"] = f"{run.moorgate.parent}:{env['PATH']}"
     lines = run.demo.lines_to_copy()
     logins = [line for line in lines if "docker login" in line]
     with run.report.cell("demo", "prints a login for each kind of credential"):
-        check(len(logins) == 9, f"{len(logins)} logins")
-    # Each login replaces the one before, and the first may push.
+        check(len(logins) == 9, f"{len(logins)} logins, not 9")
+    # Each login replaces the one before. The first one may push, so it comes last.
     for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
         with run.report.cell("demo", line):
-            # What is for a browser.
+            # A URL for a browser.
             line = f"curl -fsS {line}" if line.startswith("http://") else line
             programs = [word for word in ("docker", "podman", "skopeo", "curl", "tar") if word in shlex.split(line)]
-            # The image that the lines push and pull is docker's.
+            # docker makes the image that these commands push and pull.
             docker = "docker" in programs or "/hello:v1" in line
             run.machine.require(*programs, *(["docker", "dockerd"] if docker else []))
             run.report.ok(["bash", "-euo", "pipefail", "-c", line], env=env, cwd=folder)

@@ -1,5 +1,8 @@
-"""GitLab's own registry behind the gate: Distribution that believes nothing but tokens of GitLab, and a gate that shows
-it the one that GitLab issued for each request (`upstream.authorization: grant`)."""
+"""GitLab's own registry behind the gate (`upstream.authorization: grant`).
+
+Distribution accepts only tokens of GitLab. For each request, the gate sends it the token that
+GitLab issued for that request.
+"""
 
 import contextlib
 import json
@@ -15,7 +18,7 @@ from report import check
 from servers import Distribution, Gate, gitlab_provider
 from stand_ins import StandIns
 
-# Its own token service, which no client may be sent to.
+# The token service in the registry's own challenge. No client may receive this URL.
 REALM = "https://gitlab.invalid/jwt/auth"
 
 AUTH = """auth:
@@ -27,7 +30,7 @@ AUTH = """auth:
     jwks: {jwks}
 """
 
-# What the stand-in for GitLab writes, and GitLab's own package.
+# The iss of tokens from the stand-in for GitLab, the same as in GitLab's own package.
 ISSUER = "omnibus-gitlab-issuer"
 
 PROGRAMS = {"Distribution 2": "docker-registry", "Distribution 3": "registry"}
@@ -48,15 +51,16 @@ def gitlabs_own_registry(run):
                     registry, gate = start(run, pair, gitlab, program, ISSUER)
                 if gate:
                     scenarios(run, name, registry, gate)
-                    it_never_shows_the_registrys_challenge(run, name, gitlab, program)
+                    the_gate_never_shows_the_registrys_challenge(run, name, gitlab, program)
 
 
 def start(run, servers, gitlab, program, issuer):
-    """A registry that believes tokens of this issuer, and a gate in front of it."""
+    """Starts a registry that accepts only tokens of this issuer, and a gate in front of it."""
     folder = run.machine.fresh(f"grant-{program}")
     certificate, jwks = folder / "gitlab.crt", folder / "gitlab.jwks"
     certificate.write_text(gitlab.gitlab_keys["certificate"])
-    # The third finds a key by its name there alone: of a certificate it expects the thumbprint of RFC 7638.
+    # Distribution 3 finds a key by its `kid` only in this file. For a certificate, it expects the
+    # thumbprint of RFC 7638 as the `kid`.
     jwks.write_text(json.dumps(gitlab.gitlab_keys["jwks"]))
     registry = servers.enter_context(Distribution(folder, program, AUTH.format(
         realm=REALM, issuer=issuer, certificate=certificate, jwks=jwks)))
@@ -68,7 +72,7 @@ def start(run, servers, gitlab, program, issuer):
 
 
 def scenarios(run, name, registry, gate):
-    with run.report.cell(name, "nobody is let in without a token"):
+    with run.report.cell(name, "a request without a token is refused"):
         answer = web.request(registry.port, None, "GET", "/v2/demo/grant/manifests/v1")
         check(answer.status == 401, f"{answer.status} {answer.text()}")
         check(REALM in answer.headers["WWW-Authenticate"], answer.headers)
@@ -89,13 +93,15 @@ def a_reader_may_not_push(run, name, registry, gate):
         mark = gate.log_size()
         said = session.push_refused(image)
         session.forget(image)
-        check("granted no push" in said, "docker does not say why")
-        check(gate.logged(mark, lambda line: line["reason"] == "insufficient_rights"), "no such line in the log")
-        check("grant-refused/blobs/uploads" not in registry.said(), "the registry was asked for an upload")
+        check("granted no push" in said, "the output of docker has no reason")
+        check(gate.logged(mark, lambda line: line["reason"] == "insufficient_rights"),
+              "the log has no line with the reason insufficient_rights")
+        check("grant-refused/blobs/uploads" not in registry.said(),
+              "the registry received the request for an upload")
 
 
 def mounts(run, name, gate):
-    """The registry judges both ends of a mount by one token."""
+    """The registry checks the source and the target of a mount with one token."""
     with run.report.cell(name, "a mount"):
         image = Image(run.machine.fresh("grant-mount"))
         image.push(gate, PERSONAL.login, "demo/grant-source", "v1")
@@ -117,8 +123,8 @@ def mounts(run, name, gate):
             session.forget(made)
 
 
-def it_never_shows_the_registrys_challenge(run, name, gitlab, program):
-    """A registry that believes somebody else refuses what GitLab issued: that is between the gate and it."""
+def the_gate_never_shows_the_registrys_challenge(run, name, gitlab, program):
+    """If the registry refuses GitLab's tokens, the client gets 502, not the challenge."""
     with contextlib.ExitStack() as servers, run.report.cell(name, "a registry that refuses GitLab's tokens"):
         registry, gate = start(run, servers, gitlab, program, "another issuer")
         path = "/v2/demo/grant"
@@ -128,4 +134,4 @@ def it_never_shows_the_registrys_challenge(run, name, gitlab, program):
             check(answer.status == 502, f"{method} {target}: {answer.status} {answer.text()}")
             check("WWW-Authenticate" not in answer.headers, f"{method} {target}: {answer.headers}")
             check(REALM not in f"{answer.headers} {answer.text()}", f"{method} {target}: {answer.text()}")
-        check("/v2/demo/grant" in registry.said(), "the registry was not asked")
+        check("/v2/demo/grant" in registry.said(), "the registry received no request")

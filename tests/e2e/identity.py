@@ -1,5 +1,8 @@
-"""Four identity providers side by side: a caller of each, what an outage of the others does to him, and who is shown
-which secret."""
+"""Four identity providers at one gate, with a caller of each.
+
+An outage of the other providers must not affect a caller, and no provider may see a secret that is
+meant for another provider.
+"""
 
 import contextlib
 import json
@@ -39,14 +42,15 @@ PROVIDERS = """  - name: local
     accepts: {{prefixes: [glpat-, gldt-, glcbt-]}}
 """
 
-# Ten minutes of outage with the default of 60 s, made shorter: what counts is how often `ttl` runs out in it.
+# The cells shorten an outage of ten minutes, in which the default `ttl` of 60 s ends ten times.
+# With this `ttl`, it ends as often in ten seconds.
 TTL = 1
 CACHE = "cache: {ttl: 1s, negative_ttl: 1s, stale_if_error: 1h}"
 OUTAGE = 10 * TTL
 
 
 class Caller:
-    """One kind of caller, and the stand-in without which he cannot be told from anybody."""
+    """A kind of caller, and the stand-in that the gate needs to verify its credential."""
 
     def __init__(self, credential, needs=None):
         self.credential = credential
@@ -66,15 +70,16 @@ def four_providers(run):
         servers.enter_context(run.report.watching(gate))
         callers = [
             Caller(run.htpasswd_user),
-            Caller(stand_ins.credential("workload with an id_token", "id_token")),  # the keys are known, once fetched
+            # Needs no stand-in, because the gate has fetched the keys.
+            Caller(stand_ins.credential("workload with an id_token", "id_token")),
             Caller(stand_ins.credential("user with an SSO token", "sso_read_write"), "introspection"),
             Caller(stand_ins.credential("personal access token", "gitlab_read_write"), "gitlab"),
         ]
-        everybody_pushes_and_pulls(run, gate, callers)
+        all_push_and_pull(run, gate, callers)
         three_are_stopped(run, gate, stand_ins, callers)
         an_outage_of_all(run, gate, stand_ins, callers)
         back_again(run, gate, stand_ins)
-        nobody_saw_what_is_not_his(run, stand_ins)
+        each_provider_saw_only_its_own_secrets(run, stand_ins)
 
 
 def start_gate(run, folder, stand_ins):
@@ -87,19 +92,19 @@ def start_gate(run, folder, stand_ins):
     return Gate("four-providers", run.moorgate, folder, run.tls, run.upstream, providers, more=CACHE)
 
 
-def everybody_pushes_and_pulls(run, gate, callers):
+def all_push_and_pull(run, gate, callers):
     for caller in callers:
         session = Docker(run.machine, gate, caller.credential.word)
         log_in_push_pull(run, session, caller.credential, caller.repository)
 
 
 def three_are_stopped(run, gate, stand_ins, callers):
-    """Each caller logs in, pushes and pulls while nobody is there but who knows him."""
+    """Each caller logs in, pushes and pulls while only the stand-in that knows it runs."""
     for caller in callers:
         stopped = [name for name in NAMES if name != caller.needs]
         stand_ins.stop(*stopped)
         try:
-            time.sleep(2 * TTL)  # what is known of him has run out
+            time.sleep(2 * TTL)  # the verdict about the credential has expired
             session = Docker(run.machine, gate, f"alone-{caller.credential.word}")
             alone = Credential(f"{caller.credential} without {', '.join(stopped)}", *caller.credential.login)
             log_in_push_pull(run, session, alone, f"{caller.repository}-alone")
@@ -108,9 +113,9 @@ def three_are_stopped(run, gate, stand_ins, callers):
 
 
 def an_outage_of_all(run, gate, stand_ins, callers):
-    """Known callers pull on, and nothing of unknown ones reaches the registry."""
+    """Known callers still pull, and no request of an unknown caller reaches the registry."""
     images = {}
-    with run.report.cell("an outage", "before it, everybody is known"):
+    with run.report.cell("an outage", "before it, all callers become known"):
         for caller in callers:
             image = Image(run.machine.fresh(f"outage-{caller.credential.word}"))
             image.push(gate, caller.credential.login, f"{caller.repository}-outage", "v1")
@@ -119,8 +124,8 @@ def an_outage_of_all(run, gate, stand_ins, callers):
     unknown = [stand_ins.logins["deploy_token"], stand_ins.logins["sso_read_only"],
                ("gitlab-ci-token", "glcbt-never-seen"), ("sso", "sso-never-seen")]
     stand_ins.stop(*NAMES)
-    with run.report.cell("an outage", "known callers pull on, unknown ones are told to come back"):
-        check(len(images) == len(callers), "not everybody could be made known")
+    with run.report.cell("an outage", "known callers still pull, unknown ones get 503"):
+        check(len(images) == len(callers), "not all callers became known")
         mark = gate.log_size()
         end, rounds = time.monotonic() + OUTAGE, 0
         while time.monotonic() < end:
@@ -131,59 +136,63 @@ def an_outage_of_all(run, gate, stand_ins, callers):
                 check(answer.status == 503, f"{login[0]}: {answer.status} {answer.text()}")
                 check(int(answer.headers["Retry-After"]) > 0, f"{answer.headers}")
             rounds += 1
-        check_nobody_was_refused(gate, mark)
+        check_no_caller_was_refused(gate, mark)
         print(f"      {rounds} rounds in {OUTAGE} s of outage", flush=True)
     for caller in callers:
         with run.report.cell("an outage", "docker", str(caller.credential), "pull"):
             session = Docker(run.machine, gate, f"outage-{caller.credential.word}")
             session.require()
-            # A login asks anew for nobody who is known.
+            # A login does not need a new verdict about a known credential.
             session.login(caller.credential)
             image = session.image(f"{caller.repository}-outage")
-            check(session.pull(image) == images[caller].digest, "another image came")
+            check(session.pull(image) == images[caller].digest, "the pulled image is another one")
             session.forget(image)
-    with run.report.cell("an outage", "nothing of unknown callers was forwarded"):
+    with run.report.cell("an outage", "no request of an unknown caller was forwarded"):
         if not run.distribution:
             raise Skip("the demo's registry keeps no log")
         said = run.distribution.said()
-        check("demo/identity/unknown" not in said, "the registry's log names the repository")
-        check(f"{callers[0].repository}-outage" in said, "the registry's log names no repository at all")
+        check("demo/identity/unknown" not in said,
+              "the registry's log has a request of an unknown caller")
+        check(f"{callers[0].repository}-outage" in said,
+              "the registry's log has no request of a known caller")
     stand_ins.start(*NAMES)
 
 
 def pull(gate, caller, image):
-    """By hand: thousands of docker pulls would take too long."""
+    """Pulls without a client, because thousands of docker pulls would take too long."""
     repository = f"{caller.repository}-outage"
     for path, whole in [("manifests/v1", image.manifest), (f"blobs/{digest(image.layer)}", image.layer)]:
         answer = gate.request("GET", f"/v2/{repository}/{path}", login=caller.credential.login,
                               headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
         check(answer.status == 200, f"{caller.credential}, {path}: {answer.status} {answer.text()}")
-        check(answer.body == whole, f"{caller.credential}, {path}: another content")
+        check(answer.body == whole, f"{caller.credential}, {path}: the content differs")
 
 
-def check_nobody_was_refused(gate, mark):
+def check_no_caller_was_refused(gate, mark):
     lines = [json.loads(line) for line in gate.log_text(mark).rpartition("\n")[0].splitlines()]
-    # The pushes before the outage may still be on their way into the log.
+    # The gate may still write the lines of the pushes before the outage.
     statuses = {line["status"] for line in lines if line["method"] == "GET"}
     check(statuses == {200, 503}, f"logged statuses: {statuses}")
 
 
 def back_again(run, gate, stand_ins):
-    with run.report.cell("an outage", "after it, callers who were never seen are known"):
+    with run.report.cell("an outage", "after it, new callers are accepted"):
         for name in ["deploy_token", "sso_read_only"]:
             deadline, answer = time.monotonic() + 30, None
-            # The gate tries a provider that was down once in a while, not for every caller.
+            # The gate tries a provider that was down only from time to time, not for every caller.
             while answer is None or (answer.status == 503 and time.monotonic() < deadline):
                 answer = gate.request("GET", "/v2/", login=stand_ins.logins[name])
                 time.sleep(0.1)
             check(answer.status == 200, f"{name}: {answer.status} {answer.text()}")
 
 
-def nobody_saw_what_is_not_his(run, stand_ins):
-    with run.report.cell("no provider was shown another's secret"):
+def each_provider_saw_only_its_own_secrets(run, stand_ins):
+    with run.report.cell("no provider saw a secret of another"):
         gitlab, introspection = stand_ins.ledger("gitlab"), stand_ins.ledger("introspection")
-        check({"glpat-", "gldt-d"} <= {secret[:6] for secret in gitlab}, "GitLab was not asked")
-        check("sso-demo-read-write" in introspection, "the RFC 7662 server was not asked")
+        check({"glpat-", "gldt-d"} <= {secret[:6] for secret in gitlab},
+              "GitLab received no question")
+        check("sso-demo-read-write" in introspection, "the RFC 7662 server received no question")
         check(all(secret.startswith("gl") for secret in gitlab), "GitLab saw a secret that is not its own")
-        check(all(secret.startswith("sso-") for secret in introspection), "the RFC 7662 server saw another's secret")
-        check(not stand_ins.ledger("issuer"), "the issuer was shown a credential")
+        check(all(secret.startswith("sso-") for secret in introspection),
+              "the RFC 7662 server saw a secret that is not its own")
+        check(not stand_ins.ledger("issuer"), "the issuer saw a credential")

@@ -1,4 +1,4 @@
-"""Images made by hand: no registry on the network is asked for one."""
+"""Images that the run makes itself, so that it needs no registry on the internet."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ def digest(data):
 
 
 def zeros_digest(size):
-    """The digest of so many zero bytes."""
+    """Returns the digest of `size` zero bytes."""
     piece, whole = bytes(10**6), hashlib.sha256()
     for _ in range(size // len(piece)):
         whole.update(piece)
@@ -25,7 +25,7 @@ def zeros_digest(size):
 
 
 def random_tar(path, size=2000):
-    """A tar with one file that no other image has, so that a push has something to upload."""
+    """Writes a tar with one file of random content, so that a push uploads a new layer."""
     with tarfile.open(path, "w") as tar:
         entry = tarfile.TarInfo("random")
         entry.size = size
@@ -34,11 +34,11 @@ def random_tar(path, size=2000):
 
 
 class Image:
-    """A config and one layer, or more of the same size."""
+    """An image with a config and one or more layers of the same size."""
 
     def __init__(self, folder, size=2000, layers=1):
         tars = [random_tar(folder / "layer.tar", size).read_bytes() for _ in range(layers)]
-        # Stored, not compressed: random data does not shrink, and 500 MB of it would take long.
+        # Without compression: random data does not shrink, and compressing 500 MB takes long.
         self.layers = [gzip.compress(tar, compresslevel=0, mtime=0) for tar in tars]
         self.layer = self.layers[0]
         config = {"architecture": "amd64", "os": "linux", "config": {},
@@ -54,7 +54,7 @@ class Image:
         return digest(self.manifest)
 
     def write_layout(self, folder, name):
-        """As an OCI image layout, with this name in its index."""
+        """Writes an OCI image layout, with this name in its index."""
         blobs = folder / "blobs" / "sha256"
         blobs.mkdir(parents=True)
         for blob in (*self.layers, self.config, self.manifest):
@@ -66,7 +66,7 @@ class Image:
         return folder
 
     def write_docker_archive(self, path, name):
-        """As `docker load` reads it, with this name."""
+        """Writes an archive for `docker load`, with this name."""
         files = {f"{number}.tar.gz": layer for number, layer in enumerate(self.layers)}
         manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": list(files)}]
         files |= {"config.json": self.config, "manifest.json": json.dumps(manifest).encode()}
@@ -78,19 +78,19 @@ class Image:
         return path
 
     def push(self, gate, login, repository, tag):
-        """By hand, through a gate."""
+        """Pushes the image through a gate, without a client."""
         for blob in (*self.layers, self.config):
             start = gate.request("POST", f"/v2/{repository}/blobs/uploads/", login=login)
-            check(start.status == 202, f"upload not started: {start.status} {start.text()}")
+            check(start.status == 202, f"the upload did not start: {start.status} {start.text()}")
             location = start.headers["Location"]
             url = f"{location}{'&' if '?' in location else '?'}digest={digest(blob)}"
             headers = {"Content-Type": "application/octet-stream"}
             end = gate.request("PUT", url, login=login, headers=headers, body=blob)
-            check(end.status == 201, f"upload not finished: {end.status} {end.text()}")
+            check(end.status == 201, f"the upload did not finish: {end.status} {end.text()}")
         headers = {"Content-Type": f"{OCI}.manifest.v1+json"}
         put = gate.request(
             "PUT", f"/v2/{repository}/manifests/{tag}", login=login, headers=headers, body=self.manifest)
-        check(put.status == 201, f"manifest not put: {put.status} {put.text()}")
+        check(put.status == 201, f"the manifest was not accepted: {put.status} {put.text()}")
 
 
 def descriptor(media_type, data):
@@ -98,6 +98,6 @@ def descriptor(media_type, data):
 
 
 def layout_digest(folder):
-    """The digest of the one image of a layout."""
+    """Returns the digest of the only image of a layout."""
     [manifest] = json.loads((folder / "index.json").read_text())["manifests"]
     return manifest["digest"]

@@ -1,4 +1,4 @@
-"""What all clients of a run share."""
+"""The environment that all clients of a run share."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ tmp_dir = "{folder}/tmp"
 
 
 class Machine:
-    """The environment that keeps every client inside the run's folder, and what is missing here."""
+    """The environment that keeps every client inside the run's folder, and the missing programs."""
 
     def __init__(self, report, folder, certificate):
         self.report = report
         self.folder = folder
         self.missing = {}
-        self.containerd = None  # the address of its socket, once it runs
+        self.containerd = None  # the path of its socket, after its start
         home = folder / "home"
         containers = home / ".config" / "containers"
         containers.mkdir(parents=True)
@@ -35,7 +35,7 @@ class Machine:
         (home / "containers.conf").write_text(ENGINE.format(folder=folder))
         self.env = {
             "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(home), "TMPDIR": str(folder),
-            "SSL_CERT_FILE": str(certificate),  # every client here is written in Go, which reads it
+            "SSL_CERT_FILE": str(certificate),  # all clients are written in Go, which reads it
             "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"), "CONTAINERS_CONF": str(home / "containers.conf"),
             "CONTAINERS_REGISTRIES_CONF": str(containers / "registries.conf"),
         }
@@ -48,7 +48,7 @@ class Machine:
                 raise Skip(f"{program} is not installed")
 
     def fresh(self, name):
-        """A folder that no other cell uses."""
+        """Creates a folder that no other cell uses."""
         path = self.folder / "cells" / name
         number = 2
         while path.exists():

@@ -1,11 +1,15 @@
-"""{both challenges} × {clients} × {login, push, pull}, what is refused to whom, and what a wrong password costs."""
+"""Both challenges × all clients × login, push and pull.
+
+Also: refused logins and pushes, and the number of requests that a wrong password causes.
+"""
 
 from clients import CLIENTS, Buildah, Docker, Podman, Skopeo
 from credentials import READ_ONLY, READ_WRITE, REFUSED, WRONG
 from images import Image
 from report import check
 
-# These meet each kind of credential, under the default challenge. Elsewhere one kind stands for all.
+# These clients use each kind of credential under the default challenge. All other combinations use
+# one kind.
 CROSSED = [Docker, Podman, Skopeo, Buildah]
 
 
@@ -24,7 +28,7 @@ def every_client(run):
 
 
 def log_in_push_pull(run, session, credential, repository):
-    """The digest of what was pushed, or None."""
+    """Returns the digest of the pushed image, or None if the push failed."""
     image = session.image(repository)
     words = [session.name, session.gate.name, credential.kind]
     if session.has_login:
@@ -49,7 +53,7 @@ def log_in_push_pull(run, session, credential, repository):
 
 
 def readers_may_not_write(run, session, credential, repository, pushed):
-    """read_registry alone: pulls, and a push is refused with a text that says why."""
+    """With read_registry alone, a caller can pull, and the refusal of a push names the reason."""
     words = [session.name, session.gate.name, f"{credential} with read_registry alone"]
     with run.report.cell(*words, "pull"):
         session.require()
@@ -72,21 +76,21 @@ def readers_may_not_write(run, session, credential, repository, pushed):
 
 
 def check_reason(session, said):
-    """What is missing stands in the error's message, because no client here shows its detail."""
+    """The message of the error names the missing scope, because no client shows its `detail`."""
     if session.says_why:
         code = ["denied"] if session.gate.challenge == "basic" else []
         for words in ["gitlab granted no push", "read_registry and write_registry", *code]:
-            check(words in said.lower(), f"{session.name} does not say why: no {words!r}")
+            check(words in said.lower(), f"the output of {session.name} does not contain {words!r}")
 
 
 def check_refusal(gate, mark, repository):
-    """A 401 to Bearer, which could come back with another token, and a 403 to Basic."""
+    """A refusal is a 401 under Bearer, because another token may help, and a 403 under Basic."""
     lines = gate.logged_since(mark)
     refused = {line["status"] for line in lines
                if line["reason"] == "insufficient_rights" and line["repository"] == repository}
     expected = {401} if gate.challenge == "bearer" else {403}
-    check(refused == expected, f"refused with {refused}, not {expected}")
-    # Clients that send several requests at once leave as soon as one is refused.
+    check(refused == expected, f"the refusals have the statuses {refused}, not {expected}")
+    # A client that sends several requests at once drops the others when one is refused.
     reasons = {line["reason"] for line in lines if line["status"] in (401, 403)} - {"no_credential", "client_aborted"}
     check(reasons == {"insufficient_rights"}, f"logged reasons: {reasons}")
     allowed = [line for line in lines if line["repository"] == repository and line["decision"] == "allowed"
@@ -95,7 +99,7 @@ def check_refusal(gate, mark, repository):
 
 
 def strangers_may_not_log_in(run):
-    """What GitLab does not know is 401."""
+    """A login with a credential that GitLab does not know gets 401."""
     for client in CROSSED:
         for credential in REFUSED:
             session = client(run.machine, run.gate, f"stranger-{credential.word}")
@@ -107,7 +111,7 @@ def strangers_may_not_log_in(run):
 
 
 def a_wrong_password_costs_little(run):
-    """What clients that ask again and again put on the gate, and through it on others."""
+    """A client that repeats a wrong password sends a bounded number of requests."""
     for gate in [run.gate, run.basic_gate]:
         for client in CLIENTS:
             session = client(run.machine, gate, WRONG.word)
@@ -135,16 +139,16 @@ def check_few(session, what, lines):
     check_nothing_allowed(lines)
     bound = session.wrong_password_bounds[what]
     print(f"      {len(lines)} requests", flush=True)
-    check(len(lines) <= bound, f"{len(lines)} requests, where {bound} are allowed")
+    check(len(lines) <= bound, f"{len(lines)} requests, at most {bound} are allowed")
 
 
 def check_nothing_allowed(lines):
     check(any(line["reason"] == "wrong_credential" for line in lines), "the access log has no wrong_credential")
     allowed = [line for line in lines if line["decision"] == "allowed"]
-    check(not allowed, f"something was allowed: {allowed}")
+    check(not allowed, f"the gate allowed a request: {allowed}")
 
 
 def seed(run, credential):
-    """An image that is there before any client pushes one."""
+    """Pushes the image that exists before any client pushes one."""
     image = Image(run.machine.fresh("seed"))
     image.push(run.gate, credential.login, run.seed, "v1")

@@ -1,8 +1,9 @@
-"""Requests that two programs could read in two ways: the corpus of `parsers`.
+"""Requests that two parsers could read in two ways: the corpus of `parsers`.
 
-`{name}` is a repository of the case's own, to which its credential may push, `{authorization}` that credential, and
-`{hidden}` a whole request that would be allowed, where nobody may read one; `{hidden-lf}` is the same with lines that end
-in LF alone. Behind each message over HTTP/1.1, and on the next stream over HTTP/2, stands one more honest request.
+`{name}` is the repository of the case, to which its credential may push. `{authorization}` is the
+header with that credential. `{hidden}` is a complete request that the gate would allow, at a place
+where no parser may read a request. `{hidden-lf}` is the same with lines that end in LF only. After
+each message over HTTP/1.1, and on the next stream over HTTP/2, `parsers` sends one honest request.
 """
 
 PUSH = "POST /v2/{name}/blobs/uploads/"
@@ -22,11 +23,12 @@ def chunks(body):
     return message(PUSH, "Transfer-Encoding: chunked", body=body)
 
 
-# Read by everybody in the same way: they go on once, and what stands behind them too.
+# Every parser reads these in the same way. The gate forwards them once, and the request after them
+# too.
 GOOD = [
     message(PULL),
     message(PULL.replace("GET", "HEAD")),
-    # A body may be announced, and turn out empty.
+    # The head announces a body, and the body is empty.
     message(PULL, "Transfer-Encoding: chunked", body="0\r\n\r\n"),
     message(PUSH, "Content-Length: 0"),
     message(PUSH, "Content-Length: 5", body="hello"),
@@ -35,7 +37,7 @@ GOOD = [
     chunks("5\r\nhello\r\n0\r\n\r\n"),
     chunks("2\r\nhe\r\n0003\r\nllo\r\n00\r\n\r\n"),
     chunks("A\r\nhellohello\r\na\r\nhellohello\r\n0\r\n\r\n"),
-    # What looks like a request is a body, for its length says so.
+    # The hidden request is a body, because it is within the length.
     message(PUSH, "Content-Length: {hidden-length}", body="{hidden}"),
     chunks("{hidden-hex}\r\n{hidden}\r\n0\r\n\r\n"),
     message(PUSH, "Transfer-Encoding: CHUNKED", body="5\r\nhello\r\n0\r\n\r\n"),
@@ -45,25 +47,28 @@ GOOD = [
     message(PUSH, "Transfer_Encoding: chunked", "Content_Length: 5", "Content-Length: 0"),
 ]
 
-# Not as plain, but read by everybody in the same way: they go on framed anew, or are refused.
-PLAINER = [
+# Unusual, but every parser reads these in the same way. The gate reframes and forwards them, or
+# refuses them.
+UNUSUAL = [
     chunks("5;extension=1\r\nhello\r\n0\r\n\r\n"),
     chunks("5 \r\nhello\r\n0\r\n\r\n"),
     message("\r\n" + PULL),
 ]
 
-# Mended on the way, or refused: once at most, and nothing behind them.
+# The gate corrects and forwards these, or refuses them. They go on at most once, and the request
+# after them does not.
 ALONE = [
     push("Content-Length: 5", "Transfer-Encoding: chunked"),
     push("Transfer-Encoding: chunked", "Content-Length: 5"),
     push("Content-Length: 0", "Transfer-Encoding: chunked"),
     push("Transfer-Encoding: chunked", "Content-Length: {hidden-length}"),
-    # Behind the body, in one piece with it, a head that is not plain.
+    # The next head has bare line feeds, and comes in one piece with the body.
     message(PUSH, "Content-Length: 5", body="hello{hidden-lf}"),
     chunks("5\r\nhello\r\n0\r\n\r\n{hidden-lf}"),
 ]
 
-# With a body that has no end, or one that nobody can tell: begun once at most, never whole, and nothing behind them.
+# The body has no end, or no parser can find it. The gate begins to forward these at most once,
+# never forwards a complete body, and does not forward the request after them.
 BROKEN = [
     chunks("0x5\r\nhello\r\n0\r\n\r\n{hidden}"),
     chunks("+5\r\nhello\r\n0\r\n\r\n{hidden}"),
@@ -85,12 +90,12 @@ BROKEN = [
     chunks("5\r\nhello\r\n0\r\nX : y\r\n\r\n{hidden}"),
     chunks("5\r\nhello\r\n0\n\n{hidden}"),
     chunks("5\r\nhello\r\n0\r\n{hidden}"),
-    # The body ends with the connection, before its end.
+    # The connection ends before the body does.
     message(PUSH, "Content-Length: 100000", body="{hidden}"),
     chunks("fffff\r\n{hidden}"),
 ]
 
-# Refused, and nothing behind them is read.
+# The gate refuses these, and does not read the request after them.
 REFUSED = [
     *(push(*lines) for lines in (
         ["Transfer-Encoding: gzip, chunked"], ["Transfer-Encoding: chunked, gzip"], ["Transfer-Encoding: chunked, chunked"],
@@ -135,7 +140,7 @@ REFUSED = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}",
 ]
 
-# Refused over either version; over HTTP/1.1 the connection lives on.
+# The gate refuses these over both versions. Over HTTP/1.1, it keeps the connection open.
 TARGETS = [
     "/v2/{name}/../../demo/hidden/manifests/v1",
     "/v2/{name}/%2e%2e/%2e%2e/demo/hidden/manifests/v1",
@@ -175,8 +180,9 @@ def without(name):
     return [(key, value) for key, value in FIELDS if key != name]
 
 
-# HTTP/2: the fields of a request, and what comes after them: data as text, trailers as a list of fields, a reset as its
-# number. The last of the data or the trailers ends the stream, unless a reset follows.
+# HTTP/2: the fields of a request and the frames after them. A text is data, a list of fields is
+# trailers, and a number is a reset with this error code. The last data or the trailers end the
+# stream, unless a reset follows.
 HTTP2_GOOD = [
     (PULL_FIELDS, []),
     (FIELDS, ["hello"]),

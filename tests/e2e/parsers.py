@@ -1,7 +1,10 @@
-"""Smuggling lives in the difference between two parsers. So requests that could be read in two ways are sent through a
-gate to three upstreams that read for themselves: Distribution (Go's net/http), nginx, and a strict server of our own.
-What each of them saw is what the gate says that it forwarded, each request once and none that was hidden in another;
-and whoever comes next, on another connection, gets the answer to what he asked."""
+"""Request smuggling: requests that two parsers could read in two ways.
+
+The run sends these requests through a gate to three upstreams with different parsers: Distribution
+(Go's net/http), nginx, and a strict server of the tests. Each upstream must receive what the gate
+logs as forwarded: each request once, and no request that was hidden in another. The next caller, on
+another connection, must get the answer to its own request.
+"""
 
 import base64
 import collections
@@ -19,7 +22,7 @@ from servers import Distribution, Gate, Nginx, gitlab_provider
 from strict import Strict
 
 HIDDEN = "demo/hidden"
-# Each case's repository, that of the request behind it, and that of whoever comes next.
+# The repositories of a case, of the request after it on its connection, and of the next caller.
 CASE, BEHIND, NEXT = "demo/case-{}", "demo/behind-{}", "demo/next-{}"
 
 COMBINED = re.compile(r'"([A-Z]+) (/v2/\S*) HTTP/1\.1" \d+ ')
@@ -40,13 +43,18 @@ def three_upstreams(run):
             cases = through(run, servers, "strict", upstream.url, upstream.requests)
             whole = collections.Counter(upstream.whole)
             broken = [case for case in cases if not case.kind.whole and of(whole, CASE.format(case.number))]
-            check(not broken, "it took for whole: " + ", ".join(map(str, broken)))
-            check(not upstream.flaws, f"not one well-formed request after another: {upstream.flaws}")
+            check(not broken,
+                  "the strict server received a complete body in " + ", ".join(map(str, broken)))
+            check(not upstream.flaws,
+                  f"the strict server received malformed requests: {upstream.flaws}")
 
 
 class Kind(typing.NamedTuple):
-    """What may become of a message: how often it goes on, whether what stands behind it does, and whether its body may
-    look whole at the upstream."""
+    """The allowed outcomes of a message.
+
+    `least` and `most` say how often the gate may forward it, `behind` whether the gate may forward
+    the request after it, and `whole` whether the upstream may receive a complete body.
+    """
 
     least: int
     most: int
@@ -54,8 +62,10 @@ class Kind(typing.NamedTuple):
     whole: bool = True
 
 
-GOOD, PLAINER, ALONE, BROKEN = Kind(1, 1, True), Kind(0, 1, True), Kind(0, 1, False), Kind(0, 1, False, False)
-# Over HTTP/2 what stands behind is a stream of its own, and over HTTP/1.1 a target that is refused ends no connection.
+GOOD, UNUSUAL = Kind(1, 1, True), Kind(0, 1, True)
+ALONE, BROKEN = Kind(0, 1, False), Kind(0, 1, False, False)
+# Over HTTP/2, the request after the case has a stream of its own. Over HTTP/1.1, a refused target
+# does not end the connection.
 BROKEN_STREAM, REFUSED, REFUSED_ALONE = Kind(0, 1, True, False), Kind(0, 0, False), Kind(0, 0, True)
 
 
@@ -67,7 +77,8 @@ class Case:
         self.send = send
         self.form = form
         self.kind = kind
-        # Seconds without a byte. The gate may wait for the rest of a body that never comes, and everything else it ends.
+        # The number of seconds without a byte after which the client gives up. For a body without
+        # an end, the gate may wait. In all other cases, the gate ends the connection itself.
         self.patience = 0.5 if kind in (ALONE, BROKEN, BROKEN_STREAM) else 30
 
     def __str__(self):
@@ -75,12 +86,12 @@ class Case:
 
 
 def corpus():
-    """Every message, over both versions."""
+    """Returns every message, over both versions of HTTP."""
     targets = [odd_requests.message(f"GET {target}") for target in odd_requests.TARGETS]
     paths = [(odd_requests.instead(":path", target, odd_requests.PULL_FIELDS), []) for target in odd_requests.TARGETS]
     parts = [
         (send_http1, odd_requests.GOOD, GOOD),
-        (send_http1, odd_requests.PLAINER, PLAINER),
+        (send_http1, odd_requests.UNUSUAL, UNUSUAL),
         (send_http1, odd_requests.ALONE, ALONE),
         (send_http1, odd_requests.BROKEN, BROKEN),
         (send_http1, odd_requests.REFUSED, REFUSED),
@@ -94,8 +105,8 @@ def corpus():
 
 
 def through(run, servers, name, upstream, ledger):
-    """Sends the whole corpus through a gate of its own, and compares what it forwarded with the upstream's ledger."""
-    # With one worker all requests share one pool of connections.
+    """Sends the corpus through a gate, and compares the gate's log with the upstream's ledger."""
+    # With one worker, all requests share one pool of connections.
     gate = servers.enter_context(Gate(
         f"parsers-{name}", run.moorgate, run.machine.fresh("parsers"), run.tls, upstream, gitlab_provider(run.demo.gitlab),
         env={"MOORGATE_HTTP_WORKERS": "1"}))
@@ -104,38 +115,44 @@ def through(run, servers, name, upstream, ledger):
         mark = gate.mark()
         for case in cases:
             case.send(gate, case)
-            # Distribution's answer names the tag, those of the others name everything.
+            # The answer of Distribution contains the tag, the other answers contain the whole
+            # target.
             tag = f"of-case-{case.number}"
             target = f"/v2/{NEXT.format(case.number)}/manifests/{tag}"
             answer = gate.request("GET", target, login=PERSONAL.login).text()
-            check(f"{tag}\"" in answer or f"{tag}\n" in answer, f"the next one got another answer after {case}: {answer}")
+            check(f"{tag}\"" in answer or f"{tag}\n" in answer,
+                  f"after {case}, the next caller got the wrong answer: {answer}")
         logged = gate.logged_since(mark)
-        # A body that breaks off may or may not have been seen by then.
+        # The upstream may or may not have received a request whose body broke off.
         told, allowed = count(logged), count(line for line in logged if line["decision"] == "allowed")
         seen = wait_for(ledger, allowed)
-        check(not allowed - seen, f"it did not see {allowed - seen}")
-        check(not seen - told, f"it saw {seen - told}, of which the gate says nothing")
+        check(not allowed - seen, f"the upstream did not receive {allowed - seen}")
+        check(not seen - told, f"the upstream received {seen - told}, which the gate did not log")
         flaws = [flaw for case in cases for flaw in flaws_of(case, seen)]
         check(not flaws, "\n".join(flaws))
-        check(not of(seen, HIDDEN), f"it saw what was hidden: {of(seen, HIDDEN)}")
-        print(f"      {name}: {len(cases)} odd messages and {len(cases)} honest requests, {sum(seen.values())} seen", flush=True)
+        check(not of(seen, HIDDEN), f"the upstream received the hidden request: {of(seen, HIDDEN)}")
+        print(f"      {name}: {len(cases)} odd messages and {len(cases)} honest requests, "
+              f"{sum(seen.values())} received", flush=True)
         return cases
 
 
 def flaws_of(case, seen):
-    """What the upstream should not have seen, or should have."""
+    """Yields each difference between what the upstream received and what the case allows."""
     times, behind, after = (
         sum(of(seen, repository.format(case.number)).values()) for repository in (CASE, BEHIND, NEXT))
     if not case.kind.least <= times <= case.kind.most:
-        yield f"it saw {times} of {case}"
+        yield f"the upstream received {times} requests of {case}"
     if behind > case.kind.behind:
-        yield f"it saw what stands behind {case}"
+        yield f"the upstream received the request after {case}"
     if after != 1:
-        yield f"it saw the one after {case} {after} times"
+        yield f"the upstream received the next caller's request {after} times after {case}"
 
 
 def wait_for(ledger, allowed):
-    """What the upstream saw, as soon as that is at least what was allowed: it may write down an answer after it is out."""
+    """Returns what the upstream received, once that includes all allowed requests.
+
+    The upstream may write a request to its ledger after it has sent the answer.
+    """
     deadline = time.monotonic() + 20
     while True:
         seen = collections.Counter((method, target.partition("?")[0]) for method, target in ledger())
@@ -145,7 +162,7 @@ def wait_for(ledger, allowed):
 
 
 def count(lines):
-    """What was asked of the registry, by method and path; the gate answers a ping itself."""
+    """Counts the requests by method and path, without pings, which the gate answers itself."""
     return collections.Counter((line["method"], line["path"]) for line in lines if line["path"] != "/v2/")
 
 
@@ -166,14 +183,14 @@ def send_http2(gate, case):
 
 
 def fill_all(part, repository):
-    """The same of everything that is text, however deep it lies."""
+    """Fills in every text in `part`, at any depth."""
     if isinstance(part, str):
         return fill(part, repository)
     return part if isinstance(part, int) else type(part)(fill_all(inner, repository) for inner in part)
 
 
 def fill(text, repository):
-    """As bytes, with what stands for something filled in."""
+    """Replaces the placeholders in `text` and returns bytes."""
     hidden = honest(HIDDEN).decode()
     words = {
         "name": repository, "authorization": f"Authorization: {basic()}", "authorization-value": basic(),

@@ -1,4 +1,4 @@
-"""HTTP/1.1 byte by byte and HTTP/2 frame by frame, for what no client library would send."""
+"""HTTP/1.1 as bytes and HTTP/2 as frames, for requests that no client library would send."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ def connect(port, certificate, protocol, patience):
 
 
 def http1(port, certificate, message, patience):
-    """Sends bytes and reads until the other side closes, or says nothing for so many seconds."""
+    """Sends bytes. Reads until the gate closes, or sends nothing for `patience` seconds."""
     with connect(port, certificate, "http/1.1", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(message)
         while stream.recv(65536):
@@ -28,8 +28,11 @@ def http1(port, certificate, message, patience):
 
 
 def http2(port, certificate, requests, patience):
-    """Sends requests, each on a stream of its own: its fields, and the data, trailers and resets behind them. Reads
-    until each stream has ended, or the connection, or nothing has come for so many seconds."""
+    """Sends requests, each on its own stream: its fields, then its data, trailers and resets.
+
+    Reads until all streams have ended, or the connection has, or nothing comes for `patience`
+    seconds.
+    """
     with connect(port, certificate, "h2", patience) as stream, contextlib.suppress(OSError):
         stream.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
         for number, (fields, pieces) in enumerate(requests):
@@ -48,7 +51,7 @@ def http2(port, certificate, requests, patience):
 
 
 def of_request(stream, fields, pieces):
-    """The frames of one request."""
+    """Yields the frames of one request."""
     yield frame(HEADERS, END_HEADERS | (0 if pieces else END_STREAM), stream, block(fields))
     for number, piece in enumerate(pieces):
         last = END_STREAM if number + 1 == len(pieces) else 0
@@ -65,7 +68,7 @@ def frame(kind, flags, stream, payload):
 
 
 def block(fields):
-    """RFC 7541, 6.2.2: literals that nobody indexes, neither string compressed."""
+    """Encodes fields as literals without indexing and without Huffman coding (RFC 7541, 6.2.2)."""
     return b"".join(b"\0" + string(name) + string(value) for name, value in fields)
 
 

@@ -1,4 +1,4 @@
-"""A TCP relay: a balancer in front of several gates, or a slow way between a gate and its registry."""
+"""A TCP relay: a balancer in front of several gates, or a slow path from a gate to its registry."""
 
 import contextlib
 import itertools
@@ -6,14 +6,17 @@ import socket
 import threading
 import time
 
-# How the first piece of a request begins.
+# The beginning of the first piece of a request.
 WITH_CONTENT = b"PATCH ", b"PUT "
 METHODS = *WITH_CONTENT, b"DELETE ", b"GET ", b"HEAD ", b"POST "
 
 
 class Relay:
-    """On a port that the kernel picked. Its targets, ports of localhost, take turns, one connection each; one that
-    refuses is passed over. It can be slow for a while, as storage is that takes long to write."""
+    """A relay on a port that the kernel picks.
+
+    The targets are ports of localhost. They take turns, one connection each. The relay skips a
+    target that refuses the connection. It can delay answers for a time, as a slow storage does.
+    """
 
     def __init__(self, *targets):
         self.targets = list(targets)
@@ -25,11 +28,11 @@ class Relay:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def be_slow(self, seconds, pause):
-        """For so many seconds, the answer to what carries content waits `pause` seconds."""
+        """For `seconds`, delays the answer to each PATCH and PUT by `pause` seconds."""
         self.pause, self.slow_until = pause, time.monotonic() + seconds
 
     def accept(self):
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self.listener.accept()
                 threading.Thread(target=self.serve, args=[client], daemon=True).start()
@@ -52,7 +55,7 @@ class Relay:
             answers.join()
 
     def connect(self):
-        """To the next target that is there."""
+        """Connects to the next target that accepts the connection."""
         for _ in self.targets:
             target = self.targets[next(self.turns) % len(self.targets)]
             with contextlib.suppress(ConnectionRefusedError):

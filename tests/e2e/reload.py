@@ -16,7 +16,7 @@ from credentials import PERSONAL
 from report import check
 from servers import Gate, Server, can_connect, free_port, gitlab_provider
 
-RELOADS = 50  # good ones, and as many bad ones
+RELOADS = 50  # valid configs, and as many invalid ones
 LARGE = 1 << 30
 RATE = 500  # requests a second, over all clients
 CLIENTS = 10
@@ -48,7 +48,7 @@ backend gates
 
 
 class Load:
-    """Clients that send small requests, each on a connection that it keeps. Whatever is not as it should be is kept."""
+    """Clients that send small requests, each on its own connection. `failures` lists errors."""
 
     def __init__(self, port, login, certificate=None):
         self.port, self.certificate = port, certificate
@@ -98,11 +98,11 @@ class Load:
     def check(self):
         print(f"      {sum(self.answered)} requests, {self.rate:.0f} a second, {len(self.failures)} failed", flush=True)
         check(not self.failures, f"failed: {self.failures[:5]}")
-        check(sum(self.answered) > 0, "nobody asked")
+        check(sum(self.answered) > 0, "no client got an answer")
 
 
 class Transfer(threading.Thread):
-    """A push and a pull of a blob of 1 GiB, a piece at a time, for as long as the reloads last."""
+    """A push and a pull of a blob of 1 GiB, in pieces, for as long as the reloads take."""
 
     def __init__(self, gate, login):
         super().__init__()
@@ -117,7 +117,7 @@ class Transfer(threading.Thread):
         try:
             self.push()
             self.pull()
-        except Exception as error:  # told by whoever waits
+        except Exception as error:  # the thread that waits reports it
             self.failure = repr(error)
             self.half_sent.set()
 
@@ -138,41 +138,46 @@ class Transfer(threading.Thread):
 
     def pull(self):
         answer = self.gate.request("GET", f"/v2/demo/large/blobs/sha256:{self.digest.hexdigest()}", login=self.login)
-        check(hashlib.sha256(answer.body).digest() == self.digest.digest(), "another blob came back")
+        check(hashlib.sha256(answer.body).digest() == self.digest.digest(),
+              "the pulled blob differs from the pushed one")
 
 
 def reloads_under_load(run):
-    """Good and bad configs in turn, while small requests, a large push and a large pull are under way."""
-    with run.report.cell("reload", f"{RELOADS} good and {RELOADS} bad ones under load with a push and a pull of 1 GiB"):
+    """Valid and invalid configs in turn, during small requests, a large push and a large pull."""
+    words = (f"{RELOADS} valid and {RELOADS} invalid configs under load "
+             "with a push and a pull of 1 GiB")
+    with run.report.cell("reload", words):
         gate = Gate("reload", run.moorgate, run.machine.folder, run.tls, run.upstream, gitlab_provider(run.demo.gitlab),
                     more="cache: {ttl: 60s}")
         pull = Transfer(gate, PERSONAL.login)
         with gate, run.report.watching(gate), Load(gate.port, PERSONAL.login, run.tls.certificate) as load:
             pull.start()
-            check(pull.half_sent.wait(60) and not pull.failure, f"the push does not begin: {pull.failure}")
+            check(pull.half_sent.wait(60) and not pull.failure,
+                  f"the push did not start: {pull.failure}")
             good = gate.config.read_text()
             for number in range(RELOADS):
                 if number == RELOADS // 2:
-                    pull.finish.set()  # from here on the rest of the push, then the pull
+                    pull.finish.set()  # lets the push finish, and then the pull start
                 reload(gate, good.replace("ttl: 60s", f"ttl: {61 + number}s"), 1)
                 reload(gate, good[:100 + number], 0)
             pull.join(60)
-            check(not pull.is_alive() and not pull.failure, f"the push or the pull: {pull.failure}")
+            check(not pull.is_alive() and not pull.failure,
+                  f"the push or the pull failed: {pull.failure}")
         load.check()
 
 
 def reload(gate, config, success):
-    """Waits until this very config was tried."""
+    """Writes this config, and waits until the gate has tried it."""
     before = len(gate.said())
     gate.config.write_text(config)
     gate.process.send_signal(signal.SIGHUP)
-    words = '"reloaded; changed' if success else "what was running goes on"
+    words = '"reloaded; changed' if success else "the running config stays in use"
     gate.wait_until(lambda: words in gate.said()[before:])
     check(gate.metric("config_reload_success") == success, f"config_reload_success is not {success}")
 
 
 def rolling_restarts(run):
-    """Two gates behind one HAProxy, restarted in turn as a deployment does it."""
+    """Restarts two gates behind one HAProxy in turn, as a deployment does."""
     with run.report.cell("haproxy", f"{RESTARTS} rolling restarts of two gates"):
         run.machine.require("haproxy")
         folder = run.machine.folder / "rolling"
@@ -187,13 +192,13 @@ def rolling_restarts(run):
             with Load(haproxy.port, PERSONAL.login) as load:
                 for number in range(RESTARTS):
                     gates[number % 2].restart()
-                    # As a deployment waits, before it goes on to the next one.
+                    # A deployment waits too, before it restarts the next gate.
                     haproxy.wait_until(lambda: haproxy.servers_up() == len(gates))
             load.check()
 
 
 def delay_drain(gate):
-    """HAProxy needs some checks to notice that a gate ends."""
+    """Sets `drain_delay`, because HAProxy needs several checks to notice that a gate ends."""
     text = gate.config.read_text()
     gate.config.write_text(text.replace("  drain_timeout:", "  drain_delay: 300ms\n  drain_timeout:"))
     gate.restart()
@@ -211,6 +216,6 @@ class Haproxy(Server):
         self.wait_until(lambda: can_connect(self.port))
 
     def servers_up(self):
-        """How many gates it sends requests to."""
+        """Returns the number of gates that HAProxy sends requests to."""
         lines = csv.DictReader(web.plain(self.admin, "/;csv").text().removeprefix("# ").splitlines())
         return sum(line["svname"] not in ("FRONTEND", "BACKEND") and line["status"] == "UP" for line in lines)

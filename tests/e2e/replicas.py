@@ -1,5 +1,8 @@
-"""Replicas and restarts: a token that one gate issued is good at every gate that has the same `tokens.key_file`, now
-and after a restart. All clients reach the gates through a balancer that takes turns."""
+"""Replicas and restarts.
+
+A token that one gate issued is valid at every gate with the same `tokens.key_file`, also after a
+restart. All clients reach the gates through a balancer that uses them in turn.
+"""
 
 import base64
 import contextlib
@@ -19,21 +22,22 @@ from web import bearer
 
 LAYERS = 12
 
-# Seconds that each upload takes while a session is to outlast restarts.
+# The duration of each upload in seconds, during the restarts.
 PAUSE = 0.3
 
-# Longer than any push here takes.
+# Seconds: longer than any push in this file.
 LONG = 3600
 
 
 class Replicas:
-    """Two gates, each with a key file of its own, and the balancer in front of them."""
+    """Two gates, each with its own key file, and the balancer in front of them."""
 
     def __init__(self, run, servers):
         folder = run.machine.fresh("replicas")
         distribution = servers.enter_context(Distribution(folder))
         self.registry = servers.enter_context(Relay(distribution.port))
-        self.balancer = servers.enter_context(Relay())  # its port is in the gates' configs
+        # Started before the gates, because their configs contain its port.
+        self.balancer = servers.enter_context(Relay())
         self.key = new_key()
         self.gates, self.key_files = [], []
         for name in ["first", "second"]:
@@ -52,7 +56,7 @@ class Replicas:
         return [gate.log_size() for gate in self.gates]
 
     def logged(self, marks, repository):
-        """What each gate logged of a repository since then."""
+        """Returns, for each gate, the log lines of a repository since its mark."""
         texts = [gate.log_text(mark).rpartition("\n")[0] for gate, mark in zip(self.gates, marks)]
         return [[line for line in map(json.loads, text.splitlines()) if line["repository"] == repository]
                 for text in texts]
@@ -71,7 +75,7 @@ def two_gates(run):
         if replicas is None:
             return
         sessions_through_the_balancer(run, replicas)
-        a_token_is_good_everywhere(run, replicas)
+        a_token_is_valid_at_both_gates(run, replicas)
         sessions_outlast_restarts(run, replicas)
         keys_are_rotated(run, replicas)
 
@@ -82,27 +86,28 @@ def sessions_through_the_balancer(run, replicas):
         repository = f"demo/replicas-{client.name}"
         marks = replicas.log_sizes()
         log_in_push_pull(run, session, PERSONAL, repository)
-        with run.report.cell(session.name, "two gates", "both served it"):
+        with run.report.cell(session.name, "two gates", "both served the session"):
             session.require()
             logs = replicas.logged(marks, repository)
-            check(all(map(by_gate_token, logs)), f"requests by token: {[len(by_gate_token(log)) for log in logs]}")
-            nobody_was_refused(logs)
+            check(all(map(by_gate_token, logs)),
+                  f"requests with a token: {[len(by_gate_token(log)) for log in logs]}")
+            check_no_token_was_refused(logs)
 
 
 def by_gate_token(log):
     return [line for line in log if line["credential_kind"] == "gate_token"]
 
 
-def nobody_was_refused(logs):
-    """Every session opens by a 401 that asks for a token; no token is refused."""
+def check_no_token_was_refused(logs):
+    """Every session begins with a 401 that asks for a token. No gate refuses a token."""
     refused = [line for log in logs for line in log if line["decision"] != "allowed"
                and line["reason"] != "no_credential"]
     check(not refused, f"a token was refused: {refused}")
 
 
-def a_token_is_good_everywhere(run, replicas):
+def a_token_is_valid_at_both_gates(run, replicas):
     first, second = replicas.gates
-    with run.report.cell("a token", "is good at the other gate, and after a restart"):
+    with run.report.cell("a token", "is valid at the other gate, and after a restart"):
         Image(run.machine.fresh("replicas-image")).push(first, PERSONAL.login, "demo/replicas", "v1")
         token = issue(first)
         check_good(second, token)
@@ -128,12 +133,12 @@ def pull(gate, token):
 
 
 def sessions_outlast_restarts(run, replicas):
-    """Pushes go on while one gate and then the other is drained and started anew."""
+    """Pushes go on while first one gate and then the other is drained and started again."""
     pushes = []
     replicas.registry.be_slow(LONG, PAUSE)
     try:
         marks = replicas.log_sizes()
-        with run.report.cell("restarts", "two pushes begin"):
+        with run.report.cell("restarts", "two pushes start"):
             for client in [Docker, Crane]:
                 session = client(run.machine, replicas.gates[0], "restarts")
                 session.require()
@@ -141,21 +146,24 @@ def sessions_outlast_restarts(run, replicas):
                 image = session.image(f"demo/restarts-{session.name}")
                 background.make(session, image, LAYERS)
                 pushes.append(background.Push(session, image))
-            wait_until(lambda: all(uploads(replicas, marks, push) for push in pushes), "an upload of each")
+            wait_until(lambda: all(uploads(replicas, marks, push) for push in pushes),
+                       "an upload of each push")
         with run.report.cell("restarts", "both gates, one after the other"):
-            check(len(pushes) == 2, "they did not begin")
+            check(len(pushes) == 2, "the two pushes did not start")
             for gate in replicas.gates:
                 before = [uploads(replicas, marks, push) for push in pushes]
                 gate.restart()
                 wait_until(lambda: all(uploads(replicas, marks, push) > count
-                                       for push, count in zip(pushes, before)), "an upload of each after a restart")
-            check(all(push.goes_on() for push in pushes), "a push was over before the restarts were")
+                                       for push, count in zip(pushes, before)),
+                           "an upload of each push after a restart")
+            check(all(push.goes_on() for push in pushes), "a push ended before the restarts did")
         for push in pushes:
-            with run.report.cell("restarts", push.session.name, "the push ends well"):
+            with run.report.cell("restarts", push.session.name, "the push succeeds"):
                 push.end(60)
                 logs = replicas.logged(marks, push.repository)
-                nobody_was_refused(logs)
-                check(all(map(by_gate_token, logs)), "one of the gates was not asked")
+                check_no_token_was_refused(logs)
+                check(all(map(by_gate_token, logs)),
+                      "one of the gates served no request with a token")
     finally:
         for push in pushes:
             push.stop()
@@ -163,7 +171,7 @@ def sessions_outlast_restarts(run, replicas):
 
 
 def uploads(replicas, marks, push):
-    """How many blobs have been uploaded since then."""
+    """Returns how many blobs the push has uploaded since the marks."""
     lines = [line for log in replicas.logged(marks, push.repository) for line in log]
     return sum(line["operation"] == "upload_finish" for line in lines)
 
@@ -171,34 +179,38 @@ def uploads(replicas, marks, push):
 def wait_until(condition, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
-        check(time.monotonic() < deadline, f"{what}: not within {seconds} s")
+        check(time.monotonic() < deadline, f"{what} did not happen within {seconds} s")
         time.sleep(0.05)
 
 
 def keys_are_rotated(run, replicas):
-    """A key is appended everywhere, then moved to first, and the old one removed when its tokens are over. After each
-    restart, all tokens are good at both gates, whichever key file each has."""
+    """Rotates the key: append the new key, move it to the first line, remove the old key.
+
+    After each restart, all tokens are valid at both gates, even if their key files differ.
+    """
     old, new = replicas.key, new_key()
     tokens, by_new_key = [], []
     with run.report.cell("key rotation", "a new key is appended"):
         tokens = [issue(gate) for gate in replicas.gates]
         tokens += key_files_become(replicas, old + new, tokens)
-        check(len({key_id(token) for token in tokens}) == 1, "another key than the first sealed a token")
-    with run.report.cell("key rotation", "the new key is moved to first"):
+        check(len({key_id(token) for token in tokens}) == 1,
+              "a gate sealed a token with a key that is not the first")
+    with run.report.cell("key rotation", "the new key is moved to the first line"):
         by_new_key = key_files_become(replicas, new + old, tokens)
         check(not {key_id(token) for token in by_new_key} & {key_id(token) for token in tokens},
-              "the old key sealed a token")
+              "a gate sealed a token with the old key")
     with run.report.cell("key rotation", "the old key is removed"):
-        check(by_new_key, "no token was made by the new key")
+        check(by_new_key, "no token was sealed with the new key")
         key_files_become(replicas, new, by_new_key)
         for gate in replicas.gates:
             answer = pull(gate, tokens[0])
-            check(answer.status == 401, f"a token of the old key: {answer.status} {answer.text()}")
+            check(answer.status == 401,
+                  f"a token sealed with the old key: {answer.status} {answer.text()}")
             check('error="invalid_token"' in answer.headers["WWW-Authenticate"], answer.headers)
 
 
 def key_files_become(replicas, keys, tokens):
-    """One gate after the other. Returns what each issues then."""
+    """Changes the key file of one gate after the other. Returns a token of each."""
     issued = []
     for gate, key_file in zip(replicas.gates, replicas.key_files):
         key_file.write_text(keys)

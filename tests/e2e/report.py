@@ -1,4 +1,4 @@
-"""Cells and their outcome: one line each, with everything that was said where one fails."""
+"""Cells and their outcomes: one line for each cell, and all output of a cell that fails."""
 
 import subprocess
 import time
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class Skip(Exception):
-    """Something is missing on this machine, so a cell proves nothing."""
+    """A program that the cell needs is missing on this machine."""
 
 
 class Failed(Exception):
-    """What a cell expected did not happen."""
+    """A check of a cell failed."""
 
 
 class Result:
@@ -21,7 +21,7 @@ class Result:
 
 
 class Report:
-    """Runs cells and counts them. A skip is a failure where `no_skip` says so."""
+    """Runs cells and counts their outcomes. With `no_skip`, a skip is a failure."""
 
     def __init__(self, no_skip):
         self.no_skip = no_skip
@@ -31,7 +31,7 @@ class Report:
 
     @contextmanager
     def cell(self, *words):
-        """One cell. Its body raises where it fails; the line is printed when it has ended."""
+        """Runs one cell. Its body raises an exception to fail. Prints the line at the end."""
         self.transcript = []
         marks = [(gate, gate.log_size()) for gate in self.gates]
         start = time.monotonic()
@@ -42,7 +42,7 @@ class Report:
             outcome, why = ("FAIL" if self.no_skip else "SKIP"), f": skipped, {skip}"
         except (Failed, subprocess.TimeoutExpired) as failure:
             outcome, why = "FAIL", f": {failure}"
-        except Exception:  # a cell that breaks must not end the others
+        except Exception:  # an error in one cell must not end the run
             outcome, why = "FAIL", f":\n{traceback.format_exc()}"
         took = time.monotonic() - start
         print(f"{outcome}  {' / '.join(words)} ({took:.1f} s){why}", flush=True)
@@ -52,7 +52,7 @@ class Report:
 
     @contextmanager
     def watching(self, gate):
-        """Meanwhile, what this gate logs is part of what is told of a cell that fails."""
+        """In this context, a failing cell prints the log of this gate too."""
         self.gates.append(gate)
         try:
             yield gate
@@ -65,7 +65,7 @@ class Report:
         self.skipped += outcome == "SKIP"
 
     def explain(self, marks):
-        """What the clients said, and what the gates logged meanwhile."""
+        """Prints the output of the clients, and what the gates logged during the cell."""
         for line in self.transcript:
             print(f"    {line}")
         time.sleep(0.3)  # the gate writes its lines a moment after the answer
@@ -75,7 +75,7 @@ class Report:
         print(flush=True)
 
     def run(self, arguments, *, env=None, stdin=None, timeout=120, cwd=None):
-        """Runs a client and keeps what it says, whatever its exit code."""
+        """Runs a client and keeps its output, with any exit code."""
         self.transcript.append("$ " + " ".join(map(str, arguments)))
         done = subprocess.run(
             list(map(str, arguments)), env=env, cwd=cwd, timeout=timeout, text=True, errors="replace",
@@ -86,13 +86,13 @@ class Report:
         return Result(done.returncode, done.stdout)
 
     def ok(self, arguments, **options):
-        """Runs a client that must succeed, and returns what it said."""
+        """Runs a client that must succeed, and returns its output."""
         result = self.run(arguments, **options)
-        check(result.code == 0, f"{arguments[0]} ended with {result.code}")
+        check(result.code == 0, f"{arguments[0]} exited with {result.code}")
         return result.output
 
     def refused(self, arguments, **options):
-        """Runs a client that must fail, and returns what it said."""
+        """Runs a client that must fail, and returns its output."""
         result = self.run(arguments, **options)
         check(result.code != 0, f"{arguments[0]} was not refused")
         return result.output

@@ -1,4 +1,4 @@
-"""The servers of a run: each started by it, on a port that the kernel picked, and stopped by its process id."""
+"""The servers that a run starts on ports that the kernel picks, and stops by their process ids."""
 
 import json
 import os
@@ -58,18 +58,21 @@ http {{
 
 
 class NotStarted(Exception):
-    """A server that does not come up, with the end of what it said."""
+    """A server did not start. The message has the end of its output."""
 
 
 def free_port():
-    """A port that was free a moment ago. Servers that must know their port before they bind leave no better way."""
+    """Returns a port that was free a moment ago.
+
+    Some servers must know their port before they bind, so no safer way exists.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 class Server:
-    """A process of ours with its output in a file."""
+    """A process that the run starts, with its output in a file."""
 
     def __init__(self, name, arguments, folder, env=None):
         self.name = name
@@ -83,7 +86,8 @@ class Server:
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
                 self.arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.env,
-                cwd=self.folder, start_new_session=True)  # Ctrl-C is for the run, which then stops its servers in order
+                cwd=self.folder,
+                start_new_session=True)  # Ctrl-C reaches only the run, which then stops its servers
 
     @property
     def pid(self):
@@ -93,11 +97,12 @@ class Server:
         return self.output.read_text(errors="replace")
 
     def wait_until(self, condition, seconds=30):
-        """Waits for the server to be up."""
+        """Waits until the condition holds, for example until the server is up."""
         deadline = time.monotonic() + seconds
         while not condition():
             if self.process.poll() is not None:
-                raise NotStarted(f"{self.name} ended with {self.process.returncode}: {self.said()[-1500:]}")
+                code = self.process.returncode
+                raise NotStarted(f"{self.name} exited with {code}: {self.said()[-1500:]}")
             if time.monotonic() > deadline:
                 raise NotStarted(f"{self.name} is not up after {seconds} s: {self.said()[-1500:]}")
             time.sleep(0.01)
@@ -118,22 +123,24 @@ class Server:
 
 
 class Distribution(Server):
-    """The real registry, on its own storage. Debian's program is the second major version, `registry` the third. `more`
-    is what else its config says."""
+    """The real registry, with its own storage.
+
+    Debian's program is Distribution 2, `registry` is Distribution 3. `more` is added to its config.
+    """
 
     def __init__(self, folder, program="docker-registry", more=""):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "distribution.yml"
         config.write_text(DISTRIBUTION.format(folder=folder, port=self.port, more=more))
-        # The third would report to a collector of traces, which is not there.
+        # Without this, Distribution 3 would send traces to a collector that does not exist.
         env = dict(os.environ, OTEL_TRACES_EXPORTER="none")
         super().__init__("distribution", [program, "serve", config], folder, env)
         self.wait_until(lambda: can_connect(self.port))
 
 
 class Nginx(Server):
-    """A server that answers whatever it is asked with what it was asked, and keeps a ledger."""
+    """nginx, which answers each request with its method and target, and keeps a ledger."""
 
     def __init__(self, folder):
         self.port = free_port()
@@ -145,7 +152,10 @@ class Nginx(Server):
         self.wait_until(lambda: can_connect(self.port))
 
     def requests(self):
-        """Method and target of each, in the order of the answers. A request that it could not read has none."""
+        """Returns method and target of each request, in the order of the answers.
+
+        A request that nginx could not read has neither, and fails the check.
+        """
         if not self.ledger.exists():
             return []
         lines = self.ledger.read_text().rpartition("\n")[0].splitlines()
@@ -156,7 +166,7 @@ class Nginx(Server):
 
 
 class Demo(Server):
-    """`moorgate demo`: its stand-in for GitLab is what the gates under test ask."""
+    """`moorgate demo`. The gates under test use its stand-in for GitLab."""
 
     def __init__(self, moorgate, folder):
         super().__init__("demo", [moorgate, "demo", "--port", "0"], folder)
@@ -168,7 +178,7 @@ class Demo(Server):
         self.registry = re.search(r"urls: \[(\S+)\]", text).group(1)
 
     def lines_to_copy(self):
-        """The commands that the demo tells people to type."""
+        """Returns the commands that the demo prints for people to copy."""
         introduction = self.said().split("Each request is one line below")[0]
         return [line.strip() for line in introduction.splitlines() if line.startswith("  ")]
 
@@ -180,8 +190,11 @@ class Demo(Server):
 
 
 class Gate(Server):
-    """`moorgate serve`, with its access log. `more` is what else its config says; clients reach it at `balancer`, where
-    there is one. `env` is what else its environment says."""
+    """`moorgate serve`, with its access log.
+
+    `more` is added to its config, and `env` to its environment. If `balancer` is set, clients reach
+    the gate at that port.
+    """
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
                  authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None):
@@ -201,15 +214,15 @@ class Gate(Server):
             self.wait_until(lambda: can_connect(self.port))
 
     def restart(self):
-        """Drained, as at an upgrade, and started anew on the same port."""
+        """Drains the gate, as an upgrade does, and starts it again on the same port."""
         self.process.terminate()
         code = self.process.wait(20)
-        check(code == 0, f"{self.name} ended with {code}")
+        check(code == 0, f"{self.name} exited with {code}")
         self.start()
         self.wait_until(lambda: can_connect(self.port))
 
     def metric(self, name):
-        """The value of a metric without labels."""
+        """Returns the value of a metric that has no labels."""
         text = web.plain(self.admin, "/metrics").text()
         return float(re.search(rf"^moorgate_{name} (\S+)$", text, re.MULTILINE).group(1))
 
@@ -225,7 +238,7 @@ class Gate(Server):
             return log.read().decode()
 
     def logged(self, since, condition, seconds=5):
-        """The log's lines since then, as soon as one fulfils the condition. None where none does."""
+        """Returns the log lines since then, as soon as one fulfils the condition, or None."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             whole = self.log_text(since).rpartition("\n")[0]
@@ -236,20 +249,20 @@ class Gate(Server):
         return None
 
     def mark(self):
-        """The log's size, once each request so far has its line."""
+        """Returns the size of the log, after each request so far has its line."""
         self.logged_since(self.log_size())
         return self.log_size()
 
     def logged_since(self, mark):
-        """A line for each request since then."""
-        last = f"last-{uuid.uuid4()}"  # the lines stand in the order of the answers
+        """Returns the log lines of all requests since the mark."""
+        last = f"last-{uuid.uuid4()}"  # the log has the lines in the order of the answers
         self.request("GET", "/v2/", headers={"X-Request-Id": last})
         lines = self.logged(mark, lambda line: line["request_id"] == last)
-        check(lines, "the access log has no line of a request that was answered")
+        check(lines, "the access log has no line for an answered request")
         return [line for line in lines if line["request_id"] != last]
 
     def memory(self):
-        """Now resident, and the most since `forget_peak`, in MiB."""
+        """Returns the resident memory now, and its peak since `forget_peak`, in MiB."""
         with open(f"/proc/{self.pid}/status") as status:
             fields = dict(line.split(":", 1) for line in status)
         return tuple(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
@@ -260,12 +273,12 @@ class Gate(Server):
 
 
 class Dockerd(Server):
-    """A daemon of our own: its own storage, socket and process file, and no hand on the machine's network."""
+    """A dockerd with its own storage, socket and PID file. It does not change the network."""
 
     def __init__(self, folder, env):
         self.socket = f"unix://{folder}/docker.sock"
         config = folder / "daemon.json"
-        config.write_text('{"debug": true}')  # it then says which mounts it tries
+        config.write_text('{"debug": true}')  # dockerd then logs which mounts it requests
         super().__init__("dockerd", [
             "dockerd", "--config-file", config, "--data-root", folder / "data", "--exec-root", folder / "exec",
             "-H", self.socket, "-p", folder / "docker.pid", "--iptables=false", "--ip6tables=false", "--bridge=none",
@@ -278,7 +291,7 @@ class Dockerd(Server):
 
 
 class Containerd(Server):
-    """A containerd of our own, for `ctr`."""
+    """A containerd that only the run uses, for `ctr`."""
 
     def __init__(self, folder):
         self.address = folder / "containerd.sock"
@@ -301,7 +314,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 
 
 class Certificate:
-    """A self-signed certificate for localhost, which clients are told to trust: their checks stay on."""
+    """A self-signed certificate for localhost. Clients verify and trust it."""
 
     def __init__(self, folder):
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"

@@ -1,21 +1,24 @@
-"""The one interface to all clients: a session is one caller at one client, with credentials of its own."""
+"""The interface to all clients. A session is one caller at one client, with its own credentials."""
 
 import base64
 import json
 
 
 class Session:
-    """What a client inherits. It adds `make`, which makes an image of this name, and `forget`; the arguments of its
-    commands where they are its own; and `pushed` and `pulled`, which tell an image's digest after a push or a pull by
-    the name and by what the client said."""
+    """The base class of all clients.
+
+    A client defines `make`, which makes an image with the given name, and `forget`, which removes
+    it. `pushed` and `pulled` return the digest of an image after a push or a pull, from its name
+    and the output of the client. A client overrides the arguments of a command if its own differ.
+    """
 
     name = None
     programs = ()
     has_login = True
-    login_asks = True  # a login shows the registry the password, rather than only keeping it
-    says_why = True  # it shows the message of a refused push
+    login_asks = True  # a login sends the password to the registry, and does not only store it
+    says_why = True  # the output has the message of a refused push
     tag = "v1"
-    # The requests that a wrong password may cost: those of a login with a pull, and those of a push.
+    # The largest numbers of requests with a wrong password: for a login and a pull, and for a push.
     wrong_password_bounds = {"pull": 10, "push": 10}
 
     def __init__(self, machine, gate, word):
@@ -24,7 +27,7 @@ class Session:
         self.gate = gate
         self.host = gate.host
         self.folder = machine.fresh(f"{self.name}-{gate.name}-{word}")
-        # All that can log in keep what they know in this one form.
+        # All clients with a login store their credentials in this format.
         self.credentials = self.folder / "config.json"
         self.credentials.write_text("{}")
         self.env = dict(
@@ -58,7 +61,7 @@ class Session:
         return self.refused(*self.login_arguments(user), stdin=password)
 
     def keep(self, credential):
-        """Leaves behind what a login would, without one."""
+        """Stores the credential as a login does, without a login."""
         auth = base64.b64encode(":".join(credential.login).encode()).decode()
         self.credentials.write_text(json.dumps({"auths": {self.host: {"auth": auth}}}))
 

@@ -1,4 +1,4 @@
-"""The stand-ins for identity providers (tests/e2e/stand_ins.rs), which can be stopped, started and asked what they saw."""
+"""Starts, stops and inspects the stand-ins for identity providers (tests/e2e/stand_ins.rs)."""
 
 import json
 import subprocess
@@ -34,11 +34,11 @@ class StandIns:
             self.ask(f"start {name}")
 
     def make_public(self, group):
-        """From now on everybody may pull what GitLab has in this group or project, until it is stopped."""
+        """Lets all callers pull from this group or project, until the stand-in for GitLab stops."""
         self.ask(f"public {group}")
 
     def ledger(self, name):
-        """Every secret that this one was shown."""
+        """Returns every secret that this stand-in has received."""
         return set(self.ask(f"ledger {name}")["ledger"])
 
     def ask(self, command):
@@ -52,13 +52,13 @@ class StandIns:
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the stand-ins ended with {self.process.wait()}")
+            raise RuntimeError(f"the stand-ins exited with {self.process.wait()}")
         return json.loads(line)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()  # the end of its input ends it
+        self.process.stdin.close()  # the process ends at the end of its input
         self.process.wait(20)
         self.output.close()

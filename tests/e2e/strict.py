@@ -1,4 +1,4 @@
-"""A server that takes exactly one well-formed request after another, and remembers anything else as a flaw."""
+"""A server that accepts only well-formed requests, and records anything else as a flaw."""
 
 import re
 import socket
@@ -15,14 +15,14 @@ class Flaw(Exception):
 
 
 class Strict:
-    """On a port that the kernel picked. What it answers repeats the request, so that nobody can take it for another's."""
+    """The server, on a port that the kernel picks. Each answer repeats its request line."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.lock = threading.Lock()
         self.ledger = []  # (method, target), as soon as the head has been read
-        self.whole = []  # those of them whose body came to its end
+        self.whole = []  # the requests in the ledger whose body was complete
         self.flaws = []
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -36,10 +36,10 @@ class Strict:
                 client, _ = self.listener.accept()
                 threading.Thread(target=self.serve, args=[client], daemon=True).start()
         except OSError:
-            pass  # closed
+            pass  # the listener was closed
 
     def serve(self, client):
-        # The sender writes a head in one piece or in several; a line is a line only with both of its last characters.
+        # A head may come in several pieces. A line must end in CR and LF.
         with client, client.makefile("rb") as stream:
             try:
                 while self.exchange(client, stream):
@@ -51,25 +51,25 @@ class Strict:
                 pass
 
     def exchange(self, client, stream):
-        """One request and its answer. Whether another may come."""
+        """Reads one request and answers it. Returns whether another request may come."""
         start = stream.readline()
         if not start:
             return False
         match = START.fullmatch(line(start))
         if not match:
-            raise Flaw(f"a request line: {start!r}")
+            raise Flaw(f"malformed request line: {start!r}")
         method, target = (part.decode() for part in match.groups())
         fields = {}
         while text := line(stream.readline()):
             match = FIELD.fullmatch(text)
             if not match:
-                raise Flaw(f"a field: {text!r}")
+                raise Flaw(f"malformed header field: {text!r}")
             name, value = match.group(1).lower(), match.group(2)
             if name in ONCE and name in fields:
-                raise Flaw(f"twice: {name!r}")
+                raise Flaw(f"header field sent twice: {name!r}")
             fields[name] = value
         if b"host" not in fields:
-            raise Flaw("no host")
+            raise Flaw("no Host header field")
         with self.lock:
             self.ledger.append((method, target))
         if not self.body(stream, fields):
@@ -82,16 +82,16 @@ class Strict:
         return True
 
     def body(self, stream, fields):
-        """Reads it to its end. False where it breaks off, as a body does whose client is gone."""
+        """Reads the body to its end. Returns False if it breaks off."""
         length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
         if length is not None and coding is not None:
-            raise Flaw("a length and a coding")
+            raise Flaw("both Content-Length and Transfer-Encoding")
         if coding is not None:
             if coding != b"chunked":
-                raise Flaw(f"a coding: {coding!r}")
+                raise Flaw(f"unexpected Transfer-Encoding: {coding!r}")
             return self.chunks(stream)
         if length is not None and not length.isdigit():
-            raise Flaw(f"a length: {length!r}")
+            raise Flaw(f"malformed Content-Length: {length!r}")
         wanted = int(length or 0)
         return len(stream.read(wanted)) == wanted
 
@@ -100,14 +100,14 @@ class Strict:
             size = start.removesuffix(b"\r\n")
             if size == start or not SIZE.fullmatch(size):
                 if not start.endswith(b"\n"):
-                    return False  # broke off
-                raise Flaw(f"a chunk: {start!r}")
+                    return False  # the body broke off
+                raise Flaw(f"malformed chunk size: {start!r}")
             wanted = int(size, 16)
             content = stream.read(wanted + 2)
             if len(content) < wanted + 2:
                 return False
             if not content.endswith(b"\r\n"):
-                raise Flaw(f"the end of a chunk: {content[-2:]!r}")
+                raise Flaw(f"malformed end of a chunk: {content[-2:]!r}")
             if wanted == 0:
                 return True
         return False
@@ -122,6 +122,6 @@ class Strict:
 def line(text):
     if not text.endswith(b"\r\n"):
         if text.endswith(b"\n"):
-            raise Flaw(f"a line without its CR: {text!r}")
-        raise OSError("broke off")  # between requests or in a head
+            raise Flaw(f"a line that ends in LF without CR: {text!r}")
+        raise OSError("the connection ended")  # between requests or in a head
     return text[:-2]

@@ -1,5 +1,8 @@
-"""Mounts as docker asks for them: it remembers in which repository a layer lies, whoever pushed it there, and asks for
-a mount from there on behalf of everybody."""
+"""Mounts that docker requests.
+
+docker remembers in which repository a layer is, and requests a mount from there for every caller,
+also for one that did not push the layer.
+"""
 
 import contextlib
 
@@ -22,12 +25,12 @@ def docker_asks_for_mounts(run):
             gate = servers.enter_context(Gate(
                 "mounts", run.moorgate, folder, run.tls, run.upstream, gitlab_provider(gitlab.gitlab)))
             owner = gitlab.credential("the owner of the layer", "gitlab_read_write")
-            neighbour = gitlab.credential("somebody of another group", "gitlab_of_another_group")
+            neighbour = gitlab.credential("a user of another group", "gitlab_of_another_group")
         if owner is None:
             return
         servers.enter_context(run.report.watching(gate))
         source = None
-        with run.report.cell("docker", str(owner), "is given a mount"):
+        with run.report.cell("docker", str(owner), "gets a mount"):
             session = logged_in(run, gate, owner)
             image = session.image(SOURCE)
             session.make(image)
@@ -36,18 +39,21 @@ def docker_asks_for_mounts(run):
             mark, registry_said = gate.log_size(), registry_log(run)
             push_as(session, source, "demo/mount-target")
             check_mounted(gate, mark, "demo/mount-target")
-            check(f"from={SOURCE}" in registry_said(), "the registry was not asked for a mount")
-        with run.report.cell("docker", str(neighbour), "is not, and uploads"):
+            check(f"from={SOURCE}" in registry_said(), "the registry received no mount")
+        with run.report.cell("docker", str(neighbour), "gets no mount, and uploads the layer"):
             session = logged_in(run, gate, neighbour)
             check(source, "there is no layer to mount")
             mark, registry_said, said = gate.log_size(), registry_log(run), len(run.dockerd.said())
             push_as(session, source, "neighbours/mount-target")
-            # From either of the owner's repositories.
-            check(f"from {session.host}/demo/" in run.dockerd.said()[said:], "docker asked for no mount")
+            # docker may name either repository of the owner.
+            check(f"from {session.host}/demo/" in run.dockerd.said()[said:],
+                  "docker requested no mount")
             started = [line["status"] for line in gate.logged_since(mark) if line["operation"] == "upload_start"]
-            check(started and set(started) == {202}, f"uploads started with {started}")
-            check("from=" not in registry_said(), "the registry was asked for a mount")
-            check("neighbours/mount-target/blobs/uploads" in registry_said(), "the registry's log says nothing")
+            check(started and set(started) == {202},
+                  f"the uploads started with {started}, not with 202")
+            check("from=" not in registry_said(), "the registry received a mount")
+            check("neighbours/mount-target/blobs/uploads" in registry_said(),
+                  "the registry's log has no upload")
 
 
 def logged_in(run, gate, credential):
@@ -65,7 +71,7 @@ def push_as(session, source, repository):
 
 
 def registry_log(run):
-    """What the registry says from now on."""
+    """Returns a function that returns what the registry has logged since this call."""
     if not run.distribution:
         raise Skip("the demo's registry keeps no log")
     mark = len(run.distribution.said())

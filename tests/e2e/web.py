@@ -1,4 +1,4 @@
-"""Requests by hand, where a client would hide what the gate answers."""
+"""HTTP requests without a client, because a client would hide the answer of the gate."""
 
 import base64
 import http.client
@@ -20,7 +20,7 @@ def bearer(token):
 
 
 def plain(port, path):
-    """A GET without TLS or credential, such as operators send."""
+    """Sends a GET without TLS or credential, as operators do."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path)
@@ -30,7 +30,7 @@ def plain(port, path):
 
 
 def request(port, certificate, method, path, *, login=None, headers=None, body=None):
-    """One request over TLS, or without where there is no certificate to trust. `login` is a user and a password."""
+    """Sends one request, over TLS if `certificate` is set. `login` is user name and password."""
     headers = dict(headers or {})
     if login:
         headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()

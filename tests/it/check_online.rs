@@ -170,15 +170,15 @@ async fn all_is_well() {
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     let lines: Vec<&str> = said.stdout.lines().collect();
     assert!(lines[0].starts_with("moorgate.yml: valid"), "{lines:?}");
-    assert_eq!(lines[1], "asking 5 servers, 1m 5s at most");
+    assert_eq!(lines[1], "asking 5 servers, for at most 1m 5s");
     let upstream = format!("upstream http://{}: 200 in ", registry.address());
     for (line, start) in lines[2..].iter().zip([
         upstream.as_str(),
-        "identity[0] local: nobody to ask",
+        "identity[0] local: no server to ask",
         "identity[1] jobs: 1 usable key in ",
         "identity[2] gitlab: answers (",
         "identity[3] harbor: answers (401 without a credential, as it should) in ",
-        "identity[4] sso: answers (it knows the client, and no made-up token) in ",
+        "identity[4] sso: answers (it knows the client and rejects a made-up token) in ",
     ]) {
         assert!(line.starts_with(start), "{line} does not start with {start}");
         assert!(start.ends_with("ask") || line.ends_with(" ms"), "{line}");
@@ -244,9 +244,9 @@ async fn a_client_that_is_known_and_an_issuer() {
         let said = check(&urls(registry.address()), &[jobs.clone(), sso]).await;
         assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
         assert!(said.stdout.contains("identity[0] jobs: 1 usable key in "), "{}", said.stdout);
-        let known = said
-            .stdout
-            .contains("identity[1] sso: answers (it knows the client, and no made-up token) in ");
+        let known = said.stdout.contains(
+            "identity[1] sso: answers (it knows the client and rejects a made-up token) in ",
+        );
         assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
     }
     // The made-up token must differ each time, because an issuer could issue a constant one some
@@ -329,7 +329,7 @@ async fn wrong_answers() {
         (page, "with a web page"),
         (
             redirect,
-            "it answers 302, a redirect to `https://elsewhere.example.com/sign_in\\u{202e}`, and none is followed",
+            "it answers 302, a redirect to `https://elsewhere.example.com/sign_in\\u{202e}`, and the gate follows no redirect",
         ),
         (broken, "it answers 500; "),
         (closed, "no answer: "),
@@ -355,7 +355,7 @@ async fn wrong_answers() {
     let right = Canned::start("200 OK", "", "{}").address;
     for (provider, key, part) in [
         (gitlab(nothing), "url", "it answers 404: no GitLab is at this address"),
-        (gitlab(banned), "url", "it may have banned the gate's address"),
+        (gitlab(banned), "url", "GitLab may have banned the gate's address"),
         (gitlab(list), "url", "it answers 200; "),
         (harbor(nothing), "realm", "it does not know the service `my harbor`"),
         (sso(nothing), "url", "it answers 404; "),
@@ -365,10 +365,10 @@ async fn wrong_answers() {
             "it does not know the client `moorgate` with this secret",
         ),
         (sso(banned), "client_secret_file", "it answers 403"),
-        (sso(gullible), "url", "it calls a made-up token active"),
+        (sso(gullible), "url", "it reports a made-up token as active"),
         (sso(list), "url", "without `active`"),
         (sso(twice), "url", "without `active`"),
-        (jobs(list), "jwks_url", "its answer: it is not a JSON Web Key Set"),
+        (jobs(list), "jwks_url", "its answer cannot be used: it is not a JSON Web Key Set"),
         (jobs(refusing), "jwks_url", "it answers 401; "),
     ] {
         let said = check(&urls(right), &[provider]).await;
@@ -396,7 +396,7 @@ async fn silence_and_certificates() {
     let said = check(&urls(right), &[gitlab(address).replace("1m", "50ms")]).await;
     assert_eq!(said.code, Some(78));
     assert!(
-        said.problem("no whole answer within 50ms").contains("`identity[0].url`"),
+        said.problem("no complete answer within 50ms").contains("`identity[0].url`"),
         "{}",
         said.stderr
     );
@@ -421,7 +421,7 @@ async fn silence_and_certificates() {
     });
     let said = check(&urls(right), &[at(port)]).await;
     assert!(
-        said.problem("no TLS is spoken there").contains("`identity[0].url`"),
+        said.problem("the server does not use TLS on this port").contains("`identity[0].url`"),
         "{}",
         said.stderr
     );

@@ -177,7 +177,7 @@ fn two_gates_do_not_share_a_port() {
     let port = served.address.port().to_string();
     let output = run(&["demo", "--port", &port], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot be had"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cannot listen on port"), "{}", text(&output.stderr));
     served.signal("-TERM");
     served.end();
 }
@@ -206,9 +206,9 @@ fn hash_password_makes_lines_that_htpasswd_takes() {
     assert!(text(&bare.stdout).starts_with("$2b$10$"));
     for (user, input, why) in [
         ("alice", "\n".to_owned(), "empty"),
-        ("alice", "x".repeat(73), "over 72 bytes"),
+        ("alice", "x".repeat(73), "longer than 72 bytes"),
         ("alice", "a\nb\n".into(), "control character"),
-        ("a:b", "x".into(), "no colon"),
+        ("a:b", "x".into(), "contain a colon"),
     ] {
         let output = run(&["hash-password", user], &input);
         assert_eq!(output.status.code(), Some(1), "{why}");
@@ -293,7 +293,7 @@ fn a_hangup_reloads_and_says_what_changed() {
     for place in [":5:17: `http.idle_timeout`", ":11:1: `bad`"] {
         line(&format!("{}{place}", served.config));
     }
-    assert!(line("what was running goes on").contains("\"problems\":2"));
+    assert!(line("the running config stays in use").contains("\"problems\":2"));
     std::fs::write(
         &served.config,
         good.replace("9s", "8s").replace(&served.admin.to_string(), "127.0.0.1:1"),

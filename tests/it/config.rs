@@ -323,10 +323,10 @@ fn warnings_tell_what_should_be_known() {
         "moorgate.yml:2:1: `http.tls`: no TLS: credentials cross the network in the clear"
     ));
     assert!(tls("soon.crt", "soon.key")[0].starts_with(
-        "moorgate.yml:2:29: `http.tls.certificate`: the certificate ends in 9 days, on "
+        "moorgate.yml:2:29: `http.tls.certificate`: the certificate expires in 9 days, on "
     ));
     assert!(tls("expired.crt", "expired.key")[0].contains("THE CERTIFICATE EXPIRED on "));
-    assert!(tls("future.crt", "future.key")[0].contains("the certificate is valid from "));
+    assert!(tls("future.crt", "future.key")[0].contains("the certificate becomes valid on "));
     if cfg!(unix) {
         assert!(
             tls("tls.crt", "open.key")[0]
@@ -343,14 +343,17 @@ fn warnings_tell_what_should_be_known() {
     };
     assert!(
         only("https://registry", "http://registry")
-            .contains("clients are sent to http, and http.tls is set")
+            .contains("the URL directs clients to http although http.tls is set")
     );
     let networks = only("external_url", "trusted_proxies: [10.0.0.0/8, 0.0.0.0/0], external_url");
-    assert!(networks.contains("everybody may say which address"), "{networks}");
+    assert!(networks.contains("any client could claim any address"), "{networks}");
     let identity = "}, { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, read_regsitry] }]";
     let both = warnings(&with_tls.replace("}]", identity));
-    assert!(both[0].contains("`local` decides offline and stands behind `gitlab`"), "{both:?}");
-    assert!(both[1].contains("`read_regsitry` is good for nothing"), "{both:?}");
+    assert!(
+        both[0].contains("`local` verifies passwords offline but is listed after `gitlab`"),
+        "{both:?}"
+    );
+    assert!(both[1].contains("`read_regsitry` has no effect: no operation"), "{both:?}");
     providers_warn(&with_tls);
     let basic = "authorization: basic, username: gate, password_file: upstream.password, urls: [\"http://registry";
     assert!(
@@ -370,7 +373,8 @@ fn warnings_tell_what_should_be_known() {
         );
     }
     assert!(
-        only("upstream: {", "upstream: { ca: ca.pem,").contains("no effect, for the URL is http")
+        only("upstream: {", "upstream: { ca: ca.pem,")
+            .contains("has no effect because the URL is http")
     );
 
     let in_the_clear = warnings(&MINIMAL.replace("https://registry", "http://registry"));
@@ -416,13 +420,16 @@ fn providers_warn(with_tls: &str) {
     {
         let warnings = of(&[earlier, later]);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("is shown the secrets that are meant for"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("receives the credentials that are meant for"),
+            "{warnings:?}"
+        );
         assert!(warnings[0].starts_with("moorgate.yml:4:20: `identity[0].name`"), "{warnings:?}");
     }
     let mistyped = of(&[SSO, JWT, LOCAL]);
     assert_eq!(mistyped.len(), 1, "{mistyped:?}");
     assert!(
-        mistyped[0].contains("`local` decides offline and stands behind `sso`"),
+        mistyped[0].contains("`local` verifies passwords offline but is listed after `sso`"),
         "{mistyped:?}"
     );
 
@@ -435,9 +442,16 @@ fn providers_warn(with_tls: &str) {
         "jwks_file: jwks.json",
         "jwks_url: \"http://ci.example.com/keys\", insecure: true",
     );
-    assert!(of(&[&clear])[0].contains("could put keys of their own in"), "{:?}", of(&[&clear]));
+    assert!(
+        of(&[&clear])[0].contains("an attacker on the network could replace the keys"),
+        "{:?}",
+        of(&[&clear])
+    );
     let useless = of(&[&JWT.replace(" }", ", scopes: [read_registry, raed] }")]);
-    assert!(useless.len() == 1 && useless[0].contains("`raed` is good for nothing"), "{useless:?}");
+    assert!(
+        useless.len() == 1 && useless[0].contains("`raed` has no effect: no operation"),
+        "{useless:?}"
+    );
     if cfg!(unix) {
         let open = of(&[&SSO
             .replace(" }", ", client_secret_file: open.key }")
@@ -460,7 +474,10 @@ fn files_that_are_no_text_are_refused_where_that_shows() {
     assert_eq!(load("no.yml"), "FILE:1:1: the file does not exist; name one with --config");
     assert_eq!(load("folder"), "FILE:1:1: this is a folder; name the file in it");
     assert_eq!(load("latin1.yml"), "FILE:2:7: this is not UTF-8; save the file as UTF-8");
-    assert_eq!(load("huge.yml"), "FILE:1:1: the file is larger than 1 MiB; no configuration is");
+    assert_eq!(
+        load("huge.yml"),
+        "FILE:1:1: the file is larger than 1 MiB; name a configuration file with --config"
+    );
 }
 
 #[test]

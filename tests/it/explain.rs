@@ -116,7 +116,7 @@ async fn what_a_rule_allows_and_what_it_refuses() {
         ("  allows", "reads | writes"),
         (
             "answer",
-            "the registry's own, to which it goes; reason allowed | the rule writes allows it",
+            "from the registry; the request is forwarded; reason allowed | the rule writes allows it",
         ),
     ] {
         assert_eq!(allowed.about(label), value, "{label}: {}", allowed.out);
@@ -151,7 +151,7 @@ async fn what_the_credential_refuses() {
 
     let wrong = explain(&gate, "GET", TAGS, Some(("alice", "glpat-no-such"))).await;
     assert_eq!((wrong.code, wrong.answer()), (Some(1), (Some(401), "wrong_credential".into())));
-    assert_eq!(wrong.about("provider"), "none knows it, or one does and refuses it");
+    assert_eq!(wrong.about("provider"), "none accepts the credential");
     assert_eq!(wrong.about("subject"), "");
 
     // The secret contains a space, so no client can send it as Bearer.
@@ -168,7 +168,7 @@ async fn callers_without_a_credential() {
     let gate = gate(&[], Setup::default()).await;
     let public = explain(&gate, "GET", "/v2/public/a/tags/list", None).await;
     assert_eq!((public.code, public.about("  allows")), (Some(0), "public".into()), "{public:?}");
-    assert_eq!(public.about("subject"), "nobody: no credential");
+    assert_eq!(public.about("subject"), "anonymous: no credential");
     let private = explain(&gate, "GET", TAGS, None).await;
     assert_eq!((private.code, private.answer()), (Some(1), (Some(401), "no_credential".into())));
     assert!(private.out.contains("public: it is for other repositories"), "{private:?}");
@@ -228,7 +228,9 @@ async fn a_mount_is_told_apart() {
     let stripped = explain(&gate, "POST", &mount("elsewhere/b"), Some(READ_WRITE)).await;
     assert_eq!(stripped.code, Some(0));
     assert!(
-        stripped.about("mount").contains("plain upload; of the source: | the credential is valid"),
+        stripped
+            .about("mount")
+            .contains("plain upload; reason, for the source: | the credential is valid"),
         "{stripped:?}"
     );
 }
@@ -296,7 +298,7 @@ async fn a_token_that_is_asked_for() {
     assert_eq!(granted.code, Some(0), "{granted:?}");
     assert_eq!(
         granted.about("answer"),
-        "200 with a token; reason allowed | good for pull and push on demo/a"
+        "200 with a token; reason allowed | valid for pull and push on demo/a"
     );
     let rules = "for pull on demo/a: | for push on demo/a: | for delete on demo/a: | for pull on elsewhere:";
     assert_eq!(granted.about("rules"), rules);
@@ -331,8 +333,8 @@ async fn what_cannot_be_asked_says_how() {
     for (arguments, secret, why) in [
         (&["-u", "alice"][..], "", "-u needs the user's secret on standard input"),
         (&["-u", "alice"], "\n", "-u needs the user's secret on standard input"),
-        (&["-u", "alice:secret"], "x", "the user name alone"),
-        (&[], "one\ntwo\n", "one line is read"),
+        (&["-u", "alice:secret"], "x", "takes only the user name"),
+        (&[], "one\ntwo\n", "pass only one line"),
     ] {
         let said =
             run(&gate, &[&["--method", "GET", "--path", TAGS], arguments].concat(), secret).await;
@@ -341,7 +343,7 @@ async fn what_cannot_be_asked_says_how() {
     }
     let no_word = run(&gate, &["--method", "G T", "--path", TAGS], "").await;
     assert_eq!(
-        (no_word.code, no_word.about("answer").starts_with("400, before")),
+        (no_word.code, no_word.about("answer").starts_with("400, because")),
         (Some(1), true),
         "{no_word:?}"
     );

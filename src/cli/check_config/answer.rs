@@ -3,10 +3,10 @@
 use http::header;
 use serde_json::{Map, Value};
 
-use crate::config::escaped;
 use crate::identity::provider::common::http_client::{AskError, Reply};
 use crate::identity::provider::common::strict_json;
 use crate::identity::provider::jwks::KeySet;
+use crate::terminal::printable;
 
 /// The kind of server that is asked, which decides which answer is right.
 pub(super) enum ExpectedAnswer {
@@ -55,72 +55,88 @@ impl ExpectedAnswer {
                 .headers
                 .get(header::LOCATION)
                 .map(|to| String::from_utf8_lossy(to.as_bytes()));
-            let to = to.map_or_else(String::new, |to| format!(" to `{}`", escaped(&cut(&to))));
+            let to = to.map_or_else(String::new, |to| format!(" to `{}`", printable(&cut(&to))));
             return wrong(format!(
-                "it answers {status}, a redirect{to}, and none is followed; write the address that answers itself"
+                "it answers {status}, a redirect{to}, and the gate follows no redirect; write the \
+                 address to which the redirect leads"
             ));
         }
         if reply.body.trim_ascii_start().starts_with(b"<") {
-            let whose = "a login page, a proxy or another server";
             return wrong(format!(
-                "it answers {status} with a web page: {whose}; write the address of {}",
+                "it answers {status} with a web page, perhaps of a login form, a proxy or another \
+                 server; write the address of {}",
                 self.what()
             ));
         }
         match (self, status) {
             (Self::Registry(_), 200) => Ok("200".to_owned()),
-            (Self::Registry(Shown::Grants), 401) => Ok("answers (401 without a token, as it should)".to_owned()),
+            (Self::Registry(Shown::Grants), 401) => {
+                Ok("answers (401 without a token, as it should)".to_owned())
+            }
             (Self::Registry(Shown::Nothing), 401) => Err(Fault::new(
                 "authorization",
-                "the registry answers 401: it asks for a credential; take its own authentication out, or write basic \
-                 with username and password_file",
+                "the registry answers 401: it asks for a credential; turn off the registry's own \
+                 authentication, or write basic with username and password_file",
             )),
             (Self::Registry(Shown::Password), 401 | 403) => Err(Fault::new(
                 "password_file",
-                format!("the registry answers {status} to this user and password; write those that it knows"),
+                format!(
+                    "the registry answers {status} to this user name and password; write a user \
+                     name and a password that it accepts"
+                ),
             )),
             (Self::GitLab { .. }, 403) if json(reply).is_none() => wrong(
-                "it answers 403, and not in GitLab's words: it may have banned the gate's address, or a proxy stands \
-                 in between; ask its administrator"
+                "it answers 403 without JSON: GitLab may have banned the gate's address, or a \
+                 proxy in between refuses the request; ask the administrator"
                     .to_owned(),
             ),
             (Self::GitLab { .. } | Self::TokenServer { .. }, 401 | 403) => {
                 Ok(format!("answers ({status} without a credential, as it should)"))
             }
             (Self::GitLab { .. } | Self::TokenServer { .. }, 200) if has_token(reply) => {
-                Ok("answers (200 without a credential: a token for nobody)".to_owned())
+                Ok("answers (200 without a credential: an anonymous token)".to_owned())
             }
             (Self::GitLab { service }, 404) => wrong(format!(
-                "it answers 404: no GitLab is at this address, its registry is switched off, or it does not know the \
-                 service `{}`; write GitLab's own address",
-                escaped(service)
+                "it answers 404: no GitLab is at this address, its container registry is off, or \
+                 it does not know the service `{}`; write GitLab's own address",
+                printable(service)
             )),
             (Self::TokenServer { service }, 404) => wrong(format!(
-                "it answers 404: no token server is at this path, or it does not know the service `{}`; write both \
-                 as in the registry's WWW-Authenticate",
-                escaped(service)
+                "it answers 404: no token server is at this path, or it does not know the service \
+                 `{}`; write the realm and the service of the registry's WWW-Authenticate header",
+                printable(service)
             )),
             (Self::Introspection { client_id }, 400 | 401 | 403) => Err(Fault::new(
                 "client_secret_file",
                 format!(
-                    "it answers {status}: it does not know the client `{}` with this secret, or does not let it ask; \
-                     write the id and the secret that it knows",
-                    escaped(client_id)
+                    "it answers {status}: it does not know the client `{}` with this secret, or \
+                     does not allow this client to introspect tokens; write the id and the secret \
+                     of a client that may",
+                    printable(client_id)
                 ),
             )),
-            (Self::Introspection { .. }, 200) => match json(reply).as_ref().and_then(|reply| reply.get("active")) {
-                Some(Value::Bool(false)) => Ok("answers (it knows the client, and no made-up token)".to_owned()),
-                Some(Value::Bool(true)) => wrong(
-                    "it calls a made-up token active: it vouches for everything; ask its administrator".to_owned(),
-                ),
-                _ => wrong("it answers 200 without `active`; write the address of introspection (RFC 7662)".to_owned()),
-            },
+            (Self::Introspection { .. }, 200) => {
+                match json(reply).as_ref().and_then(|reply| reply.get("active")) {
+                    Some(Value::Bool(false)) => {
+                        Ok("answers (it knows the client and rejects a made-up token)".to_owned())
+                    }
+                    Some(Value::Bool(true)) => wrong(
+                        "it reports a made-up token as active, so it accepts every token; ask its \
+                         administrator"
+                            .to_owned(),
+                    ),
+                    _ => wrong(format!(
+                        "it answers 200 without `active`; write the address of {}",
+                        self.what()
+                    )),
+                }
+            }
             (Self::Keys, 200) => match KeySet::parse(&reply.body).map(|keys| keys.len()) {
                 Ok(1) => Ok("1 usable key".to_owned()),
                 Ok(several) => Ok(format!("{several} usable keys")),
                 Err(error) => wrong(format!(
-                    "its answer: {}; write the jwks_uri of the issuer",
-                    escaped(&cut(&error.to_string()))
+                    "its answer cannot be used: {}; write the jwks_uri of the issuer",
+                    printable(&cut(&error.to_string()))
                 )),
             },
             _ => wrong(format!("it answers {status}; write the address of {}", self.what())),
@@ -129,25 +145,26 @@ impl ExpectedAnswer {
 
     /// Returns the fault for a server that gave no answer.
     pub(super) fn unreached(&self, error: &AskError) -> Fault {
-        let message = escaped(&error.to_string());
+        let message = printable(&error.to_string()).into_owned();
         let (key, right) = match error {
             AskError::Timeout(_) => {
-                (self.address(), "check the address and the way there, or allow more time")
+                (self.address(), "check the address and the network, or set a longer timeout")
             }
             AskError::Connection(why)
                 if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) =>
             {
-                ("ca", "name the file with the authority that its certificate is from")
+                ("ca", "name a file with the authority that issued the server's certificate")
             }
             AskError::Connection(why) if why.contains("certificate") => {
-                (self.address(), "write the name that its certificate is for, or have it renewed")
+                (self.address(), "write a host name of the certificate, or renew the certificate")
             }
             AskError::Connection(why) if why.contains("corrupt message") => {
-                (self.address(), "no TLS is spoken there: write the port for https")
+                (self.address(), "the server does not use TLS on this port; write the https port")
             }
-            AskError::Connection(_) => {
-                (self.address(), "check the address, and that it runs and can be reached from here")
-            }
+            AskError::Connection(_) => (
+                self.address(),
+                "check the address, and that the server runs and can be reached from this machine",
+            ),
             AskError::Body { .. } => (self.address(), "check the address"),
         };
         Fault::new(key, format!("no answer: {message}; {right}"))
@@ -155,7 +172,7 @@ impl ExpectedAnswer {
 
     /// Returns the fault for a configured value that cannot be put into a request.
     pub(super) fn unaskable(&self) -> Fault {
-        Fault::new(self.address(), "it cannot stand in a request; write a plain address")
+        Fault::new(self.address(), "the value cannot be sent in a request; write a plain URL")
     }
 
     /// Returns the config key that holds the address of the server.
@@ -173,8 +190,8 @@ impl ExpectedAnswer {
             Self::Registry(_) => "the registry itself",
             Self::GitLab { .. } => "GitLab itself",
             Self::TokenServer { .. } => "the token server",
-            Self::Introspection { .. } => "introspection (RFC 7662)",
-            Self::Keys => "the issuer's keys, its jwks_uri",
+            Self::Introspection { .. } => "the introspection endpoint (RFC 7662)",
+            Self::Keys => "the issuer's keys (its jwks_uri)",
         }
     }
 }

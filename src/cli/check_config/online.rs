@@ -59,7 +59,7 @@ pub(super) fn check(
     let servers = checks.iter().filter(|check| check.question.is_some()).count();
     writeln!(
         stdout,
-        "asking {servers} server{}, {longest} at most",
+        "asking {servers} server{}, for at most {longest}",
         if servers == 1 { "" } else { "s" }
     )?;
 
@@ -69,7 +69,7 @@ pub(super) fn check(
         let mut all_right = true;
         for (name, section, answer) in asked {
             let Some(answer) = answer else {
-                writeln!(stdout, "{name}: nobody to ask")?;
+                writeln!(stdout, "{name}: no server to ask")?;
                 continue;
             };
             let (result, took) = answer.await.map_err(io::Error::other)?;
@@ -108,7 +108,8 @@ impl ProviderProbe {
             Fault::new(
                 "ca",
                 format!(
-                    "whom to trust cannot be read ({error}); install ca-certificates, or name a ca"
+                    "the system's certificate authorities cannot be read ({error}); install \
+                     ca-certificates, or set ca"
                 ),
             )
         })?;

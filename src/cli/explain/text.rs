@@ -9,8 +9,8 @@ use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
-use crate::record::printable;
 use crate::registry::{Access, Action, Actions, RepositoryName};
+use crate::terminal::printable;
 
 /// Returns the text of an explanation, which ends with the answer. `shares_keys` is `true` if the
 /// config names the keys with which the running gate seals its tokens.
@@ -37,7 +37,11 @@ pub(super) fn explanation(
     if let (ExplainedAnswer::Refused { denial: Denial::InvalidToken, .. }, false) =
         (&explanation.answer, shares_keys)
     {
-        lines.add("note", "without tokens.key_file only the gate that made a token can open it; show the credential");
+        lines.add(
+            "note",
+            "without tokens.key_file, only the process that issued a gate token can open it; pass \
+             the credential instead",
+        );
     }
     lines.0
 }
@@ -46,7 +50,7 @@ pub(super) fn explanation(
 pub(super) fn unreadable(method: &str, path: &str, why: &str) -> String {
     let mut lines = ExplainedLines::default();
     lines.add("request", format_args!("{method} {path}"));
-    lines.add("answer", "400, before it is read as a request");
+    lines.add("answer", "400, because it is not a valid HTTP request");
     lines.add("", why);
     lines.0
 }
@@ -72,7 +76,7 @@ impl ExplainedLines {
 
     fn caller(&mut self, caller: &Verified) {
         if caller.principal.is_anonymous() {
-            self.add("subject", "nobody: no credential");
+            self.add("subject", "anonymous: no credential");
         } else {
             self.add("subject", &caller.principal.subject);
         }
@@ -92,7 +96,7 @@ impl ExplainedLines {
                 self.add("has", format_args!("the scopes {}", scopes.join(", ")))
             }
             Granted::Identity => {
-                self.add("has", "a good credential; no repository was asked about")
+                self.add("has", "a valid credential; the provider was not asked about a repository")
             }
             Granted::Nothing => self.add("has", "nothing"),
             granted => self.several(
@@ -127,7 +131,7 @@ impl ExplainedLines {
         };
         self.add("rules", format_args!("for {} on {repository}{of}:", action.as_str()));
         if explained.rules.is_empty() {
-            self.add("", "none in the config; what the credential has decides");
+            self.add("", "none in the config; only the rights of the credential decide");
         }
         for (name, outcome) in &explained.rules {
             match outcome {
@@ -146,27 +150,30 @@ impl ExplainedLines {
             ExplainedAnswer::Token(token_scope) => {
                 self.add("answer", format_args!("200 with a token; reason {reason}"));
                 if token_scope.repositories.is_empty() {
-                    self.add("", "it is good for no repository");
+                    self.add("", "valid for no repository");
                 }
                 if token_scope.allows(&Access::Catalog) {
                     let share = if token_scope.shown().is_some() {
-                        ", as far as it names them"
+                        ", limited to the repositories in the token"
                     } else {
                         ""
                     };
-                    self.add("", format_args!("good for the list of all repositories{share}"));
+                    self.add("", format_args!("valid for the list of all repositories{share}"));
                 }
                 self.several(
                     "",
                     token_scope
                         .repositories
                         .iter()
-                        .map(|(name, actions)| format!("good for {}", on(*actions, name))),
+                        .map(|(name, actions)| format!("valid for {}", on(*actions, name))),
                 );
             }
             ExplainedAnswer::Registry { mount_refusal, absent, ruling } => {
                 if let Some(refusal) = mount_refusal {
-                    self.add("mount", "taken out, so it is a plain upload; of the source:");
+                    self.add(
+                        "mount",
+                        "removed, so the request becomes a plain upload; reason, for the source:",
+                    );
                     self.add("", refusal.message());
                 }
                 for tag in absent {
@@ -177,7 +184,7 @@ impl ExplainedLines {
                 }
                 self.add(
                     "answer",
-                    format_args!("the registry's own, to which it goes; reason {reason}"),
+                    format_args!("from the registry; the request is forwarded; reason {reason}"),
                 );
                 match ruling {
                     Ruling::Unruled => {}
@@ -209,7 +216,7 @@ fn provider(explanation: &Explanation<'_>) -> String {
         (_, Some(provider), _) => format!("{provider}, which gave no answer"),
         (Some(provider), None, _) => provider.to_owned(),
         (None, None, ExplainedAnswer::Refused { denial: Denial::WrongCredential, .. }) => {
-            "none knows it, or one does and refuses it".to_owned()
+            "none accepts the credential".to_owned()
         }
         (None, None, _) => "none was asked".to_owned(),
     }
@@ -217,7 +224,7 @@ fn provider(explanation: &Explanation<'_>) -> String {
 
 fn needs(access: &Access) -> Vec<String> {
     match access {
-        Access::Login => vec!["a good credential".to_owned()],
+        Access::Login => vec!["a valid credential".to_owned()],
         Access::Catalog => vec!["the list of all repositories".to_owned()],
         Access::Repository(..) | Access::Repositories(_) => {
             access.repositories().map(|(name, actions)| on(actions, name)).collect()

@@ -1,5 +1,5 @@
-//! Checks the providers together: their names, their issuers, and the secrets that one provider is
-//! shown of another.
+//! Checks the providers together: their names, their issuers, and whether one provider receives
+//! credentials that are meant for another.
 
 use std::collections::HashMap;
 
@@ -23,15 +23,15 @@ impl Build<'_> {
                 && let Some(first) = names.insert(&name.0, index)
             {
                 let message =
-                    format!("`{name}` is the name of identity[{first}] already; write another one");
+                    format!("`{name}` is already the name of identity[{first}]; write another one");
                 self.problem(&format!("identity[{index}].name"), message);
             }
             if let ProviderSection::Jwt(JwtSection { issuer: Some(issuer), .. }) = provider
                 && let Some(first) = issuers.insert(&issuer.0, index)
             {
                 let message = format!(
-                    "`{}` is the issuer of identity[{first}] already, and a token goes to its issuer's provider alone; \
-                     make one of the two entries",
+                    "`{}` is already the issuer of identity[{first}], and only one provider can \
+                     verify the tokens of an issuer; merge the two entries into one",
                     shown(&issuer.0)
                 );
                 self.problem(&format!("identity[{index}].issuer"), message);
@@ -39,7 +39,7 @@ impl Build<'_> {
         }
     }
 
-    /// Warns if one provider is shown secrets that are meant for another. A workload token goes
+    /// Warns if one provider receives credentials that are meant for another. A workload token goes
     /// only to the provider of its issuer, independent of the order.
     fn order(&mut self, providers: &[Option<ProviderSection>]) {
         for (index, provider) in providers.iter().enumerate() {
@@ -55,15 +55,17 @@ impl Build<'_> {
                 let Some(behind_name) = &behind.common().name else { continue };
                 if matches!(behind, ProviderSection::Htpasswd(_)) {
                     let message = format!(
-                        "`{behind_name}` decides offline and stands behind `{name}`: what its users mistype is sent \
-                         there, and while `{name}` cannot be reached a wrong password is a 503 and not a 401; put it \
-                         first"
+                        "`{behind_name}` verifies passwords offline but is listed after `{name}`: \
+                         wrong passwords of its users are sent to `{name}`, and while `{name}` \
+                         cannot be reached, the gate answers them with 503 instead of 401; list \
+                         `{behind_name}` first"
                     );
                     self.warn(&format!("identity[{later}].name"), message);
                 } else if is_asked_over_the_network(behind) {
                     let message = format!(
-                        "`{name}` is shown the secrets that are meant for `{behind_name}` behind it; write what is \
-                         its own, e.g. accepts: {{ prefixes: [glpat-] }}"
+                        "`{name}` also receives the credentials that are meant for \
+                         `{behind_name}`, which is listed after it; restrict `{name}` to its own \
+                         credentials, e.g. accepts: {{ prefixes: [glpat-] }}"
                     );
                     self.warn(&format!("identity[{index}].name"), message);
                     break;

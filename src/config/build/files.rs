@@ -33,7 +33,10 @@ impl Build<'_> {
         match str::from_utf8(&content) {
             Ok(text) => Some(Zeroizing::new(text.to_owned())),
             Err(_) => {
-                self.problem(key, format!("`{}` is not UTF-8 text; write it anew", shown(file)));
+                self.problem(
+                    key,
+                    format!("`{}` is not UTF-8 text; save the file as UTF-8", shown(file)),
+                );
                 None
             }
         }
@@ -108,7 +111,7 @@ impl Build<'_> {
         let folder = if file.starts_with('/') {
             ""
         } else {
-            ", its path relative to the configuration file"
+            ", with a path relative to the configuration file"
         };
         format!("`{}` {what}; name a readable file{folder}", shown(file))
     }

@@ -60,12 +60,13 @@ impl Build<'_> {
     fn accepts(&mut self, raw: &raw::AcceptsSection, path: &str) -> Accepts {
         let path = format!("{path}.accepts");
         if raw.users.is_empty() && raw.prefixes.is_empty() && !self.is_reported(&path) {
-            let message = "it lists nothing, so nobody could come in; write users or prefixes, or accepts: null";
+            let message = "it is empty, so the provider would receive no credential; write users \
+                           or prefixes, or accepts: null";
             self.problem(&path, message);
         }
         for (index, user) in raw.users.iter().enumerate().filter(|(_, user)| user.contains(':')) {
             let message = format!(
-                "`{}` holds a colon, which ends a user name; write the name alone",
+                "`{}` holds a colon, which ends a user name; write the name without the colon",
                 shown(user)
             );
             self.problem(&format!("{path}.users[{index}]"), message);
@@ -105,14 +106,14 @@ impl Build<'_> {
         // RFC 6749, appendix A.1, allows no control character in a client id.
         if raw.client_id.contains(char::is_control) {
             let message = format!(
-                "`{}` holds a control character; write the id alone",
+                "`{}` holds a control character; write the id without it",
                 shown(&raw.client_id)
             );
             self.problem(&format!("{path}.client_id"), message);
         }
         let key = format!("{path}.client_secret_file");
-        // If the name is malformed, the default stands in its place, and the operator did not ask
-        // for that file.
+        // If the written name is malformed, the raw value is the default name, and the operator did
+        // not name that file.
         let secret =
             if self.is_reported(&key) { None } else { self.secret(&key, &raw.client_secret_file) };
         Some(IntrospectionSettings {
@@ -157,7 +158,7 @@ impl Build<'_> {
         let (url, file) = (format!("{path}.jwks_url"), format!("{path}.jwks_file"));
         match (&raw.jwks_url, &raw.jwks_file) {
             (Some(_), Some(_)) => {
-                self.problem(&file, "the keys come from jwks_url already; remove one of the two");
+                self.problem(&file, "jwks_url is set too; remove one of the two");
                 None
             }
             (Some(_), None) => self
@@ -167,7 +168,8 @@ impl Build<'_> {
                 Ok(keys) => Some(JwksSource::File(keys)),
                 Err(error) => {
                     let message = format!(
-                        "`{}`: {error}; name a file with what the issuer's jwks_uri answers",
+                        "`{}`: {error}; name a file with the key set that the issuer's jwks_uri \
+                         serves",
                         shown(name)
                     );
                     self.problem(&file, message);
@@ -177,8 +179,9 @@ impl Build<'_> {
             (None, None) => {
                 // A malformed value was already reported at its own place.
                 if !self.is_reported(&url) && !self.is_reported(&file) {
-                    let message = "nothing says which keys the issuer signs with; write jwks_url: https://…, \
-                                   the jwks_uri of the issuer's /.well-known/openid-configuration, or jwks_file";
+                    let message = "neither jwks_url nor jwks_file is set; write jwks_url: \
+                                   https://…, which is the jwks_uri in the issuer's \
+                                   /.well-known/openid-configuration, or jwks_file";
                     self.problem(path, message);
                 }
                 None
@@ -195,7 +198,8 @@ impl Build<'_> {
         }
         match &raw.required_claims {
             Some(_) if raw.any_tenant => {
-                let message = "every token of the issuer is let in, whatever required_claims asks; remove one of the two";
+                let message = "it accepts every token of the issuer, but required_claims is \
+                               set too; remove one of the two";
                 self.problem(&format!("{path}.any_tenant"), message);
                 None
             }
@@ -207,8 +211,9 @@ impl Build<'_> {
             }
             None if raw.any_tenant => Some(Tenants::Any),
             nothing => {
-                let message = "anybody can get a token from a shared issuer; write required_claims, such as \
-                               { namespace_id: [\"42\"] }, or any_tenant: true if every token of it is meant";
+                let message = "any person can get a token from a shared issuer; write \
+                               required_claims, such as { namespace_id: [\"42\"] }, or \
+                               any_tenant: true to accept every token of the issuer";
                 self.problem(if nothing.is_some() { &claims } else { path }, message);
                 None
             }
@@ -233,8 +238,10 @@ impl Build<'_> {
         for (index, scope) in
             given.0.iter().enumerate().filter(|(_, scope)| !needed.contains(scope.0.as_str()))
         {
-            let message =
-                format!("`{}` is good for nothing: no operation in scopes needs it", scope.0);
+            let message = format!(
+                "`{}` has no effect: no operation in scopes needs it; remove or correct it",
+                scope.0
+            );
             self.warn(&format!("{path}.scopes[{index}]"), message);
         }
     }
@@ -250,7 +257,7 @@ impl Build<'_> {
     ) -> Option<ProviderServer> {
         if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
             let danger = match key {
-                "jwks_url" => "whoever is on the way could put keys of their own in",
+                "jwks_url" => "an attacker on the network could replace the keys",
                 _ => "credentials cross the network in the clear",
             };
             let path = format!("{path}.{key}");
@@ -259,7 +266,7 @@ impl Build<'_> {
             } else {
                 self.problem(
                     &path,
-                    format!("{danger}; write https://…, or insecure: true if that is meant"),
+                    format!("{danger}; write https://…, or insecure: true to accept that"),
                 );
             }
         }

@@ -123,18 +123,18 @@ impl Build<'_> {
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
             if pattern.takes_user() && !is_one {
-                let message = "the same name may be another person at each provider; write a `who` that is for one \
-                               provider alone, e.g. provider:gitlab";
+                let message = "one user name may belong to different people at different \
+                               providers; restrict `who` to one provider, e.g. provider:gitlab";
                 self.problem(&at, message);
             }
             if pattern.takes_claims() && issuers == 0 {
                 self.warn(
                     &at,
-                    "nothing matches, for claims come from providers of type jwt alone; write one",
+                    "it matches nothing, because only providers of type jwt have claims; add one",
                 );
             } else if pattern.takes_claims() && issuers > 1 && !is_one {
-                let message = "the same claim may be another's at each issuer; write a `who` that is for one provider \
-                               alone, e.g. provider:workloads";
+                let message = "one claim value may belong to different callers at different \
+                               issuers; restrict `who` to one provider, e.g. provider:workloads";
                 self.warn(&at, message);
             }
         }
@@ -157,8 +157,8 @@ impl Build<'_> {
         if allow.contains(&RuleAction::Catalog)
             && !repositories.iter().any(RepositoryPattern::is_everything)
         {
-            let message = "catalog shows the names of all repositories, not of these alone; write it in a rule for \
-                           [\"**\"] if that is meant";
+            let message = "catalog shows the names of all repositories, not only of these; if that \
+                           is intended, write it in a rule for [\"**\"]";
             self.warn(&path, message);
         }
     }
@@ -169,7 +169,7 @@ impl Build<'_> {
             let Some(name) = rule.as_ref().and_then(|rule| rule.name.as_ref()) else { continue };
             if let Some(first) = names.insert(&name.0, index) {
                 let message = format!(
-                    "`{name}` is the name of policy.rules[{first}] already; write another one"
+                    "`{name}` is already the name of policy.rules[{first}]; write another one"
                 );
                 self.problem(&format!("policy.rules[{index}].name"), message);
             }
@@ -180,11 +180,11 @@ impl Build<'_> {
         let message = match raw.mode {
             PolicyMode::Enforce => return,
             PolicyMode::Shadow if raw.rules.is_empty() => {
-                "no effect without rules; write some, or remove it"
+                "has no effect without rules; write rules or remove this key"
             }
             PolicyMode::Shadow => {
-                "what the rules deny goes on where the credential allows it, and is logged as shadow_denied; write \
-                 enforce once nothing is"
+                "a request that the rules deny but the credential allows is forwarded, and logged \
+                 as shadow_denied; write enforce once the log has no such request"
             }
         };
         self.warn("policy.mode", message);
@@ -196,7 +196,8 @@ impl Build<'_> {
         for (index, _) in
             rules.iter().enumerate().filter(|(_, rule)| rule.who.contains(&Who::Anonymous))
         {
-            let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
+            let message = "docker and podman pull without a login only if tokens.challenge is \
+                           bearer; write tokens.challenge: bearer";
             self.warn(&format!("policy.rules[{index}].who"), message);
         }
     }
@@ -209,8 +210,8 @@ impl Build<'_> {
             for_anybody && rule.repositories.iter().any(RepositoryPattern::is_everything)
         };
         for (index, _) in rules.iter().enumerate().filter(|(_, rule)| opens_all(rule)) {
-            let message = "anybody may pull every image without a credential; if that is not meant, name the public \
-                           ones, e.g. public/**";
+            let message = "any client may pull every image without a credential; if that is not \
+                           intended, list only the public repositories, e.g. public/**";
             self.warn(&format!("policy.rules[{index}].repositories"), message);
         }
     }
@@ -221,8 +222,9 @@ impl Build<'_> {
                 anonymous: true, ..
             })) = provider
             {
-                let message = "no effect beside policy.rules: callers without a credential may pull what a rule for \
-                               anonymous names, be it private in GitLab or not; remove it";
+                let message = "has no effect with policy.rules: only the rules for anonymous \
+                               decide what callers without a credential may pull, even if it is \
+                               private in GitLab; remove this key";
                 self.warn(&format!("identity[{index}].anonymous"), message);
             }
         }

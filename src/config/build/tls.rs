@@ -42,7 +42,7 @@ impl Build<'_> {
         for (number, certificate) in (1..).zip(self.certificates(key, file)?) {
             if let Err(error) = roots.add(certificate) {
                 let message = format!(
-                    "certificate {number} of `{}` is no authority ({error}); remove it",
+                    "certificate {number} of `{}` is not an authority ({error}); remove it",
                     shown(file)
                 );
                 self.problem(key, message);
@@ -83,7 +83,7 @@ impl Build<'_> {
         let not_after = time(validity.not_after.timestamp());
         if time(validity.not_before.timestamp()) > now {
             let message = format!(
-                "the certificate is valid from {} only: clients refuse it until then",
+                "the certificate becomes valid on {}: clients refuse it until then",
                 validity.not_before
             );
             self.warn(CERTIFICATE, message);
@@ -95,8 +95,10 @@ impl Build<'_> {
             self.warn(CERTIFICATE, message);
         } else if not_after <= now + SOON {
             let days = not_after.duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
-            let message =
-                format!("the certificate ends in {days} days, on {}; renew it", validity.not_after);
+            let message = format!(
+                "the certificate expires in {days} days, on {}; renew it",
+                validity.not_after
+            );
             self.warn(CERTIFICATE, message);
         }
         Some(not_after)
@@ -131,13 +133,15 @@ impl Build<'_> {
         match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
             Ok(certified_key) => Some(certified_key),
             Err(rustls::Error::InconsistentKeys(_)) => {
-                let message = "the key is not the one of the first certificate; name the two files that were made together";
+                let message = "the key does not belong to the first certificate; name the key and \
+                               the certificate that belong together";
                 self.problem(KEY, message);
                 None
             }
             Err(rustls::Error::InvalidCertificate(error)) => {
                 let message = format!(
-                    "the first certificate is malformed ({error:?}); write the server's own first"
+                    "the first certificate is malformed ({error:?}); write the server's own \
+                     certificate first"
                 );
                 self.problem(CERTIFICATE, message);
                 None

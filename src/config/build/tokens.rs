@@ -32,7 +32,8 @@ impl Build<'_> {
                 Some(raw::ProviderSection::Gitlab(raw::GitlabSection { anonymous: true, .. })),
             ) = (&raw.challenge, provider)
             {
-                let message = "docker and podman pull without a login only where tokens.challenge is bearer; write that";
+                let message = "docker and podman pull without a login only if tokens.challenge is \
+                               bearer; write tokens.challenge: bearer";
                 self.warn(&format!("identity[{index}].anonymous"), message);
             }
         }

@@ -16,7 +16,7 @@ impl Build<'_> {
         let url = raw.urls.as_ref().and_then(|urls| urls.first());
         if let Some(url) = url.filter(|url| !url.path.is_empty()) {
             let message = format!(
-                "`{}` has a path, and registries serve /v2/ at the root; remove it",
+                "the URL has the path `{}`, but registries serve /v2/ at the root; remove the path",
                 shown(&url.path)
             );
             self.problem("upstream.urls[0]", message);
@@ -66,8 +66,9 @@ impl Build<'_> {
                 if providers.iter().any(may_issue) {
                     self.warn_of_callers_without_grants(providers);
                 } else if !providers.is_empty() {
-                    let message = "no provider issues the token that grant sends; write strip or basic, or a provider \
-                                   of type gitlab or registry_token";
+                    let message = "no provider issues the tokens that grant sends to the registry; \
+                                   write strip or basic, or add a provider of type gitlab or \
+                                   registry_token";
                     self.problem("upstream.authorization", message);
                 }
                 Some(UpstreamAuthorization::Grant)
@@ -83,8 +84,9 @@ impl Build<'_> {
                 .and_then(|it| it.common().name.as_ref())
             {
                 let message = format!(
-                    "`{name}` issues no token that grant could send, so a registry that asks for one answers 502 to \
-                     its callers; remove it, or write strip or basic for a registry that trusts the gate"
+                    "`{name}` issues no token that grant could send, so its callers get 502 if the \
+                     registry requires a token; remove the provider, or write strip or basic for a \
+                     registry that trusts the gate"
                 );
                 self.warn(&format!("identity[{index}].name"), message);
             }
@@ -95,7 +97,8 @@ impl Build<'_> {
         for (key, value) in [("username", &raw.username), ("password_file", &raw.password_file)] {
             if value.is_some() {
                 let message = format!(
-                    "no effect with authorization: {authorization}; remove it or write authorization: basic"
+                    "has no effect with authorization: {authorization}; remove this key or write \
+                     authorization: basic"
                 );
                 self.problem(&format!("upstream.{key}"), message);
             }
@@ -107,8 +110,9 @@ impl Build<'_> {
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
             // A malformed value was already reported at its own place.
             if !self.is_reported(&format!("upstream.{key}")) {
-                let message =
-                    format!("basic needs `upstream.{key}`, which is missing; write it, or strip");
+                let message = format!(
+                    "basic needs `upstream.{key}`, which is missing; set it, or write strip"
+                );
                 self.problem("upstream.authorization", message);
             }
         }
@@ -125,7 +129,7 @@ impl Build<'_> {
     fn username(&mut self, username: &str) -> Option<String> {
         if username.contains(':') || username.contains(char::is_control) {
             let message = format!(
-                "`{}` holds a colon or a control character; write the name alone",
+                "`{}` holds a colon or a control character; write the name without it",
                 shown(username)
             );
             self.problem("upstream.username", message);

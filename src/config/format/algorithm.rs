@@ -32,11 +32,12 @@ impl FromStr for JwtAlgorithm {
         }
         let upper = text.to_ascii_uppercase();
         let what = if upper == "NONE" {
-            "would let in tokens without a signature, which anybody can write"
+            "would accept tokens without a signature, which any client can forge"
         } else if upper.starts_with("HS") {
-            "signs with a shared secret, and anybody who can check one can make one: with the issuer's public key, too"
+            "uses a shared secret, so any party that can verify a token can also forge one; with \
+             this algorithm, a client could even use the issuer's public key as the secret"
         } else {
-            "is no known algorithm"
+            "is not a known algorithm"
         };
         let known = KNOWN.map(|(name, _)| name).join(", ");
         Err(format!("`{}` {what}; write one of {known}", shown(text)))

@@ -73,7 +73,7 @@ impl FromStr for Duration {
         };
         let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
         match count.checked_mul(unit.worth) {
-            Some(0) => Err(wrong("is no time at all")),
+            Some(0) => Err(wrong("is not longer than zero")),
             Some(..=LONGEST) => Ok(Self { count, unit }),
             _ => Err(wrong("is longer than a year")),
         }

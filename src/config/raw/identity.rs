@@ -39,7 +39,9 @@ pub(in crate::config) struct CommonSection {
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct AcceptsSection {
     /// The user names of Basic credentials, exactly as they are sent.
-    #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["gitlab-ci-token"] }))]
+    #[schemars(
+        extend("items" = { "type": "string", "minLength": 1, "examples": ["gitlab-ci-token"] })
+    )]
     pub(in crate::config) users: Vec<String>,
     /// The prefixes of passwords and Bearer tokens.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["glpat-"] }))]
@@ -238,7 +240,10 @@ impl Default for JwtSection {
 /// The values that a claim may have. An empty list would let no caller in.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(transparent)]
-#[schemars(extend("minItems" = 1, "items" = { "type": "string", "minLength": 1, "examples": ["42"] }))]
+#[schemars(extend(
+    "minItems" = 1,
+    "items" = { "type": "string", "minLength": 1, "examples": ["42"] }
+))]
 pub(in crate::config) struct ClaimValues(pub(in crate::config) Vec<String>);
 
 /// Users and bcrypt hashes in a file.

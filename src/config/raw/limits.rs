@@ -82,7 +82,11 @@ impl Default for FailedLoginsSection {
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct LimitOverrideSection {
     /// The callers that the limits are for, written as in policy.rules.
-    #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group:sso/ci"] }))]
+    #[schemars(
+        required,
+        length(min = 1),
+        extend("items" = { "type": "string", "minLength": 1, "examples": ["group:sso/ci"] })
+    )]
     pub(in crate::config) who: Option<Vec<String>>,
     /// The limit in place of limits.per_identity.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]

@@ -36,18 +36,29 @@ pub(in crate::config) struct RuleSection {
     pub(in crate::config) name: Option<RuleName>,
     /// The repositories that the rule is for. * stands for any text within a segment, ** for one
     /// or more segments, ${user} and ${claims.NAME} for the caller's own values.
-    #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["group/**"] }))]
+    #[schemars(
+        required,
+        length(min = 1),
+        extend("items" = { "type": "string", "minLength": 1, "examples": ["group/**"] })
+    )]
     pub(in crate::config) repositories: Option<Vec<String>>,
     /// The tags that writes and deletes may name; deletes by digest are then not allowed. Null:
     /// any tag, and deletes by digest.
-    #[schemars(length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] }))]
+    #[schemars(
+        length(min = 1),
+        extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] })
+    )]
     pub(in crate::config) tags: Option<Vec<String>>,
     /// The tags that are excluded from tags.
     #[schemars(extend("items" = { "type": "string", "minLength": 1, "examples": ["v*"] }))]
     pub(in crate::config) except_tags: Vec<String>,
     /// The callers that the rule is for. One of the entries must match: anonymous, authenticated,
     /// user:PROVIDER/NAME, group:PROVIDER/NAME, provider:NAME, credential:TYPE.
-    #[schemars(required, length(min = 1), extend("items" = { "type": "string", "minLength": 1, "examples": ["authenticated"] }))]
+    #[schemars(
+        required,
+        length(min = 1),
+        extend("items" = { "type": "string", "minLength": 1, "examples": ["authenticated"] })
+    )]
     pub(in crate::config) who: Option<Vec<String>>,
     /// The actions that the rule allows: pull, push, delete, catalog. A push needs pull too.
     #[schemars(required, length(min = 1))]

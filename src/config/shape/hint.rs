@@ -25,7 +25,7 @@ pub(super) fn form(schema: &Value) -> String {
     }
     match (schema.get("minimum"), schema.get("maximum")) {
         (Some(least), Some(most)) => return format!("a whole number from {least} to {most}"),
-        (Some(least), None) => return format!("a whole number from {least}"),
+        (Some(least), None) => return format!("a whole number of at least {least}"),
         _ => {}
     }
     if let Some(example) = list(schema, "examples").first() {
@@ -77,7 +77,7 @@ pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) 
     } else if let Some(elsewhere) = find(root, "", key) {
         format!("did you mean `{elsewhere}`?")
     } else {
-        format!("known here are {}", known.keys().cloned().collect::<Vec<_>>().join(", "))
+        format!("known keys here are {}", known.keys().cloned().collect::<Vec<_>>().join(", "))
     };
     format!("`{path}` is not a known key; {right}")
 }

@@ -130,7 +130,7 @@ pub fn sample_credentials() -> Vec<SampleCredential> {
             JOB_USER,
             "glcbt-demo-registry-read-write",
             both,
-            "CI_REGISTRY_PASSWORD of such a job",
+            "CI_REGISTRY_PASSWORD of a job of the project",
         ),
         sample(PersonalAccessToken, PERSON, "glpat-demo-personal-read-only", read, "may only pull"),
         sample(
@@ -166,7 +166,7 @@ pub fn sample_credentials() -> Vec<SampleCredential> {
             JOB_USER,
             "glcbt-demo-registry-read-only",
             read,
-            "CI_REGISTRY_PASSWORD of such a job",
+            "CI_REGISTRY_PASSWORD of a job of another project",
         ),
         SampleCredential { state: State::Expired, ..expired },
         SampleCredential { state: State::Revoked, ..revoked },

@@ -48,9 +48,12 @@ fn user(key: &SigningKey, grant: &Grant) -> io::Result<String> {
 
 fn claims(lifetime: u64) -> io::Result<Value> {
     let now = now()?;
-    Ok(
-        json!({ "jti": web::uuid()?, "iat": now, "nbf": now - NOT_BEFORE_MARGIN, "exp": now + lifetime }),
-    )
+    Ok(json!({
+        "jti": web::uuid()?,
+        "iat": now,
+        "nbf": now - NOT_BEFORE_MARGIN,
+        "exp": now + lifetime,
+    }))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn sample_tokens() -> Vec<SampleToken> {
             json!({ "scope": "read_registry", "username": "erin", "sub": "user-2" }),
             "may only pull",
         ),
-        sample("sso-demo-no-scope", json!({}), "is good for nothing here"),
+        sample("sso-demo-no-scope", json!({}), "has no scope"),
         sample("sso-demo-expired", json!({ "scope": both, "exp": 1 }), "has expired"),
         SampleToken {
             revoked: true,

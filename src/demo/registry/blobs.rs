@@ -37,7 +37,7 @@ impl Exchange<'_> {
                 let refusal = Refusal::new(
                     StatusCode::RANGE_NOT_SATISFIABLE,
                     "SIZE_INVALID",
-                    "the blob ends before",
+                    "the range begins after the end of the blob",
                 );
                 return Err(refusal.with(CONTENT_RANGE, format!("bytes */{size}")));
             }

@@ -36,7 +36,7 @@ fn algorithm(digest: &Digest) -> Result<(&'static str, &'static Algorithm), Refu
     match digest.as_str().split_once(':') {
         Some(("sha256", _)) => Ok(("sha256", &SHA256)),
         Some(("sha512", _)) => Ok(("sha512", &SHA512)),
-        _ => Err(Refusal::digest_invalid("this registry knows sha256 and sha512")),
+        _ => Err(Refusal::digest_invalid("this registry supports only sha256 and sha512")),
     }
 }
 

@@ -85,7 +85,7 @@ impl Exchange<'_> {
             entries.into_iter().filter(|entry| entry.as_str() > after).collect();
         let count = self.query.first("n").map(str::parse).transpose();
         let count = count.map_err(|_| {
-            Refusal::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "n is a number of entries")
+            Refusal::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", "n must be a number of entries")
         })?;
         let more = count.filter(|count| *count < entries.len());
         entries.truncate(count.unwrap_or(usize::MAX));
@@ -100,7 +100,11 @@ impl Exchange<'_> {
 }
 
 fn descriptor(digest: &str, manifest: &Manifest) -> Value {
-    let mut descriptor = json!({ "mediaType": manifest.content_type, "digest": digest, "size": manifest.content.len() });
+    let mut descriptor = json!({
+        "mediaType": manifest.content_type,
+        "digest": digest,
+        "size": manifest.content.len(),
+    });
     if let Value::Object(fields) = &mut descriptor {
         let artifact_type = manifest.artifact_type.clone().map(Value::String);
         let optional =

@@ -48,7 +48,7 @@ impl Exchange<'_> {
                 let digest = hash::of_bytes(&content, expected)?;
                 if digest != expected.as_str() {
                     return Err(Refusal::digest_invalid(format!(
-                        "the manifest is {digest}, not {}",
+                        "the digest of the manifest is {digest}, not {}",
                         expected.as_str()
                     )));
                 }
@@ -103,7 +103,7 @@ impl Exchange<'_> {
         let mut content = BytesMut::new();
         while let Some(bytes) = self.body.chunk().await? {
             if content.len() + bytes.len() > MAX_SIZE {
-                let message = format!("a manifest has {MAX_SIZE} bytes at most");
+                let message = format!("a manifest may have at most {MAX_SIZE} bytes");
                 return Err(Refusal::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "MANIFEST_INVALID",

@@ -75,7 +75,7 @@ fn repository(text: &str) -> Result<String, Refusal> {
         Refusal::new(
             StatusCode::BAD_REQUEST,
             "NAME_INVALID",
-            format!("{text:?} is not a name of a repository"),
+            format!("{text:?} is not a repository name"),
         )
     };
     RepositoryName::parse(text).map(|name| name.as_str().to_owned()).ok_or_else(invalid)
@@ -100,22 +100,20 @@ mod tests {
     fn names_may_hold_the_words_of_the_api() {
         let digest = format!("sha256:{}", "0".repeat(64));
         for name in ["a", "a/b", "blobs/uploads", "x/manifests/tags/y", "blobs"] {
-            let named = |path: &str| Resource::parse(path);
+            let named = |rest: &str| Resource::parse(&format!("/v2/{name}/{rest}"));
+            let blob = format!("blobs/{digest}");
+            assert!(matches!(named("tags/list"), Ok(Resource::Tags(found)) if found == name));
             assert!(
-                matches!(named(&format!("/v2/{name}/tags/list")), Ok(Resource::Tags(found)) if found == name)
+                matches!(named("manifests/list"), Ok(Resource::Manifest(found, _)) if found == name)
             );
+            assert!(matches!(named(&blob), Ok(Resource::Blob(found, _)) if found == name));
             assert!(
-                matches!(named(&format!("/v2/{name}/manifests/list")), Ok(Resource::Manifest(found, _)) if found == name)
+                matches!(named("blobs/uploads/"), Ok(Resource::Uploads(found)) if found == name)
             );
-            assert!(
-                matches!(named(&format!("/v2/{name}/blobs/{digest}")), Ok(Resource::Blob(found, _)) if found == name)
-            );
-            assert!(
-                matches!(named(&format!("/v2/{name}/blobs/uploads/")), Ok(Resource::Uploads(found)) if found == name)
-            );
-            assert!(
-                matches!(named(&format!("/v2/{name}/blobs/uploads/1")), Ok(Resource::Upload(found, id)) if found == name && id == "1")
-            );
+            let Ok(Resource::Upload(found, id)) = named("blobs/uploads/1") else {
+                panic!("{name} is not an upload")
+            };
+            assert_eq!((found.as_str(), id.as_str()), (name, "1"));
         }
     }
 

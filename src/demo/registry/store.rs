@@ -153,10 +153,10 @@ mod tests {
         let unfinished = store.new_file().unwrap();
         store.add_blob("a", "sha256:1", store.new_file().unwrap()).unwrap();
         store.add_blob("b", "sha256:1", store.new_file().unwrap()).unwrap();
-        assert_eq!(files().unwrap(), 2, "one file a digest, and the unfinished upload");
+        assert_eq!(files().unwrap(), 2, "one file per digest, and the unfinished upload");
         drop(unfinished);
         assert!(store.delete_blob("a", "sha256:1").unwrap());
-        assert_eq!(files().unwrap(), 1, "the other repository still shows it");
+        assert_eq!(files().unwrap(), 1, "the other repository still has the blob");
         assert!(store.delete_blob("b", "sha256:1").unwrap());
         assert_eq!(files().unwrap(), 0);
         drop(store);

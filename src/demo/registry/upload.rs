@@ -82,7 +82,7 @@ impl Upload {
     ) -> Result<u64, Refusal> {
         let mut data = Arc::clone(&self.data).lock_owned().await;
         if range.as_ref().is_some_and(|range| *range.start() != data.committed) {
-            let message = format!("the next byte is {}", data.committed);
+            let message = format!("the next chunk must begin at byte {}", data.committed);
             return Err(Refusal::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "BLOB_UPLOAD_INVALID",
@@ -100,7 +100,7 @@ impl Upload {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "SIZE_INVALID",
-                "the chunk does not fill its Content-Range",
+                "the chunk and its Content-Range differ in length",
             ));
         }
         (data.committed, data.sha256) = (end, sha256);
@@ -123,7 +123,7 @@ impl Upload {
                 return Ok(file);
             }
             Err(Refusal::digest_invalid(format!(
-                "the content is {actual}, not {}",
+                "the digest of the content is {actual}, not {}",
                 digest.as_str()
             )))
         })

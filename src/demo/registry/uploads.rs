@@ -76,13 +76,15 @@ impl Exchange<'_> {
         if upload.has_state(self.query.first("_state")) {
             return Ok(upload);
         }
-        Err(Refusal::upload_invalid("the query does not hold the _state of the Location"))
+        Err(Refusal::upload_invalid("the query does not have the _state of the Location"))
     }
 
     fn chunk_range(&self) -> Result<Option<RangeInclusive<u64>>, Refusal> {
         let Some(header) = self.head.headers.get(CONTENT_RANGE) else { return Ok(None) };
         let range = header.to_str().ok().and_then(chunk_range);
-        range.map(Some).ok_or_else(|| Refusal::upload_invalid("Content-Range is FIRST-LAST"))
+        range
+            .map(Some)
+            .ok_or_else(|| Refusal::upload_invalid("Content-Range must have the form FIRST-LAST"))
     }
 
     async fn commit(&self, upload: &Upload, digest: &Digest) -> Answer {

@@ -217,7 +217,11 @@ impl Asking<'_> {
             timeout_at(turn_by.into(), provider.room(&question.credential).turns.acquire()).await
         else {
             if let Some(left_out) = provider.log_line(LogTopic::Busy) {
-                tracing::warn!(provider = %provider.name, left_out, "more questions than the provider answers");
+                tracing::warn!(
+                    provider = %provider.name,
+                    left_out,
+                    "the gate has more questions than the provider answers in time"
+                );
             }
             let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
             provider.health.came_to(&verdict, None, false, SystemTime::now());
@@ -241,7 +245,13 @@ impl Asking<'_> {
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;
         let (verdict, more) = answered.unwrap_or_else(|_| {
             if let Some(left_out) = provider.log_line(LogTopic::NoAnswer) {
-                tracing::warn!(provider = %provider.name, request_id = %question.request_id, left_out, "no answer within {:?}", provider.timeout);
+                tracing::warn!(
+                    provider = %provider.name,
+                    request_id = %question.request_id,
+                    left_out,
+                    "the provider gave no answer within {:?}",
+                    provider.timeout
+                );
             }
             (Verdict::Unavailable, 0)
         });
@@ -301,10 +311,11 @@ fn say(provider: &str, change: Option<BreakerChange>) {
         Some(BreakerChange::Opened) => {
             tracing::warn!(
                 provider,
-                "answers nobody: it is not asked, but for one question every {OPEN_FOR:?}"
+                "the provider does not answer; the gate stops asking it except for one question \
+                 every {OPEN_FOR:?}"
             );
         }
-        Some(BreakerChange::Closed) => tracing::info!(provider, "answers again"),
+        Some(BreakerChange::Closed) => tracing::info!(provider, "the provider answers again"),
         Some(BreakerChange::Suspected) | None => {}
     }
 }

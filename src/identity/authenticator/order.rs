@@ -34,7 +34,8 @@ impl Identity {
             |issuer: &str| self.providers.iter().any(|provider| provider.is_issuer(issuer));
         if alone.is_none() && self.verify_jwts() && jwt::holds_token_of(credential, is_an_issuer) {
             return Err(Denial::MalformedCredential(
-                "a workload token stands in it with something around it, such as a blank, quotes or `Bearer `: send the token alone",
+                "it contains a workload token with other text around it, such as a space, quotes \
+                 or `Bearer `: send the token alone",
             ));
         }
         let may_be_asked =
@@ -61,13 +62,13 @@ impl Identity {
             let issuer: String = issuer.chars().take(MAX_ISSUER_SHOWN).collect();
             tracing::info!(
                 left_out,
-                "the `iss` of a token is {issuer:?}, which is no provider's `issuer`"
+                "the `iss` of a token is {issuer:?}; no provider in the config has this `issuer`"
             );
         }
     }
 
     /// Returns whether a provider before this one knows the user as its own.
-    pub(super) fn is_of_one_before(
+    pub(super) fn earlier_provider_knows_user(
         &self,
         provider: &ManagedProvider,
         credential: &Credential,
@@ -82,22 +83,22 @@ impl Identity {
 /// and the first one that knows the user as its own. Providers behind the latter are left out: the
 /// secret of another user, sent with a user name of an htpasswd file, must not reach a provider
 /// behind that file.
-pub(super) fn sooner<'a>(
+pub(super) fn asked_early<'a>(
     order: &[&'a Arc<ManagedProvider>],
     last: Option<&Arc<ManagedProvider>>,
     credential: &Credential,
 ) -> Vec<&'a Arc<ManagedProvider>> {
     let is_last =
         |provider: &ManagedProvider| last.is_some_and(|last| last.number == provider.number);
-    let mut sooner = Vec::new();
+    let mut asked_early = Vec::new();
     for provider in order.iter().copied() {
         let knows_user = provider.knows_user(credential);
         if knows_user || is_last(provider) {
-            sooner.push(provider);
+            asked_early.push(provider);
         }
         if knows_user {
             break;
         }
     }
-    sooner
+    asked_early
 }

@@ -53,13 +53,13 @@ impl Trouble {
     /// Returns the failure as a predicate that follows the name of the provider.
     pub fn message(self) -> &'static str {
         match self {
-            Self::TimedOut => "gives no answer in time",
-            Self::Unavailable => "cannot be reached, or its answer makes no sense",
-            Self::Busy => "asks to be asked later",
-            Self::TooManyQuestions => "has more questions than it answers",
-            Self::Barred => "does not let a caller, or an address, ask",
+            Self::TimedOut => "does not answer in time",
+            Self::Unavailable => "cannot be reached, or gives an answer that is not valid",
+            Self::Busy => "tells the gate to try again later",
+            Self::TooManyQuestions => "gets more questions than it answers in time",
+            Self::Barred => "refuses questions about a caller or from an address",
             Self::Misconfigured => {
-                "does not know the gate, or what it is asked for: see its settings"
+                "does not know the gate, or not what the gate asks for; check its settings"
             }
         }
     }

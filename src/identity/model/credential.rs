@@ -59,8 +59,9 @@ impl Credential {
         if values.next().is_some() {
             return Err(Denial::Framing(Framing::TwoAuthorizations));
         }
-        let value =
-            value.to_str().map_err(|_| Denial::MalformedCredential("it holds other than ASCII"))?;
+        let value = value
+            .to_str()
+            .map_err(|_| Denial::MalformedCredential("it contains characters other than ASCII"))?;
         let (scheme, rest) = value
             .split_once(' ')
             .ok_or(Denial::MalformedCredential("there is nothing after the scheme"))?;
@@ -70,7 +71,7 @@ impl Credential {
         } else if scheme.eq_ignore_ascii_case("bearer") {
             Self::bearer(rest)
         } else {
-            Err(Denial::MalformedCredential("the schemes understood are Basic and Bearer"))
+            Err(Denial::MalformedCredential("the supported schemes are Basic and Bearer"))
         }
     }
 
@@ -83,7 +84,7 @@ impl Credential {
             return malformed("the user name and password are not UTF-8");
         };
         let Some((user, password)) = text.split_once(':') else {
-            return malformed("there is no colon behind the user name");
+            return malformed("there is no colon after the user name");
         };
         Self::of_user(user, password).map_err(Denial::MalformedCredential)
     }

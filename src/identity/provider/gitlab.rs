@@ -139,7 +139,7 @@ impl GitLabReading {
 
 /// Returns whether a token names no caller. GitLab issues such a token to a caller without a
 /// credential.
-pub(super) fn is_nobodys(token: &Token) -> bool {
+pub(super) fn is_for_anonymous(token: &Token) -> bool {
     token.subject.is_none() && token.credential_type.as_deref() == Some(NOBODY)
 }
 

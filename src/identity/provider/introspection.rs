@@ -56,8 +56,9 @@ impl IntrospectionSettings {
         let client = ProviderClient::for_server(&self.server)?;
         let Self { server, client_id, client_secret, expected } = self;
         let url = server.endpoint.url();
-        Introspection::new(name, url, client_id, &client_secret, expected, client)
-            .ok_or_else(|| io::Error::other("identity: client_id cannot stand in a header"))
+        Introspection::new(name, url, client_id, &client_secret, expected, client).ok_or_else(
+            || io::Error::other("identity: client_id and its secret are too long for a header"),
+        )
     }
 }
 
@@ -107,7 +108,7 @@ impl Introspection {
             Credential::Bearer(token) => (None, token),
         };
         let Some(request) = self.request(&question.request_id, token) else {
-            return self.unavailable(question, "the question cannot be put into a request");
+            return self.unavailable(question, "the gate cannot build the request");
         };
         let reply = match self.client.ask(request).await {
             Ok(reply) => reply,
@@ -119,7 +120,11 @@ impl Introspection {
         match reply::read(&reply.body, &self.expected, user, unix_now()) {
             Ok(TokenState::NotMine) => Verdict::NotMine,
             Ok(TokenState::NotForHere(why)) => {
-                tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "an active token was refused: {why}");
+                tracing::info!(
+                    provider = %self.sources.provider(),
+                    request_id = %question.request_id,
+                    "an active token was refused: {why}"
+                );
                 Verdict::NotMine
             }
             Ok(TokenState::NoAccessToken) => Verdict::Unfit,
@@ -127,7 +132,12 @@ impl Introspection {
                 if let Some(odd) = token.odd.text()
                     && let Some(left_out) = self.line(LogTopic::Odd)
                 {
-                    tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "an odd reply, which was read all the same: {odd}");
+                    tracing::warn!(
+                        provider = %self.sources.provider(),
+                        request_id = %question.request_id,
+                        left_out,
+                        "the reply is unusual and was accepted: {odd}"
+                    );
                 }
                 self.verified(token)
             }
@@ -171,27 +181,41 @@ impl Introspection {
     fn no_verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let misconfigured = |why: &str| {
             if let Some(left_out) = self.line(LogTopic::Misconfigured) {
-                tracing::error!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, status = reply.status.as_u16(), "{why}");
+                tracing::error!(
+                    provider = %self.sources.provider(),
+                    request_id = %question.request_id,
+                    left_out,
+                    status = reply.status.as_u16(),
+                    "{why}"
+                );
             }
             Verdict::NotNow(NotNow::Misconfigured, RETRY_AFTER)
         };
         match reply.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => misconfigured(&format!(
-                "the introspection endpoint refuses the gate itself: see client_id ({}) and client_secret_file",
+                "the introspection endpoint refuses the gate itself; check client_id ({}) and \
+                 client_secret_file",
                 self.client_id
             )),
             StatusCode::TOO_MANY_REQUESTS => {
                 if let Some(left_out) = self.line(LogTopic::Busy) {
-                    tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint is asked too often: 429; see its rate limits");
+                    tracing::warn!(
+                        provider = %self.sources.provider(),
+                        request_id = %question.request_id,
+                        left_out,
+                        "the introspection endpoint answered 429, because the gate asks it too \
+                         often; check its rate limits"
+                    );
                 }
                 Verdict::NotNow(NotNow::Busy, reply.retry_after())
             }
             status if status.is_client_error() => misconfigured(
-                "the introspection endpoint does not take the question: see url, which must be the endpoint's own",
+                "the introspection endpoint refused the request; check url, which must be the \
+                 endpoint's own address",
             ),
             status if status.is_redirection() => self.unavailable(
                 question,
-                &format!("status {status}; a redirect is not followed, see url"),
+                &format!("status {status}; the gate follows no redirect; check url"),
             ),
             status => self.unavailable(question, &format!("status {status}")),
         }
@@ -210,7 +234,12 @@ impl Introspection {
 
     fn unavailable(&self, question: &Question, why: &str) -> Verdict {
         if let Some(left_out) = self.line(LogTopic::NoAnswer) {
-            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "the introspection endpoint gave no answer: {why}");
+            tracing::warn!(
+                provider = %self.sources.provider(),
+                request_id = %question.request_id,
+                left_out,
+                "the introspection endpoint gave no usable answer: {why}"
+            );
         }
         Verdict::Unavailable
     }

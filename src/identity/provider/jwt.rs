@@ -9,8 +9,6 @@ mod compact;
 mod pasted;
 mod rules;
 #[cfg(test)]
-pub(super) mod signing;
-#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -47,13 +45,13 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 pub enum JwtError {
     #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
-    #[error("its header has `crit`: no extension is understood here")]
+    #[error("its header has `crit`: the gate supports no extension")]
     Critical,
     #[error("its header has a `b64` that is not true")]
     Unencoded,
     #[error("its `typ` is neither JWT nor at+jwt nor application/at+jwt")]
     Type,
-    #[error("its `alg` is none of the config's algorithms")]
+    #[error("its `alg` is not one of the config's algorithms")]
     Algorithm,
     #[error("its `kid` is too long")]
     KeyId,
@@ -67,13 +65,14 @@ pub enum JwtError {
     NotYetValid,
     #[error("its `aud` is not the config's audience alone")]
     Audience,
-    #[error("its `{0}` is none of the values in required_claims")]
+    #[error("its `{0}` is not one of the values in required_claims")]
     Tenant(String),
     #[error(
-        "the issuer has no key of its `kid` for its `alg`, or it has no `kid` and not exactly one key would do"
+        "the issuer has no key with its `kid` for its `alg`; or it has no `kid`, and the issuer \
+         has none or several keys for its `alg`"
     )]
     NoSuchKey,
-    #[error("an operator has revoked it, or all that were issued before some instant")]
+    #[error("an operator has revoked it, or every token that was issued before a certain time")]
     Revoked,
     #[error("its signature is wrong")]
     Signature,
@@ -203,7 +202,11 @@ impl Jwt {
             .filter(|token| self.rules.is_of_issuer(&token.claims));
         let Some(token) = token else { return Verdict::NotMine };
         self.verify(token, unix_now(), &question.revocation).await.unwrap_or_else(|flaw| {
-            tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "a token of the issuer was refused: {flaw}");
+            tracing::info!(
+                provider = %self.sources.provider(),
+                request_id = %question.request_id,
+                "a token of the issuer was refused: {flaw}"
+            );
             Verdict::Rejected
         })
     }
@@ -244,7 +247,11 @@ impl Jwt {
             && let Some(left_out) =
                 self.log_throttle.line(&LogTopic::Odd, Instant::now()).map(|left_out| left_out.same)
         {
-            tracing::warn!(provider = %self.sources.provider(), left_out, "odd claims, which were read all the same: {odd}");
+            tracing::warn!(
+                provider = %self.sources.provider(),
+                left_out,
+                "the claims are unusual and were accepted: {odd}"
+            );
         }
         let scopes = match (&self.granted, workload.scopes) {
             (Some(granted), _) => granted.clone(),

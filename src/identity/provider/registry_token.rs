@@ -8,11 +8,12 @@
 
 mod one_by_one;
 pub mod reply;
+mod verdict;
 
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -20,31 +21,21 @@ use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::common::http_client::{ProviderClient, ProviderServer, RETRY_AFTER, Reply};
-use super::common::log_topic::LogTopic;
 use super::common::sources::Sources;
 use super::common::strict_json;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
 use crate::identity::guard::failure_budget::BudgetPlace;
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::keyed_hash::SecretId;
-use crate::identity::model::tag_rules::TagRules;
-use crate::identity::model::{
-    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
-    Verdict, Verified,
-};
+use crate::identity::model::{NotNow, Question, Verdict};
 use crate::log_throttle::LogThrottle;
-use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
-use reply::Token;
+use crate::registry::{Access, CATALOG_SCOPE};
 
 /// The largest length of the user name and the secret together, in bytes. A longer credential does
 /// not belong to this provider. In base64, it would not fit into the 8 KiB that web servers
 /// commonly accept for a header. Some of them then close the connection, which looks like an
 /// outage.
 const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
-
-/// The time before the end of a token that is sent upstream at which the gate requests another one:
-/// the registry may be slow, and its clock may differ.
-const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// The settings of a provider with `type: registry_token`.
 #[derive(Clone, Debug)]
@@ -167,7 +158,7 @@ impl TokenServer {
             return Err(Verdict::NotMine);
         }
         let Some(request) = self.request(question, presented) else {
-            return Err(self.unavailable(question, "the question cannot be put into a request"));
+            return Err(self.unavailable(question, "the gate cannot build the request"));
         };
         let place = match presented {
             Some(_) => self.place(question.secret, known).await?,
@@ -258,179 +249,6 @@ impl TokenServer {
             Err(_) => Err(Verdict::NotNow(NotNow::NoTurn, RETRY_AFTER)),
         }
     }
-
-    fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
-        let retry_after = reply.retry_after();
-        let (provider, request_id) = (self.sources.provider(), &question.request_id);
-        match reply.status {
-            StatusCode::OK => match reply::read(&reply.body, &self.service) {
-                Ok(token) => {
-                    if let Some(odd) = token.odd.text()
-                        && let Some(left_out) = self.line(LogTopic::Odd)
-                    {
-                        tracing::warn!(%provider, %request_id, left_out, "an odd reply, which was read all the same: {odd}");
-                    }
-                    self.judge(question, &token)
-                }
-                Err(error) => self.unavailable(question, &error.to_string()),
-            },
-            // Both statuses tell a caller without a credential that nothing is public.
-            StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
-            StatusCode::UNAUTHORIZED => Verdict::NotMine,
-            StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => self.nothing(question),
-            status if self.turns_the_gate_away(reply) => self.unavailable(
-                question,
-                &format!("status {status}: it turns the gate away, whose address is all that it sees; see its bans and rate limits, or forward_client_address"),
-            ),
-            StatusCode::FORBIDDEN => {
-                if let Some(left_out) = self.line(LogTopic::Barred) {
-                    tracing::warn!(%provider, %request_id, left_out, "it lets this caller ask nothing: 403, such as for an address that is blocked; see there whether it is the caller's or the gate's");
-                }
-                Verdict::NotNow(NotNow::Barred, retry_after)
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                if let Some(left_out) = self.line(LogTopic::Busy) {
-                    tracing::warn!(%provider, %request_id, left_out, "it is asked too much: 429; see its rate limits");
-                }
-                Verdict::NotNow(NotNow::Busy, retry_after)
-            }
-            StatusCode::NOT_FOUND => {
-                if let Some(left_out) = self.line(LogTopic::Misconfigured) {
-                    tracing::error!(%provider, %request_id, left_out, "there is no service `{}` at {}: 404; check both in the config", self.service, self.realm);
-                }
-                Verdict::NotNow(NotNow::Misconfigured, retry_after)
-            }
-            // The status concerns this question alone. If it counted as an outage, a caller could
-            // cause one by sending what the server does not accept.
-            status if status.is_client_error() => {
-                if let Some(left_out) = self.line(LogTopic::Barred) {
-                    tracing::warn!(%provider, %request_id, left_out, status = status.as_u16(), "it does not take this question");
-                }
-                Verdict::NotNow(NotNow::Barred, retry_after)
-            }
-            status => self.unavailable(question, &format!("status {status}")),
-        }
-    }
-
-    fn judge(&self, question: &Question, token: &Token) -> Verdict {
-        let refused = |why| {
-            tracing::info!(provider = %self.sources.provider(), request_id = %question.request_id, "{why}");
-            Verdict::NotMine
-        };
-        let subject = match (&self.gitlab, &token.subject) {
-            _ if is_anonymous(question) => "".into(),
-            (Some(gitlab), _) if gitlab.refuses(token) => {
-                return refused("the password of an account was refused: only tokens are accepted");
-            }
-            (_, Some(subject)) => subject.as_str().into(),
-            (Some(_), None) if super::gitlab::is_nobodys(token) => {
-                return refused("its token names nobody, so it did not take the credential");
-            }
-            (Some(_), None) => {
-                super::gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question))
-            }
-            // By the specification, a token without a subject means that the client did not
-            // authenticate. Some servers issue such a token if the password is wrong, with access
-            // to what is public.
-            (None, None) => {
-                return refused("its token names nobody, so it did not take the credential");
-            }
-        };
-        let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));
-        let granted = self.granted(question, Some(token));
-        let lifetime = match granted.token() {
-            None => Lifetime { answer: Some(token.lifetime), credential: None },
-            Some(_) => Lifetime {
-                answer: Some(token.lifetime.saturating_sub(TOKEN_MARGIN)),
-                credential: token.ends.map(|ends| ends.saturating_sub(TOKEN_MARGIN.as_secs())),
-            },
-        };
-        self.verified(subject, credential_type, granted, lifetime)
-    }
-
-    /// Returns the verdict that the credential is valid and is granted nothing of what was asked.
-    fn nothing(&self, question: &Question) -> Verdict {
-        let granted = self.granted(question, None);
-        self.verified(fingerprint(question), None, granted, Lifetime::default())
-    }
-
-    /// Returns what the answer grants: never more than was asked, even if the token lists more.
-    /// Without a token, nothing is granted.
-    fn granted(&self, question: &Question, token: Option<&Token>) -> Granted {
-        let server =
-            if self.gitlab.is_some() { TokenServerKind::GitLab } else { TokenServerKind::Other };
-        let of_one = |(repository, asked): (&RepositoryName, Actions)| RepositoryGrant {
-            repository: repository.clone(),
-            actions: token
-                .map(|token| token.granted(repository).intersect(asked))
-                .unwrap_or_default(),
-            server,
-            tags: token
-                .map(|token| self.tag_rules(question, repository, asked, token))
-                .unwrap_or_default(),
-            token: None,
-        };
-        let mut grants: Vec<_> = question.access.repositories().map(of_one).collect();
-        if let Some(token) = token.filter(|_| self.keeps_tokens)
-            && grants.iter().any(|grant| grant.actions != Actions::default())
-        {
-            let issued = IssuedToken::new(token.issued.clone());
-            grants.iter_mut().for_each(|grant| grant.token = Some(issued.clone()));
-        }
-        match &question.access {
-            Access::Login if token.is_some() => Granted::Identity,
-            Access::Catalog => match token.filter(|token| token.grants_catalog()) {
-                Some(token) => Granted::Catalog(
-                    self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone())),
-                ),
-                None => Granted::Nothing,
-            },
-            Access::Login => Granted::Nothing,
-            Access::Repository(..) => {
-                grants.pop().map_or(Granted::Nothing, |grant| Granted::Repository(grant.into()))
-            }
-            Access::Repositories(_) => Granted::Repositories(grants.into()),
-        }
-    }
-
-    /// Returns the tag rules in the token. Reads change no tag, so no rules are kept for them.
-    fn tag_rules(
-        &self,
-        question: &Question,
-        repository: &RepositoryName,
-        asked: Actions,
-        token: &Token,
-    ) -> TagRules {
-        if self.gitlab.is_none() || !(asked.push || asked.delete) {
-            return TagRules::None;
-        }
-        TagRules::read(token.meta(repository)).unwrap_or_else(|error| {
-            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, %repository, "tag rules that cannot be read, so nothing is written or deleted: {error}");
-            TagRules::Unreadable
-        })
-    }
-
-    fn verified(
-        &self,
-        subject: Box<str>,
-        credential_type: Option<&str>,
-        granted: Granted,
-        lifetime: Lifetime,
-    ) -> Verdict {
-        let principal = Principal { source: self.sources.typed(credential_type), subject };
-        Verdict::Verified(Arc::new(Verified { principal, granted, attributes: None }), lifetime)
-    }
-
-    fn unavailable(&self, question: &Question, why: &str) -> Verdict {
-        if let Some(left_out) = self.line(LogTopic::NoAnswer) {
-            tracing::warn!(provider = %self.sources.provider(), request_id = %question.request_id, left_out, "no answer: {why}");
-        }
-        Verdict::Unavailable
-    }
-
-    fn line(&self, trouble: LogTopic) -> Option<u64> {
-        self.log_throttle.line(&trouble, Instant::now()).map(|left_out| left_out.same)
-    }
 }
 
 /// Returns the URL at which a token for `service` is requested.
@@ -439,18 +257,4 @@ pub fn endpoint(realm: &str, service: &str) -> String {
     // Some services have a name like `Docker registry`, with a space.
     let service: String = form_urlencoded::byte_serialize(service.as_bytes()).collect();
     format!("{realm}{first}service={service}")
-}
-
-/// Returns the subject for a credential without a name. It is empty for callers without a
-/// credential.
-fn fingerprint(question: &Question) -> Box<str> {
-    if is_anonymous(question) {
-        "".into()
-    } else {
-        question.known_as.fingerprint.to_string().into()
-    }
-}
-
-fn is_anonymous(question: &Question) -> bool {
-    matches!(question.credential, Credential::Anonymous)
 }

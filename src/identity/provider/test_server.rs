@@ -34,7 +34,8 @@ impl Answer {
     pub(super) fn new(status: u16, headers: &str, body: &str) -> Self {
         let len = body.len();
         Self::Say(format!(
-            "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n{body}"
+            "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {len}\r\n\
+             {headers}\r\n{body}"
         ))
     }
 

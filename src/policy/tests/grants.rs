@@ -30,18 +30,18 @@ fn secret(grant: Option<&IssuedToken>) -> Option<&str> {
 fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
     let put = request(Method::PUT, "/v2/a/manifests/v1");
     let decision = policy().authorize(put.clone(), &issued(&[("a", "pull,push")], "t-1")).unwrap();
-    assert_eq!(secret(decision.grant()), Some("t-1"));
+    assert_eq!(secret(decision.upstream_token()), Some("t-1"));
     assert_eq!(decision.must_not_exist(), [Tag::parse("v1").unwrap()]);
     for look_up in decision.look_ups() {
-        assert_eq!(look_up.grant().unwrap(), "Bearer t-1");
+        assert_eq!(look_up.upstream_token().unwrap(), "Bearer t-1");
     }
-    let shown = decision.permit(&[StatusCode::NOT_FOUND]).unwrap().grant().unwrap();
+    let shown = decision.permit(&[StatusCode::NOT_FOUND]).unwrap().upstream_token().unwrap();
     assert_eq!(shown, "Bearer t-1");
     assert!(shown.is_sensitive());
 
     let of_scopes = policy().authorize(put, &scopes(&["api"])).unwrap();
-    assert!(of_scopes.grant().is_none() && of_scopes.must_not_exist().is_empty());
-    assert!(of_scopes.permit(&[]).unwrap().grant().is_none());
+    assert!(of_scopes.upstream_token().is_none() && of_scopes.must_not_exist().is_empty());
+    assert!(of_scopes.permit(&[]).unwrap().upstream_token().is_none());
 }
 
 /// A server cannot have issued a text that is not a token of RFC 6750, and no part of such a text
@@ -50,7 +50,7 @@ fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
 fn a_token_that_is_no_header_is_not_shown() {
     let odd = issued(&[("a", "pull")], "t\r\nX-Forwarded-For: evil");
     let decision = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &odd).unwrap();
-    assert!(decision.permit(&[]).unwrap().grant().is_none());
+    assert!(decision.permit(&[]).unwrap().upstream_token().is_none());
 }
 
 /// If the upstream receives the token, one token must allow the source and the upload. Otherwise
@@ -70,7 +70,7 @@ fn what_a_mount_takes() {
 
     let mounted = policy().allow_mount(first, &issued(&[("a", "pull,push"), ("b", "pull")], "t-2"));
     assert_eq!(mounted.mount_refusal(), None);
-    assert_eq!(secret(mounted.grant()), Some("t-2"), "the token that holds both");
+    assert_eq!(secret(mounted.upstream_token()), Some("t-2"), "the token that holds both");
 
     let plain = request(Method::POST, "/v2/a/blobs/uploads/");
     assert_eq!(
@@ -88,7 +88,7 @@ fn a_mount_that_is_taken_out_says_why() {
         policy().allow_mount(decision, &issued(&[("a", "pull,push"), ("b", "push")], "t-2"));
     let missing = Missing::Grant("p".into(), Action::Pull);
     assert_eq!(decision.mount_refusal(), Some(&Denial::InsufficientRights(missing)));
-    assert_eq!(secret(decision.grant()), Some("t-1"), "the token of the plain upload");
+    assert_eq!(secret(decision.upstream_token()), Some("t-1"), "the token of the plain upload");
     assert_eq!(decision.permit(&[]).unwrap().request().render(), "/v2/a/blobs/uploads/");
 }
 

@@ -147,7 +147,8 @@ fn a_query_is_written_in_one_spelling() {
         (
             "PATCH",
             format!(
-                "/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-&ns="
+                "/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-\
+                 &ns="
             ),
             "/v2/x/blobs/uploads/id?b=1&a=2&digest-algorithm=q".into(),
         ),

@@ -1,6 +1,8 @@
 //! The gate opens everything that it sealed, and nothing else.
 
 use super::*;
+use crate::registry::Access;
+use base64::prelude::BASE64_STANDARD;
 
 const NOW: u64 = 1_800_000_000;
 const SERVICE: &str = "registry.test";

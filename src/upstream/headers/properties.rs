@@ -146,34 +146,49 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a HeaderValue> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 2000,
+        ..ProptestConfig::default()
+    })]
 
     /// Includes names with `_` in place of `-`, because some servers treat both alike.
     #[test]
     fn nothing_of_a_client_speaks_for_the_gate(client in headers(), wanted in wanted()) {
-        let outbound = OutboundRequest { wanted: &wanted, grant: None, headers: &client, request_id: "id" };
+        let outbound = OutboundRequest {
+            wanted: &wanted,
+            upstream_token: None,
+            headers: &client,
+            request_id: "id",
+        };
         let sent = request(&outbound, &settings(), [192, 0, 2, 1].into());
-        for (name, expected) in OF_THE_GATE.iter().zip(["upstream.test", "https", "registry.test", "192.0.2.1", "id"]) {
+        let expected = ["upstream.test", "https", "registry.test", "192.0.2.1", "id"];
+        for (name, expected) in OF_THE_GATE.iter().zip(expected) {
             prop_assert_eq!(values(&sent, name), [expected], "{}", name);
         }
         for (name, value) in &sent {
             let dashed = name.as_str().replace('_', "-");
             let own = OF_THE_GATE.contains(&name.as_str());
-            let forbidden = HOP_BY_HOP.contains(&&*dashed) || SPEAKS_FOR_THE_GATE.contains(&&*dashed);
+            let forbidden =
+                HOP_BY_HOP.contains(&&*dashed) || SPEAKS_FOR_THE_GATE.contains(&&*dashed);
             prop_assert!(own || !forbidden, "{}", name);
             let of_the_operation = name == "content-type" && value == "application/octet-stream";
-            prop_assert!(own || of_the_operation || !is_named_by_connection(&client, name.as_str()), "{}", name);
+            let is_named = is_named_by_connection(&client, name.as_str());
+            prop_assert!(own || of_the_operation || !is_named, "{}", name);
         }
     }
 
     #[test]
     fn the_gates_own_credential_is_the_only_one(client in headers(), granted in any::<bool>()) {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
-        let grant = granted.then(|| HeaderValue::from_static("Bearer grant"));
-        let outbound = OutboundRequest { wanted: &wanted, grant, headers: &client, request_id: "id" };
-        let own = UpstreamSettings { authorization: Some(HeaderValue::from_static("Basic own")), ..settings() };
+        let upstream_token = granted.then(|| HeaderValue::from_static("Bearer grant"));
+        let outbound =
+            OutboundRequest { wanted: &wanted, upstream_token, headers: &client, request_id: "id" };
+        let authorization = Some(HeaderValue::from_static("Basic own"));
+        let own = UpstreamSettings { authorization, ..settings() };
         let sent = request(&outbound, &own, [192, 0, 2, 1].into());
-        prop_assert_eq!(values(&sent, "authorization"), [if granted { "Bearer grant" } else { "Basic own" }]);
+        let expected = if granted { "Bearer grant" } else { "Basic own" };
+        prop_assert_eq!(values(&sent, "authorization"), [expected]);
     }
 
     /// Also checks that all other headers of the response pass unchanged.
@@ -187,7 +202,8 @@ proptest! {
         };
         for name in answer.keys().map(HeaderName::as_str) {
             let gone = keep_away(name) || is_named_by_connection(&answer, name);
-            prop_assert_eq!(values(&cleaned, name), if gone { Vec::new() } else { values(&answer, name) }, "{}", name);
+            let expected = if gone { Vec::new() } else { values(&answer, name) };
+            prop_assert_eq!(values(&cleaned, name), expected, "{}", name);
         }
     }
 }

@@ -55,7 +55,7 @@ fn sent(
     let headers = map(lines);
     let outbound = OutboundRequest {
         wanted: &wanted,
-        grant: grant.map(HeaderValue::from_static),
+        upstream_token: grant.map(HeaderValue::from_static),
         headers: &headers,
         request_id: "r-1",
     };

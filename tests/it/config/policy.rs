@@ -48,7 +48,7 @@ fn what_rules_do_not_do_is_warned_of() {
     for (found, expected) in [
         (
             of("mode: shadow, ", "authenticated", "a", "pull"),
-            "`policy.mode`: what the rules deny goes on",
+            "`policy.mode`: a request that the rules deny but the credential allows",
         ),
         (
             of("", "anonymous", "a", "pull, push"),
@@ -56,7 +56,7 @@ fn what_rules_do_not_do_is_warned_of() {
         ),
         (
             of("", "anonymous", "**", "pull"),
-            "`policy.rules[0].repositories`: anybody may pull every image without",
+            "`policy.rules[0].repositories`: any client may pull every image without",
         ),
         (
             of("", "authenticated", "a/**", "catalog"),
@@ -64,14 +64,14 @@ fn what_rules_do_not_do_is_warned_of() {
         ),
         (
             of("", "authenticated", "${claims.x}", "pull"),
-            "nothing matches, for claims come from providers of type jwt",
+            "it matches nothing, because only providers of type jwt have claims",
         ),
     ] {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains(expected), "{found:?}");
     }
     let alone = warnings(&format!("{MINIMAL}policy: {{ mode: shadow }}\n"));
-    assert!(alone[1].contains("`policy.mode`: no effect without rules"), "{alone:?}");
+    assert!(alone[1].contains("`policy.mode`: has no effect without rules"), "{alone:?}");
     let rule =
         "policy: { rules: [{ name: r, who: [anonymous], repositories: [a], allow: [pull] }] }\n";
     let basic = warnings(&format!("{MINIMAL}{rule}tokens: {{ challenge: basic }}\n"));
@@ -82,7 +82,7 @@ fn what_rules_do_not_do_is_warned_of() {
     let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
     let useless = warnings(&format!("{anonymous}{rule}"));
     assert!(
-        useless[1].contains("`identity[0].anonymous`: no effect beside policy.rules"),
+        useless[1].contains("`identity[0].anonymous`: has no effect with policy.rules"),
         "{useless:?}"
     );
     let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");
@@ -122,9 +122,9 @@ fn claims_are_of_one_issuer() {
         (&["one", "two"], "authenticated", true),
     ] {
         let found = of_claims(issuers, who);
-        let is_told = found
-            .iter()
-            .any(|warning| warning.contains("the same claim may be another's at each issuer"));
+        let is_told = found.iter().any(|warning| {
+            warning.contains("one claim value may belong to different callers at different issuers")
+        });
         assert_eq!(is_told, told, "{who}: {found:?}");
     }
 }

@@ -24,7 +24,7 @@ pub enum PatternError {
     #[error("it does not compile, or takes too much memory")]
     DoesNotCompile,
     /// The pattern compiles, but would match other tags than in RE2.
-    #[error("{0} would be read otherwise than by RE2")]
+    #[error("{0} may have another meaning in RE2, which GitLab uses")]
     ReadOtherwise(&'static str),
 }
 

@@ -17,7 +17,7 @@ const MAX_SUBJECT_BYTES: usize = 1024;
 pub enum ClaimError {
     #[error("`{0}` is missing")]
     Missing(String),
-    #[error("`{name}` is {shape}; needed is {needed}")]
+    #[error("`{name}` is {shape}; it must be {needed}")]
     Unreadable { name: String, shape: String, needed: &'static str },
 }
 
@@ -108,7 +108,7 @@ pub fn scopes(object: &Map<String, Value>, odd: &mut Oddities) -> Vec<String> {
             text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
         }
         Some(value @ Value::Array(items)) => {
-            odd.note(format!("`scope` is {}, of which each is one scope", shape(value)));
+            odd.note(format!("`scope` is {}, and each entry is one scope", shape(value)));
             texts_of("scope", items, odd)
         }
         Some(value) => {
@@ -260,7 +260,7 @@ mod tests {
         let shown = |value: Value| seconds(&of(value), "x").unwrap_err().to_string();
         assert_eq!(
             shown(json!("canary")),
-            "`x` is a text of 6 bytes; needed is a number of seconds since 1970"
+            "`x` is a text of 6 bytes; it must be a number of seconds since 1970"
         );
         assert!(shown(json!(["canary"])).contains("a list of 1"));
     }

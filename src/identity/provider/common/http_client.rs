@@ -61,7 +61,7 @@ pub struct Reply {
 /// The reason why a question has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("no whole answer within {0:?}")]
+    #[error("no complete answer within {0:?}")]
     Timeout(Duration),
     #[error("{0}")]
     Connection(String),

@@ -25,7 +25,7 @@ pub enum StrictJsonError {
     #[error(transparent)]
     Unreadable(#[from] serde_json::Error),
     /// The text is a JSON value of another type.
-    #[error("it is JSON, and no object")]
+    #[error("it is JSON, but not an object")]
     NotAnObject,
 }
 
@@ -72,7 +72,7 @@ impl Strict {
         match self.depth {
             depth if depth < MAX_DEPTH => Ok(Self { depth: depth + 1, ..self }),
             _ => Err(E::custom(format_args!(
-                "more than {MAX_DEPTH} objects and arrays inside one another"
+                "objects and arrays are nested more than {MAX_DEPTH} deep"
             ))),
         }
     }
@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn an_object_is_what_serde_json_says_it_is() {
-        let text = r#" {"a": [1, -2, 2.5, true, null, "\u00e9\n", {"b": {}}], "c": 18446744073709551615} "#;
+        let text = r#" {"a": [1, -2, 2.5, true, null, "\u00e9\n", {"b": {}}],
+            "c": 18446744073709551615} "#;
         let value = object(text.as_bytes()).unwrap();
         assert_eq!(Value::Object(value), serde_json::from_str::<Value>(text).unwrap());
     }
@@ -222,7 +223,7 @@ mod tests {
         assert!(object(b"{\"a\": \"\xff\"}").is_err());
         assert!(object(br#"{"a": "\ud800"}"#).is_err());
         for text in ["[]", "1", "null", "true", "\"{}\""] {
-            assert_eq!(message(text), "it is JSON, and no object", "{text}");
+            assert_eq!(message(text), "it is JSON, but not an object", "{text}");
         }
     }
 

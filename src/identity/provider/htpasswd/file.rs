@@ -48,7 +48,7 @@ impl HtpasswdFile {
                 Ok((user, hash, cost)) => {
                     if let Some(first) = first_line_of.insert(user, line) {
                         let message = format!(
-                            "this user stands in line {first} already; remove one of the two lines"
+                            "this user is already in line {first}; remove one of the two lines"
                         );
                         problems.push(LineProblem { line, column: 1, message });
                     }
@@ -139,7 +139,7 @@ fn foreign_scheme(hash: &str) -> Option<&'static str> {
             Some("a SHA-1 hash, which is quickly guessed")
         }
         _ if hash.starts_with("$5$") || hash.starts_with("$6$") => {
-            Some("a SHA-crypt hash, which is not read here")
+            Some("a SHA-crypt hash, which is not supported")
         }
         _ if hash.starts_with("$2x$") => Some("a $2x$ hash, made by a faulty bcrypt"),
         _ if hash.starts_with('$') => Some("a hash of an unknown scheme"),

@@ -77,7 +77,13 @@ async fn the_question_is_the_form_of_the_rfc() {
 #[tokio::test]
 async fn an_active_token_says_who_it_is_and_what_it_may() {
     let end = 4_000_000_000_u64;
-    let reply = json!({ "active": true, "sub": "alice", "scope": "read_registry", "groups": ["ci"], "exp": end });
+    let reply = json!({
+        "active": true,
+        "sub": "alice",
+        "scope": "read_registry",
+        "groups": ["ci"],
+        "exp": end,
+    });
     let Verdict::Verified(verified, lifetime) = answered(Answer::ok(&reply.to_string())).await
     else {
         panic!()

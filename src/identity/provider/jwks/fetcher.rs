@@ -84,11 +84,11 @@ struct Fetches {
 /// The reason why a fetch returned no keys.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("the address cannot be put into a request")]
+    #[error("the gate cannot build a request for this address")]
     Address,
     #[error(transparent)]
     Ask(#[from] AskError),
-    #[error("status {0}; needed is 200, and a redirect is not followed")]
+    #[error("status {0}; it must be 200, and the gate follows no redirect")]
     Status(StatusCode),
     #[error(transparent)]
     Jwks(#[from] JwksError),
@@ -231,15 +231,28 @@ impl Fetcher {
                     .as_ref()
                     .is_some_and(|known| known.unused() == keys.unused());
                 if !known_unused && !keys.unused().is_empty() {
-                    tracing::info!(%provider, url, "keys of the issuer that are left out: {}", keys.unused().join("; "));
+                    tracing::info!(
+                        %provider,
+                        url,
+                        "the gate does not use these keys of the issuer: {}",
+                        keys.unused().join("; ")
+                    );
                 }
                 self.known.send_replace(Some(Arc::new(keys)));
             }
             Err(error) if self.known.borrow().is_some() => {
-                tracing::warn!(%provider, url, "no new keys from the issuer, the last ones stay: {error}");
+                tracing::warn!(
+                    %provider,
+                    url,
+                    "fetching the issuer's keys failed; the earlier keys stay in use: {error}"
+                );
             }
             Err(error) => {
-                tracing::warn!(%provider, url, "no keys from the issuer, its tokens cannot be checked: {error}")
+                tracing::warn!(
+                    %provider,
+                    url,
+                    "fetching the issuer's keys failed; the gate cannot check its tokens: {error}"
+                );
             }
         }
     }

@@ -38,7 +38,7 @@ impl PublicKey {
     /// The reason why the key cannot be used.
     pub(super) fn read(jwk: &Value) -> Result<Self, String> {
         let Value::Object(jwk) = jwk else {
-            return Err(format!("it is {} and no object", claims::shape(jwk)));
+            return Err(format!("it is {}, not an object", claims::shape(jwk)));
         };
         let id = text(jwk, "kid")?.map(str::to_owned);
         if text(jwk, "use")?.is_some_and(|usage| !matches!(usage, "sig" | "")) {
@@ -57,7 +57,7 @@ impl PublicKey {
             algorithms.retain(|algorithm| named.iter().any(|name| name.parse() == Ok(*algorithm)));
         }
         if algorithms.is_empty() {
-            return Err("its `alg` is none of its type".to_owned());
+            return Err("its `alg` does not fit its key type".to_owned());
         }
         Ok(Self { id, algorithms, numbers, key })
     }
@@ -126,12 +126,9 @@ impl Material {
                     let key = DecodingKey::from_ed_der(&x);
                     Ok(Self { algorithms: vec![Algorithm::EdDSA], numbers: vec![x], key })
                 }
-                _ => Err("its `x` has not 32 bytes".to_owned()),
+                _ => Err("its `x` does not have 32 bytes".to_owned()),
             },
-            _ => {
-                Err("its type (`kty`, `crv`) is none that signatures are checked with here"
-                    .to_owned())
-            }
+            _ => Err("its type (`kty`, `crv`) is not supported for signatures".to_owned()),
         }
     }
 }
@@ -156,7 +153,7 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(format!(
-            "an RSA key of {bits} bits; needed are {} to {} bits",
+            "an RSA key of {bits} bits; it must have {} to {} bits",
             RSA_BITS.start(),
             RSA_BITS.end()
         ));
@@ -166,7 +163,7 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
     let one = exponent.iter().rev().skip(1).all(|byte| *byte == 0) && exponent.last() == Some(&1);
     if !odd || one || exponent.len() > MAX_EXPONENT_BYTES {
-        return Err("its `e` is no public exponent".to_owned());
+        return Err("its `e` is not a valid public exponent".to_owned());
     }
     Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
@@ -179,7 +176,7 @@ fn coordinate(jwk: &Map<String, Value>, name: &str, len: usize) -> Result<Vec<u8
         // Issuers do not leave out more bytes. A shorter number belongs to another curve or is not
         // a key.
         Some(missing) if missing <= 2 => Ok([vec![0; missing], number].concat()),
-        _ => Err(format!("its `{name}` has not {len} bytes")),
+        _ => Err(format!("its `{name}` does not have {len} bytes")),
     }
 }
 

@@ -134,7 +134,12 @@ mod tests {
             groups_claim: None,
             scopes: None,
         };
-        let mut claims = json!({ "iss": rules.issuer, "aud": rules.audience, "sub": "project_path:demo/app", "exp": NOW + 300 });
+        let mut claims = json!({
+            "iss": rules.issuer,
+            "aud": rules.audience,
+            "sub": "project_path:demo/app",
+            "exp": NOW + 300,
+        });
         claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         rules.check(claims.as_object().unwrap(), NOW)
     }

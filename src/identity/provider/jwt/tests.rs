@@ -1,22 +1,30 @@
 //! Tests of valid workload tokens, and of each way in which a token can be invalid.
 
+mod rejected;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::signing::{SigningKey, encode, rsa};
 use super::*;
+use crate::demo::signing_key::SigningKey;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::identity::provider::jwks::KeySet;
 use crate::registry::Access;
 
 const ISSUER: &str = "https://gitlab.example.com";
 const AUDIENCE: &str = "registry.example.com";
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
 
 fn rules() -> TokenRules {
     TokenRules {
@@ -98,10 +106,10 @@ fn scopes(verified: &Verified) -> &[String] {
 
 #[tokio::test]
 async fn a_good_token_says_who_it_is_and_what_it_may() {
-    let key = SigningKey::p256();
+    let key = SigningKey::es256().unwrap();
     let jwt = provider(
         TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
-        &[key.jwk("one")],
+        &[key.jwk_named("one")],
     );
     let said = claims(json!({ "groups": ["ci"], "exp": 4_000_000_000_u64 }));
     let (who, lifetime) = verified(ask(&jwt, &key.token(&header(json!({})), &said)).await);
@@ -118,20 +126,22 @@ async fn a_good_token_says_who_it_is_and_what_it_may() {
 async fn every_algorithm_of_the_config_works_and_no_other() {
     use Algorithm::{ES256, ES384, EdDSA, PS256, RS256};
     let keys = [
-        (RS256, "RS256", rsa()),
-        (PS256, "PS256", rsa()),
-        (ES256, "ES256", Arc::new(SigningKey::p256())),
-        (ES384, "ES384", Arc::new(SigningKey::p384())),
+        (RS256, "RS256", SigningKey::rsa(0).unwrap()),
+        (PS256, "PS256", SigningKey::rsa(0).unwrap()),
+        (ES256, "ES256", SigningKey::es256().unwrap()),
+        (ES384, "ES384", Arc::new(SigningKey::es384())),
         (EdDSA, "EdDSA", Arc::new(SigningKey::ed25519())),
     ];
     for (algorithm, name, key) in &keys {
         let token = key.token(&header(json!({ "alg": name })), &claims(json!({})));
-        let jwt =
-            provider(TokenRules { algorithms: vec![*algorithm], ..rules() }, &[key.jwk("one")]);
+        let jwt = provider(
+            TokenRules { algorithms: vec![*algorithm], ..rules() },
+            &[key.jwk_named("one")],
+        );
         verified(ask(&jwt, &token).await);
         let others =
             keys.iter().map(|(other, ..)| *other).filter(|other| other != algorithm).collect();
-        let jwt = provider(TokenRules { algorithms: others, ..rules() }, &[key.jwk("one")]);
+        let jwt = provider(TokenRules { algorithms: others, ..rules() }, &[key.jwk_named("one")]);
         assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{name}");
     }
 }
@@ -141,8 +151,8 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
 /// clock may be ahead.
 #[tokio::test]
 async fn what_was_issued_before_a_floor_is_refused() {
-    let key = SigningKey::p256();
-    let (jwt, floor) = (provider(rules(), &[key.jwk("one")]), now());
+    let key = SigningKey::es256().unwrap();
+    let (jwt, floor) = (provider(rules(), &[key.jwk_named("one")]), now());
     for (issued, good) in [
         (json!(floor - 1), false),
         (json!(floor + 60), false),
@@ -160,16 +170,16 @@ async fn what_was_issued_before_a_floor_is_refused() {
 /// The token belongs to the issuer's provider, so no other provider is shown it.
 #[tokio::test]
 async fn a_token_that_is_too_large_is_refused() {
-    let key = SigningKey::p256();
+    let key = SigningKey::es256().unwrap();
     let large = key.token(&header(json!({})), &claims(json!({ "x": "x".repeat(16 * 1024) })));
     assert_eq!(issuer_in(&large).as_deref(), Some(ISSUER));
-    assert_eq!(ask(&provider(rules(), &[key.jwk("one")]), &large).await, Verdict::Rejected);
+    assert_eq!(ask(&provider(rules(), &[key.jwk_named("one")]), &large).await, Verdict::Rejected);
 }
 
 #[tokio::test]
 async fn what_is_no_token_of_the_issuer_is_not_its_own() {
-    let key = SigningKey::p256();
-    let jwt = provider(rules(), &[key.jwk("one")]);
+    let key = SigningKey::es256().unwrap();
+    let jwt = provider(rules(), &[key.jwk_named("one")]);
     let good = key.token(&header(json!({})), &claims(json!({})));
     for iss in [
         "https://gitlab.example.co",
@@ -184,10 +194,10 @@ async fn what_is_no_token_of_the_issuer_is_not_its_own() {
         .to_string()
         .replace("\"iss\"", "\"iss\":\"https://other.example.com\",\"iss\"");
     let twice =
-        key.sign(&format!("{}.{}", encode(header(json!({})).to_string()), encode(twice)), false);
+        key.sign_message(&format!("{}.{}", encode(header(json!({})).to_string()), encode(twice)));
     let header_twice = encode(r#"{"alg":"none","alg":"ES256","kid":"one"}"#);
     let header_twice =
-        key.sign(&format!("{header_twice}.{}", encode(claims(json!({})).to_string())), false);
+        key.sign_message(&format!("{header_twice}.{}", encode(claims(json!({})).to_string())));
     let in_a_list = key.token(&header(json!({})), &claims(json!({ "iss": [ISSUER] })));
     for token in [
         "glpat-secret",
@@ -210,162 +220,8 @@ async fn what_is_no_token_of_the_issuer_is_not_its_own() {
 }
 
 #[tokio::test]
-async fn forged_tokens_are_rejected() {
-    let (key, stranger) = (SigningKey::p256(), SigningKey::p256());
-    let jwt = provider(rules(), &[key.jwk("one"), rsa().jwk("two")]);
-    let good = claims(json!({}));
-    let by_stranger = |members: Value| stranger.token(&header(members), &good);
-    let unsigned = |alg: &str| {
-        format!(
-            "{}.",
-            stranger.token(&header(json!({ "alg": alg })), &good).rsplit_once('.').unwrap().0
-        )
-    };
-    // HS256 with public data as the secret, in each form in which a library might accept it.
-    let symmetric = |alg: &str, kid: &str, secret: &[u8]| {
-        let message = format!(
-            "{}.{}",
-            encode(header(json!({ "alg": alg, "kid": kid })).to_string()),
-            encode(good.to_string())
-        );
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
-        format!("{message}.{}", encode(tag))
-    };
-    let right = key.token(&header(json!({})), &good);
-    let (signed, signature) = right.rsplit_once('.').unwrap();
-    let other = key.token(&header(json!({})), &claims(json!({ "sub": "somebody else" })));
-    for token in [
-        unsigned("none"),
-        unsigned("None"),
-        unsigned("NONE"),
-        unsigned("nOnE"),
-        unsigned("ES256"),
-        unsigned(""),
-        symmetric("HS256", "one", &key.public()),
-        symmetric("HS256", "two", &rsa().public()),
-        symmetric("HS256", "two", rsa().jwk("two").to_string().as_bytes()),
-        symmetric("ES256", "one", &key.public()),
-        by_stranger(json!({})),
-        by_stranger(json!({ "jwk": stranger.jwk("one") })),
-        by_stranger(json!({ "jwk": stranger.jwk("one"), "kid": "new" })),
-        by_stranger(json!({ "jku": "https://evil.example.com/jwks", "kid": "new" })),
-        by_stranger(json!({ "x5u": "https://evil.example.com/x5u", "x5c": ["AAAA"] })),
-        by_stranger(json!({ "kid": "../../../../dev/null" })),
-        by_stranger(json!({ "kid": "/dev/null" })),
-        by_stranger(json!({ "kid": "https://evil.example.com/key" })),
-        by_stranger(json!({ "kid": "" })),
-        // A valid signature of the one key under the name of the other, and for another algorithm.
-        key.token(&header(json!({ "kid": "two" })), &good),
-        key.token(&header(json!({ "alg": "RS256" })), &good),
-        key.token(&header(json!({ "alg": "ES384" })), &good),
-        format!("{}.{signature}", other.rsplit_once('.').unwrap().0),
-        format!("{signed}.{signature}="),
-        format!("{signed}.{}", &signature[1..]),
-        format!("{signed}.{}", encode([0; 64])),
-        format!("{signed}.!"),
-    ] {
-        assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{token}");
-    }
-    verified(ask(&jwt, &right).await);
-}
-
-#[tokio::test]
-async fn headers_that_ask_for_more_are_rejected() {
-    let key = SigningKey::p256();
-    let jwt = provider(rules(), &[key.jwk("one")]);
-    for members in [
-        json!({ "crit": ["exp"] }),
-        json!({ "crit": [] }),
-        json!({ "crit": null }),
-        json!({ "b64": false }),
-        json!({ "b64": "true" }),
-        json!({ "b64": false, "crit": ["b64"] }),
-        json!({ "typ": "JOSE" }),
-        json!({ "typ": "" }),
-        json!({ "typ": 1 }),
-        json!({ "kid": 1 }),
-        json!({ "kid": ["one"] }),
-        json!({ "kid": "k".repeat(257) }),
-        json!({ "alg": "es256" }),
-        json!({ "alg": 1 }),
-        json!({ "alg": null }),
-    ] {
-        let token = key.token(&header(members.clone()), &claims(json!({})));
-        assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{members}");
-    }
-    for members in [
-        json!({ "typ": "jwt" }),
-        json!({ "typ": "at+JWT" }),
-        json!({ "typ": "application/at+jwt" }),
-        json!({ "typ": null }),
-        json!({ "b64": true }),
-        json!({ "kid": null }),
-        json!({ "x5t": "x", "jku": "https://evil.example.com", "jwk": SigningKey::p256().jwk("one") }),
-    ] {
-        verified(ask(&jwt, &key.token(&header(members), &claims(json!({})))).await);
-    }
-}
-
-#[tokio::test]
-async fn claims_that_are_wrong_are_rejected() {
-    let key = SigningKey::p256();
-    let jwt = provider(
-        TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
-        &[key.jwk("one")],
-    );
-    for members in [
-        json!({ "exp": null }),
-        json!({ "exp": "4000000000" }),
-        json!({ "exp": [4_000_000_000_u64] }),
-        json!({ "exp": true }),
-        json!({ "exp": -1 }),
-        json!({ "exp": 0 }),
-        json!({ "exp": now() - 61 }),
-        json!({ "nbf": now() + 120 }),
-        json!({ "nbf": "0" }),
-        json!({ "iat": "0" }),
-        json!({ "aud": null }),
-        json!({ "aud": "other" }),
-        json!({ "aud": "registry.example.com." }),
-        json!({ "aud": "REGISTRY.example.com" }),
-        json!({ "aud": [] }),
-        json!({ "aud": [AUDIENCE, "other"] }),
-        json!({ "aud": ["other", AUDIENCE] }),
-        json!({ "aud": [AUDIENCE, AUDIENCE] }),
-        json!({ "aud": [[AUDIENCE]] }),
-        json!({ "aud": { "0": AUDIENCE } }),
-        json!({ "aud": 5 }),
-        json!({ "sub": null }),
-        json!({ "sub": "" }),
-        json!({ "sub": 5 }),
-        json!({ "namespace_id": null }),
-        json!({ "namespace_id": "43" }),
-        json!({ "namespace_id": "4" }),
-        json!({ "namespace_id": "422" }),
-        json!({ "namespace_id": 42 }),
-        json!({ "namespace_id": ["42"] }),
-        json!({ "namespace_id": { "42": true } }),
-    ] {
-        let token = key.token(&header(json!({})), &claims(members.clone()));
-        assert_eq!(ask(&jwt, &token).await, Verdict::Rejected, "{members}");
-    }
-    for members in [
-        json!({ "aud": [AUDIENCE] }),
-        json!({ "exp": now() - 30 }),
-        json!({ "exp": now() as f64 + 100.5 }),
-        json!({ "nbf": now() + 30 }),
-        json!({ "nbf": null, "iat": null }),
-        json!({ "namespace_id": "41" }),
-        json!({ "groups": [5] }),
-        json!({ "scope": ["read_registry", 5] }),
-    ] {
-        verified(ask(&jwt, &key.token(&header(json!({})), &claims(members))).await);
-    }
-}
-
-#[tokio::test]
 async fn every_required_claim_is_required() {
-    let key = SigningKey::p256();
+    let key = SigningKey::es256().unwrap();
     let required = |claims: &[(&str, &str)]| {
         Tenants::Required(
             claims
@@ -383,7 +239,7 @@ async fn every_required_claim_is_required() {
         (Tenants::Any, true),
     ] {
         let verdict = ask(
-            &provider(TokenRules { tenants: tenants.clone(), ..rules() }, &[key.jwk("one")]),
+            &provider(TokenRules { tenants: tenants.clone(), ..rules() }, &[key.jwk_named("one")]),
             &token,
         )
         .await;
@@ -393,14 +249,14 @@ async fn every_required_claim_is_required() {
 
 #[tokio::test]
 async fn scopes_are_the_configs_or_the_tokens_own() {
-    let key = SigningKey::p256();
+    let key = SigningKey::es256().unwrap();
     let bare = key.token(&header(json!({})), &claims(json!({ "scope": null })));
     let scoped = key.token(&header(json!({})), &claims(json!({})));
-    let own = provider(rules(), &[key.jwk("one")]);
+    let own = provider(rules(), &[key.jwk_named("one")]);
     assert!(scopes(&verified(ask(&own, &bare).await).0).is_empty());
     let fixed = provider(
         TokenRules { scopes: Some(vec!["read_registry".to_owned()]), ..rules() },
-        &[key.jwk("one")],
+        &[key.jwk_named("one")],
     );
     for token in [bare, scoped] {
         assert_eq!(scopes(&verified(ask(&fixed, &token).await).0), ["read_registry"]);
@@ -409,10 +265,10 @@ async fn scopes_are_the_configs_or_the_tokens_own() {
 
 #[tokio::test]
 async fn the_subject_is_the_claim_that_the_config_names() {
-    let key = SigningKey::p256();
+    let key = SigningKey::es256().unwrap();
     let jwt = provider(
         TokenRules { subject_claim: "project_path".to_owned(), ..rules() },
-        &[key.jwk("one")],
+        &[key.jwk_named("one")],
     );
     let (who, _) = verified(
         ask(&jwt, &key.token(&header(json!({})), &claims(json!({ "project_path": "a/b" })))).await,

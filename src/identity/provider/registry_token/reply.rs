@@ -42,7 +42,7 @@ pub struct Token {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unreadable {
     /// The reply is not a JSON object with a token, or has the same key twice.
-    #[error("the reply is not the JSON of a token")]
+    #[error("the reply is not a JSON object with a token")]
     Reply,
     /// The reply has a `token` and an `access_token` that differ, although both name one token.
     #[error("the reply has two tokens that differ")]
@@ -188,7 +188,7 @@ impl AccessEntry {
         let text = |name| entry.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(kind), Some(name)) = (text("type"), text("name")) else {
             odd.note(format!(
-                "`access` holds {} without a text `type` and `name`, which is left out",
+                "`access` holds {} without `type` and `name` as texts, which is left out",
                 shape(entry)
             ));
             return None;
@@ -206,7 +206,7 @@ impl AccessEntry {
                 }
             }
             Some(other) => odd.note(format!(
-                "`actions` is {}, which grants nothing; needed is a list",
+                "`actions` is {}, which grants nothing; it must be a list",
                 shape(other)
             )),
         }

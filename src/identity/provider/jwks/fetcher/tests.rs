@@ -6,14 +6,15 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::{KeyLookup, KeySet, Keys, RefreshIntervals};
-use crate::identity::provider::jwt::signing::SigningKey;
+use crate::demo::signing_key::SigningKey;
 use crate::identity::provider::test_server::{Answer, PATIENCE, TestServer};
 
 /// An interval so long that a test ends before anything is done a second time.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn set(ids: &[&str]) -> Answer {
-    let keys: Vec<Value> = ids.iter().map(|id| SigningKey::p256().jwk(id)).collect();
+    let keys: Vec<Value> =
+        ids.iter().map(|id| SigningKey::es256().unwrap().jwk_named(id)).collect();
     Answer::ok(&json!({ "keys": keys }).to_string())
 }
 
@@ -132,7 +133,7 @@ async fn the_last_good_keys_stay_whatever_the_issuer_says() {
         Answer::new(
             301,
             &format!("location: {}\r\n", elsewhere.url),
-            &json!({ "keys": [SigningKey::p256().jwk("two")] }).to_string(),
+            &json!({ "keys": [SigningKey::es256().unwrap().jwk_named("two")] }).to_string(),
         ),
         Answer::new(200, "content-type: text/html\r\n", "<html>Sign in</html>"),
         Answer::ok(""),
@@ -140,8 +141,11 @@ async fn the_last_good_keys_stay_whatever_the_issuer_says() {
         Answer::ok(r#"{"keys": []}"#),
         Answer::ok(r#"{"keys": [{"kty": "oct", "kid": "two", "k": "AAAA"}]}"#),
         Answer::ok(
-            &json!({ "keys": [SigningKey::p256().jwk("two")], "x": "x".repeat(1024 * 1024) })
-                .to_string(),
+            &json!({
+                "keys": [SigningKey::es256().unwrap().jwk_named("two")],
+                "x": "x".repeat(1024 * 1024),
+            })
+            .to_string(),
         ),
         Answer::Say("HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\n{\"keys\"".to_owned()),
         Answer::Say("nonsense".to_owned()),
@@ -215,7 +219,7 @@ async fn fetching_ends_with_the_keys() {
 
 #[tokio::test]
 async fn keys_of_a_file_are_never_fetched() {
-    let text = json!({ "keys": [SigningKey::p256().jwk("one")] }).to_string();
+    let text = json!({ "keys": [SigningKey::es256().unwrap().jwk_named("one")] }).to_string();
     let keys = Keys::fixed(KeySet::parse(text.as_bytes()).unwrap());
     assert_eq!(found(&keys, "one").await, 'k');
     assert_eq!(found(&keys, "two").await, '-');

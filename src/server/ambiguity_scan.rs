@@ -12,7 +12,7 @@ const CODING: &[u8] = b"transfer-encoding:";
 
 /// The state of the scan of one connection's heads.
 #[derive(Default)]
-pub(super) struct HeadScan(RefCell<HeadState>);
+pub(super) struct AmbiguityScan(RefCell<HeadState>);
 
 #[derive(Default)]
 struct HeadState {
@@ -51,7 +51,7 @@ enum Part {
     Trailers,
 }
 
-impl HeadScan {
+impl AmbiguityScan {
     /// Returns whether anything so far could be read in two ways.
     pub(super) fn ambiguous(&self) -> bool {
         self.0.borrow().ambiguous
@@ -65,7 +65,7 @@ impl HeadScan {
     }
 }
 
-impl Scan for HeadScan {
+impl Scan for AmbiguityScan {
     fn read(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
         let mut bytes = bytes;
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn ambiguous(pieces: &[&str]) -> bool {
-        let scan = HeadScan::default();
+        let scan = AmbiguityScan::default();
         for piece in pieces {
             scan.read(piece.as_bytes());
         }

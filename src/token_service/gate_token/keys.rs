@@ -1,0 +1,122 @@
+//! The keys that seal and open gate tokens, and the file that they are read from.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, LessSafeKey, UnboundKey};
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use crate::identity::model::keyed_hash::HashKey;
+
+/// The largest number of keys in a file. A rotation needs two at a time. A file that was named by
+/// mistake could have any number.
+const MAX_KEYS: usize = 16;
+
+/// The keys of a file. The first key seals, and all keys open.
+pub struct TokenKeys(pub(super) Vec<TokenKey>);
+
+pub(super) struct TokenKey {
+    pub(super) id: String,
+    hash_key: HashKey,
+    pub(super) key: LessSafeKey,
+}
+
+/// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
+/// is the line, counted from 1.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyFileError {
+    #[error("the file has no key; make one with: openssl rand -base64 32")]
+    Empty,
+    #[error("not base64; make a key with: openssl rand -base64 32")]
+    NotBase64(usize),
+    #[error("{1} bytes, but a key has 32; make one with: openssl rand -base64 32")]
+    Length(usize, usize),
+    #[error("the same key as in line {1}; remove one of the two")]
+    Twice(usize, usize),
+    #[error(
+        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime ago"
+    )]
+    TooMany(usize),
+}
+
+impl TokenKeys {
+    /// Creates a random key for this process alone, which no other replica has.
+    ///
+    /// # Errors
+    /// An error if the system provides no randomness.
+    pub fn random() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *bytes)?;
+        Ok(Self(vec![TokenKey::new(&bytes)?]))
+    }
+
+    /// Reads a key file: one key a line, 32 bytes in base64. Empty lines and lines that begin with
+    /// `#` are skipped.
+    ///
+    /// # Errors
+    /// The error of the first line that is not a valid key.
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
+        let mut keys: Vec<(usize, TokenKey)> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let (number, line) = (index + 1, line.trim());
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if keys.len() == MAX_KEYS {
+                return Err(KeyFileError::TooMany(number));
+            }
+            let bytes = Zeroizing::new(
+                BASE64_STANDARD.decode(line).map_err(|_| KeyFileError::NotBase64(number))?,
+            );
+            let key: &[u8; 32] = bytes
+                .as_slice()
+                .try_into()
+                .map_err(|_| KeyFileError::Length(number, bytes.len()))?;
+            let key = TokenKey::new(key).map_err(|_| KeyFileError::Length(number, bytes.len()))?;
+            if let Some((first, _)) = keys.iter().find(|(_, other)| other.id == key.id) {
+                return Err(KeyFileError::Twice(number, *first));
+            }
+            keys.push((number, key));
+        }
+        if keys.is_empty() {
+            return Err(KeyFileError::Empty);
+        }
+        Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
+    }
+
+    /// Returns the key under which credentials are hashed, which belongs to the first key.
+    pub fn hash_key(&self) -> Option<&HashKey> {
+        self.0.first().map(|key| &key.hash_key)
+    }
+}
+
+impl KeyFileError {
+    /// Returns the line of the error, counted from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Empty => 1,
+            Self::NotBase64(line)
+            | Self::Length(line, _)
+            | Self::Twice(line, _)
+            | Self::TooMany(line) => *line,
+        }
+    }
+}
+
+impl TokenKey {
+    fn new(bytes: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        // Every holder of a token sees the id, so it must reveal nothing about the key.
+        let id = blake3::derive_key("moorgate gate token key id", bytes);
+        let id = BASE64_URL_SAFE_NO_PAD
+            .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
+        let hash_key = HashKey::of_token_key(bytes);
+        Ok(Self { id, hash_key, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
+    }
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+    }
+}

@@ -1,0 +1,204 @@
+//! Sending one request on a pooled or a new connection, and waiting for the head of its response.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use tokio::time::sleep;
+
+use super::check_response::check_response;
+use super::connection::{Connection, SendError};
+use super::exchange::{Exchange, Then};
+use super::pool::Use;
+use super::{ClientInfo, Upstream, headers};
+use crate::body::{BodyFailure, Progress, RequestBody};
+use crate::denial::{Denial, Framing, UpstreamFault};
+use crate::registry::RegistryRequest;
+
+/// A request to the registry, without its body.
+pub(super) struct OutboundRequest<'a> {
+    pub(super) wanted: &'a RegistryRequest,
+    /// The token that was issued for this request, if the registry takes such tokens.
+    pub(super) upstream_token: Option<HeaderValue>,
+    /// The headers of the original request, few of which are forwarded.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) request_id: &'a str,
+}
+
+impl Upstream {
+    /// Sends a read request of the gate's own, on behalf of a client at this address.
+    pub(super) async fn ask(
+        &self,
+        outbound: &OutboundRequest<'_>,
+        address: IpAddr,
+    ) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
+        let progress = Rc::new(Progress::default());
+        let body = RequestBody::empty(progress.clone());
+        let client = ClientInfo { address, http2: false, progress: &progress };
+        let answer = self.exchange(outbound, body, &client).await;
+        let (response, exchange) = answer.map_err(|denial| match denial {
+            Denial::Upstream(fault) => fault,
+            _ => UpstreamFault::Unreachable,
+        })?;
+        let (parts, body) = response.into_parts();
+        check_response(outbound.wanted, outbound.upstream_token.is_some(), &parts)?;
+        Ok((Response::from_parts(parts, body), exchange))
+    }
+
+    /// Sends one request and returns the head of its response. A pooled connection may have died
+    /// unnoticed: a request that was never written goes out on a new connection, and so does a GET
+    /// or HEAD without a response. No other request is ever repeated.
+    pub(super) async fn exchange(
+        &self,
+        outbound: &OutboundRequest<'_>,
+        body: RequestBody,
+        client: &ClientInfo<'_>,
+    ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let OutboundRequest { wanted, request_id, .. } = *outbound;
+        let method = wanted.method();
+        let repeatable = matches!(method, Method::GET | Method::HEAD);
+        let request = self.request(outbound, body, client)?;
+        let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once }).await;
+        let again = match pooled {
+            None => request,
+            Some(mut connection) => {
+                match self.answer(&mut connection, request, wanted, client).await {
+                    Ok(response) => {
+                        let then = Then::after(&method, response.status());
+                        return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
+                    }
+                    Err(ExchangeFailure::NeverWritten(request)) => *request,
+                    Err(ExchangeFailure::NoAnswer(_)) if repeatable => {
+                        self.request(outbound, RequestBody::empty(client.progress.clone()), client)?
+                    }
+                    Err(failure) => return Err(failure.into_denial(client.progress, request_id)),
+                }
+            }
+        };
+        let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
+            tracing::error!(request_id, "the registry cannot be reached: {error}");
+            Denial::Upstream(if error.is_timeout() {
+                UpstreamFault::ConnectTimeout
+            } else {
+                UpstreamFault::Unreachable
+            })
+        })?;
+        match self.answer(&mut connection, again, wanted, client).await {
+            Ok(response) => {
+                let then = Then::after(&method, response.status());
+                Ok((response, Exchange::new(connection, self.pool.clone(), then)))
+            }
+            Err(failure) => Err(failure.into_denial(client.progress, request_id)),
+        }
+    }
+
+    fn request(
+        &self,
+        outbound: &OutboundRequest<'_>,
+        body: RequestBody,
+        client: &ClientInfo<'_>,
+    ) -> Result<Request<RequestBody>, Denial> {
+        let uri = Uri::try_from(outbound.wanted.render())
+            .map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = outbound.wanted.method();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers::request(outbound, &self.settings, client.address);
+        Ok(request)
+    }
+
+    /// Waits for the head of the response, within the time-outs.
+    async fn answer(
+        &self,
+        connection: &mut Connection,
+        request: Request<RequestBody>,
+        wanted: &RegistryRequest,
+        client: &ClientInfo<'_>,
+    ) -> Result<Response<Incoming>, ExchangeFailure> {
+        let settings = &self.settings;
+        let response_timeout = match wanted {
+            RegistryRequest::UploadFinish { .. } => settings.upload_response_timeout,
+            _ => settings.response_timeout,
+        };
+        let io = connection.io().clone();
+        // No deadline is nearer than the shorter of the two time-outs, so a timer of that length
+        // misses none.
+        let tick = response_timeout.min(settings.stall_timeout);
+        let mut timer = pin!(sleep(tick));
+        let mut answer = pin!(connection.send(request));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.map_err(ExchangeFailure::from),
+                () = &mut timer => {
+                    let now = Instant::now();
+                    let late = client.progress.request_ended().map(|ended| ended + response_timeout);
+                    let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
+                    let deadline = late.into_iter().chain(stuck).min();
+                    if deadline.is_some_and(|deadline| deadline <= now) {
+                        return Err(ExchangeFailure::TimedOut);
+                    }
+                    let next = deadline.unwrap_or(now + tick).min(now + tick);
+                    timer.as_mut().reset(next.into());
+                }
+            }
+        }
+    }
+}
+
+/// The reason why a request has no response.
+enum ExchangeFailure {
+    NeverWritten(Box<Request<RequestBody>>),
+    NoAnswer(hyper::Error),
+    TimedOut,
+}
+
+impl From<SendError> for ExchangeFailure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NeverWritten(request) => Self::NeverWritten(request),
+            SendError::NoAnswer(error) => Self::NoAnswer(error),
+        }
+    }
+}
+
+impl ExchangeFailure {
+    /// Returns the denial for the caller. A fault of the registry is logged. A fault of the client
+    /// is not attributed to the registry.
+    fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {
+        match progress.failure() {
+            Some(BodyFailure::Aborted) => return Denial::ClientAborted,
+            Some(BodyFailure::Trailers) => return Denial::Framing(Framing::Trailers),
+            None => {}
+        }
+        Denial::Upstream(match self {
+            Self::NeverWritten(_) => {
+                tracing::error!(
+                    request_id,
+                    "the registry closed a new connection before it answered"
+                );
+                UpstreamFault::Unreachable
+            }
+            Self::TimedOut => {
+                tracing::error!(request_id, "the registry did not answer in time");
+                UpstreamFault::ResponseTimeout
+            }
+            Self::NoAnswer(error) => {
+                tracing::error!(request_id, "the registry gave no answer: {error}");
+                let nonsense = error.is_parse() || is_invalid_data(&error);
+                if nonsense { UpstreamFault::Invalid } else { UpstreamFault::Unreachable }
+            }
+        })
+    }
+}
+
+/// Returns whether the answer failed because its bytes were invalid, such as a head over the size
+/// limit, and not because the connection broke.
+fn is_invalid_data(error: &hyper::Error) -> bool {
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
