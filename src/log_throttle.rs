@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_interval_it_is_ten_seconds() {
+    fn the_default_interval_is_ten_seconds() {
         let (throttle, start) = (LogThrottle::default(), Instant::now());
         assert_eq!(throttle.line(&"a", start), line(0, 0));
         assert_eq!(throttle.line(&"a", start + Duration::from_millis(9_999)), None);

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_printed_moves_a_cursor() {
+    fn printed_text_contains_no_terminal_control_characters() {
         assert_eq!(
             printable("a\u{9b}31m\u{1b}[2J\n\u{202e}é"),
             "a\\u{9b}31m\\u{1b}[2J\\n\\u{202e}é"

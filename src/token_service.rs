@@ -244,7 +244,7 @@ mod tests {
     /// A holder of a key could make such a token. Without this check the inner token would be sent
     /// to the providers.
     #[test]
-    fn a_token_in_a_token_is_none() {
+    fn a_gate_token_inside_a_gate_token_is_invalid() {
         let keys = Arc::new(TokenKeys::random().unwrap());
         let service =
             TokenService::new(keys.clone(), Duration::from_secs(60), "registry.test".into());
@@ -270,7 +270,7 @@ mod tests {
     /// A text that was sealed here is never sent to a provider, independent of its kind and of the
     /// characters before it.
     #[test]
-    fn what_looks_sealed_is_no_credential() {
+    fn a_text_that_looks_sealed_is_recognised_in_every_credential() {
         for prefix in ["mg1.", "mgr1.", "mu1."] {
             for text in [
                 format!("{prefix}x"),

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_until_a_certificate_ends() {
+    fn certificate_days_left_are_rounded_down_to_whole_days() {
         const DAY: i64 = 24 * 60 * 60;
         for (seconds, days, expired) in [
             (DAY * 14, 14, false),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_ends_soon_is_trouble() {
+    fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
         let upstream = || UpstreamStatus {
             address: String::new(),
             up: None,

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed_and_other_texts_are_refused() {
         for (text, milliseconds) in
             [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)]
         {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_algorithms() {
+    fn rates_and_jwt_algorithms_are_parsed_and_other_texts_are_refused() {
         for (text, count, seconds) in
             [("1/s", 1, 1), ("8/m", 8, 60), ("4294967295/h", u32::MAX, 3600)]
         {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn byte_sizes_are_parsed_and_other_texts_are_refused() {
         for (text, bytes) in
             [("4096B", 4096), ("32KiB", 32_768), ("1MiB", 1_048_576), ("1GiB", 1_073_741_824)]
         {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_networks_workers_and_words() {
+    fn addresses_networks_workers_and_names_are_parsed_or_refused() {
         for text in ["0.0.0.0:8443", "[::]:8443", "127.0.0.1:0"] {
             assert_eq!(text.parse::<ListenAddress>().expect(text).to_string(), text);
         }

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_by_key() {
+    fn changes_are_reported_by_config_key() {
         let old = json!({ "a": { "b": 1, "c": [1, 2] }, "list": [{ "x": 1 }, { "x": 2 }] });
         let new = json!({ "a": { "b": 2, "c": [1] }, "list": [{ "x": 1 }, { "x": 3, "y": 4 }] });
         let changed = outline(old.clone(), &[]).changed(&outline(new, &[]));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_compared_wherever_they_stand() {
+    fn sections_are_compared_regardless_of_their_position() {
         let old = outline(
             json!({ "list": [{ "x": 1 }, { "x": 2 }] }),
             &[("list[1].x", "1"), ("list[10].x", "1")],

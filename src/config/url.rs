@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn external_urls() {
+    fn external_urls_are_normalised_and_other_texts_are_refused() {
         for (text, authority, service) in [
             ("https://registry.example.com", "registry.example.com", "registry.example.com"),
             ("https://Registry.Example.COM:443/", "registry.example.com", "registry.example.com"),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn server_urls() {
+    fn server_urls_are_normalised_and_other_texts_are_refused() {
         for (text, printed) in [
             ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
             ("HTTPS://gitlab.example.com:443/gitlab/", "https://gitlab.example.com/gitlab/"),
@@ -316,14 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_not_repeated() {
+    fn an_error_about_a_url_does_not_show_its_password() {
         let message =
             ServerUrl::from_str("https://user:hunter2@gitlab.example.com").expect_err("userinfo");
         assert!(!message.contains("hunter2"), "{message}");
     }
 
     #[test]
-    fn loopback() {
+    fn only_loopback_hosts_count_as_loopback() {
         for (text, expected) in [
             ("http://localhost", true),
             ("http://127.8.0.1", true),

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keeps_nothing_until_it_is_told_to() {
+    async fn a_ledger_keeps_nothing_before_keep_is_called() {
         let ledger = Ledger::new();
         assert!(ledger.enter(|| 1).is_none());
         ledger.keep();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn can_be_waited_on() {
+    async fn wait_until_returns_once_the_ledger_has_enough_entries() {
         let ledger = Arc::new(Ledger::new());
         ledger.keep();
         let writer = Arc::clone(&ledger);

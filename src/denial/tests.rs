@@ -29,7 +29,7 @@ fn tag() -> Tag {
 
 /// Clients act on the status and the code. Operators count the reasons.
 #[test]
-fn status_code_and_reason() {
+fn each_denial_has_a_status_a_code_and_a_reason() {
     for (denial, status, code, reason) in [
         (Denial::Request(RequestError::NoSuchOperation), 404, "UNSUPPORTED", "unknown_operation"),
         (Denial::Request(RequestError::NameInvalid), 400, "NAME_INVALID", "malformed_request"),
@@ -74,7 +74,7 @@ fn status_code_and_reason() {
 }
 
 #[test]
-fn what_people_read() {
+fn the_message_of_a_denial_tells_the_user_what_is_wrong() {
     for (denial, said) in [
         (Denial::Framing(Framing::Trailers), "trailers"),
         (Denial::NoCredential, "docker login"),
@@ -105,7 +105,7 @@ fn what_people_read() {
 
 /// Only a caller who presented a valid credential learns what the credential lacks.
 #[test]
-fn detail_is_for_valid_credentials() {
+fn only_a_caller_with_a_valid_credential_gets_a_detail() {
     let rule = Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push));
     assert_eq!(lacks("write_registry").detail().unwrap(), "token lacks write_registry");
     assert_eq!(rule.detail().unwrap(), "no rule of this registry gives you push here");
@@ -119,7 +119,7 @@ fn detail_is_for_valid_credentials() {
 
 /// The codes are defined in RFC 6749, 5.2.
 #[test]
-fn oauth_codes() {
+fn each_denial_has_an_oauth_error_code() {
     for (denial, code) in [
         (Denial::NoCredential, "invalid_grant"),
         (Denial::MalformedCredential("why"), "invalid_grant"),
@@ -139,7 +139,7 @@ fn oauth_codes() {
 }
 
 #[test]
-fn when_to_try_again_and_who_gave_no_answer() {
+fn a_denial_says_when_to_retry_and_which_provider_caused_it() {
     let sso: Arc<str> = "sso".into();
     let gitlab: Arc<str> = "gitlab".into();
     for (denial, retry_after, provider) in [
@@ -158,7 +158,7 @@ fn when_to_try_again_and_who_gave_no_answer() {
 /// The log calls a refusal `denied` and a failure `error`. The audit log records refusals of a
 /// presented credential or right.
 #[test]
-fn refusals_and_failures() {
+fn denials_are_refusals_or_failures_and_some_are_of_a_credential() {
     for (denial, refusal, of_a_credential) in [
         (Denial::NoCredential, true, false),
         (Denial::Request(RequestError::NameInvalid), true, false),
@@ -187,7 +187,7 @@ fn refusals_and_failures() {
 
 /// The wait is rounded up to whole seconds, and is at least one second.
 #[test]
-fn a_wait_is_told_in_whole_seconds() {
+fn retry_after_is_rounded_up_to_whole_seconds() {
     for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)] {
         let spent =
             Denial::Limited { limit: Limit::PerClient, retry_after: Duration::from_millis(millis) };
@@ -197,7 +197,7 @@ fn a_wait_is_told_in_whole_seconds() {
 
 /// Each limit has a name in the config, in the metrics and in the message for users.
 #[test]
-fn limits_by_name() {
+fn each_limit_has_a_config_key_and_a_message() {
     for (limit, key, by_address, said) in [
         (Limit::PerClient, "per_client", true, "your address"),
         (Limit::PerIdentity, "per_identity", false, "from you"),

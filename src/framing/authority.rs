@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts() {
+    fn only_plain_hosts_are_accepted() {
         for host in [
             "localhost",
             "registry.example.com",

@@ -43,7 +43,7 @@ fn a_head_has_100_fields_at_most() {
 }
 
 #[test]
-fn one_host_that_agrees_with_the_target() {
+fn a_request_needs_one_host_that_matches_its_target() {
     let table: [(&str, &[&str], bool); 19] = [
         ("/v2/", &["registry.example.com"], true),
         ("/v2/", &["registry.example.com:x"], false),
@@ -75,7 +75,7 @@ fn one_host_that_agrees_with_the_target() {
 
 /// RFC 9110, 7.2: `Host` became mandatory with HTTP/1.1.
 #[test]
-fn without_a_host() {
+fn only_http_1_0_and_absolute_http_2_targets_work_without_a_host() {
     for (target, version, expected) in [
         ("/v2/", Version::HTTP_10, Ok(())),
         ("http://a/v2/", Version::HTTP_10, Ok(())),
@@ -99,7 +99,7 @@ fn without_a_host() {
 
 /// RFC 9113, 8.2.1: in HTTP/1.1, the parser has already removed the white space.
 #[test]
-fn values_over_http2_are_not_padded() {
+fn padded_field_values_over_http2_are_refused() {
     for (value, good) in [
         ("x", true),
         ("", true),
@@ -163,7 +163,7 @@ fn the_only_expectation_is_100_continue() {
 }
 
 #[test]
-fn a_manifest_has_one_media_type_and_is_no_form() {
+fn a_manifest_has_one_media_type_that_is_not_a_form() {
     let good: [&[&str]; 4] = [
         &[],
         &["application/octet-stream"],
@@ -200,7 +200,7 @@ fn a_manifest_has_one_media_type_and_is_no_form() {
 }
 
 #[test]
-fn what_a_form_is() {
+fn a_form_has_exactly_one_urlencoded_content_type() {
     for (values, expected) in [
         (&["application/x-www-form-urlencoded; charset=utf-8"][..], true),
         (&["APPLICATION/x-www-form-urlencoded"], true),

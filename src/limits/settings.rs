@@ -51,7 +51,7 @@ mod tests {
     use crate::identity::{Granted, Principal, Source};
 
     #[test]
-    fn the_first_that_matches_holds() {
+    fn the_first_matching_override_applies() {
         let uploads = |count| IdentityLimits {
             concurrent_uploads_per_identity: Some(count),
             ..Default::default()

@@ -110,7 +110,7 @@ async fn a_write_waits_where_the_wait_is_short() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_it_waits_costs_nothing() {
+async fn a_caller_that_disconnects_while_waiting_costs_nothing() {
     let interval = Duration::from_millis(1500);
     let limits = limits(Some(Quota::new(2, interval * 2, 1)), IdentityLimits::default());
     let client = address("192.0.2.1");
@@ -126,7 +126,7 @@ async fn who_leaves_while_it_waits_costs_nothing() {
 
 /// The rates are those of the newest config, and the usage is kept.
 #[test]
-fn another_config_knows_what_is_owed() {
+fn the_usage_is_kept_when_the_config_changes() {
     let accounts = Arc::<Accounts>::default();
     let of = |general| Limits::new(Settings { general, ..Settings::default() }, accounts.clone());
     let pull = |limits: &Limits| {
@@ -149,7 +149,7 @@ fn another_config_knows_what_is_owed() {
 /// All workers share the usage: however they race, exactly the burst plus the refill of the rate is
 /// admitted.
 #[test]
-fn one_gate_is_one_limit() {
+fn all_workers_of_a_gate_share_one_limit() {
     // The burst takes ten seconds to refill, so no refill is lost even if the test runs slowly.
     let (rate, burst) = (1000, 10_000);
     let quota = Quota::new(rate, Duration::from_secs(1), burst);

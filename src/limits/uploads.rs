@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn first_come_first_served_and_nobody_stays_in_the_map() {
+    async fn uploads_enter_in_order_and_leave_no_entry_behind() {
         let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
         let [alice, bob] = ["alice", "bob"].map(|name| table.key(&name));
         let first = uploads.enter(alice, 1).await.unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_long_and_who_gives_up_leaves_the_queue() {
+    async fn a_wait_is_limited_and_a_caller_that_gives_up_leaves_the_queue() {
         let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
         let alice = table.key(&"alice");
         let first = uploads.enter(alice, 1).await.unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_limit_holds_for_those_who_come() {
+    async fn a_changed_limit_applies_to_later_uploads() {
         let (uploads, table) = (Arc::<Uploads>::default(), Table::default());
         let alice = table.key(&"alice");
         let mut held = Vec::new();

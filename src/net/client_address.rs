@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_trusted_proxies_alone() {
+    fn only_trusted_proxies_are_believed() {
         assert_eq!(client("192.0.2.1", &[("x-forwarded-for", "198.51.100.1")]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.1")]), "198.51.100.1");
         assert_eq!(
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_right_most_that_is_no_proxy() {
+    fn the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy() {
         assert_eq!(
             client("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.9.9.9")]),
             "2.2.2.2"
@@ -126,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_the_peer() {
+    fn the_peer_is_the_client_if_the_header_is_unreadable() {
         for value in ["unknown", "", "1.1.1.1, nonsense", "1.1.1.1,"] {
             assert_eq!(client("10.0.0.1", &[("x-forwarded-for", value)]), "10.0.0.1", "{value}");
         }
     }
 
     #[test]
-    fn reads_forwarded_where_there_is_no_other() {
+    fn forwarded_is_read_if_x_forwarded_for_is_absent() {
         assert_eq!(
             client(
                 "10.0.0.1",

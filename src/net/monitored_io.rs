@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_said_before_the_end_is_read_although_writing_failed() {
+    async fn data_sent_before_the_peer_closed_is_read_after_a_failed_write() {
         let traffic = Rc::new(IoStatus::default());
         let (socket, mut other) = tokio::io::duplex(64);
         let mut socket = MonitoredIo::new(socket, traffic.clone());

@@ -51,7 +51,7 @@ fn request(method: Method, target: &str) -> RegistryRequest {
 }
 
 #[test]
-fn scopes_are_containment_and_no_hierarchy() {
+fn an_action_needs_all_of_its_scopes_or_an_equivalent() {
     let policy = policy();
     let table: [(&[&str], [bool; 3]); 7] = [
         (&[], [false, false, false]),
@@ -72,7 +72,7 @@ fn scopes_are_containment_and_no_hierarchy() {
 }
 
 #[test]
-fn says_what_is_missing() {
+fn a_denial_says_which_right_is_missing() {
     let denial = policy()
         .authorize(request(Method::PUT, "/v2/a/manifests/v1"), &scopes(&["read_registry"]))
         .unwrap_err();
@@ -84,7 +84,7 @@ fn says_what_is_missing() {
 }
 
 #[test]
-fn a_mount_without_its_source_becomes_a_plain_upload() {
+fn a_mount_without_access_to_its_source_becomes_a_plain_upload() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mount =
         || request(Method::POST, &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"));
@@ -210,7 +210,7 @@ fn each_of_several_repositories_has_its_own_grant() {
 }
 
 #[test]
-fn what_is_granted_of_what_was_asked() {
+fn the_grant_is_the_part_of_the_request_that_the_credential_allows() {
     type Asked<'a> = &'a [(&'a str, &'a str)];
     let table: [(Verified, Asked<'_>, &str); 14] = [
         (scopes(&["read_registry"]), &[("a", "pull,push"), ("b", "pull")], "a:pull b:pull"),
@@ -266,7 +266,7 @@ fn what_is_granted_of_what_was_asked() {
 }
 
 #[test]
-fn several_are_allowed_together_or_not() {
+fn several_repositories_are_allowed_only_all_together() {
     let asked = |scopes: &[(&str, &str)]| {
         let wanted = scopes
             .iter()
@@ -287,7 +287,7 @@ fn several_are_allowed_together_or_not() {
 /// A caller without a credential may do what was granted, and is asked for a credential for
 /// everything else.
 #[test]
-fn nobody_is_asked_for_a_credential() {
+fn an_anonymous_caller_is_asked_for_a_credential_if_access_is_denied() {
     let mut nobody = of_several(&[("a", "pull"), ("b", "")]);
     nobody.principal.subject = "".into();
     for (method, target, denial) in [
@@ -302,7 +302,7 @@ fn nobody_is_asked_for_a_credential() {
 }
 
 #[test]
-fn without_rules_the_catalog_takes_what_pulls_take() {
+fn without_rules_the_catalog_needs_the_scopes_of_a_pull() {
     let lacks = || Denial::InsufficientRights(Missing::Scopes(vec!["read_registry".into()]));
     for (granted, denial) in [
         (scopes(&["read_registry"]).granted, None),

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_callers_an_entry_is_for() {
+    fn an_entry_names_the_provider_whose_callers_it_matches() {
         for (text, provider) in [
             ("anonymous", None),
             ("authenticated", None),
@@ -142,7 +142,7 @@ mod tests {
 
     /// An entry without a name would match no caller, or every caller without a name.
     #[test]
-    fn an_entry_without_a_name_says_what_would_be_right() {
+    fn the_error_about_an_invalid_entry_shows_a_valid_one() {
         for (text, right) in [
             ("user:", "user:gitlab/alice"),
             ("user:p/", "user:gitlab/alice"),

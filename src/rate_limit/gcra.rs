@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_and_then_the_rate() {
+    fn a_quota_admits_a_burst_and_then_the_rate() {
         let (quota, mut word) = (per_second(2, 3), 0);
         for left in [3, 2, 1] {
             assert_eq!(quota.remaining(word, 0), left);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_in_the_near_future_is_taken_beforehand() {
+    fn a_place_in_the_near_future_can_be_reserved() {
         let (quota, mut word) = (per_second(2, 1), 0);
         let wait = |word: &mut Nanos| {
             quota
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faster_rate_forgives_what_a_slower_one_let_be_owed() {
+    fn a_faster_rate_caps_the_debt_from_a_slower_rate() {
         let (slow, fast, mut word) =
             (Quota::new(1, Duration::from_secs(3600), 1000), per_second(100, 100), 0);
         while slow.take(&mut word, 0).is_ok() {}
@@ -194,7 +194,7 @@ mod tests {
     /// Sends requests for 10 s at twice the rate. (A burst of 1 saves up nothing: a request that
     /// comes a moment early has no effect.)
     #[test]
-    fn exact_at_twice_the_rate() {
+    fn requests_at_twice_the_rate_are_admitted_at_the_rate() {
         for (count, burst) in [(7, 2), (100, 2), (100, 200), (1000, 50), (99_991, 2)] {
             let (quota, mut word, mut admitted) = (per_second(count, burst), 0, 0);
             let step = SECOND / (2 * u64::from(count));
@@ -214,7 +214,7 @@ mod tests {
         /// times, with or without waiting. Also checks that the returned wait is exact: the request
         /// passes after it, and not before.
         #[test]
-        fn never_more_than_burst_and_rate(
+        fn no_window_admits_more_than_the_burst_and_the_rate(
             count in 1_u32..1000,
             per in prop::sample::select(vec![1_u64, 60, 3600]),
             burst in 1_u32..50,
@@ -254,7 +254,7 @@ mod tests {
 
         /// Checks that giving back all events restores the state before, with no more than a burst.
         #[test]
-        fn all_given_back_is_nothing_taken(
+        fn giving_back_all_events_restores_the_full_burst(
             count in 1_u32..100, burst in 1_u32..50, takes in 0_usize..100,
         ) {
             let (quota, mut word) = (per_second(count, burst), 0);

@@ -87,7 +87,7 @@ mod tests {
     const SECOND: Nanos = 1_000_000_000;
 
     #[test]
-    fn keeps_a_word_for_each_caller() {
+    fn the_table_keeps_a_word_for_each_caller() {
         let table = Table::default();
         for caller in 0..1000_u64 {
             table.with(table.key(&caller), 0, |word| *word = caller + 1);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_owes_nothing_takes_no_place() {
+    fn a_caller_that_owes_nothing_takes_no_slot() {
         let table = Table::default();
         for caller in 0..1000_u64 {
             table.with(table.key(&caller), SECOND, |word| *word = SECOND);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_memory_with_its_first_callers_and_never_more_than_its_own() {
+    fn the_table_allocates_on_first_use_and_never_exceeds_its_size() {
         let table = Table::default();
         let slots =
             || table.shards.iter().map(|shard| shard.lock().unwrap().capacity()).sum::<usize>();
@@ -125,7 +125,7 @@ mod tests {
 
     /// Sends a million new callers, some of which come twice.
     #[test]
-    fn a_flood_of_callers_resets_nobody_who_is_over_a_limit() {
+    fn a_flood_of_callers_does_not_reset_callers_over_a_limit() {
         let (table, quota) = (Table::default(), Quota::new(10, Duration::from_secs(60), 20));
         let take =
             |caller: u64, now| table.with(table.key(&caller), now, |word| quota.take(word, now));
@@ -152,7 +152,7 @@ mod tests {
 
     /// Checks the case that each slot holds a caller that owes more.
     #[test]
-    fn where_all_owe_more_the_newcomer_is_not_remembered() {
+    fn a_new_caller_is_not_stored_if_all_others_owe_more() {
         let table = Table::default();
         for caller in 0..10 * CAPACITY as u64 {
             table.with(table.key(&caller), 0, |word| *word = 100 * SECOND);

@@ -11,7 +11,7 @@ use crate::identity::{Granted, Principal, Source, Verified};
 use crate::record::{AccessLog, AccessLogFormat, Record, Recorder};
 
 #[test]
-fn a_line_says_who_and_which_limit_and_moves_no_cursor() {
+fn a_limit_line_names_the_caller_and_the_limit_in_printable_text() {
     let access_log = AccessLog::to(AccessLogFormat::Json, std::io::sink()).unwrap();
     let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
     let over = |limit: Limit, from: [u8; 4]| {

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_takes_pull_and_push() {
+    fn a_push_needs_both_pull_and_push() {
         let push_alone = Actions { push: true, ..Actions::default() };
         let pull_alone = Actions { pull: true, ..Actions::default() };
         let both = Actions { pull: true, push: true, delete: false };
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_are_written() {
+    fn actions_are_parsed_only_as_they_are_written() {
         for actions in subsets() {
             assert_eq!(Actions::parse(&actions.words()), Some(actions));
         }
@@ -247,7 +247,7 @@ mod tests {
 
     /// The rights of a gate token are compared by these operations.
     #[test]
-    fn of_two_sets() {
+    fn contain_intersect_and_union_work_action_by_action() {
         let all = [Action::Pull, Action::Push, Action::Delete];
         for (one, other) in subsets()
             .into_iter()
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn several_are_merged_in_their_order() {
+    fn several_scopes_are_merged_in_their_order() {
         let merged =
             access(&[("b", "pull"), ("a", "push"), ("b", "delete"), ("c", ""), ("a", "push,pull")]);
         assert!(matches!(merged, Access::Repositories(_)));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_request_needs_is_asked_as_by_that_request() {
+    fn actions_that_one_request_needs_become_the_access_of_that_request() {
         let name = || RepositoryName::parse("a").unwrap();
         for (words, action) in [
             ("pull", Some(Action::Pull)),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_32_are_asked() {
+    fn an_access_has_at_most_32_repositories() {
         let names: Vec<_> = (0..40).map(|number| format!("a/{number}")).collect();
         let wanted: Vec<_> =
             names.iter().chain(&names).map(|name| (name.as_str(), "pull")).collect();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_what_is_left_of_it() {
+    fn the_reading_part_of_an_access_contains_only_pulls() {
         let pull = |name| Access::Repository(RepositoryName::parse(name).unwrap(), Action::Pull);
         assert_eq!(access(&[("a", "pull,push")]).reading(), pull("a"));
         assert_eq!(access(&[("a", "*"), ("b", "push,delete")]).reading(), pull("a"));

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_the_grammar() {
+    fn names_of_the_grammar_are_accepted() {
         for name in [
             "a",
             "a/b",
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn names_outside_the_grammar_are_refused() {
         for name in [
             "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a..b", "a___b", "a.-b", "-a", "a-",
             "_a", "A", "a/B", "a b", "a%2fb", "a\\b", "a;b", "a\0", "é", "a:b", "a@b", "_catalog",
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_the_length() {
+    fn a_name_has_255_bytes_at_most() {
         assert!(RepositoryName::parse(&"a".repeat(255)).is_some());
         assert!(RepositoryName::parse(&"a".repeat(256)).is_none());
     }

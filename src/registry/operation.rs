@@ -73,7 +73,7 @@ mod tests {
 
     /// Dashboards and scripts depend on these words.
     #[test]
-    fn names_in_logs_and_metrics() {
+    fn the_names_of_operations_in_logs_and_metrics_are_fixed() {
         let names = Operation::ALL.map(Operation::as_str).join(" ");
         assert_eq!(
             names,

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags() {
+    fn tags_of_the_grammar_are_accepted_and_others_are_refused() {
         for tag in ["latest", "v1.2.3", "_x", "A-b.c_d", "1", &"a".repeat(128)] {
             assert!(Tag::parse(tag).is_some(), "{tag}");
         }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn digests() {
+    fn digests_of_the_grammar_are_accepted_and_others_are_refused() {
         let sha256 = format!("sha256:{}", "a".repeat(64));
         let sha512 = format!("sha512:{}", "0".repeat(128));
         for digest in [&*sha256, &*sha512, "blake3:abc=", "multihash+base58:Qm_-"] {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn algorithms() {
+    fn digest_algorithms_of_the_grammar_are_accepted_and_others_are_refused() {
         for algorithm in ["sha256", "sha512", "multihash+base58", "a.b_c-d", &"a".repeat(64)] {
             assert_eq!(Algorithm::parse(algorithm).unwrap().as_str(), algorithm);
         }
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_written_as_it_came() {
+    fn a_reference_is_printed_as_it_was_received() {
         for text in ["v1", "blake3:abc="] {
             assert_eq!(Reference::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn upload_ids() {
+    fn upload_ids_are_single_path_segments_of_limited_length() {
         for id in ["0", "6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a", "a.b_c=", "..a"] {
             assert!(UploadId::parse(id).is_some(), "{id}");
         }

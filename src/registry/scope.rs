@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repositories_and_the_catalog() {
+    fn scopes_for_repositories_and_for_the_catalog_are_parsed() {
         let repository = |name: &str, actions: &str| {
             Some(Scope::Repository(RepositoryName::parse(name).unwrap(), Actions::asked(actions)))
         };

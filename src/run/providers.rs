@@ -75,7 +75,7 @@ mod tests {
 
     /// The key `groups_claim` of the config must reach the provider.
     #[tokio::test]
-    async fn groups_claim_arrives() {
+    async fn groups_claim_reaches_the_provider() {
         let sso = IntrospectionServer::start(listener()).unwrap();
         let of_sso = |more: &str| {
             let lines = format!(

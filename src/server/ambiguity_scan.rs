@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_heads() {
+    fn unambiguous_heads_are_accepted() {
         assert!(!ambiguous(&[
             "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_can_be_read_in_two_ways() {
+    fn ambiguous_heads_are_detected() {
         assert!(ambiguous(&["GET / HTTP/1.1\nHost: a\r\n\r\n"]));
         assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\r\n\n"]));
         assert!(ambiguous(&["GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\n\r\n"]));
@@ -203,7 +203,7 @@ mod tests {
 
     /// Checks a body and the next head in one piece and in several.
     #[test]
-    fn behind_a_body_comes_a_head() {
+    fn the_head_after_a_body_is_scanned_too() {
         for body in [
             "PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab\n",
             "PUT / HTTP/1.1\r\ncontent-length:\t 003 \r\n\r\n\n\n\n",

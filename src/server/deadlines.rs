@@ -237,7 +237,7 @@ mod tests {
     /// The end of a response may stay in the gate long after its body was handed over. A client
     /// that reads it is not idle.
     #[tokio::test]
-    async fn idle_time_begins_when_the_answer_has_gone() {
+    async fn idle_time_starts_when_the_response_has_been_sent() {
         const SHORT: Duration = Duration::from_millis(50);
         let long = Duration::from_secs(60);
         let settings = ServerSettings {

@@ -114,7 +114,7 @@ mod tests {
 
     /// Checks GOAWAY frames between other frames, in pieces of any size.
     #[test]
-    fn goodbyes() {
+    fn goaway_frames_are_found_in_pieces_of_any_size() {
         let (graceful, error) = (frame(GOAWAY, &[0; 8]), frame(GOAWAY, &[0, 0, 0, 0, 0, 0, 0, 2]));
         let with_words = frame(GOAWAY, &[&[0; 8][..], &[GOAWAY; 30]].concat());
         let (settings, data) = (frame(4, &[]), frame(0, &[GOAWAY; 99]));

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_and_families() {
+    fn headers_of_both_versions_and_address_families_are_read() {
         let (v4, v6) = (client("192.0.2.7:56324"), client("[2001:db8::7]:56324"));
         let with_more = [v4_addresses(), vec![5; 300]].concat();
         for (header, source) in [
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header() {
+    fn invalid_proxy_headers_are_refused() {
         use HeaderError as E;
         let line = |rest: &str| format!("PROXY {rest}\r\n").into_bytes();
         for (bytes, error) in [
@@ -295,7 +295,7 @@ mod tests {
         /// Checks that no input causes a panic, that the result does not depend on the pieces in
         /// which the bytes come, and that a header is never longer than the input or the limit.
         #[test]
-        fn any_bytes_in_any_pieces(bytes in beginnings(), cut in 0usize..200) {
+        fn any_bytes_in_any_pieces_are_read_consistently_without_a_panic(bytes in beginnings(), cut in 0usize..200) {
             let all = Header::read(&bytes);
             let some = Header::read(&bytes[..cut.min(bytes.len())]);
             if some != Ok(Header::Partial) {

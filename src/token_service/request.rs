@@ -193,7 +193,7 @@ mod tests {
 
     /// A login asks for no scope, so the only question is the identity of the caller.
     #[test]
-    fn the_questions_about_it() {
+    fn a_token_request_becomes_questions_of_at_most_32_repositories() {
         let questions = |query: &str| TokenRequest::from_query(query).unwrap().questions();
         let access = |query| {
             let [question] = questions(query).try_into().unwrap();
@@ -224,7 +224,7 @@ mod tests {
     /// A token for the catalog and a repository shows at most that repository, even if it is not
     /// granted.
     #[test]
-    fn whether_repositories_are_named() {
+    fn a_request_records_whether_it_names_repositories() {
         for (query, named) in [
             ("", false),
             ("scope=registry:catalog:*", false),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request() {
+    fn invalid_token_requests_are_refused() {
         use TokenRequestError as E;
         let many = "scope=repository:a:pull&".repeat(257);
         let joined = format!("scope={}", "repository:a:pull+".repeat(10_000));

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn becomes_path_only_and_keeps_the_query() {
+    fn a_location_becomes_a_path_and_keeps_its_query() {
         let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
         let path = "/v2/a/b/blobs/uploads/1-2?_state=x%3D_-%2Fy==";
         for address in [
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_leads_elsewhere() {
+    fn a_location_that_leads_elsewhere_is_refused() {
         let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
         for address in [
             "https://evil.example.com/v2/a/b/blobs/uploads/1",
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn links() {
+    fn links_are_rewritten_to_paths_or_refused() {
         let tags = request(Method::GET, "/v2/a/tags/list");
         let path_only = "</v2/a/tags/list?n=1&last=x>; rel=\"next\"";
         for link in

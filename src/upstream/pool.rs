@@ -106,7 +106,7 @@ mod tests {
 
     /// Checks that bytes in the kernel count, even if the worker has not read them yet.
     #[test]
-    fn what_came_behind_the_answer_to_head_is_seen() {
+    fn bytes_after_the_response_to_a_head_request_are_noticed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for late in [&b"late"[..], b""] {
             LocalSet::new().block_on(&runtime, async {

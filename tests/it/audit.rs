@@ -19,7 +19,7 @@ async fn gate(log: Vec<&'static str>) -> TestGate {
 }
 
 #[tokio::test]
-async fn it_tells_of_allowed_writes_and_of_refusals() {
+async fn the_audit_log_records_allowed_writes_and_refusals() {
     let gate = gate(vec!["audit: audit.log"]).await;
     let digest = some_digest();
     let mount = format!("{UPLOADS}?mount={digest}&from=demo/b");
@@ -86,7 +86,7 @@ async fn it_tells_of_allowed_writes_and_of_refusals() {
 /// A request that the rules would refuse is recorded as refusals are, reads included, although
 /// shadow mode lets it through.
 #[tokio::test]
-async fn it_tells_of_what_shadow_mode_lets_through() {
+async fn the_audit_log_records_requests_that_only_shadow_mode_lets_through() {
     const RULES: &str =
         "rules: [{ name: pull, repositories: [demo/b], who: [authenticated], allow: [pull] }]";
     let of =
@@ -110,7 +110,7 @@ async fn it_tells_of_what_shadow_mode_lets_through() {
 /// The gate records a write before it forwards the write. A write that cannot be recorded is not
 /// made.
 #[tokio::test]
-async fn a_write_that_cannot_be_told_of_is_not_made() {
+async fn a_write_that_cannot_be_audited_is_not_forwarded() {
     let gate = gate(vec!["audit: /dev/full"]).await;
     let reply = gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await;
     assert_eq!((reply.status, &*reply.code()), (503, "UNAVAILABLE"));
@@ -128,7 +128,7 @@ async fn a_write_that_cannot_be_told_of_is_not_made() {
 }
 
 #[tokio::test]
-async fn the_file_is_for_the_gates_user_alone() {
+async fn only_the_gates_user_has_access_to_the_audit_log_file() {
     use std::os::unix::fs::PermissionsExt;
     let gate = gate(vec!["audit: audit.log"]).await;
     let mode = std::fs::metadata(gate.file("audit.log")).unwrap().permissions().mode();
@@ -138,7 +138,7 @@ async fn the_file_is_for_the_gates_user_alone() {
 /// A reload applies another file name. A reload that reopens logs opens the same file again, as
 /// logrotate needs it.
 #[tokio::test]
-async fn it_follows_a_reload() {
+async fn a_reload_changes_or_reopens_the_audit_log_file() {
     let mut gate = gate(vec!["audit: audit.log"]).await;
     let push =
         async |gate: &TestGate| gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status;

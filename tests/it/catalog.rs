@@ -123,7 +123,7 @@ async fn without_rules_everything_is_shown() {
 }
 
 #[tokio::test]
-async fn pages_are_full_and_name_nothing_hidden() {
+async fn catalog_pages_are_full_and_contain_no_hidden_names() {
     let gate = gate(&RULES).await;
     let bobs = ["bob/a", "bob/b", "bob/c", "open/a", "open/b"];
     for count in 1..6 {

@@ -152,7 +152,7 @@ const LOCAL: &str = "name: local, type: htpasswd, file: htpasswd, scopes: [read_
 /// If every server answers as it should, the command prints one line for each, in the order of the
 /// config, and sends no user's credential to any of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_well() {
+async fn correct_servers_are_reported_and_shown_no_user_credential() {
     let (registry, real) =
         (Registry::start(listener()).unwrap(), GitLab::start(listener()).unwrap());
     real.ledger().keep();
@@ -206,7 +206,7 @@ async fn all_is_well() {
 /// Two servers that wait for each other are both reported, so no server's check waits for
 /// another's.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_at_once() {
+async fn all_servers_are_checked_at_the_same_time() {
     let (one, other) = (listener(), listener());
     let addresses = [one.local_addr().unwrap(), other.local_addr().unwrap()];
     std::thread::spawn(move || {
@@ -226,7 +226,7 @@ async fn all_at_once() {
 
 /// The demo's providers are as strict as real ones about which client may ask them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_known_and_an_issuer() {
+async fn a_wrong_client_secret_is_reported_and_made_up_tokens_differ() {
     let (registry, introspection) =
         (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
     let issuer = OidcIssuer::start(listener()).unwrap();
@@ -261,7 +261,7 @@ async fn a_client_that_is_known_and_an_issuer() {
 
 /// The gate's own password is sent to the registry, and to no other server.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstreams_password() {
+async fn the_check_sends_the_upstream_password_and_reports_a_refusal() {
     let basic = |address| {
         format!(
             "{}, authorization: basic, username: gate, password_file: upstream.password",
@@ -299,7 +299,7 @@ async fn the_upstreams_password() {
 
 /// Each wrong answer is reported with the config key to change, and none of them hides another.
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_answers() {
+async fn each_wrong_answer_is_reported_with_the_config_key_to_change() {
     let page = Canned::start(
         "200 OK",
         "Content-Type: text/html\r\n",
@@ -389,7 +389,7 @@ async fn wrong_answers() {
 
 /// The check of a server that does not answer ends after the timeout in the config.
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_and_certificates() {
+async fn silent_servers_and_wrong_certificates_are_reported() {
     let silent = listener();
     let address = silent.local_addr().unwrap();
     let right = Canned::start("200 OK", "", "{}").address;
@@ -429,7 +429,7 @@ async fn silence_and_certificates() {
 
 /// No server is asked without `--online`, nor with an invalid config.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_when_asked_for() {
+async fn no_server_is_asked_if_the_config_is_invalid() {
     let server = Canned::start("200 OK", "", "{}");
     let said =
         check(&urls(server.address), &[format!("{}, tiemout: 1s", gitlab(server.address))]).await;

@@ -124,7 +124,7 @@ fn version_and_help() {
 }
 
 #[test]
-fn a_bad_config_is_78_with_every_problem() {
+fn an_invalid_config_exits_with_78_and_prints_every_problem() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("bad.yml").display().to_string();
     std::fs::write(&config, "version: 1\nhttp:\n  adr: 1\n  idle_timeout: soon\n").unwrap();
@@ -146,7 +146,7 @@ fn a_bad_config_is_78_with_every_problem() {
 }
 
 #[test]
-fn a_taken_port_is_said_with_its_key() {
+fn the_error_about_a_taken_port_names_its_config_key() {
     let taken = listener();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
@@ -183,7 +183,7 @@ fn two_gates_do_not_share_a_port() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_no_panic() {
+fn a_command_that_cannot_write_its_output_exits_with_1() {
     for arguments in [&["schema"][..], &["hash-password", "alice"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut child = moorgate(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();
@@ -217,7 +217,7 @@ fn hash_password_makes_lines_that_htpasswd_takes() {
 }
 
 #[test]
-fn a_signal_ends_it_with_0_and_healthcheck_tells() {
+fn a_signal_ends_the_gate_with_0_and_healthcheck_reports_its_state() {
     for signal in ["-TERM", "-INT"] {
         let served = Served::start(free(), HTPASSWD, "");
         assert_eq!(run(&["healthcheck", "--config", &served.config], "").status.code(), Some(0));
@@ -235,7 +235,7 @@ fn a_signal_ends_it_with_0_and_healthcheck_tells() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_with_1() {
+fn a_second_signal_ends_the_gate_at_once_with_1() {
     let silent = listener();
     let served = Served::start(silent.local_addr().unwrap(), HTPASSWD, "");
     let mut client = TcpStream::connect(served.address).unwrap();
@@ -261,7 +261,7 @@ fn a_second_signal_ends_it_at_once_with_1() {
 
 /// During the drain delay the gate accepts connections, and a second signal ends it at once.
 #[test]
-fn a_drain_delay_accepts_and_a_second_signal_ends_it() {
+fn the_gate_accepts_during_drain_delay_and_a_second_signal_ends_it() {
     let served = Served::start(free(), HTPASSWD, "  drain_delay: 1h\n");
     served.signal("-TERM");
     let begun = Instant::now();
@@ -281,7 +281,7 @@ fn a_drain_delay_accepts_and_a_second_signal_ends_it() {
 }
 
 #[test]
-fn a_hangup_reloads_and_says_what_changed() {
+fn sighup_reloads_the_config_and_logs_what_changed() {
     let mut served = Served::start(free(), HTPASSWD, "  idle_timeout: 9s\n");
     let mut lines =
         BufReader::new(served.child.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -326,7 +326,7 @@ fn ready_is_503(admin: SocketAddr) -> bool {
 /// The program's log reports the registry's faults, also on a pooled connection, and does not blame
 /// the registry for faults of clients.
 #[test]
-fn the_log_tells_what_the_registry_did() {
+fn the_log_reports_faults_of_the_registry_and_none_of_clients() {
     let registry = listener();
     let served = Served::start(
         registry.local_addr().unwrap(),
@@ -376,7 +376,7 @@ fn the_log_tells_what_the_registry_did() {
 /// The log reports a caller over a limit once a minute for each limit, by user, or by address if
 /// the user is not verified.
 #[test]
-fn the_log_tells_once_who_is_over_a_limit() {
+fn the_log_reports_a_caller_over_a_limit_once() {
     let once = "{ rate: 1/h, burst: 1 }";
     let limits = format!("limits: {{ per_identity: {once}, failed_logins: {once} }}\n");
     let served = Served::start(listener().local_addr().unwrap(), HTPASSWD, &limits);
@@ -411,7 +411,7 @@ fn the_log_tells_once_who_is_over_a_limit() {
 /// Every connection is an open file, so the gate warns at the start if the limit of open files is
 /// too low.
 #[test]
-fn a_low_limit_of_open_files_is_warned_of() {
+fn the_gate_warns_about_a_low_limit_of_open_files() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("moorgate.yml");
     std::fs::write(

@@ -48,7 +48,7 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn defaults_are_the_contracts() {
+fn a_minimal_config_has_the_expected_defaults() {
     let config = ready(MINIMAL);
     let seconds = std::time::Duration::from_secs;
     assert_eq!(config.http.addr.to_string(), "0.0.0.0:8443");
@@ -109,7 +109,7 @@ fn defaults_are_the_contracts() {
 }
 
 #[test]
-fn every_value_arrives() {
+fn every_value_in_the_file_reaches_the_config() {
     let config = ready(include_str!("../fixtures/config/valid/everything-changed.yml"));
     let seconds = std::time::Duration::from_secs;
     let http = &config.http;
@@ -173,7 +173,7 @@ fn every_value_arrives() {
 }
 
 #[test]
-fn every_value_of_a_provider_arrives() {
+fn every_value_of_a_provider_reaches_the_config() {
     let config = ready(include_str!("../fixtures/config/valid/everything-changed.yml"));
     let seconds = std::time::Duration::from_secs;
     let [_, workloads, cluster, inside, harbor, sso, _] = &config.identity[..] else {
@@ -282,7 +282,7 @@ fn the_environment_beats_the_file() {
 }
 
 #[test]
-fn print_is_redacted_and_reads_the_same() {
+fn the_printed_config_is_redacted_and_loads_to_the_same_config() {
     for name in ["minimal", "everything-changed", "anchors"] {
         let text = std::fs::read_to_string(files::fixture("valid", name)).expect(name);
         let first = load(&text, &[]).expect(name);
@@ -312,7 +312,7 @@ fn print_is_redacted_and_reads_the_same() {
 }
 
 #[test]
-fn warnings_tell_what_should_be_known() {
+fn each_doubtful_setting_has_its_warning() {
     let tls = |certificate: &str, key: &str| {
         let tls = format!("tls: {{ certificate: {certificate}, key: {key} }}, external_url");
         warnings(&MINIMAL.replace("external_url", &tls))
@@ -465,7 +465,7 @@ fn providers_warn(with_tls: &str) {
 }
 
 #[test]
-fn files_that_are_no_text_are_refused_where_that_shows() {
+fn config_files_that_are_not_text_are_refused_with_the_position() {
     let load = |name: &str| {
         let path = folder().join(name);
         let problems = config::load(&path, []).expect_err(name).to_string();
@@ -508,17 +508,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(text in any::<String>()) {
+    fn loading_any_text_never_panics(text in any::<String>()) {
         let _ = load(&text, &[]);
     }
 
     #[test]
-    fn no_text_of_yaml_marks_panics(text in "[-a-c:{}\\[\\]&*!|>'\"%@`#?,~ \t\n\r\u{0}\u{feff}\u{85}.0-9]{0,80}") {
+    fn yaml_marks_never_panic(text in "[-a-c:{}\\[\\]&*!|>'\"%@`#?,~ \t\n\r\u{0}\u{feff}\u{85}.0-9]{0,80}") {
         let _ = load(&text, &[]);
     }
 
     #[test]
-    fn no_changed_configuration_panics(
+    fn loading_a_mutated_config_never_panics(
         start in 0..1_000_usize,
         length in 0..40_usize,
         with in "[-a-c:{}\\[\\]&*!|>'\"%@`#?,~ \t\n.0-9]{0,10}",

@@ -99,7 +99,7 @@ async fn token(gate: &TestGate, scope: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_rule_allows_and_what_it_refuses() {
+async fn explain_shows_which_rules_allow_or_refuse_a_request() {
     let gate = gate(&[], Setup { log: vec!["level: trace"], ..Setup::default() }).await;
     let allowed = explain(&gate, "PUT", "/v2/demo/a/manifests/latest", Some(READ_WRITE)).await;
     assert_eq!(allowed.code, Some(0), "{allowed:?}");
@@ -139,7 +139,7 @@ async fn what_a_rule_allows_and_what_it_refuses() {
 }
 
 #[tokio::test]
-async fn what_the_credential_refuses() {
+async fn explain_shows_a_refusal_because_of_the_credential() {
     let gate = gate(&[], Setup::default()).await;
     let lacks = explain(&gate, "POST", UPLOADS, Some(READ_ONLY)).await;
     assert_eq!((lacks.code, lacks.answer()), (Some(1), (Some(403), "insufficient_rights".into())));
@@ -164,7 +164,7 @@ async fn what_the_credential_refuses() {
 }
 
 #[tokio::test]
-async fn callers_without_a_credential() {
+async fn explain_answers_for_callers_without_a_credential() {
     let gate = gate(&[], Setup::default()).await;
     let public = explain(&gate, "GET", "/v2/public/a/tags/list", None).await;
     assert_eq!((public.code, public.about("  allows")), (Some(0), "public".into()), "{public:?}");
@@ -175,7 +175,7 @@ async fn callers_without_a_credential() {
 }
 
 #[tokio::test]
-async fn a_provider_that_gives_no_answer_is_69() {
+async fn explain_exits_with_69_if_a_provider_gives_no_answer() {
     let identity =
         Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true, timeout: 5s }");
     let gate = TestGate::start(Setup { identity, ..Setup::default() }).await;
@@ -219,7 +219,7 @@ async fn shadow_mode_says_what_would_be_refused() {
 }
 
 #[tokio::test]
-async fn a_mount_is_told_apart() {
+async fn explain_shows_whether_a_mount_becomes_a_plain_upload() {
     let gate = gate(&[], Setup::default()).await;
     let mount = |from: &str| format!("{UPLOADS}?mount={}&from={from}", some_digest());
     let kept = explain(&gate, "POST", &mount("demo/b"), Some(READ_WRITE)).await;
@@ -236,7 +236,7 @@ async fn a_mount_is_told_apart() {
 }
 
 #[tokio::test]
-async fn tag_rules_and_the_look_up() {
+async fn explain_applies_tag_rules_and_looks_up_immutable_tags() {
     let gate = TestGate::plain().await;
     gate.gitlab
         .set_meta(json!({ "tag_immutable_patterns": ["^v\\d"], "tag_deny_access_patterns": { "push": ["^prod"] } }));
@@ -267,7 +267,7 @@ async fn tag_rules_and_the_look_up() {
 }
 
 #[tokio::test]
-async fn a_gate_token_is_opened_where_its_key_is_known() {
+async fn explain_opens_a_gate_token_only_with_its_key_file() {
     const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
     let shared =
         Setup { tokens: vec!["key_file: keys"], files: vec![("keys", KEY)], ..Setup::default() };
@@ -291,7 +291,7 @@ async fn a_gate_token_is_opened_where_its_key_is_known() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_asked_for() {
+async fn explain_shows_what_a_token_request_is_granted() {
     let gate = gate(&[], Setup::default()).await;
     let scope = "/token?scope=repository:demo/a:pull,push,delete&scope=repository:elsewhere:pull";
     let granted = explain(&gate, "GET", scope, Some(READ_WRITE)).await;
@@ -328,7 +328,7 @@ async fn groups_and_claims_are_shown() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_says_how() {
+async fn explain_says_what_is_wrong_with_its_arguments() {
     let gate = TestGate::plain().await;
     for (arguments, secret, why) in [
         (&["-u", "alice"][..], "", "-u needs the user's secret on standard input"),

@@ -23,7 +23,7 @@ async fn gate(setup: Setup) -> TestGate {
 
 /// Starts a gate with the default burst of 20, at a rate so low that no place returns while a test
 /// runs.
-async fn twenty() -> TestGate {
+async fn gate_with_a_burst_of_20() -> TestGate {
     gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 20 }"], ..Setup::default() })
         .await
 }
@@ -59,8 +59,8 @@ async fn spend(gate: &TestGate, address: &str) {
 }
 
 #[tokio::test]
-async fn who_guesses_gets_429_and_learns_nothing() {
-    let gate = twenty().await;
+async fn an_address_that_guesses_passwords_gets_429_and_learns_nothing() {
+    let gate = gate_with_a_burst_of_20().await;
     assert_eq!(pull_from(&gate, OFFICE, READ_WRITE).await, 404);
     for number in 0..20 {
         assert_eq!(pull_from(&gate, ATTACKER, ("alice", &format!("wrong-{number}"))).await, 401);
@@ -97,7 +97,7 @@ async fn who_guesses_gets_429_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn addresses_of_one_ipv6_network_are_one() {
+async fn ipv6_addresses_of_one_network_share_a_limit() {
     let gate = gate(few()).await;
     for (number, address) in
         ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"].iter().enumerate()
@@ -121,9 +121,9 @@ async fn addresses_of_one_ipv6_network_are_one() {
 }
 
 #[tokio::test]
-async fn many_wrong_ones_at_once_are_not_more() {
+async fn concurrent_wrong_credentials_do_not_exceed_the_limit() {
     for address in [ATTACKER, "2001:db8::1"] {
-        let gate = Arc::new(twenty().await);
+        let gate = Arc::new(gate_with_a_burst_of_20().await);
         let guesses = (0..100).map(|number| {
             let gate = gate.clone();
             tokio::spawn(async move {
@@ -142,7 +142,7 @@ async fn many_wrong_ones_at_once_are_not_more() {
 }
 
 #[tokio::test]
-async fn over_http2_too() {
+async fn failed_logins_are_limited_over_http2() {
     use crate::scripted_upstream::soon;
     let gate = TestGate::start(Setup { tls: true, ..few() }).await;
     let sender = gate.http2().await;
@@ -159,7 +159,7 @@ async fn over_http2_too() {
 }
 
 #[tokio::test]
-async fn null_is_off_and_a_reload_forgets_nobody() {
+async fn null_turns_the_limit_off_and_a_reload_keeps_the_counts() {
     let mut gate = gate(few()).await;
     spend(&gate, ATTACKER).await;
     gate.edit("burst: 3", "burst: 4");

@@ -29,7 +29,7 @@ macro_rules! targets {
         )*
 
         #[test]
-        fn every_target_is_here() {
+        fn every_fuzz_target_has_its_seed_test() {
             let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/targets");
             let targets = fs::read_dir(targets).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut targets: Vec<_> = targets.collect();
@@ -46,7 +46,7 @@ targets! {
 /// Allowed requests are forwarded. Without this test, the oracle of the whole gate would hold for a
 /// gate that forwards nothing.
 #[test]
-fn what_is_allowed_is_forwarded() {
+fn allowed_requests_are_forwarded() {
     let forwarded = |seed: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/gate");
         let input = fs::read(folder.join(seed)).unwrap();

@@ -46,7 +46,7 @@ fn assert_limited(reply: &Reply, at_least: u64, at_most: u64) {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_requests_whoever_it_is() {
+async fn per_client_limits_an_address_for_all_its_callers() {
     let gate = gate(vec!["per_client: { rate: 1/h, burst: 6 }"]).await;
     let requests = [
         ("GET", "/v2/", None),
@@ -94,7 +94,7 @@ async fn an_address_has_so_many_requests_whoever_it_is() {
 }
 
 #[tokio::test]
-async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
+async fn per_client_counts_ipv4_addresses_and_ipv6_networks() {
     let limits = vec!["per_client: { rate: 1/h, burst: 1 }"];
     let gate = TestGate::start(Setup {
         limits,
@@ -121,7 +121,7 @@ async fn an_address_is_the_clients_own_and_of_ipv6_its_network() {
 /// A client that is not a trusted proxy has one address. The addresses that its headers claim are
 /// ignored.
 #[tokio::test]
-async fn an_address_that_a_client_makes_up_is_none() {
+async fn an_address_that_an_untrusted_client_claims_is_ignored() {
     let gate = gate(vec!["per_client: { rate: 1/h, burst: 1 }"]).await;
     let mut seen = Vec::new();
     for line in
@@ -133,7 +133,7 @@ async fn an_address_that_a_client_makes_up_is_none() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_requests_with_whatever_token() {
+async fn per_identity_limits_a_user_for_all_of_its_tokens() {
     let limits = vec!["per_identity: { rate: 1/h, burst: 4 }"];
     let htpasswd_users = vec![LOCAL_ALICE];
     let setup = Setup { limits, identity: Some(TWO_PROVIDERS), htpasswd_users, ..Setup::default() };
@@ -172,7 +172,7 @@ async fn a_user_has_so_many_requests_with_whatever_token() {
 }
 
 #[tokio::test]
-async fn nobody_is_counted_by_address() {
+async fn anonymous_callers_are_limited_by_address() {
     let limits = vec!["per_identity: { rate: 1/h, burst: 1 }"];
     let policy =
         vec!["rules: [{ name: r, who: [anonymous], repositories: [\"**\"], allow: [pull] }]"];
@@ -187,7 +187,7 @@ async fn nobody_is_counted_by_address() {
 }
 
 #[tokio::test]
-async fn others_may_have_other_limits() {
+async fn overrides_give_other_callers_other_limits() {
     let limits = vec![
         "per_identity: { rate: 1/h, burst: 1 }",
         "overrides:",
@@ -208,7 +208,7 @@ async fn others_may_have_other_limits() {
 /// The rates of the newest config apply from the next request on, and the debt of each caller
 /// survives the reload.
 #[tokio::test]
-async fn a_reload_changes_limits_and_forgives_nothing() {
+async fn a_reload_changes_limits_and_keeps_the_counts() {
     let mut gate = gate(vec!["per_identity: { rate: 1/h, burst: 2 }"]).await;
     let four = [("GET", PULL, Some(READ_WRITE)); 4];
     assert_eq!(statuses(&gate, &four).await, [404, 404, 429, 429]);
@@ -222,7 +222,7 @@ async fn a_reload_changes_limits_and_forgives_nothing() {
 
 /// A wait of less than 1 s is reported as 1 s, and after that time a request is admitted.
 #[tokio::test]
-async fn retry_after_is_true() {
+async fn a_request_after_retry_after_is_admitted() {
     let gate = gate(vec!["per_identity: { rate: 3/s, burst: 1 }"]).await;
     let limited = loop {
         let reply = gate.get(PULL, Some(READ_WRITE)).await;
@@ -238,7 +238,7 @@ async fn retry_after_is_true() {
 /// If the registry refuses a grant, the gate gets a new one and retries. The retry counts as the
 /// same request.
 #[tokio::test]
-async fn what_is_tried_again_counts_once() {
+async fn a_request_that_the_gate_retries_counts_once() {
     use crate::scripted_upstream::{OK, ScriptedUpstream};
     let limits = vec![
         "per_client: { rate: 1/h, burst: 1 }",

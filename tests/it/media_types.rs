@@ -54,7 +54,7 @@ async fn nothing_that_reads_as_a_form_is_forwarded() {
 
 /// The gate does not forward the client's media type for an upload.
 #[tokio::test]
-async fn an_upload_is_bytes_and_a_manifest_is_what_the_client_says() {
+async fn uploads_are_forwarded_as_octet_stream_and_manifests_keep_their_type() {
     let gate = TestGate::plain().await;
     let odd: [&[&[u8]]; 5] =
         [&[], &[b"text/plain"], &[b""], &[b"odd"], &[b"text/plain", b"multipart/mixed"]];

@@ -74,7 +74,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_passes_is_framed_in_one_way(head in head()) {
+    fn a_head_that_passes_has_unambiguous_framing(head in head()) {
         if framing::check(&head).is_err() {
             return Ok(());
         }
@@ -91,7 +91,7 @@ proptest! {
     /// A head that passes is not a form, even for a registry that trims and lowers the media type
     /// first.
     #[test]
-    fn what_passes_is_no_form(head in head()) {
+    fn a_media_type_that_passes_is_not_a_form(head in head()) {
         if framing::refuse_form(&head.headers).is_err() {
             return Ok(());
         }

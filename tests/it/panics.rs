@@ -133,7 +133,7 @@ async fn over_http2() {
 /// A question that panics has no answer, and no caller waits for one. A known caller goes on
 /// pulling.
 #[tokio::test]
-async fn where_a_provider_is_asked() {
+async fn a_panic_in_a_provider_question_ends_only_that_question() {
     let gate = TestGate::start(Setup { cache: vec!["ttl: 1ms"], ..Setup::default() }).await;
     let target = "/v2/demo/a/tags/list";
     assert_eq!(gate.get(target, Some(READ_WRITE)).await.status, 404, "the registry's own");

@@ -25,7 +25,7 @@ fn json_of(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_no_rule_allows_says_so_and_nothing_of_the_rules() {
+async fn a_refusal_by_the_rules_says_so_and_reveals_no_rule() {
     let gate = gate(&[], Setup::default()).await;
     assert_eq!(gate.get(TAGS, Some(READ_WRITE)).await.status, 404, "the registry's own");
     let forwarded = gate.forwarded();
@@ -108,7 +108,7 @@ async fn callers_without_a_credential_pull_what_a_rule_gives_them() {
 /// The registry accepts only GitLab's tokens, so GitLab must also grant the access that the rule
 /// gives.
 #[tokio::test]
-async fn under_grant_what_is_public_takes_a_rule_and_gitlab() {
+async fn under_grant_public_access_needs_a_rule_and_a_grant_of_gitlab() {
     let identity = Some("- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }");
     let gate =
         gate(&[], Setup { identity, upstream: vec!["authorization: grant"], ..Setup::default() })
@@ -127,7 +127,7 @@ async fn under_grant_what_is_public_takes_a_rule_and_gitlab() {
 }
 
 #[tokio::test]
-async fn shadow_mode_lets_go_on_and_tells() {
+async fn shadow_mode_forwards_and_logs_what_the_rules_deny() {
     let gate = gate(&["mode: shadow"], Setup::default()).await;
     assert_eq!(gate.get(TAGS, Some(READ_WRITE)).await.status, 404);
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);

@@ -77,7 +77,7 @@ async fn the_header_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn byte_by_byte_and_before_tls() {
+async fn a_proxy_header_may_come_byte_by_byte_and_before_tls() {
     let gate = gate(true).await;
     let tls_headers = [V1.to_vec(), v2_ipv4(), v2_ipv6()];
     for (number, header) in tls_headers.iter().enumerate() {
@@ -104,7 +104,7 @@ async fn byte_by_byte_and_before_tls() {
 }
 
 #[tokio::test]
-async fn what_a_trusted_proxy_must_not_send_closes_the_connection() {
+async fn an_invalid_proxy_header_closes_the_connection() {
     for tls in [false, true] {
         let gate = gate(tls).await;
         for bytes in [
@@ -148,7 +148,7 @@ async fn a_header_that_is_slow_is_cut_off_at_the_handshake_timeout() {
 }
 
 #[tokio::test]
-async fn others_are_served_as_themselves_and_their_headers_are_refused() {
+async fn untrusted_peers_are_served_and_their_proxy_headers_are_refused() {
     let clear = gate(false).await;
     for header in [V1.to_vec(), v2_ipv4(), v2(0x20, 0, &[])] {
         let text =
@@ -191,7 +191,7 @@ async fn others_are_served_as_themselves_and_their_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn off_it_is_no_http() {
+async fn a_proxy_header_is_not_valid_http_if_proxy_protocol_is_off() {
     let gate = TestGate::start(Setup { http: vec![TRUSTED], ..Setup::default() }).await;
     for header in [V1.to_vec(), v2_ipv4()] {
         let text = gate.raw([&header, pull("").as_bytes()].concat()).await;

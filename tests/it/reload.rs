@@ -85,7 +85,7 @@ async fn over_http2(client: &mut h2::client::SendRequest<bytes::Bytes>) -> u16 {
 }
 
 #[tokio::test]
-async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
+async fn gate_tokens_survive_reloads_and_their_keys_rotate_by_reload() {
     const ONE: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
     const TWO: &str = "YWJjZGVmZ2hpamFiY2RlZmdoaWphYmNkZWZnaGlqYWI=\n";
     let token = async |gate: &TestGate| {
@@ -117,7 +117,7 @@ async fn tokens_outlive_reloads_and_keys_rotate_by_them() {
 /// A cached verdict holds the identity and not the permission. Each request is judged by the
 /// current rules (class 14).
 #[tokio::test]
-async fn rules_are_judged_on_every_hit() {
+async fn cached_verdicts_are_judged_by_the_current_rules() {
     let tags = "/v2/demo/a/tags/list";
     let rule = "rules: [{ name: a, repositories: [\"**\"], who: [\"user:alice\"], allow: [pull] }]";
     let mut gate = with_htpasswd(Setup { policy: vec![rule], ..Setup::default() }).await;
@@ -133,7 +133,7 @@ async fn rules_are_judged_on_every_hit() {
 }
 
 #[tokio::test]
-async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
+async fn idle_workers_drop_old_snapshots() {
     let mut gate = with_htpasswd(Setup { cache: vec!["ttl: 1s"], ..Setup::default() }).await;
     let mut generations = gate.running.live().snapshots();
     let mut old: Vec<Weak<_>> = Vec::new();
@@ -157,7 +157,7 @@ async fn old_generations_are_dropped_by_workers_with_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
+async fn a_reload_reports_changed_keys_and_keys_that_need_a_restart() {
     let gate =
         with_htpasswd(Setup { http: vec!["idle_timeout: 9s", "workers: 9"], ..Setup::default() })
             .await;
@@ -180,7 +180,7 @@ async fn what_changed_is_told_by_key_and_what_needs_a_restart() {
 
 /// The reload loop notices changed files without a signal.
 #[tokio::test]
-async fn files_are_looked_at_again_and_again() {
+async fn the_reload_loop_notices_changed_files_without_a_signal() {
     let mut gate = with_htpasswd(Setup::default()).await;
     let mut generations = gate.running.live().snapshots();
     generations.mark_unchanged();

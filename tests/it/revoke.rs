@@ -57,7 +57,7 @@ async fn get(gate: &TestGate, credential: (&str, &str)) -> u16 {
 }
 
 #[tokio::test]
-async fn its_provider_is_asked_anew_and_about_no_other() {
+async fn the_provider_is_asked_again_about_a_revoked_credential_alone() {
     let gate = TestGate::start(setup()).await;
     for _ in 0..2 {
         assert_eq!(
@@ -86,7 +86,7 @@ async fn its_provider_is_asked_anew_and_about_no_other() {
 }
 
 #[tokio::test]
-async fn a_credential_is_revoked_by_its_name_in_the_log_and_a_gate_token_by_itself() {
+async fn a_revocation_accepts_a_logged_credential_name_or_a_gate_token() {
     let gate = TestGate::start(setup()).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     let name = gate.log(1).await[0]["credential"].as_str().unwrap().to_owned();
@@ -107,7 +107,7 @@ async fn a_credential_is_revoked_by_its_name_in_the_log_and_a_gate_token_by_itse
 
 /// A revocation also ends stale answers, and it discards answers to questions from before.
 #[tokio::test]
-async fn nothing_from_before_is_used() {
+async fn no_answer_from_before_a_revocation_is_used() {
     let gate =
         TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
@@ -151,7 +151,7 @@ async fn nothing_from_before_is_used() {
 /// A request that waits for its provider while its credential is revoked is not admitted by an
 /// earlier answer either.
 #[tokio::test]
-async fn what_waits_meanwhile_is_asked_anew() {
+async fn a_request_that_waits_during_a_revocation_is_asked_about_again() {
     let gate =
         TestGate::start(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..setup() }).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
@@ -166,7 +166,7 @@ async fn what_waits_meanwhile_is_asked_anew() {
 
 /// A token that GitLab issued for the credential before is not sent to the registry any more.
 #[tokio::test]
-async fn grants_from_before_are_not_shown_to_the_registry() {
+async fn grants_from_before_a_revocation_are_not_sent_to_the_registry() {
     let upstream = vec!["authorization: grant"];
     let gate = TestGate::start(Setup { upstream, ..setup() }).await;
     let shown =
@@ -186,7 +186,7 @@ async fn grants_from_before_are_not_shown_to_the_registry() {
 /// No provider can be asked about a workload token, so the gate itself refuses a revoked one until
 /// it expires.
 #[tokio::test]
-async fn a_workload_token_is_refused() {
+async fn a_revoked_workload_token_is_refused() {
     let issuer = OidcIssuer::start(listener()).unwrap();
     let mut gate = TestGate::start(Setup {
         identity: Some(jobs(&issuer, "scopes: [read_registry]")),
@@ -213,7 +213,7 @@ async fn a_workload_token_is_refused() {
 /// A revoked token stays refused under another user name, and with the other signature that anyone
 /// with an ECDSA signature (r, s) can write without the key: (r, n - s).
 #[tokio::test]
-async fn a_workload_token_is_refused_however_it_is_written() {
+async fn a_revoked_workload_token_is_refused_in_every_spelling() {
     let issuer = OidcIssuer::start(listener()).unwrap();
     issuer.rotate_to_es256().unwrap();
     let token = issuer.id_token("a", &json!({})).unwrap();
@@ -265,7 +265,7 @@ fn other_signature(token: &str) -> String {
 /// A file with a secret usually ends in a line feed, and no credential contains one, so the line
 /// ending is not part of the secret.
 #[tokio::test]
-async fn the_end_of_a_line_is_no_part_of_a_secret() {
+async fn a_line_ending_is_not_part_of_a_secret_to_revoke() {
     let gate = TestGate::start(setup()).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     for (number, end) in ["%0A", "%0D%0A"].iter().enumerate() {
@@ -275,7 +275,7 @@ async fn the_end_of_a_line_is_no_part_of_a_secret() {
 }
 
 #[tokio::test]
-async fn only_operators_revoke() {
+async fn a_revocation_needs_the_operators_token_and_a_valid_form() {
     const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
     let gate = TestGate::start(setup()).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
@@ -315,7 +315,7 @@ async fn only_operators_revoke() {
 /// Replicas with the same key file give a credential the same name, so that one line in one log
 /// serves for all of them.
 #[tokio::test]
-async fn replicas_name_a_credential_alike() {
+async fn replicas_with_one_key_file_log_the_same_credential_name() {
     let key = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
     let mut names = Vec::new();
     for key_file in ["key_file: keys", "key_file: keys", "key_file: null"] {
@@ -332,7 +332,7 @@ async fn replicas_name_a_credential_alike() {
 /// A revocation is aimed at callers who hold an older gate token, so such tokens are refused until
 /// they expire, even if the provider accepts the credential.
 #[tokio::test]
-async fn gate_tokens_from_before_are_refused_to_their_end() {
+async fn gate_tokens_from_before_a_revocation_are_refused() {
     let gate = TestGate::start(setup()).await;
     let made = async |credential| {
         let reply = gate.get("/token?scope=repository:demo/a:pull", Some(credential)).await;
@@ -380,7 +380,7 @@ async fn gate_tokens_from_before_are_refused_to_their_end() {
 /// Operators paste secrets with extra text around them. A success that revokes nothing would
 /// mislead them.
 #[tokio::test]
-async fn what_is_pasted_is_revoked() {
+async fn a_secret_pasted_with_extra_text_is_revoked() {
     let gate = TestGate::start(setup()).await;
     for form in [
         format!("token={}+", READ_WRITE.1),
@@ -398,7 +398,7 @@ async fn what_is_pasted_is_revoked() {
 /// A token for callers without a credential does not revoke anything. Otherwise it would revoke
 /// access for all callers without a credential.
 #[tokio::test]
-async fn a_token_of_nobody_revokes_nothing() {
+async fn a_token_of_an_anonymous_caller_revokes_nothing() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..setup() }).await;
     gate.gitlab.set_public("demo");

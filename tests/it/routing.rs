@@ -101,7 +101,7 @@ async fn every_operation_is_forwarded_in_one_spelling() {
 /// A client that speaks plain HTTP on the TLS port is told to use HTTPS: Docker falls back to plain
 /// HTTP on localhost, and users forget the s.
 #[tokio::test]
-async fn plain_http_on_the_tls_port_is_told_so() {
+async fn a_plain_http_client_on_the_tls_port_is_told_to_use_https() {
     let gate = TestGate::tls().await;
     let reply = gate.get("/v2/", None).await;
     assert_eq!((reply.status, &*reply.code()), (400, "UNSUPPORTED"));

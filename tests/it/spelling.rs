@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn rendering_is_plain_and_stable(method in method(), path in path(), query in query()) {
+    fn rendering_is_canonical_and_stable(method in method(), path in path(), query in query()) {
         let Ok(request) = RegistryRequest::parse(&method, &path, query.as_deref()) else { return Ok(()) };
         let rendered = request.render();
         let (path, query) = rendered.split_once('?').map_or((&*rendered, None), |(path, query)| (path, Some(query)));
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics(method in method(), path in "\\PC*", query in prop::option::of("\\PC*")) {
+    fn parse_never_panics(method in method(), path in "\\PC*", query in prop::option::of("\\PC*")) {
         let _ = RegistryRequest::parse(&method, &path, query.as_deref());
     }
 }

@@ -55,7 +55,7 @@ fn settled(value: &mut Value) {
 
 /// Every field that can be present is present, in the form that dashboards and scripts rely on.
 #[tokio::test]
-async fn the_shape_is_the_fixture() {
+async fn the_status_json_has_the_shape_of_the_fixture() {
     let mut gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;
     // The first question fails. A later one succeeds, and its verdict is cached for the next
     // request.
@@ -97,7 +97,7 @@ fn answer(status: u16) -> Scripted {
 }
 
 #[tokio::test]
-async fn a_gate_that_was_not_asked_knows_of_no_trouble() {
+async fn a_gate_without_requests_reports_no_trouble() {
     let gate = TestGate::plain().await;
     let seen = status(&gate).await;
     assert_eq!(seen["trouble"], json!([]));
@@ -150,7 +150,7 @@ async fn connections_and_the_cache_are_counted() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_is_on_top() {
+async fn the_page_shows_a_provider_that_is_down_first() {
     let gate = TestGate::plain().await;
     gate.gitlab.always(Some(answer(502)));
     for number in 0..3 {
@@ -178,7 +178,7 @@ async fn a_provider_that_is_down_is_on_top() {
 }
 
 #[tokio::test]
-async fn a_probe_and_a_provider_that_is_back() {
+async fn the_status_shows_a_probing_breaker_and_a_recovered_provider() {
     let gate = TestGate::plain().await;
     gate.gitlab.always(Some(answer(502)));
     for number in 0..3 {
@@ -219,7 +219,7 @@ async fn until(gate: &TestGate, mut is_so: impl AsyncFnMut(&TestGate) -> bool) {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_know_the_gate() {
+async fn a_provider_that_answers_404_is_reported_as_misconfigured() {
     let gate = TestGate::plain().await;
     gate.gitlab.always(Some(answer(404)));
     assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 503);
@@ -230,7 +230,7 @@ async fn a_provider_that_does_not_know_the_gate() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down() {
+async fn an_unreachable_upstream_is_reported_as_trouble() {
     let nobody = listener();
     let gate = TestGate::start(Setup {
         upstream_address: Some(nobody.local_addr().unwrap()),
@@ -253,7 +253,7 @@ async fn an_upstream_that_is_down() {
 }
 
 #[tokio::test]
-async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
+async fn a_failed_reload_is_reported_until_the_next_good_reload() {
     let mut gate = TestGate::plain().await;
     // A secret in the wrong place, a plausible mistake of an operator.
     gate.edit("urls: [", "authorization: canary-secret\n  urls: [");
@@ -277,7 +277,7 @@ async fn a_bad_reload_says_where_and_a_good_one_ends_it() {
 }
 
 #[tokio::test]
-async fn a_gate_that_is_ending() {
+async fn a_draining_gate_reports_that_it_is_ending() {
     let gate = TestGate::start(Setup { http: vec!["drain_delay: 1h"], ..Setup::default() }).await;
     let admin = gate.admin;
     let TestGate { running, .. } = gate;
@@ -295,7 +295,7 @@ async fn a_gate_that_is_ending() {
 }
 
 #[tokio::test]
-async fn a_spent_budget_is_a_limit_that_held_somebody_up() {
+async fn a_spent_failure_budget_counts_as_a_limit_in_the_metrics() {
     const TIGHT: &str = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
     let gate = TestGate::start(Setup { identity: Some(TIGHT), ..Setup::default() }).await;
     let limited = |times| json!({ "name": "failure_budget", "limited": times });
@@ -384,7 +384,7 @@ async fn names_are_escaped_and_nothing_is_loaded() {
 }
 
 #[tokio::test]
-async fn methods_and_paths() {
+async fn the_status_pages_accept_only_get_and_head() {
     let gate = TestGate::plain().await;
     let ask = async |method: &str, path: &str| {
         let mut stream = tokio::net::TcpStream::connect(gate.admin).await.unwrap();

@@ -37,7 +37,7 @@ async fn connect(
 }
 
 #[tokio::test]
-async fn both_versions_and_the_post_quantum_group() {
+async fn the_gate_offers_tls_1_2_and_1_3_with_a_post_quantum_group() {
     let gate = TestGate::tls().await;
     let newest = connect(&gate, BOTH, &[b"h2", b"http/1.1"]).await.unwrap();
     let session = newest.get_ref().1;
@@ -50,7 +50,7 @@ async fn both_versions_and_the_post_quantum_group() {
 }
 
 #[tokio::test]
-async fn what_the_config_switches_off() {
+async fn http2_is_not_offered_if_the_config_turns_it_off() {
     let http = vec!["http2: false"];
     let gate = TestGate::start(Setup { tls: true, http, ..Setup::default() }).await;
     let stream = connect(&gate, BOTH, &[b"h2", b"http/1.1"]).await.unwrap();
@@ -88,7 +88,7 @@ pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
 }
 
 #[tokio::test]
-async fn a_registry_over_https_that_wants_the_gates_own_credential() {
+async fn only_a_trusted_https_registry_gets_the_gates_own_credential() {
     let registry = Registry::start(listener()).unwrap();
     registry.ledger().keep();
     let (port, certificate) = tls_front(registry.address());
@@ -115,7 +115,7 @@ async fn a_registry_over_https_that_wants_the_gates_own_credential() {
 }
 
 #[tokio::test]
-async fn a_gitlab_over_https_is_told_nothing_unless_it_is_believed() {
+async fn an_https_gitlab_with_an_untrusted_certificate_is_asked_nothing() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let (port, certificate) = tls_front(gitlab.address());

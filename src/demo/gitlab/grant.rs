@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_are_each_kind_twice() {
+    fn the_samples_have_each_kind_of_credential_with_two_sets_of_scopes() {
         let samples = sample_credentials();
         for (first, second) in samples.iter().take(6).zip(samples.iter().skip(6)) {
             assert_eq!(first.kind, second.kind);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_reach_or_no_image_is_left_out() {
+    fn scopes_out_of_reach_or_without_a_valid_image_name_are_not_granted() {
         let api = token(&[Scope::Api]);
         for scope in [
             "repository:team/application:pull",
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_name_counts_for_deploy_tokens_and_jobs_alone() {
+    fn deploy_and_job_tokens_need_their_user_name_and_access_tokens_do_not() {
         let samples = sample_credentials();
         let known = |user, password| ask(&samples, Some((user, password)), &[]) != Verdict::NotMine;
         for user in ["alice", "anybody", "gitlab-ci-token", ""] {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_say_who_it_is() {
+    fn a_grant_names_the_user_and_the_type_of_the_credential() {
         let samples = sample_credentials();
         let who = |index: usize| {
             let Verdict::Granted(grant) =
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_nothing() {
+    fn an_anonymous_caller_is_granted_no_private_repository_and_no_write() {
         let scopes =
             ["repository:demo/a:pull", "repository:open/a:push,delete", "repository:opener/a:pull"];
         assert_eq!(access(ask(&[], None, &scopes)), [""; 0]);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_may_pull_what_is_public() {
+    fn a_public_repository_can_be_pulled_unless_the_token_lacks_read_scope() {
         let scopes = ["repository:open/a:pull,push", "repository:demo/a:pull"];
         assert_eq!(access(ask(&[], None, &scopes)), ["open/a:pull"]);
         let known = Some(("bob", "secret"));

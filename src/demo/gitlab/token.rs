@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_gitlab_signs() {
+    fn a_token_has_the_claims_that_gitlab_signs() {
         let key = SigningKey::rsa(0).unwrap();
         let token = token(&key, "container_registry", &grant("alice", None)).unwrap();
         let (_, claims) = read(&key, &token);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deploy_token_has_no_subject_but_a_number() {
+    fn a_deploy_token_has_an_id_instead_of_a_subject() {
         let key = SigningKey::rsa(0).unwrap();
         let (_, claims) =
             read(&key, &token(&key, "container_registry", &grant("ci", Some(4))).unwrap());

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn downloads() {
+    fn the_range_of_a_download_is_parsed() {
         for (header, wanted) in [
             ("bytes=0-0", Wanted::Part(0..=0)),
             ("bytes=2-5", Wanted::Part(2..=5)),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks() {
+    fn the_range_of_a_chunk_is_parsed() {
         assert_eq!(chunk_range("0-9"), Some(0..=9));
         assert_eq!(chunk_range("bytes 5-9/*"), Some(5..=9));
         assert_eq!(chunk_range("bytes 5-9/10"), Some(5..=9));

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_may_hold_the_words_of_the_api() {
+    fn repository_names_may_contain_path_words_of_the_api() {
         let digest = format!("sha256:{}", "0".repeat(64));
         for name in ["a", "a/b", "blobs/uploads", "x/manifests/tags/y", "blobs"] {
             let named = |rest: &str| Resource::parse(&format!("/v2/{name}/{rest}"));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn paths_that_name_no_resource_are_refused() {
         for path in [
             "/",
             "/v2",

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stays_on_the_disk() {
+    fn deleted_blobs_and_dropped_stores_leave_no_files() {
         let store = Store::new().unwrap();
         let folder = store.folder.path().to_owned();
         let files = || std::fs::read_dir(&folder).map(Iterator::count);

@@ -22,7 +22,7 @@ pub(in crate::demo) fn read(key: &SigningKey, token: &str) -> (jsonwebtoken::Hea
 }
 
 #[test]
-fn what_a_key_signs_its_public_part_verifies() {
+fn the_public_part_of_a_key_verifies_its_signatures() {
     for key in [SigningKey::rsa(0).unwrap(), SigningKey::es256().unwrap()] {
         let claims = json!({ "exp": now().unwrap() + 60, "sub": "x" });
         let (header, read) = read(&key, &key.sign(&claims).unwrap());
@@ -33,7 +33,7 @@ fn what_a_key_signs_its_public_part_verifies() {
 }
 
 #[test]
-fn a_certificate_is_of_the_public_part() {
+fn a_certificate_contains_the_public_part_of_the_key() {
     let key = SigningKey::rsa(0).unwrap();
     let certificate =
         CertificateDer::from_pem_slice(key.certificate().unwrap().as_bytes()).unwrap();
@@ -43,7 +43,7 @@ fn a_certificate_is_of_the_public_part() {
 }
 
 #[test]
-fn rsa_keys_are_made_once_and_are_several() {
+fn each_number_gives_another_rsa_key_that_is_created_once() {
     let kids = [0, 1, 0].map(|number| SigningKey::rsa(number).unwrap().kid.clone());
     assert_eq!(kids[0], kids[2]);
     assert_ne!(kids[0], kids[1]);

@@ -342,7 +342,7 @@ mod tests {
     use crate::registry::{Actions, RepositoryName};
 
     #[test]
-    fn reads_alone_may_be_stale() {
+    fn only_logins_and_pulls_may_use_a_stale_answer() {
         let access = |scopes: &[(&str, &str)]| {
             let wanted = scopes
                 .iter()

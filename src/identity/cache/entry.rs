@@ -227,7 +227,7 @@ mod tests {
 
     /// The wall clock may be set in either direction between the question and the lookup.
     #[test]
-    fn either_clock_ends_an_answer() {
+    fn an_answer_ends_when_either_clock_reaches_its_end() {
         const ENDS: u64 = 1_800_000_000;
         let key = HashKey::random().unwrap();
         let client = std::net::Ipv4Addr::LOCALHOST.into();

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_nobody_waits_for_is_abandoned() {
+    fn a_question_is_abandoned_only_if_no_caller_waits_for_it() {
         let in_flight = InFlight::default();
         let question = QuestionId::any(1);
         let Coalesced::Ask(sender) = in_flight.coalesce(question, || None) else {

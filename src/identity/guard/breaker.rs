@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_opens_nothing() {
+    fn failures_of_two_secrets_do_not_open_the_breaker() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         let [one, two] = secrets();
         for _ in 0..100 {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_between_begins_anew() {
+    fn an_answer_resets_the_count_of_failed_secrets() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         let [one, two, three] = secrets();
         fail(&breaker, one, now);
@@ -244,7 +244,7 @@ mod tests {
     /// A caller who makes up secrets whose questions fail only causes the gate to ask its own
     /// question now and then.
     #[test]
-    fn a_provider_that_answers_the_gate_stays_closed() {
+    fn the_breaker_stays_closed_if_the_provider_answers_the_gate() {
         let (now, [made_up]) = (Instant::now(), secrets());
         let breaker = suspecting(now);
         for _ in 0..100 {
@@ -267,7 +267,7 @@ mod tests {
     /// A caller got an answer while the gate's own question was under way, so the provider is not
     /// down.
     #[test]
-    fn an_answer_meanwhile_counts_more_than_the_gates_own_question() {
+    fn an_answer_to_a_caller_outweighs_the_gates_own_failed_question() {
         let now = Instant::now();
         let breaker = suspecting(now);
         breaker.report(Admission::Normal, QuestionOutcome::Answered, now);
@@ -277,7 +277,7 @@ mod tests {
 
     /// A caller whose probe fails cannot keep the breaker open.
     #[test]
-    fn a_probe_that_fails_is_judged_by_the_gates_own_question() {
+    fn the_gates_own_question_decides_after_a_failed_probe() {
         let (begun, [any]) = (Instant::now(), secrets());
         let later = begun + OPEN_FOR;
         for (up, change, state) in [
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn half_open_with_one_probe() {
+    fn an_open_breaker_admits_one_probe_at_a_time() {
         let begun = Instant::now();
         assert_eq!(Breaker::default().state(), BreakerState::Closed);
         let breaker = open(begun);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_nobody_waited_for_gives_its_turn_away() {
+    fn a_probe_that_was_not_asked_makes_room_for_another_probe() {
         let begun = Instant::now();
         let breaker = open(begun);
         let later = begun + OPEN_FOR;

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_failures_in_any_window() {
+    fn the_budget_limits_failures_in_a_sliding_window() {
         let (budget, start) = (FailureBudget::new(2, MINUTE), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         held(&budget, start).fail(start);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_failure_costs_nothing() {
+    fn a_question_that_does_not_fail_costs_nothing() {
         let (budget, now) = (FailureBudget::new(1, MINUTE), Instant::now());
         for _ in 0..100 {
             drop(held(&budget, now));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_under_way_are_waited_for_and_failures_are_not() {
+    fn a_full_budget_is_pending_while_questions_run_and_spent_after_failures() {
         let (budget, now) = (FailureBudget::new(2, MINUTE), Instant::now());
         let (first, second) = (held(&budget, now), held(&budget, now));
         assert_eq!(refusal(&budget, now), BudgetExhausted::Pending);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_questions_about_a_known_secret_and_none_once_it_was_wrong() {
+    fn a_known_secret_gets_a_few_concurrent_questions_until_it_fails() {
         let (budget, now, secret) = (FailureBudget::new(1, MINUTE), Instant::now(), secret());
         let ask = || budget.try_reserve(secret, true, now);
         let mut under_way: Vec<_> = (0..KNOWN_AT_ONCE).map(|_| ask().ok().unwrap()).collect();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_of_none_is_spent() {
+    fn a_budget_of_zero_is_spent_from_the_start() {
         assert_eq!(
             refusal(&FailureBudget::new(0, MINUTE), Instant::now()),
             BudgetExhausted::Spent(MINUTE)

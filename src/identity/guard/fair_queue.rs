@@ -123,13 +123,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_keeps_others_waiting_for_one_turn() {
+    async fn a_flood_from_one_address_delays_others_by_one_turn_only() {
         let order = order([vec![FLOOD; 50], vec![OTHER], vec![FLOOD; 10]].concat()).await;
         assert_eq!((order.len(), order.iter().position(|client| *client == OTHER)), (61, Some(1)));
     }
 
     #[tokio::test]
-    async fn a_full_lane_is_full_for_its_own_address_only() {
+    async fn a_full_lane_refuses_callers_of_its_own_address_only() {
         let turns = FairQueue::new(1);
         let _held = turns.turn(OTHER).await.unwrap();
         let waiting: Vec<_> = (0..MAX_IN_LANE).map(|_| turns.enter(FLOOD).unwrap()).collect();

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_trouble_and_whether_it_is_up() {
+    fn each_verdict_sets_the_trouble_and_whether_the_provider_is_up() {
         let not_now = |why| Verdict::NotNow(why, TOOK);
         for (verdict, took, timed_out, trouble, up) in [
             (Verdict::Unavailable, Some(TOOK), true, Some(Trouble::TimedOut), Some(false)),

@@ -92,7 +92,7 @@ mod tests {
     use crate::registry::Access;
 
     #[test]
-    fn a_burst_then_a_wait_then_a_refusal_that_says_when() {
+    fn the_rate_admits_a_burst_then_delays_questions_then_refuses_them() {
         let rate = QuestionRate::new(Quota::new(2, Duration::from_secs(1), 3));
         let second = nanos(Duration::from_secs(1));
         let take = |who: &str, now| {
@@ -109,7 +109,7 @@ mod tests {
 
     /// A question that took several exchanges delays the next one.
     #[test]
-    fn questions_besides_one_are_paid_for() {
+    fn additional_exchanges_of_a_question_count_toward_the_rate() {
         let rate = QuestionRate::new(Quota::new(1, Duration::from_secs(3600), 3));
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let key = HashKey::random().unwrap();

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn schemes_in_any_case() {
+    fn authorization_schemes_are_read_in_any_case() {
         for scheme in ["Basic", "basic", "BASIC"] {
             let Ok(Credential::Basic { user, password }) = read(&format!("{scheme} dTpwOnE="))
             else {
@@ -189,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn empty_is_anonymous() {
+    fn an_empty_or_missing_credential_is_anonymous() {
         assert!(matches!(read("Basic Og=="), Ok(Credential::Anonymous)));
         assert!(matches!(Credential::from_headers(&HeaderMap::new()), Ok(Credential::Anonymous)));
     }
 
     #[test]
-    fn odd_basic_is_refused() {
+    fn malformed_authorization_values_are_refused() {
         for plain in [&b"nocolon"[..], b"u:", b"u:p\0", b"u\n:p", b"u:\xff\xfe"] {
             assert!(matches!(read_basic(plain), Err(Denial::MalformedCredential(_))), "{plain:?}");
         }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_kind_is_printed() {
+    fn debug_output_shows_only_the_kind_of_a_credential() {
         for (credential, kind) in [
             (Ok(Credential::Anonymous), "anonymous"),
             (read_basic(b"user:canary"), "basic"),

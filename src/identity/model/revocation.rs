@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_told_apart() {
+    fn secrets_and_credentials_are_revoked_separately() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
         let of = |user, secret| revocations.lookup(&known_as(&key, user, secret));
         let now = Moment { at: Instant::now(), unix_micros: 1000 };
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_until_then_is_refused() {
+    fn gate_tokens_sealed_up_to_the_revocation_are_refused() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
         let of = |user| revocations.lookup(&known_as(&key, user, "x"));
         let moment = |unix_micros| Moment { at: Instant::now(), unix_micros };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn when_it_is_full_the_oldest_counts_for_all() {
+    fn a_full_list_drops_the_oldest_revocations_and_sets_a_floor_for_all() {
         let (revocations, key) = (Revocations::default(), HashKey::random().unwrap());
         let start = Instant::now();
         let moment =

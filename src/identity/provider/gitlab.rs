@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_403_is_a_verdict_by_its_message() {
+    fn the_message_of_a_403_decides_whether_it_is_a_verdict() {
         let denied = |message: &str| {
             format!("{{\"errors\":[{{\"code\":\"DENIED\",\"message\":\"{message}\"}}]}}")
         };
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_a_403_says_is_no_verdict() {
+    fn a_403_with_an_unexpected_body_is_not_a_verdict() {
         let known = r#"{"code": "DENIED", "message": "access forbidden"}"#;
         let ban = r#"{"code": "DENIED", "message": "banned"}"#;
         for body in [

@@ -30,7 +30,7 @@ fn matches(pattern: &str, name: &str, caller: &Verified) -> bool {
 }
 
 #[test]
-fn stars() {
+fn stars_match_within_a_segment_and_double_stars_match_segments() {
     let table: [(&str, &[&str], &[&str]); 12] = [
         ("a", &["a"], &["b", "a/a", "aa"]),
         ("*", &["a", "a-b"], &["a/b"]),
@@ -57,7 +57,7 @@ fn stars() {
 }
 
 #[test]
-fn templates_are_literals() {
+fn the_values_of_templates_are_matched_literally() {
     let alice = caller(
         "alice",
         None,
@@ -104,7 +104,7 @@ fn a_user_is_in_lower_case_where_the_provider_folds_case() {
 }
 
 #[test]
-fn whoever_has_no_name_of_a_repository_matches_nothing() {
+fn a_caller_without_a_user_name_that_fits_a_path_matches_nothing() {
     for (subject, credential_type, expected) in [
         ("alice", None, true),
         ("alice", Some("personal_access_token"), true),
@@ -126,7 +126,7 @@ fn whoever_has_no_name_of_a_repository_matches_nothing() {
 
 /// The config's warnings use these functions, also the warning about `catalog` without `**`.
 #[test]
-fn what_a_pattern_takes_from_the_caller() {
+fn a_pattern_reports_whether_it_uses_the_user_or_claims() {
     for (pattern, user, claims, everything) in [
         ("a/**", false, false, false),
         ("**", false, false, true),
@@ -146,7 +146,7 @@ fn what_a_pattern_takes_from_the_caller() {
 }
 
 #[test]
-fn what_no_name_can_match_is_refused() {
+fn patterns_that_no_name_can_match_are_refused() {
     for text in [
         "",
         "/",
@@ -237,7 +237,7 @@ proptest! {
     })]
 
     #[test]
-    fn matching_is_what_the_words_say(
+    fn matching_agrees_with_the_documented_meaning(
         pattern in "(\\*\\*|[ab*]{1,4})(/(\\*\\*|[ab*]{1,4})){0,4}",
         name in "[ab]{1,4}(/[ab]{1,3}){0,5}",
     ) {

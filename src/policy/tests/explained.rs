@@ -10,7 +10,7 @@ fn alice() -> Verified {
 /// Each need of a token request or of a mount source is listed once, even if several actions have
 /// it.
 #[test]
-fn each_need_of_an_access_stands_once() {
+fn each_need_of_an_access_is_listed_once() {
     let policy = with_rules(vec![rule("reads", "a", "authenticated", "pull", None)], Mode::Enforce);
     let access = Access::several(vec![
         (RepositoryName::parse("a").unwrap(), Actions::asked("pull,push")),
@@ -48,7 +48,7 @@ fn a_mismatch_names_the_key_of_the_config() {
 /// Providers are asked about callers without a credential unless rules alone decide about these
 /// callers.
 #[test]
-fn who_decides_about_nobody() {
+fn public_rules_decide_about_anonymous_callers_if_no_grant_is_needed() {
     let of = |rules: Vec<Rule>, grant_needed| {
         policy().with_rules(Rules { mode: Mode::Enforce, rules, grant_needed }).decides_for_nobody()
     };

@@ -27,7 +27,7 @@ fn secret(grant: Option<&IssuedToken>) -> Option<&str> {
 }
 
 #[test]
-fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
+fn the_upstream_gets_the_issued_token_with_the_request_and_its_look_ups() {
     let put = request(Method::PUT, "/v2/a/manifests/v1");
     let decision = policy().authorize(put.clone(), &issued(&[("a", "pull,push")], "t-1")).unwrap();
     assert_eq!(secret(decision.upstream_token()), Some("t-1"));
@@ -47,7 +47,7 @@ fn the_registry_is_shown_the_token_of_the_request_and_of_its_look_ups() {
 /// A server cannot have issued a text that is not a token of RFC 6750, and no part of such a text
 /// becomes a header.
 #[test]
-fn a_token_that_is_no_header_is_not_shown() {
+fn a_token_that_is_not_a_valid_header_is_not_sent() {
     let odd = issued(&[("a", "pull")], "t\r\nX-Forwarded-For: evil");
     let decision = policy().authorize(request(Method::GET, "/v2/a/manifests/v1"), &odd).unwrap();
     assert!(decision.permit(&[]).unwrap().upstream_token().is_none());
@@ -56,7 +56,7 @@ fn a_token_that_is_no_header_is_not_shown() {
 /// If the upstream receives the token, one token must allow the source and the upload. Otherwise
 /// only the source is asked about.
 #[test]
-fn what_a_mount_takes() {
+fn a_mount_needs_its_source_or_one_token_for_both_repositories() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mount = || request(Method::POST, &format!("/v2/a/blobs/uploads/?mount={digest}&from=b"));
     let (a, b) = (RepositoryName::parse("a").unwrap(), RepositoryName::parse("b").unwrap());
@@ -80,7 +80,7 @@ fn what_a_mount_takes() {
 }
 
 #[test]
-fn a_mount_that_is_taken_out_says_why() {
+fn a_removed_mount_says_why_it_was_refused() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let mount = request(Method::POST, &format!("/v2/a/blobs/uploads/?mount={digest}&from=b"));
     let decision = policy().authorize(mount, &issued(&[("a", "pull,push")], "t-1")).unwrap();
@@ -95,7 +95,7 @@ fn a_mount_that_is_taken_out_says_why() {
 /// GitLab does not say which right is missing, so the answer names what GitLab requires. The
 /// requirements of another server are not known.
 #[test]
-fn what_is_missing_is_told_by_the_server() {
+fn the_denial_names_the_missing_grant_of_the_token_server() {
     let put = || request(Method::PUT, "/v2/a/manifests/v1");
     let other = policy().authorize(put(), &issued(&[("a", "pull")], "t")).unwrap_err();
     assert_eq!(other, Denial::InsufficientRights(Missing::Grant("p".into(), Action::Push)));

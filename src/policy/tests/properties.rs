@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn the_credential_always_caps(rules in rules(), request in requests(), caller in callers()) {
+    fn rules_never_allow_more_than_the_credential(rules in rules(), request in requests(), caller in callers()) {
         prop_assume!(!caller.principal.is_anonymous());
         let alone = policy().authorize(request.clone(), &caller).is_ok();
         for mode in [Mode::Enforce, Mode::Shadow] {
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_never_writes(rules in rules(), request in requests()) {
+    fn an_anonymous_caller_never_writes(rules in rules(), request in requests()) {
         let nobody = caller("p", "", None, &[]);
         for mode in [Mode::Enforce, Mode::Shadow] {
             let allowed = allowed(rules.clone(), mode, &request, &nobody);

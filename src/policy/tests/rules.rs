@@ -76,7 +76,7 @@ fn denied(policy: &Policy, method: Method, target: &str, caller: &Verified) -> O
 }
 
 #[test]
-fn whom_a_rule_is_for() {
+fn a_rule_applies_to_the_callers_that_its_who_names() {
     let table = [
         ("anonymous", nobody(), true),
         ("anonymous", alice(), false),
@@ -108,7 +108,7 @@ fn whom_a_rule_is_for() {
 }
 
 #[test]
-fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
+fn access_without_a_rule_is_denied_and_a_write_needs_pull_and_push() {
     let policy = with_rules(
         vec![
             rule("reads", "a/**", "authenticated", "pull", None),
@@ -146,7 +146,7 @@ fn what_no_rule_allows_is_denied_and_a_write_takes_two() {
 }
 
 #[test]
-fn tags_bind_writes_and_deletes() {
+fn tag_patterns_restrict_writes_and_deletes() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let policy = with_rules(
         vec![
@@ -191,7 +191,7 @@ fn tags_bind_writes_and_deletes() {
 }
 
 #[test]
-fn nobody_pulls_what_a_rule_says_and_nothing_else() {
+fn an_anonymous_caller_may_only_pull_what_a_rule_gives() {
     let rules = || {
         vec![rule(
             "public",
@@ -229,7 +229,7 @@ fn nobody_pulls_what_a_rule_says_and_nothing_else() {
 }
 
 #[test]
-fn shadow_lets_go_on_what_the_credential_allows() {
+fn shadow_mode_allows_what_the_credential_allows() {
     let policy = with_rules(vec![rule("r", "a", "authenticated", "pull", None)], Mode::Shadow);
     let ruling = |method, target, caller: &Verified| {
         policy.authorize(request(method, target), caller).map(|decision| decision.ruling().clone())
@@ -299,7 +299,7 @@ fn the_catalog_shows_what_may_be_pulled() {
 }
 
 #[test]
-fn a_mount_takes_pull_on_its_source_by_the_rules_too() {
+fn a_mount_needs_pull_on_its_source_by_the_rules_too() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let rules = || vec![rule("own", "a/**", "authenticated", "pull,push", None)];
     for (mode, from, mounts) in [
@@ -352,7 +352,7 @@ fn a_token_lists_what_the_rules_allow() {
 }
 
 #[test]
-fn each_rule_says_why() {
+fn the_explanation_says_why_each_rule_does_not_match() {
     let policy = with_rules(
         vec![
             rule("others", "a", "user:p/bob", "push", None),

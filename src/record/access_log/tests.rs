@@ -10,7 +10,7 @@ use crate::record::Recorder;
 /// A line stays a single line in both formats, for every text that a client or a provider
 /// sends.
 #[test]
-fn a_line_is_one_line() {
+fn hostile_text_cannot_break_a_log_line() {
     let hostile = "a\u{1b}]0;owned\u{7}\u{9b}2J\r\n2026 200 GET /v2/ root\u{202e}\u{7f}";
     let access_log = AccessLog::to(AccessLogFormat::Text, io::sink()).unwrap();
     let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
@@ -44,7 +44,7 @@ fn a_line_is_one_line() {
 }
 
 #[test]
-fn nobody_has_no_subject() {
+fn an_anonymous_caller_has_no_subject_in_the_log() {
     let line = |subject: &str| {
         let access_log = AccessLog::to(AccessLogFormat::Json, io::sink()).unwrap();
         let recorder = Arc::new(Recorder::new(Arc::default(), access_log));

@@ -57,7 +57,7 @@ fn put() -> RegistryRequest {
 }
 
 #[tokio::test]
-async fn a_line_that_is_torn_does_not_spoil_the_next() {
+async fn a_partially_written_line_does_not_damage_the_next_one() {
     let disk = Disk::default();
     let (target, opened) = (disk.clone(), disk.clone());
     let (audit, record) =
@@ -80,7 +80,7 @@ async fn a_line_that_is_torn_does_not_spoil_the_next() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_moved_away_is_left_when_told() {
+async fn a_moved_file_is_replaced_when_the_log_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let [path, moved] = ["audit", "audit.1"].map(|name| folder.path().join(name));
     let (audit, record) = (AuditLog::file(&path).unwrap(), record());
@@ -119,7 +119,7 @@ async fn a_file_that_was_deleted_is_made_again_or_fails_the_write() {
 }
 
 #[test]
-fn what_a_write_names() {
+fn an_audit_line_names_the_tags_the_digest_and_the_mount_source() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let request = |method, path: &str, query: Option<&str>| {
         RegistryRequest::parse(&method, path, query).unwrap()

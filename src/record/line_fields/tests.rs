@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn what_is_too_long_is_cut_and_marked() {
+fn a_text_that_is_too_long_is_cut_and_marked() {
     for (text, length) in
         [("a".repeat(4096), 4096), ("a".repeat(4097), 4096), ("é".repeat(3000), 4095)]
     {

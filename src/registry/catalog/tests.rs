@@ -62,7 +62,7 @@ proptest! {
     /// visibility and any page sizes. Each page but the last is full, and no link contains a hidden
     /// name.
     #[test]
-    fn the_pages_hold_exactly_what_is_visible(
+    fn the_pages_hold_exactly_the_visible_names(
         entries in prop::collection::hash_map(
             "[a-c]{1,2}(/[a-c]{1,2}|-[a-c])?", any::<bool>(), 0..40,
         ),
@@ -100,7 +100,7 @@ fn registry(names: impl IntoIterator<Item = &'static str>) -> Registry {
 }
 
 #[test]
-fn what_is_hidden_leaves_no_trace() {
+fn hidden_names_leave_no_trace_in_the_pages() {
     let all = registry(["a", "hidden/a", "b-c", "b/c", "hidden/b", "hidden/c", "hidden/d"]);
     let visible = registry(["a", "b-c", "b/c"]);
     let shows = |name: &RepositoryName| !name.as_str().starts_with("hidden");
@@ -120,7 +120,7 @@ fn what_is_hidden_leaves_no_trace() {
 /// The page after a hidden name does not reveal the name either, even with a registry that starts
 /// again from the beginning after an unknown name.
 #[test]
-fn whether_a_hidden_name_is_there_is_not_told() {
+fn a_page_does_not_reveal_whether_a_hidden_name_exists() {
     let with = registry(["a", "a/b", "a-b", "hidden/a", "x"]);
     let without = registry(["a", "a/b", "a-b", "x"]);
     let shows = |name: &RepositoryName| !name.as_str().starts_with("hidden");
@@ -149,7 +149,7 @@ fn whether_a_hidden_name_is_there_is_not_told() {
 }
 
 #[test]
-fn how_many_names_a_page_has() {
+fn a_page_has_as_many_names_as_asked_up_to_1000() {
     let many: Vec<String> = (0..2500).map(|number| format!("a/{number}")).collect();
     let registry = Registry { names: many, most: 100 };
     for (count, expected) in
@@ -171,7 +171,7 @@ fn how_many_names_a_page_has() {
 
 /// The gate requests large pages regardless of the client, or leaves the size to the registry.
 #[test]
-fn what_the_registry_is_asked() {
+fn the_gate_asks_the_upstream_for_large_pages_or_for_any_size() {
     let mut walk = CatalogWalk::new(&wanted(3, Some("x/y")), |_| true);
     assert_eq!(walk.next().unwrap().render(), "/v2/_catalog?n=1000&last=x/y");
     assert!(walk.any_size());
@@ -183,7 +183,7 @@ fn what_the_registry_is_asked() {
 }
 
 #[test]
-fn what_is_no_page() {
+fn an_invalid_page_of_the_catalog_is_an_error() {
     let next = "</v2/_catalog?last=b>; rel=\"next\"";
     let take = |body: &str, links: &[&str]| {
         let mut walk = CatalogWalk::new(&wanted(5, Some("a")), |_| true);
@@ -237,7 +237,7 @@ fn what_is_no_page() {
 }
 
 #[test]
-fn a_last_that_comes_again_is_a_circle() {
+fn a_repeated_last_name_is_reported_as_a_circle() {
     let mut walk = CatalogWalk::new(&Page::default(), |_| true);
     let mut take = |name: &str, last: &str| {
         let link = format!("</v2/_catalog?last={last}>; rel=\"next\"");

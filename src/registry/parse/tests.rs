@@ -16,7 +16,7 @@ fn read(method: &str, target: &str) -> Result<RegistryRequest, RequestError> {
 /// Method and target are rendered unchanged, and each request is one operation that needs one
 /// right.
 #[test]
-fn every_operation() {
+fn every_operation_is_parsed_and_rendered_unchanged() {
     use Operation as O;
     let (a, b) = (sha256('a'), sha256('b'));
     let (pull, push, delete) = (Some(Action::Pull), Some(Action::Push), Some(Action::Delete));
@@ -89,7 +89,7 @@ fn every_operation() {
 }
 
 #[test]
-fn the_words_of_paths_may_stand_in_names() {
+fn repository_names_may_contain_the_words_of_paths() {
     let a = sha256('a');
     for (target, name) in [
         ("/v2/blobs/uploads/manifests/v1".to_owned(), "blobs/uploads"),
@@ -163,7 +163,7 @@ fn a_query_is_written_in_one_spelling() {
 }
 
 #[test]
-fn what_a_path_takes() {
+fn each_path_allows_only_its_own_methods() {
     let a = sha256('a');
     for (target, allow) in [
         ("/v2/".to_owned(), "GET, HEAD"),
@@ -187,7 +187,7 @@ fn what_a_path_takes() {
 }
 
 #[test]
-fn what_is_no_operation() {
+fn invalid_requests_are_refused_with_the_matching_error() {
     use RequestError as E;
     let a = sha256('a');
     let tags = |count: usize| format!("/v2/x/manifests/{a}?{}", vec!["tag=v"; count].join("&"));

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_another_key_to_others() {
+    fn keys_that_other_parsers_read_differently_are_detected() {
         let judged = ["digest", "from"];
         for key in [
             "%66rom",

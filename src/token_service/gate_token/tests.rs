@@ -48,7 +48,7 @@ fn parts(credential: &Credential) -> (Option<&str>, Option<&str>) {
 }
 
 #[test]
-fn what_was_sealed_is_opened() {
+fn opening_a_sealed_token_restores_its_contents() {
     let keys = keys();
     for credential in [
         Credential::Anonymous,
@@ -66,7 +66,7 @@ fn what_was_sealed_is_opened() {
 }
 
 #[test]
-fn nothing_shows_and_no_two_are_equal() {
+fn sealed_tokens_reveal_nothing_and_are_never_equal() {
     let keys = keys();
     let sealed = |secret: &str| seal(&keys, token(basic("alice", secret))).unwrap();
     assert_ne!(sealed("secret"), sealed("secret"));
@@ -82,7 +82,7 @@ fn nothing_shows_and_no_two_are_equal() {
 }
 
 #[test]
-fn whatever_is_changed_is_refused() {
+fn a_changed_token_is_refused() {
     let keys = keys();
     let sealed = seal(&keys, token(basic("alice", "secret"))).unwrap();
     let sealed = sealed.as_str();
@@ -112,7 +112,7 @@ fn whatever_is_changed_is_refused() {
 }
 
 #[test]
-fn only_in_its_time() {
+fn a_token_opens_only_within_its_lifetime() {
     let keys = keys();
     let sealed = seal(&keys, token(Credential::Anonymous)).unwrap();
     for (now, opens) in [
@@ -127,7 +127,7 @@ fn only_in_its_time() {
 }
 
 #[test]
-fn lengths_are_bounded() {
+fn the_length_of_a_sealed_token_is_bounded() {
     let keys = keys();
     let of = |length: usize| seal(&keys, token(basic("alice", &"x".repeat(length))));
     for length in (0..=MAX_SECRET_BYTES).step_by(509).chain([MAX_SECRET_BYTES]) {
@@ -141,7 +141,7 @@ fn lengths_are_bounded() {
 
 /// A token for less than was asked is not an error.
 #[test]
-fn what_does_not_fit_is_left_out_of_the_list() {
+fn repositories_that_do_not_fit_are_left_out_of_the_token() {
     let keys = keys();
     for (secret, name_bytes) in
         [(0, 255), (0, 20), (0, 1), (MAX_SECRET_BYTES, 255), (MAX_SECRET_BYTES, 3)]
@@ -208,7 +208,7 @@ fn a_key_file_is_one_key_a_line() {
 /// Each key is compared with all keys before it, and a file that was named by mistake may have any
 /// size.
 #[test]
-fn a_key_file_has_few_keys() {
+fn a_key_file_has_at_most_16_keys() {
     let line = |number: u32| {
         let mut key = [0; 32];
         key[..4].copy_from_slice(&number.to_le_bytes());
@@ -220,7 +220,7 @@ fn a_key_file_has_few_keys() {
 }
 
 #[test]
-fn a_token_is_good_for_what_it_lists() {
+fn a_token_allows_only_what_it_lists() {
     use crate::registry::Action;
     let token_scope = token(Credential::Anonymous).token_scope;
     let on = |name, action| Access::Repository(RepositoryName::parse(name).unwrap(), action);
@@ -249,7 +249,7 @@ fn several(scopes: &[(&str, &str)]) -> Access {
 
 /// A mount needs several accesses at once if the upstream receives one token for both repositories.
 #[test]
-fn a_token_is_good_for_several_where_it_lists_all_of_it() {
+fn a_token_allows_several_repositories_only_if_it_lists_all_of_them() {
     let token_scope = token(Credential::Anonymous).token_scope;
     for (scopes, allowed, mentioned) in [
         (&[("a/b", "pull,push"), ("c", "pull")][..], true, true),
@@ -269,7 +269,7 @@ fn a_token_is_good_for_several_where_it_lists_all_of_it() {
 }
 
 #[test]
-fn what_a_token_lists_in_words() {
+fn the_contents_of_a_token_are_written_as_scopes() {
     let TokenScope { repositories, .. } = token(Credential::Anonymous).token_scope;
     let of = |repositories: &[(RepositoryName, Actions)], catalog| {
         TokenScope { repositories: repositories.to_vec(), catalog }.scopes()
@@ -286,7 +286,7 @@ fn what_a_token_lists_in_words() {
 /// The catalog shows at most what can be pulled with the token. It shows everything if only the
 /// list was asked for.
 #[test]
-fn what_of_the_catalog_a_token_shows() {
+fn a_token_limits_the_catalog_to_the_repositories_it_can_pull() {
     let mut token_scope = token(Credential::Anonymous).token_scope;
     let push_alone = Actions { push: true, ..Actions::default() };
     token_scope.repositories.push((RepositoryName::parse("d").unwrap(), push_alone));

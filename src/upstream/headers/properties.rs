@@ -154,7 +154,7 @@ proptest! {
 
     /// Includes names with `_` in place of `-`, because some servers treat both alike.
     #[test]
-    fn nothing_of_a_client_speaks_for_the_gate(client in headers(), wanted in wanted()) {
+    fn no_client_header_can_speak_for_the_gate(client in headers(), wanted in wanted()) {
         let outbound = OutboundRequest {
             wanted: &wanted,
             upstream_token: None,
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn the_gates_own_credential_is_the_only_one(client in headers(), granted in any::<bool>()) {
+    fn the_upstream_gets_only_the_grant_or_the_gates_own_credential(client in headers(), granted in any::<bool>()) {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
         let upstream_token = granted.then(|| HeaderValue::from_static("Bearer grant"));
         let outbound =
@@ -193,7 +193,7 @@ proptest! {
 
     /// Also checks that all other headers of the response pass unchanged.
     #[test]
-    fn an_answer_speaks_for_itself_alone(answer in headers()) {
+    fn a_response_keeps_only_headers_that_are_meant_for_the_client(answer in headers()) {
         let mut cleaned = answer.clone();
         clean_response(&mut cleaned);
         let keep_away = |name: &str| {

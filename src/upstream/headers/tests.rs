@@ -75,7 +75,7 @@ const OF_THE_GATE: [&str; 5] = [
 ];
 
 #[test]
-fn nothing_but_what_the_protocol_knows_goes_to_the_registry() {
+fn only_headers_of_the_protocol_are_forwarded_to_the_upstream() {
     let spoken_for_the_gate = get(&[
         ("host", "registry.example.com"),
         ("authorization", "Basic dTpw"),
@@ -115,7 +115,7 @@ fn nothing_but_what_the_protocol_knows_goes_to_the_registry() {
 }
 
 #[test]
-fn what_connection_names_or_what_is_not_ascii_goes_no_further() {
+fn headers_named_by_connection_or_outside_ascii_are_not_forwarded() {
     let headers = get(&[
         ("connection", "close, Range"),
         ("connection", "If-Match"),
@@ -131,7 +131,7 @@ fn what_connection_names_or_what_is_not_ascii_goes_no_further() {
 /// Checks that the client decides the type of a manifest, that an upload is bytes, and that no
 /// other request has a type.
 #[test]
-fn the_type_of_a_body() {
+fn the_content_type_depends_on_the_operation() {
     let typed = |method, path: &str| {
         let headers = sent(
             method,
@@ -159,7 +159,7 @@ fn the_type_of_a_body() {
 /// Checks that the registry receives the gate's own credential or the token that was issued for
 /// this request, and never the client's credential.
 #[test]
-fn whose_authorization_the_registry_reads() {
+fn the_upstream_never_gets_the_clients_authorization() {
     let client = [("authorization", "Basic Y2xpZW50")];
     let read = |settings: &UpstreamSettings, grant| {
         let headers = sent(Method::GET, "/v2/a/manifests/v1", settings, grant, &client);
@@ -173,7 +173,7 @@ fn whose_authorization_the_registry_reads() {
 }
 
 #[test]
-fn an_answer_speaks_neither_of_the_connection_nor_for_the_gate() {
+fn connection_headers_and_headers_of_the_gate_are_removed_from_responses() {
     let mut headers = map(&[
         ("connection", "x-internal, close"),
         ("x-internal", "1"),

@@ -53,7 +53,7 @@ pub fn check(input: &[u8]) {
             continue;
         }
         if http2 {
-            assert!(permit::of_anybody(entry), "nobody may {entry:?}");
+            assert!(permit::is_allowed_for_any_caller(entry), "nobody may {entry:?}");
         } else {
             let is_it = |(message, permit): (&Message, permit::Permit)| {
                 permit.allows(entry) && goes_on_as(message, entry)

@@ -133,7 +133,7 @@ fn chunks(rest: &mut &[u8], body: &mut Vec<u8>) -> Result<(), Stop> {
     loop {
         // The content of chunk extensions does not matter. The gate frames bodies itself and
         // forwards no extension.
-        let head = line_of_anything(rest)?;
+        let head = line_with_any_bytes(rest)?;
         let end = head.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(head.len());
         let (size, extension) = head.split_at(end);
         let extension = extension.trim_ascii_start();
@@ -171,12 +171,12 @@ fn headers(rest: &mut &[u8]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
 
 /// Takes a line of text without its CRLF.
 fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
-    line_of_anything(rest)
+    line_with_any_bytes(rest)
         .and_then(|line| if line.contains(&0) { Err(Stop::Unclear) } else { Ok(line) })
 }
 
 /// Takes a line without its CRLF. A lone CR or LF does not end a line and is an error.
-fn line_of_anything<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
+fn line_with_any_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
     let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
         let unclear = rest.iter().rev().skip(1).any(|byte| *byte == b'\r') || rest.contains(&b'\n');
         return Err(if unclear { Stop::Unclear } else { Stop::Short });

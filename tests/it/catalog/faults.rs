@@ -44,7 +44,7 @@ async fn reason(gate: &TestGate) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_no_list_is_a_bad_gateway() {
+async fn an_unusable_catalog_answer_is_502_and_shows_no_names() {
     let nonsense = [
         ("200 OK", "", "<html>hidden/b</html>".to_owned()),
         (
@@ -91,7 +91,7 @@ async fn what_is_no_list_is_a_bad_gateway() {
 /// A catalog takes up to a hundred requests to the registry, so the number read at once is bounded.
 /// Further catalog requests wait, and other requests do not.
 #[tokio::test]
-async fn so_many_lists_are_read_at_once_and_no_more() {
+async fn the_gate_reads_at_most_16_catalogs_at_once() {
     const AT_ONCE: usize = 16;
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(&RULES)).await;
     assert_eq!(gate.get("/v2/", Some(ALICE)).await.status, 200);
@@ -121,7 +121,7 @@ async fn so_many_lists_are_read_at_once_and_no_more() {
 /// The gate ends a catalog that repeats the same page, that repeats a `last`, or that has hidden
 /// names on page after page.
 #[tokio::test]
-async fn a_list_without_an_end_has_one() {
+async fn the_gate_ends_a_catalog_that_repeats_or_is_too_long() {
     let (reply, asked, gate) = ask(setup(&RULES), |_| answer("200 OK", LINK, PAGE)).await;
     assert_eq!(
         (reply.status, asked.len(), reason(&gate).await),
@@ -152,7 +152,7 @@ async fn a_list_without_an_end_has_one() {
 }
 
 #[tokio::test]
-async fn a_list_that_never_comes_is_a_time_out() {
+async fn a_catalog_page_that_never_completes_is_504() {
     // The second page never ends.
     let slow = Setup { upstream: vec!["response_timeout: 300ms"], ..setup(&RULES) };
     let (reply, asked, gate) = ask(slow, |page| match page {
@@ -168,7 +168,7 @@ async fn a_list_that_never_comes_is_a_time_out() {
 
 /// Distribution accepts no `n` above its configured maximum, so the gate asks again without `n`.
 #[tokio::test]
-async fn a_registry_with_smaller_pages() {
+async fn the_gate_asks_without_n_if_the_registry_refuses_its_page_size() {
     let (reply, asked, gate) = ask(setup(&RULES), |page| match page {
         1 => {
             answer("400 Bad Request", "", "{\"errors\":[{\"code\":\"PAGINATION_NUMBER_INVALID\"}]}")
@@ -187,7 +187,7 @@ async fn a_registry_with_smaller_pages() {
 /// If the gate filters the catalog, it forwards no client header that could change the registry's
 /// answer. If it does not filter, the headers are forwarded as for any request.
 #[tokio::test]
-async fn the_registry_is_asked_by_the_gate() {
+async fn client_headers_are_not_forwarded_if_the_gate_filters_the_catalog() {
     for (who, goes_along) in [(ALICE, false), (LISTER, true)] {
         let (mut upstream, gate) = ScriptedUpstream::behind(setup(&RULES)).await;
         let script = async {

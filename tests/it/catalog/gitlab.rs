@@ -129,7 +129,7 @@ async fn tokens() {
 /// Under `authorization: grant`, GitLab's own token for the catalog goes to the registry, whether
 /// or not the gate filters.
 #[tokio::test]
-async fn the_registry_is_shown_what_gitlab_issued() {
+async fn the_gate_sends_gitlabs_catalog_token_to_the_registry() {
     let rule = vec![
         "rules:",
         "  - { name: r, repositories: [\"**\"], who: [authenticated], allow: [push, pull] }",

@@ -36,7 +36,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn it_does_not_spin_and_accepts_again() {
+fn a_gate_without_free_descriptors_does_not_spin_and_recovers() {
     let gate = Served::start(free(), HTPASSWD, "  workers: 2\n");
     let message = request("GET", "/v2/", Some(("alice", "secret")), "", "");
     // The gate listens before it is ready. It is ready once both listeners answer.

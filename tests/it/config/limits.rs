@@ -9,7 +9,7 @@ use moorgate::rate_limit::Quota;
 use super::{MINIMAL, load, ready};
 
 #[test]
-fn limits_arrive() {
+fn limits_reach_the_config() {
     let limits = ready(include_str!("../../fixtures/config/valid/everything-changed.yml")).limits;
     let per = |count, seconds, burst| Some(Quota::new(count, Duration::from_secs(seconds), burst));
     assert_eq!((limits.per_client, limits.failed_logins), (per(200, 1, 400), per(5, 3600, 7)));
@@ -44,7 +44,7 @@ fn nothing_but_wrong_credentials_is_limited_by_default() {
 }
 
 #[test]
-fn null_is_no_limit_on_wrong_credentials() {
+fn null_turns_the_limit_on_wrong_credentials_off() {
     assert_eq!(
         ready(&format!("{MINIMAL}limits: {{ failed_logins: null }}\n")).limits.failed_logins,
         None
@@ -54,7 +54,7 @@ fn null_is_no_limit_on_wrong_credentials() {
 /// The rate and the burst have separate defaults, so an operator can set a larger burst without the
 /// rate.
 #[test]
-fn of_wrong_credentials_the_rate_and_the_burst_have_defaults() {
+fn the_rate_and_the_burst_of_failed_logins_have_separate_defaults() {
     for (key, count, burst) in [("rate: 60/m", 60, 20), ("burst: 200", 10, 200)] {
         let limits = ready(&format!("{MINIMAL}limits: {{ failed_logins: {{ {key} }} }}\n")).limits;
         assert_eq!(limits.failed_logins, Some(Quota::new(count, Duration::from_secs(60), burst)));

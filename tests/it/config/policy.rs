@@ -5,7 +5,7 @@ use moorgate::policy::{Mode, Who};
 use super::{MINIMAL, ready, warnings};
 
 #[test]
-fn rules_arrive() {
+fn rules_reach_the_policy() {
     let policy = ready(include_str!("../../fixtures/config/valid/rules.yml")).policy;
     assert_eq!((policy.mode, policy.grant_needed), (Mode::Shadow, false));
     let [everybody, own, lists] = &policy.rules[..] else { panic!("not three") };
@@ -33,7 +33,7 @@ fn rules_arrive() {
 }
 
 #[test]
-fn what_rules_do_not_do_is_warned_of() {
+fn rules_with_doubtful_effect_have_warnings() {
     let of = |more: &str, who: &str, repositories: &str, allow: &str| {
         let rule = format!(
             "{{ name: r, who: [{who}], repositories: [\"{repositories}\"], allow: [{allow}] }}"
@@ -95,7 +95,7 @@ fn what_rules_do_not_do_is_warned_of() {
 }
 
 #[test]
-fn claims_are_of_one_issuer() {
+fn a_rule_over_claims_of_several_issuers_has_a_warning() {
     let issuer = |name: &str| {
         format!(
             "  - {{ name: {name}, type: jwt, issuer: \"https://{name}.example.com\", jwks_url: \"https://{name}.example.com/keys\", audience: a, any_tenant: true }}\n"

@@ -162,7 +162,7 @@ fn keys_of_reference(text: &str) -> Keys {
 }
 
 #[test]
-fn check_config_and_print_config_tell_and_exit() {
+fn check_config_and_print_config_report_and_set_the_exit_code() {
     let copy = copy();
     let run = |name: &str, print: bool| {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

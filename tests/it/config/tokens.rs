@@ -10,7 +10,7 @@ use super::files::{self, KEY_IN_USE};
 use super::{MINIMAL, ready, warnings};
 
 #[test]
-fn the_key_file_holds_the_keys() {
+fn gate_token_keys_are_read_from_the_key_file() {
     let of = |tokens: &str| ready(&format!("{MINIMAL}tokens: {{ {tokens} }}\n")).tokens.keys;
     let [ours, again] =
         [of("key_file: tokens.keys"), of("key_file: tokens.keys")].map(|keys| keys.expect("keys"));
@@ -33,7 +33,7 @@ fn the_key_file_holds_the_keys() {
 /// The messages about a key file give the position and quote no text, because any text in the file
 /// may be a key.
 #[test]
-fn what_is_wrong_with_a_key_file_is_told_there() {
+fn problems_of_a_key_file_name_the_position_and_quote_no_text() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let text = format!("{MINIMAL}tokens: {{ key_file: tokens.keys }}\n");
     let (short, long) = (&KEY_IN_USE[4..], format!("{}{KEY_IN_USE}", KEY_IN_USE.replace('=', "A")));
@@ -41,10 +41,7 @@ fn what_is_wrong_with_a_key_file_is_told_there() {
         ("", "1:1: the file has no key; make one with: openssl rand -base64 32"),
         ("# none yet\n\n", "1:1: the file has no key; make one with: openssl rand -base64 32"),
         ("hunter2!\n", "1:1: not base64; make a key with: openssl rand -base64 32"),
-        (
-            &KEY_IN_USE.replace('=', ""),
-            "1:1: not base64; make a key with: openssl rand -base64 32",
-        ),
+        (&KEY_IN_USE.replace('=', ""), "1:1: not base64; make a key with: openssl rand -base64 32"),
         (
             &format!("{KEY_IN_USE}\n{short}\n"),
             "2:1: 29 bytes, but a key has 32; make one with: openssl rand -base64 32",
@@ -66,7 +63,7 @@ fn what_is_wrong_with_a_key_file_is_told_there() {
 }
 
 #[test]
-fn grants_are_sent_where_somebody_issues_them() {
+fn authorization_grant_is_accepted_with_a_provider_that_issues_grants() {
     let grant = MINIMAL.replace("upstream: {", "upstream: { authorization: grant,");
     let harbor =
         "type: registry_token, realm: \"https://harbor.example.com/token\", service: harbor }]";
@@ -80,7 +77,7 @@ fn grants_are_sent_where_somebody_issues_them() {
 }
 
 #[test]
-fn callers_for_whom_nobody_issues_grants_are_warned_of() {
+fn a_provider_that_issues_no_grants_has_a_warning_under_grant() {
     let local = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
     let gitlab = "- { name: gitlab, type: gitlab, url: \"https://gitlab.example.com\" }";
     let start = MINIMAL.split("identity:").next().expect("a beginning");
@@ -98,7 +95,7 @@ fn callers_for_whom_nobody_issues_grants_are_warned_of() {
 }
 
 #[test]
-fn anonymous_callers_need_the_bearer_challenge() {
+fn anonymous_access_without_the_bearer_challenge_has_a_warning() {
     let of = |challenge: &str| {
         let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
         warnings(&format!("{anonymous}tokens: {{ challenge: {challenge} }}\n"))

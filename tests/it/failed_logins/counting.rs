@@ -15,7 +15,7 @@ use crate::harness::{READ_WRITE, Setup, listener, request};
 /// One wrong credential counts once, however often it is sent, because Docker repeats a wrong
 /// password for each layer and podman for each image.
 #[tokio::test]
-async fn one_wrong_credential_is_one_however_often_it_comes() {
+async fn a_repeated_wrong_credential_counts_once() {
     let gate = Arc::new(gate(few()).await);
     let pulls = (0..30).map(|number| {
         let gate = gate.clone();
@@ -38,7 +38,7 @@ async fn one_wrong_credential_is_one_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn three_providers_that_say_no_are_one() {
+async fn a_credential_that_three_providers_reject_counts_once() {
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }
 - { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }
 - { name: third, type: gitlab, url: \"{gitlab}\" }";
@@ -59,7 +59,7 @@ async fn three_providers_that_say_no_are_one() {
 /// A rejection counts even if the failure budget of the next provider is spent. Otherwise a caller
 /// could spend that budget and then guess at the first provider for free.
 #[tokio::test]
-async fn a_no_counts_where_the_next_provider_may_not_be_asked() {
+async fn a_rejection_counts_if_the_budget_of_the_next_provider_is_spent() {
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }
 - { name: second, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
     let gate = gate(Setup { identity: Some(identity), ..few() }).await;
@@ -76,7 +76,7 @@ async fn a_no_counts_where_the_next_provider_may_not_be_asked() {
 }
 
 #[tokio::test]
-async fn passwords_of_a_file_and_tokens_of_an_issuer_count() {
+async fn wrong_htpasswd_passwords_and_wrong_workload_tokens_count() {
     let issuer = OidcIssuer::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }}\n\
@@ -98,7 +98,7 @@ async fn passwords_of_a_file_and_tokens_of_an_issuer_count() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_is_no_wrong_credential() {
+async fn a_question_without_an_answer_is_not_a_wrong_credential() {
     let gate = gate(few()).await;
     for answer in
         [Scripted::Close, status(StatusCode::BAD_GATEWAY), status(StatusCode::TOO_MANY_REQUESTS)]
@@ -142,7 +142,7 @@ async fn guesses_of_callers_who_hang_up_count() {
 }
 
 #[tokio::test]
-async fn the_token_service_counts_too() {
+async fn wrong_credentials_at_the_token_endpoint_count() {
     const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
     let gate = gate(few()).await;
     let headers = format!("X-Forwarded-For: {ATTACKER}\r\n{FORM}");
@@ -174,7 +174,7 @@ async fn the_token_service_counts_too() {
 /// While questions hold all places, the next caller waits for their outcome and takes a place that
 /// is given back.
 #[tokio::test]
-async fn who_waits_gets_the_place_that_is_given_back() {
+async fn a_waiting_caller_gets_the_place_of_a_credential_that_proved_right() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 20s }";
     let limits = vec!["failed_logins: { rate: 1/h, burst: 1 }"];
     let gate = Arc::new(gate(Setup { identity: Some(identity), limits, ..Setup::default() }).await);

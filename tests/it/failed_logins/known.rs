@@ -11,7 +11,7 @@ use super::{ATTACKER, OFFICE, PROXY, PULL, asked, few, gate, get_from, pull_from
 use crate::harness::{READ_ONLY, READ_WRITE, Reply, Setup, TestGate, read_to_close};
 
 #[tokio::test]
-async fn whoever_was_good_from_there_goes_on() {
+async fn a_credential_known_good_from_the_address_is_not_limited() {
     let gate = gate(Setup { cache: vec!["ttl: 1ms"], ..few() }).await;
     assert_eq!(pull_from(&gate, ATTACKER, READ_WRITE).await, 404);
     assert_eq!(pull_from(&gate, OFFICE, READ_ONLY).await, 404);
@@ -31,7 +31,7 @@ async fn whoever_was_good_from_there_goes_on() {
 
 /// A credential that is verified from the cache becomes known as good for the caller's address too.
 #[tokio::test]
-async fn what_is_remembered_verifies_from_another_address() {
+async fn a_cached_verdict_makes_a_credential_known_good_at_another_address() {
     let gate =
         gate(Setup { identity: Some(HTPASSWD), htpasswd_users: vec![("alice", "right")], ..few() })
             .await;
@@ -47,7 +47,7 @@ async fn what_is_remembered_verifies_from_another_address() {
 const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
 
 #[tokio::test]
-async fn one_that_was_good_and_is_wrong_now_is_known_no_longer() {
+async fn a_revoked_credential_is_no_longer_known_good() {
     let gate = gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..few() }).await;
     assert_eq!(pull_from(&gate, ATTACKER, READ_WRITE).await, 404);
     gate.gitlab.revoke(READ_WRITE.1);
@@ -60,7 +60,7 @@ async fn one_that_was_good_and_is_wrong_now_is_known_no_longer() {
 }
 
 #[tokio::test]
-async fn a_revocation_by_hand_makes_it_unknown() {
+async fn a_revocation_by_the_operator_makes_a_credential_unknown() {
     for form in [format!("token={}", READ_WRITE.1), "credential".to_owned()] {
         let admin = vec!["token_file: admin.token"];
         let gate = gate(Setup {
@@ -95,7 +95,7 @@ async fn revoke(gate: &TestGate, form: &str) {
 /// A hundred CI jobs behind one address, each with a new token, all get in: they hold places while
 /// GitLab is asked about them, and wait for each other.
 #[tokio::test]
-async fn a_hundred_new_ones_at_once_all_get_in() {
+async fn a_hundred_new_valid_credentials_at_once_are_all_admitted() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 20s }";
     let gate = Arc::new(gate(Setup { identity: Some(identity), ..few() }).await);
     let mut sample = sample_credentials().remove(0);
@@ -116,7 +116,7 @@ async fn a_hundred_new_ones_at_once_all_get_in() {
 }
 
 #[tokio::test]
-async fn callers_without_a_credential_are_no_logins() {
+async fn anonymous_requests_are_not_limited_as_logins() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let gate =
         gate(Setup { identity: Some(identity), tokens: vec!["challenge: bearer"], ..few() }).await;
@@ -137,7 +137,7 @@ async fn callers_without_a_credential_are_no_logins() {
 
 /// A gate token counts as the credential that is sealed in it.
 #[tokio::test]
-async fn gate_tokens_count_as_what_is_in_them() {
+async fn a_gate_token_counts_as_the_credential_sealed_in_it() {
     let setup =
         Setup { tokens: vec!["challenge: bearer"], cache: vec!["negative_ttl: 1ms"], ..few() };
     let gate = TestGate::start(Setup { http: vec![PROXY], ..setup }).await;

@@ -201,7 +201,7 @@ enum Leave {
 /// stream is closed. The window is exhausted at the start, after little data, or after more than
 /// one piece.
 #[tokio::test]
-async fn every_way_of_leaving_at_a_shut_window() {
+async fn a_download_ends_when_its_client_leaves_at_a_closed_window() {
     for leave in [
         Leave::Reset(CANCEL),
         Leave::Reset(NO_ERROR),
@@ -234,7 +234,7 @@ async fn every_way_of_leaving_at_a_shut_window() {
 /// A download ends at the registry at once when its client leaves, also when the stream's window is
 /// open and the client does not read from the socket.
 #[tokio::test]
-async fn every_way_of_leaving_where_the_socket_is_not_read() {
+async fn a_download_ends_when_a_client_that_does_not_read_leaves() {
     for leave in [Leave::Reset(CANCEL), Leave::Goodbye(INTERNAL_ERROR), Leave::Close] {
         let (downloads, gate) = Downloads::behind(only("stall_timeout: 1m")).await;
         let mut client = Client::connect(&gate, 1 << 30).await;
@@ -256,7 +256,7 @@ async fn every_way_of_leaving_where_the_socket_is_not_read() {
 }
 
 #[tokio::test]
-async fn silence_ends_at_its_deadline() {
+async fn stall_timeout_ends_downloads_at_a_closed_window() {
     let (downloads, gate) = Downloads::behind(only("stall_timeout: 300ms")).await;
     let begun = Instant::now();
     let mut client = Client::connect(&gate, 1000).await;
@@ -271,7 +271,7 @@ async fn silence_ends_at_its_deadline() {
 /// The streams that are kept deliver their whole blobs after the client has reset the others, also
 /// after a time in which the client read nothing.
 #[tokio::test]
-async fn the_other_streams_live() {
+async fn the_other_streams_survive_the_reset_of_downloads() {
     for window in [0, 200_000, 1 << 30] {
         let (downloads, gate) = Downloads::behind(only("stall_timeout: 1s")).await;
         let mut client = Client::connect(&gate, window).await;
@@ -302,7 +302,7 @@ async fn the_other_streams_live() {
 
 /// A client that sends GOAWAY and continues to read receives its answers.
 #[tokio::test]
-async fn a_goodbye_is_no_end_of_what_is_read() {
+async fn a_client_that_sends_goaway_still_receives_its_answers() {
     let (downloads, gate) = Downloads::behind(only("stall_timeout: 1m")).await;
     let mut client = Client::connect(&gate, 1000).await;
     client.ask(first(2)).await;
@@ -318,7 +318,7 @@ async fn a_goodbye_is_no_end_of_what_is_read() {
 /// 3,000 downloads on one connection, each reset after its answer has begun, leave no upstream
 /// connection open. The gate continues to answer, on that connection too.
 #[tokio::test]
-async fn three_thousand_on_one_connection() {
+async fn three_thousand_reset_downloads_leave_no_upstream_connection_open() {
     let (downloads, gate) = Downloads::sending(1, only("stall_timeout: 1m")).await;
     let mut client = Client::connect(&gate, 0).await;
     for round in 0..30 {

@@ -52,7 +52,7 @@ async fn every_refusal_is_a_registry_error() {
 }
 
 #[tokio::test]
-async fn what_fails_behind_the_gate_is_a_registry_error_too() {
+async fn a_failure_of_the_upstream_or_a_provider_is_a_registry_error_too() {
     // The port is bound but not listened on, so no other process can take it meanwhile.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -102,7 +102,7 @@ async fn no_host_changes_the_realm() {
 /// Class 20: if the answer of a provider names another server, the gate never connects to that
 /// server, and the client never learns of it.
 #[tokio::test]
-async fn no_provider_leads_elsewhere() {
+async fn the_gate_follows_no_address_in_a_providers_answer() {
     let elsewhere = listener();
     let url = format!("http://{}/token", elsewhere.local_addr().unwrap());
     let gate = TestGate::plain().await;
@@ -142,7 +142,7 @@ async fn no_provider_leads_elsewhere() {
 /// The gate keeps a well-formed request id and replaces any other. The registry, the provider and
 /// the client receive the same id.
 #[tokio::test]
-async fn request_ids() {
+async fn well_formed_request_ids_are_kept_and_others_are_replaced() {
     let gate = TestGate::plain().await;
     let longest = "a".repeat(64);
     let too_long = "a".repeat(65);

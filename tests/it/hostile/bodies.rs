@@ -92,7 +92,7 @@ async fn floods_of_chunk_extensions_break_off() {
 /// The gate refuses a body on a request that has none by definition: an upstream that expects no
 /// body would read it as the next request.
 #[tokio::test]
-async fn no_body_where_none_belongs() {
+async fn a_body_on_a_request_that_must_have_none_is_refused() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;
@@ -138,7 +138,7 @@ async fn no_body_where_none_belongs() {
 /// The gate accepts an announced body that turns out to be empty: some clients choose the framing
 /// before they know the length.
 #[tokio::test]
-async fn an_empty_body_where_none_belongs() {
+async fn an_empty_body_on_a_request_that_must_have_none_is_accepted() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let digest = some_digest();
@@ -194,7 +194,7 @@ async fn an_empty_body_where_none_belongs() {
 /// The gate forwards nothing before it knows that the body is empty. After `stall_timeout` it ends
 /// the request, also if the client keeps sending frames without data.
 #[tokio::test]
-async fn a_body_that_is_announced_and_never_ends() {
+async fn stall_timeout_ends_a_request_whose_announced_body_never_ends() {
     let http = || only("stall_timeout: 300ms");
     let gate = TestGate::start(Setup { http: http(), ..Setup::default() }).await;
     let tls = TestGate::start(Setup { http: http(), tls: true, ..Setup::default() }).await;

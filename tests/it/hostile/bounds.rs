@@ -39,7 +39,7 @@ async fn targets() {
 
 /// Values that clients make long are truncated in the log, and marked as truncated.
 #[tokio::test]
-async fn what_the_log_tells_is_cut() {
+async fn long_values_are_truncated_in_the_access_log() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let long = format!("/v2/demo/{}/tags/list", "a".repeat(28 * 1024));
@@ -62,7 +62,7 @@ async fn what_the_log_tells_is_cut() {
 const FAR_TOO_LARGE: usize = 100 * 1024;
 
 #[tokio::test]
-async fn header_bytes() {
+async fn heads_above_max_header_bytes_are_refused() {
     let limits = || vec!["max_header_bytes: 8KiB"];
     let gate = TestGate::start(Setup { http: limits(), ..Setup::default() }).await;
     let tls = TestGate::start(Setup { http: limits(), tls: true, ..Setup::default() }).await;
@@ -104,7 +104,7 @@ async fn header_bytes() {
 
 /// hyper limits the number of fields on HTTP/1.1, and the gate limits it on HTTP/2.
 #[tokio::test]
-async fn header_fields() {
+async fn heads_with_too_many_fields_are_refused() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;

@@ -85,7 +85,7 @@ impl Leave {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves() {
+async fn an_upload_breaks_off_when_its_http1_client_leaves() {
     let gate = TestGate::plain().await;
     for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         for leave in [Leave::Close, Leave::HalfClose, Leave::Abort] {
@@ -104,7 +104,7 @@ async fn a_client_that_leaves() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_reset() {
+async fn an_upload_breaks_off_when_its_http2_stream_is_reset() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for length in [None, Some("10"), Some("5"), Some("0")] {
@@ -122,7 +122,7 @@ async fn a_stream_that_is_reset() {
 
 /// The uploads on an HTTP/2 connection break off when it ends, with or without a GOAWAY before.
 #[tokio::test]
-async fn an_http2_connection_that_goes() {
+async fn uploads_break_off_when_their_http2_connection_ends() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for length in [None, Some("10"), Some("5"), Some("0")] {
@@ -149,7 +149,7 @@ async fn an_http2_connection_that_goes() {
 /// The gate sees the last bytes and the reset at the same time, so only the reset shows that the
 /// body is incomplete.
 #[tokio::test]
-async fn a_stream_that_is_reset_with_its_last_bytes() {
+async fn an_upload_breaks_off_if_a_reset_comes_with_its_last_bytes() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for length in [None, Some("10"), Some("11")] {
@@ -168,7 +168,7 @@ async fn a_stream_that_is_reset_with_its_last_bytes() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_as_long_as_it_says() {
+async fn a_body_that_does_not_match_its_content_length_is_refused() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for (length, pieces) in [
@@ -224,7 +224,7 @@ async fn trailers_are_refused() {
 
 /// Trailers are refused, also if the registry already has the whole body except for its end.
 #[tokio::test]
-async fn trailers_behind_what_the_registry_has() {
+async fn trailers_are_refused_even_if_the_registry_has_the_body() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for length in [None, Some("5")] {

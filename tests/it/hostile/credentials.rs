@@ -53,7 +53,7 @@ fn malformed() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_no_credential_asks_nobody() {
+async fn a_malformed_credential_is_refused_and_no_provider_is_asked() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;
@@ -82,7 +82,7 @@ async fn what_is_no_credential_asks_nobody() {
 
 /// The empty Basic credential means an anonymous caller. The gate does not ask a provider about it.
 #[tokio::test]
-async fn nobody_is_not_asked_about() {
+async fn no_provider_is_asked_about_the_empty_basic_credential() {
     let gate = TestGate::plain().await;
     let reply = gate.send("GET", "/v2/", None, "Authorization: Basic Og==\r\n", "").await;
     assert_refusal(&reply, 401, "UNAUTHORIZED", "Basic Og==");
@@ -90,7 +90,7 @@ async fn nobody_is_not_asked_about() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_none() {
+async fn a_request_with_two_credentials_is_refused() {
     let gate = TestGate::plain().await;
     for second in [basic(READ_WRITE), "Bearer x".to_owned(), String::new(), "Basic Og==".to_owned()]
     {
@@ -105,7 +105,7 @@ async fn two_credentials_are_none() {
 }
 
 #[tokio::test]
-async fn a_credential_of_a_mebibyte() {
+async fn a_credential_of_one_mebibyte_is_refused() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     for scheme in ["Basic", "Bearer"] {
@@ -132,7 +132,7 @@ async fn a_credential_of_a_mebibyte() {
 /// The gate asks GitLab about an opaque bearer token under the one user name with which GitLab
 /// accepts both personal and job tokens.
 #[tokio::test]
-async fn an_opaque_bearer_token() {
+async fn an_opaque_bearer_token_works_and_is_asked_about_as_the_ci_user() {
     let gate = TestGate::plain().await;
     let mut stream = gate.connect().await;
     for (number, token) in

@@ -9,7 +9,7 @@ use super::{assert_refusal, authorization, head, http2, http2_request, talk};
 use crate::harness::{READ_WRITE, Reply, TestGate, read_to_close, trusting};
 
 #[tokio::test]
-async fn other_expectations_are_refused() {
+async fn expectations_other_than_100_continue_are_refused() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;

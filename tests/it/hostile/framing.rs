@@ -21,7 +21,7 @@ async fn refused(gate: &TestGate, message: impl Into<Vec<u8>>, case: &str) {
 }
 
 #[tokio::test]
-async fn lengths_and_codings() {
+async fn invalid_lengths_and_transfer_codings_are_refused() {
     let gate = TestGate::plain().await;
     for lines in [
         &["Transfer-Encoding: gzip, chunked"][..],
@@ -64,7 +64,7 @@ async fn lengths_and_codings() {
 }
 
 #[tokio::test]
-async fn heads_that_are_not_plain() {
+async fn ambiguous_or_malformed_heads_are_refused() {
     let gate = TestGate::plain().await;
     let authorization = authorization();
     for line in [
@@ -99,7 +99,7 @@ async fn heads_that_are_not_plain() {
 }
 
 #[tokio::test]
-async fn hosts_and_targets() {
+async fn invalid_hosts_and_targets_are_refused() {
     let gate = TestGate::plain().await;
     let authorization = authorization();
     let path = "/v2/demo/a/manifests/v1";
@@ -156,7 +156,7 @@ async fn hosts_and_targets() {
 
 /// Class 6: the gate opens no tunnel and changes to no other protocol.
 #[tokio::test]
-async fn no_tunnel() {
+async fn the_gate_opens_no_tunnel_and_switches_no_protocol() {
     let gate = TestGate::plain().await;
     let authorization = authorization();
     for start in [
@@ -198,7 +198,7 @@ async fn no_tunnel() {
 /// hyper resolves a length beside `chunked` as RFC 9112 allows. The gate forwards the request
 /// alone, with new framing, or not at all.
 #[tokio::test]
-async fn a_length_beside_chunked_goes_alone() {
+async fn a_request_with_length_and_chunked_is_forwarded_alone_or_refused() {
     let gate = TestGate::plain().await;
     for lines in [
         ["Content-Length: 5", "Transfer-Encoding: chunked"],
@@ -226,7 +226,7 @@ async fn a_length_beside_chunked_goes_alone() {
 /// hyper silently repairs these messages, but a proxy in front of the gate may have read them
 /// differently. The gate refuses them and does not read the bytes behind them on the connection.
 #[tokio::test]
-async fn what_hyper_would_mend_is_refused() {
+async fn messages_that_hyper_would_repair_are_refused() {
     let gate = TestGate::plain().await;
     let path = "/v2/demo/a/manifests/v1";
     let put = |headers: &str| {
@@ -254,7 +254,7 @@ async fn what_hyper_would_mend_is_refused() {
 
 /// The gate also refuses messages that hyper would repair if they follow a body in the same write.
 #[tokio::test]
-async fn what_hyper_would_mend_is_refused_behind_a_body() {
+async fn messages_that_hyper_would_repair_are_refused_behind_a_body() {
     let gate = TestGate::plain().await;
     let path = "/v2/demo/a/manifests/v1";
     let kept = |text: String| text.replace("Connection: close\r\n", "");

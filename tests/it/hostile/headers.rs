@@ -118,7 +118,7 @@ fn assert_clean(gate: &TestGate, proto: &str) {
 }
 
 #[tokio::test]
-async fn only_the_protocol_goes_on() {
+async fn only_allowed_request_headers_are_forwarded() {
     let gate = TestGate::plain().await;
     let all = ALLOWED.iter().chain(&STRIPPED).chain(&CONNECTION);
     let lines: String = all.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -130,7 +130,7 @@ async fn only_the_protocol_goes_on() {
 }
 
 #[tokio::test]
-async fn only_the_protocol_goes_on_over_http2() {
+async fn only_allowed_request_headers_are_forwarded_over_http2() {
     let gate = TestGate::tls().await;
     let mut request = http2_request("GET", "/v2/demo/a/manifests/v1?health=1", Some(READ_WRITE));
     for (name, value) in ALLOWED.iter().chain(&STRIPPED).chain(&CONNECTION_OVER_HTTP2) {
@@ -145,7 +145,7 @@ async fn only_the_protocol_goes_on_over_http2() {
 /// The gate does not forward a header that `Connection` names, even if it would forward it
 /// otherwise (RFC 9110, 7.6.1).
 #[tokio::test]
-async fn what_connection_names_stays_here() {
+async fn headers_that_connection_names_are_not_forwarded() {
     let gate = TestGate::plain().await;
     let lines = "Connection: close, Range , cache-control\r\nConnection: user-agent\r\nRange: bytes=0-1\r\n\
         Cache-Control: no-cache\r\nUser-Agent: x\r\nAccept: a/b\r\n";
@@ -162,7 +162,7 @@ async fn what_connection_names_stays_here() {
 /// A request that looks like a health check or names another path in a header still needs a
 /// credential.
 #[tokio::test]
-async fn nothing_opens_by_looking_like_something_else() {
+async fn a_request_that_looks_like_a_health_check_needs_a_credential() {
     let gate = TestGate::plain().await;
     let tls = TestGate::tls().await;
     let sender = tls.http2().await;

@@ -10,7 +10,7 @@ use crate::harness::{READ_WRITE, TestGate};
 const PATH: &str = "/v2/demo/a/manifests/v1";
 
 #[tokio::test]
-async fn the_authority_and_the_host_agree() {
+async fn a_host_that_differs_from_the_authority_is_refused() {
     let gate = TestGate::tls().await;
     let sender = gate.http2().await;
     for (host, status) in [
@@ -50,7 +50,7 @@ async fn the_authority_and_the_host_agree() {
 }
 
 #[tokio::test]
-async fn malformed_header_blocks() {
+async fn malformed_header_blocks_are_refused() {
     let gate = TestGate::tls().await;
     let credential = credential();
     let plain = fields("GET", PATH, &credential);
@@ -148,7 +148,7 @@ async fn malformed_header_blocks() {
 /// The gate refuses lengths that two programs could read differently: h2 reads only the first of
 /// several.
 #[tokio::test]
-async fn odd_lengths() {
+async fn invalid_and_repeated_content_lengths_are_refused() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for lengths in [
@@ -188,7 +188,7 @@ async fn odd_lengths() {
 
 /// RFC 9113 does not allow a fragment in a target. The gate must not forward one.
 #[tokio::test]
-async fn a_fragment_never_goes_on() {
+async fn a_fragment_is_never_forwarded() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for path in [
@@ -208,7 +208,7 @@ async fn a_fragment_never_goes_on() {
 /// HTTP/2 permits field names that HTTP/1.1 cannot express. They must not reach the registry, which
 /// speaks HTTP/1.1.
 #[tokio::test]
-async fn odd_names_stay_here() {
+async fn field_names_that_http1_cannot_express_are_not_forwarded() {
     let gate = TestGate::tls().await;
     let credential = credential();
     for name in [

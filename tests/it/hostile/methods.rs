@@ -42,7 +42,7 @@ fn resources() -> Vec<(String, &'static str, &'static [&'static str], &'static [
 }
 
 #[tokio::test]
-async fn each_method_on_each_resource() {
+async fn each_resource_accepts_only_its_allowed_methods() {
     let gate = TestGate::tls().await;
     let sender = gate.http2().await;
     let plain = TestGate::plain().await;
@@ -80,7 +80,7 @@ async fn each_method_on_each_resource() {
 }
 
 #[tokio::test]
-async fn there_is_nothing_else() {
+async fn every_path_that_is_not_an_operation_is_404() {
     let gate = TestGate::plain().await;
     for target in [
         "/",

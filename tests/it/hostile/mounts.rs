@@ -36,7 +36,7 @@ fn without_right(digest: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn without_pull_at_the_source_it_is_a_plain_upload() {
+async fn a_mount_without_pull_on_its_source_becomes_a_plain_upload() {
     let (gate, digest) = gate_with_secret("secret").await;
     for query in without_right(&digest) {
         let target = format!("/v2/demo/a/blobs/uploads/?{query}");
@@ -48,7 +48,7 @@ async fn without_pull_at_the_source_it_is_a_plain_upload() {
 }
 
 #[tokio::test]
-async fn without_pull_at_the_source_it_is_a_plain_upload_over_http2() {
+async fn a_mount_without_pull_on_its_source_becomes_a_plain_upload_over_http2() {
     let gate = TestGate::tls().await;
     let sender = gate.http2().await;
     let (owner, digest) = (only_in("secret"), digest_of(b"secret"));
@@ -71,7 +71,7 @@ async fn without_pull_at_the_source_it_is_a_plain_upload_over_http2() {
 }
 
 #[tokio::test]
-async fn with_pull_at_the_source_it_is_a_mount() {
+async fn a_mount_with_pull_on_its_source_is_forwarded() {
     let (gate, digest) = gate_with_secret("secret").await;
     let owner = only_in("secret");
     let target = format!("/v2/secret/b/blobs/uploads/?mount={digest}&from=secret%2Fa&x=1");
@@ -82,7 +82,7 @@ async fn with_pull_at_the_source_it_is_a_mount() {
 
 /// The gate checks the reach of the credential for each of the two repositories separately.
 #[tokio::test]
-async fn a_credential_that_reaches_one_of_the_two() {
+async fn a_mount_checks_the_credential_for_each_of_its_repositories() {
     let gate = TestGate::plain().await;
     let (part, digest) = (only_in("demo/part"), some_digest());
     gate.gitlab.add(part.clone());

@@ -72,7 +72,7 @@ async fn a_refused_upload_gets_its_status() {
 
 /// A client that reads only after it has sent all it can also receives its status.
 #[tokio::test]
-async fn also_where_the_client_looks_late() {
+async fn a_refused_upload_gets_its_status_if_the_client_reads_late() {
     let gate = TestGate::plain().await;
     // A body that the gate discards can be sent to its end.
     for (size, whole) in [(512 * 1024, true), (LARGE, false)] {
@@ -104,7 +104,7 @@ async fn also_where_the_client_looks_late() {
 /// The gate discards the bytes that a client sends after its answer: a reset could destroy an
 /// answer that the client has not read yet.
 #[tokio::test]
-async fn what_is_still_sent_behind_the_answer_is_read_over() {
+async fn the_gate_discards_body_bytes_sent_after_its_answer() {
     let gate = TestGate::plain().await;
     for (target, credential, status, _) in REFUSED {
         let mut stream = gate.connect().await;

@@ -24,7 +24,7 @@ async fn token(gate: &TestGate, scope: &str) -> String {
 /// The token service refuses a credential in a form that Basic could not carry: it would be sealed
 /// into a token, and a provider could be asked about it as another user's.
 #[tokio::test]
-async fn a_form_holds_what_basic_may_hold() {
+async fn a_form_credential_that_basic_could_not_carry_is_refused() {
     let gate = TestGate::plain().await;
     for (user, password) in [
         ("alice", ""),
@@ -47,7 +47,7 @@ async fn a_form_holds_what_basic_may_hold() {
 /// A client that sends `Expect: 100-continue` with a form that is too large is refused without a
 /// 100.
 #[tokio::test]
-async fn a_form_that_says_it_is_too_large_is_refused_unread() {
+async fn a_form_with_a_too_large_content_length_is_refused_unread() {
     let gate = TestGate::plain().await;
     for expect in ["", "Expect: 100-continue\r\n"] {
         let headers = format!(
@@ -64,7 +64,7 @@ async fn a_form_that_says_it_is_too_large_is_refused_unread() {
 
 /// Some clients send a token as the user name. The gate refuses it and asks no provider.
 #[tokio::test]
-async fn a_gate_token_as_a_user_name_is_shown_to_nobody() {
+async fn no_provider_is_asked_about_a_gate_token_in_a_basic_credential() {
     let gate = TestGate::plain().await;
     let made = token(&gate, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
@@ -153,7 +153,7 @@ fn presented_delete(authorization: &str) -> u16 {
 /// A forged gate token is logged as `gate_token` with the reason `invalid_token`, so that the
 /// operator sees an attacker who tries invented tokens.
 #[tokio::test]
-async fn a_forged_token_is_logged_as_one() {
+async fn a_forged_gate_token_is_logged_as_an_invalid_gate_token() {
     let gate = TestGate::plain().await;
     let header = format!(
         "Authorization: Bearer mg1.AAAAAAAA.{}\r\n",

@@ -118,7 +118,7 @@ fn granted(verified: &Verified) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_public_may_be_pulled_and_nothing_else() {
+async fn anonymous_callers_may_only_pull_and_only_public_repositories() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     let several = |scopes: &[(&str, &str)]| {
@@ -161,7 +161,7 @@ async fn what_is_public_may_be_pulled_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_where_there_is_nothing_to_ask() {
+async fn no_provider_is_asked_if_anonymous_access_is_impossible() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     for access in
@@ -181,7 +181,7 @@ async fn nobody_is_asked_where_there_is_nothing_to_ask() {
 }
 
 #[tokio::test]
-async fn the_first_that_grants_anything_counts() {
+async fn the_first_provider_that_grants_anonymous_access_decides() {
     let [silent, empty, public, unasked] = [(); 4].map(|()| gitlab());
     empty.set_public("other");
     let all = [(&silent, false), (&empty, true), (&public, true), (&unasked, true)];
@@ -193,7 +193,7 @@ async fn the_first_that_grants_anything_counts() {
 }
 
 #[tokio::test]
-async fn refusals_of_nobody_say_that_nothing_is_public() {
+async fn a_refusal_of_an_anonymous_question_means_nothing_is_public() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     for (number, (status, body)) in [
@@ -228,7 +228,7 @@ async fn refusals_of_nobody_say_that_nothing_is_public() {
 }
 
 #[tokio::test]
-async fn an_answer_is_kept_for_all_callers_or_for_those_at_one_address() {
+async fn an_anonymous_answer_is_cached_for_all_callers_or_per_address() {
     let gitlab = gitlab();
     for (forward_client_address, questions) in [(true, 2), (false, 1)] {
         let identity = chain(&[(&gitlab, true)], forward_client_address, LIMITS);
@@ -246,7 +246,7 @@ async fn an_answer_is_kept_for_all_callers_or_for_those_at_one_address() {
 /// The cache bounds the entries of one secret. That bound must not apply to callers without a
 /// credential, who would all share it.
 #[tokio::test]
-async fn a_busy_public_registry_does_not_thrash() {
+async fn anonymous_answers_have_no_per_secret_bound_in_the_cache() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     for round in [CacheUse::Miss, CacheUse::Hit] {
@@ -263,7 +263,7 @@ async fn a_busy_public_registry_does_not_thrash() {
 /// Callers without a credential evict no verdict about a credential, however many repositories they
 /// ask for and from however many addresses.
 #[tokio::test]
-async fn callers_without_a_credential_push_out_nobody_who_has_one() {
+async fn anonymous_answers_evict_no_verdict_about_a_credential() {
     let gitlab = gitlab();
     let identity = chain(
         &[(&gitlab, true)],
@@ -288,7 +288,7 @@ async fn callers_without_a_credential_push_out_nobody_who_has_one() {
 }
 
 #[tokio::test]
-async fn public_images_are_pulled_on_in_an_outage() {
+async fn anonymous_callers_keep_pulling_public_images_in_an_outage() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, CacheLimits { ttl: Duration::ZERO, ..LIMITS });
     nobody(&identity, pull("public/a"), 7).await.0.unwrap();
@@ -341,7 +341,7 @@ async fn callers_without_a_credential_spend_no_failure_budget() {
 /// A gate with `anonymous: true` in its config serves public images, refuses private ones, and logs
 /// both.
 #[tokio::test]
-async fn a_gate_with_public_images_beside_private_ones() {
+async fn anonymous_callers_get_public_images_and_401_for_private_ones() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     gate.gitlab.set_public("public");
@@ -379,7 +379,7 @@ async fn a_gate_with_public_images_beside_private_ones() {
 /// If a repository is not public any more, the answer to a request with the old token must name the
 /// missing scope. Otherwise clients throw the token away only after many requests with it.
 #[tokio::test]
-async fn what_is_public_no_longer_takes_another_token() {
+async fn a_repository_that_is_not_public_any_more_needs_another_token() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let setup = Setup {
         identity: Some(identity),
@@ -408,7 +408,7 @@ async fn what_is_public_no_longer_takes_another_token() {
 
 /// Questions with and without a credential that run at the same time share no answer.
 #[tokio::test]
-async fn with_and_without_a_credential_share_nothing() {
+async fn questions_with_and_without_a_credential_share_no_answer() {
     let gitlab = gitlab();
     let identity = chain(&[(&gitlab, true)], true, LIMITS);
     gitlab.script([
@@ -427,7 +427,7 @@ async fn with_and_without_a_credential_share_nothing() {
 /// Any caller can ask about one repository after the other. Callers with a credential must not wait
 /// for those questions.
 #[tokio::test]
-async fn a_crowd_without_credentials_holds_up_none_with_one() {
+async fn anonymous_callers_do_not_delay_callers_with_a_credential() {
     let gitlab = gitlab();
     let identity = Arc::new(chain(&[(&gitlab, true)], true, LIMITS));
     gitlab.always(Some(Scripted::Hang));

@@ -7,7 +7,7 @@ use crate::harness::{READ_WRITE, Setup, TestGate, some_digest};
 /// A granted push creates a record in GitLab, so the gate never asks for push in order to decide a
 /// read.
 #[tokio::test]
-async fn exactly_the_scope_that_the_request_needs() {
+async fn gitlab_is_asked_for_exactly_the_scope_that_the_request_needs() {
     let gate = TestGate::plain().await;
     let digest = some_digest();
     for (method, target, scopes) in [
@@ -33,7 +33,7 @@ async fn exactly_the_scope_that_the_request_needs() {
 }
 
 #[tokio::test]
-async fn the_credential_the_client_and_the_request_are_told() {
+async fn gitlab_is_told_the_credential_the_client_and_the_request_id() {
     let gate =
         TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() })
             .await;
@@ -47,7 +47,7 @@ async fn the_credential_the_client_and_the_request_are_told() {
 }
 
 #[tokio::test]
-async fn an_opaque_bearer_token_is_asked_as_the_ci_user() {
+async fn gitlab_is_asked_about_a_bearer_token_as_the_ci_user() {
     let gate = TestGate::plain().await;
     for (token, status) in [
         ("glpat-demo-personal-read-write", 404),
@@ -69,7 +69,7 @@ async fn an_opaque_bearer_token_is_asked_as_the_ci_user() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_nobody() {
+async fn no_provider_is_asked_about_a_caller_without_a_credential() {
     let gate = TestGate::plain().await;
     for headers in ["", "Authorization: Basic Og==\r\n"] {
         let reply = gate.send("GET", "/v2/demo/a/manifests/v1", None, headers, "").await;
@@ -81,7 +81,7 @@ async fn nobody_is_asked_about_nobody() {
 /// GitLab's address rules differ by caller. If GitLab is told the client's address, its answer is
 /// valid for that address alone.
 #[tokio::test]
-async fn an_answer_is_for_the_address_that_gitlab_was_told() {
+async fn an_answer_is_valid_only_for_the_address_that_gitlab_was_told() {
     for (identity, questions, told) in [
         ("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }", 2, true),
         (

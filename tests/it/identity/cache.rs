@@ -25,7 +25,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn ten_thousand_requests_are_one_question_for_each_repository_and_access() {
+async fn ten_thousand_requests_need_one_question_per_repository_and_access() {
     // The ttl is longer than the requests take, even on a busy machine.
     let gate = TestGate::start(Setup { cache: vec!["ttl: 1h"], ..Setup::default() }).await;
     let requests = [
@@ -51,7 +51,7 @@ async fn ten_thousand_requests_are_one_question_for_each_repository_and_access()
 }
 
 #[tokio::test]
-async fn a_thousand_cold_callers_are_one_question() {
+async fn a_thousand_concurrent_callers_share_one_question() {
     let gate = std::sync::Arc::new(TestGate::plain().await);
     gate.gitlab.script([Scripted::Delay(Duration::from_millis(300))]);
     let callers = (0..1000).map(|_| {
@@ -100,7 +100,7 @@ async fn a_revoked_credential_lives_no_longer_than_the_ttl() {
 }
 
 #[tokio::test]
-async fn a_wrong_credential_is_remembered_by_itself() {
+async fn a_rejection_is_cached_per_credential_for_all_repositories() {
     let gate =
         TestGate::start(Setup { http: vec!["trusted_proxies: [127.0.0.0/8]"], ..Setup::default() })
             .await;
@@ -138,7 +138,7 @@ async fn rejections_are_forgotten_after_negative_ttl() {
 
 /// A flood of random tokens does not evict a good verdict.
 #[tokio::test]
-async fn wrong_credentials_evict_no_good_one() {
+async fn wrong_credentials_evict_no_good_verdict() {
     let (cache, limits) =
         (vec!["capacity: 100", "negative_capacity: 10"], vec!["failed_logins: null"]);
     let gate = TestGate::start(Setup { cache, limits, ..Setup::default() }).await;

@@ -69,7 +69,7 @@ async fn a_provider_is_shown_only_what_it_accepts() {
 }
 
 #[tokio::test]
-async fn an_outage_stops_only_what_the_provider_accepts() {
+async fn an_outage_affects_only_credentials_that_the_provider_accepts() {
     let second = second_gitlab();
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\", accepts: { prefixes: [glpat-] } }\n\
                     - { name: second, type: gitlab, url: \"{second}\" }";
@@ -87,7 +87,7 @@ async fn an_outage_stops_only_what_the_provider_accepts() {
 /// A credential that the second provider verified is shown to the first one once, and not again
 /// each time.
 #[tokio::test]
-async fn what_verified_a_credential_last_is_asked_first() {
+async fn the_provider_that_verified_a_credential_last_is_asked_first() {
     let second = second_gitlab();
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }\n\
                     - { name: second, type: gitlab, url: \"{second}\" }";
@@ -113,7 +113,7 @@ async fn what_verified_a_credential_last_is_asked_first() {
 
 /// A rejection is cached for each provider separately.
 #[tokio::test]
-async fn not_mine_is_remembered_while_the_next_provider_is_down() {
+async fn a_rejection_is_cached_while_the_next_provider_is_down() {
     let second = second_gitlab();
     let identity = "- { name: first, type: gitlab, url: \"{gitlab}\" }\n\
                     - { name: second, type: gitlab, url: \"{second}\" }";
@@ -139,7 +139,7 @@ fn local_users() -> Setup {
 /// htpasswd knows the user and checks the secret locally, so no provider on the network is shown
 /// it, at any position in the chain.
 #[tokio::test]
-async fn what_a_file_knows_nobody_else_is_shown() {
+async fn a_password_of_an_htpasswd_user_is_shown_to_no_other_provider() {
     let gate = TestGate::start(local_users()).await;
     assert_eq!(get(&gate, ("alice", "correct horse")).await, 404);
     assert!(seen(&gate.gitlab).is_empty());
@@ -150,7 +150,7 @@ async fn what_a_file_knows_nobody_else_is_shown() {
 /// The order of the chain still counts: a user of the htpasswd file may have a token of the
 /// provider before it.
 #[tokio::test]
-async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it() {
+async fn an_htpasswd_user_may_present_a_token_of_an_earlier_provider() {
     let gate = TestGate::start(local_users()).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     assert_eq!(gate.log(1).await[0]["provider"], "gitlab");
@@ -161,7 +161,7 @@ async fn a_wrong_password_of_the_file_may_be_a_token_of_the_provider_before_it()
 /// A user of the htpasswd file with the secret of another user is not passed on: neither to the
 /// provider behind the file, nor to that provider's cached verdict about the secret.
 #[tokio::test]
-async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
+async fn an_htpasswd_user_is_not_passed_on_to_later_providers() {
     let identity = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }\n\
                     - { name: gitlab, type: gitlab, url: \"{gitlab}\" }";
     let users = vec![("carol", "correct horse")];
@@ -183,7 +183,7 @@ async fn a_user_of_the_file_is_nobody_elses_whatever_the_secret() {
 
 /// A user of the first htpasswd file is not passed on to a second file either.
 #[tokio::test]
-async fn a_user_of_two_files_is_the_first_ones() {
+async fn a_user_in_two_htpasswd_files_is_checked_against_the_first_alone() {
     let guests = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(
         guests.path(),

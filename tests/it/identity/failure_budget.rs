@@ -26,7 +26,7 @@ async fn get(gate: &TestGate, credential: (&str, &str)) -> u16 {
 }
 
 #[tokio::test]
-async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
+async fn unknown_callers_get_429_and_known_callers_are_still_verified() {
     let gate = gate("2/h", "20s").await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     for secret in ["wrong-1", "wrong-2"] {
@@ -55,7 +55,7 @@ async fn strangers_get_429_and_whoever_was_good_is_asked_about_all_the_same() {
 /// A caller who logs in for the first time holds a place in the budget only while the question
 /// runs.
 #[tokio::test]
-async fn a_hundred_honest_callers_at_once_need_no_budget() {
+async fn a_hundred_valid_credentials_at_once_spend_no_failure_budget() {
     let gate = Arc::new(gate("2/h", "20s").await);
     let mut sample = sample_credentials().remove(0);
     for number in 0..100 {
@@ -74,7 +74,7 @@ async fn a_hundred_honest_callers_at_once_need_no_budget() {
 /// A caller turned away without a question is not evidence about the provider, which counts as down
 /// until it answers.
 #[tokio::test]
-async fn who_is_not_asked_about_does_not_make_the_provider_look_up() {
+async fn a_caller_turned_away_by_the_budget_does_not_mark_the_provider_up() {
     let gate = Arc::new(gate("1/h", "400ms").await);
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     gate.gitlab.always(Some(answer(502, "")));

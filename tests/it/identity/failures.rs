@@ -12,7 +12,7 @@ fn token(claims: &str) -> String {
 }
 
 #[tokio::test]
-async fn whatever_is_no_answer_is_503_and_not_remembered() {
+async fn every_invalid_gitlab_answer_is_503_without_a_challenge() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 400ms }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     let elsewhere = listener();
@@ -112,7 +112,7 @@ async fn denied_is_a_valid_credential_without_rights() {
 /// The gate grants no access that it did not ask for, even if the reply lists it, and no access on
 /// another repository.
 #[tokio::test]
-async fn only_what_was_asked_for_this_repository_counts() {
+async fn only_access_that_was_asked_for_on_this_repository_is_granted() {
     let gate = TestGate::plain().await;
     let reply = |name: &str, kind: &str, actions: &str| {
         let access = format!("[{{\"type\":\"{kind}\",\"name\":\"{name}\",\"actions\":{actions}}}]");
@@ -145,7 +145,7 @@ async fn only_what_was_asked_for_this_repository_counts() {
 }
 
 #[tokio::test]
-async fn a_gitlab_that_is_not_there_is_503_by_the_deadline() {
+async fn an_unreachable_gitlab_is_503() {
     let identity = "- { name: gone, type: gitlab, url: \"http://127.0.0.1:9\", timeout: 500ms }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     let reply = gate.get("/v2/", Some(READ_WRITE)).await;

@@ -71,7 +71,7 @@ impl OneProvider {
 }
 
 #[tokio::test]
-async fn every_fault_at_every_type() {
+async fn a_fault_of_any_provider_type_lets_only_known_callers_pull() {
     let elsewhere = listener();
     let redirect = format!("http://{}/", elsewhere.local_addr().unwrap());
     for kind in ["gitlab", "registry_token", "introspection"] {
@@ -135,7 +135,7 @@ async fn every_fault_at_every_type() {
 /// revoked credential alive. Such an answer is not an outage, neither for that caller nor for
 /// others.
 #[tokio::test]
-async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
+async fn a_caller_that_the_provider_turns_away_gets_no_stale_answer() {
     for kind in ["gitlab", "registry_token", "introspection"] {
         for (status, body) in [(429, ""), (403, "banned"), (400, ""), (431, "")] {
             let case = format!("{kind} {status}");
@@ -164,7 +164,7 @@ async fn a_provider_that_turns_a_caller_away_serves_nothing_stale() {
 /// With a provider that answers only now and then, known callers notice nothing, and the provider
 /// is asked no more than twice as often as without the trouble.
 #[tokio::test]
-async fn a_provider_that_comes_and_goes() {
+async fn known_callers_keep_pulling_with_an_intermittent_provider() {
     let it = OneProvider::start("gitlab").await;
     let gitlab = &it.gate.gitlab;
     let mut sample = sample_credentials().remove(0);

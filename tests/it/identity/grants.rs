@@ -111,7 +111,7 @@ fn issued(claims: &Value) -> String {
 }
 
 #[tokio::test]
-async fn several_repositories_are_one_question() {
+async fn access_to_several_repositories_takes_one_question() {
     for (is_gitlab, kind) in [(true, TokenServerKind::GitLab), (false, TokenServerKind::Other)] {
         let chain = Chain::start(is_gitlab, false, LIMITS);
         chain.gitlab.set_meta(json!({ "tag_immutable_patterns": ["^v"] }));
@@ -144,7 +144,7 @@ async fn several_repositories_are_one_question() {
 }
 
 #[tokio::test]
-async fn never_more_than_was_asked() {
+async fn no_more_access_is_granted_than_was_asked_for() {
     let chain = Chain::start(true, false, LIMITS);
     let all = |name: &str| json!({ "type": "repository", "name": name, "actions": ["pull", "push", "delete"] });
     let access = json!([all("demo/a"), all("demo/b"), all("demo/c")]);
@@ -158,7 +158,7 @@ async fn never_more_than_was_asked() {
 /// The answer to a question for a token is cached, and the client's following request for the same
 /// access uses it.
 #[tokio::test]
-async fn what_a_token_was_asked_for_is_known_to_the_request() {
+async fn a_request_uses_the_answer_cached_for_its_token() {
     let chain = Chain::start(true, false, LIMITS);
     for (words, action) in
         [("pull", Action::Pull), ("pull,push", Action::Push), ("delete", Action::Delete)]
@@ -172,7 +172,7 @@ async fn what_a_token_was_asked_for_is_known_to_the_request() {
 }
 
 #[tokio::test]
-async fn nothing_for_any_of_several_is_a_refusal() {
+async fn a_denial_for_several_repositories_grants_nothing_for_each() {
     let chain = Chain::start(true, true, LIMITS);
     let access = || several(&[("elsewhere/a", "pull"), ("elsewhere/b", "pull")]);
     for _ in 0..2 {
@@ -189,7 +189,7 @@ async fn nothing_for_any_of_several_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn reads_of_several_go_on_in_an_outage() {
+async fn reads_of_several_repositories_go_on_in_an_outage() {
     let chain = Chain::start(true, false, CacheLimits { ttl: Duration::ZERO, ..LIMITS });
     let (reads, writes) = (
         || several(&[("demo/a", "pull"), ("demo/b", "pull")]),
@@ -204,7 +204,7 @@ async fn reads_of_several_go_on_in_an_outage() {
 }
 
 #[tokio::test]
-async fn the_token_is_kept_where_it_is_wanted_and_only_there() {
+async fn the_token_of_a_grant_is_kept_only_if_tokens_are_to_be_kept() {
     for is_gitlab in [true, false] {
         let keeps = Chain::start(is_gitlab, true, LIMITS);
         let forgets = Chain::start(is_gitlab, false, LIMITS);
@@ -262,7 +262,7 @@ async fn a_kept_token_is_never_used_past_its_end() {
 /// If the registry refuses a grant, the grant is dropped from the cache and the next caller gets a
 /// new one.
 #[tokio::test]
-async fn a_grant_can_be_dropped() {
+async fn a_dropped_grant_is_asked_for_again_and_others_stay() {
     let chain = Chain::start(true, true, LIMITS);
     let access = || on("demo/a", Action::Pull);
     let (first, _) = chain.verify(READ_WRITE, access()).await;
@@ -282,7 +282,7 @@ async fn a_grant_can_be_dropped() {
 
 /// A token takes some kilobytes, so an entry with a token counts as several entries in the cache.
 #[tokio::test]
-async fn tokens_count_in_the_cache() {
+async fn an_entry_with_a_token_counts_as_several_cache_entries() {
     let entries = async |keep_tokens| {
         let chain = Chain::start(true, keep_tokens, CacheLimits { capacity: 100, ..LIMITS });
         let reply = issued(&json!({ "iat": 1000, "exp": 1300, "padding": "x".repeat(2000) }));

@@ -15,7 +15,7 @@ fn long(length: usize) -> &'static str {
 }
 
 #[tokio::test]
-async fn scopes_of_the_file_decide() {
+async fn the_configured_scopes_decide_what_htpasswd_users_may_do() {
     let users = vec![("alice", "secret"), ("long", long(72))];
     let gate =
         TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() })
@@ -46,7 +46,7 @@ async fn scopes_of_the_file_decide() {
 
 /// A password is checked once within the ttl, for any number of repositories.
 #[tokio::test]
-async fn one_check_for_all_repositories() {
+async fn a_password_is_checked_once_for_all_repositories() {
     let users = vec![("alice", "secret")];
     let gate =
         TestGate::start(Setup { identity: Some(ALONE), htpasswd_users: users, ..Setup::default() })
@@ -63,7 +63,7 @@ async fn one_check_for_all_repositories() {
 /// GitLab is not asked about a user of the htpasswd file: it sees neither the right password nor a
 /// wrong one.
 #[tokio::test]
-async fn gitlab_sees_only_whom_the_file_does_not_know() {
+async fn gitlab_is_asked_only_about_users_who_are_not_in_the_file() {
     let users = vec![("alice", "secret")];
     let gate =
         TestGate::start(Setup { identity: Some(CHAIN), htpasswd_users: users, ..Setup::default() })

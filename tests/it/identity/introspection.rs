@@ -62,7 +62,7 @@ async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16
 /// A token has the access of its scopes, whether it is presented as Basic or as Bearer. 404 and 202
 /// are the registry's own answers, so the request reached it.
 #[tokio::test]
-async fn a_token_may_what_its_scopes_say_however_it_is_presented() {
+async fn a_token_has_the_access_of_its_scopes_as_basic_and_as_bearer() {
     let (gate, sso) = gate("").await;
     for (token, login, pull, push) in [
         (READ_WRITE, 200, 404, 202),
@@ -88,7 +88,7 @@ async fn a_token_may_what_its_scopes_say_however_it_is_presented() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_503_and_not_remembered() {
+async fn an_invalid_introspection_answer_is_503_and_affects_no_other_token() {
     let yes = r#"{"active": true, "sub": "mallory", "scope": "read_registry write_registry"}"#;
     let answer = |status: u16, body: &str| Scripted::Answer {
         status: StatusCode::from_u16(status).unwrap(),
@@ -135,7 +135,7 @@ async fn what_is_no_answer_is_503_and_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_token_for_somebody_else_is_none() {
+async fn a_token_for_another_audience_or_user_is_refused() {
     // The stand-in's tokens are for the audience `moorgate` and the user dana.
     let (for_others, _sso) = gate(", audience: other").await;
     assert_eq!(for_others.get(PULL, Some(("dana", READ_WRITE))).await.status, 401);
@@ -148,7 +148,7 @@ async fn a_token_for_somebody_else_is_none() {
 /// A refresh token or ID token is not a valid credential. That result is not cached: the next
 /// answer counts.
 #[tokio::test]
-async fn another_kind_of_token_is_401_and_asked_about_anew() {
+async fn a_refresh_or_id_token_is_401_and_the_result_is_not_cached() {
     let (gate, sso) = gate("").await;
     let of_kind = |token_use: &str| {
         super::answer(
@@ -184,7 +184,7 @@ async fn a_revoked_token_lives_no_longer_than_the_ttl() {
 /// Access that a rule gives to a group ends with the membership, once the provider is asked again
 /// (class 16).
 #[tokio::test]
-async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
+async fn a_group_membership_that_ended_counts_no_longer_than_the_ttl() {
     let sso = Introspection::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret, groups_claim: groups }}",
@@ -221,7 +221,7 @@ async fn a_group_that_was_left_counts_no_longer_than_the_ttl() {
 /// The expiry of the credential is also checked by the wall clock, and it ends stale answers as
 /// well.
 #[tokio::test]
-async fn a_token_ends_when_it_says() {
+async fn a_token_is_not_accepted_after_its_exp() {
     let (gate, sso) = gate("").await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let claims = json!({ "scope": "read_registry", "exp": now + 2 });
@@ -239,7 +239,7 @@ async fn a_token_ends_when_it_says() {
 
 /// One odd member of a reply is not an outage, and it adds no access that the server did not state.
 #[tokio::test]
-async fn what_servers_write_oddly_is_no_outage() {
+async fn unusual_members_of_an_introspection_reply_add_no_access() {
     let sso = Introspection::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",

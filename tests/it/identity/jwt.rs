@@ -52,7 +52,7 @@ async fn status(gate: &TestGate, method: &str, target: &str, token: &str) -> u16
 /// A token works as Bearer and as a password, and no other provider sees it. 404 and 202 are the
 /// registry's own answers, so the request reached it.
 #[tokio::test]
-async fn a_token_works_as_bearer_and_as_a_password_and_nobody_else_sees_it() {
+async fn a_workload_token_works_as_bearer_and_password_and_gitlab_never_sees_it() {
     let issuer = issuer();
     let gate = gate(&issuer, Vec::new()).await;
     let good = token(&issuer, json!({}));
@@ -153,7 +153,7 @@ async fn a_new_key_works_at_once() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_stops_nobody_whose_key_is_known() {
+async fn tokens_with_a_known_key_work_while_the_issuer_is_down() {
     let issuer = issuer();
     let gate = gate(&issuer, vec!["ttl: 1ms"]).await;
     assert_eq!(status(&gate, "GET", PULL, &token(&issuer, json!({}))).await, 404);
@@ -194,7 +194,7 @@ async fn a_gate_starts_without_its_issuer() {
 
 /// Until the gate has the keys, a token is neither accepted nor rejected.
 #[tokio::test]
-async fn an_issuer_that_was_never_reached_is_503() {
+async fn a_token_is_503_until_the_keys_of_its_issuer_are_fetched() {
     let issuer = issuer();
     issuer.always(Some(super::answer(503, "")));
     let gate = gate(&issuer, Vec::new()).await;
@@ -218,7 +218,7 @@ async fn an_issuer_that_was_never_reached_is_503() {
 /// A key that the issuer removed is invalid once the keys are fetched again, also for tokens signed
 /// before its removal, and an outage does not make it valid again.
 #[tokio::test]
-async fn a_retired_key_is_good_no_longer() {
+async fn a_token_with_a_retired_key_is_refused() {
     let issuer = issuer();
     let gate = gate(&issuer, vec!["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"]).await;
     let old = token(&issuer, json!({}));
@@ -243,7 +243,7 @@ async fn a_retired_key_is_good_no_longer() {
 /// A gate token's lifetime ends with that of its credential and says so, because some clients go by
 /// the clock alone.
 #[tokio::test]
-async fn a_gate_token_ends_with_its_credential() {
+async fn a_gate_token_expires_with_its_credential() {
     let issuer = issuer();
     let gate = gate(&issuer, Vec::new()).await;
     for (left, least, most) in [(7200, 3600, 3600), (600, 500, 600), (20, 60, 60)] {
@@ -260,7 +260,7 @@ async fn a_gate_token_ends_with_its_credential() {
 /// A pasted token with extra text around it is not a valid token of the issuer, and it is not shown
 /// to any other provider either.
 #[tokio::test]
-async fn a_token_with_something_around_it_is_shown_to_nobody() {
+async fn a_pasted_token_with_extra_text_is_refused_and_shown_to_no_provider() {
     let issuer = issuer();
     let gate = gate(&issuer, Vec::new()).await;
     let good = token(&issuer, json!({}));
@@ -301,7 +301,7 @@ async fn a_token_with_something_around_it_is_shown_to_nobody() {
 /// Odd key sets are not an outage: GitHub Enterprise Server lists a key twice, and other issuers
 /// list it once for each `alg`. The `typ` of RFC 9068 is accepted too.
 #[tokio::test]
-async fn what_issuers_write_oddly_is_no_outage() {
+async fn unusual_key_sets_of_an_issuer_are_accepted() {
     let issuer = issuer();
     let keys: Value = serde_json::from_str(&issuer.jwks()).unwrap();
     let key = &keys["keys"][0];

@@ -45,7 +45,7 @@ async fn open_the_breaker(gate: &TestGate) {
 }
 
 #[tokio::test]
-async fn known_callers_pull_on_and_others_are_told_to_come_back() {
+async fn known_callers_keep_pulling_and_others_get_503_with_retry_after() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     assert_eq!(get(&gate, "/v2/", READ_WRITE).await, 200);
@@ -83,7 +83,7 @@ async fn known_callers_pull_on_and_others_are_told_to_come_back() {
 
 /// After a rejection, a stale answer is not used in an outage.
 #[tokio::test]
-async fn nothing_is_stale_after_a_no() {
+async fn no_stale_answer_is_used_after_a_rejection() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     assert_eq!(get(&gate, "/v2/demo/b/tags/list", READ_WRITE).await, 404);
@@ -115,7 +115,7 @@ async fn a_revocation_counts_as_soon_as_the_provider_is_back() {
 /// A 429, any 403 but `DENIED`, or another refusal of the question concerns this caller's question
 /// alone. The gate then uses no stale answer.
 #[tokio::test]
-async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
+async fn a_provider_that_refuses_only_one_callers_question_counts_as_up() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     for (status, body) in [(429, ""), (403, "banned"), (404, ""), (400, ""), (413, ""), (431, "")] {
@@ -140,7 +140,7 @@ async fn a_provider_that_answers_only_this_caller_with_not_now_is_up() {
 /// While the breaker is open, one question every two seconds finds out whether the provider answers
 /// again.
 #[tokio::test]
-async fn the_breaker_leaves_the_provider_alone() {
+async fn an_open_breaker_limits_the_questions_to_the_provider() {
     let gate = gate().await;
     assert_eq!(get(&gate, PULL, READ_WRITE).await, 404);
     gate.gitlab.always(Some(broken()));
@@ -203,7 +203,7 @@ async fn made_up_secrets_open_no_breaker() {
 /// A question that the server refuses, for example because of its size, is not an outage, whichever
 /// secret it is about.
 #[tokio::test]
-async fn questions_that_are_not_taken_open_no_breaker() {
+async fn questions_that_the_provider_refuses_open_no_breaker() {
     let gate = gate().await;
     for (number, status) in [400, 405, 413, 414, 431, 400, 413].into_iter().enumerate() {
         gate.gitlab.script([super::answer(status, "")]);
@@ -257,7 +257,7 @@ async fn recovery_takes_no_more_questions_than_usual() {
 
 /// A provider that hangs costs a caller its `timeout` and no more, including the wait for a turn.
 #[tokio::test]
-async fn the_deadline_holds() {
+async fn a_silent_provider_delays_a_caller_by_its_timeout_at_most() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 300ms }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     let gate = std::sync::Arc::new(gate);
@@ -286,7 +286,7 @@ async fn the_deadline_holds() {
 /// answered. A question asked too late would count as one without an answer, so a caller who fills
 /// the queue could open the breaker.
 #[tokio::test]
-async fn nobody_gets_a_turn_too_late_to_be_answered() {
+async fn a_caller_that_queues_too_long_is_turned_away_without_a_question() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 2s }";
     let limits = vec!["failed_logins: null"];
     let gate =
@@ -309,7 +309,7 @@ async fn nobody_gets_a_turn_too_late_to_be_answered() {
 
 /// Callers with any kind of credential go on pulling in an outage.
 #[tokio::test]
-async fn every_kind_of_credential_outlives_an_outage() {
+async fn callers_with_any_kind_of_credential_keep_pulling_in_an_outage() {
     let gate = gate().await;
     let active =
         sample_credentials().into_iter().filter(|sample| sample.password.ends_with("read-write"));
@@ -333,7 +333,7 @@ async fn every_kind_of_credential_outlives_an_outage() {
 /// With `stale_if_error: 0s` the gate uses no stale answer. Operators set it if they prefer the
 /// outage to the use of a revoked credential.
 #[tokio::test]
-async fn nothing_is_stale_where_the_config_says_so() {
+async fn no_stale_answer_is_used_with_stale_if_error_0s() {
     let gate = TestGate::start(Setup {
         cache: vec!["ttl: 1ms", "stale_if_error: 0s"],
         ..Setup::default()

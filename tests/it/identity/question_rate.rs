@@ -41,7 +41,7 @@ fn count(replies: &[Reply], status: u16) -> usize {
 /// A cluster that restarts gets the whole burst at once. A caller who continues beyond it is slowed
 /// down and then turned away, and other secrets are not affected.
 #[tokio::test]
-async fn a_secret_has_so_many_questions_and_others_have_theirs() {
+async fn the_question_rate_limits_each_secret_separately() {
     let gate = Arc::new(TestGate::start(Setup::default()).await);
     let begun = Instant::now();
     let replies = pull(&gate, 0, BURST, Some(READ_WRITE)).await;
@@ -66,7 +66,7 @@ async fn a_secret_has_so_many_questions_and_others_have_theirs() {
 /// Callers without a credential are limited by address. A caller over the rate gets 401 and not an
 /// earlier answer that a repository is public, and other addresses are not affected.
 #[tokio::test]
-async fn so_has_each_address_without_a_credential() {
+async fn the_question_rate_limits_anonymous_callers_by_address() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }";
     let (http, cache) = (vec!["trusted_proxies: [127.0.0.0/8]"], vec!["ttl: 1ms"]);
     let gate = Arc::new(
@@ -89,7 +89,7 @@ async fn so_has_each_address_without_a_credential() {
 /// A caller cannot keep a revoked token alive by asking so often that the provider is not asked any
 /// more.
 #[tokio::test]
-async fn who_asks_too_often_is_served_nothing_stale() {
+async fn a_caller_over_the_question_rate_gets_no_stale_answer() {
     let cache = vec!["ttl: 1ms", "stale_if_error: 10m"];
     let gate = Arc::new(TestGate::start(Setup { cache, ..Setup::default() }).await);
     let own = async || gate.get("/v2/demo/known/tags/list", Some(READ_WRITE)).await.status;
@@ -116,7 +116,7 @@ async fn who_asks_too_often_is_served_nothing_stale() {
 /// With a registry that refuses every grant, each GET asks for two new grants. The rate of
 /// questions bounds them.
 #[tokio::test]
-async fn grants_that_the_registry_refuses_are_not_asked_for_without_end() {
+async fn the_question_rate_limits_new_grants_for_refused_ones() {
     let setup = Setup { upstream: vec!["authorization: grant"], ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let gate = Arc::new(gate);

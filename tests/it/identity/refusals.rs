@@ -38,7 +38,7 @@ async fn with(gate: &TestGate, token: &str, method: &str, target: &str) -> u16 {
 /// During a ban, a wrong password must not look right, a right one must not look wrong, and no
 /// stale answer is used.
 #[tokio::test]
-async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
+async fn a_ban_of_an_address_is_503_and_affects_only_that_address() {
     let gate = gate(None).await;
     assert_eq!(from(&gate, "192.0.2.1", PULL, READ_WRITE).await.status, 404);
     assert_eq!(from(&gate, "192.0.2.1", "/v2/", READ_WRITE).await.status, 200);
@@ -85,7 +85,7 @@ async fn a_ban_is_no_verdict_and_for_that_caller_alone() {
 
 /// GitLab turns the account away, at every address.
 #[tokio::test]
-async fn too_many_sources_are_no_verdict() {
+async fn an_account_with_too_many_source_addresses_gets_503() {
     let gate = gate(None).await;
     gate.gitlab.set_refusals([Refusal::Sources("alice".into())]);
     for (credential, status) in
@@ -138,7 +138,7 @@ async fn a_ban_of_the_gate_itself_is_an_outage() {
 /// A client asks for one token for all repositories that it pushes to. A repository that it may not
 /// push to must not cost it the others.
 #[tokio::test]
-async fn one_repository_takes_no_other_grants_away() {
+async fn a_refused_repository_does_not_cost_a_token_its_other_repositories() {
     for refusal in [Refusal::ProtectedPath("demo/a".into()), Refusal::StorageQuota("demo/a".into())]
     {
         let gate = TestGate::plain().await;
@@ -180,7 +180,7 @@ async fn one_repository_takes_no_other_grants_away() {
 
 /// A refusal that concerns the credential applies to all repositories that were asked about.
 #[tokio::test]
-async fn what_is_asked_again_may_fail_as_a_whole() {
+async fn a_failure_of_a_repeated_question_fails_the_whole_token_request() {
     let denied = || {
         answer(
             403,
@@ -203,7 +203,7 @@ async fn what_is_asked_again_may_fail_as_a_whole() {
 
 /// A server that issues a token to an anonymous caller has not verified the credential.
 #[tokio::test]
-async fn a_token_of_nobody_is_no_verdict_about_the_caller() {
+async fn a_token_issued_to_an_anonymous_caller_verifies_no_credential() {
     let gate = TestGate::plain().await;
     let claims = |members: &str| {
         let token = unsigned(&format!(

@@ -91,7 +91,7 @@ fn reply(claims: Value) -> Scripted {
 /// A status other than 200 means the same from both kinds of server. The table has the verdict for
 /// each.
 #[tokio::test]
-async fn the_table_of_refusals() {
+async fn each_status_other_than_200_has_its_verdict() {
     let gitlab = GitLab::start(listener()).unwrap();
     let with = |status, body: &str, retry_after: Option<&str>| {
         let headers = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.to_owned()));
@@ -130,7 +130,7 @@ async fn the_table_of_refusals() {
 }
 
 #[tokio::test]
-async fn denied_is_valid_and_grants_nothing() {
+async fn a_denied_answer_verifies_the_credential_and_grants_nothing() {
     let gitlab = GitLab::start(listener()).unwrap();
     for (access, server_kind) in
         [(Access::Login, true), (on(Action::Pull), true), (on(Action::Pull), false)]
@@ -144,7 +144,7 @@ async fn denied_is_valid_and_grants_nothing() {
 }
 
 #[tokio::test]
-async fn replies_that_cannot_be_read() {
+async fn an_unreadable_reply_makes_the_server_unavailable() {
     let gitlab = GitLab::start(listener()).unwrap();
     let (one, two) = (token(json!({})), token(json!({ "sub": "bob" })));
     let bodies = [
@@ -180,7 +180,7 @@ async fn replies_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn what_was_granted_of_what_was_asked() {
+async fn only_the_asked_part_of_the_listed_access_is_granted() {
     let gitlab = GitLab::start(listener()).unwrap();
     let actions = |pull, push, delete| Actions { pull, push, delete };
     let entry = |name: &str, words: &[&str]| json!({ "type": "repository", "name": name, "actions": words });
@@ -234,7 +234,7 @@ async fn what_was_granted_of_what_was_asked() {
 /// The lifetime of an answer is measured by the server's own clock, even if the gate's clock
 /// differs.
 #[tokio::test]
-async fn how_long_an_answer_holds() {
+async fn the_lifetime_of_an_answer_follows_the_servers_own_clock() {
     let gitlab = GitLab::start(listener()).unwrap();
     for (body, seconds) in [
         (json!({ "token": token(json!({})) }), 300),
@@ -259,7 +259,7 @@ async fn how_long_an_answer_holds() {
 /// A server may issue a token with public access and without a subject to a caller whose password
 /// is wrong. Such a token does not verify the user name beside the password.
 #[tokio::test]
-async fn a_token_for_nobody_is_no_proof() {
+async fn a_token_without_a_subject_does_not_verify_the_user_name() {
     let gitlab = GitLab::start(listener()).unwrap();
     for subject in [json!(""), json!(null)] {
         gitlab.script([reply(json!({ "sub": subject }))]);
@@ -272,7 +272,7 @@ async fn a_token_for_nobody_is_no_proof() {
 }
 
 #[tokio::test]
-async fn who_a_gitlab_credential_is() {
+async fn the_subject_of_a_gitlab_credential_comes_from_its_claims() {
     let gitlab = GitLab::start(listener()).unwrap();
     let user = |info: Value| unsigned(&json!({ "user_info": info }).to_string());
     let nobody = question(basic("u", "p"), on(Action::Pull)).id;
@@ -306,7 +306,7 @@ async fn who_a_gitlab_credential_is() {
 }
 
 #[tokio::test]
-async fn account_passwords_where_they_are_accepted() {
+async fn account_passwords_are_accepted_only_with_accept_passwords() {
     let gitlab = GitLab::start(listener()).unwrap();
     for accept_passwords in [false, true] {
         gitlab.script([reply(json!({ "auth_type": "gitlab_or_ldap" }))]);
@@ -318,7 +318,7 @@ async fn account_passwords_where_they_are_accepted() {
 }
 
 #[tokio::test]
-async fn one_address_or_none() {
+async fn gitlab_is_told_the_client_address_only_with_forward_client_address() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     for forward_client_address in [true, false] {
@@ -332,7 +332,7 @@ async fn one_address_or_none() {
 }
 
 #[tokio::test]
-async fn only_gitlab_is_asked_about_bare_tokens_and_nobody_about_nobody() {
+async fn only_gitlab_is_asked_about_bearer_tokens_and_never_about_anonymous() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let bearer = || question(Credential::Bearer(READ_WRITE.1.into()), on(Action::Pull));
@@ -346,7 +346,7 @@ async fn only_gitlab_is_asked_about_bare_tokens_and_nobody_about_nobody() {
 
 /// Only GitLab has tag rules, and they are not kept for a read.
 #[tokio::test]
-async fn tag_rules_are_read_where_they_matter() {
+async fn tag_rules_are_read_only_from_gitlab_and_only_for_writes() {
     let gitlab = GitLab::start(listener()).unwrap();
     let access = |meta: Value| json!([{ "type": "repository", "name": "demo/a", "actions": ["pull"], "meta": meta }]);
     let rules = |verdict| match &verified(verdict).0.granted {
@@ -377,7 +377,7 @@ async fn tag_rules_are_read_where_they_matter() {
 
 /// The realm is used as it is, with any path, any service and a query of its own.
 #[tokio::test]
-async fn a_realm_of_any_shape() {
+async fn a_realm_is_used_with_any_path_service_and_query() {
     for (path, service, target) in [
         (
             "/service/token",
@@ -404,7 +404,7 @@ async fn a_realm_of_any_shape() {
 
 /// A gate with a `registry_token` provider in its config.
 #[tokio::test]
-async fn a_gate_with_another_token_server() {
+async fn a_registry_token_provider_decides_about_each_operation() {
     let identity = "- { name: other, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }";
     let gate = TestGate::start(Setup { identity: Some(identity), ..Setup::default() }).await;
     for (method, target, status) in [

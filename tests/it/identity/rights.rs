@@ -7,7 +7,7 @@ use crate::harness::{READ_ONLY, READ_WRITE, Setup, TestGate, some_digest};
 /// Every kind of credential pulls with `read_registry` and pushes with both scopes. The
 /// repositories of the group `demo` are empty, so an allowed read is the registry's 404.
 #[tokio::test]
-async fn every_kind_pulls_with_read_and_pushes_with_both() {
+async fn every_credential_kind_pulls_with_read_and_pushes_with_both_scopes() {
     let gate = TestGate::plain().await;
     for credential in
         sample_credentials().into_iter().filter(|credential| credential.state == State::Active)
@@ -89,7 +89,7 @@ async fn a_mount_needs_pull_on_its_source() {
 
 /// The password of an account is accepted only if the config allows it.
 #[tokio::test]
-async fn an_account_password_takes_the_configs_word() {
+async fn an_account_password_is_accepted_only_if_the_config_allows_it() {
     for (key, status) in [("", 401), (", accept_passwords: true", 404)] {
         let identity = format!("- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\"{key} }}");
         let gate =

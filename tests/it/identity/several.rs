@@ -148,7 +148,7 @@ async fn each_caller_pushes_and_pulls_and_no_provider_sees_the_secret_of_another
 }
 
 #[tokio::test]
-async fn the_trouble_of_three_is_none_of_the_fourths() {
+async fn an_outage_of_three_providers_does_not_affect_the_fourth() {
     let four = Four::start(vec!["ttl: 1ms", "stale_if_error: 0s"]).await;
     // The gate knows the keys of the issuer from here on.
     assert_eq!(four.send("GET", PULL, &four.callers()[1].1).await, 404);

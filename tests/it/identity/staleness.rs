@@ -37,7 +37,7 @@ const CACHE: [&str; 3] = ["ttl: 1ms", "negative_ttl: 1ms", "stale_if_error: 10m"
 /// After a rejection of one spelling of a secret, no spelling gets a stale answer in an outage,
 /// until the provider verifies the secret again.
 #[tokio::test]
-async fn nothing_is_stale_after_a_no_to_any_spelling() {
+async fn no_spelling_of_a_rejected_secret_gets_a_stale_answer() {
     let gate = TestGate::start(Setup { cache: CACHE.to_vec(), ..Setup::default() }).await;
     let secret = READ_WRITE.1;
     let spellings = [Some("a"), Some("b"), None];
@@ -81,7 +81,7 @@ async fn nothing_is_stale_after_a_no_to_any_spelling() {
 /// A server that is asked about the secret alone gets the same treatment: a rejection ends stale
 /// answers for every spelling.
 #[tokio::test]
-async fn nothing_is_stale_after_an_inactive_token_of_any_spelling() {
+async fn no_spelling_of_an_inactive_token_gets_a_stale_answer() {
     let sso = Introspection::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
@@ -122,7 +122,7 @@ async fn a_refusal_without_a_readable_body_is_a_refusal() {
 /// The gate's own limits are not an outage: a caller who fills them must not be served a stale
 /// answer.
 #[tokio::test]
-async fn no_turn_is_no_outage() {
+async fn a_question_without_a_turn_gets_503_and_no_stale_answer() {
     let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", timeout: 4s }";
     let limits = vec!["failed_logins: null"];
     let setup =

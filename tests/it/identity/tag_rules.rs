@@ -41,7 +41,7 @@ async fn send(
 }
 
 #[tokio::test]
-async fn every_operation_under_rules() {
+async fn tag_rules_decide_about_every_operation() {
     let gate = TestGate::plain().await;
     let meta = json!({
         "project_path": "demo/a",
@@ -133,7 +133,7 @@ async fn every_operation_under_rules() {
 }
 
 #[tokio::test]
-async fn rules_that_cannot_be_read_stop_writes_and_no_reads() {
+async fn unreadable_tag_rules_stop_writes_and_not_reads() {
     let gate = TestGate::plain().await;
     for meta in [json!({ "tag_immutable_patterns": ["[a--b]"] }), json!({ "tag_new": true })] {
         for (method, target, status) in [
@@ -158,7 +158,7 @@ async fn rules_that_cannot_be_read_stop_writes_and_no_reads() {
 /// The look-up is the gate's own request. A header of the client could make the registry answer
 /// that the tag does not exist.
 #[tokio::test]
-async fn the_look_up_carries_nothing_of_the_client() {
+async fn the_tag_look_up_sends_the_gates_own_headers() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     next_answer(&gate, &json!({ "tag_immutable_patterns": ["^v"] }));
     let headers = format!(

@@ -87,7 +87,7 @@ fn unix_now() -> u64 {
 }
 
 #[test]
-fn fresh_for_ttl_and_then_stale_for_stale_if_error() {
+fn a_verdict_is_fresh_for_ttl_and_then_stale_for_stale_if_error() {
     let all = Fixture::new(LIMITS);
     for (ago, fresh, stale) in [
         (0, true, true),
@@ -109,7 +109,7 @@ fn fresh_for_ttl_and_then_stale_for_stale_if_error() {
 /// The lifetime of GitLab's own token bounds how long its answer is fresh. The expiry of the
 /// credential bounds both fresh and stale answers.
 #[test]
-fn never_past_the_end_of_the_credential() {
+fn a_verdict_is_not_used_past_the_expiry_of_its_credential() {
     let fixture = Fixture::new(LIMITS);
     let asked = |secret| fixture.asked(0, "alice", secret, "a");
     let answer = Lifetime { answer: Some(seconds(5)), credential: None };
@@ -129,7 +129,7 @@ fn never_past_the_end_of_the_credential() {
 /// A rejection of the secret under another user name leaves the verdict under the right name, so a
 /// caller who tries another's secret or mistypes a name harms only itself.
 #[test]
-fn a_no_to_another_user_name_is_about_that_one() {
+fn a_rejection_under_another_user_name_leaves_the_right_one_verified() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
         let fixture = Fixture::new(LIMITS);
         let (right, wrong) =
@@ -143,7 +143,7 @@ fn a_no_to_another_user_name_is_about_that_one() {
 /// After a rejection, no earlier verdict of that provider about the secret is used as a stale
 /// answer, for any repository.
 #[test]
-fn a_refusal_ends_staleness() {
+fn a_rejection_ends_stale_answers_about_the_secret() {
     for no in [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit] {
         let fixture = Fixture::new(LIMITS);
         let (one, other) =
@@ -161,7 +161,7 @@ fn a_refusal_ends_staleness() {
 /// A rejection outweighs verdicts on questions that were asked before it, because the earlier of
 /// two concurrent questions may be answered later, when its verdict is not true any more.
 #[test]
-fn a_refusal_outdoes_what_was_asked_before_it() {
+fn a_rejection_outweighs_verdicts_on_earlier_questions() {
     for no in [Verdict::NotMine, Verdict::Rejected] {
         let fixture = Fixture::new(LIMITS);
         let (one, other) =
@@ -180,7 +180,7 @@ fn a_refusal_outdoes_what_was_asked_before_it() {
 
 /// If a role is removed for one repository, the verdicts about other repositories stay.
 #[test]
-fn nothing_granted_ends_the_staleness_of_its_repository() {
+fn a_verdict_that_grants_nothing_ends_stale_answers_of_its_repository() {
     let fixture = Fixture::new(LIMITS);
     let (one, other) =
         (fixture.asked(0, "alice", "secret", "a"), fixture.asked(0, "alice", "secret", "b"));
@@ -192,7 +192,7 @@ fn nothing_granted_ends_the_staleness_of_its_repository() {
 }
 
 #[test]
-fn what_grants_nothing_is_kept_for_negative_ttl() {
+fn a_verdict_that_grants_nothing_is_kept_for_negative_ttl() {
     let fixture = Fixture::new(LIMITS);
     let nothing = |granted| verified(granted, Lifetime::default());
     let no_scope = Granted::Scopes(Arc::default());
@@ -211,7 +211,7 @@ fn what_grants_nothing_is_kept_for_negative_ttl() {
 
 /// A reply without a verdict is not cached as one: the question only rests.
 #[test]
-fn no_answer_is_not_kept() {
+fn a_missing_answer_is_not_kept_as_a_verdict() {
     let fixture = Fixture::new(LIMITS);
     let asked = fixture.asked(0, "alice", "secret", "a");
     fixture.keep(&asked, seconds(61), yes());
@@ -248,7 +248,7 @@ fn one_secret_has_no_more_than_256_entries() {
 
 /// A flood of random tokens evicts no good verdict, and the cache does not grow.
 #[test]
-fn random_tokens_without_end() {
+fn a_flood_of_random_tokens_evicts_no_good_verdict() {
     // The ttl is longer than the test takes, even on a busy machine.
     let ttl = Duration::from_secs(3600);
     let fixture =
@@ -273,7 +273,7 @@ fn random_tokens_without_end() {
 
 /// A refusal that names many repositories counts as several entries.
 #[test]
-fn large_refusals_count_as_several() {
+fn a_refusal_of_many_repositories_counts_as_several_entries() {
     let entries = |repositories: usize| {
         let fixture = Fixture::new(LIMITS);
         let grant = |number: usize| RepositoryGrant {
@@ -296,7 +296,7 @@ fn large_refusals_count_as_several() {
 
 /// A new entry always gets a place, and the least used entry is evicted.
 #[test]
-fn the_least_used_goes_first() {
+fn the_least_used_entry_is_evicted_first() {
     let fixture = Fixture::new(LIMITS);
     let asked = |number: u32| fixture.asked(0, "alice", &format!("secret-{number}"), "a");
     for number in 0..1000 {

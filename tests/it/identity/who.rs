@@ -26,7 +26,7 @@ fn is(provider: &str, subject: &str, credential_type: &str) -> (String, String, 
 /// GitLab's claims for each kind of credential. A job acts as the user who started it, and only the
 /// credential type tells the two apart. A deploy token has a number and no user.
 #[tokio::test]
-async fn gitlabs_kinds_of_credential() {
+async fn the_log_names_the_subject_and_type_of_each_gitlab_credential() {
     let gate = TestGate::plain().await;
     let samples = sample_credentials();
     let mut expected = Vec::new();
@@ -105,7 +105,7 @@ async fn one_name_at_four_providers_is_four_callers() {
 
 /// Each provider has its own metrics, and an outage of one shows at that one only.
 #[tokio::test]
-async fn each_provider_is_measured_by_itself() {
+async fn each_provider_has_its_own_metrics() {
     let ManyAlices { gate, sso, id_token, .. } = &ManyAlices::start().await;
     for credential in [LOCAL, ("alice", id_token), ("alice", SSO), READ_WRITE] {
         assert_eq!(gate.get(PULL, Some(credential)).await.status, 404, "{credential:?}");

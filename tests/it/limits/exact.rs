@@ -13,7 +13,7 @@ const RATE: u32 = 20;
 const BURST: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
+async fn the_rate_is_exact_for_any_number_of_workers() {
     for workers in [1, 4] {
         let limits = vec!["per_identity: { rate: 20/s, burst: 200 }"];
         let gate = Arc::new(
@@ -63,7 +63,7 @@ async fn as_many_as_the_rate_gives_over_any_number_of_workers() {
 /// because it takes these 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 10 s"]
-async fn within_5_percent_over_10_s_at_twice_the_rate() {
+async fn the_rate_is_within_5_percent_over_10_s_at_twice_the_rate() {
     let limits =
         ["per_client: { rate: 50/s, burst: 10 }", "per_identity: { rate: 50/s, burst: 10 }"];
     let runs = limits.into_iter().flat_map(|limit| [1, 4].map(|workers| (limit, workers)));

@@ -10,7 +10,7 @@ async fn gate(limit: &'static str) -> TestGate {
 }
 
 #[tokio::test]
-async fn a_refusal_has_its_status_and_headers() {
+async fn a_limited_http2_request_has_its_status_and_headers() {
     let gate = gate("pulls_per_identity: { rate: 1/h, burst: 1 }").await;
     let client = gate.http2().await;
     let head = ask(&client, "HEAD", "/v2/demo/a/manifests/v1").await;
@@ -33,7 +33,7 @@ async fn a_refusal_has_its_status_and_headers() {
 /// Streams of one connection wait at the same time, and the deadline for bodies does not run
 /// meanwhile.
 #[tokio::test]
-async fn writes_wait_and_go_on() {
+async fn early_http2_writes_wait_and_are_then_forwarded() {
     let setup = Setup {
         tls: true,
         limits: vec!["per_identity: { rate: 4/s, burst: 1 }"],

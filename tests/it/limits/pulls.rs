@@ -73,7 +73,7 @@ async fn the_window_is_the_time_of_a_burst() {
 /// A pull that ends with any status but 200 or 206 is given back, and the registry's own rate limit
 /// headers do not appear beside the gate's.
 #[tokio::test]
-async fn a_pull_that_fails_is_given_back() {
+async fn a_failed_pull_does_not_count() {
     let (mut upstream, gate) =
         ScriptedUpstream::behind(Setup { limits: vec![FIVE], ..Setup::default() }).await;
     for (number, (answer, status, after)) in [

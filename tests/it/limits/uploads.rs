@@ -35,7 +35,7 @@ async fn send(gate: &TestGate, method: &str, target: &str, credential: (&str, &s
 }
 
 #[tokio::test]
-async fn one_more_waits_and_is_refused() {
+async fn an_upload_over_the_limit_waits_and_is_refused() {
     let (mut upstream, gate) = one_at_a_time().await;
     let (client, connection) = begin(&gate, &mut upstream).await;
     let heads = upstream.requests();
@@ -61,7 +61,7 @@ async fn one_more_waits_and_is_refused() {
 
 /// The limit stops neither other users nor the same user's other requests.
 #[tokio::test]
-async fn others_do_not_wait() {
+async fn the_upload_limit_stops_neither_other_users_nor_other_requests() {
     let (mut upstream, gate) = one_at_a_time().await;
     let _held = begin(&gate, &mut upstream).await;
     let registry = tokio::spawn(async move {

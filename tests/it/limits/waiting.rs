@@ -12,7 +12,7 @@ use crate::scripted_upstream::UPLOADS;
 const SHORT: &str = "per_identity: { rate: 1/s, burst: 1 }";
 
 #[tokio::test]
-async fn a_write_waits_and_goes_on() {
+async fn an_early_write_waits_and_is_then_forwarded() {
     for limit in ["per_client: { rate: 4/s, burst: 1 }", "per_identity: { rate: 4/s, burst: 1 }"] {
         let gate = gate(vec![limit]).await;
         let begun = Instant::now();
@@ -35,7 +35,7 @@ async fn a_write_waits_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_write_that_would_wait_for_long_does_not() {
+async fn a_write_that_would_wait_too_long_is_refused_at_once() {
     let gate = gate(vec!["per_identity: { rate: 1/h, burst: 1 }"]).await;
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
     let reply = gate.send("POST", UPLOADS, Some(READ_WRITE), "", &"x".repeat(500_000)).await;
@@ -45,7 +45,7 @@ async fn a_write_that_would_wait_for_long_does_not() {
 
 /// The time that a request waits does not count towards the deadlines of bodies.
 #[tokio::test]
-async fn waiting_is_no_stall() {
+async fn the_wait_for_a_limit_does_not_count_as_a_stall() {
     let gate = TestGate::start(Setup {
         limits: vec![SHORT],
         http: vec!["stall_timeout: 200ms", "idle_timeout: 200ms"],
@@ -59,7 +59,7 @@ async fn waiting_is_no_stall() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_it_waits_costs_nothing_more() {
+async fn a_client_that_leaves_while_it_waits_is_not_counted() {
     let gate = gate(vec!["per_identity: { rate: 40/m, burst: 1 }"]).await;
     assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
     for number in 1..=5 {

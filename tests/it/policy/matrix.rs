@@ -63,7 +63,7 @@ const SCOPES: [&str; 3] = ["demo/app:pull,push,delete", "demo/public:pull,push",
 type Actor = (String, Option<(String, String)>);
 
 #[tokio::test]
-async fn the_golden_table() {
+async fn the_gate_decides_as_the_golden_table_says() {
     let (issuer, sso) =
         (OidcIssuer::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
     let scope = json!({ "scope": "read_registry write_registry delete_registry" });

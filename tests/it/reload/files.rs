@@ -39,7 +39,7 @@ async fn status(gate: &crate::harness::TestGate) -> u16 {
 /// Kubernetes mounts a ConfigMap in this way: the file is a link into a folder behind another link,
 /// which is swapped.
 #[tokio::test]
-async fn a_link_that_leads_elsewhere_is_a_change() {
+async fn a_symlink_to_another_target_counts_as_a_changed_file() {
     use std::os::unix::fs::symlink;
     let mut gate = with_htpasswd(Setup::default()).await;
     let (data, file) = (gate.file("..data"), gate.file("htpasswd"));

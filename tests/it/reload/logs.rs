@@ -22,7 +22,7 @@ async fn logged(gate: &TestGate, id: &str, file: &str) {
 /// Logs are reopened even if the config is invalid. The tool that rotates the logs does not know
 /// the config, and lines must not go to a file that it has deleted.
 #[tokio::test]
-async fn logs_are_opened_anew_while_the_config_is_bad() {
+async fn logs_are_reopened_while_the_config_is_invalid() {
     let log = vec!["access: a.log", "audit: audit.log"];
     let mut gate = with_htpasswd(Setup { log, ..Setup::default() }).await;
     gate.edit("access: a.log", "access: b.log");
@@ -39,7 +39,7 @@ async fn logs_are_opened_anew_while_the_config_is_bad() {
 }
 
 #[tokio::test]
-async fn the_access_log_is_opened_anew() {
+async fn the_access_log_is_reopened_and_can_change_its_file() {
     let mut gate = with_htpasswd(Setup::default()).await;
     gate.write(
         "test.yml",

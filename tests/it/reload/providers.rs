@@ -29,7 +29,7 @@ async fn cache_of(gate: &TestGate, credential: (&str, &str), id: &str) -> String
 }
 
 #[tokio::test]
-async fn what_a_provider_said_lives_as_long_as_the_provider() {
+async fn verdicts_stay_cached_until_a_reload_changes_their_provider() {
     let mut gate = both().await;
     cache_of(&gate, READ_WRITE, "1").await;
     cache_of(&gate, CAROL, "2").await;
@@ -63,7 +63,7 @@ fn line<'a>(text: &'a str, part: &str) -> &'a str {
 /// The breaker survives a reload that does not change its provider, although the questions that
 /// opened it are past.
 #[tokio::test]
-async fn a_provider_that_is_down_stays_so() {
+async fn an_open_breaker_survives_a_reload() {
     let mut gate = both().await;
     gate.gitlab.always(Some(Scripted::Close));
     for secret in ["glpat-1", "glpat-2", "glpat-3"] {
@@ -76,7 +76,7 @@ async fn a_provider_that_is_down_stays_so() {
 }
 
 #[tokio::test]
-async fn metrics_of_a_provider_that_is_gone() {
+async fn the_metrics_of_a_removed_provider_disappear() {
     let mut gate = both().await;
     cache_of(&gate, READ_WRITE, "1").await;
     let requests = |metrics: &str| {

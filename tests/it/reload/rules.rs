@@ -17,7 +17,7 @@ async fn bearer(gate: &TestGate, credential: Option<(&str, &str)>, scope: &str) 
 }
 
 #[tokio::test]
-async fn tokens_from_before_are_judged_by_the_rules_of_now() {
+async fn older_gate_tokens_are_judged_by_the_current_rules() {
     let policy = vec![
         "rules:",
         "  - { name: writes, repositories: [\"demo/*\"], who: [authenticated], allow: [pull, push] }",
@@ -65,7 +65,7 @@ async fn tokens_from_before_are_judged_by_the_rules_of_now() {
 
 /// A cached verdict belongs to the provider, not to its name.
 #[tokio::test]
-async fn another_provider_of_the_same_name_knows_nothing_of_the_old_ones_users() {
+async fn a_new_provider_with_an_old_name_inherits_no_verdicts() {
     let mallory = ("mallory", READ_ONLY.1);
     let mut gate = TestGate::start(Setup {
         identity: Some("- { name: p, type: htpasswd, file: htpasswd, scopes: [read_registry] }"),

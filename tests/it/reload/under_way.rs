@@ -20,7 +20,7 @@ async fn answer(connection: &mut UpstreamConnection, client: &mut TcpStream) {
 }
 
 /// Sends a request, which must reach this registry on a new connection.
-async fn served_anew(
+async fn serve_on_new_connection(
     client: &mut TcpStream,
     upstream: &mut ScriptedUpstream,
 ) -> UpstreamConnection {
@@ -31,7 +31,7 @@ async fn served_anew(
 }
 
 /// Sends a request, which must reach the registry on this connection.
-async fn served_by(client: &mut TcpStream, connection: &mut UpstreamConnection) {
+async fn serve_on_connection(client: &mut TcpStream, connection: &mut UpstreamConnection) {
     ask(client).await;
     connection.head().await;
     answer(connection, client).await;
@@ -40,7 +40,7 @@ async fn served_by(client: &mut TcpStream, connection: &mut UpstreamConnection) 
 /// A request ends with the registry that it began with. The next request on the same connection
 /// goes to the new registry.
 #[tokio::test]
-async fn requests_end_with_what_they_began_with() {
+async fn a_request_ends_with_the_registry_that_it_began_with() {
     let (mut old, mut gate) =
         ScriptedUpstream::behind(Setup { workers: Some(1), ..Setup::default() }).await;
     let mut new = ScriptedUpstream::start();
@@ -66,23 +66,23 @@ async fn requests_end_with_what_they_began_with() {
     downloading.write("-last").await;
     assert_eq!(read_reply(&mut download).await.body, "first-last");
 
-    let mut connection = served_anew(&mut upload, &mut new).await;
-    served_by(&mut download, &mut connection).await;
+    let mut connection = serve_on_new_connection(&mut upload, &mut new).await;
+    serve_on_connection(&mut download, &mut connection).await;
     assert_eq!(old.requests(), 2);
 }
 
 /// A connection pool belongs to a registry. If a reload keeps the registry, its pooled connections
 /// stay in use.
 #[tokio::test]
-async fn connections_to_the_same_registry_live_on() {
+async fn a_reload_keeps_pooled_connections_to_an_unchanged_registry() {
     let cache = vec!["ttl: 50s"];
     let (mut upstream, mut gate) =
         ScriptedUpstream::behind(Setup { workers: Some(1), cache, ..Setup::default() }).await;
     let mut client = gate.connect().await;
-    let mut connection = served_anew(&mut client, &mut upstream).await;
+    let mut connection = serve_on_new_connection(&mut client, &mut upstream).await;
     gate.edit("ttl: 50s", "ttl: 51s");
     assert!(gate.reload().await);
-    served_by(&mut client, &mut connection).await;
+    serve_on_connection(&mut client, &mut connection).await;
     assert_eq!(upstream.accepted(), 1);
 }
 
@@ -98,7 +98,7 @@ async fn a_drain_begins_after_its_delay() {
     soon(async { while ask_admin(admin, "/readyz").await.status != 503 {} }).await;
     if begun.elapsed() < Duration::from_millis(200) {
         let mut late = TcpStream::connect(address).await.unwrap();
-        served_anew(&mut late, &mut upstream).await;
+        serve_on_new_connection(&mut late, &mut upstream).await;
     }
     assert_eq!(soon(draining).await.unwrap(), 0);
     assert!(begun.elapsed() >= Duration::from_millis(300));

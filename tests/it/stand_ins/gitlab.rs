@@ -70,7 +70,7 @@ async fn a_token_tells_what_was_granted() {
 }
 
 #[tokio::test]
-async fn everything_else_has_its_status() {
+async fn wrong_credentials_and_unknown_targets_have_their_status() {
     let (_gitlab, api) = start();
     let wrong = ask(&api, ("alice", "wrong"), SERVICE).await;
     assert_eq!(wrong.refusal(), (401, "UNAUTHORIZED".into()));
@@ -111,7 +111,7 @@ async fn a_group_can_be_public() {
 }
 
 #[tokio::test]
-async fn credentials_come_and_go() {
+async fn credentials_can_be_added_and_revoked() {
     let (gitlab, api) = start();
     assert!(gitlab.revoke(GOOD.1));
     assert!(!gitlab.revoke("unknown"));
@@ -140,7 +140,7 @@ async fn credentials_come_and_go() {
 /// Every refusal is a 403, and they differ only by the message. A refusal of one repository also
 /// takes away the grants on the others.
 #[tokio::test]
-async fn every_refusal_is_a_403_by_its_message() {
+async fn every_refusal_is_a_403_with_its_own_message() {
     let (gitlab, api) = start();
     let push = |scopes: &[&str]| {
         scopes

@@ -31,7 +31,7 @@ async fn ask(api: &Api, token: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_good_token() {
+async fn an_active_token_is_answered_with_its_claims() {
     let (introspection, api) = start();
     let reply = ask(&api, "sso-demo-read-write").await.json();
     assert_eq!(
@@ -61,7 +61,7 @@ async fn what_is_said_of_a_good_token() {
 }
 
 #[tokio::test]
-async fn every_other_token_is_not_active_and_no_more_is_said() {
+async fn an_inactive_token_is_answered_with_active_false_alone() {
     let (introspection, api) = start();
     for token in ["sso-demo-expired", "sso-demo-revoked", "unknown", ""] {
         assert_eq!(ask(&api, token).await.json(), json!({ "active": false }), "{token}");
@@ -80,7 +80,7 @@ async fn every_other_token_is_not_active_and_no_more_is_said() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_known_or_does_not_ask_by_a_form_is_refused() {
+async fn unknown_clients_and_requests_without_a_form_are_refused() {
     let (_introspection, api) = start();
     for authorization in
         ["", "Bearer x", &basic(CLIENT_ID, "wrong"), &basic("other", CLIENT_SECRET)]

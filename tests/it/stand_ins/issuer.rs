@@ -123,7 +123,7 @@ async fn other_keys_can_be_served_and_answers_scripted() {
 }
 
 #[tokio::test]
-async fn every_request_is_kept_and_a_stopped_issuer_is_gone() {
+async fn every_request_is_kept_and_a_restarted_issuer_has_the_same_key() {
     let (issuer, api) = start();
     let ledger = issuer.ledger();
     ledger.keep();

@@ -45,7 +45,7 @@ async fn put_manifest(
 }
 
 #[tokio::test]
-async fn the_base_answers() {
+async fn the_base_path_answers_and_unknown_paths_are_refused() {
     let (_registry, api) = start();
     let reply = api.get("/v2/").await;
     assert_eq!(reply.status, 200);
@@ -87,7 +87,7 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
 }
 
 #[tokio::test]
-async fn what_is_no_manifest_is_refused() {
+async fn an_invalid_manifest_is_refused() {
     let (_registry, api) = start();
     assert_eq!(
         put_manifest(&api, "a", "v1", IMAGE, "no json").await.refusal(),

@@ -26,7 +26,7 @@ async fn blob(api: &Api) -> Reply {
 }
 
 #[tokio::test]
-async fn in_chunks() {
+async fn an_upload_in_chunks_makes_a_blob() {
     let (_registry, api) = start();
     let location = begin(&api).await;
     let first = api.send("PATCH", &location, &[("content-range", "0-1")], "he").await;
@@ -46,7 +46,7 @@ async fn in_chunks() {
 }
 
 #[tokio::test]
-async fn in_one_put_by_either_algorithm() {
+async fn an_upload_in_one_put_works_with_sha256_and_sha512() {
     let sha512 = "sha512:9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
     let (_registry, api) = start();
     for digest in [HELLO, sha512] {
@@ -60,7 +60,7 @@ async fn in_one_put_by_either_algorithm() {
 }
 
 #[tokio::test]
-async fn content_that_is_not_the_digest_is_refused() {
+async fn content_that_does_not_match_its_digest_is_refused() {
     let (_registry, api) = start();
     let location = begin(&api).await;
     let other = api.send("PUT", &format!("{location}&digest={HELLO}"), &[], "jello").await;
@@ -106,7 +106,7 @@ async fn a_cancelled_upload_is_gone() {
 }
 
 #[tokio::test]
-async fn the_state_must_come_back_to_the_same_repository() {
+async fn the_upload_state_must_come_back_unchanged_to_its_repository() {
     let (_registry, api) = start();
     let location = begin(&api).await;
     let (path, state) = location.split_once("?_state=").unwrap();
@@ -130,7 +130,7 @@ async fn the_state_must_come_back_to_the_same_repository() {
 }
 
 #[tokio::test]
-async fn locations_say_what_the_proxy_in_front_said() {
+async fn locations_use_the_forwarded_scheme_and_host() {
     let (_registry, api) = start();
     let headers =
         [("x-forwarded-proto", "https"), ("x-forwarded-host", "registry.example.com:8443")];

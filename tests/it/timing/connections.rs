@@ -8,7 +8,7 @@ use crate::harness::{Reply, Setup, TestGate, connect_tls, exchange, read_reply};
 use crate::scripted_upstream::{open_request, soon};
 
 #[tokio::test]
-async fn one_too_many_waits() {
+async fn a_connection_above_max_connections_waits() {
     for workers in [1, 2] {
         let setup =
             Setup { http: vec!["max_connections: 3"], workers: Some(workers), ..Setup::default() };
@@ -40,7 +40,7 @@ async fn one_too_many_waits() {
 /// Silent clients lose their places at their deadline, for any number of clients that wait behind
 /// them. An honest client among those is served.
 #[tokio::test]
-async fn silent_ones_lose_their_places() {
+async fn silent_clients_lose_their_places_at_their_deadline() {
     let http = || {
         vec![
             "max_connections: 4",
@@ -77,7 +77,7 @@ async fn silent_ones_lose_their_places() {
 
 /// The gauge counts down for every way in which a connection ends.
 #[tokio::test]
-async fn all_are_counted_off() {
+async fn the_connection_gauge_falls_for_every_way_to_end() {
     let gate = TestGate::start(Setup {
         http: vec!["header_timeout: 100ms", "idle_timeout: 100ms"],
         ..Setup::default()

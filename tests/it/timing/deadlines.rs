@@ -25,7 +25,7 @@ async fn gate(line: &'static str, tls: bool) -> TestGate {
 }
 
 #[tokio::test]
-async fn silence_after_connect() {
+async fn header_timeout_ends_silence_after_connect() {
     let gate = gate("header_timeout: 300ms", false).await;
     let begun = Instant::now();
     assert_eq!(gate.raw("").await, "");
@@ -33,7 +33,7 @@ async fn silence_after_connect() {
 }
 
 #[tokio::test]
-async fn silence_in_the_tls_handshake() {
+async fn handshake_timeout_ends_silence_in_the_tls_handshake() {
     let gate = gate("handshake_timeout: 300ms", true).await;
     // No bytes at all, and the beginning of a TLS record.
     for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
@@ -44,7 +44,7 @@ async fn silence_in_the_tls_handshake() {
 }
 
 #[tokio::test]
-async fn silence_after_the_tls_handshake() {
+async fn header_timeout_ends_silence_after_the_tls_handshake() {
     let gate = gate("header_timeout: 300ms", true).await;
     for half in ["", "GET /v2/ HTTP/1.1\r\nHost: regis"] {
         let mut stream = gate.connect_tls(&[b"http/1.1"]).await;
@@ -56,7 +56,7 @@ async fn silence_after_the_tls_handshake() {
 }
 
 #[tokio::test]
-async fn silence_in_a_head() {
+async fn header_timeout_ends_silence_in_a_head() {
     let gate = gate("header_timeout: 300ms", false).await;
     for half in ["G", "GET /v2/ HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n"] {
         let begun = Instant::now();
@@ -67,7 +67,7 @@ async fn silence_in_a_head() {
 
 /// The deadline applies to the whole head: a byte now and then does not extend it.
 #[tokio::test]
-async fn a_head_that_trickles() {
+async fn header_timeout_ends_a_head_that_trickles() {
     let gate = gate("header_timeout: 300ms", false).await;
     let mut stream = gate.connect().await;
     let begun = Instant::now();
@@ -86,7 +86,7 @@ async fn a_head_that_trickles() {
 }
 
 #[tokio::test]
-async fn silence_between_requests() {
+async fn idle_timeout_ends_silence_between_requests() {
     for tls in [false, true] {
         let gate = gate("idle_timeout: 300ms", tls).await;
         let ping = open_request("GET", "/v2/", "", "");
@@ -190,7 +190,7 @@ async fn a_later_head_may_take_longer_than_idle_timeout() {
 }
 
 #[tokio::test]
-async fn silence_in_a_body() {
+async fn stall_timeout_ends_silence_in_a_body() {
     for (headers, beginning) in [
         ("Content-Length: 100\r\n", "only this"),
         ("Transfer-Encoding: chunked\r\n", "9\r\nonly this\r\n"),
@@ -222,14 +222,14 @@ async fn silence_in_a_body() {
 /// A client whose request is refused before its body arrives receives the answer, and the
 /// connection ends within bounds.
 #[tokio::test]
-async fn silence_in_the_body_of_a_refused_request() {
+async fn a_refused_request_with_a_silent_body_gets_its_answer() {
     let gate = gate("header_timeout: 50s", false).await;
     let reply = gate.send("POST", UPLOADS, None, "Content-Length: 100\r\n", "").await;
     assert_eq!(reply.status, 401);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_read() {
+async fn stall_timeout_ends_an_answer_that_is_not_read() {
     for tls in [false, true] {
         // The test plays the registry, and the same `stall_timeout` applies to it.
         let setup = Setup { http: only("stall_timeout: 1s"), tls, ..Setup::default() };
@@ -266,7 +266,7 @@ async fn an_answer_that_is_not_read() {
 
 /// The gate gives up a registry that does not read an upload, and answers the client with 504.
 #[tokio::test]
-async fn an_upload_that_the_registry_does_not_read() {
+async fn stall_timeout_ends_an_upload_that_the_registry_does_not_read() {
     let setup = Setup { http: only("stall_timeout: 300ms"), ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let mut client = gate.connect().await;

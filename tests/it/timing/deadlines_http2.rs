@@ -46,7 +46,7 @@ fn setup(line: &'static str) -> Setup {
 }
 
 #[tokio::test]
-async fn silence_in_the_preface_and_before_the_first_request() {
+async fn header_timeout_ends_silence_before_the_first_http2_request() {
     let gate = TestGate::start(setup("header_timeout: 300ms")).await;
     let both = [PREFACE, &SETTINGS].concat();
     let and_half = [&*both, &half_headers(1)].concat();
@@ -62,7 +62,7 @@ async fn silence_in_the_preface_and_before_the_first_request() {
 /// After the last request has ended, `idle_timeout` ends the connection. Frames that do not begin a
 /// request do not extend it, for any number of them.
 #[tokio::test]
-async fn an_idle_connection() {
+async fn idle_timeout_ends_an_http2_connection_without_requests() {
     let half = half_headers(3);
     let often = Duration::from_millis(50);
     let once = Duration::from_secs(3600);
@@ -114,7 +114,7 @@ fn ends_stream(mut bytes: &[u8]) -> bool {
 
 /// Only the stalled stream ends; the other requests on the connection continue.
 #[tokio::test]
-async fn silence_in_a_body() {
+async fn stall_timeout_ends_silence_in_a_body() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
     let sender = gate.http2().await;
     let begun = Instant::now();
@@ -135,7 +135,7 @@ async fn silence_in_a_body() {
 /// `stall_timeout` resets an answer whose client opens no window: none for the stream, a small one
 /// that is used up, and one of the connection that is used up.
 #[tokio::test]
-async fn an_answer_without_a_window() {
+async fn stall_timeout_resets_an_answer_without_a_window() {
     for (stream, connection, used) in
         [(0, 65_535, 0), (1000, 65_535, 1000), (1 << 20, 65_535, 65_535)]
     {
@@ -170,7 +170,7 @@ async fn an_answer_without_a_window() {
 
 /// `stall_timeout` also ends an answer of the gate itself.
 #[tokio::test]
-async fn an_answer_of_the_gate_without_a_window() {
+async fn stall_timeout_resets_an_answer_of_the_gate_without_a_window() {
     let gate = TestGate::start(setup("stall_timeout: 300ms")).await;
     let (sender, _driver) = http2_client::connect_with_windows(&gate, 0, 65_535).await;
     let begun = Instant::now();
@@ -186,7 +186,7 @@ async fn an_answer_of_the_gate_without_a_window() {
 /// answer, also if other streams of the connection are busy. A stream that the gate has ended
 /// cannot be reset, so the gate closes the connection.
 #[tokio::test]
-async fn the_last_bytes_of_an_answer_without_a_window() {
+async fn stall_timeout_ends_an_answer_whose_last_bytes_find_no_window() {
     for busy in [false, true] {
         let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
         let (sender, driver) = http2_client::connect_with_windows(&gate, 10, 65_535).await;
@@ -224,7 +224,7 @@ async fn the_last_bytes_of_an_answer_without_a_window() {
 /// If the registry does not read an upload, the gate gives up the registry and answers the client
 /// with 504.
 #[tokio::test]
-async fn an_upload_that_the_registry_does_not_read() {
+async fn stall_timeout_ends_an_upload_that_the_registry_does_not_read() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 300ms")).await;
     let sender = gate.http2().await;
     let begun = Instant::now();
@@ -243,7 +243,7 @@ async fn an_upload_that_the_registry_does_not_read() {
 
 /// `stall_timeout` ends a download whose client does not read from its socket.
 #[tokio::test]
-async fn a_connection_that_is_not_read() {
+async fn stall_timeout_ends_a_connection_that_is_not_read() {
     // The test plays the registry, and the same `stall_timeout` applies to it.
     let (mut upstream, gate) = ScriptedUpstream::behind(setup("stall_timeout: 1s")).await;
     let socket = gate.connect_tls(&[b"h2"]).await;

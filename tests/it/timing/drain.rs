@@ -26,7 +26,7 @@ async fn refused(address: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn what_is_under_way_ends_well() {
+async fn a_drain_lets_requests_under_way_complete() {
     let (mut upstream, gate) =
         ScriptedUpstream::behind(Setup { workers: Some(2), ..Setup::default() }).await;
     let (address, admin) = (gate.address, gate.admin);
@@ -104,7 +104,7 @@ async fn over_http2() {
 
 /// After `drain_timeout` the gate cuts off a body that does not end, and counts it.
 #[tokio::test]
-async fn what_does_not_end_is_cut_off() {
+async fn drain_timeout_cuts_off_a_body_that_does_not_end() {
     for tls in [false, true] {
         let http = vec!["drain_timeout: 400ms"];
         let (mut upstream, gate) =
@@ -163,7 +163,7 @@ async fn the_request_under_way_is_the_last() {
 /// Idle clients do not delay a drain: an HTTP/2 client that never answers the PING, clients that
 /// have sent nothing or an incomplete message, and idle HTTP/1.1 clients.
 #[tokio::test]
-async fn idle_clients_hold_no_drain() {
+async fn idle_clients_do_not_delay_a_drain() {
     let ping = open_request("GET", "/v2/", "", "");
     let http2 = |bytes: Vec<u8>| (true, bytes);
     let request = headers(1, "GET", "/v2/", "Bearer x", true);
@@ -210,7 +210,7 @@ async fn idle_clients_hold_no_drain() {
 /// An incomplete head and an incomplete handshake delay a drain until their own deadline, and no
 /// longer.
 #[tokio::test]
-async fn half_a_head_and_half_a_handshake_hold_a_drain_until_their_deadline() {
+async fn partial_heads_and_handshakes_delay_a_drain_until_their_deadline() {
     let ping = open_request("GET", "/v2/", "", "");
     for (tls, bytes) in [
         (false, b"GET /v2/ HT".to_vec()),
@@ -312,7 +312,7 @@ async fn the_end_of_an_answer_that_is_read_slowly_arrives() {
 /// A client that does not answer the PING and opens streams without end does not delay the drain
 /// forever.
 #[tokio::test]
-async fn a_client_that_opens_streams_on_and_on_holds_no_drain() {
+async fn a_client_that_keeps_opening_streams_does_not_hold_up_a_drain() {
     let gate = TestGate::start(Setup { tls: true, ..Setup::default() }).await;
     let mut client = gate.connect_tls(&[b"h2"]).await;
     client.write_all(&[PREFACE, &SETTINGS[..]].concat()).await.unwrap();

@@ -26,7 +26,7 @@ fn setup(tls: bool) -> Setup {
 }
 
 #[tokio::test]
-async fn a_slow_upload() {
+async fn a_slow_upload_succeeds() {
     let begun = Instant::now();
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(false)).await;
     let mut client = gate.connect().await;
@@ -47,7 +47,7 @@ async fn a_slow_upload() {
 }
 
 #[tokio::test]
-async fn a_slow_upload_over_http2() {
+async fn a_slow_upload_succeeds_over_http2() {
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(true)).await;
     let sender = gate.http2().await;
     let (answer, mut stream) = http2_client::begin(&sender, "PATCH", UPLOAD, false).await;
@@ -66,7 +66,7 @@ async fn a_slow_upload_over_http2() {
 
 /// The registry sends its answer slowly.
 #[tokio::test]
-async fn a_slow_registry() {
+async fn a_slow_answer_of_the_registry_arrives_whole() {
     let ask = async |tls, (mut upstream, gate): (ScriptedUpstream, TestGate)| {
         let script = async {
             let (mut connection, _) = upstream.accept_request().await;
@@ -97,7 +97,7 @@ async fn a_slow_registry() {
 
 /// The client reads slowly, long after the registry has sent all that the buffers hold.
 #[tokio::test]
-async fn a_slow_reader() {
+async fn a_slow_reader_is_not_cut_off() {
     const LENGTH: usize = 24 << 20;
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(false)).await;
     let mut client = gate.connect().await;
@@ -125,7 +125,7 @@ async fn a_slow_reader() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_over_http2() {
+async fn a_slow_reader_is_not_cut_off_over_http2() {
     const WINDOW: usize = 10_000;
     let (mut upstream, gate) = ScriptedUpstream::behind(setup(true)).await;
     let (sender, _driver) = http2_client::connect_with_windows(&gate, 10_000, 65_535).await;
@@ -154,7 +154,7 @@ async fn a_slow_reader_over_http2() {
 
 /// The registry takes longer to answer than every deadline on the client's side.
 #[tokio::test]
-async fn a_long_wait_for_the_registry() {
+async fn a_long_wait_for_the_registry_is_not_blamed_on_the_client() {
     let setup = |tls| Setup { upstream: vec!["response_timeout: 1m"], ..setup(tls) };
     let ask = async |tls, (mut upstream, gate): (ScriptedUpstream, TestGate)| {
         let script = async {

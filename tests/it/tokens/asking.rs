@@ -6,7 +6,7 @@ use super::{START, ask, authorization, challenge, gate, json as read, post, toke
 use crate::harness::{READ_ONLY, READ_WRITE, Setup};
 
 #[tokio::test]
-async fn a_get_and_a_post_give_the_same_but_for_the_scope() {
+async fn get_and_post_answers_have_the_same_members_except_scope() {
     let gate = gate(Setup::default()).await;
     let scope = "repository:demo/a:pull,push";
     let by_get =
@@ -37,7 +37,7 @@ async fn a_get_and_a_post_give_the_same_but_for_the_scope() {
 
 /// The answer lists the scopes that were granted, which may be fewer than asked for, or none.
 #[tokio::test]
-async fn a_subset_is_no_error() {
+async fn a_token_with_fewer_scopes_than_asked_for_is_not_an_error() {
     let gate = gate(Setup::default()).await;
     for (credential, scope, granted) in [
         (READ_WRITE, "repository:demo/a:pull,push", "repository:demo/a:pull,push"),
@@ -65,7 +65,7 @@ async fn a_subset_is_no_error() {
 /// All scopes are one question to GitLab, and the gate never asks for push in order to decide a
 /// pull.
 #[tokio::test]
-async fn all_scopes_are_one_question() {
+async fn all_scopes_of_a_token_take_one_question() {
     let gate = gate(Setup::default()).await;
     token(&gate, READ_WRITE, "repository:demo/a:pull,push&scope=repository:demo/b:pull").await;
     let asked = gate.gitlab.ledger().entries();
@@ -90,7 +90,7 @@ async fn a_wrong_credential_is_401_and_never_403() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_4xx() {
+async fn an_invalid_token_request_is_4xx() {
     let gate = gate(Setup::default()).await;
     let password = format!("username={}&password={}", READ_WRITE.0, READ_WRITE.1);
     for (query, status) in [
@@ -142,7 +142,7 @@ async fn what_is_no_request_is_4xx() {
 /// A gate token is not accepted as a credential for another one, which would outlive the first, and
 /// it is not shown to a provider.
 #[tokio::test]
-async fn a_gate_token_is_no_credential_here() {
+async fn a_gate_token_is_not_accepted_as_a_credential_for_another() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
@@ -165,7 +165,7 @@ async fn a_gate_token_is_no_credential_here() {
 }
 
 #[tokio::test]
-async fn it_is_logged_as_what_it_is_and_no_token_is_in_the_log() {
+async fn token_requests_are_logged_by_kind_and_without_the_token() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     super::with(&gate, &made, "GET", "/v2/demo/a/tags/list").await;

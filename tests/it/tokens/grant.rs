@@ -34,7 +34,7 @@ fn shown(gate: &TestGate) -> (Value, Value) {
 }
 
 #[tokio::test]
-async fn each_request_shows_the_token_that_was_issued_for_it() {
+async fn each_request_reaches_the_registry_with_the_token_issued_for_it() {
     let gate = with_grants().await;
     for (method, target, credential, access) in [
         ("GET", "/v2/demo/a/tags/list", READ_ONLY, json!([["demo/a", ["pull"]]])),
@@ -53,7 +53,7 @@ async fn each_request_shows_the_token_that_was_issued_for_it() {
 /// Callers who ask for the same access each reach the registry with their own token, also if both
 /// answers are cached.
 #[tokio::test]
-async fn nobody_is_shown_the_token_of_another() {
+async fn no_caller_reaches_the_registry_with_another_callers_token() {
     let gate = with_grants().await;
     let public = gate.get("/v2/demo/a/tags/list", None).await;
     assert_eq!((public.status, gate.forwarded()), (401, 0));
@@ -71,7 +71,7 @@ async fn nobody_is_shown_the_token_of_another() {
 
 /// The registry judges both ends of a mount by one token, so that token covers both.
 #[tokio::test]
-async fn a_mount_shows_one_token_for_both() {
+async fn a_mount_sends_one_token_that_covers_both_repositories() {
     let gate = with_grants().await;
     let digest = some_digest();
     for (from, access) in [
@@ -87,7 +87,7 @@ async fn a_mount_shows_one_token_for_both() {
 }
 
 #[tokio::test]
-async fn nothing_is_shown_where_the_config_does_not_say_so() {
+async fn no_token_is_sent_to_the_registry_without_authorization_grant() {
     let gate = gate(Setup::default()).await;
     gate.send("GET", "/v2/demo/a/tags/list", Some(READ_WRITE), "", "").await;
     assert!(gate.ledger.entries().pop().unwrap().headers.get("authorization").is_none());
@@ -129,7 +129,7 @@ async fn scripted() -> (ScriptedUpstream, TestGate) {
 /// A registry may refuse a grant that it accepted before, because its clock or its keys have
 /// changed. The gate then gets a new grant and retries.
 #[tokio::test]
-async fn a_grant_that_is_refused_is_asked_for_anew() {
+async fn a_refused_grant_is_replaced_and_the_request_is_retried() {
     let (mut upstream, gate) = scripted().await;
     let target = "/v2/demo/a/tags/list";
     let (_, first) = exchange(&mut upstream, &gate, ("GET", target), &[OK]).await;
@@ -187,7 +187,7 @@ async fn a_write_is_not_repeated() {
 /// of that upload, the grant is dropped too, although the question about the source is a different
 /// one.
 #[tokio::test]
-async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
+async fn a_stripped_mount_gets_a_new_grant_after_a_refused_one() {
     let (mut upstream, gate) = scripted().await;
     let mount = format!("{UPLOADS}?mount={}&from=elsewhere/c", some_digest());
     let (reply, first) = exchange(&mut upstream, &gate, ("POST", &mount), &[NOT_LET_IN]).await;
@@ -201,7 +201,7 @@ async fn a_mount_that_became_a_plain_upload_finds_a_new_grant_too() {
 /// Without `authorization: grant`, a 401 of the registry is reported at once, because there is no
 /// grant to replace.
 #[tokio::test]
-async fn a_gate_that_is_not_let_in_without_grants_says_so_at_once() {
+async fn a_401_of_the_registry_without_grants_is_502_without_a_retry() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let (reply, ()) = tokio::join!(gate.get("/v2/demo/a/tags/list", Some(READ_WRITE)), async {
         upstream.accept_request().await.0.write(NOT_LET_IN).await;

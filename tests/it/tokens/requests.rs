@@ -12,7 +12,7 @@ const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 const KEY_FILE: (&str, &str) = ("keys", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n");
 
 #[tokio::test]
-async fn the_first_401_says_where_and_for_what() {
+async fn the_first_401_names_the_realm_the_service_and_the_scope() {
     let gate = gate(Setup::default()).await;
     for (method, target, scope) in [
         ("GET", "/v2/", ""),
@@ -34,7 +34,7 @@ async fn the_first_401_says_where_and_for_what() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_what_it_lists() {
+async fn a_token_allows_only_what_it_lists() {
     let gate = gate(Setup::default()).await;
     let push = token(&gate, READ_WRITE, "repository:demo/a:pull,push").await;
     let pull = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
@@ -65,7 +65,7 @@ async fn a_token_is_good_for_what_it_lists() {
 /// If the token does not list the access, no provider is asked: a question about a push leaves a
 /// record in GitLab, and its answer would reveal the whole access of the credential.
 #[tokio::test]
-async fn nobody_is_asked_about_what_a_token_does_not_mention() {
+async fn no_provider_is_asked_about_access_that_a_token_does_not_list() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
@@ -82,7 +82,7 @@ async fn nobody_is_asked_about_what_a_token_does_not_mention() {
 /// Missing access is 401 for Bearer, because the client can come back with another token, and 403
 /// for Basic, because it cannot.
 #[tokio::test]
-async fn a_credential_that_lacks_the_access() {
+async fn missing_access_is_401_for_bearer_and_403_for_basic() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_ONLY, "repository:demo/a:pull,push").await;
     let reply = with(&gate, &made, "POST", UPLOADS).await;
@@ -141,7 +141,7 @@ async fn a_revoked_credential_ends_its_tokens() {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_401_and_nobody_is_asked() {
+async fn a_forged_token_is_401_and_no_provider_is_asked() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     let asked = gate.gitlab.ledger().count();
@@ -181,7 +181,7 @@ async fn replicas_with_one_key_file_open_each_others_tokens() {
 /// A token names the provider that verified its credential, so a process that has not seen the
 /// credential does not show it to other providers in the chain.
 #[tokio::test]
-async fn a_token_tells_who_vouched_for_it() {
+async fn a_token_names_the_provider_that_verified_its_credential() {
     let sso = Introspection::start(listener()).unwrap();
     sso.ledger().keep();
     let identity = format!(
@@ -212,7 +212,7 @@ async fn a_token_tells_who_vouched_for_it() {
 }
 
 #[tokio::test]
-async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
+async fn a_mount_needs_pull_on_its_source_from_the_credential_and_the_token() {
     let gate = gate(Setup::default()).await;
     let digest = some_digest();
     let mount = |from: &str| format!("{UPLOADS}?mount={digest}&from={from}");
@@ -236,7 +236,7 @@ async fn a_mount_needs_its_source_of_the_credential_and_of_the_token() {
 
 /// A token of one registry is not valid at another registry, even if both share a key file.
 #[tokio::test]
-async fn a_token_of_one_registry_is_none_at_another() {
+async fn a_token_of_one_registry_is_invalid_at_another() {
     let tokens =
         || Setup { tokens: vec!["key_file: keys"], files: vec![KEY_FILE], ..Setup::default() };
     let ours = gate(tokens()).await;
@@ -254,7 +254,7 @@ async fn a_token_of_one_registry_is_none_at_another() {
 /// A text that was sealed by the gate is not shown to a provider, and it does not count as a failed
 /// login.
 #[tokio::test]
-async fn what_was_sealed_here_is_shown_to_no_provider() {
+async fn a_text_that_the_gate_sealed_is_shown_to_no_provider() {
     let gate =
         gate(Setup { limits: vec!["failed_logins: { rate: 1/h, burst: 1 }"], ..Setup::default() })
             .await;

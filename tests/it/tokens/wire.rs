@@ -29,7 +29,7 @@ fn assert_headers(reply: &Reply, case: &str) {
 }
 
 #[tokio::test]
-async fn every_answer_says_what_it_is_and_that_it_is_not_kept() {
+async fn every_token_answer_has_its_headers_and_forbids_caching() {
     let gate = gate(Setup::default()).await;
     let by_form = |more: &str| {
         format!("grant_type=password&username={}&password={}{more}", READ_WRITE.0, READ_WRITE.1)
@@ -67,7 +67,7 @@ async fn every_answer_says_what_it_is_and_that_it_is_not_kept() {
 /// The challenge of the token service names the configured host, even if the client uses another
 /// host name.
 #[tokio::test]
-async fn no_host_changes_the_answer() {
+async fn the_host_header_does_not_change_the_token_challenge() {
     let gate = gate(Setup::default()).await;
     let (user, password) = ("alice", "wrong");
     for host in ["evil.example", "evil.example:8443", "registry.test:1"] {
@@ -88,7 +88,7 @@ async fn no_host_changes_the_answer() {
 }
 
 #[tokio::test]
-async fn a_service_has_its_port() {
+async fn the_service_name_includes_the_external_port() {
     let gate = gate(Setup { external_port: ":8443", ..Setup::default() }).await;
     let start = "Bearer realm=\"http://registry.test:8443/token\",service=\"registry.test:8443\"";
     assert_eq!(challenge(&gate.get("/v2/", None).await), start);
@@ -111,7 +111,7 @@ async fn a_service_has_its_port() {
 /// Clients may add a charset to the media type, write it in other letter case, or send a form
 /// without a credential.
 #[tokio::test]
-async fn forms_of_every_client() {
+async fn a_form_is_accepted_in_any_spelling_of_its_media_type() {
     let gate = gate(Setup::default()).await;
     let form = format!("grant_type=password&username={}&password={}", READ_WRITE.0, READ_WRITE.1);
     for media_type in [
@@ -143,7 +143,7 @@ async fn forms_of_every_client() {
 /// A caller without a credential gets a token without access, in each of the three ways to present
 /// no credential.
 #[tokio::test]
-async fn nobody_is_granted_nothing() {
+async fn anonymous_callers_get_a_token_without_access() {
     let gate = gate(Setup::default()).await;
     let scope = "scope=repository:demo/a:pull";
     let replies = [
@@ -176,7 +176,7 @@ async fn nobody_is_granted_nothing() {
 /// A credential that is too long to be sent back in a header is refused at once, and the answer
 /// names the limit.
 #[tokio::test]
-async fn limits_are_named() {
+async fn answers_about_exceeded_token_limits_name_the_limit() {
     let sso = Introspection::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
@@ -231,7 +231,7 @@ async fn limits_are_named() {
 /// A client that mirrors a catalog asks for about 150 repositories at once. The gate asks a
 /// provider about 32 at a time.
 #[tokio::test]
-async fn a_token_for_many_repositories() {
+async fn a_token_for_many_repositories_takes_several_questions() {
     let gate = gate(Setup::default()).await;
     for count in [33, 150, 256] {
         let scopes: String = (0..count)
@@ -263,7 +263,7 @@ async fn a_token_for_many_repositories() {
 
 /// The token's scopes are an upper bound. An access that the credential has lost since is refused.
 #[tokio::test]
-async fn a_token_whose_credential_lost_a_right() {
+async fn a_token_loses_the_access_that_its_credential_lost() {
     let gate =
         gate(Setup { cache: vec!["ttl: 1ms", "negative_ttl: 1ms"], ..Setup::default() }).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull,push").await;
@@ -288,7 +288,7 @@ async fn a_token_whose_credential_lost_a_right() {
 
 /// A pull that was granted in the last minutes is granted in an outage, and no other access is.
 #[tokio::test]
-async fn an_outage_grants_what_was_granted_and_pulls_alone() {
+async fn in_an_outage_only_pulls_that_were_granted_before_get_a_token() {
     let gate =
         gate(Setup { cache: vec!["ttl: 1ms", "stale_if_error: 10m"], ..Setup::default() }).await;
     let scopes = ["repository:demo/a:pull", "repository:demo/a:pull,push"];
@@ -309,7 +309,7 @@ async fn an_outage_grants_what_was_granted_and_pulls_alone() {
 /// The token service is counted as one more operation, and its query is not logged, as for any
 /// other operation.
 #[tokio::test]
-async fn it_is_counted_and_its_query_is_not_logged() {
+async fn token_requests_are_counted_and_their_query_is_not_logged() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     ask(&gate, Some(("alice", "wrong")), "account=canary&password=canary").await;
@@ -402,7 +402,7 @@ async fn over_http2() {
 /// The scheme is accepted in any letter case, with the white space that a header value may have
 /// around it.
 #[tokio::test]
-async fn spellings_of_bearer() {
+async fn the_bearer_scheme_is_accepted_in_any_letter_case() {
     let gate = gate(Setup::default()).await;
     let made = token(&gate, READ_WRITE, "repository:demo/a:pull").await;
     for (value, status) in [

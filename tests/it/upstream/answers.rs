@@ -44,7 +44,7 @@ fn short(answer: &str) -> &str {
 }
 
 #[tokio::test]
-async fn two_lengths() {
+async fn an_answer_with_several_or_invalid_lengths_is_502() {
     for lengths in [
         "Content-Length: 2\r\nContent-Length: 3",
         "Content-Length: 2\r\nContent-Length: 2",
@@ -61,7 +61,7 @@ async fn two_lengths() {
 }
 
 #[tokio::test]
-async fn a_length_and_a_transfer_coding() {
+async fn an_answer_with_an_ambiguous_transfer_coding_is_502() {
     for headers in [
         "Content-Length: 2\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nContent-Length: 2",
@@ -81,7 +81,7 @@ async fn a_length_and_a_transfer_coding() {
 }
 
 #[tokio::test]
-async fn no_http_at_all() {
+async fn an_answer_that_is_not_http_is_502() {
     for answer in [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "HTTP/1.1 200 OK\r\nNo colon here\r\n\r\n",
@@ -96,7 +96,7 @@ async fn no_http_at_all() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_that_nobody_asked_for() {
+async fn an_unrequested_switch_of_protocols_is_502() {
     for method in ["GET", "HEAD"] {
         let answer =
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -105,7 +105,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for() {
 }
 
 #[tokio::test]
-async fn a_head_of_64_kib() {
+async fn an_answer_head_of_64_kib_is_502() {
     let filler = "a".repeat(64 * 1024);
     assert_bad_gateway(
         "GET",
@@ -119,7 +119,7 @@ async fn a_head_of_64_kib() {
 }
 
 #[tokio::test]
-async fn interim_answers_without_end() {
+async fn endless_interim_answers_are_502() {
     assert_bad_gateway("GET", &"HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000)).await;
     assert_bad_gateway(
         "GET",
@@ -130,7 +130,7 @@ async fn interim_answers_without_end() {
 
 /// The log distinguishes invalid answers from an unreachable registry.
 #[tokio::test]
-async fn the_reason() {
+async fn invalid_answers_are_logged_as_upstream_invalid() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000);
     for answer in ["nonsense\r\n\r\n", &endless] {
@@ -149,7 +149,7 @@ async fn the_reason() {
 
 /// Interim answers do not extend `response_timeout`.
 #[tokio::test]
-async fn interim_answers_that_trickle() {
+async fn interim_answers_do_not_extend_response_timeout() {
     let setup = Setup { upstream: vec!["response_timeout: 300ms"], ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let script = async {
@@ -178,7 +178,7 @@ async fn a_few_interim_answers_are_skipped() {
 /// If the head announces a body that the status does not allow, the gate refuses the answer. If
 /// only the bytes behind the answer are wrong, the gate drops them.
 #[tokio::test]
-async fn a_body_where_there_is_none() {
+async fn a_body_behind_an_answer_without_one_never_reaches_a_client() {
     let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong";
     for (method, answer, status) in [
         ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 44\r\n\r\n", 502),
@@ -197,7 +197,7 @@ async fn a_body_where_there_is_none() {
 
 /// The gate drops unsolicited bytes on an idle connection and closes it.
 #[tokio::test]
-async fn bytes_on_an_idle_connection() {
+async fn unsolicited_bytes_close_an_idle_connection() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let mut client = gate.connect().await;
     let (mut first, reply) = soon(async {
@@ -225,7 +225,7 @@ async fn bytes_on_an_idle_connection() {
 
 /// Invalid chunks in the middle of a body break it.
 #[tokio::test]
-async fn broken_chunks() {
+async fn invalid_chunks_break_the_answer_off() {
     for chunks in ["2\r\nok\r\nxyz\r\n", "2\r\nokXX0\r\n\r\n", "-1\r\n", "fffffffffffffffff\r\n"] {
         let reply = answered(
             "GET",
@@ -272,7 +272,7 @@ async fn over_http2() {
 /// If only the bytes behind an answer are wrong, the answer is complete and the gate drops the
 /// bytes.
 #[tokio::test]
-async fn bytes_behind_an_answer_over_http2() {
+async fn bytes_behind_an_answer_are_dropped_over_http2() {
     let (mut upstream, gate) =
         ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
@@ -294,7 +294,7 @@ async fn bytes_behind_an_answer_over_http2() {
 /// A client that asks for another protocol gets no tunnel, even if the registry would switch (class
 /// 6).
 #[tokio::test]
-async fn a_switch_of_protocols_that_the_client_asked_for() {
+async fn a_requested_switch_of_protocols_is_502_and_opens_no_tunnel() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, head) = upstream.accept_request().await;
@@ -313,7 +313,7 @@ async fn a_switch_of_protocols_that_the_client_asked_for() {
 
 /// The client reads the 502 for an invalid answer to an upload whose body is still being sent.
 #[tokio::test]
-async fn in_the_middle_of_an_upload() {
+async fn an_invalid_answer_in_the_middle_of_an_upload_is_502() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let mut client = gate.connect().await;
     let head = open_request("PATCH", UPLOAD, "Content-Length: 1000000\r\n", "");

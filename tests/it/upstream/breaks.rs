@@ -96,7 +96,7 @@ async fn over_http2() {
 
 /// `stall_timeout` breaks off an answer if the registry goes silent in the middle of it.
 #[tokio::test]
-async fn a_stall() {
+async fn stall_timeout_breaks_off_an_answer_of_a_silent_registry() {
     let begun = Instant::now();
     let (mut upstream, gate) =
         ScriptedUpstream::behind(Setup { http: only("stall_timeout: 300ms"), ..Setup::default() })
@@ -120,7 +120,7 @@ async fn a_stall() {
 }
 
 #[tokio::test]
-async fn a_stall_over_http2() {
+async fn stall_timeout_breaks_off_an_answer_of_a_silent_registry_over_http2() {
     let setup = Setup { http: only("stall_timeout: 300ms"), tls: true, ..Setup::default() };
     let (mut upstream, gate) = ScriptedUpstream::behind(setup).await;
     let sender = gate.http2().await;
@@ -140,7 +140,7 @@ async fn a_stall_over_http2() {
 
 /// The metrics count a broken answer.
 #[tokio::test]
-async fn it_is_counted() {
+async fn a_broken_answer_is_counted_in_the_metrics() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;

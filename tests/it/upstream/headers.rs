@@ -102,7 +102,7 @@ async fn over_http2() {
 
 /// A 304 has no body and keeps its ETag.
 #[tokio::test]
-async fn not_modified() {
+async fn a_304_has_no_body_and_keeps_its_etag() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, head) = upstream.accept_request().await;

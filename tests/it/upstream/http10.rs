@@ -93,7 +93,7 @@ async fn a_client_that_stalls_is_reset() {
 }
 
 #[tokio::test]
-async fn an_answer_that_ends_is_no_reset() {
+async fn a_complete_answer_ends_without_a_reset() {
     for (answer, rest) in [
         (CHUNKED, "0\r\n\r\n"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
@@ -147,7 +147,7 @@ async fn a_long_answer_comes_whole() {
 
 /// RFC 9110, 7.2 requires a `Host` only from HTTP/1.1 on.
 #[tokio::test]
-async fn no_host_is_needed() {
+async fn an_http_1_0_request_needs_no_host() {
     let gate = TestGate::plain().await;
     for (method, target, lines, status) in [
         ("GET", "/v2/", "", 200),

@@ -13,7 +13,7 @@ const SMUGGLED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
 /// The gate does not pool a connection after a 204, 205 or 304, because a body could arrive at any
 /// later time.
 #[tokio::test]
-async fn nothing_is_pooled_behind_204_and_304() {
+async fn a_connection_is_not_pooled_after_a_204_205_or_304() {
     let manifest = "/v2/demo/a/manifests/v1";
     for (method, target, answer) in [
         ("GET", UPLOAD, "HTTP/1.1 204 No Content\r\n\r\n"),
@@ -45,7 +45,7 @@ async fn nothing_is_pooled_behind_204_and_304() {
 /// The gate notices bytes behind the answer to a HEAD that arrive before the next request. That
 /// holds even if both arrive while the worker is busy and it has polled only the client's socket.
 #[tokio::test]
-async fn what_came_behind_the_answer_to_head_is_seen() {
+async fn bytes_after_the_response_to_a_head_request_are_noticed() {
     for round in 0..4 {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let mut client = gate.connect().await;

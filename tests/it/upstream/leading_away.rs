@@ -41,7 +41,7 @@ async fn the_callers_credential_never_reaches_the_registry() {
 }
 
 #[tokio::test]
-async fn the_gates_own_credential_does_where_configured() {
+async fn the_gates_own_credential_reaches_the_registry_if_configured() {
     let setup = Setup {
         upstream: vec![
             "authorization: basic",
@@ -137,7 +137,7 @@ async fn locations_become_path_only_and_the_state_survives() {
 /// Registries build URLs from these headers. The gate sets them itself, independent of the headers
 /// of the client.
 #[tokio::test]
-async fn the_registry_is_told_the_gates_own_name() {
+async fn the_gate_sets_the_forwarded_headers_itself() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, head) = upstream.accept_request().await;

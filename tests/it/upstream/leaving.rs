@@ -91,7 +91,7 @@ async fn an_early_answer_reaches_the_client_over_http2() {
 
 /// If the registry resets the connection without an answer, the client receives 502.
 #[tokio::test]
-async fn a_reset_in_mid_upload_without_an_answer() {
+async fn a_reset_of_the_registry_in_mid_upload_is_502() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
@@ -108,7 +108,7 @@ async fn a_reset_in_mid_upload_without_an_answer() {
 
 /// A client that leaves never makes its upload look complete, for either framing.
 #[tokio::test]
-async fn a_client_that_leaves_in_mid_upload() {
+async fn an_upload_of_a_client_that_leaves_never_looks_complete() {
     for headers in ["Content-Length: 100000\r\n", "Transfer-Encoding: chunked\r\n"] {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let mut client = gate.connect().await;
@@ -130,7 +130,7 @@ async fn a_client_that_leaves_in_mid_upload() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_mid_upload_over_http2() {
+async fn an_upload_of_a_client_that_leaves_never_looks_complete_over_http2() {
     for reason in [Some(h2::Reason::CANCEL), Some(h2::Reason::NO_ERROR), None] {
         let (mut upstream, gate) =
             ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
@@ -162,7 +162,7 @@ async fn a_client_that_leaves_in_mid_upload_over_http2() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_answer() {
+async fn a_client_that_leaves_before_the_answer_ends_the_upstream_request() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let mut client = gate.connect().await;
     client.write_all(open_request("GET", BLOB, "", "").as_bytes()).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_client_that_leaves_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_mid_download() {
+async fn a_client_that_leaves_in_mid_download_ends_the_upstream_request() {
     // A registry that continues to send, and one that is silent at that moment.
     for busy in [true, false] {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
@@ -204,7 +204,7 @@ async fn a_client_that_leaves_in_mid_download() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_mid_download_over_http2() {
+async fn an_http2_client_that_leaves_in_mid_download_ends_the_upstream_request() {
     let (mut upstream, gate) =
         ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
     let sender = gate.http2().await;
@@ -225,7 +225,7 @@ async fn a_client_that_leaves_in_mid_download_over_http2() {
 
 /// If the client does not read, the registry cannot send: the gate buffers only a bounded amount.
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_the_registry() {
+async fn a_client_that_does_not_read_holds_back_the_registry() {
     for tls in [false, true] {
         let (mut upstream, gate) =
             ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;
@@ -267,7 +267,7 @@ async fn a_client_that_does_not_read_holds_the_registry() {
 
 /// If the registry does not read, the client cannot send.
 #[tokio::test]
-async fn a_registry_that_does_not_read_holds_the_client() {
+async fn a_registry_that_does_not_read_holds_back_the_client() {
     for tls in [false, true] {
         let (mut upstream, gate) =
             ScriptedUpstream::behind(Setup { tls, ..Setup::default() }).await;

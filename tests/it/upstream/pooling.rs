@@ -80,7 +80,7 @@ async fn requests_one_after_the_other_use_one_connection() {
 
 /// The gate does not use a connection that the registry closed while it was idle.
 #[tokio::test]
-async fn a_connection_that_was_seen_to_close() {
+async fn an_idle_connection_that_the_registry_closed_is_not_used() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     for (method, target, body) in
         [("GET", BLOB, ""), ("PUT", FINISH, "body"), ("POST", UPLOADS, "")]
@@ -110,7 +110,7 @@ async fn a_connection_that_was_seen_to_close() {
 /// If the registry closes a pooled connection just as a request arrives, the gate repeats a read
 /// once.
 #[tokio::test]
-async fn a_dead_connection_costs_a_read_one_retry() {
+async fn a_read_on_a_dead_pooled_connection_is_retried_once() {
     for method in ["GET", "HEAD"] {
         let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
         let (mut client, mut connection) = warm(&mut upstream, &gate).await;
@@ -132,7 +132,7 @@ async fn a_dead_connection_costs_a_read_one_retry() {
 }
 
 #[tokio::test]
-async fn and_no_more_than_one() {
+async fn a_read_is_not_retried_a_second_time() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let (mut client, mut connection) = warm(&mut upstream, &gate).await;
     let script = async {
@@ -147,7 +147,7 @@ async fn and_no_more_than_one() {
 
 /// The gate never sends a request that changes something twice.
 #[tokio::test]
-async fn a_dead_connection_is_the_end_of_a_write() {
+async fn a_write_on_a_dead_pooled_connection_is_not_retried() {
     for (method, target, body) in [
         ("POST", UPLOADS, ""),
         ("PATCH", UPLOAD, "body"),
@@ -174,7 +174,7 @@ async fn a_dead_connection_is_the_end_of_a_write() {
 
 /// The gate does not repeat any request that failed on a new connection.
 #[tokio::test]
-async fn a_fresh_connection_that_dies_is_the_end_of_anything() {
+async fn a_request_on_a_fresh_connection_is_not_retried() {
     for (method, target, body) in
         [("GET", BLOB, ""), ("POST", UPLOADS, ""), ("PUT", FINISH, "body")]
     {
@@ -194,7 +194,7 @@ async fn a_fresh_connection_that_dies_is_the_end_of_anything() {
 /// The registry may have closed an idle connection without the gate having noticed yet. A request
 /// that cannot be repeated therefore needs a connection that was used recently.
 #[tokio::test]
-async fn what_cannot_be_repeated_goes_out_on_a_lately_used_connection() {
+async fn a_request_that_cannot_be_retried_avoids_a_long_idle_connection() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     let (mut client, mut rested) = warm(&mut upstream, &gate).await;
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;

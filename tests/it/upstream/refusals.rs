@@ -37,7 +37,7 @@ async fn a_challenge_of_the_registry_is_never_shown() {
 }
 
 #[tokio::test]
-async fn every_other_status_passes_on() {
+async fn every_status_except_401_is_passed_on() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     for status in [
         200, 206, 300, 400, 402, 403, 404, 405, 409, 416, 418, 429, 499, 500, 501, 502, 503, 504,
@@ -80,7 +80,7 @@ async fn unreachable() {
 /// The registry closes a new connection without an answer, or in the middle of the head. The client
 /// receives 502.
 #[tokio::test]
-async fn hangs_up() {
+async fn a_registry_that_hangs_up_is_502() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
         let script = async {
@@ -97,7 +97,7 @@ async fn hangs_up() {
 /// A listener with a full backlog neither accepts nor refuses a connection, so `connect_timeout`
 /// must end the wait.
 #[tokio::test]
-async fn connecting_takes_too_long() {
+async fn connect_timeout_ends_a_connect_with_504() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -130,7 +130,7 @@ fn impatient() -> Setup {
 }
 
 #[tokio::test]
-async fn answering_takes_too_long() {
+async fn response_timeout_ends_the_wait_for_an_answer_with_504() {
     let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
     for (method, target, body) in [
         ("GET", BLOB, ""),

@@ -43,7 +43,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn wrong_ones_spend_it_and_nothing_is_kept_of_those_that_are_over() {
+async fn only_refused_credentials_use_up_the_quota_and_no_attempt_is_left_over() {
     let fixture = Fixture::new(2);
     fixture.fail("a").await.unwrap();
     // No provider refuses these credentials.
@@ -59,7 +59,7 @@ async fn wrong_ones_spend_it_and_nothing_is_kept_of_those_that_are_over() {
 
 /// The task that asks outlives the caller and records the verdict.
 #[tokio::test]
-async fn who_leaves_has_had_a_guess() {
+async fn a_refused_credential_counts_even_if_the_caller_disconnects() {
     let fixture = Fixture::new(1);
     let search = fixture.admit("a").unwrap().search().await.unwrap();
     search.heard(&Verdict::Rejected);
@@ -86,7 +86,7 @@ async fn who_leaves_has_had_a_guess() {
 }
 
 #[tokio::test]
-async fn known_for_a_day_from_there_unless_revoked() {
+async fn a_verified_credential_is_known_for_a_day_from_its_address_unless_revoked() {
     let start = Instant::now();
     let fixture = Fixture::new(1);
     fixture.admit("good").unwrap().verified();
@@ -111,7 +111,7 @@ async fn known_for_a_day_from_there_unless_revoked() {
 }
 
 #[tokio::test]
-async fn the_next_waits_for_questions_under_way_and_hears_of_failures() {
+async fn a_login_waits_for_pending_ones_and_fails_if_they_use_up_the_quota() {
     let fixture = Fixture::new(1);
     let held = fixture.admit("first").unwrap().search().await.unwrap();
     let mut login = fixture.admit("second").unwrap();

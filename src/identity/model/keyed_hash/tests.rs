@@ -27,7 +27,7 @@ fn no_two_credentials_share_an_id() {
 }
 
 #[test]
-fn what_makes_no_other_credential_is_not_in_its_name() {
+fn the_signature_and_user_name_of_a_jwt_do_not_change_its_fingerprint() {
     let key = HashKey::random().unwrap();
     let bearer = |secret: &str| Credential::Bearer(SecretString::from(secret));
     let known_as = |credential: Credential| {
@@ -108,7 +108,7 @@ fn no_two_questions_share_an_id() {
 }
 
 #[test]
-fn another_process_hashes_otherwise() {
+fn two_random_keys_hash_a_credential_differently() {
     let credential = basic("u", "p");
     assert!(
         HashKey::random().unwrap().credential(&credential)
@@ -195,7 +195,7 @@ proptest! {
 
     /// Ids are equal exactly if the questions are equal.
     #[test]
-    fn keys_are_shared_by_equal_questions_alone(all in prop::collection::vec(asked(), 2..60)) {
+    fn question_ids_are_equal_exactly_if_the_questions_are_equal(all in prop::collection::vec(asked(), 2..60)) {
         let key = HashKey::of_token_key(&[7; 32]);
         let ids: Vec<_> = all.iter().map(|asked| (asked, id(&key, asked))).collect();
         for (one, its_id) in &ids {

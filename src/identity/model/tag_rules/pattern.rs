@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_mean_the_same() {
+    fn patterns_that_re2_reads_alike_are_accepted() {
         for (pattern, matches, matches_not) in [
             ("", vec!["x"], vec![]),
             ("v1", vec!["v1", "xv12"], vec!["V1"]),
@@ -167,7 +167,7 @@ mod tests {
     /// Each of these patterns compiles, or would with other settings, but RE2 reads it differently
     /// or refuses it.
     #[test]
-    fn patterns_that_do_not() {
+    fn patterns_that_re2_reads_differently_are_refused() {
         for pattern in [
             "[a[b]]",
             "[[b]]",
@@ -218,7 +218,7 @@ mod tests {
 
     /// The check itself refuses these patterns, regardless of the settings of the regex crate.
     #[test]
-    fn what_is_not_ascii_is_refused_where_it_is_read() {
+    fn the_check_itself_refuses_characters_outside_ascii() {
         for pattern in ["é", "[é]", "[aé]", "[a-é]", "[à-é]", "[^é]", r"\x{17F}", r"[\x{17F}]"]
         {
             assert_eq!(
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds() {
+    fn the_length_and_the_compiled_size_of_a_pattern_are_bounded() {
         assert!(usable(&"a".repeat(512)).is_ok());
         assert_eq!(usable(&"a".repeat(513)).unwrap_err(), PatternError::TooLong);
         for pattern in ["(a{1000}){1000}", "((a{100}){100}){100}"] {

@@ -44,7 +44,7 @@ fn every_tag_of_a_push_counts() {
 }
 
 #[test]
-fn deletes_by_tag_and_by_digest() {
+fn tag_rules_apply_to_deletes_by_tag_and_by_digest() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let delete = |meta: Value, target: &str| {
         rules(meta).check(&request(Method::DELETE, &format!("/v2/a/{target}")))
@@ -72,7 +72,7 @@ fn deletes_by_tag_and_by_digest() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn unreadable_tag_rules_are_an_error() {
     for meta in [
         json!([]),
         json!("x"),
@@ -99,7 +99,7 @@ fn what_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn an_error_writes_no_line_of_its_own() {
+fn an_error_message_contains_no_control_characters() {
     let odd = "(\n\u{1b}[31m";
     for meta in [
         json!({ format!("tag_{odd}"): [] }),
@@ -112,7 +112,7 @@ fn an_error_writes_no_line_of_its_own() {
 }
 
 #[test]
-fn what_cannot_be_read_forbids_writes_and_no_reads() {
+fn unreadable_tag_rules_forbid_writes_but_not_reads() {
     for (method, path, allowed) in [
         (Method::GET, "/v2/a/manifests/v1", true),
         (Method::GET, "/v2/a/tags/list", true),
@@ -134,7 +134,7 @@ fn the_rules_of_several_entries_add_up() {
 }
 
 #[test]
-fn each_list_is_told_by_what_it_forbids() {
+fn each_pattern_list_is_labelled_with_what_it_forbids() {
     let TagRules::Patterns(patterns) = rules(json!({
         "tag_deny_access_patterns": { "push": ["p"], "delete": ["d"] },
         "tag_immutable_patterns": ["i"],
@@ -146,7 +146,7 @@ fn each_list_is_told_by_what_it_forbids() {
 }
 
 #[test]
-fn a_grant_without_rules_stays_small() {
+fn tag_rules_are_small_and_count_the_heap_of_their_patterns() {
     assert!(size_of::<TagRules>() <= 16);
     assert_eq!(TagRules::Unreadable.heap_bytes(), 0);
     let taken = rules(json!({ "tag_immutable_patterns": ["a".repeat(500)] })).heap_bytes();

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_a_name() {
+    fn a_subject_is_a_string_that_is_not_blank_and_not_too_long() {
         assert_eq!(subject(&of(json!("alice")), "x"), Ok(Some("alice")));
         assert!(subject(&of(json!("a".repeat(1024))), "x").is_ok());
         for value in [json!(""), json!(" "), json!(5), json!("a".repeat(1025))] {

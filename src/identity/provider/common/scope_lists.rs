@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_for_each_list_and_bounded() {
+    fn equal_scope_lists_are_shared_and_their_number_is_bounded() {
         let lists = ScopeLists::default();
         let scopes = |word: &str| vec!["read_registry".to_owned(), word.to_owned()];
         assert!(Arc::ptr_eq(&lists.shared(scopes("a")), &lists.shared(scopes("a"))));

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_for_each_type_and_bounded() {
+    fn sources_of_one_type_are_shared_and_their_number_is_bounded() {
         let sources = Sources::new("gitlab".into());
         assert!(Arc::ptr_eq(&sources.typed(Some("build")), &sources.typed(Some("build"))));
         assert!(!Arc::ptr_eq(&sources.typed(Some("build")), &sources.typed(None)));

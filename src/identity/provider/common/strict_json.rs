@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_levels_and_no_more() {
+    fn at_most_sixteen_levels_of_nesting_are_read() {
         let nested = |levels: usize| {
             let inner = levels - 1;
             format!(r#"{{"a":{}{}}}"#, "[".repeat(inner), "]".repeat(inner))
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_alone_is_refused() {
+    fn input_that_is_not_exactly_one_object_is_refused() {
         for text in [
             "",
             " ",
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_where_and_print_no_value() {
+    fn errors_give_the_position_and_show_no_value() {
         for text in [
             r#""canary""#,
             r#"{"token": "canary" x"#,

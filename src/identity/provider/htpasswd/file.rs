@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_all_reported_where_they_stand() {
+    fn all_bad_lines_are_reported_with_their_position() {
         let text = format!(
             "# ok\nno colon\n:{HASH}\nalice:{HASH}\nalice:{HASH}\n bob:{HASH}\nca\trol:{HASH}\n"
         );

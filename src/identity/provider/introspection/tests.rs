@@ -48,7 +48,7 @@ async fn answered(answer: Answer) -> Verdict {
 }
 
 #[tokio::test]
-async fn the_question_is_the_form_of_the_rfc() {
+async fn the_gate_sends_the_form_of_the_introspection_rfc() {
     let server = TestServer::start(Answer::ok(r#"{"active": false}"#)).await;
     let sso = provider(&server, Duration::from_secs(10));
     assert_eq!(sso.ask(&basic_of("alice", "a+b&c=d e/%ü")).await, Verdict::NotMine);
@@ -75,7 +75,7 @@ async fn the_question_is_the_form_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn an_active_token_says_who_it_is_and_what_it_may() {
+async fn an_active_token_gives_the_subject_scopes_groups_and_expiry() {
     let end = 4_000_000_000_u64;
     let reply = json!({
         "active": true,
@@ -127,13 +127,13 @@ async fn the_user_name_counts_where_the_config_says_so() {
 }
 
 #[tokio::test]
-async fn another_kind_of_token_is_unfit() {
+async fn a_token_that_is_not_an_access_token_is_unfit() {
     let reply = r#"{"active": true, "sub": "alice", "token_use": "refresh_token"}"#;
     assert_eq!(answered(Answer::ok(reply)).await, Verdict::Unfit);
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
+async fn an_unusable_answer_makes_the_provider_unavailable() {
     let yes = r#"{"active": true, "sub": "alice"}"#;
     let elsewhere = TestServer::start(Answer::ok(yes)).await;
     let large = format!(r#"{{"active": true, "sub": "alice", "x": "{}"}}"#, "x".repeat(64 * 1024));
@@ -173,7 +173,7 @@ async fn what_is_no_answer_is_neither_a_yes_nor_a_no() {
 
 /// The status alone decides, even if the body is incomplete.
 #[tokio::test]
-async fn a_refusal_that_breaks_off_is_a_refusal() {
+async fn an_error_status_counts_even_if_the_body_is_incomplete() {
     for status in [400, 401, 403, 404, 429] {
         for body in [
             "content-length: 500\r\n\r\nxyz",
@@ -188,7 +188,7 @@ async fn a_refusal_that_breaks_off_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
+async fn an_endpoint_that_refuses_the_question_does_not_count_as_down() {
     for status in [400, 401, 403, 404, 405] {
         let verdict =
             answered(Answer::new(status, "", r#"{"active": true, "sub": "alice"}"#)).await;
@@ -212,7 +212,7 @@ async fn an_endpoint_that_does_not_take_the_question_is_no_outage() {
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_time_out() {
+async fn a_silent_endpoint_is_unavailable_after_the_timeout() {
     let server = TestServer::start(Answer::Hang).await;
     assert_eq!(
         provider(&server, Duration::from_millis(50)).ask(&bearer("token")).await,

@@ -52,7 +52,7 @@ fn a_key_that_names_its_algorithm_is_for_no_other() {
 }
 
 #[test]
-fn what_is_not_for_signatures_is_left_out() {
+fn keys_that_cannot_verify_signatures_are_left_out() {
     let good = key(json!({ "kid": "good" }));
     for other in [
         json!({ "kty": "oct", "kid": "x", "k": "c2VjcmV0" }),
@@ -118,7 +118,7 @@ fn rsa_keys_have_2048_to_8192_bits_and_a_sane_exponent() {
 
 /// One key in 256 has a coordinate that begins with a zero.
 #[test]
-fn numbers_are_read_however_they_are_written() {
+fn key_numbers_are_read_in_every_common_encoding() {
     use base64::Engine as _;
     let (url, standard) =
         (base64::prelude::BASE64_URL_SAFE_NO_PAD, base64::prelude::BASE64_STANDARD);
@@ -162,7 +162,7 @@ fn tried(set: &KeySet, id: &str, algorithm: Algorithm) -> usize {
 
 /// GitHub Enterprise Server lists one key twice; others list it once for each algorithm.
 #[test]
-fn a_key_that_is_listed_more_than_once_is_one() {
+fn a_key_that_is_listed_more_than_once_counts_once() {
     let named = |alg: Value| {
         let mut key = SigningKey::rsa(0).unwrap().jwk_named("one");
         key["alg"] = alg;
@@ -214,7 +214,7 @@ fn a_key_that_is_listed_more_than_once_is_one() {
 }
 
 #[test]
-fn of_several_keys_with_one_name_those_that_fit_are_tried() {
+fn keys_that_share_a_kid_are_tried_if_they_fit_the_algorithm() {
     let of_one_name: Vec<_> =
         (0..6).map(|_| SigningKey::es256().unwrap().jwk_named("one")).collect();
     let mut entries =
@@ -234,7 +234,7 @@ fn of_several_keys_with_one_name_those_that_fit_are_tried() {
 
 /// An odd entry does not affect the other entries, and is reported without its value.
 #[test]
-fn an_odd_entry_is_left_out_and_the_rest_holds() {
+fn an_odd_entry_is_left_out_and_does_not_affect_the_others() {
     let good = SigningKey::es256().unwrap().jwk_named("good");
     for odd in [
         r#"{"kid": "x", "kid": "canary", "kty": "EC"}"#,
@@ -262,7 +262,7 @@ fn an_odd_entry_is_left_out_and_the_rest_holds() {
 }
 
 #[test]
-fn without_a_name_only_the_one_key_that_fits_is_found() {
+fn a_token_without_kid_finds_a_key_only_if_exactly_one_fits() {
     let mut nameless = SigningKey::es256().unwrap().jwk_named("");
     nameless.as_object_mut().unwrap().remove("kid");
     let one = set(&[nameless.clone(), SigningKey::rsa(0).unwrap().jwk_named("two")]).unwrap();

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_key_has_256_bytes_at_most() {
+    fn a_key_id_has_256_bytes_at_most() {
         let token = |bytes: usize| {
             let header =
                 serde_json::json!({ "alg": "ES256", "kid": "k".repeat(bytes) }).to_string();

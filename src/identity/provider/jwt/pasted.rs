@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_whatever_stands_around_it() {
+    fn a_token_is_found_inside_surrounding_text() {
         let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         let (header, claims) = (encode(r#"{"alg":"ES256"}"#), encode(CLAIMS));
         let token = format!("{header}.{claims}.c2lnbmF0dXJl");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_not_taken_for_one() {
+    fn text_without_a_token_yields_no_issuer() {
         let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         let (header, claims) = (encode(r#"{"alg":"ES256"}"#), encode(CLAIMS));
         for text in [

@@ -146,7 +146,7 @@ mod tests {
 
     /// The issuer's clock and the gate's may differ by a minute and not by one second more.
     #[test]
-    fn a_token_holds_to_the_second() {
+    fn exp_and_nbf_allow_one_minute_of_clock_difference() {
         for (members, flaw) in [
             (json!({ "exp": NOW - 59 }), None),
             (json!({ "exp": NOW - 60 }), Some(JwtError::Expired)),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn when_it_was_made_and_when_it_ends() {
+    fn the_times_of_issue_and_expiry_are_read() {
         let times =
             |members| said(members).map(|workload| (workload.issued, workload.expires)).unwrap();
         assert_eq!(times(json!({ "iat": NOW - 5 })), (NOW - 5, NOW + 300));

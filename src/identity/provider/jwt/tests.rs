@@ -105,7 +105,7 @@ fn scopes(verified: &Verified) -> &[String] {
 }
 
 #[tokio::test]
-async fn a_good_token_says_who_it_is_and_what_it_may() {
+async fn a_valid_token_gives_the_subject_scopes_groups_and_expiry() {
     let key = SigningKey::es256().unwrap();
     let jwt = provider(
         TokenRules { groups_claim: Some("groups".to_owned()), ..rules() },
@@ -150,7 +150,7 @@ async fn every_algorithm_of_the_config_works_and_no_other() {
 /// before the floor is refused. A token that may have been is refused too, because the issuer's
 /// clock may be ahead.
 #[tokio::test]
-async fn what_was_issued_before_a_floor_is_refused() {
+async fn a_token_issued_before_a_revocation_floor_is_refused() {
     let key = SigningKey::es256().unwrap();
     let (jwt, floor) = (provider(rules(), &[key.jwk_named("one")]), now());
     for (issued, good) in [
@@ -177,7 +177,7 @@ async fn a_token_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_the_issuer_is_not_its_own() {
+async fn only_tokens_of_the_issuer_belong_to_the_provider() {
     let key = SigningKey::es256().unwrap();
     let jwt = provider(rules(), &[key.jwk_named("one")]);
     let good = key.token(&header(json!({})), &claims(json!({})));
@@ -220,7 +220,7 @@ async fn what_is_no_token_of_the_issuer_is_not_its_own() {
 }
 
 #[tokio::test]
-async fn every_required_claim_is_required() {
+async fn a_token_needs_every_claim_that_the_config_requires() {
     let key = SigningKey::es256().unwrap();
     let required = |claims: &[(&str, &str)]| {
         Tenants::Required(
@@ -248,7 +248,7 @@ async fn every_required_claim_is_required() {
 }
 
 #[tokio::test]
-async fn scopes_are_the_configs_or_the_tokens_own() {
+async fn scopes_come_from_the_config_or_else_from_the_token() {
     let key = SigningKey::es256().unwrap();
     let bare = key.token(&header(json!({})), &claims(json!({ "scope": null })));
     let scoped = key.token(&header(json!({})), &claims(json!({})));

@@ -47,7 +47,7 @@ pub fn of_message(message: &Message) -> Option<Permit> {
 }
 
 /// Returns whether the message is canonical and allowed for at least one caller.
-pub fn of_anybody(forwarded: &Message) -> bool {
+pub fn is_allowed_for_any_caller(forwarded: &Message) -> bool {
     let (path, query) = split(&forwarded.target);
     let canonical = grammar::canonical(&forwarded.method, path, query);
     canonical

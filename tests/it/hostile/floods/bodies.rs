@@ -43,7 +43,7 @@ async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
 }
 
 #[tokio::test]
-async fn empty_data() {
+async fn a_flood_of_empty_data_frames_ends_the_connection() {
     let flood = push(100_000, request_block("POST", UPLOADS), Vec::new());
     survives("empty DATA", flood, End::GoAway(ENHANCE_YOUR_CALM)).await;
 }
@@ -51,7 +51,7 @@ async fn empty_data() {
 /// The gate does not read a body while the caller is unknown. The flow-control window limits the
 /// unread bytes, and a separate limit applies to small DATA frames.
 #[tokio::test]
-async fn data_that_waits() {
+async fn a_flood_of_unread_data_frames_ends_the_connection() {
     for (name, bytes, end) in [
         ("DATA of one byte", 1, ENHANCE_YOUR_CALM),
         ("DATA beyond the window", 16_000, FLOW_CONTROL_ERROR),
@@ -65,7 +65,7 @@ async fn data_that_waits() {
 /// The memory stays below the bound while as many requests wait as the gate allows, each with a
 /// head of almost `max_header_bytes`.
 #[tokio::test]
-async fn requests_that_wait() {
+async fn waiting_requests_with_large_heads_stay_below_the_memory_bound() {
     let (gate, _silent) = gate_that_waits().await;
     let value = "v".repeat(280);
     let mut head = fields("GET", "/v2/demo/a/tags/list", UNKNOWN);
@@ -86,7 +86,7 @@ async fn requests_that_wait() {
 /// Pulls whose windows stay closed, or open for one byte, take memory below the bound. The tests of
 /// the deadlines cover their end by `stall_timeout`.
 #[tokio::test]
-async fn answers_that_nobody_reads() {
+async fn unread_answers_stay_below_the_memory_bound() {
     const PULLS: u32 = 100;
     for window in [0_u32, 1] {
         let gate = patient_gate().await;

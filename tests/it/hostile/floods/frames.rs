@@ -26,7 +26,7 @@ async fn pings() {
 }
 
 #[tokio::test]
-async fn acknowledgements_of_pings_that_nobody_sent() {
+async fn a_flood_of_unexpected_ping_acknowledgements_is_tolerated() {
     survives("PING acknowledged", always(encode(PING, ACK, 0, &[1; 8])), End::Read).await;
 }
 
@@ -38,7 +38,7 @@ async fn settings() {
 /// The settings ask for an HPACK table of 4 GiB and change the initial window again and again, with
 /// open streams that each change applies to.
 #[tokio::test]
-async fn settings_that_change_everything() {
+async fn a_flood_of_settings_with_new_tables_and_windows_is_tolerated() {
     let frames = |round| {
         let window: u32 = if round % 2 == 0 { 0 } else { 1 << 20 };
         let table = [&[0, 1][..], &u32::MAX.to_be_bytes()].concat();
@@ -59,7 +59,7 @@ async fn settings_that_change_everything() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_too_many() {
+async fn an_unexpected_settings_acknowledgement_ends_the_connection() {
     survives(
         "SETTINGS acknowledged",
         always(encode(SETTINGS, ACK, 0, &[])),
@@ -69,26 +69,26 @@ async fn an_acknowledgement_too_many() {
 }
 
 #[tokio::test]
-async fn window_updates() {
+async fn a_flood_of_window_updates_is_tolerated() {
     survives("WINDOW_UPDATE", always(encode(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())), End::Read)
         .await;
 }
 
 #[tokio::test]
-async fn windows_beyond_their_end() {
+async fn window_updates_beyond_the_maximum_end_the_connection() {
     let flood = always(encode(WINDOW_UPDATE, 0, 0, &(i32::MAX as u32).to_be_bytes()));
     survives("WINDOW_UPDATE beyond 2^31", flood, End::GoAway(FLOW_CONTROL_ERROR)).await;
 }
 
 /// Each frame names another stream that is not open.
 #[tokio::test]
-async fn priorities() {
+async fn a_flood_of_priority_frames_is_tolerated() {
     let frames = |round| encode(PRIORITY, 0, stream(round), &[0, 0, 0, 0, 16]);
     survives("PRIORITY", Flood::new(ROUNDS, frames), End::Read).await;
 }
 
 #[tokio::test]
-async fn unknown_frames() {
+async fn a_flood_of_unknown_frames_is_tolerated() {
     survives("unknown frames", always(encode(UNKNOWN, 0, 0, &[0; 100])), End::Read).await;
 }
 
@@ -100,7 +100,7 @@ async fn goodbyes() {
 }
 
 #[tokio::test]
-async fn resets_of_streams_that_nobody_opened() {
+async fn a_reset_of_an_unopened_stream_ends_the_connection() {
     let frames = |round| encode(RST_STREAM, 0, stream(round), &[0; 4]);
     survives("RST_STREAM of idle streams", Flood::new(ROUNDS, frames), End::GoAway(PROTOCOL_ERROR))
         .await;
@@ -109,7 +109,7 @@ async fn resets_of_streams_that_nobody_opened() {
 /// The gate stops reading if the client does not read its answers, and closes the connection after
 /// `stall_timeout`.
 #[tokio::test]
-async fn questions_whose_answers_are_not_read() {
+async fn stall_timeout_disconnects_a_client_that_reads_no_answers() {
     let ping = encode(PING, 0, 0, &[1; 8]);
     let settings = encode(SETTINGS, 0, 0, &[]);
     for (name, frame) in

@@ -6,7 +6,7 @@ use crate::hostile::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, enc
 
 /// A head that never ends makes the gate end the connection, for pieces of each kind.
 #[tokio::test]
-async fn continuations() {
+async fn a_header_block_that_never_ends_ends_the_connection() {
     let field = super::super::frames::block(&[("x", "y")]);
     let large = super::super::frames::block(&[("x", &"y".repeat(16_000))]);
     // The start of a string with a length of 1 MiB, whose bytes never end.
@@ -42,7 +42,7 @@ async fn bombs() {
 
 /// A head of 900 fields, one byte each, takes memory below the bound.
 #[tokio::test]
-async fn many_fields() {
+async fn heads_of_900_fields_stay_below_the_memory_bound() {
     let flood = repeated(2_000, "v", 900);
     survives_at(&patient_gate().await, "900 fields a head", flood, End::Read, STREAMS_MIB, async {
     })

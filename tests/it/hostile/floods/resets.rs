@@ -34,7 +34,7 @@ fn reset(id: u32) -> Vec<u8> {
 /// A client that resets its streams without pause is disconnected: the gate tolerates only a few
 /// streams that are reset before it has begun them.
 #[tokio::test]
-async fn rapid_reset() {
+async fn rapid_reset_ends_the_connection() {
     for (name, method, path) in
         [("rapid reset of pulls", "GET", BLOB), ("rapid reset of pushes", "POST", UPLOADS)]
     {
@@ -44,7 +44,7 @@ async fn rapid_reset() {
 
 /// Ten resets at a time stay below the limit. The gate begins and abandons each request.
 #[tokio::test]
-async fn rapid_reset_under_the_limit() {
+async fn resets_below_the_limit_are_tolerated() {
     for (name, method, path) in
         [("resets of pulls, in tens", "GET", BLOB), ("resets of pushes, in tens", "POST", UPLOADS)]
     {
@@ -56,7 +56,7 @@ async fn rapid_reset_under_the_limit() {
 /// The client makes the gate reset its streams: with a window above the maximum, with data after
 /// the end of the stream, or with a stream that depends on itself. The gate ends the connection.
 #[tokio::test]
-async fn made_you_reset() {
+async fn made_you_reset_ends_the_connection() {
     let window = |id| encode(WINDOW_UPDATE, 0, id, &(i32::MAX as u32).to_be_bytes());
     let data = |id| encode(DATA, 0, id, b"x");
     let itself = |id: u32| encode(PRIORITY, 0, id, &[&id.to_be_bytes()[..], &[16]].concat());
@@ -78,7 +78,7 @@ async fn made_you_reset() {
 /// The gate refuses the streams above its limit, and disconnects a client that continues to open
 /// them.
 #[tokio::test]
-async fn more_streams_than_there_may_be() {
+async fn streams_above_the_limit_stay_below_the_memory_bound() {
     let calm = End::GoAway(ENHANCE_YOUR_CALM);
     for (name, streams, end) in
         [("streams left open", 200, End::Read), ("streams left open without end", 20_000, calm)]

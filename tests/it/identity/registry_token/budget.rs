@@ -17,7 +17,7 @@ fn budget(count: u32) -> Option<GitLabReading> {
 }
 
 #[tokio::test]
-async fn a_spent_budget_asks_nothing_more_about_strangers() {
+async fn no_unknown_credential_is_asked_about_with_a_spent_budget() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let server = at(gitlab.address(), budget(3));
@@ -50,7 +50,7 @@ async fn a_spent_budget_asks_nothing_more_about_strangers() {
 /// However many credentials arrive at once, the provider is asked about no more wrong ones than the
 /// budget allows, and no good one is turned away.
 #[tokio::test]
-async fn a_burst_waits_for_its_turn() {
+async fn a_burst_of_wrong_credentials_spends_no_more_than_the_budget() {
     let gitlab = GitLab::start(listener()).unwrap();
     gitlab.ledger().keep();
     let server = at(gitlab.address(), budget(4));

@@ -24,7 +24,7 @@ fn active(members: Value) -> ActiveToken {
 }
 
 #[test]
-fn only_the_boolean_is_a_yes_or_a_no() {
+fn a_reply_is_valid_only_with_one_boolean_member_active() {
     assert!(matches!(said(r#"{"active": true, "sub": "alice"}"#), Ok(TokenState::Active(_))));
     for body in
         [r#"{"active": false}"#, r#"{"active": false, "sub": "alice", "exp": "never", "scope": 5}"#]
@@ -56,7 +56,7 @@ fn only_the_boolean_is_a_yes_or_a_no() {
 }
 
 #[test]
-fn the_subject_is_the_first_that_there_is() {
+fn the_subject_is_sub_or_else_username_or_else_client_id() {
     assert_eq!(active(json!({ "username": "a", "client_id": "c" })).subject, "alice");
     assert_eq!(active(json!({ "sub": null, "username": "a", "client_id": "c" })).subject, "a");
     assert_eq!(active(json!({ "sub": "", "username": "a" })).subject, "a");
@@ -80,7 +80,7 @@ fn the_subject_is_the_first_that_there_is() {
 }
 
 #[test]
-fn scopes_groups_and_end_are_kept() {
+fn scopes_groups_and_expiry_are_read() {
     let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
     let members =
         json!({ "scope": "read_registry write_registry", "exp": NOW + 9, "groups": ["ci", "ops"] });
@@ -106,7 +106,7 @@ fn scopes_groups_and_end_are_kept() {
 
 /// An odd member does not affect the other members, and its note does not contain its value.
 #[test]
-fn an_odd_member_is_noted_and_the_rest_holds() {
+fn an_odd_member_is_noted_and_does_not_affect_the_others() {
     let expected = Expected { groups_claim: Some("groups".to_owned()), ..Expected::default() };
     let odd = |members: Value| match read(reply(members).as_bytes(), &expected, None, NOW) {
         Ok(TokenState::Active(token)) => {
@@ -150,7 +150,7 @@ fn an_odd_member_is_noted_and_the_rest_holds() {
 }
 
 #[test]
-fn an_end_of_0_is_none() {
+fn an_exp_of_0_means_no_expiry() {
     for exp in [json!(0), json!(0.0), json!("0")] {
         let token = active(json!({ "exp": exp }));
         assert_eq!((token.expires, token.odd.text().is_some()), (None, true), "{exp}");
@@ -165,7 +165,7 @@ fn an_end_of_0_is_none() {
 
 /// A user with the same name as a client is not taken for that client.
 #[test]
-fn no_user_bears_the_name_of_a_client() {
+fn a_user_who_is_named_like_a_client_is_refused() {
     for members in [
         json!({ "sub": "client:ci" }),
         json!({ "sub": "client:ci", "client_id": "other" }),
@@ -182,7 +182,7 @@ fn no_user_bears_the_name_of_a_client() {
 }
 
 #[test]
-fn a_token_that_is_over_or_to_come_is_none() {
+fn a_token_that_has_expired_or_is_not_yet_valid_is_refused() {
     for members in [json!({ "exp": NOW }), json!({ "exp": 1 }), json!({ "nbf": NOW + 61 })] {
         assert!(
             matches!(said(&reply(members.clone())), Ok(TokenState::NotForHere(_))),
@@ -204,7 +204,7 @@ fn a_token_that_is_over_or_to_come_is_none() {
 }
 
 #[test]
-fn the_audience_must_be_held_where_one_is_asked_for() {
+fn the_audience_must_match_if_the_config_sets_one() {
     let expected = Expected { audience: Some("registry".to_owned()), ..Expected::default() };
     let said = |members: Value| read(reply(members).as_bytes(), &expected, None, NOW);
     for aud in [
@@ -227,7 +227,7 @@ fn the_audience_must_be_held_where_one_is_asked_for() {
 }
 
 #[test]
-fn the_user_name_must_match_where_that_is_asked_for() {
+fn the_user_name_must_match_if_the_config_requires_it() {
     let expected = Expected { match_username: true, ..Expected::default() };
     let said =
         |user, members: Value| read(reply(members).as_bytes(), &expected, user, NOW).unwrap();

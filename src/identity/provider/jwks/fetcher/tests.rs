@@ -57,7 +57,7 @@ async fn keys_are_fetched_at_the_start_and_the_first_caller_waits_for_them() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_fetched_for_once_in_ten_seconds_whoever_asks() {
+async fn unknown_keys_cause_at_most_one_fetch_in_ten_seconds() {
     let server = TestServer::start(set(&["one"])).await;
     let keys = keys(&server, RefreshIntervals::default());
     assert_eq!(found(&keys, "one").await, 'k');
@@ -120,7 +120,7 @@ async fn the_background_takes_retired_keys_away() {
 }
 
 #[tokio::test]
-async fn the_last_good_keys_stay_whatever_the_issuer_says() {
+async fn the_last_good_keys_stay_after_an_unusable_answer() {
     let server = TestServer::start(set(&["one"])).await;
     let keys = keys(&server, RefreshIntervals { refresh: NEVER, unknown_key: Duration::ZERO });
     assert_eq!(found(&keys, "one").await, 'k');
@@ -202,7 +202,7 @@ async fn a_caller_who_leaves_does_not_end_the_fetch() {
 }
 
 #[tokio::test]
-async fn fetching_ends_with_the_keys() {
+async fn fetching_stops_when_the_keys_are_dropped() {
     let server = TestServer::start(set(&["one"])).await;
     let keys =
         keys(&server, RefreshIntervals { refresh: Duration::from_millis(1), unknown_key: NEVER });

@@ -68,7 +68,7 @@ async fn forged_tokens_are_rejected() {
 }
 
 #[tokio::test]
-async fn headers_that_ask_for_more_are_rejected() {
+async fn tokens_with_unsupported_header_values_are_rejected() {
     let key = SigningKey::es256().unwrap();
     let jwt = provider(rules(), &[key.jwk_named("one")]);
     for members in [

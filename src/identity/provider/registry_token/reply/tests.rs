@@ -32,7 +32,7 @@ fn name(text: &str) -> RepositoryName {
 }
 
 #[test]
-fn a_token_has_one_value_under_either_name() {
+fn the_token_is_read_from_token_or_access_token() {
     let (one, other) = (jwt(&with(json!({}))), jwt(&with(json!({ "sub": "bob" }))));
     for reply in [
         json!({ "token": one }),
@@ -61,7 +61,7 @@ fn a_token_has_one_value_under_either_name() {
 }
 
 #[test]
-fn what_is_no_token() {
+fn a_reply_without_a_readable_token_is_refused() {
     let claims = BASE64_URL_SAFE_NO_PAD.encode(with(json!({})).to_string());
     for token in [
         "",
@@ -93,7 +93,7 @@ fn what_is_no_token() {
 
 /// An odd entry grants less and does not affect the others.
 #[test]
-fn an_odd_entry_is_left_out_and_the_rest_holds() {
+fn an_odd_entry_is_left_out_and_does_not_affect_the_others() {
     let good = json!({ "type": "repository", "name": "good", "actions": ["pull"] });
     for (odd, noted) in [
         (json!({ "type": "repository", "name": "odd", "actions": "pull" }), "a text of 4 bytes"),
@@ -116,7 +116,7 @@ fn an_odd_entry_is_left_out_and_the_rest_holds() {
 }
 
 #[test]
-fn a_token_is_for_our_service_alone() {
+fn a_token_must_have_our_service_as_its_only_audience() {
     for aud in [json!(SERVICE), json!([SERVICE])] {
         assert!(said(&reply(json!({ "aud": aud }))).is_ok(), "{aud}");
     }
@@ -133,7 +133,7 @@ fn a_token_is_for_our_service_alone() {
 
 /// The lifetime follows the server's own clock, so that the gate's clock may be wrong.
 #[test]
-fn how_long_a_token_holds() {
+fn the_lifetime_comes_from_the_claims_or_from_expires_in() {
     let held = |members: Value, expires_in: Value| {
         let mut reply = reply(members);
         reply["expires_in"] = expires_in;
@@ -161,7 +161,7 @@ fn how_long_a_token_holds() {
 }
 
 #[test]
-fn who_the_caller_is() {
+fn the_subject_and_the_credential_type_come_from_the_claims() {
     let token = said(&reply(json!({ "auth_type": "build", "user": "e30.e30.x" }))).unwrap();
     assert_eq!(token.subject.as_deref(), Some("alice"));
     assert_eq!(
@@ -177,7 +177,7 @@ fn who_the_caller_is() {
 }
 
 #[test]
-fn what_is_granted_is_listed_for_the_repository_by_name() {
+fn grants_apply_to_the_repository_of_exactly_that_name() {
     let token = said(&reply(json!({ "access": [
         { "type": "repository", "name": "a/b", "actions": ["pull"], "meta": { "n": 1 } },
         { "type": "repository", "name": "a/b", "actions": ["push", "other"], "meta": { "n": 2 } },
@@ -208,7 +208,7 @@ fn what_is_granted_is_listed_for_the_repository_by_name() {
 }
 
 #[test]
-fn the_catalog_is_granted_by_its_one_entry() {
+fn only_a_registry_entry_catalog_with_a_star_grants_the_catalog() {
     for (kind, entry, actions, granted) in [
         ("registry", "catalog", json!(["*"]), true),
         ("registry", "catalog", json!(["pull", "*"]), true),
