@@ -7,15 +7,15 @@
 //!
 //! | stage | module | what happens |
 //! |---|---|---|
-//! | accept, TLS | [`server`] | One worker accepts the connection and serves it to its end. Every wait has a deadline. |
+//! | accept, TLS | [`server`] | One worker serves a connection. Every wait has a deadline. |
 //! | all stages | [`gate`] | The one file that names every stage, in order. |
-//! | parse | [`framing`], [`registry`] | The message must be unambiguous, and its target one operation in its canonical spelling. |
-//! | limit | [`limits`] | The address is limited before the credential is read, the caller after the request is allowed. |
-//! | authenticate | [`identity`] | The credential is looked up in the cache; otherwise the providers are asked in order. |
-//! | authorise | [`policy`] | The policy decides. Its [`Permit`](policy::Permit) is required to forward a request. |
-//! | forward | [`upstream`], [`body`] | The request to the upstream is rendered from the parsed request; bodies stream. |
+//! | parse | [`framing`], [`registry`] | One unambiguous message is one operation. |
+//! | limit | [`limits`] | First the address, before its credential is read, later the caller. |
+//! | authenticate | [`identity`] | The verdict comes from the cache or from the providers. |
+//! | authorise | [`policy`] | Only a [`Permit`](policy::Permit) lets a request go on. |
+//! | forward | [`upstream`], [`body`] | A new request is rendered; bodies stream. |
 //! | respond | [`denial`], [`respond`] | A denial is a value until it becomes a response. |
-//! | record | [`record`], [`metrics`] | The log line and the counters are written when the last byte has been sent. |
+//! | record | [`record`], [`metrics`] | Log line and counters are written after the last byte. |
 //!
 //! The modules that decide ([`registry`], [`policy`], [`denial`], [`framing`], the header rules)
 //! are pure: they use no sockets, no clock and no config. `tests/it/layers.rs` lists which module
@@ -38,7 +38,7 @@
 //! | grant | The rights that a token server gave for one repository. |
 //! | upstream token | The token of a token server that is sent upstream (`authorization: grant`). |
 //! | gate | This program, and the part of it that decides ([`gate`]). |
-//! | gate token | A token that the gate itself issued at `/token`: a sealed (encrypted) credential. |
+//! | gate token | A token that the gate issues at `/token`: a sealed (encrypted) credential. |
 //! | workload token | A JWT of an OpenID Connect issuer, for a CI job or another program. |
 //! | mount | A blob that the upstream links from another repository instead of an upload. |
 //! | shadow mode | `policy.mode: shadow`: what the rules deny is logged, and served all the same. |

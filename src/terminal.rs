@@ -8,7 +8,8 @@ use std::borrow::Cow;
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| {
         !c.is_control()
-            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);

@@ -188,9 +188,8 @@ mod tests {
             "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "a\nContent-Length:\nContent-Length:"
         ]));
-        assert!(!ambiguous(&[
-            "GET / HTTP/1.1\r\nX-Content-Length: 1\r\nContent-Length2: 1\r\nContent-Length: 0\r\n\r\n"
-        ]));
+        assert!(!ambiguous(&["GET / HTTP/1.1\r\nX-Content-Length: 1\r\nContent-Length2: 1\r\n\
+             Content-Length: 0\r\n\r\n"]));
     }
 
     #[test]
@@ -209,8 +208,10 @@ mod tests {
             "PUT / HTTP/1.1\r\ncontent-length:\t 003 \r\n\r\n\n\n\n",
             "PUT / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
             "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "PUT / HTTP/1.1\r\ntransfer-ENCODING:chunked\r\n\r\n3\r\na\nb\r\n0011 ;x=5\r\n0\r\n\r\n\n\n\n\n\n\n\n\n\n\n\n\n\r\n000\r\n\r\n",
-            "PUT / HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nX: y\r\n\r\n",
+            "PUT / HTTP/1.1\r\ntransfer-ENCODING:chunked\r\n\r\n\
+             3\r\na\nb\r\n0011 ;x=5\r\n0\r\n\r\n\n\n\n\n\n\n\n\n\n\n\n\n\r\n000\r\n\r\n",
+            "PUT / HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n\
+             1\r\n\n\r\n0\r\nX: y\r\n\r\n",
         ] {
             for odd in
                 ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n"]

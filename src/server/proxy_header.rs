@@ -295,7 +295,10 @@ mod tests {
         /// Checks that no input causes a panic, that the result does not depend on the pieces in
         /// which the bytes come, and that a header is never longer than the input or the limit.
         #[test]
-        fn any_bytes_in_any_pieces_are_read_consistently_without_a_panic(bytes in beginnings(), cut in 0usize..200) {
+        fn any_bytes_in_any_pieces_are_read_consistently_without_a_panic(
+            bytes in beginnings(),
+            cut in 0usize..200,
+        ) {
             let all = Header::read(&bytes);
             let some = Header::read(&bytes[..cut.min(bytes.len())]);
             if some != Ok(Header::Partial) {

@@ -135,7 +135,8 @@ impl Upstream {
                 answer = &mut answer => return answer.map_err(ExchangeFailure::from),
                 () = &mut timer => {
                     let now = Instant::now();
-                    let late = client.progress.request_ended().map(|ended| ended + response_timeout);
+                    let ended = client.progress.request_ended();
+                    let late = ended.map(|ended| ended + response_timeout);
                     let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
                     let deadline = late.into_iter().chain(stuck).min();
                     if deadline.is_some_and(|deadline| deadline <= now) {

@@ -80,7 +80,11 @@ proptest! {
     }
 
     #[test]
-    fn rules_never_allow_more_than_the_credential(rules in rules(), request in requests(), caller in callers()) {
+    fn rules_never_allow_more_than_the_credential(
+        rules in rules(),
+        request in requests(),
+        caller in callers(),
+    ) {
         prop_assume!(!caller.principal.is_anonymous());
         let alone = policy().authorize(request.clone(), &caller).is_ok();
         for mode in [Mode::Enforce, Mode::Shadow] {

@@ -179,7 +179,10 @@ proptest! {
     }
 
     #[test]
-    fn the_upstream_gets_only_the_grant_or_the_gates_own_credential(client in headers(), granted in any::<bool>()) {
+    fn the_upstream_gets_only_the_grant_or_the_gates_own_credential(
+        client in headers(),
+        granted in any::<bool>(),
+    ) {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
         let upstream_token = granted.then(|| HeaderValue::from_static("Bearer grant"));
         let outbound =

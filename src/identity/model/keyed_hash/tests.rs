@@ -191,11 +191,17 @@ fn id(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 200,
+        ..ProptestConfig::default()
+    })]
 
     /// Ids are equal exactly if the questions are equal.
     #[test]
-    fn question_ids_are_equal_exactly_if_the_questions_are_equal(all in prop::collection::vec(asked(), 2..60)) {
+    fn question_ids_are_equal_exactly_if_the_questions_are_equal(
+        all in prop::collection::vec(asked(), 2..60),
+    ) {
         let key = HashKey::of_token_key(&[7; 32]);
         let ids: Vec<_> = all.iter().map(|asked| (asked, id(&key, asked))).collect();
         for (one, its_id) in &ids {

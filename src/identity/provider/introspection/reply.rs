@@ -62,8 +62,8 @@ pub enum ReplyError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
     #[error(
-        "the token is active, but the reply does not name its owner: it has no `sub`, `username` or \
-         `client_id`"
+        "the token is active, but the reply does not name its owner: it has no `sub`, \
+         `username` or `client_id`"
     )]
     NoSubject,
 }

@@ -257,7 +257,8 @@ fn an_odd_entry_is_left_out_and_does_not_affect_the_others() {
     }
     assert_eq!(
         message(r#"{"keys": [{"kid": 5}]}"#),
-        "no key can be used (key 1: `kid` is a number; it must be a text); at least one public RSA, EC (P-256, P-384) or Ed25519 key for signatures is required"
+        "no key can be used (key 1: `kid` is a number; it must be a text); at least one \
+         public RSA, EC (P-256, P-384) or Ed25519 key for signatures is required"
     );
 }
 
@@ -282,7 +283,12 @@ proptest! {
     }
 
     #[test]
-    fn never_panics_on_any_members(kty in "RSA|EC|OKP", crv in "P-256|Ed25519", x in "[A-Za-z0-9_-]{0,90}", y in "[A-Za-z0-9_-]{0,45}") {
+    fn never_panics_on_any_members(
+        kty in "RSA|EC|OKP",
+        crv in "P-256|Ed25519",
+        x in "[A-Za-z0-9_-]{0,90}",
+        y in "[A-Za-z0-9_-]{0,45}",
+    ) {
         let _ = set(&[json!({ "kty": kty, "crv": crv, "x": x, "y": y, "n": x, "e": y })]);
     }
 }

@@ -22,6 +22,10 @@ use crate::registry::{Access, Actions, RepositoryName};
 /// the registry may be slow, and its clock may differ.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
+/// The log message for a 200 whose token is for a caller without a credential.
+const NO_USER: &str = "the token in the reply names no user, so the server did not accept the \
+    credential";
+
 impl TokenServer {
     pub(super) fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let retry_after = reply.retry_after();
@@ -46,12 +50,15 @@ impl TokenServer {
             // Both statuses tell a caller without a credential that nothing is public.
             StatusCode::UNAUTHORIZED if is_anonymous(question) => self.nothing(question),
             StatusCode::UNAUTHORIZED => Verdict::NotMine,
-            StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => self.nothing(question),
+            StatusCode::FORBIDDEN if self.forbids(reply) != Some(Forbidden::NoVerdict) => {
+                self.nothing(question)
+            }
             status if self.turns_the_gate_away(reply) => self.unavailable(
                 question,
                 &format!(
-                    "status {status}: the token server refuses the gate's own address, the only one \
-                     that it sees; check its bans and rate limits, or set forward_client_address"
+                    "status {status}: the token server refuses the gate's own address, the only \
+                     one that it sees; check its bans and rate limits, or set \
+                     forward_client_address"
                 ),
             ),
             StatusCode::FORBIDDEN => {
@@ -128,18 +135,14 @@ impl TokenServer {
             }
             (_, Some(subject)) => subject.as_str().into(),
             (Some(_), None) if gitlab::is_for_anonymous(token) => {
-                return refused(
-                    "the token in the reply names no user, so the server did not accept the credential",
-                );
+                return refused(NO_USER);
             }
             (Some(_), None) => gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
             // By the specification, a token without a subject means that the client did not
             // authenticate. Some servers issue such a token if the password is wrong, with access
             // to what is public.
             (None, None) => {
-                return refused(
-                    "the token in the reply names no user, so the server did not accept the credential",
-                );
+                return refused(NO_USER);
             }
         };
         let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));

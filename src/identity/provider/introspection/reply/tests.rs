@@ -120,7 +120,9 @@ fn an_odd_member_is_noted_and_does_not_affect_the_others() {
     assert_eq!(scopes, ["read_registry canary"], "one word, whatever it holds");
     assert_eq!(
         text,
-        "`scope` is a list of 4, and each entry is one scope; `scope` holds a number, which is left out; `scope` holds a list of 1, which is left out; `scope` holds an empty text, which is left out"
+        "`scope` is a list of 4, and each entry is one scope; \
+         `scope` holds a number, which is left out; `scope` holds a list of 1, which is left out; \
+         `scope` holds an empty text, which is left out"
     );
     let (_, groups, text) = odd(json!({ "groups": ["ci", { "canary": 1 }, null] }));
     assert_eq!(groups, ["ci"]);
@@ -217,7 +219,10 @@ fn the_audience_must_match_if_the_config_sets_one() {
     }
     for aud in [json!(null), json!("other"), json!("registry2"), json!("Registry"), json!([])] {
         assert!(
-            matches!(said(json!({ "aud": aud })), Ok(TokenState::NotForHere(why)) if why.contains("aud")),
+            matches!(
+                said(json!({ "aud": aud })),
+                Ok(TokenState::NotForHere(why)) if why.contains("aud")
+            ),
             "{aud}"
         );
     }
@@ -236,9 +241,10 @@ fn the_user_name_must_match_if_the_config_requires_it() {
     for (user, members) in
         [("bob", json!({ "username": "al" })), ("AL", json!({ "username": "al" }))]
     {
-        assert!(
-            matches!(said(Some(user), members), TokenState::NotForHere(why) if why.contains("username"))
-        );
+        assert!(matches!(
+            said(Some(user), members),
+            TokenState::NotForHere(why) if why.contains("username")
+        ));
     }
     // The subject does not count as a user name.
     assert!(matches!(said(Some("alice"), json!({})), TokenState::NotForHere(_)));
