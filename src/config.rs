@@ -37,7 +37,7 @@ pub use format::Rate;
 pub use named_file::FileVersion;
 pub use outline::Outline;
 pub use problem::{Place, Problem, Problems};
-pub use raw::{ChallengeScheme, LogFormat, TlsVersion};
+pub use raw::{ChallengeScheme, TlsVersion};
 pub use ready::{
     AccessLogTarget, AdminConfig, Config, Http, Log, Provider, Tls, Tokens, UpstreamAuthorization,
     UpstreamConfig,

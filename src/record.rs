@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
-pub use access_log::{AccessLog, AccessLogFormat, Target};
+pub use access_log::{AccessLog, LogFormat, Target};
 pub use audit::AuditLog;
 
 use crate::body::{Progress, ResponseObserver};

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
-use crate::record::{AccessLog, AccessLogFormat, Target};
+use crate::record::{AccessLog, LogFormat, Target};
 use crate::server::{Server, Snapshot, bind};
 use live::Drain;
 
@@ -112,7 +112,7 @@ impl Running {
 /// If the system cannot provide certificate authorities, randomness or threads.
 pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     loaded.config.log.audit = None;
-    let access_log = AccessLog::start(AccessLogFormat::Json, None)?;
+    let access_log = AccessLog::start(LogFormat::Json, None)?;
     let snapshot = Live::new(loaded, access_log)?.snapshots().borrow().clone();
     Ok(snapshot)
 }
@@ -122,11 +122,7 @@ pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
 /// # Errors
 /// If its file cannot be opened, or no thread can be started.
 pub fn access_log(log: &config::Log) -> anyhow::Result<AccessLog> {
-    let format = match log.format {
-        config::LogFormat::Json => AccessLogFormat::Json,
-        config::LogFormat::Text => AccessLogFormat::Text,
-    };
-    Ok(AccessLog::start(format, log_target(&log.access)?)?)
+    Ok(AccessLog::start(log.format, log_target(&log.access)?)?)
 }
 
 fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moorgate::config::load;
 use moorgate::demo::introspection::{CLIENT_SECRET, Introspection};
-use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::record::{AccessLog, LogFormat};
 use moorgate::run::{Listeners, Running};
 use moorgate::server::{Snapshot, serve_stream};
 use tempfile::TempDir;
@@ -168,7 +168,7 @@ fn start_gate(folder: &Path, registry: SocketAddr, introspection: &str, log: Tar
     std::fs::write(&path, config).unwrap();
     std::fs::write(folder.join("secret"), CLIENT_SECRET).unwrap();
     let loaded = load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
-    let access_log = AccessLog::to(AccessLogFormat::Json, log).unwrap();
+    let access_log = AccessLog::to(LogFormat::Json, log).unwrap();
     Running::start(loaded, Listeners { public: Vec::new(), admin: listener() }, access_log).unwrap()
 }
 

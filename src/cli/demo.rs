@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::serve::Signals;
 use super::{failed, logging, say};
-use crate::config::LogFormat;
 use crate::demo::Demo;
 use crate::demo::gitlab::{SampleCredential, sample_credentials};
 use crate::demo::introspection::sample_tokens;
+use crate::record::LogFormat;
 
 /// Runs the demo until a signal ends it.
 pub(super) fn demo(port: u16) -> ExitCode {

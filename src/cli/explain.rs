@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 
 use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
 use super::{ConfigPath, environment, logging, no_terminal, say};
-use crate::config::{Loaded, LogFormat, load};
+use crate::config::{Loaded, load};
 use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::credential::basic;
+use crate::record::LogFormat;
 use crate::run;
 use crate::upstream::Upstream;
 

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::LogFormat;
+use crate::record::LogFormat;
 use crate::run::SetLevel;
 
 /// Starts the program's log on standard error, in the format of the config. Returns a function that

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToAnHour, Workers};
 use super::url::{ExternalUrl, ServerUrl};
+use crate::record::LogFormat;
 
 pub(super) use identity::*;
 pub(super) use limits::{LimitOverrideSection, LimitsSection, RateLimit};
@@ -367,12 +368,4 @@ pub(super) enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// The format of the program's own log and of the access log.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Json,
-    Text,
 }

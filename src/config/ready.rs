@@ -12,12 +12,13 @@ use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
 use secrecy::SecretString;
 
-use super::raw::{ChallengeScheme, LogFormat, TlsVersion};
+use super::raw::{ChallengeScheme, TlsVersion};
 use super::url::ExternalUrl;
 use crate::identity::cache::CacheLimits;
 use crate::limits::settings::Settings;
 use crate::net::endpoint::Endpoint;
 use crate::policy::{RequiredScopes, Rules};
+use crate::record::LogFormat;
 use crate::token_service::gate_token::TokenKeys;
 
 pub use identity::Provider;

@@ -15,7 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Record;
 use super::line_fields::{CallerFields, RequestFields};
@@ -27,16 +28,17 @@ const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 /// The time during which lines are collected before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The format of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLogFormat {
+/// The format of the program's own log and of the access log.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
     Json,
     Text,
 }
 
 /// The access log. Its target can be [changed](Self::switch) while lines are written.
 pub struct AccessLog {
-    format: AccessLogFormat,
+    format: LogFormat,
     is_off: AtomicBool,
     pending: Arc<Pending>,
     thread: Option<JoinHandle<()>>,
@@ -66,7 +68,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// An error if the thread cannot be started.
-    pub fn to(format: AccessLogFormat, target: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn to(format: LogFormat, target: impl Write + Send + 'static) -> io::Result<Self> {
         Self::start(format, Some(Box::new(target)))
     }
 
@@ -74,7 +76,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// An error if the thread cannot be started.
-    pub fn start(format: AccessLogFormat, target: Target) -> io::Result<Self> {
+    pub fn start(format: LogFormat, target: Target) -> io::Result<Self> {
         let pending = Arc::<Pending>::default();
         let (waiting, is_off) = (pending.clone(), target.is_none());
         let target = target.unwrap_or_else(|| Box::new(io::sink()));
@@ -112,10 +114,10 @@ impl AccessLog {
         let line = AccessLine::new(record, took);
         // Writing to memory cannot fail, and every line can be expressed in JSON.
         let _ = match self.format {
-            AccessLogFormat::Json => {
+            LogFormat::Json => {
                 serde_json::to_writer(&mut lines.bytes, &line).map_err(io::Error::from)
             }
-            AccessLogFormat::Text => line.write_text(&mut lines.bytes),
+            LogFormat::Text => line.write_text(&mut lines.bytes),
         };
         lines.bytes.push(b'\n');
         if std::mem::take(&mut lines.writer_waits) {

@@ -8,11 +8,11 @@ use http::Method;
 
 use crate::denial::{Denial, Limit};
 use crate::identity::{Granted, Principal, Source, Verified};
-use crate::record::{AccessLog, AccessLogFormat, Record, Recorder};
+use crate::record::{AccessLog, LogFormat, Record, Recorder};
 
 #[test]
 fn a_limit_line_names_the_caller_and_the_limit_in_printable_text() {
-    let access_log = AccessLog::to(AccessLogFormat::Json, std::io::sink()).unwrap();
+    let access_log = AccessLog::to(LogFormat::Json, std::io::sink()).unwrap();
     let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
     let over = |limit: Limit, from: [u8; 4]| {
         let (request_id, path) = ("request".into(), "/v2/secret/".into());

@@ -12,7 +12,7 @@ use crate::record::Recorder;
 #[test]
 fn hostile_text_cannot_break_a_log_line() {
     let hostile = "a\u{1b}]0;owned\u{7}\u{9b}2J\r\n2026 200 GET /v2/ root\u{202e}\u{7f}";
-    let access_log = AccessLog::to(AccessLogFormat::Text, io::sink()).unwrap();
+    let access_log = AccessLog::to(LogFormat::Text, io::sink()).unwrap();
     let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
     let client = std::net::Ipv4Addr::LOCALHOST.into();
     let path = format!("/v2/{hostile}");
@@ -46,7 +46,7 @@ fn hostile_text_cannot_break_a_log_line() {
 #[test]
 fn an_anonymous_caller_has_no_subject_in_the_log() {
     let line = |subject: &str| {
-        let access_log = AccessLog::to(AccessLogFormat::Json, io::sink()).unwrap();
+        let access_log = AccessLog::to(LogFormat::Json, io::sink()).unwrap();
         let recorder = Arc::new(Recorder::new(Arc::default(), access_log));
         let client = std::net::Ipv4Addr::LOCALHOST.into();
         let mut record = Record::begin(

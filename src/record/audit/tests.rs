@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use http::Method;
 
 use super::*;
-use crate::record::{AccessLog, AccessLogFormat, Recorder};
+use crate::record::{AccessLog, LogFormat, Recorder};
 
 /// A disk that takes the given number of bytes of each write, in order, and then everything.
 #[derive(Clone, Default)]
@@ -37,10 +37,8 @@ impl Write for Disk {
 }
 
 fn record() -> Record {
-    let recorder = Arc::new(Recorder::new(
-        Arc::default(),
-        AccessLog::start(AccessLogFormat::Json, None).unwrap(),
-    ));
+    let recorder =
+        Arc::new(Recorder::new(Arc::default(), AccessLog::start(LogFormat::Json, None).unwrap()));
     let client = std::net::Ipv4Addr::LOCALHOST.into();
     Record::begin(
         recorder,

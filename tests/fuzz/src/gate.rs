@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorgate::config::load;
-use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::record::{AccessLog, LogFormat};
 use moorgate::run::{Listeners, Running};
 use moorgate::server::serve_stream;
 use tempfile::TempDir;
@@ -149,7 +149,7 @@ fn start(config: &Path) -> Running {
     let loaded = load(config, []).unwrap_or_else(|problems| panic!("{problems}"));
     let admin = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let listeners = Listeners { public: Vec::new(), admin };
-    let access_log = AccessLog::to(AccessLogFormat::Json, std::io::sink()).expect("a log");
+    let access_log = AccessLog::to(LogFormat::Json, std::io::sink()).expect("a log");
     Running::start(loaded, listeners, access_log).expect("a gate")
 }
 
