@@ -16,14 +16,14 @@ use http::{Method, Response, StatusCode, Version};
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, UpstreamFault};
 use crate::identity::Question;
-use crate::identity::authenticator::Identity;
+use crate::identity::authenticator::Authenticator;
 use crate::identity::model::credential::Credential;
 use crate::limits::{Account, Limits};
 use crate::net::client_address::TrustedProxies;
 use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
 use crate::registry::{Access, RegistryRequest};
-use crate::respond::{RefusedRequest, Responder};
+use crate::respond::{DeniedRequest, Responder};
 use crate::token_service::{self, TokenService};
 use crate::upstream::{ClientInfo, Upstream};
 use parse::{expect_no_body, parse};
@@ -32,10 +32,10 @@ pub use explain::{ExplainedAnswer, Explanation};
 pub(crate) use receive::new_request_id;
 pub use receive::{ConnectionInfo, Received};
 
-/// All parts that decide about requests. All workers share them.
+/// Everything that a request passes on its way. All workers share it.
 pub struct Gate {
     pub(crate) trusted_proxies: TrustedProxies,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authenticator,
     pub(crate) policy: Policy,
     pub(crate) limits: Limits,
     pub(crate) tokens: TokenService,
@@ -49,8 +49,8 @@ pub struct Gate {
 struct RequestContext {
     /// The access that the request needs, as far as it was understood. A mount needs two.
     needed: [Option<Access>; 2],
-    /// The actual reason of the refusal of a caller without a credential, which is told only that
-    /// a credential is needed.
+    /// The true reason for a 401 to a caller without a credential. `explain` shows it; the caller
+    /// is told only that a credential is needed.
     withheld: Option<Denial>,
     /// `true` if the request has passed every limit, so that it is not counted again.
     within_limits: bool,
@@ -107,7 +107,7 @@ impl Gate {
         // and after a request body that was not read to its end.
         let must_close =
             matches!(outcome, Err(Denial::Framing(_))) || head.method == Method::CONNECT;
-        let close = must_close || connection_info.progress.request_ended().is_none();
+        let close = must_close || connection_info.progress.request_body_ended().is_none();
         let mut response = match outcome {
             Ok(response) => {
                 record.set_allowed(response.status());
@@ -147,7 +147,7 @@ impl Gate {
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
         let refused =
-            RefusedRequest { head, needed: &context.needed, kind: record.credential_kind() };
+            DeniedRequest { head, needed: &context.needed, kind: record.credential_kind() };
         self.responder.denial(denial, &refused, progress)
     }
 
@@ -194,7 +194,7 @@ impl Gate {
         record.set_request(&wanted);
         expect_no_body(&head.method, body).await?;
         context.needed = [Some(wanted.required()), wanted.mount_source()];
-        self.limit_client(&wanted, client, context).await?;
+        self.limit_address(&wanted, client, context).await?;
 
         let credential = Credential::from_headers(&head.headers)?;
         record.set_credential_kind(token_service::kind(&credential));
@@ -217,8 +217,8 @@ impl Gate {
                 context.withheld = Some(denial);
                 Denial::NoCredential
             }
-            // The gate token was issued to a caller without a credential, and what was public then
-            // is not public any more.
+            // The gate token was issued to a caller without a credential, and the access is not
+            // public, or not public any more.
             Denial::NoCredential => Denial::InsufficientScope,
             denial => denial,
         })?;
@@ -231,8 +231,8 @@ impl Gate {
         })
     }
 
-    /// Asks the upstream whether an immutable tag exists already, audits and forwards the request;
-    /// or answers with the list of the repositories that the caller may see.
+    /// Asks the upstream whether an immutable tag exists already, audits the request and forwards
+    /// it. The list of all repositories is read from the upstream and filtered for the caller.
     async fn pass_on(
         &self,
         decision: Decision,

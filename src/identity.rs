@@ -15,6 +15,6 @@ pub mod model;
 pub mod provider;
 
 pub use model::{
-    Attributes, Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant,
-    Source, TokenServerKind, Verdict, Verified,
+    Attributes, Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, Source,
+    TokenServerKind, UpstreamToken, Verdict, Verified,
 };

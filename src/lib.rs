@@ -25,7 +25,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | caller | The person or the program that sends a request, known by its credential. |
+//! | caller | The person or program that sends a request: known by its credential, or anonymous. |
 //! | client | The program that the caller uses, or its connection. |
 //! | credential | The content of `Authorization`: a user name and a password, or a Bearer token. |
 //! | secret | The password or the token in a credential. |
@@ -34,13 +34,15 @@
 //! | verdict | The answer of a provider to a question. |
 //! | stale answer | An earlier verdict that is served while its provider is down. |
 //! | access | The right that a request needs: login, catalog, or an action in a repository. |
-//! | permit | The proof that the policy allowed a request. |
+//! | decision | The policy allowed a request, unless it would change an immutable tag that exists. |
+//! | permit | The proof that a request may be forwarded. |
 //! | grant | The rights that a token server gave for one repository. |
-//! | upstream token | The token of a token server that is sent upstream (`authorization: grant`). |
-//! | gate | This program, and the part of it that decides ([`gate`]). |
-//! | gate token | A token that the gate issues at `/token`: a sealed (encrypted) credential. |
+//! | upstream token | A token server's token that is sent upstream (`upstream.authorization`). |
+//! | gate | This program. The module [`gate`] runs the stages of a request. |
+//! | gate token | A token that the gate issues at `/token`: an encrypted credential, or none. |
+//! | token server | A server of the registry token protocol, such as the one in GitLab. |
 //! | workload token | A JWT of an OpenID Connect issuer, for a CI job or another program. |
-//! | mount | A blob that the upstream links from another repository instead of an upload. |
+//! | mount | A request to link a blob from another repository instead of uploading it. |
 //! | shadow mode | `policy.mode: shadow`: what the rules deny is logged, and served all the same. |
 //! | upstream | The registry behind the gate. |
 //! | snapshot | Everything that was built from one version of the config. |

@@ -372,7 +372,7 @@ impl Drop for Record {
             self.outcome = Outcome::Failed(Reason::DrainTimeout);
         }
         let took = self.begun.elapsed();
-        self.recorder.metrics.request_ended(EndedRequest {
+        self.recorder.metrics.request_body_ended(EndedRequest {
             method: &self.method,
             operation: self.operation.as_str(),
             status: self.status_number(),

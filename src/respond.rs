@@ -31,7 +31,7 @@ pub struct Responder {
 }
 
 /// A request that is refused.
-pub struct RefusedRequest<'a> {
+pub struct DeniedRequest<'a> {
     /// The head of the request.
     pub head: &'a Parts,
     /// The access that the request needs, as far as it was understood. A mount needs two.
@@ -84,7 +84,7 @@ impl Responder {
     pub fn denial(
         &self,
         denial: &Denial,
-        refused: &RefusedRequest<'_>,
+        refused: &DeniedRequest<'_>,
         progress: &Rc<Progress>,
     ) -> Response<ResponseBody> {
         let Answer { mut status, mut code, .. } = denial.answer();

@@ -14,10 +14,10 @@ use super::ResponseObserver;
 pub struct Progress {
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
-    request_ended: Cell<Option<Instant>>,
+    request_body_ended: Cell<Option<Instant>>,
     failure: Cell<Option<BodyFailure>>,
     /// The time since which the client owes the next piece of its body.
-    awaiting_request: Cell<Option<Instant>>,
+    awaiting_request_body: Cell<Option<Instant>>,
     /// The number of pieces of the response that were handed over and are not completely sent.
     unsent: Cell<usize>,
     /// The time since which the client has taken nothing of these pieces.
@@ -43,7 +43,7 @@ pub enum BodyFailure {
 
 impl Progress {
     /// Creates the progress of a request on a connection. The connection sets `stalled` when its
-    /// client has taken nothing for too long.
+    /// client has made no progress for too long.
     pub fn on_connection(stalled: Rc<Cell<bool>>) -> Self {
         Self { connection_stalled: stalled, ..Self::default() }
     }
@@ -59,8 +59,8 @@ impl Progress {
     }
 
     /// Returns the time at which the request's body ended, if it did.
-    pub fn request_ended(&self) -> Option<Instant> {
-        self.request_ended.get()
+    pub fn request_body_ended(&self) -> Option<Instant> {
+        self.request_body_ended.get()
     }
 
     /// Returns the reason why the request's body broke off, if it did.
@@ -76,14 +76,16 @@ impl Progress {
     /// Returns the time at which the wait for the rest of the request's body becomes too long, if
     /// the gate is waiting for it.
     pub fn request_stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        self.awaiting_request.get().map(|since| since + timeout)
+        self.awaiting_request_body.get().map(|since| since + timeout)
     }
 
     /// Returns the time at which the wait for the request's body or for the client's window becomes
     /// too long, if the gate is waiting for either.
     pub fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
-        let since =
-            [self.awaiting_request.get(), self.awaiting_window.get()].into_iter().flatten().min();
+        let since = [self.awaiting_request_body.get(), self.awaiting_window.get()]
+            .into_iter()
+            .flatten()
+            .min();
         since.map(|since| since + timeout)
     }
 
@@ -103,23 +105,23 @@ impl Progress {
     }
 
     pub(super) fn await_request(&self) {
-        if self.awaiting_request.get().is_none() {
-            self.awaiting_request.set(Some(Instant::now()));
+        if self.awaiting_request_body.get().is_none() {
+            self.awaiting_request_body.set(Some(Instant::now()));
         }
     }
 
     pub(super) fn request_moved(&self, bytes: u64) {
-        self.awaiting_request.set(None);
+        self.awaiting_request_body.set(None);
         self.bytes_in.set(self.bytes_in.get() + bytes);
     }
 
     pub(super) fn request_no_longer_read(&self) {
-        self.awaiting_request.set(None);
+        self.awaiting_request_body.set(None);
     }
 
     pub(crate) fn end_request(&self) {
-        if self.request_ended.get().is_none() {
-            self.request_ended.set(Some(Instant::now()));
+        if self.request_body_ended.get().is_none() {
+            self.request_body_ended.set(Some(Instant::now()));
         }
     }
 
@@ -129,19 +131,20 @@ impl Progress {
 
     /// Returns the time since which the client has taken nothing of what was handed over, if there
     /// is anything.
-    pub fn awaits_window(&self) -> Option<Instant> {
+    pub fn window_awaited_since(&self) -> Option<Instant> {
         self.awaiting_window.get()
     }
 
     /// Keeps the observer until all that was handed over is sent or never will be. Only then is the
-    /// response over.
+    /// response over. If nothing is unsent, it is over now, and the observer is dropped.
     pub(super) fn keep(&self, observer: Box<dyn ResponseObserver>) {
         if self.unsent.get() > 0 {
             self.observer.set(Some(observer));
         }
     }
 
-    /// Ends the response now, even if pieces of it are not sent.
+    /// Ends the response now, even if pieces of it are not sent: its observer writes the record when
+    /// it is dropped.
     pub fn end(&self) {
         drop(self.observer.take());
     }

@@ -53,7 +53,8 @@ pub(super) struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Builds the configuration; `None` if a part of it cannot be built.
+    /// Builds the configuration. Returns `None` if a part of it cannot be built. The result must
+    /// not be used if [`problems`](Self::problems) is not empty.
     pub(super) fn config(&mut self, raw: &Raw) -> Option<Config> {
         let http = self.http(&raw.http);
         let admin = self.admin(&raw.admin, &raw.http);
@@ -63,6 +64,7 @@ impl Build<'_> {
         let policy = self.policy(raw);
         let tokens = self.tokens(&raw.tokens, providers);
         let limits = self.limits(raw);
+        let log = self.log(&raw.log);
         Some(Config {
             http: http?,
             admin,
@@ -73,7 +75,7 @@ impl Build<'_> {
             tokens: tokens?,
             cache: cache(&raw.cache),
             limits: limits?,
-            log: self.log(&raw.log),
+            log,
         })
     }
 
@@ -178,16 +180,16 @@ impl Build<'_> {
         &mut self,
         url: Option<&ServerUrl>,
         ca: Option<&str>,
-        path_of_ca: &str,
+        ca_key: &str,
     ) -> Option<Endpoint> {
         let roots = match ca {
-            Some(file) => self.roots(path_of_ca, file).map(Some),
+            Some(file) => self.roots(ca_key, file).map(Some),
             None => Some(None),
         };
         let url = url?;
         if ca.is_some() && url.scheme == Scheme::Http {
             self.warn(
-                path_of_ca,
+                ca_key,
                 "has no effect because the URL is http; write https://… or remove this key",
             );
         }

@@ -1,4 +1,4 @@
-//! The stages that check limits: [`limit_client`](Gate::limit_client) before the credential is
+//! The stages that check limits: [`limit_address`](Gate::limit_address) before the credential is
 //! read, and [`limit_caller`](Gate::limit_caller) once the request is allowed.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 
 impl Gate {
     /// Checks `per_client`. A request that is retried with another grant was already counted.
-    pub(super) async fn limit_client(
+    pub(super) async fn limit_address(
         &self,
         wanted: &RegistryRequest,
         client: &ClientInfo<'_>,

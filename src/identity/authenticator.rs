@@ -19,13 +19,15 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::cache::{CacheLimits, CachedAnswer, InFlight, VerdictCache};
-use super::guard::failed_logins::{FailedLogins, Login};
+use super::cache::{CacheLimits, CachedVerdict, InFlight, VerdictCache};
+use super::guard::failed_logins::{FailedLogins, LoginAttempt};
 use super::guard::question_rate::QuestionRate;
 use super::model::credential::Credential;
 use super::model::keyed_hash::{Fingerprint, HashKey};
 use super::model::revocation::{Moment, Revocations, Revoked};
-use super::model::{Granted, IssuedToken, NotNow, Principal, Question, Source, Verdict, Verified};
+use super::model::{
+    Granted, NotNow, Principal, Question, Source, UpstreamToken, Verdict, Verified,
+};
 use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
 use crate::rate_limit::Quota;
@@ -40,7 +42,7 @@ pub use managed_provider::{Accepts, ManagedProvider};
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// All providers of the config and their recent verdicts.
-pub struct Identity {
+pub struct Authenticator {
     shared: Arc<SharedState>,
     providers: Vec<Arc<ManagedProvider>>,
     /// The number of wrong credentials that one address may send; `None` if it is not limited.
@@ -50,7 +52,7 @@ pub struct Identity {
     anonymous: Arc<Verified>,
 }
 
-impl Identity {
+impl Authenticator {
     /// Creates a chain of providers. `runtime` runs the questions to them.
     pub fn new(
         providers: Vec<Arc<ManagedProvider>>,
@@ -142,7 +144,7 @@ impl Identity {
         question
     }
 
-    /// Revokes a secret: drops all earlier verdicts about it, and refuses gate tokens that were
+    /// Revokes a secret: makes all earlier verdicts about it invalid, and refuses gate tokens that were
     /// sealed before now. A provider that still accepts the secret admits the caller again; a
     /// workload token stays refused.
     pub fn revoke_secret(&self, credential: &Credential) {
@@ -151,7 +153,8 @@ impl Identity {
         self.revoke(Revoked::Secret(known_as.secret));
     }
 
-    /// Revokes a credential by its identifier in logs, with the same effect.
+    /// Revokes a credential by its identifier in logs. The same secret with another user name stays
+    /// valid.
     pub fn revoke_credential(&self, fingerprint: Fingerprint) {
         self.revoke(Revoked::Credential(fingerprint));
     }
@@ -208,7 +211,7 @@ impl Identity {
                 &self.shared.question_id(provider, question),
                 question.revocation.floor.map(|floor| floor.at),
             )
-            && self.revoked_since(question).is_none()
+            && self.refreshed_if_revoked(question).is_none()
         {
             *cache_use = CacheUse::Hit;
             if let Some(login) = login {
@@ -230,7 +233,7 @@ impl Identity {
     /// Returns the question with the current revocations, if an operator has revoked the credential
     /// since the question was created. The question may have waited for its answer, or for another
     /// question of the same request.
-    fn revoked_since(&self, question: &Question) -> Option<Question> {
+    fn refreshed_if_revoked(&self, question: &Question) -> Option<Question> {
         let revocation = self.shared.revocations.lookup(&question.known_as);
         (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
@@ -243,19 +246,19 @@ impl Identity {
         // credential.
         let mut of_credential =
             known.answers().iter().rev().filter(|answer| answer.value().granted.token().is_none());
-        of_credential.find_map(CachedAnswer::ends)
+        of_credential.find_map(CachedVerdict::ends)
     }
 
     /// Drops the answer to a question if it carries this token, because the registry refuses the
     /// token. The next request asks the question again. A later answer is kept.
-    pub fn forget(&self, question: &Question, refused: &IssuedToken) {
+    pub fn forget(&self, question: &Question, refused: &UpstreamToken) {
         for provider in &self.providers {
             self.shared.cache.forget(&self.shared.asked(provider, question), refused);
         }
     }
 
     /// Returns what a caller without a credential may read. The first provider that grants anything
-    /// decides. The right to anything but reading is never asked for.
+    /// decides, or that gives no answer. The right to anything but reading is never asked for.
     async fn verify_anonymous(
         &self,
         question: &Question,
@@ -282,11 +285,11 @@ impl Identity {
         &self,
         question: &Question,
         last: Option<&Arc<ManagedProvider>>,
-        mut login: Option<&mut Login<'_>>,
+        mut login: Option<&mut LoginAttempt<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let answer = self.search_once(question, last, login.as_deref_mut(), cache_use).await;
-        match self.revoked_since(question) {
+        match self.refreshed_if_revoked(question) {
             None => answer,
             Some(question) => Box::pin(self.search(&question, last, login, cache_use)).await,
         }
@@ -296,7 +299,7 @@ impl Identity {
         &self,
         question: &Question,
         last: Option<&Arc<ManagedProvider>>,
-        mut login: Option<&mut Login<'_>>,
+        mut login: Option<&mut LoginAttempt<'_>>,
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let order = self.order(&question.credential)?;

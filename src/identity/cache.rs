@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 
 use super::model::keyed_hash::{QuestionId, SecretId};
-use super::model::{IssuedToken, NotNow, Verdict, Verified};
+use super::model::{NotNow, UpstreamToken, Verdict, Verified};
 use entry::NegativeVerdict;
 use store::Stores;
 
-pub use entry::{CachedAnswer, CachedAnswers};
+pub use entry::{CachedAnswers, CachedVerdict};
 pub use in_flight::{Awaited, Coalesced, InFlight};
 
 /// The memory, in bytes, that a credential with one answer fits into, including the bookkeeping of
@@ -93,7 +93,7 @@ impl CacheKey {
     }
 
     /// Returns whether the answer is from the same provider and about the same credential.
-    fn is_about<V>(&self, answer: &CachedAnswer<V>) -> bool {
+    fn is_about<V>(&self, answer: &CachedVerdict<V>) -> bool {
         answer.provider() == self.provider
             && answer.question().is_about_credential_of(&self.question)
     }
@@ -160,7 +160,7 @@ impl VerdictCache {
 
     /// Drops the answer to this question if it carries this token. The next request asks the
     /// question again.
-    pub fn forget(&self, asked: &CacheKey, refused: &IssuedToken) {
+    pub fn forget(&self, asked: &CacheKey, refused: &UpstreamToken) {
         self.stores(asked).forget(asked, |answer| {
             answer.question() == asked.question && answer.value().granted.token() == Some(refused)
         });

@@ -10,7 +10,7 @@ pub mod tag_rules;
 pub mod unix_time;
 mod verdict;
 
-pub use grant::{Granted, IssuedToken, RepositoryGrant, TokenServerKind};
+pub use grant::{Granted, RepositoryGrant, TokenServerKind, UpstreamToken};
 pub use principal::{Attributes, Principal, Source, Verified};
 pub use question::Question;
 pub use verdict::{Lifetime, NotNow, Verdict};

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::catalog::CatalogFilter;
 use super::rules::Ruling;
 use crate::denial::{Denial, TagRefusal, UpstreamFault};
-use crate::identity::IssuedToken;
+use crate::identity::UpstreamToken;
 use crate::registry::{Access, Action, Mount, Reference, RegistryRequest, RepositoryName, Tag};
 
 /// A request that the credential allows, as far as this can be known without asking the upstream.
@@ -23,7 +23,7 @@ pub struct Decision {
     pub(super) must_not_exist: Vec<Tag>,
     /// The token for the upstream, if the upstream accepts tokens of the server that granted the
     /// request.
-    pub(super) upstream_token: Option<IssuedToken>,
+    pub(super) upstream_token: Option<UpstreamToken>,
     /// The filter for the list of all repositories; `None`: the caller sees everything.
     pub(super) catalog: Option<CatalogFilter>,
     pub(super) ruling: Ruling,
@@ -33,7 +33,7 @@ pub struct Decision {
 #[derive(Debug)]
 pub struct Permit {
     request: RegistryRequest,
-    upstream_token: Option<IssuedToken>,
+    upstream_token: Option<UpstreamToken>,
     catalog: Option<CatalogFilter>,
 }
 
@@ -41,7 +41,7 @@ pub struct Permit {
 #[derive(Debug)]
 pub struct TagLookUp {
     request: RegistryRequest,
-    upstream_token: Option<IssuedToken>,
+    upstream_token: Option<UpstreamToken>,
 }
 
 impl Decision {
@@ -61,7 +61,7 @@ impl Decision {
     }
 
     /// Returns the token that the upstream will receive, if it accepts such tokens.
-    pub fn upstream_token(&self) -> Option<&IssuedToken> {
+    pub fn upstream_token(&self) -> Option<&UpstreamToken> {
         self.upstream_token.as_ref()
     }
 
@@ -163,7 +163,7 @@ impl TagLookUp {
 }
 
 /// Returns the `Authorization` value for a Bearer token (RFC 6750, section 2.1).
-fn bearer(token: &IssuedToken) -> Option<HeaderValue> {
+fn bearer(token: &UpstreamToken) -> Option<HeaderValue> {
     let line = Zeroizing::new(format!("Bearer {}", token.secret().expose_secret()));
     let mut value = HeaderValue::from_str(&line).ok()?;
     value.set_sensitive(true);

@@ -14,7 +14,7 @@ use crate::config::{
     UpstreamAuthorization,
 };
 use crate::gate::Gate;
-use crate::identity::authenticator::{Identity, ManagedProvider};
+use crate::identity::authenticator::{Authenticator, ManagedProvider};
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
 use crate::net::client_address::TrustedProxies;
@@ -128,7 +128,7 @@ fn identity(
     loaded: &Loaded,
     lasting: &Lasting,
     running: Option<&RunningSnapshot>,
-) -> anyhow::Result<Identity> {
+) -> anyhow::Result<Authenticator> {
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
     let ask_about_nobody = !config.policy.decide_for_nobody();
@@ -155,7 +155,7 @@ fn identity(
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
     let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
-    let identity = Identity::new(chain, config.cache, key, metrics, Handle::current());
+    let identity = Authenticator::new(chain, config.cache, key, metrics, Handle::current());
     Ok(identity.with_failed_logins(config.limits.failed_logins))
 }
 

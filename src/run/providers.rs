@@ -37,7 +37,7 @@ mod tests {
     use crate::config::load_text;
     use crate::demo::introspection::{CLIENT_SECRET, Introspection as IntrospectionServer};
     use crate::demo::issuer::OidcIssuer;
-    use crate::identity::authenticator::{CacheUse, Identity};
+    use crate::identity::authenticator::{Authenticator, CacheUse};
     use crate::identity::model::credential::Credential;
     use crate::identity::model::keyed_hash::HashKey;
     use crate::metrics::Metrics;
@@ -61,7 +61,7 @@ mod tests {
         let limits = config.cache;
         let key = HashKey::random().unwrap();
         let identity =
-            Identity::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());
+            Authenticator::new(providers, limits, key, Arc::new(Metrics::new()), Handle::current());
         let credential = Credential::Bearer(SecretString::from(token));
         let question =
             identity.question(credential, Access::Login, Ipv4Addr::LOCALHOST.into(), "test".into());

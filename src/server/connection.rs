@@ -154,12 +154,12 @@ where
         progress.cut();
     }
     let unread = match ended {
-        Some(Ok(())) => current.is_some_and(|progress| progress.request_ended().is_none()),
+        Some(Ok(())) => current.is_some_and(|progress| progress.request_body_ended().is_none()),
         // The request cannot be parsed. hyper has answered it, and may not have read it to its end.
         Some(Err(error)) if error.is_parse() => true,
         Some(Err(_)) | None => return Ok(()),
     };
-    deadlines.answers_have_ended();
+    deadlines.connection_ended();
     let mut stream = connection.into_parts().io.into_inner();
     // The time limit covers a client that has stopped reading.
     timeout(LINGER_TIME, stream.shutdown())

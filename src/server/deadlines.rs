@@ -1,6 +1,6 @@
 //! The deadlines of a connection. A request neither arms nor disarms a timer: each event records a
-//! time, and one timer per connection checks these times at least as often as the shortest
-//! deadline.
+//! time, and one timer per connection checks these times at intervals no longer than the shortest
+//! time-out.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use crate::body::Progress;
 use crate::net::monitored_io::IoStatus;
 
 /// The time that an idle HTTP/2 connection stays open after the beginning of a drain, or after its
-/// last stream has ended during a drain.
+/// last stream has ended during a drain. A client from which the gate has read something within
+/// this time still reads its response.
 const DRAINING_GRACE: Duration = Duration::from_millis(500);
 
 /// The time from the beginning of a drain during which each stream that ends restarts
@@ -44,7 +45,7 @@ pub(super) struct Deadlines {
     /// HTTP/2: the time at which the client sent GOAWAY.
     leaving: Cell<Option<Instant>>,
     /// HTTP/1.0: `true` while a response that the end of the connection may delimit is incomplete.
-    breakable: Cell<bool>,
+    cut_would_look_complete: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -69,7 +70,7 @@ impl Deadlines {
             tail_stalled: Cell::new(false),
             draining: Cell::new(None),
             leaving: Cell::new(None),
-            breakable: Cell::new(false),
+            cut_would_look_complete: Cell::new(false),
         }
     }
 
@@ -100,21 +101,21 @@ impl Deadlines {
     /// of the connection for the end of the response, so an earlier end of the connection is a
     /// reset.
     pub(super) fn answer_begins(&self, delimited_by_close: bool) {
-        self.breakable.set(delimited_by_close);
+        self.cut_would_look_complete.set(delimited_by_close);
         self.io_status.reset_on_close(delimited_by_close);
     }
 
     /// HTTP/1.1: records that the body of the response has ended. `whole`: the body is complete.
     pub(super) fn answer_ends(&self, whole: bool) {
         if whole {
-            self.breakable.set(false);
+            self.cut_would_look_complete.set(false);
         }
     }
 
     /// HTTP/1.1: records that the connection has ended normally. A close then does not reset the
     /// connection, unless a response is incomplete or its last bytes could not be written.
-    pub(super) fn answers_have_ended(&self) {
-        if !self.breakable.get() && self.io_status.write_blocked().is_none() {
+    pub(super) fn connection_ended(&self) {
+        if !self.cut_would_look_complete.get() && self.io_status.write_blocked().is_none() {
             self.io_status.reset_on_close(false);
         }
     }
@@ -175,7 +176,7 @@ impl Deadlines {
     }
 
     /// Returns the time at which the deadlines must be checked again, or `None` if a deadline has
-    /// passed. `http2`: bytes between requests do not begin a head, because pings and window
+    /// passed. In that case it also records whether the client stalled. `http2`: bytes between requests do not begin a head, because pings and window
     /// updates come at any time.
     pub(super) fn check(&self, http2: bool) -> Option<Instant> {
         let now = Instant::now();
@@ -201,22 +202,24 @@ impl Deadlines {
                 true => draining.max(idle) + DRAINING_GRACE,
                 false => idle,
             });
-        let head = head.into_iter().chain(drained).min();
+        // The nearest deadline of a connection that owes no response.
+        let no_request = head.into_iter().chain(drained).min();
         let written = self.io_status.write_blocked().map(|since| since + settings.stall_timeout);
         // Each HTTP/2 stream has its own deadline. The only window of HTTP/1.1 is that of the
         // socket, which `written` covers.
         let body = self.current().filter(|_| !http2);
         let body = body.and_then(|progress| progress.request_stalls_at(settings.stall_timeout));
-        let deadline = [head, written, body].into_iter().flatten().min();
+        let deadline = [no_request, written, body].into_iter().flatten().min();
         if self.tail_stalled.get() || deadline.is_some_and(|deadline| deadline <= now) {
-            self.stalled.set(self.tail_stalled.get() || head.is_none());
-            if let Some(progress) = self.current().filter(|_| head.is_none()) {
+            self.stalled.set(self.tail_stalled.get() || no_request.is_none());
+            if let Some(progress) = self.current().filter(|_| no_request.is_none()) {
                 progress.set_stalled();
             }
             return None;
         }
-        // A wait that begins later ends no earlier than the shortest deadline from now, so no
-        // deadline is missed.
+        // A wait that begins later ends no earlier than the shortest time-out from now, so no
+        // deadline is missed. The shorter ones of a drain and of a client that leaves can only be
+        // late by the time to the next check.
         let mut shortest =
             settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
         if draining.is_some() || self.leaving.get().is_some() {

@@ -50,7 +50,7 @@ impl OpenStream {
     fn deadlines(&self) -> [Option<Instant>; 2] {
         let Some(progress) = &self.progress else { return [None; 2] };
         let stalls = progress.stalls_at(self.deadlines.settings().stall_timeout);
-        [stalls, self.deadlines.leaves_at(progress.awaits_window())]
+        [stalls, self.deadlines.leaves_at(progress.window_awaited_since())]
     }
 }
 

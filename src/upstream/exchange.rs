@@ -14,12 +14,12 @@ use super::pool::Pool;
 pub(super) struct Exchange {
     connection: Option<Connection>,
     pool: Rc<Pool>,
-    then: Then,
+    then: AfterResponse,
 }
 
 /// The use of a connection after a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterResponse {
     /// The connection is used again.
     Reuse,
     /// The connection is used again, unless bytes follow the response to a HEAD.
@@ -29,7 +29,7 @@ pub(super) enum Then {
     Close,
 }
 
-impl Then {
+impl AfterResponse {
     pub(super) fn after(method: &Method, status: StatusCode) -> Self {
         match status {
             StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
@@ -42,16 +42,18 @@ impl Then {
 }
 
 impl Exchange {
-    pub(super) fn new(connection: Connection, pool: Rc<Pool>, then: Then) -> Self {
+    pub(super) fn new(connection: Connection, pool: Rc<Pool>, then: AfterResponse) -> Self {
         Self { connection: Some(connection), pool, then }
     }
 
     /// Ends the exchange after the end of the response. The connection goes back to the pool if the
     /// request has ended too and the connection may be used again.
-    pub(super) fn finish(&mut self, request_ended: bool) {
+    pub(super) fn finish(&mut self, request_body_ended: bool) {
         let connection = self.connection.take();
-        if let (Some(connection), true) = (connection, request_ended && self.then != Then::Close) {
-            self.pool.put(connection, self.then == Then::ReuseAfterHead);
+        if let (Some(connection), true) =
+            (connection, request_body_ended && self.then != AfterResponse::Close)
+        {
+            self.pool.put(connection, self.then == AfterResponse::ReuseAfterHead);
         }
     }
 }

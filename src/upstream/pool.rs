@@ -21,13 +21,13 @@ const LATELY: Duration = Duration::from_secs(1);
 /// become the response to the next request.
 const REST_AFTER_HEAD: Duration = Duration::from_millis(100);
 
-/// The kind of request for which a connection is wanted.
+/// Whether a request can be sent again on another connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// A request that can be sent again if the connection is dead.
-    Repeatable,
-    /// A request that cannot be sent again.
-    Once,
+pub(super) enum Repeat {
+    /// It can, if this connection turns out to be dead.
+    Possible,
+    /// It cannot.
+    Never,
 }
 
 /// Idle connections, the last used at the end.
@@ -44,7 +44,7 @@ struct Idle {
 
 impl Pool {
     /// Takes the connection that was used last among those that suit the request.
-    pub(super) async fn take(&self, wanted: Use) -> Option<Connection> {
+    pub(super) async fn take(&self, wanted: Repeat) -> Option<Connection> {
         loop {
             let Idle { connection, after_head, .. } = self.take_idle(wanted)?;
             if after_head {
@@ -56,14 +56,14 @@ impl Pool {
         }
     }
 
-    fn take_idle(&self, wanted: Use) -> Option<Idle> {
+    fn take_idle(&self, wanted: Repeat) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         let at = idle.iter().rposition(|idle| {
             let age = idle.since.elapsed();
             let rested = !idle.after_head || age >= REST_AFTER_HEAD;
             rested
                 && idle.connection.is_ready()
-                && age < if wanted == Use::Once { LATELY } else { MAX_IDLE_TIME }
+                && age < if wanted == Repeat::Never { LATELY } else { MAX_IDLE_TIME }
         })?;
         Some(idle.remove(at))
     }
@@ -119,11 +119,11 @@ mod tests {
                 let (mut server, _) = listener.accept().unwrap();
                 let pool = Pool::default();
                 pool.put(connection, true);
-                assert!(pool.take(Use::Repeatable).await.is_none(), "it did not rest");
+                assert!(pool.take(Repeat::Possible).await.is_none(), "it did not rest");
                 sleep(REST_AFTER_HEAD).await;
                 // From here on the sockets are not polled until the connection is asked for.
                 server.write_all(late).unwrap();
-                assert_eq!(pool.take(Use::Repeatable).await.is_none(), !late.is_empty());
+                assert_eq!(pool.take(Repeat::Possible).await.is_none(), !late.is_empty());
             });
         }
     }

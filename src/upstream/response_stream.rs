@@ -45,7 +45,7 @@ impl ResponseStream {
     }
 
     fn finish(&mut self) {
-        self.exchange.finish(self.progress.request_ended().is_some());
+        self.exchange.finish(self.progress.request_body_ended().is_some());
     }
 
     /// Fails if the registry has sent nothing for too long. The time in which the client reads

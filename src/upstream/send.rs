@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::check_response::check_response;
 use super::connection::{Connection, SendError};
-use super::exchange::{Exchange, Then};
-use super::pool::Use;
+use super::exchange::{AfterResponse, Exchange};
+use super::pool::Repeat;
 use super::{ClientInfo, Upstream, headers};
 use crate::body::{BodyFailure, Progress, RequestBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
@@ -50,7 +50,8 @@ impl Upstream {
 
     /// Sends one request and returns the head of its response. A pooled connection may have died
     /// unnoticed: a request that was never written goes out on a new connection, and so does a GET
-    /// or HEAD without a response. No other request is ever repeated.
+    /// or HEAD whose connection broke before a valid response. A time-out is final. No other
+    /// request is ever repeated.
     pub(super) async fn exchange(
         &self,
         outbound: &OutboundRequest<'_>,
@@ -61,13 +62,14 @@ impl Upstream {
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
         let request = self.request(outbound, body, client)?;
-        let pooled = self.pool.take(if repeatable { Use::Repeatable } else { Use::Once }).await;
-        let again = match pooled {
+        let pooled =
+            self.pool.take(if repeatable { Repeat::Possible } else { Repeat::Never }).await;
+        let request = match pooled {
             None => request,
             Some(mut connection) => {
-                match self.answer(&mut connection, request, wanted, client).await {
+                match self.send_and_await_head(&mut connection, request, wanted, client).await {
                     Ok(response) => {
-                        let then = Then::after(&method, response.status());
+                        let then = AfterResponse::after(&method, response.status());
                         return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
                     }
                     Err(ExchangeFailure::NeverWritten(request)) => *request,
@@ -86,9 +88,9 @@ impl Upstream {
                 UpstreamFault::Unreachable
             })
         })?;
-        match self.answer(&mut connection, again, wanted, client).await {
+        match self.send_and_await_head(&mut connection, request, wanted, client).await {
             Ok(response) => {
-                let then = Then::after(&method, response.status());
+                let then = AfterResponse::after(&method, response.status());
                 Ok((response, Exchange::new(connection, self.pool.clone(), then)))
             }
             Err(failure) => Err(failure.into_denial(client.progress, request_id)),
@@ -110,8 +112,8 @@ impl Upstream {
         Ok(request)
     }
 
-    /// Waits for the head of the response, within the time-outs.
-    async fn answer(
+    /// Sends a request and waits for the head of its response, within the time-outs.
+    async fn send_and_await_head(
         &self,
         connection: &mut Connection,
         request: Request<RequestBody>,
@@ -124,25 +126,27 @@ impl Upstream {
             _ => settings.response_timeout,
         };
         let io = connection.io().clone();
-        // No deadline is nearer than the shorter of the two time-outs, so a timer of that length
-        // misses none.
+        // The gate looks at the deadlines when the request begins, and then at least as often as
+        // the shorter of the two time-outs: no deadline that begins meanwhile is nearer.
         let tick = response_timeout.min(settings.stall_timeout);
-        let mut timer = pin!(sleep(tick));
-        let mut answer = pin!(connection.send(request));
+        let next_check = || {
+            let now = Instant::now();
+            let ended = client.progress.request_body_ended();
+            let late = ended.map(|ended| ended + response_timeout);
+            let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
+            match late.into_iter().chain(stuck).min() {
+                Some(deadline) if deadline <= now => None,
+                deadline => Some(deadline.unwrap_or(now + tick).min(now + tick)),
+            }
+        };
+        let mut response = pin!(connection.send(request));
+        let mut timer = pin!(sleep_until(next_check().ok_or(ExchangeFailure::TimedOut)?.into()));
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map_err(ExchangeFailure::from),
+                response = &mut response => return response.map_err(ExchangeFailure::from),
                 () = &mut timer => {
-                    let now = Instant::now();
-                    let ended = client.progress.request_ended();
-                    let late = ended.map(|ended| ended + response_timeout);
-                    let stuck = io.write_blocked().map(|since| since + settings.stall_timeout);
-                    let deadline = late.into_iter().chain(stuck).min();
-                    if deadline.is_some_and(|deadline| deadline <= now) {
-                        return Err(ExchangeFailure::TimedOut);
-                    }
-                    let next = deadline.unwrap_or(now + tick).min(now + tick);
+                    let next = next_check().ok_or(ExchangeFailure::TimedOut)?;
                     timer.as_mut().reset(next.into());
                 }
             }

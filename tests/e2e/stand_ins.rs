@@ -154,7 +154,10 @@ impl StandIns {
                 "deploy_token": gitlab_login(Kind::DeployToken, true)?,
                 "sso_read_write": ["sso", "sso-demo-read-write"],
                 "sso_read_only": ["sso", "sso-demo-read-only"],
-                "id_token": ["oidc", issuer.id_token(audience, &json!({ "exp": expires.as_secs() }))?],
+                "id_token": [
+                    "oidc",
+                    issuer.id_token(audience, &json!({ "exp": expires.as_secs() }))?,
+                ],
             },
         }))
     }

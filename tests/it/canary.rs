@@ -147,8 +147,10 @@ impl Canary {
             (&format!("GET /token?service={canary}&scope={canary}"), "X: x".to_owned(), ""),
             ("POST /token", form_type, &form),
         ] {
-            let said = self
-                .ask(&format!("{start} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{lines}\r\n\r\n{body}"));
+            let said = self.ask(&format!(
+                "{start} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n\
+                 {lines}\r\n\r\n{body}"
+            ));
             match said {
                 Ok(said) => search("an answer", &said),
                 // The gate has ended, or accepts no more connections.

@@ -5,12 +5,9 @@ mod gitlab;
 
 use serde_json::Value;
 
-use crate::harness::{Reply, Setup, TestGate};
+use crate::harness::{EMPTY_INDEX, INDEX_TYPE, Reply, Setup, TestGate};
 
 const CATALOG: &str = "/v2/_catalog";
-
-const INDEX: &str = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
-const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
 
 /// A user who may push everywhere and fills the registry.
 const ROOT: (&str, &str) = ("root", "one");
@@ -20,14 +17,16 @@ const LISTER: (&str, &str) = ("lister", "two");
 const ALICE: (&str, &str) = ("alice", "three");
 const BOB: (&str, &str) = ("bob", "four");
 
-const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry, delete_registry] }";
+const HTPASSWD: &str = "- { name: local, type: htpasswd, file: htpasswd, \
+                        scopes: [read_registry, write_registry, delete_registry] }";
 
 const RULES: [&str; 5] = [
     "rules:",
     "  - { name: fills, repositories: [\"**\"], who: [\"user:root\"], allow: [push, pull] }",
     "  - { name: lists, repositories: [\"**\"], who: [\"user:lister\"], allow: [catalog] }",
     "  - { name: own, repositories: [\"${user}/**\"], who: [authenticated], allow: [pull] }",
-    "  - { name: public, repositories: [\"open/**\"], who: [anonymous, authenticated], allow: [pull] }",
+    "  - { name: public, repositories: [\"open/**\"], who: [anonymous, authenticated], \
+     allow: [pull] }",
 ];
 
 const NAMES: [&str; 8] =
@@ -46,8 +45,9 @@ fn setup(policy: &[&'static str]) -> Setup {
 async fn gate(policy: &[&'static str]) -> TestGate {
     let gate = TestGate::start(setup(policy)).await;
     for name in NAMES {
-        let put =
-            gate.send("PUT", &format!("/v2/{name}/manifests/v1"), Some(ROOT), TYPE, INDEX).await;
+        let put = gate
+            .send("PUT", &format!("/v2/{name}/manifests/v1"), Some(ROOT), INDEX_TYPE, EMPTY_INDEX)
+            .await;
         assert_eq!(put.status, 201, "{put:?}");
     }
     gate

@@ -1,6 +1,9 @@
 //! `check-config --online`: the report about each server, whether it is configured right or wrong,
 //! and that no server is shown a user's credential.
 
+mod faults;
+mod secrets;
+
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -8,11 +11,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::demo::introspection::{CLIENT_ID, CLIENT_SECRET, Introspection};
-use moorgate::demo::issuer::OidcIssuer;
+use moorgate::demo::introspection::CLIENT_SECRET;
 use moorgate::demo::registry::Registry;
-use secrecy::ExposeSecret;
-use socket2::{Domain, Socket, Type};
 
 use crate::config::files::JWKS;
 use crate::harness::listener;
@@ -133,7 +133,8 @@ fn gitlab(address: SocketAddr) -> String {
 
 fn harbor(address: SocketAddr) -> String {
     format!(
-        "name: harbor, type: registry_token, realm: \"http://{address}/service/token\", service: my harbor, timeout: 1m"
+        "name: harbor, type: registry_token, realm: \"http://{address}/service/token\", \
+         service: my harbor, timeout: 1m"
     )
 }
 
@@ -143,7 +144,8 @@ fn sso(address: SocketAddr) -> String {
 
 fn jobs(address: SocketAddr) -> String {
     format!(
-        "name: jobs, type: jwt, issuer: \"https://ci.example.com\", audience: a, any_tenant: true, jwks_url: \"http://{address}/keys\", timeout: 1m"
+        "name: jobs, type: jwt, issuer: \"https://ci.example.com\", audience: a, any_tenant: true, \
+         jwks_url: \"http://{address}/keys\", timeout: 1m"
     )
 }
 
@@ -222,209 +224,6 @@ async fn all_servers_are_checked_at_the_same_time() {
     });
     let said = check(&urls(addresses[0]), &[gitlab(addresses[1])]).await;
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
-}
-
-/// The demo's providers are as strict as real ones about which client may ask them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_client_secret_is_reported_and_made_up_tokens_differ() {
-    let (registry, introspection) =
-        (Registry::start(listener()).unwrap(), Introspection::start(listener()).unwrap());
-    let issuer = OidcIssuer::start(listener()).unwrap();
-    introspection.ledger().keep();
-    let jobs = format!(
-        "name: jobs, type: jwt, issuer: \"{}\", audience: a, any_tenant: true, jwks_url: \"{}\", timeout: 1m",
-        issuer.url(),
-        issuer.jwks_url()
-    );
-    for (secret, code) in [(CLIENT_SECRET, 0), ("wrong", 78)] {
-        let sso = format!(
-            "name: sso, type: introspection, url: \"{}\", client_id: {CLIENT_ID}, client_secret_file: {secret}, timeout: 1m",
-            introspection.url()
-        );
-        let said = check(&urls(registry.address()), &[jobs.clone(), sso]).await;
-        assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
-        assert!(said.stdout.contains("identity[0] jobs: 1 usable key in "), "{}", said.stdout);
-        let known = said.stdout.contains(
-            "identity[1] sso: answers (it knows the client and rejects a made-up token) in ",
-        );
-        assert_eq!(known, code == 0, "{}{}", said.stdout, said.stderr);
-    }
-    // The made-up token must differ each time, because an issuer could issue a constant one some
-    // day.
-    let asked = introspection.ledger().entries();
-    let made_up: Vec<_> = asked
-        .iter()
-        .map(|question| question.token.as_ref().unwrap().expose_secret().to_owned())
-        .collect();
-    assert!(made_up.len() == 2 && made_up[0] != made_up[1], "{made_up:?}");
-}
-
-/// The gate's own password is sent to the registry, and to no other server.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_check_sends_the_upstream_password_and_reports_a_refusal() {
-    let basic = |address| {
-        format!(
-            "{}, authorization: basic, username: gate, password_file: upstream.password",
-            urls(address)
-        )
-    };
-    let right = Canned::start("200 OK", "", "{}");
-    let said = check(&basic(right.address), &[LOCAL.to_owned()]).await;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(right.seen()[0].contains(&crate::harness::basic(("gate", "canary-password"))));
-
-    let wrong = Canned::start("401 Unauthorized", "", "");
-    let said = check(&basic(wrong.address), &[LOCAL.to_owned()]).await;
-    assert_eq!(said.code, Some(78));
-    assert!(said.problem("401").contains(": `upstream.password_file`: "), "{}", said.stderr);
-    assert!(!said.stderr.contains("canary"), "{}", said.stderr);
-
-    let said = check(&urls(wrong.address), &[LOCAL.to_owned()]).await;
-    assert!(
-        said.problem("it asks for a credential")
-            .starts_with("moorgate.yml:3:1: `upstream.authorization`: ")
-    );
-
-    // With `authorization: grant`, requests will carry tokens of a provider, so the 401 is
-    // expected.
-    let grant = format!("{}, authorization: grant", urls(wrong.address));
-    let said = check(&grant, &[LOCAL.to_owned(), gitlab(wrong.address)]).await;
-    assert!(
-        said.stdout.contains(": answers (401 without a token, as it should)"),
-        "{}{}",
-        said.stdout,
-        said.stderr
-    );
-}
-
-/// Each wrong answer is reported with the config key to change, and none of them hides another.
-#[tokio::test(flavor = "multi_thread")]
-async fn each_wrong_answer_is_reported_with_the_config_key_to_change() {
-    let page = Canned::start(
-        "200 OK",
-        "Content-Type: text/html\r\n",
-        "\n<!DOCTYPE html><title>Log in</title>",
-    )
-    .address;
-    let redirect = Canned::start(
-        "302 Found",
-        "Location: https://elsewhere.example.com/sign_in\u{202e}\r\n",
-        "",
-    )
-    .address;
-    let nothing = Canned::start("404 Not Found", "", "{}").address;
-    let refusing = Canned::start("401 Unauthorized", "", "{\"error\": \"invalid_client\"}").address;
-    let banned = Canned::start("403 Forbidden", "", "banned").address;
-    let broken = Canned::start("500 Internal Server Error", "", "{}").address;
-    let list = Canned::start("200 OK", "", "[]").address;
-    let gullible = Canned::start("200 OK", "", "{\"active\": true}").address;
-    let twice = Canned::start("200 OK", "", "{\"active\": false, \"active\": false}").address;
-    // The port is bound so that no other process gets it, and it is not listened on.
-    let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    unused.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let closed = unused.local_addr().unwrap().as_socket().unwrap();
-    let all = |address| [gitlab(address), harbor(address), sso(address), jobs(address)];
-
-    for (address, part) in [
-        (page, "with a web page"),
-        (
-            redirect,
-            "it answers 302, a redirect to `https://elsewhere.example.com/sign_in\\u{202e}`, and the gate follows no redirect",
-        ),
-        (broken, "it answers 500; "),
-        (closed, "no answer: "),
-    ] {
-        let said = check(&urls(address), &all(address)).await;
-        assert_eq!(said.code, Some(78));
-        for key in [
-            "upstream.urls[0]",
-            "identity[0].url",
-            "identity[1].realm",
-            "identity[2].url",
-            "identity[3].jwks_url",
-        ] {
-            assert!(
-                said.problem(&format!("`{key}`: ")).contains(part),
-                "{part} is not in\n{}",
-                said.stderr
-            );
-        }
-        assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
-    }
-
-    let right = Canned::start("200 OK", "", "{}").address;
-    for (provider, key, part) in [
-        (gitlab(nothing), "url", "it answers 404: no GitLab is at this address"),
-        (gitlab(banned), "url", "GitLab may have banned the gate's address"),
-        (gitlab(list), "url", "it answers 200; "),
-        (harbor(nothing), "realm", "it does not know the service `my harbor`"),
-        (sso(nothing), "url", "it answers 404; "),
-        (
-            sso(refusing),
-            "client_secret_file",
-            "it does not know the client `moorgate` with this secret",
-        ),
-        (sso(banned), "client_secret_file", "it answers 403"),
-        (sso(gullible), "url", "it reports a made-up token as active"),
-        (sso(list), "url", "without `active`"),
-        (sso(twice), "url", "without `active`"),
-        (jobs(list), "jwks_url", "its answer cannot be used: it is not a JSON Web Key Set"),
-        (jobs(refusing), "jwks_url", "it answers 401; "),
-    ] {
-        let said = check(&urls(right), &[provider]).await;
-        assert_eq!(said.code, Some(78), "{part}: {}", said.stdout);
-        assert!(
-            said.problem(part).contains(&format!(": `identity[0].{key}`: ")),
-            "{}",
-            said.stderr
-        );
-        assert!(
-            said.stdout.contains("upstream http://"),
-            "one fault hides the rest: {}",
-            said.stdout
-        );
-        assert!(!said.stderr.contains("canary"), "{}", said.stderr);
-    }
-}
-
-/// The check of a server that does not answer ends after the timeout in the config.
-#[tokio::test(flavor = "multi_thread")]
-async fn silent_servers_and_wrong_certificates_are_reported() {
-    let silent = listener();
-    let address = silent.local_addr().unwrap();
-    let right = Canned::start("200 OK", "", "{}").address;
-    let said = check(&urls(right), &[gitlab(address).replace("1m", "50ms")]).await;
-    assert_eq!(said.code, Some(78));
-    assert!(
-        said.problem("no complete answer within 50ms").contains("`identity[0].url`"),
-        "{}",
-        said.stderr
-    );
-
-    // The certificate is from another authority than the configured one, and a server without TLS
-    // has none.
-    let gitlab = GitLab::start(listener()).unwrap();
-    let (port, _) = crate::tls::tls_front(gitlab.address());
-    let at = |port: u16| {
-        format!("name: a, type: gitlab, url: \"https://localhost:{port}\", timeout: 1m, ca: ca.pem")
-    };
-    let said = check(&urls(right), &[at(port)]).await;
-    assert!(
-        said.problem("invalid peer certificate").contains("`identity[0].ca`"),
-        "{}",
-        said.stderr
-    );
-    let plain = listener();
-    let port = plain.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        plain.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    });
-    let said = check(&urls(right), &[at(port)]).await;
-    assert!(
-        said.problem("the server does not use TLS on this port").contains("`identity[0].url`"),
-        "{}",
-        said.stderr
-    );
 }
 
 /// No server is asked without `--online`, nor with an invalid config.

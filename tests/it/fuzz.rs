@@ -31,8 +31,10 @@ macro_rules! targets {
         #[test]
         fn every_fuzz_target_has_its_seed_test() {
             let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/targets");
-            let targets = fs::read_dir(targets).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            let mut targets: Vec<_> = targets.collect();
+            let mut targets: Vec<_> = fs::read_dir(targets)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
             targets.sort();
             assert_eq!(targets, [$(concat!(stringify!($target), ".rs")),*]);
         }

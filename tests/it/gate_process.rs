@@ -72,7 +72,11 @@ impl GateProcess {
                 // gate exits.
                 let (address, admin) = (free(), free());
                 let text = format!(
-                    "version: 1\nhttp:\n  addr: {address}\n  external_url: https://registry.test\n  workers: 2\n{tls}{http}admin: {{ addr: \"{admin}\" }}\nupstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n{identity}log: {{ access: off }}\n"
+                    "version: 1\nhttp:\n  addr: {address}\n  \
+                     external_url: https://registry.test\n  workers: 2\n\
+                     {tls}{http}admin: {{ addr: \"{admin}\" }}\n\
+                     upstream: {{ urls: [\"http://{upstream}\"] }}\nidentity:\n\
+                     {identity}log: {{ access: off }}\n"
                 );
                 std::fs::write(&config, text).unwrap();
                 if let Some(child) = listening(&config, &log, address).await {

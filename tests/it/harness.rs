@@ -3,11 +3,13 @@
 //! memory.
 
 mod http1;
+mod log;
+mod setup;
+mod tls;
 
-use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,71 +19,36 @@ use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::issuer::OidcIssuer;
 use moorgate::demo::registry::{Received, Registry};
 use moorgate::demo::{Ledger, self_signed};
-use moorgate::record::{AccessLog, AccessLogFormat};
+use moorgate::record::{AccessLog, LogFormat};
 use moorgate::run::{ConfigSource, Listeners, Reloader, Running, WatchIntervals};
 use moorgate::server::bind;
-use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
 use crate::canary::{self, Canary};
 
 pub use http1::{Reply, exchange, read_head, read_reply, read_to_close, request};
+pub use log::Log;
+pub use setup::Setup;
+pub use tls::{connect_tls, trusting, try_tls};
 
 /// A credential of the stand-in GitLab that may pull and push below `demo/`.
 pub const READ_WRITE: (&str, &str) = ("alice", "glpat-demo-personal-read-write");
 /// A credential that may only pull.
 pub const READ_ONLY: (&str, &str) = ("alice", "glpat-demo-personal-read-only");
 
+/// A manifest that needs nothing else in the registry: an image index of no manifests.
+pub const EMPTY_INDEX: &str = "{\"schemaVersion\":2,\
+                               \"mediaType\":\"application/vnd.oci.image.index.v1+json\",\
+                               \"manifests\":[]}";
+/// The header line with the media type of an image index.
+pub const INDEX_TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
+
 /// The longest wait of a test. Reaching it fails the test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The deviations from the default gate of a test. Lines are YAML at the depth of the section that
-/// they go into.
-#[derive(Default)]
-pub struct Setup {
-    /// Lines of `http`, such as `stall_timeout: 200ms`.
-    pub http: Vec<&'static str>,
-    /// The port in the external URL, such as `:8443`. Empty for the default port.
-    pub external_port: &'static str,
-    /// `true` if the gate serves TLS and therefore HTTP/2.
-    pub tls: bool,
-    /// Lines of `upstream`.
-    pub upstream: Vec<&'static str>,
-    /// The address of a registry of the test, instead of the demo's.
-    pub upstream_address: Option<SocketAddr>,
-    /// The URL of a registry of the test. It takes precedence over
-    /// [`upstream_address`](Self::upstream_address).
-    pub upstream_url: Option<String>,
-    /// The whole list of `identity`, instead of the stand-in GitLab. `{gitlab}` becomes the URL of
-    /// the stand-in. A file `htpasswd` with the users of [`htpasswd_users`](Self::htpasswd_users)
-    /// lies beside the config.
-    pub identity: Option<&'static str>,
-    /// Users and passwords of the file `htpasswd`.
-    pub htpasswd_users: Vec<(&'static str, &'static str)>,
-    /// Lines of `cache`.
-    pub cache: Vec<&'static str>,
-    /// Lines of `tokens`.
-    pub tokens: Vec<&'static str>,
-    /// Lines of `admin`.
-    pub admin: Vec<&'static str>,
-    /// Lines of `log`.
-    pub log: Vec<&'static str>,
-    /// Lines of `scopes`.
-    pub scopes: Vec<&'static str>,
-    /// Lines of `policy`.
-    pub policy: Vec<&'static str>,
-    /// Lines of `limits`.
-    pub limits: Vec<&'static str>,
-    /// The number of workers, two by default. With one worker, all connections share one pool.
-    pub workers: Option<usize>,
-    /// Files beside the config: name and content.
-    pub files: Vec<(&'static str, &'static str)>,
-}
 
 /// A running gate with its registry and its stand-in GitLab.
 pub struct TestGate {
@@ -153,7 +120,7 @@ impl TestGate {
         let (address, admin) =
             (listeners.public[0].local_addr().unwrap(), listeners.admin.local_addr().unwrap());
         let log = Log::default();
-        let access_log = AccessLog::to(AccessLogFormat::Json, log.clone()).unwrap();
+        let access_log = AccessLog::to(LogFormat::Json, log.clone()).unwrap();
         let running = Running::start(loaded, listeners, access_log).unwrap();
         let ledger = registry.ledger();
         let live = running.live();
@@ -284,72 +251,6 @@ impl TestGate {
     }
 }
 
-impl Setup {
-    fn config(&self, upstream: SocketAddr, gitlab: SocketAddr) -> String {
-        let lines =
-            |lines: &[&str]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
-        let section = |name: &str, content: &[&str]| {
-            if content.is_empty() { String::new() } else { format!("{name}:\n{}", lines(content)) }
-        };
-        let scheme = if self.tls { "https" } else { "http" };
-        let tls = if self.tls { "  tls: { certificate: tls.crt, key: tls.key }\n" } else { "" };
-        let upstream = self.upstream_url.clone().unwrap_or_else(|| format!("http://{upstream}"));
-        let identity =
-            self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
-        let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
-        let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
-        format!(
-            "version: 1\nhttp:\n  addr: 127.0.0.1:0\n  external_url: {scheme}://registry.test{}\n{tls}{}upstream:\n  urls: [\"{upstream}\"]\n{}identity:\n{identity}{}{}{}{}{}{}{}",
-            self.external_port,
-            lines(&self.http),
-            lines(&self.upstream),
-            section("cache", &self.cache),
-            section("scopes", &self.scopes),
-            section("policy", &self.policy),
-            section("limits", &self.limits),
-            section("tokens", &self.tokens),
-            section("log", &self.log),
-            section("admin", &self.admin),
-        )
-    }
-}
-
-/// Performs a TLS handshake with a gate that serves this certificate, and offers these protocols.
-pub async fn connect_tls(
-    socket: TcpStream,
-    certificate: &str,
-    alpn: &[&[u8]],
-) -> TlsStream<TcpStream> {
-    try_tls(socket, certificate, alpn).await.unwrap()
-}
-
-/// Performs a TLS handshake that the gate may refuse.
-pub async fn try_tls(
-    socket: TcpStream,
-    certificate: &str,
-    alpn: &[&[u8]],
-) -> io::Result<TlsStream<TcpStream>> {
-    let mut config = trusting(certificate);
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect("localhost".try_into().unwrap(), socket).await
-}
-
-/// Returns the settings of a TLS client that trusts this certificate.
-pub fn trusting(certificate: &str) -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
-        .unwrap();
-    rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(roots)
-    .with_no_client_auth()
-}
-
 /// Sends a GET to the admin listener at this address, also after the test has moved the gate to
 /// drain it.
 pub async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
@@ -369,7 +270,8 @@ pub fn listener() -> TcpListener {
 pub fn jobs(issuer: &OidcIssuer, more: &str) -> &'static str {
     let (url, keys) = (issuer.url(), issuer.jwks_url());
     format!(
-        "- {{ name: jobs, type: jwt, issuer: \"{url}\", jwks_url: \"{keys}\", audience: a, any_tenant: true, {more} }}"
+        "- {{ name: jobs, type: jwt, issuer: \"{url}\", jwks_url: \"{keys}\", audience: a, \
+         any_tenant: true, {more} }}"
     )
     .leak()
 }
@@ -390,38 +292,4 @@ pub fn digest_of(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-/// An access log in memory.
-#[derive(Clone, Default)]
-pub struct Log(Arc<(Mutex<Vec<u8>>, Notify)>);
-
-impl Log {
-    /// Waits until there are at least `lines` lines, and returns all of them.
-    pub async fn wait(&self, lines: usize) -> Vec<Value> {
-        loop {
-            let mut changed = std::pin::pin!(self.0.1.notified());
-            changed.as_mut().enable();
-            let text = String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap();
-            let found: Vec<Value> =
-                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            if found.len() >= lines {
-                return found;
-            }
-            changed.await;
-        }
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        canary::search("the access log", bytes);
-        self.0.0.lock().unwrap().extend_from_slice(bytes);
-        self.0.1.notify_waiters();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -30,13 +30,18 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, READ_WRITE, Reply, TestGate, basic};
 
+/// The target of a blob push in one request, with a digest that no content has.
+const BLOB_PUSH: &str = "/v2/demo/a/blobs/uploads/?digest=\
+                         sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
 /// A target, a credential, and the status and error code of the refusal.
 type RefusedCase = (&'static str, Option<(&'static str, &'static str)>, u16, &'static str);
 
 /// Returns an allowed request that a test hides behind another one.
 fn hidden() -> String {
     format!(
-        "GET /v2/demo/hidden/manifests/v1 HTTP/1.1\r\nHost: registry.test\r\nAuthorization: {}\r\n\r\n",
+        "GET /v2/demo/hidden/manifests/v1 HTTP/1.1\r\nHost: registry.test\r\n\
+         Authorization: {}\r\n\r\n",
         basic(READ_WRITE)
     )
 }

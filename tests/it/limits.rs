@@ -18,8 +18,11 @@ const FORBIDDEN: &str = "/v2/elsewhere/a/tags/list";
 const OTHER: (&str, &str) = ("x", "glpat-demo-project-read-write");
 
 /// Users in an htpasswd file and in GitLab, with the same name in both.
-const TWO_PROVIDERS: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry], accepts: { prefixes: [secret] } }\n\
-                             - { name: gitlab, type: gitlab, url: \"{gitlab}\", accepts: { prefixes: [glpat-] } }";
+const TWO_PROVIDERS: &str = "- { name: local, type: htpasswd, file: htpasswd, \
+                             scopes: [read_registry], \
+                             accepts: { prefixes: [secret] } }\n\
+                             - { name: gitlab, type: gitlab, url: \"{gitlab}\", \
+                             accepts: { prefixes: [glpat-] } }";
 const LOCAL_ALICE: (&str, &str) = ("alice", "secret");
 
 async fn gate(limits: Vec<&'static str>) -> TestGate {

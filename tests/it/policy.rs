@@ -12,7 +12,8 @@ const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 /// All callers read public repositories, and alice reads those of the group.
 const RULES: [&str; 3] = [
     "rules:",
-    "  - { name: public, repositories: [\"public/**\"], who: [anonymous, authenticated], allow: [pull] }",
+    "  - { name: public, repositories: [\"public/**\"], who: [anonymous, authenticated], \
+     allow: [pull] }",
     "  - { name: reads, repositories: [\"demo/**\"], who: [\"user:alice\"], allow: [pull] }",
 ];
 

@@ -20,7 +20,8 @@ pub const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
 /// The target of an upload under way.
 pub const UPLOAD: &str = "/v2/demo/a/blobs/uploads/id";
 /// The target of the last PUT of an upload.
-pub const FINISH: &str = "/v2/demo/a/blobs/uploads/id?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const FINISH: &str = "/v2/demo/a/blobs/uploads/id?digest=\
+                          sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A minimal answer.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -68,16 +68,34 @@ fn method() -> impl Strategy<Value = Method> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 4096,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn rendering_is_canonical_and_stable(method in method(), path in path(), query in query()) {
-        let Ok(request) = RegistryRequest::parse(&method, &path, query.as_deref()) else { return Ok(()) };
+        let Ok(request) = RegistryRequest::parse(&method, &path, query.as_deref()) else {
+            return Ok(());
+        };
         let rendered = request.render();
-        let (path, query) = rendered.split_once('?').map_or((&*rendered, None), |(path, query)| (path, Some(query)));
-        prop_assert!(path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:=+".contains(&byte)), "{rendered}");
-        prop_assert!(!path.contains("//") && !path.split('/').any(|segment| segment == ".." || segment == "."), "{rendered}");
-        prop_assert!(rendered.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b';'), "{rendered}");
+        let (path, query) = rendered
+            .split_once('?')
+            .map_or((&*rendered, None), |(path, query)| (path, Some(query)));
+        prop_assert!(
+            path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:=+".contains(&byte)),
+            "{rendered}"
+        );
+        prop_assert!(
+            !path.contains("//")
+                && !path.split('/').any(|segment| segment == ".." || segment == "."),
+            "{rendered}"
+        );
+        prop_assert!(
+            rendered.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b';'),
+            "{rendered}"
+        );
         let keys = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
         prop_assert!(keys.into_iter().all(|key| !["ns", "%66rom"].contains(&key)), "{rendered}");
         let again = RegistryRequest::parse(&request.method(), path, query);

@@ -239,7 +239,10 @@ impl Session<'_> {
             let finished = self.ask("PUT", &target, authorization, &[], Content::default()).await?;
             expect(&finished, &[201], "the end of an upload")?;
         }
-        let described = |blob: &Bytes, kind: &str| json!({ "mediaType": kind, "digest": digest_of(blob), "size": blob.len() });
+        let described = |blob: &Bytes, kind: &str| {
+            let (digest, size) = (digest_of(blob), blob.len());
+            json!({ "mediaType": kind, "digest": digest, "size": size })
+        };
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,

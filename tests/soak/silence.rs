@@ -91,7 +91,8 @@ async fn fall_silent(world: &World, stage: Stage, id: &str) -> io::Result<()> {
             let authorization = Credential::basic(MALLORY.0, MALLORY.1).header();
             let head = format!(
                 "PUT {target} HTTP/1.1\r\n{line}Authorization: {authorization}\r\n\
-                 Content-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: 1000\r\n\r\n{{\"half\":"
+                 Content-Type: application/vnd.oci.image.manifest.v1+json\r\n\
+                 Content-Length: 1000\r\n\r\n{{\"half\":"
             );
             let mut stream = world.door.http1(tcp).await?;
             stream.write_all(head.as_bytes()).await?;

@@ -112,7 +112,8 @@ impl Tally {
     /// Returns the progress line.
     pub fn line(&self, since: Duration, usage: Usage) -> String {
         format!(
-            "{:>5} s  {:>9} hostile  {:>8} honest  {} unauthorised  {} not refused  {} errors  {} MiB  {} files",
+            "{:>5} s  {:>9} hostile  {:>8} honest  {} unauthorised  {} not refused  \
+             {} errors  {} MiB  {} files",
             since.as_secs(),
             self.hostile_requests(),
             self.honest.load(Ordering::Relaxed),

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::{CacheUse, ManagedProvider};
 use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
 use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, QuestionOutcome};
-use crate::identity::guard::failed_logins::{FailedLogins, Login, Search};
+use crate::identity::guard::failed_logins::{FailedLogins, LoginAttempt, Search};
 use crate::identity::guard::question_rate::QuestionRate;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
@@ -69,7 +69,7 @@ impl SharedState {
         self: &Arc<Self>,
         provider: &Arc<ManagedProvider>,
         question: &Question,
-        mut login: Option<&mut Login<'_>>,
+        mut login: Option<&mut LoginAttempt<'_>>,
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {
@@ -102,7 +102,7 @@ impl SharedState {
         provider: &Arc<ManagedProvider>,
         asked: &CacheKey,
         question: &Question,
-        login: Option<&mut Login<'_>>,
+        login: Option<&mut LoginAttempt<'_>>,
         last: bool,
         cache_use: &mut CacheUse,
     ) -> Verdict {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Identity, ManagedProvider};
+use super::{Authenticator, ManagedProvider};
 use crate::denial::Denial;
 use crate::identity::model::credential::Credential;
 use crate::identity::provider::common::log_topic::LogTopic;
@@ -12,7 +12,7 @@ use crate::identity::provider::jwt;
 /// chooses the issuer freely.
 const MAX_ISSUER_SHOWN: usize = 200;
 
-impl Identity {
+impl Authenticator {
     /// Returns the providers that may be asked about a credential, in order.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub(super) const MAX_ANSWERS: usize = 256;
 
 /// The answer to one question. The type is small, because there may be a hundred thousand of them.
 #[derive(Clone, Debug)]
-pub struct CachedAnswer<V> {
+pub struct CachedVerdict<V> {
     question: QuestionId,
     value: V,
     /// The instant at which the provider was asked. The answer may have become outdated any time
@@ -35,8 +35,8 @@ pub struct CachedAnswer<V> {
 /// All answers about one secret, the latest one last. The list is never empty.
 #[derive(Clone, Debug)]
 pub enum CachedAnswers<V> {
-    One(CachedAnswer<V>),
-    Several(Arc<[CachedAnswer<V>]>),
+    One(CachedVerdict<V>),
+    Several(Arc<[CachedVerdict<V>]>),
 }
 
 /// The time for which an answer is valid, counted from the instant of the question.
@@ -58,7 +58,7 @@ pub(super) enum NegativeVerdict {
     NothingGranted(Arc<Verified>),
 }
 
-impl<V> CachedAnswer<V> {
+impl<V> CachedVerdict<V> {
     /// Creates the answer of the provider with this number, which was asked at `asked`.
     pub fn new(
         question: QuestionId,
@@ -119,7 +119,7 @@ impl<V> CachedAnswer<V> {
 
 impl<V: Clone> CachedAnswers<V> {
     /// Returns the answers, the latest one last.
-    pub fn answers(&self) -> &[CachedAnswer<V>] {
+    pub fn answers(&self) -> &[CachedVerdict<V>] {
         match self {
             Self::One(answer) => std::slice::from_ref(answer),
             Self::Several(answers) => answers,
@@ -131,7 +131,7 @@ impl<V: Clone> CachedAnswers<V> {
     pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.fresh_for))
-            .map(CachedAnswer::value)
+            .map(CachedVerdict::value)
     }
 
     /// Returns the answer to a question if it may be served while the provider cannot be asked.
@@ -139,18 +139,18 @@ impl<V: Clone> CachedAnswers<V> {
     pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
             .filter(|answer| answer.is_good(answer.stale_for))
-            .map(CachedAnswer::value)
+            .map(CachedVerdict::value)
     }
 
     /// Searches from the end: the latest answers stand there and are looked up most often.
-    fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&CachedAnswer<V>> {
+    fn find(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&CachedVerdict<V>> {
         let found = self.answers().iter().rev().find(|answer| answer.question == *question);
         found.filter(|answer| floor.is_none_or(|floor| answer.asked > floor))
     }
 
     /// Returns the number of the provider that answered last.
     pub fn last_provider(&self) -> Option<u32> {
-        self.answers().last().map(CachedAnswer::provider)
+        self.answers().last().map(CachedVerdict::provider)
     }
 
     /// Returns whether this provider has an answer in the entry, fresh or not.
@@ -181,9 +181,9 @@ impl<V: Clone> CachedAnswers<V> {
     /// Returns the known answers and this one. It replaces an older answer to the same question;
     /// expired answers are dropped.
     #[must_use]
-    pub fn with(known: Option<&Self>, answer: CachedAnswer<V>) -> Self {
+    pub fn with(known: Option<&Self>, answer: CachedVerdict<V>) -> Self {
         let old = known.map(Self::answers).unwrap_or_default().iter();
-        let keep = |old: &&CachedAnswer<V>| {
+        let keep = |old: &&CachedVerdict<V>| {
             old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for))
         };
         let mut answers: Vec<_> = old.filter(keep).cloned().collect();
@@ -197,7 +197,7 @@ impl<V: Clone> CachedAnswers<V> {
     }
 
     /// Returns the answers without those that `gone` selects, or `None` if none is left.
-    pub fn without(&self, gone: impl Fn(&CachedAnswer<V>) -> bool) -> Option<Self> {
+    pub fn without(&self, gone: impl Fn(&CachedVerdict<V>) -> bool) -> Option<Self> {
         self.changed(|answer| if gone(&answer) { None } else { Some(answer) })
     }
 
@@ -205,7 +205,7 @@ impl<V: Clone> CachedAnswers<V> {
     /// Returns `None` if none is left.
     pub fn changed(
         &self,
-        change: impl Fn(CachedAnswer<V>) -> Option<CachedAnswer<V>>,
+        change: impl Fn(CachedVerdict<V>) -> Option<CachedVerdict<V>>,
     ) -> Option<Self> {
         let mut left: Vec<_> = self.answers().iter().cloned().filter_map(change).collect();
         if left.len() > 1 {
@@ -237,7 +237,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         let good = Validity { fresh: minute, stale: minute, ends: Some(ENDS) };
         let asked = Instant::now();
-        let answer = CachedAnswer::new(question, 0, (), asked, good);
+        let answer = CachedVerdict::new(question, 0, (), asked, good);
         let is_good = |later, unix| answer.is_good_at(answer.fresh_for, asked + later, || unix);
         let almost = minute - Duration::from_millis(1);
         for (later, unix, expected, case) in [

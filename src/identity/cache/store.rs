@@ -8,7 +8,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::entry::{CachedAnswer, CachedAnswers, NegativeVerdict, Validity};
+use super::entry::{CachedAnswers, CachedVerdict, NegativeVerdict, Validity};
 use super::{CacheKey, CacheLimits, weight};
 use crate::identity::model::keyed_hash::{QuestionId, SecretId};
 use crate::identity::model::unix_time::unix_now;
@@ -112,7 +112,7 @@ impl Stores {
             },
             ends: lifetime.credential,
         };
-        let answer = CachedAnswer::new(asked.question, asked.provider, verified.clone(), at, good);
+        let answer = CachedVerdict::new(asked.question, asked.provider, verified.clone(), at, good);
         self.verified.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(CachedAnswers::with(known.as_ref(), answer))
@@ -135,7 +135,7 @@ impl Stores {
         }
         let good =
             Validity { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
-        let answer = CachedAnswer::new(question, asked.provider, refused, at, good);
+        let answer = CachedVerdict::new(question, asked.provider, refused, at, good);
         self.refused.entry(asked.key()).and_compute_with(|entry| {
             let known = entry.map(moka::Entry::into_value);
             Op::Put(CachedAnswers::with(known.as_ref(), answer))
@@ -146,7 +146,7 @@ impl Stores {
     pub(super) fn forget(
         &self,
         asked: &CacheKey,
-        gone: impl Fn(&CachedAnswer<Arc<Verified>>) -> bool,
+        gone: impl Fn(&CachedVerdict<Arc<Verified>>) -> bool,
     ) {
         self.change(asked, |answer| if gone(&answer) { None } else { Some(answer) });
     }
@@ -166,7 +166,7 @@ impl Stores {
     fn change(
         &self,
         asked: &CacheKey,
-        change: impl Fn(CachedAnswer<Arc<Verified>>) -> Option<CachedAnswer<Arc<Verified>>>,
+        change: impl Fn(CachedVerdict<Arc<Verified>>) -> Option<CachedVerdict<Arc<Verified>>>,
     ) {
         if !self.verified.contains_key(&asked.key()) {
             return;

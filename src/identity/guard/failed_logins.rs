@@ -55,7 +55,7 @@ struct PendingLogins {
 }
 
 /// A request with a credential that was admitted.
-pub struct Login<'a> {
+pub struct LoginAttempt<'a> {
     logins: &'a Arc<FailedLogins>,
     who: LoginSource,
     /// `true` if the credential is known to be good, but its entry is due for renewal.
@@ -113,7 +113,7 @@ impl FailedLogins {
         self: &Arc<Self>,
         quota: Quota,
         question: &Question,
-    ) -> Result<Login<'_>, Duration> {
+    ) -> Result<LoginAttempt<'_>, Duration> {
         self.admit_at(quota, question, self.now())
     }
 
@@ -122,7 +122,7 @@ impl FailedLogins {
         quota: Quota,
         question: &Question,
         now: Nanos,
-    ) -> Result<Login<'_>, Duration> {
+    ) -> Result<LoginAttempt<'_>, Duration> {
         let network = client_network(question.client);
         let revocation = &question.revocation;
         // After a revocation, the credential has another key, so it is not known any more.
@@ -139,7 +139,7 @@ impl FailedLogins {
         }
         let aging = known && now.saturating_sub(verified) > nanos(WRITTEN_AGAIN_AFTER);
         let who = LoginSource { quota, network, credential: question.id, pair, known };
-        Ok(Login { logins: self, who, aging, search: None })
+        Ok(LoginAttempt { logins: self, who, aging, search: None })
     }
 
     fn missing(&self, quota: Quota, network: IpAddr, now: Nanos) -> Duration {
@@ -184,7 +184,7 @@ impl FailedLogins {
     }
 }
 
-impl Login<'_> {
+impl LoginAttempt<'_> {
     /// Returns the value that is needed to ask a provider. Waits as long as questions under way
     /// hold the remaining places; the caller limits that wait.
     ///

@@ -21,7 +21,7 @@ pub enum Granted {
     /// verdict.
     Repositories(Arc<Vec<RepositoryGrant>>),
     /// The right to list all repositories, with the token that grants it, if that token is kept.
-    Catalog(Option<IssuedToken>),
+    Catalog(Option<UpstreamToken>),
     /// The identity of the caller only: the question was not about a repository.
     Identity,
     /// No rights: the provider vouches for the credential, but grants it nothing.
@@ -57,7 +57,7 @@ impl Granted {
     }
 
     /// Returns the token to send upstream, if it was kept.
-    pub fn token(&self) -> Option<&IssuedToken> {
+    pub fn token(&self) -> Option<&UpstreamToken> {
         match self {
             Self::Catalog(token) => token.as_ref(),
             granted => granted.repositories().first()?.token.as_ref(),
@@ -80,15 +80,15 @@ pub struct RepositoryGrant {
     /// The token that carries this grant. Present if the tokens of the server itself are sent
     /// upstream and this one grants anything. A token for several repositories is in each of their
     /// grants.
-    pub token: Option<IssuedToken>,
+    pub token: Option<UpstreamToken>,
 }
 
 /// A token exactly as a token server issued it for one question. Two values are equal only if they
 /// are clones of the same value; the token text is not compared.
 #[derive(Clone, Debug)]
-pub struct IssuedToken(Arc<SecretString>);
+pub struct UpstreamToken(Arc<SecretString>);
 
-impl IssuedToken {
+impl UpstreamToken {
     /// Wraps a token.
     pub fn new(token: SecretString) -> Self {
         Self(Arc::new(token))
@@ -100,13 +100,13 @@ impl IssuedToken {
     }
 }
 
-impl PartialEq for IssuedToken {
+impl PartialEq for UpstreamToken {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for IssuedToken {}
+impl Eq for UpstreamToken {}
 
 /// The kinds of server that implement the registry token protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
-use crate::identity::IssuedToken;
+use crate::identity::UpstreamToken;
 
 /// Returns one verdict of a server whose tokens the upstream accepts, about one or several
 /// repositories.
 fn issued(grants: &[(&str, &str)], token: &str) -> Verified {
-    let token = IssuedToken::new(SecretString::from(token));
+    let token = UpstreamToken::new(SecretString::from(token));
     let immutable =
         TagRules::read([&serde_json::json!({ "tag_immutable_patterns": ["^v"] })]).unwrap();
     let grant = |(name, words): &(&str, &str)| RepositoryGrant {
@@ -22,7 +22,7 @@ fn issued(grants: &[(&str, &str)], token: &str) -> Verified {
     verified(Granted::Repositories(Arc::new(grants.iter().map(grant).collect())))
 }
 
-fn secret(grant: Option<&IssuedToken>) -> Option<&str> {
+fn secret(grant: Option<&UpstreamToken>) -> Option<&str> {
     grant.map(|token| token.secret().expose_secret())
 }
 

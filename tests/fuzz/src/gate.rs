@@ -174,7 +174,8 @@ identity:
 policy:
   rules:
     - { name: public, repositories: ["public/**"], who: [anonymous, authenticated], allow: [pull] }
-    - { name: team, repositories: ["team/**"], who: ["user:local/alice"], allow: [pull, push, delete] }
+    - { name: team, repositories: ["team/**"], who: ["user:local/alice"],
+        allow: [pull, push, delete] }
 cache:
   ttl: 1h
 "#;

@@ -5,8 +5,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use moorgate::demo::gitlab::{Kind, SampleCredential, Scope, State};
 use serde_json::{Value, json};
 
-use super::{CATALOG, INDEX, TYPE, names, with_token};
-use crate::harness::{READ_WRITE, Setup, TestGate};
+use super::{CATALOG, names, with_token};
+use crate::harness::{EMPTY_INDEX, INDEX_TYPE, READ_WRITE, Setup, TestGate};
 
 const ADMIN: (&str, &str) = ("root", "glpat-administrator");
 
@@ -46,7 +46,10 @@ async fn gitlab_decides_and_is_asked_once() {
 async fn fill_projects(gate: &TestGate) {
     for name in ["demo/a", "demo/b"] {
         let target = format!("/v2/{name}/manifests/v1");
-        assert_eq!(gate.send("PUT", &target, Some(ADMIN), TYPE, INDEX).await.status, 201);
+        assert_eq!(
+            gate.send("PUT", &target, Some(ADMIN), INDEX_TYPE, EMPTY_INDEX).await.status,
+            201
+        );
     }
 }
 
@@ -55,7 +58,8 @@ async fn fill_projects(gate: &TestGate) {
 async fn rules_narrow_what_gitlab_grants() {
     let rules = vec![
         "rules:",
-        "  - { name: fills, repositories: [\"demo/**\"], who: [\"user:root\"], allow: [push, pull] }",
+        "  - { name: fills, repositories: [\"demo/**\"], who: [\"user:root\"], \
+         allow: [push, pull] }",
         "  - { name: lists, repositories: [\"**\"], who: [\"user:alice\"], allow: [catalog] }",
     ];
     let gate = gate(Setup { policy: rules, ..Setup::default() }).await;

@@ -73,10 +73,14 @@ async fn secrets_are_never_shown() {
         folder.path().join(name).display().to_string()
     };
     let identity = format!(
-        "{{ name: jobs, type: jwt, issuer: \"{issuer}\", jwks_url: \"{keys}\", audience: a, required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry] }}
-  - {{ name: sso, type: introspection, url: \"{sso}\", client_secret_file: \"{right}\", accepts: {{ prefixes: [sso-, canary-] }} }}
-  - {{ name: stranger, type: introspection, url: \"{sso}\", client_secret_file: \"{wrong}\", accepts: {{ prefixes: [other-] }} }}
-  - {{ name: harbor, type: registry_token, realm: \"http://{gitlab}/jwt/auth\", service: container_registry, accepts: {{ users: [robot] }} }}
+        "{{ name: jobs, type: jwt, issuer: \"{issuer}\", jwks_url: \"{keys}\", audience: a, \
+         required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry] }}
+  - {{ name: sso, type: introspection, url: \"{sso}\", client_secret_file: \"{right}\", \
+    accepts: {{ prefixes: [sso-, canary-] }} }}
+  - {{ name: stranger, type: introspection, url: \"{sso}\", client_secret_file: \"{wrong}\", \
+    accepts: {{ prefixes: [other-] }} }}
+  - {{ name: harbor, type: registry_token, realm: \"http://{gitlab}/jwt/auth\", \
+    service: container_registry, accepts: {{ users: [robot] }} }}
   - {{ name: gitlab, type: gitlab, url: \"http://{gitlab}\" }}
   - {{ name: local, type: htpasswd, file: \"{users}\", scopes: [read_registry] }}",
         issuer = issuer.url(),

@@ -9,7 +9,10 @@ use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 /// A key set of one key, the example of RFC 7517, appendix A.1.
-pub const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"}]}"#;
+pub const JWKS: &str = "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\
+                        \"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\",\
+                        \"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\",\
+                        \"use\":\"sig\",\"kid\":\"1\"}]}";
 
 /// 32 bytes in base64.
 pub const KEY_IN_USE: &str = "c3VwZXJzZWNyZXRzdXBlcnNlY3JldHN1cGVyc2VjcmU=";

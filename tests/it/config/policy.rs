@@ -98,7 +98,8 @@ fn rules_with_doubtful_effect_have_warnings() {
 fn a_rule_over_claims_of_several_issuers_has_a_warning() {
     let issuer = |name: &str| {
         format!(
-            "  - {{ name: {name}, type: jwt, issuer: \"https://{name}.example.com\", jwks_url: \"https://{name}.example.com/keys\", audience: a, any_tenant: true }}\n"
+            "  - {{ name: {name}, type: jwt, issuer: \"https://{name}.example.com\", \
+             jwks_url: \"https://{name}.example.com/keys\", audience: a, any_tenant: true }}\n"
         )
     };
     let of_claims = |issuers: &[&str], who: &str| {

@@ -80,7 +80,8 @@ async fn wrong_htpasswd_passwords_and_wrong_workload_tokens_count() {
     let issuer = OidcIssuer::start(listener()).unwrap();
     let identity = format!(
         "- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }}\n\
-         - {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: registry.example.com, \
+         - {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", \
+         audience: registry.example.com, \
          required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry] }}",
         issuer.url(),
         issuer.jwks_url()

@@ -83,7 +83,8 @@ async fn a_revocation_by_the_operator_makes_a_credential_unknown() {
 
 async fn revoke(gate: &TestGate, form: &str) {
     let message = format!(
-        "POST /revoke HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nAuthorization: Bearer 0123456789abcdef-admin\r\n\
+        "POST /revoke HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\
+         Authorization: Bearer 0123456789abcdef-admin\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
         form.len()
     );

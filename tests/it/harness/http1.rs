@@ -20,7 +20,8 @@ pub fn request(
     let length =
         if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     format!(
-        "{method} {target} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n{authorization}{length}{headers}\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n\
+         {authorization}{length}{headers}\r\n{body}"
     )
 }
 

@@ -10,14 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frames::{Fate, RawHttp2, credential, fields};
-use super::{authorization, head, status};
+use super::{BLOB_PUSH, authorization, head, status};
 use crate::harness::{PATIENCE, TestGate, digest_of, read_to_close};
 
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
-
-const PATH: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// Waits until `bytes` bytes of the upload have reached the registry. `before` is the index of the
 /// upload in the ledger.
@@ -32,7 +30,7 @@ async fn under_way(gate: &TestGate, before: usize, bytes: u64) {
 /// has reached the registry.
 async fn uploading(gate: &TestGate, credential: &str, length: Option<&str>) -> RawHttp2 {
     let before = gate.forwarded();
-    let mut fields = fields("POST", PATH, credential);
+    let mut fields = fields("POST", BLOB_PUSH, credential);
     fields.extend(length.map(|length| ("content-length", length)));
     let mut connection = RawHttp2::connect(gate).await;
     connection.headers(&fields, false).await;
@@ -90,7 +88,7 @@ async fn an_upload_breaks_off_when_its_http1_client_leaves() {
     for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
         for leave in [Leave::Close, Leave::HalfClose, Leave::Abort] {
             let before = gate.forwarded();
-            let start = format!("POST {PATH} HTTP/1.1");
+            let start = format!("POST {BLOB_PUSH} HTTP/1.1");
             let body = if framing.starts_with('C') { "hello" } else { "5\r\nhello\r\n" };
             let mut stream = gate.connect().await;
             let message = head(&[&start, "Host: registry.test", &authorization(), framing]) + body;
@@ -155,7 +153,7 @@ async fn an_upload_breaks_off_if_a_reset_comes_with_its_last_bytes() {
     for length in [None, Some("10"), Some("11")] {
         for reason in [NO_ERROR, CANCEL] {
             let before = gate.forwarded();
-            let mut fields = fields("POST", PATH, &credential);
+            let mut fields = fields("POST", BLOB_PUSH, &credential);
             fields.extend(length.map(|length| ("content-length", length)));
             let mut connection = RawHttp2::connect(&gate).await;
             connection.headers(&fields, false).await;
@@ -181,7 +179,7 @@ async fn a_body_that_does_not_match_its_content_length_is_refused() {
         ("0", &["hello"]),
     ] {
         let before = gate.forwarded();
-        let mut fields = fields("POST", PATH, &credential);
+        let mut fields = fields("POST", BLOB_PUSH, &credential);
         fields.push(("content-length", length));
         let mut connection = RawHttp2::connect(&gate).await;
         connection.headers(&fields, pieces.is_empty()).await;
@@ -208,7 +206,7 @@ async fn trailers_are_refused() {
             &[("x", "y")],
         ] {
             let before = gate.forwarded();
-            let mut fields = fields("POST", PATH, &credential);
+            let mut fields = fields("POST", BLOB_PUSH, &credential);
             fields.extend(length.map(|length| ("content-length", length)));
             let mut connection = RawHttp2::connect(&gate).await;
             connection.headers(&fields, false).await;
@@ -229,7 +227,7 @@ async fn trailers_are_refused_even_if_the_registry_has_the_body() {
     let credential = credential();
     for length in [None, Some("5")] {
         let before = gate.forwarded();
-        let mut fields = fields("POST", PATH, &credential);
+        let mut fields = fields("POST", BLOB_PUSH, &credential);
         fields.extend(length.map(|length| ("content-length", length)));
         let mut connection = RawHttp2::connect(&gate).await;
         connection.headers(&fields, false).await;
@@ -242,7 +240,7 @@ async fn trailers_are_refused_even_if_the_registry_has_the_body() {
     }
 
     let gate = TestGate::plain().await;
-    let start = format!("POST {PATH} HTTP/1.1");
+    let start = format!("POST {BLOB_PUSH} HTTP/1.1");
     let mut stream = gate.connect().await;
     let message =
         head(&[&start, "Host: registry.test", &authorization(), "Transfer-Encoding: chunked"]);

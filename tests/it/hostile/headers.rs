@@ -147,8 +147,9 @@ async fn only_allowed_request_headers_are_forwarded_over_http2() {
 #[tokio::test]
 async fn headers_that_connection_names_are_not_forwarded() {
     let gate = TestGate::plain().await;
-    let lines = "Connection: close, Range , cache-control\r\nConnection: user-agent\r\nRange: bytes=0-1\r\n\
-        Cache-Control: no-cache\r\nUser-Agent: x\r\nAccept: a/b\r\n";
+    let lines = "Connection: close, Range , cache-control\r\nConnection: user-agent\r\n\
+                 Range: bytes=0-1\r\n\
+                 Cache-Control: no-cache\r\nUser-Agent: x\r\nAccept: a/b\r\n";
     gate.send("GET", "/v2/demo/a/manifests/v1", Some(READ_WRITE), lines, "").await;
     let entry = gate.ledger.entries().pop().unwrap();
     assert!(

@@ -51,7 +51,8 @@ async fn a_form_with_a_too_large_content_length_is_refused_unread() {
     let gate = TestGate::plain().await;
     for expect in ["", "Expect: 100-continue\r\n"] {
         let headers = format!(
-            "{expect}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n"
+            "{expect}Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: 1000000000\r\n"
         );
         let mut connection = gate.connect().await;
         connection

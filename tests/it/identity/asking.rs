@@ -90,7 +90,8 @@ async fn an_answer_is_valid_only_for_the_address_that_gitlab_was_told() {
             false,
         ),
         (
-            "- { name: token, type: registry_token, realm: \"{gitlab}/jwt/auth\", service: container_registry }",
+            "- { name: token, type: registry_token, realm: \"{gitlab}/jwt/auth\", \
+             service: container_registry }",
             1,
             false,
         ),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
-use moorgate::identity::authenticator::{CacheUse, Identity, ManagedProvider};
+use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
@@ -218,7 +218,8 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     };
     let (key, metrics, runtime) =
         (HashKey::random().unwrap(), Arc::new(Metrics::new()), tokio::runtime::Handle::current());
-    let identity = Arc::new(Identity::new(vec![Arc::new(provider)], limits, key, metrics, runtime));
+    let identity =
+        Arc::new(Authenticator::new(vec![Arc::new(provider)], limits, key, metrics, runtime));
     let mut asking = tokio::task::JoinSet::new();
     for number in 0..=4096 {
         let identity = identity.clone();

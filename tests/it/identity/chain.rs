@@ -54,8 +54,10 @@ fn seen(gitlab: &GitLab) -> Vec<String> {
 #[tokio::test]
 async fn a_provider_is_shown_only_what_it_accepts() {
     let second = second_gitlab();
-    let identity = "- { name: first, type: gitlab, url: \"{gitlab}\", accepts: { prefixes: [glpat-, glcbt-] } }\n\
-                    - { name: second, type: gitlab, url: \"{second}\", accepts: { users: [bob], prefixes: [other-] } }";
+    let identity = "- { name: first, type: gitlab, url: \"{gitlab}\", \
+                    accepts: { prefixes: [glpat-, glcbt-] } }\n\
+                    - { name: second, type: gitlab, url: \"{second}\", \
+                    accepts: { users: [bob], prefixes: [other-] } }";
     let gate = gate(identity, &second, Setup::default()).await;
     assert_eq!(get(&gate, READ_WRITE).await, 404);
     assert_eq!(get(&gate, SECONDS).await, 404);
@@ -71,7 +73,8 @@ async fn a_provider_is_shown_only_what_it_accepts() {
 #[tokio::test]
 async fn an_outage_affects_only_credentials_that_the_provider_accepts() {
     let second = second_gitlab();
-    let identity = "- { name: first, type: gitlab, url: \"{gitlab}\", accepts: { prefixes: [glpat-] } }\n\
+    let identity = "- { name: first, type: gitlab, url: \"{gitlab}\", \
+                    accepts: { prefixes: [glpat-] } }\n\
                     - { name: second, type: gitlab, url: \"{second}\" }";
     let gate = gate(identity, &second, Setup::default()).await;
     gate.gitlab.always(Some(broken()));

@@ -15,7 +15,8 @@ const PULL: &str = "/v2/demo/a/tags/list";
 /// Starts a gate whose GitLab may be asked about this number of wrong credentials an hour.
 async fn gate(budget: &str, timeout: &str) -> TestGate {
     let identity = format!(
-        "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\", failure_budget: {budget}, timeout: {timeout} }}"
+        "- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\", failure_budget: {budget}, \
+         timeout: {timeout} }}"
     );
     let cache = vec!["ttl: 1ms", "stale_if_error: 10m"];
     TestGate::start(Setup { identity: Some(identity.leak()), cache, ..Setup::default() }).await

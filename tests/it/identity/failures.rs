@@ -91,7 +91,10 @@ async fn a_question_without_an_answer_rests_for_a_second() {
     let metrics = gate.admin("/metrics").await.body;
     assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 1"), "{metrics}");
     assert!(
-        metrics.contains("moorgate_introspection_duration_seconds_count{provider=\"gitlab\",result=\"unavailable\"} 1"),
+        metrics.contains(
+            "moorgate_introspection_duration_seconds_count\
+             {provider=\"gitlab\",result=\"unavailable\"} 1"
+        ),
         "{metrics}"
     );
 }

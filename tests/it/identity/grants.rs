@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::identity::authenticator::{CacheUse, Identity, ManagedProvider};
+use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
@@ -35,7 +35,7 @@ const LIMITS: CacheLimits = CacheLimits {
 /// A chain of one token server, read as GitLab or as any other.
 struct Chain {
     gitlab: GitLab,
-    identity: Identity,
+    identity: Authenticator,
 }
 
 impl Chain {
@@ -59,7 +59,7 @@ impl Chain {
         let providers = vec![Arc::new(ManagedProvider::new(name, kind, timeout, None))];
         Self {
             gitlab,
-            identity: Identity::new(providers, limits, key, Arc::new(Metrics::new()), runtime),
+            identity: Authenticator::new(providers, limits, key, Arc::new(Metrics::new()), runtime),
         }
     }
 
@@ -146,7 +146,8 @@ async fn access_to_several_repositories_takes_one_question() {
 #[tokio::test]
 async fn no_more_access_is_granted_than_was_asked_for() {
     let chain = Chain::start(true, false, LIMITS);
-    let all = |name: &str| json!({ "type": "repository", "name": name, "actions": ["pull", "push", "delete"] });
+    let actions = ["pull", "push", "delete"];
+    let all = |name: &str| json!({ "type": "repository", "name": name, "actions": actions });
     let access = json!([all("demo/a"), all("demo/b"), all("demo/c")]);
     let reply = json!({ "token": issued(&json!({ "access": access })) }).to_string();
     chain.gitlab.script([answer(200, reply)]);

@@ -154,7 +154,8 @@ async fn a_refresh_or_id_token_is_401_and_the_result_is_not_cached() {
         super::answer(
             200,
             format!(
-                "{{\"active\":true,\"sub\":\"dana\",\"scope\":\"read_registry\",\"token_use\":\"{token_use}\"}}"
+                "{{\"active\":true,\"sub\":\"dana\",\"scope\":\"read_registry\",\
+                 \"token_use\":\"{token_use}\"}}"
             ),
         )
     };
@@ -187,7 +188,8 @@ async fn a_revoked_token_lives_no_longer_than_the_ttl() {
 async fn a_group_membership_that_ended_counts_no_longer_than_the_ttl() {
     let sso = Introspection::start(listener()).unwrap();
     let identity = format!(
-        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret, groups_claim: groups }}",
+        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret, \
+         groups_claim: groups }}",
         sso.url()
     );
     let gate = TestGate::start(Setup {
@@ -247,8 +249,10 @@ async fn unusual_members_of_an_introspection_reply_add_no_access() {
     );
     let rules = vec![
         "rules:",
-        "  - { name: users, repositories: [\"demo/a\"], who: [\"user:sso/ci\", \"user:sso/dana\"], allow: [pull] }",
-        "  - { name: clients, repositories: [\"demo/b\"], who: [\"user:sso/client:ci\"], allow: [pull] }",
+        "  - { name: users, repositories: [\"demo/a\"], who: [\"user:sso/ci\", \"user:sso/dana\"], \
+         allow: [pull] }",
+        "  - { name: clients, repositories: [\"demo/b\"], who: [\"user:sso/client:ci\"], \
+         allow: [pull] }",
     ];
     let files = vec![("sso.secret", CLIENT_SECRET)];
     let gate = TestGate::start(Setup {

@@ -78,7 +78,8 @@ async fn forged_tokens_are_401_and_nothing_is_fetched_for_them() {
     elsewhere.ledger().keep();
     elsewhere.rotate_to_es256().unwrap();
     let good = json!({
-        "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
+        "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42",
+        "exp": 4_000_000_000_u64,
     });
     let kid = issuer.kid();
     let header = |members: Value| {
@@ -326,7 +327,8 @@ async fn unusual_key_sets_of_an_issuer_are_accepted() {
         let good = token(&issuer, json!({}));
         assert_eq!(status(&gate, "GET", PULL, &good).await, 404, "{listed}");
         let claims = json!({
-            "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
+            "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42",
+            "exp": 4_000_000_000_u64,
         });
         for (typ, expected) in [
             ("application/at+jwt", 404),

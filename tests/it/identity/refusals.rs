@@ -143,7 +143,8 @@ async fn a_refused_repository_does_not_cost_a_token_its_other_repositories() {
     {
         let gate = TestGate::plain().await;
         gate.gitlab.set_refusals([refusal.clone()]);
-        let scopes = "scope=repository:demo/a:pull,push&scope=repository:demo/b:pull,push&scope=repository:demo/c:pull";
+        let scopes = "scope=repository:demo/a:pull,push&scope=repository:demo/b:pull,push&\
+                      scope=repository:demo/c:pull";
         let made = token(&gate, scopes).await;
         let asked: Vec<_> =
             gate.gitlab.ledger().entries().iter().map(|question| question.scopes.len()).collect();
@@ -184,7 +185,8 @@ async fn a_failure_of_a_repeated_question_fails_the_whole_token_request() {
     let denied = || {
         answer(
             403,
-            r#"{"errors":[{"code":"DENIED","message":"Pushing to protected repository path forbidden"}]}"#,
+            "{\"errors\":[{\"code\":\"DENIED\",\
+             \"message\":\"Pushing to protected repository path forbidden\"}]}",
         )
     };
     let scopes = "/token?scope=repository:demo/a:pull,push&scope=repository:demo/b:pull,push";

@@ -34,10 +34,14 @@ impl Four {
         sso.ledger().keep();
         issuer.ledger().keep();
         let identity = format!(
-            "- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry] }}
-- {{ name: workloads, type: jwt, issuer: \"{issuer}\", jwks_url: \"{jwks}\", audience: {AUDIENCE}, required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry, write_registry] }}
-- {{ name: sso, type: introspection, url: \"{sso}\", client_id: moorgate, client_secret_file: secret, accepts: {{ prefixes: [sso-] }} }}
-- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}",
+            "- {{ name: local, type: htpasswd, file: htpasswd, \
+             scopes: [read_registry, write_registry] }}\n\
+             - {{ name: workloads, type: jwt, issuer: \"{issuer}\", jwks_url: \"{jwks}\", \
+             audience: {AUDIENCE}, required_claims: {{ namespace_id: [\"42\"] }}, \
+             scopes: [read_registry, write_registry] }}\n\
+             - {{ name: sso, type: introspection, url: \"{sso}\", client_id: moorgate, \
+             client_secret_file: secret, accepts: {{ prefixes: [sso-] }} }}\n\
+             - {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}",
             issuer = issuer.url(),
             jwks = issuer.jwks_url(),
             sso = sso.url(),
@@ -76,7 +80,8 @@ impl Four {
     /// Returns tokens for all the access that is compared, requested in each of the three ways.
     /// Returns none for a wrong secret.
     async fn tokens(&self, user: &str, secret: &str) -> Vec<String> {
-        let scope = "scope=repository:demo/a:pull,push,delete+repository:demo/b:pull+repository:elsewhere:pull+registry:catalog:*";
+        let scope = "scope=repository:demo/a:pull,push,delete+repository:demo/b:pull+\
+                     repository:elsewhere:pull+registry:catalog:*";
         let target = format!("/token?{scope}");
         let form = format!("grant_type=password&username={user}&password={secret}&{scope}");
         let bearer = format!("Authorization: Bearer {secret}\r\n");

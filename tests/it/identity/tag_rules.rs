@@ -3,18 +3,19 @@
 use serde_json::{Value, json};
 
 use super::{answer, unsigned};
-use crate::harness::{READ_WRITE, Setup, TestGate, digest_of, request, some_digest};
+use crate::harness::{
+    EMPTY_INDEX, INDEX_TYPE, READ_WRITE, Setup, TestGate, digest_of, request, some_digest,
+};
 use crate::scripted_upstream::ScriptedUpstream;
-
-const MANIFEST: &str = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
-const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
 
 /// Makes GitLab grant everything on `demo/a` in its next answer, under these tag rules.
 fn next_answer(gate: &TestGate, meta: &Value) {
     let claims = json!({
-        "aud": "container_registry", "sub": "alice", "iat": 1, "exp": 301, "auth_type": "personal_access_token",
+        "aud": "container_registry", "sub": "alice", "iat": 1, "exp": 301,
+        "auth_type": "personal_access_token",
         "access": [{
-            "type": "repository", "name": "demo/a", "actions": ["pull", "push", "delete"], "meta": meta,
+            "type": "repository", "name": "demo/a",
+            "actions": ["pull", "push", "delete"], "meta": meta,
         }],
     });
     gate.gitlab
@@ -31,8 +32,8 @@ async fn send(
     next_answer(gate, meta);
     let before = gate.forwarded();
     let user = format!("user-{before}-{}", fastrand::u64(..));
-    let body = if method == "PUT" { MANIFEST } else { "" };
-    let headers = if method == "PUT" { TYPE } else { "" };
+    let body = if method == "PUT" { EMPTY_INDEX } else { "" };
+    let headers = if method == "PUT" { INDEX_TYPE } else { "" };
     let reply = gate.send(method, target, Some((&user, READ_WRITE.1)), headers, body).await;
     let forwarded = gate.ledger.entries().split_off(before);
     let forwarded =
@@ -48,7 +49,7 @@ async fn tag_rules_decide_about_every_operation() {
         "tag_deny_access_patterns": { "push": ["^prod"], "delete": ["^keep"] },
         "tag_immutable_patterns": ["^v\\d"],
     });
-    let (digest, other) = (digest_of(MANIFEST.as_bytes()), some_digest());
+    let (digest, other) = (digest_of(EMPTY_INDEX.as_bytes()), some_digest());
     let path = |rest: &str| format!("/v2/demo/a/{rest}");
     let refused = |what: &'static str| (403, what, vec![]);
     for (method, target, (status, says, forwarded)) in [
@@ -162,9 +163,11 @@ async fn the_tag_look_up_sends_the_gates_own_headers() {
     let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
     next_answer(&gate, &json!({ "tag_immutable_patterns": ["^v"] }));
     let headers = format!(
-        "{TYPE}Accept: text/plain\r\nIf-None-Match: *\r\nRange: bytes=0-1\r\nX-Request-Id: mine\r\n"
+        "{INDEX_TYPE}Accept: text/plain\r\nIf-None-Match: *\r\nRange: bytes=0-1\r\n\
+         X-Request-Id: mine\r\n"
     );
-    let message = request("PUT", "/v2/demo/a/manifests/v1", Some(READ_WRITE), &headers, MANIFEST);
+    let message =
+        request("PUT", "/v2/demo/a/manifests/v1", Some(READ_WRITE), &headers, EMPTY_INDEX);
     let (reply, ()) = tokio::join!(gate.raw(message), async {
         let (mut connection, head) = upstream.accept_request().await;
         assert_eq!(head.line(), ("HEAD", "/v2/demo/a/manifests/v1"));
@@ -184,7 +187,7 @@ async fn the_tag_look_up_sends_the_gates_own_headers() {
         connection.write("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n").await;
         let (mut connection, head) = upstream.accept_request().await;
         assert_eq!(head.line(), ("PUT", "/v2/demo/a/manifests/v1"));
-        assert_eq!(connection.bytes(MANIFEST.len()).await, MANIFEST.as_bytes());
+        assert_eq!(connection.bytes(EMPTY_INDEX.len()).await, EMPTY_INDEX.as_bytes());
         connection.write("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await;
     });
     assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
@@ -205,8 +208,13 @@ async fn a_look_up_that_fails_is_502() {
     ] {
         next_answer(&gate, &json!({ "tag_immutable_patterns": ["^v"] }));
         let user = format!("user {}", answer.len());
-        let message =
-            request("PUT", "/v2/demo/a/manifests/v1", Some((&user, READ_WRITE.1)), TYPE, MANIFEST);
+        let message = request(
+            "PUT",
+            "/v2/demo/a/manifests/v1",
+            Some((&user, READ_WRITE.1)),
+            INDEX_TYPE,
+            EMPTY_INDEX,
+        );
         let (reply, ()) = tokio::join!(gate.raw(message), async {
             let (mut connection, head) = upstream.accept_request().await;
             assert_eq!(head.line().0, "HEAD");

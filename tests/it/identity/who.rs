@@ -65,10 +65,12 @@ impl ManyAlices {
         let claims = json!({ "sub": "alice", "scope": "read_registry" });
         sso.add(SampleToken { token: SSO.into(), claims, revoked: false, note: "" });
         let identity = format!(
-            "- {{ name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: {AUDIENCE}, any_tenant: true, scopes: [read_registry] }}
-- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: secret, accepts: {{ prefixes: [sso-] }} }}
-- {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}
-- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }}",
+            "- {{ name: jobs, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: {AUDIENCE}, \
+             any_tenant: true, scopes: [read_registry] }}\n\
+             - {{ name: sso, type: introspection, url: \"{}\", client_secret_file: secret, \
+             accepts: {{ prefixes: [sso-] }} }}\n\
+             - {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\" }}\n\
+             - {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }}",
             issuer.url(),
             issuer.jwks_url(),
             sso.url(),
@@ -123,12 +125,14 @@ async fn each_provider_has_its_own_metrics() {
     let metrics = gate.admin("/metrics").await.body;
     let decision = |provider: &str, result: &str, reason: &str, count: u32| {
         format!(
-            "auth_decisions_total{{provider=\"{provider}\",result=\"{result}\",reason=\"{reason}\"}} {count}\n"
+            "auth_decisions_total{{provider=\"{provider}\",result=\"{result}\",\
+             reason=\"{reason}\"}} {count}\n"
         )
     };
     let answers = |provider: &str, result: &str, count: u32| {
         format!(
-            "introspection_duration_seconds_count{{provider=\"{provider}\",result=\"{result}\"}} {count}\n"
+            "introspection_duration_seconds_count{{provider=\"{provider}\",\
+             result=\"{result}\"}} {count}\n"
         )
     };
     let up = |provider: &str, up: u32| format!("provider_up{{provider=\"{provider}\"}} {up}\n");

@@ -74,7 +74,8 @@ async fn the_rate_is_within_5_percent_over_10_s_at_twice_the_rate() {
         let (sent, admitted, expected) = run.await.unwrap();
         let share = admitted / expected;
         eprintln!(
-            "{limit}, {workers} workers: {admitted} of {sent} admitted, {expected:.1} expected: {share:.3}"
+            "{limit}, {workers} workers: {admitted} of {sent} admitted, \
+             {expected:.1} expected: {share:.3}"
         );
         assert!(sent >= 950.0, "too slow to send at twice the rate");
         assert!((0.95..=1.05).contains(&share), "{share}");

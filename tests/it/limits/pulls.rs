@@ -3,20 +3,19 @@
 use tokio::io::AsyncWriteExt;
 
 use super::{assert_limited, gate};
-use crate::harness::{READ_WRITE, Reply, Setup, TestGate, read_to_close, request};
+use crate::harness::{
+    EMPTY_INDEX, INDEX_TYPE, READ_WRITE, Reply, Setup, TestGate, read_to_close, request,
+};
 use crate::http2_client::{begin, connect_with_windows};
 use crate::identity::answer;
 use crate::scripted_upstream::{ScriptedUpstream, soon};
 
 const MANIFEST: &str = "/v2/demo/a/manifests/v1";
 const ABSENT: &str = "/v2/demo/a/manifests/absent";
-const INDEX: &str =
-    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 const FIVE: &str = "pulls_per_identity: { rate: 5/h, burst: 5 }";
 
 async fn push(gate: &TestGate) -> String {
-    let headers = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
-    let reply = gate.send("PUT", MANIFEST, Some(READ_WRITE), headers, INDEX).await;
+    let reply = gate.send("PUT", MANIFEST, Some(READ_WRITE), INDEX_TYPE, EMPTY_INDEX).await;
     assert_eq!((reply.status, reply.header("ratelimit-limit")), (201, None));
     reply.header("docker-content-digest").unwrap().to_owned()
 }
@@ -83,20 +82,29 @@ async fn a_failed_pull_does_not_count() {
         ("nonsense\r\n\r\n", 502, "5;w=3600"),
         // The whole manifest was announced, so the pull counts for now.
         (
-            "HTTP/1.1 200 OK\r\nRateLimit-Limit: 100;w=21600\r\nX-RateLimit-Remaining: 1\r\nContent-Length: 9\r\n\r\nhalf",
+            "HTTP/1.1 200 OK\r\nRateLimit-Limit: 100;w=21600\r\nX-RateLimit-Remaining: 1\r\n\
+             Content-Length: 9\r\n\r\nhalf",
             200,
             "4;w=3600",
         ),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "5;w=3600"),
         // A range can hold the whole manifest.
-        ("HTTP/1.1 206 Part\r\nContent-Range: bytes 0-1/2\r\nContent-Length: 2\r\n\r\n{}", 206, "4;w=3600"),
+        (
+            "HTTP/1.1 206 Part\r\nContent-Range: bytes 0-1/2\r\n\
+             Content-Length: 2\r\n\r\n{}",
+            206,
+            "4;w=3600",
+        ),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", 304, "4;w=3600"),
     ]
     .into_iter()
     .enumerate()
     {
         let mut client = gate.connect().await;
-        client.write_all(request("GET", MANIFEST, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
+        client
+            .write_all(request("GET", MANIFEST, Some(READ_WRITE), "", "").as_bytes())
+            .await
+            .unwrap();
         let (mut connection, _) = upstream.accept_request().await;
         connection.write(answer).await;
         drop(connection);

@@ -17,16 +17,21 @@ use crate::harness::{Setup, TestGate, listener, some_digest};
 const TABLE: &str = "tests/fixtures/authz-matrix.txt";
 
 /// The rules, which the table also prints at its start.
-const RULES: &str = r#"rules:
-  - { name: public, repositories: ["demo/public"], who: [anonymous, authenticated], allow: [pull] }
-  - { name: alice, repositories: ["demo/**"], who: ["user:gitlab/alice"], allow: [pull, push] }
-  - { name: deploy, repositories: ["demo/**"], who: ["credential:deploy_token"], allow: [pull] }
-  - { name: jobs, repositories: ["demo/app"], who: ["credential:build"], allow: [pull] }
-  - { name: builds, repositories: ["demo/app"], except_tags: ["v*"], who: ["credential:build"], allow: [push] }
-  - { name: own, repositories: ["${claims.project_path}"], who: ["provider:workloads"], allow: [pull, push] }
-  - { name: readers, repositories: ["**"], who: ["group:sso/developers"], allow: [pull] }
-  - { name: releases, repositories: ["**"], tags: ["v*"], who: ["group:sso/developers"], allow: [push, delete] }
-  - { name: home, repositories: ["demo/${user}"], who: ["provider:local"], allow: [pull, push, delete] }"#;
+const RULES: &str = "rules:
+  - { name: public, repositories: [\"demo/public\"], who: [anonymous, authenticated], \
+    allow: [pull] }
+  - { name: alice, repositories: [\"demo/**\"], who: [\"user:gitlab/alice\"], allow: [pull, push] }
+  - { name: deploy, repositories: [\"demo/**\"], who: [\"credential:deploy_token\"], allow: [pull] }
+  - { name: jobs, repositories: [\"demo/app\"], who: [\"credential:build\"], allow: [pull] }
+  - { name: builds, repositories: [\"demo/app\"], except_tags: [\"v*\"], \
+    who: [\"credential:build\"], allow: [push] }
+  - { name: own, repositories: [\"${claims.project_path}\"], who: [\"provider:workloads\"], \
+    allow: [pull, push] }
+  - { name: readers, repositories: [\"**\"], who: [\"group:sso/developers\"], allow: [pull] }
+  - { name: releases, repositories: [\"**\"], tags: [\"v*\"], who: [\"group:sso/developers\"], \
+    allow: [push, delete] }
+  - { name: home, repositories: [\"demo/${user}\"], who: [\"provider:local\"], \
+    allow: [pull, push, delete] }";
 
 /// The method and target of each operation.
 const OPERATIONS: [(&str, &str); 24] = [
@@ -142,9 +147,12 @@ fn short(kind: &str) -> String {
 
 async fn start(issuer: &OidcIssuer, sso: &Introspection, policy: Vec<&'static str>) -> TestGate {
     let identity = format!(
-        "- {{ name: local, type: htpasswd, file: htpasswd, scopes: [read_registry, write_registry, delete_registry] }}\n\
-         - {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", audience: registry.test, \
-         required_claims: {{ namespace_id: [\"42\"] }}, scopes: [read_registry, write_registry] }}\n\
+        "- {{ name: local, type: htpasswd, file: htpasswd, \
+         scopes: [read_registry, write_registry, delete_registry] }}\n\
+         - {{ name: workloads, type: jwt, issuer: \"{}\", jwks_url: \"{}\", \
+         audience: registry.test, \
+         required_claims: {{ namespace_id: [\"42\"] }}, \
+         scopes: [read_registry, write_registry] }}\n\
          - {{ name: gitlab, type: gitlab, url: \"{{gitlab}}\", anonymous: true, \
          accepts: {{ prefixes: [glpat-, gldt-, glcbt-] }} }}\n\
          - {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",

@@ -20,7 +20,8 @@ async fn bearer(gate: &TestGate, credential: Option<(&str, &str)>, scope: &str) 
 async fn older_gate_tokens_are_judged_by_the_current_rules() {
     let policy = vec![
         "rules:",
-        "  - { name: writes, repositories: [\"demo/*\"], who: [authenticated], allow: [pull, push] }",
+        "  - { name: writes, repositories: [\"demo/*\"], who: [authenticated], \
+         allow: [pull, push] }",
         "  - { name: public, repositories: [\"open/**\"], who: [anonymous], allow: [pull] }",
     ];
     let setup = Setup { policy, tokens: vec!["challenge: bearer"], ..Setup::default() };
@@ -70,7 +71,10 @@ async fn a_new_provider_with_an_old_name_inherits_no_verdicts() {
     let mut gate = TestGate::start(Setup {
         identity: Some("- { name: p, type: htpasswd, file: htpasswd, scopes: [read_registry] }"),
         htpasswd_users: vec![mallory],
-        policy: vec!["rules: [{ name: r, repositories: [\"demo/*\"], who: [\"user:p/mallory\"], allow: [pull] }]"],
+        policy: vec![
+            "rules: [{ name: r, repositories: [\"demo/*\"], who: [\"user:p/mallory\"], \
+             allow: [pull] }]",
+        ],
         ..Setup::default()
     })
     .await;

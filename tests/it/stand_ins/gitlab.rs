@@ -55,8 +55,10 @@ async fn a_token_tells_what_was_granted() {
     let both = format!(
         "{SERVICE}&scope=repository:demo/app/image:pull,push&scope=repository:else/where:pull"
     );
-    let granted = json!([{ "type": "repository", "name": "demo/app/image", "actions": ["pull", "push"],
-        "meta": { "project_path": "demo/app" } }]);
+    let granted = json!([{
+        "type": "repository", "name": "demo/app/image", "actions": ["pull", "push"],
+        "meta": { "project_path": "demo/app" },
+    }]);
     assert_eq!(claims(&ask(&api, GOOD, &both).await)["access"], granted);
     let in_one = format!("{SERVICE}&scope=repository%3Ademo%2Fa%3Apull+repository:demo/b:pull");
     assert_eq!(claims(&ask(&api, GOOD, &in_one).await)["access"].as_array().unwrap().len(), 2);
@@ -103,7 +105,10 @@ async fn a_group_can_be_public() {
         format!("{SERVICE}&scope=repository:open/a:pull,push&scope=repository:demo/a:pull");
     let nobody = claims(&api.get(&scopes).await);
     assert_eq!((nobody.get("sub"), &nobody["auth_type"]), (None, &json!("none")));
-    let open = json!({ "type": "repository", "name": "open/a", "actions": ["pull"], "meta": { "project_path": "open/a" } });
+    let open = json!({
+        "type": "repository", "name": "open/a", "actions": ["pull"],
+        "meta": { "project_path": "open/a" },
+    });
     assert_eq!(nobody["access"], json!([open]));
     let known = claims(&ask(&api, GOOD, &scopes).await);
     assert_eq!((&known["access"][0], known["access"].as_array().unwrap().len()), (&open, 2));

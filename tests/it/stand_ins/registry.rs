@@ -188,7 +188,10 @@ async fn referrers_are_found_by_subject() {
     push_blob(&api, "a").await;
     let image =
         push_image(&api, "a", "v1", json!({})).await.header("docker-content-digest").to_owned();
-    let subject = json!({ "subject": { "mediaType": IMAGE, "digest": image, "size": 1 }, "annotations": { "k": "v" } });
+    let subject = json!({
+        "subject": { "mediaType": IMAGE, "digest": image, "size": 1 },
+        "annotations": { "k": "v" },
+    });
     let put = push_image(&api, "a", "signature", subject).await;
     assert_eq!(put.header("oci-subject"), image);
 

@@ -47,7 +47,9 @@ async fn an_upload_in_chunks_makes_a_blob() {
 
 #[tokio::test]
 async fn an_upload_in_one_put_works_with_sha256_and_sha512() {
-    let sha512 = "sha512:9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
+    let sha512 = "sha512:\
+                  9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7\
+                  2323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
     let (_registry, api) = start();
     for digest in [HELLO, sha512] {
         let location = begin(&api).await;
@@ -184,7 +186,8 @@ async fn a_broken_put_makes_no_blob() {
     let target = location.strip_prefix(&api.base).unwrap();
     let mut connection = TcpStream::connect(registry.address()).await.unwrap();
     let head = format!(
-        "PUT {target}&digest={HELLO} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        "PUT {target}&digest={HELLO} HTTP/1.1\r\nhost: localhost\r\n\
+         transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
     );
     connection.write_all(head.as_bytes()).await.unwrap();
     ledger.wait_until(|entries| entries.iter().any(|entry| entry.body().bytes == 5)).await;

@@ -67,7 +67,8 @@ async fn bytes_are_counted_both_ways() {
         }
         let metrics = gate.admin("/metrics").await.body;
         for line in [
-            "moorgate_http_requests_total{method=\"PATCH\",operation=\"upload_chunk\",code=\"200\"} 1",
+            "moorgate_http_requests_total\
+             {method=\"PATCH\",operation=\"upload_chunk\",code=\"200\"} 1",
             "moorgate_http_requests_total{method=\"GET\",operation=\"blob_get\",code=\"200\"} 1",
             "moorgate_http_requests_total{method=\"HEAD\",operation=\"blob_get\",code=\"404\"} 1",
             "moorgate_http_body_bytes_total{direction=\"in\"} 3000",

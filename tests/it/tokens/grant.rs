@@ -93,7 +93,9 @@ async fn no_token_is_sent_to_the_registry_without_authorization_grant() {
     assert!(gate.ledger.entries().pop().unwrap().headers.get("authorization").is_none());
 }
 
-const NOT_LET_IN: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\nContent-Length: 0\r\n\r\n";
+const NOT_LET_IN: &str = "HTTP/1.1 401 Unauthorized\r\n\
+                          WWW-Authenticate: Bearer realm=\"http://gitlab.test\"\r\n\
+                          Content-Length: 0\r\n\r\n";
 
 /// Sends a request and gives the registry's answers in turn. Returns the reply and the tokens that
 /// the registry got.
@@ -176,7 +178,8 @@ async fn a_write_is_not_repeated() {
     let (mut upstream, gate) = scripted().await;
     let (reply, first) = exchange(&mut upstream, &gate, ("POST", UPLOADS), &[NOT_LET_IN]).await;
     assert_eq!((reply.status, upstream.requests()), (502, 1));
-    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\nContent-Length: 0\r\n\r\n";
+    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\n\
+                    Content-Length: 0\r\n\r\n";
     let (reply, second) = exchange(&mut upstream, &gate, ("POST", UPLOADS), &[accepted]).await;
     assert_eq!(reply.status, 202);
     assert_ne!(first, second);
@@ -192,7 +195,8 @@ async fn a_stripped_mount_gets_a_new_grant_after_a_refused_one() {
     let mount = format!("{UPLOADS}?mount={}&from=elsewhere/c", some_digest());
     let (reply, first) = exchange(&mut upstream, &gate, ("POST", &mount), &[NOT_LET_IN]).await;
     assert_eq!(reply.status, 502);
-    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\nContent-Length: 0\r\n\r\n";
+    let accepted = "HTTP/1.1 202 Accepted\r\nLocation: /v2/demo/a/blobs/uploads/id\r\n\
+                    Content-Length: 0\r\n\r\n";
     let (reply, second) = exchange(&mut upstream, &gate, ("POST", &mount), &[accepted]).await;
     assert_eq!(reply.status, 202);
     assert_ne!(first, second, "the grant that was refused");

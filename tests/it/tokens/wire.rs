@@ -1,16 +1,15 @@
 //! The headers of every answer of the token service, over both versions of HTTP, and the records
 //! about it.
 
-use http::Request;
+mod http2;
+mod sizes;
+
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::{SampleCredential, Scope, sample_credentials};
-use moorgate::demo::introspection::{CLIENT_SECRET, Introspection, SampleToken};
 use serde_json::json;
 
 use super::{ask, challenge, gate, json as read, post, token, with};
-use crate::harness::{PATIENCE, READ_WRITE, Reply, Setup, basic, listener};
-use crate::http2_client::{body, send};
-use crate::scripted_upstream::soon;
+use crate::harness::{PATIENCE, READ_WRITE, Reply, Setup, basic};
 
 const PULL: &str = "/v2/demo/a/tags/list";
 const UPLOADS: &str = "/v2/demo/a/blobs/uploads/";
@@ -74,7 +73,8 @@ async fn the_host_header_does_not_change_the_token_challenge() {
         let authorization = basic((user, password));
         let reply = gate
             .raw(format!(
-                "GET /token?service=registry.test HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {host}\r\n\
+                "GET /token?service=registry.test HTTP/1.1\r\nHost: {host}\r\n\
+                 X-Forwarded-Host: {host}\r\n\
                  Authorization: {authorization}\r\nConnection: close\r\n\r\n"
             ))
             .await;
@@ -173,94 +173,6 @@ async fn anonymous_callers_get_a_token_without_access() {
     );
 }
 
-/// A credential that is too long to be sent back in a header is refused at once, and the answer
-/// names the limit.
-#[tokio::test]
-async fn answers_about_exceeded_token_limits_name_the_limit() {
-    let sso = Introspection::start(listener()).unwrap();
-    let identity = format!(
-        "- {{ name: sso, type: introspection, url: \"{}\", client_secret_file: sso.secret }}",
-        sso.url()
-    );
-    let files = vec![("sso.secret", CLIENT_SECRET)];
-    let gate = gate(Setup { identity: Some(identity.leak()), files, ..Setup::default() }).await;
-    let secret: &str = "s".repeat(12 * 1024 + 1).leak();
-    let fits: &str = "s".repeat(12 * 1024).leak();
-    for token in [secret, fits] {
-        let claims = json!({ "scope": "read_registry write_registry" });
-        sso.add(SampleToken { token: token.into(), claims, revoked: false, note: "" });
-    }
-    let by_get = ask(&gate, Some(("alice", secret)), "").await;
-    assert_eq!((by_get.status, &*by_get.code()), (400, "UNSUPPORTED"));
-    assert!(by_get.body.contains("12 KiB"), "{by_get:?}");
-    let form = |secret: &str, more: &str| {
-        format!("grant_type=password&username=alice&password={secret}{more}")
-    };
-    let reply = post(&gate, &form(secret, "")).await;
-    assert_eq!((reply.status, &read(&reply)["error"]), (400, &json!("invalid_request")));
-    assert!(read(&reply)["error_description"].as_str().unwrap().contains("12 KiB"), "{reply:?}");
-    for (reply, limit) in [
-        (post(&gate, &form("x", &"&x=y".repeat(20_000))).await, "64 KiB"),
-        (post(&gate, &form(fits, &"&scope=repository:a:pull".repeat(257))).await, "256 scopes"),
-    ] {
-        assert!(read(&reply)["error_description"].as_str().unwrap().contains(limit), "{reply:?}");
-    }
-    // The longest secret, with more repositories than fit beside it in a token, over GET and POST:
-    // fewer scopes are granted, and the answer says so.
-    let scopes: String = (0..80)
-        .map(|number| format!("&scope=repository:demo/{}{number:03}:pull", "a".repeat(100)))
-        .collect();
-    let by_get = ask(&gate, Some(("alice", fits)), &scopes[1..]).await;
-    let by_post = post(&gate, &form(fits, &scopes)).await;
-    assert_eq!((by_get.status, by_post.status), (200, 200));
-    let granted =
-        read(&by_post)["scope"].as_str().unwrap().split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert!((10..80).contains(&granted.len()), "{}", granted.len());
-    for reply in [&by_get, &by_post] {
-        let made = read(reply)["token"].as_str().unwrap().to_owned();
-        assert!(made.len() <= 20 * 1024 && made.len() > 19 * 1024, "{}", made.len());
-        for (number, status) in
-            [(0, 404), (granted.len() - 1, 404), (granted.len(), 401), (79, 401)]
-        {
-            let target = format!("/v2/demo/{}{number:03}/tags/list", "a".repeat(100));
-            assert_eq!(with(&gate, &made, "GET", &target).await.status, status, "{number}");
-        }
-    }
-}
-
-/// A client that mirrors a catalog asks for about 150 repositories at once. The gate asks a
-/// provider about 32 at a time.
-#[tokio::test]
-async fn a_token_for_many_repositories_takes_several_questions() {
-    let gate = gate(Setup::default()).await;
-    for count in [33, 150, 256] {
-        let scopes: String = (0..count)
-            .map(|number| format!("&scope=repository:demo/of-{count}/r{number}:pull"))
-            .collect();
-        let before = gate.gitlab.ledger().count();
-        let reply = ask(&gate, Some(READ_WRITE), &scopes[1..]).await;
-        assert_eq!(reply.status, 200, "{count}: {reply:?}");
-        let asked: Vec<_> = gate.gitlab.ledger().entries().split_off(before);
-        assert!(asked.iter().all(|question| question.scopes.len() <= 32), "{count}");
-        assert_eq!(asked.iter().map(|question| question.scopes.len()).sum::<usize>(), count);
-        let made = read(&reply)["token"].as_str().unwrap().to_owned();
-        for number in [0, 31, 32, count - 1] {
-            let target = format!("/v2/demo/of-{count}/r{number}/tags/list");
-            assert_eq!(with(&gate, &made, "GET", &target).await.status, 404, "{count} {number}");
-        }
-        assert_eq!(with(&gate, &made, "GET", PULL).await.status, 401, "{count}: not asked for");
-    }
-    // A target of the token service may be as long as a head. The limit for targets of the registry
-    // is unchanged.
-    let long = format!("scope={}", "repository:demo/a:pull+".repeat(256)) + &"&x=y".repeat(5000);
-    assert!(long.len() > 24 * 1024);
-    assert_eq!(ask(&gate, Some(READ_WRITE), &long).await.status, 200);
-    assert_eq!(
-        gate.get(&format!("{PULL}?{}", "x".repeat(9000)), Some(READ_WRITE)).await.status,
-        414
-    );
-}
-
 /// The token's scopes are an upper bound. An access that the credential has lost since is refused.
 #[tokio::test]
 async fn a_token_loses_the_access_that_its_credential_lost() {
@@ -329,73 +241,12 @@ async fn token_requests_are_counted_and_their_query_is_not_logged() {
         "moorgate_http_requests_total{method=\"GET\",operation=\"token\",code=\"401\"} 1",
         "moorgate_http_requests_total{method=\"POST\",operation=\"token\",code=\"400\"} 1",
         "moorgate_http_request_duration_seconds_count{operation=\"token\"} 3",
-        "moorgate_auth_decisions_total{provider=\"gitlab\",result=\"allowed\",reason=\"allowed\"} 2",
-        "moorgate_auth_decisions_total{provider=\"\",result=\"denied\",reason=\"wrong_credential\"} 1",
+        "moorgate_auth_decisions_total\
+         {provider=\"gitlab\",result=\"allowed\",reason=\"allowed\"} 2",
+        "moorgate_auth_decisions_total\
+         {provider=\"\",result=\"denied\",reason=\"wrong_credential\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
-    }
-}
-
-/// The rules of the token service apply over HTTP/2 too, where a refusal does not close the
-/// connection.
-#[tokio::test]
-async fn over_http2() {
-    let gate = gate(Setup { tls: true, ..Setup::default() }).await;
-    let sender = gate.http2().await;
-    let exchange = async |request: Request<()>, form: Option<String>| {
-        let mut sender = soon(sender.clone().ready()).await.unwrap();
-        let (answer, mut stream) = sender.send_request(request, form.is_none()).unwrap();
-        if let Some(form) = form {
-            let _ = send(&mut stream, form.into(), true).await;
-        }
-        let response = soon(answer).await.unwrap();
-        let headers = response.headers().clone();
-        let status = response.status().as_u16();
-        (status, headers, String::from_utf8(body(response).await.unwrap()).unwrap())
-    };
-    let get = |authority: &str, credential| {
-        let target =
-            format!("https://{authority}/token?service=registry.test&scope=repository:demo/a:pull");
-        Request::get(target).header("authorization", basic(credential)).body(()).unwrap()
-    };
-    let form_request = || {
-        let post = Request::post("https://registry.test/token");
-        post.header("content-type", "application/x-www-form-urlencoded").body(()).unwrap()
-    };
-    let form = |password: &str| format!("grant_type=password&username=alice&password={password}");
-
-    let (status, headers, answer) = exchange(get("registry.test", READ_WRITE), None).await;
-    assert_eq!((status, headers["cache-control"].to_str().unwrap()), (200, "no-store"));
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    let bearer = format!("Bearer {}", answer["token"].as_str().unwrap());
-    assert_eq!(exchange(form_request(), Some(form(READ_WRITE.1))).await.0, 200);
-    assert_eq!(exchange(form_request(), Some(form("wrong"))).await.0, 401);
-    assert_eq!(exchange(form_request(), Some(form(&"x".repeat(1 << 20)))).await.0, 413);
-    let (status, headers, _) = exchange(get("evil.example", ("alice", "wrong")), None).await;
-    assert_eq!(
-        (status, &headers["www-authenticate"].to_str().unwrap()),
-        (401, &"Basic realm=\"registry.test\"")
-    );
-    let mut two_names = get("registry.test", READ_WRITE);
-    two_names.headers_mut().insert("host", "evil.example".parse().unwrap());
-    assert_eq!(exchange(two_names, None).await.0, 400);
-    for (method, target, status) in
-        [("GET", PULL, 404), ("POST", UPLOADS, 401), ("HEAD", "/v2/demo/b/manifests/v1", 401)]
-    {
-        let request =
-            Request::builder().method(method).uri(format!("https://registry.test{target}"));
-        let (answered, headers, body) =
-            exchange(request.header("authorization", &bearer).body(()).unwrap(), None).await;
-        assert_eq!(answered, status, "{method} {target}");
-        if status == 401 {
-            let line = headers["www-authenticate"].to_str().unwrap();
-            assert!(
-                line.contains("scope=\"repository:demo/")
-                    && line.contains("error=\"insufficient_scope\""),
-                "{line}"
-            );
-        }
-        assert!(method != "HEAD" || body.is_empty());
     }
 }
 

@@ -299,7 +299,12 @@ async fn a_requested_switch_of_protocols_is_502_and_opens_no_tunnel() {
     let script = async {
         let (mut connection, head) = upstream.accept_request().await;
         assert_eq!((head.header("upgrade"), head.header("connection")), (None, None));
-        connection.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tunnel\r\n\r\n").await;
+        connection
+            .write(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                 Upgrade: tunnel\r\n\r\n",
+            )
+            .await;
         connection.closed().await
     };
     let upgrade = "Connection: upgrade\r\nUpgrade: tunnel\r\n";

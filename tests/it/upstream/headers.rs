@@ -51,7 +51,8 @@ fn answer() -> String {
     let kept: String = KEPT.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let dropped: String = DROPPED.iter().map(|line| format!("{line}\r\n")).collect();
     format!(
-        "HTTP/1.1 200 OK\r\n{kept}{dropped}Connection: keep-alive, X-Named\r\nConnection: x-named-too\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\r\n"
+        "HTTP/1.1 200 OK\r\n{kept}{dropped}Connection: keep-alive, X-Named\r\n\
+         Connection: x-named-too\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\r\n"
     )
 }
 

@@ -13,7 +13,8 @@ pub(super) fn forge(world: &World) -> anyhow::Result<Vec<String>> {
     let elsewhere = OidcIssuer::start(std::net::TcpListener::bind("127.0.0.1:0")?)?;
     elsewhere.rotate_to_es256()?;
     let good = json!({
-        "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42", "exp": 4_000_000_000_u64,
+        "iss": issuer.url(), "aud": AUDIENCE, "sub": "x", "namespace_id": "42",
+        "exp": 4_000_000_000_u64,
     });
     let header = |changes: Value| {
         changed(json!({ "alg": "RS256", "typ": "JWT", "kid": issuer.kid() }), &changes)

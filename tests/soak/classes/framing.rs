@@ -138,7 +138,8 @@ const TUNNELS: [(&str, &str); 12] = [
 
 const UPGRADES: [&str; 3] = [
     "Connection: close, Upgrade\r\nUpgrade: websocket",
-    "Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
+    "Connection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+     HTTP2-Settings: AAMAAABkAAQAAP__",
     "Connection: close\r\nUpgrade: TLS/1.0",
 ];
 
@@ -148,7 +149,8 @@ pub(super) fn tunnels(_: &Arsenal, turn: u64, id: &str) -> Attack {
     if turn.is_multiple_of(4) {
         let upgrade = pick(&UPGRADES, turn / 4).copied().unwrap_or_default();
         let head = format!(
-            "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{upgrade}\r\n\r\n"
+            "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n\
+             {upgrade}\r\n\r\n"
         );
         return Attack::Bytes((head + &hidden()).into_bytes(), Some(GoesOn::as_("GET", READ)));
     }
@@ -173,7 +175,8 @@ pub(super) fn doubled(_: &Arsenal, turn: u64, id: &str) -> Attack {
     let line = pick(&lines, turn).map_or("", String::as_str);
     let told = told(id);
     let head = format!(
-        "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n{line}\r\n\r\n"
+        "GET {READ} HTTP/1.1\r\n{HOST}\r\nAuthorization: {authorization}\r\n{told}\r\n\
+         {line}\r\n\r\n"
     );
     Attack::Bytes((head + &hidden()).into_bytes(), None)
 }

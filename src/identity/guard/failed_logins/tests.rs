@@ -29,7 +29,7 @@ impl Fixture {
         Question::new(&self.key, credential, Access::Login, [192, 0, 2, 1].into(), "request".into())
     }
 
-    fn admit(&self, secret: &str) -> Result<Login<'_>, Duration> {
+    fn admit(&self, secret: &str) -> Result<LoginAttempt<'_>, Duration> {
         self.logins.admit(self.quota, &self.question(secret))
     }
 

@@ -10,8 +10,8 @@ use super::reply::{self, Token};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::model::{
-    Granted, IssuedToken, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
-    Verdict, Verified,
+    Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
+    UpstreamToken, Verdict, Verified,
 };
 use crate::identity::provider::common::http_client::Reply;
 use crate::identity::provider::common::log_topic::LogTopic;
@@ -183,14 +183,14 @@ impl TokenServer {
         if let Some(token) = token.filter(|_| self.keeps_tokens)
             && grants.iter().any(|grant| grant.actions != Actions::default())
         {
-            let issued = IssuedToken::new(token.issued.clone());
+            let issued = UpstreamToken::new(token.issued.clone());
             grants.iter_mut().for_each(|grant| grant.token = Some(issued.clone()));
         }
         match &question.access {
             Access::Login if token.is_some() => Granted::Identity,
             Access::Catalog => match token.filter(|token| token.grants_catalog()) {
                 Some(token) => Granted::Catalog(
-                    self.keeps_tokens.then(|| IssuedToken::new(token.issued.clone())),
+                    self.keeps_tokens.then(|| UpstreamToken::new(token.issued.clone())),
                 ),
                 None => Granted::Nothing,
             },

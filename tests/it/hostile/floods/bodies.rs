@@ -8,9 +8,8 @@ use super::{
 };
 use crate::gate_process::{GateProcess, ProcessSetup};
 use crate::harness::{digest_of, listener};
+use crate::hostile::BLOB_PUSH;
 use crate::hostile::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, encode, fields};
-
-const UPLOADS: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A credential that only the silent provider could know.
 const UNKNOWN: &str = "Bearer unknown";
@@ -28,7 +27,8 @@ fn push(rounds: u32, head: Vec<u8>, data: Vec<u8>) -> Flood {
 async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
     let silent = listener();
     let sso = format!(
-        "- {{ name: sso, type: introspection, url: \"http://{}/\", client_id: moorgate, client_secret_file: htpasswd, timeout: 60s }}",
+        "- {{ name: sso, type: introspection, url: \"http://{}/\", client_id: moorgate, \
+         client_secret_file: htpasswd, timeout: 60s }}",
         silent.local_addr().unwrap()
     );
     (
@@ -44,7 +44,7 @@ async fn gate_that_waits() -> (GateProcess, std::net::TcpListener) {
 
 #[tokio::test]
 async fn a_flood_of_empty_data_frames_ends_the_connection() {
-    let flood = push(100_000, request_block("POST", UPLOADS), Vec::new());
+    let flood = push(100_000, request_block("POST", BLOB_PUSH), Vec::new());
     survives("empty DATA", flood, End::GoAway(ENHANCE_YOUR_CALM)).await;
 }
 
@@ -57,7 +57,7 @@ async fn a_flood_of_unread_data_frames_ends_the_connection() {
         ("DATA beyond the window", 16_000, FLOW_CONTROL_ERROR),
     ] {
         let (gate, _silent) = gate_that_waits().await;
-        let flood = push(20_000, block(&fields("POST", UPLOADS, UNKNOWN)), vec![b'x'; bytes]);
+        let flood = push(20_000, block(&fields("POST", BLOB_PUSH, UNKNOWN)), vec![b'x'; bytes]);
         survives_at(&gate, name, flood, End::GoAway(end), STREAMS_MIB, async {}).await;
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::flooder::{End, FLOW_CONTROL_ERROR, Flood, PROTOCOL_ERROR, stream};
 use super::{FRAMES_MIB, PATIENCE, gate, request_block, survives, within_bound};
+use crate::hostile::BLOB_PUSH;
 use crate::hostile::frames::{
     ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, encode,
@@ -44,10 +45,7 @@ async fn a_flood_of_settings_with_new_tables_and_windows_is_tolerated() {
         let table = [&[0, 1][..], &u32::MAX.to_be_bytes()].concat();
         let window = [&[0, 4][..], &window.to_be_bytes()].concat();
         let settings = encode(SETTINGS, 0, 0, &[table, window].concat());
-        let upload = request_block(
-            "POST",
-            "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        );
+        let upload = request_block("POST", BLOB_PUSH);
         let begin = if round < 50 {
             encode(HEADERS, END_HEADERS, stream(round), &upload)
         } else {

@@ -3,14 +3,13 @@
 
 use super::flooder::{ENHANCE_YOUR_CALM, End, Flood, PROTOCOL_ERROR, stream};
 use super::{STREAMS_MIB, patient_gate, request_block, survives, survives_at};
+use crate::hostile::BLOB_PUSH;
 use crate::hostile::frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PRIORITY, RST_STREAM, WINDOW_UPDATE, encode,
 };
+use crate::scripted_upstream::BLOB;
 
 const CANCEL: u32 = 8;
-const BLOB: &str =
-    "/v2/demo/a/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-const UPLOADS: &str = "/v2/demo/a/blobs/uploads/?digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// Creates a flood that opens a stream in each round and then sends the frames of `then`.
 fn opened(
@@ -36,7 +35,7 @@ fn reset(id: u32) -> Vec<u8> {
 #[tokio::test]
 async fn rapid_reset_ends_the_connection() {
     for (name, method, path) in
-        [("rapid reset of pulls", "GET", BLOB), ("rapid reset of pushes", "POST", UPLOADS)]
+        [("rapid reset of pulls", "GET", BLOB), ("rapid reset of pushes", "POST", BLOB_PUSH)]
     {
         survives(name, opened(20_000, method, path, reset), End::GoAway(ENHANCE_YOUR_CALM)).await;
     }
@@ -45,9 +44,10 @@ async fn rapid_reset_ends_the_connection() {
 /// Ten resets at a time stay below the limit. The gate begins and abandons each request.
 #[tokio::test]
 async fn resets_below_the_limit_are_tolerated() {
-    for (name, method, path) in
-        [("resets of pulls, in tens", "GET", BLOB), ("resets of pushes, in tens", "POST", UPLOADS)]
-    {
+    for (name, method, path) in [
+        ("resets of pulls, in tens", "GET", BLOB),
+        ("resets of pushes, in tens", "POST", BLOB_PUSH),
+    ] {
         let flood = Flood { pause_after: 10, ..opened(2_000, method, path, reset) };
         survives(name, flood, End::Read).await;
     }
@@ -64,8 +64,9 @@ async fn made_you_reset_ends_the_connection() {
     // Ten at a time, because streams that are reset before the gate has begun them have a separate
     // limit.
     let paced = |flood| Flood { pause_after: 10, ..flood };
-    survives("made to reset by a window", paced(opened(300, "POST", UPLOADS, window)), calm).await;
-    survives("made to reset by itself", paced(opened(300, "POST", UPLOADS, itself)), calm).await;
+    survives("made to reset by a window", paced(opened(300, "POST", BLOB_PUSH, window)), calm)
+        .await;
+    survives("made to reset by itself", paced(opened(300, "POST", BLOB_PUSH, itself)), calm).await;
     // h2 treats this case as a connection error at once.
     survives(
         "data behind the end",
@@ -83,7 +84,7 @@ async fn streams_above_the_limit_stay_below_the_memory_bound() {
     for (name, streams, end) in
         [("streams left open", 200, End::Read), ("streams left open without end", 20_000, calm)]
     {
-        let flood = opened(streams, "POST", UPLOADS, |_| Vec::new());
+        let flood = opened(streams, "POST", BLOB_PUSH, |_| Vec::new());
         survives_at(&patient_gate().await, name, flood, end, STREAMS_MIB, async {}).await;
     }
 }
