@@ -30,10 +30,11 @@ struct Arguments {
 enum Command {
     /// Run the gate
     ///
-    /// SIGTERM and SIGINT drain the gate: it accepts no new connections, requests that have begun
-    /// may end within http.drain_timeout, and it exits with 0. A second signal ends it at once,
-    /// with exit code 1. SIGHUP, or a change of a file that the config names, reloads the
-    /// config. With an unusable config it exits with 78.
+    /// SIGTERM and SIGINT drain the gate: after http.drain_delay it accepts no new connections,
+    /// requests in progress may finish within http.drain_timeout, and it exits with 0. A second
+    /// signal ends it at once, with exit code 1. SIGHUP, or a change of the config or of a file
+    /// that it names, reloads the config. If the config is not valid at the start, it exits with
+    /// 78.
     Serve(ConfigPath),
     /// Check a config and every file that it names
     ///
@@ -41,7 +42,8 @@ enum Command {
     /// Without --online it contacts no server. Exit code 0 or 78.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
-    /// Print the config in effect: defaults filled in, environment applied, secrets redacted
+    /// Print the config in effect: defaults filled in, environment applied, secrets stay in
+    /// their files
     PrintConfig(ConfigPath),
     /// Print the JSON schema of the config
     ///
@@ -70,8 +72,8 @@ enum Command {
     /// GitLab that is asked about a push and grants it creates the record of the image's
     /// repository, as with any push.
     ///
-    /// Exit codes: 0 allowed, 1 refused, 2 not evaluated, 69 a provider gave no answer, 78 a bad
-    /// config.
+    /// Exit codes: 0 allowed, 1 refused, 2 not evaluated, 69 a provider gave no usable answer, 78 a
+    /// bad config.
     Explain(explain::Explain),
     /// Ask a running gate whether it is ready
     ///

@@ -206,13 +206,15 @@ fn read_text(path: &Path) -> Result<String, Problem> {
     let content = read_bounded(path, MAX_BYTES).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                "the file does not exist; name one with --config".to_owned()
+                "the file does not exist; name a config file with --config".to_owned()
             }
             std::io::ErrorKind::IsADirectory => "this is a folder; name the file in it".to_owned(),
             std::io::ErrorKind::FileTooLarge => {
-                "the file is larger than 1 MiB; name a configuration file with --config".to_owned()
+                "the file is larger than 1 MiB; name a config file with --config".to_owned()
             }
-            _ => format!("the file cannot be read ({error}); name a readable one with --config"),
+            _ => format!(
+                "the file cannot be read ({error}); name a readable config file with --config"
+            ),
         };
         Problem::new(Place::start_of(path), message)
     })?;
@@ -223,6 +225,6 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let place = Place::File { file: path.into(), line, column };
-        Problem::new(place, "this is not UTF-8; save the file as UTF-8")
+        Problem::new(place, "this is not UTF-8 text; save the file as UTF-8")
     })
 }

@@ -204,16 +204,17 @@ impl Denial {
             Self::Request(error) => error.to_string(),
             Self::Framing(framing) => framing.message().to_owned(),
             Self::NoCredential => {
-                "authentication required: run docker login for this registry".to_owned()
+                "authentication required; run docker login for this registry".to_owned()
             }
             Self::MalformedCredential(why) => {
                 format!("the Authorization header cannot be read: {why}")
             }
             Self::InvalidToken => {
-                "the token has expired, or this gate did not issue it: log in again".to_owned()
+                "the token has expired or was revoked, or this gate did not issue it; log in again"
+                    .to_owned()
             }
             Self::InsufficientScope => {
-                "the token does not cover this request: request another token".to_owned()
+                "the token does not cover this request; request another token".to_owned()
             }
             Self::TokenRequest(error) => error.to_string(),
             Self::WrongCredential => {
@@ -224,28 +225,28 @@ impl Denial {
                 format!("the credential is valid but does not allow this: {missing}")
             }
             Self::TagRules(refusal) => refusal.message(),
-            Self::DeniedByPolicy(refusal) => {
-                format!("the credential is valid but does not allow this: {refusal}")
-            }
+            Self::DeniedByPolicy(refusal) => format!("the credential is valid, but {refusal}"),
             Self::CatalogClosed => {
                 "the credential is valid but does not allow this: registry:catalog:* was not \
                  granted (GitLab grants it to administrators)"
                     .to_owned()
             }
-            Self::ProviderUnavailable { .. } => {
-                "the service that checks credentials gives no answer now; try again".to_owned()
-            }
-            Self::NotAudited => {
-                "the gate refuses writes now, because it cannot write its audit log; try again"
-                    .to_owned()
-            }
-            Self::FailureBudgetSpent { .. } => {
+            Self::ProviderUnavailable { retry_after, .. } => format!(
+                "the service that checks credentials gives no usable answer now; try again in {} s",
+                whole_seconds(*retry_after)
+            ),
+            Self::NotAudited => format!(
+                "the gate refuses writes now, because it cannot write its audit log; try again in \
+                 {} s",
+                whole_seconds(NOT_AUDITED_RETRY_AFTER)
+            ),
+            Self::FailureBudgetSpent { retry_after, .. } => format!(
                 "too many wrong credentials were tried recently, so the gate does not check \
-                 unknown credentials now; try again"
-                    .to_owned()
-            }
+                 unknown credentials now; try again in {} s",
+                whole_seconds(*retry_after)
+            ),
             Self::Limited { limit, retry_after } => {
-                format!("{}: try again in {} s", limit.message(), whole_seconds(*retry_after))
+                format!("{}; try again in {} s", limit.message(), whole_seconds(*retry_after))
             }
             Self::Upstream(fault) => fault.message().to_owned(),
             Self::ClientAborted => "the request broke off".to_owned(),
@@ -291,8 +292,8 @@ impl Denial {
         }
     }
 
-    /// Returns the provider that gave no answer, for the log. Callers do not learn the names of the
-    /// providers.
+    /// Returns the provider that caused the denial, for the log. The message to the caller does not
+    /// name it. Only [`Missing::Grant`] tells a caller the name of a provider.
     pub fn provider(&self) -> Option<&Arc<str>> {
         match self {
             Self::ProviderUnavailable { provider, .. }

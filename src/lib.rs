@@ -34,7 +34,7 @@
 //! | verdict | The answer of a provider to a question. |
 //! | stale answer | An earlier verdict that is served while its provider is down. |
 //! | access | The right that a request needs: login, catalog, or an action in a repository. |
-//! | decision | The policy allowed a request, unless it would change an immutable tag that exists. |
+//! | decision | The policy allowed a request, except for a change of an existing immutable tag. |
 //! | permit | The proof that a request may be forwarded. |
 //! | grant | The rights that a token server gave for one repository. |
 //! | upstream token | A token server's token that is sent upstream (`upstream.authorization`). |

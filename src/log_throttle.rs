@@ -1,4 +1,4 @@
-//! A limit on repeated lines in the program's own log. During an outage or a flood every request
+//! A limit on repeated lines in the program log. During an outage or a flood every request
 //! meets the same trouble, and a line for each would bury the rest of the log.
 
 use std::collections::HashMap;

@@ -332,7 +332,7 @@ impl Metrics {
     }
 
     /// Counts one request that has ended.
-    pub(crate) fn request_body_ended(&self, request: EndedRequest<'_>) {
+    pub(crate) fn request_ended(&self, request: EndedRequest<'_>) {
         let EndedRequest {
             method,
             operation,

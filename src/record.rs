@@ -4,6 +4,7 @@
 mod access_log;
 mod audit;
 mod line_fields;
+mod outcome;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use http::{Method, StatusCode};
 
 pub use access_log::{AccessLog, LogFormat, Target};
 pub use audit::AuditLog;
+pub use outcome::Outcome;
 
 use crate::body::{Progress, ResponseObserver};
 use crate::denial::{Denial, Limit, Reason};
@@ -88,44 +90,6 @@ pub struct Record {
     /// The place of an upload. It is freed together with the record, however the request ends.
     _upload: Option<UploadPlace>,
     outcome: Outcome,
-}
-
-/// The outcome of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing was decided yet.
-    Undecided,
-    /// The request was served, by the upstream or by the gate itself.
-    Allowed,
-    /// The request was served although the rules deny it, because of shadow mode.
-    ShadowDenied,
-    /// The request was refused, for this reason.
-    Denied(Reason),
-    /// A limit refused the request, independent of what the credential allows, for this reason.
-    Limited(Reason),
-    /// The request failed, for this reason.
-    Failed(Reason),
-}
-
-impl Outcome {
-    /// Returns the `decision` of the access log.
-    pub fn decision(self) -> &'static str {
-        match self {
-            Self::Allowed | Self::ShadowDenied => "allowed",
-            Self::Denied(_) | Self::Limited(_) => "denied",
-            Self::Undecided | Self::Failed(_) => "error",
-        }
-    }
-
-    /// Returns the `reason` of the access log.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::Allowed => Reason::Allowed,
-            Self::ShadowDenied => Reason::ShadowDenied,
-            Self::Denied(reason) | Self::Limited(reason) | Self::Failed(reason) => reason,
-            Self::Undecided => Reason::ClientAborted,
-        }
-    }
 }
 
 impl Record {
@@ -372,7 +336,7 @@ impl Drop for Record {
             self.outcome = Outcome::Failed(Reason::DrainTimeout);
         }
         let took = self.begun.elapsed();
-        self.recorder.metrics.request_body_ended(EndedRequest {
+        self.recorder.metrics.request_ended(EndedRequest {
             method: &self.method,
             operation: self.operation.as_str(),
             status: self.status_number(),

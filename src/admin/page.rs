@@ -80,7 +80,7 @@ fn write(page: &mut String, status: &Status) -> Result {
                 )?;
             }
             Some(it) => {
-                let days = format_args!("ends {} (days left: {})", Time(&it.ends), it.days_left)
+                let days = format_args!("expires {} (days left: {})", Time(&it.ends), it.days_left)
                     .to_string();
                 entry(page, "Certificate", days)?;
             }
@@ -106,7 +106,7 @@ fn write(page: &mut String, status: &Status) -> Result {
     list(page, "Verdict cache", |page| {
         entry(page, "Entries", status.cache.entries)?;
         match status.cache.hit_rate {
-            None => entry(page, "Hit rate", "nothing was looked up yet"),
+            None => entry(page, "Hit rate", "no look-ups yet"),
             Some(rate) => {
                 let lookups = status.cache.lookups;
                 entry(
@@ -123,23 +123,19 @@ fn write(page: &mut String, status: &Status) -> Result {
         })
     })?;
     list(page, "Last reload", |page| match &status.last_reload {
-        None => entry(page, "When", "not since the start"),
+        None => entry(page, "When", "none since the start"),
         Some(reload) => {
             entry(page, "When", Time(&reload.at))?;
             if reload.success {
                 return entry(page, "Outcome", "<span class=\"good\">applied</span>");
             }
-            entry(
-                page,
-                "Outcome",
-                "<span class=\"bad\">not applied</span>, see the program's log",
-            )?;
+            entry(page, "Outcome", "<span class=\"bad\">not applied</span>, see the program log")?;
             reload.problems.iter().try_for_each(|problem| entry(page, "Problem", Text(problem)))
         }
     })?;
     writeln!(
         page,
-        "<footer>As of {}. The same for programs: /status.json</footer>",
+        "<footer>As of {}. The same data as JSON: /status.json</footer>",
         Time(&status.now)
     )?;
     page.write_str("</body>\n</html>\n")
@@ -147,9 +143,8 @@ fn write(page: &mut String, status: &Status) -> Result {
 
 fn trouble(page: &mut String, trouble: &[String]) -> Result {
     if trouble.is_empty() {
-        return page.write_str(
-            "<div class=\"box\"><p class=\"good\">Nothing is known to be wrong.</p></div>\n",
-        );
+        return page
+            .write_str("<div class=\"box\"><p class=\"good\">No known problems.</p></div>\n");
     }
     page.write_str("<div class=\"box trouble\"><ul>\n")?;
     for sentence in trouble {

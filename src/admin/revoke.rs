@@ -63,13 +63,14 @@ async fn try_to(
     if !is_authorized(request.headers(), token) {
         return Err((
             StatusCode::UNAUTHORIZED,
-            "send Authorization: Bearer with the content of admin.token_file",
+            "the Authorization header is missing or wrong; send Authorization: Bearer with the \
+             content of admin.token_file",
         ));
     }
     if !framing::is_form(request.headers()) {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send a form; its Content-Type is application/x-www-form-urlencoded",
+            "the body is not a form; send Content-Type: application/x-www-form-urlencoded",
         ));
     }
     let body = Limited::new(request.into_body(), MAX_FORM_BYTES).collect();
@@ -99,13 +100,14 @@ async fn try_to(
             let Ok(credential) = credential.map(|presented| presented.credential) else {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "the gate token has expired, or this gate did not issue it",
+                    "the gate token has expired, or this gate did not issue it; send the \
+                     fingerprint of its credential from the logs",
                 ));
             };
             if matches!(credential, Credential::Anonymous) {
                 return Err((
                     StatusCode::BAD_REQUEST,
-                    "the gate token holds no credential; it was issued to an anonymous caller",
+                    "the gate token contains no credential; it was issued to an anonymous caller",
                 ));
             }
             gate.identity.revoke_secret(&credential);

@@ -120,7 +120,7 @@ pub(super) struct ReloadStatus {
     pub success: bool,
     pub problem_count: usize,
     /// The places of the problems, without the wrong values. A wrong value may be a misplaced
-    /// secret, so only the program's log describes what is wrong with it.
+    /// secret, so only the program log describes what is wrong with it.
     pub problems: Vec<String>,
 }
 
@@ -150,7 +150,7 @@ impl Status {
             Some(CertificateStatus { ends, days_left, .. })
                 if *days_left < CERTIFICATE_ENDS_SOON =>
             {
-                trouble.push(format!("The certificate ends soon, at {ends}."));
+                trouble.push(format!("The certificate expires soon, at {ends}."));
             }
             _ => {}
         }
@@ -165,8 +165,8 @@ impl Status {
         trouble.extend(self.providers.iter().filter_map(ProviderStatus::trouble));
         if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
             trouble.push(format!(
-                "The last reload failed (problems: {problem_count}): the previous config stays in \
-                 use; the program's log describes the problems."
+                "The last reload failed (problems: {problem_count}): the running config stays in \
+                 use; the program log describes the problems."
             ));
         }
         self.trouble = trouble;
@@ -182,8 +182,8 @@ impl ProviderStatus {
             "closed" if self.failing => Some(format!("Provider {name} {why}.")),
             "closed" => None,
             _ => Some(format!(
-                "Provider {name} does not answer (it {why}): the gate stops asking it except for \
-                 one question every few seconds."
+                "Provider {name} {why}: the gate stops asking it, except for one question every \
+                 few seconds."
             )),
         }
     }
@@ -219,7 +219,7 @@ mod tests {
         for (seconds, trouble) in [
             (i64::MAX, None),
             (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
-            (1, Some("The certificate ends soon, at then.")),
+            (1, Some("The certificate expires soon, at then.")),
             (0, Some("The certificate expired at then: clients refuse to connect.")),
         ] {
             let status = Status {

@@ -143,8 +143,8 @@ impl Progress {
         }
     }
 
-    /// Ends the response now, even if pieces of it are not sent: its observer writes the record when
-    /// it is dropped.
+    /// Ends the response now, even if pieces of it are not sent: its observer writes the record
+    /// when it is dropped.
     pub fn end(&self) {
         drop(self.observer.take());
     }

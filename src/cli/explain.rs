@@ -25,11 +25,11 @@ use crate::upstream::Upstream;
 /// The exit code if the request could not be evaluated. clap uses the same code for bad arguments.
 const EXIT_NOT_ASKED: u8 = 2;
 
-/// The exit code if a provider gave no answer: `EX_UNAVAILABLE` of sysexits.h.
+/// The exit code if a provider gave no usable answer: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// The longest secret, in bytes. The gate reads no larger request head with any config, so no
-/// request can carry a longer secret.
+/// The longest input, in bytes. Secrets are much shorter, and a file that was passed by mistake can
+/// be endless.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
 
 #[derive(Args)]
@@ -124,7 +124,7 @@ fn secret(user: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     io::stdin().take(limit).read_to_end(&mut secret).context("standard input cannot be read")?;
     anyhow::ensure!(
         secret.len() <= MAX_SECRET_BYTES,
-        "the secret on standard input is larger than 64 KiB; no request can carry it"
+        "the secret on standard input is larger than 64 KiB; pass only the secret"
     );
     if secret.last() == Some(&b'\n') {
         secret.pop();
@@ -160,7 +160,7 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
         }
     };
     let mut value = value
-        .context("the secret on standard input holds a control character; pass only one line")?;
+        .context("the secret on standard input contains a control character; pass only one line")?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
@@ -170,8 +170,9 @@ fn authorization(user: Option<&str>, secret: &[u8]) -> anyhow::Result<Option<Hea
 fn head(method: &str, path: &str, authorization: Option<HeaderValue>) -> Result<Parts, String> {
     let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| "the method is not a valid HTTP method".to_owned())?;
-    let uri = Uri::try_from(path)
-        .map_err(|why| format!("the path: {why}; begin it with / and percent-encode it"))?;
+    let uri = Uri::try_from(path).map_err(|why| {
+        format!("the path is not valid ({why}); begin it with / and percent-encode it")
+    })?;
     let (mut head, ()) = Request::new(()).into_parts();
     (head.method, head.uri) = (method, uri);
     head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use super::{failed, say};
@@ -37,21 +38,33 @@ fn hash(user: Option<&str>) -> anyhow::Result<String> {
              hide it, pipe it in."
         );
     }
-    let mut password = Zeroizing::new(String::new());
     // The limit is one byte more than a line with the longest password. A longer password is
-    // detected, and endless input is not read.
-    std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 3).read_to_string(&mut password)?;
-    let line = password.strip_suffix('\n').unwrap_or(&password);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    anyhow::ensure!(!line.is_empty(), "the password on standard input is empty");
+    // detected, and endless input is not read. The full capacity is allocated at once, because a
+    // vector that grows leaves copies in memory that are not zeroed.
+    let mut input = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD_BYTES + 3));
+    std::io::stdin()
+        .take(MAX_PASSWORD_BYTES as u64 + 3)
+        .read_to_end(&mut input)
+        .context("standard input cannot be read")?;
+    let hash = bcrypt::hash(password(&input)?, COST)?;
+    Ok(user.map_or_else(|| hash.clone(), |user| format!("{user}:{hash}")))
+}
+
+/// Returns the password in the start of standard input. Its length is checked before its encoding,
+/// because the limit may have cut the input within a character.
+fn password(input: &[u8]) -> anyhow::Result<&str> {
+    let line = input.strip_suffix(b"\n").unwrap_or(input);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    anyhow::ensure!(!line.is_empty(), "the password on standard input is empty; pass one line");
     anyhow::ensure!(
         line.len() <= MAX_PASSWORD_BYTES,
-        "the password is longer than 72 bytes, and bcrypt ignores the rest"
+        "the password is longer than 72 bytes, and bcrypt ignores the rest; pass a shorter one"
     );
+    let line = std::str::from_utf8(line)
+        .map_err(|_| anyhow::anyhow!("the password is not UTF-8 text; pass it as UTF-8"))?;
     anyhow::ensure!(
         !line.chars().any(char::is_control),
-        "the password holds a control character; pass only one line"
+        "the password contains a control character; pass only one line"
     );
-    let hash = bcrypt::hash(line, COST)?;
-    Ok(user.map_or_else(|| hash.clone(), |user| format!("{user}:{hash}")))
+    Ok(line)
 }

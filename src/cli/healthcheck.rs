@@ -27,7 +27,7 @@ pub(super) fn healthcheck(path: &Path) -> ExitCode {
     match ask(addr) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("moorgate: not ready");
+            eprintln!("moorgate: the gate is not ready");
             ExitCode::FAILURE
         }
         Err(error) => failed(&error),

@@ -1,4 +1,4 @@
-//! The program's own log, on standard error.
+//! The program log, on standard error.
 
 use std::io::IsTerminal;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::record::LogFormat;
 use crate::run::SetLevel;
 
-/// Starts the program's log on standard error, in the format of the config. Returns a function that
+/// Starts the program log on standard error, in the format of the config. Returns a function that
 /// changes the level.
 pub(super) fn start(level: Level, format: LogFormat) -> SetLevel {
     // Libraries log the data that they process, including headers, and warn about client behaviour

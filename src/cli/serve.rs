@@ -65,7 +65,7 @@ async fn run(
     let left = tokio::select! {
         left = running.drain() => left,
         name = signals.next() => {
-            tracing::warn!("{name} received again; the gate ends at once");
+            tracing::warn!("{name} received during the drain; the gate ends at once");
             return Ok(ExitCode::FAILURE);
         }
     };

@@ -83,8 +83,9 @@ impl Build<'_> {
         let tls = match &raw.tls {
             Some(tls) => self.tls(tls).map(Some),
             None => {
-                let message = "no TLS: credentials cross the network in the clear; set http.tls, \
-                               or let only a TLS terminator on this machine reach http.addr";
+                let message = "TLS is off, so credentials cross the network in the clear; set \
+                               http.tls, or let only a TLS terminator on this machine reach \
+                               http.addr";
                 self.warn("http.tls", message);
                 Some(None)
             }
@@ -166,8 +167,8 @@ impl Build<'_> {
             if !admin.ip().is_loopback() {
                 self.warn(
                     "admin.token_file",
-                    "clients on other machines send this secret in the clear; to prevent that, set \
-                     admin.addr to a loopback address",
+                    "operators on other machines send this secret in the clear; set admin.addr to \
+                     a loopback address",
                 );
             }
             Some(token)
@@ -190,7 +191,7 @@ impl Build<'_> {
         if ca.is_some() && url.scheme == Scheme::Http {
             self.warn(
                 ca_key,
-                "has no effect because the URL is http; write https://… or remove this key",
+                "it has no effect because the URL is http; write https://… or remove this key",
             );
         }
         Some(Endpoint {

@@ -58,9 +58,12 @@ pub(super) fn overrides(
                 overrides.push(EnvironmentOverride { path: key.path.clone(), node });
             }
             Some(key) => {
-                let path = key.path.join(".");
-                problems
-                    .push(Problem::new(place, format!("`{path}` is a list; write it in the file")));
+                let message = format!(
+                    "`{}` cannot be set by the environment because it is not a single value; write \
+                     it in the file",
+                    key.path.join(".")
+                );
+                problems.push(Problem::new(place, message));
             }
             None => {
                 // The prefix is left out of the comparison, because it makes all variables similar.
@@ -74,7 +77,7 @@ pub(super) fn overrides(
                 let right = nearest(&bare(&variable), known.iter().map(String::as_str))
                     .map_or_else(
                         || "remove the variable".to_owned(),
-                        |near| format!("did you mean {PREFIX}{near}?"),
+                        |near| format!("did you mean `{PREFIX}{near}`?"),
                     );
                 problems.push(Problem::new(place, format!("the variable sets no key; {right}")));
             }

@@ -50,7 +50,7 @@ pub(super) struct Raw {
     pub(super) cache: CacheSection,
     /// The limits on requests, wrong credentials, pulls and uploads.
     pub(super) limits: LimitsSection,
-    /// The program's own log, the access log and the audit log.
+    /// The program log, the access log and the audit log.
     pub(super) log: LogSection,
 }
 
@@ -332,13 +332,13 @@ impl Default for CacheSection {
     }
 }
 
-/// The program's own log, the access log and the audit log.
+/// The program log, the access log and the audit log.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LogSection {
-    /// The level of the program's own log on standard error: error, warn, info, debug or trace.
+    /// The level of the program log on standard error: error, warn, info, debug or trace.
     pub(super) level: LogLevel,
-    /// The format of the program's own log and of the access log: json, or text for terminals.
+    /// The format of the program log and of the access log: json, or text for terminals.
     pub(super) format: LogFormat,
     /// The destination of the access log: stdout, off or a file.
     #[schemars(length(min = 1), extend("examples" = ["stdout"]))]

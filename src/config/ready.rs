@@ -45,7 +45,7 @@ pub struct Config {
     pub cache: CacheLimits,
     /// The limits on requests, wrong credentials, pulls and uploads.
     pub limits: Settings,
-    /// The program's own log, the access log and the audit log.
+    /// The program log, the access log and the audit log.
     pub log: Log,
 }
 
@@ -150,12 +150,12 @@ pub struct Tokens {
     pub lifetime: Duration,
 }
 
-/// The program's own log, the access log and the audit log.
+/// The program log, the access log and the audit log.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// The level of the program's own log.
+    /// The level of the program log.
     pub level: tracing::Level,
-    /// The format of the program's own log and of the access log.
+    /// The format of the program log and of the access log.
     pub format: LogFormat,
     /// The destination of the access log.
     pub access: AccessLogTarget,

@@ -94,13 +94,9 @@ impl Walk<'_> {
                 .map_err(|message| self.problem(&node.place, message))
                 .ok(),
             data => {
-                let is = match data {
-                    Data::Mapping(_) => "a section of keys",
-                    Data::List(_) => "a list",
-                    Data::Scalar(_) => "a single value",
-                };
                 let path = if path.is_empty() { "the file" } else { &format!("`{path}`") };
-                self.problem(&node.place, format!("{path} is {is}; write {}", hint::form(schema)));
+                let message = format!("{path} is {}; write {}", kind(data), hint::form(schema));
+                self.problem(&node.place, message);
                 None
             }
         }
@@ -117,18 +113,23 @@ impl Walk<'_> {
         let name_of =
             |variant: &Value| Some(variant.pointer("/properties/type/const")?.as_str()?.to_owned());
         let names: Vec<String> = variants(union).iter().filter_map(name_of).collect();
-        let right = names.join(" or ");
+        let right = hint::alternatives(&names);
         let Some(entry) = entries.iter().find(|entry| entry.key == "type") else {
             self.problem(key, format!("`{path}.type` is missing; write {right}"));
             return None;
         };
-        let text = match &entry.value.data {
-            Data::Scalar(scalar) => scalar.text.as_str(),
-            Data::List(_) | Data::Mapping(_) => "",
+        if entry.value.is_null() {
+            self.problem(&entry.place, format!("`{path}.type` has no value; write {right}"));
+            return None;
+        }
+        let Data::Scalar(Scalar { text, .. }) = &entry.value.data else {
+            let message = format!("`{path}.type` is {}; write {right}", kind(&entry.value.data));
+            self.problem(&entry.value.place, message);
+            return None;
         };
         match variants(union)
             .iter()
-            .find(|variant| name_of(variant).is_some_and(|name| name == text))
+            .find(|variant| name_of(variant).is_some_and(|name| name == *text))
         {
             Some(variant) => Some(self.mapping(variant, entries, key, path)),
             None => {
@@ -305,6 +306,15 @@ impl Walk<'_> {
 
     fn problem(&mut self, place: &Place, message: String) {
         self.problems.push(Problem::new(place.clone(), message));
+    }
+}
+
+/// Returns the kind of a value, in words.
+fn kind(data: &Data) -> &'static str {
+    match data {
+        Data::Mapping(_) => "a section of keys",
+        Data::List(_) => "a list",
+        Data::Scalar(_) => "a single value",
     }
 }
 

@@ -115,7 +115,7 @@ impl Node {
         problems.extend(reader.problems);
         let root = reader.root.filter(|root| !root.is_null());
         if root.is_none() {
-            let message = "the file holds no configuration; start from config/moorgate.yml";
+            let message = "the file contains no config; start from config/moorgate.yml";
             problems.push(Problem::new(Place::start_of(file), message));
         }
         root
@@ -139,7 +139,10 @@ fn syntax_message(text: &str, line: usize, info: &str) -> String {
     if indent.contains('\t') {
         return "the indentation of this line contains a tab; indent with spaces".to_owned();
     }
-    format!("not YAML: {}; write `key: value`, indented with spaces", printable(info))
+    format!(
+        "the file is not valid YAML: {}; write `key: value`, indented with spaces",
+        printable(info)
+    )
 }
 
 /// The builder of the tree. It has a stack of its own, so that deeply nested text cannot exhaust
@@ -227,7 +230,10 @@ impl Reader {
     fn start(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         self.refuse_as_key(&node.place)?;
         if self.open.len() >= MAX_DEPTH {
-            let message = format!("nested deeper than {MAX_DEPTH} levels; no key is that deep");
+            let message = format!(
+                "lists and sections are nested more than {MAX_DEPTH} levels deep; remove the inner \
+                 levels"
+            );
             return Err(Problem::new(node.place, message));
         }
         self.open.push(Open { node, anchor, key: None });
@@ -239,7 +245,8 @@ impl Reader {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             let message = format!(
-                "more than {MAX_NODES} values, aliases included; a configuration has hundreds"
+                "the file has more than {MAX_NODES} values, including those that aliases repeat; \
+                 remove some"
             );
             return Err(Problem::new(node.place, message));
         }

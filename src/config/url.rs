@@ -112,7 +112,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         // The message does not quote the text, which may contain a password.
         if text.contains('@') {
-            return Err(format!("the URL holds a user name or an @; {}", Self::RIGHT));
+            return Err(format!("the URL contains a user name or an @; {}", Self::RIGHT));
         }
         let wrong = |what| format!("`{}` {what}; {}", shown(text), Self::RIGHT);
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("is not a URL"))?;

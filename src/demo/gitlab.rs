@@ -7,9 +7,9 @@
 //! - 200 `{"token": "<JWT>"}`: the credential is valid. The token's claim `access` lists what the
 //!   credential may do. It is a subset of the requested access and may be empty;
 //! - 401: the credential is not valid;
-//! - 403 with `DENIED`: the credential is valid, but gives no access to registries; or the
-//!   request has no credential, and nothing is public or no scope is requested; or one of the
-//!   [`Refusal`]s applies. A refusal says nothing about a credential, or concerns one repository;
+//! - 403 with `DENIED`: the credential is valid, but gives no access to registries; or the request
+//!   has no credential, and nothing is public or no scope is requested; or one of the [`Refusal`]s
+//!   applies. A refusal says nothing about a credential, or concerns one repository;
 //! - 404: another service, path or method.
 //!
 //! GitLab also creates the record of a repository when it grants a push to it.

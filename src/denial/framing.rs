@@ -55,9 +55,11 @@ impl Framing {
             Self::Scheme => "the scheme of the request target must be http or https",
             Self::FieldValue => "a header field value must not begin or end with white space",
             Self::TwoAuthorizations => "the request has more than one Authorization header",
-            Self::TransferCoding => "the only supported transfer coding is chunked, once",
+            Self::TransferCoding => {
+                "the only supported transfer coding is chunked, once and without Content-Length"
+            }
             Self::ContentLength => "Content-Length must be one decimal number, once",
-            Self::UnexpectedBody => "this operation takes no body",
+            Self::UnexpectedBody => "this operation takes no body; send the request without one",
             Self::MediaType => "Content-Type must be one media type, type/subtype, in ASCII",
             Self::FormBody => {
                 "a manifest cannot be sent as a form: Content-Type must be its media type"

@@ -47,7 +47,7 @@ impl TagRefusal {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Protected(tag, action) => format!(
-                "the tag {} is protected, and this credential may not {} it: use another tag, or \
+                "the tag {} is protected, and this credential may not {} it; use another tag, or \
                  ask a maintainer of the project",
                 tag.as_str(),
                 action.as_str()
@@ -60,18 +60,18 @@ impl TagRefusal {
             }
             Self::Immutable(tag, _) => {
                 format!(
-                    "the tag {} exists and is immutable in this project: push under another tag",
+                    "the tag {} exists and is immutable in this project; push under another tag",
                     tag.as_str()
                 )
             }
             Self::DeleteByDigest => {
-                "this project protects tags, and a protected tag may refer to this digest: delete \
+                "this project protects tags, and a protected tag may refer to this digest; delete \
                  by tag"
                     .to_owned()
             }
             Self::Unreadable => {
                 "the gate does not understand the project's tag rules, so it refuses every push \
-                 and delete: ask the operator of this registry"
+                 and delete; ask the operator of this registry"
                     .to_owned()
             }
         }
@@ -83,7 +83,8 @@ impl fmt::Display for RuleRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Action(action) => {
-                write!(f, "no rule of this registry gives you {} here", action.as_str())
+                let action = action.as_str();
+                write!(f, "no rule of this registry lets you {action} in this repository")
             }
             Self::Tag(tag, action) => {
                 write!(
@@ -94,7 +95,8 @@ impl fmt::Display for RuleRefusal {
                 )
             }
             Self::DeleteByDigest => f.write_str(
-                "no rule of this registry lets you delete by digest here: delete by tag",
+                "no rule of this registry lets you delete by digest in this repository; delete by \
+                 tag",
             ),
         }
     }

@@ -93,10 +93,10 @@ fn the_message_of_a_denial_tells_the_user_what_is_wrong() {
         (Denial::TagRules(TagRefusal::Immutable(tag(), Action::Delete)), "it cannot be deleted"),
         (
             Denial::DeniedByPolicy(RuleRefusal::Action(Action::Pull)),
-            "no rule of this registry gives you pull here",
+            "no rule of this registry lets you pull in this repository",
         ),
         (Denial::DeniedByPolicy(RuleRefusal::Tag(tag(), Action::Push)), "lets you push the tag v1"),
-        (limited(Limit::PerIdentity), "too many requests come from you: try again in 2 s"),
+        (limited(Limit::PerIdentity), "too many requests come from you; try again in 2 s"),
         (Denial::Upstream(UpstreamFault::RefusedTheGate), "answered 401 to the gate itself"),
     ] {
         assert!(denial.message().contains(said), "{denial:?}: {}", denial.message());
@@ -108,7 +108,7 @@ fn the_message_of_a_denial_tells_the_user_what_is_wrong() {
 fn only_a_caller_with_a_valid_credential_gets_a_detail() {
     let rule = Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push));
     assert_eq!(lacks("write_registry").detail().unwrap(), "token lacks write_registry");
-    assert_eq!(rule.detail().unwrap(), "no rule of this registry gives you push here");
+    assert_eq!(rule.detail().unwrap(), "no rule of this registry lets you push in this repository");
     assert!(Denial::CatalogClosed.detail().unwrap().contains("/v2/NAME/tags/list"));
     for denial in
         [Denial::NoCredential, Denial::WrongCredential, Denial::InvalidToken, unavailable()]

@@ -13,7 +13,7 @@ pub enum TokenRequestError {
     Method,
     #[error("a POST must send a form: Content-Type application/x-www-form-urlencoded")]
     NoForm,
-    #[error("the form is larger than 64 KiB")]
+    #[error("the form is larger than 64 KiB; request a token for fewer repositories")]
     TooLarge,
     #[error("the only supported grant_type is password; the gate issues no refresh tokens")]
     GrantType,
@@ -31,7 +31,7 @@ pub enum TokenRequestError {
     )]
     Service,
     #[error(
-        "the secret is longer than 12 KiB, or the token would be longer than 20 KiB: use a shorter \
+        "the secret is longer than 12 KiB, or the token would be longer than 20 KiB; use a shorter \
          credential"
     )]
     TooLong,

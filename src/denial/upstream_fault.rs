@@ -31,11 +31,11 @@ impl UpstreamFault {
             Self::Unreachable => "the registry behind this gate cannot be reached",
             Self::RefusedTheGate => "the registry behind this gate answered 401 to the gate itself",
             Self::RefusedUpstreamToken => {
-                "the registry behind this gate refused the token that was issued for this request: \
+                "the registry behind this gate refused the token that was issued for this request; \
                  the registry must trust the certificate of the token server, and expect its \
                  issuer and service"
             }
-            Self::Invalid => "the registry behind this gate gave an answer that cannot be read",
+            Self::Invalid => "the registry behind this gate gave an answer that is not valid",
             Self::LeadsElsewhere => {
                 "the registry behind this gate gave an answer that leads to another host or \
                  repository"
@@ -50,8 +50,8 @@ impl UpstreamFault {
                 "the registry behind this gate did not give its list of repositories"
             }
             Self::CatalogTooLong => {
-                "there are more repositories than the gate reads for one page: request fewer with \
-                 n, or start later in the list with last"
+                "there are more repositories than the gate reads for one page; request fewer with \
+                 the query parameter n, or start later in the list with the query parameter last"
             }
         }
     }

@@ -144,9 +144,9 @@ impl Authenticator {
         question
     }
 
-    /// Revokes a secret: makes all earlier verdicts about it invalid, and refuses gate tokens that were
-    /// sealed before now. A provider that still accepts the secret admits the caller again; a
-    /// workload token stays refused.
+    /// Revokes a secret: makes all earlier verdicts about it invalid, and refuses gate tokens that
+    /// were sealed before now. A provider that still accepts the secret admits the caller
+    /// again; a workload token stays refused.
     pub fn revoke_secret(&self, credential: &Credential) {
         let key = &self.shared.key;
         let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));

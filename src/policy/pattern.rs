@@ -162,8 +162,7 @@ impl TagPattern {
 fn can_match(pattern: &str) -> Result<(), String> {
     if let Some(sign) = pattern.chars().find(|c| "?[]{}!".contains(*c)) {
         return Err(format!(
-            "`{sign}` is not a wildcard here; the wildcards are * (within a segment) and ** \
-             (across segments)"
+            "`{sign}` is not a wildcard here; write * (within a segment) or ** (across segments)"
         ));
     }
     if pattern.chars().any(|c| c.is_ascii_uppercase()) {

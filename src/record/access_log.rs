@@ -28,7 +28,7 @@ const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 /// The time during which lines are collected before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The format of the program's own log and of the access log.
+/// The format of the program log and of the access log.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

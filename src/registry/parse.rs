@@ -22,17 +22,17 @@ pub enum RequestError {
     #[error("this path takes {allow}")]
     MethodNotAllowed { allow: &'static str },
     #[error(
-        "the repository name is not valid: write lower-case letters and digits, joined by '.', \
+        "the repository name is not valid; write lower-case letters and digits, joined by '.', \
          '_', '__' or '-', in segments between '/', 255 bytes at most"
     )]
     NameInvalid,
     #[error(
-        "the reference of the manifest is not valid: write a tag \
+        "the reference of the manifest is not valid; write a tag \
          ([a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}) or a digest (sha256:…)"
     )]
     ReferenceInvalid,
     #[error(
-        "the digest is not valid: write an algorithm, a colon and the encoded hash, such as sha256 \
+        "the digest is not valid; write an algorithm, a colon and the encoded hash, such as sha256 \
          with 64 lower-case hexadecimal digits"
     )]
     DigestInvalid,
@@ -50,14 +50,14 @@ pub enum RequestError {
         "the query has an invalid escape; an escape is a percent sign and two hexadecimal digits"
     )]
     QueryEscape,
-    #[error("the query has a ';': join parameters with '&', and write a ';' in a value as %3B")]
+    #[error("the query has a ';'; join parameters with '&', and write a ';' in a value as %3B")]
     QuerySemicolon,
     #[error(
-        "a key of the query is another spelling of '{0}': write '{0}', without escapes, capitals, \
+        "a key of the query is another spelling of '{0}'; write '{0}', without escapes, capitals, \
          spaces or brackets"
     )]
     QueryKey(&'static str),
-    #[error("the query has a character that RFC 3986 does not allow there: write it as %XX")]
+    #[error("the query has a character that RFC 3986 does not allow there; write it as %XX")]
     QueryCharacter,
 }
 

@@ -132,7 +132,9 @@ impl Live {
             match log_target(&applied.access) {
                 Ok(target) => self.lasting.recorder.access_log.switch(target),
                 Err(error) => {
-                    tracing::error!("{error:#}; the lines still go to the file that is open");
+                    tracing::error!(
+                        "the access log cannot be reopened and stays on the earlier file: {error:#}"
+                    );
                 }
             }
         }

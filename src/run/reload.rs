@@ -55,7 +55,7 @@ pub struct Reloader {
     set_level: Option<SetLevel>,
 }
 
-/// A function that sets the level of the program's own log.
+/// A function that sets the level of the program log.
 pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
 
 impl Reloader {

@@ -176,8 +176,8 @@ impl Deadlines {
     }
 
     /// Returns the time at which the deadlines must be checked again, or `None` if a deadline has
-    /// passed. In that case it also records whether the client stalled. `http2`: bytes between requests do not begin a head, because pings and window
-    /// updates come at any time.
+    /// passed. In that case it also records whether the client stalled. `http2`: bytes between
+    /// requests do not begin a head, because pings and window updates come at any time.
     pub(super) fn check(&self, http2: bool) -> Option<Instant> {
         let now = Instant::now();
         let settings = &self.settings;

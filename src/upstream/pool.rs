@@ -21,7 +21,7 @@ const LATELY: Duration = Duration::from_secs(1);
 /// become the response to the next request.
 const REST_AFTER_HEAD: Duration = Duration::from_millis(100);
 
-/// Whether a request can be sent again on another connection.
+/// The possibility to send a request again on another connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     /// It can, if this connection turns out to be dead.

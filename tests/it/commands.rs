@@ -151,9 +151,13 @@ fn hash_password_makes_lines_that_htpasswd_takes() {
     assert!(moorgate::identity::provider::htpasswd::file::HtpasswdFile::parse(&line).is_ok());
     let bare = run(&["hash-password"], "x");
     assert!(text(&bare.stdout).starts_with("$2b$10$"));
+    let longest = run(&["hash-password"], &format!("{}\r\n", "é".repeat(36)));
+    assert!(text(&longest.stdout).starts_with("$2b$10$"));
     for (user, input, why) in [
         ("alice", "\n".to_owned(), "empty"),
         ("alice", "x".repeat(73), "longer than 72 bytes"),
+        // The limit of the input cuts the 38th character.
+        ("alice", "é".repeat(38), "longer than 72 bytes"),
         ("alice", "a\nb\n".into(), "control character"),
         ("a:b", "x".into(), "contain a colon"),
     ] {

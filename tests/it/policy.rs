@@ -34,7 +34,7 @@ async fn a_refusal_by_the_rules_says_so_and_reveals_no_rule() {
     assert_eq!((refused.status, refused.header("cache-control")), (403, Some("no-store")));
     let error = &json_of(&refused.body)["errors"][0];
     assert_eq!(error["code"], "DENIED");
-    assert_eq!(error["detail"], "no rule of this registry gives you push here");
+    assert_eq!(error["detail"], "no rule of this registry lets you push in this repository");
     assert!(!refused.body.contains("reads"), "{refused:?}");
     // A token does not list the refused action, and a request with the token is told to ask for
     // another one.

@@ -153,7 +153,9 @@ impl ExpectedAnswer {
             AskError::Connection(why)
                 if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) =>
             {
-                ("ca", "name a file with the authority that issued the server's certificate")
+                let right = "name a file with the certificate authority that issued the server's \
+                             certificate";
+                ("ca", right)
             }
             AskError::Connection(why) if why.contains("certificate") => {
                 (self.address(), "write a host name of the certificate, or renew the certificate")
@@ -167,7 +169,7 @@ impl ExpectedAnswer {
             ),
             AskError::Body { .. } => (self.address(), "check the address"),
         };
-        Fault::new(key, format!("no answer: {message}; {right}"))
+        Fault::new(key, format!("the request failed: {message}; {right}"))
     }
 
     /// Returns the fault for a configured value that cannot be put into a request.

@@ -107,9 +107,11 @@ impl ExplainedLines {
         for RepositoryGrant { tags, .. } in caller.granted.repositories() {
             match tags {
                 TagRules::None => {}
-                TagRules::Unreadable => {
-                    self.add("tags", "the project's rules cannot be read: no push, no delete")
-                }
+                TagRules::Unreadable => self.add(
+                    "tags",
+                    "the gate does not understand the project's tag rules, so it refuses every \
+                     push and delete",
+                ),
                 TagRules::Patterns(patterns) => {
                     let listed =
                         patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
@@ -172,7 +174,8 @@ impl ExplainedLines {
                 if let Some(refusal) = mount_refusal {
                     self.add(
                         "mount",
-                        "removed, so the request becomes a plain upload; reason, for the source:",
+                        "removed, so the request becomes a plain upload, because the pull from the \
+                         source is refused:",
                     );
                     self.add("", refusal.message());
                 }
@@ -184,7 +187,9 @@ impl ExplainedLines {
                 }
                 self.add(
                     "answer",
-                    format_args!("from the registry; the request is forwarded; reason {reason}"),
+                    format_args!(
+                        "from the registry; the request would be forwarded; reason {reason}"
+                    ),
                 );
                 match ruling {
                     Ruling::Unruled => {}
@@ -213,7 +218,7 @@ fn provider(explanation: &Explanation<'_>) -> String {
     let vouches = explanation.caller.as_ref().map(|caller| &*caller.principal.source.provider);
     match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer)
     {
-        (_, Some(provider), _) => format!("{provider}, which gave no answer"),
+        (_, Some(provider), _) => format!("{provider}, which gave no usable answer"),
         (Some(provider), None, _) => provider.to_owned(),
         (None, None, ExplainedAnswer::Refused { denial: Denial::WrongCredential, .. }) => {
             "none accepts the credential".to_owned()

@@ -52,7 +52,7 @@ impl Build<'_> {
         let wrong = match line {
             "" => "is empty",
             _ if line.contains(char::is_control) => {
-                "holds more than one line or a control character"
+                "contains more than one line or a control character"
             }
             _ => return Some(SecretString::from(line)),
         };
@@ -65,10 +65,7 @@ impl Build<'_> {
     pub(super) fn log_file(&mut self, key: &str, file: &str) -> PathBuf {
         let path = self.folder.join(file);
         if path.is_dir() {
-            self.problem(
-                key,
-                format!("`{}` is a folder; write stdout, off or a file", shown(file)),
-            );
+            self.problem(key, format!("`{}` is a folder; name a file in it", shown(file)));
         } else if path
             .parent()
             .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
@@ -82,8 +79,10 @@ impl Build<'_> {
     /// and perhaps a group, should be able to.
     pub(super) fn warn_if_others_read(&mut self, key: &str, file: &str) {
         if others_may_read(&self.folder.join(file)) {
-            let message =
-                format!("every user of this machine may read `{0}`; chmod o-r {0}", shown(file));
+            let message = format!(
+                "every user of this machine may read `{0}`; run chmod o-r {0}",
+                shown(file)
+            );
             self.warn(key, message);
         }
     }
@@ -108,11 +107,8 @@ impl Build<'_> {
             io::ErrorKind::FileTooLarge => "is larger than 16 MiB".to_owned(),
             _ => format!("cannot be read ({error})"),
         };
-        let folder = if file.starts_with('/') {
-            ""
-        } else {
-            ", with a path relative to the configuration file"
-        };
+        let folder =
+            if file.starts_with('/') { "" } else { ", with a path relative to the config file" };
         format!("`{}` {what}; name a readable file{folder}", shown(file))
     }
 }

@@ -66,7 +66,7 @@ impl Build<'_> {
         }
         for (index, user) in raw.users.iter().enumerate().filter(|(_, user)| user.contains(':')) {
             let message = format!(
-                "`{}` holds a colon, which ends a user name; write the name without the colon",
+                "`{}` contains a colon, which ends a user name; write the name without the colon",
                 shown(user)
             );
             self.problem(&format!("{path}.users[{index}]"), message);
@@ -106,7 +106,7 @@ impl Build<'_> {
         // RFC 6749, appendix A.1, allows no control character in a client id.
         if raw.client_id.contains(char::is_control) {
             let message = format!(
-                "`{}` holds a control character; write the id without it",
+                "`{}` contains a control character; write the id without it",
                 shown(&raw.client_id)
             );
             self.problem(&format!("{path}.client_id"), message);
@@ -211,9 +211,9 @@ impl Build<'_> {
             }
             None if raw.any_tenant => Some(Tenants::Any),
             nothing => {
-                let message = "any person can get a token from a shared issuer; write \
-                               required_claims, such as { namespace_id: [\"42\"] }, or \
-                               any_tenant: true to accept every token of the issuer";
+                let message = "no claim is required, and any person can get a token from a shared \
+                               issuer; write required_claims, such as { namespace_id: [\"42\"] }, \
+                               or any_tenant: true to accept every token of the issuer";
                 self.problem(if nothing.is_some() { &claims } else { path }, message);
                 None
             }

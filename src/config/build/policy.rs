@@ -123,7 +123,7 @@ impl Build<'_> {
         for (index, pattern) in repositories.iter().enumerate() {
             let at = format!("{path}.repositories[{index}]");
             if pattern.takes_user() && !is_one {
-                let message = "one user name may belong to different people at different \
+                let message = "one user name may belong to different callers at different \
                                providers; restrict `who` to one provider, e.g. provider:gitlab";
                 self.problem(&at, message);
             }
@@ -151,7 +151,8 @@ impl Build<'_> {
         if who.contains(&Who::Anonymous) && allow.iter().any(|action| *action != RuleAction::Pull) {
             self.warn(
                 &path,
-                "anonymous callers get pull and nothing else; write allow: [pull] for them",
+                "anonymous callers may only pull; move the other actions to a rule for \
+                 authenticated callers",
             );
         }
         if allow.contains(&RuleAction::Catalog)
@@ -180,7 +181,7 @@ impl Build<'_> {
         let message = match raw.mode {
             PolicyMode::Enforce => return,
             PolicyMode::Shadow if raw.rules.is_empty() => {
-                "has no effect without rules; write rules or remove this key"
+                "it has no effect without rules; write rules or remove this key"
             }
             PolicyMode::Shadow => {
                 "a request that the rules deny but the credential allows is forwarded, and logged \
@@ -222,8 +223,8 @@ impl Build<'_> {
                 anonymous: true, ..
             })) = provider
             {
-                let message = "has no effect with policy.rules: only the rules for anonymous \
-                               decide what callers without a credential may pull, even if it is \
+                let message = "it has no effect with policy.rules: the rules decide what callers \
+                               without a credential may pull, including repositories that are \
                                private in GitLab; remove this key";
                 self.warn(&format!("identity[{index}].anonymous"), message);
             }

@@ -42,7 +42,8 @@ impl Build<'_> {
         for (number, certificate) in (1..).zip(self.certificates(key, file)?) {
             if let Err(error) = roots.add(certificate) {
                 let message = format!(
-                    "certificate {number} of `{}` is not an authority ({error}); remove it",
+                    "certificate {number} of `{}` cannot be used as a certificate authority \
+                     ({error}); remove it",
                     shown(file)
                 );
                 self.problem(key, message);
@@ -57,12 +58,15 @@ impl Build<'_> {
         let content = self.read(key, file)?;
         let wrong = match CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>() {
             Ok(certificates) if !certificates.is_empty() => return Some(certificates),
-            Ok(_) | Err(pem::Error::NoItemsFound) => "holds no certificate",
+            Ok(_) | Err(pem::Error::NoItemsFound) => "contains no certificate",
             Err(_) => "is not well-formed PEM",
         };
         self.problem(
             key,
-            format!("`{}` {wrong}; it must hold -----BEGIN CERTIFICATE----- blocks", shown(file)),
+            format!(
+                "`{}` {wrong}; it must contain -----BEGIN CERTIFICATE----- blocks",
+                shown(file)
+            ),
         );
         None
     }
@@ -83,20 +87,21 @@ impl Build<'_> {
         let not_after = time(validity.not_after.timestamp());
         if time(validity.not_before.timestamp()) > now {
             let message = format!(
-                "the certificate becomes valid on {}: clients refuse it until then",
+                "the certificate becomes valid on {}: clients refuse it until then; use one that \
+                 is valid now, or correct the clock of this machine",
                 validity.not_before
             );
             self.warn(CERTIFICATE, message);
         } else if not_after <= now {
             let message = format!(
-                "THE CERTIFICATE EXPIRED on {}: clients refuse it; renew it now",
+                "the certificate expired on {}: clients refuse it; renew it now",
                 validity.not_after
             );
             self.warn(CERTIFICATE, message);
         } else if not_after <= now + SOON {
             let days = not_after.duration_since(now).unwrap_or_default().as_secs() / (24 * 3600);
             let message = format!(
-                "the certificate expires in {days} days, on {}; renew it",
+                "the certificate expires on {} (days left: {days}); renew it",
                 validity.not_after
             );
             self.warn(CERTIFICATE, message);
@@ -116,9 +121,9 @@ impl Build<'_> {
                 "is encrypted; decrypt it with `openssl pkey -in … -out …`"
             }
             Err(pem::Error::NoItemsFound) => {
-                "holds no private key; it must hold a -----BEGIN PRIVATE KEY----- block"
+                "contains no private key; it must contain a -----BEGIN PRIVATE KEY----- block"
             }
-            Err(_) => "is not well-formed PEM; it must hold a -----BEGIN PRIVATE KEY----- block",
+            Err(_) => "is not well-formed PEM; it must contain a -----BEGIN PRIVATE KEY----- block",
         };
         self.problem(KEY, format!("`{}` {wrong}", shown(file)));
         None

@@ -24,8 +24,8 @@ impl Build<'_> {
         let authorization = self.authorization(raw, providers);
         let secret = match raw.authorization {
             raw::Authorization::Strip => None,
-            raw::Authorization::Basic => Some("the upstream's password crosses"),
-            raw::Authorization::Grant => Some("the tokens for the upstream cross"),
+            raw::Authorization::Basic => Some("the password for the registry crosses"),
+            raw::Authorization::Grant => Some("the tokens for the registry cross"),
         };
         if let (Some(url), Some(secret)) = (url, secret)
             && url.scheme == Scheme::Http
@@ -85,8 +85,8 @@ impl Build<'_> {
             {
                 let message = format!(
                     "`{name}` issues no token that grant could send, so its callers get 502 if the \
-                     registry requires a token; remove the provider, or write strip or basic for a \
-                     registry that trusts the gate"
+                     registry requires a token; remove the provider, or set \
+                     upstream.authorization to strip or basic if the registry trusts the gate"
                 );
                 self.warn(&format!("identity[{index}].name"), message);
             }
@@ -97,8 +97,8 @@ impl Build<'_> {
         for (key, value) in [("username", &raw.username), ("password_file", &raw.password_file)] {
             if value.is_some() {
                 let message = format!(
-                    "has no effect with authorization: {authorization}; remove this key or write \
-                     authorization: basic"
+                    "it has no effect with authorization: {authorization}; remove this key or \
+                     write authorization: basic"
                 );
                 self.problem(&format!("upstream.{key}"), message);
             }
@@ -129,7 +129,7 @@ impl Build<'_> {
     fn username(&mut self, username: &str) -> Option<String> {
         if username.contains(':') || username.contains(char::is_control) {
             let message = format!(
-                "`{}` holds a colon or a control character; write the name without it",
+                "`{}` contains a colon or a control character; write the name without it",
                 shown(username)
             );
             self.problem("upstream.username", message);

@@ -43,8 +43,8 @@ impl FromStr for Rate {
         });
         rate.ok_or_else(|| {
             format!(
-                "`{}` is not a rate; write N/s, N/m or N/h with a whole number of at least 1, for \
-                 example 8/m",
+                "`{}` is not a rate; write N/s, N/m or N/h with a whole number of at least 1, e.g. \
+                 8/m",
                 shown(text)
             )
         })

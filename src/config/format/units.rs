@@ -98,7 +98,12 @@ impl FromStr for UpToAnHour {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what| format!("`{}` {what}; write 0s to 1h, e.g. 10m", shown(text));
+        let wrong = |what| {
+            format!(
+                "`{}` {what}; write a whole number and ms, s, m or h, from 0s to 1h, e.g. 10m",
+                shown(text)
+            )
+        };
         let (count, unit) = count_and_unit(text, DURATIONS).map_err(wrong)?;
         match count.checked_mul(unit.worth) {
             Some(milliseconds) if milliseconds <= HOURS.worth => Ok(Self(Duration { count, unit })),

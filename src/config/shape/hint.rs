@@ -15,7 +15,7 @@ pub(super) fn form(schema: &Value) -> String {
     if let Some(known) = schema.get("enum") {
         let known: Vec<String> =
             known.as_array().map_or(&[][..], Vec::as_slice).iter().map(scalar).collect();
-        return known.join(" or ");
+        return alternatives(&known);
     }
     if allows(schema, "array") {
         return format!("a list such as {}", example(schema));
@@ -34,12 +34,20 @@ pub(super) fn form(schema: &Value) -> String {
         return format!("e.g. {}{or_none}", scalar(example));
     }
     if allows(schema, "object") {
-        return "keys and values, indented below it".to_owned();
+        return "a section of keys and values".to_owned();
     }
     if allows(schema, "boolean") {
         return "true or false".to_owned();
     }
     "text".to_owned()
+}
+
+/// Joins words for a choice: `a`, `a or b`, `a, b or c`.
+pub(super) fn alternatives(words: &[String]) -> String {
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 /// Returns an example value of the schema.
@@ -88,7 +96,7 @@ pub(super) fn did_you_mean<'a>(text: &str, candidates: impl Iterator<Item = &'a 
     // A similar number is not a misspelling: 1.1 does not mean 1.3.
     let near = nearest(text, candidates)
         .filter(|near| near.starts_with(|c: char| c.is_ascii_alphabetic()));
-    near.map_or_else(String::new, |near| format!("did you mean {near}? "))
+    near.map_or_else(String::new, |near| format!("did you mean `{near}`? "))
 }
 
 /// Returns the candidate that the text most likely means; `None` if no candidate is similar enough.

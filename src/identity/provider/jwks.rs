@@ -46,7 +46,7 @@ pub enum KeyMatch {
 /// The reason why a text is not a usable key set.
 #[derive(Debug, thiserror::Error)]
 pub enum JwksError {
-    #[error("{0} bytes; a key set has at most {MAX_JWKS_BYTES}")]
+    #[error("it has {0} bytes, and a key set may have at most {MAX_JWKS_BYTES}")]
     TooLarge(usize),
     #[error("it is HTML or XML, not a JSON Web Key Set")]
     Markup,
@@ -54,7 +54,7 @@ pub enum JwksError {
     Json(#[from] StrictJsonError),
     #[error("it is not a JSON Web Key Set: it has no list `keys`")]
     NoKeys,
-    #[error("{0} keys; a key set has at most {MAX_KEYS}")]
+    #[error("it has {0} keys, and a key set may have at most {MAX_KEYS}")]
     TooManyKeys(usize),
     #[error(
         "no key can be used{}; at least one public RSA, EC (P-256, P-384) or Ed25519 key for \

@@ -26,11 +26,11 @@ pub(super) struct TokenKey {
 /// is the line, counted from 1.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyFileError {
-    #[error("the file has no key; make one with: openssl rand -base64 32")]
+    #[error("the file has no key; create one with: openssl rand -base64 32")]
     Empty,
-    #[error("not base64; make a key with: openssl rand -base64 32")]
+    #[error("this line is not base64; create a key with: openssl rand -base64 32")]
     NotBase64(usize),
-    #[error("{1} bytes, but a key has 32; make one with: openssl rand -base64 32")]
+    #[error("this line has {1} bytes, but a key has 32; create one with: openssl rand -base64 32")]
     Length(usize, usize),
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),

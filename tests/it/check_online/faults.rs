@@ -45,7 +45,7 @@ async fn each_wrong_answer_is_reported_with_the_config_key_to_change() {
              and the gate follows no redirect",
         ),
         (broken, "it answers 500; "),
-        (closed, "no answer: "),
+        (closed, "the request failed: "),
     ] {
         let said = check(&urls(address), &all(address)).await;
         assert_eq!(said.code, Some(78));

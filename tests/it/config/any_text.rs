@@ -14,12 +14,15 @@ fn config_files_that_are_not_text_are_refused_with_the_position() {
         let problems = config::load(&path, []).expect_err(name).to_string();
         problems.replace(&format!("{}", path.display()), "FILE")
     };
-    assert_eq!(load("no.yml"), "FILE:1:1: the file does not exist; name one with --config");
+    assert_eq!(
+        load("no.yml"),
+        "FILE:1:1: the file does not exist; name a config file with --config"
+    );
     assert_eq!(load("folder"), "FILE:1:1: this is a folder; name the file in it");
-    assert_eq!(load("latin1.yml"), "FILE:2:7: this is not UTF-8; save the file as UTF-8");
+    assert_eq!(load("latin1.yml"), "FILE:2:7: this is not UTF-8 text; save the file as UTF-8");
     assert_eq!(
         load("huge.yml"),
-        "FILE:1:1: the file is larger than 1 MiB; name a configuration file with --config"
+        "FILE:1:1: the file is larger than 1 MiB; name a config file with --config"
     );
 }
 

@@ -11,17 +11,20 @@ fn each_doubtful_setting_has_its_warning() {
     assert_eq!(tls("tls.crt", "tls.key"), [""; 0]);
     assert_eq!(warnings(MINIMAL).len(), 1);
     assert!(warnings(MINIMAL)[0].starts_with(
-        "moorgate.yml:2:1: `http.tls`: no TLS: credentials cross the network in the clear"
+        "moorgate.yml:2:1: `http.tls`: TLS is off, so credentials cross the network in the clear"
     ));
-    assert!(tls("soon.crt", "soon.key")[0].starts_with(
-        "moorgate.yml:2:29: `http.tls.certificate`: the certificate expires in 9 days, on "
-    ));
-    assert!(tls("expired.crt", "expired.key")[0].contains("THE CERTIFICATE EXPIRED on "));
+    let soon = &tls("soon.crt", "soon.key")[0];
+    assert!(
+        soon.starts_with("moorgate.yml:2:29: `http.tls.certificate`: the certificate expires on ")
+            && soon.contains(" (days left: 9); renew it"),
+        "{soon}"
+    );
+    assert!(tls("expired.crt", "expired.key")[0].contains("the certificate expired on "));
     assert!(tls("future.crt", "future.key")[0].contains("the certificate becomes valid on "));
     if cfg!(unix) {
         assert!(
             tls("tls.crt", "open.key")[0]
-                .contains("every user of this machine may read `open.key`; chmod o-r")
+                .contains("every user of this machine may read `open.key`; run chmod o-r")
         );
     }
 
@@ -51,12 +54,12 @@ fn each_doubtful_setting_has_its_warning() {
                  urls: [\"http://registry";
     assert!(
         only("urls: [\"http://127.0.0.1", basic)
-            .contains("the upstream's password crosses the network")
+            .contains("the password for the registry crosses the network")
     );
     let grant = "authorization: grant, urls: [\"http://registry";
     assert!(
         only("urls: [\"http://127.0.0.1", grant)
-            .contains("the tokens for the upstream cross the network in the")
+            .contains("the tokens for the registry cross the network in the")
     );
     if cfg!(unix) {
         let open = only("version: 1\n", "version: 1\ntokens: { key_file: open.keys }\n");

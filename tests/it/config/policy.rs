@@ -52,7 +52,7 @@ fn rules_with_doubtful_effect_have_warnings() {
         ),
         (
             of("", "anonymous", "a", "pull, push"),
-            "`policy.rules[0].allow`: anonymous callers get pull and nothing else",
+            "`policy.rules[0].allow`: anonymous callers may only pull; move the other",
         ),
         (
             of("", "anonymous", "**", "pull"),
@@ -71,7 +71,7 @@ fn rules_with_doubtful_effect_have_warnings() {
         assert!(found[0].contains(expected), "{found:?}");
     }
     let alone = warnings(&format!("{MINIMAL}policy: {{ mode: shadow }}\n"));
-    assert!(alone[1].contains("`policy.mode`: has no effect without rules"), "{alone:?}");
+    assert!(alone[1].contains("`policy.mode`: it has no effect without rules"), "{alone:?}");
     let rule =
         "policy: { rules: [{ name: r, who: [anonymous], repositories: [a], allow: [pull] }] }\n";
     let basic = warnings(&format!("{MINIMAL}{rule}tokens: {{ challenge: basic }}\n"));
@@ -82,7 +82,7 @@ fn rules_with_doubtful_effect_have_warnings() {
     let anonymous = MINIMAL.replace("type: gitlab,", "type: gitlab, anonymous: true,");
     let useless = warnings(&format!("{anonymous}{rule}"));
     assert!(
-        useless[1].contains("`identity[0].anonymous`: has no effect with policy.rules"),
+        useless[1].contains("`identity[0].anonymous`: it has no effect with policy.rules"),
         "{useless:?}"
     );
     let grant = anonymous.replace("upstream: {", "upstream: { authorization: grant,");

@@ -191,7 +191,7 @@ fn check_config_and_print_config_report_and_set_the_exit_code() {
         (exit(0), "behind-tls-terminator.yml: valid (1 warning)\n")
     );
     assert!(
-        stderr.starts_with("behind-tls-terminator.yml:10:8: warning: `http.tls`: no TLS"),
+        stderr.starts_with("behind-tls-terminator.yml:10:8: warning: `http.tls`: TLS is off"),
         "{stderr}"
     );
 

@@ -38,15 +38,23 @@ fn problems_of_a_key_file_name_the_position_and_quote_no_text() {
     let text = format!("{MINIMAL}tokens: {{ key_file: tokens.keys }}\n");
     let (short, long) = (&KEY_IN_USE[4..], format!("{}{KEY_IN_USE}", KEY_IN_USE.replace('=', "A")));
     for (content, expected) in [
-        ("", "1:1: the file has no key; make one with: openssl rand -base64 32"),
-        ("# none yet\n\n", "1:1: the file has no key; make one with: openssl rand -base64 32"),
-        ("hunter2!\n", "1:1: not base64; make a key with: openssl rand -base64 32"),
-        (&KEY_IN_USE.replace('=', ""), "1:1: not base64; make a key with: openssl rand -base64 32"),
+        ("", "1:1: the file has no key; create one with: openssl rand -base64 32"),
+        ("# none yet\n\n", "1:1: the file has no key; create one with: openssl rand -base64 32"),
+        ("hunter2!\n", "1:1: this line is not base64; create a key with: openssl rand -base64 32"),
+        (
+            &KEY_IN_USE.replace('=', ""),
+            "1:1: this line is not base64; create a key with: openssl rand -base64 32",
+        ),
         (
             &format!("{KEY_IN_USE}\n{short}\n"),
-            "2:1: 29 bytes, but a key has 32; make one with: openssl rand -base64 32",
+            "2:1: this line has 29 bytes, but a key has 32; create one with: \
+             openssl rand -base64 32",
         ),
-        (&long, "1:1: 65 bytes, but a key has 32; make one with: openssl rand -base64 32"),
+        (
+            &long,
+            "1:1: this line has 65 bytes, but a key has 32; create one with: \
+             openssl rand -base64 32",
+        ),
         (
             &format!("{KEY_IN_USE}\n\n{KEY_IN_USE}\n"),
             "3:1: the same key as in line 1; remove one of the two",

@@ -87,7 +87,7 @@ impl fmt::Debug for HtpasswdFile {
 /// Returns the user, the hash and its cost, or the column and the message of the problem.
 fn parse_line(content: &str) -> Result<(&str, &str, u32), (usize, String)> {
     let Some((user, hash)) = content.split_once(':') else {
-        return Err((1, format!("no colon in this line; write USER:HASH: {MAKE_ONE}")));
+        return Err((1, format!("no colon in this line; write USER:HASH, and {MAKE_ONE}")));
     };
     if user.is_empty() {
         return Err((1, format!("no user name before the colon; {MAKE_ONE}")));

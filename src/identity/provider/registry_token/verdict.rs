@@ -218,7 +218,8 @@ impl TokenServer {
                 provider = %self.sources.provider(),
                 request_id = %question.request_id,
                 %repository,
-                "the tag rules cannot be read, so pushing and deleting are denied: {error}"
+                "the gate does not understand the project's tag rules, so it refuses every push \
+                 and delete: {error}"
             );
             TagRules::Unreadable
         })
