@@ -22,7 +22,7 @@ pub use error_code::ErrorCode;
 pub use framing::Framing;
 pub use limit::Limit;
 pub use reason::Reason;
-pub use rights::{Missing, RuleRefusal, TagRefusal};
+pub use rights::{Missing, RuleRefusal, TagRefusal, Uncovered};
 pub use token_request::TokenRequestError;
 pub use upstream_fault::UpstreamFault;
 
@@ -35,6 +35,8 @@ const NOT_AUDITED_RETRY_AFTER: Duration = Duration::from_secs(10);
 pub enum Denial {
     /// The request line is not an operation in its canonical spelling.
     Request(RequestError),
+    /// The request line is another spelling of an operation. The path and query of the right one.
+    OtherSpelling(Box<str>),
     /// The framing of the message is ambiguous: two programs could read it differently.
     Framing(Framing),
     /// The request has no credential, or an empty one.
@@ -44,12 +46,15 @@ pub enum Denial {
     /// The gate token has expired, or this gate did not make it.
     InvalidToken,
     /// The gate token does not list this access, whether or not its credential allows it.
-    InsufficientScope,
+    InsufficientScope(Uncovered),
     /// The token service does not support this request.
     TokenRequest(TokenRequestError),
     /// Every provider answered that it does not know the credential, or a provider knew the user
     /// and the password was wrong.
     WrongCredential,
+    /// No provider accepts the credential. GitLab would, but it is the password of an account, and
+    /// only tokens are accepted.
+    AccountPassword,
     /// The credential is valid but does not allow this access.
     InsufficientRights(Missing),
     /// The credential may write or delete in this repository, but the project's tag rules protect
@@ -121,13 +126,14 @@ impl Denial {
                     (S::BAD_REQUEST, C::Unsupported, R::MalformedRequest)
                 }
             },
+            Self::OtherSpelling(_) => (S::PERMANENT_REDIRECT, C::Unsupported, R::OtherSpelling),
             Self::Framing(framing) => (framing.status(), C::Unsupported, R::MalformedMessage),
             Self::NoCredential => (S::UNAUTHORIZED, C::Unauthorized, R::NoCredential),
             Self::MalformedCredential(_) => {
                 (S::UNAUTHORIZED, C::Unauthorized, R::MalformedCredential)
             }
             Self::InvalidToken => (S::UNAUTHORIZED, C::Unauthorized, R::InvalidToken),
-            Self::InsufficientScope => (S::FORBIDDEN, C::Denied, R::InsufficientScope),
+            Self::InsufficientScope(_) => (S::FORBIDDEN, C::Denied, R::InsufficientScope),
             Self::TokenRequest(TokenRequestError::TooLarge) => {
                 (S::PAYLOAD_TOO_LARGE, C::Unsupported, R::MalformedTokenRequest)
             }
@@ -141,7 +147,9 @@ impl Denial {
                 (S::UNAUTHORIZED, C::Unauthorized, R::MalformedCredential)
             }
             Self::TokenRequest(_) => (S::BAD_REQUEST, C::Unsupported, R::MalformedTokenRequest),
-            Self::WrongCredential => (S::UNAUTHORIZED, C::Unauthorized, R::WrongCredential),
+            Self::WrongCredential | Self::AccountPassword => {
+                (S::UNAUTHORIZED, C::Unauthorized, R::WrongCredential)
+            }
             Self::InsufficientRights(_) => (S::FORBIDDEN, C::Denied, R::InsufficientRights),
             Self::TagRules(refusal) => match refusal {
                 TagRefusal::Protected(..) | TagRefusal::DeleteByDigest => {
@@ -197,14 +205,18 @@ impl Denial {
         Answer { status, code, reason }
     }
 
-    /// Returns the message for the user at the client. It reveals nothing that this caller may not
-    /// know.
-    pub fn message(&self) -> String {
+    /// Returns the message for the user at the client of the registry that clients know as
+    /// `service`. It reveals nothing that this caller may not know.
+    pub fn message(&self, service: &str) -> String {
         match self {
             Self::Request(error) => error.to_string(),
+            Self::OtherSpelling(target) => {
+                let path = target.split('?').next().unwrap_or_default();
+                format!("this is another spelling of {path}; send the request there")
+            }
             Self::Framing(framing) => framing.message().to_owned(),
             Self::NoCredential => {
-                "authentication required; run docker login for this registry".to_owned()
+                format!("authentication required; run docker login {service}")
             }
             Self::MalformedCredential(why) => {
                 format!("the Authorization header cannot be read: {why}")
@@ -213,14 +225,16 @@ impl Denial {
                 "the token has expired or was revoked, or this gate did not issue it; log in again"
                     .to_owned()
             }
-            Self::InsufficientScope => {
-                "the token does not cover this request; request another token".to_owned()
-            }
+            Self::InsufficientScope(uncovered) => uncovered.message(service),
             Self::TokenRequest(error) => error.to_string(),
             Self::WrongCredential => {
                 "wrong user name or password, or an expired or revoked token".to_owned()
             }
-            // Docker shows only the message, so the missing right is repeated here.
+            Self::AccountPassword => {
+                "this is the password of a GitLab account, and this registry accepts only tokens; \
+                 log in with a personal, project, group or deploy token as the password"
+                    .to_owned()
+            }
             Self::InsufficientRights(missing) => {
                 format!("the credential is valid but does not allow this: {missing}")
             }
@@ -253,11 +267,10 @@ impl Denial {
         }
     }
 
-    /// Returns the right that would have been needed, for the `detail` of the error.
+    /// Returns the `detail` of the error. It says more than the message, which is all that docker
+    /// and skopeo show, and repeats nothing of it, because oras and helm show both.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::InsufficientRights(missing) => Some(missing.to_string()),
-            Self::DeniedByPolicy(refusal) => Some(refusal.to_string()),
             Self::CatalogClosed => {
                 Some("tags of a repository can be listed at /v2/NAME/tags/list".to_owned())
             }
@@ -272,6 +285,7 @@ impl Denial {
             Self::NoCredential
             | Self::MalformedCredential(_)
             | Self::WrongCredential
+            | Self::AccountPassword
             | Self::InvalidToken => "invalid_grant",
             Self::ProviderUnavailable { .. }
             | Self::FailureBudgetSpent { .. }
@@ -319,13 +333,15 @@ impl Denial {
             Self::MalformedCredential(_)
             | Self::TokenRequest(TokenRequestError::Credential(_))
             | Self::InvalidToken
-            | Self::InsufficientScope
+            | Self::InsufficientScope(_)
             | Self::WrongCredential
+            | Self::AccountPassword
             | Self::InsufficientRights(_)
             | Self::DeniedByPolicy(_)
             | Self::TagRules(_)
             | Self::CatalogClosed => true,
             Self::Request(_)
+            | Self::OtherSpelling(_)
             | Self::Framing(_)
             | Self::NoCredential
             | Self::TokenRequest(_)

@@ -13,6 +13,11 @@ use crate::denial::Framing;
 /// name and the state of the registry.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
+/// The room for the digest that a client appends to the address of an upload, in bytes: a sha512
+/// digest with its escapes, and `digest-algorithm`. Every address that the gate hands on has at most
+/// [`MAX_TARGET_BYTES`], and so is taken back.
+const DIGEST_ROOM: usize = 256;
+
 /// The largest number of header fields of a request, which is also the limit of hyper for HTTP/1.1.
 /// For HTTP/2, only bytes are limited, and a repeated field that takes one byte on the wire takes a
 /// hundred in memory.
@@ -29,7 +34,8 @@ pub fn has_too_many_fields(headers: &HeaderMap) -> bool {
 /// The first violation that is found.
 pub fn check(head: &Parts) -> Result<(), Framing> {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET_BYTES {
+    let of_an_upload = head.uri.path().contains("/blobs/upload");
+    if target > MAX_TARGET_BYTES + if of_an_upload { DIGEST_ROOM } else { 0 } {
         return Err(Framing::UriTooLong);
     }
     check_token_request(head)

@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 
 use crate::body::{Progress, RequestBody, ResponseBody};
-use crate::denial::{Denial, UpstreamFault};
+use crate::denial::{Denial, Uncovered, UpstreamFault};
 use crate::identity::Question;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::model::credential::Credential;
@@ -219,7 +219,7 @@ impl Gate {
             }
             // The gate token was issued to a caller without a credential, and the access is not
             // public, or not public any more.
-            Denial::NoCredential => Denial::InsufficientScope,
+            Denial::NoCredential => Denial::InsufficientScope(Uncovered::Anonymous),
             denial => denial,
         })?;
         if let Ruling::ShadowDenied(_) = decision.ruling() {

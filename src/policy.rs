@@ -133,10 +133,29 @@ impl Policy {
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
-    /// Returns whether the caller may list all repositories, even if the list is filtered.
-    /// `verified` is the verdict for [`Access::Catalog`].
-    pub fn may_list_catalog(&self, verified: &Verified) -> bool {
-        self.check(&Access::Catalog, std::iter::empty(), verified).is_ok()
+    /// Returns the actions of `asked` that are not part of [`granted`](Self::granted), each with the
+    /// reason.
+    pub fn refused<'a>(
+        &'a self,
+        asked: &'a Access,
+        verified: &'a Verified,
+    ) -> impl Iterator<Item = (RepositoryName, Action, Denial)> {
+        let each = asked
+            .repositories()
+            .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)));
+        each.filter_map(|(name, action)| {
+            let allowed = self.credential_allows(name, action, verified).and_then(|()| {
+                let ruling = self.rules.judge(Need::of_action(name, action), verified);
+                ruling.map_err(Denial::DeniedByPolicy)
+            });
+            allowed.err().map(|denial| (name.clone(), action, denial))
+        })
+    }
+
+    /// Returns the reason why the caller may not list all repositories. `verified` is the verdict
+    /// for [`Access::Catalog`].
+    pub fn catalog_refusal(&self, verified: &Verified) -> Option<Denial> {
+        self.check(&Access::Catalog, std::iter::empty(), verified).err()
     }
 
     /// Returns the filter for the list of all repositories. The caller sees everything (`None`)

@@ -14,6 +14,7 @@ mod query;
 mod reference;
 mod request;
 mod scope;
+mod spelling;
 
 pub use access::{Access, Action, Actions};
 pub use catalog::{CatalogError, CatalogPage, CatalogWalk};
@@ -21,6 +22,7 @@ pub use name::RepositoryName;
 pub use operation::Operation;
 pub use parse::RequestError;
 pub use query::OpaqueQuery;
-pub use reference::{Algorithm, Digest, Reference, Tag, UploadId};
+pub use reference::{Algorithm, Digest, Reference, Tag, UploadPath};
 pub use request::{Mount, Page, RegistryRequest};
 pub use scope::{CATALOG_SCOPE, Scope};
+pub use spelling::right_spelling;

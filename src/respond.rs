@@ -25,6 +25,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The settings of the config that responses depend on.
 pub struct Responder {
+    service: String,
     challenge: Challenge,
     /// The challenge of the token service itself.
     basic: Challenge,
@@ -46,7 +47,7 @@ impl Responder {
     /// # Errors
     /// An error if `service` is not valid in a header field.
     pub fn new(service: &str, challenge: Challenge) -> Result<Self, header::InvalidHeaderValue> {
-        Ok(Self { challenge, basic: Challenge::basic(service)? })
+        Ok(Self { service: service.to_owned(), challenge, basic: Challenge::basic(service)? })
     }
 
     /// Returns the response with an issued token.
@@ -80,6 +81,11 @@ impl Responder {
         response
     }
 
+    /// Returns the message for the user about a denial.
+    pub fn message(&self, denial: &Denial) -> String {
+        denial.message(&self.service)
+    }
+
     /// Returns the response to a refused request, as [`Denial::answer`] defines it.
     pub fn denial(
         &self,
@@ -97,7 +103,7 @@ impl Responder {
             // Refusals of a tag keep their 403: tokens contain no tags, so another token would not
             // help.
             Denial::InsufficientRights(_)
-            | Denial::InsufficientScope
+            | Denial::InsufficientScope(_)
             | Denial::CatalogClosed
             | Denial::DeniedByPolicy(RuleRefusal::Action(_))
                 if challenge.is_bearer()
@@ -112,17 +118,15 @@ impl Responder {
             Denial::NoCredential => None,
             _ => Some(ChallengeError::InvalidToken),
         };
+        let message = self.message(denial);
         let body = if at_token_service && refused.head.method == Method::POST {
             serde_json::to_vec(&OAuthError {
                 error: denial.oauth_code(),
-                error_description: denial.message(),
+                error_description: message.clone(),
             })
         } else {
-            let error = OciError {
-                code: code.as_str(),
-                message: denial.message(),
-                detail: denial.detail(),
-            };
+            let error =
+                OciError { code: code.as_str(), message: message.clone(), detail: denial.detail() };
             serde_json::to_vec(&OciErrors { errors: [error] })
         };
         // Strings are always valid JSON.
@@ -130,7 +134,6 @@ impl Responder {
             json(status, body.unwrap_or_default().into(), &refused.head.method, progress);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            let message = denial.message();
             let fault = fault.map(|fault| (fault, &*message));
             headers.insert(header::WWW_AUTHENTICATE, challenge.line(refused.needed, fault));
         }
@@ -146,6 +149,11 @@ impl Responder {
             Denial::TokenRequest(TokenRequestError::Method) => Some("GET, POST"),
             _ => None,
         };
+        if let Denial::OtherSpelling(target) = denial
+            && let Ok(target) = HeaderValue::try_from(&**target)
+        {
+            headers.insert(header::LOCATION, target);
+        }
         if let Some(allow) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }

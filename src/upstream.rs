@@ -13,12 +13,14 @@ mod pool;
 mod response_stream;
 mod send;
 
+use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use http_body::Body as _;
 use tokio::sync::Semaphore;
 
@@ -28,9 +30,13 @@ pub use location::Origins;
 
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, UpstreamFault};
+use crate::log_throttle::LogThrottle;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
-use check_response::check_response;
+use crate::registry::RegistryRequest;
+use crate::terminal::printable;
+use check_response::{check_response, is_redirect};
+use location::LeadsElsewhere;
 use pool::Pool;
 use response_stream::ResponseStream;
 use send::OutboundRequest;
@@ -71,6 +77,8 @@ pub struct UpstreamSettings {
     pub upload_response_timeout: Duration,
     /// The longest time without progress before a body is given up.
     pub stall_timeout: Duration,
+    /// The throttle of the log lines about the registry.
+    pub log_throttle: LogThrottle,
     /// The health of the registry as all workers have seen it.
     pub health: UpstreamHealth,
 }
@@ -139,15 +147,17 @@ impl Upstream {
         record.set_upstream_response(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_response(wanted, sent_token, &parts).and_then(|()| {
-            location::rewrite(wanted, parts.status, &mut parts.headers, &self.settings.origins)
-        });
+        let usable = check_response(wanted, sent_token, &parts)
+            .and_then(|()| self.lead(wanted, &mut parts, record));
         if let Err(fault) = usable {
-            tracing::error!(
-                request_id = &**record.request_id(),
-                status = parts.status.as_u16(),
-                "the response was not passed on: {}",
-                fault.message()
+            self.log_fault(
+                record.request_id(),
+                fault,
+                format_args!(
+                    "the response was not passed on: {} (status {})",
+                    fault.message(),
+                    parts.status.as_u16()
+                ),
             );
             self.settings.health.failed(fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
@@ -178,11 +188,17 @@ impl Upstream {
             let status = self.status(look_up, client.address, request_id).await;
             match status {
                 Ok(StatusCode::OK | StatusCode::NOT_FOUND) => {}
-                status => tracing::error!(
-                    request_id,
-                    ?status,
-                    "the registry did not answer whether a tag exists"
-                ),
+                Ok(status) if is_redirect(status) => {}
+                status => {
+                    let fault = UpstreamFault::TagLookUp;
+                    self.log_fault(
+                        request_id,
+                        fault,
+                        format_args!(
+                            "the registry did not answer whether a tag exists: {status:?}"
+                        ),
+                    );
+                }
             }
             answers.push(
                 status.map_err(Denial::Upstream).inspect_err(|denial| self.note_fault(denial))?,
@@ -217,6 +233,54 @@ impl Upstream {
             exchange.finish(true);
         }
         Ok(response.status())
+    }
+
+    /// Makes the addresses in a response usable for the client.
+    fn lead(
+        &self,
+        wanted: &RegistryRequest,
+        parts: &mut response::Parts,
+        record: &Record,
+    ) -> Result<(), UpstreamFault> {
+        if !location::has_addresses(parts.status, &parts.headers) {
+            return Ok(());
+        }
+        let (target, origins) = (wanted.render(), &self.settings.origins);
+        let rewritten =
+            location::rewrite(wanted, &target, parts.status, &mut parts.headers, origins);
+        rewritten.map_err(|LeadsElsewhere(address)| {
+            let fault = UpstreamFault::LeadsElsewhere;
+            if let Some(left_out) = self.may_log(&(fault, &*address)) {
+                tracing::error!(
+                    request_id = &**record.request_id(),
+                    left_out,
+                    status = parts.status.as_u16(),
+                    leads_to = %printable(&address),
+                    "the registry's response leads elsewhere and was not passed on; make the \
+                     registry use relative addresses, or http.external_url as its own address \
+                     (http.host in Distribution's config)"
+                );
+            }
+            fault
+        })
+    }
+
+    /// Logs a fault of the registry, unless the same fault was logged recently: during an outage,
+    /// every request meets it.
+    fn log_fault(&self, request_id: &str, fault: UpstreamFault, what: fmt::Arguments<'_>) {
+        // Where a response leads has been logged already.
+        if fault == UpstreamFault::LeadsElsewhere {
+            return;
+        }
+        if let Some(left_out) = self.may_log(&fault) {
+            tracing::error!(request_id, left_out, "{what}");
+        }
+    }
+
+    /// Returns the number of lines that were left out if a line about this subject may be written.
+    fn may_log(&self, subject: &impl Hash) -> Option<u64> {
+        let line = self.settings.log_throttle.line(subject, Instant::now());
+        line.map(|left_out| left_out.same)
     }
 
     /// Records the fault of a denial in the registry's health. A denial that the client caused is

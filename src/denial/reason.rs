@@ -31,6 +31,8 @@ reasons! {
     MethodNotAllowed => "method_not_allowed",
     MalformedRequest => "malformed_request",
     MalformedMessage => "malformed_message",
+    /// The path is another spelling of an operation: the client is redirected to the right one.
+    OtherSpelling => "other_spelling",
     NoCredential => "no_credential",
     MalformedCredential => "malformed_credential",
     InvalidToken => "invalid_token",

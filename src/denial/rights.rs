@@ -42,6 +42,32 @@ pub enum RuleRefusal {
     DeleteByDigest,
 }
 
+/// The reason why a gate token does not cover an access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncovered {
+    /// The token was issued to a caller without a credential.
+    Anonymous,
+    /// The client did not ask for the access when it fetched the token.
+    NotRequested,
+    /// The client asked for the access, and was refused with this message.
+    Refused(Box<str>),
+}
+
+impl Uncovered {
+    /// Returns the message for the user at the client. Another token of GitLab or of another
+    /// provider would not help, so the message must not read as if it would.
+    pub(super) fn message(&self, service: &str) -> String {
+        match self {
+            Self::Anonymous => format!("authentication required; run docker login {service}"),
+            Self::NotRequested => "the client fetched its token from this registry for another \
+                                   repository or action; the client must repeat the request with \
+                                   a token for the scope in WWW-Authenticate"
+                .to_owned(),
+            Self::Refused(message) => message.to_string(),
+        }
+    }
+}
+
 impl TagRefusal {
     /// Returns the message for the user at the client.
     pub(super) fn message(&self) -> String {

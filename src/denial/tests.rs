@@ -49,7 +49,14 @@ fn each_denial_has_a_status_a_code_and_a_reason() {
         (Denial::MalformedCredential("why"), UNAUTHORIZED, "UNAUTHORIZED", "malformed_credential"),
         (Denial::WrongCredential, UNAUTHORIZED, "UNAUTHORIZED", "wrong_credential"),
         (Denial::InvalidToken, UNAUTHORIZED, "UNAUTHORIZED", "invalid_token"),
-        (Denial::InsufficientScope, FORBIDDEN, "DENIED", "insufficient_scope"),
+        (Denial::OtherSpelling("/v2/?x".into()), 308, "UNSUPPORTED", "other_spelling"),
+        (Denial::AccountPassword, 401, "UNAUTHORIZED", "wrong_credential"),
+        (
+            Denial::InsufficientScope(Uncovered::NotRequested),
+            FORBIDDEN,
+            "DENIED",
+            "insufficient_scope",
+        ),
         (lacks("write_registry"), FORBIDDEN, "DENIED", "insufficient_rights"),
         (Denial::TagRules(TagRefusal::Unreadable), FORBIDDEN, "DENIED", "tag_rules_unreadable"),
         (
@@ -77,7 +84,8 @@ fn each_denial_has_a_status_a_code_and_a_reason() {
 fn the_message_of_a_denial_tells_the_user_what_is_wrong() {
     for (denial, said) in [
         (Denial::Framing(Framing::Trailers), "trailers"),
-        (Denial::NoCredential, "docker login"),
+        (Denial::NoCredential, "run docker login registry.test"),
+        (Denial::AccountPassword, "accepts only tokens"),
         (Denial::MalformedCredential("why"), "the Authorization header cannot be read: why"),
         (lacks("write_registry"), "token lacks write_registry"),
         (
@@ -99,22 +107,41 @@ fn the_message_of_a_denial_tells_the_user_what_is_wrong() {
         (limited(Limit::PerIdentity), "too many requests come from you; try again in 2 s"),
         (Denial::Upstream(UpstreamFault::RefusedTheGate), "answered 401 to the gate itself"),
     ] {
-        assert!(denial.message().contains(said), "{denial:?}: {}", denial.message());
+        assert!(
+            denial.message("registry.test").contains(said),
+            "{denial:?}: {}",
+            denial.message("registry.test")
+        );
     }
 }
 
-/// Only a caller who presented a valid credential learns what the credential lacks.
+/// Docker and skopeo show the message alone, and oras and helm show both.
 #[test]
-fn only_a_caller_with_a_valid_credential_gets_a_detail() {
+fn a_detail_repeats_nothing_of_the_message() {
     let rule = Denial::DeniedByPolicy(RuleRefusal::Action(Action::Push));
-    assert_eq!(lacks("write_registry").detail().unwrap(), "token lacks write_registry");
-    assert_eq!(rule.detail().unwrap(), "no rule of this registry lets you push in this repository");
     assert!(Denial::CatalogClosed.detail().unwrap().contains("/v2/NAME/tags/list"));
-    for denial in
-        [Denial::NoCredential, Denial::WrongCredential, Denial::InvalidToken, unavailable()]
-    {
+    for denial in [
+        lacks("write_registry"),
+        rule,
+        Denial::NoCredential,
+        Denial::WrongCredential,
+        Denial::InvalidToken,
+        unavailable(),
+    ] {
         assert_eq!(denial.detail(), None, "{denial:?}");
     }
+}
+
+/// Another token of the provider would not help, so no message reads as if it would.
+#[test]
+fn the_message_about_a_gate_token_tells_what_is_missing() {
+    let message = |why| Denial::InsufficientScope(why).message("registry.test:8443");
+    assert_eq!(
+        message(Uncovered::Anonymous),
+        "authentication required; run docker login registry.test:8443"
+    );
+    assert_eq!(message(Uncovered::Refused("why".into())), "why");
+    assert!(message(Uncovered::NotRequested).contains("scope in WWW-Authenticate"));
 }
 
 /// The codes are defined in RFC 6749, 5.2.
@@ -170,7 +197,7 @@ fn denials_are_refusals_or_failures_and_some_are_of_a_credential() {
         (Denial::MalformedCredential("why"), true, true),
         (Denial::WrongCredential, true, true),
         (Denial::InvalidToken, true, true),
-        (Denial::InsufficientScope, true, true),
+        (Denial::InsufficientScope(Uncovered::NotRequested), true, true),
         (lacks("write_registry"), true, true),
         (Denial::DeniedByPolicy(RuleRefusal::DeleteByDigest), true, true),
         (Denial::TagRules(TagRefusal::DeleteByDigest), true, true),
@@ -205,6 +232,6 @@ fn each_limit_has_a_config_key_and_a_message() {
         (Limit::ConcurrentUploadsPerIdentity, "concurrent_uploads_per_identity", false, "uploads"),
     ] {
         assert_eq!((limit.key(), limit.is_by_address()), (key, by_address));
-        assert!(limited(limit).message().contains(said), "{key}");
+        assert!(limited(limit).message("registry.test").contains(said), "{key}");
     }
 }

@@ -1,7 +1,7 @@
 //! The faults of the registry behind the gate.
 
 /// A fault of the registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFault {
     Unreachable,
     /// The registry answered 401 to a request without an upstream token: it refuses the gate

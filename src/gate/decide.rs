@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Gate;
-use crate::denial::Denial;
+use crate::denial::{Denial, Uncovered};
 use crate::identity::authenticator::CacheUse;
 use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
@@ -29,6 +29,11 @@ impl Gate {
         let is_listed = |access: &Access| {
             token_scope.as_ref().is_none_or(|token_scope| token_scope.allows(access))
         };
+        let uncovered = |access: &Access| {
+            let scope = token_scope.as_ref();
+            let why = scope.map_or(Uncovered::NotRequested, |scope| scope.uncovered(access));
+            Denial::InsufficientScope(why)
+        };
         let mut question = self.question(credential, wanted.required(), client, record);
         question.vouched_by = provider;
         // A gate token that was issued before its credential was revoked is refused, even if the
@@ -39,12 +44,12 @@ impl Gate {
             return Err(Denial::InvalidToken);
         }
         if matches!(question.credential, Credential::Anonymous) && !is_listed(&question.access) {
-            return Err(Denial::InsufficientScope);
+            return Err(Denial::InsufficientScope(Uncovered::Anonymous));
         }
         // No provider is asked about a repository that the token does not list, because GitLab
         // records every question about a push.
         if token_scope.as_ref().is_some_and(|token_scope| !token_scope.mentions(&question.access)) {
-            return Err(Denial::InsufficientScope);
+            return Err(uncovered(&question.access));
         }
         // The verdict comes first: a missing right of the credential is the more useful reason,
         // because another token would not help.
@@ -55,7 +60,7 @@ impl Gate {
         }
         let mut decision = self.policy.authorize(wanted, &verified)?;
         if !is_listed(&question.access) {
-            return Err(Denial::InsufficientScope);
+            return Err(uncovered(&question.access));
         }
         if let (Access::Catalog, Some(names)) =
             (&question.access, token_scope.as_ref().and_then(TokenScope::shown))
@@ -69,7 +74,7 @@ impl Gate {
         let verified = self.identity.verify(&of_mount, &mut CacheUse::None).await?;
         let decision = self.policy.allow_mount(decision, &verified);
         match decision.request().mount_source() {
-            Some(source) if !is_listed(&source) => Err(Denial::InsufficientScope),
+            Some(source) if !is_listed(&source) => Err(uncovered(&source)),
             Some(_) => Ok((decision, of_mount)),
             None => Ok((decision, question)),
         }

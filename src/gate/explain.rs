@@ -19,12 +19,14 @@ use crate::identity::model::credential::CredentialKind;
 use crate::policy::{Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, Tag};
+use crate::respond::Responder;
 use crate::token_service::{self, gate_token::TokenScope};
 use crate::upstream::{ClientInfo, Upstream};
 
 /// The outcome of a request, and the facts that were learned on the way.
 pub struct Explanation<'a> {
     policy: &'a Policy,
+    responder: &'a Responder,
     /// The operation, if the request was understood as one of the registry's.
     pub request: Option<RegistryRequest>,
     /// The access that the source of a mount needs, or that a token request asks for.
@@ -96,7 +98,15 @@ impl Gate {
             ExplainedAnswer::Refused { denial, withheld: context.withheld.take(), status }
         });
         let (credential_kind, caller) = (record.credential_kind(), record.caller().cloned());
-        Explanation { policy: &self.policy, request, access, credential_kind, caller, answer }
+        Explanation {
+            policy: &self.policy,
+            responder: &self.responder,
+            request,
+            access,
+            credential_kind,
+            caller,
+            answer,
+        }
     }
 
     async fn explain_request(
@@ -156,6 +166,11 @@ impl Explanation<'_> {
         let besides =
             self.access.iter().flat_map(|access| self.policy.explain_access(access, caller));
         of_request.chain(besides).collect()
+    }
+
+    /// Returns the message for the user about a denial.
+    pub fn message(&self, denial: &Denial) -> String {
+        self.responder.message(denial)
     }
 
     /// Returns the `reason` of the access log.

@@ -15,8 +15,8 @@ use crate::identity::model::credential::Credential;
 use crate::identity::{Question, Verified};
 use crate::limits::OnLimit;
 use crate::record::Record;
-use crate::registry::Access;
-use crate::token_service::gate_token::{CatalogShare, TokenScope};
+use crate::registry::{Access, Action, RepositoryName};
+use crate::token_service::gate_token::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
 use crate::token_service::{self, Issued, Vouched};
 use crate::upstream::ClientInfo;
@@ -71,30 +71,59 @@ impl Gate {
         // If nothing is public, a token that grants nothing is a valid answer, and clients go on to
         // a login.
         let mut repositories = self.policy.granted(&question.access, &verified);
+        let mut refused = self.refusals(&question.access, &verified);
         let provider = verified.vouching_provider();
         for access in questions {
             let question = Question { access, ..question.clone() };
             let verified = self.identity.verify(&question, &mut CacheUse::None).await?;
             repositories.extend(self.policy.granted(&question.access, &verified));
+            refused.extend(self.refusals(&question.access, &verified));
         }
-        let catalog = match asked.catalog && self.may_list_catalog(&question, verified).await? {
+        let catalog = match asked.catalog {
             false => CatalogShare::None,
-            // If no named repository is granted, the token shows an empty list.
-            true if asked.names_repositories => CatalogShare::Listed,
-            true => CatalogShare::All,
+            true => match self.catalog_refusal(&question, verified).await? {
+                Some(denial) => {
+                    refused.push(self.refused_access(None, &denial));
+                    CatalogShare::None
+                }
+                // If no named repository is granted, the token shows an empty list.
+                None if asked.names_repositories => CatalogShare::Listed,
+                None => CatalogShare::All,
+            },
         };
-        let token_scope = TokenScope { repositories, catalog };
+        // A request of a caller without a credential gets no other reason than that it needs one.
+        if matches!(question.credential, Credential::Anonymous) {
+            refused.clear();
+        }
+        refused.truncate(MAX_REFUSED);
+        let token_scope = TokenScope { repositories, catalog, refused };
         let expiry = self.identity.credential_expiry(&question);
         Ok(Vouched { credential: question.credential, provider, token_scope, expiry })
     }
 
-    /// Returns whether a token for the list of all repositories is granted. `verified` is the
-    /// verdict for `question`.
-    async fn may_list_catalog(
+    /// Returns the reasons why parts of an access are not granted.
+    fn refusals(&self, asked: &Access, verified: &Verified) -> Vec<RefusedAccess> {
+        let refused = self.policy.refused(asked, verified).take(MAX_REFUSED);
+        refused
+            .map(|(name, action, denial)| self.refused_access(Some((name, action)), &denial))
+            .collect()
+    }
+
+    fn refused_access(
+        &self,
+        action: Option<(RepositoryName, Action)>,
+        denial: &Denial,
+    ) -> RefusedAccess {
+        RefusedAccess { action, message: self.responder.message(denial).into() }
+    }
+
+    /// Returns the reason why no token for the list of all repositories is granted; `None` if one
+    /// is. `verified` is the verdict for `question`.
+    async fn catalog_refusal(
         &self,
         question: &Question,
         verified: Arc<Verified>,
-    ) -> Result<bool, Denial> {
+    ) -> Result<Option<Denial>, Denial> {
         let verified = match question.access {
             Access::Catalog => verified,
             _ => {
@@ -102,7 +131,7 @@ impl Gate {
                 self.identity.verify(&of_catalog, &mut CacheUse::None).await?
             }
         };
-        Ok(self.policy.may_list_catalog(&verified))
+        Ok(self.policy.catalog_refusal(&verified))
     }
 }
 

@@ -224,7 +224,7 @@ impl Authenticator {
         match (&found, login) {
             // A stale answer does not verify the credential again.
             (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(),
-            (Err(Denial::WrongCredential), Some(login)) => login.wrong(),
+            (Err(Denial::WrongCredential | Denial::AccountPassword), Some(login)) => login.wrong(),
             _ => {}
         }
         found
@@ -313,14 +313,16 @@ impl Authenticator {
             {
                 // A refusal counts only at the provider's place in the order, because a provider
                 // before it may recognize the credential.
-                no @ (Verdict::NotMine | Verdict::Rejected | Verdict::Unfit) => {
-                    out_of_turn.push((provider.number, no))
-                }
+                no @ (Verdict::NotMine
+                | Verdict::AccountPassword
+                | Verdict::Rejected
+                | Verdict::Unfit) => out_of_turn.push((provider.number, no)),
                 verdict => {
                     return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential));
                 }
             }
         }
+        let mut refusal = Denial::WrongCredential;
         for (position, provider) in order.iter().enumerate() {
             let verdict = match out_of_turn.iter().find(|(asked, _)| *asked == provider.number) {
                 Some((_, verdict)) => verdict.clone(),
@@ -331,11 +333,14 @@ impl Authenticator {
                         .await
                 }
             };
+            if verdict == Verdict::AccountPassword {
+                refusal = Denial::AccountPassword;
+            }
             if let Some(outcome) = outcome(provider, verdict) {
                 return outcome;
             }
         }
-        Err(Denial::WrongCredential)
+        Err(refusal)
     }
 
     fn provider(&self, name: &str) -> Option<&Arc<ManagedProvider>> {
@@ -347,7 +352,7 @@ impl Authenticator {
 fn outcome(provider: &ManagedProvider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
     let provider = || provider.name.clone();
     Some(match verdict {
-        Verdict::NotMine => return None,
+        Verdict::NotMine | Verdict::AccountPassword => return None,
         Verdict::Verified(verified, _) => Ok(verified),
         Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
         Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {

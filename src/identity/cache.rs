@@ -137,6 +137,9 @@ impl VerdictCache {
             Verdict::NotMine => {
                 stores.refuse(asked.credential, asked, at, NegativeVerdict::NotMine)
             }
+            Verdict::AccountPassword => {
+                stores.refuse(asked.credential, asked, at, NegativeVerdict::AccountPassword)
+            }
             Verdict::Rejected => {
                 stores.refuse(asked.credential, asked, at, NegativeVerdict::Rejected)
             }

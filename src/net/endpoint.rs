@@ -30,10 +30,15 @@ impl Endpoint {
         authority(self.https, &self.host, self.port)
     }
 
+    /// Returns scheme and authority, such as `http://127.0.0.1:5000`.
+    pub fn origin(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
+    }
+
     /// Returns the URL with its path.
     pub fn url(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority(), self.path)
+        format!("{}{}", self.origin(), self.path)
     }
 
     /// Returns the certificate authorities to trust: those of the config, or else those of the

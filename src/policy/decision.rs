@@ -117,7 +117,8 @@ impl Decision {
         for tag in self.must_not_exist {
             match answers.next() {
                 Some(&StatusCode::NOT_FOUND) => {}
-                Some(&StatusCode::OK) => {
+                // A registry redirects to a manifest that it has.
+                Some(status) if matches!(status.as_u16(), 200 | 301 | 302 | 303 | 307 | 308) => {
                     return Err(Denial::TagRules(TagRefusal::Immutable(tag, Action::Push)));
                 }
                 _ => return Err(Denial::Upstream(UpstreamFault::TagLookUp)),

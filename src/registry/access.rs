@@ -30,6 +30,11 @@ impl Action {
         }
     }
 
+    /// Parses the name of one action.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pull, Self::Push, Self::Delete].into_iter().find(|action| action.as_str() == word)
+    }
+
     /// Returns the actions that must be granted for this action: a write needs pull *and* push.
     pub fn needs(self) -> Actions {
         match self {

@@ -37,14 +37,29 @@ pub struct CatalogWalk {
     /// The visible names. One name more than fits on the page shows that there is a next page.
     names: Vec<RepositoryName>,
     /// The next page to request from the registry; `None` if its list has ended.
-    next: Option<Page>,
+    next: Option<NextPage>,
     /// A name that ends the previous page but was not sent to the registry as `last`. It and all
     /// names before it are skipped.
     behind: Option<String>,
-    /// The names that must not occur again. They would from a registry that ignores `last`.
+    /// The name that was sent to the registry as `last`, until the first page has shown whether the
+    /// registry starts after it.
+    sent_last: Option<RepositoryName>,
+    /// A name after which the page starts. The registry ignores `last`, so the names up to it are
+    /// skipped.
+    skip_to: Option<RepositoryName>,
+    /// The names that must not occur again.
     seen: HashSet<RepositoryName>,
-    /// All values of `last` that the registry returned.
+    /// All next pages that the registry named.
     cursors: HashSet<String>,
+}
+
+/// The next page to request from the registry.
+#[derive(Clone, Debug)]
+enum NextPage {
+    /// The page after a name, or the first page. The gate chooses its size.
+    ByName(Page),
+    /// The page that the registry's link leads to. Its query is opaque.
+    Linked(RegistryRequest),
 }
 
 /// The reason why a page of the registry is unusable. The message contains no names from the page.
@@ -52,10 +67,12 @@ pub struct CatalogWalk {
 pub enum CatalogError {
     #[error("it is not a list of repositories in JSON: {0}")]
     Unreadable(#[from] serde_json::Error),
-    #[error("its Link to the next page has no `last`, or there are several such links")]
+    #[error("its Link does not lead to another page of the list")]
     Link,
-    #[error("it repeats a name or a `last`, or has a next page although it has no names")]
+    #[error("it repeats a name or a page, or has a next page although it has no names")]
     Circle,
+    #[error("it does not have the name after which the page starts")]
+    Gone,
 }
 
 /// The body of the registry's answer. A repeated key is an error, because serde knows every key of
@@ -82,8 +99,10 @@ impl CatalogWalk {
             names: Vec::new(),
             behind: wanted.last.clone().filter(|_| visible.is_none()),
             // A page of zero names is empty (OCI distribution spec, "Listing Tags").
-            next: (count > 0).then_some(Page { count: Some(MAX_COUNT), last }),
-            seen: visible.into_iter().collect(),
+            next: (count > 0).then_some(NextPage::ByName(Page { count: Some(MAX_COUNT), last })),
+            sent_last: visible,
+            skip_to: None,
+            seen: HashSet::new(),
             cursors: HashSet::new(),
         }
     }
@@ -91,35 +110,63 @@ impl CatalogWalk {
     /// Returns the next request to the registry, or `None` if the page is full or the list has
     /// ended.
     pub fn next(&self) -> Option<RegistryRequest> {
-        self.next.clone().filter(|_| !self.is_full()).map(Page::of_catalog)
+        self.next.clone().filter(|_| !self.is_full()).map(|next| match next {
+            NextPage::ByName(page) => page.of_catalog(),
+            NextPage::Linked(request) => request,
+        })
     }
 
     /// Leaves the page size to the registry from now on, because the registry refuses the requested
     /// size. Returns whether the next request changes.
     pub fn any_size(&mut self) -> bool {
-        self.next.as_mut().is_some_and(|page| page.count.take().is_some())
+        match &mut self.next {
+            Some(NextPage::ByName(page)) => page.count.take().is_some(),
+            _ => false,
+        }
     }
 
-    /// Adds the answer to [`next`](Self::next): the body of a 200 response and its `Link` values,
-    /// reduced to path and query.
+    /// Adds the answer to [`next`](Self::next): the body of a 200 response, and the path and query
+    /// of its link to the next page.
     ///
     /// # Errors
     /// [`CatalogError`] if the answer is not a valid page. The client must not receive anything
     /// then.
-    pub fn take<'a>(
+    pub fn take(
         &mut self,
         body: &[u8],
-        links: impl Iterator<Item = &'a str>,
+        link: Option<&str>,
         shows: impl Fn(&RepositoryName) -> bool,
     ) -> Result<(), CatalogError> {
         let Listed { repositories } = serde_json::from_slice(body)?;
-        let cursor = next_cursor(links)?;
-        if cursor.is_some() && repositories.is_empty() {
+        let linked = link.map(linked_page).transpose()?;
+        if linked.is_some() && repositories.is_empty() {
             return Err(CatalogError::Circle);
         }
         // A name that is invalid here could not be pulled either.
         let names = repositories.iter().filter_map(|name| RepositoryName::parse(name));
-        for name in names.filter(|name| shows(name) && is_behind(name, self.behind.as_deref())) {
+        let names: Vec<_> = names.collect();
+        if let Some(last) = self.sent_last.take() {
+            // A registry that pages by a key of its own starts from the beginning.
+            let ignored =
+                names.contains(&last) || linked.as_ref().is_some_and(|it| it.last.is_none());
+            match ignored {
+                true => self.skip_to = Some(last),
+                false => _ = self.seen.insert(last),
+            }
+        }
+        for name in names {
+            if let Some(last) = &self.skip_to {
+                if name == *last {
+                    self.skip_to = None;
+                }
+                if !self.seen.insert(name) {
+                    return Err(CatalogError::Circle);
+                }
+                continue;
+            }
+            if !shows(&name) || !is_behind(&name, self.behind.as_deref()) {
+                continue;
+            }
             if self.is_full() {
                 break;
             }
@@ -128,12 +175,20 @@ impl CatalogWalk {
             }
             self.names.push(name);
         }
-        let count = self.next.take().and_then(|asked| asked.count);
-        if let Some(last) = cursor {
-            if !self.cursors.insert(last.clone()) {
+        let count = match self.next.take() {
+            Some(NextPage::ByName(page)) => page.count,
+            _ => None,
+        };
+        if let Some(LinkedPage { request, last }) = linked {
+            if !self.cursors.insert(request.render()) {
                 return Err(CatalogError::Circle);
             }
-            self.next = Some(Page { count, last: Some(last) });
+            self.next = Some(match last {
+                Some(last) => NextPage::ByName(Page { count, last: Some(last) }),
+                None => NextPage::Linked(request),
+            });
+        } else if self.skip_to.is_some() {
+            return Err(CatalogError::Gone);
         }
         Ok(())
     }
@@ -162,25 +217,27 @@ fn is_behind(name: &RepositoryName, last: Option<&str>) -> bool {
     last.is_none_or(|last| name.as_str().split('/').gt(last.split('/')))
 }
 
-/// Returns the `last` of the link to the next page (RFC 8288), if there is one.
-fn next_cursor<'a>(links: impl Iterator<Item = &'a str>) -> Result<Option<String>, CatalogError> {
-    let mut targets = links.filter_map(|link| {
-        let (target, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|parameter| {
-            let (name, value) = parameter.split_once('=').unwrap_or_default();
-            name.trim().eq_ignore_ascii_case("rel")
-                && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
-        });
-        is_next.then_some(target)
-    });
-    let target = match (targets.next(), targets.next()) {
-        (None, _) => return Ok(None),
-        (Some(target), None) => target,
-        (Some(_), Some(_)) => return Err(CatalogError::Link),
-    };
+/// The page that a link leads to.
+struct LinkedPage {
+    request: RegistryRequest,
+    /// The name after which the page starts, if the link names the page by nothing else.
+    last: Option<String>,
+}
+
+/// Parses the path and query of the link to the next page.
+fn linked_page(target: &str) -> Result<LinkedPage, CatalogError> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match RegistryRequest::parse(&Method::GET, path, Some(query)) {
-        Ok(RegistryRequest::Catalog { page: Page { last: Some(last), .. }, .. }) => Ok(Some(last)),
+        Ok(RegistryRequest::Catalog { page, query: opaque }) => {
+            let is_known = |parameter: &str| {
+                parameter.is_empty()
+                    || parameter.starts_with("n=")
+                    || parameter.starts_with("last=")
+            };
+            let last = page.last.clone().filter(|_| query.split('&').all(is_known));
+            let request = RegistryRequest::Catalog { page, query: opaque };
+            Ok(LinkedPage { request, last })
+        }
         _ => Err(CatalogError::Link),
     }
 }

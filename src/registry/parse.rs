@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::query::{OpaqueQuery, Query};
+use super::reference::UploadCollection;
 use super::{
-    Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadId,
+    Algorithm, Digest, Mount, Page, Reference, RegistryRequest, RepositoryName, Tag, UploadPath,
 };
 
 /// The largest number of tags that one PUT by digest may write. Each tag may have to be looked up,
@@ -87,7 +88,7 @@ enum Resource {
     Manifest(RepositoryName, Reference),
     Blob(RepositoryName, Digest),
     Uploads(RepositoryName),
-    Upload(RepositoryName, UploadId),
+    Upload(RepositoryName, UploadPath),
 }
 
 impl Resource {
@@ -116,10 +117,12 @@ impl Resource {
             )),
             "blobs" => Ok(Self::Blob(parse_name(name)?, parse_digest(last)?)),
             "referrers" => Ok(Self::Referrers(parse_name(name)?, parse_digest(last)?)),
-            "uploads" if let Some(name) = name.strip_suffix("/blobs") => Ok(Self::Upload(
-                parse_name(name)?,
-                UploadId::parse(last).ok_or(RequestError::UploadInvalid)?,
-            )),
+            _ if let Some(name) = name.strip_suffix("/blobs")
+                && let Some(collection) = UploadCollection::parse(kind) =>
+            {
+                let upload = UploadPath::parse(collection, last);
+                Ok(Self::Upload(parse_name(name)?, upload.ok_or(RequestError::UploadInvalid)?))
+            }
             // If the path contains characters that no name allows, this error helps more than "no
             // such operation".
             _ if RepositoryName::parse(path).is_none() => Err(RequestError::NameInvalid),
@@ -139,18 +142,18 @@ impl Resource {
             (Self::Base, _) => return not_allowed("GET, HEAD"),
 
             (Self::Catalog, "GET") => {
-                let (page, query) = list(query, &[])?;
-                RegistryRequest::Catalog { page, query }
+                let page =
+                    Page { last: query.value("last")?.map(Into::into), count: count(query)? };
+                RegistryRequest::Catalog { page, query: list(query)? }
             }
             (Self::Catalog, _) => return not_allowed("GET"),
 
-            (Self::Tags(name), "GET") => RegistryRequest::Tags { name, query: list(query, &[])?.1 },
+            (Self::Tags(name), "GET") => RegistryRequest::Tags { name, query: list(query)? },
             (Self::Tags(_), _) => return not_allowed("GET"),
 
             (Self::Referrers(name, digest), "GET") => {
-                let artifact_type = query.value("artifactType")?;
-                let (_, query) = list(query, &[("artifactType", artifact_type.as_deref())])?;
-                RegistryRequest::Referrers { name, digest, query }
+                query.once("artifactType")?;
+                RegistryRequest::Referrers { name, digest, query: list(query)? }
             }
             (Self::Referrers(..), _) => return not_allowed("GET"),
 
@@ -184,22 +187,22 @@ impl Resource {
             },
             (Self::Uploads(_), _) => return not_allowed("POST"),
 
-            (Self::Upload(name, id), "PATCH") => {
-                RegistryRequest::UploadChunk { name, id, query: query.opaque(&[])? }
+            (Self::Upload(name, upload), "PATCH") => {
+                RegistryRequest::UploadChunk { name, upload, query: query.opaque(&[], &[])? }
             }
-            (Self::Upload(name, id), "PUT") => RegistryRequest::UploadFinish {
-                name,
-                id,
-                query: query.opaque(&[])?,
-                digest: optional_digest(query, "digest")?,
-            },
-            (Self::Upload(name, id), "GET") => {
-                RegistryRequest::UploadStatus { name, id, query: query.opaque(&[])? }
+            (Self::Upload(name, upload), "PUT") => {
+                let digest = optional_digest(query, "digest")?;
+                let written = [("digest", digest.as_ref().map(Digest::as_str))];
+                let query = query.opaque(&["digest"], &written)?;
+                RegistryRequest::UploadFinish { name, upload, query, digest }
             }
-            (Self::Upload(name, id), "DELETE") => {
-                RegistryRequest::UploadCancel { name, id, query: query.opaque(&[])? }
+            (Self::Upload(name, upload), "GET" | "HEAD") => {
+                RegistryRequest::UploadStatus { name, upload, query: query.opaque(&[], &[])?, head }
             }
-            (Self::Upload(..), _) => return not_allowed("GET, PATCH, PUT, DELETE"),
+            (Self::Upload(name, upload), "DELETE") => {
+                RegistryRequest::UploadCancel { name, upload, query: query.opaque(&[], &[])? }
+            }
+            (Self::Upload(..), _) => return not_allowed("GET, HEAD, PATCH, PUT, DELETE"),
         })
     }
 }
@@ -229,23 +232,25 @@ impl Mount {
     /// out private blobs.
     fn parse(query: &Query<'_>) -> Result<Option<Self>, RequestError> {
         let digest = optional_digest(query, "mount")?;
-        let from = query.value("from")?.map(|text| parse_name(&text)).transpose()?;
+        query.once("from")?;
+        // Without a valid source the request goes on as a plain upload, which every client expects
+        // as the fallback (OCI distribution spec, "Mounting a blob from another repository").
+        let from = query.value("from").unwrap_or_default();
+        let from = from.and_then(|text| RepositoryName::parse(&text));
         Ok(digest.zip(from).map(|(digest, from)| Self { digest, from }))
     }
 }
 
-/// Parses the query of a list. Returns the requested part of the list and the query to send
-/// upstream. `more` holds the other keys that the operation knows.
-fn list(
-    query: &Query<'_>,
-    more: &[(&'static str, Option<&str>)],
-) -> Result<(Page, OpaqueQuery), RequestError> {
-    let count = query.value("n")?.map(|text| parse_count(&text)).transpose()?;
-    let page = Page { count, last: query.value("last")?.map(Into::into) };
-    let written = count.map(|count| count.to_string());
-    let of_page = [("n", written.as_deref()), ("last", page.last.as_deref())];
-    let query = query.opaque(&[more, &of_page].concat())?;
-    Ok((page, query))
+/// Returns the query to send upstream for a list.
+fn list(query: &Query<'_>) -> Result<OpaqueQuery, RequestError> {
+    count(query)?;
+    query.once("last")?;
+    query.opaque(&["n", "last", "artifactType"], &[])
+}
+
+/// Parses the largest number of entries that a list is asked for.
+fn count(query: &Query<'_>) -> Result<Option<u32>, RequestError> {
+    query.value("n")?.map(|text| parse_count(&text)).transpose()
 }
 
 fn parse_algorithm(query: &Query<'_>) -> Result<Option<Algorithm>, RequestError> {

@@ -9,9 +9,8 @@ use std::fmt::Write;
 use super::RequestError;
 use disguise::disguised;
 
-/// The one judged key that has no effect on an operation that does not know it. Registries put it
-/// into the URL of an upload.
-const DIGEST_ALGORITHM: &str = "digest-algorithm";
+/// The key that names a mirror's upstream (containerd). It is never forwarded.
+const NS: &str = "ns";
 
 /// The keys that decide the effect or the target of a request.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
@@ -80,32 +79,48 @@ impl<'a> Query<'a> {
             .map(|parameter| decode(parameter.value))
     }
 
-    /// Returns the query to send upstream for an operation that forwards unknown keys. The values
-    /// of known keys are written in one spelling and stay in their places.
+    /// Returns the query to send upstream for an operation that forwards unknown keys: every
+    /// parameter but `ns`, byte for byte and in order, because registries keep state there. Only the
+    /// values in `rewritten` are written in one spelling, in their places.
+    ///
+    /// # Errors
+    /// - [`RequestError::QueryCharacter`] or [`RequestError::QueryEscape`] if a parameter has a
+    ///   character or an escape that programs read in different ways.
+    /// - [`RequestError::QueryRepeated`] if a `known` key occurs again in another spelling.
     pub(super) fn opaque(
         &self,
-        known: &[(&'static str, Option<&str>)],
+        known: &[&'static str],
+        rewritten: &[(&'static str, Option<&str>)],
     ) -> Result<OpaqueQuery, RequestError> {
-        let mut text = String::new();
-        let mut writer = QueryWriter::new(&mut text);
+        let is_used = |known: &&&str| self.parameters.iter().any(|other| other.key == **known);
+        let mut target = String::new();
+        let mut writer = QueryWriter::new(&mut target);
         for Parameter { text, key, .. } in &self.parameters {
-            if let Some((key, Some(value))) = known.iter().find(|(known, _)| known == key) {
-                writer.value(key, value);
-            } else if !JUDGED.contains(key)
-                || (*key == DIGEST_ALGORITHM && known.iter().all(|(known, _)| known != key))
-            {
-                let twice = known
-                    .iter()
-                    .find(|(known, value)| value.is_some() && is_spelled_otherwise(known, key));
-                if let Some((known, _)) = twice {
-                    return Err(RequestError::QueryRepeated(known));
-                }
-                check_characters(text)?;
-                writer.separate();
-                writer.target.push_str(text);
+            if *key == NS {
+                continue;
             }
+            if let Some((key, Some(value))) = rewritten.iter().find(|(name, _)| name == key) {
+                writer.value(key, value);
+                continue;
+            }
+            if let Some(twice) =
+                known.iter().filter(is_used).find(|known| is_spelled_otherwise(known, key))
+            {
+                return Err(RequestError::QueryRepeated(twice));
+            }
+            check_characters(text)?;
+            writer.separate();
+            writer.target.push_str(text);
         }
-        Ok(OpaqueQuery(text.into()))
+        Ok(OpaqueQuery(target.into()))
+    }
+
+    /// Checks that a key occurs once at most.
+    pub(super) fn once(&self, key: &'static str) -> Result<(), RequestError> {
+        match self.parameters.iter().filter(|parameter| parameter.key == key).nth(1) {
+            None => Ok(()),
+            Some(_) => Err(RequestError::QueryRepeated(key)),
+        }
     }
 
     /// Checks the escapes in all keys, including those of parameters that are not forwarded.
@@ -119,10 +134,12 @@ fn is_spelled_otherwise(known: &str, key: &str) -> bool {
     key.contains('%') && decode(key).is_ok_and(|decoded| decoded == known)
 }
 
-/// Checks the characters of a parameter (RFC 3986, 3.4).
+/// Checks the characters of a parameter. Registries also send some that RFC 3986, 3.4, does not
+/// allow, such as `|` and `[`, which all programs read alike.
 fn check_characters(text: &str) -> Result<(), RequestError> {
     check_escapes(text)?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"%-._~!$&'()*+,=:@/?".contains(&byte);
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"%-._~!$&'()*+,=:@/?[]|^`{}".contains(&byte);
     if text.bytes().all(allowed) { Ok(()) } else { Err(RequestError::QueryCharacter) }
 }
 

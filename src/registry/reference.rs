@@ -9,8 +9,8 @@ const MAX_DIGEST_LENGTH: usize = 255;
 /// The longest name of a digest algorithm, in bytes. The registered names take 6.
 const MAX_ALGORITHM_LENGTH: usize = 64;
 
-/// The longest upload id, in bytes. Registries send a UUID; some send a longer opaque word.
-const MAX_UPLOAD_ID_LENGTH: usize = 512;
+/// The longest upload id, in bytes. Registries send a UUID; some keep their state in it.
+const MAX_UPLOAD_ID_LENGTH: usize = 4096;
 
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution spec, "Pulling manifests").
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,19 @@ pub struct Digest(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithm(Box<str>);
 
-/// The id of an upload in progress, as chosen by the registry: `[A-Za-z0-9._=-]+`, but never dots
-/// only.
+/// The path of an upload in progress after `/v2/NAME/blobs/`: `uploads/ID`. The registry chooses the
+/// id, which is opaque.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadId(Box<str>);
+pub struct UploadPath(Box<str>);
+
+/// The segment before the id of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UploadCollection {
+    /// `uploads`, as the OCI distribution spec has it.
+    Uploads,
+    /// `upload`, which ghcr.io hands out.
+    Upload,
+}
 
 /// The name of a manifest: a tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,21 +114,59 @@ fn is_encoded(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
 }
 
-impl UploadId {
-    /// Parses an upload id; returns `None` if it contains another character, is too long, or would
-    /// be a dot segment.
-    pub fn parse(text: &str) -> Option<Self> {
-        let allowed = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'));
-        let dots_alone = text.bytes().all(|byte| byte == b'.');
-        (allowed && !dots_alone && text.len() <= MAX_UPLOAD_ID_LENGTH).then(|| Self(text.into()))
+impl UploadCollection {
+    pub(super) fn parse(segment: &str) -> Option<Self> {
+        match segment {
+            "uploads" => Some(Self::Uploads),
+            "upload" => Some(Self::Upload),
+            _ => None,
+        }
+    }
+}
+
+impl UploadPath {
+    /// Parses an upload id. Returns `None` if it is too long, would be a dot segment, or contains a
+    /// character that programs read in different ways.
+    pub(super) fn parse(collection: UploadCollection, id: &str) -> Option<Self> {
+        let dots_alone = id.bytes().all(|byte| byte == b'.');
+        let valid = is_opaque_segment(id) && !dots_alone && id.len() <= MAX_UPLOAD_ID_LENGTH;
+        let segment = match collection {
+            UploadCollection::Uploads => "uploads",
+            UploadCollection::Upload => "upload",
+        };
+        valid.then(|| Self(format!("{segment}/{id}").into()))
     }
 
-    /// Returns the id as written.
+    /// Returns the path after `/v2/NAME/blobs/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Returns whether a segment consists of the characters of RFC 3986, 3.3, except `;`, where some
+/// programs cut a segment off. An escape must not stand for a character that has another spelling,
+/// or that would change the segments of the path.
+fn is_opaque_segment(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte);
+    let hex = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let allowed = match byte {
+            b'%' => match hex(bytes.next()).zip(hex(bytes.next())) {
+                Some((high, low)) => u8::try_from(high * 16 + low).is_ok_and(|decoded| {
+                    !decoded.is_ascii_control()
+                        && !decoded.is_ascii_alphanumeric()
+                        && !b"-._~/\\%;?#".contains(&decoded)
+                }),
+                None => false,
+            },
+            byte => is_plain(byte),
+        };
+        if !allowed {
+            return false;
+        }
+    }
+    true
 }
 
 impl Reference {
@@ -213,11 +260,36 @@ mod tests {
 
     #[test]
     fn upload_ids_are_single_path_segments_of_limited_length() {
-        for id in ["0", "6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a", "a.b_c=", "..a"] {
-            assert!(UploadId::parse(id).is_some(), "{id}");
+        let parse = |id: &str| UploadPath::parse(UploadCollection::Uploads, id);
+        for id in
+            ["0", "6f9c0a3e-3c1d-4f4a-8d7d-4f3b4e6d2c1a", "a.b_c=", "..a", "a:b~@+", "%3D%20%C3%A9"]
+        {
+            assert_eq!(parse(id).unwrap().as_str(), format!("uploads/{id}"));
         }
-        for id in ["", ".", "..", "...", "a/b", "a%2f", "a b", "a:b", &"a".repeat(513)] {
-            assert!(UploadId::parse(id).is_none(), "{id:?}");
+        for id in [
+            "",
+            ".",
+            "..",
+            "...",
+            "a/b",
+            "a%2f",
+            "a%5C",
+            "a%2e",
+            "%41",
+            "%25",
+            "%3B",
+            "%00",
+            "%",
+            "%4",
+            "a b",
+            "a;b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "\u{e9}",
+            &"a".repeat(4097),
+        ] {
+            assert!(parse(id).is_none(), "{id:?}");
         }
     }
 }

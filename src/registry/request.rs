@@ -5,7 +5,7 @@ use http::Method;
 
 use super::query::{OpaqueQuery, QueryWriter};
 use super::{
-    Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadId,
+    Access, Action, Algorithm, Digest, Operation, Reference, RepositoryName, Tag, UploadPath,
 };
 
 /// An operation of the OCI distribution API with all its parameters.
@@ -37,13 +37,18 @@ pub enum RegistryRequest {
         mount: Option<Mount>,
     },
     /// `PATCH` `/v2/NAME/blobs/uploads/ID`
-    UploadChunk { name: RepositoryName, id: UploadId, query: OpaqueQuery },
+    UploadChunk { name: RepositoryName, upload: UploadPath, query: OpaqueQuery },
     /// `PUT` `/v2/NAME/blobs/uploads/ID`
-    UploadFinish { name: RepositoryName, id: UploadId, query: OpaqueQuery, digest: Option<Digest> },
-    /// `GET` `/v2/NAME/blobs/uploads/ID`
-    UploadStatus { name: RepositoryName, id: UploadId, query: OpaqueQuery },
+    UploadFinish {
+        name: RepositoryName,
+        upload: UploadPath,
+        query: OpaqueQuery,
+        digest: Option<Digest>,
+    },
+    /// `GET` or `HEAD` `/v2/NAME/blobs/uploads/ID`
+    UploadStatus { name: RepositoryName, upload: UploadPath, query: OpaqueQuery, head: bool },
     /// `DELETE` `/v2/NAME/blobs/uploads/ID`
-    UploadCancel { name: RepositoryName, id: UploadId, query: OpaqueQuery },
+    UploadCancel { name: RepositoryName, upload: UploadPath, query: OpaqueQuery },
 }
 
 /// A cross-repository mount: a blob and the repository that it is read from.
@@ -92,7 +97,9 @@ impl RegistryRequest {
     /// Returns the method of the request to the upstream.
     pub fn method(&self) -> Method {
         match self {
-            Self::ManifestGet { head: true, .. } | Self::BlobGet { head: true, .. } => Method::HEAD,
+            Self::ManifestGet { head: true, .. }
+            | Self::BlobGet { head: true, .. }
+            | Self::UploadStatus { head: true, .. } => Method::HEAD,
             Self::Ping
             | Self::Catalog { .. }
             | Self::Tags { .. }
@@ -237,24 +244,16 @@ impl RegistryRequest {
                     query.value("from", mount.from.as_str());
                 }
             }
-            Self::UploadChunk { id, query, .. }
-            | Self::UploadStatus { id, query, .. }
-            | Self::UploadCancel { id, query, .. } => render_upload(&mut target, id, query, None),
-            Self::UploadFinish { id, query, digest, .. } => {
-                render_upload(&mut target, id, query, digest.as_ref())
+            Self::UploadChunk { upload, query, .. }
+            | Self::UploadFinish { upload, query, .. }
+            | Self::UploadStatus { upload, query, .. }
+            | Self::UploadCancel { upload, query, .. } => {
+                target.push_str("/blobs/");
+                target.push_str(upload.as_str());
+                QueryWriter::new(&mut target).opaque(query);
             }
         }
         target
-    }
-}
-
-fn render_upload(target: &mut String, id: &UploadId, query: &OpaqueQuery, digest: Option<&Digest>) {
-    target.push_str("/blobs/uploads/");
-    target.push_str(id.as_str());
-    let mut writer = QueryWriter::new(target);
-    writer.opaque(query);
-    if let Some(digest) = digest {
-        writer.value("digest", digest.as_str());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::identity::authenticator::{Authenticator, ManagedProvider};
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
+use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
 use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
@@ -208,7 +209,11 @@ fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
         forwarded_proto: HeaderValue::from_static(proto),
         forwarded_host: HeaderValue::try_from(&external.authority)?,
         authorization,
-        origins: Origins(vec![external.authority.clone(), authority]),
+        origins: Origins {
+            names: vec![external.authority.clone(), authority],
+            own: upstream.endpoint.origin(),
+        },
+        log_throttle: LogThrottle::default(),
         response_timeout: upstream.response_timeout,
         upload_response_timeout: upstream.upload_response_timeout,
         stall_timeout: config.http.stall_timeout,

@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::model::credential::Credential;
-use crate::registry::{Actions, RepositoryName};
+use crate::registry::{Action, Actions, RepositoryName};
 
 pub use keys::{KeyFileError, TokenKeys};
-pub use token_scope::{CatalogShare, TokenScope};
+pub use token_scope::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 
 /// The prefix of every gate token.
 pub const PREFIX: &str = "mg1.";
@@ -91,6 +91,10 @@ struct Sealed<'a> {
     /// The [`CatalogShare`] as a number.
     #[serde(rename = "cat", default)]
     catalog: u8,
+    /// The [`RefusedAccess`]es: the repository, the action and the message. The list of all
+    /// repositories has neither repository nor action.
+    #[serde(rename = "no", default, skip_serializing_if = "Vec::is_empty", borrow)]
+    refused: Vec<(Cow<'a, str>, Cow<'a, str>, Cow<'a, str>)>,
     #[serde(rename = "idp", borrow)]
     provider: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -169,6 +173,14 @@ impl TokenKeys {
             .repositories
             .iter()
             .map(|(name, words)| Some((RepositoryName::parse(name)?, Actions::parse(words)?)));
+        let refused = sealed.refused.iter().map(|(name, action, message)| {
+            let action = match (&**name, &**action) {
+                ("", "") => None,
+                (name, action) => Some((RepositoryName::parse(name)?, Action::parse(action)?)),
+            };
+            Some(RefusedAccess { action, message: message.as_ref().into() })
+        });
+        let refused = refused.collect::<Option<_>>()?;
         let catalog = match sealed.catalog {
             0 => CatalogShare::None,
             1 => CatalogShare::Listed,
@@ -189,7 +201,11 @@ impl TokenKeys {
         Some(GateToken {
             issued: sealed.issued,
             expires: sealed.expires,
-            token_scope: TokenScope { repositories: repositories.collect::<Option<_>>()?, catalog },
+            token_scope: TokenScope {
+                repositories: repositories.collect::<Option<_>>()?,
+                catalog,
+                refused,
+            },
             credential,
             provider: sealed.provider.map(|name| name.into_owned().into()),
         })
@@ -221,6 +237,7 @@ impl GateToken {
                 CatalogShare::Listed => 1,
                 CatalogShare::All => 2,
             },
+            refused: self.token_scope.refused.iter().map(sealed_refusal).collect(),
             provider: self.provider.as_deref().map(Into::into),
             user,
             secret: secret.map(Into::into),
@@ -247,6 +264,14 @@ impl io::Write for Length {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn sealed_refusal(refused: &RefusedAccess) -> (Cow<'_, str>, Cow<'_, str>, Cow<'_, str>) {
+    let (name, action) = match &refused.action {
+        Some((name, action)) => (name.as_str(), action.as_str()),
+        None => ("", ""),
+    };
+    (name.into(), action.into(), (&*refused.message).into())
 }
 
 /// Returns the data that is authenticated together with the sealed text: prefix and key id, and the

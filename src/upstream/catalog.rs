@@ -2,16 +2,19 @@
 //! client. The pages, their bytes, the time and the number of reads at once are bounded. A list
 //! beyond these bounds is an error, and never a silently shortened list.
 
+use std::fmt;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::location::LeadsElsewhere;
 use super::{ClientInfo, OutboundRequest, Upstream, location};
 use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
 use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
+use crate::terminal::printable;
 
 /// The largest number of pages of the registry for one page of a client: 100,000 names, if the
 /// registry gives 1,000 per page.
@@ -50,10 +53,10 @@ impl Upstream {
             Err(_) => Err(UpstreamFault::ResponseTimeout),
         };
         page.map_err(|fault| {
-            tracing::error!(
-                request_id = &*request_id,
-                "the list of repositories cannot be read: {}",
-                fault.message()
+            self.log_fault(
+                &request_id,
+                fault,
+                format_args!("the list of repositories cannot be read: {}", fault.message()),
             );
             Denial::Upstream(fault)
         })
@@ -85,7 +88,7 @@ impl Upstream {
                 request_id: &request_id,
             };
             let (response, mut exchange) = self.ask(&outbound, client.address).await?;
-            let (mut parts, body) = response.into_parts();
+            let (parts, body) = response.into_parts();
             record.set_upstream_response(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
@@ -102,24 +105,38 @@ impl Upstream {
                 status => {
                     // The registry's message may name repositories that the caller may not know of,
                     // so it is not passed on.
-                    tracing::error!(
-                        request_id = &*request_id,
-                        status = status.as_u16(),
-                        "the registry does not return its list of repositories"
+                    self.log_fault(
+                        &request_id,
+                        UpstreamFault::NoCatalog,
+                        format_args!(
+                            "the registry does not return its list of repositories: status {}",
+                            status.as_u16()
+                        ),
                     );
                     return Err(UpstreamFault::NoCatalog);
                 }
             }
-            location::rewrite(&wanted, parts.status, &mut parts.headers, &self.settings.origins)?;
-            let links =
-                parts.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok());
-            walk.take(&body.to_bytes(), links, |name| filter.shows(name)).map_err(|error| {
-                tracing::error!(
-                    request_id = &*request_id,
-                    "a page of the registry's list of repositories is not valid: {error}"
+            let next = location::next_page(
+                &wanted,
+                &wanted.render(),
+                &parts.headers,
+                &self.settings.origins,
+            );
+            let invalid = |why: &dyn fmt::Display| {
+                self.log_fault(
+                    &request_id,
+                    UpstreamFault::Invalid,
+                    format_args!(
+                        "a page of the registry's list of repositories is not valid: {why}"
+                    ),
                 );
                 UpstreamFault::Invalid
+            };
+            let next = next.map_err(|LeadsElsewhere(address)| {
+                invalid(&format_args!("its next page is {}", printable(&address)))
             })?;
+            walk.take(&body.to_bytes(), next.as_deref(), |name| filter.shows(name))
+                .map_err(|error| invalid(&error))?;
         }
         match walk.next() {
             None => Ok(walk.finish()),

@@ -6,6 +6,11 @@ use http::{Method, StatusCode, header};
 use crate::denial::UpstreamFault;
 use crate::registry::RegistryRequest;
 
+/// Returns whether a status redirects the request to the `Location` of the response.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Checks that a response is one that a registry gives. Its framing must be unambiguous, and must
 /// show when the body is cut off.
 pub(super) fn check_response(

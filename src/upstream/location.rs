@@ -1,248 +1,265 @@
 //! `Location` and `Link` in the registry's responses. Pure functions.
 //!
 //! Registries build absolute addresses from any name that they take for their own. Clients resolve
-//! relative addresses, and drop their credentials when the host changes, so both headers become
-//! path-only. A response with an address outside this registry is not passed on at all.
+//! relative addresses, and drop their credentials when the host changes, so addresses of the
+//! registry become path-only. Only two kinds of `Location` must be followed: the address of an
+//! upload in progress, and a redirect. Any other address that leads out of the repository is
+//! dropped, and the response passes.
+
+mod link;
+mod resolve;
+#[cfg(test)]
+mod tests;
 
 use http::header::{self, HeaderMap};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode};
 
-use crate::denial::UpstreamFault;
-use crate::registry::RegistryRequest;
+use super::check_response::is_redirect;
+use crate::registry::{Operation, RegistryRequest};
+use resolve::{Reference, resolve};
 
-/// The `host[:port]` names that the registry may use for itself: the gate's public one and the
-/// registry's own.
-pub struct Origins(pub Vec<String>);
+/// The longest address of an upload that is handed on, in bytes. The gate takes back no longer one,
+/// apart from the digest that clients append.
+const MAX_UPLOAD_ADDRESS_BYTES: usize = 8 * 1024;
 
-/// Makes `Location` and `Link` path-only.
+/// The registry's own names and address.
+pub struct Origins {
+    /// The `host[:port]` names that the registry may use for itself: the gate's public one and the
+    /// registry's own.
+    pub names: Vec<String>,
+    /// The scheme and authority at which the gate reaches the registry, such as
+    /// `http://127.0.0.1:5000`. Relative redirects are resolved against it.
+    pub own: String,
+}
+
+/// An address that a client would have to follow, and that leads to another host or repository: its
+/// host and path, for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeadsElsewhere(pub(super) String);
+
+/// An address in a response, with what is needed to judge it.
+#[derive(Clone, Copy)]
+struct Judge<'a> {
+    /// The request that was answered.
+    wanted: &'a RegistryRequest,
+    /// The path and query of that request.
+    target: &'a str,
+    origins: &'a Origins,
+}
+
+/// Returns whether a response has an address that [`rewrite`] must judge.
+pub(super) fn has_addresses(status: StatusCode, headers: &HeaderMap) -> bool {
+    is_redirect(status)
+        || headers.contains_key(header::LOCATION)
+        || headers.contains_key(header::LINK)
+}
+
+/// Rewrites `Location` and `Link`, or removes them. `target` is the path and query of the request.
+///
+/// # Errors
+/// [`LeadsElsewhere`] if a client would have to follow the `Location`, and cannot: a redirect of a
+/// write, a redirect without a valid address, or the address of an upload at another host, in
+/// another repository, or longer than the gate takes back.
 pub(super) fn rewrite(
     wanted: &RegistryRequest,
+    target: &str,
     status: StatusCode,
     headers: &mut HeaderMap,
     origins: &Origins,
-) -> Result<(), UpstreamFault> {
-    if let RegistryRequest::BlobGet { .. } = wanted
-        && status.is_redirection()
-    {
-        // The redirect leads to object storage, with a signature in the query: no byte may change.
-        return Ok(());
+) -> Result<(), LeadsElsewhere> {
+    let judge = Judge { wanted, target, origins };
+    if headers.contains_key(header::LOCATION) || is_redirect(status) {
+        let location = judge.location(status, headers)?;
+        headers.remove(header::LOCATION);
+        if let Some(location) = location {
+            headers.insert(header::LOCATION, location);
+        }
     }
-    if headers.get_all(header::LOCATION).iter().count() > 1 {
-        return Err(UpstreamFault::LeadsElsewhere);
-    }
-    if let Some(location) = headers.get(header::LOCATION) {
-        let target =
-            origins.path_of(location.to_str().map_err(|_| UpstreamFault::LeadsElsewhere)?)?;
-        check_target(wanted, target)?;
-        let value = HeaderValue::from_str(target).map_err(|_| UpstreamFault::LeadsElsewhere)?;
-        headers.insert(header::LOCATION, value);
-    }
-    let links: Vec<HeaderValue> = headers
-        .get_all(header::LINK)
-        .iter()
-        .map(|link| rewrite_link(wanted, link, origins))
-        .collect::<Result<_, _>>()?;
-    if !links.is_empty() {
+    if headers.contains_key(header::LINK) {
+        let lines = headers.get_all(header::LINK).iter().filter_map(|line| line.to_str().ok());
+        let good: Vec<_> = lines
+            .flat_map(link::values)
+            .filter_map(|link| {
+                let target = judge.same_list(link.address)?;
+                HeaderValue::try_from(format!("<{target}>{}", link.parameters)).ok()
+            })
+            .collect();
         headers.remove(header::LINK);
-        for link in links {
+        for link in good {
             headers.append(header::LINK, link);
         }
     }
     Ok(())
 }
 
-/// Rewrites the address between the angle brackets of a link, such as
-/// `</v2/name/tags/list?n=1&last=a>; rel="next"` (RFC 8288).
-fn rewrite_link(
+/// Returns the path and query of the link to the next page of a list, if there is one.
+///
+/// # Errors
+/// [`LeadsElsewhere`] if a `Link` cannot be read, if the link to the next page leads out of the
+/// list, or if there are several. The gate follows this link itself, and must not take a list that
+/// goes on for one that has ended.
+pub(super) fn next_page(
     wanted: &RegistryRequest,
-    link: &HeaderValue,
+    target: &str,
+    headers: &HeaderMap,
     origins: &Origins,
-) -> Result<HeaderValue, UpstreamFault> {
-    let elsewhere = UpstreamFault::LeadsElsewhere;
-    let text = link.to_str().map_err(|_| elsewhere)?;
-    let (address, rest) = text
-        .trim_start()
-        .strip_prefix('<')
-        .and_then(|text| text.split_once('>'))
-        .ok_or(elsewhere)?;
-    let target = origins.path_of(address)?;
-    check_target(wanted, target)?;
-    // A second link in the line would be passed on unchecked.
-    if rest.contains('<') {
-        return Err(elsewhere);
+) -> Result<Option<String>, LeadsElsewhere> {
+    let judge = Judge { wanted, target, origins };
+    let mut next = None;
+    for line in headers.get_all(header::LINK) {
+        let text = line.to_str().map_err(|_| LeadsElsewhere("an unreadable Link".into()))?;
+        let links = link::values(text);
+        if links.is_empty() && !text.trim().is_empty() {
+            return Err(LeadsElsewhere("an unreadable Link".into()));
+        }
+        for link in links.iter().filter(|link| link.is_next()) {
+            let target = judge.same_list(link.address);
+            let target = target.ok_or_else(|| LeadsElsewhere(shown(link.address)))?;
+            if next.replace(target).is_some() {
+                return Err(LeadsElsewhere("several links to the next page".into()));
+            }
+        }
     }
-    HeaderValue::try_from(format!("<{target}>{rest}")).map_err(|_| elsewhere)
+    Ok(next)
 }
 
-/// Checks that the gate would accept the address to which the registry sends a client, and that it
-/// belongs to the same repository.
-fn check_target(wanted: &RegistryRequest, target: &str) -> Result<(), UpstreamFault> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-        return Err(UpstreamFault::LeadsElsewhere);
+impl Judge<'_> {
+    /// Returns the `Location` for the client; `None` if it has none that it could use.
+    fn location(
+        self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, LeadsElsewhere> {
+        let mut lines = headers.get_all(header::LOCATION).iter();
+        let location = match (lines.next(), lines.next()) {
+            (Some(line), None) => line.to_str().ok(),
+            _ => None,
+        };
+        let all = || {
+            let lines = headers.get_all(header::LOCATION).iter();
+            lines.map(|line| shown(&String::from_utf8_lossy(line.as_bytes()))).collect::<Vec<_>>()
+        };
+        let elsewhere = || LeadsElsewhere(all().join(" and "));
+        let address = if is_redirect(status) {
+            if !self.wanted.is_read() {
+                return Err(elsewhere());
+            }
+            Some(location.and_then(|text| self.redirect(text)).ok_or_else(elsewhere)?)
+        } else if status == StatusCode::ACCEPTED && self.continues_an_upload() {
+            match location {
+                None if headers.get(header::LOCATION).is_none() => None,
+                location => {
+                    Some(location.and_then(|text| self.upload(text)).ok_or_else(elsewhere)?)
+                }
+            }
+        } else {
+            location.and_then(|text| self.same_repository(text))
+        };
+        let value = address.map(|address| HeaderValue::try_from(address).map_err(|_| elsewhere()));
+        value.transpose()
     }
-    let (path, query) =
-        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let led_to = RegistryRequest::parse(&Method::GET, path, query)
-        .map_err(|_| UpstreamFault::LeadsElsewhere)?;
-    // A request without a repository may lead only to the same operation: the list of all
-    // repositories leads to that list, and to no other path.
-    let same = match wanted.repository() {
-        None => led_to.operation() == wanted.operation(),
-        name => led_to.repository() == name,
-    };
-    if same { Ok(()) } else { Err(UpstreamFault::LeadsElsewhere) }
+
+    /// Returns whether the client sends the rest of an upload to the `Location` of the response.
+    fn continues_an_upload(self) -> bool {
+        matches!(
+            self.wanted.operation(),
+            Operation::UploadStart | Operation::UploadChunk | Operation::UploadFinish
+        )
+    }
+
+    /// Returns the absolute address of a redirect. No byte of an absolute address changes, because
+    /// its query may contain a signature.
+    fn redirect(self, text: &str) -> Option<String> {
+        match Reference::parse(text)? {
+            Reference::Absolute { .. } => Some(text.to_owned()),
+            Reference::Host(rest) => {
+                let scheme = self.origins.own.split("://").next().unwrap_or("https");
+                Some(format!("{scheme}://{rest}"))
+            }
+            Reference::Path(path) => Some(format!("{}{path}", self.origins.own)),
+            Reference::Relative(relative) => {
+                Some(format!("{}{}", self.origins.own, resolve(self.target, relative)))
+            }
+        }
+    }
+
+    /// Returns the path and query of the address of an upload in the same repository, if the gate
+    /// will take it back.
+    fn upload(self, text: &str) -> Option<String> {
+        let path = self.path(text)?;
+        let led_to = parse(&path)?;
+        let is_upload = led_to.operation() == Operation::UploadStatus;
+        let same = is_upload && led_to.repository() == self.wanted.repository();
+        (same && path.len() <= MAX_UPLOAD_ADDRESS_BYTES).then_some(path)
+    }
+
+    /// Returns the path and query of an address in the same repository.
+    fn same_repository(self, text: &str) -> Option<String> {
+        let path = self.path(text)?;
+        let same = match self.wanted.repository() {
+            None => parse(&path)?.operation() == self.wanted.operation(),
+            name => parse(&path)?.repository() == name,
+        };
+        same.then_some(path)
+    }
+
+    /// Returns the path and query of an address of the same list.
+    fn same_list(self, text: &str) -> Option<String> {
+        let path = self.same_repository(text)?;
+        (parse(&path)?.operation() == self.wanted.operation()).then_some(path)
+    }
+
+    /// Returns the path and query of an address of this registry, byte for byte.
+    fn path(self, text: &str) -> Option<String> {
+        // A client does not send a fragment.
+        let text = text.split('#').next().unwrap_or_default();
+        match Reference::parse(text)? {
+            Reference::Absolute { scheme, authority, path } => {
+                self.origins.knows(scheme, authority).then(|| path.to_owned())
+            }
+            Reference::Host(rest) => {
+                let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
+                self.origins.knows("https", authority).then(|| path.to_owned())
+            }
+            Reference::Path(path) => Some(path.to_owned()),
+            Reference::Relative(relative) => Some(resolve(self.target, relative)),
+        }
+    }
 }
 
 impl Origins {
-    /// Returns the path and query of an address of this registry, byte for byte.
-    fn path_of<'a>(&self, address: &'a str) -> Result<&'a str, UpstreamFault> {
-        if address.starts_with('/') && !address.starts_with("//") {
-            return Ok(address);
-        }
-        let uri: Uri = address.parse().map_err(|_| UpstreamFault::LeadsElsewhere)?;
-        let authority = uri.authority().ok_or(UpstreamFault::LeadsElsewhere)?.as_str();
-        let known = self.0.iter().any(|origin| {
-            origin.eq_ignore_ascii_case(authority) || is_default_port(origin, authority, &uri)
-        });
-        if !known || !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(UpstreamFault::LeadsElsewhere);
-        }
-        let after_scheme = address.split_once("://").map_or("", |(_, rest)| rest);
-        let path = after_scheme.find('/').and_then(|at| after_scheme.get(at..));
-        path.ok_or(UpstreamFault::LeadsElsewhere)
+    /// Returns whether the registry may call itself by this name. `registry.example.com:443` on
+    /// https is `registry.example.com`.
+    fn knows(&self, scheme: &str, authority: &str) -> bool {
+        let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+        let host = authority.strip_suffix(port);
+        self.names.iter().any(|name| {
+            name.eq_ignore_ascii_case(authority)
+                || host.is_some_and(|host| name.eq_ignore_ascii_case(host))
+        })
     }
 }
 
-/// Returns whether `authority` is `origin` with the default port: `registry.example.com:443` on
-/// https is `registry.example.com`.
-fn is_default_port(origin: &str, authority: &str, uri: &Uri) -> bool {
-    let port = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
-    authority.strip_suffix(port).is_some_and(|host| host.eq_ignore_ascii_case(origin))
+/// Parses a path and query as the gate would parse it in a request.
+fn parse(target: &str) -> Option<RegistryRequest> {
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    RegistryRequest::parse(&Method::GET, path, query).ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(method: Method, path: &str) -> RegistryRequest {
-        RegistryRequest::parse(&method, path, None).unwrap()
-    }
-
-    fn rewritten(
-        wanted: &RegistryRequest,
-        status: u16,
-        name: header::HeaderName,
-        value: &str,
-    ) -> Result<String, UpstreamFault> {
-        let origins = Origins(vec!["registry.example.com".into(), "127.0.0.1:5000".into()]);
-        let mut headers = HeaderMap::new();
-        headers.insert(name.clone(), value.parse().unwrap());
-        rewrite(wanted, StatusCode::from_u16(status).unwrap(), &mut headers, &origins)?;
-        Ok(headers.get(name).unwrap().to_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn a_location_becomes_a_path_and_keeps_its_query() {
-        let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
-        let path = "/v2/a/b/blobs/uploads/1-2?_state=x%3D_-%2Fy==";
-        for address in [
-            path.to_owned(),
-            format!("https://registry.example.com{path}"),
-            format!("https://REGISTRY.example.com:443{path}"),
-            format!("http://127.0.0.1:5000{path}"),
-        ] {
-            assert_eq!(
-                rewritten(&start, 202, header::LOCATION, &address).as_deref(),
-                Ok(path),
-                "{address}"
-            );
+/// Returns the host and path of an address for the log, without its query, which may contain a
+/// secret.
+fn shown(address: &str) -> String {
+    const MOST: usize = 300;
+    let shown: String =
+        address.split(['?', '#']).next().unwrap_or_default().chars().take(MOST).collect();
+    // User information is a secret too.
+    match shown.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
         }
-        for query in [
-            "_stateHash=x&_state=y",
-            "_nouploadcache=false",
-            "digest=x&b&&a=%2f",
-            "_state=a=b~/?:@!$'()*+,",
-        ] {
-            let path = format!("/v2/a/b/blobs/uploads/1-2?{query}");
-            let rewritten =
-                rewritten(&start, 202, header::LOCATION, &format!("http://127.0.0.1:5000{path}"));
-            assert_eq!(rewritten.as_deref(), Ok(&*path));
-        }
-    }
-
-    #[test]
-    fn a_location_that_leads_elsewhere_is_refused() {
-        let start = request(Method::POST, "/v2/a/b/blobs/uploads/");
-        for address in [
-            "https://evil.example.com/v2/a/b/blobs/uploads/1",
-            "https://registry.example.com@evil.example.com/v2/a/b/blobs/uploads/1",
-            "https://registry.example.com:444/v2/a/b/blobs/uploads/1",
-            "//evil.example.com/v2/a/b/blobs/uploads/1",
-            "/v2/other/blobs/uploads/1",
-            "/v2/a/b/../c/blobs/uploads/1",
-            "/elsewhere",
-            "ftp://registry.example.com/v2/a/b/blobs/uploads/1",
-            "v2/a/b/blobs/uploads/1",
-            // Characters that have no meaning in the query here may have one to a client.
-            "/v2/a/b/blobs/uploads/1?x=\\evil.example.com",
-            "/v2/a/b/blobs/uploads/1?x=a b",
-            "/v2/a/b/blobs/uploads/1?x=a\tb",
-            // The gate would refuse these queries in a request.
-            "/v2/a/b/blobs/uploads/1?x=a;b",
-            "/v2/a/b/blobs/uploads/1?fro%6d=a",
-        ] {
-            assert_eq!(
-                rewritten(&start, 202, header::LOCATION, address),
-                Err(UpstreamFault::LeadsElsewhere),
-                "{address}"
-            );
-        }
-    }
-
-    #[test]
-    fn redirects_of_blobs_are_left_alone() {
-        let blob = request(Method::GET, &format!("/v2/a/blobs/sha256:{}", "a".repeat(64)));
-        let storage = "https://storage.example.com/x?signature=a%2Bb";
-        assert_eq!(rewritten(&blob, 307, header::LOCATION, storage).as_deref(), Ok(storage));
-        let manifest = request(Method::GET, "/v2/a/manifests/v1");
-        assert!(rewritten(&manifest, 307, header::LOCATION, storage).is_err());
-    }
-
-    #[test]
-    fn links_are_rewritten_to_paths_or_refused() {
-        let tags = request(Method::GET, "/v2/a/tags/list");
-        let path_only = "</v2/a/tags/list?n=1&last=x>; rel=\"next\"";
-        for link in
-            [path_only, "<https://registry.example.com/v2/a/tags/list?n=1&last=x>; rel=\"next\""]
-        {
-            assert_eq!(rewritten(&tags, 200, header::LINK, link).as_deref(), Ok(path_only));
-        }
-        let opaque = "</v2/a/tags/list?next_page=gAAA%3D&n=1&last=a%2fb>; rel=\"next\"";
-        assert_eq!(rewritten(&tags, 200, header::LINK, opaque).as_deref(), Ok(opaque));
-        let catalog = request(Method::GET, "/v2/_catalog");
-        let next = "</v2/_catalog?n=1&last=x>; rel=\"next\"";
-        assert_eq!(rewritten(&catalog, 200, header::LINK, next).as_deref(), Ok(next));
-        for link in ["</v2/>; rel=\"next\"", "</v2/a/tags/list>; rel=\"next\""] {
-            assert!(rewritten(&catalog, 200, header::LINK, link).is_err(), "{link}");
-        }
-        assert!(
-            rewritten(
-                &tags,
-                200,
-                header::LINK,
-                "<https://evil.example.com/v2/a/tags/list>; rel=\"next\""
-            )
-            .is_err()
-        );
-        for link in [
-            "nonsense",
-            "</v2/other/tags/list>; rel=\"next\"",
-            "</\\evil.example.com/v2/a/tags/list>; rel=\"next\"",
-            "</\t/evil.example.com/v2/a/tags/list>; rel=\"next\"",
-            "</v2/a/tags/list?n=1>; rel=\"x\", \
-             <https://evil.example.com/v2/a/tags/list>; rel=\"next\"",
-        ] {
-            assert!(rewritten(&tags, 200, header::LINK, link).is_err(), "{link}");
-        }
+        None => shown,
     }
 }

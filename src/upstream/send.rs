@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::sleep_until;
 
@@ -76,24 +77,59 @@ impl Upstream {
                     Err(ExchangeFailure::NoAnswer(_)) if repeatable => {
                         self.request(outbound, RequestBody::empty(client.progress.clone()), client)?
                     }
-                    Err(failure) => return Err(failure.into_denial(client.progress, request_id)),
+                    Err(failure) => return Err(self.denial(failure, client.progress, request_id)),
                 }
             }
         };
         let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
-            tracing::error!(request_id, "the registry cannot be reached: {error}");
-            Denial::Upstream(if error.is_timeout() {
+            let fault = if error.is_timeout() {
                 UpstreamFault::ConnectTimeout
             } else {
                 UpstreamFault::Unreachable
-            })
+            };
+            self.log_fault(
+                request_id,
+                fault,
+                format_args!("the registry cannot be reached: {error}"),
+            );
+            Denial::Upstream(fault)
         })?;
         match self.send_and_await_head(&mut connection, request, wanted, client).await {
             Ok(response) => {
                 let then = AfterResponse::after(&method, response.status());
                 Ok((response, Exchange::new(connection, self.pool.clone(), then)))
             }
-            Err(failure) => Err(failure.into_denial(client.progress, request_id)),
+            Err(failure) => Err(self.denial(failure, client.progress, request_id)),
+        }
+    }
+
+    /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client is
+    /// not attributed to the registry.
+    fn denial(&self, failure: ExchangeFailure, progress: &Progress, request_id: &str) -> Denial {
+        match progress.failure() {
+            Some(BodyFailure::Aborted) => return Denial::ClientAborted,
+            Some(BodyFailure::Trailers) => return Denial::Framing(Framing::Trailers),
+            None => {}
+        }
+        let log = |fault, what| {
+            self.log_fault(request_id, fault, what);
+            Denial::Upstream(fault)
+        };
+        match failure {
+            ExchangeFailure::NeverWritten(_) => log(
+                UpstreamFault::Unreachable,
+                format_args!("the registry closed a new connection before it answered"),
+            ),
+            ExchangeFailure::TimedOut => log(
+                UpstreamFault::ResponseTimeout,
+                format_args!("the registry did not answer in time"),
+            ),
+            ExchangeFailure::NoAnswer(error) => {
+                let invalid = error.is_parse() || is_invalid_data(&error);
+                let fault =
+                    if invalid { UpstreamFault::Invalid } else { UpstreamFault::Unreachable };
+                log(fault, format_args!("the registry gave no answer: {error}"))
+            }
         }
     }
 
@@ -105,10 +141,15 @@ impl Upstream {
     ) -> Result<Request<RequestBody>, Denial> {
         let uri = Uri::try_from(outbound.wanted.render())
             .map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let is_empty = body.is_end_stream();
         let mut request = Request::new(body);
         *request.method_mut() = outbound.wanted.method();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers::request(outbound, &self.settings, client.address);
+        if is_empty && !outbound.wanted.is_read() {
+            // Some servers answer 411 to a write without a length (RFC 9110, 8.6).
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         Ok(request)
     }
 
@@ -122,7 +163,10 @@ impl Upstream {
     ) -> Result<Response<Incoming>, ExchangeFailure> {
         let settings = &self.settings;
         let response_timeout = match wanted {
-            RegistryRequest::UploadFinish { .. } => settings.upload_response_timeout,
+            RegistryRequest::UploadFinish { .. }
+            | RegistryRequest::UploadStart { digest: Some(_), .. } => {
+                settings.upload_response_timeout
+            }
             _ => settings.response_timeout,
         };
         let io = connection.io().clone();
@@ -167,36 +211,6 @@ impl From<SendError> for ExchangeFailure {
             SendError::NeverWritten(request) => Self::NeverWritten(request),
             SendError::NoAnswer(error) => Self::NoAnswer(error),
         }
-    }
-}
-
-impl ExchangeFailure {
-    /// Returns the denial for the caller. A fault of the registry is logged. A fault of the client
-    /// is not attributed to the registry.
-    fn into_denial(self, progress: &Progress, request_id: &str) -> Denial {
-        match progress.failure() {
-            Some(BodyFailure::Aborted) => return Denial::ClientAborted,
-            Some(BodyFailure::Trailers) => return Denial::Framing(Framing::Trailers),
-            None => {}
-        }
-        Denial::Upstream(match self {
-            Self::NeverWritten(_) => {
-                tracing::error!(
-                    request_id,
-                    "the registry closed a new connection before it answered"
-                );
-                UpstreamFault::Unreachable
-            }
-            Self::TimedOut => {
-                tracing::error!(request_id, "the registry did not answer in time");
-                UpstreamFault::ResponseTimeout
-            }
-            Self::NoAnswer(error) => {
-                tracing::error!(request_id, "the registry gave no answer: {error}");
-                let nonsense = error.is_parse() || is_invalid_data(&error);
-                if nonsense { UpstreamFault::Invalid } else { UpstreamFault::Unreachable }
-            }
-        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
 use crate::registry::{Access, Action, Actions, RepositoryName};
 use crate::terminal::printable;
+use crate::token_service::gate_token::RefusedAccess;
 
 /// Returns the text of an explanation, which ends with the answer. `shares_keys` is `true` if the
 /// config names the keys with which the running gate seals its tokens.
@@ -169,6 +170,15 @@ impl ExplainedLines {
                         .iter()
                         .map(|(name, actions)| format!("valid for {}", on(*actions, name))),
                 );
+                for RefusedAccess { action, message } in &token_scope.refused {
+                    match action {
+                        Some((name, action)) => {
+                            self.add("refused", format_args!("{} on {name}", action.as_str()));
+                        }
+                        None => self.add("refused", "the list of all repositories"),
+                    }
+                    self.add("", message);
+                }
             }
             ExplainedAnswer::Registry { mount_refusal, absent, ruling } => {
                 if let Some(refusal) = mount_refusal {
@@ -177,7 +187,7 @@ impl ExplainedLines {
                         "removed, so the request becomes a plain upload, because the pull from the \
                          source is refused:",
                     );
-                    self.add("", refusal.message());
+                    self.add("", explanation.message(refusal));
                 }
                 for tag in absent {
                     self.add(
@@ -204,9 +214,9 @@ impl ExplainedLines {
             }
             ExplainedAnswer::Refused { denial, withheld, status } => {
                 self.add("answer", format_args!("{}; reason {reason}", status.as_u16()));
-                self.add("", denial.message());
+                self.add("", explanation.message(denial));
                 if let Some(withheld) = withheld.as_ref().filter(|withheld| *withheld != denial) {
-                    self.add("withheld", withheld.message());
+                    self.add("withheld", explanation.message(withheld));
                 }
             }
         }

@@ -54,6 +54,7 @@ pub struct Validity {
 #[derive(Clone, Debug)]
 pub(super) enum NegativeVerdict {
     NotMine,
+    AccountPassword,
     Rejected,
     NothingGranted(Arc<Verified>),
 }

@@ -65,6 +65,7 @@ impl Stores {
             .or_else(|| known.fresh(&asked.question, asked.floor));
         refused.map(|refused| match refused {
             NegativeVerdict::NotMine => Verdict::NotMine,
+            NegativeVerdict::AccountPassword => Verdict::AccountPassword,
             NegativeVerdict::Rejected => Verdict::Rejected,
             NegativeVerdict::NothingGranted(value) => verified(value),
         })
@@ -131,7 +132,9 @@ impl Stores {
             NegativeVerdict::NothingGranted(_) => {
                 self.forget(asked, |answer| answer.question() == asked.question)
             }
-            NegativeVerdict::NotMine | NegativeVerdict::Rejected => self.forget_refused(asked),
+            NegativeVerdict::NotMine
+            | NegativeVerdict::AccountPassword
+            | NegativeVerdict::Rejected => self.forget_refused(asked),
         }
         let good =
             Validity { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };

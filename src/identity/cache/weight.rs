@@ -36,7 +36,9 @@ pub(super) fn of_verified(known: &CachedAnswers<Arc<Verified>>) -> u32 {
 pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
     let weight = |refused: &NegativeVerdict| match refused {
         NegativeVerdict::NothingGranted(verified) => 1 + bytes_of(verified) / ENTRY_BYTES,
-        NegativeVerdict::NotMine | NegativeVerdict::Rejected => 1,
+        NegativeVerdict::NotMine | NegativeVerdict::AccountPassword | NegativeVerdict::Rejected => {
+            1
+        }
     };
     let weight = known.answers().iter().map(|answer| weight(answer.value())).sum::<usize>();
     u32::try_from(weight).unwrap_or(u32::MAX)

@@ -330,7 +330,10 @@ impl Drop for Attempt {
 }
 
 fn is_no(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::NotMine | Verdict::Rejected | Verdict::Unfit)
+    matches!(
+        verdict,
+        Verdict::NotMine | Verdict::AccountPassword | Verdict::Rejected | Verdict::Unfit
+    )
 }
 
 #[cfg(test)]

@@ -80,7 +80,11 @@ impl Trouble {
                 | NotNow::Crowded
                 | NotNow::TooOften => None,
             },
-            Verdict::NotMine | Verdict::Verified(..) | Verdict::Rejected | Verdict::Unfit => None,
+            Verdict::NotMine
+            | Verdict::AccountPassword
+            | Verdict::Verified(..)
+            | Verdict::Rejected
+            | Verdict::Unfit => None,
         }
     }
 }

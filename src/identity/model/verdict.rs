@@ -10,6 +10,9 @@ use super::principal::Verified;
 pub enum Verdict {
     /// The provider does not know the credential: the next provider is asked.
     NotMine,
+    /// The credential is the password of an account, and the gate accepts only tokens of this
+    /// provider. The next provider is asked; if none accepts the credential, the caller is told.
+    AccountPassword,
     /// The credential is valid; the verdict holds for this lifetime.
     Verified(Arc<Verified>, Lifetime),
     /// The credential belongs to this provider and is wrong: no other provider is asked.
@@ -29,7 +32,7 @@ impl Verdict {
     /// Returns the name of the verdict in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::NotMine => "not_mine",
+            Self::NotMine | Self::AccountPassword => "not_mine",
             Self::Verified(..) => "verified",
             Self::Rejected => "rejected",
             Self::Unfit => "unfit",

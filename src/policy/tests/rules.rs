@@ -214,8 +214,8 @@ fn an_anonymous_caller_may_only_pull_what_a_rule_gives() {
             let expected = (!allowed).then_some(Denial::NoCredential);
             assert_eq!(denied(&policy, method, target, &nobody()), expected, "{target}");
         }
-        assert!(!policy.may_list_catalog(&nobody()));
-        assert!(policy.may_list_catalog(&alice()));
+        assert!(policy.catalog_refusal(&nobody()).is_some());
+        assert!(policy.catalog_refusal(&alice()).is_none());
     }
     // Rules narrow what GitLab declares public.
     let mut public = of_several(&[("public/a", "pull"), ("b", "pull"), ("public/c", "")]);

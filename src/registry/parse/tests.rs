@@ -66,6 +66,14 @@ fn every_operation_is_parsed_and_rendered_unchanged() {
         ),
         ("PUT", format!("/v2/x/y/blobs/uploads/id?_state=s&digest={b}"), O::UploadFinish, push),
         ("GET", "/v2/x/y/blobs/uploads/id?_state=s".into(), O::UploadStatus, push),
+        ("HEAD", "/v2/x/y/blobs/uploads/id?_state=s".into(), O::UploadStatus, push),
+        ("PATCH", "/v2/x/y/blobs/upload/1.2:a~%3D?x=[1]|2^{3}`".into(), O::UploadChunk, push),
+        (
+            "PATCH",
+            "/v2/x/y/blobs/uploads/id?from=y&mount=z&tag=v&digest=q".into(),
+            O::UploadChunk,
+            push,
+        ),
         ("DELETE", "/v2/x/y/blobs/uploads/id?_state=s".into(), O::UploadCancel, push),
     ] {
         let request =
@@ -104,22 +112,27 @@ fn repository_names_may_contain_the_words_of_paths() {
 }
 
 #[test]
-fn a_query_is_written_in_one_spelling() {
+fn unknown_keys_go_on_as_they_came_and_known_values_in_one_spelling() {
     let (a, escaped) = (sha256('a'), sha256('a').replace(':', "%3a"));
     for (method, target, rendered) in [
         ("GET", "/v2/?n=1".to_owned(), "/v2/".to_owned()),
-        ("GET", "/v2/x/tags/list?x=1&last=b&&n=02".into(), "/v2/x/tags/list?x=1&last=b&n=2".into()),
+        (
+            "GET",
+            "/v2/x/tags/list?x=1&last=b&&n=02".into(),
+            "/v2/x/tags/list?x=1&last=b&n=02".into(),
+        ),
         (
             "GET",
             "/v2/x/tags/list?%6E=2&last=a+b%26c".into(),
-            "/v2/x/tags/list?%6E=2&last=a%20b%26c".into(),
+            "/v2/x/tags/list?%6E=2&last=a+b%26c".into(),
         ),
         (
             "GET",
             "/v2/x/tags/list?ns=docker.io&y=%00&from=z&N=1".into(),
-            "/v2/x/tags/list?y=%00&N=1".into(),
+            "/v2/x/tags/list?y=%00&from=z&N=1".into(),
         ),
-        ("GET", "/v2/x/tags/list?last".into(), "/v2/x/tags/list?last=".into()),
+        ("GET", "/v2/x/tags/list?last".into(), "/v2/x/tags/list?last".into()),
+        ("GET", "/v2/x/tags/list?last=%ff".into(), "/v2/x/tags/list?last=%ff".into()),
         ("GET", "/v2/x/tags/list?last=%C3%A9".into(), "/v2/x/tags/list?last=%C3%A9".into()),
         ("GET", "/v2/x/manifests/v1?tag=v2&ns=docker.io".into(), "/v2/x/manifests/v1".into()),
         ("GET", "/v2/x/manifests/v1?\u{e9}=|&y={".into(), "/v2/x/manifests/v1".into()),
@@ -143,19 +156,29 @@ fn a_query_is_written_in_one_spelling() {
         ),
         ("POST", format!("/v2/x/blobs/uploads/?mount={a}"), "/v2/x/blobs/uploads/".into()),
         ("POST", "/v2/x/blobs/uploads/?from=y".into(), "/v2/x/blobs/uploads/".into()),
-        ("PATCH", format!("/v2/x/blobs/uploads/id?digest={a}"), "/v2/x/blobs/uploads/id".into()),
+        (
+            "POST",
+            format!("/v2/x/blobs/uploads/?mount={a}&from=../y"),
+            "/v2/x/blobs/uploads/".into(),
+        ),
+        ("POST", format!("/v2/x/blobs/uploads/?mount={a}&from="), "/v2/x/blobs/uploads/".into()),
+        ("POST", format!("/v2/x/blobs/uploads/?mount={a}&from"), "/v2/x/blobs/uploads/".into()),
+        ("POST", format!("/v2/x/blobs/uploads/?mount={a}&from=%zz"), "/v2/x/blobs/uploads/".into()),
+        ("POST", format!("/v2/x/blobs/uploads/?mount={a}&from=Y"), "/v2/x/blobs/uploads/".into()),
         (
             "PATCH",
             format!(
                 "/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-\
                  &ns="
             ),
-            "/v2/x/blobs/uploads/id?b=1&a=2&digest-algorithm=q".into(),
+            format!(
+                "/v2/x/blobs/uploads/id?digest={a}&b=1&from=y&mount=z&a=2&digest-algorithm=q&tag=-"
+            ),
         ),
         (
             "PUT",
             format!("/v2/x/blobs/uploads/id?z=1&digest={escaped}&y=2&digest-algorithm=sha512"),
-            format!("/v2/x/blobs/uploads/id?z=1&y=2&digest-algorithm=sha512&digest={a}"),
+            format!("/v2/x/blobs/uploads/id?z=1&digest={a}&y=2&digest-algorithm=sha512"),
         ),
     ] {
         assert_eq!(read(method, &target).unwrap().render(), rendered, "{target}");
@@ -173,7 +196,7 @@ fn each_path_allows_only_its_own_methods() {
         ("/v2/x/manifests/v1".into(), "GET, HEAD, PUT, DELETE"),
         (format!("/v2/x/blobs/{a}"), "GET, HEAD, DELETE"),
         ("/v2/x/blobs/uploads/".into(), "POST"),
-        ("/v2/x/blobs/uploads/id".into(), "GET, PATCH, PUT, DELETE"),
+        ("/v2/x/blobs/uploads/id".into(), "GET, HEAD, PATCH, PUT, DELETE"),
     ] {
         for method in [
             "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "get",
@@ -218,8 +241,8 @@ fn invalid_requests_are_refused_with_the_matching_error() {
         ("PATCH", "/v2/x/blobs/uploads/id?_state=a b".into(), E::QueryCharacter),
         ("PATCH", "/v2/x/blobs/uploads/id?_state=a\"b".into(), E::QueryCharacter),
         ("PATCH", "/v2/x/blobs/uploads/id?_state=\u{e9}".into(), E::QueryCharacter),
-        ("DELETE", "/v2/x/blobs/uploads/id?a[]=1".into(), E::QueryCharacter),
-        ("GET", "/v2/x/tags/list?next|page=1".into(), E::QueryCharacter),
+        ("DELETE", "/v2/x/blobs/uploads/id?a\\=1".into(), E::QueryCharacter),
+        ("GET", "/v2/x/tags/list?next<page=1".into(), E::QueryCharacter),
         ("GET", "/v2/x/blobs/uploads/id?x=%4".into(), E::QueryEscape),
         ("PATCH", "/v2/x/blobs/uploads/id?_state=a;b".into(), E::QuerySemicolon),
         ("GET", "/v2/?;".into(), E::QuerySemicolon),
@@ -246,7 +269,6 @@ fn invalid_requests_are_refused_with_the_matching_error() {
         ("GET", "/v2/x/tags/list?Digest-Algorithm=a".into(), E::QueryKey("digest-algorithm")),
         ("POST", "/v2/x/blobs/uploads/?digest=x".into(), E::DigestInvalid),
         ("POST", "/v2/x/blobs/uploads/?mount=x&from=y".into(), E::DigestInvalid),
-        ("POST", format!("/v2/x/blobs/uploads/?mount={a}&from=../y"), E::NameInvalid),
         ("PUT", format!("/v2/x/manifests/{a}?tag=-v"), E::ReferenceInvalid),
         ("PUT", tags(65), E::TooManyTags),
         ("GET", "/v2/_catalog?n=".into(), E::PageInvalid),

@@ -25,7 +25,7 @@ fn token(credential: Credential) -> GateToken {
         (name("a/b"), Actions { pull: true, push: true, delete: false }),
         (name("c"), Actions { pull: true, ..Actions::default() }),
     ];
-    let token_scope = TokenScope { repositories, catalog: CatalogShare::None };
+    let token_scope = TokenScope { repositories, catalog: CatalogShare::None, refused: Vec::new() };
     GateToken {
         issued: NOW * 1_000_000,
         expires: NOW + 3600,
@@ -272,7 +272,7 @@ fn a_token_allows_several_repositories_only_if_it_lists_all_of_them() {
 fn the_contents_of_a_token_are_written_as_scopes() {
     let TokenScope { repositories, .. } = token(Credential::Anonymous).token_scope;
     let of = |repositories: &[(RepositoryName, Actions)], catalog| {
-        TokenScope { repositories: repositories.to_vec(), catalog }.scopes()
+        TokenScope { repositories: repositories.to_vec(), catalog, refused: Vec::new() }.scopes()
     };
     assert_eq!(of(&repositories, CatalogShare::None), "repository:a/b:pull,push repository:c:pull");
     assert_eq!(

@@ -1,6 +1,7 @@
 //! The accesses that a gate token lists. The token allows no other, even if its credential does.
 
-use crate::registry::{Access, Actions, CATALOG_SCOPE, RepositoryName};
+use crate::denial::Uncovered;
+use crate::registry::{Access, Action, Actions, CATALOG_SCOPE, RepositoryName};
 
 /// The limit of what a gate token may be used for. Every token proves the identity of the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,7 +10,22 @@ pub struct TokenScope {
     pub repositories: Vec<(RepositoryName, Actions)>,
     /// The part of the list of all repositories that may be read.
     pub catalog: CatalogShare,
+    /// The accesses that the client asked for and was refused, as far as they fit.
+    pub refused: Vec<RefusedAccess>,
 }
+
+/// An access that the client asked for and was refused when the token was issued. The token names
+/// it, so that a later request gets the true reason without another question to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedAccess {
+    /// The action on a repository; `None` for the list of all repositories.
+    pub action: Option<(RepositoryName, Action)>,
+    /// The message for the user.
+    pub message: Box<str>,
+}
+
+/// The largest number of refused accesses in a token. A client usually asks for one repository.
+pub const MAX_REFUSED: usize = 8;
 
 /// The part of the list of all repositories that a gate token shows at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +57,14 @@ impl TokenScope {
             .then(|| pullable().map(|(name, _)| name.clone()).collect())
     }
 
-    /// Removes repositories, the last ones first, until the sealed text is shorter by this number
-    /// of bytes.
+    /// Removes refused accesses and then repositories, the last ones first, until the sealed text is
+    /// shorter by this number of bytes.
     pub(super) fn drop_bytes(&mut self, mut bytes: usize) {
+        while bytes > 0
+            && let Some(RefusedAccess { message, .. }) = self.refused.pop()
+        {
+            bytes = bytes.saturating_sub(message.len());
+        }
         while bytes > 0
             && let Some((name, actions)) = self.repositories.pop()
         {
@@ -57,6 +78,21 @@ impl TokenScope {
         access
             .repositories()
             .all(|(wanted, _)| self.repositories.iter().any(|(name, _)| name == wanted))
+    }
+
+    /// Returns the reason why the token does not cover an access of a caller with a credential.
+    pub fn uncovered(&self, access: &Access) -> Uncovered {
+        let is_refused = |refused: &&RefusedAccess| match (&refused.action, access) {
+            (None, Access::Catalog) => true,
+            (Some((name, action)), access) => access
+                .repositories()
+                .any(|(wanted, actions)| wanted == name && actions.allow(*action)),
+            _ => false,
+        };
+        match self.refused.iter().find(is_refused) {
+            Some(refused) => Uncovered::Refused(refused.message.clone()),
+            None => Uncovered::NotRequested,
+        }
     }
 
     /// Returns whether the token lists an access. Its credential may still lack the right.

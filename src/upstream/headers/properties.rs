@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::{Connector, Origins, UpstreamHealth};
 use super::*;
+use crate::log_throttle::LogThrottle;
 
 /// The headers that concern one connection, in both directions (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
@@ -121,7 +122,8 @@ fn settings() -> UpstreamSettings {
         forwarded_proto: value("https"),
         forwarded_host: value("registry.test"),
         authorization: None,
-        origins: Origins(Vec::new()),
+        origins: Origins { names: Vec::new(), own: String::new() },
+        log_throttle: LogThrottle::default(),
         response_timeout: Duration::ZERO,
         upload_response_timeout: Duration::ZERO,
         stall_timeout: Duration::ZERO,

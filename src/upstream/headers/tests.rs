@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::*;
+use crate::log_throttle::LogThrottle;
 use crate::upstream::connector::Connector;
 use crate::upstream::health::UpstreamHealth;
 use crate::upstream::location::Origins;
@@ -18,7 +19,8 @@ fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
         forwarded_proto: HeaderValue::from_static("https"),
         forwarded_host: HeaderValue::from_static("registry.example.com"),
         authorization: authorization.map(HeaderValue::from_static),
-        origins: Origins(Vec::new()),
+        origins: Origins { names: Vec::new(), own: String::new() },
+        log_throttle: LogThrottle::default(),
         response_timeout: second,
         upload_response_timeout: second,
         stall_timeout: second,

@@ -14,6 +14,12 @@ pub enum LogTopic {
     Misconfigured,
     /// The workload token is of an issuer that no provider has.
     UnknownIssuer,
+    /// Callers present account passwords, and the provider accepts only tokens.
+    AccountPassword,
+    /// The reply has a token without a user, as for a caller without a credential.
+    NoUser,
+    /// The tag rules of a project cannot be read.
+    TagRules,
     /// The provider gave an odd answer, which was read nevertheless.
     Odd,
 }

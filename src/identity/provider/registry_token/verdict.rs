@@ -22,10 +22,6 @@ use crate::registry::{Access, Actions, RepositoryName};
 /// the registry may be slow, and its clock may differ.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
-/// The log message for a 200 whose token is for a caller without a credential.
-const NO_USER: &str = "the token in the reply names no user, so the server did not accept the \
-    credential";
-
 impl TokenServer {
     pub(super) fn verdict(&self, question: &Question, reply: &Reply) -> Verdict {
         let retry_after = reply.retry_after();
@@ -118,31 +114,41 @@ impl TokenServer {
     }
 
     fn judge(&self, question: &Question, token: &Token) -> Verdict {
-        let refused = |why| {
-            tracing::info!(
-                provider = %self.sources.provider(),
-                request_id = %question.request_id,
-                "{why}"
-            );
+        let not_accepted = || {
+            if let Some(left_out) = self.line(LogTopic::NoUser) {
+                tracing::info!(
+                    provider = %self.sources.provider(),
+                    request_id = %question.request_id,
+                    left_out,
+                    "the token in the reply names no user, so the server did not accept the \
+                     credential"
+                );
+            }
             Verdict::NotMine
         };
         let subject = match (&self.gitlab, &token.subject) {
             _ if is_anonymous(question) => "".into(),
             (Some(gitlab), _) if gitlab.refuses(token) => {
-                return refused(
-                    "the credential is the password of an account; only tokens are accepted",
-                );
+                if let Some(left_out) = self.line(LogTopic::AccountPassword) {
+                    tracing::info!(
+                        provider = %self.sources.provider(),
+                        request_id = %question.request_id,
+                        left_out,
+                        "the credential is the password of an account; only tokens are accepted"
+                    );
+                }
+                return Verdict::AccountPassword;
             }
             (_, Some(subject)) => subject.as_str().into(),
             (Some(_), None) if gitlab::is_for_anonymous(token) => {
-                return refused(NO_USER);
+                return not_accepted();
             }
             (Some(_), None) => gitlab::deploy_token(token).unwrap_or_else(|| fingerprint(question)),
             // By the specification, a token without a subject means that the client did not
             // authenticate. Some servers issue such a token if the password is wrong, with access
             // to what is public.
             (None, None) => {
-                return refused(NO_USER);
+                return not_accepted();
             }
         };
         let credential_type = token.credential_type.as_deref().filter(|_| !is_anonymous(question));
@@ -214,13 +220,16 @@ impl TokenServer {
             return TagRules::None;
         }
         TagRules::read(token.meta(repository)).unwrap_or_else(|error| {
-            tracing::warn!(
-                provider = %self.sources.provider(),
-                request_id = %question.request_id,
-                %repository,
-                "the gate does not understand the project's tag rules, so it refuses every push \
-                 and delete: {error}"
-            );
+            if let Some(left_out) = self.line(LogTopic::TagRules) {
+                tracing::warn!(
+                    provider = %self.sources.provider(),
+                    request_id = %question.request_id,
+                    left_out,
+                    %repository,
+                    "the gate does not understand the project's tag rules, so it refuses every \
+                     push and delete: {error}"
+                );
+            }
             TagRules::Unreadable
         })
     }
