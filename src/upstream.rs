@@ -249,20 +249,25 @@ impl Upstream {
         let rewritten =
             location::rewrite(wanted, &target, parts.status, &mut parts.headers, origins);
         rewritten.map_err(|LeadsElsewhere(address)| {
-            let fault = UpstreamFault::LeadsElsewhere;
-            if let Some(left_out) = self.may_log(&(fault, &*address)) {
-                tracing::error!(
-                    request_id = &**record.request_id(),
-                    left_out,
-                    status = parts.status.as_u16(),
-                    leads_to = %printable(&address),
-                    "the registry's response leads elsewhere and was not passed on; make the \
-                     registry use relative addresses, or http.external_url as its own address \
-                     (http.host in Distribution's config)"
-                );
-            }
-            fault
+            self.log_elsewhere(record.request_id(), parts.status, &address)
         })
+    }
+
+    /// Logs where a response leads that is not passed on, and returns the fault.
+    fn log_elsewhere(&self, request_id: &str, status: StatusCode, address: &str) -> UpstreamFault {
+        let fault = UpstreamFault::LeadsElsewhere;
+        if let Some(left_out) = self.may_log(&(fault, address)) {
+            tracing::error!(
+                request_id,
+                left_out,
+                status = status.as_u16(),
+                leads_to = %printable(address),
+                "the registry's response leads elsewhere and was not passed on; make the registry \
+                 use relative addresses, or http.external_url as its own address (http.host in \
+                 Distribution's config)"
+            );
+        }
+        fault
     }
 
     /// Logs a fault of the registry, unless the same fault was logged recently: during an outage,

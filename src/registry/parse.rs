@@ -152,7 +152,7 @@ impl Resource {
             (Self::Tags(_), _) => return not_allowed("GET"),
 
             (Self::Referrers(name, digest), "GET") => {
-                query.once("artifactType")?;
+                query.value("artifactType")?;
                 RegistryRequest::Referrers { name, digest, query: list(query)? }
             }
             (Self::Referrers(..), _) => return not_allowed("GET"),
@@ -244,7 +244,7 @@ impl Mount {
 /// Returns the query to send upstream for a list.
 fn list(query: &Query<'_>) -> Result<OpaqueQuery, RequestError> {
     count(query)?;
-    query.once("last")?;
+    query.value("last")?;
     query.opaque(&["n", "last", "artifactType"], &[])
 }
 

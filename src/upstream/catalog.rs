@@ -14,7 +14,6 @@ use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
 use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
-use crate::terminal::printable;
 
 /// The largest number of pages of the registry for one page of a client: 100,000 names, if the
 /// registry gives 1,000 per page.
@@ -133,7 +132,7 @@ impl Upstream {
                 UpstreamFault::Invalid
             };
             let next = next.map_err(|LeadsElsewhere(address)| {
-                invalid(&format_args!("its next page is {}", printable(&address)))
+                self.log_elsewhere(&request_id, parts.status, &address)
             })?;
             walk.take(&body.to_bytes(), next.as_deref(), |name| filter.shows(name))
                 .map_err(|error| invalid(&error))?;

@@ -80,7 +80,7 @@ pub(super) fn rewrite(
         let good: Vec<_> = lines
             .flat_map(link::values)
             .filter_map(|link| {
-                let target = judge.same_list(link.address)?;
+                let target = judge.same_repository(link.address)?;
                 HeaderValue::try_from(format!("<{target}>{}", link.parameters)).ok()
             })
             .collect();

@@ -46,10 +46,17 @@ impl Visit for Ids {
     }
 }
 
-/// Answers the registry's next request with an invalid response, which the gate logs.
-async fn answer_nonsense(upstream: &mut ScriptedUpstream) {
+/// Responses of the registry that the gate logs, each with a line of its own.
+const FAULTS: [&str; 3] = [
+    "nonsense\r\n\r\n",
+    "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\n\r\n",
+];
+
+/// Answers the registry's next request with a fault.
+async fn answer_fault(upstream: &mut ScriptedUpstream, fault: &str) {
     let (mut connection, _) = upstream.accept_request().await;
-    connection.write("nonsense\r\n\r\n").await;
+    connection.write(fault).await;
     connection.closed().await;
 }
 
@@ -77,9 +84,10 @@ async fn over_http1() {
     assert_eq!(exchange(&mut idle, open_request("GET", "/v2/", "", "")).await.status, 200);
 
     let panics = request("GET", BLOB, Some(READ_WRITE), &format!("X-Request-Id: {ID}\r\n"), "");
-    for _ in 0..3 {
+    for fault in FAULTS {
         let ((), reply) =
-            soon(async { tokio::join!(answer_nonsense(&mut upstream), gate.raw(&panics)) }).await;
+            soon(async { tokio::join!(answer_fault(&mut upstream, fault), gate.raw(&panics)) })
+                .await;
         assert_eq!(reply, "", "it was answered");
     }
 
@@ -105,14 +113,14 @@ async fn over_http2() {
     let (mut of_upload, head) = upstream.accept_request().await;
     assert_eq!(head.header("transfer-encoding"), Some("chunked"));
 
-    for _ in 0..3 {
+    for fault in FAULTS {
         let client = async {
             let mut request = super::hostile::http2_request("GET", BLOB, Some(READ_WRITE));
             request.headers_mut().insert("x-request-id", ID.parse().unwrap());
             super::hostile::http2(&sender, request, None::<&str>).await
         };
         let ((), reply) =
-            soon(async { tokio::join!(answer_nonsense(&mut upstream), client) }).await;
+            soon(async { tokio::join!(answer_fault(&mut upstream, fault), client) }).await;
         let error = reply.expect_err("it was answered");
         assert!(error.is_reset(), "more than the stream broke: {error}");
     }

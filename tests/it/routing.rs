@@ -61,7 +61,7 @@ async fn every_operation_is_forwarded_in_one_spelling() {
         (
             "PATCH",
             "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y&from=demo/b".into(),
-            "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y".into(),
+            "/v2/demo/a/blobs/uploads/id?_stateHash=x&_state=y&from=demo/b".into(),
         ),
         (
             "GET",
@@ -86,7 +86,7 @@ async fn every_operation_is_forwarded_in_one_spelling() {
         (
             "PUT",
             format!("/v2/demo/a/blobs/uploads/id?digest={escaped}&_state=x"),
-            format!("/v2/demo/a/blobs/uploads/id?_state=x&digest={digest}"),
+            format!("/v2/demo/a/blobs/uploads/id?digest={digest}&_state=x"),
         ),
     ] {
         let before = gate.forwarded();

@@ -132,7 +132,6 @@ fn unknown_keys_go_on_as_they_came_and_known_values_in_one_spelling() {
             "/v2/x/tags/list?y=%00&from=z&N=1".into(),
         ),
         ("GET", "/v2/x/tags/list?last".into(), "/v2/x/tags/list?last".into()),
-        ("GET", "/v2/x/tags/list?last=%ff".into(), "/v2/x/tags/list?last=%ff".into()),
         ("GET", "/v2/x/tags/list?last=%C3%A9".into(), "/v2/x/tags/list?last=%C3%A9".into()),
         ("GET", "/v2/x/manifests/v1?tag=v2&ns=docker.io".into(), "/v2/x/manifests/v1".into()),
         ("GET", "/v2/x/manifests/v1?\u{e9}=|&y={".into(), "/v2/x/manifests/v1".into()),

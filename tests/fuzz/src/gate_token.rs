@@ -33,7 +33,8 @@ pub fn check(input: &[u8]) {
     let repository = RepositoryName::parse(user)
         .map(|name| (name, Actions { pull: true, ..Actions::default() }));
     let catalog = [CatalogShare::None, CatalogShare::Listed, CatalogShare::All][text.len() % 3];
-    let token_scope = TokenScope { repositories: repository.into_iter().collect(), catalog };
+    let token_scope =
+        TokenScope { repositories: repository.into_iter().collect(), catalog, refused: Vec::new() };
     let mut token = GateToken {
         issued: NOW * 1_000_000,
         expires: NOW + 60,

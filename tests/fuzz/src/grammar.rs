@@ -13,11 +13,13 @@ const TAG: &str = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
 /// A digest (OCI image spec, "Digests").
 const DIGEST: &str = r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+";
 const REGISTERED_DIGEST: &str = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
-/// Registries choose upload ids. This is the subset that the gate accepts: path segments that do
-/// not consist of dots alone.
-const UPLOAD_ID: &str = r"\.*[A-Za-z0-9_=-][A-Za-z0-9._=-]*";
-/// A query (RFC 3986, "Query") without the semicolon.
-const QUERY: &str = r"(?:[A-Za-z0-9._~!$&'()*+,=:@/?-]|%[0-9A-Fa-f]{2})*";
+/// Registries choose upload ids. This is the subset that the gate accepts: path segments (RFC 3986,
+/// "Path") without the semicolon that do not consist of dots alone. An escape stands for no
+/// unreserved character, no control character, and none of `%`, `/`, `\`, `;`, `?` and `#`.
+const UPLOAD_ID: &str = r"\.*(?:[A-Za-z0-9_~!$&'()*+,=:@-]|%(?:2[01246789A-Ca-c]|3[AaCcDdEe]|40|5[BbDdEe]|60|7[BbCcDd]|[89A-Fa-f][0-9A-Fa-f]))(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?:2[01246789A-Ca-c]|3[AaCcDdEe]|40|5[BbDdEe]|60|7[BbCcDd]|[89A-Fa-f][0-9A-Fa-f]))*";
+/// A query (RFC 3986, "Query") without the semicolon, and with brackets and other characters that
+/// registries send.
+const QUERY: &str = r"(?:[A-Za-z0-9._~!$&'()*+,=:@/?\[\]|^`{}-]|%[0-9A-Fa-f]{2})*";
 /// The query keys that decide what a request does, or on which object.
 const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag", "ns"];
 
@@ -62,8 +64,6 @@ enum Others {
     Dropped,
     /// They are forwarded among the known keys, in the order sent.
     Among,
-    /// They are forwarded before the known keys.
-    Before,
 }
 
 /// A line of the specification's table of endpoints: methods, the path behind the name, and the
@@ -90,7 +90,7 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     let named = |rest: &str| format!("/v2/({NAME})/{rest}");
     let (manifests, blobs) =
         (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
-    let upload = named(&format!("blobs/uploads/({UPLOAD_ID})"));
+    let upload = named(&format!("blobs/uploads?/({UPLOAD_ID})"));
     let table = [
         ("GET HEAD", "/v2/()()".to_owned(), &[][..], Others::Dropped, Needs::Login),
         ("GET", "/v2/_catalog()()".to_owned(), &PAGE, Others::Among, Needs::Catalog),
@@ -109,8 +109,8 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
         ("GET HEAD", blobs.clone(), &[], Others::Dropped, Needs::Pull),
         ("DELETE", blobs, &[], Others::Dropped, Needs::Delete),
         ("POST", named("blobs/uploads/()"), UPLOAD, Others::Dropped, Needs::Push),
-        ("PATCH GET DELETE", upload.clone(), &[], Others::Before, Needs::Push),
-        ("PUT", upload, FINISH, Others::Before, Needs::Push),
+        ("PATCH GET HEAD DELETE", upload.clone(), &[], Others::Among, Needs::Push),
+        ("PUT", upload, FINISH, Others::Among, Needs::Push),
     ];
     let endpoint = |(methods, path, query, others, needs): (
         &'static str,
@@ -134,8 +134,10 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     assert!(matching.next().is_none(), "{method} {path} is two operations");
 
     let (repository, last) = (parts.get(1)?.as_str(), parts.get(2)?.as_str());
-    let digest_is_well_formed = !last.contains(':') || is_digest(last);
-    if repository.len() > 255 || last.len() > 512 || !digest_is_well_formed {
+    let is_upload = path.ends_with(&format!("/{last}")) && path.contains("/blobs/upload");
+    let digest_is_well_formed = is_upload || !last.contains(':') || is_digest(last);
+    let longest = if is_upload { 4096 } else { 512 };
+    if repository.len() > 255 || last.len() > longest || !digest_is_well_formed {
         return None;
     }
 
@@ -149,7 +151,11 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
         if values.len() > if *kind == Value::Tags { 64 } else { 1 } {
             return None;
         }
-        for (at, (_, value, _)) in values {
+        for (at, (_, value, sent)) in values {
+            // A mount from what is not a name is not a mount.
+            if *kind == Value::Name && spelled(*kind, value).is_none() {
+                continue;
+            }
             let value = spelled(*kind, value)?;
             match *key {
                 "mount" => mount.0 = Some(value.clone()),
@@ -158,10 +164,14 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
             }
             let place = match endpoint.others {
                 Others::Among => at,
-                Others::Before => given.len(),
                 Others::Dropped => row,
             };
-            written.push((place, *key, format!("{key}={value}")));
+            let text = match kind {
+                Value::Number | Value::Text if whole(QUERY).is_match(sent) => (*sent).to_owned(),
+                Value::Number | Value::Text => return None,
+                _ => format!("{key}={value}"),
+            };
+            written.push((place, *key, text));
         }
     }
     let mounted_from = mount.0.and(mount.1);
@@ -173,9 +183,7 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     for (at, (key, _, sent)) in
         given.iter().enumerate().filter(|_| endpoint.others != Others::Dropped)
     {
-        // Registries put the digest algorithm into the URL of an upload, so `digest-algorithm` is
-        // forwarded on endpoints where it decides nothing.
-        if is_known(key) || JUDGED.contains(key) && *key != "digest-algorithm" {
+        if is_known(key) || *key == "ns" {
             continue;
         }
         let twice = unescaped(key).filter(|_| key.contains('%')).is_some_and(|bare| {

@@ -27,9 +27,6 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
             "/v2/demo/a%00/manifests/v1",
             "/v2/demo/a;x=1/manifests/v1",
             "/v2/demo;/a/manifests/v1",
-            "/v2/demo//a/manifests/v1",
-            "/v2//demo/a/manifests/v1",
-            "/v2/demo/a//manifests/v1",
             "/v2/demo/%61/manifests/v1",
             "/v2/demo/A/manifests/v1",
             "/v2/Demo/a/manifests/v1",
@@ -71,14 +68,13 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
     let digest = some_digest();
     let upper = digest.to_uppercase().replace("SHA256", "sha256");
     let algorithm = digest.replace("sha256", "SHA256");
-    let escaped = digest.replace(':', "%3A");
     let longer = format!("{digest}a");
-    for odd in [&*upper, &*algorithm, &*escaped, &*longer, "", "..", "sha256:", "sha256", "uploads"]
-    {
+    let twice = digest.replace(':', "%253A");
+    for odd in [&*upper, &*algorithm, &*twice, &*longer, "", "..", "sha256:", "sha256"] {
         add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/blobs/{odd}")]);
         add("GET", 400, "DIGEST_INVALID", &[&format!("/v2/demo/a/referrers/{odd}")]);
     }
-    for odd in ["..", ".", "%2e%2e", "a%2Fb", "a;b", "a:b", "a%00"] {
+    for odd in ["..", ".", "%2e%2e", "a%2Fb", "a;b", "a%25b", "a%00"] {
         add(
             "PATCH",
             400,
@@ -179,7 +175,6 @@ fn cases() -> Vec<(&'static str, String, u16, &'static str)> {
         404,
         "UNSUPPORTED",
         &[
-            "//v2/demo/a/manifests/v1",
             "/V2/demo/a/manifests/v1",
             "/%76%32/demo/a/manifests/v1",
             "/v2/demo/a%2Fmanifests%2Fv1",

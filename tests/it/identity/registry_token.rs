@@ -151,7 +151,7 @@ async fn account_passwords_are_accepted_only_with_accept_passwords() {
         let server = at(gitlab.address(), Some(GitLabReading { accept_passwords, ..reading() }));
         let verdict = ask(&server, &question(basic("alice", "password"), on(Action::Pull))).await;
         assert_eq!(matches!(verdict, Verdict::Verified(..)), accept_passwords, "{verdict:?}");
-        assert_eq!(verdict == Verdict::NotMine, !accept_passwords);
+        assert_eq!(verdict == Verdict::AccountPassword, !accept_passwords);
     }
 }
 

@@ -121,7 +121,16 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "upstream",
-        uses: &["body", "denial", "policy", "record", "registry", "net"],
+        uses: &[
+            "body",
+            "denial",
+            "policy",
+            "record",
+            "registry",
+            "net",
+            "log_throttle",
+            "terminal",
+        ],
         must_not_use: &["moka"],
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
@@ -200,6 +209,7 @@ pub(super) const ROOMS: &[Room] = &[
             "server",
             "token_service",
             "upstream",
+            "log_throttle",
         ],
         must_not_use: &["moka", "hyper"],
     },
@@ -221,6 +231,7 @@ pub(super) const ROOMS: &[Room] = &[
             "run",
             "upstream",
             "terminal",
+            "token_service",
         ],
         must_not_use: &["moka", "hyper"],
     },

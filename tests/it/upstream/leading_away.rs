@@ -4,6 +4,8 @@
 use crate::harness::{READ_WRITE, Setup, basic, request};
 use crate::scripted_upstream::{BLOB, FINISH, Head, OK, ScriptedUpstream, UPLOAD, UPLOADS, soon};
 
+const TAGS: &str = "/v2/demo/a/tags/list";
+
 /// Returns the request that reached the registry, and the client's reply to the given answer of the
 /// registry.
 async fn ask(
@@ -78,9 +80,8 @@ async fn a_location_elsewhere_is_a_bad_gateway_and_never_contacted() {
     for (method, target, status, location) in [
         ("POST", UPLOADS, 202, format!("{evil}/v2/demo/a/blobs/uploads/id")),
         ("PATCH", UPLOAD, 202, format!("//{}/v2/demo/a/blobs/uploads/id", elsewhere.address)),
-        ("PUT", FINISH, 201, format!("{evil}{BLOB}")),
-        ("GET", "/v2/demo/a/manifests/v1", 307, format!("{evil}/v2/demo/a/manifests/v1")),
-        ("GET", UPLOAD, 204, format!("{evil}/v2/demo/a/blobs/uploads/id")),
+        ("POST", UPLOADS, 307, format!("{evil}/v2/demo/a/blobs/uploads/")),
+        ("PUT", FINISH, 307, FINISH.to_owned()),
         ("POST", UPLOADS, 202, "/v2/demo/other/blobs/uploads/id".to_owned()),
         (
             "POST",
@@ -98,19 +99,61 @@ async fn a_location_elsewhere_is_a_bad_gateway_and_never_contacted() {
         assert_eq!(reply.header("location"), None);
         assert!(!format!("{reply:?}").contains(&evil), "{reply:?}");
     }
-    for link in
-        [format!("<{evil}/v2/demo/a/tags/list?last=x>; rel=\"next\""), "nonsense".to_owned()]
-    {
-        let answer = format!("HTTP/1.1 200 OK\r\nLink: {link}\r\nContent-Length: 2\r\n\r\n{{}}");
-        let (_, reply) = ask(Setup::default(), "GET", "/v2/demo/a/tags/list", &answer).await;
-        assert_eq!((reply.status, reply.header("link")), (502, None), "{link}");
-    }
     let two = "Location: /v2/demo/a/blobs/uploads/1\r\nLocation: /v2/demo/a/blobs/uploads/2";
     let (_, reply) =
         ask(Setup::default(), "POST", UPLOADS, &format!("HTTP/1.1 202 Word\r\n{two}\r\n\r\n"))
             .await;
     assert_eq!(reply.status, 502);
     assert_eq!(elsewhere.accepted(), 0);
+}
+
+/// The write is done, or the list is there: a response that no client has to follow passes without
+/// an address that leads elsewhere.
+#[tokio::test]
+async fn an_address_elsewhere_that_no_client_must_follow_is_dropped() {
+    let elsewhere = ScriptedUpstream::start();
+    let evil = format!("http://{}", elsewhere.address);
+    for (method, target, status, header) in [
+        ("PUT", FINISH, 201, format!("Location: {evil}{BLOB}")),
+        ("PUT", "/v2/demo/a/manifests/v1", 201, format!("Location: {evil}/v2/demo/a/manifests/v1")),
+        ("GET", UPLOAD, 204, format!("Location: {evil}/v2/demo/a/blobs/uploads/id")),
+        ("GET", TAGS, 200, format!("Link: <{evil}/v2/demo/a/tags/list?last=x>; rel=\"next\"")),
+        ("GET", TAGS, 200, "Link: nonsense".to_owned()),
+    ] {
+        let answer = format!("HTTP/1.1 {status} Word\r\n{header}\r\nContent-Length: 0\r\n\r\n");
+        let answer =
+            if status == 204 { answer.replace("Content-Length: 0\r\n", "") } else { answer };
+        let (_, reply) = ask(Setup::default(), method, target, &answer).await;
+        assert_eq!(reply.status, status, "{method} {header}");
+        assert_eq!((reply.header("location"), reply.header("link")), (None, None), "{header}");
+    }
+    assert_eq!(elsewhere.accepted(), 0);
+}
+
+/// The distribution spec allows a redirect of every read. A relative one is resolved against the
+/// registry's own address, because the gate has no such path.
+#[tokio::test]
+async fn a_redirect_of_any_read_passes_and_is_absolute() {
+    for (method, target) in
+        [("GET", BLOB), ("HEAD", "/v2/demo/a/manifests/v1"), ("GET", TAGS), ("GET", UPLOAD)]
+    {
+        for (location, passed) in [
+            ("https://storage.test/x?a%2Bb", "https://storage.test/x?a%2Bb"),
+            ("/storage/x", "http://{upstream}/storage/x"),
+        ] {
+            let (mut upstream, gate) = ScriptedUpstream::behind(Setup::default()).await;
+            let script = async {
+                let (mut connection, _) = upstream.accept_request().await;
+                let head = format!("HTTP/1.1 307 Word\r\nLocation: {location}");
+                connection.write(format!("{head}\r\nContent-Length: 0\r\n\r\n")).await;
+                upstream.address.to_string()
+            };
+            let ask = gate.send(method, target, Some(READ_WRITE), "", "");
+            let (address, reply) = soon(async { tokio::join!(script, ask) }).await;
+            let passed = passed.replace("{upstream}", &address);
+            assert_eq!((reply.status, reply.header("location")), (307, Some(&*passed)), "{target}");
+        }
+    }
 }
 
 /// The registry signs `_state`, so the gate must not change any byte of it, in either direction.
