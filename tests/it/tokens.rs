@@ -2,6 +2,7 @@
 
 mod asking;
 mod grant;
+mod refusal_texts;
 mod requests;
 mod wire;
 

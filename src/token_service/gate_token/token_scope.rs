@@ -84,9 +84,12 @@ impl TokenScope {
     pub fn uncovered(&self, access: &Access) -> Uncovered {
         let is_refused = |refused: &&RefusedAccess| match (&refused.action, access) {
             (None, Access::Catalog) => true,
-            (Some((name, action)), access) => access
-                .repositories()
-                .any(|(wanted, actions)| wanted == name && actions.allow(*action)),
+            (Some((name, action)), Access::Repository(wanted, needed)) => {
+                wanted == name && action == needed
+            }
+            (Some((name, action)), Access::Repositories(several)) => {
+                several.iter().any(|(wanted, needed)| wanted == name && needed.allow(*action))
+            }
             _ => false,
         };
         match self.refused.iter().find(is_refused) {

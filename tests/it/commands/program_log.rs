@@ -92,3 +92,57 @@ fn the_log_reports_a_caller_over_a_limit_once() {
     );
     assert!(address.contains("\"limit\":\"failed_logins\",\"client\":\"127.0.0.1\""), "{address}");
 }
+
+/// Every request meets the same fault during an outage, so the log has one line for each kind of
+/// fault in ten seconds.
+#[test]
+fn a_fault_of_the_registry_is_logged_once_in_ten_seconds() {
+    let registry = listener();
+    let served = Served::start(
+        registry.local_addr().unwrap(),
+        &HTPASSWD.replace("]", ", write_registry]"),
+        "  workers: 1\n",
+    );
+    let credential = basic(("alice", "secret"));
+    let answer = |response: &str| {
+        let mut client = TcpStream::connect(served.address).unwrap();
+        write!(
+            client,
+            "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: {credential}\r\n\r\n"
+        )
+        .unwrap();
+        let (mut connection, _) = registry.accept().unwrap();
+        let mut buffer = [0; 4096];
+        let _ = connection.read(&mut buffer).unwrap();
+        connection.write_all(response.as_bytes()).unwrap();
+        drop(connection);
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 502 "), "{reply}");
+    };
+    let elsewhere = |host: &str| {
+        let secret = "_state=secret-state";
+        let location = format!("https://user:secret-state@{host}/v2/a/blobs/uploads/1?{secret}");
+        format!("HTTP/1.1 202 Accepted\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+    };
+    for _ in 0..5 {
+        answer(&elsewhere("old.example.com:5000"));
+        answer(&elsewhere("other.example.com"));
+        answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+        answer("nonsense\r\n\r\n");
+        answer("");
+    }
+    served.signal("-TERM");
+    let log = text(&served.end().stderr);
+    for fault in [
+        "\"leads_to\":\"https://old.example.com:5000/v2/a/blobs/uploads/1\"",
+        "\"leads_to\":\"https://other.example.com/v2/a/blobs/uploads/1\"",
+        "answered 401 to the gate itself",
+        "the registry gave no answer: invalid HTTP",
+        "the registry gave no answer: connection closed",
+    ] {
+        assert_eq!(log.matches(fault).count(), 1, "{fault}: {log}");
+    }
+    assert!(!log.contains("secret-state"), "{log}");
+}

@@ -156,6 +156,17 @@ async fn a_redirect_of_any_read_passes_and_is_absolute() {
     }
 }
 
+/// Some servers answer 411 to a write without a length.
+#[tokio::test]
+async fn a_write_without_a_body_has_a_length() {
+    for (method, target) in [("POST", UPLOADS), ("PUT", FINISH), ("PATCH", UPLOAD)] {
+        let (head, _) = ask(Setup::default(), method, target, OK).await;
+        assert_eq!(head.header("content-length"), Some("0"), "{method}");
+    }
+    let (head, _) = ask(Setup::default(), "GET", BLOB, OK).await;
+    assert_eq!(head.header("content-length"), None);
+}
+
 /// The registry signs `_state`, so the gate must not change any byte of it, in either direction.
 #[tokio::test]
 async fn locations_become_path_only_and_the_state_survives() {

@@ -191,6 +191,24 @@ async fn the_last_request_of_an_upload_may_take_longer() {
     assert_eq!(reply.status, 504);
 }
 
+/// A blob that is sent with the POST is complete with that request.
+#[tokio::test]
+async fn a_blob_in_one_post_may_take_as_long_as_the_last_request_of_an_upload() {
+    let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
+    let target = format!("{UPLOADS}?digest={}", crate::harness::some_digest());
+    let script = async {
+        let (mut connection, _) = upstream.accept_request().await;
+        connection.bytes(4).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        connection.write(OK).await;
+    };
+    let ((), reply) = soon(async {
+        tokio::join!(script, gate.send("POST", &target, Some(READ_WRITE), "", "body"))
+    })
+    .await;
+    assert_eq!(reply.status, 200);
+}
+
 /// `response_timeout` begins at the end of the request's body, so a slow upload does not exceed it.
 #[tokio::test]
 async fn the_wait_begins_when_the_body_has_ended() {
