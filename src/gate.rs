@@ -1,5 +1,6 @@
 //! The stages of a request. This is the only file that names every stage, in order.
 
+mod connection_state;
 mod decide;
 mod explain;
 mod limits;
@@ -28,6 +29,7 @@ use crate::token_service::{self, TokenService};
 use crate::upstream::{ClientInfo, Upstream};
 use parse::{expect_no_body, parse};
 
+pub use connection_state::ConnectionState;
 pub use explain::{ExplainedAnswer, Explanation};
 pub(crate) use receive::new_request_id;
 pub use receive::{ConnectionInfo, Received};
@@ -74,6 +76,7 @@ impl Gate {
             progress: &connection_info.progress,
         };
         let mut context = RequestContext::default();
+        let upload = connection_info.connection.begin(&head);
         let body = RequestBody::new(body, client.http2, client.progress.clone());
         let outcome = if let Some(fault) = fault {
             Err(Denial::Framing(fault))
@@ -121,6 +124,9 @@ impl Gate {
                 response
             }
         };
+        if let Some(upload) = upload {
+            upload.answered(response.status());
+        }
         if let Some(account) =
             context.pulls.filter(|_| response.status() != StatusCode::UNAUTHORIZED)
         {
@@ -131,7 +137,7 @@ impl Gate {
             // Otherwise hyper announces a persistent connection if the client asked for one.
             *response.version_mut() = Version::HTTP_10;
         }
-        let close = close || is_old;
+        let close = close || is_old || connection_info.connection.is_last();
         self.responder.finish(&mut response, record.request_id(), close && !connection_info.http2);
         response.body_mut().observe(record);
         response

@@ -72,10 +72,18 @@ pub struct ServerSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Serving,
+    /// The gate still serves, and its responses ask clients to leave.
+    Leaving,
     /// New connections are not accepted; requests under way are completed.
     Draining,
     /// Connections that are still open are dropped.
     Cut,
+}
+
+impl Phase {
+    fn is_draining(self) -> bool {
+        matches!(self, Self::Draining | Self::Cut)
+    }
 }
 
 /// The running workers.
@@ -180,6 +188,11 @@ impl Server {
         Ok(Self { workers, phase })
     }
 
+    /// Asks clients to leave: a response closes its connection, unless an upload has begun on it.
+    pub fn leave(&self) {
+        self.phase.send_replace(Phase::Leaving);
+    }
+
     /// Stops accepting connections and waits until all requests have ended. After `timeout` the
     /// remaining connections are cut off. Returns the number of connections that were cut off.
     pub async fn drain(self, timeout: Duration) -> usize {
@@ -218,7 +231,7 @@ impl Worker {
                 Ok(never) => match never {},
                 Err(error) => tracing::error!("a worker stopped listening: {error}"),
             },
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+            _ = phase.wait_for(|phase| phase.is_draining()) => {}
         }
         while self.open.get() > 0 {
             tokio::select! {

@@ -10,6 +10,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::Gate;
+use super::connection_state::ConnectionState;
 use crate::body::Progress;
 use crate::denial::Framing;
 use crate::framing;
@@ -23,6 +24,8 @@ pub struct ConnectionInfo {
     pub http2: bool,
     /// `true` if the connection has carried something that two programs could read in two ways.
     pub ambiguous: bool,
+    /// The state of the connection, shared by its requests.
+    pub connection: Rc<ConnectionState>,
     /// The body progress of this request, shared with its connection.
     pub progress: Rc<Progress>,
 }

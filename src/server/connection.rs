@@ -26,7 +26,7 @@ use super::proxy_protocol;
 use super::scanned::Scanned;
 use super::tls::handshake;
 use super::{Phase, Worker};
-use crate::gate::ConnectionInfo;
+use crate::gate::{ConnectionInfo, ConnectionState};
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
 /// The size that the HTTP/1.1 read buffer may grow to, in bytes, if twice `max_header_bytes` is not
@@ -97,6 +97,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let scan = Rc::new(AmbiguityScan::default());
+    let state = Rc::new(ConnectionState::default());
     let service = service_fn(|request: Request<Incoming>| {
         let ambiguous = scan.ambiguous();
         // The end of the connection may mark the end of an HTTP/1.0 response, so a connection that
@@ -107,6 +108,7 @@ where
             peer: peer.ip(),
             http2: false,
             ambiguous,
+            connection: state.clone(),
             progress: deadlines.begin(),
         };
         let serving = worker.newest.serving();
@@ -131,16 +133,22 @@ where
         .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service);
 
     let mut phase = worker.phase.clone();
-    let mut draining = false;
+    let mut seen = Phase::Serving;
     let mut timer = pin!(sleep_until(Instant::now()));
     let ended = loop {
         tokio::select! {
             biased;
             // Polled first, so that a request that arrived meanwhile is not begun during the drain.
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
-                draining = true;
-                deadlines.drain();
-                Pin::new(&mut connection).graceful_shutdown();
+            Ok(now) = phase.wait_for(|now| *now != seen) => {
+                state.leave();
+                if now.is_draining() && !seen.is_draining() {
+                    deadlines.drain();
+                    // The response that ends the upload closes the connection.
+                    if !state.has_upload() {
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
+                seen = *now;
             }
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break Some(ended),
             () = &mut timer => match deadlines.check(false) {

@@ -22,7 +22,7 @@ use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
 use super::stream_executor::StreamExecutor;
 use super::{Phase, Worker};
-use crate::gate::ConnectionInfo;
+use crate::gate::{ConnectionInfo, ConnectionState};
 
 /// The number of bytes that a client may send on a stream before it must wait.
 /// [`CONNECTION_WINDOW_BYTES`] applies to all streams together.
@@ -83,11 +83,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let scan = Rc::new(FrameScan::default());
+    let state = Rc::new(ConnectionState::default());
     let service = service_fn(|request| {
         let connection_info = ConnectionInfo {
             peer: peer.ip(),
             http2: true,
             ambiguous: false,
+            connection: state.clone(),
             progress: deadlines.begin(),
         };
         let serving = worker.newest.serving();
@@ -111,31 +113,49 @@ where
             .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service)
     );
     let mut phase = worker.phase.clone();
-    let mut draining = false;
+    let (mut seen, mut said_goodbye) = (Phase::Serving, false);
     let mut timer = pin!(sleep_until(Instant::now()));
     loop {
         tokio::select! {
             biased;
             // Polled first, so that streams that arrived meanwhile are not begun during the drain.
-            _ = phase.wait_for(|phase| *phase != Phase::Serving), if !draining => {
-                draining = true;
-                deadlines.drain();
-                timer.as_mut().reset(Instant::now());
-                connection.as_mut().graceful_shutdown();
+            Ok(now) = phase.wait_for(|now| *now != seen) => {
+                seen = *now;
+                state.leave();
+                if said_goodbye && seen.is_draining() {
+                    deadlines.drain();
+                    timer.as_mut().reset(Instant::now());
+                }
             }
             event = poll_fn(|cx| match connection.as_mut().poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(Err(ended)),
+                Poll::Ready(ended) => Poll::Ready(ConnectionEvent::Ended(ended)),
                 Poll::Pending => match scan.take_goodbye() {
-                    Some(goodbye) => Poll::Ready(Ok(goodbye)),
+                    Some(goodbye) => Poll::Ready(ConnectionEvent::ClientLeaves(goodbye)),
+                    // During the delay, a new connection may have one request. Some clients wait
+                    // for the settings before their first one, and would connect again and again.
+                    None if !said_goodbye
+                        && state.is_last()
+                        && (seen.is_draining() || state.has_begun()) =>
+                    {
+                        Poll::Ready(ConnectionEvent::GateLeaves)
+                    }
                     None => Poll::Pending,
                 },
             }) => match event {
-                Err(ended) => return ended.map_err(io::Error::other),
+                ConnectionEvent::Ended(ended) => return ended.map_err(io::Error::other),
                 // The client has no use for its streams after a connection error.
-                Ok(Goodbye::Error) => return Ok(()),
-                Ok(Goodbye::Graceful) => {
+                ConnectionEvent::ClientLeaves(Goodbye::Error) => return Ok(()),
+                ConnectionEvent::ClientLeaves(Goodbye::Graceful) => {
                     deadlines.leave();
                     timer.as_mut().reset(Instant::now());
+                }
+                ConnectionEvent::GateLeaves => {
+                    said_goodbye = true;
+                    connection.as_mut().graceful_shutdown();
+                    if seen.is_draining() {
+                        deadlines.drain();
+                        timer.as_mut().reset(Instant::now());
+                    }
                 }
             },
             () = &mut timer => match deadlines.check(true) {
@@ -144,6 +164,15 @@ where
             },
         }
     }
+}
+
+/// An event of a connection.
+enum ConnectionEvent {
+    Ended(hyper::Result<()>),
+    /// The client sent GOAWAY.
+    ClientLeaves(Goodbye),
+    /// The gate has to send GOAWAY.
+    GateLeaves,
 }
 
 /// A stream that outlives hyper's connection.

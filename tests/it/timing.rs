@@ -7,5 +7,6 @@ mod connections;
 mod deadlines;
 mod deadlines_http2;
 mod drain;
+mod leaving;
 mod patience;
 mod record;
