@@ -30,6 +30,8 @@ pub struct Metrics {
     cache_entries: Gauge,
     limited: Family<LimitLabels, Counter>,
     shadow_denied: Counter,
+    audit_failures: Counter,
+    access_log_lines_lost: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
     config_reload_success: Gauge,
     /// A family, because without TLS there must be no value: 0 would look like a certificate that
@@ -160,6 +162,8 @@ impl Metrics {
             cache_entries: Gauge::default(),
             limited: Family::default(),
             shadow_denied: Counter::default(),
+            audit_failures: Counter::default(),
+            access_log_lines_lost: Counter::default(),
             upstream_requests: Family::default(),
             config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),
@@ -221,6 +225,16 @@ impl Metrics {
             "shadow_denied",
             "Requests that were served although the rules deny them (policy.mode: shadow)",
             metrics.shadow_denied.clone(),
+        );
+        registry.register(
+            "audit_failures",
+            "Lines of the audit log that could not be written",
+            metrics.audit_failures.clone(),
+        );
+        registry.register(
+            "access_log_lines_lost",
+            "Lines of the access log that could not be written",
+            metrics.access_log_lines_lost.clone(),
         );
         registry.register(
             "upstream_requests",
@@ -324,6 +338,22 @@ impl Metrics {
         LIMITS.into_iter().map(|limit| {
             (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get()))
         })
+    }
+
+    /// Counts one line that the audit log lacks.
+    pub(crate) fn audit_failed(&self) {
+        self.audit_failures.inc();
+    }
+
+    /// Counts lines that the access log lacks.
+    pub(crate) fn access_log_lines_lost(&self, lines: u64) {
+        self.access_log_lines_lost.inc_by(lines);
+    }
+
+    /// Returns the number of lines that the access log lacks since the start.
+    #[cfg(test)]
+    pub(crate) fn access_log_lines_lost_so_far(&self) -> u64 {
+        self.access_log_lines_lost.get()
     }
 
     /// Counts one response of the upstream.

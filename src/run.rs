@@ -5,8 +5,10 @@ mod live;
 mod providers;
 mod reload;
 
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
-use crate::record::{AccessLog, LogFormat, Target};
+use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::server::{Server, Snapshot, bind};
 use live::Drain;
 
@@ -128,7 +130,12 @@ pub fn access_log(log: &config::Log) -> anyhow::Result<AccessLog> {
 fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {
     match access {
         config::AccessLogTarget::Off => Ok(None),
-        config::AccessLogTarget::Stdout => Ok(Some(Box::new(io::stdout()))),
+        config::AccessLogTarget::Stdout => {
+            // Without the buffer of `io::stdout`, so that it is known which lines were written.
+            let stdout = io::stdout().as_fd().try_clone_to_owned();
+            let stdout = File::from(stdout.context("log.access: cannot use standard output")?);
+            Ok(Some(LogTarget::Other(Box::new(stdout))))
+        }
         config::AccessLogTarget::File(path) => AccessLog::open(path)
             .with_context(|| format!("log.access: cannot append to {}", path.display())),
     }

@@ -32,6 +32,7 @@ pub(super) const IMPURE: &[&str] = &[
 /// each other.
 pub(super) const ROOMS: &[Room] = &[
     Room { name: "log_throttle", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
+    Room { name: "recent", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room { name: "terminal", uses: &[], must_not_use: IMPURE },
     Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
     Room {
@@ -114,6 +115,7 @@ pub(super) const ROOMS: &[Room] = &[
             "limits",
             "log_throttle",
             "metrics",
+            "recent",
             "registry",
             "terminal",
         ],
