@@ -4,6 +4,7 @@ mod collect;
 mod page;
 mod revoke;
 mod status;
+mod trouble;
 
 use std::convert::Infallible;
 use std::io;

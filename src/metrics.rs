@@ -345,13 +345,17 @@ impl Metrics {
         self.audit_failures.inc();
     }
 
+    /// Returns the number of lines that the audit log lacks since the start.
+    pub(crate) fn audit_failures(&self) -> u64 {
+        self.audit_failures.get()
+    }
+
     /// Counts lines that the access log lacks.
     pub(crate) fn access_log_lines_lost(&self, lines: u64) {
         self.access_log_lines_lost.inc_by(lines);
     }
 
     /// Returns the number of lines that the access log lacks since the start.
-    #[cfg(test)]
     pub(crate) fn access_log_lines_lost_so_far(&self) -> u64 {
         self.access_log_lines_lost.get()
     }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
-use crate::server::{Server, Snapshot, bind};
+use crate::server::{ListenerHealth, Server, Snapshot, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
@@ -70,8 +70,10 @@ impl Running {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let snapshots = live.snapshots();
+        let health = Arc::new(ListenerHealth::default());
         let process = Process {
             workers: listeners.public.len(),
+            listener_health: health.clone(),
             connection_limit: live.connection_limit().clone(),
             started: SystemTime::now(),
             running_since: Instant::now(),
@@ -83,7 +85,7 @@ impl Running {
             process,
         };
         tokio::spawn(admin.serve(listeners.admin));
-        let server = Server::start(listeners.public, live.connection_limit(), &snapshots)?;
+        let server = Server::start(listeners.public, live.connection_limit(), &health, &snapshots)?;
         Ok(Self { server, live, draining })
     }
 
@@ -92,7 +94,7 @@ impl Running {
         self.live.clone()
     }
 
-    /// Returns the gate's metrics as the admin listener shows them.
+    /// Returns the gate's metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         self.live.metrics()
     }

@@ -2,16 +2,16 @@
 //! client. The pages, their bytes, the time and the number of reads at once are bounded. A list
 //! beyond these bounds is an error, and never a silently shortened list.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{ClientInfo, OutboundRequest, Upstream, location};
+use super::{ClientInfo, OutboundRequest, Upstream, Work, location};
 use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
-use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
+use crate::registry::{CatalogPage, CatalogWalk, Operation, RegistryRequest};
 
 /// The largest number of pages of the registry for one page of a client: 100,000 names, if the
 /// registry gives 1,000 per page.
@@ -38,7 +38,7 @@ impl Upstream {
         client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, Denial> {
-        let request_id = record.request_id().clone();
+        let (request_id, begun) = (record.request_id().clone(), Instant::now());
         let walk = async {
             // The semaphore is never closed, so this cannot fail.
             let _place = self.catalog_slots.acquire().await;
@@ -49,7 +49,14 @@ impl Upstream {
             Ok(page) => page,
             Err(_) => Err(UpstreamFault::ResponseTimeout),
         };
+        let health = &self.settings.health;
+        let work = Work::Of(Operation::Catalog);
+        if page.is_ok() {
+            health.answered(work, StatusCode::OK, begun.elapsed(), SystemTime::now());
+            health.completed(work, StatusCode::OK);
+        }
         page.map_err(|fault| {
+            health.failed(work, fault, SystemTime::now());
             tracing::error!(
                 request_id = &*request_id,
                 "the list of repositories cannot be read: {}",
@@ -91,7 +98,7 @@ impl Upstream {
                 if error.is::<LengthLimitError>() {
                     UpstreamFault::Invalid
                 } else {
-                    UpstreamFault::Unreachable
+                    UpstreamFault::NoAnswer
                 }
             })?;
             exchange.finish(true);

@@ -185,7 +185,7 @@ impl ExchangeFailure {
                     request_id,
                     "the registry closed a new connection before it answered"
                 );
-                UpstreamFault::Unreachable
+                UpstreamFault::NoAnswer
             }
             Self::TimedOut => {
                 tracing::error!(request_id, "the registry did not answer in time");
@@ -194,7 +194,7 @@ impl ExchangeFailure {
             Self::NoAnswer(error) => {
                 tracing::error!(request_id, "the registry gave no answer: {error}");
                 let nonsense = error.is_parse() || is_invalid_data(&error);
-                if nonsense { UpstreamFault::Invalid } else { UpstreamFault::Unreachable }
+                if nonsense { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer }
             }
         })
     }

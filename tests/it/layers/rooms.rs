@@ -61,7 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "identity/guard",
-        uses: &["net", "identity/model", "rate_limit"],
+        uses: &["net", "identity/model", "rate_limit", "recent"],
         must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A provider knows neither the cache nor the other providers' order.
@@ -149,18 +149,19 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "server",
-        uses: &["body", "net", "gate", "log_throttle", "record", "upstream", "net"],
+        uses: &["body", "net", "gate", "log_throttle", "recent", "record", "upstream", "net"],
         must_not_use: &["moka"],
     },
     Room {
         name: "admin",
         uses: &[
-            "denial",
             "framing",
             "gate",
             "identity/authenticator",
             "identity/model",
             "metrics",
+            "recent",
+            "record",
             "server",
             "upstream",
         ],
@@ -233,6 +234,7 @@ pub(super) const ROOMS: &[Room] = &[
 pub(super) const PURE: &[&str] = &[
     "admin/page",
     "admin/status",
+    "admin/trouble",
     "cli/explain/text",
     "identity/model/credential",
     "identity/model/grant",
@@ -256,6 +258,7 @@ pub(super) const PURE: &[&str] = &[
     "respond/challenge",
     "server/proxy_header",
     "token_service/request",
+    "upstream/fault",
     "upstream/headers",
     "upstream/location",
 ];
@@ -283,7 +286,7 @@ pub(super) const STRICTER: &[(&str, &[&str])] = &[
     ("record/access_log", &["tokio", "hyper", "moka"]),
     ("token_service", &["tokio", "hyper", "moka", "http"]),
     ("token_service/gate_token", &["tokio", "hyper", "moka", "http"]),
-    ("upstream/health", &["tokio", "hyper", "moka", "http"]),
+    ("upstream/health", &["tokio", "hyper", "moka"]),
 ];
 
 /// The provider types, and the pairs of which the first may use the second.
