@@ -1,11 +1,14 @@
 //! Metrics for Prometheus. No label ever contains a user, a repository or an address.
 
+mod labels;
+mod start;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,6 +16,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::denial::Limit;
+use labels::{
+    AnswerLabels, CacheLabels, CodeLabels, DecisionLabels, DirectionLabels, LimitLabels,
+    OperationLabels, ProviderLabels, RequestLabels,
+};
+#[cfg(test)]
+pub(crate) use start::{CACHE_RESULTS, VERDICTS};
 
 /// All metrics of the gate.
 pub struct Metrics {
@@ -37,6 +46,15 @@ pub struct Metrics {
     /// A family, because without TLS there must be no value: 0 would look like a certificate that
     /// expired long ago.
     certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
+}
+
+/// A format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// The text format of Prometheus, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
 }
 
 /// The facts of an ended request that the metrics count.
@@ -64,56 +82,6 @@ pub(crate) struct AuthDecision {
     pub provider: Arc<str>,
     pub result: &'static str,
     pub reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    operation: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DecisionLabels {
-    provider: Arc<str>,
-    result: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AnswerLabels {
-    provider: Arc<str>,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ProviderLabels {
-    provider: Arc<str>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CacheLabels {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct LimitLabels {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CodeLabels {
-    code: u16,
 }
 
 /// The label of requests that a provider's failure budget refused.
@@ -217,9 +185,6 @@ impl Metrics {
             "Approximate number of verdicts in the cache",
             metrics.cache_entries.clone(),
         );
-        for limit in LIMITS {
-            let _ = metrics.limited.get_or_create(&LimitLabels { limit });
-        }
         registry.register("limited", "Requests that a limit refused", metrics.limited.clone());
         registry.register(
             "shadow_denied",
@@ -261,15 +226,19 @@ impl Metrics {
                 env!("CARGO_PKG_VERSION"),
             )]),
         );
+        metrics.start_series();
         Self { registry, ..metrics }
     }
 
-    /// Returns all metrics in the text format that Prometheus reads (OpenMetrics 1.0).
-    pub fn encode(&self, cache_entries: u64) -> String {
+    /// Returns all metrics in a format.
+    pub fn encode(&self, cache_entries: u64, format: MetricsFormat) -> String {
         self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a `String` cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = match format {
+            MetricsFormat::Text => prometheus_text::encode(&mut text, &self.registry),
+            MetricsFormat::OpenMetrics => open_metrics::encode(&mut text, &self.registry),
+        };
         text
     }
 
@@ -290,6 +259,7 @@ impl Metrics {
 
     /// Adds a provider, which counts as up until it is asked for the first time.
     pub(crate) fn provider_known(&self, provider: &Arc<str>) {
+        self.start_provider(provider);
         let labels = ProviderLabels { provider: provider.clone() };
         if self.provider_up.get(&labels).is_none() {
             self.provider_up.get_or_create(&labels).set(1);

@@ -46,7 +46,7 @@ pub(super) const ROOMS: &[Room] = &[
     Room { name: "framing", uses: &["denial"], must_not_use: IMPURE },
     Room {
         name: "metrics",
-        uses: &["denial"],
+        uses: &["denial", "registry"],
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
     Room {
@@ -138,6 +138,7 @@ pub(super) const ROOMS: &[Room] = &[
             "identity/authenticator",
             "identity/model",
             "limits",
+            "metrics",
             "policy",
             "record",
             "registry",
@@ -232,6 +233,7 @@ pub(super) const ROOMS: &[Room] = &[
 /// Files and folders that read or decide, and do nothing else, in rooms that are not pure as a
 /// whole.
 pub(super) const PURE: &[&str] = &[
+    "admin/metrics_format",
     "admin/page",
     "admin/status",
     "admin/trouble",
