@@ -183,12 +183,12 @@ impl Pending {
 impl Losses {
     /// Counts lost lines and reports them in the program log, with one line in ten seconds.
     fn add(&self, loss: Loss, lines: u64, why: &str) {
-        if let Some(metrics) = self.metrics.get() {
-            metrics.access_log_lines_lost(lines);
-        }
         match loss {
             Loss::Slow => self.health.lost(why, SystemTime::now()),
             Loss::Failed => self.health.failed(why, SystemTime::now()),
+        }
+        if let Some(metrics) = self.metrics.get() {
+            metrics.access_log_lines_lost(lines);
         }
         let untold = self.untold(loss);
         untold.fetch_add(lines, Ordering::Relaxed);
