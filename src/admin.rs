@@ -1,9 +1,11 @@
 //! The admin listener with health, metrics, status and revocation. It is never on the public port.
 
 mod collect;
+mod metrics_format;
 mod page;
 mod revoke;
 mod status;
+mod trouble;
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::metrics::MetricsFormat;
 use crate::server::Snapshot;
 
 pub use collect::{LastReload, Process};
@@ -61,7 +64,9 @@ impl Admin {
                     Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
                         (&Method::POST, "/revoke") => admin.revoke(request).await,
                         (_, "/revoke") => wrong_method("POST"),
-                        (&Method::GET | &Method::HEAD, path) => admin.answer(path),
+                        (&Method::GET | &Method::HEAD, path) => {
+                            admin.answer(path, request.headers())
+                        }
                         _ => wrong_method("GET, HEAD"),
                     })
                 });
@@ -72,14 +77,14 @@ impl Admin {
         }
     }
 
-    fn answer(&self, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         match path {
             "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" if *self.draining.borrow() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             "/readyz" => text(StatusCode::OK, "ok\n"),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(metrics_format::preferred(headers)),
             "/status.json" => self.status_json(),
             "/" => self.page(),
             _ => text(StatusCode::NOT_FOUND, NOT_FOUND),
@@ -91,11 +96,11 @@ impl Admin {
         revoke::revoke(request, snapshot.admin_token.as_ref(), &snapshot.gate).await
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        let mut response = text(StatusCode::OK, self.snapshots.borrow().gate.metrics());
-        let openmetrics =
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
+    fn metrics(&self, format: MetricsFormat) -> Response<Full<Bytes>> {
+        let mut response = text(StatusCode::OK, self.snapshots.borrow().gate.metrics(format));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, metrics_format::content_type(format));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
         response
     }
 

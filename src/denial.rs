@@ -180,7 +180,7 @@ impl Denial {
             }
             Self::NotAudited => (S::SERVICE_UNAVAILABLE, C::Unavailable, R::AuditFailed),
             Self::Upstream(fault) => match fault {
-                UpstreamFault::Unreachable => {
+                UpstreamFault::Unreachable | UpstreamFault::NoAnswer => {
                     (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
                 }
                 UpstreamFault::RefusedTheGate | UpstreamFault::RefusedUpstreamToken => {

@@ -20,6 +20,7 @@ use crate::identity::Question;
 use crate::identity::authenticator::Authenticator;
 use crate::identity::model::credential::Credential;
 use crate::limits::{Account, Limits};
+use crate::metrics::MetricsFormat;
 use crate::net::client_address::TrustedProxies;
 use crate::policy::{Decision, Permit, Policy, Ruling};
 use crate::record::{AuditLog, Record, Recorder};
@@ -61,9 +62,9 @@ struct RequestContext {
 }
 
 impl Gate {
-    /// Returns all metrics, in the text format that Prometheus reads.
-    pub fn metrics(&self) -> String {
-        self.recorder.metrics.encode(self.identity.cache_entries())
+    /// Returns all metrics in a format.
+    pub fn metrics(&self, format: MetricsFormat) -> String {
+        self.recorder.metrics.encode(self.identity.cache_entries(), format)
     }
 
     /// Answers a request: with the upstream's response if the request is allowed, otherwise with a

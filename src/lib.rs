@@ -63,6 +63,7 @@ pub mod metrics;
 pub mod net;
 pub mod policy;
 pub mod rate_limit;
+pub mod recent;
 pub mod record;
 pub mod registry;
 pub mod respond;

@@ -1,11 +1,14 @@
 //! Metrics for Prometheus. No label ever contains a user, a repository or an address.
 
+mod labels;
+mod start;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,6 +16,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::denial::Limit;
+use labels::{
+    AnswerLabels, CacheLabels, CodeLabels, DecisionLabels, DirectionLabels, LimitLabels,
+    OperationLabels, ProviderLabels, RequestLabels,
+};
+#[cfg(test)]
+pub(crate) use start::{CACHE_RESULTS, VERDICTS};
 
 /// All metrics of the gate.
 pub struct Metrics {
@@ -30,11 +39,22 @@ pub struct Metrics {
     cache_entries: Gauge,
     limited: Family<LimitLabels, Counter>,
     shadow_denied: Counter,
+    audit_failures: Counter,
+    access_log_lines_lost: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
     config_reload_success: Gauge,
     /// A family, because without TLS there must be no value: 0 would look like a certificate that
     /// expired long ago.
     certificate_expiry: Family<[(String, String); 0], Gauge<f64, AtomicU64>>,
+}
+
+/// A format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// The text format of Prometheus, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
 }
 
 /// The facts of an ended request that the metrics count.
@@ -62,56 +82,6 @@ pub(crate) struct AuthDecision {
     pub provider: Arc<str>,
     pub result: &'static str,
     pub reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    operation: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OperationLabels {
-    operation: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DecisionLabels {
-    provider: Arc<str>,
-    result: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AnswerLabels {
-    provider: Arc<str>,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ProviderLabels {
-    provider: Arc<str>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CacheLabels {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct LimitLabels {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CodeLabels {
-    code: u16,
 }
 
 /// The label of requests that a provider's failure budget refused.
@@ -160,6 +130,8 @@ impl Metrics {
             cache_entries: Gauge::default(),
             limited: Family::default(),
             shadow_denied: Counter::default(),
+            audit_failures: Counter::default(),
+            access_log_lines_lost: Counter::default(),
             upstream_requests: Family::default(),
             config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),
@@ -213,14 +185,21 @@ impl Metrics {
             "Approximate number of verdicts in the cache",
             metrics.cache_entries.clone(),
         );
-        for limit in LIMITS {
-            let _ = metrics.limited.get_or_create(&LimitLabels { limit });
-        }
         registry.register("limited", "Requests that a limit refused", metrics.limited.clone());
         registry.register(
             "shadow_denied",
             "Requests that were served although the rules deny them (policy.mode: shadow)",
             metrics.shadow_denied.clone(),
+        );
+        registry.register(
+            "audit_failures",
+            "Lines of the audit log that could not be written",
+            metrics.audit_failures.clone(),
+        );
+        registry.register(
+            "access_log_lines_lost",
+            "Lines of the access log that could not be written",
+            metrics.access_log_lines_lost.clone(),
         );
         registry.register(
             "upstream_requests",
@@ -247,15 +226,19 @@ impl Metrics {
                 env!("CARGO_PKG_VERSION"),
             )]),
         );
+        metrics.start_series();
         Self { registry, ..metrics }
     }
 
-    /// Returns all metrics in the text format that Prometheus reads (OpenMetrics 1.0).
-    pub fn encode(&self, cache_entries: u64) -> String {
+    /// Returns all metrics in a format.
+    pub fn encode(&self, cache_entries: u64, format: MetricsFormat) -> String {
         self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a `String` cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = match format {
+            MetricsFormat::Text => prometheus_text::encode(&mut text, &self.registry),
+            MetricsFormat::OpenMetrics => open_metrics::encode(&mut text, &self.registry),
+        };
         text
     }
 
@@ -276,6 +259,7 @@ impl Metrics {
 
     /// Adds a provider, which counts as up until it is asked for the first time.
     pub(crate) fn provider_known(&self, provider: &Arc<str>) {
+        self.start_provider(provider);
         let labels = ProviderLabels { provider: provider.clone() };
         if self.provider_up.get(&labels).is_none() {
             self.provider_up.get_or_create(&labels).set(1);
@@ -324,6 +308,26 @@ impl Metrics {
         LIMITS.into_iter().map(|limit| {
             (limit, self.limited.get(&LimitLabels { limit }).map_or(0, |counter| counter.get()))
         })
+    }
+
+    /// Counts one line that the audit log lacks.
+    pub(crate) fn audit_failed(&self) {
+        self.audit_failures.inc();
+    }
+
+    /// Returns the number of lines that the audit log lacks since the start.
+    pub(crate) fn audit_failures(&self) -> u64 {
+        self.audit_failures.get()
+    }
+
+    /// Counts lines that the access log lacks.
+    pub(crate) fn access_log_lines_lost(&self, lines: u64) {
+        self.access_log_lines_lost.inc_by(lines);
+    }
+
+    /// Returns the number of lines that the access log lacks since the start.
+    pub(crate) fn access_log_lines_lost_so_far(&self) -> u64 {
+        self.access_log_lines_lost.get()
     }
 
     /// Counts one response of the upstream.

@@ -4,6 +4,8 @@
 mod access_log;
 mod audit;
 mod line_fields;
+mod line_writer;
+mod log_health;
 mod outcome;
 
 use std::net::IpAddr;
@@ -16,6 +18,8 @@ use http::{Method, StatusCode};
 
 pub use access_log::{AccessLog, LogFormat, Target};
 pub use audit::AuditLog;
+pub use line_writer::LogTarget;
+pub use log_health::LogSeen;
 pub use outcome::Outcome;
 
 use crate::body::{Progress, ResponseObserver};
@@ -46,6 +50,7 @@ pub struct Recorder {
 impl Recorder {
     /// Creates a recorder with these destinations.
     pub fn new(metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
+        access_log.count_in(metrics.clone());
         Self {
             metrics,
             access_log,
@@ -270,9 +275,13 @@ impl Record {
     }
 
     /// Returns the decision about the credential, independent of the request's later course; `None`
-    /// if no credential was decided about.
+    /// if no credential was decided about. A request that failed before it was allowed was not
+    /// allowed, although its caller is known.
     fn auth_decision(&self) -> Option<AuthDecision> {
         let outcome = match self.outcome {
+            outcome @ Outcome::Failed(
+                Reason::AuditFailed | Reason::ProviderUnavailable | Reason::TagLookupFailed,
+            ) => outcome,
             _ if self.verified.is_some() && !matches!(self.outcome, Outcome::Denied(_)) => {
                 self.if_allowed()
             }

@@ -5,8 +5,10 @@ mod live;
 mod providers;
 mod reload;
 
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -15,8 +17,8 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
-use crate::record::{AccessLog, LogFormat, Target};
-use crate::server::{Server, Snapshot, bind};
+use crate::record::{AccessLog, LogFormat, LogTarget, Target};
+use crate::server::{ListenerHealth, Server, Snapshot, bind};
 use live::Drain;
 
 pub use live::{Change, Live};
@@ -68,8 +70,10 @@ impl Running {
         let live = Arc::new(Live::new(loaded, access_log)?);
         let (draining, told) = watch::channel(false);
         let snapshots = live.snapshots();
+        let health = Arc::new(ListenerHealth::default());
         let process = Process {
             workers: listeners.public.len(),
+            listener_health: health.clone(),
             connection_limit: live.connection_limit().clone(),
             started: SystemTime::now(),
             running_since: Instant::now(),
@@ -81,7 +85,7 @@ impl Running {
             process,
         };
         tokio::spawn(admin.serve(listeners.admin));
-        let server = Server::start(listeners.public, live.connection_limit(), &snapshots)?;
+        let server = Server::start(listeners.public, live.connection_limit(), &health, &snapshots)?;
         Ok(Self { server, live, draining })
     }
 
@@ -90,7 +94,7 @@ impl Running {
         self.live.clone()
     }
 
-    /// Returns the gate's metrics as the admin listener shows them.
+    /// Returns the gate's metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         self.live.metrics()
     }
@@ -130,7 +134,12 @@ pub fn access_log(log: &config::Log) -> anyhow::Result<AccessLog> {
 fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {
     match access {
         config::AccessLogTarget::Off => Ok(None),
-        config::AccessLogTarget::Stdout => Ok(Some(Box::new(io::stdout()))),
+        config::AccessLogTarget::Stdout => {
+            // Without the buffer of `io::stdout`, so that it is known which lines were written.
+            let stdout = io::stdout().as_fd().try_clone_to_owned();
+            let stdout = File::from(stdout.context("log.access: cannot use standard output")?);
+            Ok(Some(LogTarget::Other(Box::new(stdout))))
+        }
         config::AccessLogTarget::File(path) => AccessLog::open(path)
             .with_context(|| format!("log.access: cannot append to {}", path.display())),
     }

@@ -8,6 +8,7 @@ mod deadlines;
 mod frame_scan;
 mod http2;
 mod linger;
+mod listener_health;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;
@@ -20,7 +21,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
 
 pub use connection_limit::ConnectionLimit;
+pub use listener_health::ListenerHealth;
 pub use snapshot::Snapshot;
 pub use tls::server_tls;
 
@@ -36,6 +38,7 @@ use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
 use crate::record::Recorder;
 use crate::upstream::SWEEP_EVERY;
+use listener_health::ReportPanic;
 use snapshot::Newest;
 
 /// The number of connections that the kernel queues while all workers are busy.
@@ -163,6 +166,7 @@ impl Server {
     pub fn start(
         listeners: Vec<TcpListener>,
         limit: &Arc<ConnectionLimit>,
+        health: &Arc<ListenerHealth>,
         snapshots: &watch::Receiver<Arc<Snapshot>>,
     ) -> io::Result<Self> {
         let (phase, told) = watch::channel(Phase::Serving);
@@ -172,12 +176,13 @@ impl Server {
         for (number, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (snapshots, recorder) = (snapshots.clone(), recorder.clone());
-            let (limit, told) = (limit.clone(), told.clone());
+            let (limit, health, told) = (limit.clone(), health.clone(), told.clone());
             let (done, ended) = oneshot::channel();
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _report = ReportPanic(&health);
                 let local = LocalSet::new();
                 let worker = Rc::new(Worker::new(Newest::new(snapshots), recorder, told));
-                let left = local.block_on(&runtime, worker.run(listener, limit));
+                let left = local.block_on(&runtime, worker.run(listener, limit, health.clone()));
                 // Drops the connections that are still open before `done` reports the end of this
                 // worker.
                 drop(local);
@@ -220,16 +225,24 @@ impl Worker {
 
     /// Serves until the drain has ended. Returns the number of connections that were still open
     /// then.
-    async fn run(self: Rc<Self>, listener: TcpListener, limit: Arc<ConnectionLimit>) -> usize {
+    async fn run(
+        self: Rc<Self>,
+        listener: TcpListener,
+        limit: Arc<ConnectionLimit>,
+        health: Arc<ListenerHealth>,
+    ) -> usize {
         let mut phase = self.phase.clone();
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.newest.follow().await });
         let worker = self.clone();
         tokio::task::spawn_local(async move { worker.tend_upstream().await });
         tokio::select! {
-            never = self.clone().accept(listener, limit) => match never {
+            never = self.clone().accept(listener, limit, &health) => match never {
                 Ok(never) => match never {},
-                Err(error) => tracing::error!("a worker stopped listening: {error}"),
+                Err(error) => {
+                    health.worker_stopped();
+                    tracing::error!("a worker stopped listening: {error}; restart the gate");
+                }
             },
             _ = phase.wait_for(|phase| phase.is_draining()) => {}
         }
@@ -249,17 +262,23 @@ impl Worker {
         self: Rc<Self>,
         listener: TcpListener,
         limit: Arc<ConnectionLimit>,
+        health: &ListenerHealth,
     ) -> io::Result<std::convert::Infallible> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let mut failing = false;
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    failing = false;
                     // A connection above the limit waits here; later ones wait in the backlog. The
                     // permit is taken after the accept, so that an idle worker does not hold a
                     // permit that a busy worker could use.
-                    let Some(permit) = limit.place().await else { continue };
+                    let permit = match limit.free_place() {
+                        Some(permit) => Some(permit),
+                        None => {
+                            let _waiting = health.full(SystemTime::now());
+                            limit.place().await
+                        }
+                    };
+                    let Some(permit) = permit else { continue };
                     let worker = self.clone();
                     self.open.set(self.open.get() + 1);
                     self.recorder.metrics.connections.inc();
@@ -269,9 +288,13 @@ impl Worker {
                         worker.serve(socket, peer).await;
                     });
                 }
+                // The client of this connection has left already.
+                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::error!("no connection can be accepted: {error}");
+                    health.not_accepted(&error, SystemTime::now());
+                    let topic = "no connection can be accepted";
+                    if let Some(left_out) = self.log_throttle.line(&topic, Instant::now()) {
+                        tracing::error!(left_out = left_out.same, "{topic}: {error}");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -292,6 +315,11 @@ impl Worker {
             tracing::debug!(%peer, "a connection ended: {error}");
         }
     }
+}
+
+/// Returns whether an accept failed because of the one connection that it would have accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
 /// A guard that counts a connection as open until it is dropped, also by a panic.

@@ -6,6 +6,7 @@ mod check_response;
 mod connection;
 mod connector;
 mod exchange;
+mod fault;
 mod headers;
 mod health;
 mod location;
@@ -25,7 +26,7 @@ use http_body::Body as _;
 use tokio::sync::Semaphore;
 
 pub use connector::Connector;
-pub use health::UpstreamHealth;
+pub use health::{OpenFault, UpstreamHealth};
 pub use location::Origins;
 
 use crate::body::{Progress, RequestBody, ResponseBody};
@@ -36,9 +37,10 @@ use crate::record::Record;
 use crate::registry::RegistryRequest;
 use crate::terminal::printable;
 use check_response::{check_response, is_redirect};
+use health::Work;
 use location::LeadsElsewhere;
 use pool::Pool;
-use response_stream::ResponseStream;
+use response_stream::{ResponseStream, Watched};
 use send::OutboundRequest;
 
 /// The media types of all kinds of manifests.
@@ -138,11 +140,11 @@ impl Upstream {
             headers: &head.headers,
             request_id: record.request_id(),
         };
-        let sent_token = outbound.upstream_token.is_some();
+        let (sent_token, work) = (outbound.upstream_token.is_some(), Work::Of(wanted.operation()));
         let (response, exchange) = self
             .exchange(&outbound, body, client)
             .await
-            .inspect_err(|denial| self.note_fault(denial))?;
+            .inspect_err(|denial| self.note_fault(work, denial))?;
         let took = begun.elapsed();
         record.set_upstream_response(took, response.status());
 
@@ -159,14 +161,14 @@ impl Upstream {
                     parts.status.as_u16()
                 ),
             );
-            self.settings.health.failed(fault, SystemTime::now());
+            self.settings.health.failed(work, fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
         }
-        self.settings.health.answered(took, SystemTime::now());
+        self.settings.health.answered(work, parts.status, took, SystemTime::now());
         headers::clean_response(&mut parts.headers);
         let progress = client.progress;
-        let stream =
-            ResponseStream::new(incoming, exchange, self.settings.stall_timeout, progress.clone());
+        let watched = Watched { settings: self.settings.clone(), work, status: parts.status };
+        let stream = ResponseStream::new(incoming, exchange, watched, progress.clone());
         Ok(Response::from_parts(parts, ResponseBody::stream(stream, progress.clone())))
     }
 
@@ -183,26 +185,32 @@ impl Upstream {
         client: &ClientInfo<'_>,
         request_id: &str,
     ) -> Result<Vec<StatusCode>, Denial> {
+        let is_known = |status| {
+            matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) || is_redirect(status)
+        };
         let mut answers = Vec::with_capacity(look_ups.len());
         for look_up in look_ups {
+            let begun = Instant::now();
             let status = self.status(look_up, client.address, request_id).await;
-            match status {
-                Ok(StatusCode::OK | StatusCode::NOT_FOUND) => {}
-                Ok(status) if is_redirect(status) => {}
-                status => {
-                    let fault = UpstreamFault::TagLookUp;
-                    self.log_fault(
-                        request_id,
-                        fault,
-                        format_args!(
-                            "the registry did not answer whether a tag exists: {status:?}"
-                        ),
-                    );
+            let (health, work, now) = (&self.settings.health, Work::TagLookUp, SystemTime::now());
+            let fault = match status {
+                Ok(status) if is_known(status) => {
+                    health.answered(work, status, begun.elapsed(), now);
+                    health.completed(work, status);
+                    None
                 }
+                Ok(_) => Some(UpstreamFault::TagLookUp),
+                Err(fault) => Some(fault),
+            };
+            if let Some(fault) = fault {
+                health.failed(work, fault, now);
+                self.log_fault(
+                    request_id,
+                    UpstreamFault::TagLookUp,
+                    format_args!("the registry did not answer whether a tag exists: {status:?}"),
+                );
             }
-            answers.push(
-                status.map_err(Denial::Upstream).inspect_err(|denial| self.note_fault(denial))?,
-            );
+            answers.push(status.map_err(Denial::Upstream)?);
         }
         Ok(answers)
     }
@@ -290,9 +298,9 @@ impl Upstream {
 
     /// Records the fault of a denial in the registry's health. A denial that the client caused is
     /// not the registry's fault.
-    fn note_fault(&self, denial: &Denial) {
+    fn note_fault(&self, work: Work, denial: &Denial) {
         if let Denial::Upstream(fault) = denial {
-            self.settings.health.failed(*fault, SystemTime::now());
+            self.settings.health.failed(work, *fault, SystemTime::now());
         }
     }
 }

@@ -6,19 +6,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Admin;
 use super::status::{
-    CacheStatus, CertificateStatus, ConnectionStatus, LastAnswer, LastError, LimitStatus,
-    ProviderStatus, ReloadStatus, Status, UpstreamStatus,
+    CacheStatus, CertificateStatus, ConnectionStatus, FaultStatus, LastAnswer, LastError,
+    LimitStatus, ListenerTrouble, LogStatus, LogsStatus, ProviderStatus, ProviderTrouble,
+    ReloadStatus, Status, UpstreamStatus,
 };
-use crate::denial::Denial;
 use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
-use crate::server::ConnectionLimit;
-use crate::upstream::UpstreamSettings;
+use crate::recent::is_recent;
+use crate::record::{AuditLog, LogSeen, Recorder};
+use crate::server::{ConnectionLimit, ListenerHealth};
+use crate::upstream::{OpenFault, UpstreamSettings};
 
 /// The values that stay the same for the whole life of the process.
 #[derive(Clone)]
 pub struct Process {
     pub workers: usize,
+    pub listener_health: Arc<ListenerHealth>,
     /// The connection limit of the public listener.
     pub connection_limit: Arc<ConnectionLimit>,
     pub started: SystemTime,
@@ -60,46 +63,96 @@ impl Admin {
             certificate,
             workers: self.process.workers,
             connections,
-            upstream: upstream(&snapshot.upstream),
-            providers: gate.identity.providers().iter().map(|it| provider(it)).collect(),
+            listener: listener(&self.process.listener_health, now),
+            upstream: upstream(&snapshot.upstream, now),
+            providers: gate.identity.providers().iter().map(|it| provider(it, now)).collect(),
             cache: cache(metrics, gate.identity.cache_entries()),
             limits: metrics
                 .limited()
                 .map(|(name, limited)| LimitStatus { name, limited })
                 .collect(),
+            logs: logs(&gate.recorder, &gate.audit, now),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
         status.with_trouble()
     }
 }
 
-fn upstream(settings: &UpstreamSettings) -> UpstreamStatus {
-    let seen = settings.health.seen();
-    UpstreamStatus {
-        address: settings.url.clone(),
-        up: seen.up,
-        last_answer: seen.answered.map(answer),
-        last_error: seen.failed.map(|(at, fault)| {
-            let reason = Denial::Upstream(fault).answer().reason.as_str();
-            LastError { at: time(at), reason, message: fault.message() }
-        }),
+fn listener(health: &ListenerHealth, now: SystemTime) -> ListenerTrouble {
+    let seen = health.seen(now);
+    ListenerTrouble {
+        not_accepted: seen.not_accepted.map(|(at, why)| (time(at), why)),
+        full: seen.full.map(time),
+        stopped_workers: seen.stopped_workers,
     }
 }
 
-fn provider(provider: &authenticator::ManagedProvider) -> ProviderStatus {
-    let seen = provider.seen();
+fn upstream(settings: &UpstreamSettings, now: SystemTime) -> UpstreamStatus {
+    let seen = settings.health.seen(now);
+    UpstreamStatus {
+        address: settings.url.clone(),
+        up: seen.up,
+        failing: !seen.open.is_empty(),
+        last_answer: seen.answered.map(answer),
+        last_error: seen.failed.map(|(at, fault)| LastError {
+            at: time(at),
+            reason: fault.as_str(),
+            message: fault.message(),
+        }),
+        faults: seen.open.into_iter().map(fault).collect(),
+    }
+}
+
+fn fault(open: OpenFault) -> FaultStatus {
+    FaultStatus {
+        operation: open.work.as_str(),
+        reason: open.fault.as_str(),
+        message: open.fault.message(),
+        requests: open.count,
+        first: time(open.first),
+        last: time(open.last),
+        remedy: open.fault.remedy(),
+    }
+}
+
+fn logs(recorder: &Recorder, audit: &AuditLog, now: SystemTime) -> LogsStatus {
+    let log = |LogSeen { failing, lost }: LogSeen, lines_lost| LogStatus {
+        failing,
+        lines_lost,
+        is_recent: lost.as_ref().is_some_and(|(at, _)| is_recent(*at, now)),
+        last_lost: lost.map(|(at, why)| (time(at), why)),
+    };
+    let metrics = &recorder.metrics;
+    LogsStatus {
+        access: log(recorder.access_log.seen(), metrics.access_log_lines_lost_so_far()),
+        audit: log(audit.seen(now), metrics.audit_failures()),
+    }
+}
+
+fn provider(provider: &authenticator::ManagedProvider, now: SystemTime) -> ProviderStatus {
+    let seen = provider.seen(now);
     ProviderStatus {
         name: provider.name().to_owned(),
         kind: provider.type_name(),
         up: seen.up,
-        failing: seen.failing,
+        failing: !seen.open.is_empty(),
         breaker: provider.breaker_state().as_str(),
         last_answer: seen.answered.map(answer),
         last_error: seen.failed.map(|(at, trouble)| LastError {
             at: time(at),
             reason: trouble.as_str(),
-            message: trouble.message(),
+            message: trouble.message().to_owned(),
         }),
+        troubles: seen
+            .troubles()
+            .into_iter()
+            .map(|(trouble, questions, last)| ProviderTrouble {
+                message: trouble.message(),
+                questions,
+                last: time(last),
+            })
+            .collect(),
+        budget_spent_until: seen.budget_spent_until.map(time),
     }
 }
 

@@ -96,7 +96,7 @@ fn write(page: &mut String, status: &Status) -> Result {
     let upstream = &status.upstream;
     list(page, "Upstream", |page| {
         entry(page, "Address", Text(&upstream.address))?;
-        entry(page, "State", up(upstream.up))?;
+        entry(page, "State", state(upstream.up, upstream.failing))?;
         history(page, upstream.last_answer.as_ref(), upstream.last_error.as_ref())
     })?;
     for provider in &status.providers {
@@ -121,6 +121,19 @@ fn write(page: &mut String, status: &Status) -> Result {
         status.limits.iter().try_for_each(|limit| {
             entry(page, limit.name, format_args!("refused since the start: {}", limit.limited))
         })
+    })?;
+    list(page, "Logs", |page| {
+        for (name, log) in [("Access log", &status.logs.access), ("Audit log", &status.logs.audit)]
+        {
+            let class = if log.failing { " class=\"bad\"" } else { "" };
+            let lost = log.lines_lost;
+            entry(
+                page,
+                name,
+                format_args!("<span{class}>lines lost since the start: {lost}</span>"),
+            )?;
+        }
+        Ok(())
     })?;
     list(page, "Last reload", |page| match &status.last_reload {
         None => entry(page, "When", "none since the start"),
@@ -156,7 +169,7 @@ fn trouble(page: &mut String, trouble: &[String]) -> Result {
 fn provider(page: &mut String, provider: &ProviderStatus) -> Result {
     let title = format!("Provider {} <small>{}</small>", Text(&provider.name), Text(provider.kind));
     list(page, &title, |page| {
-        entry(page, "State", up(provider.up))?;
+        entry(page, "State", state(provider.up, provider.failing))?;
         let class = if provider.breaker == "closed" { "" } else { " class=\"bad\"" };
         entry(page, "Breaker", format_args!("<span{class}>{}</span>", Text(provider.breaker)))?;
         history(page, provider.last_answer.as_ref(), provider.last_error.as_ref())
@@ -177,16 +190,17 @@ fn history(page: &mut String, answer: Option<&LastAnswer>, error: Option<&LastEr
         Some(it) => entry(
             page,
             "Last error",
-            format_args!("{} ({}), {}", Text(it.message), it.reason, Time(&it.at)),
+            format_args!("{} ({}), {}", Text(&it.message), it.reason, Time(&it.at)),
         ),
     }
 }
 
-fn up(up: Option<bool>) -> &'static str {
+fn state(up: Option<bool>, failing: bool) -> &'static str {
     match up {
-        None => "not asked yet",
-        Some(true) => "<span class=\"good\">up</span>",
         Some(false) => "<span class=\"bad\">down</span>",
+        _ if failing => "<span class=\"bad\">up, with problems</span>",
+        Some(true) => "<span class=\"good\">up</span>",
+        None => "not asked yet",
     }
 }
 

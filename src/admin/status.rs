@@ -2,12 +2,13 @@
 //! a request, a user or a repository, and no secret. Names and addresses come from the config;
 //! everything else is numbers and words of closed lists.
 //!
-//! This module performs no I/O. [`collect`](super::collect) fills the value in.
+//! This module performs no I/O. [`collect`](super::collect) fills the value in, and
+//! [`trouble`](super::trouble) derives the problems from it.
 
 use serde::Serialize;
 
 /// The number of days before its end from which a certificate is reported as trouble.
-const CERTIFICATE_ENDS_SOON: i64 = 14;
+pub(super) const CERTIFICATE_ENDS_SOON: i64 = 14;
 
 /// The complete status. Times are RFC 3339, in UTC. Values that are unknown or do not exist are
 /// null.
@@ -25,12 +26,15 @@ pub(super) struct Status {
     pub certificate: Option<CertificateStatus>,
     pub workers: usize,
     pub connections: ConnectionStatus,
+    #[serde(skip)]
+    pub listener: ListenerTrouble,
     pub upstream: UpstreamStatus,
     /// The providers, in the order of the config.
     pub providers: Vec<ProviderStatus>,
     pub cache: CacheStatus,
     /// The limits, each with the number of requests that it refused.
     pub limits: Vec<LimitStatus>,
+    pub logs: LogsStatus,
     /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
 }
@@ -55,9 +59,43 @@ pub(super) struct ConnectionStatus {
 #[derive(Debug, Serialize)]
 pub(super) struct UpstreamStatus {
     pub address: String,
+    /// `true` if the last request met no fault. Null before the first request.
     pub up: Option<bool>,
+    /// `true` if `faults` has an entry.
+    pub failing: bool,
     pub last_answer: Option<LastAnswer>,
     pub last_error: Option<LastError>,
+    /// The faults that may go on, the earliest first.
+    pub faults: Vec<FaultStatus>,
+}
+
+/// A fault of the registry that may go on: no request of this operation has succeeded since.
+#[derive(Debug, Serialize)]
+pub(super) struct FaultStatus {
+    /// The operation as in the access log, or `tag_lookup` for the gate's own question whether a
+    /// tag exists.
+    pub operation: &'static str,
+    /// A word of a closed list.
+    pub reason: &'static str,
+    /// The reason in plain words.
+    pub message: String,
+    /// The number of requests that met it.
+    pub requests: u64,
+    pub first: String,
+    pub last: String,
+    /// What the operator should do.
+    #[serde(skip)]
+    pub remedy: &'static str,
+}
+
+/// The troubles of the public listener that may go on.
+#[derive(Debug, Default)]
+pub(super) struct ListenerTrouble {
+    /// The last time at which no connection could be accepted, and the error of the system.
+    pub not_accepted: Option<(String, String)>,
+    /// The last time at which a connection had to wait for another one to end.
+    pub full: Option<String>,
+    pub stopped_workers: usize,
 }
 
 /// A provider, which verifies credentials.
@@ -68,12 +106,28 @@ pub(super) struct ProviderStatus {
     pub kind: &'static str,
     /// `true` if the last question got a usable answer. Null before the first question.
     pub up: Option<bool>,
-    /// `true` if the last question failed with `last_error`.
+    /// `true` if there is a failure that may go on.
     pub failing: bool,
     /// The state of the circuit breaker: `closed`, `open` or `probing`.
     pub breaker: &'static str,
     pub last_answer: Option<LastAnswer>,
     pub last_error: Option<LastError>,
+    /// The failures that may go on.
+    #[serde(skip)]
+    pub troubles: Vec<ProviderTrouble>,
+    /// The time until which the failure budget is spent.
+    #[serde(skip)]
+    pub budget_spent_until: Option<String>,
+}
+
+/// A failure of a provider that may go on.
+#[derive(Debug)]
+pub(super) struct ProviderTrouble {
+    /// The failure as a predicate that follows the name of the provider.
+    pub message: &'static str,
+    /// The number of questions that met it.
+    pub questions: u64,
+    pub last: String,
 }
 
 /// The last usable answer.
@@ -90,7 +144,7 @@ pub(super) struct LastError {
     /// A word of a closed list.
     pub reason: &'static str,
     /// The reason in plain words.
-    pub message: &'static str,
+    pub message: String,
 }
 
 /// The state of the verdict cache.
@@ -113,6 +167,28 @@ pub(super) struct LimitStatus {
     pub limited: u64,
 }
 
+/// The logs of requests.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct LogsStatus {
+    pub access: LogStatus,
+    pub audit: LogStatus,
+}
+
+/// A log of requests.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct LogStatus {
+    /// `true` if the last line could not be written.
+    pub failing: bool,
+    /// The number of lines that were not written, since the start.
+    pub lines_lost: u64,
+    /// The time of the last lost line, and why it was lost.
+    #[serde(skip)]
+    pub last_lost: Option<(String, String)>,
+    /// `true` if a line was lost within the last ten minutes.
+    #[serde(skip)]
+    pub is_recent: bool,
+}
+
 /// The outcome of an attempt to reload the configuration.
 #[derive(Debug, Serialize)]
 pub(super) struct ReloadStatus {
@@ -128,64 +204,6 @@ impl CertificateStatus {
     /// Creates the status of a certificate that ends in this number of seconds.
     pub(super) fn new(ends: String, seconds_left: i64) -> Self {
         Self { ends, days_left: seconds_left.div_euclid(24 * 60 * 60), expired: seconds_left <= 0 }
-    }
-}
-
-impl Status {
-    /// Fills in `trouble`, the most serious problem first.
-    #[must_use]
-    pub(super) fn with_trouble(mut self) -> Self {
-        let mut trouble = Vec::new();
-        if self.draining {
-            let open = self.connections.open;
-            trouble.push(format!(
-                "The gate is draining: requests in progress may finish; open connections: {open}."
-            ));
-        }
-        match &self.certificate {
-            Some(CertificateStatus { ends, expired: true, .. }) => {
-                trouble
-                    .push(format!("The certificate expired at {ends}: clients refuse to connect."));
-            }
-            Some(CertificateStatus { ends, days_left, .. })
-                if *days_left < CERTIFICATE_ENDS_SOON =>
-            {
-                trouble.push(format!("The certificate expires soon, at {ends}."));
-            }
-            _ => {}
-        }
-        if self.upstream.up == Some(false) {
-            let why = self
-                .upstream
-                .last_error
-                .as_ref()
-                .map_or("the registry gave no answer", |error| error.message);
-            trouble.push(format!("Upstream {}: {why}.", self.upstream.address));
-        }
-        trouble.extend(self.providers.iter().filter_map(ProviderStatus::trouble));
-        if let Some(ReloadStatus { success: false, problem_count, .. }) = &self.last_reload {
-            trouble.push(format!(
-                "The last reload failed (problems: {problem_count}): the running config stays in \
-                 use; the program log describes the problems."
-            ));
-        }
-        self.trouble = trouble;
-        self
-    }
-}
-
-impl ProviderStatus {
-    fn trouble(&self) -> Option<String> {
-        let name = &self.name;
-        let why = self.last_error.as_ref().map_or("does not answer", |error| error.message);
-        match self.breaker {
-            "closed" if self.failing => Some(format!("Provider {name} {why}.")),
-            "closed" => None,
-            _ => Some(format!(
-                "Provider {name} {why}: the gate stops asking it, except for one question every \
-                 few seconds."
-            )),
-        }
     }
 }
 
@@ -205,44 +223,6 @@ mod tests {
         ] {
             let certificate = CertificateStatus::new(String::new(), seconds);
             assert_eq!((certificate.days_left, certificate.expired), (days, expired), "{seconds}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
-        let upstream = || UpstreamStatus {
-            address: String::new(),
-            up: None,
-            last_answer: None,
-            last_error: None,
-        };
-        for (seconds, trouble) in [
-            (i64::MAX, None),
-            (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
-            (1, Some("The certificate expires soon, at then.")),
-            (0, Some("The certificate expired at then: clients refuse to connect.")),
-        ] {
-            let status = Status {
-                trouble: Vec::new(),
-                version: "",
-                now: String::new(),
-                started: String::new(),
-                uptime_seconds: 0,
-                draining: false,
-                certificate: Some(CertificateStatus::new("then".to_owned(), seconds)),
-                workers: 0,
-                connections: ConnectionStatus { open: 0, max: 0 },
-                upstream: upstream(),
-                providers: Vec::new(),
-                cache: CacheStatus { entries: 0, lookups: 0, hits: 0, hit_rate: None },
-                limits: Vec::new(),
-                last_reload: None,
-            };
-            assert_eq!(
-                status.with_trouble().trouble,
-                Vec::from_iter(trouble.map(str::to_owned)),
-                "{seconds}"
-            );
         }
     }
 }

@@ -3,7 +3,10 @@
 /// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFault {
+    /// There is no connection to the registry.
     Unreachable,
+    /// The registry closed the connection without an answer.
+    NoAnswer,
     /// The registry answered 401 to a request without an upstream token: it refuses the gate
     /// itself.
     RefusedTheGate,
@@ -29,6 +32,9 @@ impl UpstreamFault {
     pub fn message(self) -> &'static str {
         match self {
             Self::Unreachable => "the registry behind this gate cannot be reached",
+            Self::NoAnswer => {
+                "the registry behind this gate closed the connection without an answer"
+            }
             Self::RefusedTheGate => "the registry behind this gate answered 401 to the gate itself",
             Self::RefusedUpstreamToken => {
                 "the registry behind this gate refused the token that was issued for this request; \

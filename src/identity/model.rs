@@ -12,5 +12,5 @@ mod verdict;
 
 pub use grant::{Granted, RepositoryGrant, TokenServerKind, UpstreamToken};
 pub use principal::{Attributes, Principal, Source, Verified};
-pub use question::Question;
+pub use question::{Question, QuestionKind};
 pub use verdict::{Lifetime, NotNow, Verdict};

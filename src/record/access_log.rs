@@ -7,21 +7,23 @@
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Record;
 use super::line_fields::{CallerFields, RequestFields};
+use super::line_writer::{LineWriter, LogTarget, NotWritten};
+use super::log_health::{LogHealth, LogSeen};
+use super::{LogThrottle, Record};
+use crate::metrics::Metrics;
 
-/// The largest number of bytes that may wait to be written. If more wait, lines are dropped and
+/// The largest number of bytes that may wait to be written. If more wait, lines are lost and
 /// counted, and the gate goes on serving.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 
@@ -45,22 +47,41 @@ pub struct AccessLog {
 }
 
 /// The target of lines; `None`: lines are not even formatted.
-pub type Target = Option<Box<dyn Write + Send>>;
+pub type Target = Option<LogTarget>;
 
 #[derive(Default)]
 struct Pending {
     lines: Mutex<PendingLines>,
     arrived: Condvar,
+    losses: Losses,
+}
+
+/// The lines that were lost.
+#[derive(Default)]
+struct Losses {
+    metrics: OnceLock<Arc<Metrics>>,
+    health: LogHealth,
+    throttle: LogThrottle,
+    /// The number of lost lines, for each [`Loss`], that the program log does not tell of yet.
+    untold: [AtomicU64; 2],
+}
+
+/// The reasons for the loss of lines.
+#[derive(Clone, Copy, Hash)]
+enum Loss {
+    /// Too many lines wait to be written.
+    Slow,
+    /// Lines could not be written.
+    Failed,
 }
 
 #[derive(Default)]
 struct PendingLines {
     bytes: Vec<u8>,
-    dropped: u64,
     writer_waits: bool,
     closed: bool,
     /// The next target, and the number of bytes in `bytes` that still go to the old one.
-    next: Option<(usize, Box<dyn Write + Send>)>,
+    next: Option<(usize, LogTarget)>,
 }
 
 impl AccessLog {
@@ -69,7 +90,7 @@ impl AccessLog {
     /// # Errors
     /// An error if the thread cannot be started.
     pub fn to(format: LogFormat, target: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::start(format, Some(Box::new(target)))
+        Self::start(format, Some(LogTarget::Other(Box::new(target))))
     }
 
     /// Creates a log that writes lines to `target`.
@@ -79,7 +100,7 @@ impl AccessLog {
     pub fn start(format: LogFormat, target: Target) -> io::Result<Self> {
         let pending = Arc::<Pending>::default();
         let (waiting, is_off) = (pending.clone(), target.is_none());
-        let target = target.unwrap_or_else(|| Box::new(io::sink()));
+        let target = LineWriter::new(target.unwrap_or_else(nowhere));
         let thread = std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write_lines(&waiting, target))?;
@@ -91,14 +112,29 @@ impl AccessLog {
     /// # Errors
     /// An error if the file cannot be opened for appending.
     pub fn open(path: &Path) -> io::Result<Target> {
-        Ok(Some(Box::new(File::options().create(true).append(true).open(path)?)))
+        LogTarget::append(path, 0o666).map(Some)
+    }
+
+    /// Counts lost lines in these metrics.
+    pub(super) fn count_in(&self, metrics: Arc<Metrics>) {
+        // A log belongs to one recorder.
+        let _ = self.pending.losses.metrics.set(metrics);
+    }
+
+    /// Returns the health of the log as seen so far.
+    pub fn seen(&self) -> LogSeen {
+        self.pending.losses.health.seen()
     }
 
     /// Sends all later lines to `target`. Earlier lines still go to the old target.
     pub fn switch(&self, target: Target) {
         self.is_off.store(target.is_none(), Ordering::Relaxed);
+        if target.is_none() {
+            // There will be no line whose writing shows that the log works.
+            self.pending.losses.health.written();
+        }
         let mut lines = self.pending.lock();
-        lines.next = Some((lines.bytes.len(), target.unwrap_or_else(|| Box::new(io::sink()))));
+        lines.next = Some((lines.bytes.len(), target.unwrap_or_else(nowhere)));
         self.pending.arrived.notify_one();
     }
 
@@ -108,7 +144,8 @@ impl AccessLog {
         }
         let mut lines = self.pending.lock();
         if lines.bytes.len() > MAX_PENDING_BYTES {
-            lines.dropped += 1;
+            drop(lines);
+            self.pending.losses.add(Loss::Slow, 1, "lines come faster than they can be written");
             return;
         }
         let line = AccessLine::new(record, took);
@@ -143,7 +180,57 @@ impl Pending {
     }
 }
 
-fn write_lines(pending: &Pending, mut target: Box<dyn Write + Send>) {
+impl Losses {
+    /// Counts lost lines and reports them in the program log, with one line in ten seconds.
+    fn add(&self, loss: Loss, lines: u64, why: &str) {
+        match loss {
+            Loss::Slow => self.health.lost(why, SystemTime::now()),
+            Loss::Failed => self.health.failed(why, SystemTime::now()),
+        }
+        if let Some(metrics) = self.metrics.get() {
+            metrics.access_log_lines_lost(lines);
+        }
+        let untold = self.untold(loss);
+        untold.fetch_add(lines, Ordering::Relaxed);
+        if self.throttle.line(&loss, Instant::now()).is_some() {
+            loss.tell(untold.swap(0, Ordering::Relaxed), why);
+        }
+    }
+
+    /// Reports the lines that the program log does not tell of yet.
+    fn tell_rest(&self) {
+        for loss in [Loss::Slow, Loss::Failed] {
+            let lines = self.untold(loss).swap(0, Ordering::Relaxed);
+            if lines > 0 {
+                let why = self.health.seen().lost.map(|(_, why)| why).unwrap_or_default();
+                loss.tell(lines, &why);
+            }
+        }
+    }
+
+    fn untold(&self, loss: Loss) -> &AtomicU64 {
+        let [slow, failed] = &self.untold;
+        match loss {
+            Loss::Slow => slow,
+            Loss::Failed => failed,
+        }
+    }
+}
+
+impl Loss {
+    fn tell(self, lines_lost: u64, why: &str) {
+        match self {
+            Self::Slow => tracing::error!(lines_lost, "the access log cannot keep up: {why}"),
+            Self::Failed => tracing::error!(lines_lost, "the access log cannot be written: {why}"),
+        }
+    }
+}
+
+fn nowhere() -> LogTarget {
+    LogTarget::Other(Box::new(io::sink()))
+}
+
+fn write_lines(pending: &Pending, mut target: LineWriter) {
     let mut writing = Vec::new();
     loop {
         let mut lines = pending.lock();
@@ -151,34 +238,44 @@ fn write_lines(pending: &Pending, mut target: Box<dyn Write + Send>) {
             lines.writer_waits = true;
             lines = pending.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
         }
-        let (dropped, closed, next) =
-            (std::mem::take(&mut lines.dropped), lines.closed, lines.next.take());
+        let (closed, next) = (lines.closed, lines.next.take());
         std::mem::swap(&mut lines.bytes, &mut writing);
         drop(lines);
         match next {
-            None => write_all(&mut *target, &writing),
+            None => write_all(&mut target, &writing, &pending.losses),
             Some((before, next)) => {
                 let (before, after) = writing.split_at_checked(before).unwrap_or((&writing, &[]));
-                write_all(&mut *target, before);
-                target = next;
-                write_all(&mut *target, after);
+                write_all(&mut target, before, &pending.losses);
+                target = LineWriter::new(next);
+                write_all(&mut target, after, &pending.losses);
             }
         }
         writing.clear();
         writing.shrink_to(MAX_PENDING_BYTES / 64);
-        if dropped > 0 {
-            tracing::error!("the access log cannot keep up: {dropped} lines were dropped");
-        }
         if closed {
+            pending.losses.tell_rest();
             return;
         }
         std::thread::sleep(GATHER);
     }
 }
 
-fn write_all(target: &mut dyn Write, lines: &[u8]) {
-    if let Err(error) = target.write_all(lines).and_then(|()| target.flush()) {
-        tracing::error!("the access log cannot be written: {error}");
+fn write_all(target: &mut LineWriter, lines: &[u8], losses: &Losses) {
+    if lines.is_empty() {
+        return;
+    }
+    match target.write(lines) {
+        Ok(()) => {
+            let again = losses.health.written();
+            if again && losses.throttle.line(&"again", Instant::now()).is_some() {
+                tracing::info!("the access log can be written again");
+            }
+        }
+        Err(NotWritten { written, error }) => {
+            let lost = lines.get(written..).unwrap_or_default();
+            let lost = lost.iter().filter(|byte| **byte == b'\n').count();
+            losses.add(Loss::Failed, u64::try_from(lost).unwrap_or(u64::MAX), &error.to_string());
+        }
     }
 }
 

@@ -8,21 +8,22 @@
 //! writes all waiting lines together, so that a slow disk delays only the requests that wait for
 //! their lines.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::line_fields::{CallerFields, RequestFields};
-use super::{Outcome, Record};
+use super::line_writer::{LineWriter, LogTarget, NotWritten};
+use super::log_health::{LogHealth, LogSeen};
+use super::{LogThrottle, Outcome, Record};
 use crate::denial::Denial;
+use crate::recent::LastTime;
 use crate::registry::{Reference, RegistryRequest};
 
 /// The largest number of lines that wait for the thread. Further requests wait too.
@@ -30,21 +31,40 @@ const MAX_WAITING: usize = 1024;
 
 /// The longest time that a line may take. A disk that takes longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+const TOO_SLOW: &str = "a line was not written within 10 seconds";
 
 /// The audit log.
 pub struct AuditLog {
     path: Option<PathBuf>,
     thread: Option<mpsc::Sender<Task>>,
     reopen: Arc<AtomicBool>,
+    /// The time since which the thread writes the lines that it has; nothing if it has none.
+    busy_since: Arc<LastTime>,
+    health: LogHealth,
+    throttle: LogThrottle,
 }
 
-/// A line, and the channel that reports whether it was written.
-type Task = (Vec<u8>, oneshot::Sender<bool>);
+/// A line, and the channel that reports whether it was written, or why not.
+type Task = (Vec<u8>, oneshot::Sender<Result<(), Arc<str>>>);
+
+/// The subjects of lines in the program log.
+#[derive(Hash)]
+enum Topic {
+    Failed,
+    WrittenAgain,
+}
 
 impl AuditLog {
     /// Creates a log that records nothing.
     pub fn off() -> Self {
-        Self { path: None, thread: None, reopen: Arc::default() }
+        Self {
+            path: None,
+            thread: None,
+            reopen: Arc::default(),
+            busy_since: Arc::default(),
+            health: LogHealth::default(),
+            throttle: LogThrottle::default(),
+        }
     }
 
     /// Creates a log that appends lines to a file. If the file does not exist, it is created with
@@ -53,25 +73,20 @@ impl AuditLog {
     /// # Errors
     /// An error if the file cannot be opened for appending, or if the thread cannot be started.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let (target, path) = (open(path)?, path.to_owned());
-        let again = path.clone();
-        Ok(Self { path: Some(path), ..Self::start(target, is_deleted, move || open(&again))? })
+        let again = path.to_owned();
+        let log = Self::start(move || LogTarget::append(&again, 0o600))?;
+        Ok(Self { path: Some(path.to_owned()), ..log })
     }
 
-    /// Creates a log that writes lines to any writer. `is_gone` returns `true` if the written lines
-    /// could never be read there.
-    fn start<W: Write + Send + 'static>(
-        target: W,
-        is_gone: fn(&W) -> bool,
-        reopen: impl Fn() -> io::Result<W> + Send + 'static,
-    ) -> io::Result<Self> {
+    /// Creates a log that writes lines to the target that `open` returns, at first and again.
+    fn start(open: impl Fn() -> io::Result<LogTarget> + Send + 'static) -> io::Result<Self> {
         let (tasks, waiting) = mpsc::channel(MAX_WAITING);
-        let told = Arc::new(AtomicBool::new(false));
-        let is_told = told.clone();
-        let is_told = move || is_told.swap(false, Ordering::Relaxed);
-        let write = move || write_lines(waiting, target, is_gone, is_told, reopen);
+        let log = Self { thread: Some(tasks), ..Self::off() };
+        let (reopen, busy_since) = (log.reopen.clone(), log.busy_since.clone());
+        let target = LineWriter::new(open()?);
+        let write = move || write_lines(waiting, target, &reopen, &busy_since, open);
         std::thread::Builder::new().name("audit-log".into()).spawn(write)?;
-        Ok(Self { path: None, thread: Some(tasks), reopen: told })
+        Ok(log)
     }
 
     /// Returns the path of the file, if there is one.
@@ -96,14 +111,9 @@ impl AuditLog {
             return Ok(());
         }
         // The future is boxed because reads rarely need it, and it would enlarge every request.
-        match Box::pin(self.write(&AuditLine::allowed(record, request))).await {
-            // A read changes nothing, so it goes on without its line, just as a refusal does.
-            Err(_) if request.is_read() => {
-                say_it_is_missing(record);
-                Ok(())
-            }
-            written => written,
-        }
+        let written = Box::pin(self.write(record, &AuditLine::allowed(record, request))).await;
+        // A read changes nothing, so it goes on without its line, just as a refusal does.
+        if request.is_read() { Ok(()) } else { written }
     }
 
     /// Records a refusal if a presented credential or right was refused. The 401 that opens each
@@ -112,14 +122,12 @@ impl AuditLog {
         if self.thread.is_none() || !denial.is_of_a_credential() {
             return;
         }
-        if Box::pin(self.write(&AuditLine::new(record, record.outcome))).await.is_err() {
-            // The request is refused even without a line.
-            say_it_is_missing(record);
-        }
+        // The request is refused even without a line.
+        let _ = Box::pin(self.write(record, &AuditLine::new(record, record.outcome))).await;
     }
 
-    /// Writes a line, and returns once it is written.
-    async fn write(&self, line: &AuditLine<'_>) -> Result<(), Denial> {
+    /// Writes a line about a request, and returns once it is written.
+    async fn write(&self, record: &Record, line: &AuditLine<'_>) -> Result<(), Denial> {
         let Some(thread) = &self.thread else { return Ok(()) };
         // A line is plain data, and writing to memory cannot fail.
         let mut bytes = serde_json::to_vec(line).map_err(|_| Denial::NotAudited)?;
@@ -130,15 +138,50 @@ impl AuditLog {
             is_done.await.ok()
         };
         match timeout(PATIENCE, written).await {
-            Ok(Some(true)) => Ok(()),
-            _ => Err(Denial::NotAudited),
+            Ok(Some(Ok(()))) => {
+                self.worked();
+                return Ok(());
+            }
+            Ok(Some(Err(why))) => self.failed(record, &why),
+            Ok(None) => self.failed(record, "its thread has ended; restart the gate"),
+            Err(_) => self.failed(record, TOO_SLOW),
+        }
+        Err(Denial::NotAudited)
+    }
+
+    /// Records that a line was written.
+    fn worked(&self) {
+        let again = self.health.written();
+        if again && self.throttle.line(&Topic::WrittenAgain, Instant::now()).is_some() {
+            tracing::info!("the audit log can be written again");
         }
     }
-}
 
-/// Logs that a line is missing. The thread has already logged the error of the file.
-fn say_it_is_missing(record: &Record) {
-    tracing::error!(request_id = &*record.request_id, "the audit log has no line for this request");
+    /// Counts a line that could not be written, and reports it with one line in ten seconds.
+    fn failed(&self, record: &Record, why: &str) {
+        self.health.failed(why, SystemTime::now());
+        record.recorder.metrics.audit_failed();
+        if let Some(left_out) = self.throttle.line(&Topic::Failed, Instant::now()) {
+            tracing::error!(
+                request_id = &*record.request_id,
+                left_out = left_out.same,
+                "the audit log cannot be written, so pushes and deletes are refused: {why}"
+            );
+        }
+    }
+
+    /// Returns the health of the log as seen so far. A log whose thread is stuck fails, even if
+    /// every client leaves before its line counts as lost.
+    pub fn seen(&self, now: SystemTime) -> LogSeen {
+        let stuck_since = self
+            .busy_since
+            .get()
+            .filter(|since| now.duration_since(*since).is_ok_and(|passed| passed >= PATIENCE));
+        match stuck_since {
+            Some(since) => LogSeen { failing: true, lost: Some((since, TOO_SLOW.to_owned())) },
+            None => self.health.seen(),
+        }
+    }
 }
 
 /// The fields of a line, in their order: the fields of the access log that are known when the line
@@ -205,67 +248,49 @@ fn names(request: &RegistryRequest) -> (Vec<&str>, Option<&str>, Option<&str>) {
     (tags, digest.or(by_digest).map(|digest| digest.as_str()), from.map(|name| name.as_str()))
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    File::options().create(true).append(true).mode(0o600).open(path)
-}
-
-/// Returns whether the file has no name any more. A moved file still has a name, and the program
-/// that moved it asks for a [reopen](AuditLog::reopen).
-fn is_deleted(file: &File) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
-}
-
-/// Writes lines until all senders are gone. `is_told` returns `true` if the target is to be
-/// reopened.
-fn write_lines<W: Write>(
+/// Writes lines until all senders are gone. `told` becomes `true` if the target is to be opened
+/// again.
+fn write_lines(
     mut waiting: mpsc::Receiver<Task>,
-    mut target: W,
-    is_gone: fn(&W) -> bool,
-    is_told: impl Fn() -> bool,
-    reopen: impl Fn() -> io::Result<W>,
+    mut target: LineWriter,
+    told: &AtomicBool,
+    busy_since: &LastTime,
+    open: impl Fn() -> io::Result<LogTarget>,
 ) {
-    let (mut lines, mut told) = (Vec::new(), Vec::new());
-    // The rest of a line that was written in part must not be taken for the start of the next line.
-    let (mut torn, mut failing) = (false, false);
+    let (mut lines, mut ends) = (Vec::new(), Vec::new());
     while let Some(first) = waiting.blocking_recv() {
+        busy_since.set(SystemTime::now());
         let mut next = Some(first);
         while let Some((line, done)) = next {
             lines.extend_from_slice(&line);
-            told.push(done);
+            ends.push((lines.len(), done));
             next = waiting.try_recv().ok();
         }
-        let (is_gone, is_told) = (is_gone(&target), is_told());
-        let opened = if is_gone || is_told {
-            reopen().map(|opened| (target, torn) = (opened, false))
+        let (is_deleted, is_told) =
+            (target.target().is_deleted(), told.swap(false, Ordering::Relaxed));
+        let opened = if is_deleted || is_told {
+            open().map(|opened| target = LineWriter::new(opened))
         } else {
             Ok(())
         };
         let opened = match opened {
-            Err(error) if !is_gone => {
+            Err(error) if !is_deleted => {
                 tracing::error!(
                     "the audit log cannot be reopened and stays on the earlier file: {error}"
                 );
                 Ok(())
             }
-            opened => opened,
+            opened => opened.map_err(|error| NotWritten { written: 0, error }),
         };
-        let start: &[u8] = if torn { b"\n" } else { b"" };
-        let written =
-            opened.and_then(|()| target.write_all(start)).and_then(|()| target.write_all(&lines));
-        let written = written.and_then(|()| target.flush());
-        match &written {
-            Ok(()) if failing => tracing::info!("the audit log can be written again"),
-            Err(error) if !failing => {
-                tracing::error!(
-                    "the audit log cannot be written, so pushes and deletes are refused: {error}"
-                );
-            }
-            _ => {}
+        let (written, error) = match opened.and_then(|()| target.write(&lines)) {
+            Ok(()) => (lines.len(), None),
+            Err(NotWritten { written, error }) => (written, Some(error)),
+        };
+        let why: Arc<str> = error.map(|error| error.to_string()).unwrap_or_default().into();
+        for (end, done) in ends.drain(..) {
+            let _ = done.send(if end <= written { Ok(()) } else { Err(why.clone()) });
         }
-        (torn, failing) = (written.is_err(), written.is_err());
-        for done in told.drain(..) {
-            let _ = done.send(written.is_ok());
-        }
+        busy_since.clear();
         lines.clear();
     }
 }

@@ -12,7 +12,7 @@ use super::assemble::{self, Lasting};
 use super::log_target;
 use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsFormat};
 use crate::record::{AccessLog, Recorder};
 use crate::server::{ConnectionLimit, Snapshot};
 use crate::token_service::gate_token::TokenKeys;
@@ -141,9 +141,9 @@ impl Live {
         applied.running.snapshot.gate.audit.reopen();
     }
 
-    /// Returns the gate's metrics as the admin listener shows them.
+    /// Returns the gate's metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
-        self.newest.borrow().gate.metrics()
+        self.newest.borrow().gate.metrics(MetricsFormat::Text)
     }
 
     /// Returns a receiver that has the newest snapshot, and is notified of each later one.

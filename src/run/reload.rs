@@ -84,6 +84,7 @@ impl Reloader {
                 told = hangup.recv() => told.is_some(),
                 () = sleep(self.intervals.interval) => false,
             };
+            let live = self.live.clone();
             let work = tokio::task::spawn_blocking(move || {
                 if hung_up {
                     self.reload(true);
@@ -95,9 +96,9 @@ impl Reloader {
             match work.await {
                 Ok(reloader) => self = reloader,
                 Err(error) => {
-                    tracing::error!(
-                        "the reload task has failed: {error}; restart the gate to change its config"
-                    );
+                    let ended = "the reload task has failed; restart the gate to change its config";
+                    live.tried(vec![ended.to_owned()]);
+                    tracing::error!("{ended}: {error}");
                     return;
                 }
             }

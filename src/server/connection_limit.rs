@@ -43,6 +43,11 @@ impl ConnectionLimit {
         *self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns a permit for one more connection if there is room for it now.
+    pub(super) fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
     /// Waits for a permit for one more connection.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().acquire_owned().await.ok()

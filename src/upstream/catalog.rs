@@ -3,17 +3,17 @@
 //! beyond these bounds is an error, and never a silently shortened list.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::location::LeadsElsewhere;
-use super::{ClientInfo, OutboundRequest, Upstream, location};
+use super::{ClientInfo, OutboundRequest, Upstream, Work, location};
 use crate::denial::{Denial, UpstreamFault};
 use crate::policy::{CatalogFilter, Permit};
 use crate::record::Record;
-use crate::registry::{CatalogPage, CatalogWalk, RegistryRequest};
+use crate::registry::{CatalogPage, CatalogWalk, Operation, RegistryRequest};
 
 /// The largest number of pages of the registry for one page of a client: 100,000 names, if the
 /// registry gives 1,000 per page.
@@ -40,7 +40,7 @@ impl Upstream {
         client: &ClientInfo<'_>,
         record: &mut Record,
     ) -> Result<CatalogPage, Denial> {
-        let request_id = record.request_id().clone();
+        let (request_id, begun) = (record.request_id().clone(), Instant::now());
         let walk = async {
             // The semaphore is never closed, so this cannot fail.
             let _place = self.catalog_slots.acquire().await;
@@ -51,7 +51,14 @@ impl Upstream {
             Ok(page) => page,
             Err(_) => Err(UpstreamFault::ResponseTimeout),
         };
+        let health = &self.settings.health;
+        let work = Work::Of(Operation::Catalog);
+        if page.is_ok() {
+            health.answered(work, StatusCode::OK, begun.elapsed(), SystemTime::now());
+            health.completed(work, StatusCode::OK);
+        }
         page.map_err(|fault| {
+            health.failed(work, fault, SystemTime::now());
             self.log_fault(
                 &request_id,
                 fault,
@@ -93,7 +100,7 @@ impl Upstream {
                 if error.is::<LengthLimitError>() {
                     UpstreamFault::Invalid
                 } else {
-                    UpstreamFault::Unreachable
+                    UpstreamFault::NoAnswer
                 }
             })?;
             exchange.finish(true);

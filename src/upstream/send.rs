@@ -117,7 +117,7 @@ impl Upstream {
         };
         match failure {
             ExchangeFailure::NeverWritten(_) => log(
-                UpstreamFault::Unreachable,
+                UpstreamFault::NoAnswer,
                 format_args!("the registry closed a new connection before it answered"),
             ),
             ExchangeFailure::TimedOut => log(
@@ -126,8 +126,7 @@ impl Upstream {
             ),
             ExchangeFailure::NoAnswer(error) => {
                 let invalid = error.is_parse() || is_invalid_data(&error);
-                let fault =
-                    if invalid { UpstreamFault::Invalid } else { UpstreamFault::Unreachable };
+                let fault = if invalid { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer };
                 log(fault, format_args!("the registry gave no answer: {error}"))
             }
         }

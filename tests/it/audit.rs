@@ -127,6 +127,39 @@ async fn a_write_that_cannot_be_audited_is_not_forwarded() {
     assert_eq!(gate.forwarded(), 1);
 }
 
+/// Reads and refusals go on without their line. It is counted, and the page does not call the gate
+/// well.
+#[tokio::test]
+async fn lines_that_cannot_be_written_are_counted_and_reported_until_one_is_written() {
+    let mut gate = gate(vec!["audit: /dev/full"]).await;
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 503);
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_ONLY), "", "").await.status, 403);
+    let metrics = gate.admin("/metrics").await.body;
+    assert!(metrics.contains("moorgate_audit_failures_total 2\n"), "{metrics}");
+    let decisions = |result, reason| {
+        let labels = format!("provider=\"gitlab\",result=\"{result}\",reason=\"{reason}\"");
+        format!("moorgate_auth_decisions_total{{{labels}}} ")
+    };
+    assert!(metrics.contains(&(decisions("error", "audit_failed") + "1\n")), "{metrics}");
+    assert!(metrics.contains(&(decisions("allowed", "allowed") + "0\n")), "{metrics}");
+
+    // A pull is no line of the audit log, so it says nothing about it.
+    assert_eq!(gate.get(PULL, Some(READ_WRITE)).await.status, 404);
+    let seen = gate.admin("/status.json").await.body;
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(seen["logs"]["audit"], json!({ "failing": true, "lines_lost": 2 }));
+    let trouble = seen["trouble"][0].as_str().unwrap();
+    assert!(trouble.starts_with("The audit log cannot be written: No space left"), "{trouble}");
+    assert!(trouble.contains("Every push and delete is refused with 503"), "{trouble}");
+    assert!(gate.admin("/").await.body.contains("<li>The audit log cannot be written"));
+
+    gate.edit("audit: /dev/full", "audit: audit.log");
+    assert!(gate.reload().await);
+    assert_eq!(gate.send("POST", UPLOADS, Some(READ_WRITE), "", "").await.status, 202);
+    let seen: Value = serde_json::from_str(&gate.admin("/status.json").await.body).unwrap();
+    assert_eq!((&seen["trouble"], &seen["logs"]["audit"]["lines_lost"]), (&json!([]), &json!(2)));
+}
+
 #[tokio::test]
 async fn only_the_gates_user_has_access_to_the_audit_log_file() {
     use std::os::unix::fs::PermissionsExt;

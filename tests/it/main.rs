@@ -28,6 +28,7 @@ mod layers;
 mod limits;
 mod media_types;
 mod message_rules;
+mod metrics;
 mod other_spellings;
 mod panics;
 mod policy;

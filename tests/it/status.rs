@@ -1,6 +1,7 @@
 //! `/status.json` and the page of the admin listener: every field in each state, and that they show
 //! nothing of a request or a secret.
 
+mod lasting;
 mod trouble;
 
 use std::path::Path;

@@ -38,3 +38,25 @@ impl CacheUse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::identity::model::NotNow;
+    use crate::metrics::{CACHE_RESULTS, VERDICTS};
+
+    /// The series of these words exist from the start.
+    #[test]
+    fn the_metrics_know_every_word() {
+        use CacheUse as C;
+        let all = [C::None, C::Hit, C::Miss, C::Negative, C::Stale, C::Coalesced];
+        assert!(all.iter().all(|it| CACHE_RESULTS.contains(&it.as_str())));
+        let not_now = Verdict::NotNow(NotNow::Busy, Duration::ZERO);
+        let verdicts =
+            [Verdict::NotMine, Verdict::Rejected, Verdict::Unfit, not_now, Verdict::Unavailable];
+        assert!(verdicts.iter().all(|verdict| VERDICTS.contains(&verdict.as_str())));
+        assert!(VERDICTS.contains(&"verified"));
+    }
+}

@@ -135,7 +135,12 @@ impl SharedState {
                 };
                 let awaited = sender.subscribe();
                 match provider.room(&question.credential).questions.clone().try_acquire_owned() {
-                    Err(_) => unasked(Verdict::NotNow(NotNow::NoTurn, BUSY_FOR)),
+                    Err(_) => {
+                        let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
+                        let (asked, now) = ((question.secret, question.kind()), SystemTime::now());
+                        provider.health.came_to(asked, &verdict, None, false, now);
+                        unasked(verdict);
+                    }
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
                         None => unasked(Verdict::Unavailable),
                         Some(admission) => {
@@ -224,7 +229,13 @@ impl Asking<'_> {
                 );
             }
             let verdict = Verdict::NotNow(NotNow::NoTurn, BUSY_FOR);
-            provider.health.came_to(&verdict, None, false, SystemTime::now());
+            provider.health.came_to(
+                (question.secret, question.kind()),
+                &verdict,
+                None,
+                false,
+                SystemTime::now(),
+            );
             self.outcome = QuestionOutcome::NotAsked;
             self.verdict = Some(verdict);
             return;
@@ -270,7 +281,13 @@ impl Asking<'_> {
             self.shared.metrics.question_answered(&provider.name, verdict.as_str(), is_up, took);
         }
         let timed_out = took.is_some_and(|took| took >= provider.timeout);
-        provider.health.came_to(&verdict, took, timed_out, SystemTime::now());
+        provider.health.came_to(
+            (question.secret, question.kind()),
+            &verdict,
+            took,
+            timed_out,
+            SystemTime::now(),
+        );
         // Recorded before the verdict is published, so that it counts even if no caller waits for
         // it.
         if let Some(search) = &self.search {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -108,8 +108,8 @@ impl ManagedProvider {
     }
 
     /// Returns what was observed of the provider so far.
-    pub fn seen(&self) -> Seen {
-        self.health.seen()
+    pub fn seen(&self, now: SystemTime) -> Seen {
+        self.health.seen(now)
     }
 
     /// Returns the state of the provider's breaker.

@@ -1,18 +1,26 @@
-//! The health of a provider as shown to operators: its last answer and its last failure.
+//! The health of a provider as shown to operators: its last answer, its last failure, and the
+//! troubles that may go on.
 //!
-//! Only words of a closed list are kept here: neither the text of an answer nor the question.
+//! Only words of a closed list and keyed hashes are kept here: neither the text of an answer nor
+//! the question.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::identity::model::{NotNow, Verdict};
+use crate::identity::model::keyed_hash::SecretId;
+use crate::identity::model::{NotNow, QuestionKind, Verdict};
+use crate::recent::is_recent;
+
+/// The largest number of callers that a trouble is known to have met. If more meet it, it is not
+/// known when the last of them gets an answer.
+const MAX_CALLERS: usize = 16;
 
 /// The health of one provider.
 #[derive(Default)]
 pub struct Health(Mutex<Seen>);
 
 /// The observations of a provider so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// `true` if the provider gave a meaningful answer to the last question; `None` before the
     /// first question.
@@ -21,9 +29,25 @@ pub struct Seen {
     pub answered: Option<(SystemTime, Duration)>,
     /// The time and the kind of the last failure.
     pub failed: Option<(SystemTime, Trouble)>,
-    /// `true` if that failure was that of the last question, so the provider presumably still has
-    /// it.
-    pub failing: bool,
+    /// The troubles that may go on: no answer has shown that they are over.
+    pub open: Vec<OpenTrouble>,
+    /// The time until which the failure budget is spent, so that unknown credentials are refused.
+    pub budget_spent_until: Option<SystemTime>,
+}
+
+/// A trouble that may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTrouble {
+    pub trouble: Trouble,
+    /// The time at which a question met it last.
+    pub last: SystemTime,
+    /// The number of questions that met it.
+    pub count: u64,
+    kind: QuestionKind,
+    /// The callers whose last question of this kind met it.
+    callers: Vec<SecretId>,
+    /// `true` if it has met more callers than `callers` can hold.
+    has_more: bool,
 }
 
 /// The kinds of failure of a provider.
@@ -64,6 +88,22 @@ impl Trouble {
         }
     }
 
+    /// Returns whether the trouble is that of all callers once it has met two of them.
+    fn is_general(self) -> bool {
+        match self {
+            Self::TimedOut | Self::Unavailable | Self::Misconfigured => true,
+            // These may go on for some callers while others are answered.
+            Self::Busy | Self::TooManyQuestions | Self::Barred => false,
+        }
+    }
+
+    /// Returns whether two troubles are of one kind. A provider that is down times out or refuses
+    /// connections, as it happens.
+    fn is_like(self, other: Self) -> bool {
+        let is_down = |trouble| matches!(trouble, Self::TimedOut | Self::Unavailable);
+        self == other || (is_down(self) && is_down(other))
+    }
+
     /// Returns the failure that a verdict indicates, if any.
     fn from_verdict(verdict: &Verdict, timed_out: bool) -> Option<Self> {
         match verdict {
@@ -90,24 +130,27 @@ impl Trouble {
 }
 
 impl Health {
-    /// Records the verdict of a question. `took` is the time since the provider was asked, if it
-    /// was asked. `timed_out` is `true` if the question had used up its time.
+    /// Records the verdict of a question of this kind about this secret. `took` is the time since
+    /// the provider was asked, if it was asked. `timed_out` is `true` if the question had used up
+    /// its time.
     pub fn came_to(
         &self,
+        (secret, kind): (SecretId, QuestionKind),
         verdict: &Verdict,
         took: Option<Duration>,
         timed_out: bool,
         now: SystemTime,
     ) {
-        let trouble = Trouble::from_verdict(verdict, timed_out);
         let mut seen = self.lock();
-        if let Some(trouble) = trouble {
-            seen.failed = Some((now, trouble));
+        if let Verdict::NotNow(NotNow::FailureBudgetSpent, wait) = verdict {
+            seen.budget_spent_until = now.checked_add(*wait);
         }
-        // A question that was not asked says nothing about the health of the provider. A lack of
-        // room for it is a failure all the same.
-        if took.is_some() || trouble.is_some() {
-            seen.failing = trouble.is_some();
+        if let Some(trouble) = Trouble::from_verdict(verdict, timed_out) {
+            seen.failed = Some((now, trouble));
+            seen.met(trouble, secret, kind, now);
+        } else if took.is_some() {
+            // A question that was not asked says nothing about the provider.
+            seen.open.retain_mut(|open| open.kind != kind || !open.is_over(secret));
         }
         if let Some(took) = took {
             let up = *verdict != Verdict::Unavailable;
@@ -119,8 +162,11 @@ impl Health {
     }
 
     /// Returns the observations so far.
-    pub fn seen(&self) -> Seen {
-        *self.lock()
+    pub fn seen(&self, now: SystemTime) -> Seen {
+        let mut seen = self.lock();
+        seen.open.retain(|open| is_recent(open.last, now));
+        seen.budget_spent_until = seen.budget_spent_until.filter(|until| *until > now);
+        seen.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -128,60 +174,52 @@ impl Health {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOOK: Duration = Duration::from_millis(7);
-
-    #[test]
-    fn the_last_answer_and_the_last_trouble_are_kept() {
-        let (health, first) = (Health::default(), SystemTime::now());
-        assert_eq!(health.seen(), Seen::default(), "it was not asked yet");
-        health.came_to(&Verdict::NotMine, Some(TOOK), false, first);
-        let answered = Some((first, TOOK));
-        assert_eq!(health.seen(), Seen { up: Some(true), answered, ..Seen::default() });
-
-        let second = first + TOOK;
-        health.came_to(&Verdict::Unavailable, Some(TOOK), false, second);
-        let failed = Some((second, Trouble::Unavailable));
-        assert_eq!(health.seen(), Seen { up: Some(false), answered, failed, failing: true });
-
-        let third = second + TOOK;
-        health.came_to(&Verdict::Rejected, Some(TOOK), false, third);
-        assert_eq!(
-            health.seen(),
-            Seen { up: Some(true), answered: Some((third, TOOK)), failed, failing: false }
-        );
+impl Seen {
+    /// Returns the troubles that may go on, each with the number of questions that met it and the
+    /// time at which the last of them did.
+    pub fn troubles(&self) -> Vec<(Trouble, u64, SystemTime)> {
+        let mut all: Vec<(Trouble, u64, SystemTime)> = Vec::new();
+        for open in &self.open {
+            match all.iter_mut().find(|(trouble, ..)| *trouble == open.trouble) {
+                Some((_, count, last)) => {
+                    (*count, *last) = (*count + open.count, open.last.max(*last))
+                }
+                None => all.push((open.trouble, open.count, open.last)),
+            }
+        }
+        all
     }
 
-    #[test]
-    fn each_verdict_sets_the_trouble_and_whether_the_provider_is_up() {
-        let not_now = |why| Verdict::NotNow(why, TOOK);
-        for (verdict, took, timed_out, trouble, up) in [
-            (Verdict::Unavailable, Some(TOOK), true, Some(Trouble::TimedOut), Some(false)),
-            (Verdict::Unavailable, Some(TOOK), false, Some(Trouble::Unavailable), Some(false)),
-            (not_now(NotNow::Busy), Some(TOOK), false, Some(Trouble::Busy), Some(true)),
-            (not_now(NotNow::Barred), Some(TOOK), false, Some(Trouble::Barred), Some(true)),
-            (
-                not_now(NotNow::Misconfigured),
-                Some(TOOK),
-                false,
-                Some(Trouble::Misconfigured),
-                Some(true),
-            ),
-            (not_now(NotNow::NoTurn), None, false, Some(Trouble::TooManyQuestions), None),
-            (not_now(NotNow::FailureBudgetSpent), None, false, None, None),
-        ] {
-            let health = Health::default();
-            health.came_to(&verdict, took, timed_out, SystemTime::now());
-            let seen = health.seen();
-            assert_eq!(
-                (seen.failed.map(|(_, trouble)| trouble), seen.up),
-                (trouble, up),
-                "{verdict:?}"
-            );
-            assert_eq!(seen.failing, trouble.is_some());
+    fn met(&mut self, trouble: Trouble, secret: SecretId, kind: QuestionKind, now: SystemTime) {
+        self.open.retain(|open| is_recent(open.last, now));
+        let same = |open: &&mut OpenTrouble| open.trouble.is_like(trouble) && open.kind == kind;
+        let Some(open) = self.open.iter_mut().find(same) else {
+            let (callers, has_more) = (vec![secret], false);
+            self.open.push(OpenTrouble { trouble, last: now, count: 1, kind, callers, has_more });
+            return;
+        };
+        (open.trouble, open.last, open.count) = (trouble, now, open.count + 1);
+        if !open.callers.contains(&secret) {
+            if open.callers.len() < MAX_CALLERS {
+                open.callers.push(secret);
+            } else {
+                open.has_more = true;
+            }
         }
     }
 }
+
+impl OpenTrouble {
+    /// Notes a good answer about this secret. Returns whether it shows that the trouble is over:
+    /// for every caller that met it, or for all callers.
+    fn is_over(&mut self, secret: SecretId) -> bool {
+        if self.trouble.is_general() && self.callers.len() > 1 {
+            return true;
+        }
+        self.callers.retain(|caller| *caller != secret);
+        self.callers.is_empty() && !self.has_more
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::credential::Credential;
 use super::keyed_hash::{CredentialId, HashKey, KnownAs, SecretId};
 use super::revocation::Revocation;
-use crate::registry::Access;
+use crate::registry::{Access, Action};
 
 /// A question to a provider: one credential and one access.
 #[derive(Clone, Debug)]
@@ -32,7 +32,31 @@ pub struct Question {
     pub revocation: Revocation,
 }
 
+/// The kinds of questions. A provider may answer one kind well and fail at another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuestionKind {
+    Login,
+    Catalog,
+    /// About pulls alone.
+    Pull,
+    /// About a push or a delete too.
+    Change,
+}
+
 impl Question {
+    /// Returns the kind of the question.
+    pub fn kind(&self) -> QuestionKind {
+        let is_pull = |access: &Access| {
+            access.repositories().all(|(_, actions)| actions == Action::Pull.needs())
+        };
+        match &self.access {
+            Access::Login => QuestionKind::Login,
+            Access::Catalog => QuestionKind::Catalog,
+            access if is_pull(access) => QuestionKind::Pull,
+            _ => QuestionKind::Change,
+        }
+    }
+
     /// Creates a question about a credential and computes its hashes with the key of the process.
     pub fn new(
         key: &HashKey,

@@ -1,6 +1,7 @@
 //! Tests of torn lines, of a file that is moved or deleted, and of the names in a write.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Mutex;
 
@@ -36,6 +37,11 @@ impl Write for Disk {
     }
 }
 
+fn on(disk: &Disk) -> AuditLog {
+    let disk = disk.clone();
+    AuditLog::start(move || Ok(LogTarget::Other(Box::new(disk.clone())))).unwrap()
+}
+
 fn record() -> Record {
     let recorder =
         Arc::new(Recorder::new(Arc::default(), AccessLog::start(LogFormat::Json, None).unwrap()));
@@ -57,9 +63,7 @@ fn put() -> RegistryRequest {
 #[tokio::test]
 async fn a_partially_written_line_does_not_damage_the_next_one() {
     let disk = Disk::default();
-    let (target, opened) = (disk.clone(), disk.clone());
-    let (audit, record) =
-        (AuditLog::start(target, |_| false, move || Ok(opened.clone())).unwrap(), record());
+    let (audit, record) = (on(&disk), record());
     audit.allowed(&record, &put()).await.unwrap();
     disk.fill_up_after(30);
     assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));

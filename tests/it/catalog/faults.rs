@@ -85,6 +85,9 @@ async fn an_unusable_catalog_answer_is_502_and_shows_no_names() {
         );
         assert!(!reply.head.contains("hidden") && !reply.body.contains("hidden"), "{reply:?}");
         assert!(!reply.body.contains("alice/a") && reply.header("link").is_none(), "{reply:?}");
+        let seen: Value = serde_json::from_str(&gate.admin("/status.json").await.body).unwrap();
+        let fault = &seen["upstream"]["faults"][0];
+        assert_eq!((&fault["operation"], &fault["reason"]), (&json!("catalog"), &json!(expected)));
     }
 }
 

@@ -1,10 +1,11 @@
-//! The program's log about requests: faults of the registry, and callers over a limit.
+//! The program's log about requests: faults of the registry, callers over a limit, and lines that
+//! other logs lost.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::secrets::send;
-use super::{HTPASSWD, Served, text};
+use super::{HTPASSWD, Served, moorgate, text};
 use crate::harness::{basic, listener};
 
 /// The program's log reports the registry's faults, also on a pooled connection, and does not blame
@@ -145,4 +146,46 @@ fn a_fault_of_the_registry_is_logged_once_in_ten_seconds() {
         assert_eq!(log.matches(fault).count(), 1, "{fault}: {log}");
     }
     assert!(!log.contains("secret-state"), "{log}");
+    assert!(!log.contains("secret-state"), "{log}");
+}
+/// A full disk fails every line of the audit log and of the access log. The program log tells of
+/// each once in ten seconds.
+#[test]
+fn the_log_reports_lost_lines_of_other_logs_once() {
+    let audit = log_of_a_full_disk("MOORGATE_LOG_AUDIT");
+    let words = "the audit log cannot be written, so pushes and deletes are refused: No space left";
+    let told: Vec<_> = audit.lines().filter(|line| line.contains(words)).collect();
+    assert!(told.len() == 1 && told[0].contains("\"left_out\":0"), "{audit}");
+
+    // The lines that the first report does not count are reported at the end.
+    let access = log_of_a_full_disk("MOORGATE_LOG_ACCESS");
+    let words = "the access log cannot be written: No space left";
+    let told: Vec<_> = access.lines().filter(|line| line.contains(words)).collect();
+    let lost = told.iter().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["lines_lost"].as_u64().unwrap()
+    });
+    assert!(told.len() <= 2 && lost.sum::<u64>() == 5, "{access}");
+}
+
+/// Returns the program log of a gate that refuses five credentials and cannot write this log.
+fn log_of_a_full_disk(variable: &str) -> String {
+    let on_full_disk = |arguments: &[&str]| {
+        let mut command = moorgate(arguments);
+        command.env(variable, "/dev/full");
+        command
+    };
+    let registry = listener().local_addr().unwrap();
+    let served = Served::start_by(registry, HTPASSWD, "", on_full_disk);
+    for number in 0..5 {
+        let credential = basic(("alice", &format!("wrong{number}")));
+        let message = format!(
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: {credential}\r\n\r\n"
+        );
+        let reply = send(served.address, &message);
+        assert!(reply.starts_with("HTTP/1.1 401 "), "{reply}");
+    }
+    served.signal("-TERM");
+    text(&served.end().stderr)
 }

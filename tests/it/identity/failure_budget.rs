@@ -83,7 +83,9 @@ async fn a_caller_turned_away_by_the_budget_does_not_mark_the_provider_up() {
     let down = async || {
         let metrics = gate.admin("/metrics").await.body;
         assert!(metrics.contains("moorgate_provider_up{provider=\"gitlab\"} 0"), "{metrics}");
-        assert!(!metrics.contains("result=\"not_now\""), "{metrics}");
+        let labels = "{provider=\"gitlab\",result=\"not_now\"}";
+        let not_asked = format!("moorgate_introspection_duration_seconds_count{labels} 0\n");
+        assert!(metrics.contains(&not_asked), "{metrics}");
     };
     down().await;
 

@@ -32,6 +32,7 @@ pub(super) const IMPURE: &[&str] = &[
 /// each other.
 pub(super) const ROOMS: &[Room] = &[
     Room { name: "log_throttle", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
+    Room { name: "recent", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room { name: "terminal", uses: &[], must_not_use: IMPURE },
     Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
     Room {
@@ -45,7 +46,7 @@ pub(super) const ROOMS: &[Room] = &[
     Room { name: "framing", uses: &["denial"], must_not_use: IMPURE },
     Room {
         name: "metrics",
-        uses: &["denial"],
+        uses: &["denial", "registry"],
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
     Room {
@@ -60,7 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "identity/guard",
-        uses: &["net", "identity/model", "rate_limit"],
+        uses: &["net", "identity/model", "rate_limit", "recent"],
         must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A provider knows neither the cache nor the other providers' order.
@@ -114,6 +115,7 @@ pub(super) const ROOMS: &[Room] = &[
             "limits",
             "log_throttle",
             "metrics",
+            "recent",
             "registry",
             "terminal",
         ],
@@ -145,6 +147,7 @@ pub(super) const ROOMS: &[Room] = &[
             "identity/authenticator",
             "identity/model",
             "limits",
+            "metrics",
             "policy",
             "record",
             "registry",
@@ -156,18 +159,19 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "server",
-        uses: &["body", "net", "gate", "log_throttle", "record", "upstream", "net"],
+        uses: &["body", "net", "gate", "log_throttle", "recent", "record", "upstream", "net"],
         must_not_use: &["moka"],
     },
     Room {
         name: "admin",
         uses: &[
-            "denial",
             "framing",
             "gate",
             "identity/authenticator",
             "identity/model",
             "metrics",
+            "recent",
+            "record",
             "server",
             "upstream",
         ],
@@ -240,8 +244,10 @@ pub(super) const ROOMS: &[Room] = &[
 /// Files and folders that read or decide, and do nothing else, in rooms that are not pure as a
 /// whole.
 pub(super) const PURE: &[&str] = &[
+    "admin/metrics_format",
     "admin/page",
     "admin/status",
+    "admin/trouble",
     "cli/explain/text",
     "identity/model/credential",
     "identity/model/grant",
@@ -265,6 +271,7 @@ pub(super) const PURE: &[&str] = &[
     "respond/challenge",
     "server/proxy_header",
     "token_service/request",
+    "upstream/fault",
     "upstream/headers",
     "upstream/location",
 ];
@@ -292,7 +299,7 @@ pub(super) const STRICTER: &[(&str, &[&str])] = &[
     ("record/access_log", &["tokio", "hyper", "moka"]),
     ("token_service", &["tokio", "hyper", "moka", "http"]),
     ("token_service/gate_token", &["tokio", "hyper", "moka", "http"]),
-    ("upstream/health", &["tokio", "hyper", "moka", "http"]),
+    ("upstream/health", &["tokio", "hyper", "moka"]),
 ];
 
 /// The provider types, and the pairs of which the first may use the second.

@@ -19,6 +19,53 @@ async fn logged(gate: &TestGate, id: &str, file: &str) {
     .await;
 }
 
+/// The end of a file within a line is not the start of the next line: after a restart, and after
+/// the signal on the same file.
+#[tokio::test]
+async fn a_torn_end_of_a_log_is_not_continued() {
+    let log = vec!["access: a.log", "audit: audit.log"];
+    let files = vec![("a.log", "torn"), ("audit.log", "torn"), ("b.log", "torn")];
+    let mut gate = with_htpasswd(Setup { log, files, ..Setup::default() }).await;
+    // The test's own log is in memory until a reload changes the target.
+    gate.edit("access: a.log", "access: b.log");
+    assert!(gate.reload().await);
+    let both = async |gate: &TestGate, id| {
+        let header = format!("X-Request-Id: {id}\r\n");
+        gate.send("GET", "/v2/", Some(("alice", "wrong")), &header, "").await;
+        logged(gate, &format!("{id}-logged"), "b.log").await;
+    };
+    both(&gate, "first").await;
+    for name in ["b.log", "audit.log"] {
+        let text = std::fs::read_to_string(gate.file(name)).unwrap();
+        assert!(text.starts_with("torn\n{") && text.ends_with("}\n"), "{name}: {text}");
+        gate.write(name, text + "torn again");
+    }
+    assert!(gate.reloader.as_mut().unwrap().reload(true));
+    both(&gate, "second").await;
+    for name in ["b.log", "audit.log"] {
+        let text = std::fs::read_to_string(gate.file(name)).unwrap();
+        assert!(text.contains("}\ntorn again\n{"), "{name}: {text}");
+        assert!(!text.contains("\n\n"), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn lost_lines_of_the_access_log_are_counted_and_reported() {
+    let mut gate = with_htpasswd(Setup { log: vec!["access: a.log"], ..Setup::default() }).await;
+    gate.edit("access: a.log", "access: /dev/full");
+    assert!(gate.reload().await);
+    gate.send("GET", "/v2/", Some(ALICE), "", "").await;
+    let lost = "moorgate_access_log_lines_lost_total 1\n";
+    soon(async { while !gate.admin("/metrics").await.body.contains(lost) {} }).await;
+    let shown = gate.admin("/").await.body;
+    assert!(shown.contains("<li>The access log cannot be written: No space left"), "{shown}");
+    gate.edit("access: /dev/full", "access: b.log");
+    assert!(gate.reload().await);
+    logged(&gate, "written", "b.log").await;
+    let shown = gate.admin("/").await.body;
+    assert!(shown.contains("<li>The access log loses lines: No space left"), "{shown}");
+}
+
 /// Logs are reopened even if the config is invalid. The tool that rotates the logs does not know
 /// the config, and lines must not go to a file that it has deleted.
 #[tokio::test]

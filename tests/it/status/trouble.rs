@@ -104,8 +104,13 @@ async fn an_unreachable_upstream_is_reported_as_trouble() {
     );
     let address = upstream["address"].as_str().unwrap();
     assert!(address.starts_with("http://127.0.0.1:"));
-    let trouble = format!("Upstream {address}: the registry behind this gate cannot be reached.");
-    assert_eq!(seen["trouble"], json!([trouble]));
+    let trouble = format!(
+        "Upstream {address}: the registry behind this gate cannot be reached. Requests that \
+         failed: 1 (tags), the last at "
+    );
+    let told = seen["trouble"].as_array().unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].as_str().unwrap().starts_with(&trouble), "{told:?}");
     assert!(page(&gate).await.contains(&trouble));
 }
 
@@ -153,7 +158,7 @@ async fn a_draining_gate_reports_that_it_is_ending() {
 }
 
 #[tokio::test]
-async fn a_spent_failure_budget_counts_as_a_limit_in_the_metrics() {
+async fn a_spent_failure_budget_is_trouble_and_counts_as_a_limit_in_the_metrics() {
     const TIGHT: &str = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", failure_budget: 1/h }";
     let gate = TestGate::start(Setup { identity: Some(TIGHT), ..Setup::default() }).await;
     let limited = |times| json!({ "name": "failure_budget", "limited": times });
@@ -166,7 +171,11 @@ async fn a_spent_failure_budget_counts_as_a_limit_in_the_metrics() {
     }
     let seen = status(&gate).await;
     assert_eq!(seen["limits"].as_array().unwrap().last(), Some(&limited(2)));
-    assert_eq!(seen["trouble"], json!([]), "nothing is wrong with the provider");
+    assert_eq!(seen["providers"][0]["failing"], false, "nothing is wrong with the provider");
+    let trouble = seen["trouble"].as_array().unwrap();
+    assert_eq!(trouble.len(), 1, "{trouble:?}");
+    let start = "Provider gitlab: its failure_budget is spent until ";
+    assert!(trouble[0].as_str().unwrap().starts_with(start), "{trouble:?}");
     assert!(
         gate.admin("/metrics")
             .await

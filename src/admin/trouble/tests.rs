@@ -1,0 +1,158 @@
+use super::super::status::{CacheStatus, ConnectionStatus, LogStatus, ProviderTrouble};
+use super::*;
+
+/// A status without any problem.
+fn quiet() -> Status {
+    Status {
+        trouble: Vec::new(),
+        version: "",
+        now: String::new(),
+        started: String::new(),
+        uptime_seconds: 0,
+        draining: false,
+        certificate: None,
+        workers: 2,
+        connections: ConnectionStatus { open: 0, max: 7 },
+        listener: ListenerTrouble::default(),
+        upstream: UpstreamStatus {
+            address: "http://registry".to_owned(),
+            up: None,
+            failing: false,
+            last_answer: None,
+            last_error: None,
+            faults: Vec::new(),
+        },
+        providers: Vec::new(),
+        cache: CacheStatus { entries: 0, lookups: 0, hits: 0, hit_rate: None },
+        limits: Vec::new(),
+        logs: LogsStatus::default(),
+        last_reload: None,
+    }
+}
+
+fn trouble(status: Status) -> Vec<String> {
+    status.with_trouble().trouble
+}
+
+fn then(why: &str) -> Option<(String, String)> {
+    Some(("then".to_owned(), why.to_owned()))
+}
+
+#[test]
+fn a_certificate_that_expires_soon_or_has_expired_is_listed_as_trouble() {
+    for (seconds, expected) in [
+        (i64::MAX, None),
+        (CERTIFICATE_ENDS_SOON * 24 * 60 * 60, None),
+        (1, Some("The certificate expires soon, at then.")),
+        (0, Some("The certificate expired at then: clients refuse to connect.")),
+    ] {
+        let certificate = Some(CertificateStatus::new("then".to_owned(), seconds));
+        let seen = trouble(Status { certificate, ..quiet() });
+        assert_eq!(seen, Vec::from_iter(expected.map(str::to_owned)), "{seconds}");
+    }
+}
+
+#[test]
+fn every_trouble_of_the_listener_is_listed() {
+    let listener = ListenerTrouble {
+        not_accepted: then("Too many open files"),
+        full: Some("now".to_owned()),
+        stopped_workers: 1,
+    };
+    let seen = trouble(Status { listener, ..quiet() });
+    assert_eq!(seen.len(), 3);
+    assert!(seen[0].starts_with("Of 2 workers, 1 stopped: restart the gate"), "{seen:?}");
+    assert!(
+        seen[1].starts_with(
+            "Connections cannot be accepted: Too many open files; the last time at then."
+        ),
+        "{seen:?}"
+    );
+    assert!(seen[2].starts_with("http.max_connections (7) is reached"), "{seen:?}");
+}
+
+#[test]
+fn a_log_is_listed_while_it_fails_and_lost_access_lines_for_ten_minutes() {
+    let log = |failing, is_recent| LogStatus {
+        failing,
+        is_recent,
+        lines_lost: 3,
+        last_lost: then("disk full"),
+    };
+    for (failing, is_recent, audit, access) in [
+        (true, true, true, Some("The access log cannot be written: disk full.")),
+        (true, false, true, Some("The access log cannot be written: disk full.")),
+        (false, true, false, Some("The access log loses lines: disk full.")),
+        (false, false, false, None),
+    ] {
+        let logs = LogsStatus { audit: log(failing, is_recent), access: LogStatus::default() };
+        let seen = trouble(Status { logs, ..quiet() });
+        assert_eq!(seen.len(), usize::from(audit), "{seen:?}");
+        assert!(
+            !audit || seen[0].starts_with("The audit log cannot be written: disk full. Every push"),
+            "{seen:?}"
+        );
+        let logs = LogsStatus { access: log(failing, is_recent), audit: LogStatus::default() };
+        let seen = trouble(Status { logs, ..quiet() });
+        assert_eq!(seen.len(), usize::from(access.is_some()), "{seen:?}");
+        assert!(seen.iter().all(|seen| seen.starts_with(access.unwrap())), "{seen:?}");
+    }
+}
+
+#[test]
+fn faults_of_one_kind_are_told_together() {
+    let fault = |operation, message: &str, last: &str| FaultStatus {
+        operation,
+        reason: "reason",
+        message: message.to_owned(),
+        requests: 2,
+        first: "0".to_owned(),
+        last: last.to_owned(),
+        remedy: "Do this.",
+    };
+    let mut status = quiet();
+    status.upstream.faults = vec![
+        fault("blob_get", "it is late", "5"),
+        fault("upload_start", "it leads elsewhere", "4"),
+        fault("tags", "it is late", "3"),
+    ];
+    assert_eq!(
+        trouble(status),
+        [
+            "Upstream http://registry: it is late. Requests that failed: 4 (blob_get, tags), the \
+             last at 5. Do this.",
+            "Upstream http://registry: it leads elsewhere. Requests that failed: 2 (upload_start), \
+             the last at 4. Do this."
+        ]
+    );
+}
+
+#[test]
+fn each_trouble_of_a_provider_is_told_and_its_spent_budget() {
+    let trouble_of = |breaker| {
+        let troubles = ["is late", "is busy"].map(|message| ProviderTrouble {
+            message,
+            questions: 1,
+            last: "then".to_owned(),
+        });
+        let provider = ProviderStatus {
+            name: "sso".to_owned(),
+            kind: "introspection",
+            up: Some(true),
+            failing: true,
+            breaker,
+            last_answer: None,
+            last_error: None,
+            troubles: troubles.into(),
+            budget_spent_until: Some("later".to_owned()),
+        };
+        trouble(Status { providers: vec![provider], ..quiet() })
+    };
+    let seen = trouble_of("closed");
+    assert_eq!(seen[0], "Provider sso is late. Questions that failed: 1, the last at then.");
+    assert_eq!(seen[1], "Provider sso is busy. Questions that failed: 1, the last at then.");
+    assert!(seen[2].starts_with("Provider sso: its failure_budget is spent until later"));
+    let seen = trouble_of("open");
+    assert!(seen[0].starts_with("Provider sso does not answer: the gate stops asking it"));
+    assert_eq!(seen.len(), 2);
+}
