@@ -129,7 +129,8 @@ fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {
     match access {
         config::AccessLogTarget::Off => Ok(None),
         config::AccessLogTarget::Stdout => Ok(Some(Box::new(io::stdout()))),
-        config::AccessLogTarget::File(path) => AccessLog::open(path)
-            .with_context(|| format!("log.access: cannot append to {}", path.display())),
+        config::AccessLogTarget::File(path) => {
+            AccessLog::open(path).context("log.access: the gate cannot append to this file")
+        }
     }
 }

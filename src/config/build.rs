@@ -8,6 +8,7 @@ mod chain;
 mod files;
 mod identity;
 mod limits;
+mod log;
 mod policy;
 mod tls;
 mod tokens;
@@ -22,7 +23,7 @@ use super::format::{Network, Workers};
 use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{AccessLogTarget, AdminConfig, Config, Http, Log};
+use super::ready::{AdminConfig, Config, Http};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 use crate::identity::cache::CacheLimits;
@@ -201,41 +202,6 @@ impl Build<'_> {
             path: url.path.clone(),
             roots: roots?,
         })
-    }
-
-    fn log(&mut self, raw: &raw::LogSection) -> Log {
-        if raw.access == raw.audit && raw.audit != "off" {
-            let message = format!(
-                "`{}` is already the destination of the access log; write another file",
-                shown(&raw.audit)
-            );
-            self.problem("log.audit", message);
-        }
-        Log {
-            level: match raw.level {
-                raw::LogLevel::Error => tracing::Level::ERROR,
-                raw::LogLevel::Warn => tracing::Level::WARN,
-                raw::LogLevel::Info => tracing::Level::INFO,
-                raw::LogLevel::Debug => tracing::Level::DEBUG,
-                raw::LogLevel::Trace => tracing::Level::TRACE,
-            },
-            format: raw.format,
-            access: match raw.access.as_str() {
-                "stdout" => AccessLogTarget::Stdout,
-                "off" => AccessLogTarget::Off,
-                file => AccessLogTarget::File(self.log_file("log.access", file)),
-            },
-            audit: match raw.audit.as_str() {
-                "off" => None,
-                "stdout" => {
-                    let message = "the audit log cannot go to stdout, because each write to the \
-                                   registry waits until its line is in a file; write off or a file";
-                    self.problem("log.audit", message);
-                    None
-                }
-                file => Some(self.log_file("log.audit", file)),
-            },
-        }
     }
 
     fn problem(&mut self, path: &str, message: impl fmt::Display) {

@@ -62,6 +62,16 @@ pub(super) enum Resolved {
 }
 
 impl Scalar {
+    /// Returns the type that the text of a quoted scalar would have without its quotes. A scalar
+    /// without quotes is text.
+    pub(super) fn unquoted(&self) -> Resolved {
+        let text = self.text.trim();
+        if self.plain || text.is_empty() {
+            return Resolved::Text;
+        }
+        Self { text: text.to_owned(), plain: true }.resolve()
+    }
+
     pub(super) fn resolve(&self) -> Resolved {
         if !self.plain {
             return Resolved::Text;

@@ -5,9 +5,11 @@
 
 mod any_text;
 mod doubtful;
+mod file_names;
 pub mod files;
 mod fixtures;
 mod limits;
+mod log_files;
 mod policy;
 mod reference;
 mod tokens;
