@@ -10,6 +10,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::{Place, Problem, shown};
+use super::slips::{self, Slip};
 use crate::terminal::printable;
 
 /// The largest number of nodes in one file, including those that aliases repeat. A configuration
@@ -103,7 +104,13 @@ impl Node {
 
     /// Parses the only document of a text. `None` if the text cannot be read or is empty; the
     /// reason is then in `problems`.
-    pub(super) fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
+    /// `slips` are those in the text, which explain a mistake better than the parser.
+    pub(super) fn parse(
+        text: &str,
+        file: &Path,
+        slips: &[Slip],
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::new(file);
         for event in Parser::new_from_str(text) {
@@ -112,8 +119,12 @@ impl Node {
                 Err(error) => {
                     let marker = error.marker();
                     let (line, column) = within(text, marker.line(), marker.col());
-                    let place = reader.place(line, column);
-                    Err(Problem::new(place, syntax_message(text, marker.line(), error.info())))
+                    let mut explained = slips::around(slips, text, line, file);
+                    let last = explained.pop().unwrap_or_else(|| {
+                        Problem::new(reader.place(line, column), syntax_message(error.info()))
+                    });
+                    problems.append(&mut explained);
+                    Err(last)
                 }
             };
             if let Err(problem) = result {
@@ -141,14 +152,7 @@ fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     if line > lines.len() { (lines.len(), end()) } else { (line, column) }
 }
 
-/// Returns the parser's own message, except for a tab in the indentation, for which the parser's
-/// message is not clear.
-fn syntax_message(text: &str, line: usize, info: &str) -> String {
-    let indent = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let indent = indent.split(|c: char| !c.is_whitespace()).next().unwrap_or_default();
-    if indent.contains('\t') {
-        return "the indentation of this line contains a tab; indent with spaces".to_owned();
-    }
+fn syntax_message(info: &str) -> String {
     format!(
         "the file is not valid YAML: {}; write `key: value`, indented with spaces",
         printable(info)
@@ -208,6 +212,11 @@ impl Reader {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.is_some(), &place)?;
+                if anchor > 0 && text.is_empty() && style == ScalarStyle::Plain {
+                    let message = "a value that begins with `&` is an anchor in YAML, and no value \
+                                   follows it here; write it in quotes, e.g. \"&…\"";
+                    return Err(Problem::new(place, message));
+                }
                 let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
                 self.add(Node { place, data: Data::Scalar(scalar) }, anchor)
             }
@@ -308,7 +317,9 @@ fn not_a_key(place: Place) -> Problem {
 
 fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
     if tagged {
-        Err(Problem::new(place.clone(), "YAML tags (!…) are not supported; remove the tag"))
+        let message = "a value that begins with `!` is a tag in YAML, and tags are not supported; \
+                       write it in quotes, or remove the tag";
+        Err(Problem::new(place.clone(), message))
     } else {
         Ok(())
     }

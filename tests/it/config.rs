@@ -12,6 +12,7 @@ mod limits;
 mod log_files;
 mod policy;
 mod reference;
+mod slips;
 mod tokens;
 mod values;
 
