@@ -5,6 +5,7 @@
 //! required value was reported when the file was read, and is skipped here.
 
 mod chain;
+mod doubts;
 mod files;
 mod identity;
 mod limits;
@@ -14,6 +15,7 @@ mod tls;
 mod tokens;
 mod upstream;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -66,6 +68,9 @@ impl Build<'_> {
         let tokens = self.tokens(&raw.tokens, providers);
         let limits = self.limits(raw);
         let log = self.log(&raw.log);
+        if let (Some(identity), Some(policy), Some(limits)) = (&identity, &policy, &limits) {
+            self.warn_of_doubtful_entries(raw, identity, &policy.rules, &limits.overrides);
+        }
         Some(Config {
             http: http?,
             admin,
@@ -82,7 +87,7 @@ impl Build<'_> {
 
     fn http(&mut self, raw: &raw::HttpSection) -> Option<Http> {
         let tls = match &raw.tls {
-            Some(tls) => self.tls(tls).map(Some),
+            Some(tls) => self.tls(tls, raw.external_url.as_ref()).map(Some),
             None => {
                 let message = "TLS is off, so credentials cross the network in the clear; set \
                                http.tls, or let only a TLS terminator on this machine reach \
@@ -218,12 +223,15 @@ impl Build<'_> {
 
     /// Returns whether a problem was reported for the value at `path` or for a value in it.
     fn is_reported(&self, path: &str) -> bool {
+        if self.problems.is_empty() {
+            return false;
+        }
+        let reported: HashSet<&Place> = self.problems.iter().map(|it| &it.place).collect();
         let is_within = |at: &str| {
             at.strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        let mut places = self.places.iter().filter(|(at, _)| is_within(at));
-        places.any(|(_, place)| self.problems.iter().any(|problem| problem.place == *place))
+        self.places.iter().any(|(at, place)| is_within(at) && reported.contains(place))
     }
 }
 

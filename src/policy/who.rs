@@ -3,7 +3,7 @@
 use crate::identity::{Principal, Verified};
 
 /// One entry of a rule's `who`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// `anonymous`: callers without a credential, and no other caller.
     Anonymous,

@@ -5,6 +5,7 @@
 
 mod any_text;
 mod doubtful;
+mod doubtful_entries;
 mod file_names;
 pub mod files;
 mod fixtures;

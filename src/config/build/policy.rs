@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::Build;
+use super::doubts::host_left_in;
 use crate::config::raw::{self, PolicyMode, RuleAction};
 use crate::policy::{Mode, RepositoryPattern, Rule, Rules, TagChoice, TagPattern, Who};
 use crate::registry::Actions;
@@ -40,11 +41,11 @@ impl Build<'_> {
         providers: &[Option<raw::ProviderSection>],
     ) -> Option<Rule> {
         let names = names(providers);
-        let repositories = self.each(
-            raw.repositories.as_deref(),
-            &format!("{path}.repositories"),
-            RepositoryPattern::parse,
-        );
+        let repositories =
+            self.each(raw.repositories.as_deref(), &format!("{path}.repositories"), |text| {
+                RepositoryPattern::parse(text)
+                    .map_err(|message| host_left_in(text).unwrap_or(message))
+            });
         let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
         let except =
             self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
