@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -13,9 +14,13 @@ use super::problem::{Place, Problem, shown};
 use super::slips::{self, Slip};
 use crate::terminal::printable;
 
-/// The largest number of nodes in one file, including those that aliases repeat. A configuration
-/// has hundreds.
-const MAX_NODES: usize = 10_000;
+/// The largest number of keys and values in one file. 10,000 rules have about 300,000.
+/// docs/access.md names this number.
+const MAX_NODES: usize = 1_000_000;
+
+/// The largest number of keys and values that anchors and aliases repeat. A few lines of aliases
+/// can stand for any number of values, so this bound is smaller.
+const MAX_REPEATED: usize = 200_000;
 
 /// The largest depth of nested lists and sections. The deepest key of a configuration is at level
 /// 4.
@@ -164,8 +169,10 @@ fn syntax_message(info: &str) -> String {
 struct Reader {
     file: Arc<Path>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, Rc<Node>>,
     nodes: usize,
+    /// The number of nodes that anchors and aliases have copied.
+    repeated: usize,
     documents: usize,
     root: Option<Node>,
     problems: Vec<Problem>,
@@ -177,6 +184,8 @@ struct Open {
     anchor: usize,
     /// The key that was read and whose value follows.
     key: Option<(String, Place)>,
+    /// The lines of the keys that were read.
+    keys: HashMap<String, usize>,
 }
 
 impl Reader {
@@ -186,6 +195,7 @@ impl Reader {
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
+            repeated: 0,
             documents: 0,
             root: None,
             problems: Vec::new(),
@@ -234,8 +244,8 @@ impl Reader {
             },
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => {
-                    self.nodes += size(&node);
-                    self.add(node, 0)
+                    self.repeat(&node, &place)?;
+                    self.add(Node::clone(&node), 0)
                 }
                 None => Err(Problem::new(
                     place,
@@ -255,7 +265,7 @@ impl Reader {
             );
             return Err(Problem::new(node.place, message));
         }
-        self.open.push(Open { node, anchor, key: None });
+        self.open.push(Open { node, anchor, key: None, keys: HashMap::new() });
         Ok(())
     }
 
@@ -264,13 +274,14 @@ impl Reader {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             let message = format!(
-                "the file has more than {MAX_NODES} values, including those that aliases repeat; \
-                 remove some"
+                "the file has more than {MAX_NODES} keys and values, the most that the gate reads; \
+                 merge rules, e.g. with wildcards or with several callers in one `who`"
             );
             return Err(Problem::new(node.place, message));
         }
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            self.repeat(&node, &node.place)?;
+            self.anchors.insert(anchor, Rc::new(node.clone()));
         }
         let Some(parent) = self.open.last_mut() else {
             self.root = Some(node);
@@ -279,17 +290,18 @@ impl Reader {
         match (&mut parent.node.data, parent.key.take(), node) {
             (Data::List(items), _, node) => items.push(node),
             (Data::Mapping(entries), Some((key, place)), value) => {
-                if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                    let first = match &first.place {
-                        Place::File { line, .. } => *line,
-                        Place::Environment(_) => 0,
-                    };
+                if let Some(first) = parent.keys.get(&key) {
                     let message = format!(
                         "the key `{}` is already in line {first}; remove one of the two",
                         shown(&key)
                     );
                     self.problems.push(Problem::new(place, message));
                 } else {
+                    let line = match &place {
+                        Place::File { line, .. } => *line,
+                        Place::Environment(_) => 0,
+                    };
+                    parent.keys.insert(key.clone(), line);
                     entries.push(Entry { key, place, value });
                 }
             }
@@ -297,6 +309,19 @@ impl Reader {
                 parent.key = Some((scalar.text, place));
             }
             (Data::Mapping(_) | Data::Scalar(_), _, node) => return Err(not_a_key(node.place)),
+        }
+        Ok(())
+    }
+
+    /// Counts the nodes of a copy before it is made.
+    fn repeat(&mut self, node: &Node, place: &Place) -> Result<(), Problem> {
+        self.repeated += size(node);
+        if self.repeated > MAX_REPEATED {
+            let message = format!(
+                "anchors and aliases repeat more than {MAX_REPEATED} keys and values, the most that \
+                 the gate reads; write values instead of some aliases"
+            );
+            return Err(Problem::new(place.clone(), message));
         }
         Ok(())
     }
@@ -325,11 +350,13 @@ fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
     }
 }
 
-/// Returns the number of nodes that an alias repeats.
+/// Returns the number of nodes in a node, itself included, that an alias repeats.
 fn size(node: &Node) -> usize {
     match &node.data {
         Data::Scalar(_) => 1,
         Data::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Data::Mapping(entries) => 1 + entries.iter().map(|entry| size(&entry.value)).sum::<usize>(),
+        Data::Mapping(entries) => {
+            1 + entries.iter().map(|entry| 1 + size(&entry.value)).sum::<usize>()
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod files;
 mod fixtures;
 mod limits;
 mod log_files;
+mod many;
 mod policy;
 mod reference;
 mod slips;

@@ -125,6 +125,6 @@ fn make() -> TempDir {
     write_private(folder, "encrypted.key", encrypted);
 
     write(folder, "latin1.yml", b"version: 1\nhttp: \xe9\xe4: x\n");
-    write(folder, "huge.yml", "#".repeat((1 << 20) + 1));
+    write(folder, "huge.yml", "#".repeat((16 << 20) + 1));
     made
 }
