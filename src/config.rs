@@ -19,6 +19,7 @@ mod raw;
 mod ready;
 mod schema;
 mod shape;
+mod slips;
 mod tree;
 mod url;
 
@@ -31,6 +32,7 @@ use named_file::read_bounded;
 use problem::in_order;
 use raw::Raw;
 use shape::{MissingKeys, Places, place_of};
+use slips::Slip;
 use tree::Node;
 
 pub use format::Rate;
@@ -45,9 +47,9 @@ pub use ready::{
 pub use schema::schema;
 pub use url::{ExternalUrl, Scheme};
 
-/// The largest size of a configuration file, in bytes. config/moorgate.yml, with all its comments,
-/// has a hundredth of this size.
-const MAX_BYTES: u64 = 1 << 20;
+/// The largest size of a configuration file, in bytes. 10,000 rules have about 3 MB. docs/access.md
+/// names this size.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// A valid configuration, ready for use.
 #[derive(Clone, Debug)]
@@ -131,12 +133,13 @@ fn build(
     environment: impl IntoIterator<Item = (String, String)>,
     files: &mut Vec<FileVersion>,
 ) -> Result<Loaded, Problems> {
-    let Read { raw, places, start, problems } = read(text, name, environment)?;
+    let Read { raw, places, start, problems, slips } = read(text, name, environment)?;
     let (warnings, read) = (Vec::new(), Vec::new());
     let mut build =
         Build { folder, places: &places, start: &start, problems, warnings, files: read };
     let config = build.config(&raw);
-    let Build { problems, warnings, files: read, .. } = build;
+    let Build { mut problems, warnings, files: read, .. } = build;
+    slips::explain(&mut problems, &slips, name);
     files.extend_from_slice(&read);
     match config {
         Some(config) if problems.is_empty() => {
@@ -165,6 +168,8 @@ struct Read {
     places: Places,
     start: Place,
     problems: Vec<Problem>,
+    /// The slips of the keyboard that may explain the problems.
+    slips: Vec<Slip>,
 }
 
 fn read(
@@ -176,7 +181,8 @@ fn read(
     let schema = schema::derived();
     let mut problems = Vec::new();
     let overrides = environment::overrides(&schema, environment, &mut problems);
-    let Some(mut root) = Node::parse(text, name, &mut problems) else {
+    let slips = slips::find(text, &|key| schema::has_key(&schema, key));
+    let Some(mut root) = Node::parse(text, name, &slips, &mut problems) else {
         return Err(Problems::new(problems, name));
     };
 
@@ -195,10 +201,11 @@ fn read(
             if problems.is_empty() {
                 problems.push(Problem::new(start, format!("{error}; see config/moorgate.yml")));
             }
+            slips::explain(&mut problems, &slips, name);
             return Err(Problems::new(problems, name));
         }
     };
-    Ok(Read { raw, places: reading.places, start, problems })
+    Ok(Read { raw, places: reading.places, start, problems, slips })
 }
 
 /// Reads the configuration file.
@@ -210,7 +217,12 @@ fn read_text(path: &Path) -> Result<String, Problem> {
             }
             std::io::ErrorKind::IsADirectory => "this is a folder; name the file in it".to_owned(),
             std::io::ErrorKind::FileTooLarge => {
-                "the file is larger than 1 MiB; name a config file with --config".to_owned()
+                "the file is larger than 16 MiB, the most that the gate reads; name a config file \
+                 with --config, or merge rules, e.g. with wildcards"
+                    .to_owned()
+            }
+            std::io::ErrorKind::NotSeekable => {
+                "this is a pipe; name a file with --config".to_owned()
             }
             _ => format!(
                 "the file cannot be read ({error}); name a readable config file with --config"

@@ -140,7 +140,8 @@ fn log_target(access: &config::AccessLogTarget) -> anyhow::Result<Target> {
             let stdout = File::from(stdout.context("log.access: cannot use standard output")?);
             Ok(Some(LogTarget::Other(Box::new(stdout))))
         }
-        config::AccessLogTarget::File(path) => AccessLog::open(path)
-            .with_context(|| format!("log.access: cannot append to {}", path.display())),
+        config::AccessLogTarget::File(path) => {
+            AccessLog::open(path).context("log.access: the gate cannot append to this file")
+        }
     }
 }

@@ -5,14 +5,17 @@
 //! required value was reported when the file was read, and is skipped here.
 
 mod chain;
+mod doubts;
 mod files;
 mod identity;
 mod limits;
+mod log;
 mod policy;
 mod tls;
 mod tokens;
 mod upstream;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -22,7 +25,7 @@ use super::format::{Network, Workers};
 use super::named_file::FileVersion;
 use super::problem::{Place, Problem, shown};
 use super::raw::{self, Raw, ScopeList};
-use super::ready::{AccessLogTarget, AdminConfig, Config, Http, Log};
+use super::ready::{AdminConfig, Config, Http};
 use super::shape::{Places, place_of};
 use super::url::{Scheme, ServerUrl};
 use crate::identity::cache::CacheLimits;
@@ -65,6 +68,9 @@ impl Build<'_> {
         let tokens = self.tokens(&raw.tokens, providers);
         let limits = self.limits(raw);
         let log = self.log(&raw.log);
+        if let (Some(identity), Some(policy), Some(limits)) = (&identity, &policy, &limits) {
+            self.warn_of_doubtful_entries(raw, identity, &policy.rules, &limits.overrides);
+        }
         Some(Config {
             http: http?,
             admin,
@@ -81,7 +87,7 @@ impl Build<'_> {
 
     fn http(&mut self, raw: &raw::HttpSection) -> Option<Http> {
         let tls = match &raw.tls {
-            Some(tls) => self.tls(tls).map(Some),
+            Some(tls) => self.tls(tls, raw.external_url.as_ref()).map(Some),
             None => {
                 let message = "TLS is off, so credentials cross the network in the clear; set \
                                http.tls, or let only a TLS terminator on this machine reach \
@@ -203,41 +209,6 @@ impl Build<'_> {
         })
     }
 
-    fn log(&mut self, raw: &raw::LogSection) -> Log {
-        if raw.access == raw.audit && raw.audit != "off" {
-            let message = format!(
-                "`{}` is already the destination of the access log; write another file",
-                shown(&raw.audit)
-            );
-            self.problem("log.audit", message);
-        }
-        Log {
-            level: match raw.level {
-                raw::LogLevel::Error => tracing::Level::ERROR,
-                raw::LogLevel::Warn => tracing::Level::WARN,
-                raw::LogLevel::Info => tracing::Level::INFO,
-                raw::LogLevel::Debug => tracing::Level::DEBUG,
-                raw::LogLevel::Trace => tracing::Level::TRACE,
-            },
-            format: raw.format,
-            access: match raw.access.as_str() {
-                "stdout" => AccessLogTarget::Stdout,
-                "off" => AccessLogTarget::Off,
-                file => AccessLogTarget::File(self.log_file("log.access", file)),
-            },
-            audit: match raw.audit.as_str() {
-                "off" => None,
-                "stdout" => {
-                    let message = "the audit log cannot go to stdout, because each write to the \
-                                   registry waits until its line is in a file; write off or a file";
-                    self.problem("log.audit", message);
-                    None
-                }
-                file => Some(self.log_file("log.audit", file)),
-            },
-        }
-    }
-
     fn problem(&mut self, path: &str, message: impl fmt::Display) {
         self.problems.push(Problem::new(self.place(path), format!("`{path}`: {message}")));
     }
@@ -252,12 +223,15 @@ impl Build<'_> {
 
     /// Returns whether a problem was reported for the value at `path` or for a value in it.
     fn is_reported(&self, path: &str) -> bool {
+        if self.problems.is_empty() {
+            return false;
+        }
+        let reported: HashSet<&Place> = self.problems.iter().map(|it| &it.place).collect();
         let is_within = |at: &str| {
             at.strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        let mut places = self.places.iter().filter(|(at, _)| is_within(at));
-        places.any(|(_, place)| self.problems.iter().any(|problem| problem.place == *place))
+        self.places.iter().any(|(at, place)| is_within(at) && reported.contains(place))
     }
 }
 

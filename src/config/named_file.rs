@@ -36,8 +36,13 @@ impl FileVersion {
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] if the file is larger, and errors of the file system.
+/// [`io::ErrorKind::FileTooLarge`] if the file is larger, [`io::ErrorKind::NotSeekable`] if it is a
+/// named pipe, and errors of the file system.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its writer, which may never come.
+    if is_named_pipe(path) {
+        return Err(io::ErrorKind::NotSeekable.into());
+    }
     let mut content = Vec::new();
     File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|length| length <= limit) {
@@ -45,4 +50,12 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     } else {
         Err(io::ErrorKind::FileTooLarge.into())
     }
+}
+
+/// Returns whether a path is a named pipe. The pipes in /proc/self/fd have no name: a shell passes
+/// files through them.
+fn is_named_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+        && path.canonicalize().is_ok()
 }

@@ -127,10 +127,10 @@ impl Default for HttpSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TlsSection {
     /// A PEM file with the certificate, followed by its intermediates.
-    #[schemars(required, length(min = 1), extend("examples" = ["tls.crt"]))]
+    #[schemars(required, length(min = 1), extend("format" = "file", "examples" = ["tls.crt"]))]
     pub(super) certificate: Option<String>,
     /// A PEM file with the private key, not encrypted.
-    #[schemars(required, length(min = 1), extend("examples" = ["tls.key"]))]
+    #[schemars(required, length(min = 1), extend("format" = "file", "examples" = ["tls.key"]))]
     pub(super) key: Option<String>,
     /// The oldest TLS version that the gate accepts: 1.2 or 1.3.
     pub(super) minimum_version: TlsVersion,
@@ -154,7 +154,7 @@ pub(super) struct AdminSection {
     pub(super) addr: ListenAddress,
     /// A file with the secret that POST /revoke requires, of 16 bytes or more; null: every POST
     /// /revoke is refused.
-    #[schemars(length(min = 1), extend("examples" = ["admin.token"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["admin.token"]))]
     pub(super) token_file: Option<String>,
 }
 
@@ -183,11 +183,11 @@ pub(super) struct UpstreamSection {
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
     pub(super) username: Option<String>,
     /// A file with the password for authorization: basic, in one line.
-    #[schemars(length(min = 1), extend("examples" = ["upstream.password"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["upstream.password"]))]
     pub(super) password_file: Option<String>,
     /// A PEM file with the authorities that may issue the registry's certificate; null: those of
     /// the system.
-    #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["ca.pem"]))]
     pub(super) ca: Option<String>,
     /// The longest time for connecting to the registry, including TLS.
     pub(super) connect_timeout: Duration,
@@ -272,7 +272,7 @@ pub(super) struct TokensSection {
     /// A file of keys, one per line, each 32 random bytes in base64. The first key seals tokens,
     /// and all keys open them; null: a key that only this process has, and that replicas cannot
     /// share.
-    #[schemars(length(min = 1), extend("examples" = ["tokens.keys"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["tokens.keys"]))]
     pub(super) key_file: Option<String>,
     /// The lifetime of a token, 60s to 720h (30 days). Its credential is verified again after
     /// cache.ttl.
@@ -341,11 +341,11 @@ pub(super) struct LogSection {
     /// The format of the program log and of the access log: json, or text for terminals.
     pub(super) format: LogFormat,
     /// The destination of the access log: stdout, off or a file.
-    #[schemars(length(min = 1), extend("examples" = ["stdout"]))]
+    #[schemars(length(min = 1), extend("format" = "access-log-target", "examples" = ["stdout"]))]
     pub(super) access: String,
     /// The destination of the audit log, which records allowed writes and refusals: off or a file.
     /// A write is refused if its line cannot be written.
-    #[schemars(length(min = 1), extend("examples" = ["audit.log"]))]
+    #[schemars(length(min = 1), extend("format" = "audit-log-target", "examples" = ["audit.log"]))]
     pub(super) audit: String,
 }
 

@@ -45,6 +45,14 @@ pub(super) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties")?.as_object()
 }
 
+/// Returns whether any section of the schema has a key with this name.
+pub(super) fn has_key(schema: &Value, key: &str) -> bool {
+    properties(schema).is_some_and(|keys| {
+        keys.contains_key(key) || keys.values().any(|schema| has_key(schema, key))
+    }) || schema.get("items").is_some_and(|items| has_key(items, key))
+        || variants(schema).iter().any(|variant| has_key(variant, key))
+}
+
 /// A transform that joins the lines of each description, which the doc comment of its field wraps.
 #[derive(Clone, Debug)]
 struct Unwrapped;

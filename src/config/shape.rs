@@ -5,6 +5,7 @@
 //! can therefore build the raw configuration from it even if other parts of the file are wrong, and
 //! the checks that follow still run.
 
+mod file_name;
 mod hint;
 
 use std::collections::HashMap;
@@ -77,6 +78,16 @@ impl Walk<'_> {
             let or_remove = if may_be_absent(schema) { ", or remove the key" } else { "" };
             let message = format!("`{path}` has no value; write {}{or_remove}", hint::form(schema));
             self.problem(key, message);
+            return None;
+        }
+        if let Data::Scalar(scalar) = &node.data
+            && allows(schema, "null")
+            && scalar.unquoted() == Resolved::Null
+        {
+            let null = &scalar.text;
+            let message =
+                format!("`{path}`: \"{null}\" in quotes is text; write {null} without quotes");
+            self.problem(&node.place, message);
             return None;
         }
         match &node.data {
@@ -238,13 +249,21 @@ impl Walk<'_> {
                 .map(|()| Value::from(text))
                 .map_err(|message| format!("`{path}`: {message}"));
         }
+        if file_name::is_file_name(format) {
+            return file_name::read(schema, scalar, path);
+        }
         if let Some(known) = schema.get("enum").or_else(|| schema.get("const")) {
             return self.one_of(known, schema, scalar, path);
         }
         let resolved = scalar.resolve();
+        let in_quotes_is_text = || {
+            let value = text.trim();
+            format!("`{path}`: \"{value}\" in quotes is text; write {value} without quotes")
+        };
         if allows(schema, "boolean") {
             return match resolved {
                 Resolved::Boolean(value) => Ok(value.into()),
+                _ if matches!(scalar.unquoted(), Resolved::Boolean(_)) => Err(in_quotes_is_text()),
                 _ => Err(wrong("is neither true nor false")),
             };
         }
@@ -258,6 +277,7 @@ impl Walk<'_> {
                     Err(wrong("is too large"))
                 }
                 Resolved::Integer(value) => Ok(value.into()),
+                _ if matches!(scalar.unquoted(), Resolved::Integer(_)) => Err(in_quotes_is_text()),
                 _ => Err(wrong("is not a whole number")),
             };
         }
@@ -268,7 +288,7 @@ impl Walk<'_> {
             Resolved::Text => Ok(text.into()),
             Resolved::Null => Err(wrong("is null")),
             Resolved::Boolean(_) | Resolved::Integer(_) | Resolved::Float => {
-                Err(in_quotes(path, text))
+                Err(needs_quotes(path, text))
             }
         }
     }
@@ -290,7 +310,7 @@ impl Walk<'_> {
             known.iter().zip(texts).find(|(_, known)| known == text).map(|(value, _)| value);
         match found {
             Some(Value::String(_)) if scalar.resolve() != Resolved::Text => {
-                Err(in_quotes(path, text))
+                Err(needs_quotes(path, text))
             }
             Some(value) => Ok(value.clone()),
             None => {
@@ -326,6 +346,6 @@ fn may_be_absent(schema: &Value) -> bool {
 
 /// Returns the message for a text that needs quotes, because YAML reads a bare 1.2 as a number and
 /// a bare true as a boolean.
-fn in_quotes(path: &str, text: &str) -> String {
+fn needs_quotes(path: &str, text: &str) -> String {
     format!("`{path}`: `{}` without quotes is not text; write \"{}\"", shown(text), shown(text))
 }

@@ -5,16 +5,22 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::{Place, Problem, shown};
+use super::slips::{self, Slip};
 use crate::terminal::printable;
 
-/// The largest number of nodes in one file, including those that aliases repeat. A configuration
-/// has hundreds.
-const MAX_NODES: usize = 10_000;
+/// The largest number of keys and values in one file. 10,000 rules have about 300,000.
+/// docs/access.md names this number.
+const MAX_NODES: usize = 1_000_000;
+
+/// The largest number of keys and values that anchors and aliases repeat. A few lines of aliases
+/// can stand for any number of values, so this bound is smaller.
+const MAX_REPEATED: usize = 200_000;
 
 /// The largest depth of nested lists and sections. The deepest key of a configuration is at level
 /// 4.
@@ -62,6 +68,16 @@ pub(super) enum Resolved {
 }
 
 impl Scalar {
+    /// Returns the type that the text of a quoted scalar would have without its quotes. A scalar
+    /// without quotes is text.
+    pub(super) fn unquoted(&self) -> Resolved {
+        let text = self.text.trim();
+        if self.plain || text.is_empty() {
+            return Resolved::Text;
+        }
+        Self { text: text.to_owned(), plain: true }.resolve()
+    }
+
     pub(super) fn resolve(&self) -> Resolved {
         if !self.plain {
             return Resolved::Text;
@@ -93,7 +109,13 @@ impl Node {
 
     /// Parses the only document of a text. `None` if the text cannot be read or is empty; the
     /// reason is then in `problems`.
-    pub(super) fn parse(text: &str, file: &Path, problems: &mut Vec<Problem>) -> Option<Self> {
+    /// `slips` are those in the text, which explain a mistake better than the parser.
+    pub(super) fn parse(
+        text: &str,
+        file: &Path,
+        slips: &[Slip],
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::new(file);
         for event in Parser::new_from_str(text) {
@@ -102,8 +124,12 @@ impl Node {
                 Err(error) => {
                     let marker = error.marker();
                     let (line, column) = within(text, marker.line(), marker.col());
-                    let place = reader.place(line, column);
-                    Err(Problem::new(place, syntax_message(text, marker.line(), error.info())))
+                    let mut explained = slips::around(slips, text, line, file);
+                    let last = explained.pop().unwrap_or_else(|| {
+                        Problem::new(reader.place(line, column), syntax_message(error.info()))
+                    });
+                    problems.append(&mut explained);
+                    Err(last)
                 }
             };
             if let Err(problem) = result {
@@ -131,14 +157,7 @@ fn within(text: &str, line: usize, column: usize) -> (usize, usize) {
     if line > lines.len() { (lines.len(), end()) } else { (line, column) }
 }
 
-/// Returns the parser's own message, except for a tab in the indentation, for which the parser's
-/// message is not clear.
-fn syntax_message(text: &str, line: usize, info: &str) -> String {
-    let indent = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let indent = indent.split(|c: char| !c.is_whitespace()).next().unwrap_or_default();
-    if indent.contains('\t') {
-        return "the indentation of this line contains a tab; indent with spaces".to_owned();
-    }
+fn syntax_message(info: &str) -> String {
     format!(
         "the file is not valid YAML: {}; write `key: value`, indented with spaces",
         printable(info)
@@ -150,8 +169,10 @@ fn syntax_message(text: &str, line: usize, info: &str) -> String {
 struct Reader {
     file: Arc<Path>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, Rc<Node>>,
     nodes: usize,
+    /// The number of nodes that anchors and aliases have copied.
+    repeated: usize,
     documents: usize,
     root: Option<Node>,
     problems: Vec<Problem>,
@@ -163,6 +184,8 @@ struct Open {
     anchor: usize,
     /// The key that was read and whose value follows.
     key: Option<(String, Place)>,
+    /// The lines of the keys that were read.
+    keys: HashMap<String, usize>,
 }
 
 impl Reader {
@@ -172,6 +195,7 @@ impl Reader {
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
+            repeated: 0,
             documents: 0,
             root: None,
             problems: Vec::new(),
@@ -198,6 +222,11 @@ impl Reader {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.is_some(), &place)?;
+                if anchor > 0 && text.is_empty() && style == ScalarStyle::Plain {
+                    let message = "a value that begins with `&` is an anchor in YAML, and no value \
+                                   follows it here; write it in quotes, e.g. \"&…\"";
+                    return Err(Problem::new(place, message));
+                }
                 let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
                 self.add(Node { place, data: Data::Scalar(scalar) }, anchor)
             }
@@ -215,8 +244,8 @@ impl Reader {
             },
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => {
-                    self.nodes += size(&node);
-                    self.add(node, 0)
+                    self.repeat(&node, &place)?;
+                    self.add(Node::clone(&node), 0)
                 }
                 None => Err(Problem::new(
                     place,
@@ -236,7 +265,7 @@ impl Reader {
             );
             return Err(Problem::new(node.place, message));
         }
-        self.open.push(Open { node, anchor, key: None });
+        self.open.push(Open { node, anchor, key: None, keys: HashMap::new() });
         Ok(())
     }
 
@@ -245,13 +274,14 @@ impl Reader {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             let message = format!(
-                "the file has more than {MAX_NODES} values, including those that aliases repeat; \
-                 remove some"
+                "the file has more than {MAX_NODES} keys and values, the most that the gate reads; \
+                 merge rules, e.g. with wildcards or with several callers in one `who`"
             );
             return Err(Problem::new(node.place, message));
         }
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            self.repeat(&node, &node.place)?;
+            self.anchors.insert(anchor, Rc::new(node.clone()));
         }
         let Some(parent) = self.open.last_mut() else {
             self.root = Some(node);
@@ -260,17 +290,18 @@ impl Reader {
         match (&mut parent.node.data, parent.key.take(), node) {
             (Data::List(items), _, node) => items.push(node),
             (Data::Mapping(entries), Some((key, place)), value) => {
-                if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                    let first = match &first.place {
-                        Place::File { line, .. } => *line,
-                        Place::Environment(_) => 0,
-                    };
+                if let Some(first) = parent.keys.get(&key) {
                     let message = format!(
                         "the key `{}` is already in line {first}; remove one of the two",
                         shown(&key)
                     );
                     self.problems.push(Problem::new(place, message));
                 } else {
+                    let line = match &place {
+                        Place::File { line, .. } => *line,
+                        Place::Environment(_) => 0,
+                    };
+                    parent.keys.insert(key.clone(), line);
                     entries.push(Entry { key, place, value });
                 }
             }
@@ -278,6 +309,19 @@ impl Reader {
                 parent.key = Some((scalar.text, place));
             }
             (Data::Mapping(_) | Data::Scalar(_), _, node) => return Err(not_a_key(node.place)),
+        }
+        Ok(())
+    }
+
+    /// Counts the nodes of a copy before it is made.
+    fn repeat(&mut self, node: &Node, place: &Place) -> Result<(), Problem> {
+        self.repeated += size(node);
+        if self.repeated > MAX_REPEATED {
+            let message = format!(
+                "anchors and aliases repeat more than {MAX_REPEATED} keys and values, the most that \
+                 the gate reads; write values instead of some aliases"
+            );
+            return Err(Problem::new(place.clone(), message));
         }
         Ok(())
     }
@@ -298,17 +342,21 @@ fn not_a_key(place: Place) -> Problem {
 
 fn refuse_tag(tagged: bool, place: &Place) -> Result<(), Problem> {
     if tagged {
-        Err(Problem::new(place.clone(), "YAML tags (!…) are not supported; remove the tag"))
+        let message = "a value that begins with `!` is a tag in YAML, and tags are not supported; \
+                       write it in quotes, or remove the tag";
+        Err(Problem::new(place.clone(), message))
     } else {
         Ok(())
     }
 }
 
-/// Returns the number of nodes that an alias repeats.
+/// Returns the number of nodes in a node, itself included, that an alias repeats.
 fn size(node: &Node) -> usize {
     match &node.data {
         Data::Scalar(_) => 1,
         Data::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Data::Mapping(entries) => 1 + entries.iter().map(|entry| size(&entry.value)).sum::<usize>(),
+        Data::Mapping(entries) => {
+            1 + entries.iter().map(|entry| 1 + size(&entry.value)).sum::<usize>()
+        }
     }
 }

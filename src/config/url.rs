@@ -72,6 +72,14 @@ impl ExternalUrl {
         &self.service
     }
 
+    /// Returns the host, in lower case. An IPv6 address has no brackets.
+    pub(super) fn host(&self) -> &str {
+        match self.authority.strip_prefix('[') {
+            Some(address) => address.split(']').next().unwrap_or_default(),
+            None => self.authority.split(':').next().unwrap_or_default(),
+        }
+    }
+
     pub(super) fn is_loopback(&self) -> bool {
         self.loopback
     }

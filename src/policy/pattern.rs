@@ -152,6 +152,12 @@ impl TagPattern {
         }
     }
 
+    /// Returns whether every tag that matches the other pattern matches this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        // Only a star of this pattern can take the stars of the other one.
+        segment_matches(&self.0, &other.0)
+    }
+
     /// Returns whether a tag matches.
     pub fn matches(&self, tag: &Tag) -> bool {
         segment_matches(&self.0, tag.as_str())

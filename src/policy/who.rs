@@ -3,7 +3,7 @@
 use crate::identity::{Principal, Verified};
 
 /// One entry of a rule's `who`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
     /// `anonymous`: callers without a credential, and no other caller.
     Anonymous,
@@ -21,7 +21,8 @@ pub enum Who {
 }
 
 impl Who {
-    /// Reads an entry, given the names of all providers.
+    /// Reads an entry, given the names of all providers. Without any, the names are not known, and
+    /// every provider is accepted.
     ///
     /// # Errors
     /// A message that says what is wrong and how to write it correctly.
@@ -95,6 +96,7 @@ fn of_provider(kind: &str, text: &str, providers: &[&str]) -> Result<(Box<str>, 
             Err(format!("there is no name after the slash; write {}", example(kind)))
         }
         (Some((provider, name)), _) => Ok((known(provider, providers)?, name.into())),
+        (None, []) => Ok(("".into(), text.into())),
         (None, [only]) => Ok(((*only).into(), text.into())),
         (None, _) => {
             Err(format!("several providers may know the name; write {kind}:PROVIDER/{text}"))
@@ -103,9 +105,11 @@ fn of_provider(kind: &str, text: &str, providers: &[&str]) -> Result<(Box<str>, 
 }
 
 fn known(name: &str, providers: &[&str]) -> Result<Box<str>, String> {
-    match providers.contains(&name) {
-        true => Ok(name.into()),
-        false => Err(format!(
+    match providers {
+        [] => Ok(name.into()),
+        _ if providers.contains(&name) => Ok(name.into()),
+        [only] => Err(format!("`{name}` is not a provider in identity; write {only}")),
+        _ => Err(format!(
             "`{name}` is not a provider in identity; write one of {}",
             providers.join(", ")
         )),
@@ -157,6 +161,13 @@ mod tests {
             let message = Who::parse(text, &["p", "q"]).unwrap_err();
             assert!(message.contains(right), "{text}: {message}");
         }
+        let single = Who::parse("provider:r", &["only"]).unwrap_err();
+        assert!(single.ends_with("; write only"), "{single}");
+        // Without providers, the missing providers are the only problem.
+        for text in ["provider:r", "user:r/alice", "user:alice", "group:r/a"] {
+            assert!(Who::parse(text, &[]).is_ok(), "{text}");
+        }
+        assert!(Who::parse("alice", &[]).is_err());
         assert!(Who::parse("user:", &["only"]).is_err());
         assert!(Who::parse("group:", &["only"]).is_err());
     }

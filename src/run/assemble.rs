@@ -119,8 +119,7 @@ fn audit(path: Option<&Path>, running: Option<&RunningSnapshot>) -> anyhow::Resu
         (path, Some(open)) if open.path() == path => open.clone(),
         (None, _) => Arc::new(AuditLog::off()),
         (Some(path), _) => Arc::new(
-            AuditLog::file(path)
-                .with_context(|| format!("log.audit: cannot append to {}", path.display()))?,
+            AuditLog::file(path).context("log.audit: the gate cannot append to this file")?,
         ),
     })
 }

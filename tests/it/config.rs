@@ -5,11 +5,16 @@
 
 mod any_text;
 mod doubtful;
+mod doubtful_entries;
+mod file_names;
 pub mod files;
 mod fixtures;
 mod limits;
+mod log_files;
+mod many;
 mod policy;
 mod reference;
+mod slips;
 mod tokens;
 mod values;
 

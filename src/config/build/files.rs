@@ -2,7 +2,7 @@
 //! each problem is reported at the place of the key.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -60,21 +60,6 @@ impl Build<'_> {
         None
     }
 
-    /// Returns the path of a log file. The file is not opened, because a check of the configuration
-    /// must not create files.
-    pub(super) fn log_file(&mut self, key: &str, file: &str) -> PathBuf {
-        let path = self.folder.join(file);
-        if path.is_dir() {
-            self.problem(key, format!("`{}` is a folder; name a file in it", shown(file)));
-        } else if path
-            .parent()
-            .is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-        {
-            self.problem(key, format!("the folder of `{}` does not exist; create it", shown(file)));
-        }
-        path
-    }
-
     /// Warns if every user of the machine may read a file with a secret. Only the gate's own user,
     /// and perhaps a group, should be able to.
     pub(super) fn warn_if_others_read(&mut self, key: &str, file: &str) {
@@ -99,17 +84,32 @@ impl Build<'_> {
         self.problems.push(Problem::new(place, message));
     }
 
+    /// Returns the message about a file that cannot be read. The value of the key is not quoted,
+    /// because an operator may have written the secret there in place of the name of its file.
     fn unreadable(&self, file: &str, error: &io::Error) -> String {
         let what = match error.kind() {
-            io::ErrorKind::NotFound => "does not exist".to_owned(),
-            io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-            io::ErrorKind::IsADirectory => "is a folder".to_owned(),
-            io::ErrorKind::FileTooLarge => "is larger than 16 MiB".to_owned(),
-            _ => format!("cannot be read ({error})"),
+            io::ErrorKind::NotFound => match self.folder.join(file).parent() {
+                Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => {
+                    "the folder of this file does not exist".to_owned()
+                }
+                _ => "this file does not exist".to_owned(),
+            },
+            io::ErrorKind::PermissionDenied => "this user may not read this file".to_owned(),
+            io::ErrorKind::IsADirectory => "this is a folder".to_owned(),
+            io::ErrorKind::FileTooLarge => "this file is larger than 16 MiB".to_owned(),
+            io::ErrorKind::NotSeekable => "this is a pipe".to_owned(),
+            io::ErrorKind::InvalidFilename => {
+                let length = file.chars().count();
+                format!("the value has {length} characters, which is too long for a file name")
+            }
+            _ => format!("this file cannot be read ({error})"),
         };
-        let folder =
+        let path =
             if file.starts_with('/') { "" } else { ", with a path relative to the config file" };
-        format!("`{}` {what}; name a readable file{folder}", shown(file))
+        format!(
+            "{what}; name a readable file{path}, and not its content (the value is not shown, \
+             because it may be a secret)"
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! Builds the limits: rates and bursts, and the overrides for some callers.
 
 use super::Build;
-use super::policy::name_of;
+use super::policy::names;
 use crate::config::raw;
 use crate::limits::settings::{IdentityLimits, LimitOverride, Settings};
 use crate::policy::Who;
@@ -16,17 +16,12 @@ impl Build<'_> {
             pulls_per_identity: quota(limits.pulls_per_identity.as_ref()),
             concurrent_uploads_per_identity: count(limits.concurrent_uploads_per_identity),
         };
-        let names: Vec<&str> = raw.identity.iter().flatten().filter_map(name_of).collect();
+        let names = names(raw.identity.as_deref().unwrap_or_default());
         let mut overrides = Vec::new();
         for (index, special) in limits.overrides.iter().enumerate() {
             let Some(special) = special else { continue };
             let path = format!("limits.overrides[{index}].who");
-            // A provider without a name was already reported. `who` may mean that provider, so it
-            // is not checked.
-            let who = match names.len() == raw.identity.as_deref().map_or(0, <[_]>::len) {
-                true => self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names)),
-                false => None,
-            };
+            let who = self.each(special.who.as_deref(), &path, |text| Who::parse(text, &names));
             overrides.extend(who.map(|who| LimitOverride { who, limits: with(general, special) }));
         }
         (overrides.len() == limits.overrides.len()).then_some(Settings {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::Build;
+use super::doubts::host_left_in;
 use crate::config::raw::{self, PolicyMode, RuleAction};
 use crate::policy::{Mode, RepositoryPattern, Rule, Rules, TagChoice, TagPattern, Who};
 use crate::registry::Actions;
@@ -39,23 +40,18 @@ impl Build<'_> {
         path: &str,
         providers: &[Option<raw::ProviderSection>],
     ) -> Option<Rule> {
-        let names: Vec<&str> = providers.iter().filter_map(name_of).collect();
-        let repositories = self.each(
-            raw.repositories.as_deref(),
-            &format!("{path}.repositories"),
-            RepositoryPattern::parse,
-        );
+        let names = names(providers);
+        let repositories =
+            self.each(raw.repositories.as_deref(), &format!("{path}.repositories"), |text| {
+                RepositoryPattern::parse(text)
+                    .map_err(|message| host_left_in(text).unwrap_or(message))
+            });
         let tags = self.each(raw.tags.as_deref(), &format!("{path}.tags"), TagPattern::parse);
         let except =
             self.each(Some(&raw.except_tags), &format!("{path}.except_tags"), TagPattern::parse);
-        // A provider without a name was already reported. `who` may mean that provider, so it is
-        // not checked.
-        let who = match names.len() == providers.len() {
-            true => self
-                .each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names)),
-            false => None,
-        };
-        if let (Some(repositories), Some(who)) = (&repositories, &who) {
+        let who =
+            self.each(raw.who.as_deref(), &format!("{path}.who"), |text| Who::parse(text, &names));
+        if let (Some(repositories), Some(who), false) = (&repositories, &who, names.is_empty()) {
             self.templates(repositories, who, providers, path);
         }
         let allow = raw.allow.as_deref();
@@ -232,6 +228,12 @@ impl Build<'_> {
     }
 }
 
-pub(super) fn name_of(provider: &Option<raw::ProviderSection>) -> Option<&str> {
-    Some(&provider.as_ref()?.common().name.as_ref()?.0)
+/// Returns the names of all providers. If the name of one is missing, which was already reported,
+/// there are none, because an entry of `who` may mean that provider.
+pub(super) fn names(providers: &[Option<raw::ProviderSection>]) -> Vec<&str> {
+    let names = providers.iter().map(|provider| {
+        let name = provider.as_ref()?.common().name.as_ref()?;
+        Some(name.0.as_str())
+    });
+    names.collect::<Option<_>>().unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! Reads certificates, private keys and certificate authorities.
 
+mod certificate_name;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +17,7 @@ use super::Build;
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::ready::Tls;
+use crate::config::url::{ExternalUrl, Scheme};
 
 const CERTIFICATE: &str = "http.tls.certificate";
 const KEY: &str = "http.tls.key";
@@ -24,10 +27,25 @@ const KEY: &str = "http.tls.key";
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Build<'_> {
-    pub(super) fn tls(&mut self, raw: &raw::TlsSection) -> Option<Tls> {
+    /// Builds the TLS settings; `None` if the certificate or the key cannot be used. `external` is
+    /// the URL at which clients reach the gate.
+    pub(super) fn tls(
+        &mut self,
+        raw: &raw::TlsSection,
+        external: Option<&ExternalUrl>,
+    ) -> Option<Tls> {
         let chain =
             raw.certificate.as_deref().and_then(|file| self.certificates(CERTIFICATE, file));
         let not_after = chain.as_ref().and_then(|chain| self.not_after(chain.first()?));
+        let certificate = chain.as_ref().and_then(|chain| chain.first());
+        // Clients that are directed to http see no certificate, which has a warning of its own.
+        if let (Some(certificate), Some(url)) =
+            (certificate, external.filter(|url| url.scheme == Scheme::Https))
+            && let Ok((_, certificate)) = X509Certificate::from_der(certificate)
+            && let Some(doubt) = certificate_name::doubt(&certificate, url.host())
+        {
+            self.warn(CERTIFICATE, doubt);
+        }
         let key = raw.key.as_deref().and_then(|file| self.private_key(file));
         Some(Tls {
             certified_key: Arc::new(self.certified_key(chain?, key?)?),

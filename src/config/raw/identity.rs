@@ -56,7 +56,7 @@ pub(in crate::config) struct ServerSection {
     pub(in crate::config) timeout: Duration,
     /// A PEM file with the authorities that may issue the server's certificate; null: those of the
     /// system.
-    #[schemars(length(min = 1), extend("examples" = ["ca.pem"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["ca.pem"]))]
     pub(in crate::config) ca: Option<String>,
     /// True if plain HTTP to another machine is allowed. Questions and answers then cross the
     /// network unencrypted.
@@ -143,7 +143,7 @@ pub(in crate::config) struct IntrospectionSection {
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
     pub(in crate::config) client_id: String,
     /// A file with the client secret, in one line.
-    #[schemars(length(min = 1), extend("examples" = ["introspection.secret"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["introspection.secret"]))]
     pub(in crate::config) client_secret_file: String,
     /// The value that the reply's aud must contain; null: aud is not checked.
     #[schemars(length(min = 1), extend("examples" = ["registry.example.com"]))]
@@ -186,7 +186,7 @@ pub(in crate::config) struct JwtSection {
     #[schemars(extend("examples" = ["https://gitlab.example.com/oauth/discovery/keys"]))]
     pub(in crate::config) jwks_url: Option<ServerUrl>,
     /// A file with the issuer's keys, a JSON Web Key Set. Set either this or jwks_url.
-    #[schemars(length(min = 1), extend("examples" = ["jwks.json"]))]
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["jwks.json"]))]
     pub(in crate::config) jwks_file: Option<String>,
     /// The aud that the issuer's tokens must have.
     #[schemars(required, length(min = 1), extend("examples" = ["registry.example.com"]))]
@@ -254,7 +254,7 @@ pub(in crate::config) struct HtpasswdSection {
     #[serde(flatten)]
     pub(in crate::config) common: CommonSection,
     /// A file with USER:HASH lines. The hashes must be bcrypt.
-    #[schemars(required, length(min = 1), extend("examples" = ["htpasswd"]))]
+    #[schemars(required, length(min = 1), extend("format" = "file", "examples" = ["htpasswd"]))]
     pub(in crate::config) file: Option<String>,
     /// The scopes that every user of the file has.
     #[schemars(required)]

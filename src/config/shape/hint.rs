@@ -12,6 +12,12 @@ const ALIKE: f64 = 0.82;
 
 /// Describes the form of a value, in words that follow "write".
 pub(super) fn form(schema: &Value) -> String {
+    match schema.get("format").and_then(Value::as_str) {
+        Some("file") => return format!("the name of a file, e.g. {}", example(schema)),
+        Some("access-log-target") => return "stdout, off or a file".to_owned(),
+        Some("audit-log-target") => return "off or a file".to_owned(),
+        _ => {}
+    }
     if let Some(known) = schema.get("enum") {
         let known: Vec<String> =
             known.as_array().map_or(&[][..], Vec::as_slice).iter().map(scalar).collect();

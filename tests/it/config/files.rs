@@ -18,7 +18,7 @@ pub const JWKS: &str = "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\
 pub const KEY_IN_USE: &str = "c3VwZXJzZWNyZXRzdXBlcnNlY3JldHN1cGVyc2VjcmU=";
 const OLD_KEY: &str = "b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2VjcmV0b2xkc2U=";
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the folder. It is never deleted, because statics are not dropped. It is in the system's
 /// temporary folder.
@@ -125,6 +125,6 @@ fn make() -> TempDir {
     write_private(folder, "encrypted.key", encrypted);
 
     write(folder, "latin1.yml", b"version: 1\nhttp: \xe9\xe4: x\n");
-    write(folder, "huge.yml", "#".repeat((1 << 20) + 1));
+    write(folder, "huge.yml", "#".repeat((16 << 20) + 1));
     made
 }

@@ -70,6 +70,11 @@ impl HtpasswdFile {
         self.hashes.get(user).map(AsRef::as_ref)
     }
 
+    /// Returns the names of all users, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.hashes.keys().map(AsRef::as_ref)
+    }
+
     /// Returns the highest cost in the file. The check of an unknown user must cost as much, so
     /// that the time does not reveal which users exist.
     pub fn highest_cost(&self) -> u32 {
