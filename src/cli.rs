@@ -50,7 +50,8 @@ enum Command {
     /// Editors use it to complete and to check values: put
     /// "# yaml-language-server: $schema=schema.json" at the top of the config.
     Schema,
-    /// Run a gate, a small registry and stand-ins for three identity providers in one process
+    /// Run a gate, a small registry and stand-ins for GitLab's token endpoint, an RFC 7662
+    /// introspection server and an OIDC issuer in one process
     Demo(Demo),
     /// Read a password from standard input and print its bcrypt hash
     ///
