@@ -1,5 +1,5 @@
-//! The check of the addresses that the registry gives to uploads. No read shows them, and a registry
-//! that builds them from another name than the gate's makes every push fail. The check therefore
+//! The check of the addresses that the registry gives to uploads. No read shows them, and every
+//! push fails if the registry builds them from another name than the gate's. The check therefore
 //! begins an upload and cancels it.
 
 use bytes::Bytes;

@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn a_word_is_quoted_if_a_shell_would_read_it_differently() {
         for (word, expected) in [
-            ("/tmp/moorgate-demo-x/tls.crt", "/tmp/moorgate-demo-x/tls.crt"),
-            ("/tmp/a b/tls.crt", "'/tmp/a b/tls.crt'"),
-            ("/tmp/it's $HOME", "'/tmp/it'\\''s $HOME'"),
-            ("/tmp/~x#", "'/tmp/~x#'"),
-            ("/tmp/\u{e9}", "'/tmp/\u{e9}'"),
+            ("/srv/moorgate-demo-x/tls.crt", "/srv/moorgate-demo-x/tls.crt"),
+            ("/srv/a b/tls.crt", "'/srv/a b/tls.crt'"),
+            ("/srv/it's $HOME", "'/srv/it'\\''s $HOME'"),
+            ("/srv/~x#", "'/srv/~x#'"),
+            ("/srv/\u{e9}", "'/srv/\u{e9}'"),
             ("", "''"),
         ] {
             assert_eq!(quoted(word), expected);

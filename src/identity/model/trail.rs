@@ -22,6 +22,7 @@ pub enum Statement {
     Verified,
     /// The provider grants callers without a credential nothing here.
     NothingPublic,
+    /// As [`Verdict::NotMine`]. The next four are the verdicts of the same names.
     NotMine,
     Rejected,
     Unfit,

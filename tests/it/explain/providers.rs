@@ -131,8 +131,8 @@ async fn explain_names_the_provider_without_a_verdict_and_those_behind_it() {
 
 #[tokio::test]
 async fn explain_says_who_is_asked_about_a_caller_without_a_credential() {
-    let identity = "- { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }\n\
-                    - { name: closed, type: gitlab, url: \"{gitlab}\", accepts: { users: [ci] } }\n\
+    let identity = "- { name: closed, type: gitlab, url: \"{gitlab}\", accepts: { users: [ci] } }\n\
+                    - { name: gitlab, type: gitlab, url: \"{gitlab}\", anonymous: true }\n\
                     - { name: local, type: htpasswd, file: htpasswd, scopes: [read_registry] }";
     let (identity, htpasswd_users) = (Some(identity), vec![CAROL]);
     let gate = TestGate::start(Setup { identity, htpasswd_users, ..Setup::default() }).await;
