@@ -39,7 +39,10 @@ enum Command {
     /// Check a config and every file that it names
     ///
     /// Prints all problems at once, one per line, as FILE:LINE:COLUMN: the problem; the remedy.
-    /// Without --online it contacts no server. Exit code 0 or 78.
+    /// Without --online it contacts no server. With --online it asks the registry and every
+    /// provider, and begins and cancels an upload in the registry's repository
+    /// moorgate-check-config/probe, because only an upload shows where the registry leads pushes.
+    /// Exit code 0 or 78.
     #[command(alias = "validate")]
     CheckConfig(CheckConfig),
     /// Print the config in effect: defaults filled in, environment applied, secrets stay in
@@ -50,7 +53,8 @@ enum Command {
     /// Editors use it to complete and to check values: put
     /// "# yaml-language-server: $schema=schema.json" at the top of the config.
     Schema,
-    /// Run a gate, a small registry and stand-ins for three identity providers in one process
+    /// Run a gate, a small registry and stand-ins for GitLab's token endpoint, an RFC 7662
+    /// introspection server and an OIDC issuer in one process
     Demo(Demo),
     /// Read a password from standard input and print its bcrypt hash
     ///
@@ -93,7 +97,7 @@ struct CheckConfig {
     #[command(flatten)]
     config: ConfigPath,
     /// Also contact the registry and every identity provider, without a user's credential, and
-    /// show their answers
+    /// show their answers; begins and cancels an upload in moorgate-check-config/probe
     #[arg(long)]
     online: bool,
 }

@@ -19,6 +19,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -38,6 +39,14 @@ pub use script::Scripted;
 
 /// The audience of the tokens of the demo's workload.
 const AUDIENCE: &str = "moorgate-demo";
+
+/// The repository of the demo that callers without a credential may pull from.
+const PUBLIC_REPOSITORY: &str = "demo/public/hello";
+/// The group of [`PUBLIC_REPOSITORY`], which the stand-in GitLab treats as public.
+const PUBLIC_GROUP: &str = "demo/public";
+
+/// The time that requests in progress have when the demo ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lifetime of the demo's ID token, in seconds. It exceeds the length of any demo. A real ID
 /// token lives for minutes.
@@ -70,6 +79,9 @@ impl Demo {
     pub fn start(port: u16) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("moorgate-demo-").tempdir()?;
         let stand_ins = StandIns::start()?;
+        stand_ins.gitlab.set_public(PUBLIC_GROUP);
+        let hello = ("hello.txt", "hello from the registry of moorgate demo\n");
+        stand_ins.registry.seed(PUBLIC_REPOSITORY, "v1", hello)?;
         // The port is bound and released here, because the config must name it before the gate
         // binds it.
         let port = if port == 0 { loopback(0)?.local_addr()?.port() } else { port };
@@ -128,6 +140,16 @@ impl Demo {
         self.folder.path().join("id_token")
     }
 
+    /// Returns the image that callers without a credential may pull, without its host.
+    pub fn public_image(&self) -> String {
+        format!("{PUBLIC_REPOSITORY}:v1")
+    }
+
+    /// Returns the longest time that [`drain`](Self::drain) takes.
+    pub fn drain_timeout(&self) -> Duration {
+        DRAIN_TIMEOUT
+    }
+
     /// Returns the folder that holds all files of the demo. It is deleted when the demo ends.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -176,7 +198,7 @@ http:
   tls:
     certificate: tls.crt
     key: tls.key
-  drain_timeout: 10s
+  drain_timeout: {drain_timeout}s
 admin:
   addr: {admin}
 upstream:
@@ -198,9 +220,11 @@ identity:
   - name: gitlab
     type: gitlab
     url: http://{gitlab}
+    anonymous: true
 log:
   format: text
 ",
+        drain_timeout = DRAIN_TIMEOUT.as_secs(),
         registry = registry.address(),
         issuer = issuer.url(),
         jwks_url = issuer.jwks_url(),

@@ -6,3 +6,4 @@ pub mod client_tls;
 pub mod endpoint;
 pub mod monitored_io;
 pub mod open_files;
+pub mod tls_fault;

@@ -21,7 +21,7 @@ pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
 pub use pattern::{RepositoryPattern, TagPattern};
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
-pub use rules::{Explained, Mode, Rules, Ruling};
+pub use rules::{CatalogEffect, Explained, Mode, Rules, Ruling};
 pub use scopes::RequiredScopes;
 pub use who::Who;
 
@@ -197,6 +197,12 @@ impl Policy {
             }
         }
         self.rules.explain(distinct.into_iter(), verified)
+    }
+
+    /// Returns the effect of each rule on the list of all repositories, independent of what the
+    /// credential allows and of the mode. Empty without rules: then the list is not filtered.
+    pub fn explain_catalog(&self, verified: &Verified) -> Vec<(&str, CatalogEffect<'_>)> {
+        self.rules.explain_catalog(verified)
     }
 
     /// Checks the rights of the credential first, because a rule cannot replace them, and then what

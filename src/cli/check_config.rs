@@ -2,6 +2,7 @@
 
 mod answer;
 mod online;
+mod upload;
 
 use std::io::{self, Write};
 use std::path::Path;

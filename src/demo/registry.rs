@@ -23,6 +23,7 @@ mod range;
 mod received;
 mod refusal;
 mod resource;
+mod seed;
 mod store;
 mod upload;
 mod uploads;
@@ -56,6 +57,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// A running registry. When it is dropped, it stops and deletes its blobs.
 pub struct Registry {
     server: Server,
+    store: Arc<Store>,
     ledger: Arc<Ledger<Received>>,
 }
 
@@ -67,12 +69,12 @@ impl Registry {
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
         let store = Arc::new(Store::new()?);
         let ledger = Arc::new(Ledger::new());
-        let shared_ledger = Arc::clone(&ledger);
+        let (shared_store, shared_ledger) = (Arc::clone(&store), Arc::clone(&ledger));
         let service = service_fn(move |request| {
-            let (store, ledger) = (Arc::clone(&store), Arc::clone(&shared_ledger));
+            let (store, ledger) = (Arc::clone(&shared_store), Arc::clone(&shared_ledger));
             async move { Ok::<_, Infallible>(answer(&store, &ledger, request).await) }
         });
-        Ok(Self { server: Server::start(listener, service)?, ledger })
+        Ok(Self { server: Server::start(listener, service)?, store, ledger })
     }
 
     /// Returns the address that the registry listens on.

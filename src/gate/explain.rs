@@ -16,9 +16,10 @@ use crate::denial::{Denial, Reason};
 use crate::framing;
 use crate::identity::Verified;
 use crate::identity::model::credential::CredentialKind;
-use crate::policy::{Explained, Policy, Ruling};
+use crate::identity::model::trail::Consulted;
+use crate::policy::{CatalogEffect, Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
-use crate::registry::{Access, RegistryRequest, Tag};
+use crate::registry::{Access, RegistryRequest, RepositoryName, Tag};
 use crate::respond::Responder;
 use crate::token_service::{self, gate_token::TokenScope};
 use crate::upstream::{ClientInfo, Upstream};
@@ -35,6 +36,9 @@ pub struct Explanation<'a> {
     pub credential_kind: CredentialKind,
     /// The caller, if a provider identified it.
     pub caller: Option<Arc<Verified>>,
+    /// The part of each provider in the decision about the credential, in the order of the config;
+    /// empty if the providers were not needed.
+    pub consulted: Vec<Consulted>,
     /// The response that the request would get.
     pub answer: ExplainedAnswer,
 }
@@ -51,6 +55,8 @@ pub enum ExplainedAnswer {
         mount_refusal: Option<Denial>,
         /// The immutable tags that the upstream was asked for and that do not exist.
         absent: Vec<Tag>,
+        /// The only names that the list of all repositories may show, because of a gate token.
+        shown: Option<Vec<RepositoryName>>,
         /// The statement of the rules about the request.
         ruling: Ruling,
     },
@@ -70,6 +76,7 @@ impl Gate {
     /// are asked, and the upstream is asked about tags that must not exist. Nothing is audited or
     /// forwarded.
     pub async fn explain(&self, head: &Parts, upstream: &Upstream) -> Explanation<'_> {
+        self.identity.keep_trail();
         let progress = Rc::new(Progress::default());
         progress.end_request();
         let address = Ipv4Addr::LOCALHOST.into();
@@ -105,6 +112,7 @@ impl Gate {
             access,
             credential_kind,
             caller,
+            consulted: self.identity.consulted(),
             answer,
         }
     }
@@ -125,9 +133,10 @@ impl Gate {
         let (mount_refusal, ruling) =
             (decision.mount_refusal().cloned(), decision.ruling().clone());
         let absent = decision.must_not_exist().to_vec();
+        let shown = decision.shows_at_most().map(<[_]>::to_vec);
         // The permit is dropped, so nothing is forwarded.
         look_up(decision, client, upstream, record).await?;
-        Ok(ExplainedAnswer::Registry { mount_refusal, absent, ruling })
+        Ok(ExplainedAnswer::Registry { mount_refusal, absent, shown, ruling })
     }
 
     /// Seals the token too, because it may turn out to be too long, and drops it.
@@ -145,7 +154,10 @@ impl Gate {
             Ok(asked) => asked,
             Err(denial) => return (Vec::new(), Err(denial)),
         };
-        let access = asked.questions();
+        let mut access = asked.questions();
+        if asked.catalog && !access.contains(&Access::Catalog) {
+            access.push(Access::Catalog);
+        }
         let answer = async {
             let vouched = self.vouch(asked, head, client, record).await?;
             let token_scope = vouched.token_scope.clone();
@@ -171,6 +183,17 @@ impl Explanation<'_> {
     /// Returns the message for the user about a denial.
     pub fn message(&self, denial: &Denial) -> String {
         self.responder.message(denial)
+    }
+
+    /// Returns the effect of each rule on the list of all repositories, if the request needs that
+    /// list and the caller is known. Callers without a credential never get the list.
+    pub fn catalog(&self) -> Option<Vec<(&str, CatalogEffect<'_>)>> {
+        let caller = self.caller.as_ref().filter(|caller| !caller.principal.is_anonymous())?;
+        let of_request = self.request.iter().map(RegistryRequest::required);
+        of_request
+            .chain(self.access.iter().cloned())
+            .any(|access| access == Access::Catalog)
+            .then(|| self.policy.explain_catalog(caller))
     }
 
     /// Returns the `reason` of the access log.

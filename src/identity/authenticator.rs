@@ -12,9 +12,10 @@ mod cache_use;
 mod lookup;
 mod managed_provider;
 mod order;
+mod trail;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -34,6 +35,7 @@ use crate::rate_limit::Quota;
 use crate::registry::Access;
 use lookup::SharedState;
 use order::asked_early;
+use trail::Trail;
 
 pub use cache_use::CacheUse;
 pub use managed_provider::{Accepts, ManagedProvider};
@@ -50,6 +52,8 @@ pub struct Authenticator {
     /// The verdict for a caller without a credential who is granted nothing. Attributed to the
     /// first provider with `anonymous: true`; the provider name is empty if there is none.
     anonymous: Arc<Verified>,
+    /// What each provider said; unset in the gate that serves.
+    trail: OnceLock<Trail>,
 }
 
 impl Authenticator {
@@ -128,7 +132,7 @@ impl Authenticator {
         };
         let anonymous =
             Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
-        Self { shared, providers, failed_logins: None, anonymous }
+        Self { shared, providers, failed_logins: None, anonymous, trail: OnceLock::new() }
     }
 
     /// Creates a question for [`verify`](Self::verify).
@@ -268,8 +272,10 @@ impl Authenticator {
         if question.access == Access::Login {
             return Ok(self.anonymous.clone());
         }
+        self.note_order(&question.credential, ManagedProvider::answers_anonymous);
         for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
             let verdict = self.shared.verdict_of(provider, &question, None, false, cache_use).await;
+            self.note_verdict(provider, &verdict);
             match outcome(provider, verdict) {
                 Some(Ok(verified)) if verified.granted.is_nothing() => {}
                 Some(outcome) => return outcome,
@@ -303,14 +309,18 @@ impl Authenticator {
         cache_use: &mut CacheUse,
     ) -> Result<Arc<Verified>, Denial> {
         let order = self.order(&question.credential)?;
+        self.note_order(&question.credential, |provider| {
+            order.iter().any(|asked| asked.number == provider.number)
+        });
         let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
         let mut out_of_turn = Vec::new();
         for provider in asked_early(&order, last, &question.credential) {
-            match self
+            let verdict = self
                 .shared
                 .verdict_of(provider, question, login.as_deref_mut(), false, cache_use)
-                .await
-            {
+                .await;
+            self.note_verdict(provider, &verdict);
+            match verdict {
                 // A refusal counts only at the provider's place in the order, because a provider
                 // before it may recognize the credential.
                 no @ (Verdict::NotMine
@@ -328,9 +338,12 @@ impl Authenticator {
                 Some((_, verdict)) => verdict.clone(),
                 None => {
                     let is_last = position + 1 == order.len();
-                    self.shared
+                    let verdict = self
+                        .shared
                         .verdict_of(provider, question, login.as_deref_mut(), is_last, cache_use)
-                        .await
+                        .await;
+                    self.note_verdict(provider, &verdict);
+                    verdict
                 }
             };
             if verdict == Verdict::AccountPassword {

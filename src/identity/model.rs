@@ -7,6 +7,7 @@ mod principal;
 mod question;
 pub mod revocation;
 pub mod tag_rules;
+pub mod trail;
 pub mod unix_time;
 mod verdict;
 

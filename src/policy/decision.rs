@@ -93,6 +93,11 @@ impl Decision {
             Some(names);
     }
 
+    /// Returns the only names that the list of all repositories may show; `None`: any name.
+    pub fn shows_at_most(&self) -> Option<&[RepositoryName]> {
+        self.catalog.as_ref()?.at_most.as_deref()
+    }
+
     /// Returns the questions that the upstream must answer before the request may go on. There are
     /// usually none.
     pub fn look_ups(&self) -> Vec<TagLookUp> {

@@ -5,7 +5,7 @@
 //! The time of a match is at most proportional to the product of both lengths, for every pattern.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
@@ -100,6 +100,21 @@ impl RepositoryPattern {
             let _ = write!(text, "{}{after}", value(template)?);
         }
         Some(text)
+    }
+}
+
+/// Writes the pattern as the config has it.
+impl fmt::Display for RepositoryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.start)?;
+        for (template, after) in &self.rest {
+            match template {
+                Template::User => f.write_str("${user}")?,
+                Template::Claim(name) => write!(f, "${{claims.{name}}}")?,
+            }
+            f.write_str(after)?;
+        }
+        Ok(())
     }
 }
 

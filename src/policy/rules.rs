@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pattern::RepositoryPattern;
 use super::rule::{Mismatch, Need, Rule, Target};
 use crate::denial::RuleRefusal;
 use crate::identity::Verified;
@@ -48,6 +49,18 @@ pub struct Explained<'a> {
     /// The name of each rule and its result, in the order of the config. One rule that allows the
     /// need suffices.
     pub rules: Vec<(&'a str, Result<(), Mismatch>)>,
+}
+
+/// The effect of one rule on the list of all repositories, as one caller sees it.
+#[derive(Debug)]
+pub enum CatalogEffect<'a> {
+    /// The rule allows the whole list (`catalog`).
+    Everything,
+    /// The rule lets the caller pull from the repositories that match one of these patterns, so
+    /// they are listed.
+    Listed(&'a [RepositoryPattern]),
+    /// The rule adds nothing to the list.
+    Nothing(Mismatch),
 }
 
 impl Rules {
@@ -109,6 +122,22 @@ impl Rules {
             self.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect()
         };
         needs.map(|need| Explained { need, rules: of_each(&need) }).collect()
+    }
+
+    /// Returns the effect of each rule on the list of all repositories.
+    pub(super) fn explain_catalog(&self, caller: &Verified) -> Vec<(&str, CatalogEffect<'_>)> {
+        fn effect<'a>(rule: &'a Rule, caller: &Verified) -> CatalogEffect<'a> {
+            if !rule.is_for(caller) {
+                CatalogEffect::Nothing(Mismatch::Who)
+            } else if rule.catalog {
+                CatalogEffect::Everything
+            } else if rule.allow.lists(Action::Pull) {
+                CatalogEffect::Listed(&rule.repositories)
+            } else {
+                CatalogEffect::Nothing(Mismatch::Action)
+            }
+        }
+        self.rules.iter().map(|rule| (&*rule.name, effect(rule, caller))).collect()
     }
 
     fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<&Rule> {

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::net::monitored_io::MonitoredIo;
+use crate::net::tls_fault::in_plain_words;
 
 /// The address of a server and the way to connect to it.
 #[derive(Clone)]
@@ -30,7 +31,7 @@ pub struct Connector {
 pub enum ConnectError {
     #[error("no connection to {0} within {1:?}")]
     Timeout(String, Duration),
-    #[error("no connection to {0}: {1}")]
+    #[error("no connection to {0}: {error}", error = in_plain_words(.1))]
     Io(String, io::Error),
 }
 

@@ -179,9 +179,7 @@ def demo_lines(run):
     # Each login replaces the one before. The first one may push, so it comes last.
     for line in logins[1:] + logins[:1] + [line for line in lines if line not in logins]:
         with run.report.cell("demo", line):
-            # A URL for a browser.
-            line = f"curl -fsS {line}" if line.startswith("http://") else line
-            programs = [word for word in ("docker", "podman", "skopeo", "curl", "tar") if word in shlex.split(line)]
+            programs = [word for word in ("docker", "podman", "skopeo", "oras", "curl", "tar") if word in shlex.split(line)]
             # docker makes the image that these commands push and pull.
             docker = "docker" in programs or "/hello:v1" in line
             run.machine.require(*programs, *(["docker", "dockerd"] if docker else []))

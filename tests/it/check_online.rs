@@ -1,7 +1,9 @@
 //! `check-config --online`: the report about each server, whether it is configured right or wrong,
 //! and that no server is shown a user's credential.
 
+mod certificates;
 mod faults;
+mod registry;
 mod secrets;
 
 use std::fmt::Write as _;
@@ -89,6 +91,12 @@ impl Said {
 
 /// Runs the command with this upstream and these providers, one entry each.
 async fn check(upstream: &str, providers: &[String]) -> Said {
+    check_trusting(&moorgate::demo::self_signed().unwrap().0, upstream, providers).await
+}
+
+/// Runs the command, with this content of the file `ca.pem`.
+async fn check_trusting(ca: &str, upstream: &str, providers: &[String]) -> Said {
+    let ca = ca.to_owned();
     let mut text = "version: 1\nhttp: { external_url: \"http://localhost\" }\n".to_owned();
     writeln!(text, "upstream: {{ {upstream} }}\nidentity:").unwrap();
     for provider in providers {
@@ -104,7 +112,7 @@ async fn check(upstream: &str, providers: &[String]) -> Said {
         write("wrong", "canary");
         write("upstream.password", "canary-password\n");
         write("htpasswd", &format!("alice:{}\n", bcrypt::hash("canary-user", 4).unwrap()));
-        write("ca.pem", &moorgate::demo::self_signed().unwrap().0);
+        write("ca.pem", &ca);
         let output = Command::new(env!("CARGO_BIN_EXE_moorgate"))
             .args(["check-config", "--online", "--config"])
             .arg(folder.path().join("moorgate.yml"))
@@ -173,7 +181,8 @@ async fn correct_servers_are_reported_and_shown_no_user_credential() {
     let lines: Vec<&str> = said.stdout.lines().collect();
     assert!(lines[0].starts_with("moorgate.yml: valid"), "{lines:?}");
     assert_eq!(lines[1], "asking 5 servers, for at most 1m 5s");
-    let upstream = format!("upstream http://{}: 200 in ", registry.address());
+    let upstream =
+        format!("upstream http://{}: 200, uploads lead back to the gate, in ", registry.address());
     for (line, start) in lines[2..].iter().zip([
         upstream.as_str(),
         "identity[0] local: no server to ask",
@@ -218,7 +227,10 @@ async fn all_servers_are_checked_at_the_same_time() {
         }
         for stream in &mut asked {
             stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"token\": \"none\"}")
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
+                      Content-Length: 17\r\nConnection: close\r\n\r\n{\"token\": \"none\"}",
+                )
                 .unwrap();
         }
     });

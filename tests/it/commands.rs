@@ -1,5 +1,6 @@
 //! The binary, as operators run it.
 
+mod demo;
 mod descriptors;
 mod memory;
 mod program_log;
@@ -7,9 +8,8 @@ mod secrets;
 mod signals;
 mod start;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -165,38 +165,4 @@ fn hash_password_makes_lines_that_htpasswd_takes() {
         assert_eq!(output.status.code(), Some(1), "{why}");
         assert!(text(&output.stderr).contains(why), "{why}: {}", text(&output.stderr));
     }
-}
-
-#[test]
-fn the_demo_prints_lines_to_copy_and_serves() {
-    let mut child = moorgate(&["demo", "--port", "0"]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let printed: Vec<String> =
-        lines.by_ref().take_while(|line| !line.starts_with("Each request")).collect();
-    let printed = printed.join("\n");
-    for wanted in [
-        "docker login -u alice --password-stdin localhost:",
-        "docker login -u sso --password-stdin localhost:",
-        "docker login -u oidc --password-stdin localhost:",
-        "Authorization: Bearer sso-",
-        "podman login",
-        "skopeo login",
-        "print-config --config",
-    ] {
-        assert!(printed.contains(wanted), "{wanted}: {printed}");
-    }
-    let config = printed
-        .lines()
-        .find_map(|line| line.split_once("print-config --config "))
-        .unwrap()
-        .1
-        .to_owned();
-    assert!(Path::new(&config).exists());
-    assert_eq!(run(&["check-config", "--config", &config], "").status.code(), Some(0));
-    assert_eq!(run(&["healthcheck", "--config", &config], "").status.code(), Some(0));
-    assert!(
-        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
-    );
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(!Path::new(&config).exists(), "the temporary folder stayed");
 }

@@ -1,5 +1,7 @@
 //! `moorgate explain` compared with the gate that runs with the same config.
 
+mod catalog;
+mod providers;
 mod requests;
 mod tokens;
 

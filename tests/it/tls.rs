@@ -9,6 +9,7 @@ use moorgate::demo::self_signed;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -62,13 +63,20 @@ pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
     let (certificate, key) = self_signed().unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    let port = tls_front_with(target, Arc::new(resolver));
+    (port, Box::leak(certificate.into_boxed_str()))
+}
+
+/// Starts a TLS server with this certificate in front of a server without TLS. Returns its port.
+pub fn tls_front_with(target: SocketAddr, certificate: Arc<SingleCertAndKey>) -> u16 {
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
+            .with_cert_resolver(certificate);
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = listener();
     listener.set_nonblocking(true).unwrap();
@@ -84,7 +92,7 @@ pub fn tls_front(target: SocketAddr) -> (u16, &'static str) {
             });
         }
     });
-    (port, Box::leak(certificate.into_boxed_str()))
+    port
 }
 
 #[tokio::test]

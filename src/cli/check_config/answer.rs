@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::identity::provider::common::http_client::{AskError, Reply};
 use crate::identity::provider::common::strict_json;
 use crate::identity::provider::jwks::KeySet;
+use crate::net::tls_fault::Concerns;
 use crate::terminal::printable;
 
 /// The kind of server that is asked, which decides which answer is right.
@@ -61,7 +62,28 @@ impl ExpectedAnswer {
                  address to which the redirect leads"
             ));
         }
-        if reply.body.trim_ascii_start().starts_with(b"<") {
+        let refused = |shown: &Shown| match shown {
+            Shown::Nothing => Some(Fault::new(
+                "authorization",
+                "the registry answers 401: it asks for a credential; turn off the registry's own \
+                 authentication, or write basic with username and password_file",
+            )),
+            Shown::Password => Some(password_refused(status)),
+            Shown::Grants => None,
+        };
+        if let (Self::Registry(shown), 401) = (self, status)
+            && (reply.headers.contains_key(header::WWW_AUTHENTICATE) || is_registry(reply))
+            && let Some(fault) = refused(shown)
+        {
+            return Err(fault);
+        }
+        if status == 400 && wants_tls(reply) {
+            return wrong(
+                "it answers 400, because it uses TLS on this port; write https://".to_owned(),
+            );
+        }
+        let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
+        if body.trim_ascii_start().starts_with(b"<") {
             return wrong(format!(
                 "it answers {status} with a web page, perhaps of a login form, a proxy or another \
                  server; write the address of {}",
@@ -69,21 +91,18 @@ impl ExpectedAnswer {
             ));
         }
         match (self, status) {
-            (Self::Registry(_), 200) => Ok("200".to_owned()),
-            (Self::Registry(Shown::Grants), 401) => {
+            (Self::Registry(_), 200) if is_registry(reply) => Ok("200".to_owned()),
+            (Self::Registry(Shown::Grants), 401)
+                if is_registry(reply) || has_bearer_challenge(reply) =>
+            {
                 Ok("answers (401 without a token, as it should)".to_owned())
             }
-            (Self::Registry(Shown::Nothing), 401) => Err(Fault::new(
-                "authorization",
-                "the registry answers 401: it asks for a credential; turn off the registry's own \
-                 authentication, or write basic with username and password_file",
-            )),
-            (Self::Registry(Shown::Password), 401 | 403) => Err(Fault::new(
-                "password_file",
-                format!(
-                    "the registry answers {status} to this user name and password; write a user \
-                     name and a password that it accepts"
-                ),
+            (Self::Registry(Shown::Password), 403) => Err(password_refused(status)),
+            (Self::Registry(_), 200 | 401) => wrong(format!(
+                "it answers {status}, but not as a registry does (without the header \
+                 Docker-Distribution-Api-Version, and {}); write the address of {}",
+                if status == 200 { "its body is not `{}`" } else { "without a Bearer challenge" },
+                self.what()
             )),
             (Self::GitLab { .. }, 403) if json(reply).is_none() => wrong(
                 "it answers 403 without JSON: GitLab may have banned the gate's address, or a \
@@ -150,19 +169,21 @@ impl ExpectedAnswer {
             AskError::Timeout(_) => {
                 (self.address(), "check the address and the network, or set a longer timeout")
             }
-            AskError::Connection(why)
-                if ["UnknownIssuer", "BadSignature"].iter().any(|one| why.contains(one)) =>
-            {
-                let right = "name a file with the certificate authority that issued the server's \
-                             certificate";
-                ("ca", right)
+            // These errors name their remedy.
+            AskError::Tls(fault) => {
+                let key = match fault.concerns {
+                    Concerns::Authorities => "ca",
+                    Concerns::Server => self.address(),
+                };
+                return Fault::new(key, format!("the request failed: {message}"));
             }
-            AskError::Connection(why) if why.contains("certificate") => {
-                (self.address(), "write a host name of the certificate, or renew the certificate")
+            AskError::NotHttp(_) => {
+                return Fault::new(self.address(), format!("the request failed: {message}"));
             }
-            AskError::Connection(why) if why.contains("corrupt message") => {
-                (self.address(), "the server does not use TLS on this port; write the https port")
-            }
+            AskError::Connection(why) if why.contains("closed before message completed") => (
+                self.address(),
+                "the server gave no answer; if it uses TLS on this port, write https://",
+            ),
             AskError::Connection(_) => (
                 self.address(),
                 "check the address, and that the server runs and can be reached from this machine",
@@ -203,6 +224,43 @@ fn json(reply: &Reply) -> Option<Map<String, Value>> {
     strict_json::object(&reply.body).ok()
 }
 
+fn password_refused(status: u16) -> Fault {
+    Fault::new(
+        "password_file",
+        format!(
+            "the registry answers {status} to this user name and password; write a user name and \
+             a password that it accepts"
+        ),
+    )
+}
+
+/// Returns whether an answer to `GET /v2/` is that of a registry. Other servers answer any path
+/// with 200, or with 401.
+fn is_registry(reply: &Reply) -> bool {
+    reply.headers.contains_key("docker-distribution-api-version")
+        || json(reply).is_some_and(|body| {
+            body.is_empty() && reply.status == 200
+                || body.get("errors").is_some_and(Value::is_array)
+        })
+}
+
+/// Returns whether a server with TLS says that the request was plain HTTP, as nginx, Apache httpd
+/// and servers in Go do.
+fn wants_tls(reply: &Reply) -> bool {
+    let text = String::from_utf8_lossy(&reply.body).to_lowercase();
+    ["to https port", "to an https server", "to an ssl-enabled server", "to a tls"]
+        .iter()
+        .any(|part| text.contains(part))
+}
+
+/// Returns whether the answer asks for a token, as the registry token protocol does.
+fn has_bearer_challenge(reply: &Reply) -> bool {
+    reply.headers.get_all(header::WWW_AUTHENTICATE).iter().any(|challenge| {
+        let challenge = challenge.as_bytes().trim_ascii_start();
+        challenge.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+    })
+}
+
 /// Returns whether the answer contains a token. `token` and `access_token` are synonyms.
 fn has_token(reply: &Reply) -> bool {
     json(reply).is_some_and(|reply| {
@@ -211,6 +269,6 @@ fn has_token(reply: &Reply) -> bool {
 }
 
 /// Returns the start of a text that a server sent, because it may be long.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(200).collect()
 }

@@ -15,7 +15,8 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use super::answer::{ExpectedAnswer, Fault, Shown};
-use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization, UpstreamConfig};
+use super::upload::UploadProbe;
+use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization};
 use crate::identity::model::credential::basic;
 use crate::identity::provider::ProviderSettings;
 use crate::identity::provider::common::http_client::{ProviderClient, ProviderServer};
@@ -40,6 +41,8 @@ struct ProviderProbe {
     server: ProviderServer,
     request: Option<Request<Full<Bytes>>>,
     expected: ExpectedAnswer,
+    /// What is asked after a right answer of a registry.
+    then: Option<UploadProbe>,
 }
 
 /// The result of a check, and its duration.
@@ -103,7 +106,8 @@ impl Check {
 
 impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
-        let Self { server, request, expected } = self;
+        let Self { server, request, expected, then } = self;
+        let deadline = tokio::time::Instant::now() + server.timeout;
         let client = ProviderClient::for_server(&server).map_err(|error| {
             Fault::new(
                 "ca",
@@ -118,10 +122,17 @@ impl ProviderProbe {
             ExpectedAnswer::Keys => client.ask_for(MAX_JWKS_BYTES, request).await,
             _ => client.ask(request).await,
         };
-        match reply {
-            Ok(reply) => expected.judge(&reply),
-            Err(error) => Err(expected.unreached(&error)),
-        }
+        let what = match reply {
+            Ok(reply) => expected.judge(&reply)?,
+            Err(error) => return Err(expected.unreached(&error)),
+        };
+        let Some(then) = then else { return Ok(what) };
+        // The whole check of a server lasts no longer than one question.
+        let uploads = match tokio::time::timeout_at(deadline, then.ask(&client)).await {
+            Ok(uploads) => uploads?,
+            Err(_) => "uploads not checked: no answer in time".to_owned(),
+        };
+        Ok(format!("{what}, {uploads},"))
     }
 }
 
@@ -131,10 +142,11 @@ fn checks(config: &Config) -> Vec<Check> {
             let section = format!("identity[{index}]");
             Check { name: format!("{section} {name}"), question: question(settings), section }
         });
-    [upstream(&config.upstream)].into_iter().chain(providers).collect()
+    [upstream(config)].into_iter().chain(providers).collect()
 }
 
-fn upstream(upstream: &UpstreamConfig) -> Check {
+fn upstream(config: &Config) -> Check {
+    let upstream = &config.upstream;
     let url = upstream.endpoint.url();
     let mut request = get(&format!("{url}/v2/"));
     let shown = match &upstream.authorization {
@@ -150,7 +162,9 @@ fn upstream(upstream: &UpstreamConfig) -> Check {
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };
     let expected = ExpectedAnswer::Registry(shown);
-    let question = ProviderProbe { server, request: request.body(Full::default()).ok(), expected };
+    let request = request.body(Full::default()).ok();
+    let then = Some(UploadProbe::of(config));
+    let question = ProviderProbe { server, request, expected, then };
     Check {
         name: format!("upstream {url}"),
         section: "upstream".to_owned(),
@@ -191,7 +205,7 @@ fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
             return None;
         }
     };
-    Some(ProviderProbe { server: server.clone(), request: request.ok(), expected })
+    Some(ProviderProbe { server: server.clone(), request: request.ok(), expected, then: None })
 }
 
 fn get(url: &str) -> Builder {

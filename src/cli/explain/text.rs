@@ -1,5 +1,7 @@
 //! The text form of an explanation: short lines, each with a label in front. It performs no I/O.
 
+mod providers;
+
 use std::fmt::{Display, Write};
 
 use http::request::Parts;
@@ -8,7 +10,7 @@ use crate::denial::Denial;
 use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::{Granted, RepositoryGrant, Verified};
-use crate::policy::{Explained, Need, Ruling, Target};
+use crate::policy::{CatalogEffect, Explained, Need, Ruling, Target};
 use crate::registry::{Access, Action, Actions, RepositoryName};
 use crate::terminal::printable;
 use crate::token_service::gate_token::RefusedAccess;
@@ -27,12 +29,16 @@ pub(super) fn explanation(
         lines.several("needs", needs(&request.required()));
     }
     lines.add("credential", explanation.credential_kind.as_str());
-    lines.add("provider", provider(explanation));
+    lines.add("provider", providers::decided(explanation));
+    lines.several("providers", providers::each(explanation));
     if let Some(caller) = &explanation.caller {
         lines.caller(caller);
     }
     for explained in explanation.rules() {
         lines.rules(&explained);
+    }
+    if let Some(effects) = explanation.catalog() {
+        lines.catalog(&effects);
     }
     lines.answer(explanation);
     if let (ExplainedAnswer::Refused { denial: Denial::InvalidToken, .. }, false) =
@@ -144,6 +150,43 @@ impl ExplainedLines {
         }
     }
 
+    /// Adds what each rule does to the list of all repositories.
+    fn catalog(&mut self, effects: &[(&str, CatalogEffect<'_>)]) {
+        self.add("rules", "for the list of all repositories:");
+        if effects.is_empty() {
+            self.add("", "none in the config; the list is not filtered");
+        }
+        for (name, effect) in effects {
+            match effect {
+                CatalogEffect::Everything => {
+                    self.add("  lists", format_args!("{name}: every repository (`catalog`)"))
+                }
+                CatalogEffect::Listed(patterns) => {
+                    let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+                    let patterns = patterns.join(", ");
+                    self.add("  lists", format_args!("{name}: {patterns}"))
+                }
+                CatalogEffect::Nothing(why) => {
+                    self.add("  does not", format_args!("{name}: {why}"))
+                }
+            }
+        }
+    }
+
+    /// Adds which part of the list of all repositories the caller sees.
+    fn listed(&mut self, effects: &[(&str, CatalogEffect<'_>)]) {
+        let any = |is: fn(&CatalogEffect<'_>) -> bool| effects.iter().any(|(_, effect)| is(effect));
+        let what = if effects.is_empty() || any(|it| matches!(it, CatalogEffect::Everything)) {
+            "the rules hide no repository from the list"
+        } else if any(|it| matches!(it, CatalogEffect::Listed(_))) {
+            "the list is filtered: it shows only the repositories that the rules marked with \
+             `lists` are for"
+        } else {
+            "the list is filtered and empty: no rule lets this caller pull anything"
+        };
+        self.add("", what);
+    }
+
     fn answer(&mut self, explanation: &Explanation<'_>) {
         let reason = explanation.reason();
         match &explanation.answer {
@@ -179,8 +222,13 @@ impl ExplainedLines {
                     }
                     self.add("", message);
                 }
+                if let Some(effects) = explanation.catalog()
+                    && token_scope.allows(&Access::Catalog)
+                {
+                    self.listed(&effects);
+                }
             }
-            ExplainedAnswer::Registry { mount_refusal, absent, ruling } => {
+            ExplainedAnswer::Registry { mount_refusal, absent, shown, ruling } => {
                 if let Some(refusal) = mount_refusal {
                     self.add(
                         "mount",
@@ -201,6 +249,17 @@ impl ExplainedLines {
                         "from the registry; the request would be forwarded; reason {reason}"
                     ),
                 );
+                if let Some(effects) = explanation.catalog() {
+                    self.listed(&effects);
+                }
+                if let Some(shown) = shown {
+                    let names: Vec<_> = shown.iter().map(RepositoryName::as_str).collect();
+                    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                    self.add(
+                        "",
+                        format_args!("the list is limited to what the gate token lists: {names}"),
+                    );
+                }
                 match ruling {
                     Ruling::Unruled => {}
                     Ruling::AllowedBy(rule) => {
@@ -220,20 +279,6 @@ impl ExplainedLines {
                 }
             }
         }
-    }
-}
-
-/// Returns the provider that answered.
-fn provider(explanation: &Explanation<'_>) -> String {
-    let vouches = explanation.caller.as_ref().map(|caller| &*caller.principal.source.provider);
-    match (vouches.filter(|name| !name.is_empty()), explanation.unavailable(), &explanation.answer)
-    {
-        (_, Some(provider), _) => format!("{provider}, which gave no usable answer"),
-        (Some(provider), None, _) => provider.to_owned(),
-        (None, None, ExplainedAnswer::Refused { denial: Denial::WrongCredential, .. }) => {
-            "none accepts the credential".to_owned()
-        }
-        (None, None, _) => "none was asked".to_owned(),
     }
 }
 

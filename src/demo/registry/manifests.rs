@@ -19,7 +19,7 @@ const MAX_SIZE: usize = 4 * 1024 * 1024;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Exchange<'_> {
     pub(super) fn manifest_get(self, name: &str, reference: &Reference) -> Answer {

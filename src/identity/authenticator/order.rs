@@ -24,9 +24,7 @@ impl Authenticator {
         credential: &Credential,
     ) -> Result<Vec<&Arc<ManagedProvider>>, Denial> {
         let issuer = jwt::issuer_of(credential);
-        let alone = issuer
-            .as_ref()
-            .and_then(|issuer| self.providers.iter().find(|it| it.is_issuer(issuer)));
+        let alone = issuer.as_ref().and_then(|issuer| self.issuer(issuer));
         if let (Some(issuer), None) = (issuer, alone) {
             self.say_whose_it_is(&issuer);
         }
@@ -46,6 +44,17 @@ impl Authenticator {
             .filter(may_be_asked)
             .filter(|provider| provider.accepts(credential))
             .collect())
+    }
+
+    /// Returns the provider of this issuer.
+    fn issuer(&self, issuer: &str) -> Option<&Arc<ManagedProvider>> {
+        self.providers.iter().find(|it| it.is_issuer(issuer))
+    }
+
+    /// Returns the provider of the credential's issuer, if the credential is a JWT. No other
+    /// provider is asked.
+    pub(super) fn issuer_in_chain(&self, credential: &Credential) -> Option<&Arc<ManagedProvider>> {
+        self.issuer(&jwt::issuer_of(credential)?)
     }
 
     fn verify_jwts(&self) -> bool {

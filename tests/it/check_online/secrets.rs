@@ -59,7 +59,8 @@ async fn the_check_sends_the_upstream_password_and_reports_a_refusal() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert!(right.seen()[0].contains(&crate::harness::basic(("gate", "canary-password"))));
 
-    let wrong = Canned::start("401 Unauthorized", "", "");
+    let challenge = "WWW-Authenticate: Basic realm=\"registry\"\r\n";
+    let wrong = Canned::start("401 Unauthorized", challenge, "<html>401</html>");
     let said = check(&basic(wrong.address), &[LOCAL.to_owned()]).await;
     assert_eq!(said.code, Some(78));
     assert!(said.problem("401").contains(": `upstream.password_file`: "), "{}", said.stderr);
@@ -73,10 +74,15 @@ async fn the_check_sends_the_upstream_password_and_reports_a_refusal() {
 
     // With `authorization: grant`, requests will carry tokens of a provider, so the 401 is
     // expected.
+    let challenge = "WWW-Authenticate: Bearer realm=\"https://gitlab/jwt/auth\"\r\n";
+    let wrong = Canned::start("401 Unauthorized", challenge, "");
     let grant = format!("{}, authorization: grant", urls(wrong.address));
     let said = check(&grant, &[LOCAL.to_owned(), gitlab(wrong.address)]).await;
     assert!(
-        said.stdout.contains(": answers (401 without a token, as it should)"),
+        said.stdout.contains(
+            ": answers (401 without a token, as it should), uploads not checked: authorization: \
+             grant needs the token of a user,"
+        ),
         "{}{}",
         said.stdout,
         said.stderr

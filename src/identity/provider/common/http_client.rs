@@ -1,6 +1,7 @@
 //! The HTTP client for providers: one connection pool, no redirects, a bounded reply, and one
 //! deadline for the whole exchange.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
+use crate::net::tls_fault::TlsFault;
 
 /// The name and version of the gate in requests (RFC 9110, 10.1.5).
 const USER_AGENT: HeaderValue =
@@ -65,8 +67,33 @@ pub enum AskError {
     Timeout(Duration),
     #[error("{0}")]
     Connection(String),
+    #[error("{0}")]
+    Tls(TlsFault),
+    #[error(
+        "the answer is not HTTP/1.1 ({0}); if the server uses TLS on this port, write https://"
+    )]
+    NotHttp(String),
     #[error("the answer could not be read to its end, or is larger than {} KiB", .max_bytes / 1024)]
     Body { max_bytes: usize },
+}
+
+impl AskError {
+    /// Returns the error for a request without a response.
+    fn no_response(error: &(dyn Error + 'static)) -> Self {
+        if let Some(fault) = TlsFault::find(error) {
+            return Self::Tls(fault);
+        }
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<hyper::Error>()
+                && error.is_parse()
+            {
+                return Self::NotHttp(error.to_string());
+            }
+            cause = error.source();
+        }
+        Self::Connection(with_causes(error))
+    }
 }
 
 impl ProviderClient {
@@ -129,8 +156,7 @@ impl ProviderClient {
         let too_late = |_| AskError::Timeout(self.timeout);
         let response =
             timeout_at(deadline, self.client.request(request)).await.map_err(too_late)?;
-        let (head, body) =
-            response.map_err(|error| AskError::Connection(with_causes(&error)))?.into_parts();
+        let (head, body) = response.map_err(|error| AskError::no_response(&error))?.into_parts();
         let body = timeout_at(deadline, Limited::new(body, max_bytes).collect()).await;
         let body = match body.map_err(too_late) {
             Ok(Ok(body)) => body.to_bytes(),
@@ -158,7 +184,7 @@ impl Reply {
 }
 
 /// Returns an error with all its causes, because "client error (Connect)" alone explains nothing.
-fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,0 +1,187 @@
+//! The check of the addresses that the registry gives to uploads. No read shows them, and every
+//! push fails if the registry builds them from another name than the gate's. The check therefore
+//! begins an upload and cancels it.
+
+use bytes::Bytes;
+use http::request::Builder;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
+
+use super::answer::{Fault, cut};
+use crate::config::{Config, Scheme, UpstreamAuthorization};
+use crate::identity::model::credential::basic;
+use crate::identity::provider::common::http_client::{ProviderClient, Reply};
+use crate::registry::{RegistryRequest, RepositoryName};
+use crate::terminal::printable;
+
+/// The repository of the upload. Nobody uses this name for another purpose.
+const PROBE: &str = "moorgate-check-config/probe";
+
+/// What is known about the registry before an upload begins.
+pub(super) enum UploadProbe {
+    /// The registry expects a token that only a request of a user has.
+    NeedsGrant,
+    Ask(Box<Probe>),
+}
+
+pub(super) struct Probe {
+    /// The address of the registry, as the config has it.
+    url: String,
+    /// The `host[:port]` names under which the registry may lead an upload back to the gate.
+    origins: [String; 2],
+    forwarded_proto: &'static str,
+    authorization: Option<HeaderValue>,
+}
+
+impl UploadProbe {
+    pub(super) fn of(config: &Config) -> Self {
+        let upstream = &config.upstream;
+        let authorization = match &upstream.authorization {
+            UpstreamAuthorization::Strip => None,
+            UpstreamAuthorization::Basic { username, password } => basic(username, password),
+            UpstreamAuthorization::Grant => return Self::NeedsGrant,
+        };
+        let external = &config.http.external_url;
+        Self::Ask(Box::new(Probe {
+            url: upstream.endpoint.url(),
+            origins: [external.authority.clone(), upstream.endpoint.authority()],
+            forwarded_proto: if external.scheme == Scheme::Https { "https" } else { "http" },
+            authorization,
+        }))
+    }
+
+    /// Begins an upload, judges its address and cancels it. Returns words for the output line.
+    pub(super) async fn ask(self, client: &ProviderClient) -> Result<String, Fault> {
+        match self {
+            Self::NeedsGrant => Ok("uploads not checked: authorization: grant needs the token of \
+                                    a user"
+                .to_owned()),
+            Self::Ask(probe) => probe.ask(client).await,
+        }
+    }
+}
+
+impl Probe {
+    async fn ask(&self, client: &ProviderClient) -> Result<String, Fault> {
+        let begin = format!("/v2/{PROBE}/blobs/uploads/");
+        let reply = match self.request(Method::POST, &begin) {
+            Some(request) => client.ask(request).await,
+            None => return Ok("uploads not checked".to_owned()),
+        };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                let why = printable(&error.to_string()).into_owned();
+                return Ok(format!("uploads not checked: the start of one failed ({why})"));
+            }
+        };
+        let judged = self.judge(&reply);
+        if let (StatusCode::ACCEPTED, Some(path)) = (reply.status, path_of_upload(&reply))
+            && let Some(request) = self.request(Method::DELETE, &path)
+        {
+            // An upload that stays is removed by the registry itself after some days.
+            let _ = client.ask(request).await;
+        }
+        judged
+    }
+
+    /// Creates a request with the headers that the gate sends.
+    fn request(&self, method: Method, path: &str) -> Option<Request<Full<Bytes>>> {
+        let request: Builder = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("x-forwarded-proto", self.forwarded_proto)
+            .header("x-forwarded-host", &*self.origins[0])
+            .header(header::CONTENT_TYPE, "application/octet-stream");
+        let request = match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value),
+            None => request,
+        };
+        request.body(Full::default()).ok()
+    }
+
+    fn judge(&self, reply: &Reply) -> Result<String, Fault> {
+        let wrong = |message: String| Err(Fault::new("urls[0]", message));
+        let status = reply.status.as_u16();
+        if reply.status.is_redirection() {
+            return wrong(format!(
+                "it answers {status}, a redirect, to the start of an upload, and the gate passes \
+                 no redirect of a write, so every push fails; write the address to which the \
+                 redirect leads"
+            ));
+        }
+        if reply.status != StatusCode::ACCEPTED {
+            return Ok(format!(
+                "uploads not checked: the registry answers {status} to the start of one"
+            ));
+        }
+        let Some(location) = location(reply) else {
+            return wrong(
+                "it answers 202 to the start of an upload without a Location, so every push \
+                 fails; write the address of the registry itself"
+                    .to_owned(),
+            );
+        };
+        if let Some(authority) = authority_of(&location)
+            && !self.is_own(&location, &authority)
+        {
+            return wrong(format!(
+                "it leads uploads to `{}`, which is neither its own address (`{}`) nor that of \
+                 http.external_url (`{}`), so every push fails with 502; correct the host that the \
+                 registry is configured with (in Distribution http.host), or remove it there, so \
+                 that it takes the host of the request",
+                printable(&cut(&authority)),
+                printable(&self.origins[1]),
+                printable(&self.origins[0]),
+            ));
+        }
+        if path_of_upload(reply).is_none() {
+            return wrong(format!(
+                "it leads an upload of `{PROBE}` to `{}`, which is not an address of an upload of \
+                 that repository, so every push fails with 502; write the address of the registry \
+                 itself",
+                printable(&cut(location.split('?').next().unwrap_or_default()))
+            ));
+        }
+        Ok("uploads lead back to the gate".to_owned())
+    }
+
+    /// Returns whether an absolute address is of a host that the gate takes for the registry.
+    fn is_own(&self, location: &str, authority: &str) -> bool {
+        let default_port = if location.starts_with("https:") { ":443" } else { ":80" };
+        let short = authority.strip_suffix(default_port).unwrap_or(authority);
+        self.origins.iter().any(|origin| {
+            origin.eq_ignore_ascii_case(authority) || origin.eq_ignore_ascii_case(short)
+        })
+    }
+}
+
+fn location(reply: &Reply) -> Option<String> {
+    let mut values = reply.headers.get_all(header::LOCATION).iter();
+    let only = values.next().filter(|_| values.next().is_none())?;
+    only.to_str().ok().map(str::to_owned)
+}
+
+/// Returns the host of an address that is not a path of the same host.
+fn authority_of(location: &str) -> Option<String> {
+    if location.starts_with('/') && !location.starts_with("//") {
+        return None;
+    }
+    let rest = location.split_once("//").map_or(location, |(_, rest)| rest);
+    Some(rest.split(['/', '?']).next().unwrap_or_default().to_owned())
+}
+
+/// Returns the path and query of the upload's address, if it is an upload of the probe's
+/// repository.
+fn path_of_upload(reply: &Reply) -> Option<String> {
+    let location = location(reply)?;
+    let target = match authority_of(&location) {
+        None => location,
+        Some(_) => location.parse::<Uri>().ok()?.path_and_query()?.as_str().to_owned(),
+    };
+    let (path, query) =
+        target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+    let upload = RegistryRequest::parse(&Method::DELETE, path, query).ok()?;
+    let of_probe = upload.repository().map(RepositoryName::as_str) == Some(PROBE);
+    (of_probe && matches!(upload, RegistryRequest::UploadCancel { .. })).then_some(target)
+}
