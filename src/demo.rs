@@ -21,11 +21,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::config::load_text;
+use crate::net::bind_error;
 use crate::run::{Listeners, Running, access_log};
 use claims::now;
 use gitlab::GitLab;
@@ -104,8 +104,11 @@ impl Demo {
 
         let listeners = Listeners {
             public: crate::server::bind(loaded.config.http.addr, loaded.config.http.workers)
-                .with_context(|| {
-                    format!("cannot listen on port {port}; choose another one with --port")
+                .map_err(|error| {
+                    let remedy = bind_error::remedy(loaded.config.http.addr, &error);
+                    anyhow::anyhow!(
+                        "cannot listen on port {port} ({error}); {remedy}: choose it with --port"
+                    )
                 })?,
             admin,
         };

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, Process};
 use crate::config::{self, Config, Loaded};
+use crate::net::bind_error;
 use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::server::{ListenerHealth, Server, Snapshot, bind};
 use live::Drain;
@@ -47,11 +48,14 @@ impl Listeners {
     /// If an address cannot be bound. The error names its key in the config.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
         let addr = config.http.addr;
-        let public = bind(addr, config.http.workers)
-            .with_context(|| format!("http.addr: cannot listen on {addr}"))?;
+        let failed = |key, addr, error: &io::Error| {
+            let remedy = bind_error::remedy(addr, error);
+            anyhow::anyhow!("{key}: cannot listen on {addr} ({error}); {remedy}")
+        };
+        let public =
+            bind(addr, config.http.workers).map_err(|error| failed("http.addr", addr, &error))?;
         let addr = config.admin.addr;
-        let admin = TcpListener::bind(addr)
-            .with_context(|| format!("admin.addr: cannot listen on {addr}"))?;
+        let admin = TcpListener::bind(addr).map_err(|error| failed("admin.addr", addr, &error))?;
         Ok(Self { public, admin })
     }
 }

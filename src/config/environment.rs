@@ -13,10 +13,6 @@ use super::tree::{Data, Entry, Node, Resolved, Scalar};
 /// The prefix of every variable that the gate reads.
 const PREFIX: &str = "MOORGATE_";
 
-/// The prefixes of variables that Kubernetes injects into every pod of a namespace with a Service
-/// called moorgate. They do not name keys.
-const OTHERS: [&str; 2] = ["MOORGATE_PORT", "MOORGATE_SERVICE_"];
-
 /// The variable that names the configuration file. It does not set a key.
 const FILE: &str = "MOORGATE_CONFIG";
 
@@ -41,8 +37,7 @@ pub(super) fn overrides(
     collect(schema, &mut Vec::new(), &mut keys);
     let mut overrides = Vec::new();
     for (variable, text) in environment {
-        let other = variable == FILE || OTHERS.iter().any(|other| variable.starts_with(other));
-        if !variable.starts_with(PREFIX) || other {
+        if !variable.starts_with(PREFIX) || variable == FILE {
             continue;
         }
         let place = Place::Environment(shown(&variable).into());
@@ -65,6 +60,7 @@ pub(super) fn overrides(
                 );
                 problems.push(Problem::new(place, message));
             }
+            None if is_of_a_service(&variable, &text) => {}
             None => {
                 // The prefix is left out of the comparison, because it makes all variables similar.
                 let bare =
@@ -74,16 +70,41 @@ pub(super) fn overrides(
                     .filter(|key| key.is_scalar)
                     .map(|key| bare(&key.variable))
                     .collect();
-                let right = nearest(&bare(&variable), known.iter().map(String::as_str))
-                    .map_or_else(
-                        || "remove the variable".to_owned(),
-                        |near| format!("did you mean `{PREFIX}{near}`?"),
-                    );
+                // An address has its port in it, so `HTTP_PORT` means `HTTP_ADDR`.
+                let meant = bare(&variable);
+                let meant = match meant.strip_suffix("_PORT").map(|of| format!("{of}_ADDR")) {
+                    Some(address) if known.contains(&address) => address,
+                    _ => meant,
+                };
+                let right = nearest(&meant, known.iter().map(String::as_str)).map_or_else(
+                    || "remove the variable".to_owned(),
+                    |near| format!("did you mean `{PREFIX}{near}`?"),
+                );
                 problems.push(Problem::new(place, format!("the variable sets no key; {right}")));
             }
         }
     }
     overrides
+}
+
+/// Returns whether Kubernetes injects this variable into every pod of a namespace with a Service
+/// called moorgate, or with a name that begins with moorgate-, such as moorgate-metrics. Such a
+/// variable names no key. An operator may write `MOORGATE_HTTP_PORT=8443` for a key that does not
+/// exist, so the value of `…_PORT` decides too: Kubernetes writes `tcp://10.0.0.1:8443`.
+fn is_of_a_service(variable: &str, value: &str) -> bool {
+    let words: Vec<&str> = variable.split('_').collect();
+    if words.iter().any(|word| word.is_empty()) {
+        return false;
+    }
+    let is_number = |word: &str| word.chars().all(|c| c.is_ascii_digit());
+    // The name of the service takes at least the first word.
+    (1..words.len()).any(|end| match words.get(end..).unwrap_or_default() {
+        ["SERVICE", "HOST" | "PORT"] | ["SERVICE", "PORT", ..] => true,
+        ["PORT"] => value.contains("://"),
+        ["PORT", number, "TCP" | "UDP" | "SCTP"]
+        | ["PORT", number, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"] => is_number(number),
+        _ => false,
+    })
 }
 
 /// Puts the overrides into the tree, and creates missing sections.
@@ -161,10 +182,42 @@ mod tests {
         let variables: HashSet<&str> = keys.iter().map(|key| key.variable.as_str()).collect();
         assert_eq!(variables.len(), keys.len());
         assert!(variables.contains("MOORGATE_HTTP_TLS_MINIMUM_VERSION"));
-        assert!(
-            OTHERS
-                .iter()
-                .all(|other| variables.iter().all(|variable| !variable.starts_with(other)))
-        );
+        assert!(variables.iter().all(|variable| !is_of_a_service(variable, "tcp://x")));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_known_by_their_shape() {
+        let address = "tcp://10.0.0.1:9464";
+        for service in ["MOORGATE", "MOORGATE_METRICS", "MOORGATE_ADMIN", "MOORGATE_2_HTTP"] {
+            for (end, value) in [
+                ("SERVICE_HOST", "10.0.0.1"),
+                ("SERVICE_PORT", "9464"),
+                ("SERVICE_PORT_HTTP_METRICS", "9464"),
+                ("PORT", address),
+                ("PORT_9464_TCP", address),
+                ("PORT_9464_TCP_PROTO", "tcp"),
+                ("PORT_9464_TCP_PORT", "9464"),
+                ("PORT_9464_TCP_ADDR", "10.0.0.1"),
+                ("PORT_53_UDP_ADDR", "10.0.0.1"),
+                ("PORT_53_SCTP", "sctp://10.0.0.1:53"),
+            ] {
+                assert!(is_of_a_service(&format!("{service}_{end}"), value), "{service}_{end}");
+            }
+        }
+        for (other, value) in [
+            ("MOORGATE_PORTX", address),
+            ("MOORGATE_HTTP_PORT", "8443"),
+            ("MOORGATE_PORT", "8443"),
+            ("MOORGATE_PORT_X_TCP", address),
+            ("MOORGATE_PORT_1_TCP_NAME", "x"),
+            ("MOORGATE_PORT_1_ICMP", "x"),
+            ("MOORGATE_SERVICE_HOSTS", "10.0.0.1"),
+            ("MOORGATE_SERVICE_", "10.0.0.1"),
+            ("MOORGATE_SERVICE", "10.0.0.1"),
+            ("MOORGATE__PORT", address),
+            ("MOORGATE_METRICS", address),
+        ] {
+            assert!(!is_of_a_service(other, value), "{other}");
+        }
     }
 }

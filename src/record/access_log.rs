@@ -107,7 +107,8 @@ impl AccessLog {
         Ok(Self { format, is_off: is_off.into(), pending, thread: Some(thread) })
     }
 
-    /// Opens a file as a target, and appends to it.
+    /// Opens a file as a target, and appends to it. A pipe that took its place is an error, because
+    /// opening it would wait for its reader.
     ///
     /// # Errors
     /// An error if the file cannot be opened for appending.

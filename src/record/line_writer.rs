@@ -6,6 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// The flag with which log files are opened, so that a pipe without a reader is an error. It has no
+/// effect on files.
+const NEVER_WAIT: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
 /// The target of a log.
 pub enum LogTarget {
     /// What has this path: a file, a device or a pipe with a name.
@@ -29,12 +33,15 @@ pub(super) struct NotWritten {
 }
 
 impl LogTarget {
-    /// Opens a file for appending. If it does not exist, it is created with this mode.
+    /// Opens a file for appending. If it does not exist, it is created with this mode. A pipe is an
+    /// error, because opening it would wait for its reader.
     ///
     /// # Errors
     /// An error if the file cannot be opened for appending.
     pub fn append(path: &Path, mode: u32) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).mode(mode).open(path)?;
+        let mut options = File::options();
+        options.create(true).append(true).mode(mode).custom_flags(NEVER_WAIT);
+        let file = options.open(path)?;
         Ok(Self::Named { file, path: path.to_owned() })
     }
 

@@ -193,7 +193,7 @@ impl ReloadError {
         Self { logged: problem.to_string(), shown: problem.place.to_string() }
     }
 
-    /// Creates an error about the system. Its text contains only keys and files.
+    /// Creates an error about the system. Its text contains keys and no values.
     fn from_system(error: &anyhow::Error) -> Self {
         let text = format!("{error:#}");
         Self { logged: text.clone(), shown: text }

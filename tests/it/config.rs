@@ -9,6 +9,7 @@ mod doubtful_entries;
 mod file_names;
 pub mod files;
 mod fixtures;
+mod keys;
 mod limits;
 mod log_files;
 mod many;

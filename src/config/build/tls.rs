@@ -1,6 +1,7 @@
 //! Reads certificates, private keys and certificate authorities.
 
 mod certificate_name;
+mod key_kind;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -153,7 +154,7 @@ impl Build<'_> {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Option<CertifiedKey> {
-        match CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()) {
+        match CertifiedKey::from_der(chain, key.clone_key(), &aws_lc_rs::default_provider()) {
             Ok(certified_key) => Some(certified_key),
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let message = "the key does not belong to the first certificate; name the key and \
@@ -170,10 +171,7 @@ impl Build<'_> {
                 None
             }
             Err(error) => {
-                self.problem(
-                    KEY,
-                    format!("the key cannot be used ({error}); use RSA, ECDSA or Ed25519"),
-                );
+                self.problem(KEY, key_kind::unusable(&key, &error));
                 None
             }
         }

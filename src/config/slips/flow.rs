@@ -46,7 +46,7 @@ impl Scanner<'_> {
                     }
                     let behind = line.get(skip_blanks(line, at)).copied();
                     if number == self.number
-                        && !matches!(behind, None | Some(',' | ']' | '}' | ':' | '#'))
+                        && !behind.is_none_or(|c| is_odd(c) || ",]}:#".contains(c))
                     {
                         self.needs_quotes(start, &format!("begins with `{bracket}`"));
                         at = self.skip_plain(line, at);

@@ -151,6 +151,10 @@ impl<'a> Scanner<'a> {
                     let rest = skip_blanks(line, after);
                     match line.get(rest) {
                         None | Some('#') => return,
+                        Some(&c) if is_odd(c) => {
+                            self.odd(rest, c, "behind the value");
+                            return;
+                        }
                         Some(':') if position != Position::Value => {
                             at = rest + 1;
                             position = Position::Value;
@@ -284,8 +288,11 @@ impl<'a> Scanner<'a> {
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let is_url = text.get(colon + 1) == Some(&'/') && text.get(colon + 2) == Some(&'/');
         if is_word && !is_url && ((self.is_key)(&word) || !only_known) {
+            // What is not a key may be a secret.
+            let key = if (self.is_key)(&word) { &word } else { "key" };
             let message = format!(
-                "there is no space behind the colon of `{word}:`; write `{word}: …`, with a space"
+                "there is no space behind this colon; write `{key}: value`, with a space before \
+                 the value"
             );
             self.slip(start, Certainty::Likely, &message);
         }
@@ -349,9 +356,9 @@ impl<'a> Scanner<'a> {
 pub(super) fn end_of_quote(line: &[char], start: usize, quote: char) -> Option<usize> {
     let mut at = start;
     while let Some(&c) = line.get(at) {
-        if quote == '"' && c == '\\' {
-            at += 2;
-        } else if c == quote && quote == '\'' && line.get(at + 1) == Some(&quote) {
+        let is_escaped = quote == '"' && c == '\\';
+        let is_doubled = c == quote && quote == '\'' && line.get(at + 1) == Some(&quote);
+        if is_escaped || is_doubled {
             at += 2;
         } else if c == quote {
             return Some(at + 1);
@@ -390,5 +397,6 @@ fn is_block_header(line: &[char], start: usize) -> bool {
 
 /// Returns whether a line begins or ends a document.
 fn is_marker(line: &[char]) -> bool {
-    [['-'; 3], ['.'; 3]].iter().any(|marker| line.starts_with(marker))
+    let is_alone = is_end(line.get(3).copied());
+    is_alone && [['-'; 3], ['.'; 3]].iter().any(|marker| line.starts_with(marker))
 }

@@ -202,3 +202,13 @@ fn lines_that_come_faster_than_they_are_written_are_counted() {
     let text = target.until(|text| text.lines().count() == lines - 1);
     assert!(text.ends_with('\n'));
 }
+
+/// Opening a pipe would wait for its reader, and a reload would never end.
+#[test]
+fn a_pipe_in_place_of_a_log_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(AccessLog::open(&pipe).is_err());
+    assert!(crate::record::AuditLog::file(&pipe).is_err());
+}

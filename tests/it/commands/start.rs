@@ -28,7 +28,7 @@ fn an_invalid_config_exits_with_78_and_prints_every_problem() {
 }
 
 #[test]
-fn the_error_about_a_taken_port_names_its_config_key() {
+fn the_error_about_an_address_names_its_config_key_and_the_remedy() {
     let taken = listener();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
@@ -37,19 +37,29 @@ fn the_error_about_a_taken_port_names_its_config_key() {
     )
     .unwrap();
     let config = folder.path().join("moorgate.yml");
-    let address = taken.local_addr().unwrap();
-    let text_of_config = format!(
-        "version: 1\nhttp: {{ addr: \"{address}\", external_url: \"http://localhost\" }}\n\
-         upstream: {{ urls: [\"http://127.0.0.1:9\"] }}\nidentity:\n  - {HTPASSWD}\n"
-    );
-    std::fs::write(&config, text_of_config).unwrap();
-    let output = run(&["serve", "--config", config.to_str().unwrap()], "");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains(&format!("http.addr: cannot listen on {address}")),
-        "{}",
-        text(&output.stderr)
-    );
+    let taken = taken.local_addr().unwrap().to_string();
+    for (key, address, remedy) in [
+        ("http.addr", &*taken, "end it, or take another port"),
+        ("admin.addr", &*taken, "end it, or take another port"),
+        ("http.addr", "192.0.2.1:0", "no interface of this machine has this address"),
+        ("admin.addr", "192.0.2.1:0", "no interface of this machine has this address"),
+        ("http.addr", "[fe80::1]:0", "needs the number of its interface, as in [fe80::1%2]:8443"),
+    ] {
+        let of = |wanted| if key == wanted { address } else { "127.0.0.1:0" };
+        let text_of_config = format!(
+            "version: 1\nhttp: {{ addr: \"{}\", external_url: \"http://localhost\" }}\n\
+             admin: {{ addr: \"{}\" }}\nupstream: {{ urls: [\"http://127.0.0.1:9\"] }}\n\
+             identity:\n  - {HTPASSWD}\n",
+            of("http.addr"),
+            of("admin.addr"),
+        );
+        std::fs::write(&config, text_of_config).unwrap();
+        let output = run(&["serve", "--config", config.to_str().unwrap()], "");
+        assert_eq!(output.status.code(), Some(1));
+        let errors = text(&output.stderr);
+        assert!(errors.contains(&format!("{key}: cannot listen on {address}")), "{errors}");
+        assert!(errors.contains(remedy), "{errors}");
+    }
 }
 
 /// On Linux, sockets of one user that share a port do so without an error, so a second gate must
@@ -60,7 +70,8 @@ fn two_gates_do_not_share_a_port() {
     let port = served.address.port().to_string();
     let output = run(&["demo", "--port", &port], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot listen on port"), "{}", text(&output.stderr));
+    let errors = text(&output.stderr);
+    assert!(errors.contains("cannot listen on port") && errors.contains("--port"), "{errors}");
     served.signal("-TERM");
     served.end();
 }

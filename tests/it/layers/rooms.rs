@@ -217,7 +217,11 @@ pub(super) const ROOMS: &[Room] = &[
         ],
         must_not_use: &["moka", "hyper"],
     },
-    Room { name: "demo", uses: &["config", "registry", "run", "server"], must_not_use: &["moka"] },
+    Room {
+        name: "demo",
+        uses: &["config", "net", "registry", "run", "server"],
+        must_not_use: &["moka"],
+    },
     Room {
         name: "cli",
         uses: &[
