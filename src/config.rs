@@ -25,7 +25,7 @@ mod url;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use build::Build;
 use named_file::read_bounded;
@@ -103,12 +103,23 @@ pub fn attempt(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> LoadAttempt {
+    attempt_again(path, environment, &[])
+}
+
+/// Loads a configuration like [`attempt`] for a running gate, which has the log files `open_logs`
+/// open. That one of them cannot be opened again is only a warning, because its lines still go to
+/// the open file, and a reload must be able to replace an expired certificate.
+pub fn attempt_again(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    open_logs: &[PathBuf],
+) -> LoadAttempt {
     let text = read_text(path);
     let file = FileVersion::new("", path.to_owned(), text.as_ref().ok().map(String::as_bytes));
     let mut files = vec![if text.is_ok() { file } else { file.now() }];
     let folder = path.parent().unwrap_or(Path::new(""));
     let loaded = match text {
-        Ok(text) => build(&text, path, folder, environment, &mut files),
+        Ok(text) => build(&text, path, folder, environment, open_logs, &mut files),
         Err(problem) => Err(Problems::new(vec![problem], path)),
     };
     LoadAttempt { loaded, files }
@@ -122,7 +133,7 @@ pub fn load_text(
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
-    build(text, name, folder, environment, &mut Vec::new())
+    build(text, name, folder, environment, &[], &mut Vec::new())
 }
 
 /// Builds a configuration from a text, and appends every file that it reads to `files`.
@@ -131,12 +142,20 @@ fn build(
     name: &Path,
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
+    open_logs: &[PathBuf],
     files: &mut Vec<FileVersion>,
 ) -> Result<Loaded, Problems> {
     let Read { raw, places, start, problems, slips } = read(text, name, environment)?;
     let (warnings, read) = (Vec::new(), Vec::new());
-    let mut build =
-        Build { folder, places: &places, start: &start, problems, warnings, files: read };
+    let mut build = Build {
+        folder,
+        places: &places,
+        start: &start,
+        open_logs,
+        problems,
+        warnings,
+        files: read,
+    };
     let config = build.config(&raw);
     let Build { mut problems, warnings, files: read, .. } = build;
     slips::explain(&mut problems, &slips, name);

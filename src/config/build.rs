@@ -17,7 +17,7 @@ mod upstream;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 
@@ -47,6 +47,8 @@ pub(super) struct Build<'a> {
     pub(super) places: &'a Places,
     /// The start of the configuration file.
     pub(super) start: &'a Place,
+    /// The log files that a running gate has open.
+    pub(super) open_logs: &'a [PathBuf],
     /// The problems that stop the gate from starting.
     pub(super) problems: Vec<Problem>,
     /// The problems that the operator should know of, but that do not stop the gate from starting.

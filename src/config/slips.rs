@@ -5,6 +5,7 @@
 
 mod flow;
 mod line;
+mod report;
 mod spaces;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)]

@@ -1,6 +1,7 @@
 //! The gate with its current configuration. [`Live::apply`] is the only place where a reload
 //! changes what is running.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -139,6 +140,17 @@ impl Live {
             }
         }
         applied.running.snapshot.gate.audit.reopen();
+    }
+
+    /// Returns the log files that are open.
+    pub(super) fn open_logs(&self) -> Vec<PathBuf> {
+        let applied = self.lock();
+        let access = match &applied.access {
+            config::AccessLogTarget::File(path) => Some(path.clone()),
+            config::AccessLogTarget::Stdout | config::AccessLogTarget::Off => None,
+        };
+        let audit = applied.running.snapshot.gate.audit.path().map(Path::to_owned);
+        access.into_iter().chain(audit).collect()
     }
 
     /// Returns the gate's metrics in the text format of Prometheus.

@@ -123,8 +123,9 @@ impl Reloader {
     /// logrotate may have moved them.
     pub fn reload(&mut self, reopen_logs: bool) -> bool {
         let begun = Instant::now();
+        let environment = self.source.environment.iter().cloned();
         let LoadAttempt { loaded, files } =
-            config::attempt(&self.source.path, self.source.environment.iter().cloned());
+            config::attempt_again(&self.source.path, environment, &self.live.open_logs());
         self.tried = files;
         let applied = match loaded {
             Ok(loaded) => {

@@ -100,6 +100,10 @@ impl Build<'_> {
         let checked =
             LogFile::find(&self.folder.join(file)).and_then(|file| file.check().map(|()| file));
         match checked {
+            Err(wrong) if self.open_logs.contains(&self.folder.join(file)) => {
+                self.warn(key, format!("{wrong}; its lines still go to the earlier file; {right}"));
+                None
+            }
             Err(wrong) => {
                 self.problem(key, format!("{wrong}; {right}"));
                 None
