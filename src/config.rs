@@ -27,7 +27,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use build::Build;
+use build::{Build, LogFiles};
 use named_file::read_bounded;
 use problem::in_order;
 use raw::Raw;
@@ -103,7 +103,7 @@ pub fn attempt(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> LoadAttempt {
-    attempt_again(path, environment, &[])
+    attempt_with(path, environment, LogFiles::Needed)
 }
 
 /// Loads a configuration like [`attempt`] for a running gate, which has the log files `open_logs`
@@ -114,12 +114,29 @@ pub fn attempt_again(
     environment: impl IntoIterator<Item = (String, String)>,
     open_logs: &[PathBuf],
 ) -> LoadAttempt {
+    attempt_with(path, environment, LogFiles::Open(open_logs))
+}
+
+/// Loads a configuration like [`load`] for a command that writes no log, and that may run as
+/// another user than the gate: a log file that cannot be written is only a warning.
+pub fn load_without_logs(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    attempt_with(path, environment, LogFiles::Unneeded).loaded
+}
+
+fn attempt_with(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    log_files: LogFiles<'_>,
+) -> LoadAttempt {
     let text = read_text(path);
     let file = FileVersion::new("", path.to_owned(), text.as_ref().ok().map(String::as_bytes));
     let mut files = vec![if text.is_ok() { file } else { file.now() }];
     let folder = path.parent().unwrap_or(Path::new(""));
     let loaded = match text {
-        Ok(text) => build(&text, path, folder, environment, open_logs, &mut files),
+        Ok(text) => build(&text, path, folder, environment, log_files, &mut files),
         Err(problem) => Err(Problems::new(vec![problem], path)),
     };
     LoadAttempt { loaded, files }
@@ -133,7 +150,7 @@ pub fn load_text(
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded, Problems> {
-    build(text, name, folder, environment, &[], &mut Vec::new())
+    build(text, name, folder, environment, LogFiles::Needed, &mut Vec::new())
 }
 
 /// Builds a configuration from a text, and appends every file that it reads to `files`.
@@ -142,7 +159,7 @@ fn build(
     name: &Path,
     folder: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
-    open_logs: &[PathBuf],
+    log_files: LogFiles<'_>,
     files: &mut Vec<FileVersion>,
 ) -> Result<Loaded, Problems> {
     let Read { raw, places, start, problems, slips } = read(text, name, environment)?;
@@ -151,7 +168,7 @@ fn build(
         folder,
         places: &places,
         start: &start,
-        open_logs,
+        log_files,
         problems,
         warnings,
         files: read,

@@ -14,8 +14,8 @@ use crate::denial::Framing;
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// The room for the digest that a client appends to the address of an upload, in bytes: a sha512
-/// digest with its escapes, and `digest-algorithm`. Every address that the gate hands on has at most
-/// [`MAX_TARGET_BYTES`], and so is taken back.
+/// digest with its escapes, and `digest-algorithm`. Every address that the gate hands on has at
+/// most [`MAX_TARGET_BYTES`], and so is taken back.
 const DIGEST_ROOM: usize = 256;
 
 /// The largest number of header fields of a request, which is also the limit of hyper for HTTP/1.1.

@@ -133,8 +133,8 @@ impl Policy {
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
-    /// Returns the actions of `asked` that are not part of [`granted`](Self::granted), each with the
-    /// reason.
+    /// Returns the actions of `asked` that are not part of [`granted`](Self::granted), each with
+    /// the reason.
     pub fn refused<'a>(
         &'a self,
         asked: &'a Access,

@@ -103,8 +103,8 @@ impl Running {
         self.live.metrics()
     }
 
-    /// Continues for `http.drain_delay` with `/readyz` at 503, while responses ask clients to leave.
-    /// Then takes no new connections and
+    /// Continues for `http.drain_delay` with `/readyz` at 503, while responses ask clients to
+    /// leave. Then takes no new connections and
     /// lets requests under way end, for as long as the config allows. Returns the number of
     /// connections that had to be cut off.
     pub async fn drain(self) -> usize {

@@ -83,7 +83,7 @@ pub(super) struct FaultStatus {
     pub requests: u64,
     pub first: String,
     pub last: String,
-    /// What the operator should do.
+    /// The remedy for the operator.
     #[serde(skip)]
     pub remedy: &'static str,
 }

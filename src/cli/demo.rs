@@ -29,7 +29,7 @@ pub(super) fn demo(port: u16) -> ExitCode {
 }
 
 async fn run(port: u16) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = DemoSignals::new()?;
     let demo = Demo::start(port)?;
     say(&introduction::introduction(&demo));
     signals.next().await;
@@ -50,7 +50,7 @@ async fn run(port: u16) -> anyhow::Result<()> {
 /// them came.
 async fn is_over(
     ended: impl Future<Output = usize>,
-    signals: &mut Signals,
+    signals: &mut DemoSignals,
     time: Duration,
 ) -> bool {
     tokio::select! {
@@ -62,9 +62,9 @@ async fn is_over(
 
 /// The signals that end the demo. Those of a closed terminal and of Ctrl-\ are among them, so that
 /// the demo always deletes its folder, which holds a key and a token.
-struct Signals([Signal; 4]);
+struct DemoSignals([Signal; 4]);
 
-impl Signals {
+impl DemoSignals {
     fn new() -> std::io::Result<Self> {
         Ok(Self([
             signal(SignalKind::interrupt())?,

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::check_config::{EXIT_BAD_CONFIG, load_or_report};
 use super::{ConfigPath, environment, logging, no_terminal, say};
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, load_without_logs};
 use crate::gate::{ExplainedAnswer, Explanation};
 use crate::identity::model::credential::basic;
 use crate::record::LogFormat;
@@ -70,7 +70,8 @@ pub(super) fn explain(arguments: Explain) -> ExitCode {
 
 fn run(arguments: Explain) -> Result<ExitCode, Unasked> {
     let Explain { config, method, path, user } = arguments;
-    let loaded = load_or_report(load(&config.file(), environment()), &mut io::stderr());
+    let loaded =
+        load_or_report(load_without_logs(&config.file(), environment()), &mut io::stderr());
     let loaded = loaded.map_err(Unasked::NoTerminal)?.ok_or(Unasked::BadConfig)?;
     let _ = logging::start(loaded.config.log.level, LogFormat::Text);
     let authorization = authorization(user.as_deref(), &secret(user.as_deref())?)?;

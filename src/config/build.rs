@@ -39,6 +39,17 @@ const HEADER_BYTES: std::ops::RangeInclusive<u64> = (4 << 10)..=(256 << 10);
 /// The smallest length of the admin secret, in bytes. A shorter secret could be guessed.
 const MIN_ADMIN_TOKEN_BYTES: usize = 16;
 
+/// The need for the log files of a configuration.
+#[derive(Clone, Copy)]
+pub(super) enum LogFiles<'a> {
+    /// The gate will open them.
+    Needed,
+    /// A running gate has these files open. That one of them cannot be opened again is a warning.
+    Open(&'a [PathBuf]),
+    /// The command writes no log, so a file that cannot be written is a warning.
+    Unneeded,
+}
+
 /// The builder of the ready configuration, which collects the problems.
 pub(super) struct Build<'a> {
     /// The folder from which relative paths start.
@@ -47,8 +58,8 @@ pub(super) struct Build<'a> {
     pub(super) places: &'a Places,
     /// The start of the configuration file.
     pub(super) start: &'a Place,
-    /// The log files that a running gate has open.
-    pub(super) open_logs: &'a [PathBuf],
+    /// The need for the log files.
+    pub(super) log_files: LogFiles<'a>,
     /// The problems that stop the gate from starting.
     pub(super) problems: Vec<Problem>,
     /// The problems that the operator should know of, but that do not stop the gate from starting.

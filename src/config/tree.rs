@@ -318,8 +318,8 @@ impl Reader {
         self.repeated += size(node);
         if self.repeated > MAX_REPEATED {
             let message = format!(
-                "anchors and aliases repeat more than {MAX_REPEATED} keys and values, the most that \
-                 the gate reads; write values instead of some aliases"
+                "anchors and aliases repeat more than {MAX_REPEATED} keys and values, the most \
+                 that the gate reads; write values instead of some aliases"
             );
             return Err(Problem::new(place.clone(), message));
         }

@@ -3,7 +3,7 @@
 /// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFault {
-    /// There is no connection to the registry.
+    /// The gate cannot connect to the registry.
     Unreachable,
     /// The registry closed the connection without an answer.
     NoAnswer,

@@ -1,5 +1,5 @@
-//! What the requests of a connection share: whether the gate wants its client to leave, and the
-//! uploads that have begun on it.
+//! The state that the requests of a connection share: whether the gate wants its client to leave,
+//! and the uploads that have begun on it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ pub struct ConnectionState {
 
 /// The part of an upload that a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum UploadPart {
     /// The POST that begins the upload.
     Start,
     /// A PATCH.
@@ -33,7 +33,7 @@ enum Part {
 #[derive(Debug)]
 pub(super) struct UploadRequest {
     state: Rc<ConnectionState>,
-    part: Part,
+    part: UploadPart,
     /// `true` if no upload was known on the connection before the request.
     is_first: bool,
     answered: bool,
@@ -63,9 +63,9 @@ impl ConnectionState {
     /// Records a request. Returns the part of an upload that it is, if it is one.
     pub(super) fn begin(self: &Rc<Self>, head: &Parts) -> Option<UploadRequest> {
         self.has_begun.set(true);
-        let part = Part::of(head)?;
+        let part = UploadPart::of(head)?;
         let is_first = self.uploads.get() == 0;
-        if is_first || part == Part::Start {
+        if is_first || part == UploadPart::Start {
             self.uploads.set(self.uploads.get() + 1);
         }
         Some(UploadRequest { state: self.clone(), part, is_first, answered: false })
@@ -76,7 +76,7 @@ impl ConnectionState {
     }
 }
 
-impl Part {
+impl UploadPart {
     fn of(head: &Parts) -> Option<Self> {
         let path = head.uri.path();
         match head.method {
@@ -94,9 +94,9 @@ impl UploadRequest {
     pub(super) fn answered(mut self, status: StatusCode) {
         self.answered = true;
         let is_over = match self.part {
-            Part::Start => status != StatusCode::ACCEPTED,
-            Part::End => status.is_success() || status == StatusCode::NOT_FOUND,
-            Part::Chunk => status == StatusCode::NOT_FOUND,
+            UploadPart::Start => status != StatusCode::ACCEPTED,
+            UploadPart::End => status.is_success() || status == StatusCode::NOT_FOUND,
+            UploadPart::Chunk => status == StatusCode::NOT_FOUND,
         };
         // Of an upload that began elsewhere, the connection knows only that this request continues
         // it. A registry confirms that with a 202.

@@ -52,7 +52,7 @@ pub struct Authenticator {
     /// The verdict for a caller without a credential who is granted nothing. Attributed to the
     /// first provider with `anonymous: true`; the provider name is empty if there is none.
     anonymous: Arc<Verified>,
-    /// What each provider said; unset in the gate that serves.
+    /// The statements of the providers; unset in the gate that serves.
     trail: OnceLock<Trail>,
 }
 

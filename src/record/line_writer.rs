@@ -12,7 +12,7 @@ const NEVER_WAIT: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// The target of a log.
 pub enum LogTarget {
-    /// What has this path: a file, a device or a pipe with a name.
+    /// The target at this path: a file, a device or a pipe with a name.
     Named { file: File, path: PathBuf },
     /// Any other writer.
     Other(Box<dyn Write + Send>),
@@ -60,8 +60,8 @@ impl LogTarget {
         let Self::Named { file, path } = self else { return None };
         let written = file.metadata().ok().filter(Metadata::is_file)?;
         let Some(last) = written.len().checked_sub(1) else { return Some(false) };
-        // The file is open for appending only, because it may be readable for nobody, and because a
-        // pipe must not be opened for reading.
+        // The file is open for appending only, because the gate may not be allowed to read it, and
+        // because a pipe must not be opened for reading.
         let named = fs::metadata(path).ok()?;
         if (written.dev(), written.ino()) != (named.dev(), named.ino()) {
             return None;

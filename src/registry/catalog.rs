@@ -41,8 +41,8 @@ pub struct CatalogWalk {
     /// A name that ends the previous page but was not sent to the registry as `last`. It and all
     /// names before it are skipped.
     behind: Option<String>,
-    /// The name that was sent to the registry as `last`, until the first page has shown whether the
-    /// registry starts after it.
+    /// The name that was sent to the registry as `last`, until the first page has shown whether
+    /// the registry starts after it.
     sent_last: Option<RepositoryName>,
     /// A name after which the page starts. The registry ignores `last`, so the names up to it are
     /// skipped.

@@ -80,8 +80,8 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the query to send upstream for an operation that forwards unknown keys: every
-    /// parameter but `ns`, byte for byte and in order, because registries keep state there. Only the
-    /// values in `rewritten` are written in one spelling, in their places.
+    /// parameter but `ns`, byte for byte and in order, because registries keep state there. Only
+    /// the values in `rewritten` are written in one spelling, in their places.
     ///
     /// # Errors
     /// - [`RequestError::QueryCharacter`] or [`RequestError::QueryEscape`] if a parameter has a

@@ -25,8 +25,8 @@ pub struct Digest(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithm(Box<str>);
 
-/// The path of an upload in progress after `/v2/NAME/blobs/`: `uploads/ID`. The registry chooses the
-/// id, which is opaque.
+/// The path of an upload in progress after `/v2/NAME/blobs/`: `uploads/ID`. The registry chooses
+/// the id, which is opaque.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadPath(Box<str>);
 

@@ -1,5 +1,5 @@
-//! What keeps clients from being served, as operators see it: accepts that fail, a full gate, and
-//! workers that have stopped.
+//! The reasons why clients are not served, as operators see them: accepts that fail, a full gate,
+//! and workers that have stopped.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ pub struct ListenerSeen {
 }
 
 /// A connection that waits for a place.
-pub(super) struct Waiting<'a>(&'a ListenerHealth);
+pub(super) struct WaitingClients<'a>(&'a ListenerHealth);
 
 impl ListenerHealth {
     /// Records that no connection could be accepted.
@@ -40,10 +40,10 @@ impl ListenerHealth {
     }
 
     /// Records that a connection waits for a place, until the returned value is dropped.
-    pub(super) fn full(&self, now: SystemTime) -> Waiting<'_> {
+    pub(super) fn full(&self, now: SystemTime) -> WaitingClients<'_> {
         self.full.set(now);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(self)
+        WaitingClients(self)
     }
 
     /// Records that a worker has stopped.
@@ -63,7 +63,7 @@ impl ListenerHealth {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingClients<'_> {
     fn drop(&mut self) {
         self.0.full.set(SystemTime::now());
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::denial::{Denial, Reason, UpstreamFault};
 /// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistryFault {
-    /// There was no answer, or the gate did not pass it on.
+    /// The registry gave no answer, or the gate did not pass it on.
     NotPassedOn(UpstreamFault),
     /// The registry answered with a status that tells of its own trouble. The gate passed it on.
     Status(StatusCode),

@@ -70,8 +70,8 @@ const CONNECTION: u32 = 1 << 31;
 #[derive(Default)]
 pub struct UpstreamHealth {
     /// The time of the last answer (Unix time, seconds) in the upper half, and the time that its
-    /// head took (microseconds) in the lower half. Both are in one word, so that they belong to the
-    /// same answer. 0: there was none.
+    /// head took (microseconds) in the lower half. Both are in one word, so that they belong to
+    /// the same answer. 0: there was none.
     answered: AtomicU64,
     /// `true` if the last request met a fault.
     is_down: AtomicBool,

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::check_response::is_redirect;
 use crate::registry::{Operation, RegistryRequest};
-use resolve::{Reference, resolve};
+use resolve::{AddressForm, resolve};
 
 /// The longest address of an upload that is handed on, in bytes. The gate takes back no longer one,
 /// apart from the digest that clients append.
@@ -170,14 +170,14 @@ impl Judge<'_> {
     /// Returns the absolute address of a redirect. No byte of an absolute address changes, because
     /// its query may contain a signature.
     fn redirect(self, text: &str) -> Option<String> {
-        match Reference::parse(text)? {
-            Reference::Absolute { .. } => Some(text.to_owned()),
-            Reference::Host(rest) => {
+        match AddressForm::parse(text)? {
+            AddressForm::Absolute { .. } => Some(text.to_owned()),
+            AddressForm::Host(rest) => {
                 let scheme = self.origins.own.split("://").next().unwrap_or("https");
                 Some(format!("{scheme}://{rest}"))
             }
-            Reference::Path(path) => Some(format!("{}{path}", self.origins.own)),
-            Reference::Relative(relative) => {
+            AddressForm::Path(path) => Some(format!("{}{path}", self.origins.own)),
+            AddressForm::Relative(relative) => {
                 Some(format!("{}{}", self.origins.own, resolve(self.target, relative)))
             }
         }
@@ -213,16 +213,16 @@ impl Judge<'_> {
     fn path(self, text: &str) -> Option<String> {
         // A client does not send a fragment.
         let text = text.split('#').next().unwrap_or_default();
-        match Reference::parse(text)? {
-            Reference::Absolute { scheme, authority, path } => {
+        match AddressForm::parse(text)? {
+            AddressForm::Absolute { scheme, authority, path } => {
                 self.origins.knows(scheme, authority).then(|| path.to_owned())
             }
-            Reference::Host(rest) => {
+            AddressForm::Host(rest) => {
                 let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
                 self.origins.knows("https", authority).then(|| path.to_owned())
             }
-            Reference::Path(path) => Some(path.to_owned()),
-            Reference::Relative(relative) => Some(resolve(self.target, relative)),
+            AddressForm::Path(path) => Some(path.to_owned()),
+            AddressForm::Relative(relative) => Some(resolve(self.target, relative)),
         }
     }
 }

@@ -103,8 +103,8 @@ impl Upstream {
         }
     }
 
-    /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client is
-    /// not attributed to the registry.
+    /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client
+    /// is not attributed to the registry.
     fn denial(&self, failure: ExchangeFailure, progress: &Progress, request_id: &str) -> Denial {
         match progress.failure() {
             Some(BodyFailure::Aborted) => return Denial::ClientAborted,

@@ -84,7 +84,9 @@ proptest! {
             .split_once('?')
             .map_or((&*rendered, None), |(path, query)| (path, Some(query)));
         prop_assert!(
-            path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:=+~!$&'()*,@%".contains(&byte)),
+            path.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || b"/._-:=+~!$&'()*,@%".contains(&byte)
+            }),
             "{rendered}"
         );
         prop_assert!(

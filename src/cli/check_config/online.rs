@@ -41,7 +41,7 @@ struct ProviderProbe {
     server: ProviderServer,
     request: Option<Request<Full<Bytes>>>,
     expected: ExpectedAnswer,
-    /// What is asked after a right answer of a registry.
+    /// The next question after a valid answer of a registry.
     then: Option<UploadProbe>,
 }
 

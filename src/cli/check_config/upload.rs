@@ -14,10 +14,10 @@ use crate::identity::provider::common::http_client::{ProviderClient, Reply};
 use crate::registry::{RegistryRequest, RepositoryName};
 use crate::terminal::printable;
 
-/// The repository of the upload. Nobody uses this name for another purpose.
+/// The repository of the upload. No other program uses this name.
 const PROBE: &str = "moorgate-check-config/probe";
 
-/// What is known about the registry before an upload begins.
+/// The facts about the registry that are known before an upload begins.
 pub(super) enum UploadProbe {
     /// The registry expects a token that only a request of a user has.
     NeedsGrant,

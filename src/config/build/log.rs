@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, access, major, minor};
 
-use super::Build;
+use super::{Build, LogFiles};
 use crate::config::problem::Place;
 use crate::config::raw;
 use crate::config::ready::{AccessLogTarget, Log};
@@ -100,8 +100,12 @@ impl Build<'_> {
         let checked =
             LogFile::find(&self.folder.join(file)).and_then(|file| file.check().map(|()| file));
         match checked {
-            Err(wrong) if self.open_logs.contains(&self.folder.join(file)) => {
+            Err(wrong) if self.is_open(file) => {
                 self.warn(key, format!("{wrong}; its lines still go to the earlier file; {right}"));
+                None
+            }
+            Err(wrong) if matches!(self.log_files, LogFiles::Unneeded) => {
+                self.warn(key, format!("{wrong}; {right}"));
                 None
             }
             Err(wrong) => {
@@ -115,6 +119,14 @@ impl Build<'_> {
                     None
                 }
             },
+        }
+    }
+
+    /// Returns whether a running gate has the file open.
+    fn is_open(&self, file: &str) -> bool {
+        match self.log_files {
+            LogFiles::Open(open) => open.contains(&self.folder.join(file)),
+            LogFiles::Needed | LogFiles::Unneeded => false,
         }
     }
 

@@ -14,7 +14,8 @@ fn valid_text_has_no_slips() {
         "a: \"x\u{a0}y\" # \u{a0} *\nb: 'it''s'\nc: \"\\\"\"\n",
         "a: |\n  \u{a0}*x: y\n\n  z:1\nb: >-\n  @\n",
         "a: \"first\n  *second\u{a0}\"\nb: [\n  \"*\", 'x', # *\n  c\n]\n",
-        "---\n- user:gitlab/alice\n- group:x/y\n- http://a:1\n- ${user}/**\n- -1\n- 10.0.0.1:80\n...\n",
+        "---\n- user:gitlab/alice\n- group:x/y\n- http://a:1\n\
+         - ${user}/**\n- -1\n- 10.0.0.1:80\n...\n",
         "a: &x 1\nb: *x\nc: { d: *x, e: [*x] }\n? f\n: g\n",
         "{\"a\":1,\"b\":[\"c\"]}\n",
         "a: user:x\nb: http://x\nc: x#y\nd: a-b\ne: -5\n",

@@ -1,4 +1,4 @@
-//! What each provider of the chain said about one credential, for `moorgate explain`.
+//! The statements of the providers of the chain about one credential, for `moorgate explain`.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub enum Statement {
     Verified,
     /// The provider grants callers without a credential nothing here.
     NothingPublic,
-    /// As [`Verdict::NotMine`]. The next five are the verdicts of the same names.
+    /// The verdict [`Verdict::NotMine`]. The next five are the verdicts of the same names.
     NotMine,
     AccountPassword,
     Rejected,

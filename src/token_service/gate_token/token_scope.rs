@@ -57,8 +57,8 @@ impl TokenScope {
             .then(|| pullable().map(|(name, _)| name.clone()).collect())
     }
 
-    /// Removes refused accesses and then repositories, the last ones first, until the sealed text is
-    /// shorter by this number of bytes.
+    /// Removes refused accesses and then repositories, the last ones first, until the sealed text
+    /// is shorter by this number of bytes.
     pub(super) fn drop_bytes(&mut self, mut bytes: usize) {
         while bytes > 0
             && let Some(RefusedAccess { message, .. }) = self.refused.pop()

@@ -2,7 +2,7 @@
 
 /// A reference, by its form.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reference<'a> {
+pub(super) enum AddressForm<'a> {
     /// An `http` or `https` address. The path includes the query and begins with `/`.
     Absolute { scheme: &'a str, authority: &'a str, path: &'a str },
     /// `//host/path`, from the host on.
@@ -13,9 +13,9 @@ pub(super) enum Reference<'a> {
     Relative(&'a str),
 }
 
-impl<'a> Reference<'a> {
-    /// Parses a reference. Returns `None` if it is empty, contains a character that programs read in
-    /// different ways, or has another scheme.
+impl<'a> AddressForm<'a> {
+    /// Parses a reference. Returns `None` if it is empty, contains a character that programs read
+    /// in different ways, or has another scheme.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>".contains(&byte);
         if text.is_empty() || !text.bytes().all(is_plain) {
@@ -79,18 +79,18 @@ mod tests {
         for (text, parsed) in [
             (
                 "https://a.example.com:1/x?y",
-                Some(Reference::Absolute {
+                Some(AddressForm::Absolute {
                     scheme: "https",
                     authority: "a.example.com:1",
                     path: "/x?y",
                 }),
             ),
-            ("HTTP://a", Some(Reference::Absolute { scheme: "HTTP", authority: "a", path: "/" })),
-            ("//a/x", Some(Reference::Host("a/x"))),
-            ("/x?y", Some(Reference::Path("/x?y"))),
-            ("x/y", Some(Reference::Relative("x/y"))),
-            ("?y=http://a", Some(Reference::Relative("?y=http://a"))),
-            ("./sha256:a", Some(Reference::Relative("./sha256:a"))),
+            ("HTTP://a", Some(AddressForm::Absolute { scheme: "HTTP", authority: "a", path: "/" })),
+            ("//a/x", Some(AddressForm::Host("a/x"))),
+            ("/x?y", Some(AddressForm::Path("/x?y"))),
+            ("x/y", Some(AddressForm::Relative("x/y"))),
+            ("?y=http://a", Some(AddressForm::Relative("?y=http://a"))),
+            ("./sha256:a", Some(AddressForm::Relative("./sha256:a"))),
             ("", None),
             ("///x", None),
             ("https:///x", None),
@@ -101,7 +101,7 @@ mod tests {
             ("/\\a", None),
             ("/é", None),
         ] {
-            assert_eq!(Reference::parse(text), parsed, "{text}");
+            assert_eq!(AddressForm::parse(text), parsed, "{text}");
         }
     }
 

@@ -16,7 +16,11 @@ const REGISTERED_DIGEST: &str = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
 /// Registries choose upload ids. This is the subset that the gate accepts: path segments (RFC 3986,
 /// "Path") without the semicolon that do not consist of dots alone. An escape stands for no
 /// unreserved character, no control character, and none of `%`, `/`, `\`, `;`, `?` and `#`.
-const UPLOAD_ID: &str = r"\.*(?:[A-Za-z0-9_~!$&'()*+,=:@-]|%(?:2[01246789A-Ca-c]|3[AaCcDdEe]|40|5[BbDdEe]|60|7[BbCcDd]|[89A-Fa-f][0-9A-Fa-f]))(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?:2[01246789A-Ca-c]|3[AaCcDdEe]|40|5[BbDdEe]|60|7[BbCcDd]|[89A-Fa-f][0-9A-Fa-f]))*";
+const ID_CHARACTER: &str = r"[A-Za-z0-9_~!$&'()*+,=:@-]";
+const ID_ESCAPE: &str = concat!(
+    "%(?:2[01246789A-Ca-c]|3[AaCcDdEe]|40|5[BbDdEe]|60|7[BbCcDd]",
+    "|[89A-Fa-f][0-9A-Fa-f])"
+);
 /// A query (RFC 3986, "Query") without the semicolon, and with brackets and other characters that
 /// registries send.
 const QUERY: &str = r"(?:[A-Za-z0-9._~!$&'()*+,=:@/?\[\]|^`{}-]|%[0-9A-Fa-f]{2})*";
@@ -90,7 +94,8 @@ static ENDPOINTS: LazyLock<Vec<Endpoint>> = LazyLock::new(|| {
     let named = |rest: &str| format!("/v2/({NAME})/{rest}");
     let (manifests, blobs) =
         (named(&format!("manifests/({TAG}|{DIGEST})")), named(&format!("blobs/({DIGEST})")));
-    let upload = named(&format!("blobs/uploads?/({UPLOAD_ID})"));
+    let upload_id = format!(r"\.*(?:{ID_CHARACTER}|{ID_ESCAPE})(?:\.|{ID_CHARACTER}|{ID_ESCAPE})*");
+    let upload = named(&format!("blobs/uploads?/({upload_id})"));
     let table = [
         ("GET HEAD", "/v2/()()".to_owned(), &[][..], Others::Dropped, Needs::Login),
         ("GET", "/v2/_catalog()()".to_owned(), &PAGE, Others::Among, Needs::Catalog),

@@ -176,8 +176,12 @@ fn a_log_that_the_user_may_not_write_is_a_problem() {
         {
             let loaded = problems(folder, &format!("log: {{ {key}: {file} }}"));
             let config = folder.join("moorgate.yml");
-            let mut check = Command::new(env!("CARGO_BIN_EXE_moorgate"));
-            check.arg("check-config").arg("--config").arg(&config);
+            let command = |name: &str| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_moorgate"));
+                command.arg(name).arg("--config").arg(&config);
+                command
+            };
+            let mut check = command("check-config");
             let output = if fs::metadata("/proc/self").is_ok_and(|it| is_root(&it)) {
                 assert_eq!(loaded, "", "root may write everywhere");
                 check.uid(65_534).gid(65_534).output().expect("a binary that all users may run")
@@ -191,6 +195,15 @@ fn a_log_that_the_user_may_not_write_is_a_problem() {
             } else {
                 assert_eq!(output.status.code(), Some(78), "{key}: {file}: {errors}");
                 assert!(errors.contains(told) && errors.contains(right), "{errors}");
+                // This command writes no log.
+                let mut print = command("print-config");
+                if fs::metadata("/proc/self").is_ok_and(|it| is_root(&it)) {
+                    print.uid(65_534).gid(65_534);
+                }
+                let output = print.output().expect("the binary");
+                let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(0), "{key}: {file}: {warnings}");
+                assert!(warnings.contains(told), "{warnings}");
             }
         }
     }

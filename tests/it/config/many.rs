@@ -16,15 +16,16 @@ fn with_rules(rules: usize, repositories: usize) -> String {
         writeln!(
             text,
             "      who: [\"user:gitlab/user-{rule}\", \"provider:gitlab\"]\n      \
-             tags: [\"v*\", latest]\n      except_tags: [\"v0*\"]\n      allow: [pull, push, delete]"
+             tags: [\"v*\", latest]\n      except_tags: [\"v0*\"]\n      \
+             allow: [pull, push, delete]"
         )
         .expect("memory");
     }
     text
 }
 
-/// The longest time for a check. It is far above what a check takes on a busy machine, and far below
-/// what comparing all values with each other would take.
+/// The longest time for a check. It is far above what a check takes on a busy machine, and far
+/// below what comparing all values with each other would take.
 const MOST: Duration = Duration::from_secs(120);
 
 #[test]

@@ -1,4 +1,4 @@
-//! What `explain` says about the providers: which one decided, and what each of them said.
+//! The statements of `explain` about the providers: which one decided, and what each of them said.
 
 use crate::denial::Denial;
 use crate::gate::{ExplainedAnswer, Explanation};
