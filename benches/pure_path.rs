@@ -86,7 +86,8 @@ fn pure_path(c: &mut Criterion) {
     });
     c.bench_function("open a gate token", |b| {
         let repositories = vec![(RepositoryName::parse("group/project/app").unwrap(), pull)];
-        let token_scope = TokenScope { repositories, catalog: CatalogShare::None };
+        let token_scope =
+            TokenScope { repositories, catalog: CatalogShare::None, refused: Vec::new() };
         let (credential, provider) =
             (Credential::from_headers(&headers).unwrap(), Some("gitlab".into()));
         let mut token =
