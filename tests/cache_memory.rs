@@ -11,7 +11,7 @@ use moorgate::identity::cache::{CacheKey, CacheLimits, ENTRY_BYTES, VerdictCache
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::{
-    Attributes, Granted, Lifetime, Principal, Question, Source, Verdict, Verified,
+    Attributes, Granted, Lifetime, Principal, Question, ScopeList, Source, Verdict, Verified,
 };
 use moorgate::registry::Access;
 use secrecy::SecretString;
@@ -27,8 +27,7 @@ const CAPACITY: u64 = 20_000;
 fn fill(credentials: u64, attributes: Option<&Attributes>) -> usize {
     let key = HashKey::random().unwrap();
     let second = Duration::from_secs(1);
-    let scopes: Arc<Vec<String>> =
-        Arc::new(vec!["read_registry".to_owned(), "write_registry".to_owned()]);
+    let scopes: ScopeList = ["read_registry", "write_registry"].iter().collect();
     let source =
         Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
     let region = Region::new(GLOBAL);

@@ -37,7 +37,7 @@ fn verified(granted: Granted) -> Verified {
 }
 
 fn scopes(words: &[&str]) -> Verified {
-    verified(Granted::Scopes(Arc::new(words.iter().map(|word| (*word).to_owned()).collect())))
+    verified(Granted::Scopes(words.iter().collect()))
 }
 
 fn check(policy: &Policy, access: &Access, verified: &Verified) -> Result<Ruling, Denial> {

@@ -92,9 +92,10 @@ impl ExplainedLines {
         }
         match &caller.granted {
             Granted::Scopes(scopes) if scopes.is_empty() => self.add("has", "no scopes"),
-            Granted::Scopes(scopes) => {
-                self.add("has", format_args!("the scopes {}", scopes.join(", ")))
-            }
+            Granted::Scopes(scopes) => self.add(
+                "has",
+                format_args!("the scopes {}", scopes.iter().collect::<Vec<_>>().join(", ")),
+            ),
             Granted::Identity => {
                 self.add("has", "a valid credential; the provider was not asked about a repository")
             }

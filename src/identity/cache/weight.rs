@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::ENTRY_BYTES;
 use super::entry::{CachedAnswers, NegativeVerdict};
-use crate::identity::model::{RepositoryGrant, Verified};
+use crate::identity::model::{Granted, RepositoryGrant, Verified};
 
 /// The memory that the store itself needs for an entry, in bytes, as measured; see
 /// `tests/cache_memory.rs`.
@@ -42,8 +42,8 @@ pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
     u32::try_from(weight).unwrap_or(u32::MAX)
 }
 
-/// Returns the approximate size of a verdict, in bytes. Scopes and sources are left out, because
-/// verdicts share them.
+/// Returns the approximate size of a verdict, in bytes. Sources are left out, because verdicts share
+/// them.
 fn bytes_of(verified: &Verified) -> usize {
     let of_grant = |grant: &RepositoryGrant| {
         size_of_val(grant)
@@ -52,6 +52,10 @@ fn bytes_of(verified: &Verified) -> usize {
             + grant.tags.heap_bytes()
     };
     let repositories: usize = verified.granted.repositories().iter().map(of_grant).sum();
+    let scopes = match &verified.granted {
+        Granted::Scopes(scopes) => COUNTS_BYTES + scopes.as_text().len(),
+        _ => 0,
+    };
     // All grants share one token.
     let token = verified.granted.token().map_or(0, |token| {
         COUNTS_BYTES + size_of::<SecretString>() + token.secret().expose_secret().len()
@@ -61,7 +65,8 @@ fn bytes_of(verified: &Verified) -> usize {
             attributes.groups.iter().map(|group| size_of::<String>() + group.len()).sum();
         size_of_val(&**attributes) + groups + bytes_of_object(&attributes.claims)
     });
-    size_of_val(verified) + verified.principal.subject.len() + repositories + token + attributes
+    let parts = [verified.principal.subject.len(), repositories, scopes, token, attributes];
+    size_of_val(verified) + parts.into_iter().sum::<usize>()
 }
 
 /// Returns the approximate size of a map, in bytes. It stores a hash and an index with each entry
