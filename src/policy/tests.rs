@@ -139,7 +139,7 @@ fn of_project(meta: serde_json::Value) -> Verified {
         repository: RepositoryName::parse("a").unwrap(),
         actions: everything,
         server: TokenServerKind::GitLab,
-        tags: TagRules::read([&meta]).unwrap_or(TagRules::Unreadable),
+        tags: TagRules::read([&meta]).unwrap_or_else(|_| TagRules::unreadable()),
         token: None,
     })))
 }

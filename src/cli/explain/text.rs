@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::denial::Denial;
 use crate::gate::{ExplainedAnswer, Explanation};
-use crate::identity::model::tag_rules::TagRules;
+use crate::identity::model::tag_rules::{ProjectRules, TagRules};
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{Explained, Need, Ruling, Target};
 use crate::registry::{Access, Action, Actions, RepositoryName};
@@ -106,14 +106,14 @@ impl ExplainedLines {
             ),
         }
         for RepositoryGrant { tags, .. } in caller.granted.repositories() {
-            match tags {
-                TagRules::None => {}
-                TagRules::Unreadable => self.add(
+            let TagRules::Of(rules) = tags else { continue };
+            match &**rules {
+                ProjectRules::Unreadable => self.add(
                     "tags",
                     "the gate does not understand the project's tag rules, so it refuses every \
                      push and delete",
                 ),
-                TagRules::Patterns(patterns) => {
+                ProjectRules::Patterns(patterns) => {
                     let listed =
                         patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
                     self.several(

@@ -221,7 +221,7 @@ impl TokenServer {
                 "the gate does not understand the project's tag rules, so it refuses every push \
                  and delete: {error}"
             );
-            TagRules::Unreadable
+            TagRules::unreadable()
         })
     }
 
