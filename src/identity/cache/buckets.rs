@@ -20,7 +20,7 @@ use super::weight;
 use crate::identity::model::keyed_hash::SecretId;
 
 /// The weight that a bucket has on average if the store is full.
-const SHARE: u64 = 32;
+pub(super) const SHARE: u64 = 32;
 
 /// The number of buckets among whose secrets the least recently used one is searched.
 const WINDOW: u32 = 4;
