@@ -44,7 +44,7 @@ fn pure_path(c: &mut Criterion) {
     let principal = Principal { source, subject: "ci-user".into() };
     let by_scopes = Verified {
         principal: principal.clone(),
-        granted: Granted::Scopes(Arc::new(words(&["read", "write"]))),
+        granted: Granted::Scopes(["read", "write"].iter().collect()),
         attributes: None,
     };
     let pull = Actions { pull: true, ..Actions::default() };

@@ -7,6 +7,7 @@
 //! many addresses must not evict the credential of another caller. Each lookup checks the expiry.
 //! An expired entry is removed when its space is needed, starting with the least recently used one.
 
+mod buckets;
 mod entry;
 mod in_flight;
 mod store;

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use crate::denial::Denial;
 use crate::gate::{ExplainedAnswer, Explanation};
-use crate::identity::model::tag_rules::TagRules;
+use crate::identity::model::tag_rules::{ProjectRules, TagRules};
 use crate::identity::{Granted, RepositoryGrant, Verified};
 use crate::policy::{CatalogEffect, Explained, Need, Ruling, Target};
 use crate::registry::{Access, Action, Actions, RepositoryName};
@@ -99,9 +99,10 @@ impl ExplainedLines {
         }
         match &caller.granted {
             Granted::Scopes(scopes) if scopes.is_empty() => self.add("has", "no scopes"),
-            Granted::Scopes(scopes) => {
-                self.add("has", format_args!("the scopes {}", scopes.join(", ")))
-            }
+            Granted::Scopes(scopes) => self.add(
+                "has",
+                format_args!("the scopes {}", scopes.iter().collect::<Vec<_>>().join(", ")),
+            ),
             Granted::Identity => {
                 self.add("has", "a valid credential; the provider was not asked about a repository")
             }
@@ -112,14 +113,14 @@ impl ExplainedLines {
             ),
         }
         for RepositoryGrant { tags, .. } in caller.granted.repositories() {
-            match tags {
-                TagRules::None => {}
-                TagRules::Unreadable => self.add(
+            let TagRules::Of(rules) = tags else { continue };
+            match &**rules {
+                ProjectRules::Unreadable => self.add(
                     "tags",
                     "the gate does not understand the project's tag rules, so it refuses every \
                      push and delete",
                 ),
-                TagRules::Patterns(patterns) => {
+                ProjectRules::Patterns(patterns) => {
                     let listed =
                         patterns.lists().into_iter().filter(|(_, patterns)| !patterns.is_empty());
                     self.several(

@@ -4,10 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-
+use super::buckets::Buckets;
 use super::entry::{CachedAnswers, CachedVerdict, NegativeVerdict, Validity};
 use super::{CacheKey, CacheLimits, weight};
 use crate::identity::model::keyed_hash::{QuestionId, SecretId};
@@ -18,52 +15,38 @@ use crate::identity::model::{Lifetime, Verdict, Verified};
 pub(super) struct Stores {
     /// Read when an answer is added, never on a lookup.
     limits: RwLock<CacheLimits>,
-    verified: Cache<SecretId, CachedAnswers<Arc<Verified>>>,
-    refused: Cache<SecretId, CachedAnswers<NegativeVerdict>>,
+    verified: Buckets<Arc<Verified>>,
+    refused: Buckets<NegativeVerdict>,
 }
 
 impl Stores {
     pub(super) fn new(limits: CacheLimits) -> Self {
         Self {
             limits: RwLock::new(limits),
-            verified: Cache::builder()
-                .max_capacity(limits.capacity)
-                .weigher(move |_, known| {
-                    weight::of_verified(known).min(weight::largest(limits.capacity))
-                })
-                // A new entry must always find space. With a policy that counts accesses, job
-                // tokens that were in frequent use and have ended would keep theirs.
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            refused: Cache::builder()
-                .max_capacity(limits.negative_capacity)
-                .weigher(move |_, known| {
-                    weight::of_refused(known).min(weight::largest(limits.negative_capacity))
-                })
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            verified: Buckets::new(limits.capacity, weight::of_verified),
+            refused: Buckets::new(limits.negative_capacity, weight::of_refused),
         }
     }
 
     /// Returns the answers about verified credentials with this secret.
     pub(super) fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
-        self.verified.get(&secret)
+        self.verified.with(secret, CachedAnswers::clone)
     }
 
     /// Returns the fresh verdict, if the question need not be asked.
     pub(super) fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
-        let verified =
-            |verified: &Arc<Verified>| Verdict::Verified(verified.clone(), Lifetime::default());
-        if let Some(known) = self.verified.get(&asked.key())
-            && let Some(value) = known.fresh(&asked.question, asked.floor)
-        {
+        let verified = |verified: Arc<Verified>| Verdict::Verified(verified, Lifetime::default());
+        let fresh = self
+            .verified
+            .with(asked.key(), |known| known.fresh(&asked.question, asked.floor).cloned());
+        if let Some(value) = fresh.flatten() {
             return Some(verified(value));
         }
-        let known = self.refused.get(&asked.key())?;
-        let refused = known
-            .fresh(&asked.credential, asked.floor)
-            .or_else(|| known.fresh(&asked.question, asked.floor));
-        refused.map(|refused| match refused {
+        let refused = self.refused.with(asked.key(), |known| {
+            let fresh = |question| known.fresh(question, asked.floor).cloned();
+            fresh(&asked.credential).or_else(|| fresh(&asked.question))
+        });
+        refused.flatten().map(|refused| match refused {
             NegativeVerdict::NotMine => Verdict::NotMine,
             NegativeVerdict::AccountPassword => Verdict::AccountPassword,
             NegativeVerdict::Rejected => Verdict::Rejected,
@@ -73,7 +56,8 @@ impl Stores {
 
     /// Returns the stale answer, to be used while the provider cannot be asked.
     pub(super) fn stale(&self, asked: &CacheKey) -> Option<Arc<Verified>> {
-        self.verified.get(&asked.key())?.stale(&asked.question, asked.floor).cloned()
+        let stale = |known: &CachedAnswers<_>| known.stale(&asked.question, asked.floor).cloned();
+        self.verified.with(asked.key(), stale).flatten()
     }
 
     pub(super) fn verify(
@@ -86,12 +70,12 @@ impl Stores {
         // If two questions overlap, the answer to the earlier one may arrive later. It is outdated
         // by then.
         let about = [asked.question, asked.credential];
-        if self.refused.get(&asked.key()).is_some_and(|known| known.is_newer(&about, at)) {
+        if self.refused.with(asked.key(), |known| known.is_newer(&about, at)) == Some(true) {
             return;
         }
         // The provider refused the same secret with another user name. With this user name, the
         // secret may still be valid, but the answer must not be used in an outage.
-        let refused_since = self.refused.get(&asked.key()).is_some_and(|known| {
+        let refused_since = self.refused.with(asked.key(), |known| {
             known.has_answered_since(asked.provider, at, |refused| {
                 !matches!(refused, NegativeVerdict::NothingGranted(_))
             })
@@ -106,7 +90,7 @@ impl Stores {
             if verified.granted.token().is_some() { left.min(answer) } else { left };
         let good = Validity {
             fresh: answer.min(ttl).min(left),
-            stale: if stale_if_error.is_zero() || refused_since {
+            stale: if stale_if_error.is_zero() || refused_since == Some(true) {
                 Duration::ZERO
             } else {
                 (ttl + stale_if_error).min(stale_at_most)
@@ -114,10 +98,7 @@ impl Stores {
             ends: lifetime.credential,
         };
         let answer = CachedVerdict::new(asked.question, asked.provider, verified.clone(), at, good);
-        self.verified.entry(asked.key()).and_compute_with(|entry| {
-            let known = entry.map(moka::Entry::into_value);
-            Op::Put(CachedAnswers::with(known.as_ref(), answer))
-        });
+        self.verified.change(asked.key(), |known| Some(CachedAnswers::with(known, answer)));
     }
 
     pub(super) fn refuse(
@@ -139,10 +120,7 @@ impl Stores {
         let good =
             Validity { fresh: self.limits().negative_ttl, stale: Duration::ZERO, ends: None };
         let answer = CachedVerdict::new(question, asked.provider, refused, at, good);
-        self.refused.entry(asked.key()).and_compute_with(|entry| {
-            let known = entry.map(moka::Entry::into_value);
-            Op::Put(CachedAnswers::with(known.as_ref(), answer))
-        });
+        self.refused.change(asked.key(), |known| Some(CachedAnswers::with(known, answer)));
     }
 
     /// Drops the positive answers that `gone` selects.
@@ -171,19 +149,15 @@ impl Stores {
         asked: &CacheKey,
         change: impl Fn(CachedVerdict<Arc<Verified>>) -> Option<CachedVerdict<Arc<Verified>>>,
     ) {
-        if !self.verified.contains_key(&asked.key()) {
-            return;
+        if self.verified.with(asked.key(), |_| ()).is_some() {
+            self.verified.change(asked.key(), |known| known?.changed(change));
         }
-        self.verified.entry(asked.key()).and_compute_with(|entry| {
-            let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
-            known.changed(change).map_or(Op::Remove, Op::Put)
-        });
     }
 
     /// Drops all answers of this provider.
     pub(super) fn forget_provider(&self, provider: u32) {
-        forget_answers(&self.verified, provider);
-        forget_answers(&self.refused, provider);
+        self.verified.change_all(|known| known.without(|answer| answer.provider() == provider));
+        self.refused.change_all(|known| known.without(|answer| answer.provider() == provider));
     }
 
     /// Sets the lifetimes of answers that are added from now on. The capacities do not change.
@@ -195,29 +169,13 @@ impl Stores {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the number of secrets with answers, as far as the stores have
-    /// [settled](Self::settle).
+    /// Returns the number of secrets with answers.
     pub(super) fn entries(&self) -> u64 {
-        self.verified.entry_count() + self.refused.entry_count()
+        self.verified.len() + self.refused.len()
     }
 
     pub(super) fn settle(&self) {
-        self.verified.run_pending_tasks();
-        self.refused.run_pending_tasks();
-    }
-}
-
-/// Drops the answers of this provider from each entry.
-fn forget_answers<V: Clone + Send + Sync + 'static>(
-    store: &Cache<SecretId, CachedAnswers<V>>,
-    provider: u32,
-) {
-    for (secret, known) in store {
-        if known.has_answered(provider) {
-            store.entry(*secret).and_compute_with(|entry| {
-                let Some(known) = entry.map(moka::Entry::into_value) else { return Op::Nop };
-                known.without(|answer| answer.provider() == provider).map_or(Op::Remove, Op::Put)
-            });
-        }
+        self.verified.settle();
+        self.refused.settle();
     }
 }

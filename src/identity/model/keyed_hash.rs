@@ -172,6 +172,15 @@ impl QuestionId {
     }
 }
 
+impl SecretId {
+    /// Returns a part of the hash as a number, by which secrets are spread over the buckets of the
+    /// cache. It is taken from the end, because a substitute for a secret begins with bytes that
+    /// all callers without a credential share.
+    pub(in crate::identity) fn as_number(self) -> u64 {
+        self.0.last_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
+    }
+}
+
 impl CredentialId {
     /// Returns the identifier that logs show for a credential that is not a JWT.
     pub fn fingerprint(self) -> Fingerprint {

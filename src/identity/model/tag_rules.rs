@@ -17,17 +17,24 @@ pub use pattern::PatternError;
 /// The largest number of patterns in one list. GitLab allows at most ten rules per project.
 const MAX_PATTERNS: usize = 64;
 
-/// The tag rules of the project of one repository. The type is small, because it is kept with each
-/// cached grant; patterns are compiled only when a tag is checked.
+/// The tag rules of the project of one repository. The type is a single pointer, because it is kept
+/// with each cached grant; patterns are compiled only when a tag is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TagRules {
     /// No rules, or the question was about nothing that rules could forbid.
     #[default]
     None,
+    /// The project has rules.
+    Of(Box<ProjectRules>),
+}
+
+/// The tag rules of a project that has any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProjectRules {
     /// Rules that cannot be interpreted: pushing and deleting are forbidden.
     Unreadable,
     /// Rules that were read.
-    Patterns(Box<TagPatterns>),
+    Patterns(TagPatterns),
 }
 
 /// Regular expressions in RE2 syntax. They match anywhere in a tag and are case-sensitive. Each one
@@ -66,7 +73,7 @@ impl TagRules {
     ///
     /// # Errors
     /// [`UnreadableRules`] if anything is not understood. The caller should then use
-    /// [`Unreadable`](Self::Unreadable).
+    /// [`unreadable`](Self::unreadable).
     pub fn read<'a>(metas: impl IntoIterator<Item = &'a Value>) -> Result<Self, UnreadableRules> {
         let mut patterns = TagPatterns::default();
         for meta in metas {
@@ -74,15 +81,22 @@ impl TagRules {
         }
         patterns.check()?;
         let none = patterns == TagPatterns::default();
-        Ok(if none { Self::None } else { Self::Patterns(Box::new(patterns)) })
+        let of = |patterns| Self::Of(Box::new(ProjectRules::Patterns(patterns)));
+        Ok(if none { Self::None } else { of(patterns) })
+    }
+
+    /// Returns rules that cannot be interpreted.
+    pub fn unreadable() -> Self {
+        Self::Of(Box::new(ProjectRules::Unreadable))
     }
 
     /// Returns the heap memory that the patterns take, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        let Self::Patterns(patterns) = self else { return 0 };
+        let Self::Of(rules) = self else { return 0 };
+        let ProjectRules::Patterns(patterns) = &**rules else { return size_of_val(&**rules) };
         let lists = [&patterns.push, &patterns.delete, &patterns.immutable];
         let texts = lists.into_iter().flatten().map(|pattern| size_of_val(pattern) + pattern.len());
-        size_of_val(&**patterns) + texts.sum::<usize>()
+        size_of_val(&**rules) + texts.sum::<usize>()
     }
 
     /// Checks a request against the rules. Returns the tags that the request may write only if they
@@ -94,10 +108,10 @@ impl TagRules {
         let Access::Repository(_, Action::Push | Action::Delete) = request.required() else {
             return Ok(Vec::new());
         };
-        match self {
-            Self::None => Ok(Vec::new()),
-            Self::Unreadable => Err(TagRefusal::Unreadable),
-            Self::Patterns(patterns) => match request {
+        let Self::Of(rules) = self else { return Ok(Vec::new()) };
+        match &**rules {
+            ProjectRules::Unreadable => Err(TagRefusal::Unreadable),
+            ProjectRules::Patterns(patterns) => match request {
                 RegistryRequest::ManifestPut { reference, tags, .. } => {
                     patterns.check_push(reference, tags)
                 }

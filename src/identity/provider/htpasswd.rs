@@ -10,7 +10,9 @@ use secrecy::ExposeSecret;
 use super::common::sources::Sources;
 use crate::identity::guard::fair_queue::{Crowded, FairQueue};
 use crate::identity::model::credential::Credential;
-use crate::identity::model::{Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified};
+use crate::identity::model::{
+    Granted, Lifetime, NotNow, Principal, Question, ScopeList, Verdict, Verified,
+};
 use crate::net::client_address::client_network;
 use file::HtpasswdFile;
 
@@ -39,7 +41,7 @@ pub struct HtpasswdSettings {
 pub struct Htpasswd {
     sources: Sources,
     users: Arc<HtpasswdFile>,
-    scopes: Arc<Vec<String>>,
+    scopes: ScopeList,
     /// A hash of cost 4 that no password matches.
     nobody: Arc<str>,
     /// The limit on concurrent checks, shared fairly by client network. One check takes tens of
@@ -64,7 +66,7 @@ impl Htpasswd {
         Ok(Self {
             sources: Sources::new(name),
             users: Arc::new(users),
-            scopes: Arc::new(scopes),
+            scopes: scopes.iter().collect(),
             nobody: nobody.into(),
             checks: FairQueue::new(cpus),
         })

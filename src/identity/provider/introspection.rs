@@ -224,7 +224,7 @@ impl Introspection {
     fn verified(&self, token: ActiveToken) -> Verdict {
         let principal =
             Principal { source: self.sources.typed(None), subject: token.subject.into() };
-        let granted = Granted::Scopes(self.scopes.shared(token.scopes));
+        let granted = Granted::Scopes(self.scopes.shared(&token.scopes));
         let attributes = Attributes { groups: token.groups, ..Attributes::default() };
         let attributes =
             Some(attributes).filter(|attributes| !attributes.groups.is_empty()).map(Box::new);

@@ -32,7 +32,7 @@ use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
-    Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
+    Attributes, Granted, Lifetime, NotNow, Principal, Question, ScopeList, Verdict, Verified,
 };
 use crate::log_throttle::LogThrottle;
 
@@ -130,7 +130,7 @@ pub struct Jwt {
     rules: TokenRules,
     keys: Keys,
     /// The scopes of the rules; `None` if the rules have none.
-    granted: Option<Arc<Vec<String>>>,
+    granted: Option<ScopeList>,
     scopes: ScopeLists,
     log_throttle: LogThrottle,
 }
@@ -171,7 +171,7 @@ fn secret_of(credential: &Credential) -> Option<&SecretString> {
 impl Jwt {
     /// Creates the provider for the issuer of `rules`, whose keys are `keys`.
     pub fn new(name: Arc<str>, rules: TokenRules, keys: Keys) -> Self {
-        let granted = rules.scopes.clone().map(Arc::new);
+        let granted = rules.scopes.as_ref().map(|scopes| scopes.iter().collect());
         Self {
             sources: Sources::new(name),
             rules,
@@ -255,7 +255,7 @@ impl Jwt {
         }
         let scopes = match (&self.granted, workload.scopes) {
             (Some(granted), _) => granted.clone(),
-            (None, scopes) => self.scopes.shared(scopes.unwrap_or_default()),
+            (None, scopes) => self.scopes.shared(&scopes.unwrap_or_default()),
         };
         let verified = Verified {
             principal: Principal {

@@ -2,23 +2,25 @@
 //! different lists.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
+
+use crate::identity::model::ScopeList;
 
 /// The largest number of stored lists. A server that invents lists must not fill the memory.
 const MAX_LISTS: usize = 256;
 
 /// The lists that one provider has named so far.
 #[derive(Default)]
-pub struct ScopeLists(Mutex<HashSet<Arc<Vec<String>>>>);
+pub struct ScopeLists(Mutex<HashSet<ScopeList>>);
 
 impl ScopeLists {
     /// Returns the stored list that is equal to `scopes`.
-    pub fn shared(&self, scopes: Vec<String>) -> Arc<Vec<String>> {
+    pub fn shared(&self, scopes: &[String]) -> ScopeList {
+        let list: ScopeList = scopes.iter().collect();
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = lists.get(&scopes) {
+        if let Some(list) = lists.get(&list) {
             return list.clone();
         }
-        let list = Arc::new(scopes);
         if lists.len() < MAX_LISTS {
             lists.insert(list.clone());
         }
@@ -33,11 +35,12 @@ mod tests {
     #[test]
     fn equal_scope_lists_are_shared_and_their_number_is_bounded() {
         let lists = ScopeLists::default();
-        let scopes = |word: &str| vec!["read_registry".to_owned(), word.to_owned()];
-        assert!(Arc::ptr_eq(&lists.shared(scopes("a")), &lists.shared(scopes("a"))));
-        assert!(!Arc::ptr_eq(&lists.shared(scopes("a")), &lists.shared(scopes("b"))));
+        let shared = |word: &str| lists.shared(&["read_registry".to_owned(), word.to_owned()]);
+        assert!(shared("a").is_same(&shared("a")));
+        assert!(!shared("a").is_same(&shared("b")));
         for number in 0..1000 {
-            assert_eq!(*lists.shared(scopes(&number.to_string())), *scopes(&number.to_string()));
+            let word = number.to_string();
+            assert!(shared(&word).iter().eq(["read_registry", &word]));
         }
         assert!(lists.0.lock().unwrap().len() <= MAX_LISTS);
     }

@@ -92,7 +92,7 @@ async fn an_active_token_gives_the_subject_scopes_groups_and_expiry() {
         (&*verified.principal.subject, &*verified.principal.source.provider),
         ("alice", "sso")
     );
-    assert_eq!(verified.granted, Granted::Scopes(vec!["read_registry".to_owned()].into()));
+    assert_eq!(verified.granted, Granted::Scopes(["read_registry"].iter().collect()));
     assert_eq!(verified.attributes.as_ref().unwrap().groups, ["ci"]);
     assert_eq!(lifetime, Lifetime { answer: None, credential: Some(end) });
 }
@@ -111,7 +111,7 @@ async fn callers_with_the_same_scopes_share_the_list() {
         let Granted::Scopes(scopes) = &verified.granted else { panic!() };
         lists.push(scopes.clone());
     }
-    assert!(Arc::ptr_eq(&lists[0], &lists[1]));
+    assert!(lists[0].is_same(&lists[1]));
 }
 
 #[tokio::test]

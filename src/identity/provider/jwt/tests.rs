@@ -97,9 +97,9 @@ fn verified(verdict: Verdict) -> (Arc<Verified>, Lifetime) {
     }
 }
 
-fn scopes(verified: &Verified) -> &[String] {
+fn scopes(verified: &Verified) -> Vec<&str> {
     match &verified.granted {
-        Granted::Scopes(scopes) => scopes,
+        Granted::Scopes(scopes) => scopes.iter().collect(),
         other => panic!("{other:?}"),
     }
 }

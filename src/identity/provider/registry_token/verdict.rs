@@ -230,7 +230,7 @@ impl TokenServer {
                      push and delete: {error}"
                 );
             }
-            TagRules::Unreadable
+            TagRules::unreadable()
         })
     }
 

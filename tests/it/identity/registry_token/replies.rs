@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moorgate::demo::gitlab::GitLab;
-use moorgate::identity::model::tag_rules::TagRules;
+use moorgate::identity::model::tag_rules::{ProjectRules, TagRules};
 use moorgate::identity::{Granted, TokenServerKind, Verdict};
 use moorgate::registry::{Access, Action, Actions};
 use serde_json::{Value, json};
@@ -208,8 +208,7 @@ async fn tag_rules_are_read_only_from_gitlab_and_only_for_writes() {
         let rules = rules(ask(&server, &question(basic("u", "p"), on(action))).await);
         let found = match rules {
             TagRules::None => None,
-            TagRules::Unreadable => Some(false),
-            TagRules::Patterns(_) => Some(true),
+            TagRules::Of(rules) => Some(*rules != ProjectRules::Unreadable),
         };
         assert_eq!(found, readable, "{meta} {action:?}");
     }
