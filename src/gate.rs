@@ -120,7 +120,7 @@ impl Gate {
             Err(denial) => {
                 let response =
                     self.refuse(&denial, &head, &context, &record, &connection_info.progress);
-                record.set_denied(&denial, response.status());
+                record.set_not_served(&denial, response.status());
                 self.audit.refused(&record, &denial).await;
                 response
             }

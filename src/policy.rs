@@ -46,8 +46,8 @@ impl Policy {
 
     /// Returns whether rules alone decide about callers without a credential, so that no provider
     /// is asked about them.
-    pub fn decides_for_nobody(&self) -> bool {
-        self.rules.decide_for_nobody()
+    pub fn rules_decide_for_anonymous(&self) -> bool {
+        self.rules.decide_for_anonymous()
     }
 
     /// Decides about a request. `verified` is the verdict for the access that the request
@@ -238,7 +238,7 @@ impl Policy {
         action: Action,
         verified: &Verified,
     ) -> Result<(), Denial> {
-        if verified.principal.is_anonymous() && self.rules.decide_for_nobody() {
+        if verified.principal.is_anonymous() && self.rules.decide_for_anonymous() {
             return if action == Action::Pull { Ok(()) } else { Err(Denial::NoCredential) };
         }
         let missing = match &verified.granted {

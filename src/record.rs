@@ -211,7 +211,7 @@ impl Record {
     }
 
     /// Records that the request was refused or failed.
-    pub fn set_denied(&mut self, denial: &Denial, status: StatusCode) {
+    pub fn set_not_served(&mut self, denial: &Denial, status: StatusCode) {
         self.pull = None;
         match denial {
             Denial::FailureBudgetSpent { .. } => self.recorder.metrics.limited_by(FAILURE_BUDGET),

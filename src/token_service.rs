@@ -51,7 +51,7 @@ pub struct Presented {
 }
 
 /// The contents of a token that is to be issued.
-pub struct Vouched {
+pub struct TokenContents {
     /// The credential that is sealed.
     pub credential: Credential,
     /// The provider that vouches for the credential; `None` for callers without a credential.
@@ -119,8 +119,8 @@ impl TokenService {
     /// # Errors
     /// [`TokenRequestError::TooLong`] if the token cannot be sealed, which is usually because it is
     /// too long.
-    pub fn issue(&self, vouched: Vouched, oauth: bool) -> Result<Issued, TokenRequestError> {
-        let Vouched { credential, provider, token_scope, expiry } = vouched;
+    pub fn issue(&self, vouched: TokenContents, oauth: bool) -> Result<Issued, TokenRequestError> {
+        let TokenContents { credential, provider, token_scope, expiry } = vouched;
         let now = unix_now();
         let left = expiry.map_or(u64::MAX, |expiry| expiry.saturating_sub(now));
         let expires_in = self.lifetime.as_secs().min(left).max(SHORTEST_LIFE);
@@ -153,7 +153,7 @@ impl TokenService {
                     opened.map_err(|_| Denial::InvalidToken)?;
                 // The gate never seals a gate token in another one. The maker of such a token has a
                 // key.
-                if is_sealed(&credential) {
+                if may_contain_sealed(&credential) {
                     return Err(Denial::InvalidToken);
                 }
                 Ok(Presented {
@@ -163,7 +163,7 @@ impl TokenService {
                     sealed_at: Some(issued),
                 })
             }
-            credential if is_sealed(&credential) => Err(Denial::WrongCredential),
+            credential if may_contain_sealed(&credential) => Err(Denial::WrongCredential),
             credential => {
                 Ok(Presented { credential, token_scope: None, provider: None, sealed_at: None })
             }
@@ -196,7 +196,7 @@ const SEALED_PREFIXES: [&str; 3] = [PREFIX, "mgr1.", "mu1."];
 /// clients put tokens in the user name, and people paste tokens with blanks, quotes or `Bearer `
 /// before them. Outside of requests to the registry a gate token is not a credential, and it is
 /// never sent to a provider: a token that was made from a token would outlive it.
-pub fn is_sealed(credential: &Credential) -> bool {
+pub fn may_contain_sealed(credential: &Credential) -> bool {
     match credential {
         Credential::Anonymous => false,
         Credential::Basic { user, password } => {
@@ -288,10 +288,10 @@ mod tests {
                     user: user.to_owned(),
                     password: SecretString::from(password),
                 };
-                assert!(is_sealed(&basic("alice", &text)), "{text}");
-                assert!(is_sealed(&basic(&text, "secret")), "{text}");
+                assert!(may_contain_sealed(&basic("alice", &text)), "{text}");
+                assert!(may_contain_sealed(&basic(&text, "secret")), "{text}");
                 assert!(
-                    is_sealed(&Credential::Bearer(SecretString::from(text.as_str()))),
+                    may_contain_sealed(&Credential::Bearer(SecretString::from(text.as_str()))),
                     "{text}"
                 );
             }
@@ -301,12 +301,12 @@ mod tests {
         for text in ["%20mg1.", "token=mg1.", "Basic mgr1.", "\u{feff}mu1.", "x-mg1.", "mg1.x mg1."]
         {
             let credential = Credential::Bearer(SecretString::from(format!("{text}{body}\"")));
-            assert!(is_sealed(&credential), "{text}");
+            assert!(may_contain_sealed(&credential), "{text}");
         }
         for text in
             ["", "mg1", "xmg1.x", "mg2.x", "mg1-x", "Bearer", "Bearer x mg1.x", "glpat-mg1.x"]
         {
-            assert!(!is_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
+            assert!(!may_contain_sealed(&Credential::Bearer(SecretString::from(text))), "{text}");
         }
     }
 }

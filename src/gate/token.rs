@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::registry::{Access, Action, RepositoryName};
 use crate::token_service::gate_token::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 use crate::token_service::request::{MAX_FORM_BYTES, TokenRequest};
-use crate::token_service::{self, Issued, Vouched};
+use crate::token_service::{self, Issued, TokenContents};
 use crate::upstream::ClientInfo;
 
 impl Gate {
@@ -42,7 +42,7 @@ impl Gate {
     }
 
     /// Seals a token for a response to a request with this method.
-    pub(super) fn seal(&self, vouched: Vouched, method: &Method) -> Result<Issued, Denial> {
+    pub(super) fn seal(&self, vouched: TokenContents, method: &Method) -> Result<Issued, Denial> {
         self.tokens.issue(vouched, method == Method::POST).map_err(Denial::TokenRequest)
     }
 
@@ -54,7 +54,7 @@ impl Gate {
         head: &Parts,
         client: &ClientInfo<'_>,
         record: &mut Record,
-    ) -> Result<Vouched, Denial> {
+    ) -> Result<TokenContents, Denial> {
         self.tokens.check_service(asked.service.as_deref()).map_err(Denial::TokenRequest)?;
         let mut questions = asked.questions().into_iter();
         let credential = match (Credential::from_headers(&head.headers)?, asked.credential) {
@@ -62,7 +62,7 @@ impl Gate {
             (_, Some(_)) => return Err(Denial::TokenRequest(TokenRequestError::TwoCredentials)),
         };
         record.set_credential_kind(token_service::kind(&credential));
-        if token_service::is_sealed(&credential) {
+        if token_service::may_contain_sealed(&credential) {
             return Err(Denial::WrongCredential);
         }
         let question =
@@ -98,7 +98,7 @@ impl Gate {
         refused.truncate(MAX_REFUSED);
         let token_scope = TokenScope { repositories, catalog, refused };
         let expiry = self.identity.credential_expiry(&question);
-        Ok(Vouched { credential: question.credential, provider, token_scope, expiry })
+        Ok(TokenContents { credential: question.credential, provider, token_scope, expiry })
     }
 
     /// Returns the reasons why parts of an access are not granted.

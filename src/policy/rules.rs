@@ -65,7 +65,7 @@ pub enum CatalogEffect<'a> {
 
 impl Rules {
     /// Returns whether the rules alone define what callers without a credential may pull.
-    pub fn decide_for_nobody(&self) -> bool {
+    pub fn decide_for_anonymous(&self) -> bool {
         !self.rules.is_empty() && !self.grant_needed
     }
 

@@ -33,7 +33,7 @@ fn a_limit_line_names_the_caller_and_the_limit_in_printable_text() {
             attributes: None,
         }));
         let denial = Denial::Limited { limit, retry_after: Duration::from_secs(1) };
-        record.set_denied(&denial, denial.answer().status);
+        record.set_not_served(&denial, denial.answer().status);
     };
     let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt()

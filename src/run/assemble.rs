@@ -131,12 +131,12 @@ fn identity(
 ) -> anyhow::Result<Authenticator> {
     let config = &loaded.config;
     let keep_tokens = matches!(config.upstream.authorization, UpstreamAuthorization::Grant);
-    let ask_about_nobody = !config.policy.decide_for_nobody();
+    let ask_about_nobody = !config.policy.decide_for_anonymous();
     // If one of these settings changes, every provider counts as a new one, and its cached verdicts
     // are dropped.
     let same = running.filter(|running| {
         let path = "upstream.authorization";
-        let before = running.snapshot.gate.policy.decides_for_nobody();
+        let before = running.snapshot.gate.policy.rules_decide_for_anonymous();
         loaded.outline.is_same(path, &running.outline, path) && before != ask_about_nobody
     });
     let mut chain = Vec::new();

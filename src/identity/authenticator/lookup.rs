@@ -27,7 +27,7 @@ const BUSY_FOR: Duration = Duration::from_secs(1);
 /// The limit on a question under way, as a multiple of the provider's `timeout`. Each exchange with
 /// a server may take the whole `timeout`; the rest is for the steps before it, such as reserving a
 /// place in a failure budget.
-const DEADLINE_SHARE: f64 = 1.5;
+const DEADLINE_FACTOR: f64 = 1.5;
 
 /// The state that all questions to all providers share. It lasts as long as the process.
 pub(super) struct SharedState {
@@ -250,7 +250,7 @@ impl Asking<'_> {
         // answer; otherwise, a caller could cause an outage by asking so much that others have to
         // wait.
         self.begun = Instant::now();
-        let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_SHARE);
+        let deadline = self.begun + provider.timeout.mul_f64(DEADLINE_FACTOR);
         let known = self.asked.secret.and_then(|secret| self.shared.cache.known(secret));
         let known = known.is_some_and(|known| known.has_answered(self.asked.provider));
         let answered = timeout_at(deadline.into(), provider.ask(question, known, last)).await;

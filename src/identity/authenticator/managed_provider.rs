@@ -42,7 +42,7 @@ pub struct ManagedProvider {
     /// The time for one question, including the wait for its turn.
     pub(super) timeout: Duration,
     of_credentials: Room,
-    of_nobody: Room,
+    of_anonymous: Room,
     pub(super) breaker: Breaker,
     pub(super) health: Health,
     log_throttle: LogThrottle,
@@ -89,7 +89,7 @@ impl ManagedProvider {
             provider,
             timeout,
             of_credentials: Room::new(1),
-            of_nobody: Room::new(ANONYMOUS_SHARE),
+            of_anonymous: Room::new(ANONYMOUS_SHARE),
             breaker: Breaker::default(),
             health: Health::default(),
             log_throttle: LogThrottle::default(),
@@ -139,7 +139,7 @@ impl ManagedProvider {
     /// Returns the limits that apply to a question about this credential.
     pub(super) fn room(&self, credential: &Credential) -> &Room {
         if matches!(credential, Credential::Anonymous) {
-            &self.of_nobody
+            &self.of_anonymous
         } else {
             &self.of_credentials
         }

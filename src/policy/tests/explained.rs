@@ -50,7 +50,9 @@ fn a_mismatch_names_the_key_of_the_config() {
 #[test]
 fn public_rules_decide_about_anonymous_callers_if_no_grant_is_needed() {
     let of = |rules: Vec<Rule>, grant_needed| {
-        policy().with_rules(Rules { mode: Mode::Enforce, rules, grant_needed }).decides_for_nobody()
+        policy()
+            .with_rules(Rules { mode: Mode::Enforce, rules, grant_needed })
+            .rules_decide_for_anonymous()
     };
     let public = || vec![rule("public", "public/**", "anonymous", "pull", None)];
     assert!(of(public(), false));
