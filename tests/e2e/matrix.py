@@ -76,7 +76,7 @@ def readers_may_not_write(run, session, credential, repository, pushed):
 
 
 def check_reason(session, said):
-    """The message of the error names the missing scope, because no client shows its `detail`."""
+    """The message of the error names the missing scope. Most clients do not show its `detail`."""
     if session.says_why:
         code = ["denied"] if session.gate.challenge == "basic" else []
         for words in ["gitlab granted no push", "read_registry and write_registry", *code]:

@@ -8,6 +8,7 @@ each message over HTTP/1.1, and on the next stream over HTTP/2, `parsers` sends 
 
 PUSH = "POST /v2/{name}/blobs/uploads/"
 PULL = "GET /v2/{name}/manifests/v1"
+DIGEST = "sha256:" + 64 * "0"
 HEAD = ("Host: localhost", "{authorization}")
 
 
@@ -45,6 +46,16 @@ GOOD = [
     message(PULL, "Connection: X-Request-Id, Host, Authorization", "TE: trailers", "Trailer: X-Late"),
     message(PULL, "X-HTTP-Method-Override: DELETE", "X-Original-URL: /v2/demo/hidden/manifests/v1"),
     message(PUSH, "Transfer_Encoding: chunked", "Content_Length: 5", "Content-Length: 0"),
+    # A form, which a registry could read as a mount. The gate forwards bytes of no type.
+    message(PUSH, "Content-Type: application/x-www-form-urlencoded", "Content-Length: 5", body="hello"),
+    message(PUSH, "Content-Type: multipart/form-data; boundary=b", "Content-Length: 5", body="hello"),
+    # A mount that is none.
+    message(f"{PUSH}?mount={DIGEST}&from=", "Content-Length: 0"),
+    message(f"{PUSH}?mount={DIGEST}&from=%2e%2e%2fhidden", "Content-Length: 0"),
+    # Keys that an upload's address may have, byte for byte.
+    message("PATCH /v2/{name}/blobs/uploads/id?_state=x&_stateHash=%41%3D%3d&%5f=", "Content-Length: 5", body="hello"),
+    message("HEAD /v2/{name}/blobs/uploads/id"),
+    message("GET /v2/{name}/tags/list?nextToken=a%2Fb+c&n=1"),
 ]
 
 # Unusual, but every parser reads these in the same way. The gate reframes and forwards them, or
@@ -58,6 +69,10 @@ UNUSUAL = [
 # The gate corrects and forwards these, or refuses them. They go on at most once, and the request
 # after them does not.
 ALONE = [
+    message(PULL + " HTTP/1.0", head=["{authorization}"]),
+    message(PULL + " HTTP/1.0", "Connection: keep-alive", head=["{authorization}"]),
+    message(PULL + " HTTP/1.0", "Connection: keep-alive"),
+    message(PUSH + " HTTP/1.0", "Connection: keep-alive", "Content-Length: 5", body="hello{hidden}"),
     push("Content-Length: 5", "Transfer-Encoding: chunked"),
     push("Transfer-Encoding: chunked", "Content-Length: 5"),
     push("Content-Length: 0", "Transfer-Encoding: chunked"),
@@ -140,7 +155,8 @@ REFUSED = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{hidden}",
 ]
 
-# The gate refuses these over both versions. Over HTTP/1.1, it keeps the connection open.
+# The gate refuses or redirects these over both versions. Over HTTP/1.1, it keeps the connection
+# open.
 TARGETS = [
     "/v2/{name}/../../demo/hidden/manifests/v1",
     "/v2/{name}/%2e%2e/%2e%2e/demo/hidden/manifests/v1",
@@ -148,6 +164,9 @@ TARGETS = [
     "/v2/{name}/./manifests/v1",
     "/v2/{name}//manifests/v1",
     "//v2/{name}/manifests/v1",
+    "/v2//{name}//manifests//v1",
+    "//{name}/manifests/v1",
+    "/v2/{name}/blobs/" + DIGEST.replace(":", "%3a"),
     "/v2/{name}%2fmanifests%2fv1",
     "/v2/{name}/manifests/v1%2f..%2f..",
     "/v2/{name}/manifests/..%2f..%2fhidden%2fmanifests%2fv1",
@@ -187,6 +206,9 @@ HTTP2_GOOD = [
     (PULL_FIELDS, []),
     (FIELDS, ["hello"]),
     (FIELDS, ["hello", ""]),
+    (PULL_FIELDS, [""]),
+    ([*PULL_FIELDS, ("content-length", "0")], [""]),
+    ([*FIELDS, ("content-type", "application/x-www-form-urlencoded")], ["{hidden}"]),
     (FIELDS, ["{hidden}"]),
     ([*FIELDS, ("content-length", "5")], ["he", "llo"]),
     ([*FIELDS, ("content-length", "0")], [""]),
