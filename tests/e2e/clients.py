@@ -107,6 +107,21 @@ class Skopeo(DigestFile, Layouts):
         return ["copy", f"docker://{image}", f"oci:{self.layout(image)}:image"]
 
 
+class Oras(Layouts):
+    """oras, which would send plain HTTP to localhost."""
+
+    name = "oras"
+
+    def login_arguments(self, user):
+        return [*super().login_arguments(user), "--plain-http=false"]
+
+    def push_arguments(self, image):
+        return ["cp", "--to-plain-http=false", "--from-oci-layout", f"{self.layout(image)}:image", image]
+
+    def pull_arguments(self, image):
+        return ["cp", "--from-plain-http=false", "--to-oci-layout", image, f"{self.layout(image)}:image"]
+
+
 class Crane(Layouts):
     name = "crane"
     login_asks = False

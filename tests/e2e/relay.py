@@ -41,6 +41,7 @@ class Relay:
         content = threading.Event()
 
         def note(piece):
+            self.heard(piece)
             if piece.startswith(METHODS):
                 (content.set if piece.startswith(WITH_CONTENT) else content.clear)()
 
@@ -53,6 +54,9 @@ class Relay:
             answers.start()
             carry(client, server, note)
             answers.join()
+
+    def heard(self, piece):
+        """Is called with each piece that a client sends."""
 
     def connect(self):
         """Connects to the next target that accepts the connection."""

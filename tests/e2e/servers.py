@@ -24,7 +24,7 @@ GATE = """version: 1
 http:
   addr: 127.0.0.1:{port}
   external_url: https://{host}
-  tls: {{certificate: {certificate}, key: {key}}}
+  tls: {tls}
   drain_timeout: 5s
 admin: {{addr: 127.0.0.1:{admin}}}
 upstream: {{urls: [{upstream}], authorization: {authorization}}}
@@ -193,19 +193,21 @@ class Gate(Server):
     """`moorgate serve`, with its access log.
 
     `more` is added to its config, and `env` to its environment. If `balancer` is set, clients reach
-    the gate at that port.
+    the gate at that port. A `plain` gate has no TLS, and leaves it to the balancer.
     """
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
-                 authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None):
+                 authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None, plain=False):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{balancer or self.port}"
         self.tls = tls
+        self.plain = plain
         self.log = folder / f"{name}.access.log"
         self.config = folder / f"{name}.yml"
         self.config.write_text(GATE.format(
-            port=self.port, host=self.host, admin=self.admin, certificate=tls.certificate, key=tls.key,
+            port=self.port, host=self.host, admin=self.admin,
+            tls="null" if plain else f"{{certificate: {tls.certificate}, key: {tls.key}}}",
             upstream=upstream, authorization=authorization, identity=identity, challenge=challenge,
             lifetime=lifetime, key_file=key_file, log=self.log, more=more))
         env = env and {**os.environ, **env}
@@ -227,7 +229,8 @@ class Gate(Server):
         return float(re.search(rf"^moorgate_{name} (\S+)$", text, re.MULTILINE).group(1))
 
     def request(self, method, path, **options):
-        return web.request(self.port, self.tls.certificate, method, path, **options)
+        certificate = None if self.plain else self.tls.certificate
+        return web.request(self.port, certificate, method, path, **options)
 
     def log_size(self):
         return self.log.stat().st_size
