@@ -33,6 +33,9 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// samples' group.
 const NEIGHBOUR: (&str, &str) = ("bob", "glpat-neighbour-read-write");
 
+/// User name and password of an account, which may read and write the samples' group.
+const ACCOUNT: (&str, &str) = ("dave", "correct horse battery staple");
+
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some("--audience"), Some(audience)) = (arguments.next().as_deref(), arguments.next())
@@ -151,6 +154,7 @@ impl StandIns {
                 "gitlab_read_write": gitlab_login(Kind::PersonalAccessToken, true)?,
                 "gitlab_read_only": gitlab_login(Kind::PersonalAccessToken, false)?,
                 "gitlab_of_another_group": [NEIGHBOUR.0, NEIGHBOUR.1],
+                "gitlab_account": [ACCOUNT.0, ACCOUNT.1],
                 "deploy_token": gitlab_login(Kind::DeployToken, true)?,
                 "sso_read_write": ["sso", "sso-demo-read-write"],
                 "sso_read_only": ["sso", "sso-demo-read-only"],
@@ -204,18 +208,25 @@ impl<S, Q> Place<S, Q> {
     }
 }
 
-/// A GitLab that also knows somebody of another group than that of the samples.
+/// A GitLab that also knows somebody of another group than that of the samples, and the password of
+/// an account.
 fn start_gitlab(listener: TcpListener) -> std::io::Result<GitLab> {
     let gitlab = GitLab::start(listener)?;
-    gitlab.add(SampleCredential {
-        kind: Kind::PersonalAccessToken,
-        user: NEIGHBOUR.0.into(),
-        password: NEIGHBOUR.1.into(),
-        scopes: vec![Scope::ReadRegistry, Scope::WriteRegistry],
-        reach: "neighbours".into(),
-        state: State::Active,
-        note: String::new(),
-    });
+    let both = vec![Scope::ReadRegistry, Scope::WriteRegistry];
+    for (kind, (user, password), scopes, reach) in [
+        (Kind::PersonalAccessToken, NEIGHBOUR, both, "neighbours"),
+        (Kind::AccountPassword, ACCOUNT, vec![Scope::Api], "demo"),
+    ] {
+        gitlab.add(SampleCredential {
+            kind,
+            user: user.into(),
+            password: password.into(),
+            scopes,
+            reach: reach.into(),
+            state: State::Active,
+            note: String::new(),
+        });
+    }
     Ok(gitlab)
 }
 
