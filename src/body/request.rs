@@ -4,12 +4,19 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{BodyFailure, Progress};
+
+/// The largest number of bytes of a body that are read and dropped after the request was refused.
+const DISCARDED_BYTES: usize = 1024 * 1024;
+
+/// The longest time that such a body is read.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// The body of a request. It ends only where the client ended it: on HTTP/2 by END_STREAM, on
 /// HTTP/1.1 by its length or its last chunk. Any other end is an error, and the connection to the
@@ -172,5 +179,28 @@ fn is_all_there(incoming: &Incoming) -> bool {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.progress.request_no_longer_read();
+        // On HTTP/1.1 the server reads on after the response, before it closes the connection.
+        if let Some(incoming) = self.incoming.take().filter(|_| self.http2)
+            && !incoming.is_end_stream()
+            && !self.progress.stalled()
+        {
+            tokio::task::spawn_local(discard(incoming));
+        }
     }
+}
+
+/// Reads and drops what a client still sends of a body that is not needed. Without a reader, HTTP/2
+/// would reset the stream after the response. RFC 9113, section 8.1, allows that, but curl before
+/// version 8 then loses the response.
+async fn discard(mut incoming: Incoming) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }

@@ -4,6 +4,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::frames::{Fate, RawHttp2, fields};
 use super::{RefusedCase, assert_refusal, head, hidden, http2, http2_request, talk};
 use crate::harness::{
     PATIENCE, READ_ONLY, READ_WRITE, Reply, TestGate, basic, digest_of, exchange, read_reply,
@@ -181,4 +182,30 @@ async fn an_http2_connection_outlives_refused_uploads() {
         .await
         .unwrap();
     assert_eq!(reply.status, 201);
+}
+
+/// Over HTTP/2 the gate reads on after a refusal. A reset of the stream would hide the refusal from
+/// clients such as curl before version 8.
+#[tokio::test]
+async fn a_refused_upload_over_http2_is_not_reset() {
+    let gate = TestGate::tls().await;
+    for (target, status) in [
+        ("/v2/demo/a/blobs/uploads/", 401),
+        ("/v2/demo/a/blobs/uploads", 308),
+        ("/v2/demo/a/nothing/", 400),
+        ("/nothing", 404),
+    ] {
+        let mut connection = RawHttp2::connect(&gate).await;
+        connection.headers(&fields("POST", target, "Basic x"), false).await;
+        assert_eq!(connection.fate().await, Fate::Status(status), "{target}");
+        for _ in 0..40 {
+            connection.data(&[b'x'; 10_000], false).await;
+        }
+        connection.data(b"x", true).await;
+        // Nothing else comes for this stream, so the next event is the end of the connection.
+        connection.goodbye(0).await;
+        let end = connection.fate().await;
+        assert!(matches!(end, Fate::GoAway(0) | Fate::Closed), "{target}: {end:?}");
+    }
+    assert_eq!(gate.forwarded(), 0);
 }
