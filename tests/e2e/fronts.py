@@ -146,7 +146,8 @@ class Haproxy(Server):
         """Returns what HAProxy's check of the gate found: the state, the kind and the status."""
         lines = csv.DictReader(web.plain(self.admin, "/;csv").text().removeprefix("# ").splitlines())
         [line] = [line for line in lines if line["svname"] == "gate"]
-        return line["status"], line["check_status"], line["check_code"]
+        # A star says that the next check is under way.
+        return line["status"], line["check_status"].removeprefix("* "), line["check_code"]
 
 
 class Nginx(Server):
