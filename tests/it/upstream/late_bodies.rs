@@ -69,8 +69,8 @@ async fn bytes_after_the_response_to_a_head_request_are_noticed() {
         for other in &mut busy {
             other.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         }
-        client.write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
         connection.write(SMUGGLED).await;
+        client.write_all(request("GET", BLOB, Some(READ_WRITE), "", "").as_bytes()).await.unwrap();
         let script = async {
             tokio::select! {
                 (mut fresh, _) = upstream.accept_request() => fresh.write(OK).await,
