@@ -84,7 +84,7 @@ impl State {
         self.question_rate.turn(0, &question, Duration::from_secs(5)).unwrap();
         let id = self.key.question(0, DependsOn::Repository, &question);
         // As long as the subject that GitLab gives a project access token.
-        let subject = format!("project_{number:06}_bot_0123456789abcdef").into();
+        let subject = format!("project_{number:06}_bot_0123456789abcdef").as_str().into();
         let principal = Principal { source: self.source.clone(), subject };
         let attributes = attributes.cloned().map(Box::new);
         let verified = Verified { principal, granted: granted(&repository), attributes };
@@ -147,7 +147,8 @@ fn resident_bytes() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// Fills a cache with large verdicts, and compares what they take with the capacity.
+/// Fills a cache with large verdicts, and compares what they add to an empty cache with the
+/// capacity.
 fn fill() {
     let mut claims = serde_json::Map::new();
     for number in 0..30 {

@@ -5,7 +5,8 @@
 //! credentials cannot evict a good one. Callers without a credential have stores of their own as
 //! well, with one entry per question: they all lack a secret, and requests for public images from
 //! many addresses must not evict the credential of another caller. Each lookup checks the expiry.
-//! An expired entry is removed when its space is needed, starting with the least recently used one.
+//! An expired entry is removed when its space is needed, starting with the one that was not used for
+//! the longest time among about a hundred.
 
 mod buckets;
 mod entry;
@@ -185,14 +186,7 @@ impl VerdictCache {
     /// Returns the number of entries: secrets with answers, and questions of callers without a
     /// credential.
     pub fn entries(&self) -> u64 {
-        self.settle();
         self.credentials.entries() + self.anonymous.entries()
-    }
-
-    /// Runs the pending maintenance of the stores, so that the counts are exact.
-    pub fn settle(&self) {
-        self.credentials.settle();
-        self.anonymous.settle();
     }
 
     fn stores(&self, asked: &CacheKey) -> &Stores {

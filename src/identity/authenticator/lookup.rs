@@ -169,7 +169,10 @@ impl SharedState {
         place: OwnedSemaphorePermit,
     ) {
         let shared = self.clone();
-        self.runtime.spawn(async move {
+        // The future is large. In a box of its own, it takes the memory of an earlier one. Without
+        // the box, it would be part of the task, whose memory is aligned to a cache line: the
+        // allocator of glibc seldom reuses such a piece, and would leave a hole for each question.
+        self.runtime.spawn(Box::pin(async move {
             // Dropping this value settles the question even if the task panics, so that no caller
             // waits forever.
             let mut asking = Asking {
@@ -185,7 +188,7 @@ impl SharedState {
             };
             asking.ask(&question, last).await;
             drop((asking, place));
-        });
+        }));
     }
 }
 

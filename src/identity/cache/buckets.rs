@@ -1,18 +1,18 @@
 //! The answers about all secrets, in buckets of a few secrets each.
 //!
 //! The store needs more than 300 bytes of bookkeeping for each of its entries, which is more than a
-//! verdict itself takes. The entries are therefore buckets, and the secrets of a bucket share the
-//! bookkeeping. If the store is full, a new secret takes the place of the least recently used one in
-//! its own and the next few buckets.
+//! verdict itself takes, and leaves holes in the memory when an entry changes. The entries are
+//! therefore buckets, which are created once and never dropped, and the secrets of a bucket share
+//! the bookkeeping. If the buckets hold more than the capacity, a new secret takes the place of the
+//! least recently used one in its own and the next few buckets.
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::entry::CachedAnswers;
@@ -28,12 +28,9 @@ const WINDOW: u32 = 4;
 /// The largest weight that is dropped from one bucket before another one is searched.
 const AT_ONCE: u64 = SHARE / 4;
 
-/// The number of secrets by which a bucket grows, so that few bytes are reserved in vain.
-const GROWTH: usize = 2;
-
-/// The distance from the capacity at which the weight is counted exactly. It is more than what the
-/// store may not have counted yet.
-const UNCOUNTED: u64 = 4096;
+/// The number of slots in one piece of memory. A bucket grows by pieces of one size, because a
+/// piece for all of its secrets would leave a hole in the memory each time that it grows.
+const SLOTS: usize = 3;
 
 /// The answers about each secret. Secrets are told apart by their hash.
 pub(super) struct Buckets<V> {
@@ -42,6 +39,8 @@ pub(super) struct Buckets<V> {
     count: u32,
     /// The largest total weight.
     capacity: u64,
+    /// The total weight, as counted after each change of a bucket.
+    weight: AtomicU64,
     weigh: fn(&CachedAnswers<V>) -> u32,
     /// The number of changes so far, by which the time since the last use of a secret is measured.
     /// Lookups do not count, because all workers would write the same memory.
@@ -49,13 +48,17 @@ pub(super) struct Buckets<V> {
 }
 
 /// The secrets whose hashes lead to the same bucket.
-struct Bucket<V>(RwLock<Vec<Slot<V>>>);
+struct Bucket<V>(RwLock<Slots<V>>);
+
+/// The secrets of a bucket, and empty slots between them.
+struct Slots<V>(Vec<Box<[Option<Slot<V>>; SLOTS]>>);
 
 /// The answers about one secret.
 struct Slot<V> {
     secret: SecretId,
     answers: CachedAnswers<V>,
-    weight: u32,
+    /// The weight, at least 1, so that an empty slot takes no more memory than this type.
+    weight: NonZeroU32,
     /// The value of [`Buckets::clock`] at the last use.
     used: AtomicU32,
 }
@@ -64,15 +67,10 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
     /// Creates an empty store for answers of this total weight.
     pub(super) fn new(capacity: u64, weigh: fn(&CachedAnswers<V>) -> u32) -> Self {
         let count = u32::try_from(capacity / SHARE).unwrap_or(u32::MAX).max(1);
-        let buckets = Cache::builder()
-            // A new secret is added before others are dropped.
-            .max_capacity(capacity.saturating_add(weight::largest(capacity).into()))
-            .weigher(|_, bucket: &Arc<Bucket<V>>| bucket.weight())
-            // A new entry must always find space. With a policy that counts accesses, job tokens
-            // that were in frequent use and have ended would keep theirs.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self { buckets, count, capacity, weigh, clock: AtomicU32::default() }
+        // The buckets are few, and their contents are limited here: no bucket is ever evicted.
+        let buckets = Cache::builder().build();
+        let (weight, clock) = (AtomicU64::default(), AtomicU32::default());
+        Self { buckets, count, capacity, weight, weigh, clock }
     }
 
     /// Returns the result of `read` with the answers about this secret, which counts as a use.
@@ -99,12 +97,12 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
         change: impl FnOnce(Option<&CachedAnswers<V>>) -> Option<CachedAnswers<V>>,
     ) {
         let now = self.clock.fetch_add(1, Relaxed).wrapping_add(1);
-        self.in_bucket(self.number(secret), |bucket| {
-            bucket.change(secret, |known| {
-                let answers = change(known)?;
-                let weight = (self.weigh)(&answers).min(weight::largest(self.capacity));
-                Some(Slot { secret, answers, weight, used: now.into() })
-            });
+        let bucket = self.buckets.get_with(self.number(secret), Arc::default);
+        bucket.change(secret, &self.weight, |known| {
+            let answers = change(known)?;
+            let weight = (self.weigh)(&answers).min(weight::largest(self.capacity));
+            let weight = NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN);
+            Some(Slot { secret, answers, weight, used: now.into() })
         });
         self.make_room(secret);
     }
@@ -124,60 +122,34 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
 
     /// Returns the number of secrets.
     pub(super) fn len(&self) -> u64 {
-        self.buckets.iter().map(|(_, bucket)| bucket.read().len() as u64).sum()
-    }
-
-    pub(super) fn settle(&self) {
-        self.buckets.run_pending_tasks();
+        self.buckets.iter().map(|(_, bucket)| bucket.read().iter().count() as u64).sum()
     }
 
     /// Drops secrets until the total weight is at most the capacity, but not `kept`.
     fn make_room(&self, kept: SecretId) {
-        let mut excess = self.excess();
         let (mut first, mut misses) = (self.number(kept), 0);
-        while excess > 0 && misses < self.count {
-            let mut dropped = 0;
-            if let Some(number) = self.idlest_bucket(first, kept) {
-                self.in_bucket(number, |bucket| {
-                    dropped = bucket.evict(excess.min(AT_ONCE), self.now(), kept);
-                });
+        loop {
+            let excess = self.weight.load(Relaxed).saturating_sub(self.capacity);
+            if excess == 0 || misses == self.count {
+                return;
             }
+            let dropped = self.idlest_bucket(first, kept).map_or(0, |bucket| {
+                bucket.evict(excess.min(AT_ONCE), &self.weight, self.now(), kept)
+            });
             misses += u32::from(dropped == 0);
-            excess = excess.saturating_sub(dropped);
             first = self.after(first, WINDOW);
         }
     }
 
     /// Returns the bucket of the least recently used secret in the window from `first` on.
-    fn idlest_bucket(&self, first: u32, kept: SecretId) -> Option<u32> {
+    fn idlest_bucket(&self, first: u32, kept: SecretId) -> Option<Arc<Bucket<V>>> {
         let window = (0..WINDOW.min(self.count)).map(|place| self.after(first, place));
         let idle = window.filter_map(|number| {
             let bucket = self.buckets.get(&number)?;
-            let (_, idle_for) = idlest(&bucket.read(), self.now(), kept)?;
-            Some((idle_for, number))
+            let (idle_for, _) = bucket.read().idlest(self.now(), kept)?;
+            Some((idle_for, bucket))
         });
-        idle.max_by_key(|(idle_for, _)| *idle_for).map(|(_, number)| number)
-    }
-
-    /// Returns the weight beyond the capacity.
-    fn excess(&self) -> u64 {
-        if self.buckets.weighted_size().saturating_add(UNCOUNTED) < self.capacity {
-            return 0;
-        }
-        self.settle();
-        self.buckets.weighted_size().saturating_sub(self.capacity)
-    }
-
-    /// Changes a bucket. Changes of one bucket wait for each other. The bucket is stored again, so
-    /// that the store learns the new weight. This includes an empty bucket: if an entry is removed
-    /// while its last change is not counted yet, the store never counts that change.
-    fn in_bucket(&self, number: u32, change: impl FnOnce(&Bucket<V>)) {
-        self.buckets.entry(number).and_compute_with(|entry| {
-            let is_new = entry.is_none();
-            let bucket = entry.map_or_else(Arc::default, moka::Entry::into_value);
-            change(&bucket);
-            if is_new && bucket.read().is_empty() { Op::Nop } else { Op::Put(bucket) }
-        });
+        idle.max_by_key(|(idle_for, _)| *idle_for).map(|(_, bucket)| bucket)
     }
 
     fn now(&self) -> u32 {
@@ -197,69 +169,90 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
 
 impl<V> Default for Bucket<V> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self(RwLock::new(Slots(Vec::new())))
     }
 }
 
 impl<V> Bucket<V> {
+    /// Replaces a slot. `total` is the weight of all buckets, which changes while the bucket is
+    /// locked: no other change can subtract a weight that was not added yet.
     fn change(
         &self,
         secret: SecretId,
+        total: &AtomicU64,
         change: impl FnOnce(Option<&CachedAnswers<V>>) -> Option<Slot<V>>,
     ) {
         let mut slots = self.write();
-        let place = slots.iter().position(|slot| slot.secret == secret);
-        let known = place.and_then(|place| slots.get(place));
+        let known = slots.iter().find(|slot| slot.secret == secret);
         let changed = change(known.map(|slot| &slot.answers));
-        if let Some(place) = place {
-            slots.swap_remove(place);
+        total.fetch_add(changed.as_ref().map_or(0, Slot::weight), Relaxed);
+        total.fetch_sub(known.map_or(0, Slot::weight), Relaxed);
+        match (changed, slots.place(Some(secret))) {
+            (Some(changed), Some(place)) => *place = Some(changed),
+            (Some(changed), None) => slots.add(changed),
+            (None, _) => drop(slots.remove(secret)),
         }
-        if let Some(changed) = changed {
-            if slots.len() == slots.capacity() {
-                slots.reserve_exact(GROWTH);
-            }
-            slots.push(changed);
-        }
-        shrink(&mut slots);
     }
 
     /// Drops the least recently used secrets, but not `kept`, until `excess` is dropped. Returns
-    /// the dropped weight.
-    fn evict(&self, excess: u64, now: u32, kept: SecretId) -> u64 {
+    /// the dropped weight, which is subtracted from `total`.
+    fn evict(&self, excess: u64, total: &AtomicU64, now: u32, kept: SecretId) -> u64 {
         let mut slots = self.write();
         let mut dropped = 0;
         while dropped < excess {
-            let Some((place, _)) = idlest(&slots, now, kept) else { break };
-            dropped += u64::from(slots.swap_remove(place).weight);
+            let Some((_, secret)) = slots.idlest(now, kept) else { break };
+            dropped += slots.remove(secret).map_or(0, |slot| slot.weight());
         }
-        shrink(&mut slots);
+        total.fetch_sub(dropped, Relaxed);
         dropped
     }
 
-    fn weight(&self) -> u32 {
-        self.read().iter().fold(0, |weight, slot| weight.saturating_add(slot.weight))
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Vec<Slot<V>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Slots<V>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<Slot<V>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Slots<V>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the place of the least recently used secret other than `kept`, and the time since its
-/// last use.
-fn idlest<V>(slots: &[Slot<V>], now: u32, kept: SecretId) -> Option<(usize, u32)> {
-    let others = slots.iter().enumerate().filter(|(_, slot)| slot.secret != kept);
-    let idle = others.map(|(place, slot)| (place, now.wrapping_sub(slot.used.load(Relaxed))));
-    idle.max_by_key(|(_, idle_for)| *idle_for)
+impl<V> Slot<V> {
+    fn weight(&self) -> u64 {
+        self.weight.get().into()
+    }
 }
 
-/// Returns memory after many secrets were dropped.
-fn shrink<V>(slots: &mut Vec<Slot<V>>) {
-    if slots.capacity() > slots.len() + 4 * GROWTH {
-        slots.shrink_to(slots.len() + GROWTH);
+impl<V> Slots<V> {
+    fn iter(&self) -> impl Iterator<Item = &Slot<V>> {
+        self.0.iter().flat_map(|piece| piece.iter().flatten())
+    }
+
+    /// Returns the slot of this secret, or an empty slot for `None`.
+    fn place(&mut self, secret: Option<SecretId>) -> Option<&mut Option<Slot<V>>> {
+        let mut places = self.0.iter_mut().flat_map(|piece| piece.iter_mut());
+        places.find(|place| place.as_ref().map(|slot| slot.secret) == secret)
+    }
+
+    fn add(&mut self, slot: Slot<V>) {
+        if let Some(place) = self.place(None) {
+            *place = Some(slot);
+            return;
+        }
+        let mut slot = Some(slot);
+        self.0.push(Box::new(std::array::from_fn(|_| slot.take())));
+    }
+
+    /// Removes a secret, and the piece of memory if it is empty then.
+    fn remove(&mut self, secret: SecretId) -> Option<Slot<V>> {
+        let removed = self.place(Some(secret))?.take();
+        self.0.retain(|piece| piece.iter().any(Option::is_some));
+        removed
+    }
+
+    /// Returns the least recently used secret other than `kept`, and the time since its last use.
+    fn idlest(&self, now: u32, kept: SecretId) -> Option<(u32, SecretId)> {
+        let others = self.iter().filter(|slot| slot.secret != kept);
+        let idle = others.map(|slot| (now.wrapping_sub(slot.used.load(Relaxed)), slot.secret));
+        idle.max_by_key(|(idle_for, _)| *idle_for)
     }
 }

@@ -173,9 +173,4 @@ impl Stores {
     pub(super) fn entries(&self) -> u64 {
         self.verified.len() + self.refused.len()
     }
-
-    pub(super) fn settle(&self) {
-        self.verified.settle();
-        self.refused.settle();
-    }
 }

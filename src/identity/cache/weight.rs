@@ -24,8 +24,8 @@ const UNIT_BYTES: usize = ENTRY_BYTES - BUCKET_BYTES / SHARE as usize;
 /// The size of the two reference counts that an `Arc` keeps with its value, in bytes.
 const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
-/// Returns the largest weight of one secret, a quarter of the capacity. An entry that weighs more
-/// than the whole store could not be stored.
+/// Returns the largest weight of one secret, a quarter of the capacity, so that a heavy one never
+/// takes the place of all others.
 pub(super) fn largest(capacity: u64) -> u32 {
     u32::try_from(capacity / 4).unwrap_or(u32::MAX).max(1)
 }
@@ -52,8 +52,8 @@ pub(super) fn of_refused(known: &CachedAnswers<NegativeVerdict>) -> u32 {
     u32::try_from(weight).unwrap_or(u32::MAX)
 }
 
-/// Returns the approximate size of a verdict, in bytes. Sources are left out, because verdicts share
-/// them.
+/// Returns the approximate size of a verdict, in bytes. Sources are left out, because verdicts
+/// share them.
 fn bytes_of(verified: &Verified) -> usize {
     let of_grant = |grant: &RepositoryGrant| {
         size_of_val(grant)

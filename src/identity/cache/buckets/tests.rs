@@ -39,9 +39,12 @@ impl Fixture {
     }
 
     fn weight(&self) -> u64 {
-        self.store.settle();
-        let counted = self.store.buckets.weighted_size();
-        let weights = self.store.buckets.iter().map(|(_, bucket)| u64::from(bucket.weight()));
+        let counted = self.store.weight.load(Relaxed);
+        let weights = self
+            .store
+            .buckets
+            .iter()
+            .map(|(_, bucket)| bucket.read().iter().map(|slot| slot.weight()).sum::<u64>());
         assert_eq!(counted, weights.sum::<u64>());
         counted
     }
@@ -125,4 +128,10 @@ fn concurrent_changes_of_one_bucket_are_all_kept() {
         }
     });
     assert_eq!((fixture.store.len(), fixture.weight()), (28, 28));
+}
+
+#[test]
+fn an_empty_slot_takes_no_more_memory_than_a_full_one() {
+    assert_eq!(size_of::<Option<Slot<Arc<()>>>>(), size_of::<Slot<Arc<()>>>());
+    assert_eq!(size_of::<Slot<Arc<()>>>(), 72);
 }
