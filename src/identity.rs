@@ -15,6 +15,6 @@ pub mod model;
 pub mod provider;
 
 pub use model::{
-    Attributes, Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, ScopeList, Source,
-    TokenServerKind, UpstreamToken, Verdict, Verified,
+    Attributes, Granted, Lifetime, NotNow, PackedScopes, Principal, Question, RepositoryGrant,
+    Source, TokenServerKind, UpstreamToken, Verdict, Verified,
 };

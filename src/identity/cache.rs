@@ -5,8 +5,8 @@
 //! credentials cannot evict a good one. Callers without a credential have stores of their own as
 //! well, with one entry per question: they all lack a secret, and requests for public images from
 //! many addresses must not evict the credential of another caller. Each lookup checks the expiry.
-//! An expired entry is removed when its space is needed, starting with the one that was not used for
-//! the longest time among about a hundred.
+//! An expired entry is removed when its space is needed, starting with the one that was not used
+//! for the longest time among about a hundred.
 
 mod buckets;
 mod entry;

@@ -3,17 +3,17 @@
 pub mod credential;
 mod grant;
 pub mod keyed_hash;
+mod packed_scopes;
 mod principal;
 mod question;
 pub mod revocation;
-mod scope_list;
 pub mod tag_rules;
 pub mod trail;
 pub mod unix_time;
 mod verdict;
 
 pub use grant::{Granted, RepositoryGrant, TokenServerKind, UpstreamToken};
+pub use packed_scopes::PackedScopes;
 pub use principal::{Attributes, Principal, Source, Verified};
 pub use question::{Question, QuestionKind};
-pub use scope_list::ScopeList;
 pub use verdict::{Lifetime, NotNow, Verdict};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::identity::ScopeList;
+use crate::identity::PackedScopes;
 use crate::registry::Action;
 
 /// The scopes that a credential needs for each action. All listed scopes are needed, and each of
@@ -22,7 +22,7 @@ pub struct RequiredScopes {
 
 impl RequiredScopes {
     /// Returns the scopes that `action` needs and that `scopes` do not include.
-    pub(super) fn missing(&self, action: Action, scopes: &ScopeList) -> Vec<String> {
+    pub(super) fn missing(&self, action: Action, scopes: &PackedScopes) -> Vec<String> {
         let needed = self.needed(action);
         if needed.iter().all(|scope| scopes.contains(scope)) {
             return Vec::new();
@@ -40,7 +40,7 @@ impl RequiredScopes {
     }
 
     /// Returns the scopes together with everything that they include.
-    fn closure<'a>(&'a self, scopes: &'a ScopeList) -> BTreeSet<&'a str> {
+    fn closure<'a>(&'a self, scopes: &'a PackedScopes) -> BTreeSet<&'a str> {
         let mut held = BTreeSet::new();
         let mut open: Vec<&str> = scopes.iter().collect();
         while let Some(scope) = open.pop() {

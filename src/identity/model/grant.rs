@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::scope_list::ScopeList;
+use super::packed_scopes::PackedScopes;
 use super::tag_rules::TagRules;
 use crate::registry::{Actions, RepositoryName};
 
@@ -12,7 +12,7 @@ use crate::registry::{Actions, RepositoryName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
     /// Scopes that hold for every repository; the `scopes` section of the config interprets them.
-    Scopes(ScopeList),
+    Scopes(PackedScopes),
     /// The grant of a token server for the one repository in the question. It holds for no other
     /// repository.
     Repository(Box<RepositoryGrant>),

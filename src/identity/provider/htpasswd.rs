@@ -11,7 +11,7 @@ use super::common::sources::Sources;
 use crate::identity::guard::fair_queue::{Crowded, FairQueue};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::{
-    Granted, Lifetime, NotNow, Principal, Question, ScopeList, Verdict, Verified,
+    Granted, Lifetime, NotNow, PackedScopes, Principal, Question, Verdict, Verified,
 };
 use crate::net::client_address::client_network;
 use file::HtpasswdFile;
@@ -41,7 +41,7 @@ pub struct HtpasswdSettings {
 pub struct Htpasswd {
     sources: Sources,
     users: Arc<HtpasswdFile>,
-    scopes: ScopeList,
+    scopes: PackedScopes,
     /// A hash of cost 4 that no password matches.
     nobody: Arc<str>,
     /// The limit on concurrent checks, shared fairly by client network. One check takes tens of

@@ -32,7 +32,7 @@ use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
-    Attributes, Granted, Lifetime, NotNow, Principal, Question, ScopeList, Verdict, Verified,
+    Attributes, Granted, Lifetime, NotNow, PackedScopes, Principal, Question, Verdict, Verified,
 };
 use crate::log_throttle::LogThrottle;
 
@@ -130,7 +130,7 @@ pub struct Jwt {
     rules: TokenRules,
     keys: Keys,
     /// The scopes of the rules; `None` if the rules have none.
-    granted: Option<ScopeList>,
+    granted: Option<PackedScopes>,
     scopes: ScopeLists,
     log_throttle: LogThrottle,
 }

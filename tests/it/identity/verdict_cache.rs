@@ -8,7 +8,7 @@ use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::{
-    Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, ScopeList, Source,
+    Granted, Lifetime, NotNow, PackedScopes, Principal, Question, RepositoryGrant, Source,
     TokenServerKind, Verdict, Verified,
 };
 use moorgate::registry::{Access, Action, Actions, RepositoryName};
@@ -195,7 +195,7 @@ fn a_verdict_that_grants_nothing_ends_stale_answers_of_its_repository() {
 fn a_verdict_that_grants_nothing_is_kept_for_negative_ttl() {
     let fixture = Fixture::new(LIMITS);
     let nothing = |granted| verified(granted, Lifetime::default());
-    let no_scope = Granted::Scopes(ScopeList::default());
+    let no_scope = Granted::Scopes(PackedScopes::default());
     for (number, no) in
         [Verdict::NotMine, Verdict::Rejected, nothing(Granted::Nothing), nothing(no_scope)]
             .into_iter()

@@ -4,19 +4,19 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use crate::identity::model::ScopeList;
+use crate::identity::model::PackedScopes;
 
 /// The largest number of stored lists. A server that invents lists must not fill the memory.
 const MAX_LISTS: usize = 256;
 
 /// The lists that one provider has named so far.
 #[derive(Default)]
-pub struct ScopeLists(Mutex<HashSet<ScopeList>>);
+pub struct ScopeLists(Mutex<HashSet<PackedScopes>>);
 
 impl ScopeLists {
     /// Returns the stored list that is equal to `scopes`.
-    pub fn shared(&self, scopes: &[String]) -> ScopeList {
-        let list: ScopeList = scopes.iter().collect();
+    pub fn shared(&self, scopes: &[String]) -> PackedScopes {
+        let list: PackedScopes = scopes.iter().collect();
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = lists.get(&list) {
             return list.clone();

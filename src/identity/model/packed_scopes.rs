@@ -9,9 +9,9 @@ const END: char = '\0';
 /// The scopes of a credential, in the order of the provider. The type is one piece of memory,
 /// because every cached verdict has a list, and each may have another one.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct ScopeList(Arc<str>);
+pub struct PackedScopes(Arc<str>);
 
-impl ScopeList {
+impl PackedScopes {
     /// Returns whether the list has no scopes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -39,7 +39,7 @@ impl ScopeList {
     }
 }
 
-impl<S: AsRef<str>> FromIterator<S> for ScopeList {
+impl<S: AsRef<str>> FromIterator<S> for PackedScopes {
     /// Creates a list. In the scopes, U+FFFD replaces the character that ends a scope in the text;
     /// the scope remains one scope, and one that no config names.
     fn from_iter<I: IntoIterator<Item = S>>(scopes: I) -> Self {
@@ -53,7 +53,7 @@ impl<S: AsRef<str>> FromIterator<S> for ScopeList {
     }
 }
 
-impl fmt::Debug for ScopeList {
+impl fmt::Debug for PackedScopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_list_has_the_scopes_that_it_was_created_from() {
         for scopes in [&[][..], &["a"], &["read_registry", "b c", "b c"], &["", "ü\n"], &[""]] {
-            let list: ScopeList = scopes.iter().collect();
+            let list: PackedScopes = scopes.iter().collect();
             assert_eq!(list.iter().collect::<Vec<_>>(), scopes);
             assert_eq!(list.is_empty(), scopes.is_empty());
             assert!(scopes.iter().all(|scope| list.contains(scope)) && !list.contains("b"));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_scope_with_a_nul_is_one_scope_and_none_of_its_parts() {
-        let list: ScopeList = ["read\0write\0"].iter().collect();
+        let list: PackedScopes = ["read\0write\0"].iter().collect();
         assert_eq!(list.iter().count(), 1);
         assert!(!list.contains("read") && !list.contains("write") && !list.contains(""));
     }
