@@ -139,7 +139,9 @@ pub fn canonical(method: &str, path: &str, query: Option<&str>) -> Option<Canoni
     assert!(matching.next().is_none(), "{method} {path} is two operations");
 
     let (repository, last) = (parts.get(1)?.as_str(), parts.get(2)?.as_str());
-    let is_upload = path.ends_with(&format!("/{last}")) && path.contains("/blobs/upload");
+    let is_upload = ["upload", "uploads"]
+        .iter()
+        .any(|collection| path.ends_with(&format!("/blobs/{collection}/{last}")));
     let digest_is_well_formed = is_upload || !last.contains(':') || is_digest(last);
     let longest = if is_upload { 4096 } else { 512 };
     if repository.len() > 255 || last.len() > longest || !digest_is_well_formed {
