@@ -123,13 +123,12 @@ impl Policy {
     /// contains only actions that a request would be allowed, apart from restrictions on its tag. A
     /// repository without an allowed action is left out. `verified` is the verdict for `asked`.
     pub fn granted(&self, asked: &Access, verified: &Verified) -> Vec<(RepositoryName, Actions)> {
-        let may = |name: &RepositoryName, action| {
-            self.credential_allows(name, action, verified).is_ok()
-                && self.rules.judge(Need::of_action(name, action), verified).is_ok()
-        };
-        let granted = asked
-            .repositories()
-            .map(|(name, actions)| (name.clone(), actions.filter(|action| may(name, action))));
+        let granted = asked.repositories().map(|(name, actions)| {
+            (
+                name.clone(),
+                actions.filter(|action| self.check_action(name, action, verified).is_ok()),
+            )
+        });
         granted.filter(|(_, actions)| *actions != Actions::default()).collect()
     }
 
@@ -144,12 +143,21 @@ impl Policy {
             .repositories()
             .flat_map(|(name, actions)| actions.each().map(move |action| (name, action)));
         each.filter_map(|(name, action)| {
-            let allowed = self.credential_allows(name, action, verified).and_then(|()| {
-                let ruling = self.rules.judge(Need::of_action(name, action), verified);
-                ruling.map_err(Denial::DeniedByPolicy)
-            });
+            let allowed = self.check_action(name, action, verified);
             allowed.err().map(|denial| (name.clone(), action, denial))
         })
+    }
+
+    /// Checks whether the caller may do an action, apart from restrictions on its tag.
+    fn check_action(
+        &self,
+        name: &RepositoryName,
+        action: Action,
+        verified: &Verified,
+    ) -> Result<(), Denial> {
+        self.credential_allows(name, action, verified)?;
+        let ruling = self.rules.judge(Need::of_action(name, action), verified);
+        ruling.map(drop).map_err(Denial::DeniedByPolicy)
     }
 
     /// Returns the reason why the caller may not list all repositories. `verified` is the verdict

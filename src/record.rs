@@ -7,6 +7,8 @@ mod line_fields;
 mod line_writer;
 mod log_health;
 mod outcome;
+#[cfg(test)]
+mod test_disk;
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -18,6 +18,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
@@ -88,7 +89,7 @@ pub struct UpstreamSettings {
 /// One worker's access to the registry. Clones share the same connections.
 #[derive(Clone)]
 pub struct Upstream {
-    settings: std::sync::Arc<UpstreamSettings>,
+    settings: Arc<UpstreamSettings>,
     pool: Rc<Pool>,
     /// Limits how many catalog listings this worker reads at once.
     catalog_slots: Rc<Semaphore>,
@@ -103,7 +104,7 @@ pub struct ClientInfo<'a> {
 
 impl Upstream {
     /// Creates one worker's access, without connections.
-    pub fn new(settings: std::sync::Arc<UpstreamSettings>) -> Self {
+    pub fn new(settings: Arc<UpstreamSettings>) -> Self {
         Self {
             pool: Rc::new(Pool::default()),
             catalog_slots: Rc::new(Semaphore::new(catalog::MAX_WALKS)),

@@ -8,7 +8,6 @@
 mod algorithm;
 mod rate;
 #[cfg(test)]
-#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 mod units;
 

@@ -8,7 +8,6 @@ mod line;
 mod report;
 mod spaces;
 #[cfg(test)]
-#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests;
 
 use std::collections::HashSet;

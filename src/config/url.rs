@@ -239,7 +239,6 @@ impl fmt::Display for IssuerUrl {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -218,8 +218,8 @@ impl Deadlines {
             return None;
         }
         // A wait that begins later ends no earlier than the shortest time-out from now, so no
-        // deadline is missed. The shorter ones of a drain and of a client that leaves can only be
-        // late by the time to the next check.
+        // deadline is missed. A drain and a client that leaves bring nearer ones, and an HTTP/2
+        // connection checks again when they begin.
         let mut shortest =
             settings.header_timeout.min(settings.idle_timeout).min(settings.stall_timeout);
         if draining.is_some() || self.leaving.get().is_some() {

@@ -186,27 +186,33 @@ impl Judge<'_> {
     /// Returns the path and query of the address of an upload in the same repository, if the gate
     /// will take it back.
     fn upload(self, text: &str) -> Option<String> {
-        let path = self.path(text)?;
-        let led_to = parse(&path)?;
-        let is_upload = led_to.operation() == Operation::UploadStatus;
-        let same = is_upload && led_to.repository() == self.wanted.repository();
-        (same && path.len() <= MAX_UPLOAD_ADDRESS_BYTES).then_some(path)
+        let (path, operation) = self.leads_to(text)?;
+        let is_upload = operation == Operation::UploadStatus;
+        (is_upload && path.len() <= MAX_UPLOAD_ADDRESS_BYTES).then_some(path)
     }
 
     /// Returns the path and query of an address in the same repository.
     fn same_repository(self, text: &str) -> Option<String> {
-        let path = self.path(text)?;
-        let same = match self.wanted.repository() {
-            None => parse(&path)?.operation() == self.wanted.operation(),
-            name => parse(&path)?.repository() == name,
-        };
-        same.then_some(path)
+        self.leads_to(text).map(|(path, _)| path)
     }
 
     /// Returns the path and query of an address of the same list.
     fn same_list(self, text: &str) -> Option<String> {
-        let path = self.same_repository(text)?;
-        (parse(&path)?.operation() == self.wanted.operation()).then_some(path)
+        let (path, operation) = self.leads_to(text)?;
+        (operation == self.wanted.operation()).then_some(path)
+    }
+
+    /// Returns the path and query of an address, and its operation, if the address is in the same
+    /// repository. A request without a repository leads only to its own operation.
+    fn leads_to(self, text: &str) -> Option<(String, Operation)> {
+        let path = self.path(text)?;
+        let led_to = parse(&path)?;
+        let same = match self.wanted.repository() {
+            None => led_to.operation() == self.wanted.operation(),
+            name => led_to.repository() == name,
+        };
+        let operation = led_to.operation();
+        same.then_some((path, operation))
     }
 
     /// Returns the path and query of an address of this registry, byte for byte.

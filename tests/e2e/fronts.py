@@ -8,7 +8,7 @@ import csv
 import json
 
 import web
-from servers import Server, can_connect, free_port
+from servers import NGINX_FOLDERS, Server, can_connect, free_port
 
 # The check sends HTTP/1.0 without Host. Without the second line of the check, HAProxy accepts only
 # the statuses 2xx and 3xx.
@@ -41,12 +41,7 @@ pid {folder}/nginx.pid;
 events {{ worker_connections 256; }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  server {{
+""" + NGINX_FOLDERS + """  server {{
     listen 127.0.0.1:{port} ssl{http2};
     ssl_certificate {gate.tls.certificate};
     ssl_certificate_key {gate.tls.key};

@@ -35,6 +35,13 @@ log: {{access: {log}, level: debug}}
 {more}
 """
 
+# Each nginx of the run keeps its temporary files in its own folder.
+NGINX_FOLDERS = """  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+"""
 
 NGINX = """daemon off;
 worker_processes 1;
@@ -43,12 +50,7 @@ events {{ worker_connections 256; }}
 http {{
   log_format ledger escape=json '{{"method":"$request_method","target":"$request_uri","status":"$status"}}';
   access_log {folder}/ledger ledger;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  server {{
+""" + NGINX_FOLDERS + """  server {{
     listen 127.0.0.1:{port};
     client_max_body_size 0;
     location / {{ return 200 "$request_method $request_uri\\n"; }}

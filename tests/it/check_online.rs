@@ -27,16 +27,19 @@ struct Canned {
 
 impl Canned {
     fn start(status: &str, headers: &str, body: &str) -> Self {
-        let answer = format!(
-            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
+        let response = response(&format!("{status}\r\n{headers}"), body);
+        Self::answering(move |_, _| response.clone())
+    }
+
+    /// Starts a server whose answers depend on its own address and on the request.
+    fn answering(answer: impl Fn(SocketAddr, &str) -> String + Send + 'static) -> Self {
         let (listener, seen) = (listener(), Arc::new(Mutex::new(Vec::new())));
         let (address, kept) = (listener.local_addr().unwrap(), seen.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let request = read_request(&mut stream);
+                let answer = answer(address, &request);
                 kept.lock().unwrap().push(request);
                 let _ = stream.write_all(answer.as_bytes());
             }
@@ -47,6 +50,12 @@ impl Canned {
     fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// Returns a response that ends its connection. The head is the status line's rest and header lines.
+fn response(head: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
 }
 
 /// Reads the head, and as much of a body as the head announces.

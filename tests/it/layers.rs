@@ -106,7 +106,7 @@ struct Source {
 fn sources() -> Vec<Source> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let is_test = |module: &str| {
-        ["tests", "test_server", "signing", "properties"].iter().any(|it| module.contains(it))
+        ["tests", "test_server", "test_disk", "properties"].iter().any(|it| module.contains(it))
     };
     let read = |file: PathBuf| {
         let module =

@@ -239,7 +239,6 @@ impl<V: Clone> CachedAnswers<V> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use crate::identity::model::Question;
     use crate::identity::model::credential::Credential;

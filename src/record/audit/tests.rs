@@ -1,41 +1,12 @@
 //! Tests of torn lines, of a file that is moved or deleted, and of the names in a write.
 
-use std::collections::VecDeque;
-use std::io::Write;
 use std::rc::Rc;
-use std::sync::Mutex;
 
 use http::Method;
 
 use super::*;
+use crate::record::test_disk::Disk;
 use crate::record::{AccessLog, LogFormat, Recorder};
-
-/// A disk that takes the given number of bytes of each write, in order, and then everything.
-#[derive(Clone, Default)]
-struct Disk(Arc<Mutex<(Vec<u8>, VecDeque<usize>)>>);
-
-impl Disk {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap()
-    }
-
-    fn fill_up_after(&self, bytes: usize) {
-        self.0.lock().unwrap().1 = [bytes, 0].into();
-    }
-}
-
-impl Write for Disk {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (text, room) = &mut *self.0.lock().unwrap();
-        let taken = room.pop_front().unwrap_or(bytes.len()).min(bytes.len());
-        text.extend_from_slice(&bytes[..taken]);
-        if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn on(disk: &Disk) -> AuditLog {
     let disk = disk.clone();
@@ -65,7 +36,7 @@ async fn a_partially_written_line_does_not_damage_the_next_one() {
     let disk = Disk::default();
     let (audit, record) = (on(&disk), record());
     audit.allowed(&record, &put()).await.unwrap();
-    disk.fill_up_after(30);
+    disk.set_room(&[30, 0]);
     assert_eq!(audit.allowed(&record, &put()).await, Err(Denial::NotAudited));
     audit.allowed(&record, &put()).await.unwrap();
     let text = disk.text();

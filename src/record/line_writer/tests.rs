@@ -1,39 +1,16 @@
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-
 use super::*;
+use crate::record::test_disk::Disk;
 
-/// A disk that takes the given number of bytes of each write, in order, and then everything. A
-/// write that takes nothing fails.
-#[derive(Clone, Default)]
-struct Disk(Arc<Mutex<(Vec<u8>, VecDeque<usize>)>>);
-
-impl Disk {
-    /// Writes each line with this room on the disk, and returns the text on the disk.
-    fn after(rooms: &[&[usize]]) -> String {
-        let disk = Self::default();
-        let mut writer = LineWriter::new(LogTarget::Other(Box::new(disk.clone())));
-        for (number, room) in rooms.iter().enumerate() {
-            disk.0.lock().unwrap().1 = room.iter().copied().collect();
-            let failed = writer.write(format!("line {number}\n").as_bytes()).is_err();
-            assert_eq!(failed, room.contains(&0), "{number}");
-        }
-        let text = disk.0.lock().unwrap().0.clone();
-        String::from_utf8(text).unwrap()
+/// Writes each line with this room on the disk, and returns the text on the disk.
+fn written(rooms: &[&[usize]]) -> String {
+    let disk = Disk::default();
+    let mut writer = LineWriter::new(LogTarget::Other(Box::new(disk.clone())));
+    for (number, room) in rooms.iter().enumerate() {
+        disk.set_room(room);
+        let failed = writer.write(format!("line {number}\n").as_bytes()).is_err();
+        assert_eq!(failed, room.contains(&0), "{number}");
     }
-}
-
-impl Write for Disk {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (text, room) = &mut *self.0.lock().unwrap();
-        let taken = room.pop_front().unwrap_or(bytes.len()).min(bytes.len());
-        text.extend_from_slice(&bytes[..taken]);
-        if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    disk.text()
 }
 
 #[test]
@@ -50,14 +27,14 @@ fn the_first_line_after_a_failure_begins_on_a_line_of_its_own() {
         // Many short writes are no failure.
         (&[&[1, 1, 1], &[]], "line 0\nline 1\n"),
     ] {
-        assert_eq!(Disk::after(rooms), text, "{rooms:?}");
+        assert_eq!(written(rooms), text, "{rooms:?}");
     }
 }
 
 #[test]
 fn the_number_of_written_bytes_is_known() {
     let disk = Disk::default();
-    disk.0.lock().unwrap().1 = [3, 2, 0].into();
+    disk.set_room(&[3, 2, 0]);
     let mut writer = LineWriter::new(LogTarget::Other(Box::new(disk)));
     let NotWritten { written, error } = writer.write(b"one\ntwo\n").unwrap_err();
     assert_eq!((written, error.kind()), (5, io::ErrorKind::StorageFull));

@@ -1,11 +1,9 @@
 //! The report about the registry: whether it is one, and where it leads uploads.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use super::{Canned, LOCAL, check, read_request, urls};
-use crate::harness::listener;
+use super::{Canned, LOCAL, check, response, urls};
 
 const BEGIN: &str = "POST /v2/moorgate-check-config/probe/blobs/uploads/ HTTP/1.1\r\n";
 
@@ -13,25 +11,12 @@ const BEGIN: &str = "POST /v2/moorgate-check-config/probe/blobs/uploads/ HTTP/1.
 fn registry(
     started: impl Fn(SocketAddr) -> String + Send + 'static,
 ) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
-    let (listener, seen) = (listener(), Arc::new(Mutex::new(Vec::new())));
-    let (address, kept) = (listener.local_addr().unwrap(), seen.clone());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let request = read_request(&mut stream);
-            let (head, body) = match request.split(' ').next().unwrap() {
-                "POST" => (started(address), ""),
-                "DELETE" => ("204 No Content\r\n".to_owned(), ""),
-                _ => ("200 OK\r\n".to_owned(), "{}"),
-            };
-            kept.lock().unwrap().push(request);
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-        }
-    });
+    let Canned { address, seen } =
+        Canned::answering(move |address, request| match request.split(' ').next().unwrap() {
+            "POST" => response(&started(address), ""),
+            "DELETE" => response("204 No Content\r\n", ""),
+            _ => response("200 OK\r\n", "{}"),
+        });
     (address, seen)
 }
 

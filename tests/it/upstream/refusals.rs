@@ -161,8 +161,8 @@ async fn response_timeout_ends_the_wait_for_an_answer_with_504() {
     );
 }
 
-#[tokio::test]
-async fn the_last_request_of_an_upload_may_take_longer() {
+/// Returns the status of a write that the registry takes longer than `response_timeout` to store.
+async fn status_of_a_slow_write(method: &str, target: &str) -> u16 {
     let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
     let script = async {
         let (mut connection, _) = upstream.accept_request().await;
@@ -170,11 +170,20 @@ async fn the_last_request_of_an_upload_may_take_longer() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         connection.write(OK).await;
     };
-    let ((), reply) = soon(async {
-        tokio::join!(script, gate.send("PUT", FINISH, Some(READ_WRITE), "", "body"))
-    })
-    .await;
-    assert_eq!(reply.status, 200);
+    let write = gate.send(method, target, Some(READ_WRITE), "", "body");
+    soon(async { tokio::join!(script, write) }).await.1.status
+}
+
+/// A blob that is sent with the POST is complete with that request.
+#[tokio::test]
+async fn a_blob_in_one_post_may_take_as_long_as_the_last_request_of_an_upload() {
+    let target = format!("{UPLOADS}?digest={}", crate::harness::some_digest());
+    assert_eq!(status_of_a_slow_write("POST", &target).await, 200);
+}
+
+#[tokio::test]
+async fn the_last_request_of_an_upload_may_take_longer() {
+    assert_eq!(status_of_a_slow_write("PUT", FINISH).await, 200);
 
     let upstream = vec!["response_timeout: 1m", "upload_response_timeout: 300ms"];
     let (mut upstream, gate) =
@@ -189,24 +198,6 @@ async fn the_last_request_of_an_upload_may_take_longer() {
     })
     .await;
     assert_eq!(reply.status, 504);
-}
-
-/// A blob that is sent with the POST is complete with that request.
-#[tokio::test]
-async fn a_blob_in_one_post_may_take_as_long_as_the_last_request_of_an_upload() {
-    let (mut upstream, gate) = ScriptedUpstream::behind(impatient()).await;
-    let target = format!("{UPLOADS}?digest={}", crate::harness::some_digest());
-    let script = async {
-        let (mut connection, _) = upstream.accept_request().await;
-        connection.bytes(4).await;
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        connection.write(OK).await;
-    };
-    let ((), reply) = soon(async {
-        tokio::join!(script, gate.send("POST", &target, Some(READ_WRITE), "", "body"))
-    })
-    .await;
-    assert_eq!(reply.status, 200);
 }
 
 /// `response_timeout` begins at the end of the request's body, so a slow upload does not exceed it.

@@ -1,4 +1,4 @@
-//! What kind of private key a file contains, for the message about a key that cannot be used.
+//! The kind of private key that a file contains, for the message about a key that cannot be used.
 
 use rustls::pki_types::PrivateKeyDer;
 

@@ -154,7 +154,6 @@ fn foreign_scheme(hash: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
