@@ -1,6 +1,7 @@
 //! Network building blocks: addresses of clients, sockets that record their progress, TLS towards
 //! servers, the limit on open files, and errors of listeners.
 
+pub mod address_text;
 pub mod bind_error;
 pub mod client_address;
 pub mod client_tls;

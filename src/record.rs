@@ -3,6 +3,7 @@
 
 mod access_log;
 mod audit;
+mod json_line;
 mod line_fields;
 mod line_writer;
 mod log_health;
@@ -36,6 +37,7 @@ use crate::log_throttle::{LeftOut, LogThrottle};
 use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
 use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
+use crate::request_id::RequestId;
 use crate::terminal::printable;
 
 /// The shortest time between two log lines about the same caller or address that exceeds a limit.
@@ -76,7 +78,7 @@ pub struct Record {
     progress: Rc<Progress>,
     time: SystemTime,
     begun: Instant,
-    request_id: Arc<str>,
+    request_id: RequestId,
     client: IpAddr,
     method: Method,
     path: String,
@@ -104,7 +106,7 @@ impl Record {
     pub fn begin(
         recorder: Arc<Recorder>,
         progress: Rc<Progress>,
-        request_id: Arc<str>,
+        request_id: RequestId,
         client: IpAddr,
         method: Method,
         path: String,
@@ -135,7 +137,7 @@ impl Record {
     }
 
     /// Returns the id of the request, which the client, the upstream and the providers also see.
-    pub fn request_id(&self) -> &Arc<str> {
+    pub fn request_id(&self) -> &RequestId {
         &self.request_id
     }
 

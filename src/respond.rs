@@ -15,6 +15,7 @@ use crate::body::{Progress, ResponseBody};
 use crate::denial::{Answer, Denial, ErrorCode, RuleRefusal, TokenRequestError};
 use crate::identity::model::credential::CredentialKind;
 use crate::registry::{Access, CatalogPage, RepositoryName, RequestError};
+use crate::request_id::RequestId;
 use crate::token_service;
 use challenge::ChallengeError;
 
@@ -162,12 +163,15 @@ impl Responder {
 
     /// Adds the header fields that every response carries. `close`: the connection ends with this
     /// response.
-    pub fn finish(&self, response: &mut Response<ResponseBody>, request_id: &str, close: bool) {
+    pub fn finish(
+        &self,
+        response: &mut Response<ResponseBody>,
+        request_id: &RequestId,
+        close: bool,
+    ) {
         let headers = response.headers_mut();
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
-        if let Ok(request_id) = HeaderValue::from_str(request_id) {
-            headers.insert(REQUEST_ID, request_id);
-        }
+        headers.insert(REQUEST_ID, request_id.header());
         if close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -36,6 +36,7 @@ use crate::log_throttle::LogThrottle;
 use crate::policy::{Permit, TagLookUp};
 use crate::record::Record;
 use crate::registry::RegistryRequest;
+use crate::request_id::RequestId;
 use crate::terminal::printable;
 use check_response::{check_response, is_redirect};
 use health::Work;
@@ -184,7 +185,7 @@ impl Upstream {
         &self,
         look_ups: &[TagLookUp],
         client: &ClientInfo<'_>,
-        request_id: &str,
+        request_id: &RequestId,
     ) -> Result<Vec<StatusCode>, Denial> {
         let is_known = |status| {
             matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) || is_redirect(status)
@@ -221,7 +222,7 @@ impl Upstream {
         &self,
         look_up: &TagLookUp,
         address: IpAddr,
-        request_id: &str,
+        request_id: &RequestId,
     ) -> Result<StatusCode, UpstreamFault> {
         // Nothing of the client's request is used. Its body has not begun, and its headers could
         // change the answer: a registry answers 404 for a manifest of a type that is not accepted.

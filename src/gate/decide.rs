@@ -71,7 +71,8 @@ impl Gate {
             return Ok((decision, question));
         };
         let of_mount = Question { access: source, ..question.clone() };
-        let verified = self.identity.verify(&of_mount, &mut CacheUse::None).await?;
+        // Boxed because mounts are rare, and it would enlarge every request's future.
+        let verified = Box::pin(self.identity.verify(&of_mount, &mut CacheUse::None)).await?;
         let decision = self.policy.allow_mount(decision, &verified);
         match decision.request().mount_source() {
             Some(source) if !is_listed(&source) => Err(uncovered(&source)),

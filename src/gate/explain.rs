@@ -8,7 +8,6 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::receive::request_id;
 use super::token::token_query;
 use super::{Gate, RequestContext, look_up};
 use crate::body::{Progress, RequestBody};
@@ -20,6 +19,7 @@ use crate::identity::model::trail::Consulted;
 use crate::policy::{CatalogEffect, Explained, Policy, Ruling};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, RepositoryName, Tag};
+use crate::request_id::RequestId;
 use crate::respond::Responder;
 use crate::token_service::{self, gate_token::TokenScope};
 use crate::upstream::{ClientInfo, Upstream};
@@ -84,7 +84,7 @@ impl Gate {
         let mut record = Record::begin(
             self.recorder.clone(),
             progress.clone(),
-            request_id(&head.headers),
+            RequestId::from_headers(&head.headers),
             address,
             head.method.clone(),
             head.uri.path().to_owned(),

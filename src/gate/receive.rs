@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Request};
@@ -15,6 +14,7 @@ use crate::body::Progress;
 use crate::denial::Framing;
 use crate::framing;
 use crate::record::Record;
+use crate::request_id::RequestId;
 
 /// Facts about a request that are not in its message.
 pub struct ConnectionInfo {
@@ -53,7 +53,7 @@ impl Gate {
         let record = Box::new(Record::begin(
             self.recorder.clone(),
             connection_info.progress.clone(),
-            request_id(&head.headers),
+            RequestId::from_headers(&head.headers),
             client_address,
             head.method.clone(),
             head.uri.path().to_owned(),
@@ -70,22 +70,4 @@ impl Gate {
         };
         Received { head, body, client_address, connection_info, fault, record }
     }
-}
-
-/// Returns the client's request id if it consists of 1 to 64 letters, digits, `.`, `_` or `-`;
-/// otherwise a random one.
-pub(super) fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let sent = headers
-        .get("x-request-id")
-        .filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed));
-    match sent.and_then(|id| id.to_str().ok()) {
-        Some(id) => id.into(),
-        None => new_request_id().into(),
-    }
-}
-
-/// Returns a random request id.
-pub(crate) fn new_request_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
 }

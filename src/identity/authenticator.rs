@@ -33,6 +33,7 @@ use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
 use crate::rate_limit::Quota;
 use crate::registry::Access;
+use crate::request_id::RequestId;
 use lookup::SharedState;
 use order::asked_early;
 use trail::Trail;
@@ -141,7 +142,7 @@ impl Authenticator {
         credential: Credential,
         access: Access,
         client: IpAddr,
-        request_id: Arc<str>,
+        request_id: RequestId,
     ) -> Question {
         let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
         question.revocation = self.shared.revocations.lookup(&question.known_as);

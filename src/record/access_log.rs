@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::json_line::JsonLine;
 use super::line_fields::{CallerFields, RequestFields};
 use super::line_writer::{LineWriter, LogTarget, NotWritten};
 use super::log_health::{LogHealth, LogSeen};
@@ -29,6 +31,12 @@ const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 
 /// The time during which lines are collected before they are written together.
 const GATHER: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// The line that a worker is writing. It is written here first, so that the workers do not wait
+    /// for each other while they format.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The format of the program log and of the access log.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -143,21 +151,26 @@ impl AccessLog {
         if self.is_off.load(Ordering::Relaxed) {
             return;
         }
+        let line = AccessLine::new(record, took);
+        LINE.with_borrow_mut(|bytes| {
+            bytes.clear();
+            match self.format {
+                LogFormat::Json => line.write_json(bytes),
+                LogFormat::Text => line.write_text(bytes),
+            }
+            self.add(bytes);
+        });
+    }
+
+    /// Adds a line to those that the thread will write.
+    fn add(&self, line: &[u8]) {
         let mut lines = self.pending.lock();
         if lines.bytes.len() > MAX_PENDING_BYTES {
             drop(lines);
             self.pending.losses.add(Loss::Slow, 1, "lines come faster than they can be written");
             return;
         }
-        let line = AccessLine::new(record, took);
-        // Writing to memory cannot fail, and every line can be expressed in JSON.
-        let _ = match self.format {
-            LogFormat::Json => {
-                serde_json::to_writer(&mut lines.bytes, &line).map_err(io::Error::from)
-            }
-            LogFormat::Text => line.write_text(&mut lines.bytes),
-        };
-        lines.bytes.push(b'\n');
+        lines.bytes.extend_from_slice(line);
         if std::mem::take(&mut lines.writer_waits) {
             self.pending.arrived.notify_one();
         }
@@ -280,17 +293,14 @@ fn write_all(target: &mut LineWriter, lines: &[u8], losses: &Losses) {
     }
 }
 
-/// The fields of a line, in their order.
-#[derive(Serialize)]
+/// The fields of a line.
 struct AccessLine<'a> {
-    #[serde(flatten)]
     request: RequestFields<'a>,
     status: u16,
     bytes_in: u64,
     bytes_out: u64,
-    duration_ms: f64,
-    upstream_ms: Option<f64>,
-    #[serde(flatten)]
+    took: Duration,
+    upstream: Option<Duration>,
     caller: CallerFields<'a>,
     cache: &'static str,
     decision: &'static str,
@@ -304,8 +314,8 @@ impl<'a> AccessLine<'a> {
             status: record.status_number(),
             bytes_in: record.progress.bytes_in(),
             bytes_out: record.progress.bytes_out(),
-            duration_ms: milliseconds(took),
-            upstream_ms: record.upstream.map(milliseconds),
+            took,
+            upstream: record.upstream,
             caller: CallerFields::new(record),
             cache: record.cache.as_str(),
             decision: record.outcome.decision(),
@@ -313,20 +323,38 @@ impl<'a> AccessLine<'a> {
         }
     }
 
+    /// Writes a line for a program.
+    fn write_json(&self, target: &mut Vec<u8>) {
+        let mut line = JsonLine::begin(target);
+        self.request.write(&mut line);
+        line.number("status", self.status.into());
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        line.milliseconds("duration_ms", Some(self.took));
+        line.milliseconds("upstream_ms", self.upstream);
+        self.caller.write(&mut line);
+        line.text("cache", self.cache);
+        line.text("decision", self.decision);
+        line.text("reason", self.reason);
+        line.end();
+    }
+
     /// Writes a line for a person at a terminal. The outcome comes first and the reason last. No
     /// part of the line can move the cursor.
-    fn write_text(&self, target: &mut Vec<u8>) -> io::Result<()> {
-        let Self { status, duration_ms, bytes_in, bytes_out, cache, reason, .. } = self;
+    fn write_text(&self, target: &mut Vec<u8>) {
+        let Self { status, took, bytes_in, bytes_out, cache, reason, .. } = self;
         let RequestFields { time, method, path, client_ip, request_id, .. } = &self.request;
         let CallerFields { subject, provider, credential_kind, .. } = &self.caller;
         let subject = subject.as_deref().unwrap_or(credential_kind);
         let provider = provider.unwrap_or("none");
-        write!(
+        let (time, duration_ms) = (humantime::format_rfc3339_millis(*time), milliseconds(*took));
+        // Writing to memory cannot fail.
+        let _ = writeln!(
             target,
             "{time} {status} {method} {path} {subject} from {client_ip}: {reason}, \
              {bytes_in} B in, {bytes_out} B out, {duration_ms} ms, provider {provider}, \
              cache {cache}, id {request_id}"
-        )
+        );
     }
 }
 

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::json_line::JsonLine;
 use super::line_fields::{CallerFields, RequestFields};
 use super::line_writer::{LineWriter, LogTarget, NotWritten};
 use super::log_health::{LogHealth, LogSeen};
@@ -129,9 +129,7 @@ impl AuditLog {
     /// Writes a line about a request, and returns once it is written.
     async fn write(&self, record: &Record, line: &AuditLine<'_>) -> Result<(), Denial> {
         let Some(thread) = &self.thread else { return Ok(()) };
-        // A line is plain data, and writing to memory cannot fail.
-        let mut bytes = serde_json::to_vec(line).map_err(|_| Denial::NotAudited)?;
-        bytes.push(b'\n');
+        let bytes = line.to_json();
         let written = async {
             let (done, is_done) = oneshot::channel();
             thread.send((bytes, done)).await.ok()?;
@@ -184,21 +182,15 @@ impl AuditLog {
     }
 }
 
-/// The fields of a line, in their order: the fields of the access log that are known when the line
-/// is written, and the parts of a write that its path does not contain.
-#[derive(Serialize)]
+/// The fields of a line: the fields of the access log that are known when the line is written, and
+/// the parts of a write that its path does not contain.
 struct AuditLine<'a> {
-    #[serde(flatten)]
     request: RequestFields<'a>,
     /// All tags that a write names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
     /// The source repository of a mount.
-    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
-    #[serde(flatten)]
     caller: CallerFields<'a>,
     decision: &'static str,
     reason: &'static str,
@@ -220,6 +212,26 @@ impl<'a> AuditLine<'a> {
             decision: outcome.decision(),
             reason: outcome.reason().as_str(),
         }
+    }
+
+    /// Returns the line, with the line feed at its end.
+    fn to_json(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut line = JsonLine::begin(&mut bytes);
+        self.request.write(&mut line);
+        if !self.tags.is_empty() {
+            line.texts("tags", &self.tags);
+        }
+        for (name, value) in [("digest", self.digest), ("from", self.from)] {
+            if let Some(value) = value {
+                line.text(name, value);
+            }
+        }
+        self.caller.write(&mut line);
+        line.text("decision", self.decision);
+        line.text("reason", self.reason);
+        line.end();
+        bytes
     }
 }
 

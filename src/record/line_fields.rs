@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use serde::Serialize;
-
 use super::Record;
+use super::json_line::JsonLine;
+use crate::identity::model::keyed_hash::Fingerprint;
 use crate::terminal::printable;
 
 /// The largest length of a path or a method in a line, in bytes. No request that is served needs
@@ -17,9 +17,8 @@ use crate::terminal::printable;
 const MAX_TEXT_BYTES: usize = 4 * 1024;
 
 /// The fields of a line that describe the request, in their order.
-#[derive(Serialize)]
 pub(super) struct RequestFields<'a> {
-    pub(super) time: String,
+    pub(super) time: SystemTime,
     pub(super) request_id: &'a str,
     pub(super) client_ip: IpAddr,
     pub(super) method: Cow<'a, str>,
@@ -31,7 +30,7 @@ pub(super) struct RequestFields<'a> {
 impl<'a> RequestFields<'a> {
     pub(super) fn new(record: &'a Record, time: SystemTime) -> Self {
         Self {
-            time: humantime::format_rfc3339_millis(time).to_string(),
+            time,
             request_id: &record.request_id,
             client_ip: record.client,
             method: shortened(record.method.as_str()),
@@ -40,16 +39,26 @@ impl<'a> RequestFields<'a> {
             repository: record.repository.as_ref().map(|name| name.as_str()),
         }
     }
+
+    /// Writes the fields.
+    pub(super) fn write(&self, line: &mut JsonLine<'_>) {
+        line.time("time", self.time);
+        line.text("request_id", self.request_id);
+        line.address("client_ip", self.client_ip);
+        line.text("method", &self.method);
+        line.text("path", &self.path);
+        line.text("operation", self.operation);
+        line.optional_text("repository", self.repository);
+    }
 }
 
 /// The fields of a line that describe the caller, in their order.
-#[derive(Serialize)]
 pub(super) struct CallerFields<'a> {
     pub(super) subject: Option<Cow<'a, str>>,
     pub(super) provider: Option<&'a str>,
     pub(super) credential_kind: &'static str,
     credential_type: Option<Cow<'a, str>>,
-    credential: Option<String>,
+    credential: Option<Fingerprint>,
 }
 
 impl<'a> CallerFields<'a> {
@@ -59,8 +68,19 @@ impl<'a> CallerFields<'a> {
             provider: record.provider().map(|provider| &**provider),
             credential_kind: record.credential_kind.as_str(),
             credential_type: record.credential_type().map(printable),
-            credential: record.credential.map(|fingerprint| fingerprint.to_string()),
+            credential: record.credential,
         }
+    }
+
+    /// Writes the fields.
+    pub(super) fn write(&self, line: &mut JsonLine<'_>) {
+        line.optional_text("subject", self.subject.as_deref());
+        line.optional_text("provider", self.provider);
+        line.text("credential_kind", self.credential_kind);
+        line.optional_text("credential_type", self.credential_type.as_deref());
+        let digits = self.credential.map(Fingerprint::digits);
+        let digits = digits.as_ref().map(|digits| str::from_utf8(digits).unwrap_or_default());
+        line.optional_text("credential", digits);
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::cell::RefCell;
 
+use memchr::memchr;
+
 use super::scanned::Scan;
 
 const LENGTH: &[u8] = b"content-length:";
@@ -76,10 +78,7 @@ impl Scan for AmbiguityScan {
                     state.part = chunk_size(size, whole, *byte);
                     rest
                 }
-                Part::Head | Part::Trailers => {
-                    state.byte(*byte);
-                    rest
-                }
+                Part::Head | Part::Trailers => state.line(bytes),
             };
         }
     }
@@ -115,28 +114,51 @@ impl HeadState {
         rest
     }
 
-    fn byte(&mut self, byte: u8) {
-        if byte == b'\n' {
+    /// Reads bytes of a line, up to its end. Returns the bytes after it.
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = memchr(b'\n', bytes);
+        let (within, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len())).unwrap_or_default();
+        self.within_line(within);
+        if end.is_some() {
             self.line_ends();
-        } else {
-            if self.column == 0 {
-                (self.could_be_length, self.could_be_coding) = (true, true);
-            }
-            self.could_be_length &= self.continues(LENGTH, byte);
-            self.could_be_coding &= self.continues(CODING, byte);
-            self.column += 1;
-            if self.could_be_length && self.column == LENGTH.len() {
-                self.lengths += 1;
-                self.ambiguous |= self.lengths > 1;
-            }
-            if self.could_be_length
-                && let Some(digit) = char::from(byte).to_digit(10)
-            {
-                self.length = self.length.saturating_mul(10).saturating_add(digit.into());
-            }
-            self.chunked |= self.could_be_coding && self.column == CODING.len();
+            self.previous = b'\n';
         }
-        self.previous = byte;
+        rest.get(1..).unwrap_or_default()
+    }
+
+    /// Reads bytes of a line that are not its end.
+    fn within_line(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else { return };
+        if self.column == 0 {
+            (self.could_be_length, self.could_be_coding) = (true, true);
+        }
+        let begun_at = self.column;
+        for byte in bytes {
+            // Most lines differ from both names within the first bytes. No more is read of them.
+            if !self.could_be_length && !self.could_be_coding {
+                break;
+            }
+            self.byte(*byte);
+        }
+        self.column = begun_at + bytes.len();
+        self.previous = *last;
+    }
+
+    /// Reads a byte of a line that is one of the two names so far.
+    fn byte(&mut self, byte: u8) {
+        self.could_be_length &= self.continues(LENGTH, byte);
+        self.could_be_coding &= self.continues(CODING, byte);
+        self.column += 1;
+        if self.could_be_length && self.column == LENGTH.len() {
+            self.lengths += 1;
+            self.ambiguous |= self.lengths > 1;
+        }
+        if self.could_be_length
+            && let Some(digit) = char::from(byte).to_digit(10)
+        {
+            self.length = self.length.saturating_mul(10).saturating_add(digit.into());
+        }
+        self.chunked |= self.could_be_coding && self.column == CODING.len();
     }
 
     fn line_ends(&mut self) {

@@ -14,8 +14,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::linger::{LINGER_TIME, linger};
-use crate::gate::new_request_id;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
+use crate::request_id::RequestId;
 
 /// Returns the response to a client that speaks HTTP on a TLS port. Without it the client would
 /// report a malformed response, which does not show the cause.
@@ -23,7 +23,7 @@ fn speak_https() -> String {
     const BODY: &str = "{\"errors\":[{\"code\":\"UNSUPPORTED\",\"message\":\"this port speaks \
                         HTTPS: use https:// in the address; with docker, run docker login \
                         first\"}]}";
-    let (length, request_id) = (BODY.len(), new_request_id());
+    let (length, request_id) = (BODY.len(), RequestId::random());
     format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
         Docker-Distribution-Api-Version: registry/2.0\r\nX-Request-Id: {request_id}\r\n\

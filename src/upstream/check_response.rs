@@ -26,19 +26,21 @@ pub(super) fn check_response(
         });
     }
     let invalid = Err(UpstreamFault::Invalid);
-    let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
-    let length = match *lengths {
-        [] => None,
+    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
         // hyper reads a list of equal lengths as one length; the client behind the gate may not.
-        [length] if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => {
+        (Some(length), None)
+            if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) =>
+        {
             Some(length)
         }
         _ => return invalid,
     };
-    let codings: Vec<_> = parts.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
-    let chunked = match *codings {
-        [] => false,
-        [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return invalid,
     };
     let well_framed = match parts.status {

@@ -1,6 +1,7 @@
 //! One connection to the registry.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -8,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connector::{ConnectError, Connector};
 use crate::body::RequestBody;
@@ -22,6 +24,9 @@ pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     driver: JoinHandle<()>,
     io_status: Rc<IoStatus>,
+    /// The timer of the connection's requests. It goes on from one request to the next, because
+    /// starting a timer for each request costs more than looking at the deadlines too early.
+    pub(super) timer: Pin<Box<Sleep>>,
 }
 
 /// The reason why a request has no response.
@@ -48,7 +53,8 @@ impl Connection {
             // Errors show at the request or the body that they affect.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver, io_status })
+        let timer = Box::pin(sleep_until(Instant::now()));
+        Ok(Self { sender, driver, io_status, timer })
     }
 
     pub(super) fn send(

@@ -11,10 +11,11 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::{OutboundRequest, UpstreamSettings};
+use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 
 /// The headers that a client may send to the registry.
-const REQUEST_HEADERS: [HeaderName; 21] = [
+static REQUEST_HEADERS: [HeaderName; 21] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::ACCEPT_LANGUAGE,
@@ -40,7 +41,7 @@ const REQUEST_HEADERS: [HeaderName; 21] = [
 
 /// The headers that a response may not carry to a client: they concern the connection (RFC 9110,
 /// 7.6.1), or would speak for the gate.
-const NOT_FOR_CLIENTS: [HeaderName; 21] = [
+static NOT_FOR_CLIENTS: [HeaderName; 21] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::TE,
@@ -76,16 +77,18 @@ pub(super) fn request(
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
-    let hop_by_hop = named_by_connection(client);
     // The loop goes over the client's headers, because they are few and this keeps the order of
     // repeated lines.
     for (name, value) in client {
         // Programs read values that are not plain ASCII in different ways.
-        if REQUEST_HEADERS.contains(name) && !hop_by_hop.contains(name) && value.to_str().is_ok() {
+        if REQUEST_HEADERS.contains(name)
+            && !is_named_by_connection(client, name)
+            && value.to_str().is_ok()
+        {
             headers.append(name, value.clone());
         }
     }
-    if let Some(media_type) = media_type(wanted, client, &hop_by_hop) {
+    if let Some(media_type) = media_type(wanted, client) {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     if let Some(authorization) = &settings.authorization {
@@ -96,26 +99,23 @@ pub(super) fn request(
     }
     headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
     headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
-    for (name, value) in
-        [("x-forwarded-for", address.to_string()), ("x-request-id", (*request_id).to_owned())]
-    {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+    if let Ok(address) = HeaderValue::from_str(&AddressText::of(address)) {
+        headers.insert(HeaderName::from_static("x-forwarded-for"), address);
     }
+    headers.insert(HeaderName::from_static("x-request-id"), request_id.header());
     headers
 }
 
 /// Returns the `Content-Type` of a request. The client decides only the type of a manifest. The
 /// type of an upload is always bytes, because some registries read parameters from bodies of other
 /// types.
-fn media_type(
-    wanted: &RegistryRequest,
-    client: &HeaderMap,
-    hop_by_hop: &[HeaderName],
-) -> Option<HeaderValue> {
+fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValue> {
     match wanted {
-        RegistryRequest::ManifestPut { .. } if hop_by_hop.contains(&header::CONTENT_TYPE) => None,
+        RegistryRequest::ManifestPut { .. }
+            if is_named_by_connection(client, &header::CONTENT_TYPE) =>
+        {
+            None
+        }
         RegistryRequest::ManifestPut { .. } => client.get(header::CONTENT_TYPE).cloned(),
         RegistryRequest::UploadStart { .. }
         | RegistryRequest::UploadChunk { .. }
@@ -128,28 +128,25 @@ fn media_type(
 
 /// Removes the headers that are not for the client from the registry's response.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    let named = named_by_connection(headers);
-    for name in NOT_FOR_CLIENTS.iter().chain(&named) {
-        headers.remove(name);
-    }
-    let prefixed = |name: &&HeaderName| {
-        NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+    let is_for_client = |name: &HeaderName| {
+        !NOT_FOR_CLIENTS.contains(name)
+            && !NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+            && !is_named_by_connection(headers, name)
     };
-    let prefixed: Vec<HeaderName> = headers.keys().filter(prefixed).cloned().collect();
-    for name in prefixed {
+    let removed: Vec<_> = headers.keys().filter(|name| !is_for_client(name)).cloned().collect();
+    for name in removed {
         headers.remove(name);
     }
 }
 
-/// Returns the headers that `Connection` names. They concern this connection alone and are not
-/// forwarded (RFC 9110, 7.6.1). A name counts even if an invalid name stands next to it.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+/// Returns whether `Connection` names a header. Such a header concerns this connection alone and is
+/// not forwarded (RFC 9110, 7.6.1). A name counts even if an invalid name stands next to it.
+fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect()
+        .any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
 #[cfg(test)]

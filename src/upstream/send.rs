@@ -8,7 +8,6 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::sleep_until;
 
 use super::check_response::check_response;
 use super::connection::{Connection, SendError};
@@ -18,6 +17,7 @@ use super::{ClientInfo, Upstream, headers};
 use crate::body::{BodyFailure, Progress, RequestBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::registry::RegistryRequest;
+use crate::request_id::RequestId;
 
 /// A request to the registry, without its body.
 pub(super) struct OutboundRequest<'a> {
@@ -26,7 +26,7 @@ pub(super) struct OutboundRequest<'a> {
     pub(super) upstream_token: Option<HeaderValue>,
     /// The headers of the original request, few of which are forwarded.
     pub(super) headers: &'a HeaderMap,
-    pub(super) request_id: &'a str,
+    pub(super) request_id: &'a RequestId,
 }
 
 impl Upstream {
@@ -81,7 +81,9 @@ impl Upstream {
                 }
             }
         };
-        let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
+        // Boxed because it is rare, and would enlarge every request's future.
+        let opened = Box::pin(Connection::open(&self.settings.connector)).await;
+        let mut connection = opened.map_err(|error| {
             let fault = if error.is_timeout() {
                 UpstreamFault::ConnectTimeout
             } else {
@@ -183,12 +185,17 @@ impl Upstream {
             }
         };
         let mut response = pin!(connection.send(request));
-        let mut timer = pin!(sleep_until(next_check().ok_or(ExchangeFailure::TimedOut)?.into()));
+        let first = next_check().ok_or(ExchangeFailure::TimedOut)?.into();
+        let timer = &mut connection.timer;
+        // A timer that ends earlier is left as it is, and started again when it ends.
+        if timer.is_elapsed() || timer.deadline() > first {
+            timer.as_mut().reset(first);
+        }
         loop {
             tokio::select! {
                 biased;
                 response = &mut response => return response.map_err(ExchangeFailure::from),
-                () = &mut timer => {
+                () = timer.as_mut() => {
                     let next = next_check().ok_or(ExchangeFailure::TimedOut)?;
                     timer.as_mut().reset(next.into());
                 }

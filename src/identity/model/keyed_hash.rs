@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::Question;
 use super::credential::Credential;
+use crate::hex;
 use crate::registry::{Access, Actions};
 
 /// The number of bytes of a [`QuestionId`] that depend on the credential only.
@@ -195,11 +196,16 @@ impl Fingerprint {
             text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         Some(Self(u64::from_str_radix(text, 16).ok().filter(|_| is_plain)?.to_be_bytes()))
     }
+
+    /// Returns the 16 hexadecimal digits of the fingerprint, in ASCII.
+    pub fn digits(self) -> [u8; 16] {
+        hex::digits(u64::from_be_bytes(self.0))
+    }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

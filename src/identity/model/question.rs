@@ -1,12 +1,12 @@
 //! The question about a credential that a provider is asked.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::credential::Credential;
 use super::keyed_hash::{CredentialId, HashKey, KnownAs, SecretId};
 use super::revocation::Revocation;
 use crate::registry::{Access, Action};
+use crate::request_id::RequestId;
 
 /// A question to a provider: one credential and one access.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Question {
     /// The address of the client.
     pub client: IpAddr,
     /// The id of the request that led to the question.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// The provider that vouched for the credential when the gate token of the request was sealed.
     /// It is asked before its turn, unless a provider before it knows the user.
     pub vouched_by: Option<Box<str>>,
@@ -63,7 +63,7 @@ impl Question {
         credential: Credential,
         access: Access,
         client: IpAddr,
-        request_id: Arc<str>,
+        request_id: RequestId,
     ) -> Self {
         let (id, secret) = (key.credential(&credential), key.secret(&credential));
         let known_as = key.known_as(&credential, id, secret);

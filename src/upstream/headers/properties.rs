@@ -161,7 +161,7 @@ proptest! {
             wanted: &wanted,
             upstream_token: None,
             headers: &client,
-            request_id: "id",
+            request_id: &"id".into(),
         };
         let sent = request(&outbound, &settings(), [192, 0, 2, 1].into());
         let expected = ["upstream.test", "https", "registry.test", "192.0.2.1", "id"];
@@ -188,7 +188,7 @@ proptest! {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
         let upstream_token = granted.then(|| HeaderValue::from_static("Bearer grant"));
         let outbound =
-            OutboundRequest { wanted: &wanted, upstream_token, headers: &client, request_id: "id" };
+            OutboundRequest { wanted: &wanted, upstream_token, headers: &client, request_id: &"id".into() };
         let authorization = Some(HeaderValue::from_static("Basic own"));
         let own = UpstreamSettings { authorization, ..settings() };
         let sent = request(&outbound, &own, [192, 0, 2, 1].into());

@@ -59,7 +59,7 @@ fn sent(
         wanted: &wanted,
         upstream_token: grant.map(HeaderValue::from_static),
         headers: &headers,
-        request_id: "r-1",
+        request_id: &"r-1".into(),
     };
     request(&outbound, settings, "198.51.100.7".parse().unwrap())
 }
