@@ -141,6 +141,11 @@ impl Record {
         &self.request_id
     }
 
+    /// Returns the time of the day at an instant since the begin of the request.
+    pub fn time_at(&self, at: Instant) -> SystemTime {
+        self.time + at.saturating_duration_since(self.begun)
+    }
+
     /// Sets the requested operation and repository.
     pub fn set_request(&mut self, request: &RegistryRequest) {
         self.operation = request.operation();

@@ -144,10 +144,11 @@ impl Upstream {
         };
         let (sent_token, work) = (outbound.upstream_token.is_some(), Work::Of(wanted.operation()));
         let (response, exchange) = self
-            .exchange(&outbound, body, client)
+            .exchange(&outbound, body, client, begun)
             .await
             .inspect_err(|denial| self.note_fault(work, denial))?;
-        let took = begun.elapsed();
+        let arrived = Instant::now();
+        let took = arrived - begun;
         record.set_upstream_response(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
@@ -166,7 +167,7 @@ impl Upstream {
             self.settings.health.failed(work, fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
         }
-        self.settings.health.answered(work, parts.status, took, SystemTime::now());
+        self.settings.health.answered(work, parts.status, took, record.time_at(arrived));
         headers::clean_response(&mut parts.headers);
         let progress = client.progress;
         let watched = Watched { settings: self.settings.clone(), work, status: parts.status };

@@ -18,8 +18,7 @@ pub struct RepositoryName(Arc<str>);
 impl RepositoryName {
     /// Parses a name; returns `None` if it violates the grammar or is longer than 255 bytes.
     pub fn parse(text: &str) -> Option<Self> {
-        let well_formed = text.len() <= MAX_LENGTH && text.split('/').all(is_component);
-        well_formed.then(|| Self(text.into()))
+        (text.len() <= MAX_LENGTH && is_name(text)).then(|| Self(text.into()))
     }
 
     /// Returns the name as written.
@@ -34,28 +33,34 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// Returns whether a segment is valid: runs of lower-case letters and digits with one separator
-/// between each two runs.
-fn is_component(segment: &str) -> bool {
-    let mut rest = segment;
-    loop {
-        let after = rest.trim_start_matches(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if after.len() == rest.len() {
-            return false;
-        }
-        if after.is_empty() {
-            return true;
-        }
-        let next = after.trim_start_matches(['.', '_', '-']);
-        if !after.strip_suffix(next).is_some_and(is_separator) {
-            return false;
-        }
-        rest = next;
-    }
+/// What the last byte of a name ended.
+enum Ended {
+    /// Nothing: a path component begins here.
+    Nothing,
+    /// A run of letters and digits, with which a component may end.
+    Run,
+    /// A separator that no further byte makes longer: `.` or `__`.
+    Separator,
+    /// A `_`, which may become `__`.
+    Underscore,
+    /// One or more `-`.
+    Dashes,
 }
 
-fn is_separator(text: &str) -> bool {
-    matches!(text, "." | "_" | "__") || (!text.is_empty() && text.bytes().all(|byte| byte == b'-'))
+/// Returns whether a text follows the grammar.
+fn is_name(text: &str) -> bool {
+    let mut ended = Ended::Nothing;
+    for byte in text.bytes() {
+        ended = match (byte, ended) {
+            (b'a'..=b'z' | b'0'..=b'9', _) => Ended::Run,
+            (b'/', Ended::Run) => Ended::Nothing,
+            (b'.', Ended::Run) | (b'_', Ended::Underscore) => Ended::Separator,
+            (b'_', Ended::Run) => Ended::Underscore,
+            (b'-', Ended::Run | Ended::Dashes) => Ended::Dashes,
+            _ => return false,
+        };
+    }
+    matches!(ended, Ended::Run)
 }
 
 #[cfg(test)]

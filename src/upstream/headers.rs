@@ -14,58 +14,66 @@ use super::{OutboundRequest, UpstreamSettings};
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 
-/// The headers that a client may send to the registry.
-static REQUEST_HEADERS: [HeaderName; 21] = [
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
-    header::ACCEPT_LANGUAGE,
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_RANGE,
-    header::IF_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_NONE_MATCH,
-    header::IF_RANGE,
-    header::IF_UNMODIFIED_SINCE,
-    header::PRAGMA,
-    header::RANGE,
-    header::USER_AGENT,
-    HeaderName::from_static("docker-content-digest"),
-    HeaderName::from_static("docker-distribution-api-version"),
-    HeaderName::from_static("docker-upload-uuid"),
-    HeaderName::from_static("oci-subject"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
+/// Returns whether a client may send a header to the registry.
+fn is_for_registry(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "content-encoding"
+            | "content-language"
+            | "content-range"
+            | "docker-content-digest"
+            | "docker-distribution-api-version"
+            | "docker-upload-uuid"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "oci-subject"
+            | "pragma"
+            | "range"
+            | "traceparent"
+            | "tracestate"
+            | "user-agent"
+    )
+}
 
-/// The headers that a response may not carry to a client: they concern the connection (RFC 9110,
-/// 7.6.1), or would speak for the gate.
-static NOT_FOR_CLIENTS: [HeaderName; 21] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::SET_COOKIE,
-    HeaderName::from_static("set-cookie2"),
-    header::ALT_SVC,
-    HeaderName::from_static("clear-site-data"),
-    header::STRICT_TRANSPORT_SECURITY,
-    header::REFRESH,
-    header::WWW_AUTHENTICATE,
-    HeaderName::from_static("authentication-info"),
-    header::CONTENT_LOCATION,
-    HeaderName::from_static("nel"),
-    HeaderName::from_static("report-to"),
-    HeaderName::from_static("reporting-endpoints"),
-    header::PUBLIC_KEY_PINS,
-    HeaderName::from_static("service-worker-allowed"),
-    // The gate sets this header itself.
-    HeaderName::from_static("x-request-id"),
-];
-const NOT_FOR_CLIENTS_PREFIXES: [&str; 3] = ["proxy-", "access-control-", "x-accel-"];
+/// Returns whether a response may carry a header to a client. The others concern the connection
+/// (RFC 9110, 7.6.1), or would speak for the gate.
+fn is_for_client(name: &HeaderName) -> bool {
+    const OTHERS: [&str; 3] = ["access-control-", "proxy-", "x-accel-"];
+    let name = name.as_str();
+    let is_other = matches!(
+        name,
+        "alt-svc"
+            | "authentication-info"
+            | "clear-site-data"
+            | "connection"
+            | "content-location"
+            | "keep-alive"
+            | "nel"
+            | "public-key-pins"
+            | "refresh"
+            | "report-to"
+            | "reporting-endpoints"
+            | "service-worker-allowed"
+            | "set-cookie"
+            | "set-cookie2"
+            | "strict-transport-security"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "www-authenticate"
+            // The gate sets this header itself.
+            | "x-request-id"
+    );
+    !is_other && !OTHERS.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// Returns the headers of a request to the registry.
 pub(super) fn request(
@@ -77,18 +85,16 @@ pub(super) fn request(
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
+    let is_named = named_by_connection(client);
     // The loop goes over the client's headers, because they are few and this keeps the order of
     // repeated lines.
     for (name, value) in client {
         // Programs read values that are not plain ASCII in different ways.
-        if REQUEST_HEADERS.contains(name)
-            && !is_named_by_connection(client, name)
-            && value.to_str().is_ok()
-        {
+        if is_for_registry(name) && !is_named(name) && value.to_str().is_ok() {
             headers.append(name, value.clone());
         }
     }
-    if let Some(media_type) = media_type(wanted, client) {
+    if let Some(media_type) = media_type(wanted, client, is_named) {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     if let Some(authorization) = &settings.authorization {
@@ -109,13 +115,13 @@ pub(super) fn request(
 /// Returns the `Content-Type` of a request. The client decides only the type of a manifest. The
 /// type of an upload is always bytes, because some registries read parameters from bodies of other
 /// types.
-fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValue> {
+fn media_type(
+    wanted: &RegistryRequest,
+    client: &HeaderMap,
+    is_named: impl Fn(&HeaderName) -> bool,
+) -> Option<HeaderValue> {
     match wanted {
-        RegistryRequest::ManifestPut { .. }
-            if is_named_by_connection(client, &header::CONTENT_TYPE) =>
-        {
-            None
-        }
+        RegistryRequest::ManifestPut { .. } if is_named(&header::CONTENT_TYPE) => None,
         RegistryRequest::ManifestPut { .. } => client.get(header::CONTENT_TYPE).cloned(),
         RegistryRequest::UploadStart { .. }
         | RegistryRequest::UploadChunk { .. }
@@ -128,25 +134,27 @@ fn media_type(wanted: &RegistryRequest, client: &HeaderMap) -> Option<HeaderValu
 
 /// Removes the headers that are not for the client from the registry's response.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
-    let is_for_client = |name: &HeaderName| {
-        !NOT_FOR_CLIENTS.contains(name)
-            && !NOT_FOR_CLIENTS_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-            && !is_named_by_connection(headers, name)
+    let removed: Vec<_> = {
+        let is_named = named_by_connection(headers);
+        let stays = |name: &&HeaderName| is_for_client(name) && !is_named(name);
+        headers.keys().filter(|name| !stays(name)).cloned().collect()
     };
-    let removed: Vec<_> = headers.keys().filter(|name| !is_for_client(name)).cloned().collect();
     for name in removed {
         headers.remove(name);
     }
 }
 
-/// Returns whether `Connection` names a header. Such a header concerns this connection alone and is
-/// not forwarded (RFC 9110, 7.6.1). A name counts even if an invalid name stands next to it.
-fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+/// Returns a test of whether `Connection` names a header. Such a header concerns this connection
+/// alone and is not forwarded (RFC 9110, 7.6.1). A name counts even if an invalid name stands next
+/// to it.
+fn named_by_connection(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
+    let lines = headers.get_all(header::CONNECTION);
+    move |name| {
+        lines
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+    }
 }
 
 #[cfg(test)]

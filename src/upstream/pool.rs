@@ -44,9 +44,9 @@ struct Idle {
 
 impl Pool {
     /// Takes the connection that was used last among those that suit the request.
-    pub(super) async fn take(&self, wanted: Repeat) -> Option<Connection> {
+    pub(super) async fn take(&self, wanted: Repeat, now: Instant) -> Option<Connection> {
         loop {
-            let Idle { connection, after_head, .. } = self.take_idle(wanted)?;
+            let Idle { connection, after_head, .. } = self.take_idle(wanted, now)?;
             if after_head {
                 see_what_came().await;
             }
@@ -56,10 +56,10 @@ impl Pool {
         }
     }
 
-    fn take_idle(&self, wanted: Repeat) -> Option<Idle> {
+    fn take_idle(&self, wanted: Repeat, now: Instant) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         let at = idle.iter().rposition(|idle| {
-            let age = idle.since.elapsed();
+            let age = now.saturating_duration_since(idle.since);
             let rested = !idle.after_head || age >= REST_AFTER_HEAD;
             rested
                 && idle.connection.is_ready()
@@ -119,11 +119,15 @@ mod tests {
                 let (mut server, _) = listener.accept().unwrap();
                 let pool = Pool::default();
                 pool.put(connection, true);
-                assert!(pool.take(Repeat::Possible).await.is_none(), "it did not rest");
+                assert!(
+                    pool.take(Repeat::Possible, Instant::now()).await.is_none(),
+                    "it did not rest"
+                );
                 sleep(REST_AFTER_HEAD).await;
                 // From here on the sockets are not polled until the connection is asked for.
                 server.write_all(late).unwrap();
-                assert_eq!(pool.take(Repeat::Possible).await.is_none(), !late.is_empty());
+                let taken = pool.take(Repeat::Possible, Instant::now()).await;
+                assert_eq!(taken.is_none(), !late.is_empty());
             });
         }
     }

@@ -39,7 +39,7 @@ impl Upstream {
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
         let client = ClientInfo { address, http2: false, progress: &progress };
-        let answer = self.exchange(outbound, body, &client).await;
+        let answer = self.exchange(outbound, body, &client, Instant::now()).await;
         let (response, exchange) = answer.map_err(|denial| match denial {
             Denial::Upstream(fault) => fault,
             _ => UpstreamFault::Unreachable,
@@ -58,13 +58,14 @@ impl Upstream {
         outbound: &OutboundRequest<'_>,
         body: RequestBody,
         client: &ClientInfo<'_>,
+        now: Instant,
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
         let OutboundRequest { wanted, request_id, .. } = *outbound;
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
         let request = self.request(outbound, body, client)?;
-        let pooled =
-            self.pool.take(if repeatable { Repeat::Possible } else { Repeat::Never }).await;
+        let repeat = if repeatable { Repeat::Possible } else { Repeat::Never };
+        let pooled = self.pool.take(repeat, now).await;
         let request = match pooled {
             None => request,
             Some(mut connection) => {
