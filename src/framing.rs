@@ -4,7 +4,7 @@
 mod authority;
 
 use http::Version;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use crate::denial::Framing;
@@ -47,26 +47,64 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
 /// # Errors
 /// The first violation that is found.
 pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
-    check_host(head)?;
+    let fields = Fields::of(&head.headers);
+    check_host(head, &fields.host)?;
     if head.version == Version::HTTP_2 {
         check_values(&head.headers)?;
     }
-    check_length(&head.headers)?;
-    check_expectation(&head.headers)
+    check_length(&fields)?;
+    check_expectation(&fields.expectation)
+}
+
+/// The fields on which the reading of a message depends, found in one pass over all fields.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Lines<'a>,
+    coding: Lines<'a>,
+    length: Lines<'a>,
+    expectation: Lines<'a>,
+}
+
+/// The lines of one field.
+#[derive(Default)]
+enum Lines<'a> {
+    #[default]
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let lines = match name.as_str() {
+                "host" => &mut fields.host,
+                "transfer-encoding" => &mut fields.coding,
+                "content-length" => &mut fields.length,
+                "expect" => &mut fields.expectation,
+                _ => continue,
+            };
+            *lines = match lines {
+                Lines::None => Lines::One(value),
+                Lines::One(_) | Lines::Several => Lines::Several,
+            };
+        }
+        fields
+    }
 }
 
 /// Checks that there is one host, and that `Host` and the target name the same one (RFC 9112, 3.2;
 /// RFC 9113, 8.3.1).
-fn check_host(head: &Parts) -> Result<(), Framing> {
+fn check_host(head: &Parts, lines: &Lines<'_>) -> Result<(), Framing> {
     let target = head.uri.authority().map(|authority| authority.as_str());
     if target.is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) {
         return Err(Framing::Scheme);
     }
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (None, _) => None,
-        (Some(host), None) => Some(host.to_str().map_err(|_| Framing::Host)?),
-        (Some(_), Some(_)) => return Err(Framing::Host),
+    let host = match lines {
+        Lines::None => None,
+        Lines::One(host) => Some(host.to_str().map_err(|_| Framing::Host)?),
+        Lines::Several => return Err(Framing::Host),
     };
     match (host, target) {
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Framing::Host),
@@ -91,18 +129,16 @@ fn check_values(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let chunked = match (codings.next(), codings.next()) {
-        (None, _) => false,
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+fn check_length(fields: &Fields<'_>) -> Result<(), Framing> {
+    let chunked = match fields.coding {
+        Lines::None => false,
+        Lines::One(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(Framing::TransferCoding),
     };
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (None, _) => Ok(()),
-        (Some(_), None) if chunked => Err(Framing::TransferCoding),
-        (Some(length), None)
+    match fields.length {
+        Lines::None => Ok(()),
+        Lines::One(_) if chunked => Err(Framing::TransferCoding),
+        Lines::One(length)
             if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) =>
         {
             Ok(())
@@ -111,13 +147,10 @@ fn check_length(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), Framing> {
-    let mut expectations = headers.get_all(header::EXPECT).iter();
-    match (expectations.next(), expectations.next()) {
-        (None, _) => Ok(()),
-        (Some(expectation), None)
-            if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") =>
-        {
+fn check_expectation(lines: &Lines<'_>) -> Result<(), Framing> {
+    match lines {
+        Lines::None => Ok(()),
+        Lines::One(expectation) if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
             Ok(())
         }
         _ => Err(Framing::Expectation),

@@ -2,6 +2,7 @@
 
 mod labels;
 mod start;
+mod tally;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,12 +17,15 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::denial::Limit;
+use crate::registry::Operation;
+pub(crate) use labels::DecisionLabels;
 use labels::{
-    AnswerLabels, CacheLabels, CodeLabels, DecisionLabels, DirectionLabels, LimitLabels,
-    OperationLabels, ProviderLabels, RequestLabels,
+    AnswerLabels, CacheLabels, CodeLabels, DirectionLabels, LimitLabels, OperationLabels,
+    ProviderLabels, RequestLabels,
 };
 #[cfg(test)]
 pub(crate) use start::{CACHE_RESULTS, VERDICTS};
+use tally::Tallies;
 
 /// All metrics of the gate.
 pub struct Metrics {
@@ -42,6 +46,7 @@ pub struct Metrics {
     audit_failures: Counter,
     access_log_lines_lost: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
+    tallies: Tallies,
     config_reload_success: Gauge,
     /// A family, because without TLS there must be no value: 0 would look like a certificate that
     /// expired long ago.
@@ -60,28 +65,20 @@ pub enum MetricsFormat {
 /// The facts of an ended request that the metrics count.
 pub(crate) struct EndedRequest<'a> {
     pub method: &'a Method,
-    pub operation: &'static str,
+    pub operation: Operation,
     /// The status that the client received, or 499 if it left before there was one.
     pub status: u16,
     pub took: Duration,
     pub body_bytes: BodyBytes,
     pub shadow_denied: bool,
     /// The decision about a credential; `None` if the gate decided nothing about one.
-    pub auth_decision: Option<AuthDecision>,
+    pub auth_decision: Option<DecisionLabels>,
 }
 
 /// The bytes of a request's body and of its response's body.
 pub(crate) struct BodyBytes {
     pub received: u64,
     pub sent: u64,
-}
-
-/// A decision about a credential, in the words of the access log.
-pub(crate) struct AuthDecision {
-    /// The provider that vouches for the caller, or that gave no answer; empty if there is none.
-    pub provider: Arc<str>,
-    pub result: &'static str,
-    pub reason: &'static str,
 }
 
 /// The label of requests that a provider's failure budget refused.
@@ -133,6 +130,7 @@ impl Metrics {
             audit_failures: Counter::default(),
             access_log_lines_lost: Counter::default(),
             upstream_requests: Family::default(),
+            tallies: Tallies::default(),
             config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),
             registry: Registry::default(),
@@ -230,8 +228,39 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
+    /// Adds the counts of the workers to the metrics.
+    fn settle(&self) {
+        for tally in self.tallies.take() {
+            for (labels, count) in tally.requests {
+                self.http_requests.get_or_create(&labels).inc_by(count);
+            }
+            for (labels, count) in tally.decisions {
+                self.auth_decisions.get_or_create(&labels).inc_by(count);
+            }
+            for (labels, count) in tally.cache_requests {
+                self.cache_requests.get_or_create(&labels).inc_by(count);
+            }
+            for (labels, count) in tally.upstream_requests {
+                self.upstream_requests.get_or_create(&labels).inc_by(count);
+            }
+            self.observe(tally.durations);
+            self.body_bytes_in.inc_by(tally.bytes_in);
+            self.body_bytes_out.inc_by(tally.bytes_out);
+            self.shadow_denied.inc_by(tally.shadow_denied);
+        }
+    }
+
+    /// Adds durations of requests, in seconds.
+    fn observe(&self, durations: Vec<(Operation, f64)>) {
+        for (operation, seconds) in durations {
+            let labels = OperationLabels { operation: operation.as_str() };
+            self.http_request_duration.get_or_create(&labels).observe(seconds);
+        }
+    }
+
     /// Returns all metrics in a format.
     pub fn encode(&self, cache_entries: u64, format: MetricsFormat) -> String {
+        self.settle();
         self.cache_entries.set(i64::try_from(cache_entries).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a `String` cannot fail.
@@ -290,11 +319,12 @@ impl Metrics {
 
     /// Counts one request by the result of its lookup in the verdict cache.
     pub(crate) fn cache_used(&self, result: &'static str) {
-        self.cache_requests.get_or_create(&CacheLabels { result }).inc();
+        self.tallies.count(|tally| tally::add(&mut tally.cache_requests, CacheLabels { result }));
     }
 
     /// Returns the number of requests with this result of the verdict cache since the start.
     pub(crate) fn cache_requests(&self, result: &'static str) -> u64 {
+        self.settle();
         self.cache_requests.get(&CacheLabels { result }).map_or(0, |counter| counter.get())
     }
 
@@ -332,32 +362,14 @@ impl Metrics {
 
     /// Counts one response of the upstream.
     pub(crate) fn upstream_answered(&self, status: StatusCode) {
-        self.upstream_requests.get_or_create(&CodeLabels { code: status.as_u16() }).inc();
+        let labels = CodeLabels { code: status.as_u16() };
+        self.tallies.count(|tally| tally::add(&mut tally.upstream_requests, labels));
     }
 
     /// Counts one request that has ended.
     pub(crate) fn request_ended(&self, request: EndedRequest<'_>) {
-        let EndedRequest {
-            method,
-            operation,
-            status,
-            took,
-            body_bytes,
-            shadow_denied,
-            auth_decision,
-        } = request;
-        let labels = RequestLabels { method: method_label(method), operation, code: status };
-        self.http_requests.get_or_create(&labels).inc();
-        self.http_request_duration
-            .get_or_create(&OperationLabels { operation })
-            .observe(took.as_secs_f64());
-        self.body_bytes_in.inc_by(body_bytes.received);
-        self.body_bytes_out.inc_by(body_bytes.sent);
-        if shadow_denied {
-            self.shadow_denied.inc();
-        }
-        let Some(AuthDecision { provider, result, reason }) = auth_decision else { return };
-        self.auth_decisions.get_or_create(&DecisionLabels { provider, result, reason }).inc();
+        let durations = self.tallies.count(|tally| tally.request_ended(request));
+        self.observe(durations);
     }
 }
 

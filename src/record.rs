@@ -34,7 +34,7 @@ use crate::identity::{Principal, Verified};
 use crate::limits::Charge;
 use crate::limits::uploads::UploadPlace;
 use crate::log_throttle::{LeftOut, LogThrottle};
-use crate::metrics::{AuthDecision, BodyBytes, EndedRequest, FAILURE_BUDGET, Metrics};
+use crate::metrics::{BodyBytes, DecisionLabels, EndedRequest, FAILURE_BUDGET, Metrics};
 use crate::net::client_address::client_network;
 use crate::registry::{Operation, RegistryRequest, RepositoryName};
 use crate::request_id::RequestId;
@@ -286,7 +286,7 @@ impl Record {
     /// Returns the decision about the credential, independent of the request's later course; `None`
     /// if no credential was decided about. A request that failed before it was allowed was not
     /// allowed, although its caller is known.
-    fn auth_decision(&self) -> Option<AuthDecision> {
+    fn auth_decision(&self) -> Option<DecisionLabels> {
         let outcome = match self.outcome {
             outcome @ Outcome::Failed(
                 Reason::AuditFailed | Reason::ProviderUnavailable | Reason::TagLookupFailed,
@@ -301,7 +301,7 @@ impl Record {
             _ => return None,
         };
         let provider = self.provider().map_or_else(|| Arc::from(""), Arc::clone);
-        Some(AuthDecision {
+        Some(DecisionLabels {
             provider,
             result: outcome.decision(),
             reason: outcome.reason().as_str(),
@@ -356,7 +356,7 @@ impl Drop for Record {
         let took = self.begun.elapsed();
         self.recorder.metrics.request_ended(EndedRequest {
             method: &self.method,
-            operation: self.operation.as_str(),
+            operation: self.operation,
             status: self.status_number(),
             took,
             body_bytes: BodyBytes {

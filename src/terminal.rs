@@ -11,7 +11,11 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
             && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
             && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    if text.chars().all(harmless) {
+    let is_plain = |byte: u8| (0x20..0x7f).contains(&byte);
+    // Nearly all texts are plain ASCII. All bytes are looked at, without an early end, because the
+    // compiler makes that faster.
+    let is_ascii = text.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+    if is_ascii || text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }
     let escaped = |c: char| if harmless(c) { c.to_string() } else { c.escape_debug().to_string() };

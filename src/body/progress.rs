@@ -25,8 +25,8 @@ pub struct Progress {
     /// The waker of the task that waits until all of these pieces are sent.
     awaiting_end: Cell<Option<Waker>>,
     stalled: Cell<bool>,
-    /// `true` if the whole connection stalled.
-    connection_stalled: Rc<Cell<bool>>,
+    /// `true` if the whole connection stalled; `None` for a request without a connection.
+    connection_stalled: Option<Rc<Cell<bool>>>,
     cut: Cell<bool>,
     /// The observer of a response that has ended in the gate and not at the client.
     observer: Cell<Option<Box<dyn ResponseObserver>>>,
@@ -45,7 +45,7 @@ impl Progress {
     /// Creates the progress of a request on a connection. The connection sets `stalled` when its
     /// client has made no progress for too long.
     pub fn on_connection(stalled: Rc<Cell<bool>>) -> Self {
-        Self { connection_stalled: stalled, ..Self::default() }
+        Self { connection_stalled: Some(stalled), ..Self::default() }
     }
 
     /// Returns the number of bytes of the request's body that came from the client.
@@ -70,7 +70,7 @@ impl Progress {
 
     /// Returns whether the client made no progress for too long.
     pub fn stalled(&self) -> bool {
-        self.stalled.get() || self.connection_stalled.get()
+        self.stalled.get() || self.connection_stalled.as_ref().is_some_and(|stalled| stalled.get())
     }
 
     /// Returns the time at which the wait for the rest of the request's body becomes too long, if

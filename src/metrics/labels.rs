@@ -21,11 +21,13 @@ pub(super) struct DirectionLabels {
     pub(super) direction: &'static str,
 }
 
+/// A decision about a credential, in the words of the access log.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct DecisionLabels {
-    pub(super) provider: Arc<str>,
-    pub(super) result: &'static str,
-    pub(super) reason: &'static str,
+pub(crate) struct DecisionLabels {
+    /// The provider that vouches for the caller, or that gave no answer; empty if there is none.
+    pub(crate) provider: Arc<str>,
+    pub(crate) result: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

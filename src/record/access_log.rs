@@ -333,9 +333,9 @@ impl<'a> AccessLine<'a> {
         line.milliseconds("duration_ms", Some(self.took));
         line.milliseconds("upstream_ms", self.upstream);
         self.caller.write(&mut line);
-        line.text("cache", self.cache);
-        line.text("decision", self.decision);
-        line.text("reason", self.reason);
+        line.word("cache", self.cache);
+        line.word("decision", self.decision);
+        line.word("reason", self.reason);
         line.end();
     }
 

@@ -228,8 +228,8 @@ impl<'a> AuditLine<'a> {
             }
         }
         self.caller.write(&mut line);
-        line.text("decision", self.decision);
-        line.text("reason", self.reason);
+        line.word("decision", self.decision);
+        line.word("reason", self.reason);
         line.end();
         bytes
     }

@@ -30,6 +30,14 @@ impl<'a> JsonLine<'a> {
         self.string(text);
     }
 
+    /// Writes a field with one of the gate's own words, none of which needs an escape.
+    pub(super) fn word(&mut self, name: &'static str, word: &'static str) {
+        self.name(name);
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(word.as_bytes());
+        self.bytes.push(b'"');
+    }
+
     /// Writes a field with a text or `null`.
     pub(super) fn optional_text(&mut self, name: &'static str, text: Option<&str>) {
         self.name(name);

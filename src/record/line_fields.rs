@@ -47,7 +47,7 @@ impl<'a> RequestFields<'a> {
         line.address("client_ip", self.client_ip);
         line.text("method", &self.method);
         line.text("path", &self.path);
-        line.text("operation", self.operation);
+        line.word("operation", self.operation);
         line.optional_text("repository", self.repository);
     }
 }
@@ -76,7 +76,7 @@ impl<'a> CallerFields<'a> {
     pub(super) fn write(&self, line: &mut JsonLine<'_>) {
         line.optional_text("subject", self.subject.as_deref());
         line.optional_text("provider", self.provider);
-        line.text("credential_kind", self.credential_kind);
+        line.word("credential_kind", self.credential_kind);
         line.optional_text("credential_type", self.credential_type.as_deref());
         let digits = self.credential.map(Fingerprint::digits);
         let digits = digits.as_ref().map(|digits| str::from_utf8(digits).unwrap_or_default());

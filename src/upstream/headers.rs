@@ -14,6 +14,11 @@ use super::{OutboundRequest, UpstreamSettings};
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Returns whether a client may send a header to the registry.
 fn is_for_registry(name: &HeaderName) -> bool {
     matches!(
@@ -103,12 +108,12 @@ pub(super) fn request(
     if let Some(token) = upstream_token {
         headers.insert(header::AUTHORIZATION, token.clone());
     }
-    headers.insert(HeaderName::from_static("x-forwarded-proto"), settings.forwarded_proto.clone());
-    headers.insert(HeaderName::from_static("x-forwarded-host"), settings.forwarded_host.clone());
+    headers.insert(X_FORWARDED_PROTO, settings.forwarded_proto.clone());
+    headers.insert(X_FORWARDED_HOST, settings.forwarded_host.clone());
     if let Ok(address) = HeaderValue::from_str(&AddressText::of(address)) {
-        headers.insert(HeaderName::from_static("x-forwarded-for"), address);
+        headers.insert(X_FORWARDED_FOR, address);
     }
-    headers.insert(HeaderName::from_static("x-request-id"), request_id.header());
+    headers.insert(X_REQUEST_ID, request_id.header());
     headers
 }
 
