@@ -21,6 +21,7 @@ use super::frame_scan::{FrameScan, Goodbye};
 use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
 use super::stream_executor::StreamExecutor;
+use super::turn_buffer::TurnBuffer;
 use super::{Phase, Worker};
 use crate::gate::{ConnectionInfo, ConnectionState};
 
@@ -55,7 +56,7 @@ pub(super) async fn serve_http2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut stream = SharedStream(Rc::new(RefCell::new(stream)));
+    let mut stream = SharedStream(Rc::new(RefCell::new(TurnBuffer::new(stream))));
     let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
     // The socket must stay open for what the client sends while it reads the end of a response,
     // such as window updates. Otherwise the connection is reset, and the bytes still on their way
@@ -110,7 +111,7 @@ where
             .max_frame_size(MAX_FRAME_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(max_headers)
-            .serve_connection(TokioIo::new(Scanned::new(stream, scan.clone())), service)
+            .serve_connection(TokioIo::new(Scanned::new(stream.clone(), scan.clone())), service)
     );
     let mut phase = worker.phase.clone();
     let (mut seen, mut said_goodbye) = (Phase::Serving, false);
@@ -127,9 +128,18 @@ where
                     timer.as_mut().reset(Instant::now());
                 }
             }
-            event = poll_fn(|cx| match connection.as_mut().poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(ConnectionEvent::Ended(ended)),
-                Poll::Pending => match scan.take_goodbye() {
+            event = poll_fn(|cx| {
+                let ended = connection.as_mut().poll(cx);
+                // All that the connection has to send in this turn goes out now, even if the
+                // connection has ended. A socket without room for it wakes this task later.
+                let sent = stream.poll_send(cx);
+                if let Poll::Ready(ended) = ended {
+                    return Poll::Ready(ConnectionEvent::Ended(ended.map_err(io::Error::other)));
+                }
+                if let Poll::Ready(Err(error)) = sent {
+                    return Poll::Ready(ConnectionEvent::Ended(Err(error)));
+                }
+                match scan.take_goodbye() {
                     Some(goodbye) => Poll::Ready(ConnectionEvent::ClientLeaves(goodbye)),
                     // During the delay, a new connection may have one request. Some clients wait
                     // for the settings before their first one, and would connect again and again.
@@ -140,9 +150,9 @@ where
                         Poll::Ready(ConnectionEvent::GateLeaves)
                     }
                     None => Poll::Pending,
-                },
+                }
             }) => match event {
-                ConnectionEvent::Ended(ended) => return ended.map_err(io::Error::other),
+                ConnectionEvent::Ended(ended) => return ended,
                 // The client has no use for its streams after a connection error.
                 ConnectionEvent::ClientLeaves(Goodbye::Error) => return Ok(()),
                 ConnectionEvent::ClientLeaves(Goodbye::Graceful) => {
@@ -168,15 +178,21 @@ where
 
 /// An event of a connection.
 enum ConnectionEvent {
-    Ended(hyper::Result<()>),
+    Ended(io::Result<()>),
     /// The client sent GOAWAY.
     ClientLeaves(Goodbye),
     /// The gate has to send GOAWAY.
     GateLeaves,
 }
 
-/// A stream that outlives hyper's connection.
-struct SharedStream<S>(Rc<RefCell<S>>);
+/// A stream that outlives hyper's connection, and that sends at the end of each turn.
+struct SharedStream<S>(Rc<RefCell<TurnBuffer<S>>>);
+
+impl<S: AsyncWrite + Unpin> SharedStream<S> {
+    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_send(cx)
+    }
+}
 
 impl<S> Clone for SharedStream<S> {
     fn clone(&self) -> Self {
