@@ -81,7 +81,9 @@ impl Upstream {
                 }
             }
         };
-        let mut connection = Connection::open(&self.settings.connector).await.map_err(|error| {
+        // Boxed because most requests go out on a pooled connection.
+        let opened = Box::pin(Connection::open(&self.settings.connector)).await;
+        let mut connection = opened.map_err(|error| {
             let fault = if error.is_timeout() {
                 UpstreamFault::ConnectTimeout
             } else {
