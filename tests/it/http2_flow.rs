@@ -1,4 +1,4 @@
-//! The writes of an HTTP/2 connection.
+//! The writes of an HTTP/2 connection, and the windows that the gate opens.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -6,6 +6,7 @@ use crate::harness::{READ_WRITE, Setup, TestGate, basic};
 use crate::hostile::frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, encode, read,
 };
+use crate::http2_client::{ask, begin};
 use crate::scripted_upstream::soon;
 
 /// The gate alone answers token requests, so all answers are ready in one turn. Each is so long
@@ -47,4 +48,29 @@ async fn the_answers_of_one_turn_come_in_one_tls_record() {
 /// Returns the length of the body if the frame ends an answer with a body.
 fn answer((kind, flags, _, payload): &(u8, u8, u32, Vec<u8>)) -> Option<usize> {
     (*kind == DATA && flags & END_STREAM != 0).then_some(payload.len())
+}
+
+/// The windows bound the memory that unread bodies take. One stream alone does not use up the
+/// window of the connection, so a body that waits does not hold up the others.
+#[tokio::test]
+async fn one_stream_may_send_4_mib_unread_and_all_streams_5_mib() {
+    const MIB: usize = 1024 * 1024;
+    let gate = TestGate::tls().await;
+    let (sender, driver) = h2::client::Builder::new()
+        .max_send_buffer_size(64 * MIB)
+        .handshake(gate.connect_tls(&[b"h2"]).await)
+        .await
+        .unwrap();
+    tokio::spawn(driver);
+    // From the first answer on, the client knows the windows.
+    ask(&sender, "GET", "/v2/").await;
+    let mut streams = Vec::new();
+    for expected in [4 * MIB, MIB] {
+        let (answer, mut stream) =
+            begin(&sender, "PATCH", "/v2/demo/a/blobs/uploads/1", false).await;
+        stream.reserve_capacity(64 * MIB);
+        let room = soon(std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
+        assert_eq!(room.unwrap().unwrap(), expected);
+        streams.push((answer, stream));
+    }
 }
