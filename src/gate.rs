@@ -251,6 +251,7 @@ impl Gate {
         let permit = look_up(decision, client, upstream, record).await?;
         self.audit.allowed(record, permit.request()).await?;
         if let Some(filter) = permit.catalog_filter() {
+            // Boxed because few requests ask for the catalog.
             let page = Box::pin(upstream.list_catalog(&permit, filter, client, record)).await?;
             return Ok(self.responder.catalog(&page, client.progress));
         }

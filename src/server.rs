@@ -15,6 +15,7 @@ mod scanned;
 mod snapshot;
 mod stream_executor;
 mod tls;
+mod turn_buffer;
 
 use std::cell::Cell;
 use std::io;

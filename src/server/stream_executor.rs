@@ -19,6 +19,11 @@ pub(super) struct StreamExecutor(pub(super) Rc<Deadlines>);
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
+        // Tokio copies the task several times when it spawns it.
+        #[cfg(test)]
+        const {
+            assert!(size_of::<GuardedStream<F>>() <= 384, "the task of a stream has grown");
+        }
         let progress = self.0.open_stream();
         let tick = self.0.settings().stall_timeout.min(TICK);
         let open = OpenStream { deadlines: self.0.clone(), progress };

@@ -23,6 +23,7 @@ mod gate_process;
 mod harness;
 mod hostile;
 mod http2_client;
+mod http2_flow;
 mod identity;
 mod layers;
 mod limits;
