@@ -8,4 +8,5 @@ pub mod client_tls;
 pub mod endpoint;
 pub mod monitored_io;
 pub mod open_files;
+pub mod read_ahead;
 pub mod tls_fault;

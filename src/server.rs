@@ -132,6 +132,8 @@ fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Linux passes the option on to each accepted connection, which saves a call for each.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -331,5 +333,20 @@ impl Drop for OpenConnection {
         self.0.open.set(self.0.open.get() - 1);
         self.0.recorder.metrics.connections.dec();
         self.0.closed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_connections_do_not_wait_for_full_packets() {
+        let listeners = bind(([127, 0, 0, 1], 0).into(), 1).unwrap();
+        let [listener] = &listeners[..] else { panic!("one listener") };
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
     }
 }

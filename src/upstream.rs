@@ -194,8 +194,7 @@ impl Upstream {
         let mut answers = Vec::with_capacity(look_ups.len());
         for look_up in look_ups {
             let begun = Instant::now();
-            // Boxed because look-ups are rare, and the future of every request has room for them.
-            let status = Box::pin(self.status(look_up, client.address, request_id)).await;
+            let status = self.status(look_up, client.address, request_id).await;
             let (health, work, now) = (&self.settings.health, Work::TagLookUp, SystemTime::now());
             let fault = match status {
                 Ok(status) if is_known(status) => {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The record of a socket's traffic.
 #[derive(Debug, Default)]
@@ -135,11 +135,11 @@ impl<S> Drop for MonitoredIo<S> {
     }
 }
 
-impl MonitoredIo<TcpStream> {
+impl<S: AsFd> MonitoredIo<S> {
     /// Creates the wrapper of a TCP connection. The connection is reset instead of closed if
     /// [`reset_on_close`](IoStatus::reset_on_close) asks for it.
-    pub fn tcp(socket: TcpStream, traffic: Rc<IoStatus>) -> Self {
-        let set_reset = |socket: &TcpStream, reset: bool| {
+    pub fn tcp(socket: S, traffic: Rc<IoStatus>) -> Self {
+        let set_reset = |socket: &S, reset: bool| {
             // The call fails only if the connection does not exist any more.
             let _ = SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO));
         };

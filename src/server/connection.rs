@@ -40,7 +40,6 @@ pub(super) async fn serve(
     peer: SocketAddr,
 ) -> io::Result<()> {
     let accepted = Instant::now();
-    socket.set_nodelay(true)?;
     let io_status = Rc::new(IoStatus::default());
     let settings = worker.newest.serving().snapshot.server.clone();
     let handshake_by = accepted + settings.handshake_timeout;
@@ -134,7 +133,7 @@ where
 
     let mut phase = worker.phase.clone();
     let mut seen = Phase::Serving;
-    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut timer = pin!(sleep_until(deadlines.first_check(false)));
     let ended = loop {
         tokio::select! {
             biased;

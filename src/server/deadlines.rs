@@ -175,6 +175,12 @@ impl Deadlines {
         self.current.borrow().clone()
     }
 
+    /// Returns the time of the first check of a new connection. A timer for the present would cost
+    /// each connection a turn of the event loop of its own.
+    pub(super) fn first_check(&self, http2: bool) -> tokio::time::Instant {
+        self.check(http2).unwrap_or_else(Instant::now).into()
+    }
+
     /// Returns the time at which the deadlines must be checked again, or `None` if a deadline has
     /// passed. In that case it also records whether the client stalled. `http2`: bytes between
     /// requests do not begin a head, because pings and window updates come at any time.
@@ -237,22 +243,34 @@ mod tests {
     use super::*;
     use crate::net::monitored_io::MonitoredIo;
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn settings(idle_timeout: Duration) -> ServerSettings {
+        ServerSettings {
+            tls: None,
+            certificate_ends: None,
+            proxy_protocol: None,
+            handshake_timeout: LONG,
+            header_timeout: LONG,
+            idle_timeout,
+            stall_timeout: LONG,
+            max_header_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn the_first_check_is_not_due_at_once() {
+        let deadlines = Deadlines::new(std::sync::Arc::new(settings(LONG)), Rc::default());
+        let due = Instant::from(deadlines.first_check(false));
+        assert!(due.duration_since(Instant::now()) > LONG / 2);
+    }
+
     /// The end of a response may stay in the gate long after its body was handed over. A client
     /// that reads it is not idle.
     #[tokio::test]
     async fn idle_time_starts_when_the_response_has_been_sent() {
         const SHORT: Duration = Duration::from_millis(50);
-        let long = Duration::from_secs(60);
-        let settings = ServerSettings {
-            tls: None,
-            certificate_ends: None,
-            proxy_protocol: None,
-            handshake_timeout: long,
-            header_timeout: long,
-            idle_timeout: SHORT,
-            stall_timeout: long,
-            max_header_bytes: 1,
-        };
+        let settings = settings(SHORT);
         let io_status = Rc::new(IoStatus::default());
         let (socket, mut client) = tokio::io::duplex(1);
         let mut socket = MonitoredIo::new(socket, io_status.clone());

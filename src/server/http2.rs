@@ -119,7 +119,7 @@ where
     );
     let mut phase = worker.phase.clone();
     let (mut seen, mut said_goodbye) = (Phase::Serving, false);
-    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut timer = pin!(sleep_until(deadlines.first_check(true)));
     loop {
         tokio::select! {
             biased;

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::linger::{LINGER_TIME, linger};
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
+use crate::net::read_ahead::ReadAhead;
 use crate::request_id::RequestId;
 
 /// Returns the response to a client that speaks HTTP on a TLS port. Without it the client would
@@ -60,14 +61,12 @@ pub fn server_tls(
 /// [`io::Error`] if the client does not speak TLS, or both sides have no parameters in common.
 pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
-    mut socket: TcpStream,
+    socket: TcpStream,
     io_status: &Rc<IoStatus>,
-) -> io::Result<TlsStream<MonitoredIo<TcpStream>>> {
+) -> io::Result<TlsStream<MonitoredIo<ReadAhead<TcpStream>>>> {
     // An HTTP method begins with a letter, a TLS record with 22 (RFC 8446, 5.1).
-    let mut first = [0];
-    socket.peek(&mut first).await?;
-    let [first] = first;
-    if first.is_ascii_uppercase() {
+    let mut socket = ReadAhead::new(socket);
+    if socket.first_byte().await?.is_some_and(|first| first.is_ascii_uppercase()) {
         socket.write_all(speak_https().as_bytes()).await?;
         socket.shutdown().await?;
         linger(socket, LINGER_TIME).await;
