@@ -5,6 +5,7 @@
 
 mod catalog;
 mod decision;
+mod index;
 mod pattern;
 mod rule;
 mod rules;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
+use rules::IndexedRules;
 
 pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
@@ -29,7 +31,7 @@ pub use who::Who;
 #[derive(Clone, Debug)]
 pub struct Policy {
     scopes: RequiredScopes,
-    rules: Arc<Rules>,
+    rules: Arc<IndexedRules>,
 }
 
 impl Policy {
@@ -41,7 +43,7 @@ impl Policy {
     /// Returns this policy with the given rules.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules: rules.into(), ..self }
+        Self { rules: Arc::new(rules.into()), ..self }
     }
 
     /// Returns whether rules alone decide about callers without a credential, so that no provider
