@@ -10,7 +10,8 @@
 mod tests;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use moka::sync::Cache;
@@ -27,6 +28,14 @@ const WINDOW: u32 = 4;
 
 /// The largest weight that is dropped from one bucket before another one is searched.
 const AT_ONCE: u64 = SHARE / 4;
+
+/// The number of counters of changes. A change makes the version of other secrets with the same
+/// counter outdated too, which only costs them another look into the store.
+const COUNTERS: usize = 1024;
+
+/// The part of the capacity that may change until a secret must be looked up again, and the largest
+/// number of changes. A secret that is used all the time therefore never looks unused.
+const USED_WITHIN: (u64, u32) = (64, 1024);
 
 /// The number of slots in one piece of memory. A bucket grows by pieces of one size, because a
 /// piece for all of its secrets would leave a hole in the memory each time that it grows.
@@ -45,6 +54,16 @@ pub(super) struct Buckets<V> {
     /// The number of changes so far, by which the time since the last use of a secret is measured.
     /// Lookups do not count, because all workers would write the same memory.
     clock: AtomicU32,
+    /// The number of changes of the answers about the secrets that share a counter. Evictions do
+    /// not count, because an answer that is dropped to make room stays valid.
+    changes: Box<[AtomicU32]>,
+}
+
+/// The state of the store when the answers about a secret were read.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswersVersion {
+    changes: u32,
+    clock: u32,
 }
 
 /// The secrets whose hashes lead to the same bucket.
@@ -70,7 +89,8 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
         // The buckets are few, and their contents are limited here: no bucket is ever evicted.
         let buckets = Cache::builder().build();
         let (weight, clock) = (AtomicU64::default(), AtomicU32::default());
-        Self { buckets, count, capacity, weight, weigh, clock }
+        let changes = (0..COUNTERS).map(|_| AtomicU32::default()).collect();
+        Self { buckets, count, capacity, weight, weigh, clock, changes }
     }
 
     /// Returns the result of `read` with the answers about this secret, which counts as a use.
@@ -104,7 +124,25 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
             let weight = NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN);
             Some(Slot { secret, answers, weight, used: now.into() })
         });
+        if let Some(counter) = self.counter(secret) {
+            counter.fetch_add(1, Release);
+        }
         self.make_room(secret);
+    }
+
+    /// Returns the version of the answers about this secret, which is read before the answers.
+    pub(super) fn version(&self, secret: SecretId) -> AnswersVersion {
+        let changes = self.counter(secret).map_or(0, |counter| counter.load(Acquire));
+        AnswersVersion { changes, clock: self.now() }
+    }
+
+    /// Returns whether the answers are unchanged since this version, and the use that came with it
+    /// is recent enough.
+    pub(super) fn is_current(&self, secret: SecretId, version: AnswersVersion) -> bool {
+        let (share, most) = USED_WITHIN;
+        let within = u32::try_from(self.capacity / share).unwrap_or(most).min(most);
+        let AnswersVersion { changes, clock } = self.version(secret);
+        changes == version.changes && clock.wrapping_sub(version.clock) <= within
     }
 
     /// Replaces the answers about every secret by what `change` makes of them.
@@ -154,6 +192,10 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
 
     fn now(&self) -> u32 {
         self.clock.load(Relaxed)
+    }
+
+    fn counter(&self, secret: SecretId) -> Option<&AtomicU32> {
+        self.changes.get(secret.as_number() as usize % COUNTERS)
     }
 
     fn number(&self, secret: SecretId) -> u32 {
