@@ -21,6 +21,9 @@ use crate::identity::model::revocation::Revocation;
 use crate::identity::model::{Question, Verified};
 use crate::registry::Access;
 
+/// The number of credentials that a worker remembers to have seen once.
+const SEEN: usize = 4096;
+
 /// The number of sets in a worker's table. A credential belongs to one of them.
 const SETS: usize = 512;
 
@@ -28,14 +31,26 @@ const SETS: usize = 512;
 const WAYS: usize = 4;
 
 thread_local! {
-    static TABLE: RefCell<Table> = const { RefCell::new(Table { sets: Vec::new(), next: 0 }) };
+    static TABLE: RefCell<Table> = const { RefCell::new(Table::new()) };
 }
 
 /// The questions of a worker. There is no set until the first question comes.
 struct Table {
-    sets: Vec<[Option<Box<Settled>>; WAYS]>,
+    sets: Vec<[Place; WAYS]>,
+    /// The tags of credentials that the cache has answered about. A question is kept when its
+    /// credential comes again, so that many credentials that come once do not take the places of
+    /// others.
+    seen: Vec<u32>,
     /// The place in its set that the next question takes if all are taken.
     next: usize,
+}
+
+/// A place for a question, with the tag of its credential. Most questions about other credentials
+/// are passed over by their tags.
+#[derive(Default)]
+struct Place {
+    tag: u32,
+    settled: Option<Box<Settled>>,
 }
 
 /// A question that the cache has answered.
@@ -113,7 +128,7 @@ impl Authenticator {
     ) {
         let Some(about) = About::of(question, provider.depends_on()) else { return };
         let Question { id: credential, secret, known_as, revocation, .. } = *question;
-        keep(Settled {
+        let settled = Settled {
             chain: self.number,
             credential,
             facts: CredentialFacts { secret, known_as, revocation },
@@ -122,7 +137,8 @@ impl Authenticator {
             version,
             revision,
             good_login,
-        });
+        };
+        TABLE.with_borrow_mut(|table| table.keep(settled));
     }
 }
 
@@ -152,40 +168,69 @@ impl About {
     }
 }
 
-fn place(credential: CredentialId) -> usize {
-    credential.as_number() as usize % SETS
+impl Table {
+    const fn new() -> Self {
+        Self { sets: Vec::new(), seen: Vec::new(), next: 0 }
+    }
+
+    /// Keeps a question in place of the same one. Another question takes a place only if its
+    /// credential was seen before: that of nothing, or of another question.
+    fn keep(&mut self, settled: Settled) {
+        if self.sets.is_empty() {
+            self.sets.resize_with(SETS, Default::default);
+            self.seen.resize(SEEN, 0);
+        }
+        let credential = settled.credential;
+        let Some(set) = self.sets.get_mut(set_of(credential)) else { return };
+        let is_same = |place: &Place| {
+            place
+                .settled
+                .as_ref()
+                .is_some_and(|other| other.credential == credential && other.about == settled.about)
+        };
+        let way = match set.iter().position(is_same) {
+            Some(way) => way,
+            None => {
+                let Some(seen) = self.seen.get_mut(seen_of(credential)) else { return };
+                if *seen != tag_of(credential) {
+                    *seen = tag_of(credential);
+                    return;
+                }
+                set.iter().position(|place| place.settled.is_none()).unwrap_or_else(|| {
+                    self.next = (self.next + 1) % WAYS;
+                    self.next
+                })
+            }
+        };
+        let Some(place) = set.get_mut(way) else { return };
+        place.tag = tag_of(credential);
+        match &mut place.settled {
+            Some(known) => **known = settled,
+            free => *free = Some(Box::new(settled)),
+        }
+    }
 }
 
 /// Returns the first result of `read` with a question about this credential.
-fn find<R>(credential: CredentialId, read: impl FnMut(&Settled) -> Option<R>) -> Option<R> {
+fn find<R>(credential: CredentialId, mut read: impl FnMut(&Settled) -> Option<R>) -> Option<R> {
     TABLE.with_borrow(|table| {
-        let set = table.sets.get(place(credential))?;
-        let all = set.iter().flatten().map(AsRef::as_ref);
-        all.filter(|settled| settled.credential == credential).find_map(read)
+        let set = table.sets.get(set_of(credential))?;
+        let tagged = set.iter().filter(|place| place.tag == tag_of(credential));
+        let mut all = tagged.filter_map(|place| place.settled.as_ref());
+        all.find_map(|settled| if settled.credential == credential { read(settled) } else { None })
     })
 }
 
-/// Keeps a question in place of the same one, of nothing, or of another one.
-fn keep(settled: Settled) {
-    TABLE.with_borrow_mut(|table| {
-        if table.sets.is_empty() {
-            table.sets.resize_with(SETS, Default::default);
-        }
-        let Some(set) = table.sets.get_mut(place(settled.credential)) else { return };
-        let is_same = |other: &Option<Box<Settled>>| {
-            other.as_ref().is_some_and(|other| {
-                other.credential == settled.credential && other.about == settled.about
-            })
-        };
-        let same = set.iter().position(is_same).or_else(|| set.iter().position(Option::is_none));
-        let way = same.unwrap_or_else(|| {
-            table.next = (table.next + 1) % WAYS;
-            table.next
-        });
-        match set.get_mut(way) {
-            Some(Some(known)) => **known = settled,
-            Some(free) => *free = Some(Box::new(settled)),
-            None => {}
-        }
-    });
+fn set_of(credential: CredentialId) -> usize {
+    credential.as_number() as usize % SETS
+}
+
+/// Returns the place of a credential among those that were seen once. Credentials of one set have
+/// different places.
+fn seen_of(credential: CredentialId) -> usize {
+    (credential.as_number() as usize / SETS) % SEEN
+}
+
+fn tag_of(credential: CredentialId) -> u32 {
+    u32::try_from(credential.as_number() >> u32::BITS).unwrap_or_default()
 }

@@ -70,7 +70,20 @@ pub struct AnswersVersion {
 struct Bucket<V>(RwLock<Slots<V>>);
 
 /// The secrets of a bucket, and empty slots between them.
-struct Slots<V>(Vec<Box<[Option<Slot<V>>; SLOTS]>>);
+struct Slots<V>(Vec<Piece<V>>);
+
+/// A few slots in one piece of memory, and the tag of each. A lookup reads the tags, which stand
+/// close together, and then as a rule only the slot that it looks for.
+struct Piece<V> {
+    tags: [u16; SLOTS],
+    slots: Box<[Option<Slot<V>>; SLOTS]>,
+}
+
+/// The place of a slot.
+struct Place<'a, V> {
+    tag: &'a mut u16,
+    slot: &'a mut Option<Slot<V>>,
+}
 
 /// The answers about one secret.
 struct Slot<V> {
@@ -101,7 +114,7 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
     ) -> Option<R> {
         let bucket = self.buckets.get(&self.number(secret))?;
         let slots = bucket.read();
-        let slot = slots.iter().find(|slot| slot.secret == secret)?;
+        let slot = slots.find(secret)?;
         let now = self.now();
         if slot.used.load(Relaxed) != now {
             slot.used.store(now, Relaxed);
@@ -225,12 +238,12 @@ impl<V> Bucket<V> {
         change: impl FnOnce(Option<&CachedAnswers<V>>) -> Option<Slot<V>>,
     ) {
         let mut slots = self.write();
-        let known = slots.iter().find(|slot| slot.secret == secret);
+        let known = slots.find(secret);
         let changed = change(known.map(|slot| &slot.answers));
         total.fetch_add(changed.as_ref().map_or(0, Slot::weight), Relaxed);
         total.fetch_sub(known.map_or(0, Slot::weight), Relaxed);
         match (changed, slots.place(Some(secret))) {
-            (Some(changed), Some(place)) => *place = Some(changed),
+            (Some(changed), Some(place)) => place.fill(changed),
             (Some(changed), None) => slots.add(changed),
             (None, _) => drop(slots.remove(secret)),
         }
@@ -266,28 +279,43 @@ impl<V> Slot<V> {
 
 impl<V> Slots<V> {
     fn iter(&self) -> impl Iterator<Item = &Slot<V>> {
-        self.0.iter().flat_map(|piece| piece.iter().flatten())
+        self.0.iter().flat_map(|piece| piece.slots.iter().flatten())
+    }
+
+    /// Returns the slot of this secret.
+    fn find(&self, secret: SecretId) -> Option<&Slot<V>> {
+        let tag = tag(secret);
+        let tagged = self.0.iter().flat_map(|piece| piece.tags.iter().zip(piece.slots.iter()));
+        let mut slots =
+            tagged.filter(|(of_slot, _)| **of_slot == tag).filter_map(|(_, slot)| slot.as_ref());
+        slots.find(|slot| slot.secret == secret)
     }
 
     /// Returns the slot of this secret, or an empty slot for `None`.
-    fn place(&mut self, secret: Option<SecretId>) -> Option<&mut Option<Slot<V>>> {
-        let mut places = self.0.iter_mut().flat_map(|piece| piece.iter_mut());
-        places.find(|place| place.as_ref().map(|slot| slot.secret) == secret)
+    fn place(&mut self, secret: Option<SecretId>) -> Option<Place<'_, V>> {
+        let mut places =
+            self.0.iter_mut().flat_map(|piece| piece.tags.iter_mut().zip(piece.slots.iter_mut()));
+        let (tag, slot) =
+            places.find(|(_, slot)| slot.as_ref().map(|slot| slot.secret) == secret)?;
+        Some(Place { tag, slot })
     }
 
     fn add(&mut self, slot: Slot<V>) {
         if let Some(place) = self.place(None) {
-            *place = Some(slot);
+            place.fill(slot);
             return;
         }
-        let mut slot = Some(slot);
-        self.0.push(Box::new(std::array::from_fn(|_| slot.take())));
+        let mut piece = Piece { tags: [0; SLOTS], slots: Box::new([const { None }; SLOTS]) };
+        if let (Some(tag), Some(place)) = (piece.tags.first_mut(), piece.slots.first_mut()) {
+            Place { tag, slot: place }.fill(slot);
+        }
+        self.0.push(piece);
     }
 
     /// Removes a secret, and the piece of memory if it is empty then.
     fn remove(&mut self, secret: SecretId) -> Option<Slot<V>> {
-        let removed = self.place(Some(secret))?.take();
-        self.0.retain(|piece| piece.iter().any(Option::is_some));
+        let removed = self.place(Some(secret))?.slot.take();
+        self.0.retain(|piece| piece.slots.iter().any(Option::is_some));
         removed
     }
 
@@ -297,4 +325,17 @@ impl<V> Slots<V> {
         let idle = others.map(|slot| (now.wrapping_sub(slot.used.load(Relaxed)), slot.secret));
         idle.max_by_key(|(idle_for, _)| *idle_for)
     }
+}
+
+impl<V> Place<'_, V> {
+    fn fill(self, slot: Slot<V>) {
+        *self.tag = tag(slot.secret);
+        *self.slot = Some(slot);
+    }
+}
+
+/// Returns the part of a secret's hash by which it is found among those of its bucket. It is not
+/// the part that chooses the bucket.
+fn tag(secret: SecretId) -> u16 {
+    u16::try_from(secret.as_number() >> (u64::BITS - u16::BITS)).unwrap_or_default()
 }
