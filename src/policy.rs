@@ -23,7 +23,7 @@ pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
 pub use pattern::{RepositoryPattern, TagPattern};
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
-pub use rules::{CatalogEffect, Explained, Mode, Rules, Ruling};
+pub use rules::{CatalogEffect, Explained, Mode, RuleNumber, Rules, Ruling};
 pub use scopes::RequiredScopes;
 pub use who::Who;
 
@@ -50,6 +50,11 @@ impl Policy {
     /// is asked about them.
     pub fn rules_decide_for_anonymous(&self) -> bool {
         self.rules.decide_for_anonymous()
+    }
+
+    /// Returns the name of the rule that a ruling of this policy names.
+    pub fn rule_name(&self, rule: RuleNumber) -> &str {
+        self.rules.name(rule)
     }
 
     /// Decides about a request. `verified` is the verdict for the access that the request

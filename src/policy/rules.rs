@@ -1,7 +1,5 @@
 //! All rules together. A need that no rule allows is denied.
 
-use std::sync::Arc;
-
 use super::index::RuleIndex;
 use super::pattern::RepositoryPattern;
 use super::rule::{Mismatch, Need, Rule, Target};
@@ -59,10 +57,15 @@ pub enum Ruling {
     Unruled,
     /// A rule allows the request. If several rules are needed together, this is the rule that
     /// allows the last need.
-    AllowedBy(Arc<str>),
+    AllowedBy(RuleNumber),
     /// The rules deny the request, and the mode is shadow.
     ShadowDenied(RuleRefusal),
 }
+
+/// The place of a rule in the config. Its name is not part of a ruling, because all workers would
+/// write the count of the owners of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleNumber(usize);
 
 /// The result of each rule for one need of a request.
 #[derive(Debug)]
@@ -124,7 +127,7 @@ impl IndexedRules {
         }
         for need in needs {
             ruling = match self.that_allows(&need, caller) {
-                Some(rule) => Ruling::AllowedBy(rule.name.clone()),
+                Some(rule) => Ruling::AllowedBy(RuleNumber(rule)),
                 None if self.rules.mode == Mode::Shadow && !caller.principal.is_anonymous() => {
                     return Ok(Ruling::ShadowDenied(self.refusal(&need, caller)));
                 }
@@ -162,12 +165,17 @@ impl IndexedRules {
         self.rules.rules.iter().map(|rule| (&*rule.name, effect(rule, caller))).collect()
     }
 
+    /// Returns the name of a rule.
+    pub(super) fn name(&self, RuleNumber(rule): RuleNumber) -> &str {
+        self.rules.rules.get(rule).map_or("", |rule| &rule.name)
+    }
+
     /// Returns the first rule in the order of the config that allows a need.
-    fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<&Rule> {
+    fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<usize> {
         let rules = &self.rules.rules;
         let allows =
             |number| rules.get(number).is_some_and(|rule: &Rule| rule.allows(need, caller).is_ok());
-        rules.get(self.index.first(need.repository.as_str(), caller, allows)?)
+        self.index.first(need.repository.as_str(), caller, allows)
     }
 
     /// Returns the refusal of a need. The refusal tells whether only the tag prevents the request.

@@ -133,7 +133,7 @@ impl Authenticator {
             credential,
             facts: CredentialFacts { secret, known_as, revocation },
             about,
-            answer: answer.clone(),
+            answer: answer.with(own_copy(answer.value())),
             version,
             revision,
             good_login,
@@ -208,6 +208,15 @@ impl Table {
             Some(known) => **known = settled,
             free => *free = Some(Box::new(settled)),
         }
+    }
+}
+
+/// Returns a copy that no other worker counts the owners of. A verdict with attributes may be large,
+/// so it stays shared.
+fn own_copy(verified: &Arc<Verified>) -> Arc<Verified> {
+    match &verified.attributes {
+        None => Arc::new(Verified::clone(verified)),
+        Some(_) => verified.clone(),
     }
 }
 

@@ -109,6 +109,12 @@ impl<V> CachedVerdict<V> {
         &self.value
     }
 
+    /// Returns the same answer with a copy of its value.
+    #[must_use]
+    pub fn with(&self, copy: V) -> Self {
+        Self { value: copy, ..*self }
+    }
+
     /// Returns the id of the question.
     pub fn question(&self) -> QuestionId {
         self.question
