@@ -10,18 +10,23 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method, header};
+use moorgate::identity::cache::{CacheKey, CacheLimits, VerdictCache};
 use moorgate::identity::model::credential::Credential;
-use moorgate::identity::model::keyed_hash::HashKey;
+use moorgate::identity::model::keyed_hash::{DependsOn, HashKey};
 use moorgate::identity::model::tag_rules::TagRules;
-use moorgate::identity::{Granted, Principal, RepositoryGrant, Source, TokenServerKind, Verified};
+use moorgate::identity::{
+    Granted, Lifetime, Principal, Question, RepositoryGrant, Source, TokenServerKind, Verdict,
+    Verified,
+};
 use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};
-use moorgate::registry::{Actions, RegistryRequest, RepositoryName};
+use moorgate::registry::{Access, Actions, RegistryRequest, RepositoryName};
 use moorgate::token_service::gate_token::{CatalogShare, GateToken, TokenKeys, TokenScope};
+use secrecy::SecretString;
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -100,6 +105,14 @@ fn pure_path(c: &mut Criterion) {
     c.bench_function("decide by the last of 50 rules", |b| {
         b.iter(|| ruled.authorize(request.clone(), black_box(&by_scopes)).unwrap());
     });
+    for (what, rules) in
+        [("repositories", a_thousand_rules(true)), ("callers", a_thousand_rules(false))]
+    {
+        let ruled = policy.clone().with_rules(rules);
+        c.bench_function(&format!("decide by one of 1,000 rules for other {what}"), |b| {
+            b.iter(|| ruled.authorize(request.clone(), black_box(&by_scopes)).unwrap());
+        });
+    }
     c.bench_function("count a request in a limit", |b| {
         let (table, quota) =
             (Table::default(), Quota::new(1_000_000, Duration::from_secs(1), 1_000_000));
@@ -124,6 +137,65 @@ fn pure_path(c: &mut Criterion) {
     });
 }
 
+/// Looks up each of many cached credentials in turn.
+fn cache(c: &mut Criterion) {
+    let key = HashKey::random().unwrap();
+    let source =
+        Arc::new(Source { provider: "sso".into(), credential_type: None, folds_case: false });
+    for count in [1_000, 1_000_000] {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let cache = VerdictCache::new(CacheLimits {
+            ttl: day,
+            negative_ttl: day,
+            stale_if_error: day,
+            capacity: 1_000_000,
+            negative_capacity: 1,
+        });
+        let fill = |number: u64| {
+            let credential = Credential::Bearer(SecretString::from(format!("secret-{number}")));
+            let client = IpAddr::from([192, 0, 2, 1]);
+            let question = Question::new(&key, credential, Access::Login, client, "bench".into());
+            let id = key.question(0, DependsOn::Credential, &question);
+            let (secret, floor) = (Some(question.secret), None);
+            let asked = CacheKey { question: id, credential: id, secret, floor, provider: 0 };
+            let principal = Principal { source: source.clone(), subject: "ci-user".into() };
+            let granted = Granted::Scopes(["read", "write"].iter().collect());
+            let verified = Verified { principal, granted, attributes: None };
+            let verdict = Verdict::Verified(Arc::new(verified), Lifetime::default());
+            cache.keep(&asked, Instant::now(), &verdict);
+            question.secret
+        };
+        let secrets: Vec<_> = (0..count).map(fill).collect();
+        let mut next = secrets.iter().cycle();
+        c.bench_function(&format!("look up one of {count} cached credentials"), |b| {
+            b.iter(|| cache.known(*next.next().unwrap()).unwrap());
+        });
+    }
+}
+
+/// Returns rules of which only the last one allows the request. The others are for other
+/// repositories or for other callers.
+fn a_thousand_rules(by_repository: bool) -> Rules {
+    let last = 1000;
+    let rule = |number: usize| {
+        let (repositories, who) = match (by_repository, number == last) {
+            (true, true) => ("group/project/**".to_owned(), "authenticated".to_owned()),
+            (true, false) => (format!("group-{number}/**"), "authenticated".to_owned()),
+            (false, true) => ("**".to_owned(), "user:gitlab/ci-user".to_owned()),
+            (false, false) => ("**".to_owned(), format!("user:gitlab/user-{number}")),
+        };
+        Rule {
+            name: format!("rule-{number}").into(),
+            repositories: vec![RepositoryPattern::parse(&repositories).unwrap()],
+            who: vec![Who::parse(&who, &["gitlab"]).unwrap()],
+            allow: Actions { pull: true, ..Actions::default() },
+            catalog: false,
+            tags: None,
+        }
+    };
+    Rules { mode: Mode::Enforce, rules: (1..=last).map(rule).collect(), grant_needed: false }
+}
+
 /// Returns rules of which only the last one allows the request.
 fn fifty_rules() -> Rules {
     let rule = |number: usize| Rule {
@@ -140,5 +212,5 @@ fn fifty_rules() -> Rules {
     Rules { mode: Mode::Enforce, rules: (1..=50).map(rule).collect(), grant_needed: false }
 }
 
-criterion_group!(benches, pure_path);
+criterion_group!(benches, pure_path, cache);
 criterion_main!(benches);

@@ -10,6 +10,7 @@ pub mod settings;
 pub mod uploads;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,19 +56,20 @@ pub struct CallerLimits<'a> {
     key: CallerKey,
 }
 
-/// The usage that one caller has of one limit.
+/// The usage that one caller has of one limit. An account that only one request needs borrows the
+/// table, so that workers do not all write one count of its owners.
 #[derive(Clone)]
-pub struct Account {
+pub struct Account<T = Arc<Table>> {
     quota: Quota,
-    table: Arc<Table>,
+    table: T,
     key: CallerKey,
     clock: Clock,
 }
 
 /// One unit that was taken from an account. Dropping the charge gives the unit back.
 #[must_use]
-pub struct Charge {
-    account: Account,
+pub struct Charge<T: Deref<Target = Table> = Arc<Table>> {
+    account: Account<T>,
     taken: Option<Taken>,
 }
 
@@ -103,10 +105,10 @@ impl Limits {
         }
     }
 
-    fn client_account(&self, address: IpAddr) -> Option<Account> {
+    fn client_account(&self, address: IpAddr) -> Option<Account<&Table>> {
         let (quota, Accounts { clock, clients, .. }) = (self.settings.per_client?, &*self.accounts);
         let key = clients.key(&Counted::Client(client_network(address)));
-        Some(Account { quota, table: clients.clone(), key, clock: *clock })
+        Some(Account { quota, table: clients, key, clock: *clock })
     }
 
     /// Returns the limits of a caller; `None` if it has no limits. Callers of two providers are
@@ -143,7 +145,7 @@ impl CallerLimits<'_> {
     pub async fn request(&self, on_limit: OnLimit) -> Result<(), Denial> {
         match self.limits.per_identity {
             Some(quota) => {
-                self.account(quota, &self.accounts.identities)
+                self.account(quota, &*self.accounts.identities)
                     .request(Limit::PerIdentity, on_limit)
                     .await
             }
@@ -153,7 +155,8 @@ impl CallerLimits<'_> {
 
     /// Returns the pull account of the caller; `None` if pulls have no limit.
     pub fn pulls(&self) -> Option<Account> {
-        self.limits.pulls_per_identity.map(|quota| self.account(quota, &self.accounts.pulls))
+        let quota = self.limits.pulls_per_identity?;
+        Some(self.account(quota, self.accounts.pulls.clone()))
     }
 
     /// Waits for a place for an upload; `None` if uploads have no limit.
@@ -168,8 +171,8 @@ impl CallerLimits<'_> {
         place.map(Some).ok_or(Denial::Limited { limit, retry_after: LONGEST_WAIT })
     }
 
-    fn account(&self, quota: Quota, table: &Arc<Table>) -> Account {
-        Account { quota, table: table.clone(), key: self.key, clock: self.accounts.clock }
+    fn account<T>(&self, quota: Quota, table: T) -> Account<T> {
+        Account { quota, table, key: self.key, clock: self.accounts.clock }
     }
 }
 
@@ -193,7 +196,9 @@ impl Account {
         let now = self.clock.now();
         self.table.with(self.key, now, |word| self.quota.remaining(*word, now))
     }
+}
 
+impl<T: Deref<Target = Table>> Account<T> {
     async fn request(self, limit: Limit, on_limit: OnLimit) -> Result<(), Denial> {
         let patience = match on_limit {
             OnLimit::Reject => Duration::ZERO,
@@ -210,11 +215,11 @@ impl Account {
         Ok(())
     }
 
-    fn take(self) -> Result<Charge, Duration> {
+    fn take(self) -> Result<Charge<T>, Duration> {
         self.reserve(Duration::ZERO).map(|(charge, _)| charge)
     }
 
-    fn reserve(self, patience: Duration) -> Result<(Charge, Duration), Duration> {
+    fn reserve(self, patience: Duration) -> Result<(Charge<T>, Duration), Duration> {
         let now = self.clock.now();
         let (taken, wait) =
             self.table.with(self.key, now, |word| self.quota.reserve(word, now, patience))?;
@@ -222,14 +227,14 @@ impl Account {
     }
 }
 
-impl Charge {
+impl<T: Deref<Target = Table>> Charge<T> {
     /// Keeps the charge: the unit is not given back.
     pub fn keep(mut self) {
         self.taken = None;
     }
 }
 
-impl Drop for Charge {
+impl<T: Deref<Target = Table>> Drop for Charge<T> {
     fn drop(&mut self) {
         let Some(taken) = self.taken.take() else { return };
         let Account { table, key, clock, .. } = &self.account;

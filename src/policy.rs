@@ -5,6 +5,7 @@
 
 mod catalog;
 mod decision;
+mod index;
 mod pattern;
 mod rule;
 mod rules;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use crate::denial::{Denial, Missing};
 use crate::identity::{Granted, TokenServerKind, Verified};
 use crate::registry::{Access, Action, Actions, RegistryRequest, RepositoryName};
+use rules::IndexedRules;
 
 pub use catalog::CatalogFilter;
 pub use decision::{Decision, Permit, TagLookUp};
 pub use pattern::{RepositoryPattern, TagPattern};
 pub use rule::{Mismatch, Need, Rule, TagChoice, Target};
-pub use rules::{CatalogEffect, Explained, Mode, Rules, Ruling};
+pub use rules::{CatalogEffect, Explained, Mode, RuleNumber, Rules, Ruling};
 pub use scopes::RequiredScopes;
 pub use who::Who;
 
@@ -29,7 +31,7 @@ pub use who::Who;
 #[derive(Clone, Debug)]
 pub struct Policy {
     scopes: RequiredScopes,
-    rules: Arc<Rules>,
+    rules: Arc<IndexedRules>,
 }
 
 impl Policy {
@@ -41,13 +43,18 @@ impl Policy {
     /// Returns this policy with the given rules.
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
-        Self { rules: rules.into(), ..self }
+        Self { rules: Arc::new(rules.into()), ..self }
     }
 
     /// Returns whether rules alone decide about callers without a credential, so that no provider
     /// is asked about them.
     pub fn rules_decide_for_anonymous(&self) -> bool {
         self.rules.decide_for_anonymous()
+    }
+
+    /// Returns the name of the rule that a ruling of this policy names.
+    pub fn rule_name(&self, rule: RuleNumber) -> &str {
+        self.rules.name(rule)
     }
 
     /// Decides about a request. `verified` is the verdict for the access that the request

@@ -16,7 +16,7 @@ use crate::framing;
 use crate::identity::Verified;
 use crate::identity::model::credential::CredentialKind;
 use crate::identity::model::trail::Consulted;
-use crate::policy::{CatalogEffect, Explained, Policy, Ruling};
+use crate::policy::{CatalogEffect, Explained, Policy, RuleNumber, Ruling};
 use crate::record::{Outcome, Record};
 use crate::registry::{Access, RegistryRequest, RepositoryName, Tag};
 use crate::request_id::RequestId;
@@ -178,6 +178,11 @@ impl Explanation<'_> {
         let besides =
             self.access.iter().flat_map(|access| self.policy.explain_access(access, caller));
         of_request.chain(besides).collect()
+    }
+
+    /// Returns the name of the rule that allows the request.
+    pub fn rule_name(&self, rule: RuleNumber) -> &str {
+        self.policy.rule_name(rule)
     }
 
     /// Returns the message for the user about a denial.

@@ -12,9 +12,12 @@ mod cache_use;
 mod lookup;
 mod managed_provider;
 mod order;
+mod revoking;
+mod settled;
 mod trail;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,8 +27,8 @@ use super::cache::{CacheLimits, CachedVerdict, InFlight, VerdictCache};
 use super::guard::failed_logins::{FailedLogins, LoginAttempt};
 use super::guard::question_rate::QuestionRate;
 use super::model::credential::Credential;
-use super::model::keyed_hash::{Fingerprint, HashKey};
-use super::model::revocation::{Moment, Revocations, Revoked};
+use super::model::keyed_hash::HashKey;
+use super::model::revocation::Revocations;
 use super::model::{
     Granted, NotNow, Principal, Question, Source, UpstreamToken, Verdict, Verified,
 };
@@ -36,6 +39,7 @@ use crate::registry::Access;
 use crate::request_id::RequestId;
 use lookup::SharedState;
 use order::asked_early;
+use settled::CredentialFacts;
 use trail::Trail;
 
 pub use cache_use::CacheUse;
@@ -47,6 +51,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// All providers of the config and their recent verdicts.
 pub struct Authenticator {
     shared: Arc<SharedState>,
+    /// The number of this chain of providers, unique in the process.
+    number: u64,
     providers: Vec<Arc<ManagedProvider>>,
     /// The number of wrong credentials that one address may send; `None` if it is not limited.
     failed_logins: Option<Quota>,
@@ -133,7 +139,9 @@ impl Authenticator {
         };
         let anonymous =
             Arc::new(Verified { principal, granted: Granted::Nothing, attributes: None });
-        Self { shared, providers, failed_logins: None, anonymous, trail: OnceLock::new() }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { shared, number, providers, failed_logins: None, anonymous, trail: OnceLock::new() }
     }
 
     /// Creates a question for [`verify`](Self::verify).
@@ -144,34 +152,26 @@ impl Authenticator {
         client: IpAddr,
         request_id: RequestId,
     ) -> Question {
-        let mut question = Question::new(&self.shared.key, credential, access, client, request_id);
-        question.revocation = self.shared.revocations.lookup(&question.known_as);
-        question
-    }
-
-    /// Revokes a secret: makes all earlier verdicts about it invalid, and refuses gate tokens that
-    /// were sealed before now. A provider that still accepts the secret admits the caller
-    /// again; a workload token stays refused.
-    pub fn revoke_secret(&self, credential: &Credential) {
-        let key = &self.shared.key;
-        let known_as = key.known_as(credential, key.credential(credential), key.secret(credential));
-        self.revoke(Revoked::Secret(known_as.secret));
-    }
-
-    /// Revokes a credential by its identifier in logs. The same secret with another user name stays
-    /// valid.
-    pub fn revoke_credential(&self, fingerprint: Fingerprint) {
-        self.revoke(Revoked::Credential(fingerprint));
-    }
-
-    fn revoke(&self, what: Revoked) {
-        self.shared.revocations.revoke(what, Moment::now());
-    }
-
-    /// Returns whether an operator has revoked the credential of a gate token since it was sealed
-    /// (Unix time, microseconds).
-    pub fn has_revoked_sealed(&self, question: &Question, sealed_at: u64) -> bool {
-        self.shared.revocations.lookup(&question.known_as).refuses_sealed_at(sealed_at)
+        let SharedState { key, revocations, .. } = &*self.shared;
+        let id = key.credential(&credential);
+        let CredentialFacts { secret, known_as, revocation } =
+            settled::facts(id, revocations.revision()).unwrap_or_else(|| {
+                let secret = key.secret(&credential);
+                let known_as = key.known_as(&credential, id, secret);
+                CredentialFacts { secret, known_as, revocation: revocations.lookup(&known_as) }
+            });
+        let vouched_by = None;
+        Question {
+            credential,
+            id,
+            secret,
+            known_as,
+            access,
+            client,
+            request_id,
+            vouched_by,
+            revocation,
+        }
     }
 
     /// Returns the approximate number of live cache entries.
@@ -201,28 +201,37 @@ impl Authenticator {
         if matches!(question.credential, Credential::Anonymous) {
             return Box::pin(self.verify_anonymous(question, cache_use)).await;
         }
+        if let Some(verified) = self.settled(question) {
+            *cache_use = CacheUse::Hit;
+            return Ok(verified);
+        }
         let mut login = match self.failed_logins {
             None => None,
             Some(quota) => {
                 Some(self.shared.logins.admit(quota, question).map_err(too_many_failures)?)
             }
         };
+        // Both are read before what they stand for.
+        let version = self.shared.cache.version(question.secret);
+        let revision = self.shared.revocations.revision();
         let known = self.shared.cache.known(question.secret);
         let last = known.as_ref().and_then(|known| known.last_provider());
         let last = last.and_then(|last| self.providers.iter().find(|it| it.number == last));
         if let (Some(known), Some(provider)) = (&known, last)
             && !self.earlier_provider_knows_user(provider, &question.credential)
-            && let Some(verified) = known.fresh(
+            && let Some(answer) = known.fresh(
                 &self.shared.question_id(provider, question),
                 question.revocation.floor.map(|floor| floor.at),
             )
             && self.refreshed_if_revoked(question).is_none()
         {
             *cache_use = CacheUse::Hit;
-            if let Some(login) = login {
+            if let Some(login) = &login {
                 login.verified();
             }
-            return Ok(verified.clone());
+            let good_login = login.and_then(|login| login.good());
+            self.settle(question, provider, answer, version, revision, good_login);
+            return Ok(answer.value().clone());
         }
         // The search is rare. Boxing it keeps the future of every request small.
         let found = Box::pin(self.search(question, last, login.as_mut(), cache_use)).await;
@@ -233,14 +242,6 @@ impl Authenticator {
             _ => {}
         }
         found
-    }
-
-    /// Returns the question with the current revocations, if an operator has revoked the credential
-    /// since the question was created. The question may have waited for its answer, or for another
-    /// question of the same request.
-    fn refreshed_if_revoked(&self, question: &Question) -> Option<Question> {
-        let revocation = self.shared.revocations.lookup(&question.known_as);
-        (revocation != question.revocation).then(|| Question { revocation, ..question.clone() })
     }
 
     /// Returns the expiry of the credential of a question that was just verified (Unix time,

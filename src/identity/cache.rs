@@ -24,6 +24,7 @@ use super::model::{NotNow, UpstreamToken, Verdict, Verified};
 use entry::NegativeVerdict;
 use store::Stores;
 
+pub use buckets::AnswersVersion;
 pub use entry::{CachedAnswers, CachedVerdict};
 pub use in_flight::{Awaited, Coalesced, InFlight};
 
@@ -114,6 +115,18 @@ impl VerdictCache {
     /// Returns the answers about verified credentials with this secret.
     pub fn known(&self, secret: SecretId) -> Option<CachedAnswers<Arc<Verified>>> {
         self.credentials.known(secret)
+    }
+
+    /// Returns the version of what [`known`](Self::known) returns. It is read before the answers.
+    pub fn version(&self, secret: SecretId) -> AnswersVersion {
+        self.credentials.version(secret)
+    }
+
+    /// Returns whether answers that were read after this version are still those of the cache. If
+    /// other secrets had many changes since then, the result is `false` too: the answers must be
+    /// read again, which counts as a use, so that they are not dropped as unused ones.
+    pub fn is_current(&self, secret: SecretId, version: AnswersVersion) -> bool {
+        self.credentials.is_current(secret, version)
     }
 
     /// Returns the fresh verdict, if the question need not be asked.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::Rules;
+use super::rules::IndexedRules;
 use crate::identity::Verified;
 use crate::registry::RepositoryName;
 
@@ -11,7 +11,7 @@ use crate::registry::RepositoryName;
 pub struct CatalogFilter {
     /// The rules, and the caller whose pull permission they decide; `None`: the rules hide
     /// nothing.
-    pub(super) pullable: Option<(Arc<Rules>, Box<Verified>)>,
+    pub(super) pullable: Option<(Arc<IndexedRules>, Box<Verified>)>,
     /// The only names that may be shown; `None`: any name.
     pub(super) at_most: Option<Vec<RepositoryName>>,
 }

@@ -76,6 +76,12 @@ impl RepositoryPattern {
         pattern.is_some_and(|pattern| path_matches(&pattern, repository.as_str()))
     }
 
+    /// Returns the text that the name of every matching repository begins with: the pattern up to
+    /// its first wildcard or template.
+    pub(super) fn literal_prefix(&self) -> &str {
+        self.start.split('*').next().unwrap_or_default()
+    }
+
     /// Returns whether the pattern contains `${user}`.
     pub fn takes_user(&self) -> bool {
         self.rest.iter().any(|(template, _)| *template == Template::User)
@@ -241,12 +247,19 @@ fn path_matches(pattern: &str, name: &str) -> bool {
 
 /// Returns the first segment of a path, and the rest behind it.
 fn first(path: &str) -> (&str, Option<&str>) {
-    path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
+    // Segments are short: a search by bytes is faster than one for a text.
+    match path.bytes().position(|byte| byte == b'/') {
+        Some(end) => (path.get(..end).unwrap_or_default(), path.get(end + 1..)),
+        None => (path, None),
+    }
 }
 
 /// Matches one segment. The pieces between the stars must occur in the text in their order, the
 /// first at its start and the last at its end.
 fn segment_matches(pattern: &str, text: &str) -> bool {
+    if !pattern.bytes().any(|byte| byte == b'*') {
+        return pattern == text;
+    }
     let mut pieces = pattern.split('*');
     let Some(mut text) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

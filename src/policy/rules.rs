@@ -1,7 +1,6 @@
 //! All rules together. A need that no rule allows is denied.
 
-use std::sync::Arc;
-
+use super::index::RuleIndex;
 use super::pattern::RepositoryPattern;
 use super::rule::{Mismatch, Need, Rule, Target};
 use crate::denial::RuleRefusal;
@@ -17,6 +16,27 @@ pub struct Rules {
     /// `true` if the upstream accepts only tokens that a provider issued. A provider must then
     /// also grant what a rule allows to callers without a credential.
     pub grant_needed: bool,
+}
+
+impl Rules {
+    /// Returns whether the rules alone define what callers without a credential may pull.
+    pub fn decide_for_anonymous(&self) -> bool {
+        !self.rules.is_empty() && !self.grant_needed
+    }
+}
+
+/// The rules and their index.
+#[derive(Clone, Debug, Default)]
+pub(super) struct IndexedRules {
+    rules: Rules,
+    index: RuleIndex,
+}
+
+impl From<Rules> for IndexedRules {
+    fn from(rules: Rules) -> Self {
+        let index = RuleIndex::new(&rules.rules);
+        Self { rules, index }
+    }
 }
 
 /// The treatment of a request that the rules deny.
@@ -37,10 +57,15 @@ pub enum Ruling {
     Unruled,
     /// A rule allows the request. If several rules are needed together, this is the rule that
     /// allows the last need.
-    AllowedBy(Arc<str>),
+    AllowedBy(RuleNumber),
     /// The rules deny the request, and the mode is shadow.
     ShadowDenied(RuleRefusal),
 }
+
+/// The place of a rule in the config. Its name is not part of a ruling, because all workers would
+/// write the count of the owners of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleNumber(usize);
 
 /// The result of each rule for one need of a request.
 #[derive(Debug)]
@@ -63,22 +88,22 @@ pub enum CatalogEffect<'a> {
     Nothing(Mismatch),
 }
 
-impl Rules {
+impl IndexedRules {
     /// Returns whether the rules alone define what callers without a credential may pull.
-    pub fn decide_for_anonymous(&self) -> bool {
-        !self.rules.is_empty() && !self.grant_needed
+    pub(super) fn decide_for_anonymous(&self) -> bool {
+        self.rules.decide_for_anonymous()
     }
 
     /// Returns whether this caller may list all repositories. Callers without a credential never
     /// may.
     pub(super) fn allow_catalog(&self, caller: &Verified) -> bool {
         !caller.principal.is_anonymous()
-            && self.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
+            && self.rules.rules.iter().any(|rule| rule.catalog && rule.is_for(caller))
     }
 
     /// Returns whether the list of rules is empty.
     pub(super) fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.rules.is_empty()
     }
 
     /// Returns whether a rule lets this caller pull, independent of the mode.
@@ -97,13 +122,13 @@ impl Rules {
         caller: &Verified,
     ) -> Result<Ruling, RuleRefusal> {
         let mut ruling = Ruling::Unruled;
-        if self.rules.is_empty() {
+        if self.rules.rules.is_empty() {
             return Ok(ruling);
         }
         for need in needs {
             ruling = match self.that_allows(&need, caller) {
-                Some(rule) => Ruling::AllowedBy(rule.name.clone()),
-                None if self.mode == Mode::Shadow && !caller.principal.is_anonymous() => {
+                Some(rule) => Ruling::AllowedBy(RuleNumber(rule)),
+                None if self.rules.mode == Mode::Shadow && !caller.principal.is_anonymous() => {
                     return Ok(Ruling::ShadowDenied(self.refusal(&need, caller)));
                 }
                 None => return Err(self.refusal(&need, caller)),
@@ -119,7 +144,7 @@ impl Rules {
         caller: &Verified,
     ) -> Vec<Explained<'a>> {
         let of_each = |need: &Need<'_>| {
-            self.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect()
+            self.rules.rules.iter().map(|rule| (&*rule.name, rule.allows(need, caller))).collect()
         };
         needs.map(|need| Explained { need, rules: of_each(&need) }).collect()
     }
@@ -137,11 +162,20 @@ impl Rules {
                 CatalogEffect::Nothing(Mismatch::Action)
             }
         }
-        self.rules.iter().map(|rule| (&*rule.name, effect(rule, caller))).collect()
+        self.rules.rules.iter().map(|rule| (&*rule.name, effect(rule, caller))).collect()
     }
 
-    fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.allows(need, caller).is_ok())
+    /// Returns the name of a rule.
+    pub(super) fn name(&self, RuleNumber(rule): RuleNumber) -> &str {
+        self.rules.rules.get(rule).map_or("", |rule| &rule.name)
+    }
+
+    /// Returns the first rule in the order of the config that allows a need.
+    fn that_allows(&self, need: &Need<'_>, caller: &Verified) -> Option<usize> {
+        let rules = &self.rules.rules;
+        let allows =
+            |number| rules.get(number).is_some_and(|rule: &Rule| rule.allows(need, caller).is_ok());
+        self.index.first(need.repository.as_str(), caller, allows)
     }
 
     /// Returns the refusal of a need. The refusal tells whether only the tag prevents the request.

@@ -65,26 +65,56 @@ impl Who {
         }
     }
 
+    /// Returns the kind of callers that the entry is for.
+    pub(super) fn kind(&self) -> CallerKind<'_> {
+        match self {
+            Self::Anonymous => CallerKind::Anonymous,
+            Self::Authenticated => CallerKind::Authenticated,
+            Self::User { provider, name } => CallerKind::User(provider, name),
+            Self::Group { provider, name } => CallerKind::Group(provider, name),
+            Self::Provider(provider) => CallerKind::Provider(provider),
+            Self::CredentialType(name) => CallerKind::CredentialType(name),
+        }
+    }
+
     /// Returns whether the entry matches this caller.
     pub fn matches(&self, caller: &Verified) -> bool {
+        let kind = self.kind();
+        CallerKind::of(caller).any(|of_caller| of_caller == kind)
+    }
+}
+
+/// A kind of callers. A caller is of several kinds, and an entry of `who` matches the callers of one
+/// kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallerKind<'a> {
+    Anonymous,
+    Authenticated,
+    User(&'a str, &'a str),
+    Group(&'a str, &'a str),
+    Provider(&'a str),
+    CredentialType(&'a str),
+}
+
+impl<'a> CallerKind<'a> {
+    /// Returns all kinds of a caller.
+    pub(super) fn of(caller: &'a Verified) -> impl Iterator<Item = Self> {
         let Principal { source, subject } = &caller.principal;
-        if caller.principal.is_anonymous() {
-            return *self == Self::Anonymous;
-        }
-        match self {
-            Self::Anonymous => false,
-            Self::Authenticated => true,
-            Self::User { provider, name } => {
-                *source.provider == **provider && subject == name && !caller.principal.is_job()
-            }
-            Self::Group { provider, name } => {
-                let groups =
-                    caller.attributes.as_ref().map_or(&[][..], |attributes| &attributes.groups);
-                *source.provider == **provider && groups.iter().any(|group| **group == **name)
-            }
-            Self::Provider(provider) => *source.provider == **provider,
-            Self::CredentialType(name) => source.credential_type.as_deref() == Some(name),
-        }
+        let known = !caller.principal.is_anonymous();
+        let user =
+            (known && !caller.principal.is_job()).then(|| Self::User(&source.provider, subject));
+        let credential_type = source.credential_type.as_deref().filter(|_| known);
+        let groups = caller.attributes.as_ref().filter(|_| known);
+        let groups = groups.into_iter().flat_map(|attributes| &attributes.groups);
+        [
+            Some(if known { Self::Authenticated } else { Self::Anonymous }),
+            user,
+            known.then(|| Self::Provider(&source.provider)),
+            credential_type.map(Self::CredentialType),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(groups.map(|group| Self::Group(&source.provider, group)))
     }
 }
 

@@ -264,6 +264,7 @@ impl ExplainedLines {
                 match ruling {
                     Ruling::Unruled => {}
                     Ruling::AllowedBy(rule) => {
+                        let rule = explanation.rule_name(*rule);
                         self.add("", format_args!("the rule {rule} allows it"))
                     }
                     Ruling::ShadowDenied(refusal) => {

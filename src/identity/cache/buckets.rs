@@ -10,7 +10,8 @@
 mod tests;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use moka::sync::Cache;
@@ -27,6 +28,14 @@ const WINDOW: u32 = 4;
 
 /// The largest weight that is dropped from one bucket before another one is searched.
 const AT_ONCE: u64 = SHARE / 4;
+
+/// The number of counters of changes. A change makes the version of other secrets with the same
+/// counter outdated too, which only costs them another look into the store.
+const COUNTERS: usize = 1024;
+
+/// The part of the capacity that may change until a secret must be looked up again, and the largest
+/// number of changes. A secret that is used all the time therefore never looks unused.
+const USED_WITHIN: (u64, u32) = (64, 1024);
 
 /// The number of slots in one piece of memory. A bucket grows by pieces of one size, because a
 /// piece for all of its secrets would leave a hole in the memory each time that it grows.
@@ -45,13 +54,36 @@ pub(super) struct Buckets<V> {
     /// The number of changes so far, by which the time since the last use of a secret is measured.
     /// Lookups do not count, because all workers would write the same memory.
     clock: AtomicU32,
+    /// The number of changes of the answers about the secrets that share a counter. Evictions do
+    /// not count, because an answer that is dropped to make room stays valid.
+    changes: Box<[AtomicU32]>,
+}
+
+/// The state of the store when the answers about a secret were read.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswersVersion {
+    changes: u32,
+    clock: u32,
 }
 
 /// The secrets whose hashes lead to the same bucket.
 struct Bucket<V>(RwLock<Slots<V>>);
 
 /// The secrets of a bucket, and empty slots between them.
-struct Slots<V>(Vec<Box<[Option<Slot<V>>; SLOTS]>>);
+struct Slots<V>(Vec<Piece<V>>);
+
+/// A few slots in one piece of memory, and the tag of each. A lookup reads the tags, which stand
+/// close together, and then as a rule only the slot that it looks for.
+struct Piece<V> {
+    tags: [u16; SLOTS],
+    slots: Box<[Option<Slot<V>>; SLOTS]>,
+}
+
+/// The place of a slot.
+struct Place<'a, V> {
+    tag: &'a mut u16,
+    slot: &'a mut Option<Slot<V>>,
+}
 
 /// The answers about one secret.
 struct Slot<V> {
@@ -70,7 +102,8 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
         // The buckets are few, and their contents are limited here: no bucket is ever evicted.
         let buckets = Cache::builder().build();
         let (weight, clock) = (AtomicU64::default(), AtomicU32::default());
-        Self { buckets, count, capacity, weight, weigh, clock }
+        let changes = (0..COUNTERS).map(|_| AtomicU32::default()).collect();
+        Self { buckets, count, capacity, weight, weigh, clock, changes }
     }
 
     /// Returns the result of `read` with the answers about this secret, which counts as a use.
@@ -81,7 +114,7 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
     ) -> Option<R> {
         let bucket = self.buckets.get(&self.number(secret))?;
         let slots = bucket.read();
-        let slot = slots.iter().find(|slot| slot.secret == secret)?;
+        let slot = slots.find(secret)?;
         let now = self.now();
         if slot.used.load(Relaxed) != now {
             slot.used.store(now, Relaxed);
@@ -104,7 +137,25 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
             let weight = NonZeroU32::new(weight).unwrap_or(NonZeroU32::MIN);
             Some(Slot { secret, answers, weight, used: now.into() })
         });
+        if let Some(counter) = self.counter(secret) {
+            counter.fetch_add(1, Release);
+        }
         self.make_room(secret);
+    }
+
+    /// Returns the version of the answers about this secret, which is read before the answers.
+    pub(super) fn version(&self, secret: SecretId) -> AnswersVersion {
+        let changes = self.counter(secret).map_or(0, |counter| counter.load(Acquire));
+        AnswersVersion { changes, clock: self.now() }
+    }
+
+    /// Returns whether the answers are unchanged since this version, and the use that came with it
+    /// is recent enough.
+    pub(super) fn is_current(&self, secret: SecretId, version: AnswersVersion) -> bool {
+        let (share, most) = USED_WITHIN;
+        let within = u32::try_from(self.capacity / share).unwrap_or(most).min(most);
+        let AnswersVersion { changes, clock } = self.version(secret);
+        changes == version.changes && clock.wrapping_sub(version.clock) <= within
     }
 
     /// Replaces the answers about every secret by what `change` makes of them.
@@ -156,6 +207,10 @@ impl<V: Clone + Send + Sync + 'static> Buckets<V> {
         self.clock.load(Relaxed)
     }
 
+    fn counter(&self, secret: SecretId) -> Option<&AtomicU32> {
+        self.changes.get(secret.as_number() as usize % COUNTERS)
+    }
+
     fn number(&self, secret: SecretId) -> u32 {
         u32::try_from(secret.as_number() % u64::from(self.count)).unwrap_or_default()
     }
@@ -183,12 +238,12 @@ impl<V> Bucket<V> {
         change: impl FnOnce(Option<&CachedAnswers<V>>) -> Option<Slot<V>>,
     ) {
         let mut slots = self.write();
-        let known = slots.iter().find(|slot| slot.secret == secret);
+        let known = slots.find(secret);
         let changed = change(known.map(|slot| &slot.answers));
         total.fetch_add(changed.as_ref().map_or(0, Slot::weight), Relaxed);
         total.fetch_sub(known.map_or(0, Slot::weight), Relaxed);
         match (changed, slots.place(Some(secret))) {
-            (Some(changed), Some(place)) => *place = Some(changed),
+            (Some(changed), Some(place)) => place.fill(changed),
             (Some(changed), None) => slots.add(changed),
             (None, _) => drop(slots.remove(secret)),
         }
@@ -224,28 +279,43 @@ impl<V> Slot<V> {
 
 impl<V> Slots<V> {
     fn iter(&self) -> impl Iterator<Item = &Slot<V>> {
-        self.0.iter().flat_map(|piece| piece.iter().flatten())
+        self.0.iter().flat_map(|piece| piece.slots.iter().flatten())
+    }
+
+    /// Returns the slot of this secret.
+    fn find(&self, secret: SecretId) -> Option<&Slot<V>> {
+        let tag = tag(secret);
+        let tagged = self.0.iter().flat_map(|piece| piece.tags.iter().zip(piece.slots.iter()));
+        let mut slots =
+            tagged.filter(|(of_slot, _)| **of_slot == tag).filter_map(|(_, slot)| slot.as_ref());
+        slots.find(|slot| slot.secret == secret)
     }
 
     /// Returns the slot of this secret, or an empty slot for `None`.
-    fn place(&mut self, secret: Option<SecretId>) -> Option<&mut Option<Slot<V>>> {
-        let mut places = self.0.iter_mut().flat_map(|piece| piece.iter_mut());
-        places.find(|place| place.as_ref().map(|slot| slot.secret) == secret)
+    fn place(&mut self, secret: Option<SecretId>) -> Option<Place<'_, V>> {
+        let mut places =
+            self.0.iter_mut().flat_map(|piece| piece.tags.iter_mut().zip(piece.slots.iter_mut()));
+        let (tag, slot) =
+            places.find(|(_, slot)| slot.as_ref().map(|slot| slot.secret) == secret)?;
+        Some(Place { tag, slot })
     }
 
     fn add(&mut self, slot: Slot<V>) {
         if let Some(place) = self.place(None) {
-            *place = Some(slot);
+            place.fill(slot);
             return;
         }
-        let mut slot = Some(slot);
-        self.0.push(Box::new(std::array::from_fn(|_| slot.take())));
+        let mut piece = Piece { tags: [0; SLOTS], slots: Box::new([const { None }; SLOTS]) };
+        if let (Some(tag), Some(place)) = (piece.tags.first_mut(), piece.slots.first_mut()) {
+            Place { tag, slot: place }.fill(slot);
+        }
+        self.0.push(piece);
     }
 
     /// Removes a secret, and the piece of memory if it is empty then.
     fn remove(&mut self, secret: SecretId) -> Option<Slot<V>> {
-        let removed = self.place(Some(secret))?.take();
-        self.0.retain(|piece| piece.iter().any(Option::is_some));
+        let removed = self.place(Some(secret))?.slot.take();
+        self.0.retain(|piece| piece.slots.iter().any(Option::is_some));
         removed
     }
 
@@ -255,4 +325,17 @@ impl<V> Slots<V> {
         let idle = others.map(|slot| (now.wrapping_sub(slot.used.load(Relaxed)), slot.secret));
         idle.max_by_key(|(idle_for, _)| *idle_for)
     }
+}
+
+impl<V> Place<'_, V> {
+    fn fill(self, slot: Slot<V>) {
+        *self.tag = tag(slot.secret);
+        *self.slot = Some(slot);
+    }
+}
+
+/// Returns the part of a secret's hash by which it is found among those of its bucket. It is not
+/// the part that chooses the bucket.
+fn tag(secret: SecretId) -> u16 {
+    u16::try_from(secret.as_number() >> (u64::BITS - u16::BITS)).unwrap_or_default()
 }

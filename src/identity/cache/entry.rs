@@ -99,9 +99,20 @@ impl<V> CachedVerdict<V> {
         }
     }
 
+    /// Returns whether the question need not be asked again.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.is_good_at(self.fresh_for, now, unix_now)
+    }
+
     /// Returns the answer.
     pub fn value(&self) -> &V {
         &self.value
+    }
+
+    /// Returns the same answer with a copy of its value.
+    #[must_use]
+    pub fn with(&self, copy: V) -> Self {
+        Self { value: copy, ..*self }
     }
 
     /// Returns the id of the question.
@@ -126,10 +137,6 @@ impl<V> CachedVerdict<V> {
         Self { stale_for: 0, ..self }
     }
 
-    fn is_good(&self, milliseconds: u32) -> bool {
-        self.is_good_at(milliseconds, Instant::now(), unix_now)
-    }
-
     /// Checks both clocks. The wall clock is read only if its result matters.
     fn is_good_at(&self, milliseconds: u32, now: Instant, unix: impl FnOnce() -> u64) -> bool {
         let age = AskedAt::from(now).0.saturating_sub(self.asked.0);
@@ -149,17 +156,19 @@ impl<V: Clone> CachedAnswers<V> {
 
     /// Returns the answer to a question if it is fresh. Answers to questions asked at or before
     /// `floor` do not count.
-    pub fn fresh(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
-        self.find(question, floor)
-            .filter(|answer| answer.is_good(answer.fresh_for))
-            .map(CachedVerdict::value)
+    pub fn fresh(
+        &self,
+        question: &QuestionId,
+        floor: Option<Instant>,
+    ) -> Option<&CachedVerdict<V>> {
+        self.find(question, floor).filter(|answer| answer.is_fresh(Instant::now()))
     }
 
     /// Returns the answer to a question if it may be served while the provider cannot be asked.
     /// Answers to questions asked at or before `floor` do not count.
     pub fn stale(&self, question: &QuestionId, floor: Option<Instant>) -> Option<&V> {
         self.find(question, floor)
-            .filter(|answer| answer.is_good(answer.stale_for))
+            .filter(|answer| answer.is_good_at(answer.stale_for, Instant::now(), unix_now))
             .map(CachedVerdict::value)
     }
 
@@ -206,8 +215,10 @@ impl<V: Clone> CachedAnswers<V> {
     #[must_use]
     pub fn with(known: Option<&Self>, answer: CachedVerdict<V>) -> Self {
         let old = known.map(Self::answers).unwrap_or_default().iter();
+        let now = Instant::now();
         let keep = |old: &&CachedVerdict<V>| {
-            old.question != answer.question && old.is_good(old.stale_for.max(old.fresh_for))
+            let longest = old.stale_for.max(old.fresh_for);
+            old.question != answer.question && old.is_good_at(longest, now, unix_now)
         };
         let mut answers: Vec<_> = old.filter(keep).cloned().collect();
         if answers.is_empty() {

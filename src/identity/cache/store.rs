@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::buckets::Buckets;
+use super::buckets::{AnswersVersion, Buckets};
 use super::entry::{CachedAnswers, CachedVerdict, NegativeVerdict, Validity};
 use super::{CacheKey, CacheLimits, weight};
 use crate::identity::model::keyed_hash::{QuestionId, SecretId};
@@ -33,17 +33,28 @@ impl Stores {
         self.verified.with(secret, CachedAnswers::clone)
     }
 
+    /// Returns the version of the answers about verified credentials with this secret.
+    pub(super) fn version(&self, secret: SecretId) -> AnswersVersion {
+        self.verified.version(secret)
+    }
+
+    /// Returns whether the answers are still of this version.
+    pub(super) fn is_current(&self, secret: SecretId, version: AnswersVersion) -> bool {
+        self.verified.is_current(secret, version)
+    }
+
     /// Returns the fresh verdict, if the question need not be asked.
     pub(super) fn look_up(&self, asked: &CacheKey) -> Option<Verdict> {
         let verified = |verified: Arc<Verified>| Verdict::Verified(verified, Lifetime::default());
-        let fresh = self
-            .verified
-            .with(asked.key(), |known| known.fresh(&asked.question, asked.floor).cloned());
+        let fresh = self.verified.with(asked.key(), |known| {
+            known.fresh(&asked.question, asked.floor).map(|answer| answer.value().clone())
+        });
         if let Some(value) = fresh.flatten() {
             return Some(verified(value));
         }
         let refused = self.refused.with(asked.key(), |known| {
-            let fresh = |question| known.fresh(question, asked.floor).cloned();
+            let fresh =
+                |question| known.fresh(question, asked.floor).map(|answer| answer.value().clone());
             fresh(&asked.credential).or_else(|| fresh(&asked.question))
         });
         refused.flatten().map(|refused| match refused {

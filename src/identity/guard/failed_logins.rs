@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -60,7 +60,17 @@ pub struct LoginAttempt<'a> {
     who: LoginSource,
     /// `true` if the credential is known to be good, but its entry is due for renewal.
     aging: bool,
+    /// The time when the entry of the credential is due for renewal.
+    renewed_at: Nanos,
     search: Option<Arc<Search>>,
+}
+
+/// A credential that is known to be good from an address. Until its entry is due for renewal,
+/// admitting it changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct GoodLogin {
+    network: IpAddr,
+    until: Nanos,
 }
 
 /// A credential and the address that it was sent from.
@@ -137,9 +147,15 @@ impl FailedLogins {
                 wait => return Err(wait),
             }
         }
-        let aging = known && now.saturating_sub(verified) > nanos(WRITTEN_AGAIN_AFTER);
+        let renewed_at = verified.saturating_add(nanos(WRITTEN_AGAIN_AFTER));
+        let aging = known && now > renewed_at;
         let who = LoginSource { quota, network, credential: question.id, pair, known };
-        Ok(LoginAttempt { logins: self, who, aging, search: None })
+        Ok(LoginAttempt { logins: self, who, aging, renewed_at, search: None })
+    }
+
+    /// Returns whether a login from this address needs no admission now.
+    pub fn covers(&self, good: &GoodLogin, client: IpAddr, now: Instant) -> bool {
+        self.clock.at(now) <= good.until && client_network(client) == good.network
     }
 
     fn missing(&self, quota: Quota, network: IpAddr, now: Nanos) -> Duration {
@@ -185,6 +201,13 @@ impl FailedLogins {
 }
 
 impl LoginAttempt<'_> {
+    /// Returns what is known of the credential, if it is known to be good from the address and its
+    /// entry need not be renewed yet.
+    pub fn good(&self) -> Option<GoodLogin> {
+        let known = self.who.known && !self.aging;
+        known.then_some(GoodLogin { network: self.who.network, until: self.renewed_at })
+    }
+
     /// Returns the value that is needed to ask a provider. Waits as long as questions under way
     /// hold the remaining places; the caller limits that wait.
     ///

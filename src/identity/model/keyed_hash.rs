@@ -6,6 +6,8 @@ mod tests;
 
 use std::fmt;
 
+use zeroize::Zeroize as _;
+
 use super::Question;
 use super::credential::Credential;
 use crate::hex;
@@ -13,6 +15,9 @@ use crate::registry::{Access, Actions};
 
 /// The number of bytes of a [`QuestionId`] that depend on the credential only.
 const CREDENTIAL_BYTES: usize = 4;
+
+/// The length, in bytes, up to which a credential is hashed in one piece.
+const SHORT: usize = 192;
 
 /// The key for hashing secrets. Without it, a hash from a log or from memory cannot be checked
 /// against guessed tokens.
@@ -90,6 +95,10 @@ impl HashKey {
     /// Hashes a credential.
     pub fn credential(&self, credential: &Credential) -> CredentialId {
         let (kind, user, secret) = credential.parts();
+        let mut text = CredentialText::new();
+        if text.push(&[kind]) && text.push_counted(user) && text.push_counted(secret) {
+            return CredentialId(*blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes());
+        }
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&[kind]);
         length_prefixed(&mut hasher, user.as_bytes());
@@ -183,6 +192,11 @@ impl SecretId {
 }
 
 impl CredentialId {
+    /// Returns a part of the hash as a number, by which credentials are spread over a table.
+    pub(in crate::identity) fn as_number(self) -> u64 {
+        self.0.last_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
+    }
+
     /// Returns the identifier that logs show for a credential that is not a JWT.
     pub fn fingerprint(self) -> Fingerprint {
         Fingerprint(self.0.first_chunk().copied().unwrap_or_default())
@@ -220,6 +234,43 @@ impl QuestionId {
     /// Creates an arbitrary id for tests.
     pub fn any(number: u8) -> Self {
         Self([number; 16])
+    }
+}
+
+/// The parts of a short credential in one piece, which is hashed faster than its parts. It is zeroed
+/// when dropped.
+struct CredentialText {
+    bytes: [u8; SHORT],
+    used: usize,
+}
+
+impl CredentialText {
+    fn new() -> Self {
+        Self { bytes: [0; SHORT], used: 0 }
+    }
+
+    /// Adds a part. Returns `false` if there is no room for it.
+    fn push(&mut self, part: &[u8]) -> bool {
+        let end = self.used + part.len();
+        let Some(room) = self.bytes.get_mut(self.used..end) else { return false };
+        room.copy_from_slice(part);
+        self.used = end;
+        true
+    }
+
+    /// Adds a part with its length in front, as [`length_prefixed`] does.
+    fn push_counted(&mut self, part: &str) -> bool {
+        self.push(&(part.len() as u64).to_le_bytes()) && self.push(part.as_bytes())
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+}
+
+impl Drop for CredentialText {
+    fn drop(&mut self) {
+        self.bytes.get_mut(..self.used).unwrap_or_default().zeroize();
     }
 }
 

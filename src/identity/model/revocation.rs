@@ -9,7 +9,7 @@
 //! as well, because its holder is the caller that the operator wants to shut out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ const MAX_REVOCATIONS: usize = 10_000;
 /// All revocations.
 #[derive(Default)]
 pub struct Revocations {
-    /// `false` until the first revocation. Most gates never revoke anything and then skip the
-    /// lookup.
-    any: AtomicBool,
+    /// The number of the latest revocation, 0 until the first one. Most gates never revoke anything
+    /// and then skip the lookup.
+    latest: AtomicU64,
     table: RwLock<RevocationTable>,
 }
 
@@ -103,12 +103,18 @@ impl Revocations {
             let gone = oldest.and_then(|oldest| table.revoked.remove(&oldest));
             table.floor = gone.map(|(_, moment)| moment).or(table.floor);
         }
-        self.any.store(true, Ordering::Release);
+        self.latest.store(number, Ordering::Release);
+    }
+
+    /// Returns the number of the latest revocation, of any credential. As long as it does not
+    /// change, [`lookup`](Self::lookup) has the same result.
+    pub fn revision(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
     }
 
     /// Returns the revocations of this credential.
     pub fn lookup(&self, credential: &KnownAs) -> Revocation {
-        if !self.any.load(Ordering::Acquire) {
+        if self.revision() == 0 {
             return Revocation::default();
         }
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

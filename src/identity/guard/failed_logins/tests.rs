@@ -1,7 +1,5 @@
 //! Tests for admitting requests, for waiting for a place and for what uses one up.
 
-use std::time::Instant;
-
 use secrecy::SecretString;
 
 use super::*;

@@ -211,3 +211,19 @@ proptest! {
         }
     }
 }
+
+/// Replicas and later versions find a credential by the same identifier.
+#[test]
+fn a_credential_has_the_hash_of_its_parts_at_any_length() {
+    let key = HashKey::random().unwrap();
+    for length in [1, 2, SHORT - 18, SHORT - 17, SHORT - 16, SHORT, SHORT + 1, 5000] {
+        let password = "p".repeat(length);
+        let mut hasher = blake3::Hasher::new_keyed(&key.0);
+        for part in [&[1][..], &1_u64.to_le_bytes(), b"u", &length.to_le_bytes()] {
+            hasher.update(part);
+        }
+        hasher.update(password.as_bytes());
+        let expected = CredentialId(*hasher.finalize().as_bytes());
+        assert_eq!(key.credential(&basic("u", &password)), expected, "{length}");
+    }
+}
