@@ -1,8 +1,17 @@
 //! The writes of an HTTP/2 connection, and the windows that the gate opens.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use crate::harness::{READ_WRITE, Setup, TestGate, basic};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::harness::{READ_WRITE, Setup, TestGate, basic, trusting};
 use crate::hostile::frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, encode, read,
 };
@@ -25,24 +34,87 @@ async fn the_answers_of_one_turn_come_in_one_tls_record() {
     ];
     let request = |stream: u32| encode(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields));
 
-    let mut client = gate.connect_tls(&[b"h2"]).await;
+    let records = Rc::new(Cell::new(0));
+    let socket = gate.connect().await;
+    let socket = CountRecords { socket, skip: 0, head: Vec::new(), count: records.clone() };
+    let mut config = trusting(&gate.certificate);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let mut client = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
     let opening = [PREFACE, &encode(SETTINGS, 0, 0, &[]), &request(1)].concat();
     client.write_all(&opening).await.unwrap();
     // From the first answer on, the verdict about the credential is in the cache.
     while answer(&soon(read(&mut client)).await.unwrap()).is_none() {}
+    let before = records.get();
     client.write_all(&(1..=8).flat_map(|n| request(2 * n + 1)).collect::<Vec<_>>()).await.unwrap();
-    let mut answers = Vec::new();
-    while answers.is_empty() {
-        // A read returns bytes of one record only.
-        let mut record = vec![0; 16 * 1024];
-        let length = soon(client.read(&mut record)).await.unwrap();
-        let mut frames = &record[..length];
-        while let Some(frame) = soon(read(&mut frames)).await {
-            answers.extend(answer(&frame));
+    for _ in 0..8 {
+        let length = loop {
+            if let Some(length) = answer(&soon(read(&mut client)).await.unwrap()) {
+                break length;
+            }
+        };
+        assert!(length > 256, "{length}");
+    }
+    assert_eq!(records.get() - before, 1);
+}
+
+/// A socket that counts the TLS records that come.
+struct CountRecords {
+    socket: TcpStream,
+    /// The number of bytes to skip: the rest of a record.
+    skip: usize,
+    /// The bytes of the head of a record as far as they came.
+    head: Vec<u8>,
+    count: Rc<Cell<usize>>,
+}
+
+impl CountRecords {
+    fn scan(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let head = bytes.len().min(5 - self.head.len());
+            self.head.extend_from_slice(&bytes[..head]);
+            bytes = &bytes[head..];
+            if let [_, _, _, high, low] = self.head[..] {
+                self.skip = usize::from(u16::from_be_bytes([high, low]));
+                self.head.clear();
+                self.count.set(self.count.get() + 1);
+            }
         }
     }
-    assert_eq!(answers.len(), 8, "{answers:?}");
-    assert!(answers.iter().all(|length| *length > 256), "{answers:?}");
+}
+
+impl AsyncRead for CountRecords {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        self.scan(&buffer.filled()[before..]);
+        read
+    }
+}
+
+impl AsyncWrite for CountRecords {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 /// Returns the length of the body if the frame ends an answer with a body.
