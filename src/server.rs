@@ -7,6 +7,7 @@ mod connection_limit;
 mod deadlines;
 mod frame_scan;
 mod http2;
+mod key_schedule;
 mod linger;
 mod listener_health;
 mod proxy_header;

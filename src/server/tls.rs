@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::key_schedule;
 use super::linger::{LINGER_TIME, linger};
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 use crate::net::read_ahead::ReadAhead;
@@ -44,7 +45,7 @@ pub fn server_tls(
     http2: bool,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let versions: &[_] = if tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(key_schedule::provider())
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(certified_key))));
