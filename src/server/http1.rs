@@ -282,7 +282,7 @@ fn resting<S, V>(
     parts: http1::Parts<TokioIo<Scanned<S, AmbiguityScan>>, V>,
 ) -> Scanned<S, AmbiguityScan> {
     let mut stream = parts.io.into_inner();
-    stream.put_back(parts.read_buf);
+    stream.put_back(&parts.read_buf);
     stream
 }
 

@@ -27,9 +27,10 @@ impl<S, T> Scanned<S, T> {
         Self { stream, scan, ahead: Bytes::new() }
     }
 
-    /// Takes back bytes that were read from this stream and not used.
-    pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+    /// Takes back bytes that were read from this stream and not used. They are copied, so that the
+    /// buffer that they are in can be freed.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
     }
 }
 
