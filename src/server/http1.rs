@@ -32,8 +32,12 @@ use crate::gate::{ConnectionInfo, ConnectionState};
 /// It bounds how much of a body is read at once.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The time without a request after which a connection gives up hyper's state and buffers.
-const REST_AFTER: Duration = Duration::from_millis(500);
+/// The time without a request after which a connection gives up hyper's state and buffers. Creating
+/// them for a later request costs a few microseconds.
+const REST_AFTER: Duration = Duration::from_millis(250);
+
+/// The interval at which a connection with a request under way checks whether it may rest.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose client speaks HTTP/1.1, until the connection ends.
 pub(super) async fn serve_http1<S>(
@@ -252,8 +256,8 @@ impl Connection<'_> {
                             return Served::Rests(resting(connection.into_parts()));
                         }
                         rests_at => {
-                            let look = Instant::now() + REST_AFTER;
-                            let look = rests_at.map_or(look, |at| look.min(at.into()));
+                            let look = rests_at.map(Instant::from_std);
+                            let look = look.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
                             timer.as_mut().reset(look.min(next.into()));
                         }
                     },
