@@ -6,6 +6,7 @@ mod connection;
 mod connection_limit;
 mod deadlines;
 mod frame_scan;
+mod http1;
 mod http2;
 mod key_schedule;
 mod linger;

@@ -181,6 +181,24 @@ impl Deadlines {
         self.check(http2).unwrap_or_else(Instant::now).into()
     }
 
+    /// HTTP/1.1: returns the time at which the connection has been without a request for `pause`.
+    /// Returns `None` if a request is under way or a part of the next one has come, or if the end
+    /// of a response is not sent yet.
+    pub(super) fn rests_at(&self, pause: Duration) -> Option<Instant> {
+        let Waiting::NextRequest(since) = self.waiting.get() else { return None };
+        let current = self.current();
+        let body_ended = current.is_none_or(|progress| progress.request_body_ended().is_some());
+        let silent = self.io_status.first_read().is_none();
+        let sent = self.io_status.write_blocked().is_none();
+        let since = self.io_status.unblocked().map_or(since, |then| then.max(since));
+        (body_ended && silent && sent).then_some(since + pause)
+    }
+
+    /// HTTP/1.1: forgets the last request, which has ended.
+    pub(super) fn forget_request(&self) {
+        self.current.replace(None);
+    }
+
     /// Returns the time at which the deadlines must be checked again, or `None` if a deadline has
     /// passed. In that case it also records whether the client stalled. `http2`: bytes between
     /// requests do not begin a head, because pings and window updates come at any time.

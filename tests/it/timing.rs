@@ -10,3 +10,4 @@ mod drain;
 mod leaving;
 mod patience;
 mod record;
+mod rest;
