@@ -21,6 +21,7 @@ use moorgate::metrics::Metrics;
 use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::Quota;
 use moorgate::registry::{Actions, RegistryRequest};
+use moorgate::request_id::RequestId;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::allocations;
@@ -53,13 +54,13 @@ pub fn do_not_allocate() {
 /// Returns the answer.
 fn cached_answer(runtime: &Runtime) -> Arc<Verified> {
     let authenticator = authenticator(runtime.handle());
-    let id: Arc<str> = "request".into();
+    let id = RequestId::from("request");
     let prepare = || {
         let credential = Credential::Basic { user: "carol".into(), password: "secret".into() };
         (credential, request().required())
     };
     let ask = |(credential, access)| {
-        let question = authenticator.question(credential, access, ADDRESS, Arc::clone(&id));
+        let question = authenticator.question(credential, access, ADDRESS, id.clone());
         let mut cache_use = CacheUse::None;
         let verified = runtime.block_on(authenticator.verify(&question, &mut cache_use));
         (verified.unwrap(), cache_use)
