@@ -14,6 +14,7 @@ mod listener_health;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;
+mod seen_phase;
 mod snapshot;
 mod stream_executor;
 mod tls;

@@ -17,6 +17,7 @@ use super::http2::serve_http2;
 use super::proxy_protocol;
 use super::tls::handshake;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
+use crate::net::read_ahead::ReadAhead;
 
 /// A connection that is ready for its first request.
 struct Opened {
@@ -28,7 +29,7 @@ struct Opened {
 
 enum OpenedStream {
     Plain(MonitoredIo<TcpStream>),
-    Tls(Box<TlsStream<MonitoredIo<TcpStream>>>),
+    Tls(Box<TlsStream<MonitoredIo<ReadAhead<TcpStream>>>>),
 }
 
 /// Serves a connection until it ends.

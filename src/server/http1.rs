@@ -18,14 +18,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::Worker;
 use super::ambiguity_scan::AmbiguityScan;
 use super::deadlines::Deadlines;
 use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
-use super::{Phase, Worker};
+use super::seen_phase::SeenPhase;
 use crate::gate::{ConnectionInfo, ConnectionState};
 
 /// The size that the read buffer may grow to, in bytes, if twice `max_header_bytes` is not larger.
@@ -57,7 +57,7 @@ where
         state: Rc::default(),
     };
     let mut stream = Scanned::new(stream, connection.scan.clone());
-    let mut phase = SeenPhase { told: worker.phase.clone(), seen: Phase::Serving };
+    let mut phase = SeenPhase::new(&worker.phase);
     let mut timer = pin!(sleep_until(deadlines.first_check(false)));
     let unread = loop {
         match connection.rest(&mut stream, &mut phase, timer.as_mut()).await {
@@ -104,12 +104,6 @@ struct Connection<'a> {
     state: Rc<ConnectionState>,
 }
 
-/// The phase of the worker, with the phase that the connection has seen.
-struct SeenPhase {
-    told: watch::Receiver<Phase>,
-    seen: Phase,
-}
-
 /// The end of a wait for a request.
 enum Rested {
     RequestBegins,
@@ -129,18 +123,6 @@ enum Served<S> {
     },
     /// The connection failed, or a deadline has passed.
     Broken,
-}
-
-impl SeenPhase {
-    /// Waits for a phase that was not seen yet. Returns `true` if it begins the drain.
-    async fn changes(&mut self) -> bool {
-        let seen = self.seen;
-        if let Ok(now) = self.told.wait_for(|now| *now != seen).await {
-            self.seen = *now;
-            return now.is_draining() && !seen.is_draining();
-        }
-        std::future::pending().await
-    }
 }
 
 impl Connection<'_> {

@@ -20,6 +20,7 @@ use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
 use super::linger::{LINGER_TIME, linger};
 use super::scanned::Scanned;
+use super::seen_phase::SeenPhase;
 use super::stream_executor::StreamExecutor;
 use super::turn_buffer::TurnBuffer;
 use super::{Phase, Worker};
@@ -117,15 +118,15 @@ where
             .max_header_list_size(max_headers)
             .serve_connection(TokioIo::new(Scanned::new(stream.clone(), scan.clone())), service)
     );
-    let mut phase = worker.phase.clone();
+    let mut phase = SeenPhase::new(&worker.phase);
     let (mut seen, mut said_goodbye) = (Phase::Serving, false);
     let mut timer = pin!(sleep_until(deadlines.first_check(true)));
     loop {
         tokio::select! {
             biased;
             // Polled first, so that streams that arrived meanwhile are not begun during the drain.
-            Ok(now) = phase.wait_for(|now| *now != seen) => {
-                seen = *now;
+            _ = phase.changes() => {
+                seen = phase.seen();
                 state.leave();
                 if said_goodbye && seen.is_draining() {
                     deadlines.drain();

@@ -34,6 +34,8 @@ pub(super) const ROOMS: &[Room] = &[
     Room { name: "log_throttle", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room { name: "recent", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room { name: "terminal", uses: &[], must_not_use: IMPURE },
+    Room { name: "hex", uses: &[], must_not_use: IMPURE },
+    Room { name: "request_id", uses: &["hex"], must_not_use: IMPURE },
     Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
     Room {
         name: "rate_limit",
@@ -51,7 +53,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "identity/model",
-        uses: &["denial", "registry"],
+        uses: &["denial", "hex", "registry", "request_id"],
         must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
     },
     Room {
@@ -82,6 +84,7 @@ pub(super) const ROOMS: &[Room] = &[
             "metrics",
             "rate_limit",
             "registry",
+            "request_id",
         ],
         must_not_use: &["moka", "hyper", "http"],
     },
@@ -100,7 +103,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "respond",
-        uses: &["body", "denial", "identity/model", "registry", "token_service"],
+        uses: &["body", "denial", "identity/model", "registry", "request_id", "token_service"],
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
     Room {
@@ -117,6 +120,7 @@ pub(super) const ROOMS: &[Room] = &[
             "metrics",
             "recent",
             "registry",
+            "request_id",
             "terminal",
         ],
         must_not_use: &["hyper", "moka"],
@@ -129,6 +133,7 @@ pub(super) const ROOMS: &[Room] = &[
             "policy",
             "record",
             "registry",
+            "request_id",
             "net",
             "log_throttle",
             "terminal",
