@@ -156,6 +156,7 @@ pub(super) const ROOMS: &[Room] = &[
             "policy",
             "record",
             "registry",
+            "request_id",
             "respond",
             "token_service",
             "upstream",
@@ -164,7 +165,16 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "server",
-        uses: &["body", "net", "gate", "log_throttle", "recent", "record", "upstream", "net"],
+        uses: &[
+            "body",
+            "net",
+            "gate",
+            "log_throttle",
+            "recent",
+            "record",
+            "request_id",
+            "upstream",
+        ],
         must_not_use: &["moka"],
     },
     Room {
