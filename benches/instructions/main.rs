@@ -56,15 +56,9 @@ mod registry;
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
-use mimalloc::MiMalloc;
-use zeroizing_alloc::ZeroAlloc;
 
 use client::Protocol;
 use gate::Warm;
-
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 /// The number of requests that are counted. `check` reads this line.
 const REQUESTS: u64 = 1000;
