@@ -11,6 +11,7 @@ mod http2;
 mod key_schedule;
 mod linger;
 mod listener_health;
+mod own_headers;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;
