@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod linger;
 mod listener_health;
+mod own_headers;
 mod proxy_header;
 mod proxy_protocol;
 mod scanned;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::deadlines::Deadlines;
 use super::frame_scan::{FrameScan, Goodbye};
 use super::linger::{LINGER_TIME, linger};
+use super::own_headers::own_headers;
 use super::scanned::Scanned;
 use super::stream_executor::StreamExecutor;
 use super::{Phase, Worker};
@@ -95,7 +96,9 @@ where
         let serving = worker.newest.serving();
         let received = serving.snapshot.gate.receive(request, connection_info);
         async move {
-            Ok::<_, Infallible>(serving.snapshot.gate.serve(received, &serving.upstream).await)
+            let mut response = serving.snapshot.gate.serve(received, &serving.upstream).await;
+            own_headers(response.headers_mut());
+            Ok::<_, Infallible>(response)
         }
     });
     let max_headers = u32::try_from(deadlines.settings().max_header_bytes).unwrap_or(u32::MAX);
