@@ -6,6 +6,7 @@ pub mod bind_error;
 pub mod client_address;
 pub mod client_tls;
 pub mod endpoint;
+pub mod held_writes;
 pub mod monitored_io;
 pub mod open_files;
 pub mod read_ahead;

@@ -15,9 +15,8 @@ use super::deadlines::Deadlines;
 use super::http1::serve_http1;
 use super::http2::serve_http2;
 use super::proxy_protocol;
-use super::tls::handshake;
+use super::tls::{ClientSocket, handshake};
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
-use crate::net::read_ahead::ReadAhead;
 
 /// A connection that is ready for its first request.
 struct Opened {
@@ -29,7 +28,7 @@ struct Opened {
 
 enum OpenedStream {
     Plain(MonitoredIo<TcpStream>),
-    Tls(Box<TlsStream<MonitoredIo<ReadAhead<TcpStream>>>>),
+    Tls(Box<TlsStream<ClientSocket>>),
 }
 
 /// Serves a connection until it ends.

@@ -51,6 +51,15 @@ async fn the_gate_offers_tls_1_2_and_1_3_with_a_post_quantum_group() {
 }
 
 #[tokio::test]
+async fn a_failed_handshake_tells_the_client_the_reason() {
+    let gate = TestGate::tls().await;
+    for versions in [BOTH, ONLY_12] {
+        let error = connect(&gate, versions, &[b"smtp"]).await.unwrap_err();
+        assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn http2_is_not_offered_if_the_config_turns_it_off() {
     let http = vec!["http2: false"];
     let gate = TestGate::start(Setup { tls: true, http, ..Setup::default() }).await;
