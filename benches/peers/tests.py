@@ -5,7 +5,7 @@ generators, and the table."""
 import collections
 import unittest
 
-import idle
+import connections
 import load
 import table
 from peers import HERE, fill
@@ -81,7 +81,7 @@ class Figures(unittest.TestCase):
             load.h2load_requests(text)
 
     def test_a_frame_has_the_form_of_rfc_9113(self):
-        self.assertEqual(idle.frame(idle.HEADERS, 5, 1, b"ab"), b"\0\0\2\1\5\0\0\0\1ab")
+        self.assertEqual(connections.frame(connections.HEADERS, 5, 1, b"ab"), b"\0\0\2\1\5\0\0\0\1ab")
 
 
 class Table(unittest.TestCase):
