@@ -43,7 +43,7 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The largest number of allocations for one request, with those that grow. The tests print the
 /// number that they count. Lower the bound if the number falls.
-const BOUNDS: [(Protocol, usize); 2] = [(Protocol::Http1, 23), (Protocol::Http2, 26)];
+const BOUNDS: [(Protocol, usize); 2] = [(Protocol::Http1, 23), (Protocol::Http2, 28)];
 
 /// The number of requests in one round.
 const REQUESTS: usize = 1000;

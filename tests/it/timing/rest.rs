@@ -131,14 +131,15 @@ async fn tls_messages_without_content_do_not_keep_a_resting_connection_open() {
             client.get_mut().1.refresh_traffic_keys().unwrap();
             client.flush().await?;
             if let Ok(read) =
-                tokio::time::timeout(Duration::from_millis(100), client.read(&mut [0; 1])).await
+                tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 1])).await
             {
                 return read;
             }
         }
     };
     assert!(!matches!(soon(update()).await, Ok(1..)));
-    assert!((Duration::from_millis(800)..Duration::from_secs(10)).contains(&begun.elapsed()));
+    // rustls would refuse the thirty-third update, after more than six seconds.
+    assert!((Duration::from_millis(800)..Duration::from_secs(5)).contains(&begun.elapsed()));
 }
 
 #[tokio::test]
