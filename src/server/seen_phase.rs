@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 
 use super::Phase;
 
@@ -34,7 +35,8 @@ impl SeenPhase {
     pub(super) async fn changes(&mut self) -> bool {
         let Self { told, glance, seen: before } = self;
         let seen = *before;
-        let mut changed = pin!(told.wait_for(|now| *now != seen));
+        // Without a limit, because a wait that only yields does not wait for the phase.
+        let mut changed = pin!(unconstrained(told.wait_for(|now| *now != seen)));
         let mut waits: Option<Waker> = None;
         let now = poll_fn(|cx| {
             let will_wake = waits.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
