@@ -1,26 +1,19 @@
 //! The phase of the worker, as one of its connections has seen it.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
-use std::task::{Poll, Waker};
-
 use tokio::sync::watch;
-use tokio::task::coop::unconstrained;
 
 use super::Phase;
 
 /// The phase of the worker, as a connection has seen it so far.
 pub(super) struct SeenPhase {
     told: watch::Receiver<Phase>,
-    /// Another receiver of the same phase, for a look that takes no lock.
-    glance: watch::Receiver<Phase>,
     seen: Phase,
 }
 
 impl SeenPhase {
     /// Creates the view of a connection that has seen nothing but [`Phase::Serving`].
     pub(super) fn new(told: &watch::Receiver<Phase>) -> Self {
-        Self { told: told.clone(), glance: told.clone(), seen: Phase::Serving }
+        Self { told: told.clone(), seen: Phase::Serving }
     }
 
     /// Returns the phase that the connection has seen.
@@ -29,29 +22,13 @@ impl SeenPhase {
     }
 
     /// Waits for a phase that was not seen yet. Returns `true` if it begins the drain.
-    ///
-    /// A connection polls this each time before it does anything else. It is therefore cheap while
-    /// the phase stays the same: a look at the version of the phase.
     pub(super) async fn changes(&mut self) -> bool {
-        let Self { told, glance, seen: before } = self;
-        let seen = *before;
-        // Without a limit, because a wait that only yields does not wait for the phase.
-        let mut changed = pin!(unconstrained(told.wait_for(|now| *now != seen)));
-        let mut waits: Option<Waker> = None;
-        let now = poll_fn(|cx| {
-            let will_wake = waits.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            if will_wake && matches!(glance.has_changed(), Ok(false)) {
-                return Poll::Pending;
-            }
-            waits = Some(cx.waker().clone());
-            match changed.as_mut().poll(cx) {
-                Poll::Ready(Ok(now)) => Poll::Ready(*now),
-                // Without a sender, the phase stays as it is.
-                Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
-            }
-        })
-        .await;
-        self.glance.mark_unchanged();
+        let seen = self.seen;
+        let now = match self.told.wait_for(|now| *now != seen).await {
+            Ok(now) => *now,
+            // Without a sender, the phase stays as it is.
+            Err(_) => std::future::pending().await,
+        };
         self.seen = now;
         now.is_draining() && !seen.is_draining()
     }
@@ -59,6 +36,8 @@ impl SeenPhase {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use tokio::time::timeout;
 
     use super::*;
