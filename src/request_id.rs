@@ -11,8 +11,8 @@ use crate::hex;
 /// The longest id of a client that is kept, in bytes.
 const MAX_BYTES: usize = 64;
 
-/// The id of a request: 1 to 64 letters, digits, `.`, `_` or `-`. It is cheap to clone, because each
-/// message about the request carries it in a header.
+/// The id of a request: 1 to 64 letters, digits, `.`, `_` or `-`. It is cheap to clone, because
+/// each message about the request carries it in a header.
 #[derive(Clone)]
 pub struct RequestId(HeaderValue);
 

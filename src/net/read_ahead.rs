@@ -1,8 +1,8 @@
 //! A stream that reads more than it is asked for while a large body comes.
 //!
-//! rustls asks for one TLS record at most. While a body comes, one system call takes several records
-//! from the socket, and the next reads take them from memory. The memory is given back as soon as
-//! nothing more comes, so an idle connection has none.
+//! rustls asks for one TLS record at most. While a body comes, one system call takes several
+//! records from the socket, and the next reads take them from memory. The memory is given back as
+//! soon as nothing more comes, so an idle connection has none.
 
 use std::future::Future;
 use std::io::{self, IoSlice};

@@ -84,8 +84,8 @@ impl Who {
     }
 }
 
-/// A kind of callers. A caller is of several kinds, and an entry of `who` matches the callers of one
-/// kind.
+/// A kind of callers. A caller is of several kinds, and an entry of `who` matches the callers of
+/// one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum CallerKind<'a> {
     Anonymous,

@@ -66,7 +66,8 @@ impl<'a> JsonLine<'a> {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Writes a field with milliseconds, with up to three digits after the decimal point, or `null`.
+    /// Writes a field with milliseconds, with up to three digits after the decimal point, or
+    /// `null`.
     pub(super) fn milliseconds(&mut self, name: &'static str, duration: Option<Duration>) {
         self.name(name);
         let Some(duration) = duration else { return self.null() };

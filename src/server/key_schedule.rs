@@ -1,9 +1,9 @@
 //! The key schedule of TLS 1.3 (RFC 8446, 7.1) over HMAC of aws-lc.
 //!
 //! rustls derives about twenty secrets a handshake. Its own provider takes each derivation for a
-//! separate HKDF (RFC 5869): it extracts the pseudo-random key again, and prepares the HMAC key again.
-//! The provider here does both once for each secret, which halves the work. The secrets are the
-//! same.
+//! separate HKDF (RFC 5869): it extracts the pseudo-random key again, and prepares the HMAC key
+//! again. The provider here does both once for each secret, which halves the work. The secrets are
+//! the same.
 
 use std::sync::{Arc, LazyLock};
 

@@ -52,7 +52,8 @@ impl Canned {
     }
 }
 
-/// Returns a response that ends its connection. The head is the status line's rest and header lines.
+/// Returns a response that ends its connection. The head is the status line's rest and header
+/// lines.
 fn response(head: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")

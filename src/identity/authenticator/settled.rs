@@ -2,8 +2,8 @@
 //!
 //! Each worker keeps a few of them for itself, with everything by which the answer was found valid.
 //! The same question then gets the same answer after one keyed hash, without a lock and without a
-//! write to memory that workers share. Nothing is decided here: the answer is that of the cache, and
-//! it is used only as long as the cache would give it. Otherwise the cache is asked.
+//! write to memory that workers share. Nothing is decided here: the answer is that of the cache,
+//! and it is used only as long as the cache would give it. Otherwise the cache is asked.
 
 #[cfg(test)]
 mod tests;
@@ -211,8 +211,8 @@ impl Table {
     }
 }
 
-/// Returns a copy that no other worker counts the owners of. A verdict with attributes may be large,
-/// so it stays shared.
+/// Returns a copy that no other worker counts the owners of. A verdict with attributes may be
+/// large, so it stays shared.
 fn own_copy(verified: &Arc<Verified>) -> Arc<Verified> {
     match &verified.attributes {
         None => Arc::new(Verified::clone(verified)),

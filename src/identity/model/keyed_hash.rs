@@ -237,8 +237,8 @@ impl QuestionId {
     }
 }
 
-/// The parts of a short credential in one piece, which is hashed faster than its parts. It is zeroed
-/// when dropped.
+/// The parts of a short credential in one piece, which is hashed faster than its parts. It is
+/// zeroed when dropped.
 struct CredentialText {
     bytes: [u8; SHORT],
     used: usize,

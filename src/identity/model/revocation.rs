@@ -23,8 +23,8 @@ const MAX_REVOCATIONS: usize = 10_000;
 /// All revocations.
 #[derive(Default)]
 pub struct Revocations {
-    /// The number of the latest revocation, 0 until the first one. Most gates never revoke anything
-    /// and then skip the lookup.
+    /// The number of the latest revocation, 0 until the first one. Most gates never revoke
+    /// anything and then skip the lookup.
     latest: AtomicU64,
     table: RwLock<RevocationTable>,
 }
