@@ -47,7 +47,7 @@ pub fn check(head: &Parts) -> Result<(), Framing> {
 /// # Errors
 /// The first violation that is found.
 pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
-    let fields = Fields::of(&head.headers);
+    let fields = FramingFields::of(&head.headers);
     check_host(head, &fields.host)?;
     if head.version == Version::HTTP_2 {
         check_values(&head.headers)?;
@@ -58,23 +58,23 @@ pub fn check_token_request(head: &Parts) -> Result<(), Framing> {
 
 /// The fields on which the reading of a message depends, found in one pass over all fields.
 #[derive(Default)]
-struct Fields<'a> {
-    host: Lines<'a>,
-    coding: Lines<'a>,
-    length: Lines<'a>,
-    expectation: Lines<'a>,
+struct FramingFields<'a> {
+    host: FieldLines<'a>,
+    coding: FieldLines<'a>,
+    length: FieldLines<'a>,
+    expectation: FieldLines<'a>,
 }
 
 /// The lines of one field.
 #[derive(Default)]
-enum Lines<'a> {
+enum FieldLines<'a> {
     #[default]
     None,
     One(&'a HeaderValue),
     Several,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> FramingFields<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {
@@ -86,8 +86,8 @@ impl<'a> Fields<'a> {
                 _ => continue,
             };
             *lines = match lines {
-                Lines::None => Lines::One(value),
-                Lines::One(_) | Lines::Several => Lines::Several,
+                FieldLines::None => FieldLines::One(value),
+                FieldLines::One(_) | FieldLines::Several => FieldLines::Several,
             };
         }
         fields
@@ -96,15 +96,15 @@ impl<'a> Fields<'a> {
 
 /// Checks that there is one host, and that `Host` and the target name the same one (RFC 9112, 3.2;
 /// RFC 9113, 8.3.1).
-fn check_host(head: &Parts, lines: &Lines<'_>) -> Result<(), Framing> {
+fn check_host(head: &Parts, lines: &FieldLines<'_>) -> Result<(), Framing> {
     let target = head.uri.authority().map(|authority| authority.as_str());
     if target.is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) {
         return Err(Framing::Scheme);
     }
     let host = match lines {
-        Lines::None => None,
-        Lines::One(host) => Some(host.to_str().map_err(|_| Framing::Host)?),
-        Lines::Several => return Err(Framing::Host),
+        FieldLines::None => None,
+        FieldLines::One(host) => Some(host.to_str().map_err(|_| Framing::Host)?),
+        FieldLines::Several => return Err(Framing::Host),
     };
     match (host, target) {
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Framing::Host),
@@ -129,16 +129,16 @@ fn check_values(headers: &HeaderMap) -> Result<(), Framing> {
     }
 }
 
-fn check_length(fields: &Fields<'_>) -> Result<(), Framing> {
+fn check_length(fields: &FramingFields<'_>) -> Result<(), Framing> {
     let chunked = match fields.coding {
-        Lines::None => false,
-        Lines::One(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        FieldLines::None => false,
+        FieldLines::One(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(Framing::TransferCoding),
     };
     match fields.length {
-        Lines::None => Ok(()),
-        Lines::One(_) if chunked => Err(Framing::TransferCoding),
-        Lines::One(length)
+        FieldLines::None => Ok(()),
+        FieldLines::One(_) if chunked => Err(Framing::TransferCoding),
+        FieldLines::One(length)
             if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) =>
         {
             Ok(())
@@ -147,10 +147,12 @@ fn check_length(fields: &Fields<'_>) -> Result<(), Framing> {
     }
 }
 
-fn check_expectation(lines: &Lines<'_>) -> Result<(), Framing> {
+fn check_expectation(lines: &FieldLines<'_>) -> Result<(), Framing> {
     match lines {
-        Lines::None => Ok(()),
-        Lines::One(expectation) if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+        FieldLines::None => Ok(()),
+        FieldLines::One(expectation)
+            if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") =>
+        {
             Ok(())
         }
         _ => Err(Framing::Expectation),

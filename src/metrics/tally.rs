@@ -26,12 +26,12 @@ thread_local! {
 
 /// The counts of all workers.
 #[derive(Default)]
-pub(super) struct Tallies([Place; PLACES]);
+pub(super) struct Tallies([WorkerTally; PLACES]);
 
 /// One worker's counts, in cache lines of their own.
 #[derive(Default)]
 #[repr(align(128))]
-struct Place(Mutex<Tally>);
+struct WorkerTally(Mutex<Tally>);
 
 /// Counts by labels. The lists are short: a gate sees few combinations of labels.
 #[derive(Default)]
@@ -56,13 +56,13 @@ impl Tallies {
             place
         });
         let [first, ..] = &self.0;
-        let Place(tally) = self.0.get(place % PLACES).unwrap_or(first);
+        let WorkerTally(tally) = self.0.get(place % PLACES).unwrap_or(first);
         count(&mut tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes all counts out of their places.
     pub(super) fn take(&self) -> impl Iterator<Item = Tally> {
-        let take = |Place(tally): &Place| {
+        let take = |WorkerTally(tally): &WorkerTally| {
             std::mem::take(&mut *tally.lock().unwrap_or_else(PoisonError::into_inner))
         };
         self.0.iter().map(take)
@@ -71,7 +71,7 @@ impl Tallies {
 
 impl Tally {
     /// Counts one request that has ended. Returns durations that must be added to the metrics now,
-    /// because there is no place for more of them.
+    /// because the place is full of them.
     pub(super) fn request_ended(&mut self, request: EndedRequest<'_>) -> Vec<(Operation, f64)> {
         let EndedRequest { method, operation, status: code, .. } = request;
         let (method, name) = (super::method_label(method), operation.as_str());

@@ -33,7 +33,7 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// What the last byte of a name ended.
+/// The part of a name that the last byte belongs to or ends.
 enum Ended {
     /// Nothing: a path component begins here.
     Nothing,

@@ -49,7 +49,7 @@ pub(super) async fn serve_http1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let connection = Connection {
+    let connection = Http1Connection {
         worker,
         peer: peer.ip(),
         deadlines,
@@ -95,8 +95,8 @@ where
     Ok(())
 }
 
-/// What both phases of a connection share.
-struct Connection<'a> {
+/// The parts of a connection that both of its phases use.
+struct Http1Connection<'a> {
     worker: &'a Rc<Worker>,
     peer: IpAddr,
     deadlines: &'a Rc<Deadlines>,
@@ -125,7 +125,7 @@ enum Served<S> {
     Broken,
 }
 
-impl Connection<'_> {
+impl Http1Connection<'_> {
     /// Takes note of a phase that the worker was told to be in. Returns whether the connection has
     /// to end after the request under way.
     fn told(&self, drain_begins: bool) -> bool {

@@ -27,16 +27,16 @@ const SEEN: usize = 4096;
 /// The number of sets in a worker's table. A credential belongs to one of them.
 const SETS: usize = 512;
 
-/// The number of questions in a set.
+/// The number of questions in a set, each in a way of its own.
 const WAYS: usize = 4;
 
 thread_local! {
-    static TABLE: RefCell<Table> = const { RefCell::new(Table::new()) };
+    static TABLE: RefCell<SettledTable> = const { RefCell::new(SettledTable::new()) };
 }
 
-/// The questions of a worker. There is no set until the first question comes.
-struct Table {
-    sets: Vec<[Place; WAYS]>,
+/// The questions of a worker. The sets are created with the first question.
+struct SettledTable {
+    sets: Vec<[Way; WAYS]>,
     /// The tags of credentials that the cache has answered about. A question is kept when its
     /// credential comes again, so that many credentials that come once do not take the places of
     /// others.
@@ -45,10 +45,10 @@ struct Table {
     next: usize,
 }
 
-/// A place for a question, with the tag of its credential. Most questions about other credentials
-/// are passed over by their tags.
+/// The room for one question, with the tag of its credential. Most questions about other
+/// credentials are passed over by their tags.
 #[derive(Default)]
-struct Place {
+struct Way {
     tag: u32,
     settled: Option<Box<Settled>>,
 }
@@ -68,7 +68,7 @@ struct Settled {
     good_login: Option<GoodLogin>,
 }
 
-/// What follows from a credential alone.
+/// The facts that depend on a credential alone.
 #[derive(Clone, Copy)]
 pub(super) struct CredentialFacts {
     pub(super) secret: SecretId,
@@ -168,7 +168,7 @@ impl About {
     }
 }
 
-impl Table {
+impl SettledTable {
     const fn new() -> Self {
         Self { sets: Vec::new(), seen: Vec::new(), next: 0 }
     }
@@ -182,7 +182,7 @@ impl Table {
         }
         let credential = settled.credential;
         let Some(set) = self.sets.get_mut(set_of(credential)) else { return };
-        let is_same = |place: &Place| {
+        let is_same = |place: &Way| {
             place
                 .settled
                 .as_ref()

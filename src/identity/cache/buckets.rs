@@ -70,17 +70,17 @@ pub struct AnswersVersion {
 struct Bucket<V>(RwLock<Slots<V>>);
 
 /// The secrets of a bucket, and empty slots between them.
-struct Slots<V>(Vec<Piece<V>>);
+struct Slots<V>(Vec<SlotBlock<V>>);
 
 /// A few slots in one piece of memory, and the tag of each. A lookup reads the tags, which stand
 /// close together, and then as a rule only the slot that it looks for.
-struct Piece<V> {
+struct SlotBlock<V> {
     tags: [u16; SLOTS],
     slots: Box<[Option<Slot<V>>; SLOTS]>,
 }
 
 /// The place of a slot.
-struct Place<'a, V> {
+struct SlotPlace<'a, V> {
     tag: &'a mut u16,
     slot: &'a mut Option<Slot<V>>,
 }
@@ -292,12 +292,12 @@ impl<V> Slots<V> {
     }
 
     /// Returns the slot of this secret, or an empty slot for `None`.
-    fn place(&mut self, secret: Option<SecretId>) -> Option<Place<'_, V>> {
+    fn place(&mut self, secret: Option<SecretId>) -> Option<SlotPlace<'_, V>> {
         let mut places =
             self.0.iter_mut().flat_map(|piece| piece.tags.iter_mut().zip(piece.slots.iter_mut()));
         let (tag, slot) =
             places.find(|(_, slot)| slot.as_ref().map(|slot| slot.secret) == secret)?;
-        Some(Place { tag, slot })
+        Some(SlotPlace { tag, slot })
     }
 
     fn add(&mut self, slot: Slot<V>) {
@@ -305,9 +305,9 @@ impl<V> Slots<V> {
             place.fill(slot);
             return;
         }
-        let mut piece = Piece { tags: [0; SLOTS], slots: Box::new([const { None }; SLOTS]) };
+        let mut piece = SlotBlock { tags: [0; SLOTS], slots: Box::new([const { None }; SLOTS]) };
         if let (Some(tag), Some(place)) = (piece.tags.first_mut(), piece.slots.first_mut()) {
-            Place { tag, slot: place }.fill(slot);
+            SlotPlace { tag, slot: place }.fill(slot);
         }
         self.0.push(piece);
     }
@@ -327,7 +327,7 @@ impl<V> Slots<V> {
     }
 }
 
-impl<V> Place<'_, V> {
+impl<V> SlotPlace<'_, V> {
     fn fill(self, slot: Slot<V>) {
         *self.tag = tag(slot.secret);
         *self.slot = Some(slot);

@@ -249,7 +249,7 @@ impl CredentialText {
         Self { bytes: [0; SHORT], used: 0 }
     }
 
-    /// Adds a part. Returns `false` if there is no room for it.
+    /// Adds a part. Returns `false` if it does not fit.
     fn push(&mut self, part: &[u8]) -> bool {
         let end = self.used + part.len();
         let Some(room) = self.bytes.get_mut(self.used..end) else { return false };
