@@ -2,6 +2,7 @@
 //! same port (`SO_REUSEPORT`). Each connection is accepted, served and forwarded on one thread.
 
 mod ambiguity_scan;
+mod client_stream;
 mod connection;
 mod connection_limit;
 mod deadlines;

@@ -14,6 +14,7 @@ pub struct HeldWrites<S> {
     stream: S,
     held: Vec<u8>,
     hold: Hold,
+    refuses: bool,
 }
 
 /// The time until which written bytes are held back.
@@ -30,7 +31,7 @@ enum Hold {
 impl<S> HeldWrites<S> {
     /// Creates the wrapper of a stream on which a handshake begins.
     pub fn during_handshake(stream: S) -> Self {
-        Self { stream, held: Vec::new(), hold: Hold::UntilRead }
+        Self { stream, held: Vec::new(), hold: Hold::UntilRead, refuses: false }
     }
 
     /// Ends the handshake. What was written of it and not sent goes out with the next write.
@@ -41,6 +42,12 @@ impl<S> HeldWrites<S> {
     /// Ends the handshake. What was written of it and not sent goes out with the next flush.
     pub fn release(&mut self) {
         self.hold = Hold::No;
+    }
+
+    /// Sets whether every write has to wait, without being woken later. TLS then keeps its records,
+    /// up to a limit, and sends them together with later ones.
+    pub fn refuse_writes(&mut self, refuses: bool) {
+        self.refuses = refuses;
     }
 }
 
@@ -103,6 +110,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeldWrites<S> {
             let before = self.held.len();
             slices.iter().for_each(|slice| self.held.extend_from_slice(slice));
             return Poll::Ready(Ok(self.held.len() - before));
+        }
+        if self.refuses {
+            return Poll::Pending;
         }
         match ready!(self.poll_write_held(cx, slices))? {
             0 => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),

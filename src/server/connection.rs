@@ -1,21 +1,24 @@
 //! One client connection: a PROXY header if the peer must send one, TLS, then HTTP/1.1 or HTTP/2 as
 //! the client chose. Each wait has a deadline.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::TlsStream;
 
 use super::Worker;
+use super::client_stream::ClientStream;
 use super::deadlines::Deadlines;
 use super::http1::serve_http1;
 use super::http2::serve_http2;
 use super::proxy_protocol;
-use super::tls::{ClientSocket, handshake};
+use super::tls::handshake;
+use super::turn_buffer::Gather;
 use crate::net::monitored_io::{IoStatus, MonitoredIo};
 
 /// A connection that is ready for its first request.
@@ -28,7 +31,7 @@ struct Opened {
 
 enum OpenedStream {
     Plain(MonitoredIo<TcpStream>),
-    Tls(Box<TlsStream<ClientSocket>>),
+    Tls(ClientStream),
 }
 
 /// Serves a connection until it ends.
@@ -45,7 +48,7 @@ pub(super) async fn serve(
         OpenedStream::Plain(stream) => {
             Box::pin(serve_http1(worker, stream, peer, &deadlines)).await
         }
-        OpenedStream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+        OpenedStream::Tls(stream) if stream.speaks_http2() => {
             Box::pin(serve_http2(worker, stream, peer, &deadlines)).await
         }
         OpenedStream::Tls(stream) => Box::pin(serve_http1(worker, stream, peer, &deadlines)).await,
@@ -71,7 +74,7 @@ async fn open(worker: &Rc<Worker>, mut socket: TcpStream, peer: SocketAddr) -> i
             let handshake = handshake(tls, socket, &io_status);
             let stream = timeout_at(handshake_by, handshake).await??;
             io_status.mark();
-            OpenedStream::Tls(Box::new(stream))
+            OpenedStream::Tls(stream)
         }
     };
     Ok(Opened { stream, peer, deadlines: Rc::new(Deadlines::new(settings, io_status)) })
@@ -95,5 +98,16 @@ where
         serve_http2(worker, stream, peer, &deadlines).await
     } else {
         serve_http1(worker, stream, peer, &deadlines).await
+    }
+}
+
+/// A socket without TLS, or a stream in memory, gathers nothing.
+impl<S: AsyncWrite + Unpin> Gather for MonitoredIo<S> {
+    fn poll_gather(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, slices)
     }
 }

@@ -23,7 +23,7 @@ use super::own_headers::own_headers;
 use super::scanned::Scanned;
 use super::seen_phase::SeenPhase;
 use super::stream_executor::StreamExecutor;
-use super::turn_buffer::TurnBuffer;
+use super::turn_buffer::{Gather, TurnBuffer};
 use super::{Phase, Worker};
 use crate::gate::{ConnectionInfo, ConnectionState};
 
@@ -44,6 +44,9 @@ const MAX_RESETS_WAITING: usize = 20;
 /// client may open some before it learns that limit.
 const MAX_RESETS_PROVOKED: usize = 256;
 const MAX_FRAME_BYTES: u32 = 32 * 1024;
+/// The length of a piece of a response that fills a TLS record (RFC 8446, 5.1) together with the
+/// head of its DATA frame (RFC 9113, 4.1). A longer one takes a second record, of a few bytes.
+const MAX_PIECE_BYTES: usize = 16 * 1024 - 9;
 /// The number of bytes of a stream that may wait for its window to open.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
@@ -59,7 +62,7 @@ pub(super) async fn serve_http2<S>(
     deadlines: &Rc<Deadlines>,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + Gather + Unpin + 'static,
 {
     let mut stream = SharedStream(Rc::new(RefCell::new(TurnBuffer::new(stream))));
     let ended = serve_streams(worker, stream.clone(), peer, deadlines).await;
@@ -86,7 +89,7 @@ async fn serve_streams<S>(
     deadlines: &Rc<Deadlines>,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + Gather + Unpin + 'static,
 {
     let scan = Rc::new(FrameScan::default());
     let state = Rc::new(ConnectionState::default());
@@ -104,6 +107,7 @@ where
         Box::pin(async move {
             let mut response = serving.snapshot.gate.serve(received, &serving.upstream).await;
             own_headers(response.headers_mut());
+            response.body_mut().cut_pieces(MAX_PIECE_BYTES);
             Ok::<_, Infallible>(response)
         })
     });
@@ -196,7 +200,7 @@ enum ConnectionEvent {
 /// A stream that outlives hyper's connection, and that sends at the end of each turn.
 struct SharedStream<S>(Rc<RefCell<TurnBuffer<S>>>);
 
-impl<S: AsyncWrite + Unpin> SharedStream<S> {
+impl<S: Gather + Unpin> SharedStream<S> {
     fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_send(cx)
     }
@@ -218,7 +222,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for SharedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
+impl<S: Gather + Unpin> AsyncWrite for SharedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

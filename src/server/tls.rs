@@ -11,8 +11,8 @@ use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+use super::client_stream::ClientStream;
 use super::key_schedule;
 use super::linger::{LINGER_TIME, linger};
 use crate::net::held_writes::HeldWrites;
@@ -71,7 +71,7 @@ pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
     socket: TcpStream,
     io_status: &Rc<IoStatus>,
-) -> io::Result<TlsStream<ClientSocket>> {
+) -> io::Result<ClientStream> {
     // An HTTP method begins with a letter, a TLS record with 22 (RFC 8446, 5.1).
     let mut socket = ReadAhead::new(socket);
     if socket.first_byte().await?.is_some_and(|first| first.is_ascii_uppercase()) {
@@ -100,7 +100,7 @@ pub(super) async fn handshake(
         socket.release();
         socket.flush().await?;
     }
-    Ok(stream)
+    Ok(ClientStream::new(stream))
 }
 
 #[cfg(test)]

@@ -11,8 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) const BUFFER_BYTES: usize = 32 * 1024;
 /// The length from which a write is not copied. It goes out at once, behind the bytes that wait.
 const UNCOPIED_BYTES: usize = 8 * 1024;
+/// The number of bytes that are gathered in the stream before they go out.
+const GATHERED_BYTES: usize = 64 * 1024;
 /// The largest number of slices that one write passes on. HTTP/2 writes two.
 const MAX_SLICES: usize = 8;
+
+/// A stream that can take bytes without sending them.
+pub(super) trait Gather: AsyncWrite {
+    /// Takes bytes like [`AsyncWrite::poll_write_vectored`]. It may keep them until the stream is
+    /// flushed. If it keeps too many already, it returns `Pending`, and does not wake the task.
+    fn poll_gather(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+}
 
 /// A stream that keeps small writes until [`poll_send`](Self::poll_send), which its owner calls at
 /// the end of each turn. Until then a flush does nothing.
@@ -22,11 +35,13 @@ pub(super) struct TurnBuffer<S> {
     waiting: Vec<u8>,
     /// `true` if the stream was written to after its last flush.
     unflushed: bool,
+    /// The number of bytes that the stream has gathered since its last flush.
+    gathered: usize,
 }
 
 impl<S> TurnBuffer<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, waiting: Vec::new(), unflushed: false }
+        Self { stream, waiting: Vec::new(), unflushed: false, gathered: 0 }
     }
 
     /// Keeps the bytes of a write if it is small and there is room. Returns whether it did.
@@ -51,7 +66,7 @@ impl<S> TurnBuffer<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> TurnBuffer<S> {
+impl<S: Gather + Unpin> TurnBuffer<S> {
     /// Sends all bytes that wait, and flushes the stream.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
@@ -62,10 +77,37 @@ impl<S: AsyncWrite + Unpin> TurnBuffer<S> {
             }
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            self.unflushed = false;
+            ready!(self.poll_flush_stream(cx))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        (self.unflushed, self.gathered) = (false, 0);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes slices that are not kept here. The stream sends them together with others.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.gathered >= GATHERED_BYTES {
+            ready!(self.poll_flush_stream(cx))?;
+        }
+        self.unflushed = true;
+        let gathered = match Pin::new(&mut self.stream).poll_gather(cx, slices) {
+            Poll::Ready(gathered) => gathered?,
+            Poll::Pending => {
+                ready!(self.poll_flush_stream(cx))?;
+                self.unflushed = true;
+                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?
+            }
+        };
+        self.gathered += gathered;
+        Poll::Ready(Ok(gathered))
     }
 
     /// Writes the bytes that wait, of which there are some, and the slices behind them. Returns the
@@ -75,13 +117,14 @@ impl<S: AsyncWrite + Unpin> TurnBuffer<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.unflushed = true;
+        let waiting = std::mem::take(&mut self.waiting);
         let mut all = [IoSlice::new(&[]); MAX_SLICES];
-        let every = std::iter::once(IoSlice::new(&self.waiting)).chain(slices.iter().copied());
+        let every = std::iter::once(IoSlice::new(&waiting)).chain(slices.iter().copied());
         all.iter_mut().zip(every).for_each(|(place, slice)| *place = slice);
-        let used = all.get(..=slices.len()).unwrap_or(&all);
+        let gathered = self.poll_gather(cx, all.get(..=slices.len()).unwrap_or(&all));
+        self.waiting = waiting;
         let before = self.waiting.len();
-        match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, used))? {
+        match ready!(gathered)? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             count => {
                 self.sent(count);
@@ -101,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TurnBuffer<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TurnBuffer<S> {
+impl<S: Gather + Unpin> AsyncWrite for TurnBuffer<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -121,8 +164,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TurnBuffer<S> {
                 return Poll::Ready(Ok(length));
             }
             if self.waiting.is_empty() {
-                self.unflushed = true;
-                return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+                return self.poll_gather(cx, slices);
             }
             match ready!(self.poll_write_behind(cx, slices))? {
                 // There may be room for these bytes now. A count of 0 would look like an end.

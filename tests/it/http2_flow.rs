@@ -13,10 +13,10 @@ use tokio_rustls::TlsConnector;
 
 use crate::harness::{READ_WRITE, Setup, TestGate, basic, trusting};
 use crate::hostile::frames::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, encode, read,
+    DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, block, encode, read,
 };
 use crate::http2_client::{ask, begin};
-use crate::scripted_upstream::soon;
+use crate::scripted_upstream::{BLOB, ScriptedUpstream, soon};
 
 /// The gate alone answers token requests, so all answers are ready in one turn. Each is so long
 /// that HTTP/2 by itself would write it separately.
@@ -56,6 +56,49 @@ async fn the_answers_of_one_turn_come_in_one_tls_record() {
         assert!(length > 256, "{length}");
     }
     assert_eq!(records.get() - before, 1);
+}
+
+/// A full TLS record has 16 KiB. A frame that is longer by its own head would take two.
+#[tokio::test]
+async fn each_frame_of_a_large_body_fits_a_tls_record() {
+    const BODY: usize = 300_000;
+    let (mut upstream, gate) =
+        ScriptedUpstream::behind(Setup { tls: true, ..Setup::default() }).await;
+    let credential = basic(READ_WRITE);
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", BLOB),
+        (":authority", "registry.test"),
+        ("authorization", &*credential),
+    ];
+    let records = Rc::new(Cell::new(0));
+    let socket = gate.connect().await;
+    let socket = CountRecords { socket, skip: 0, head: Vec::new(), count: records.clone() };
+    let mut config = trusting(&gate.certificate);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let mut client = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+    let window = |stream| encode(WINDOW_UPDATE, 0, stream, &1_000_000_u32.to_be_bytes());
+    let request = encode(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
+    let opening = [PREFACE, &encode(SETTINGS, 0, 0, &[]), &request, &window(0), &window(1)];
+    client.write_all(&opening.concat()).await.unwrap();
+    let mut registry = upstream.accept().await;
+    registry.head().await;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+    let answer = [answer.into_bytes(), vec![b'x'; BODY]].concat();
+    registry.stream.write_all(&answer).await.unwrap();
+
+    let (mut came, mut frames) = (0, 0);
+    while came < BODY {
+        let (kind, _, _, payload) = soon(read(&mut client)).await.unwrap();
+        if kind == DATA {
+            assert!(payload.len() + 9 <= 16 * 1024, "{}", payload.len());
+            (came, frames) = (came + payload.len(), frames + 1);
+        }
+    }
+    // With the handshake, the settings and the head of the answer.
+    assert!(records.get() <= frames + 8, "{} records, {frames} frames", records.get());
 }
 
 /// A socket that counts the TLS records that come.
