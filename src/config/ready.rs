@@ -19,7 +19,7 @@ use crate::limits::settings::Settings;
 use crate::net::endpoint::Endpoint;
 use crate::policy::{RequiredScopes, Rules};
 use crate::record::LogFormat;
-use crate::token_service::gate_token::TokenKeys;
+use crate::sealing::TokenKeys;
 
 pub use identity::Provider;
 

@@ -24,8 +24,8 @@ use crate::net::endpoint::Endpoint;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
+use crate::sealing::TokenKeys;
 use crate::server::{ServerSettings, Snapshot, server_tls};
-use crate::token_service::gate_token::TokenKeys;
 use crate::token_service::{self, TokenService};
 use crate::upstream::{Connector, Origins, UpstreamHealth, UpstreamSettings};
 

@@ -3,10 +3,10 @@
 use http::header;
 use serde_json::{Map, Value};
 
-use crate::identity::provider::common::http_client::{AskError, Reply};
-use crate::identity::provider::common::strict_json;
+use crate::http_client::{AskError, Reply};
 use crate::identity::provider::jwks::KeySet;
 use crate::net::tls_fault::Concerns;
+use crate::strict_json;
 use crate::terminal::printable;
 
 /// The kind of server that is asked, which decides which answer is right.

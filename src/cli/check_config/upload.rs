@@ -9,8 +9,8 @@ use http_body_util::Full;
 
 use super::answer::{Fault, cut};
 use crate::config::{Config, Scheme, UpstreamAuthorization};
+use crate::http_client::{HttpClient, Reply};
 use crate::identity::model::credential::basic;
-use crate::identity::provider::common::http_client::{ProviderClient, Reply};
 use crate::registry::{RegistryRequest, RepositoryName};
 use crate::terminal::printable;
 
@@ -51,7 +51,7 @@ impl UploadProbe {
     }
 
     /// Begins an upload, judges its address and cancels it. Returns words for the output line.
-    pub(super) async fn ask(self, client: &ProviderClient) -> Result<String, Fault> {
+    pub(super) async fn ask(self, client: &HttpClient) -> Result<String, Fault> {
         match self {
             Self::NeedsGrant => Ok("uploads not checked: authorization: grant needs the token of \
                                     a user"
@@ -62,7 +62,7 @@ impl UploadProbe {
 }
 
 impl Probe {
-    async fn ask(&self, client: &ProviderClient) -> Result<String, Fault> {
+    async fn ask(&self, client: &HttpClient) -> Result<String, Fault> {
         let begin = format!("/v2/{PROBE}/blobs/uploads/");
         let reply = match self.request(Method::POST, &begin) {
             Some(request) => client.ask(request).await,
