@@ -28,7 +28,7 @@ pub struct Proxy {
 }
 
 /// The way to servers. Clones share the proxy.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Way(Option<Arc<Proxy>>);
 
 impl Proxy {
@@ -48,6 +48,13 @@ impl Proxy {
             value
         });
         Ok(Self { host, port, uri, authorization })
+    }
+}
+
+/// Prints the address alone.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

@@ -155,6 +155,7 @@ fn upstream(config: &Config) -> Check {
             request = authorized(request, basic(username, password));
             Shown::Password
         }
+        UpstreamAuthorization::Token { .. } => Shown::Challenged,
         UpstreamAuthorization::Grant => Shown::Grants,
     };
     let server = HttpServer {

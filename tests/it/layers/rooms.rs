@@ -145,15 +145,21 @@ pub(super) const ROOMS: &[Room] = &[
         uses: &[
             "body",
             "denial",
+            "http_client",
+            "identity",
+            "identity/model",
             "policy",
+            "rate_limit",
             "record",
             "registry",
             "request_id",
+            "sealing",
+            "strict_json",
             "net",
             "log_throttle",
             "terminal",
         ],
-        must_not_use: &["moka"],
+        must_not_use: &[],
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
     Room {
@@ -211,6 +217,7 @@ pub(super) const ROOMS: &[Room] = &[
     Room {
         name: "config",
         uses: &[
+            "identity/model",
             "http_client",
             "sealing",
             "identity/authenticator",
@@ -229,6 +236,7 @@ pub(super) const ROOMS: &[Room] = &[
     Room {
         name: "run",
         uses: &[
+            "http_client",
             "sealing",
             "admin",
             "net",
@@ -310,7 +318,9 @@ pub(super) const PURE: &[&str] = &[
     "token_service/request",
     "upstream/fault",
     "upstream/headers",
+    "upstream/challenge",
     "upstream/location",
+    "upstream/web_address",
 ];
 
 /// Single files with a stricter rule than their room.
