@@ -84,7 +84,7 @@ pub struct UpstreamSettings {
     pub forwarded_proto: HeaderValue,
     pub forwarded_host: HeaderValue,
     /// The `Authorization` of forwarded requests.
-    pub authorization: Authorization,
+    pub authorization: RegistryAuthorization,
     /// The servers to which the gate follows redirects; `None`: the client follows them.
     pub followed: Option<OtherServers>,
     /// The servers to which the registry may lead uploads.
@@ -107,12 +107,12 @@ pub struct UpstreamSettings {
 }
 
 /// The `Authorization` of forwarded requests.
-pub enum Authorization {
+pub enum RegistryAuthorization {
     /// None, or that of the token which was issued for the request.
     OfRequest,
     /// That of the gate's own account.
     Fixed(HeaderValue),
-    /// What the registry's challenge asks for.
+    /// The token or the password that the registry's challenge asks for.
     Token(Box<RegistryTokens>),
 }
 
@@ -182,7 +182,7 @@ impl Upstream {
             (outbound.to, outbound.target) = (sealed.server.as_ref(), Some(&*sealed.target));
         }
         let answer = match &self.settings.authorization {
-            Authorization::Token(tokens) if outbound.to.is_none() => {
+            RegistryAuthorization::Token(tokens) if outbound.to.is_none() => {
                 Box::pin(self.exchange_with_token(tokens, &outbound, body, client, begun)).await
             }
             _ => self.exchange(&outbound, body, client, begun).await,

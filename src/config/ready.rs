@@ -144,7 +144,7 @@ pub enum UpstreamAuthorization {
         /// The content of the password file, without the newline at its end.
         password: SecretString,
     },
-    /// What the challenge of the registry asks for.
+    /// The token or the password that the challenge of the registry asks for.
     Token {
         /// The user name and the password; `None`: the gate asks as an anonymous caller.
         account: Option<(String, SecretString)>,

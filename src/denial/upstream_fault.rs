@@ -14,8 +14,8 @@ pub enum UpstreamFault {
     RefusedTheGate,
     /// The registry answered 401 to the token that was issued for the request.
     RefusedUpstreamToken,
-    /// The registry answered 401 to a write whose token was issued for an earlier request. The token
-    /// was dropped, and the write was not done.
+    /// The registry answered 401 to a write whose token was issued for an earlier request. The
+    /// token was dropped, and the write was not done.
     RefusedOldToken,
     /// The token server of the registry was not reached, or failed.
     TokenServerUnavailable,

@@ -214,3 +214,69 @@ impl Write for Dialed {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Connects through a proxy that gives this answer. Returns the request to the proxy, and what
+    /// came through the tunnel.
+    async fn through(answer: &'static str, host: &str) -> (String, io::Result<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // A TLS client speaks first.
+            if stream.read_u8().await.is_ok() {
+                stream.write_all(b"tunnel").await.unwrap();
+            }
+            String::from_utf8(head).unwrap()
+        });
+        let credentials = HeaderValue::from_static("Basic secret");
+        let proxy = Proxy::new("127.0.0.1".into(), port, Some(credentials)).unwrap();
+        let connected = Way::through(proxy).connect(host, 443).await;
+        let read = match connected {
+            Ok(mut stream) => {
+                stream.write_all(b"x").await.unwrap();
+                let mut text = [0; 6];
+                stream.read_exact(&mut text).await.unwrap();
+                Ok(String::from_utf8(text.into()).unwrap())
+            }
+            Err(error) => Err(error),
+        };
+        (serving.await.unwrap(), read)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_gives_a_tunnel_to_the_server() {
+        for answer in
+            ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 Connection established\r\nX: y\r\n\r\n"]
+        {
+            for (host, authority) in [("registry.test", "registry.test:443"), ("::1", "[::1]:443")]
+            {
+                let (request, read) = through(answer, host).await;
+                assert!(request.starts_with(&format!("CONNECT {authority} HTTP/1.1\r\n")));
+                assert!(request.contains("Proxy-Authorization: Basic secret\r\n"), "{request}");
+                assert!(read.is_ok_and(|read| read == "tunnel"), "{answer}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_an_error_without_the_credentials() {
+        for answer in ["HTTP/1.1 407 No\r\n\r\n", "HTTP/1.1 403 No\r\n\r\n", "nonsense\r\n\r\n"] {
+            let (_, read) = through(answer, "registry.test").await;
+            let error = read.unwrap_err().to_string();
+            assert!(error.starts_with("the proxy 127.0.0.1:"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

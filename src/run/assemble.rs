@@ -33,8 +33,8 @@ use crate::sealing::TokenKeys;
 use crate::server::{ServerSettings, Snapshot, server_tls};
 use crate::token_service::{self, TokenService};
 use crate::upstream::{
-    Authorization, Connector, Origins, OtherServers, RegistryTokens, TokenSettings, UploadSeal,
-    UpstreamHealth, UpstreamSettings,
+    Connector, Origins, OtherServers, RegistryAuthorization, RegistryTokens, TokenSettings,
+    UploadSeal, UpstreamHealth, UpstreamSettings,
 };
 
 /// The parts that live as long as the process.
@@ -273,12 +273,14 @@ fn upstream(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<Upstrea
     let connector = Connector::new(host, port, tls, upstream.connect_timeout)?;
     let authorization = match &upstream.authorization {
         // With `Grant`, each request carries its own credential.
-        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => Authorization::OfRequest,
+        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => {
+            RegistryAuthorization::OfRequest
+        }
         UpstreamAuthorization::Basic { username, password } => {
-            Authorization::Fixed(account(username, password)?)
+            RegistryAuthorization::Fixed(account(username, password)?)
         }
         UpstreamAuthorization::Token { .. } => {
-            Authorization::Token(Box::new(registry_tokens(config)?))
+            RegistryAuthorization::Token(Box::new(registry_tokens(config)?))
         }
     };
     let external = &config.http.external_url;

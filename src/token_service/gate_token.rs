@@ -1,9 +1,9 @@
 //! A gate token: the credential that it was made from, sealed, with a list of what it may be used
 //! for.
 //!
-//! Only the gate opens a gate token: it is [sealed](crate::sealing). The gate believes nothing in it
-//! that the provider does not still confirm about the credential. Replicas therefore share only a
-//! file of keys. The registry that the token is for is authenticated with it: a token of one
+//! Only the gate opens a gate token: it is [sealed](crate::sealing). The gate believes nothing in
+//! it that the provider does not still confirm about the credential. Replicas therefore share only
+//! a file of keys. The registry that the token is for is authenticated with it: a token of one
 //! registry is not valid at another registry that shares the key.
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::time::Instant;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::challenge::Challenge;
+use super::challenge::RegistryChallenge;
 use super::exchange::Exchange;
-use super::registry_tokens::{Presented, RegistryTokens};
+use super::registry_tokens::{RegistryCredential, RegistryTokens};
 use super::send::OutboundRequest;
-use super::{Authorization, ClientInfo, Upstream};
+use super::{ClientInfo, RegistryAuthorization, Upstream};
 use crate::body::RequestBody;
 use crate::denial::{Denial, UpstreamFault};
 use crate::registry::RegistryRequest;
@@ -27,7 +27,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
         match &self.settings.authorization {
             // Boxed because it would enlarge every request's future.
-            Authorization::Token(tokens) if outbound.to.is_none() => {
+            RegistryAuthorization::Token(tokens) if outbound.to.is_none() => {
                 Box::pin(self.exchange_with_token(tokens, outbound, body, client, begun)).await
             }
             _ => self.exchange(outbound, body, client, begun).await,
@@ -46,6 +46,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
         let OutboundRequest { wanted, request_id, .. } = *outbound;
         let is_read = wanted.is_read();
+        let is_delete = wanted.required().is_delete();
         if !is_read && !tokens.knows_challenge(wanted) {
             // A body can be sent only once.
             self.learn_challenge(tokens, client, request_id).await?;
@@ -59,26 +60,30 @@ impl Upstream {
             let credential = tokens.credential(wanted, scope, origins, request_id).await;
             credential.map_err(Denial::Upstream)
         };
-        let presented = credential(wanted, &scope).await?;
+        let presented = match credential(wanted, &scope).await {
+            // The token server may not know this action: the registry tells which one it wants.
+            Err(Denial::Upstream(UpstreamFault::TokenServerRefused)) if is_delete => None,
+            presented => presented?,
+        };
         let (response, exchange) =
             self.exchange(&with(outbound, presented.as_ref()), body, client, begun).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok((response, exchange));
         }
         drop(exchange);
-        let challenge = Challenge::find(response.headers());
+        let challenge = RegistryChallenge::find(response.headers());
         match (&presented, challenge) {
             (None, Some(challenge)) => tokens.learn(wanted, challenge),
             // Harbor names Basic in answer to every request with a credential, and others nothing:
             // what it takes was learned before.
-            (Some(Presented::Token(used)), challenge) => {
+            (Some(RegistryCredential::Token(used)), challenge) => {
                 tokens.drop_token(used).await;
                 let bearer = match challenge {
-                    Some(challenge @ Challenge::Bearer(_)) => Some(challenge),
+                    Some(challenge @ RegistryChallenge::Bearer(_)) => Some(challenge),
                     _ => None,
                 };
                 let is_another = match &bearer {
-                    Some(Challenge::Bearer(bearer)) => !used.answers(bearer),
+                    Some(RegistryChallenge::Bearer(bearer)) => !used.answers(bearer),
                     _ => false,
                 };
                 if let Some(challenge) = bearer {
@@ -89,16 +94,17 @@ impl Upstream {
                     tokens.refuse(&scope);
                     return Err(Denial::UpstreamGrantsNothing { is_read });
                 }
-                if !is_read {
+                if !(is_read || is_delete && asks_otherwise) {
                     return Err(Denial::Upstream(UpstreamFault::RefusedOldToken));
                 }
             }
-            (Some(Presented::Basic(_)), _) | (None, None) => {
+            (Some(RegistryCredential::Basic(_)), _) | (None, None) => {
                 return Err(Denial::Upstream(UpstreamFault::RefusedTheGate));
             }
         }
-        if !is_read {
-            // The registry let everybody ask, and asks for a credential now.
+        // A delete has no body, and was not done.
+        if !is_read && !is_delete {
+            // The registry let every caller in, and asks for a credential now.
             return Err(Denial::Upstream(UpstreamFault::RefusedOldToken));
         }
 
@@ -108,7 +114,7 @@ impl Upstream {
         let again = with(outbound, presented.as_ref());
         let (response, exchange) = self.exchange(&again, body, client, Instant::now()).await?;
         match (response.status(), presented) {
-            (StatusCode::UNAUTHORIZED, Some(Presented::Token(used))) => {
+            (StatusCode::UNAUTHORIZED, Some(RegistryCredential::Token(used))) => {
                 tokens.drop_token(&used).await;
                 tokens.refuse(&scope);
                 Err(Denial::UpstreamGrantsNothing { is_read })
@@ -134,7 +140,7 @@ impl Upstream {
         let (response, mut exchange) =
             self.exchange(&outbound, body, &client, Instant::now()).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = Challenge::find(response.headers())
+            let challenge = RegistryChallenge::find(response.headers())
                 .ok_or(Denial::Upstream(UpstreamFault::RefusedTheGate))?;
             tokens.learn(&wanted, challenge);
         }
@@ -146,7 +152,10 @@ impl Upstream {
 }
 
 /// Returns the request with this credential.
-fn with<'a>(outbound: &OutboundRequest<'a>, presented: Option<&Presented>) -> OutboundRequest<'a> {
-    let authorization = presented.map(Presented::authorization);
+fn with<'a>(
+    outbound: &OutboundRequest<'a>,
+    presented: Option<&RegistryCredential>,
+) -> OutboundRequest<'a> {
+    let authorization = presented.map(RegistryCredential::authorization);
     OutboundRequest { authorization, ..outbound.clone() }
 }

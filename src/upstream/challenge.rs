@@ -7,7 +7,7 @@ const MAX_BYTES: usize = 16 * 1024;
 
 /// A challenge that the gate can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(super) enum RegistryChallenge {
     /// The registry asks for the user name and the password.
     Basic,
     Bearer(BearerChallenge),
@@ -24,7 +24,7 @@ pub(super) struct BearerChallenge {
     pub(super) scope: Option<String>,
 }
 
-impl Challenge {
+impl RegistryChallenge {
     /// Returns the challenge in these headers: the first Bearer challenge with a realm, or else
     /// Basic. Each header line may have several challenges.
     pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
@@ -120,13 +120,17 @@ mod tests {
 
     use super::*;
 
-    fn find(lines: &[&str]) -> Option<Challenge> {
+    fn find(lines: &[&str]) -> Option<RegistryChallenge> {
         let lines = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
-        Challenge::find(&lines.map(|line| (header::WWW_AUTHENTICATE, line)).collect())
+        RegistryChallenge::find(&lines.map(|line| (header::WWW_AUTHENTICATE, line)).collect())
     }
 
-    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer(BearerChallenge {
+    fn bearer(
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Option<RegistryChallenge> {
+        Some(RegistryChallenge::Bearer(BearerChallenge {
             realm: realm.to_owned(),
             service: service.map(Into::into),
             scope: scope.map(Into::into),
@@ -135,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_challenges_that_registries_send_are_read() {
-        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
+        let hub = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
+                   scope=\"repository:a/b:pull,push\"";
         let all = bearer(
             "https://auth.docker.io/token",
             Some("registry.docker.io"),
@@ -158,8 +163,11 @@ mod tests {
                 bearer("https://a/t", Some("s"), None),
             ),
             (&[r#"Bearer realm="a\"b\\c""#], bearer(r#"a"b\c"#, None, None)),
-            (&[r#"BASIC realm="Sonatype Nexus Repository Manager""#], Some(Challenge::Basic)),
-            (&["Basic"], Some(Challenge::Basic)),
+            (
+                &[r#"BASIC realm="Sonatype Nexus Repository Manager""#],
+                Some(RegistryChallenge::Basic),
+            ),
+            (&["Basic"], Some(RegistryChallenge::Basic)),
             (
                 &[r#"Basic realm="x", Bearer realm="https://a/t",service="s""#],
                 bearer("https://a/t", Some("s"), None),
@@ -168,7 +176,7 @@ mod tests {
                 &[r#"Basic realm="x""#, r#"Bearer realm="https://a/t""#],
                 bearer("https://a/t", None, None),
             ),
-            (&["Negotiate", r#"Basic realm="x""#], Some(Challenge::Basic)),
+            (&["Negotiate", r#"Basic realm="x""#], Some(RegistryChallenge::Basic)),
         ] {
             assert_eq!(find(lines), expected, "{lines:?}");
         }

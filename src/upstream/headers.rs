@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Authorization, OutboundRequest, UpstreamSettings};
+use super::{OutboundRequest, RegistryAuthorization, UpstreamSettings};
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 
@@ -119,7 +119,7 @@ pub(super) fn request(
     if let Some(media_type) = media_type(wanted, client, is_named) {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
-    if let Authorization::Fixed(authorization) = &settings.authorization {
+    if let RegistryAuthorization::Fixed(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
     if let Some(authorization) = authorization {
@@ -132,6 +132,17 @@ pub(super) fn request(
     }
     headers.insert(X_REQUEST_ID, request_id.header());
     headers
+}
+
+/// Joins the lines of `Accept` into one (RFC 9110, 5.3): some proxies forward only the first line.
+pub(super) fn join_accept(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let lines: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b", "[..]))
+    {
+        headers.insert(header::ACCEPT, joined);
+    }
 }
 
 /// Returns the headers of a request to a server beside the registry. It learns nothing of the

@@ -36,6 +36,10 @@ pub struct Origins {
     pub base: String,
 }
 
+/// Returns a path of the gate's own for the address of an upload that leads elsewhere, if the gate
+/// may go there.
+pub(super) type Seal<'a> = dyn Fn(&WebAddress) -> Option<String> + 'a;
+
 /// The answer that is rewritten.
 #[derive(Clone, Copy)]
 pub(super) struct Answered<'a> {
@@ -46,9 +50,7 @@ pub(super) struct Answered<'a> {
     pub(super) origins: &'a Origins,
     /// The address of the server, if it is not the registry.
     pub(super) elsewhere: Option<&'a WebAddress>,
-    /// Returns a path of the gate's own for the address of an upload that leads elsewhere, if the
-    /// gate may go there.
-    pub(super) seal: &'a dyn Fn(&WebAddress) -> Option<String>,
+    pub(super) seal: &'a Seal<'a>,
 }
 
 /// An address that a client would have to follow, and that leads to another host or repository: its
@@ -65,7 +67,7 @@ struct Judge<'a> {
     target: &'a str,
     origins: &'a Origins,
     elsewhere: Option<&'a WebAddress>,
-    seal: Option<&'a dyn Fn(&WebAddress) -> Option<String>>,
+    seal: Option<&'a Seal<'a>>,
 }
 
 /// Returns whether a response has an address that [`rewrite`] must judge.

@@ -167,8 +167,8 @@ impl Upstream {
     }
 }
 
-/// Returns the headers for the client. The storage is no registry: what it says of the content is
-/// not passed on, and the digest is what the registry said.
+/// Returns the headers for the client. The type of a blob is fixed, and the digest is
+/// the registry's.
 fn storage_headers(
     wanted: &RegistryRequest,
     redirect: &HeaderMap,

@@ -13,7 +13,7 @@ use moka::Expiry;
 use moka::future::Cache;
 
 use super::Origins;
-use super::challenge::{BearerChallenge, Challenge};
+use super::challenge::{BearerChallenge, RegistryChallenge};
 use crate::denial::UpstreamFault;
 use crate::http_client::HttpClient;
 use crate::log_throttle::LogThrottle;
@@ -21,7 +21,7 @@ use crate::net::host_list::HostList;
 use crate::rate_limit::{Clock, Nanos, Quota};
 use crate::registry::{Operation, RegistryRequest};
 use realm::Realm;
-pub(super) use scope::Scope;
+pub(super) use scope::RequestScopes;
 
 /// The largest number of tokens that are kept, and of scopes that are known to be refused.
 const MAX_KEPT: u64 = 10_000;
@@ -52,35 +52,35 @@ pub struct TokenSettings {
 /// The tokens for one registry.
 pub struct RegistryTokens {
     settings: TokenSettings,
-    tokens: Cache<TokenKey, Arc<Token>>,
-    refused: moka::sync::Cache<Scope, ()>,
+    tokens: Cache<TokenQuestion, Arc<IssuedToken>>,
+    refused: moka::sync::Cache<RequestScopes, ()>,
     learned: RwLock<Learned>,
     clock: Clock,
     turn: Mutex<Nanos>,
     log_throttle: LogThrottle,
 }
 
-/// What the registry's answers have shown.
+/// The facts that the registry's answers have shown.
 #[derive(Default)]
 struct Learned {
     /// The challenge for everything but the catalog.
-    challenge: Option<Arc<Challenge>>,
+    challenge: Option<Arc<RegistryChallenge>>,
     /// The challenge for the catalog. Harbor takes Basic there, and Bearer elsewhere.
-    catalog: Option<Arc<Challenge>>,
+    catalog: Option<Arc<RegistryChallenge>>,
     /// The actions that the registry asks for where they are not those of the operation.
     actions: Vec<(Operation, String)>,
 }
 
 /// The question that a token answers. The account is that of the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TokenKey {
+struct TokenQuestion {
     realm: String,
     service: Option<String>,
-    scope: Scope,
+    scope: RequestScopes,
 }
 
 /// A token of the registry's token server.
-struct Token {
+struct IssuedToken {
     authorization: HeaderValue,
     lifetime: Duration,
     obtained: Instant,
@@ -88,7 +88,7 @@ struct Token {
 
 /// The credential for one request to the registry.
 #[derive(Clone)]
-pub(super) enum Presented {
+pub(super) enum RegistryCredential {
     /// The password of the gate's own account.
     Basic(HeaderValue),
     Token(TokenUse),
@@ -97,24 +97,24 @@ pub(super) enum Presented {
 /// A token, and the question that it answers.
 #[derive(Clone)]
 pub(super) struct TokenUse {
-    key: TokenKey,
-    token: Arc<Token>,
+    key: TokenQuestion,
+    token: Arc<IssuedToken>,
 }
 
 struct TokenExpiry;
 
-impl Expiry<TokenKey, Arc<Token>> for TokenExpiry {
+impl Expiry<TokenQuestion, Arc<IssuedToken>> for TokenExpiry {
     fn expire_after_create(
         &self,
-        _: &TokenKey,
-        token: &Arc<Token>,
+        _: &TokenQuestion,
+        token: &Arc<IssuedToken>,
         _: Instant,
     ) -> Option<Duration> {
         Some(token.lifetime)
     }
 }
 
-impl Presented {
+impl RegistryCredential {
     /// Returns the `Authorization` value.
     pub(super) fn authorization(&self) -> HeaderValue {
         match self {
@@ -154,11 +154,11 @@ impl RegistryTokens {
     }
 
     /// Returns the scope of a request.
-    pub(super) fn scope(&self, wanted: &RegistryRequest) -> Scope {
+    pub(super) fn scope(&self, wanted: &RegistryRequest) -> RequestScopes {
         let operation = wanted.operation();
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let actions = learned.actions.iter().find(|(of, _)| *of == operation);
-        Scope::of(wanted, actions.map(|(_, actions)| actions.as_str()))
+        RequestScopes::of(wanted, actions.map(|(_, actions)| actions.as_str()))
     }
 
     /// Returns whether the registry's challenge for such a request is known.
@@ -166,7 +166,7 @@ impl RegistryTokens {
         self.challenge(wanted).is_some()
     }
 
-    fn challenge(&self, wanted: &RegistryRequest) -> Option<Arc<Challenge>> {
+    fn challenge(&self, wanted: &RegistryRequest) -> Option<Arc<RegistryChallenge>> {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         match wanted {
             RegistryRequest::Catalog { .. } => learned.catalog.clone(),
@@ -175,9 +175,9 @@ impl RegistryTokens {
     }
 
     /// Takes note of the challenge in a 401 to a request.
-    pub(super) fn learn(&self, wanted: &RegistryRequest, challenge: Challenge) {
+    pub(super) fn learn(&self, wanted: &RegistryRequest, challenge: RegistryChallenge) {
         let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
-        if let Challenge::Bearer(BearerChallenge { scope: Some(scope), .. }) = &challenge
+        if let RegistryChallenge::Bearer(BearerChallenge { scope: Some(scope), .. }) = &challenge
             && let Some(actions) = scope::actions_instead(wanted, scope)
         {
             let operation = wanted.operation();
@@ -194,12 +194,12 @@ impl RegistryTokens {
     }
 
     /// Returns whether the registry has just refused a token for this scope.
-    pub(super) fn is_refused(&self, scope: &Scope) -> bool {
+    pub(super) fn is_refused(&self, scope: &RequestScopes) -> bool {
         self.refused.contains_key(scope)
     }
 
     /// Remembers that the registry refused a token that was just issued for this scope.
-    pub(super) fn refuse(&self, scope: &Scope) {
+    pub(super) fn refuse(&self, scope: &RequestScopes) {
         if !self.settings.negative_ttl.is_zero() {
             self.refused.insert(scope.clone(), ());
         }
@@ -223,27 +223,27 @@ impl RegistryTokens {
     pub(super) async fn credential(
         &self,
         wanted: &RegistryRequest,
-        scope: &Scope,
+        scope: &RequestScopes,
         own: &Origins,
         request_id: &str,
-    ) -> Result<Option<Presented>, UpstreamFault> {
+    ) -> Result<Option<RegistryCredential>, UpstreamFault> {
         let Some(challenge) = self.challenge(wanted) else { return Ok(None) };
         let bearer = match &*challenge {
-            Challenge::Basic => {
+            RegistryChallenge::Basic => {
                 let account = self.settings.account.clone();
                 let account = account.ok_or(UpstreamFault::RefusedTheGate)?;
-                return Ok(Some(Presented::Basic(account)));
+                return Ok(Some(RegistryCredential::Basic(account)));
             }
-            Challenge::Bearer(bearer) => bearer,
+            RegistryChallenge::Bearer(bearer) => bearer,
         };
-        let key = TokenKey {
+        let key = TokenQuestion {
             realm: bearer.realm.clone(),
             service: bearer.service.clone(),
             scope: scope.clone(),
         };
         let asked = self.tokens.try_get_with(key.clone(), self.ask(&key, own, request_id)).await;
         let token = asked.map_err(|fault| *fault)?;
-        Ok(Some(Presented::Token(TokenUse { key, token })))
+        Ok(Some(RegistryCredential::Token(TokenUse { key, token })))
     }
 
     /// Does what the challenge of `GET /v2/` asks for, for a check of the config. Returns words for
@@ -252,12 +252,12 @@ impl RegistryTokens {
     /// # Errors
     /// The reason why the gate would get no token.
     pub async fn check(&self, headers: &HeaderMap, own: &Origins) -> Result<String, String> {
-        let bearer = match Challenge::find(headers) {
-            Some(Challenge::Bearer(bearer)) => bearer,
-            Some(Challenge::Basic) if self.settings.account.is_some() => {
+        let bearer = match RegistryChallenge::find(headers) {
+            Some(RegistryChallenge::Bearer(bearer)) => bearer,
+            Some(RegistryChallenge::Basic) if self.settings.account.is_some() => {
                 return Ok("asks for the password".to_owned());
             }
-            Some(Challenge::Basic) => {
+            Some(RegistryChallenge::Basic) => {
                 return Err("the registry asks for a password; set upstream.username and \
                             upstream.password_file"
                     .to_owned());
@@ -273,8 +273,11 @@ impl RegistryTokens {
         let realm = realm.map_err(|why| {
             format!("the registry's token server {shown} is not asked for a token: {why}")
         })?;
-        let key =
-            TokenKey { realm: bearer.realm, service: bearer.service, scope: Scope::default() };
+        let key = TokenQuestion {
+            realm: bearer.realm,
+            service: bearer.service,
+            scope: RequestScopes::default(),
+        };
         match question::ask(&self.settings, &realm, &key, "check-config").await {
             Ok(_) => Ok(format!("its token server {shown} answers")),
             Err(failure) => {
@@ -286,10 +289,10 @@ impl RegistryTokens {
     /// Asks the token server, after a wait for a turn.
     async fn ask(
         &self,
-        key: &TokenKey,
+        key: &TokenQuestion,
         own: &Origins,
         request_id: &str,
-    ) -> Result<Arc<Token>, UpstreamFault> {
+    ) -> Result<Arc<IssuedToken>, UpstreamFault> {
         let realm = Realm::judge(&key.realm, &self.settings, own).map_err(|why| {
             self.log(request_id, &key.realm, format_args!("is not asked for a token: {why}"));
             UpstreamFault::TokenServerNotAllowed

@@ -25,8 +25,8 @@ const LEEWAY: u64 = 60;
 /// The seal of the addresses of uploads.
 pub struct UploadSeal {
     pub keys: Arc<TokenKeys>,
-    /// The name of the registry for its clients. An address of one registry is not valid at another
-    /// one that shares the keys.
+    /// The name of the registry for its clients. An address of one registry is not valid at
+    /// another one that shares the keys.
     pub service: String,
     /// `true` if the keys belong to this process alone.
     pub is_of_process: bool,
@@ -41,7 +41,7 @@ pub(super) struct SealedTarget {
     pub(super) target: String,
 }
 
-/// What a sealed address is bound to.
+/// The repository and the caller that a sealed address is bound to.
 #[derive(Clone, Copy)]
 pub(super) struct BoundTo<'a> {
     pub(super) repository: &'a RepositoryName,

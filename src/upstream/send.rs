@@ -28,7 +28,8 @@ pub(super) struct OutboundRequest<'a> {
     pub(super) to: Option<&'a Elsewhere>,
     /// The path and query, if they are not those that the registry has for this request.
     pub(super) target: Option<&'a str>,
-    /// The credential for this request, if it has one of its own: the token that was issued for it.
+    /// The credential for this request, if it has one of its own: the token that was issued for
+    /// it.
     pub(super) authorization: Option<HeaderValue>,
     /// The headers of the original request, few of which are forwarded.
     pub(super) headers: &'a HeaderMap,
@@ -191,6 +192,9 @@ impl Upstream {
             None => headers::request(outbound, &self.settings, client.address),
             Some(elsewhere) => headers::request_elsewhere(outbound, &elsewhere.host),
         };
+        if proxy.is_some() {
+            headers::join_accept(request.headers_mut());
+        }
         if let Some(Some(authorization)) = proxy {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }

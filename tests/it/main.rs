@@ -22,6 +22,7 @@ mod gate_process;
 #[allow(dead_code)] // until each part has its test
 mod harness;
 mod hostile;
+mod hostile_registry;
 mod http2_client;
 mod http2_flow;
 mod identity;

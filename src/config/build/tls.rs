@@ -55,8 +55,8 @@ impl Build<'_> {
         })
     }
 
-    /// Builds the certificate by which a server knows the gate, from the two keys of the config that
-    /// name its files. `None` if it cannot be used.
+    /// Builds the certificate by which a server knows the gate, from the two keys of the config
+    /// that name its files. `None` if it cannot be used.
     pub(super) fn client_certificate(
         &mut self,
         names: (&str, &str),

@@ -36,7 +36,7 @@ thread_local! {
 
 /// The questions of a worker. The sets are created with the first question.
 struct SettledTable {
-    sets: Vec<[Way; WAYS]>,
+    sets: Vec<[CacheWay; WAYS]>,
     /// The tags of credentials that the cache has answered about. A question is kept when its
     /// credential comes again, so that many credentials that come once do not take the places of
     /// others.
@@ -48,7 +48,7 @@ struct SettledTable {
 /// The room for one question, with the tag of its credential. Most questions about other
 /// credentials are passed over by their tags.
 #[derive(Default)]
-struct Way {
+struct CacheWay {
     tag: u32,
     settled: Option<Box<Settled>>,
 }
@@ -182,7 +182,7 @@ impl SettledTable {
         }
         let credential = settled.credential;
         let Some(set) = self.sets.get_mut(set_of(credential)) else { return };
-        let is_same = |place: &Way| {
+        let is_same = |place: &CacheWay| {
             place
                 .settled
                 .as_ref()

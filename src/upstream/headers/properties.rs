@@ -121,7 +121,7 @@ fn settings() -> UpstreamSettings {
         host: value("upstream.test"),
         forwarded_proto: value("https"),
         forwarded_host: value("registry.test"),
-        authorization: Authorization::OfRequest,
+        authorization: RegistryAuthorization::OfRequest,
         origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
         followed: None,
         uploads: OtherServers::none(),
@@ -189,7 +189,7 @@ proptest! {
         let id = "id".into();
         let outbound =
             OutboundRequest::to_registry(&wanted, upstream_token, &client, &id);
-        let authorization = Authorization::Fixed(HeaderValue::from_static("Basic own"));
+        let authorization = RegistryAuthorization::Fixed(HeaderValue::from_static("Basic own"));
         let own = UpstreamSettings { authorization, ..settings() };
         let sent = request(&outbound, &own, [192, 0, 2, 1].into());
         let expected = if granted { "Bearer grant" } else { "Basic own" };

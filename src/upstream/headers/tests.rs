@@ -9,7 +9,7 @@ use crate::log_throttle::LogThrottle;
 use crate::upstream::connector::Connector;
 use crate::upstream::health::UpstreamHealth;
 use crate::upstream::location::Origins;
-use crate::upstream::{Authorization, OtherServers, UploadSeal};
+use crate::upstream::{OtherServers, RegistryAuthorization, UploadSeal};
 
 fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
     let second = Duration::from_secs(1);
@@ -20,8 +20,8 @@ fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
         forwarded_proto: HeaderValue::from_static("https"),
         forwarded_host: HeaderValue::from_static("registry.example.com"),
         authorization: match authorization {
-            Some(value) => Authorization::Fixed(HeaderValue::from_static(value)),
-            None => Authorization::OfRequest,
+            Some(value) => RegistryAuthorization::Fixed(HeaderValue::from_static(value)),
+            None => RegistryAuthorization::OfRequest,
         },
         origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
         followed: None,
@@ -204,4 +204,11 @@ fn connection_headers_and_headers_of_the_gate_are_removed_from_responses() {
     let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
     assert_eq!(left, ["content-type", "docker-content-digest", "etag", "x-proxy-"]);
+}
+
+#[test]
+fn the_lines_of_accept_become_one_for_a_proxy() {
+    let mut headers = map(&[("accept", "a/b"), ("x", "y"), ("accept", "c/d;q=0.5")]);
+    join_accept(&mut headers);
+    assert_eq!(text(&headers), ["accept: a/b, c/d;q=0.5", "x: y"]);
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::realm::Realm;
-use super::{Token, TokenKey, TokenSettings};
+use super::{IssuedToken, TokenQuestion, TokenSettings};
 use crate::denial::UpstreamFault;
 use crate::http_client::AskError;
 use crate::strict_json;
@@ -28,7 +28,7 @@ const MAX_LIFETIME: u64 = 24 * 60 * 60;
 /// The largest token, in bytes. A request with a longer one fits into no registry's headers.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
 
-/// The reason why there is no token.
+/// An answer without a token, or no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenFailure {
     #[error("{0}")]
@@ -36,22 +36,22 @@ pub(super) enum TokenFailure {
     #[error("it answered {0}")]
     Unavailable(StatusCode),
     #[error("it answered {status}{}", status.remedy())]
-    Refused { status: Status },
+    Refused { status: RefusalStatus },
     #[error("its reply {0}")]
     Unreadable(&'static str),
 }
 
 /// The status of a refusal.
 #[derive(Debug)]
-pub(super) struct Status(StatusCode);
+pub(super) struct RefusalStatus(StatusCode);
 
-impl std::fmt::Display for Status {
+impl std::fmt::Display for RefusalStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0.as_u16())
     }
 }
 
-impl Status {
+impl RefusalStatus {
     fn remedy(&self) -> &'static str {
         match self.0 {
             StatusCode::UNAUTHORIZED => {
@@ -82,9 +82,9 @@ impl TokenFailure {
 pub(super) async fn ask(
     settings: &TokenSettings,
     realm: &Realm,
-    key: &TokenKey,
+    key: &TokenQuestion,
     request_id: &str,
-) -> Result<Token, TokenFailure> {
+) -> Result<IssuedToken, TokenFailure> {
     let request = request(settings, realm, key, request_id);
     let request = request.map_err(|_| TokenFailure::Unreadable("would not fit into a request"))?;
     let asked = Instant::now();
@@ -94,14 +94,14 @@ pub(super) async fn ask(
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             Err(TokenFailure::Unavailable(status))
         }
-        status => Err(TokenFailure::Refused { status: Status(status) }),
+        status => Err(TokenFailure::Refused { status: RefusalStatus(status) }),
     }
 }
 
 fn request(
     settings: &TokenSettings,
     realm: &Realm,
-    key: &TokenKey,
+    key: &TokenQuestion,
     request_id: &str,
 ) -> http::Result<Request<Full<Bytes>>> {
     let mut address = realm.0.text();
@@ -127,7 +127,7 @@ fn request(
 }
 
 /// Reads the reply of a token server. Its media type says nothing: GHCR calls it plain text.
-fn read(body: &[u8], asked: Instant) -> Result<Token, TokenFailure> {
+fn read(body: &[u8], asked: Instant) -> Result<IssuedToken, TokenFailure> {
     use TokenFailure::Unreadable;
     let reply = strict_json::object(body).map_err(|_| Unreadable("is not a JSON object"))?;
     let text = |name: &str| match reply.get(name) {
@@ -159,7 +159,7 @@ fn read(body: &[u8], asked: Instant) -> Result<Token, TokenFailure> {
         Some(Value::String(text)) => text.parse().ok(),
         Some(number) => number.as_f64(),
     };
-    Ok(Token { authorization, lifetime: usable(stated), obtained: asked })
+    Ok(IssuedToken { authorization, lifetime: usable(stated), obtained: asked })
 }
 
 /// Returns the time for which a token is used: 90 % of its lifetime, so that it does not end on the

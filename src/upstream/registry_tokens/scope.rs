@@ -4,9 +4,9 @@ use crate::registry::{CATALOG_SCOPE, Operation, RegistryRequest, RepositoryName}
 
 /// The scopes of one request: none, one, or two for a mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(in crate::upstream) struct Scope(Vec<String>);
+pub(in crate::upstream) struct RequestScopes(Vec<String>);
 
-impl Scope {
+impl RequestScopes {
     /// Returns the scope of exactly this request. `actions`: those that the registry asks for in
     /// place of the operation's own.
     pub(super) fn of(wanted: &RegistryRequest, actions: Option<&str>) -> Self {
@@ -99,7 +99,7 @@ mod tests {
             ),
             ("POST", "/v2/a/b/blobs/uploads/?mount=DIGEST&from=a/b", &["repository:a/b:pull,push"]),
         ] {
-            let scope = Scope::of(&parse(method, target), None);
+            let scope = RequestScopes::of(&parse(method, target), None);
             assert_eq!(scope.each().collect::<Vec<_>>(), scopes, "{method} {target}");
         }
     }
