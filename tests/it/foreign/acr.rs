@@ -75,7 +75,7 @@ async fn the_list_of_tags_has_the_right_to_read_metadata() {
         assert_eq!(reply.status, 200, "{reply:?}");
     }
     let questions = foreign.registry.questions();
-    let last = &questions[questions.len() - 1].scopes;
+    let last = &questions.last().expect("the token server was never asked").scopes;
     let actions = last[0].rsplit(':').next().unwrap();
     assert!(last.len() == 1 && actions.split(',').any(|action| action == "metadata_read"));
     assert!(actions.split(',').all(|action| ["pull", "metadata_read"].contains(&action)));

@@ -14,7 +14,8 @@ use super::stand_in::{Entry, PASSWORD, StandIn, TOKEN, actions_of};
 use crate::canary;
 use crate::harness::{Setup, TestGate, basic, digest_of};
 
-const IDENTITY: &str = "- { name: local, type: htpasswd, file: htpasswd, scopes: [api] }";
+const IDENTITY: &str = "- { name: local, type: htpasswd, file: htpasswd, \
+                        scopes: [read_registry, write_registry, delete_registry] }";
 /// A repository that has the layer of the image.
 const BASE: &str = "demo/base";
 
