@@ -55,4 +55,16 @@ macro_rules! exchanges {
         }
     };
 }
-use exchanges;
+
+/// Defines the tests that every registry with a token server has.
+macro_rules! token_exchanges {
+    ($script:path) => {
+        $crate::foreign::exchanges!($script);
+
+        #[tokio::test]
+        async fn forgotten_tokens_are_asked_for_again() {
+            $crate::foreign::harness::renews($script()).await;
+        }
+    };
+}
+use {exchanges, token_exchanges};

@@ -54,7 +54,7 @@ fn lists_tags(asked: &Asked) -> bool {
     asked.rest == "tags/list"
 }
 
-super::exchanges!(acr);
+super::token_exchanges!(acr);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {
@@ -80,4 +80,12 @@ async fn the_list_of_tags_has_the_right_to_read_metadata() {
     assert!(last.len() == 1 && actions.split(',').any(|action| action == "metadata_read"));
     assert!(actions.split(',').all(|action| ["pull", "metadata_read"].contains(&action)));
     assert!(questions.len() <= 2, "{questions:?}");
+}
+
+#[tokio::test]
+async fn the_catalog_has_a_scope_of_its_own() {
+    let foreign = Foreign::start(acr(), &[]).await;
+    let reply = foreign.client(Kind::Docker).ask("GET", "/v2/_catalog", "", "").await;
+    assert_eq!((reply.status, &*reply.body), (200, "{\"repositories\":[\"demo/app\"]}"));
+    foreign.check(&[&["registry:catalog:*"]]);
 }

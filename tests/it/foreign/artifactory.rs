@@ -35,4 +35,4 @@ fn artifactory() -> Script {
     }
 }
 
-super::exchanges!(artifactory);
+super::token_exchanges!(artifactory);

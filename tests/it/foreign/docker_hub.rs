@@ -44,7 +44,7 @@ fn docker_hub() -> Script {
     }
 }
 
-super::exchanges!(docker_hub);
+super::token_exchanges!(docker_hub);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {
@@ -74,4 +74,18 @@ async fn a_gate_without_a_password_asks_as_nobody() {
         assert!(entry.site != Site::Realm || entry.authorization.is_none(), "{entry:?}");
         assert!(!entry.text.contains(PASSWORD), "{entry:?}");
     }
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_one_token_ask_for_it_once() {
+    let foreign = Foreign::start(docker_hub(), &[]).await;
+    let client = foreign.client(Kind::Docker);
+    let target = format!("/v2/{NAME}/tags/list");
+    let ask = || client.ask("GET", &target, "", "");
+    let replies = tokio::join!(ask(), ask(), ask(), ask());
+    for reply in [replies.0, replies.1, replies.2, replies.3] {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    foreign.check_questions(&[&[&format!("repository:{NAME}:pull")]]);
+    foreign.check_credentials(4);
 }

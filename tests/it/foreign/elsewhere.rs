@@ -19,4 +19,4 @@ fn elsewhere() -> Script {
     }
 }
 
-super::exchanges!(elsewhere);
+super::token_exchanges!(elsewhere);

@@ -37,7 +37,7 @@ fn ghcr() -> Script {
     }
 }
 
-super::exchanges!(ghcr);
+super::token_exchanges!(ghcr);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {

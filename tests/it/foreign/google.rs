@@ -64,7 +64,7 @@ fn google() -> Script {
     }
 }
 
-super::exchanges!(google);
+super::token_exchanges!(google);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {

@@ -16,6 +16,11 @@ use crate::harness::{Setup, TestGate, basic, digest_of};
 
 const IDENTITY: &str = "- { name: local, type: htpasswd, file: htpasswd, \
                         scopes: [read_registry, write_registry, delete_registry] }";
+const RULES: [&str; 2] = [
+    "rules:",
+    "  - { name: all, repositories: [\"**\"], who: [authenticated], \
+     allow: [pull, push, delete, catalog] }",
+];
 /// A repository that has the layer of the image.
 const BASE: &str = "demo/base";
 
@@ -53,6 +58,7 @@ impl Foreign {
             files: vec![("upstream.password", PASSWORD)],
             identity: Some(IDENTITY),
             htpasswd_users: vec![CLIENT],
+            policy: RULES.to_vec(),
             ..Setup::default()
         };
         let gate = TestGate::start(setup).await;
@@ -66,7 +72,12 @@ impl Foreign {
     /// Checks who saw which credential, and that the token server was asked for each of these
     /// lists of scopes once.
     pub fn check(&self, asked: &[&[&str]]) {
-        self.check_credentials();
+        // The gate learns the challenge once for reads and once for writes at most.
+        self.check_credentials(2);
+        self.check_questions(asked);
+    }
+
+    pub fn check_questions(&self, asked: &[&[&str]]) {
         let questions = self.registry.questions();
         let found: Vec<BTreeSet<_>> = questions
             .iter()
@@ -79,7 +90,8 @@ impl Foreign {
         assert_eq!(found, expected, "{questions:?}");
     }
 
-    fn check_credentials(&self) {
+    /// Checks who saw which credential, and that the registry refused at most this many requests.
+    pub fn check_credentials(&self, most_refused: usize) {
         let script = &self.registry.script;
         let client = [CLIENT.1.to_owned(), basic(CLIENT)[6..].to_owned()];
         let own = (script.username, PASSWORD);
@@ -104,10 +116,9 @@ impl Foreign {
         for question in self.registry.questions() {
             assert!(self.registry.has_named(question.service.as_deref()), "{question:?}");
         }
-        // The gate learns the challenge once for reads and once for writes at most.
         let refused = self.registry.ledger().into_iter().filter(|entry| entry.status == 401);
         let refused: Vec<_> = refused.collect();
-        assert!(refused.len() <= 2, "{refused:#?}");
+        assert!(refused.len() <= most_refused, "{refused:#?}");
     }
 }
 
@@ -139,9 +150,14 @@ pub async fn follows(script: Script) {
         let target = format!("/v2/{NAME}/blobs/{}", digest_of(blob.as_bytes()));
         let reply = client.ask("GET", &target, "", "").await;
         assert_eq!((reply.status, &*reply.body), (200, blob), "{reply:?}");
+        let head = client.ask("HEAD", &target, "", "").await;
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (200, reply.header("content-length"))
+        );
     }
     assert!(foreign.registry.ledger().iter().any(|entry| entry.status / 100 == 3));
-    foreign.check_credentials();
+    foreign.check_credentials(2);
 }
 
 /// Reads what the registry does not have.
@@ -161,6 +177,25 @@ pub async fn missing_is_not_found(script: Script) {
     let scope = format!("repository:{MISSING}:pull");
     let asked: &[&[&str]] = &[&[&scope]];
     foreign.check(if bearer { asked } else { &[] });
+}
+
+/// Reads and writes after the registry has forgotten its tokens. A read is tried once more with a
+/// new token; a write must be sent again by the client.
+pub async fn renews(script: Script) {
+    let foreign = Foreign::start(script, &[]).await;
+    let client = foreign.client(Kind::Docker);
+    client.push(NAME).await;
+    foreign.registry.forget_tokens();
+    client.pull(NAME).await;
+    let uploads = format!("/v2/{NAME}/blobs/uploads/");
+    let statuses = [
+        client.ask("POST", &uploads, "Content-Length: 0\r\n", "").await.status,
+        client.ask("POST", &uploads, "Content-Length: 0\r\n", "").await.status,
+    ];
+    assert_eq!(statuses, [502, 202]);
+    let (pull, push) = (format!("repository:{NAME}:pull"), format!("repository:{NAME}:pull,push"));
+    foreign.check_questions(&[&[&pull], &[&push], &[&pull], &[&push]]);
+    foreign.check_credentials(4);
 }
 
 /// Mounts the layer from another repository, for which the gate asks for both.
@@ -185,7 +220,7 @@ pub async fn deletes(script: Script, action: &str) {
     let target = format!("/v2/{NAME}/manifests/{}", digest_of(manifest().as_bytes()));
     let reply = client.ask("DELETE", &target, "", "").await;
     assert_eq!(reply.status, 202, "{reply:?}");
-    foreign.check_credentials();
+    foreign.check_credentials(2);
     let questions = foreign.registry.questions();
     for scope in questions.iter().flat_map(|question| &question.scopes) {
         let actions = scope.strip_prefix(&format!("repository:{NAME}:")).expect("a wider scope");

@@ -51,7 +51,7 @@ fn quay() -> Script {
     }
 }
 
-super::exchanges!(quay);
+super::token_exchanges!(quay);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {

@@ -93,6 +93,8 @@ pub struct Script {
     /// The actions that a token must have for this request in its repository.
     pub needs: fn(&Asked) -> &'static [&'static str],
     pub missing: Missing,
+    /// Whether the catalog takes Basic instead of a token.
+    pub basic_catalog: bool,
     pub blob: fn(&Asked) -> Blob,
     /// The `Location` of the upload with this ID, after this many requests.
     pub upload: fn(&Asked, &str, usize) -> String,
@@ -132,6 +134,7 @@ impl Script {
                 _ => &["pull", "push"],
             },
             missing: Missing::NotFound("NAME_UNKNOWN"),
+            basic_catalog: false,
             blob: |_| Blob::Here,
             upload: |asked, id, step| {
                 let path = format!("/v2/{}/blobs/uploads/{id}?_state=s{step}%3D-_", asked.name);
@@ -159,6 +162,9 @@ impl Asked {
 
     /// The scope of a challenge that asks for these actions. Empty for `/v2/`.
     pub fn scope_for(&self, actions: &str) -> String {
+        if self.path == "/v2/_catalog" {
+            return "registry:catalog:*".to_owned();
+        }
         if self.name.is_empty() {
             return String::new();
         }

@@ -88,6 +88,11 @@ impl StandIn {
         self.questions.lock().unwrap().clone()
     }
 
+    /// Refuses all tokens that were issued so far.
+    pub fn forget_tokens(&self) {
+        self.tokens.lock().unwrap().clear();
+    }
+
     /// Returns whether a challenge of the registry named this service, or named none.
     pub fn has_named(&self, service: Option<&str>) -> bool {
         let challenges = self.challenges.lock().unwrap();
@@ -164,7 +169,7 @@ impl StandIn {
             return answer(403, &[], r#"{"errors":[{"code":"DENIED","message":"denied"}]}"#);
         }
         let mut tokens = self.tokens.lock().unwrap();
-        let token = format!("{TOKEN}{}", tokens.len());
+        let token = format!("{TOKEN}{}", self.questions.lock().unwrap().len());
         tokens.insert(token.clone(), scopes.clone());
         let (media_type, reply) = self.script.reply;
         answer(200, &[("content-type", media_type)], reply.replace("TOKEN", &token))
@@ -173,9 +178,11 @@ impl StandIn {
     /// Returns the 401 for a request that is not authorized.
     fn refuse(&self, asked: &Asked, head: &Parts) -> Option<Answer> {
         let line = header(head, "authorization").unwrap_or_default();
-        let authorized = match self.script.realm {
-            Realm::None => line == basic((self.script.username, PASSWORD)),
-            _ => {
+        let catalog = asked.path == "/v2/_catalog";
+        let basic_alone = self.script.realm == Realm::None || catalog && self.script.basic_catalog;
+        let authorized = match basic_alone {
+            true => line == basic((self.script.username, PASSWORD)),
+            false => {
                 let token = line.strip_prefix("Bearer ").unwrap_or_default();
                 self.tokens.lock().unwrap().get(token).is_some_and(|scopes| {
                     let grants = |name: &str, action: &str| {
@@ -183,8 +190,10 @@ impl StandIn {
                         scopes.flat_map(|scope| actions_of(scope)).any(|given| given == action)
                     };
                     let needs = (self.script.needs)(asked);
-                    let own = asked.name.is_empty()
-                        || needs.iter().all(|action| grants(&asked.name, action));
+                    let own = match &*asked.name {
+                        "" => !catalog || grants("catalog", "*"),
+                        name => needs.iter().all(|action| grants(name, action)),
+                    };
                     own && asked.from.iter().all(|from| grants(from, "pull"))
                 })
             }

@@ -42,7 +42,7 @@ fn zot() -> Script {
     }
 }
 
-super::exchanges!(zot);
+super::token_exchanges!(zot);
 
 /// Its challenge to DELETE asks for `push`.
 #[tokio::test]
