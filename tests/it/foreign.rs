@@ -19,6 +19,7 @@ mod harbor;
 mod harness;
 mod nexus;
 mod quay;
+mod refusals;
 mod script;
 mod stand_in;
 mod zot;

@@ -116,11 +116,7 @@ impl Client<'_> {
         let (host, _) = rest.split_once('/').unwrap();
         let hosts = [self.sites.storage, self.sites.registry].map(|host| host.to_string());
         assert!(hosts.iter().any(|known| known == host), "redirected to {host}");
-        let mut stream = TcpStream::connect(host).await.unwrap();
-        let request = request("GET", &rest[host.len()..], None, "", "");
-        let request = request.replace("Host: registry.test", &format!("Host: {host}"));
-        stream.write_all(request.as_bytes()).await.unwrap();
-        Reply::parse(&read_to_close(&mut stream).await)
+        send(host, &request("GET", &rest[host.len()..], None, "", "")).await
     }
 
     /// Returns the path and query of the `Location`, which must lead to the gate.
@@ -130,4 +126,12 @@ impl Client<'_> {
         assert!(target.starts_with("/v2/"), "{location} leads away from the gate");
         target.to_owned()
     }
+}
+
+/// Sends a request to another server than the gate.
+pub async fn send(host: &str, request: &str) -> Reply {
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let request = request.replace("Host: registry.test", &format!("Host: {host}"));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    Reply::parse(&read_to_close(&mut stream).await)
 }
