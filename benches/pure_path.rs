@@ -25,7 +25,8 @@ use moorgate::identity::{
 use moorgate::policy::{Mode, Policy, RepositoryPattern, RequiredScopes, Rule, Rules, Who};
 use moorgate::rate_limit::{Quota, Table};
 use moorgate::registry::{Access, Actions, RegistryRequest, RepositoryName};
-use moorgate::token_service::gate_token::{CatalogShare, GateToken, TokenKeys, TokenScope};
+use moorgate::sealing::TokenKeys;
+use moorgate::token_service::gate_token::{CatalogShare, GateToken, TokenScope};
 use secrecy::SecretString;
 
 const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

@@ -75,6 +75,11 @@ pub enum Denial {
     Limited { limit: Limit, retry_after: Duration },
     /// The line of the audit log that must precede the write cannot be written.
     NotAudited,
+    /// The address of an upload was sealed by this gate, and is not valid for this request.
+    UnknownUpload,
+    /// The registry answered 401 to a token that was issued for exactly this request. Registries
+    /// answer so for what does not exist, and for what the gate's own account may not do.
+    UpstreamGrantsNothing { is_read: bool },
     /// The registry behind the gate failed.
     Upstream(UpstreamFault),
     /// The client disconnected, or sent nothing for too long in the middle of its body.
@@ -179,11 +184,29 @@ impl Denial {
                 (S::TOO_MANY_REQUESTS, C::TooManyRequests, reason)
             }
             Self::NotAudited => (S::SERVICE_UNAVAILABLE, C::Unavailable, R::AuditFailed),
+            Self::UnknownUpload => (S::NOT_FOUND, C::BlobUploadUnknown, R::UploadUnknown),
+            Self::UpstreamGrantsNothing { is_read: true } => {
+                (S::NOT_FOUND, C::NameUnknown, R::UpstreamGrantsNothing)
+            }
+            Self::UpstreamGrantsNothing { is_read: false } => {
+                (S::FORBIDDEN, C::Denied, R::UpstreamGrantsNothing)
+            }
             Self::Upstream(fault) => match fault {
                 UpstreamFault::Unreachable | UpstreamFault::NoAnswer => {
                     (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
                 }
-                UpstreamFault::RefusedTheGate | UpstreamFault::RefusedUpstreamToken => {
+                UpstreamFault::TokenServerUnavailable | UpstreamFault::TokenServerBusy => {
+                    (S::SERVICE_UNAVAILABLE, C::Unavailable, R::UpstreamTokenFailed)
+                }
+                UpstreamFault::TokenServerRefused | UpstreamFault::TokenServerNotAllowed => {
+                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamTokenFailed)
+                }
+                UpstreamFault::RedirectFailed => {
+                    (S::BAD_GATEWAY, C::Unavailable, R::RedirectFailed)
+                }
+                UpstreamFault::RefusedTheGate
+                | UpstreamFault::RefusedUpstreamToken
+                | UpstreamFault::RefusedOldToken => {
                     (S::BAD_GATEWAY, C::Unavailable, R::UpstreamRefusedTheGate)
                 }
                 UpstreamFault::Invalid => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamInvalid),
@@ -262,6 +285,17 @@ impl Denial {
             Self::Limited { limit, retry_after } => {
                 format!("{}; try again in {} s", limit.message(), whole_seconds(*retry_after))
             }
+            Self::UnknownUpload => {
+                "this upload is not known here, or has ended; begin it again".to_owned()
+            }
+            Self::UpstreamGrantsNothing { is_read: true } => {
+                "the registry behind this gate has no such repository or image, or does not show \
+                 it to the gate"
+                    .to_owned()
+            }
+            Self::UpstreamGrantsNothing { is_read: false } => {
+                "the registry behind this gate does not let the gate write here".to_owned()
+            }
             Self::Upstream(fault) => fault.message().to_owned(),
             Self::ClientAborted => "the request broke off".to_owned(),
         }
@@ -302,6 +336,7 @@ impl Denial {
             | Self::FailureBudgetSpent { retry_after, .. }
             | Self::Limited { retry_after, .. } => Some(whole_seconds(*retry_after)),
             Self::NotAudited => Some(whole_seconds(NOT_AUDITED_RETRY_AFTER)),
+            Self::Upstream(fault) => fault.retry_after().map(whole_seconds),
             _ => None,
         }
     }
@@ -349,6 +384,8 @@ impl Denial {
             | Self::FailureBudgetSpent { .. }
             | Self::Limited { .. }
             | Self::NotAudited
+            | Self::UnknownUpload
+            | Self::UpstreamGrantsNothing { .. }
             | Self::Upstream(_)
             | Self::ClientAborted => false,
         }

@@ -315,7 +315,8 @@ impl Record {
         self.unanswered_by.as_ref().or_else(vouches)
     }
 
-    fn principal(&self) -> Option<&Principal> {
+    /// Returns who the caller is, once it is known.
+    pub fn principal(&self) -> Option<&Principal> {
         self.verified.as_ref().map(|verified| &verified.principal)
     }
 

@@ -22,6 +22,7 @@ use crate::record::{AccessLog, LogFormat, LogTarget, Target};
 use crate::server::{ListenerHealth, Server, Snapshot, bind};
 use live::Drain;
 
+pub use assemble::{registry_origins, registry_tokens};
 pub use live::{Change, Live};
 pub use reload::{ConfigSource, Reloader, SetLevel, WatchIntervals};
 

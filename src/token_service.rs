@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 use crate::denial::{Denial, TokenRequestError};
 use crate::identity::model::credential::{Credential, CredentialKind};
 use crate::identity::model::unix_time::{unix_micros, unix_now};
-use gate_token::{GateToken, PREFIX, TokenKeys, TokenScope};
+use crate::sealing::TokenKeys;
+use gate_token::{GateToken, PREFIX, TokenScope};
 
 /// The path of the token service on the public listener.
 pub const PATH: &str = "/token";

@@ -1,18 +1,25 @@
 //! The registry behind the gate: one connection pool per worker, and the only code that sends
 //! requests to the registry.
 
+mod authorized;
 mod catalog;
+mod challenge;
 mod check_response;
 mod connection;
 mod connector;
+mod elsewhere;
 mod exchange;
 mod fault;
 mod headers;
 mod health;
 mod location;
 mod pool;
+mod redirects;
+mod registry_tokens;
 mod response_stream;
+mod sealed_upload;
 mod send;
+mod web_address;
 
 use std::fmt;
 use std::hash::Hash;
@@ -27,8 +34,11 @@ use http_body::Body as _;
 use tokio::sync::Semaphore;
 
 pub use connector::Connector;
+pub use elsewhere::OtherServers;
 pub use health::{OpenFault, UpstreamHealth};
 pub use location::Origins;
+pub use registry_tokens::{RegistryTokens, TokenSettings};
+pub use sealed_upload::UploadSeal;
 
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::denial::{Denial, UpstreamFault};
@@ -39,11 +49,14 @@ use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
 use crate::terminal::printable;
 use check_response::{check_response, is_redirect};
+use elsewhere::OtherPools;
 use health::Work;
 use location::LeadsElsewhere;
 use pool::Pool;
 use response_stream::{ResponseStream, Watched};
+use sealed_upload::SealedTarget;
 use send::OutboundRequest;
+use web_address::WebAddress;
 
 /// The media types of all kinds of manifests.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -70,8 +83,14 @@ pub struct UpstreamSettings {
     /// addresses.
     pub forwarded_proto: HeaderValue,
     pub forwarded_host: HeaderValue,
-    /// The `Authorization` of forwarded requests, if the registry expects one from the gate.
-    pub authorization: Option<HeaderValue>,
+    /// The `Authorization` of forwarded requests.
+    pub authorization: Authorization,
+    /// The servers to which the gate follows redirects; `None`: the client follows them.
+    pub followed: Option<OtherServers>,
+    /// The servers to which the registry may lead uploads.
+    pub uploads: OtherServers,
+    /// The seal of the addresses of such uploads.
+    pub seal: UploadSeal,
     /// The names that the registry may use for itself.
     pub origins: Origins,
     /// The longest time from the end of a request's body to the head of the response.
@@ -87,11 +106,23 @@ pub struct UpstreamSettings {
     pub health: UpstreamHealth,
 }
 
+/// The `Authorization` of forwarded requests.
+pub enum Authorization {
+    /// None, or that of the token which was issued for the request.
+    OfRequest,
+    /// That of the gate's own account.
+    Fixed(HeaderValue),
+    /// What the registry's challenge asks for.
+    Token(Box<RegistryTokens>),
+}
+
 /// One worker's access to the registry. Clones share the same connections.
 #[derive(Clone)]
 pub struct Upstream {
     settings: Arc<UpstreamSettings>,
     pool: Rc<Pool>,
+    /// The connections to servers beside the registry.
+    other_pools: Rc<OtherPools>,
     /// Limits how many catalog listings this worker reads at once.
     catalog_slots: Rc<Semaphore>,
 }
@@ -107,7 +138,8 @@ impl Upstream {
     /// Creates one worker's access, without connections.
     pub fn new(settings: Arc<UpstreamSettings>) -> Self {
         Self {
-            pool: Rc::new(Pool::default()),
+            pool: Rc::default(),
+            other_pools: Rc::default(),
             catalog_slots: Rc::new(Semaphore::new(catalog::MAX_WALKS)),
             settings,
         }
@@ -117,6 +149,7 @@ impl Upstream {
     /// [`SWEEP_EVERY`].
     pub fn sweep(&self) {
         self.pool.sweep();
+        self.other_pools.sweep();
     }
 
     /// Forwards the request that the permit allows, and returns the response. Both bodies are
@@ -136,24 +169,39 @@ impl Upstream {
     ) -> Result<Response<ResponseBody>, Denial> {
         let begun = Instant::now();
         let wanted = permit.request();
-        let outbound = OutboundRequest {
-            wanted,
-            upstream_token: permit.upstream_token(),
-            headers: &head.headers,
-            request_id: record.request_id(),
+        let (grant, work) = (permit.upstream_token(), Work::Of(wanted.operation()));
+        let sent_grant = grant.is_some();
+        // Boxed because it is rare, and would enlarge every request's future.
+        let sealed = match sealed_upload::sealed_id(wanted) {
+            None => None,
+            Some(id) => Some(Box::new(self.unseal(id, wanted, record)?)),
         };
-        let (sent_token, work) = (outbound.upstream_token.is_some(), Work::Of(wanted.operation()));
-        let (response, exchange) = self
-            .exchange(&outbound, body, client, begun)
-            .await
-            .inspect_err(|denial| self.note_fault(work, denial))?;
+        let mut outbound =
+            OutboundRequest::to_registry(wanted, grant, &head.headers, record.request_id());
+        if let Some(sealed) = &sealed {
+            (outbound.to, outbound.target) = (sealed.server.as_ref(), Some(&*sealed.target));
+        }
+        let answer = match &self.settings.authorization {
+            Authorization::Token(tokens) if outbound.to.is_none() => {
+                Box::pin(self.exchange_with_token(tokens, &outbound, body, client, begun)).await
+            }
+            _ => self.exchange(&outbound, body, client, begun).await,
+        };
+        let answer = match (answer, self.follows(wanted)) {
+            (Ok((response, _)), Some(others)) if is_redirect(response.status()) => {
+                let redirect = response.into_parts().0.headers;
+                Box::pin(self.follow(others, &outbound, redirect, client)).await
+            }
+            (answer, _) => answer,
+        };
+        let (response, exchange) = answer.inspect_err(|denial| self.note_fault(work, denial))?;
         let arrived = Instant::now();
         let took = arrived - begun;
         record.set_upstream_response(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_response(wanted, sent_token, &parts)
-            .and_then(|()| self.lead(wanted, &mut parts, record));
+        let usable = check_response(wanted, sent_grant, &parts)
+            .and_then(|()| self.lead(wanted, sealed.as_deref(), &mut parts, record));
         if let Err(fault) = usable {
             self.log_fault(
                 record.request_id(),
@@ -229,12 +277,12 @@ impl Upstream {
         // change the answer: a registry answers 404 for a manifest of a type that is not accepted.
         let headers =
             HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(MANIFEST_TYPES))]);
-        let outbound = OutboundRequest {
-            wanted: look_up.request(),
-            upstream_token: look_up.upstream_token(),
-            headers: &headers,
+        let outbound = OutboundRequest::to_registry(
+            look_up.request(),
+            look_up.upstream_token(),
+            &headers,
             request_id,
-        };
+        );
         let (response, mut exchange) =
             self.ask(&outbound, address).await.map_err(|fault| match fault {
                 UpstreamFault::RefusedUpstreamToken => fault,
@@ -250,15 +298,23 @@ impl Upstream {
     fn lead(
         &self,
         wanted: &RegistryRequest,
+        sealed: Option<&SealedTarget>,
         parts: &mut response::Parts,
         record: &Record,
     ) -> Result<(), UpstreamFault> {
         if !location::has_addresses(parts.status, &parts.headers) {
             return Ok(());
         }
-        let (target, origins) = (wanted.render(), &self.settings.origins);
-        let rewritten =
-            location::rewrite(wanted, &target, parts.status, &mut parts.headers, origins);
+        let origins = &self.settings.origins;
+        let target = match sealed {
+            Some(sealed) => sealed.target.clone(),
+            None => wanted.render_behind(&origins.base),
+        };
+        let target = &*target;
+        let seal = |address: &WebAddress| self.seal(address, wanted, record);
+        let elsewhere = sealed.filter(|it| it.server.is_some()).map(|sealed| &sealed.address);
+        let answered = location::Answered { wanted, target, origins, elsewhere, seal: &seal };
+        let rewritten = location::rewrite(answered, parts.status, &mut parts.headers);
         rewritten.map_err(|LeadsElsewhere(address)| {
             self.log_elsewhere(record.request_id(), parts.status, &address)
         })

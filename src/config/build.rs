@@ -7,6 +7,7 @@
 mod chain;
 mod doubts;
 mod files;
+mod foreign;
 mod identity;
 mod limits;
 mod log;

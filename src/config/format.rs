@@ -26,6 +26,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::shown;
 use super::url::{ExternalUrl, IssuerUrl, ServerUrl};
+use crate::net::host_list::ListedHost;
 
 /// A text with a grammar, its name in the schema and an example.
 pub(super) trait Format: FromStr<Err = String> {
@@ -54,6 +55,7 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         Rate::NAME => parse::<Rate>(text),
         IssuerUrl::NAME => parse::<IssuerUrl>(text),
         JwtAlgorithm::NAME => parse::<JwtAlgorithm>(text),
+        HostEntry::NAME => parse::<HostEntry>(text),
         // schemars has format names of its own for integers, such as uint32.
         _ => None,
     }
@@ -101,6 +103,35 @@ impl FromStr for Network {
             ));
         }
         Ok(Self(network))
+    }
+}
+
+/// An entry of a list of hosts, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostEntry {
+    pub(super) host: ListedHost,
+    text: Box<str>,
+}
+
+impl FromStr for HostEntry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.parse().map_err(|()| {
+            format!(
+                "`{}` is not a host; write a name, *. and a name, an address or a network, with a \
+                 port unless it is 443, e.g. storage.example.com, *.example.com:8443, \
+                 127.0.0.1:9000 or 10.0.0.0/8",
+                shown(text)
+            )
+        })?;
+        Ok(Self { host, text: text.into() })
+    }
+}
+
+impl fmt::Display for HostEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -259,4 +290,5 @@ formats! {
     Rate: "rate", "string", "8/m";
     IssuerUrl: "issuer-url", "string", "https://gitlab.example.com";
     JwtAlgorithm: "jwt-algorithm", "string", "RS256";
+    HostEntry: "host-entry", "string", "storage.example.com";
 }

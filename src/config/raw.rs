@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::format::{ByteSize, Duration, ListenAddress, Network, ScopeName, UpToAnHour, Workers};
+use super::format::{
+    ByteSize, Duration, HostEntry, ListenAddress, Network, ScopeName, UpToAnHour, Workers,
+};
 use super::url::{ExternalUrl, ServerUrl};
 use crate::record::LogFormat;
 
@@ -169,7 +171,7 @@ impl Default for AdminSection {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct UpstreamSection {
-    /// The URL of the registry: exactly one, without a path.
+    /// The URL of the registry: exactly one. It may have a path, behind which /v2/ lies.
     #[schemars(
         required,
         length(min = 1, max = 1),
@@ -177,18 +179,48 @@ pub(super) struct UpstreamSection {
     )]
     pub(super) urls: Option<Vec<ServerUrl>>,
     /// The credential that the registry is sent in place of the caller's: strip (none), basic
-    /// (username and password_file) or grant (the token that the provider issued for the request).
+    /// (username and password_file), token (what the registry's own challenge asks for, with
+    /// username and password_file, or as an anonymous caller without them) or grant (the token
+    /// that the provider issued for the request).
     pub(super) authorization: Authorization,
-    /// The user name for authorization: basic. It cannot contain a colon.
+    /// The user name for authorization: basic or token. It cannot contain a colon.
     #[schemars(length(min = 1), extend("examples" = ["moorgate"]))]
     pub(super) username: Option<String>,
-    /// A file with the password for authorization: basic, in one line.
+    /// A file with the password for authorization: basic or token, in one line.
     #[schemars(length(min = 1), extend("format" = "file", "examples" = ["upstream.password"]))]
     pub(super) password_file: Option<String>,
     /// A PEM file with the authorities that may issue the registry's certificate; null: those of
     /// the system.
     #[schemars(length(min = 1), extend("format" = "file", "examples" = ["ca.pem"]))]
     pub(super) ca: Option<String>,
+    /// The hosts that may be shown the password for authorization: token, beside the registry's
+    /// own. auth.docker.io is built in for registry-1.docker.io.
+    pub(super) token_realms: Vec<HostEntry>,
+    /// True if the token server may be asked over plain http even if it is not on this machine.
+    pub(super) insecure: bool,
+    /// What happens to a redirect of a pull: pass (the client follows it) or follow (the gate
+    /// fetches what it leads to).
+    pub(super) redirects: Redirects,
+    /// The hosts to which the gate follows redirects, required for follow: names, *.example.com,
+    /// addresses and networks, with the port unless it is 443. What is not reachable over the
+    /// internet must be named by its address or network.
+    pub(super) redirect_hosts: Vec<HostEntry>,
+    /// The hosts, beside the registry's own, to which the registry may lead an upload, in the form
+    /// of redirect_hosts.
+    pub(super) upload_hosts: Vec<HostEntry>,
+    /// The HTTP proxy on the way to the registry, its token server and its redirects; null: none.
+    #[schemars(extend("examples" = ["http://proxy.example.com:3128"]))]
+    pub(super) proxy: Option<ServerUrl>,
+    /// A file with the credentials for the proxy, USER:PASSWORD in one line.
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["proxy.credentials"]))]
+    pub(super) proxy_credentials_file: Option<String>,
+    /// A PEM file with the certificate by which the registry knows the gate (mTLS), followed by its
+    /// intermediates.
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["gate.crt"]))]
+    pub(super) certificate: Option<String>,
+    /// A PEM file with the key of that certificate, not encrypted.
+    #[schemars(length(min = 1), extend("format" = "file", "examples" = ["gate.key"]))]
+    pub(super) key: Option<String>,
     /// The longest time for connecting to the registry, including TLS.
     pub(super) connect_timeout: Duration,
     /// The longest time from the end of a request to the head of the registry's response.
@@ -206,6 +238,15 @@ impl Default for UpstreamSection {
             username: None,
             password_file: None,
             ca: None,
+            token_realms: Vec::new(),
+            insecure: false,
+            redirects: Redirects::Pass,
+            redirect_hosts: Vec::new(),
+            upload_hosts: Vec::new(),
+            proxy: None,
+            proxy_credentials_file: None,
+            certificate: None,
+            key: None,
             connect_timeout: Duration::seconds(5),
             response_timeout: Duration::seconds(60),
             upload_response_timeout: Duration::minutes(15),
@@ -218,7 +259,15 @@ impl Default for UpstreamSection {
 pub(super) enum Authorization {
     Strip,
     Basic,
+    Token,
     Grant,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Redirects {
+    Pass,
+    Follow,
 }
 
 /// The scopes that a credential needs for each operation. It needs every scope of the list.

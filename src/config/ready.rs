@@ -14,12 +14,14 @@ use secrecy::SecretString;
 
 use super::raw::{ChallengeScheme, TlsVersion};
 use super::url::ExternalUrl;
+use crate::http_client::Way;
 use crate::identity::cache::CacheLimits;
 use crate::limits::settings::Settings;
 use crate::net::endpoint::Endpoint;
+use crate::net::host_list::HostList;
 use crate::policy::{RequiredScopes, Rules};
 use crate::record::LogFormat;
-use crate::token_service::gate_token::TokenKeys;
+use crate::sealing::TokenKeys;
 
 pub use identity::Provider;
 
@@ -110,10 +112,18 @@ pub struct AdminConfig {
 /// The registry behind the gate.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
-    /// The address of the registry. Its path is empty.
+    /// The address of the registry. Behind its path lies `/v2/`.
     pub endpoint: Endpoint,
     /// The credential that the gate sends to the registry in place of the caller's.
     pub authorization: UpstreamAuthorization,
+    /// The hosts to which the gate follows redirects; `None`: the client follows them.
+    pub followed_hosts: Option<HostList>,
+    /// The hosts, beside the registry's own, to which the registry may lead an upload.
+    pub upload_hosts: HostList,
+    /// The way to the registry, its token server and its redirects.
+    pub way: Way,
+    /// The certificate and key by which the registry knows the gate.
+    pub client_certificate: Option<Arc<CertifiedKey>>,
     /// The longest time for connecting, including TLS.
     pub connect_timeout: Duration,
     /// The longest time from the end of a request to the head of the response.
@@ -133,6 +143,15 @@ pub enum UpstreamAuthorization {
         username: String,
         /// The content of the password file, without the newline at its end.
         password: SecretString,
+    },
+    /// What the challenge of the registry asks for.
+    Token {
+        /// The user name and the password; `None`: the gate asks as an anonymous caller.
+        account: Option<(String, SecretString)>,
+        /// The hosts that may be asked for tokens, beside the registry's own.
+        realms: HostList,
+        /// `true` if these may be asked over plain http.
+        insecure: bool,
     },
     /// The token that the provider issued for the forwarded request. At least one provider is of a
     /// type that issues such tokens.

@@ -5,11 +5,11 @@
 //! segment.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::problem::shown;
 use crate::net::endpoint::authority;
+use crate::net::host::{is_loopback, parse_host, split_port};
 
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,45 +166,6 @@ impl ServerUrl {
     const RIGHT: &str = "write e.g. https://gitlab.example.com or http://127.0.0.1:5000";
 }
 
-/// Splits an authority into its host and its port, if it has one. `None` if the port is not a
-/// number from 1 to 65535.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // The colons within `[::1]` belong to the address.
-    let colon = authority
-        .rfind(':')
-        .filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
-    let Some(colon) = colon else { return Some((authority, None)) };
-    let port = authority.get(colon + 1..)?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|port| *port != 0)?;
-    Some((authority.get(..colon)?, Some(port)))
-}
-
-/// Returns the host in lower case and without brackets; `None` if it is neither a name nor an
-/// address.
-fn parse_host(host: &str) -> Option<String> {
-    if let Some(address) = host.strip_prefix('[') {
-        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
-        return Some(address.to_string());
-    }
-    let is_label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len())
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let well_formed = host.len() <= 253 && host.split('.').all(is_label);
-    // Every client treats a name whose last label is a number as an IPv4 address.
-    let numeric =
-        host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    (well_formed && (!numeric || host.parse::<Ipv4Addr>().is_ok()))
-        .then(|| host.to_ascii_lowercase())
-}
-
 /// Returns whether the path means the same to every server: it has no empty segment, no dot segment
 /// and no percent-encoding.
 fn is_path(path: &str) -> bool {
@@ -214,10 +175,6 @@ fn is_path(path: &str) -> bool {
     let segments = path.strip_suffix('/').unwrap_or(path);
     segments.is_empty()
         || segments.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl fmt::Display for ExternalUrl {

@@ -5,10 +5,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     BlobUploadInvalid,
+    BlobUploadUnknown,
     Denied,
     DigestInvalid,
     ManifestInvalid,
     NameInvalid,
+    NameUnknown,
     PaginationNumberInvalid,
     TooManyRequests,
     Unauthorized,
@@ -21,10 +23,12 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
             Self::Denied => "DENIED",
             Self::DigestInvalid => "DIGEST_INVALID",
             Self::ManifestInvalid => "MANIFEST_INVALID",
             Self::NameInvalid => "NAME_INVALID",
+            Self::NameUnknown => "NAME_UNKNOWN",
             Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unauthorized => "UNAUTHORIZED",

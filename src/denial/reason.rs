@@ -45,6 +45,10 @@ reasons! {
     TagRulesUnreadable => "tag_rules_unreadable",
     DeniedByPolicy => "denied_by_policy",
     CatalogClosed => "catalog_closed",
+    /// The address of an upload was sealed by this gate and is not valid here, or not any more.
+    UploadUnknown => "upload_unknown",
+    /// The registry refused a token that its token server had just issued for this request.
+    UpstreamGrantsNothing => "upstream_grants_nothing",
     ProviderUnavailable => "provider_unavailable",
     FailureBudgetSpent => "failure_budget_spent",
     OverPerClient => "over_per_client",
@@ -57,8 +61,12 @@ reasons! {
     AuditFailed => "audit_failed",
     UpstreamUnreachable => "upstream_unreachable",
     UpstreamRefusedTheGate => "upstream_refused_the_gate",
+    /// The token server of the registry gave no token.
+    UpstreamTokenFailed => "upstream_token_failed",
     UpstreamInvalid => "upstream_invalid",
     UpstreamLeadsElsewhere => "upstream_leads_elsewhere",
+    /// A redirect of the registry was not followed, or what it led to is not valid.
+    RedirectFailed => "redirect_failed",
     TagLookupFailed => "tag_lookup_failed",
     CatalogFailed => "catalog_failed",
     CatalogTooLong => "catalog_too_long",

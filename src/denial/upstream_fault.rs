@@ -1,5 +1,7 @@
 //! The faults of the registry behind the gate.
 
+use std::time::Duration;
+
 /// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFault {
@@ -12,6 +14,19 @@ pub enum UpstreamFault {
     RefusedTheGate,
     /// The registry answered 401 to the token that was issued for the request.
     RefusedUpstreamToken,
+    /// The registry answered 401 to a write whose token was issued for an earlier request. The token
+    /// was dropped, and the write was not done.
+    RefusedOldToken,
+    /// The token server of the registry was not reached, or failed.
+    TokenServerUnavailable,
+    /// The gate has asked the token server of the registry too often.
+    TokenServerBusy,
+    /// The token server of the registry gave no token for the request.
+    TokenServerRefused,
+    /// The registry names a token server that the config does not allow.
+    TokenServerNotAllowed,
+    /// A redirect leads to a server that the config does not allow, or its answer is not valid.
+    RedirectFailed,
     /// The answer is not valid HTTP, or is not one that a registry gives.
     Invalid,
     /// The answer has a `Location` or `Link` that leads to another server or out of the repository.
@@ -28,6 +43,16 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamFault {
+    /// Returns the time after which the request may be sent again, if the fault is expected to be
+    /// over then.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::TokenServerUnavailable => Some(Duration::from_secs(5)),
+            Self::TokenServerBusy => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
     /// Returns the message for the user at the client and for the log.
     pub fn message(self) -> &'static str {
         match self {
@@ -40,6 +65,27 @@ impl UpstreamFault {
                 "the registry behind this gate refused the token that was issued for this request; \
                  the registry must trust the certificate of the token server, and expect its \
                  issuer and service"
+            }
+            Self::RefusedOldToken => {
+                "the registry behind this gate refused a token that has become invalid; send the \
+                 request again"
+            }
+            Self::TokenServerUnavailable => {
+                "the token server of the registry behind this gate gives no answer now; try again \
+                 in a few seconds"
+            }
+            Self::TokenServerBusy => {
+                "the gate asks the token server of the registry too often; try again in a second"
+            }
+            Self::TokenServerRefused => {
+                "the token server of the registry behind this gate refused to issue a token"
+            }
+            Self::TokenServerNotAllowed => {
+                "the registry behind this gate names a token server that the gate may not ask"
+            }
+            Self::RedirectFailed => {
+                "the registry behind this gate redirects to an address that the gate does not \
+                 follow, or that gives no valid answer"
             }
             Self::Invalid => "the registry behind this gate gave an answer that is not valid",
             Self::LeadsElsewhere => {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 /// Creates the TLS settings of a client for HTTP/1.1, with TLS 1.2 or newer, that trusts `roots`.
@@ -11,12 +12,29 @@ use rustls::{ClientConfig, RootCertStore};
 /// [`io::Error`] if the cryptography has no suitable protocol version, which does not happen with
 /// the compiled-in provider.
 pub fn config(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
+    config_with(roots, None)
+}
+
+/// Creates settings like [`config`] for a client that proves with this certificate who it is, if
+/// the server asks for one.
+///
+/// # Errors
+/// The errors of [`config`].
+pub fn config_with(
+    roots: Arc<RootCertStore>,
+    certificate: Option<&Arc<CertifiedKey>>,
+) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_root_certificates(roots);
-    Ok(Arc::new(builder.with_no_client_auth()))
+    Ok(Arc::new(match certificate {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+            CertifiedKey::clone(certificate),
+        ))),
+    }))
 }
 
 /// Returns the root certificates that the system trusts. Reading them takes longer than all else at

@@ -21,6 +21,11 @@ const JUDGED: [&str; 6] = ["digest", "digest-algorithm", "mount", "from", "tag",
 pub struct OpaqueQuery(Box<str>);
 
 impl OpaqueQuery {
+    /// Returns the query, without its question mark.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Creates a query that the gate itself wrote.
     pub(super) fn written(text: String) -> Self {
         Self(text.into())

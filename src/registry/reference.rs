@@ -12,6 +12,10 @@ const MAX_ALGORITHM_LENGTH: usize = 64;
 /// The longest upload id, in bytes. Registries send a UUID; some keep their state in it.
 const MAX_UPLOAD_ID_LENGTH: usize = 4096;
 
+/// The beginning of an upload id in which the gate has sealed an address, and the longest such id.
+const SEALED_UPLOAD: &str = "mu1.";
+const MAX_SEALED_UPLOAD_ID_LENGTH: usize = 8 * 1024;
+
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution spec, "Pulling manifests").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(Box<str>);
@@ -129,7 +133,12 @@ impl UploadPath {
     /// character that programs read in different ways.
     pub(super) fn parse(collection: UploadCollection, id: &str) -> Option<Self> {
         let dots_alone = id.bytes().all(|byte| byte == b'.');
-        let valid = is_opaque_segment(id) && !dots_alone && id.len() <= MAX_UPLOAD_ID_LENGTH;
+        let longest = if id.starts_with(SEALED_UPLOAD) {
+            MAX_SEALED_UPLOAD_ID_LENGTH
+        } else {
+            MAX_UPLOAD_ID_LENGTH
+        };
+        let valid = is_opaque_segment(id) && !dots_alone && id.len() <= longest;
         let segment = match collection {
             UploadCollection::Uploads => "uploads",
             UploadCollection::Upload => "upload",

@@ -160,6 +160,32 @@ impl RegistryRequest {
         }
     }
 
+    /// Returns the upload that the request continues, if it does.
+    pub fn upload(&self) -> Option<&UploadPath> {
+        match self {
+            Self::UploadChunk { upload, .. }
+            | Self::UploadFinish { upload, .. }
+            | Self::UploadStatus { upload, .. }
+            | Self::UploadCancel { upload, .. } => Some(upload),
+            _ => None,
+        }
+    }
+
+    /// Returns the parameters that the protocol lets a client add to the address of an upload:
+    /// `digest` and `digest-algorithm`.
+    pub fn upload_parameters(&self) -> impl Iterator<Item = &str> {
+        let query = match self {
+            Self::UploadChunk { query, .. }
+            | Self::UploadFinish { query, .. }
+            | Self::UploadStatus { query, .. }
+            | Self::UploadCancel { query, .. } => query.as_str(),
+            _ => "",
+        };
+        query.split('&').filter(|parameter| {
+            matches!(parameter.split('=').next(), Some("digest" | "digest-algorithm"))
+        })
+    }
+
     /// Returns the additional access that the mount of this request needs, if it has one.
     pub fn mount_source(&self) -> Option<Access> {
         match self {
@@ -194,7 +220,13 @@ impl RegistryRequest {
 
     /// Returns the path and query of the request to the upstream.
     pub fn render(&self) -> String {
+        self.render_behind("")
+    }
+
+    /// Returns the path and query of the request to an upstream whose `/v2/` lies behind this path.
+    pub fn render_behind(&self, base: &str) -> String {
         let mut target = String::with_capacity(192);
+        target.push_str(base);
         target.push_str("/v2/");
         if let Some(name) = self.repository() {
             target.push_str(name.as_str());

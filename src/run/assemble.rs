@@ -3,17 +3,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
+use rustls::RootCertStore;
+use secrecy::SecretString;
 use tokio::runtime::Handle;
 
 use super::providers;
 use crate::config::{
     self, ChallengeScheme, Config, ExternalUrl, Loaded, Outline, Scheme, TlsVersion,
-    UpstreamAuthorization,
+    UpstreamAuthorization, UpstreamConfig,
 };
 use crate::gate::Gate;
+use crate::http_client::HttpClient;
 use crate::identity::authenticator::{Authenticator, ManagedProvider};
 use crate::identity::model::credential::basic;
 use crate::limits::{Accounts, Limits};
@@ -21,13 +25,17 @@ use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
 use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
+use crate::net::host_list::HostList;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
 use crate::respond::{Challenge, Responder};
+use crate::sealing::TokenKeys;
 use crate::server::{ServerSettings, Snapshot, server_tls};
-use crate::token_service::gate_token::TokenKeys;
 use crate::token_service::{self, TokenService};
-use crate::upstream::{Connector, Origins, UpstreamHealth, UpstreamSettings};
+use crate::upstream::{
+    Authorization, Connector, Origins, OtherServers, RegistryTokens, TokenSettings, UploadSeal,
+    UpstreamHealth, UpstreamSettings,
+};
 
 /// The parts that live as long as the process.
 pub(super) struct Lasting {
@@ -58,9 +66,15 @@ pub(super) fn snapshot(
     let is_same = |keys: &[&str]| {
         running.filter(|it| keys.iter().all(|key| outline.is_same(key, &it.outline, key)))
     };
-    let upstream = match is_same(&["upstream", "http.external_url", "http.stall_timeout"]) {
+    let upstream = match is_same(&[
+        "upstream",
+        "http.external_url",
+        "http.stall_timeout",
+        "tokens.key_file",
+        "cache.negative_ttl",
+    ]) {
         Some(running) => running.snapshot.upstream.clone(),
-        None => Arc::new(upstream(config)?),
+        None => Arc::new(upstream(config, &lasting.own_key)?),
     };
     let tls = match (&config.http.tls, is_same(&["http.tls", "http.http2"])) {
         (None, _) => None,
@@ -181,37 +195,114 @@ fn realm(external: &ExternalUrl) -> String {
     format!("{scheme}://{}{}", external.authority, token_service::PATH)
 }
 
-fn upstream(config: &Config) -> anyhow::Result<UpstreamSettings> {
+/// The time for one question to a token server of the registry, including the time to connect.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the `Authorization` value of the gate's own account at the registry.
+fn account(username: &str, password: &SecretString) -> anyhow::Result<HeaderValue> {
+    basic(username, password).context("upstream.username: the name cannot be sent in a header")
+}
+
+/// Returns the names and the address of the registry.
+pub fn registry_origins(config: &Config) -> Origins {
+    let endpoint = &config.upstream.endpoint;
+    Origins {
+        names: vec![config.http.external_url.authority.clone(), endpoint.authority()],
+        own: endpoint.origin(),
+        base: endpoint.path.trim_end_matches('/').to_owned(),
+    }
+}
+
+/// Returns the tokens for a registry that asks for tokens.
+///
+/// # Errors
+/// If the config has another kind of authorization, or the user name cannot be sent.
+pub fn registry_tokens(config: &Config) -> anyhow::Result<RegistryTokens> {
+    let upstream = &config.upstream;
+    let UpstreamAuthorization::Token { account: own, realms, insecure } = &upstream.authorization
+    else {
+        anyhow::bail!("upstream.authorization is not token");
+    };
+    let (user, account) = match own {
+        Some((user, password)) => (user.clone(), Some(account(user, password)?)),
+        None => (String::new(), None),
+    };
+    let tls = client_tls::config(elsewhere_roots(&upstream.endpoint)?)?;
+    Ok(RegistryTokens::new(TokenSettings {
+        account,
+        user,
+        realms: realms.clone(),
+        insecure: *insecure,
+        client: HttpClient::with_way(tls, TOKEN_TIMEOUT, upstream.way.clone()),
+        negative_ttl: config.cache.negative_ttl,
+    }))
+}
+
+/// Returns the servers of a list, and the way to them.
+fn other_servers(upstream: &UpstreamConfig, hosts: &HostList) -> anyhow::Result<OtherServers> {
+    Ok(OtherServers {
+        listed: Arc::new(hosts.clone()),
+        tls: client_tls::config(elsewhere_roots(&upstream.endpoint)?)?,
+        way: upstream.way.clone(),
+        connect_timeout: upstream.connect_timeout,
+    })
+}
+
+/// Returns the certificate authorities for servers beside the registry: those of the system, and
+/// those of the config.
+fn elsewhere_roots(registry: &Endpoint) -> anyhow::Result<Arc<RootCertStore>> {
+    let system = client_tls::system_roots();
+    let Some(own) = &registry.roots else {
+        // A machine without authorities can still reach what is not TLS.
+        return Ok(system.unwrap_or_else(|_| Arc::new(RootCertStore::empty())));
+    };
+    let mut roots = system.map_or_else(|_| RootCertStore::empty(), |it| RootCertStore::clone(&it));
+    roots.roots.extend(own.roots.iter().cloned());
+    Ok(Arc::new(roots))
+}
+
+fn upstream(config: &Config, own_key: &Arc<TokenKeys>) -> anyhow::Result<UpstreamSettings> {
     let upstream = &config.upstream;
     let Endpoint { https, host, port, .. } = upstream.endpoint.clone();
-    let connector = if https {
-        let tls = client_tls::config(upstream.endpoint.trusted_roots()?)?;
-        Connector::tls(host, port, tls, upstream.connect_timeout)?
+    let tls = if https {
+        let certificate = upstream.client_certificate.as_ref();
+        Some(client_tls::config_with(upstream.endpoint.trusted_roots()?, certificate)?)
     } else {
-        Connector::plain(host, port, upstream.connect_timeout)
+        None
     };
+    let connector = Connector::new(host, port, tls, upstream.connect_timeout)?;
     let authorization = match &upstream.authorization {
         // With `Grant`, each request carries its own credential.
-        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => None,
-        UpstreamAuthorization::Basic { username, password } => Some(
-            basic(username, password)
-                .context("upstream.username: the name cannot be sent in a header")?,
-        ),
+        UpstreamAuthorization::Strip | UpstreamAuthorization::Grant => Authorization::OfRequest,
+        UpstreamAuthorization::Basic { username, password } => {
+            Authorization::Fixed(account(username, password)?)
+        }
+        UpstreamAuthorization::Token { .. } => {
+            Authorization::Token(Box::new(registry_tokens(config)?))
+        }
     };
     let external = &config.http.external_url;
     let proto = if external.scheme == Scheme::Https { "https" } else { "http" };
     let authority = upstream.endpoint.authority();
     Ok(UpstreamSettings {
-        connector,
+        connector: connector.on_the_way(upstream.way.clone()),
         url: upstream.endpoint.url(),
         host: HeaderValue::try_from(&authority)?,
         forwarded_proto: HeaderValue::from_static(proto),
         forwarded_host: HeaderValue::try_from(&external.authority)?,
         authorization,
-        origins: Origins {
-            names: vec![external.authority.clone(), authority],
-            own: upstream.endpoint.origin(),
+        followed: upstream
+            .followed_hosts
+            .as_ref()
+            .map(|hosts| other_servers(upstream, hosts))
+            .transpose()?,
+        uploads: other_servers(upstream, &upstream.upload_hosts)?,
+        seal: UploadSeal {
+            keys: config.tokens.keys.as_ref().unwrap_or(own_key).clone(),
+            service: external.service().to_owned(),
+            is_of_process: config.tokens.keys.is_none(),
         },
+        origins: registry_origins(config),
         log_throttle: LogThrottle::default(),
         response_timeout: upstream.response_timeout,
         upload_response_timeout: upstream.upload_response_timeout,

@@ -15,8 +15,8 @@ use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
 use crate::metrics::{Metrics, MetricsFormat};
 use crate::record::{AccessLog, Recorder};
+use crate::sealing::TokenKeys;
 use crate::server::{ConnectionLimit, Snapshot};
-use crate::token_service::gate_token::TokenKeys;
 
 /// The keys of settings that are bound, started or sized at the start and do not change later.
 const NEEDS_RESTART: [&str; 6] = [

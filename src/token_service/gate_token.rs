@@ -1,17 +1,11 @@
 //! A gate token: the credential that it was made from, sealed, with a list of what it may be used
 //! for.
 //!
-//! Its format is `mg1.<key id>.<nonce and ciphertext>`, and the last two parts are base64url. Only
-//! the gate opens a gate token. Without a key, a token can be neither read nor changed. The gate
-//! believes nothing in it that the provider does not still confirm about the credential. Replicas
-//! therefore share only a file of keys.
-//!
-//! The algorithm is AES-256-GCM-SIV (RFC 8452). Its nonces may be random and need no counter,
-//! because two equal nonces reveal only whether two tokens are equal. The version, the key id and
-//! the registry that the token is for are authenticated with it: a token of one registry is not
-//! valid at another registry that shares the key.
+//! Only the gate opens a gate token: it is [sealed](crate::sealing). The gate believes nothing in it
+//! that the provider does not still confirm about the credential. Replicas therefore share only a
+//! file of keys. The registry that the token is for is authenticated with it: a token of one
+//! registry is not valid at another registry that shares the key.
 
-mod keys;
 #[cfg(test)]
 mod tests;
 mod token_scope;
@@ -19,21 +13,18 @@ mod token_scope;
 use std::borrow::Cow;
 use std::io;
 
-use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::identity::model::credential::Credential;
 use crate::registry::{Action, Actions, RepositoryName};
+use crate::sealing::{SealedKind, TokenKeys};
 
-pub use keys::{KeyFileError, TokenKeys};
 pub use token_scope::{CatalogShare, MAX_REFUSED, RefusedAccess, TokenScope};
 
 /// The prefix of every gate token.
-pub const PREFIX: &str = "mg1.";
+pub const PREFIX: &str = SealedKind::GateToken.prefix();
 
 /// The largest secret that is sealed, in bytes. Workload tokens with many groups have about 8 KiB.
 pub const MAX_SECRET_BYTES: usize = 12 * 1024;
@@ -112,7 +103,6 @@ impl TokenKeys {
     /// `None` if the secret or the whole token is too long, or if the system provides no
     /// randomness.
     pub fn seal(&self, token: &mut GateToken, service: &str) -> Option<Zeroizing<String>> {
-        let key = self.0.first()?;
         let mut bytes = token.to_json()?;
         if bytes.len() > MAX_SEALED_BYTES {
             token.token_scope.drop_bytes(bytes.len() - MAX_SEALED_BYTES);
@@ -121,24 +111,7 @@ impl TokenKeys {
         let padded = bytes.len().next_multiple_of(PADDING);
         // JSON ignores white space at its end.
         bytes.resize(padded, b' ');
-        let mut nonce = [0; NONCE_LEN];
-        aws_lc_rs::rand::fill(&mut nonce).ok()?;
-        let head = format!("{PREFIX}{}", key.id);
-        let aad = associated_data(&head, service);
-        key.key
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(&aad),
-                &mut *bytes,
-            )
-            .ok()?;
-        let body = Zeroizing::new([&nonce[..], &bytes].concat());
-        let mut token =
-            Zeroizing::new(String::with_capacity(head.len() + 1 + (4 * body.len()).div_ceil(3)));
-        token.push_str(&head);
-        token.push('.');
-        BASE64_URL_SAFE_NO_PAD.encode_string(&*body, &mut token);
-        Some(token)
+        self.seal_bytes(SealedKind::GateToken, service, bytes)
     }
 
     /// Opens a token of the registry that clients know as `service`, at the time `now` (Unix time,
@@ -159,16 +132,8 @@ impl TokenKeys {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
-        let (head, body) = token.rsplit_once('.')?;
-        let id = head.strip_prefix(PREFIX)?;
-        let key = self.0.iter().find(|key| key.id == id)?;
-        // The decoder is strict, so each token has only one spelling.
-        let mut bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).ok()?);
-        let (nonce, ciphertext) = bytes.split_at_mut_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let aad = associated_data(head, service);
-        let plain = key.key.open_in_place(nonce, Aad::from(&aad), ciphertext).ok()?;
-        let sealed: Sealed<'_> = serde_json::from_slice(plain).ok()?;
+        let plain = self.open_bytes(SealedKind::GateToken, service, token)?;
+        let sealed: Sealed<'_> = serde_json::from_slice(&plain).ok()?;
         let repositories = sealed
             .repositories
             .iter()
@@ -272,10 +237,4 @@ fn sealed_refusal(refused: &RefusedAccess) -> (Cow<'_, str>, Cow<'_, str>, Cow<'
         None => ("", ""),
     };
     (name.into(), action.into(), (&*refused.message).into())
-}
-
-/// Returns the data that is authenticated together with the sealed text: prefix and key id, and the
-/// registry that the token is for. The name of a service contains no line feed.
-fn associated_data(head: &str, service: &str) -> Vec<u8> {
-    format!("{head}\n{service}").into_bytes()
 }

@@ -87,12 +87,12 @@ impl Upstream {
         for _ in 0..MAX_PAGES {
             let Some(wanted) = walk.next() else { return Ok(walk.finish()) };
             let request_id = record.request_id().clone();
-            let outbound = OutboundRequest {
-                wanted: &wanted,
-                upstream_token: permit.upstream_token(),
-                headers: &headers,
-                request_id: &request_id,
-            };
+            let outbound = OutboundRequest::to_registry(
+                &wanted,
+                permit.upstream_token(),
+                &headers,
+                &request_id,
+            );
             let (response, mut exchange) = self.ask(&outbound, client.address).await?;
             let (parts, body) = response.into_parts();
             record.set_upstream_response(begun.elapsed(), parts.status);
@@ -124,7 +124,7 @@ impl Upstream {
             }
             let next = location::next_page(
                 &wanted,
-                &wanted.render(),
+                &wanted.render_behind(&self.settings.origins.base),
                 &parts.headers,
                 &self.settings.origins,
             );

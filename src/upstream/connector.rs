@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::http_client::Way;
+use crate::net::dial;
+use crate::net::host_list::HostList;
 use crate::net::monitored_io::MonitoredIo;
 use crate::net::tls_fault::in_plain_words;
 
@@ -24,6 +28,9 @@ pub struct Connector {
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
+    way: Way,
+    /// The hosts of the config, if only some addresses of this host may be connected to.
+    allowed: Option<Arc<HostList>>,
 }
 
 /// The reason why a server was not reached.
@@ -49,23 +56,41 @@ pub enum ServerStream {
 }
 
 impl Connector {
-    /// Creates a connector for plain TCP.
-    pub fn plain(host: String, port: u16, timeout: Duration) -> Self {
-        Self { host, port, tls: None, timeout }
-    }
-
-    /// Creates a connector for TLS over TCP.
+    /// Creates a connector for plain TCP, or for TLS over TCP.
     ///
     /// # Errors
     /// [`rustls::pki_types::InvalidDnsNameError`] if `host` is neither a DNS name nor an address.
-    pub fn tls(
+    pub fn new(
         host: String,
         port: u16,
-        config: Arc<ClientConfig>,
+        tls: Option<Arc<ClientConfig>>,
         timeout: Duration,
     ) -> Result<Self, rustls::pki_types::InvalidDnsNameError> {
-        let name = ServerName::try_from(host.clone())?;
-        Ok(Self { host, port, tls: Some((TlsConnector::from(config), name)), timeout })
+        let tls = match tls {
+            Some(config) => Some((TlsConnector::from(config), ServerName::try_from(host.clone())?)),
+            None => None,
+        };
+        Ok(Self { host, port, tls, timeout, way: Way::default(), allowed: None })
+    }
+
+    /// Sets the way to the server.
+    #[must_use]
+    pub fn on_the_way(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// Limits the connections to those addresses of the host that the list allows. The addresses
+    /// are looked up once a connection, and what was checked is what is connected to.
+    #[must_use]
+    pub(super) fn only_to(self, allowed: Arc<HostList>) -> Self {
+        Self { allowed: Some(allowed), ..self }
+    }
+
+    /// Returns the value of `Proxy-Authorization` for requests that a proxy forwards; `None` if no
+    /// proxy reads the requests, and the inner `None` if the proxy needs no credentials.
+    pub(super) fn forwarding_proxy(&self) -> Option<Option<&HeaderValue>> {
+        (self.way.has_proxy() && self.tls.is_none() && self.allowed.is_none())
+            .then(|| self.way.proxy_authorization())
     }
 
     /// Connects within the time-out, which includes the TLS handshake.
@@ -79,8 +104,7 @@ impl Connector {
     ) -> Result<ServerStream, ConnectError> {
         let name = || format!("{}:{}", self.host, self.port);
         let connecting = async {
-            let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            socket.set_nodelay(true)?;
+            let socket = self.socket().await?;
             let socket = MonitoredIo::new(socket, io_status);
             Ok(match &self.tls {
                 None => ServerStream::Plain(socket),
@@ -95,6 +119,35 @@ impl Connector {
         }
     }
 }
+
+impl Connector {
+    async fn socket(&self) -> io::Result<TcpStream> {
+        let Some(allowed) = &self.allowed else {
+            return if self.tls.is_some() {
+                self.way.connect(&self.host, self.port).await
+            } else {
+                self.way.connect_for_plain_http(&self.host, self.port).await
+            };
+        };
+        let found = lookup_host((self.host.as_str(), self.port)).await?;
+        let addresses: Vec<_> = found.filter(|it| allowed.allows_address(it.ip())).collect();
+        match addresses.first() {
+            None => Err(io::Error::new(io::ErrorKind::PermissionDenied, NotAllowed)),
+            Some(first) if self.way.has_proxy() => {
+                self.way.connect(&first.ip().to_string(), self.port).await
+            }
+            Some(_) => dial::connect_to_any(addresses).await,
+        }
+    }
+}
+
+/// The reason why a connection to a listed host is not opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "none of its addresses is reachable over the internet; if the gate may connect to one of them, \
+     list it, or its network, beside the name"
+)]
+struct NotAllowed;
 
 impl AsyncRead for ServerStream {
     fn poll_read(

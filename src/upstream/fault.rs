@@ -82,8 +82,25 @@ impl RegistryFault {
                  upstream.upload_response_timeout if it needs more time."
             }
             Self::NotPassedOn(
-                UpstreamFault::RefusedTheGate | UpstreamFault::RefusedUpstreamToken,
+                UpstreamFault::RefusedTheGate
+                | UpstreamFault::RefusedUpstreamToken
+                | UpstreamFault::RefusedOldToken,
             ) => "Check upstream.authorization.",
+            Self::NotPassedOn(
+                UpstreamFault::TokenServerUnavailable | UpstreamFault::TokenServerBusy,
+            ) => "Check the token server of the registry; the program log names it.",
+            Self::NotPassedOn(UpstreamFault::TokenServerRefused) => {
+                "Check upstream.username and upstream.password_file; the program log has the \
+                 answer of the token server."
+            }
+            Self::NotPassedOn(UpstreamFault::TokenServerNotAllowed) => {
+                "If the gate may ask this token server, list its host in upstream.token_realms; \
+                 the program log names it."
+            }
+            Self::NotPassedOn(UpstreamFault::RedirectFailed) => {
+                "If the gate may follow the redirect, list its host in upstream.redirect_hosts; \
+                 the program log names it."
+            }
             Self::NotPassedOn(UpstreamFault::LeadsElsewhere) => {
                 "Check the address that the registry has for itself, such as http.host of \
                  Distribution; the program log has more."

@@ -10,13 +10,15 @@ use std::net::IpAddr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::{OutboundRequest, UpstreamSettings};
+use super::{Authorization, OutboundRequest, UpstreamSettings};
 use crate::net::address_text::AddressText;
 use crate::registry::RegistryRequest;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Returns whether a client may send a header to the registry.
@@ -44,6 +46,21 @@ fn is_for_registry(name: &HeaderName) -> bool {
             | "traceparent"
             | "tracestate"
             | "user-agent"
+    )
+}
+
+/// Returns whether a client's header goes along to a server beside the registry.
+fn is_for_others(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "content-range"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "range"
     )
 }
 
@@ -86,7 +103,7 @@ pub(super) fn request(
     settings: &UpstreamSettings,
     address: IpAddr,
 ) -> HeaderMap {
-    let OutboundRequest { wanted, upstream_token, headers: client, request_id } = outbound;
+    let OutboundRequest { wanted, authorization, headers: client, request_id, .. } = outbound;
     let client = *client;
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(header::HOST, settings.host.clone());
@@ -102,11 +119,11 @@ pub(super) fn request(
     if let Some(media_type) = media_type(wanted, client, is_named) {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
-    if let Some(authorization) = &settings.authorization {
+    if let Authorization::Fixed(authorization) = &settings.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    if let Some(token) = upstream_token {
-        headers.insert(header::AUTHORIZATION, token.clone());
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
     }
     headers.insert(X_FORWARDED_PROTO, settings.forwarded_proto.clone());
     headers.insert(X_FORWARDED_HOST, settings.forwarded_host.clone());
@@ -114,6 +131,24 @@ pub(super) fn request(
         headers.insert(X_FORWARDED_FOR, address);
     }
     headers.insert(X_REQUEST_ID, request_id.header());
+    headers
+}
+
+/// Returns the headers of a request to a server beside the registry. It learns nothing of the
+/// client but what it asks for.
+pub(super) fn request_elsewhere(outbound: &OutboundRequest<'_>, host: &HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::HOST, host.clone());
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    let is_named = named_by_connection(outbound.headers);
+    for (name, value) in outbound.headers {
+        if is_for_others(name) && !is_named(name) && value.to_str().is_ok() {
+            headers.append(name, value.clone());
+        }
+    }
+    if let Some(media_type) = media_type(outbound.wanted, outbound.headers, is_named) {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
     headers
 }
 

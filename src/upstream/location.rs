@@ -15,12 +15,13 @@ use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::check_response::is_redirect;
+use super::web_address::WebAddress;
 use crate::registry::{Operation, RegistryRequest};
-use resolve::{AddressForm, resolve};
+pub(super) use resolve::{AddressForm, resolve};
 
 /// The longest address of an upload that is handed on, in bytes. The gate takes back no longer one,
 /// apart from the digest that clients append.
-const MAX_UPLOAD_ADDRESS_BYTES: usize = 8 * 1024;
+pub(super) const MAX_UPLOAD_ADDRESS_BYTES: usize = 8 * 1024;
 
 /// The registry's own names and address.
 pub struct Origins {
@@ -30,6 +31,24 @@ pub struct Origins {
     /// The scheme and authority at which the gate reaches the registry, such as
     /// `http://127.0.0.1:5000`. Relative redirects are resolved against it.
     pub own: String,
+    /// The path behind which the registry's `/v2/` lies, without a slash at its end; empty for the
+    /// root.
+    pub base: String,
+}
+
+/// The answer that is rewritten.
+#[derive(Clone, Copy)]
+pub(super) struct Answered<'a> {
+    /// The request that was answered.
+    pub(super) wanted: &'a RegistryRequest,
+    /// The path and query of that request, as it was sent.
+    pub(super) target: &'a str,
+    pub(super) origins: &'a Origins,
+    /// The address of the server, if it is not the registry.
+    pub(super) elsewhere: Option<&'a WebAddress>,
+    /// Returns a path of the gate's own for the address of an upload that leads elsewhere, if the
+    /// gate may go there.
+    pub(super) seal: &'a dyn Fn(&WebAddress) -> Option<String>,
 }
 
 /// An address that a client would have to follow, and that leads to another host or repository: its
@@ -45,6 +64,8 @@ struct Judge<'a> {
     /// The path and query of that request.
     target: &'a str,
     origins: &'a Origins,
+    elsewhere: Option<&'a WebAddress>,
+    seal: Option<&'a dyn Fn(&WebAddress) -> Option<String>>,
 }
 
 /// Returns whether a response has an address that [`rewrite`] must judge.
@@ -54,20 +75,19 @@ pub(super) fn has_addresses(status: StatusCode, headers: &HeaderMap) -> bool {
         || headers.contains_key(header::LINK)
 }
 
-/// Rewrites `Location` and `Link`, or removes them. `target` is the path and query of the request.
+/// Rewrites `Location` and `Link`, or removes them.
 ///
 /// # Errors
 /// [`LeadsElsewhere`] if a client would have to follow the `Location`, and cannot: a redirect of a
 /// write, a redirect without a valid address, or the address of an upload at another host, in
 /// another repository, or longer than the gate takes back.
 pub(super) fn rewrite(
-    wanted: &RegistryRequest,
-    target: &str,
+    answered: Answered<'_>,
     status: StatusCode,
     headers: &mut HeaderMap,
-    origins: &Origins,
 ) -> Result<(), LeadsElsewhere> {
-    let judge = Judge { wanted, target, origins };
+    let Answered { wanted, target, origins, elsewhere, seal } = answered;
+    let judge = Judge { wanted, target, origins, elsewhere, seal: Some(seal) };
     if headers.contains_key(header::LOCATION) || is_redirect(status) {
         let location = judge.location(status, headers)?;
         headers.remove(header::LOCATION);
@@ -104,7 +124,7 @@ pub(super) fn next_page(
     headers: &HeaderMap,
     origins: &Origins,
 ) -> Result<Option<String>, LeadsElsewhere> {
-    let judge = Judge { wanted, target, origins };
+    let judge = Judge { wanted, target, origins, elsewhere: None, seal: None };
     let mut next = None;
     for line in headers.get_all(header::LINK) {
         let text = line.to_str().map_err(|_| LeadsElsewhere("an unreadable Link".into()))?;
@@ -145,7 +165,7 @@ impl Judge<'_> {
                 return Err(elsewhere());
             }
             Some(location.and_then(|text| self.redirect(text)).ok_or_else(elsewhere)?)
-        } else if status == StatusCode::ACCEPTED && self.continues_an_upload() {
+        } else if self.continues_an_upload(status) {
             match location {
                 None if headers.get(header::LOCATION).is_none() => None,
                 location => {
@@ -160,11 +180,15 @@ impl Judge<'_> {
     }
 
     /// Returns whether the client sends the rest of an upload to the `Location` of the response.
-    fn continues_an_upload(self) -> bool {
-        matches!(
-            self.wanted.operation(),
-            Operation::UploadStart | Operation::UploadChunk | Operation::UploadFinish
-        )
+    /// Amazon's registry answers 201 to each part.
+    fn continues_an_upload(self, status: StatusCode) -> bool {
+        match self.wanted.operation() {
+            Operation::UploadStart | Operation::UploadFinish => status == StatusCode::ACCEPTED,
+            Operation::UploadChunk => {
+                matches!(status, StatusCode::ACCEPTED | StatusCode::CREATED)
+            }
+            _ => false,
+        }
     }
 
     /// Returns the absolute address of a redirect. No byte of an absolute address changes, because
@@ -186,9 +210,25 @@ impl Judge<'_> {
     /// Returns the path and query of the address of an upload in the same repository, if the gate
     /// will take it back.
     fn upload(self, text: &str) -> Option<String> {
-        let (path, operation) = self.leads_to(text)?;
-        let is_upload = operation == Operation::UploadStatus;
-        (is_upload && path.len() <= MAX_UPLOAD_ADDRESS_BYTES).then_some(path)
+        if let Some((path, Operation::UploadStatus)) = self.leads_to(text)
+            && path.len() <= MAX_UPLOAD_ADDRESS_BYTES
+        {
+            return Some(path);
+        }
+        let registry = self.origins.address()?;
+        let here = match self.elsewhere {
+            Some(elsewhere) => elsewhere.clone(),
+            None => WebAddress { target: self.target.to_owned(), ..registry.clone() },
+        };
+        let address = here.join(text)?.address;
+        let scheme = if address.https { "https" } else { "http" };
+        if !address.is_same_origin(&registry) && !self.origins.knows(scheme, &address.authority()) {
+            return (self.seal?)(&address);
+        }
+        // What lies behind `/v2/` is judged by its repository alone.
+        let own = WebAddress { target: address.target, ..registry };
+        let is_api = self.origins.without_base(&own.target).starts_with("/v2/");
+        if is_api { None } else { (self.seal?)(&own) }
     }
 
     /// Returns the path and query of an address in the same repository.
@@ -219,7 +259,7 @@ impl Judge<'_> {
     fn path(self, text: &str) -> Option<String> {
         // A client does not send a fragment.
         let text = text.split('#').next().unwrap_or_default();
-        match AddressForm::parse(text)? {
+        let path = match AddressForm::parse(text)? {
             AddressForm::Absolute { scheme, authority, path } => {
                 self.origins.knows(scheme, authority).then(|| path.to_owned())
             }
@@ -227,16 +267,31 @@ impl Judge<'_> {
                 let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
                 self.origins.knows("https", authority).then(|| path.to_owned())
             }
+            // A server that is not the registry names itself so.
+            AddressForm::Path(_) | AddressForm::Relative(_) if self.elsewhere.is_some() => None,
             AddressForm::Path(path) => Some(path.to_owned()),
             AddressForm::Relative(relative) => Some(resolve(self.target, relative)),
-        }
+        }?;
+        Some(self.origins.without_base(&path).to_owned())
     }
 }
 
 impl Origins {
+    /// Returns the address of the registry, with an empty path.
+    pub(super) fn address(&self) -> Option<WebAddress> {
+        WebAddress::parse(&self.own)
+    }
+
+    /// Returns a path of the registry as the gate has it: without what lies before `/v2/`. Some
+    /// registries that lie behind a path do not know of it, and leave it out.
+    fn without_base<'a>(&self, path: &'a str) -> &'a str {
+        let rest = path.strip_prefix(&*self.base).filter(|rest| rest.starts_with("/v2/"));
+        rest.unwrap_or(path)
+    }
+
     /// Returns whether the registry may call itself by this name. `registry.example.com:443` on
     /// https is `registry.example.com`.
-    fn knows(&self, scheme: &str, authority: &str) -> bool {
+    pub(super) fn knows(&self, scheme: &str, authority: &str) -> bool {
         let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
         let host = authority.strip_suffix(port);
         self.names.iter().any(|name| {

@@ -112,7 +112,9 @@ mod tests {
             LocalSet::new().block_on(&runtime, async {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let port = listener.local_addr().unwrap().port();
-                let connector = Connector::plain("127.0.0.1".into(), port, Duration::from_secs(10));
+                let connector =
+                    Connector::new("127.0.0.1".into(), port, None, Duration::from_secs(10))
+                        .unwrap();
                 let Ok(connection) = Connection::open(&connector).await else {
                     panic!("no connection")
                 };

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::check_response::check_response;
 use super::connection::{Connection, SendError};
+use super::elsewhere::Elsewhere;
 use super::exchange::{AfterResponse, Exchange};
 use super::pool::Repeat;
 use super::{ClientInfo, Upstream, headers};
@@ -19,14 +20,31 @@ use crate::denial::{Denial, Framing, UpstreamFault};
 use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
 
-/// A request to the registry, without its body.
+/// A request to the registry or to another server, without its body.
+#[derive(Clone)]
 pub(super) struct OutboundRequest<'a> {
     pub(super) wanted: &'a RegistryRequest,
-    /// The token that was issued for this request, if the registry takes such tokens.
-    pub(super) upstream_token: Option<HeaderValue>,
+    /// The server, if it is not the registry.
+    pub(super) to: Option<&'a Elsewhere>,
+    /// The path and query, if they are not those that the registry has for this request.
+    pub(super) target: Option<&'a str>,
+    /// The credential for this request, if it has one of its own: the token that was issued for it.
+    pub(super) authorization: Option<HeaderValue>,
     /// The headers of the original request, few of which are forwarded.
     pub(super) headers: &'a HeaderMap,
     pub(super) request_id: &'a RequestId,
+}
+
+impl<'a> OutboundRequest<'a> {
+    /// Creates a request to the registry.
+    pub(super) fn to_registry(
+        wanted: &'a RegistryRequest,
+        authorization: Option<HeaderValue>,
+        headers: &'a HeaderMap,
+        request_id: &'a RequestId,
+    ) -> Self {
+        Self { wanted, to: None, target: None, authorization, headers, request_id }
+    }
 }
 
 impl Upstream {
@@ -39,13 +57,15 @@ impl Upstream {
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
         let client = ClientInfo { address, http2: false, progress: &progress };
-        let answer = self.exchange(outbound, body, &client, Instant::now()).await;
+        let sent_grant = outbound.authorization.is_some();
+        let answer = self.exchange_authorized(outbound, body, &client, Instant::now()).await;
         let (response, exchange) = answer.map_err(|denial| match denial {
             Denial::Upstream(fault) => fault,
+            Denial::UpstreamGrantsNothing { .. } => UpstreamFault::RefusedTheGate,
             _ => UpstreamFault::Unreachable,
         })?;
         let (parts, body) = response.into_parts();
-        check_response(outbound.wanted, outbound.upstream_token.is_some(), &parts)?;
+        check_response(outbound.wanted, sent_grant, &parts)?;
         Ok((Response::from_parts(parts, body), exchange))
     }
 
@@ -60,19 +80,23 @@ impl Upstream {
         client: &ClientInfo<'_>,
         now: Instant,
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
-        let OutboundRequest { wanted, request_id, .. } = *outbound;
+        let OutboundRequest { wanted, request_id, to, .. } = *outbound;
+        let (connector, pool) = match to {
+            None => (&self.settings.connector, &self.pool),
+            Some(elsewhere) => (&elsewhere.connector, &elsewhere.pool),
+        };
         let method = wanted.method();
         let repeatable = matches!(method, Method::GET | Method::HEAD);
         let request = self.request(outbound, body, client)?;
         let repeat = if repeatable { Repeat::Possible } else { Repeat::Never };
-        let pooled = self.pool.take(repeat, now).await;
+        let pooled = pool.take(repeat, now).await;
         let request = match pooled {
             None => request,
             Some(mut connection) => {
                 match self.send_and_await_head(&mut connection, request, wanted, client).await {
                     Ok(response) => {
                         let then = AfterResponse::after(&method, response.status());
-                        return Ok((response, Exchange::new(connection, self.pool.clone(), then)));
+                        return Ok((response, Exchange::new(connection, pool.clone(), then)));
                     }
                     Err(ExchangeFailure::NeverWritten(request)) => *request,
                     Err(ExchangeFailure::NoAnswer(_)) if repeatable => {
@@ -83,7 +107,7 @@ impl Upstream {
             }
         };
         // Boxed because it is rare, and would enlarge every request's future.
-        let opened = Box::pin(Connection::open(&self.settings.connector)).await;
+        let opened = Box::pin(Connection::open(connector)).await;
         let mut connection = opened.map_err(|error| {
             let fault = if error.is_timeout() {
                 UpstreamFault::ConnectTimeout
@@ -99,8 +123,12 @@ impl Upstream {
         })?;
         match self.send_and_await_head(&mut connection, request, wanted, client).await {
             Ok(response) => {
-                let then = AfterResponse::after(&method, response.status());
-                Ok((response, Exchange::new(connection, self.pool.clone(), then)))
+                // A proxy that reads the requests may close the connection after any of them.
+                let then = match connector.forwarding_proxy() {
+                    Some(_) => AfterResponse::Close,
+                    None => AfterResponse::after(&method, response.status()),
+                };
+                Ok((response, Exchange::new(connection, pool.clone(), then)))
             }
             Err(failure) => Err(self.denial(failure, client.progress, request_id)),
         }
@@ -141,13 +169,31 @@ impl Upstream {
         body: RequestBody,
         client: &ClientInfo<'_>,
     ) -> Result<Request<RequestBody>, Denial> {
-        let uri = Uri::try_from(outbound.wanted.render())
-            .map_err(|_| Denial::Framing(Framing::UriTooLong))?;
+        let base = &self.settings.origins.base;
+        let mut target = match outbound.target {
+            None => outbound.wanted.render_behind(base),
+            Some(target) => target.to_owned(),
+        };
+        let proxy = match outbound.to {
+            None => self.settings.connector.forwarding_proxy(),
+            Some(_) => None,
+        };
+        if proxy.is_some() {
+            // RFC 9112, 3.2.2.
+            target.insert_str(0, &self.settings.origins.own);
+        }
+        let uri = Uri::try_from(target).map_err(|_| Denial::Framing(Framing::UriTooLong))?;
         let is_empty = body.is_end_stream();
         let mut request = Request::new(body);
         *request.method_mut() = outbound.wanted.method();
         *request.uri_mut() = uri;
-        *request.headers_mut() = headers::request(outbound, &self.settings, client.address);
+        *request.headers_mut() = match outbound.to {
+            None => headers::request(outbound, &self.settings, client.address),
+            Some(elsewhere) => headers::request_elsewhere(outbound, &elsewhere.host),
+        };
+        if let Some(Some(authorization)) = proxy {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
         if is_empty && !outbound.wanted.is_read() {
             // Some servers answer 411 to a write without a length (RFC 9110, 8.6).
             request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

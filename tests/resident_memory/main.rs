@@ -13,12 +13,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use moorgate::http_client::HttpClient;
 use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::{CacheLimits, ENTRY_BYTES};
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::provider::AnyProvider;
-use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::introspection::{Expected, Introspection};
 use moorgate::identity::provider::registry_token::TokenServer;
@@ -94,7 +94,7 @@ fn limits() -> CacheLimits {
 fn provider(kind: &str, server: SocketAddr) -> Arc<ManagedProvider> {
     let (name, timeout) = (Arc::<str>::from("sso"), Duration::from_secs(60));
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
-    let client = ProviderClient::new(tls, timeout);
+    let client = HttpClient::new(tls, timeout);
     let url = format!("http://{server}/");
     let provider = match kind {
         "introspection" => {

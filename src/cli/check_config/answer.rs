@@ -3,10 +3,10 @@
 use http::header;
 use serde_json::{Map, Value};
 
-use crate::identity::provider::common::http_client::{AskError, Reply};
-use crate::identity::provider::common::strict_json;
+use crate::http_client::{AskError, Reply};
 use crate::identity::provider::jwks::KeySet;
 use crate::net::tls_fault::Concerns;
+use crate::strict_json;
 use crate::terminal::printable;
 
 /// The kind of server that is asked, which decides which answer is right.
@@ -31,6 +31,8 @@ pub(super) enum Shown {
     Password,
     /// A grant that a provider issues for a request. The check has none to show.
     Grants,
+    /// Nothing at first. The check then does what the registry's challenge asks for.
+    Challenged,
 }
 
 /// A problem, and the way to fix it.
@@ -69,7 +71,7 @@ impl ExpectedAnswer {
                  authentication, or write basic with username and password_file",
             )),
             Shown::Password => Some(password_refused(status)),
-            Shown::Grants => None,
+            Shown::Grants | Shown::Challenged => None,
         };
         if let (Self::Registry(shown), 401) = (self, status)
             && (reply.headers.contains_key(header::WWW_AUTHENTICATE) || is_registry(reply))
@@ -96,6 +98,11 @@ impl ExpectedAnswer {
                 if is_registry(reply) || has_bearer_challenge(reply) =>
             {
                 Ok("answers (401 without a token, as it should)".to_owned())
+            }
+            (Self::Registry(Shown::Challenged), 401)
+                if reply.headers.contains_key(header::WWW_AUTHENTICATE) =>
+            {
+                Ok("answers".to_owned())
             }
             (Self::Registry(Shown::Password), 403) => Err(password_refused(status)),
             (Self::Registry(_), 200 | 401) => wrong(format!(

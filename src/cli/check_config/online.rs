@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 use super::answer::{ExpectedAnswer, Fault, Shown};
 use super::upload::UploadProbe;
 use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization};
+use crate::http_client::{HttpClient, HttpServer};
 use crate::identity::model::credential::basic;
 use crate::identity::provider::ProviderSettings;
-use crate::identity::provider::common::http_client::{ProviderClient, ProviderServer};
 use crate::identity::provider::gitlab::GitLabSettings;
 use crate::identity::provider::introspection::{IntrospectionSettings, client_authorization};
 use crate::identity::provider::jwks::MAX_JWKS_BYTES;
@@ -38,7 +38,7 @@ struct Check {
 }
 
 struct ProviderProbe {
-    server: ProviderServer,
+    server: HttpServer,
     request: Option<Request<Full<Bytes>>>,
     expected: ExpectedAnswer,
     /// The next question after a valid answer of a registry.
@@ -108,7 +108,7 @@ impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
         let Self { server, request, expected, then } = self;
         let deadline = tokio::time::Instant::now() + server.timeout;
-        let client = ProviderClient::for_server(&server).map_err(|error| {
+        let client = HttpClient::for_server(&server).map_err(|error| {
             Fault::new(
                 "ca",
                 format!(
@@ -155,9 +155,10 @@ fn upstream(config: &Config) -> Check {
             request = authorized(request, basic(username, password));
             Shown::Password
         }
+        UpstreamAuthorization::Token { .. } => Shown::Challenged,
         UpstreamAuthorization::Grant => Shown::Grants,
     };
-    let server = ProviderServer {
+    let server = HttpServer {
         endpoint: upstream.endpoint.clone(),
         timeout: upstream.connect_timeout + upstream.response_timeout,
     };

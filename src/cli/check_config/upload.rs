@@ -9,10 +9,12 @@ use http_body_util::Full;
 
 use super::answer::{Fault, cut};
 use crate::config::{Config, Scheme, UpstreamAuthorization};
+use crate::http_client::{HttpClient, Reply};
 use crate::identity::model::credential::basic;
-use crate::identity::provider::common::http_client::{ProviderClient, Reply};
 use crate::registry::{RegistryRequest, RepositoryName};
+use crate::run;
 use crate::terminal::printable;
+use crate::upstream::{Origins, RegistryTokens};
 
 /// The repository of the upload. No other program uses this name.
 const PROBE: &str = "moorgate-check-config/probe";
@@ -21,7 +23,16 @@ const PROBE: &str = "moorgate-check-config/probe";
 pub(super) enum UploadProbe {
     /// The registry expects a token that only a request of a user has.
     NeedsGrant,
+    /// The registry asks for a token, which the check gets.
+    NeedsToken(Box<TokenProbe>),
     Ask(Box<Probe>),
+}
+
+pub(super) struct TokenProbe {
+    /// The address of the registry, as the config has it.
+    url: String,
+    tokens: anyhow::Result<RegistryTokens>,
+    origins: Origins,
 }
 
 pub(super) struct Probe {
@@ -39,6 +50,13 @@ impl UploadProbe {
         let authorization = match &upstream.authorization {
             UpstreamAuthorization::Strip => None,
             UpstreamAuthorization::Basic { username, password } => basic(username, password),
+            UpstreamAuthorization::Token { .. } => {
+                return Self::NeedsToken(Box::new(TokenProbe {
+                    url: upstream.endpoint.url(),
+                    tokens: run::registry_tokens(config),
+                    origins: run::registry_origins(config),
+                }));
+            }
             UpstreamAuthorization::Grant => return Self::NeedsGrant,
         };
         let external = &config.http.external_url;
@@ -51,18 +69,35 @@ impl UploadProbe {
     }
 
     /// Begins an upload, judges its address and cancels it. Returns words for the output line.
-    pub(super) async fn ask(self, client: &ProviderClient) -> Result<String, Fault> {
+    pub(super) async fn ask(self, client: &HttpClient) -> Result<String, Fault> {
         match self {
             Self::NeedsGrant => Ok("uploads not checked: authorization: grant needs the token of \
                                     a user"
                 .to_owned()),
+            Self::NeedsToken(probe) => probe.ask(client).await,
             Self::Ask(probe) => probe.ask(client).await,
         }
     }
 }
 
+impl TokenProbe {
+    /// Asks for the registry's challenge, and then the token server for a token without a scope.
+    async fn ask(self, client: &HttpClient) -> Result<String, Fault> {
+        let fault = |message: String| Fault::new("authorization", message);
+        let tokens = self.tokens.map_err(|error| fault(format!("{error:#}")))?;
+        let url = format!("{}/v2/", self.url.trim_end_matches('/'));
+        let request = Request::get(url).body(Full::default());
+        let request = request.map_err(|error| fault(error.to_string()))?;
+        let reply = client.ask(request).await.map_err(|error| fault(error.to_string()))?;
+        if reply.status == StatusCode::OK {
+            return Ok("asks for no token".to_owned());
+        }
+        tokens.check(&reply.headers, &self.origins).await.map_err(fault)
+    }
+}
+
 impl Probe {
-    async fn ask(&self, client: &ProviderClient) -> Result<String, Fault> {
+    async fn ask(&self, client: &HttpClient) -> Result<String, Fault> {
         let begin = format!("/v2/{PROBE}/blobs/uploads/");
         let reply = match self.request(Method::POST, &begin) {
             Some(request) => client.ask(request).await,

@@ -8,9 +8,9 @@ use crate::config::problem::shown;
 use crate::config::raw::{self, ScopeList};
 use crate::config::ready::Provider;
 use crate::config::url::{Scheme, ServerUrl};
+use crate::http_client::HttpServer;
 use crate::identity::authenticator::Accepts;
 use crate::identity::provider::ProviderSettings;
-use crate::identity::provider::common::http_client::ProviderServer;
 use crate::identity::provider::gitlab::GitLabSettings;
 use crate::identity::provider::htpasswd::HtpasswdSettings;
 use crate::identity::provider::htpasswd::file::HtpasswdFile;
@@ -254,7 +254,7 @@ impl Build<'_> {
         key: &str,
         server: &raw::ServerSection,
         path: &str,
-    ) -> Option<ProviderServer> {
+    ) -> Option<HttpServer> {
         if url.is_some_and(|url| url.scheme == Scheme::Http && !url.is_loopback()) {
             let danger = match key {
                 "jwks_url" => "an attacker on the network could replace the keys",
@@ -271,7 +271,7 @@ impl Build<'_> {
             }
         }
         let endpoint = self.endpoint(url, server.ca.as_deref(), &format!("{path}.ca"));
-        Some(ProviderServer { endpoint: endpoint?, timeout: server.timeout.to_std() })
+        Some(HttpServer { endpoint: endpoint?, timeout: server.timeout.to_std() })
     }
 
     /// Reads the users of a file. A problem in the file is reported at its place in that file, not

@@ -47,12 +47,25 @@ impl Build<'_> {
         {
             self.warn(CERTIFICATE, doubt);
         }
-        let key = raw.key.as_deref().and_then(|file| self.private_key(file));
+        let key = raw.key.as_deref().and_then(|file| self.private_key(KEY, file));
         Some(Tls {
-            certified_key: Arc::new(self.certified_key(chain?, key?)?),
+            certified_key: Arc::new(self.certified_key((CERTIFICATE, KEY), chain?, key?)?),
             not_after: not_after?,
             minimum_version: raw.minimum_version,
         })
+    }
+
+    /// Builds the certificate by which a server knows the gate, from the two keys of the config that
+    /// name its files. `None` if it cannot be used.
+    pub(super) fn client_certificate(
+        &mut self,
+        names: (&str, &str),
+        certificate: &str,
+        key: &str,
+    ) -> Option<Arc<CertifiedKey>> {
+        let chain = self.certificates(names.0, certificate);
+        let key = self.private_key(names.1, key);
+        Some(Arc::new(self.certified_key(names, chain?, key?)?))
     }
 
     /// Reads the certificate authorities in a PEM file.
@@ -128,9 +141,9 @@ impl Build<'_> {
         Some(not_after)
     }
 
-    fn private_key(&mut self, file: &str) -> Option<PrivateKeyDer<'static>> {
-        let content = self.read(KEY, file)?;
-        self.warn_if_others_read(KEY, file);
+    fn private_key(&mut self, name: &str, file: &str) -> Option<PrivateKeyDer<'static>> {
+        let content = self.read(name, file)?;
+        self.warn_if_others_read(name, file);
         let wrong = match PrivateKeyDer::from_pem_slice(&content) {
             Ok(key) => return Some(key),
             Err(_)
@@ -144,13 +157,14 @@ impl Build<'_> {
             }
             Err(_) => "is not well-formed PEM; it must contain a -----BEGIN PRIVATE KEY----- block",
         };
-        self.problem(KEY, format!("`{}` {wrong}", shown(file)));
+        self.problem(name, format!("`{}` {wrong}", shown(file)));
         None
     }
 
     /// Returns the chain with its key; `None` if the key does not match or cannot be used.
     fn certified_key(
         &mut self,
+        (certificate_key, key_key): (&str, &str),
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Option<CertifiedKey> {
@@ -159,7 +173,7 @@ impl Build<'_> {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let message = "the key does not belong to the first certificate; name the key and \
                                the certificate that belong together";
-                self.problem(KEY, message);
+                self.problem(key_key, message);
                 None
             }
             Err(rustls::Error::InvalidCertificate(error)) => {
@@ -167,11 +181,11 @@ impl Build<'_> {
                     "the first certificate is malformed ({error:?}); write the server's own \
                      certificate first"
                 );
-                self.problem(CERTIFICATE, message);
+                self.problem(certificate_key, message);
                 None
             }
             Err(error) => {
-                self.problem(KEY, key_kind::unusable(&key, &error));
+                self.problem(key_key, key_kind::unusable(&key, &error));
                 None
             }
         }

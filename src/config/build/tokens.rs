@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Build;
 use crate::config::raw;
 use crate::config::ready::Tokens;
-use crate::token_service::gate_token::TokenKeys;
+use crate::sealing::TokenKeys;
 
 /// The allowed lifetimes of a token. Clients treat a shorter lifetime as a minute. The operator
 /// must keep a key for as long as a token may live.

@@ -1,7 +1,10 @@
 //! Builds the settings of the registry behind the gate, and of the credential that the gate sends
 //! to it in place of the caller's.
 
+use secrecy::SecretString;
+
 use super::Build;
+use super::foreign::hosts;
 use crate::config::problem::shown;
 use crate::config::raw;
 use crate::config::ready::{UpstreamAuthorization, UpstreamConfig};
@@ -14,18 +17,15 @@ impl Build<'_> {
         providers: &[Option<raw::ProviderSection>],
     ) -> Option<UpstreamConfig> {
         let url = raw.urls.as_ref().and_then(|urls| urls.first());
-        if let Some(url) = url.filter(|url| !url.path.is_empty()) {
-            let message = format!(
-                "the URL has the path `{}`, but registries serve /v2/ at the root; remove the path",
-                shown(&url.path)
-            );
-            self.problem("upstream.urls[0]", message);
-        }
         let authorization = self.authorization(raw, providers);
+        self.no_token_settings(raw);
         let secret = match raw.authorization {
             raw::Authorization::Strip => None,
+            raw::Authorization::Token if raw.username.is_none() => None,
             raw::Authorization::Basic => Some("the password for the registry crosses"),
-            raw::Authorization::Grant => Some("the tokens for the registry cross"),
+            raw::Authorization::Grant | raw::Authorization::Token => {
+                Some("the tokens for the registry cross")
+            }
         };
         if let (Some(url), Some(secret)) = (url, secret)
             && url.scheme == Scheme::Http
@@ -37,9 +37,16 @@ impl Build<'_> {
             );
         }
         let endpoint = self.endpoint(url, raw.ca.as_deref(), "upstream.ca");
+        let followed_hosts = self.followed_hosts(raw);
+        let way = self.way(raw);
+        let client_certificate = self.certificate_for_registry(raw);
         Some(UpstreamConfig {
             endpoint: endpoint?,
             authorization: authorization?,
+            followed_hosts: followed_hosts?,
+            upload_hosts: hosts(&raw.upload_hosts),
+            way: way?,
+            client_certificate: client_certificate?,
             connect_timeout: raw.connect_timeout.to_std(),
             response_timeout: raw.response_timeout.to_std(),
             upload_response_timeout: raw.upload_response_timeout.to_std(),
@@ -56,7 +63,11 @@ impl Build<'_> {
                 self.no_credential_of_its_own(raw, "strip");
                 Some(UpstreamAuthorization::Strip)
             }
-            raw::Authorization::Basic => self.basic(raw),
+            raw::Authorization::Basic => {
+                let (username, password) = self.account(raw, "basic")?;
+                Some(UpstreamAuthorization::Basic { username, password })
+            }
+            raw::Authorization::Token => self.token_authorization(raw),
             raw::Authorization::Grant => {
                 self.no_credential_of_its_own(raw, "grant");
                 // An entry of an unknown type may be meant to issue grants. The unknown type, or a
@@ -98,20 +109,26 @@ impl Build<'_> {
             if value.is_some() {
                 let message = format!(
                     "it has no effect with authorization: {authorization}; remove this key or \
-                     write authorization: basic"
+                     write authorization: basic or token"
                 );
                 self.problem(&format!("upstream.{key}"), message);
             }
         }
     }
 
-    fn basic(&mut self, raw: &raw::UpstreamSection) -> Option<UpstreamAuthorization> {
+    /// Returns the user name and the password of the gate's own account at the registry.
+    pub(super) fn account(
+        &mut self,
+        raw: &raw::UpstreamSection,
+        authorization: &str,
+    ) -> Option<(String, SecretString)> {
         let given = [("username", &raw.username), ("password_file", &raw.password_file)];
         for (key, _) in given.iter().filter(|(_, value)| value.is_none()) {
             // A malformed value was already reported at its own place.
             if !self.is_reported(&format!("upstream.{key}")) {
                 let message = format!(
-                    "basic needs `upstream.{key}`, which is missing; set it, or write strip"
+                    "{authorization} needs `upstream.{key}`, which is missing; set it, or {}",
+                    if authorization == "token" { "remove both" } else { "write strip" }
                 );
                 self.problem("upstream.authorization", message);
             }
@@ -121,7 +138,7 @@ impl Build<'_> {
             .password_file
             .as_deref()
             .and_then(|file| self.secret("upstream.password_file", file));
-        Some(UpstreamAuthorization::Basic { username: username?, password: password? })
+        Some((username?, password?))
     }
 
     /// Checks the user name. By RFC 7617, a colon ends it, and it cannot contain control

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::common::http_client::{ProviderClient, ProviderServer};
-use super::common::strict_json;
 use super::registry_token::TokenServer;
 use super::registry_token::reply::{self, Token};
+use crate::http_client::{HttpClient, HttpServer};
 use crate::identity::guard::failure_budget::FailureBudget;
+use crate::strict_json;
 
 /// The user name under which GitLab accepts both personal access tokens and job tokens. GitLab does
 /// not count failures of this user name.
@@ -79,7 +79,7 @@ impl Forbidden {
 #[derive(Clone, Debug)]
 pub struct GitLabSettings {
     /// The base address of GitLab. Its path does not end in a slash.
-    pub server: ProviderServer,
+    pub server: HttpServer,
     /// The service that tokens are requested for.
     pub service: String,
     /// `true` if the passwords of accounts are accepted in addition to tokens.
@@ -105,7 +105,7 @@ impl GitLabSettings {
     /// # Errors
     /// The system's certificate authorities are needed and cannot be read.
     pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
-        let (realm, client) = (self.realm(), ProviderClient::for_server(&self.server)?);
+        let (realm, client) = (self.realm(), HttpClient::for_server(&self.server)?);
         let reading = GitLabReading {
             accept_passwords: self.accept_passwords,
             anonymous: self.anonymous,

@@ -21,23 +21,23 @@ use zeroize::Zeroizing;
 pub use reply::Expected;
 use reply::{ActiveToken, TokenState};
 
-use super::common::http_client::{ProviderClient, ProviderServer, RETRY_AFTER, Reply};
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
-use super::common::strict_json;
+use crate::http_client::{HttpClient, HttpServer, RETRY_AFTER, Reply};
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::unix_time::unix_now;
 use crate::identity::model::{
     Attributes, Granted, Lifetime, NotNow, Principal, Question, Verdict, Verified,
 };
 use crate::log_throttle::LogThrottle;
+use crate::strict_json;
 
 /// The settings of a provider with `type: introspection`.
 #[derive(Clone, Debug)]
 pub struct IntrospectionSettings {
     /// The introspection endpoint.
-    pub server: ProviderServer,
+    pub server: HttpServer,
     /// The id of the gate as a client of the server, without control characters.
     pub client_id: String,
     /// The secret of the client id.
@@ -53,7 +53,7 @@ impl IntrospectionSettings {
     /// If the system's certificate authorities are needed and cannot be read, or if `client_id` and
     /// the secret are too long for a header.
     pub fn build(self, name: Arc<str>) -> io::Result<Introspection> {
-        let client = ProviderClient::for_server(&self.server)?;
+        let client = HttpClient::for_server(&self.server)?;
         let Self { server, client_id, client_secret, expected } = self;
         let url = server.endpoint.url();
         Introspection::new(name, url, client_id, &client_secret, expected, client).ok_or_else(
@@ -71,7 +71,7 @@ pub struct Introspection {
     authorization: HeaderValue,
     expected: Expected,
     scopes: ScopeLists,
-    client: ProviderClient,
+    client: HttpClient,
     log_throttle: LogThrottle,
 }
 
@@ -84,7 +84,7 @@ impl Introspection {
         client_id: String,
         client_secret: &SecretString,
         expected: Expected,
-        client: ProviderClient,
+        client: HttpClient,
     ) -> Option<Self> {
         let authorization = client_authorization(&client_id, client_secret)?;
         let (sources, scopes) = (Sources::new(name), ScopeLists::default());

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use key::PublicKey;
 
-use super::common::strict_json::{self, StrictJsonError};
+use crate::strict_json::{self, StrictJsonError};
 
 /// The largest size of a key set, in bytes. Real sets have two to ten keys of 1 to 4 KiB.
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;

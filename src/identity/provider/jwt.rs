@@ -22,12 +22,12 @@ use rules::LEEWAY;
 pub use rules::{Tenants, TokenRules, Workload};
 
 use super::common::claims::ClaimError;
-use super::common::http_client::{ProviderClient, ProviderServer};
 use super::common::log_topic::LogTopic;
 use super::common::scope_lists::ScopeLists;
 use super::common::sources::Sources;
 use super::jwks::KeySet;
 use super::jwks::fetcher::{KeyLookup, Keys, RefreshIntervals};
+use crate::http_client::{HttpClient, HttpServer};
 use crate::identity::model::credential::Credential;
 use crate::identity::model::revocation::{Moment, Revocation};
 use crate::identity::model::unix_time::unix_now;
@@ -99,7 +99,7 @@ pub struct JwtSettings {
 #[derive(Clone, Debug)]
 pub enum JwksSource {
     /// The keys are fetched from this URL, and from no other one.
-    Url(ProviderServer),
+    Url(HttpServer),
     /// The keys come from a file.
     File(KeySet),
 }
@@ -114,8 +114,7 @@ impl JwtSettings {
             JwksSource::File(keys) => Keys::fixed(keys),
             JwksSource::Url(server) => {
                 let timeout = self.timeout.mul_f64(FETCH_SHARE);
-                let client =
-                    ProviderClient::for_server(&ProviderServer { timeout, ..server.clone() })?;
+                let client = HttpClient::for_server(&HttpServer { timeout, ..server.clone() })?;
                 let url = server.endpoint.url();
                 Keys::fetched(name.clone(), url, client, RefreshIntervals::default())
             }

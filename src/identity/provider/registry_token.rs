@@ -20,16 +20,16 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::common::http_client::{ProviderClient, ProviderServer, RETRY_AFTER, Reply};
 use super::common::sources::Sources;
-use super::common::strict_json;
 use super::gitlab::{Forbidden, GitLabReading, TOKEN_USER};
+use crate::http_client::{HttpClient, HttpServer, RETRY_AFTER, Reply};
 use crate::identity::guard::failure_budget::BudgetPlace;
 use crate::identity::model::credential::{Credential, basic};
 use crate::identity::model::keyed_hash::SecretId;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::log_throttle::LogThrottle;
 use crate::registry::{Access, CATALOG_SCOPE};
+use crate::strict_json;
 
 /// The largest length of the user name and the secret together, in bytes. A longer credential does
 /// not belong to this provider. In base64, it would not fit into the 8 KiB that web servers
@@ -41,7 +41,7 @@ const MAX_CREDENTIAL_BYTES: usize = 5 * 1024;
 #[derive(Clone, Debug)]
 pub struct RegistryTokenSettings {
     /// The token endpoint, the realm.
-    pub server: ProviderServer,
+    pub server: HttpServer,
     /// The service that tokens are requested for.
     pub service: String,
 }
@@ -52,7 +52,7 @@ impl RegistryTokenSettings {
     /// # Errors
     /// If the system's certificate authorities are needed and cannot be read.
     pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
-        let client = ProviderClient::for_server(&self.server)?;
+        let client = HttpClient::for_server(&self.server)?;
         let realm = self.server.endpoint.url();
         Ok(TokenServer::new(name, &realm, self.service, client, None).keep_tokens(keep_tokens))
     }
@@ -65,7 +65,7 @@ pub struct TokenServer {
     service: String,
     /// `REALM?service=SERVICE`
     endpoint: String,
-    client: ProviderClient,
+    client: HttpClient,
     gitlab: Option<GitLabReading>,
     keeps_tokens: bool,
     log_throttle: LogThrottle,
@@ -78,7 +78,7 @@ impl TokenServer {
         name: Arc<str>,
         realm: &str,
         service: String,
-        client: ProviderClient,
+        client: HttpClient,
         gitlab: Option<GitLabReading>,
     ) -> Self {
         Self {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::common::http_client::ProviderClient;
+use crate::http_client::HttpClient;
 
 /// The longest time that a test waits. Only a test that fails takes this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,9 +79,9 @@ impl TestServer {
     }
 
     /// Creates a client for the server.
-    pub(super) fn client(timeout: Duration) -> ProviderClient {
+    pub(super) fn client(timeout: Duration) -> HttpClient {
         let tls = crate::net::client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        ProviderClient::new(tls, timeout)
+        HttpClient::new(tls, timeout)
     }
 }
 

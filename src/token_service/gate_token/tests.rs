@@ -1,8 +1,11 @@
 //! The gate opens everything that it sealed, and nothing else.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::*;
 use crate::registry::Access;
-use base64::prelude::BASE64_STANDARD;
+use crate::sealing::KeyFileError;
 
 const NOW: u64 = 1_800_000_000;
 const SERVICE: &str = "registry.test";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use proptest::prelude::*;
 
-use super::super::{Connector, Origins, UpstreamHealth};
+use super::super::{Connector, Origins, OtherServers, UploadSeal, UpstreamHealth};
 use super::*;
 use crate::log_throttle::LogThrottle;
 
@@ -116,13 +116,16 @@ fn wanted() -> impl Strategy<Value = RegistryRequest> {
 fn settings() -> UpstreamSettings {
     let value = HeaderValue::from_static;
     UpstreamSettings {
-        connector: Connector::plain("upstream.test".into(), 80, Duration::ZERO),
+        connector: Connector::new("upstream.test".into(), 80, None, Duration::ZERO).unwrap(),
         url: String::new(),
         host: value("upstream.test"),
         forwarded_proto: value("https"),
         forwarded_host: value("registry.test"),
-        authorization: None,
-        origins: Origins { names: Vec::new(), own: String::new() },
+        authorization: Authorization::OfRequest,
+        origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
+        followed: None,
+        uploads: OtherServers::none(),
+        seal: UploadSeal::random(),
         log_throttle: LogThrottle::default(),
         response_timeout: Duration::ZERO,
         upload_response_timeout: Duration::ZERO,
@@ -157,12 +160,8 @@ proptest! {
     /// Includes names with `_` in place of `-`, because some servers treat both alike.
     #[test]
     fn no_client_header_can_speak_for_the_gate(client in headers(), wanted in wanted()) {
-        let outbound = OutboundRequest {
-            wanted: &wanted,
-            upstream_token: None,
-            headers: &client,
-            request_id: &"id".into(),
-        };
+        let id = "id".into();
+        let outbound = OutboundRequest::to_registry(&wanted, None, &client, &id);
         let sent = request(&outbound, &settings(), [192, 0, 2, 1].into());
         let expected = ["upstream.test", "https", "registry.test", "192.0.2.1", "id"];
         for (name, expected) in OF_THE_GATE.iter().zip(expected) {
@@ -187,9 +186,10 @@ proptest! {
     ) {
         let wanted = RegistryRequest::parse(&Method::GET, "/v2/a/tags/list", None).unwrap();
         let upstream_token = granted.then(|| HeaderValue::from_static("Bearer grant"));
+        let id = "id".into();
         let outbound =
-            OutboundRequest { wanted: &wanted, upstream_token, headers: &client, request_id: &"id".into() };
-        let authorization = Some(HeaderValue::from_static("Basic own"));
+            OutboundRequest::to_registry(&wanted, upstream_token, &client, &id);
+        let authorization = Authorization::Fixed(HeaderValue::from_static("Basic own"));
         let own = UpstreamSettings { authorization, ..settings() };
         let sent = request(&outbound, &own, [192, 0, 2, 1].into());
         let expected = if granted { "Bearer grant" } else { "Basic own" };

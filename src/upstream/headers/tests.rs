@@ -9,17 +9,24 @@ use crate::log_throttle::LogThrottle;
 use crate::upstream::connector::Connector;
 use crate::upstream::health::UpstreamHealth;
 use crate::upstream::location::Origins;
+use crate::upstream::{Authorization, OtherServers, UploadSeal};
 
 fn settings(authorization: Option<&'static str>) -> UpstreamSettings {
     let second = Duration::from_secs(1);
     UpstreamSettings {
-        connector: Connector::plain("127.0.0.1".into(), 5000, second),
+        connector: Connector::new("127.0.0.1".into(), 5000, None, second).unwrap(),
         url: "http://127.0.0.1:5000".into(),
         host: HeaderValue::from_static("127.0.0.1:5000"),
         forwarded_proto: HeaderValue::from_static("https"),
         forwarded_host: HeaderValue::from_static("registry.example.com"),
-        authorization: authorization.map(HeaderValue::from_static),
-        origins: Origins { names: Vec::new(), own: String::new() },
+        authorization: match authorization {
+            Some(value) => Authorization::Fixed(HeaderValue::from_static(value)),
+            None => Authorization::OfRequest,
+        },
+        origins: Origins { names: Vec::new(), own: String::new(), base: String::new() },
+        followed: None,
+        uploads: OtherServers::none(),
+        seal: UploadSeal::random(),
         log_throttle: LogThrottle::default(),
         response_timeout: second,
         upload_response_timeout: second,
@@ -55,12 +62,9 @@ fn sent(
 ) -> HeaderMap {
     let wanted = RegistryRequest::parse(&method, path, None).unwrap();
     let headers = map(lines);
-    let outbound = OutboundRequest {
-        wanted: &wanted,
-        upstream_token: grant.map(HeaderValue::from_static),
-        headers: &headers,
-        request_id: &"r-1".into(),
-    };
+    let id = "r-1".into();
+    let outbound =
+        OutboundRequest::to_registry(&wanted, grant.map(HeaderValue::from_static), &headers, &id);
     request(&outbound, settings, "198.51.100.7".parse().unwrap())
 }
 

@@ -2,7 +2,7 @@
 
 /// A reference, by its form.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum AddressForm<'a> {
+pub(in crate::upstream) enum AddressForm<'a> {
     /// An `http` or `https` address. The path includes the query and begins with `/`.
     Absolute { scheme: &'a str, authority: &'a str, path: &'a str },
     /// `//host/path`, from the host on.
@@ -16,7 +16,7 @@ pub(super) enum AddressForm<'a> {
 impl<'a> AddressForm<'a> {
     /// Parses a reference. Returns `None` if it is empty, contains a character that programs read
     /// in different ways, or has another scheme.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(in crate::upstream) fn parse(text: &'a str) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>".contains(&byte);
         if text.is_empty() || !text.bytes().all(is_plain) {
             return None;
@@ -43,7 +43,7 @@ impl<'a> AddressForm<'a> {
 }
 
 /// Resolves a relative reference against the path and query of the request (RFC 3986, 5.2).
-pub(super) fn resolve(target: &str, relative: &str) -> String {
+pub(in crate::upstream) fn resolve(target: &str, relative: &str) -> String {
     let path = target.split('?').next().unwrap_or_default();
     if relative.starts_with('?') {
         return format!("{path}{relative}");

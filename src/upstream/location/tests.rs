@@ -11,7 +11,11 @@ fn request(method: Method, target: &str) -> RegistryRequest {
 }
 
 fn origins() -> Origins {
-    Origins { names: vec!["registry.example.com".into(), "127.0.0.1:5000".into()], own: OWN.into() }
+    Origins {
+        names: vec!["registry.example.com".into(), "127.0.0.1:5000".into()],
+        own: OWN.into(),
+        base: String::new(),
+    }
 }
 
 /// Returns the rewritten values of a header, joined by line feeds.
@@ -27,7 +31,14 @@ fn rewritten(
         headers.append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     let status = StatusCode::from_u16(status).unwrap();
-    rewrite(&request(method, target), target, status, &mut headers, &origins())?;
+    let answered = Answered {
+        wanted: &request(method, target),
+        target,
+        origins: &origins(),
+        elsewhere: None,
+        seal: &|_| None,
+    };
+    rewrite(answered, status, &mut headers)?;
     let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap());
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }

@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 
 use moorgate::identity::model::credential::Credential;
 use moorgate::registry::{Actions, RepositoryName};
-use moorgate::token_service::gate_token::{
-    CatalogShare, GateToken, OpenError, TokenKeys, TokenScope,
-};
+use moorgate::sealing::TokenKeys;
+use moorgate::token_service::gate_token::{CatalogShare, GateToken, OpenError, TokenScope};
 use secrecy::ExposeSecret;
 
 const NOW: u64 = 1_800_000_000;

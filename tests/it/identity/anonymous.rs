@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
+use moorgate::http_client::HttpClient;
 use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::guard::failure_budget::FailureBudget;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::provider::AnyProvider;
-use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{Question, Verified};
@@ -70,7 +70,7 @@ fn chain_with(
             failure_budget: failure_budget(),
         };
         let realm = format!("http://{}/jwt/auth", gitlab.address());
-        let client = ProviderClient::new(tls, timeout);
+        let client = HttpClient::new(tls, timeout);
         let server = TokenServer::new(
             name.clone(),
             &realm,

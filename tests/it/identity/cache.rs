@@ -7,12 +7,12 @@ use std::time::Duration;
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
 use moorgate::denial::Denial;
+use moorgate::http_client::HttpClient;
 use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::provider::AnyProvider;
-use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::metrics::Metrics;
 use moorgate::net::client_tls;
@@ -200,13 +200,8 @@ async fn questions_that_wait_for_a_turn_are_bounded() {
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
     let (long, name) = (Duration::from_secs(3600), Arc::<str>::from("gitlab"));
     let realm = format!("http://{}/jwt/auth", gitlab.address());
-    let server = TokenServer::new(
-        name.clone(),
-        &realm,
-        "service".into(),
-        ProviderClient::new(tls, long),
-        None,
-    );
+    let server =
+        TokenServer::new(name.clone(), &realm, "service".into(), HttpClient::new(tls, long), None);
     let provider =
         ManagedProvider::new(name, AnyProvider::TokenServer(Arc::new(server)), long, None);
     let limits = CacheLimits {

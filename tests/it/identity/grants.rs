@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use moorgate::demo::gitlab::GitLab;
+use moorgate::http_client::HttpClient;
 use moorgate::identity::authenticator::{Authenticator, CacheUse, ManagedProvider};
 use moorgate::identity::cache::CacheLimits;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
 use moorgate::identity::model::tag_rules::TagRules;
 use moorgate::identity::provider::AnyProvider;
-use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{Question, TokenServerKind, Verified};
@@ -51,7 +51,7 @@ impl Chain {
             failure_budget: None,
         });
         let realm = format!("http://{}/jwt/auth", gitlab.address());
-        let client = ProviderClient::new(tls, timeout);
+        let client = HttpClient::new(tls, timeout);
         let server =
             TokenServer::new(name.clone(), &realm, "container_registry".into(), client, reading);
         let kind = AnyProvider::TokenServer(Arc::new(server.keep_tokens(keep_tokens)));

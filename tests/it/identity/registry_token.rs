@@ -10,9 +10,9 @@ use std::time::Duration;
 use http::{StatusCode, header};
 use moorgate::demo::Scripted;
 use moorgate::demo::gitlab::GitLab;
+use moorgate::http_client::HttpClient;
 use moorgate::identity::model::credential::Credential;
 use moorgate::identity::model::keyed_hash::HashKey;
-use moorgate::identity::provider::common::http_client::ProviderClient;
 use moorgate::identity::provider::gitlab::GitLabReading;
 use moorgate::identity::provider::registry_token::TokenServer;
 use moorgate::identity::{NotNow, Question, Verdict, Verified};
@@ -31,7 +31,7 @@ const DENIED: &str = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"access for
 
 fn server(realm: &str, service: &str, reading: Option<GitLabReading>) -> Arc<TokenServer> {
     let tls = client_tls::config(Arc::new(rustls::RootCertStore::empty())).unwrap();
-    let client = ProviderClient::new(tls, Duration::from_secs(60));
+    let client = HttpClient::new(tls, Duration::from_secs(60));
     Arc::new(TokenServer::new("p".into(), realm, service.into(), client, reading))
 }
 

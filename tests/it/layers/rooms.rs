@@ -36,7 +36,9 @@ pub(super) const ROOMS: &[Room] = &[
     Room { name: "terminal", uses: &[], must_not_use: IMPURE },
     Room { name: "hex", uses: &[], must_not_use: IMPURE },
     Room { name: "request_id", uses: &["hex"], must_not_use: IMPURE },
+    Room { name: "strict_json", uses: &[], must_not_use: IMPURE },
     Room { name: "net", uses: &[], must_not_use: &["hyper", "moka"] },
+    Room { name: "http_client", uses: &["net"], must_not_use: &["moka", "tracing"] },
     Room {
         name: "rate_limit",
         uses: &[],
@@ -57,6 +59,11 @@ pub(super) const ROOMS: &[Room] = &[
         must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
     },
     Room {
+        name: "sealing",
+        uses: &["identity/model"],
+        must_not_use: &["tokio", "hyper", "moka", "http"],
+    },
+    Room {
         name: "identity/cache",
         uses: &["identity/model"],
         must_not_use: &["hyper", "http", "tracing"],
@@ -69,7 +76,15 @@ pub(super) const ROOMS: &[Room] = &[
     // A provider knows neither the cache nor the other providers' order.
     Room {
         name: "identity/provider",
-        uses: &["net", "identity/guard", "log_throttle", "identity/model", "registry"],
+        uses: &[
+            "net",
+            "http_client",
+            "identity/guard",
+            "log_throttle",
+            "identity/model",
+            "registry",
+            "strict_json",
+        ],
         must_not_use: &["moka"],
     },
     Room {
@@ -98,7 +113,7 @@ pub(super) const ROOMS: &[Room] = &[
     // A token is a credential and a list: it knows no provider and no rule.
     Room {
         name: "token_service",
-        uses: &["denial", "identity/model", "registry"],
+        uses: &["denial", "identity/model", "registry", "sealing"],
         must_not_use: &["tokio", "hyper", "moka"],
     },
     Room {
@@ -130,15 +145,21 @@ pub(super) const ROOMS: &[Room] = &[
         uses: &[
             "body",
             "denial",
+            "http_client",
+            "identity",
+            "identity/model",
             "policy",
+            "rate_limit",
             "record",
             "registry",
             "request_id",
+            "sealing",
+            "strict_json",
             "net",
             "log_throttle",
             "terminal",
         ],
-        must_not_use: &["moka"],
+        must_not_use: &[],
     },
     // The table of contents knows every stage, and no sockets, TLS or config.
     Room {
@@ -196,6 +217,9 @@ pub(super) const ROOMS: &[Room] = &[
     Room {
         name: "config",
         uses: &[
+            "identity/model",
+            "http_client",
+            "sealing",
             "identity/authenticator",
             "identity/cache",
             "identity/provider",
@@ -205,7 +229,6 @@ pub(super) const ROOMS: &[Room] = &[
             "rate_limit",
             "record",
             "registry",
-            "token_service",
             "terminal",
         ],
         must_not_use: &["tokio", "hyper", "moka"],
@@ -213,6 +236,8 @@ pub(super) const ROOMS: &[Room] = &[
     Room {
         name: "run",
         uses: &[
+            "http_client",
+            "sealing",
             "admin",
             "net",
             "config",
@@ -240,6 +265,8 @@ pub(super) const ROOMS: &[Room] = &[
     Room {
         name: "cli",
         uses: &[
+            "http_client",
+            "strict_json",
             "config",
             "demo",
             "denial",
@@ -276,7 +303,6 @@ pub(super) const PURE: &[&str] = &[
     "identity/model/tag_rules",
     "identity/model/verdict",
     "identity/provider/common/claims",
-    "identity/provider/common/strict_json",
     "identity/provider/htpasswd/file",
     "identity/provider/introspection/reply",
     "identity/provider/jwks/key",
@@ -292,7 +318,9 @@ pub(super) const PURE: &[&str] = &[
     "token_service/request",
     "upstream/fault",
     "upstream/headers",
+    "upstream/challenge",
     "upstream/location",
+    "upstream/web_address",
 ];
 
 /// Single files with a stricter rule than their room.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::*;
+use crate::http_client::HttpClient;
 use crate::identity::authenticator::CacheUse;
 use crate::identity::cache::CacheLimits;
 use crate::identity::model::credential::Credential;
@@ -13,7 +14,6 @@ use crate::identity::model::{
     Granted, Lifetime, PackedScopes, Principal, Source, UpstreamToken, Verdict,
 };
 use crate::identity::provider::AnyProvider;
-use crate::identity::provider::common::http_client::ProviderClient;
 use crate::identity::provider::gitlab::GitLabReading;
 use crate::identity::provider::registry_token::TokenServer;
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ fn provider(forward_client_address: bool) -> Arc<ManagedProvider> {
     let roots = rustls::ClientConfig::builder()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
-    let client = ProviderClient::new(roots.into(), HOUR);
+    let client = HttpClient::new(roots.into(), HOUR);
     let reading = GitLabReading {
         accept_passwords: true,
         anonymous: false,

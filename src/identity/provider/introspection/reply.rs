@@ -6,7 +6,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities};
-use crate::identity::provider::common::strict_json::{self, StrictJsonError};
+use crate::strict_json::{self, StrictJsonError};
 
 /// The largest tolerated difference between the server's clock and the gate's, in seconds, for a
 /// token that the server calls active although its `nbf` has not come yet.

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 use super::{JwksError, KeyMatch, KeySet, MAX_JWKS_BYTES, PublicKey};
-use crate::identity::provider::common::http_client::{AskError, ProviderClient};
+use crate::http_client::{AskError, HttpClient};
 
 /// The intervals between fetches of keys.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ struct Remote {
 struct Fetcher {
     provider: Arc<str>,
     url: String,
-    client: ProviderClient,
+    client: HttpClient,
     intervals: RefreshIntervals,
     known: watch::Sender<Option<Arc<KeySet>>>,
     /// The past fetches. The lock is held during a fetch, so that there is only one at a time and
@@ -105,7 +105,7 @@ impl Keys {
     pub fn fetched(
         provider: Arc<str>,
         url: String,
-        client: ProviderClient,
+        client: HttpClient,
         intervals: RefreshIntervals,
     ) -> Self {
         let (sender, known) = watch::channel(None);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::JwtError;
 use crate::identity::provider::common::claims;
-use crate::identity::provider::common::strict_json;
+use crate::strict_json;
 
 /// The largest length of the name of a key, in bytes. Issuers do not use longer names.
 const MAX_KEY_ID_BYTES: usize = 256;

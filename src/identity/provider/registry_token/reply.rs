@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::identity::provider::common::claims::{self, ClaimError, Oddities, shape};
-use crate::identity::provider::common::strict_json;
 use crate::registry::{Actions, RepositoryName};
+use crate::strict_json;
 
 /// The lifetime of a token if neither the token nor the reply states it (Distribution's token
 /// specification, "expires_in").

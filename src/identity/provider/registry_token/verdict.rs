@@ -7,13 +7,13 @@ use http::StatusCode;
 
 use super::TokenServer;
 use super::reply::{self, Token};
+use crate::http_client::Reply;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::tag_rules::TagRules;
 use crate::identity::model::{
     Granted, Lifetime, NotNow, Principal, Question, RepositoryGrant, TokenServerKind,
     UpstreamToken, Verdict, Verified,
 };
-use crate::identity::provider::common::http_client::Reply;
 use crate::identity::provider::common::log_topic::LogTopic;
 use crate::identity::provider::gitlab::{self, Forbidden};
 use crate::registry::{Access, Actions, RepositoryName};

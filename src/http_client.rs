@@ -1,5 +1,7 @@
-//! The HTTP client for providers: one connection pool, no redirects, a bounded reply, and one
-//! deadline for the whole exchange.
+//! The HTTP client for questions to other servers: one connection pool, no redirects, a bounded
+//! reply, and one deadline for the whole exchange.
+
+mod way;
 
 use std::error::Error;
 use std::io;
@@ -7,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
@@ -19,11 +21,13 @@ use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
 use crate::net::tls_fault::TlsFault;
 
+pub use way::{Proxy, Way};
+
 /// The name and version of the gate in requests (RFC 9110, 10.1.5).
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("moorgate/", env!("CARGO_PKG_VERSION")));
 
-/// The largest size of a reply, in bytes, unless [`ProviderClient::ask_for`] is told another one.
+/// The largest size of a reply, in bytes, unless [`HttpClient::ask_for`] is told another one.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
 /// The time until the next attempt if the server does not state one.
@@ -35,18 +39,19 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 const MAX_IDLE_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A provider's server, and the time that it has for an answer.
+/// A server, and the time that it has for an answer.
 #[derive(Clone, Debug)]
-pub struct ProviderServer {
+pub struct HttpServer {
     /// The address.
     pub endpoint: Endpoint,
     /// The time for one question, including the time to connect.
     pub timeout: Duration,
 }
 
-/// A client for one provider.
-pub struct ProviderClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+/// A client for one server, or for a few.
+pub struct HttpClient {
+    client: Client<HttpsConnector<Way>, Full<Bytes>>,
+    way: Way,
     timeout: Duration,
 }
 
@@ -96,12 +101,12 @@ impl AskError {
     }
 }
 
-impl ProviderClient {
+impl HttpClient {
     /// Creates a client for a server of the config.
     ///
     /// # Errors
     /// If the system's certificate authorities are needed and cannot be read.
-    pub fn for_server(server: &ProviderServer) -> io::Result<Self> {
+    pub fn for_server(server: &HttpServer) -> io::Result<Self> {
         let tls = client_tls::config(server.endpoint.trusted_roots()?)?;
         Ok(Self::new(tls, server.timeout))
     }
@@ -109,22 +114,24 @@ impl ProviderClient {
     /// Creates a client that trusts the same certificates as `tls`. Each question has `timeout` in
     /// total, including the time to connect.
     pub fn new(tls: Arc<rustls::ClientConfig>, timeout: Duration) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
+        Self::with_way(tls, timeout, Way::default())
+    }
+
+    /// Creates a client like [`new`](Self::new), whose connections go this way.
+    pub fn with_way(tls: Arc<rustls::ClientConfig>, timeout: Duration, way: Way) -> Self {
         let tls = rustls::ClientConfig::clone(&tls);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(http);
+            .wrap_connector(way.clone());
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .http1_max_buf_size(MAX_REPLY_BYTES)
             .build(connector);
-        Self { client, timeout }
+        Self { client, way, timeout }
     }
 
     /// Returns the time for one question, including the time to connect.
@@ -152,6 +159,11 @@ impl ProviderClient {
         mut request: Request<Full<Bytes>>,
     ) -> Result<Reply, AskError> {
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+        if let Some(authorization) = self.way.proxy_authorization()
+            && request.uri().scheme() == Some(&Scheme::HTTP)
+        {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
         let deadline = Instant::now() + self.timeout;
         let too_late = |_| AskError::Timeout(self.timeout);
         let response =

@@ -1,4 +1,4 @@
-//! The keys that seal and open gate tokens, and the file that they are read from.
+//! The keys that seal and open texts, and the file that they are read from.
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
+use super::SealedKind;
 use crate::identity::model::keyed_hash::HashKey;
 
 /// The largest number of keys in a file. A rotation needs two at a time. A file that was named by
@@ -14,12 +15,13 @@ use crate::identity::model::keyed_hash::HashKey;
 const MAX_KEYS: usize = 16;
 
 /// The keys of a file. The first key seals, and all keys open.
-pub struct TokenKeys(pub(super) Vec<TokenKey>);
+pub struct TokenKeys(Vec<TokenKey>);
 
 pub(super) struct TokenKey {
     pub(super) id: String,
     hash_key: HashKey,
-    pub(super) key: LessSafeKey,
+    gate_tokens: LessSafeKey,
+    uploads: LessSafeKey,
 }
 
 /// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
@@ -85,6 +87,16 @@ impl TokenKeys {
         Ok(Self(keys.into_iter().map(|(_, key)| key).collect()))
     }
 
+    /// Returns the key that seals.
+    pub(super) fn first(&self) -> Option<&TokenKey> {
+        self.0.first()
+    }
+
+    /// Returns the key with this id.
+    pub(super) fn with_id(&self, id: &str) -> Option<&TokenKey> {
+        self.0.iter().find(|key| key.id == id)
+    }
+
     /// Returns the key under which credentials are hashed, which belongs to the first key.
     pub fn hash_key(&self) -> Option<&HashKey> {
         self.0.first().map(|key| &key.hash_key)
@@ -111,8 +123,22 @@ impl TokenKey {
         let id = BASE64_URL_SAFE_NO_PAD
             .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
         let hash_key = HashKey::of_token_key(bytes);
-        Ok(Self { id, hash_key, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?) })
+        // Gate tokens use the key itself, so that they stay valid beside other kinds.
+        let uploads = Zeroizing::new(blake3::derive_key("moorgate sealed upload", bytes));
+        Ok(Self { id, hash_key, gate_tokens: sealing_key(bytes)?, uploads: sealing_key(&uploads)? })
     }
+
+    /// Returns the key for this kind of text.
+    pub(super) fn of(&self, kind: SealedKind) -> &LessSafeKey {
+        match kind {
+            SealedKind::GateToken => &self.gate_tokens,
+            SealedKind::Upload => &self.uploads,
+        }
+    }
+}
+
+fn sealing_key(bytes: &[u8; 32]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
+    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes)?))
 }
 
 impl fmt::Debug for TokenKeys {

@@ -1,0 +1,206 @@
+//! Redirects that the gate follows itself: `redirects: follow`.
+
+use std::fmt;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::check_response::{check_response, is_redirect};
+use super::elsewhere::{Elsewhere, OtherServers};
+use super::exchange::Exchange;
+use super::send::OutboundRequest;
+use super::web_address::WebAddress;
+use super::{ClientInfo, Upstream};
+use crate::body::RequestBody;
+use crate::denial::{Denial, UpstreamFault};
+use crate::registry::RegistryRequest;
+use crate::terminal::printable;
+
+/// The largest number of redirects in a row that are followed.
+const MAX_HOPS: usize = 3;
+
+const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The headers of the storage's response that the client gets.
+const PASSED_ON: [HeaderName; 5] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+];
+
+impl Upstream {
+    /// Returns the other servers if the gate follows the redirects of such a request.
+    pub(super) fn follows(&self, wanted: &RegistryRequest) -> Option<&OtherServers> {
+        let is_followed =
+            matches!(wanted, RegistryRequest::BlobGet { .. } | RegistryRequest::ManifestGet { .. });
+        self.settings.followed.as_ref().filter(|_| is_followed)
+    }
+
+    /// Follows a redirect of the registry, and returns the response to which it leads. `outbound`
+    /// is the request that was redirected, and `redirect` has the headers of that answer.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::RedirectFailed`] if the redirect leads to a server that the config does not
+    /// list, or to an answer that is not passed on.
+    pub(super) async fn follow(
+        &self,
+        others: &OtherServers,
+        outbound: &OutboundRequest<'_>,
+        redirect: HeaderMap,
+        client: &ClientInfo<'_>,
+    ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let failed = |what: fmt::Arguments<'_>| {
+            self.log_fault(outbound.request_id, UpstreamFault::RedirectFailed, what);
+            Denial::Upstream(UpstreamFault::RedirectFailed)
+        };
+        let (wanted, origins) = (outbound.wanted, &self.settings.origins);
+        let registry = origins
+            .address()
+            .map(|registry| WebAddress { target: wanted.render_behind(&origins.base), ..registry });
+        let mut here = registry
+            .ok_or_else(|| failed(format_args!("the registry's own address cannot be read")))?;
+        // A reference without a host stays with the registry, which needs no entry in a list.
+        let mut with_registry = true;
+        let mut location = one_location(&redirect);
+        for _ in 0..MAX_HOPS {
+            let joined = location.as_deref().and_then(|location| here.join(location));
+            let joined = joined.ok_or_else(|| {
+                let location = location.as_deref().unwrap_or_default();
+                let shown = location.split(['?', '#']).next().unwrap_or_default();
+                let shown =
+                    if shown.contains('@') { "an address with user information" } else { shown };
+                failed(format_args!(
+                    "the registry redirects to what the gate cannot follow: {}",
+                    printable(shown)
+                ))
+            })?;
+            here = joined.address;
+            with_registry &= !joined.names_host;
+            let server = if with_registry {
+                Ok(self.registry_without_credential())
+            } else {
+                others.server(&here, &self.other_pools)
+            };
+            let server = server.map_err(|why| {
+                failed(format_args!(
+                    "the registry redirects to {}, which the gate does not follow: {why}; see \
+                     upstream.redirect_hosts",
+                    printable(&here.shown())
+                ))
+            })?;
+            let hop = OutboundRequest {
+                to: Some(&server),
+                target: Some(&here.target),
+                authorization: None,
+                ..outbound.clone()
+            };
+            let body = RequestBody::empty(client.progress.clone());
+            let answer = self.exchange(&hop, body, client, std::time::Instant::now()).await;
+            let (response, mut exchange) = answer.map_err(|denial| match denial {
+                Denial::ClientAborted => denial,
+                _ => failed(format_args!(
+                    "{}, to which the registry redirects, gave no answer",
+                    printable(&here.shown())
+                )),
+            })?;
+            if !is_redirect(response.status()) {
+                return self.storage_answer(wanted, &redirect, response, exchange).map_err(|why| {
+                    failed(format_args!(
+                        "{}, to which the registry redirects, {why}",
+                        printable(&here.shown())
+                    ))
+                });
+            }
+            location = one_location(response.headers());
+            if response.body().is_end_stream() {
+                exchange.finish(true);
+            }
+        }
+        Err(failed(format_args!(
+            "the registry's redirect leads to further ones, more than {MAX_HOPS} in a row"
+        )))
+    }
+
+    /// Returns the registry as a server that is shown no credential.
+    fn registry_without_credential(&self) -> Elsewhere {
+        Elsewhere {
+            connector: self.settings.connector.clone(),
+            pool: self.pool.clone(),
+            host: self.settings.host.clone(),
+        }
+    }
+
+    /// Returns the storage's response as the client gets it.
+    fn storage_answer(
+        &self,
+        wanted: &RegistryRequest,
+        redirect: &HeaderMap,
+        response: Response<Incoming>,
+        exchange: Exchange,
+    ) -> Result<(Response<Incoming>, Exchange), String> {
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status;
+        let is_passed_on = matches!(
+            status,
+            StatusCode::OK
+                | StatusCode::PARTIAL_CONTENT
+                | StatusCode::NOT_MODIFIED
+                | StatusCode::RANGE_NOT_SATISFIABLE
+        );
+        if !is_passed_on {
+            return Err(format!("answered {}", status.as_u16()));
+        }
+        if check_response(wanted, false, &parts).is_err() {
+            return Err("gave an answer that is not valid".to_owned());
+        }
+        let coded = parts.headers.get(header::CONTENT_ENCODING);
+        if coded.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err("gave its content in a coding that nobody asked for".to_owned());
+        }
+        parts.headers = storage_headers(wanted, redirect, &parts.headers);
+        Ok((Response::from_parts(parts, body), exchange))
+    }
+}
+
+/// Returns the headers for the client. The storage is no registry: what it says of the content is
+/// not passed on, and the digest is what the registry said.
+fn storage_headers(
+    wanted: &RegistryRequest,
+    redirect: &HeaderMap,
+    storage: &HeaderMap,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    for name in PASSED_ON {
+        if let Some(value) = storage.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let media_type = match wanted {
+        RegistryRequest::ManifestGet { .. } => storage.get(header::CONTENT_TYPE).cloned(),
+        _ => {
+            headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+            Some(HeaderValue::from_static("application/octet-stream"))
+        }
+    };
+    if let Some(media_type) = media_type {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
+    if let Some(digest) = redirect.get(&DOCKER_CONTENT_DIGEST) {
+        headers.insert(DOCKER_CONTENT_DIGEST, digest.clone());
+    }
+    headers
+}
+
+/// Returns the `Location`, if there is exactly one.
+fn one_location(headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(header::LOCATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
