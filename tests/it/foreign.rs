@@ -10,6 +10,7 @@ mod artifactory;
 mod client;
 mod cloudflare;
 mod content;
+mod distribution;
 mod docker_hub;
 mod ecr;
 mod elsewhere;

@@ -63,7 +63,7 @@ async fn the_gate_follows_redirects() {
 
 #[tokio::test]
 async fn a_delete_has_the_right_to_delete() {
-    deletes(acr(), "delete").await;
+    deletes(acr(), &["delete"]).await;
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ pub enum Kind {
 pub struct Client<'a> {
     pub gate: &'a TestGate,
     pub sites: Sites,
+    pub tls: bool,
     pub kind: Kind,
 }
 
@@ -41,7 +42,15 @@ pub fn manifest() -> String {
 impl Client<'_> {
     pub async fn ask(&self, method: &str, target: &str, headers: &str, body: &str) -> Reply {
         // A 401 would be the gate's own: what the registry refuses never reaches a client as one.
-        let reply = self.gate.send(method, target, Some(CLIENT), headers, body).await;
+        let text = request(method, target, Some(CLIENT), headers, body);
+        let answer = if self.tls {
+            let mut stream = self.gate.connect_tls(&[b"http/1.1"]).await;
+            stream.write_all(text.as_bytes()).await.unwrap();
+            read_to_close(&mut stream).await
+        } else {
+            self.gate.raw(text).await
+        };
+        let reply = Reply::parse(&answer);
         assert_ne!(reply.status, 401, "{method} {target}: {reply:?}");
         assert_eq!(reply.header("www-authenticate"), None);
         reply
@@ -122,7 +131,8 @@ impl Client<'_> {
     /// Returns the path and query of the `Location`, which must lead to the gate.
     pub fn leads_here(&self, reply: &Reply) -> String {
         let location = reply.header("location").unwrap_or_else(|| panic!("{reply:?}"));
-        let target = location.strip_prefix("http://registry.test").unwrap_or(location);
+        let origin = if self.tls { "https://registry.test" } else { "http://registry.test" };
+        let target = location.strip_prefix(origin).unwrap_or(location);
         assert!(target.starts_with("/v2/"), "{location} leads away from the gate");
         target.to_owned()
     }

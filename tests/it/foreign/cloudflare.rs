@@ -39,5 +39,5 @@ super::exchanges!(cloudflare);
 
 #[tokio::test]
 async fn a_delete_has_the_password() {
-    deletes(cloudflare(), "").await;
+    deletes(cloudflare(), &[]).await;
 }

@@ -258,6 +258,7 @@ impl Asked {
             name: name.to_owned(),
             rest: rest.to_owned(),
             from: pairs.find(|(key, _)| key == "from").map(|(_, from)| from.into_owned()),
+            forwarded_proto: header(head, "x-forwarded-proto").unwrap_or_default().to_owned(),
             authorized: head.headers.contains_key("authorization"),
         }
     }

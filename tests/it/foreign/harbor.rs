@@ -37,7 +37,7 @@ super::token_exchanges!(harbor);
 
 #[tokio::test]
 async fn a_delete_has_the_right_to_delete() {
-    deletes(harbor(), "delete").await;
+    deletes(harbor(), &["delete"]).await;
 }
 
 /// The 401 to a token is a Basic challenge. The password must not go to the registry for it.

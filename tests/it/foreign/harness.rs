@@ -24,10 +24,15 @@ const RULES: [&str; 2] = [
 /// A repository that has the layer of the image.
 const BASE: &str = "demo/base";
 
+/// A line of `upstream` with which the gate has no account at the registry.
+pub const ANONYMOUS: &str = "# anonymous";
+
 /// A gate in front of a scripted registry.
 pub struct Foreign {
     pub registry: Arc<StandIn>,
     pub gate: TestGate,
+    /// Whether the gate has no account at the registry.
+    anonymous: bool,
 }
 
 impl Foreign {
@@ -39,7 +44,8 @@ impl Foreign {
             canary::plant(secret);
         }
         let mut upstream = vec!["authorization: token".to_owned()];
-        if !more.contains(&"# anonymous") {
+        let anonymous = more.contains(&ANONYMOUS);
+        if !anonymous {
             upstream.push(format!("username: {}", script.username));
             upstream.push("password_file: upstream.password".to_owned());
         }
@@ -59,14 +65,15 @@ impl Foreign {
             identity: Some(IDENTITY),
             htpasswd_users: vec![CLIENT],
             policy: RULES.to_vec(),
+            tls: script.tls,
             ..Setup::default()
         };
         let gate = TestGate::start(setup).await;
-        Self { registry, gate }
+        Self { registry, gate, anonymous }
     }
 
     pub fn client(&self, kind: Kind) -> Client<'_> {
-        Client { gate: &self.gate, sites: self.registry.sites, kind }
+        Client { gate: &self.gate, sites: self.registry.sites, tls: self.registry.script.tls, kind }
     }
 
     /// Checks who saw which credential, and that the token server was asked for each of these
@@ -107,6 +114,10 @@ impl Foreign {
             };
             assert!(!has(&own) || *site == may_see, "the password was shown: {entry:?}");
             assert!(!text.contains(TOKEN) || *site == Site::Registry, "a token: {entry:?}");
+            if *site == Site::Realm {
+                let account = (!self.anonymous).then(|| basic((script.username, PASSWORD)));
+                assert_eq!(*authorization, account);
+            }
             if matches!(site, Site::Storage | Site::Uploads) {
                 assert_eq!(*authorization, None, "{entry:?}");
                 let read = text.starts_with("GET ") || text.starts_with("HEAD ");
@@ -173,6 +184,9 @@ pub async fn missing_is_not_found(script: Script) {
             assert_eq!(reply.code(), "NAME_UNKNOWN");
         }
     }
+    for line in foreign.gate.log(4).await {
+        assert_ne!(line["decision"], "error", "{line}");
+    }
     let bearer = foreign.registry.script.realm != Realm::None;
     let scope = format!("repository:{MISSING}:pull");
     let asked: &[&[&str]] = &[&[&scope]];
@@ -212,8 +226,8 @@ pub async fn mounts(script: Script) {
     foreign.check(if foreign.registry.script.realm == Realm::None { &[] } else { asked });
 }
 
-/// Deletes the manifest. The token for it must grant this action.
-pub async fn deletes(script: Script, action: &str) {
+/// Deletes the manifest. The token for it must grant one of these actions.
+pub async fn deletes(script: Script, actions: &[&str]) {
     let foreign = Foreign::start(script, &[]).await;
     let client = foreign.client(Kind::Containerd);
     client.push(NAME).await;
@@ -228,5 +242,7 @@ pub async fn deletes(script: Script, action: &str) {
         assert!(actions.split(',').all(|asked| known.contains(&asked)), "{questions:?}");
     }
     let mut asked = questions.iter().flat_map(|question| actions_of(&question.scopes[0]));
-    assert!(foreign.registry.script.realm == Realm::None || asked.any(|asked| asked == action));
+    assert!(
+        foreign.registry.script.realm == Realm::None || asked.any(|asked| actions.contains(&asked))
+    );
 }

@@ -61,7 +61,7 @@ async fn the_gate_follows_redirects() {
 /// Its token server refuses the scope `delete`.
 #[tokio::test]
 async fn a_delete_has_the_right_to_push() {
-    deletes(quay(), "push").await;
+    deletes(quay(), &["push"]).await;
 }
 
 #[tokio::test]

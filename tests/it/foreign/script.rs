@@ -45,6 +45,8 @@ pub struct Asked {
     pub from: Option<String>,
     /// Whether the request has an `Authorization` header.
     pub authorized: bool,
+    /// The scheme that clients use, as the gate reports it.
+    pub forwarded_proto: String,
 }
 
 /// Where the token server is.
@@ -77,6 +79,8 @@ pub enum Blob {
 }
 
 pub struct Script {
+    /// Whether clients speak TLS with the gate. The registry is asked over plain http all the same.
+    pub tls: bool,
     /// The path below which `/v2/` lies, such as `/repository/docker`. Empty for none.
     pub prefix: &'static str,
     /// The user name of the gate's credential.
@@ -115,6 +119,7 @@ impl Script {
     /// other scripts deviate from.
     pub fn distribution() -> Self {
         Self {
+            tls: false,
             prefix: "",
             username: "moorgate",
             realm: Realm::Here("/token"),

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::content::Content;
 use super::script::{Asked, MISSING, Missing, Realm, Script, Site, Sites};
-use crate::harness::{basic, listener};
+use crate::harness::basic;
 
 /// The password of the gate's credential at the registry.
 pub const PASSWORD: &str = "the-password-of-the-gate";
@@ -59,8 +59,14 @@ pub struct StandIn {
 impl StandIn {
     /// Starts the servers on the current runtime, which ends them.
     pub fn start(script: Script) -> Arc<Self> {
-        let listeners = [Site::Registry, Site::Realm, Site::Storage, Site::Uploads]
-            .map(|site| (site, listener()));
+        // Each has a host of its own, because some rules are about hosts and not about ports.
+        let listeners = [
+            (Site::Registry, "127.0.0.1:0"),
+            (Site::Realm, "127.0.0.2:0"),
+            (Site::Storage, "127.0.0.3:0"),
+            (Site::Uploads, "127.0.0.4:0"),
+        ]
+        .map(|(site, address)| (site, std::net::TcpListener::bind(address).unwrap()));
         let [registry, realm, storage, uploads] =
             listeners.each_ref().map(|(_, listener)| listener.local_addr().unwrap());
         let stand_in = Arc::new(Self {

@@ -47,5 +47,5 @@ super::token_exchanges!(zot);
 /// Its challenge to DELETE asks for `push`.
 #[tokio::test]
 async fn a_delete_has_the_right_to_push() {
-    deletes(zot(), "push").await;
+    deletes(zot(), &["push"]).await;
 }
