@@ -17,6 +17,7 @@ mod commands;
 mod config;
 mod explain;
 mod failed_logins;
+mod foreign;
 mod fuzz;
 mod gate_process;
 #[allow(dead_code)] // until each part has its test
