@@ -1,0 +1,139 @@
+"""A registry that accepts only tokens of its token server (`upstream.authorization: token`).
+
+The gate asks the token server, as a user of its own, whose name the callers never see. The token
+server of Distribution 2 speaks plain HTTP on loopback here, that of Distribution 3 TLS.
+"""
+
+import json
+import secrets
+import time
+
+import web
+from clients import Docker
+from credentials import Credential
+from extras import check_mounted
+from foreign_gates import Part, expect
+from foreign_servers import Authority, TokenServer
+from images import Image, digest
+from report import check
+from servers import Distribution
+
+
+def asks_for_a_token(run, name, program):
+    with Part(run, f"{name} with tokens") as part:
+        gate = None
+        with part.start(program, "token-server"):
+            # The token server grants this user what is below demo/.
+            account = Credential("the gate at the token server", "demo", secrets.token_urlsafe(12))
+            authority = Authority(part.folder) if program == "registry" else None
+            tokens, registry = servers(part, program, account, authority)
+            gate = token_gate(part, registry, tokens, authority, account.login[1])
+        if gate is None:
+            return
+        with part.cell("a request without a token is refused"):
+            trust = authority and authority.certificate
+            answer = web.request(registry.port, trust, "GET", "/v2/demo/foreign/manifests/v1")
+            check(answer.status == 401, f"{answer.status} {answer.text()}")
+            check(tokens.realm in answer.headers["WWW-Authenticate"], answer.headers)
+        part.push_and_pull(gate)
+        mounts(part, gate)
+        with part.cell("each token is asked for once"):
+            asked = tokens.asked()[1:]  # the first question is that of the run itself
+            check(asked and len(asked) == len(set(asked)), f"questions to the token server: {asked}")
+        what_the_token_server_does_not_grant(part, gate, tokens)
+        a_wrong_password(part, registry, tokens, authority, account)
+        the_token_server_is_down(part, gate, tokens)
+
+
+def servers(part, program, account, authority):
+    """Starts the token server and the registry, with TLS if there is an authority."""
+    certificate = authority and authority.issue("server")
+    tokens = part.enter(TokenServer(part.folder, part.run.moorgate, account, certificate))
+    http = "tls: {{certificate: {}, key: {}}}".format(*certificate) if certificate else ""
+    config = tokens.registry_config(authority and authority.certificate)
+    return tokens, part.enter(Distribution(part.folder, program, config, http))
+
+
+def token_gate(part, registry, tokens, authority, password, word=""):
+    # The token server has another name than the registry, so that the gate must be told of it.
+    keys = f"username: demo, password_file: {part.file(f'password{word}', password)}, token_realms: ['{tokens.host}']"
+    if authority:
+        keys += f", ca: {authority.certificate}"
+    return part.gate(registry.url, keys, word, authorization="token")
+
+
+def mounts(part, gate):
+    """The token for a mount must be good for the source and the target."""
+    with part.cell("a mount"):
+        image = Image(part.folder)
+        image.push(gate, part.caller.login, "demo/foreign/source", "v1")
+        path = f"/v2/demo/foreign/target/blobs/uploads/?mount={digest(image.layer)}&from=demo/foreign/source"
+        expect(gate, part.caller, 201, "POST", path)
+    with part.cell("docker", "a mount"):
+        session = Docker(part.run.machine, gate, "foreign-mount")
+        session.require()
+        session.login(part.caller)
+        image, elsewhere = session.image("demo/foreign/first"), session.image("demo/foreign/second")
+        session.make(image)
+        session.push(image)
+        session.copy_name(image, elsewhere)
+        mark = gate.log_size()
+        session.push(elsewhere)
+        check_mounted(gate, mark, "demo/foreign/second")
+        for made in (image, elsewhere):
+            session.forget(made)
+
+
+def what_the_token_server_does_not_grant(part, gate, tokens):
+    """The registry refuses a fresh token. To a reader that is what does not exist."""
+    for method, path, status, code in [
+            ("GET", "manifests/v1", 404, "NAME_UNKNOWN"), ("GET", "tags/list", 404, "NAME_UNKNOWN"),
+            ("HEAD", "manifests/v1", 404, None), ("POST", "blobs/uploads/", 403, "DENIED")]:
+        with part.cell("a repository that the token server does not grant", f"{method} {path}"):
+            answer = expect(gate, part.caller, status, method, f"/v2/elsewhere/app/{path}")
+            check(code is None or json.loads(answer.body)["errors"][0]["code"] == code, answer.text())
+            check_hidden(answer, tokens)
+    with part.cell("docker", "a repository that the token server does not grant", "pull and push fail"):
+        session = Docker(part.run.machine, gate, "foreign-refused")
+        session.require()
+        session.login(part.caller)
+        image = session.image("elsewhere/app")
+        session.pull_refused(image)
+        session.make(image)
+        check("denied" in session.push_refused(image), "the output of docker has no reason")
+        session.forget(image)
+
+
+def a_wrong_password(part, registry, tokens, authority, account):
+    """The gate reads its password again after a change, without a restart."""
+    wrong = None
+    with part.cell("the token server refuses the gate's password"):
+        wrong = token_gate(part, registry, tokens, authority, "not it", "wrong")
+        for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+            check_hidden(expect(wrong, part.caller, 502, method, f"/v2/demo/foreign/source/{path}"), tokens)
+    with part.cell("the password of the gate changes"):
+        check(wrong, "there is no gate with another password")
+        part.file("passwordwrong", account.login[1])
+        deadline = time.monotonic() + 20
+        while wrong.request("GET", "/v2/demo/foreign/source/tags/list", login=part.caller.login).status != 200:
+            check(time.monotonic() < deadline, "the gate does not use its new password")
+            time.sleep(0.1)
+
+
+def the_token_server_is_down(part, gate, tokens):
+    """What the gate has a token for goes on."""
+    with part.cell("the token server is down"):
+        expect(gate, part.caller, 200, "GET", "/v2/demo/foreign/source/tags/list")
+        tokens.stop()
+        expect(gate, part.caller, 200, "GET", "/v2/demo/foreign/source/tags/list")
+        for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+            answer = expect(gate, part.caller, 503, method, f"/v2/demo/foreign/new/{path}")
+            check("Retry-After" in answer.headers, answer.headers)
+            check_hidden(answer, tokens)
+
+
+def check_hidden(answer, tokens):
+    """The challenge of the registry and the place of the token server are not the client's business."""
+    check("WWW-Authenticate" not in answer.headers, answer.headers)
+    for said in (answer.headers.as_string(), answer.text()):
+        check(tokens.host not in said, f"the answer shows the realm: {said}")

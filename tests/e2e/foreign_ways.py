@@ -1,0 +1,128 @@
+"""The way to the registry: through a forward proxy, and with a certificate of the gate's own."""
+
+import secrets
+
+from clients import Docker, Skopeo
+from credentials import Credential
+from foreign_gates import Part, expect
+from foreign_servers import Authority, Bucket, Tinyproxy, TokenServer
+from images import Image, digest
+from report import check
+from servers import Distribution
+
+
+def only_known_clients(run, name, program):
+    """The registry takes connections only with a certificate of its own authority."""
+    with Part(run, f"{name} with mutual TLS") as part:
+        gate = None
+        with part.start(program):
+            authority = Authority(part.folder)
+            certificate, key = authority.issue("gate")
+            registry = part.enter(Distribution(part.folder, program, http=tls(authority, known_clients=True)))
+            trust = f"ca: {authority.certificate}"
+            gate = part.gate(registry.url, f"{trust}, certificate: {certificate}, key: {key}")
+            unknown = part.gate(registry.url, trust, "unknown")
+        if gate is None:
+            return
+        part.push_and_pull(gate)
+        with part.cell("a gate without a certificate"):
+            for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+                expect(unknown, part.caller, 502, method, f"/v2/demo/foreign/docker/{path}")
+
+
+def tls(authority, known_clients=False):
+    """Returns the section `http` of a registry with a certificate of this authority."""
+    certificate, key = authority.issue("server")
+    clients = f", clientcas: [{authority.certificate}]" if known_clients else ""
+    return f"tls: {{certificate: {certificate}, key: {key}{clients}}}"
+
+
+def through_a_proxy(run):
+    a_tls_registry(run, "a forward proxy", None)
+    a_tls_registry(run, "a forward proxy with a password", ("gate", secrets.token_urlsafe(12)))
+    a_plain_registry(run)
+    all_ways(run)
+
+
+def a_tls_registry(run, name, login):
+    with Part(run, name) as part:
+        gate = None
+        with part.start("docker-registry", "tinyproxy"):
+            authority = Authority(part.folder)
+            registry = part.enter(Distribution(part.folder, http=tls(authority)))
+            proxy = part.enter(Tinyproxy(part.folder, login))
+            trust = f"ca: {authority.certificate}, proxy: {proxy.url}"
+            gate = part.gate(registry.url, trust + credentials(part, "proxy-login", login))
+        if gate is None:
+            return
+        part.push_and_pull(gate)
+        with part.cell("each connection is a CONNECT to the registry"):
+            check(set(proxy.asked()) == {("CONNECT", host(registry))}, f"the proxy received {proxy.asked()}")
+        if login:
+            with part.cell("the proxy refuses the gate"):
+                wrong = credentials(part, "wrong-login", (login[0], "not it"))
+                refused = part.gate(registry.url, trust + wrong, "refused")
+                for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+                    answer = expect(refused, part.caller, 502, method, f"/v2/demo/foreign/docker/{path}")
+                    check("Proxy-Authenticate" not in answer.headers, answer.headers)
+                    check("tinyproxy" not in answer.text(), answer.text())
+
+
+def credentials(part, name, login):
+    return f", proxy_credentials_file: {part.file(name, ':'.join(login))}" if login else ""
+
+
+def host(registry):
+    return registry.url.partition("://")[2]
+
+
+def a_plain_registry(run):
+    """Without TLS, the proxy gets each request itself, with the whole address."""
+    with Part(run, "a forward proxy without TLS") as part:
+        gate = None
+        with part.start("docker-registry", "tinyproxy"):
+            registry = part.enter(Distribution(part.folder))
+            proxy = part.enter(Tinyproxy(part.folder, ("gate", "secret-of-the-gate")))
+            gate = part.gate(registry.url, f"proxy: {proxy.url}" + credentials(
+                part, "proxy-login", ("gate", "secret-of-the-gate")))
+        if gate is None:
+            return
+        part.push_and_pull(gate)
+        with part.cell("each request has the registry's whole address"):
+            asked = proxy.asked()
+            check({method for method, _ in asked} == {"GET", "HEAD", "POST", "PATCH", "PUT"}, f"methods: {asked}")
+            check(all(target.startswith(registry.url + "/v2/") for _, target in asked), f"targets: {asked}")
+
+
+def all_ways(run):
+    """The token server and the storage are asked through the same proxy as the registry."""
+    with Part(run, "a forward proxy, tokens and S3") as part:
+        gate = None
+        with part.start("registry", "token-server", "gofakes3", "tinyproxy"):
+            authority = Authority(part.folder)
+            account = Credential("the gate at the token server", "demo", secrets.token_urlsafe(12))
+            tokens = part.enter(TokenServer(part.folder, run.moorgate, account, authority.issue("tokens")))
+            bucket = part.enter(Bucket(part.folder))
+            registry = part.enter(Distribution(
+                part.folder, "registry", tokens.registry_config(authority.certificate), tls(authority),
+                bucket.registry_config()))
+            proxy = part.enter(Tinyproxy(part.folder))
+            gate = part.gate(registry.url, ", ".join([
+                f"ca: {authority.certificate}", f"proxy: {proxy.url}", "username: demo",
+                f"password_file: {part.file('password', account.login[1])}", f"token_realms: ['{tokens.host}']",
+                "redirects: follow", f"redirect_hosts: ['{bucket.host}']"]), authorization="token")
+        if gate is None:
+            return
+        part.push_and_pull(gate, [Docker, Skopeo])
+        with part.cell("all three are asked through the proxy"):
+            image = Image(part.folder)
+            image.push(gate, part.caller.login, "demo/foreign/all", "v1")
+            before = len(bucket.followed)
+            answer = expect(gate, part.caller, 200, "GET", f"/v2/demo/foreign/all/blobs/{digest(image.layer)}")
+            check(answer.body == image.layer, "the blob is another one")
+            check(len(bucket.followed) == before + 1, f"the storage received {bucket.followed[before:]}")
+            asked = proxy.asked()
+            for target in (host(registry), tokens.host):
+                check(("CONNECT", target) in asked, f"the proxy received no CONNECT to {target}: {asked}")
+            stored = [target for method, target in asked if method == "GET" and target.startswith(bucket.url)]
+            check(len(stored) == len(bucket.followed), f"the proxy received {asked}")
