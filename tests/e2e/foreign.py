@@ -23,6 +23,7 @@ PATH = "/some/path"
 def registries(run):
     for name, program in PROGRAMS.items():
         foreign_tokens.asks_for_a_token(run, name, program)
+        foreign_tokens.asks_for_a_password(run, name, program)
         under_a_path(run, name, program)
         foreign_storage.redirects(run, name, program)
         a_cache(run, name, program)

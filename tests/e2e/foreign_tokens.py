@@ -16,7 +16,7 @@ from foreign_gates import Part, expect
 from foreign_servers import Authority, TokenServer
 from images import Image, digest
 from report import check
-from servers import Distribution
+from servers import Distribution, htpasswd_line
 
 
 def asks_for_a_token(run, name, program):
@@ -27,7 +27,7 @@ def asks_for_a_token(run, name, program):
             account = Credential("the gate at the token server", "demo", secrets.token_urlsafe(12))
             authority = Authority(part.folder) if program == "registry" else None
             tokens, registry = servers(part, program, account, authority)
-            gate = token_gate(part, registry, tokens, authority, account.login[1])
+            gate = token_gate(part, registry, authority, account.login[1], [tokens.host])
         if gate is None:
             return
         with part.cell("a request without a token is refused"):
@@ -37,12 +37,29 @@ def asks_for_a_token(run, name, program):
             check(tokens.realm in answer.headers["WWW-Authenticate"], answer.headers)
         part.push_and_pull(gate)
         mounts(part, gate)
-        with part.cell("each token is asked for once"):
+        with part.cell("each token is asked for once, by the gate's user"):
             asked = tokens.asked()[1:]  # the first question is that of the run itself
             check(asked and len(asked) == len(set(asked)), f"questions to the token server: {asked}")
+            check(part.caller.login[0] not in tokens.said(), "the token server received the name of a caller")
+        a_realm_that_is_not_listed(part, registry, tokens, authority, account)
         what_the_token_server_does_not_grant(part, gate, tokens)
         a_wrong_password(part, registry, tokens, authority, account)
         the_token_server_is_down(part, gate, tokens)
+
+
+def asks_for_a_password(run, name, program):
+    """The challenge of the registry is Basic. The gate answers this one as well."""
+    with Part(run, f"{name} with a password") as part:
+        gate = None
+        with part.start(program):
+            account = Credential("the gate at the registry", "gate", secrets.token_urlsafe(12))
+            users = part.file("users", htpasswd_line(run.moorgate, account))
+            registry = part.enter(Distribution(
+                part.folder, program, f"auth: {{htpasswd: {{realm: registry, path: {users}}}}}"))
+            password = part.file("password", account.login[1])
+            gate = part.gate(registry.url, f"username: gate, password_file: {password}", authorization="token")
+        if gate:
+            part.push_and_pull(gate)
 
 
 def servers(part, program, account, authority):
@@ -54,9 +71,9 @@ def servers(part, program, account, authority):
     return tokens, part.enter(Distribution(part.folder, program, config, http))
 
 
-def token_gate(part, registry, tokens, authority, password, word=""):
+def token_gate(part, registry, authority, password, realms, word=""):
     # The token server has another name than the registry, so that the gate must be told of it.
-    keys = f"username: demo, password_file: {part.file(f'password{word}', password)}, token_realms: ['{tokens.host}']"
+    keys = f"username: demo, password_file: {part.file(f'password{word}', password)}, token_realms: {realms}"
     if authority:
         keys += f", ca: {authority.certificate}"
     return part.gate(registry.url, keys, word, authorization="token")
@@ -104,11 +121,21 @@ def what_the_token_server_does_not_grant(part, gate, tokens):
         session.forget(image)
 
 
+def a_realm_that_is_not_listed(part, registry, tokens, authority, account):
+    with part.cell("a realm that is not listed is not asked"):
+        gate = token_gate(part, registry, authority, account.login[1], ["auth.example.com"], "unlisted")
+        asked = len(tokens.asked())
+        for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+            check_hidden(expect(gate, part.caller, 502, method, f"/v2/demo/foreign/source/{path}"), tokens)
+        check(len(tokens.asked()) == asked, f"questions to the token server: {tokens.asked()[asked:]}")
+        check("localhost" in gate.said() and "token_realms" in gate.said(), f"the log: {gate.said()}")
+
+
 def a_wrong_password(part, registry, tokens, authority, account):
     """The gate reads its password again after a change, without a restart."""
     wrong = None
     with part.cell("the token server refuses the gate's password"):
-        wrong = token_gate(part, registry, tokens, authority, "not it", "wrong")
+        wrong = token_gate(part, registry, authority, "not it", [tokens.host], "wrong")
         for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
             check_hidden(expect(wrong, part.caller, 502, method, f"/v2/demo/foreign/source/{path}"), tokens)
     with part.cell("the password of the gate changes"):
