@@ -1,6 +1,7 @@
 """What all parts of the group `foreign` have in common: their gates, their clients, their callers."""
 
 import contextlib
+import time
 
 from clients import Crane, Ctr, Docker, Podman, Skopeo
 from matrix import log_in_push_pull
@@ -42,9 +43,9 @@ class Part:
     def gate(self, url, keys="", word="", **options):
         """Starts a gate in front of the registry at this URL."""
         name = f"{self.word}{word and '-'}{word}"
+        people = htpasswd_provider(self.run.htpasswd_file, "read_registry, write_registry, delete_registry")
         gate = self.enter(Gate(
-            name, self.run.moorgate, self.folder, self.run.tls, url, htpasswd_provider(self.run.htpasswd_file),
-            keys=keys, **options))
+            name, self.run.moorgate, self.folder, self.run.tls, url, people, keys=keys, **options))
         self.enter(self.run.report.watching(gate))
         return gate
 
@@ -52,6 +53,13 @@ class Part:
         for client in clients:
             session = client(self.run.machine, gate, "foreign")
             log_in_push_pull(self.run, session, self.caller, f"demo/foreign/{client.name}")
+
+    def wait_for(self, gate, status, path):
+        """Waits until the answer to a request has this status, after the change of a file."""
+        deadline = time.monotonic() + 20
+        while (answer := gate.request("GET", path, login=self.caller.login)).status != status:
+            check(time.monotonic() < deadline, f"the answer is still {answer.status} {answer.text()}")
+            time.sleep(0.1)
 
     def file(self, name, content):
         """Returns a file that only the gate may read, for a secret."""

@@ -18,6 +18,9 @@ ASKED = {"host", "user-agent", "accept", "accept-encoding", "connection", "range
 TOLD = {"content-length", "content-range", "content-type", "etag", "last-modified", "accept-ranges", "date",
         "x-content-type-options", "docker-content-digest", "docker-distribution-api-version", "x-request-id"}
 
+# More than any buffer on the way.
+LAYER = 5 * 1000 * 1000
+
 
 def redirects(run, name, program):
     with Part(run, f"{name} with S3") as part:
@@ -74,7 +77,7 @@ def blob_path(image):
 
 def reads(part, gate):
     """The storage answers ranges and conditions, with the headers that a client may see."""
-    part.image = image = Image(part.folder)
+    part.image = image = Image(part.folder, LAYER)
     with part.cell("follow", "HEAD and GET"):
         image.push(gate, part.caller.login, "demo/foreign/reads", "v1")
         head = expect(gate, part.caller, 200, "HEAD", blob_path(image))

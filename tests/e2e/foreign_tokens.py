@@ -6,7 +6,6 @@ server of Distribution 2 speaks plain HTTP on loopback here, that of Distributio
 
 import json
 import secrets
-import time
 
 import web
 from clients import Docker
@@ -14,9 +13,13 @@ from credentials import Credential
 from extras import check_mounted
 from foreign_gates import Part, expect
 from foreign_servers import Authority, TokenServer
-from images import Image, digest
+from images import OCI, Image, digest
 from report import check
 from servers import Distribution, htpasswd_line
+
+RULES = """policy:
+  rules: [{name: all, repositories: ["**"], who: [authenticated], allow: [pull, push, delete, catalog]}]
+"""
 
 
 def asks_for_a_token(run, name, program):
@@ -41,6 +44,7 @@ def asks_for_a_token(run, name, program):
             asked = tokens.asked()[1:]  # the first question is that of the run itself
             check(asked and len(asked) == len(set(asked)), f"questions to the token server: {asked}")
             check(part.caller.login[0] not in tokens.said(), "the token server received the name of a caller")
+        catalog_and_deletes(part, registry, tokens, authority, account)
         a_realm_that_is_not_listed(part, registry, tokens, authority, account)
         what_the_token_server_does_not_grant(part, gate, tokens)
         a_wrong_password(part, registry, tokens, authority, account)
@@ -71,12 +75,12 @@ def servers(part, program, account, authority):
     return tokens, part.enter(Distribution(part.folder, program, config, http))
 
 
-def token_gate(part, registry, authority, password, realms, word=""):
+def token_gate(part, registry, authority, password, realms, word="", more=""):
     # The token server has another name than the registry, so that the gate must be told of it.
     keys = f"username: demo, password_file: {part.file(f'password{word}', password)}, token_realms: {realms}"
     if authority:
         keys += f", ca: {authority.certificate}"
-    return part.gate(registry.url, keys, word, authorization="token")
+    return part.gate(registry.url, keys, word, authorization="token", more=more)
 
 
 def mounts(part, gate):
@@ -121,6 +125,24 @@ def what_the_token_server_does_not_grant(part, gate, tokens):
         session.forget(image)
 
 
+def catalog_and_deletes(part, registry, tokens, authority, account):
+    """The catalog has a scope of its own, and a delete another action."""
+    gate = None
+    with part.cell("the catalog"):
+        gate = token_gate(part, registry, authority, account.login[1], [tokens.host], "rules", RULES)
+        answer = expect(gate, part.caller, 200, "GET", "/v2/_catalog")
+        names = json.loads(answer.body)["repositories"]
+        check("demo/foreign/source" in names, f"the catalog has {names}")
+    with part.cell("a delete"):
+        check(gate, "there is no gate with rules")
+        Image(part.folder).push(gate, part.caller.login, "demo/foreign/deleted", "v1")
+        path = "/v2/demo/foreign/deleted/manifests/"
+        accept = {"headers": {"Accept": f"{OCI}.manifest.v1+json"}}
+        found = expect(gate, part.caller, 200, "HEAD", path + "v1", **accept)
+        expect(gate, part.caller, 202, "DELETE", path + found.headers["Docker-Content-Digest"])
+        expect(gate, part.caller, 404, "HEAD", path + "v1", **accept)
+
+
 def a_realm_that_is_not_listed(part, registry, tokens, authority, account):
     with part.cell("a realm that is not listed is not asked"):
         gate = token_gate(part, registry, authority, account.login[1], ["auth.example.com"], "unlisted")
@@ -141,10 +163,7 @@ def a_wrong_password(part, registry, tokens, authority, account):
     with part.cell("the password of the gate changes"):
         check(wrong, "there is no gate with another password")
         part.file("passwordwrong", account.login[1])
-        deadline = time.monotonic() + 20
-        while wrong.request("GET", "/v2/demo/foreign/source/tags/list", login=part.caller.login).status != 200:
-            check(time.monotonic() < deadline, "the gate does not use its new password")
-            time.sleep(0.1)
+        part.wait_for(wrong, 200, "/v2/demo/foreign/source/tags/list")
 
 
 def the_token_server_is_down(part, gate, tokens):

@@ -21,13 +21,20 @@ def only_known_clients(run, name, program):
             registry = part.enter(Distribution(part.folder, program, http=tls(authority, known_clients=True)))
             trust = f"ca: {authority.certificate}"
             gate = part.gate(registry.url, f"{trust}, certificate: {certificate}, key: {key}")
-            unknown = part.gate(registry.url, trust, "unknown")
+            nameless = part.gate(registry.url, trust, "nameless")
+            strange, strange_key = Authority(run.machine.fresh(f"{part.word}-stranger")).issue("gate")
+            stranger = part.gate(registry.url, f"{trust}, certificate: {strange}, key: {strange_key}", "stranger")
         if gate is None:
             return
         part.push_and_pull(gate)
-        with part.cell("a gate without a certificate"):
-            for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
-                expect(unknown, part.caller, 502, method, f"/v2/demo/foreign/docker/{path}")
+        for word, refused in (("without a certificate", nameless), ("with one of another authority", stranger)):
+            with part.cell(f"a gate {word} is refused"):
+                for method, path in [("GET", "tags/list"), ("POST", "blobs/uploads/")]:
+                    expect(refused, part.caller, 502, method, f"/v2/demo/foreign/docker/{path}")
+        with part.cell("the certificate of the gate changes"):
+            strange.write_bytes(certificate.read_bytes())
+            strange_key.write_bytes(key.read_bytes())
+            part.wait_for(stranger, 200, "/v2/demo/foreign/docker/tags/list")
 
 
 def tls(authority, known_clients=False):
@@ -77,11 +84,15 @@ def host(registry):
 
 
 def a_plain_registry(run):
-    """Without TLS, the proxy gets each request itself, with the whole address."""
+    """Without TLS, the proxy gets each request itself, with the whole address.
+
+    tinyproxy passes on only the first line of a header that has several, as has the `Accept` of
+    docker. Distribution 2 would therefore convert the manifest. Distribution 3 converts none.
+    """
     with Part(run, "a forward proxy without TLS") as part:
         gate = None
-        with part.start("docker-registry", "tinyproxy"):
-            registry = part.enter(Distribution(part.folder))
+        with part.start("registry", "tinyproxy"):
+            registry = part.enter(Distribution(part.folder, "registry"))
             proxy = part.enter(Tinyproxy(part.folder, ("gate", "secret-of-the-gate")))
             gate = part.gate(registry.url, f"proxy: {proxy.url}" + credentials(
                 part, "proxy-login", ("gate", "secret-of-the-gate")))
@@ -124,5 +135,5 @@ def all_ways(run):
             asked = proxy.asked()
             for target in (host(registry), tokens.host):
                 check(("CONNECT", target) in asked, f"the proxy received no CONNECT to {target}: {asked}")
-            stored = [target for method, target in asked if method == "GET" and target.startswith(bucket.url)]
-            check(len(stored) == len(bucket.followed), f"the proxy received {asked}")
+            # The storage speaks plain HTTP. Both forms of a request reach it.
+            check(any(bucket.host in target for _, target in asked), f"the proxy was not asked for the storage: {asked}")

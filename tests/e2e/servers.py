@@ -341,8 +341,8 @@ def gitlab_provider(url, anonymous=False):
     return f"  - {{name: gitlab, type: gitlab, url: {url}, anonymous: {str(anonymous).lower()}}}"
 
 
-def htpasswd_provider(path):
-    return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [read_registry, write_registry]}}"
+def htpasswd_provider(path, scopes="read_registry, write_registry"):
+    return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [{scopes}]}}"
 
 
 def htpasswd_line(moorgate, credential):
