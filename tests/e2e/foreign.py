@@ -1,8 +1,8 @@
-"""Registries as others run them, behind the gate: with tokens, under a path, with a storage elsewhere.
+"""Registries that ask for tokens, have a path, redirect to a storage, or are behind a proxy.
 
-All of them are Distribution, in ways to run it that Distribution itself documents. Beside it are its
-own token server, a storage that speaks S3, and a forward proxy. The clients are unmodified, and know
-nothing of these: each pushes and pulls as it does at any registry.
+All of them are Distribution, configured as its documentation describes. Beside it run its own token
+server, an S3 storage and a forward proxy. The clients are unmodified. Each pushes and pulls as it
+does at any other registry.
 """
 
 import json
@@ -32,7 +32,7 @@ def registries(run):
 
 
 def under_a_path(run, name, program):
-    """The registry has `http.prefix`. Its addresses have the path, those of the gate do not."""
+    """The registry has `http.prefix`. Its addresses have this path, and the gate's have no path."""
     with Part(run, f"{name} under a path") as part:
         gate = None
         with part.start(program):
@@ -66,7 +66,7 @@ def tag_pages(gate, caller):
 
 
 def a_cache(run, name, program):
-    """The registry is a pull-through cache of another one. It takes no pushes, and says so itself."""
+    """The registry is a pull-through cache. It refuses pushes, and clients receive this refusal."""
     with Part(run, f"{name} as a cache") as part:
         gate = None
         with part.start(program):
@@ -98,7 +98,7 @@ def push_refused(session, gate):
     session.make(image)
     mark = gate.mark()
     if session.name == "docker":
-        # docker takes the answer for a fault that goes away, and tries for 50 s.
+        # docker repeats a refused push for 50 s.
         push = Push(session, image)
         refused = gate.logged(mark, lambda line: line["status"] == 405, 20)
         push.stop()

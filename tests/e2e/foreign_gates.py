@@ -1,4 +1,4 @@
-"""What all parts of the group `foreign` have in common: their gates, their clients, their callers."""
+"""The gates, clients and callers of all parts of the group `foreign`."""
 
 import contextlib
 import time
@@ -10,14 +10,14 @@ from servers import Gate, htpasswd_provider
 
 PROGRAMS = {"Distribution 2": "docker-registry", "Distribution 3": "registry"}
 
-# Each of them has its own HTTP client, and sends its requests in its own order.
+# Each of these sends its requests in another order.
 CLIENTS = [Docker, Ctr, Podman, Skopeo, Crane]
 
 
 class Part:
-    """A part of the group: a registry with what it needs, and gates in front of it.
+    """A part of the group: a registry, the servers beside it, and gates in front of it.
 
-    All its servers stop at the end of the part. Its callers have a user in an htpasswd file.
+    All these servers stop at the end of the part. The caller is a user of an htpasswd file.
     """
 
     def __init__(self, run, name):
@@ -32,7 +32,7 @@ class Part:
 
     @contextlib.contextmanager
     def start(self, *programs):
-        """The cell in which the servers start."""
+        """Runs the cell in which the servers start."""
         with self.cell("start"):
             self.run.machine.require(*programs)
             yield
@@ -50,6 +50,7 @@ class Part:
         return gate
 
     def push_and_pull(self, gate, clients=CLIENTS):
+        """Logs each client in at the gate, pushes an image, and pulls it again."""
         for client in clients:
             session = client(self.run.machine, gate, "foreign")
             log_in_push_pull(self.run, session, self.caller, f"demo/foreign/{client.name}")
@@ -62,7 +63,7 @@ class Part:
             time.sleep(0.1)
 
     def file(self, name, content):
-        """Returns a file that only the gate may read, for a secret."""
+        """Writes a file that only its owner may read, and returns its path."""
         path = self.folder / name
         path.touch(0o600)
         path.write_text(content)

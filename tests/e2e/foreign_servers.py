@@ -1,4 +1,4 @@
-"""What stands beside a registry of somebody else: authorities, a token server, a storage, a proxy."""
+"""The servers beside a registry: a token server, a storage and a forward proxy; and an authority."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import web
 from relay import Relay
 from servers import Server, can_connect, free_port, htpasswd_line
 
-# Without a user, tinyproxy stays the user who starts it. It logs each request of its clients.
+# At this level, tinyproxy logs each request.
 TINYPROXY = """Port {port}
 Listen 127.0.0.1
 Allow 127.0.0.1
@@ -21,7 +21,7 @@ Timeout 600
 
 
 class Authority:
-    """A certificate authority, with the certificates that it issues."""
+    """A certificate authority. It issues certificates for servers on this machine and for clients."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -29,13 +29,22 @@ class Authority:
         self.request("authority", "CN=authority", "-x509", "-days", "60", "-out", self.certificate)
 
     def issue(self, name):
-        """Returns the files of a certificate and its key, for a server on this machine or a client."""
+        """Issues a certificate, and returns the files of the certificate and of its key."""
         certificate, request, names = (self.folder / f"{name}.{end}" for end in ("crt", "csr", "ext"))
         key = self.request(name, f"CN={name}", "-out", request)
         names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
         openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial",
                 "-days", "60", "-extfile", names, "-out", certificate)
         return certificate, key
+
+    def registry_config(self, known_clients=False):
+        """Returns the settings in `http` of a registry with TLS.
+
+        With `known_clients`, it accepts only clients with a certificate of this authority.
+        """
+        certificate, key = self.issue("registry")
+        clients = f", clientcas: [{self.certificate}]" if known_clients else ""
+        return f"tls: {{certificate: {certificate}, key: {key}{clients}}}"
 
     def request(self, name, subject, *arguments):
         key = self.folder / f"{name}.key"
@@ -52,9 +61,9 @@ def openssl(*arguments):
 class TokenServer(Server):
     """The token server of Distribution's own sources (contrib/token-server).
 
-    It knows one user, and grants this user the repositories whose first segment is the user's name.
-    Everything else it leaves out of its tokens. It has no grants for callers without a credential.
-    With a certificate, it speaks TLS.
+    It has one user, and grants this user the repositories whose first segment is the user's name.
+    Its tokens contain no other repository. It refuses callers without a credential. With a
+    certificate, it speaks TLS.
     """
 
     issuer = "token-server"
@@ -65,7 +74,7 @@ class TokenServer(Server):
         self.host = f"localhost:{self.port}"
         self.realm = f"{'https' if certificate else 'http'}://{self.host}/token/"
         self.key, self.key_certificate = folder / "signing.key", folder / "signing.crt"
-        # The server reads keys in this format alone.
+        # The server reads only PEM keys of this older format (SEC 1).
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key)
         openssl("req", "-x509", "-key", self.key, "-days", "60", "-subj", "/CN=tokens", "-out", self.key_certificate)
         users = folder / "token-users"
@@ -77,9 +86,9 @@ class TokenServer(Server):
         self.wait_until(lambda: can_connect(self.port))
 
     def registry_config(self, trust=None):
-        """Returns the section of a registry that takes the tokens of this server.
+        """Returns the section `auth` of a registry that accepts the tokens of this server.
 
-        `trust` is the authority of this server's own certificate.
+        `trust` is the CA file for this server's certificate.
         """
         jwks = self.folder / "signing.jwks"
         jwks.write_text(json.dumps({"keys": [self.public_key(trust)]}))
@@ -93,7 +102,7 @@ class TokenServer(Server):
 """
 
     def public_key(self, trust):
-        """Returns the key as each token has it. Distribution 3 wants to know its `kid` beforehand."""
+        """Returns the key in the header of a token. Distribution 3 accepts only a listed `kid`."""
         answer = web.request(self.port, trust, "GET", "/token/?service=registry", login=self.account.login)
         head = json.loads(answer.body)["access_token"].partition(".")[0]
         return json.loads(base64.urlsafe_b64decode(head + "=="))["jwk"]
@@ -104,11 +113,11 @@ class TokenServer(Server):
 
 
 class Bucket(Relay):
-    """An S3 storage with one bucket (gofakes3, in memory), with a ledger of what it was asked for.
+    """An S3 storage with one bucket (gofakes3, in memory).
 
-    The ledger has the requests with a signature in the address, which are those of callers who
-    follow a redirect of the registry. The registry itself sends its signature in a header. `name` is
-    that of the host in the redirects.
+    `followed` has the headers of each request with a signature in its address. Such a request
+    follows a redirect of the registry. The registry itself sends its signature in a header. `name`
+    is the host name in the redirects.
     """
 
     def __init__(self, folder, name="127.0.0.1"):
@@ -137,7 +146,7 @@ regionendpoint: {self.url}, forcepathstyle: true}}"
 
 
 class Tinyproxy(Server):
-    """A forward proxy, which asks its clients for a password if it has a `login`."""
+    """A forward proxy. With a `login`, it refuses clients without this user name and password."""
 
     def __init__(self, folder, login=None):
         self.port = free_port()

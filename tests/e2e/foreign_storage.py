@@ -1,7 +1,7 @@
-"""A registry that stores blobs in S3 and redirects their readers there, as is Distribution's default.
+"""A registry that stores blobs in S3 and redirects pulls of blobs there, as Distribution does by default.
 
-Under `redirects: pass`, the clients follow to the storage. Under `follow` the gate does, and the
-storage never hears of a client.
+With `redirects: pass`, the clients follow the redirects. With `redirects: follow`, the gate follows
+them, and the storage receives no request of a client.
 """
 
 from foreign_gates import Part, expect
@@ -10,15 +10,15 @@ from images import Image, digest
 from report import check
 from servers import Distribution
 
-# What the gate may tell the storage of a request, and nothing else of a client.
+# The headers that the gate may send to the storage.
 ASKED = {"host", "user-agent", "accept", "accept-encoding", "connection", "range", "if-range", "if-match",
          "if-none-match", "if-modified-since", "if-unmodified-since"}
 
-# What the gate may tell a client of an answer of the storage, and what it adds itself.
+# The headers of an answer of the storage that the gate may pass on, and those that the gate adds.
 TOLD = {"content-length", "content-range", "content-type", "etag", "last-modified", "accept-ranges", "date",
         "x-content-type-options", "docker-content-digest", "docker-distribution-api-version", "x-request-id"}
 
-# More than any buffer on the way.
+# More than the gate, the storage and the registry buffer.
 LAYER = 5 * 1000 * 1000
 
 
@@ -26,11 +26,11 @@ def redirects(run, name, program):
     with Part(run, f"{name} with S3") as part:
         gates = {}
         with part.start(program, "gofakes3"):
-            # crane follows no redirect to a private address, unless it has a name.
+            # crane refuses redirects to a private address, but follows them to a name.
             bucket = part.enter(Bucket(part.folder, "localhost"))
             registry = part.enter(Distribution(part.folder, program, storage=bucket.registry_config()))
             gates["pass"] = part.gate(registry.url, word="pass")
-            # The name must be listed, and the addresses as well, since they are not globally reachable.
+            # Addresses that are not globally reachable must be listed, beside the name.
             listed = [bucket.host, f"127.0.0.1:{bucket.port}", f"[::1]:{bucket.port}"]
             gates["follow"] = part.gate(registry.url, f"redirects: follow, redirect_hosts: {listed}", "follow")
             gates["elsewhere"] = part.gate(
@@ -66,7 +66,7 @@ def agents(bucket):
 
 
 def blob_statuses(gate):
-    """Returns the statuses of blobs that clients read. A HEAD before a push finds none."""
+    """Returns the statuses of all GETs of blobs."""
     lines = gate.logged_since(0)
     return {line["status"] for line in lines if line["operation"] == "blob_get" and line["method"] == "GET"}
 
@@ -76,7 +76,7 @@ def blob_path(image):
 
 
 def reads(part, gate):
-    """The storage answers ranges and conditions, with the headers that a client may see."""
+    """The client receives content, range and condition of the storage, but not its other headers."""
     part.image = image = Image(part.folder, LAYER)
     with part.cell("follow", "HEAD and GET"):
         image.push(gate, part.caller.login, "demo/foreign/reads", "v1")

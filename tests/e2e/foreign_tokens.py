@@ -1,7 +1,8 @@
 """A registry that accepts only tokens of its token server (`upstream.authorization: token`).
 
-The gate asks the token server, as a user of its own, whose name the callers never see. The token
-server of Distribution 2 speaks plain HTTP on loopback here, that of Distribution 3 TLS.
+The gate has its own user at the token server. No caller learns the name of this user, or where the
+token server is. The token server of Distribution 2 speaks plain HTTP on loopback, the one of
+Distribution 3 TLS.
 """
 
 import json
@@ -26,7 +27,7 @@ def asks_for_a_token(run, name, program):
     with Part(run, f"{name} with tokens") as part:
         gate = None
         with part.start(program, "token-server"):
-            # The token server grants this user what is below demo/.
+            # The token server grants this user the repositories below demo/.
             account = Credential("the gate at the token server", "demo", secrets.token_urlsafe(12))
             authority = Authority(part.folder) if program == "registry" else None
             tokens, registry = servers(part, program, account, authority)
@@ -52,7 +53,7 @@ def asks_for_a_token(run, name, program):
 
 
 def asks_for_a_password(run, name, program):
-    """The challenge of the registry is Basic. The gate answers this one as well."""
+    """The registry sends a Basic challenge, which the gate answers with its password."""
     with Part(run, f"{name} with a password") as part:
         gate = None
         with part.start(program):
@@ -68,15 +69,15 @@ def asks_for_a_password(run, name, program):
 
 def servers(part, program, account, authority):
     """Starts the token server and the registry, with TLS if there is an authority."""
-    certificate = authority and authority.issue("server")
+    certificate = authority and authority.issue("tokens")
     tokens = part.enter(TokenServer(part.folder, part.run.moorgate, account, certificate))
-    http = "tls: {{certificate: {}, key: {}}}".format(*certificate) if certificate else ""
+    http = authority.registry_config() if authority else ""
     config = tokens.registry_config(authority and authority.certificate)
     return tokens, part.enter(Distribution(part.folder, program, config, http))
 
 
 def token_gate(part, registry, authority, password, realms, word="", more=""):
-    # The token server has another name than the registry, so that the gate must be told of it.
+    # The host of the token server must be listed, because it is not the registry's host.
     keys = f"username: demo, password_file: {part.file(f'password{word}', password)}, token_realms: {realms}"
     if authority:
         keys += f", ca: {authority.certificate}"
@@ -84,7 +85,7 @@ def token_gate(part, registry, authority, password, realms, word="", more=""):
 
 
 def mounts(part, gate):
-    """The token for a mount must be good for the source and the target."""
+    """The token for a mount has a scope for the source and one for the target."""
     with part.cell("a mount"):
         image = Image(part.folder)
         image.push(gate, part.caller.login, "demo/foreign/source", "v1")
@@ -106,7 +107,7 @@ def mounts(part, gate):
 
 
 def what_the_token_server_does_not_grant(part, gate, tokens):
-    """The registry refuses a fresh token. To a reader that is what does not exist."""
+    """The registry refuses a fresh token. A read then gets 404, and a write 403."""
     for method, path, status, code in [
             ("GET", "manifests/v1", 404, "NAME_UNKNOWN"), ("GET", "tags/list", 404, "NAME_UNKNOWN"),
             ("HEAD", "manifests/v1", 404, None), ("POST", "blobs/uploads/", 403, "DENIED")]:
@@ -126,7 +127,7 @@ def what_the_token_server_does_not_grant(part, gate, tokens):
 
 
 def catalog_and_deletes(part, registry, tokens, authority, account):
-    """The catalog has a scope of its own, and a delete another action."""
+    """The scope of the catalog is another one, and the action of a delete, too."""
     gate = None
     with part.cell("the catalog"):
         gate = token_gate(part, registry, authority, account.login[1], [tokens.host], "rules", RULES)
@@ -154,7 +155,7 @@ def a_realm_that_is_not_listed(part, registry, tokens, authority, account):
 
 
 def a_wrong_password(part, registry, tokens, authority, account):
-    """The gate reads its password again after a change, without a restart."""
+    """The token server refuses the gate until the file has the right password."""
     wrong = None
     with part.cell("the token server refuses the gate's password"):
         wrong = token_gate(part, registry, authority, "not it", [tokens.host], "wrong")
@@ -167,7 +168,7 @@ def a_wrong_password(part, registry, tokens, authority, account):
 
 
 def the_token_server_is_down(part, gate, tokens):
-    """What the gate has a token for goes on."""
+    """A request succeeds if the gate has a token for its scope."""
     with part.cell("the token server is down"):
         expect(gate, part.caller, 200, "GET", "/v2/demo/foreign/source/tags/list")
         tokens.stop()
@@ -179,7 +180,7 @@ def the_token_server_is_down(part, gate, tokens):
 
 
 def check_hidden(answer, tokens):
-    """The challenge of the registry and the place of the token server are not the client's business."""
+    """Checks that an answer shows neither the registry's challenge nor the token server."""
     check("WWW-Authenticate" not in answer.headers, answer.headers)
     for said in (answer.headers.as_string(), answer.text()):
         check(tokens.host not in said, f"the answer shows the realm: {said}")

@@ -1,4 +1,4 @@
-"""The way to the registry: through a forward proxy, and with a certificate of the gate's own."""
+"""The way to the registry: through a forward proxy, or with a client certificate of the gate."""
 
 import secrets
 
@@ -12,13 +12,13 @@ from servers import Distribution
 
 
 def only_known_clients(run, name, program):
-    """The registry takes connections only with a certificate of its own authority."""
+    """The registry accepts only clients with a certificate of its authority."""
     with Part(run, f"{name} with mutual TLS") as part:
         gate = None
         with part.start(program):
             authority = Authority(part.folder)
             certificate, key = authority.issue("gate")
-            registry = part.enter(Distribution(part.folder, program, http=tls(authority, known_clients=True)))
+            registry = part.enter(Distribution(part.folder, program, http=authority.registry_config(known_clients=True)))
             trust = f"ca: {authority.certificate}"
             gate = part.gate(registry.url, f"{trust}, certificate: {certificate}, key: {key}")
             nameless = part.gate(registry.url, trust, "nameless")
@@ -37,16 +37,9 @@ def only_known_clients(run, name, program):
             part.wait_for(stranger, 200, "/v2/demo/foreign/docker/tags/list")
 
 
-def tls(authority, known_clients=False):
-    """Returns the section `http` of a registry with a certificate of this authority."""
-    certificate, key = authority.issue("server")
-    clients = f", clientcas: [{authority.certificate}]" if known_clients else ""
-    return f"tls: {{certificate: {certificate}, key: {key}{clients}}}"
-
-
 def through_a_proxy(run):
     a_tls_registry(run, "a forward proxy", None)
-    a_tls_registry(run, "a forward proxy with a password", ("gate", secrets.token_urlsafe(12)))
+    a_tls_registry(run, "a forward proxy with a password", ("gate", secrets.token_hex(12)))
     a_plain_registry(run)
     all_ways(run)
 
@@ -56,7 +49,7 @@ def a_tls_registry(run, name, login):
         gate = None
         with part.start("docker-registry", "tinyproxy"):
             authority = Authority(part.folder)
-            registry = part.enter(Distribution(part.folder, http=tls(authority)))
+            registry = part.enter(Distribution(part.folder, http=authority.registry_config()))
             proxy = part.enter(Tinyproxy(part.folder, login))
             trust = f"ca: {authority.certificate}, proxy: {proxy.url}"
             gate = part.gate(registry.url, trust + credentials(part, "proxy-login", login))
@@ -84,18 +77,18 @@ def host(registry):
 
 
 def a_plain_registry(run):
-    """Without TLS, the proxy gets each request itself, with the whole address.
+    """The registry has no TLS. The proxy receives each request, with its whole address.
 
-    tinyproxy passes on only the first line of a header that has several, as has the `Accept` of
-    docker. Distribution 2 would therefore convert the manifest. Distribution 3 converts none.
+    tinyproxy passes on only the first line of a header, and docker sends `Accept` in several lines.
+    If the registry received only one of them, it would convert the manifest.
     """
     with Part(run, "a forward proxy without TLS") as part:
         gate = None
-        with part.start("registry", "tinyproxy"):
-            registry = part.enter(Distribution(part.folder, "registry"))
-            proxy = part.enter(Tinyproxy(part.folder, ("gate", "secret-of-the-gate")))
-            gate = part.gate(registry.url, f"proxy: {proxy.url}" + credentials(
-                part, "proxy-login", ("gate", "secret-of-the-gate")))
+        with part.start("docker-registry", "tinyproxy"):
+            registry = part.enter(Distribution(part.folder))
+            login = ("gate", secrets.token_hex(12))
+            proxy = part.enter(Tinyproxy(part.folder, login))
+            gate = part.gate(registry.url, f"proxy: {proxy.url}" + credentials(part, "proxy-login", login))
         if gate is None:
             return
         part.push_and_pull(gate)
@@ -106,7 +99,7 @@ def a_plain_registry(run):
 
 
 def all_ways(run):
-    """The token server and the storage are asked through the same proxy as the registry."""
+    """The gate reaches the token server and the storage through the proxy, too."""
     with Part(run, "a forward proxy, tokens and S3") as part:
         gate = None
         with part.start("registry", "token-server", "gofakes3", "tinyproxy"):
@@ -115,7 +108,7 @@ def all_ways(run):
             tokens = part.enter(TokenServer(part.folder, run.moorgate, account, authority.issue("tokens")))
             bucket = part.enter(Bucket(part.folder))
             registry = part.enter(Distribution(
-                part.folder, "registry", tokens.registry_config(authority.certificate), tls(authority),
+                part.folder, "registry", tokens.registry_config(authority.certificate), authority.registry_config(),
                 bucket.registry_config()))
             proxy = part.enter(Tinyproxy(part.folder))
             gate = part.gate(registry.url, ", ".join([
@@ -135,5 +128,5 @@ def all_ways(run):
             asked = proxy.asked()
             for target in (host(registry), tokens.host):
                 check(("CONNECT", target) in asked, f"the proxy received no CONNECT to {target}: {asked}")
-            # The storage speaks plain HTTP. Both forms of a request reach it.
+            # The storage has no TLS: a CONNECT or a whole address.
             check(any(bucket.host in target for _, target in asked), f"the proxy was not asked for the storage: {asked}")
