@@ -14,9 +14,9 @@ from report import check
 DISTRIBUTION = """version: 0.1
 log: {{level: info}}
 storage:
-  filesystem: {{rootdirectory: {folder}/blobs}}
+  {storage}
   delete: {{enabled: true}}
-http: {{addr: 127.0.0.1:{port}}}
+http: {{addr: 127.0.0.1:{port}, {http}}}
 {more}
 """
 
@@ -27,7 +27,7 @@ http:
   tls: {tls}
   drain_timeout: 5s
 admin: {{addr: 127.0.0.1:{admin}}}
-upstream: {{urls: [{upstream}], authorization: {authorization}}}
+upstream: {{urls: [{upstream}], authorization: {authorization}, {keys}}}
 identity:
 {identity}
 tokens: {{challenge: {challenge}, lifetime: {lifetime}, key_file: {key_file}}}
@@ -127,16 +127,21 @@ class Server:
 class Distribution(Server):
     """The real registry, with its own storage.
 
-    Debian's program is Distribution 2, `registry` is Distribution 3. `more` is added to its config.
+    Debian's program is Distribution 2, `registry` is Distribution 3. `more` is added to its config,
+    `http` to the section of that name. `storage` replaces the folder of files.
     """
 
-    def __init__(self, folder, program="docker-registry", more=""):
+    def __init__(self, folder, program="docker-registry", more="", http="", storage=None):
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if 'tls:' in http else 'http'}://127.0.0.1:{self.port}"
         config = folder / "distribution.yml"
-        config.write_text(DISTRIBUTION.format(folder=folder, port=self.port, more=more))
-        # Without this, Distribution 3 would send traces to a collector that does not exist.
+        config.write_text(DISTRIBUTION.format(
+            port=self.port, more=more, http=http,
+            storage=storage or f"filesystem: {{rootdirectory: {folder}/blobs}}"))
+        # Without the first, Distribution 3 would send traces to a collector that does not exist.
+        # With the second, Distribution 2 of Debian panics as soon as its storage is S3.
         env = dict(os.environ, OTEL_TRACES_EXPORTER="none")
+        env.pop("AWS_CA_BUNDLE", None)
         super().__init__("distribution", [program, "serve", config], folder, env)
         self.wait_until(lambda: can_connect(self.port))
 
@@ -194,12 +199,14 @@ class Demo(Server):
 class Gate(Server):
     """`moorgate serve`, with its access log.
 
-    `more` is added to its config, and `env` to its environment. If `balancer` is set, clients reach
-    the gate at that port. A `plain` gate has no TLS, and leaves it to the balancer.
+    `more` is added to its config, `keys` to its section `upstream`, `env` to its environment. If
+    `balancer` is set, clients reach the gate at that port. A `plain` gate has no TLS, and leaves it
+    to the balancer.
     """
 
     def __init__(self, name, moorgate, folder, tls, upstream, identity, wait=True, challenge="bearer", more="",
-                 authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None, plain=False):
+                 authorization="strip", lifetime="1h", key_file="null", balancer=None, env=None, plain=False,
+                 keys=""):
         self.challenge = challenge
         self.port, self.admin = free_port(), free_port()
         self.host = f"localhost:{balancer or self.port}"
@@ -210,7 +217,7 @@ class Gate(Server):
         self.config.write_text(GATE.format(
             port=self.port, host=self.host, admin=self.admin,
             tls="null" if plain else f"{{certificate: {tls.certificate}, key: {tls.key}}}",
-            upstream=upstream, authorization=authorization, identity=identity, challenge=challenge,
+            upstream=upstream, authorization=authorization, keys=keys, identity=identity, challenge=challenge,
             lifetime=lifetime, key_file=key_file, log=self.log, more=more))
         env = env and {**os.environ, **env}
         super().__init__(name, [moorgate, "serve", "--config", self.config], folder, env)
@@ -334,8 +341,8 @@ def gitlab_provider(url, anonymous=False):
     return f"  - {{name: gitlab, type: gitlab, url: {url}, anonymous: {str(anonymous).lower()}}}"
 
 
-def htpasswd_provider(path):
-    return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [read_registry, write_registry]}}"
+def htpasswd_provider(path, scopes="read_registry, write_registry"):
+    return f"  - {{name: people, type: htpasswd, file: {path}, scopes: [{scopes}]}}"
 
 
 def htpasswd_line(moorgate, credential):
