@@ -25,8 +25,8 @@ mod script;
 mod stand_in;
 mod zot;
 
-/// Defines the tests that every registry has, for the function that returns its script.
-macro_rules! exchanges {
+/// Defines the pushes and pulls through a registry, for the function that returns its script.
+macro_rules! transfers {
     ($script:path) => {
         #[tokio::test]
         async fn docker_pushes_and_pulls() {
@@ -47,18 +47,25 @@ macro_rules! exchanges {
         }
 
         #[tokio::test]
-        async fn what_is_missing_is_not_found() {
-            $crate::foreign::harness::missing_is_not_found($script()).await;
-        }
-
-        #[tokio::test]
         async fn a_mount_has_the_rights_of_both_repositories() {
             $crate::foreign::harness::mounts($script()).await;
         }
     };
 }
 
-/// Defines the tests that every registry with a token server has.
+/// Defines the tests of a registry whose answer shows what does not exist.
+macro_rules! exchanges {
+    ($script:path) => {
+        $crate::foreign::transfers!($script);
+
+        #[tokio::test]
+        async fn what_is_missing_is_not_found() {
+            $crate::foreign::harness::missing_is_not_found($script()).await;
+        }
+    };
+}
+
+/// Defines the tests of such a registry with a token server.
 macro_rules! token_exchanges {
     ($script:path) => {
         $crate::foreign::exchanges!($script);
@@ -69,4 +76,21 @@ macro_rules! token_exchanges {
         }
     };
 }
-use {exchanges, token_exchanges};
+
+/// Defines the tests of a registry whose token server forbids what does not exist.
+macro_rules! forbidding_exchanges {
+    ($script:path) => {
+        $crate::foreign::transfers!($script);
+
+        #[tokio::test]
+        async fn a_token_server_that_forbids_is_a_bad_gateway() {
+            $crate::foreign::harness::forbidden_is_a_bad_gateway($script()).await;
+        }
+
+        #[tokio::test]
+        async fn forgotten_tokens_are_asked_for_again() {
+            $crate::foreign::harness::renews($script()).await;
+        }
+    };
+}
+use {exchanges, forbidding_exchanges, token_exchanges, transfers};

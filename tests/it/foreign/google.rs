@@ -4,14 +4,18 @@
 //! Registry: `/v2/` is challenged with `Bearer realm="https://HOST/v2/token"` alone, a repository
 //! with service and scope, DELETE with `pull,push`; a token that is refused gets 401 without a
 //! challenge; a token is good for any scope, and its account decides; the token server takes GET
-//! alone, replies with `token` and `expires_in`, and answers
-//! 403 `DENIED` to a scope that is missing or forbidden. The service is not quoted
+//! alone, replies with `token` and `expires_in`, and answers 403 `DENIED` to an anonymous caller
+//! for a scope that is missing or forbidden. The service is not quoted
 //! (cloudflare/serverless-registry#122). A blob is 302 to the relative address
 //! `/artifacts-downloads/namespaces/P/repositories/R/downloads/…`, which needs no token
 //! (ahmetb/serverless-registry-proxy#8). The `Location` of an upload is the relative
 //! `/artifacts-uploads/namespaces/P/repositories/R/uploads/…`, of a kilobyte
 //! (gitpod-io/gitpod#10214).
-//! Not found in a source: the `Location` in the answer to PATCH; it changes here.
+//!
+//! The gate passes on a 403 of the token server as 502, for an image that is missing too: the same
+//! answer would mean that the gate's own account is refused.
+//! Not found in a source: the `Location` in the answer to PATCH, which changes here, and the token
+//! server's answer to an account for what is missing, which is that to anonymous callers here.
 
 use http::Method;
 
@@ -62,7 +66,7 @@ fn google() -> Script {
     }
 }
 
-super::token_exchanges!(google);
+super::forbidding_exchanges!(google);
 
 #[tokio::test]
 async fn the_gate_follows_redirects() {

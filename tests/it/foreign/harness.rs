@@ -176,26 +176,37 @@ pub async fn missing_is_not_found(script: Script) {
     let foreign = Foreign::start(script, &[]).await;
     let client = foreign.client(Kind::Docker);
     let target = format!("/v2/{MISSING}/manifests/v1");
-    // A token server that refuses a scope may as well refuse the gate's account.
-    let is_refused = matches!(foreign.registry.script.missing, Missing::RealmForbids);
-    let status = if is_refused { 502 } else { 404 };
     for _ in 0..2 {
-        assert_eq!(client.ask("HEAD", &target, "", "").await.status, status);
+        assert_eq!(client.ask("HEAD", &target, "", "").await.status, 404);
         let reply = client.ask("GET", &target, "", "").await;
-        assert_eq!(reply.status, status, "{reply:?}");
-        if let Missing::Unauthorized = foreign.registry.script.missing {
+        assert_eq!(reply.status, 404, "{reply:?}");
+        if foreign.registry.script.missing == Missing::Unauthorized {
             assert_eq!(reply.code(), "NAME_UNKNOWN");
         }
     }
-    let bearer = foreign.registry.script.realm != Realm::None;
-    let scope = format!("repository:{MISSING}:pull");
-    let asked: &[&str] = &[&scope];
-    match (bearer, is_refused) {
-        (false, _) => foreign.check(&[]),
-        // Each request asks again.
-        (true, true) => foreign.check(&[asked; 4]),
-        (true, false) => foreign.check(&[asked]),
+    for line in foreign.gate.log(4).await {
+        assert_ne!(line["decision"], "error", "{line}");
     }
+    let scope = format!("repository:{MISSING}:pull");
+    let asked: &[&[&str]] = &[&[&scope]];
+    foreign.check(if foreign.registry.script.realm == Realm::None { &[] } else { asked });
+}
+
+/// Reads an image for which the token server answers 403. That may as well mean that it refuses the
+/// gate's account, so the client is not told that there is no such image, and the next request asks
+/// again.
+pub async fn forbidden_is_a_bad_gateway(script: Script) {
+    let foreign = Foreign::start(script, &[]).await;
+    let client = foreign.client(Kind::Docker);
+    let target = format!("/v2/{MISSING}/manifests/v1");
+    for method in ["HEAD", "GET"] {
+        assert_eq!(client.ask(method, &target, "", "").await.status, 502);
+    }
+    for line in foreign.gate.log(2).await {
+        assert_eq!(line["reason"], "upstream_token_failed", "{line}");
+    }
+    let scope = format!("repository:{MISSING}:pull");
+    foreign.check(&[&[&*scope], &[&*scope]]);
 }
 
 /// Reads and writes after the registry has forgotten its tokens. A read is tried once more with a
