@@ -98,7 +98,7 @@ pub struct Answer {
 
 impl Denial {
     /// Returns the answer to the caller and the reason for the log. This match is the only place
-    /// that decides them.
+    /// that decides them, with that of [`UpstreamFault`].
     pub fn answer(&self) -> Answer {
         use {ErrorCode as C, Reason as R, StatusCode as S};
         let (status, code, reason) = match self {
@@ -191,37 +191,7 @@ impl Denial {
             Self::UpstreamGrantsNothing { is_read: false } => {
                 (S::FORBIDDEN, C::Denied, R::UpstreamGrantsNothing)
             }
-            Self::Upstream(fault) => match fault {
-                UpstreamFault::Unreachable | UpstreamFault::NoAnswer => {
-                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
-                }
-                UpstreamFault::TokenServerUnavailable | UpstreamFault::TokenServerBusy => {
-                    (S::SERVICE_UNAVAILABLE, C::Unavailable, R::UpstreamTokenFailed)
-                }
-                UpstreamFault::TokenServerRefused | UpstreamFault::TokenServerNotAllowed => {
-                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamTokenFailed)
-                }
-                UpstreamFault::RedirectFailed => {
-                    (S::BAD_GATEWAY, C::Unavailable, R::RedirectFailed)
-                }
-                UpstreamFault::RefusedTheGate
-                | UpstreamFault::RefusedUpstreamToken
-                | UpstreamFault::RefusedOldToken => {
-                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamRefusedTheGate)
-                }
-                UpstreamFault::Invalid => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamInvalid),
-                UpstreamFault::LeadsElsewhere => {
-                    (S::BAD_GATEWAY, C::Unavailable, R::UpstreamLeadsElsewhere)
-                }
-                UpstreamFault::TagLookUp => (S::BAD_GATEWAY, C::Unavailable, R::TagLookupFailed),
-                UpstreamFault::NoCatalog => (S::BAD_GATEWAY, C::Unavailable, R::CatalogFailed),
-                UpstreamFault::CatalogTooLong => {
-                    (S::SERVICE_UNAVAILABLE, C::Unavailable, R::CatalogTooLong)
-                }
-                UpstreamFault::ConnectTimeout | UpstreamFault::ResponseTimeout => {
-                    (S::GATEWAY_TIMEOUT, C::Unavailable, R::UpstreamTimeout)
-                }
-            },
+            Self::Upstream(fault) => fault.answer(),
             // The client has gone and does not read this answer. The log shows 499, as nginx does.
             Self::ClientAborted => (S::BAD_REQUEST, C::Unsupported, R::ClientAborted),
         };

@@ -178,6 +178,7 @@ impl Upstream {
         };
         let mut outbound =
             OutboundRequest::to_registry(wanted, grant, &head.headers, record.request_id());
+        outbound.caller = record.principal().filter(|principal| !principal.is_anonymous());
         if let Some(sealed) = &sealed {
             (outbound.to, outbound.target) = (sealed.server.as_ref(), Some(&*sealed.target));
         }
@@ -187,12 +188,12 @@ impl Upstream {
             }
             _ => self.exchange(&outbound, body, client, begun).await,
         };
-        let answer = match (answer, self.follows(wanted)) {
-            (Ok((response, _)), Some(others)) if is_redirect(response.status()) => {
-                let redirect = response.into_parts().0.headers;
-                Box::pin(self.follow(others, &outbound, redirect, client)).await
+        let (answer, is_followed) = match (answer, self.follows(wanted)) {
+            (Ok((response, exchange)), Some(others)) if is_redirect(response.status()) => {
+                let answered = (response, exchange);
+                (Box::pin(self.follow(others, &outbound, answered, client)).await, true)
             }
-            (answer, _) => answer,
+            (answer, _) => (answer, false),
         };
         let (response, exchange) = answer.inspect_err(|denial| self.note_fault(work, denial))?;
         let arrived = Instant::now();
@@ -200,18 +201,39 @@ impl Upstream {
         record.set_upstream_response(took, response.status());
 
         let (mut parts, incoming) = response.into_parts();
-        let usable = check_response(wanted, sent_grant, &parts)
-            .and_then(|()| self.lead(wanted, sealed.as_deref(), &mut parts, record));
+        // The registry may speak HTTP/1.0, and the client need not know.
+        parts.version = http::Version::HTTP_11;
+        // What a redirect led to was checked, and is passed on without its framing.
+        let usable = match is_followed {
+            true => Ok(()),
+            false => check_response(wanted, sent_grant, &parts)
+                .and_then(|()| self.lead(wanted, sealed.as_deref(), &mut parts, record)),
+        };
         if let Err(fault) = usable {
-            self.log_fault(
-                record.request_id(),
-                fault,
-                format_args!(
-                    "the response was not passed on: {} (status {})",
-                    fault.message(),
-                    parts.status.as_u16()
+            let status = parts.status.as_u16();
+            match sealed.as_deref().filter(|sealed| sealed.server.is_some()) {
+                None => self.log_fault(
+                    record.request_id(),
+                    fault,
+                    format_args!(
+                        "the response was not passed on: {} (status {status})",
+                        fault.message()
+                    ),
                 ),
-            );
+                Some(sealed) => self.log_fault(
+                    record.request_id(),
+                    UpstreamFault::Invalid,
+                    format_args!(
+                        "the response of {}, to which the registry led an upload, was not passed \
+                         on (status {status})",
+                        printable(&sealed.address.shown())
+                    ),
+                ),
+            }
+            let fault = match &sealed {
+                Some(sealed) if sealed.server.is_some() => UpstreamFault::Invalid,
+                _ => fault,
+            };
             self.settings.health.failed(work, fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
         }
@@ -283,11 +305,15 @@ impl Upstream {
             &headers,
             request_id,
         );
-        let (response, mut exchange) =
-            self.ask(&outbound, address).await.map_err(|fault| match fault {
-                UpstreamFault::RefusedUpstreamToken => fault,
-                _ => UpstreamFault::TagLookUp,
-            })?;
+        let (response, mut exchange) = match self.ask(&outbound, address).await {
+            Ok(answer) => answer,
+            // The registry has no such repository, or does not show it.
+            Err(Denial::UpstreamGrantsNothing { .. }) => return Ok(StatusCode::NOT_FOUND),
+            Err(Denial::Upstream(fault @ UpstreamFault::RefusedUpstreamToken)) => {
+                return Err(fault);
+            }
+            Err(_) => return Err(UpstreamFault::TagLookUp),
+        };
         if response.body().is_end_stream() {
             exchange.finish(true);
         }
@@ -358,8 +384,15 @@ impl Upstream {
     /// Records the fault of a denial in the registry's health. A denial that the client caused is
     /// not the registry's fault.
     fn note_fault(&self, work: Work, denial: &Denial) {
-        if let Denial::Upstream(fault) = denial {
-            self.settings.health.failed(work, *fault, SystemTime::now());
+        match denial {
+            // A caller can cause these by what it asks for.
+            Denial::Upstream(
+                UpstreamFault::TokenServerBusy | UpstreamFault::TokenServerForbids,
+            ) => {}
+            Denial::Upstream(fault) => {
+                self.settings.health.failed(work, *fault, SystemTime::now());
+            }
+            _ => {}
         }
     }
 }

@@ -125,6 +125,14 @@ impl Progress {
         }
     }
 
+    /// Sets the end of the request's body to now, if it has ended: another server was asked
+    /// meanwhile, and the wait for this one begins only now.
+    pub fn wait_begins(&self) {
+        if self.request_body_ended.get().is_some() {
+            self.request_body_ended.set(Some(Instant::now()));
+        }
+    }
+
     pub(super) fn fail(&self, failure: BodyFailure) {
         self.failure.set(Some(failure));
     }

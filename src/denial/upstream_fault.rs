@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
+use super::{ErrorCode, Reason};
+
 /// A fault of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFault {
@@ -23,6 +27,8 @@ pub enum UpstreamFault {
     TokenServerBusy,
     /// The token server of the registry gave no token for the request.
     TokenServerRefused,
+    /// The token server of the registry answered 403. Some answer so for what does not exist.
+    TokenServerForbids,
     /// The registry names a token server that the config does not allow.
     TokenServerNotAllowed,
     /// A redirect leads to a server that the config does not allow, or its answer is not valid.
@@ -43,6 +49,34 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamFault {
+    /// Returns the status and the code of the answer to the caller, and the reason for the log.
+    pub(super) fn answer(self) -> (StatusCode, ErrorCode, Reason) {
+        use {ErrorCode as C, Reason as R, StatusCode as S};
+        match self {
+            Self::Unreachable | Self::NoAnswer => {
+                (S::BAD_GATEWAY, C::Unavailable, R::UpstreamUnreachable)
+            }
+            Self::TokenServerUnavailable | Self::TokenServerBusy => {
+                (S::SERVICE_UNAVAILABLE, C::Unavailable, R::UpstreamTokenFailed)
+            }
+            Self::TokenServerRefused | Self::TokenServerForbids | Self::TokenServerNotAllowed => {
+                (S::BAD_GATEWAY, C::Unavailable, R::UpstreamTokenFailed)
+            }
+            Self::RedirectFailed => (S::BAD_GATEWAY, C::Unavailable, R::RedirectFailed),
+            Self::RefusedTheGate | Self::RefusedUpstreamToken | Self::RefusedOldToken => {
+                (S::BAD_GATEWAY, C::Unavailable, R::UpstreamRefusedTheGate)
+            }
+            Self::Invalid => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamInvalid),
+            Self::LeadsElsewhere => (S::BAD_GATEWAY, C::Unavailable, R::UpstreamLeadsElsewhere),
+            Self::TagLookUp => (S::BAD_GATEWAY, C::Unavailable, R::TagLookupFailed),
+            Self::NoCatalog => (S::BAD_GATEWAY, C::Unavailable, R::CatalogFailed),
+            Self::CatalogTooLong => (S::SERVICE_UNAVAILABLE, C::Unavailable, R::CatalogTooLong),
+            Self::ConnectTimeout | Self::ResponseTimeout => {
+                (S::GATEWAY_TIMEOUT, C::Unavailable, R::UpstreamTimeout)
+            }
+        }
+    }
+
     /// Returns the time after which the request may be sent again, if the fault is expected to be
     /// over then.
     pub fn retry_after(self) -> Option<Duration> {
@@ -79,6 +113,10 @@ impl UpstreamFault {
             }
             Self::TokenServerRefused => {
                 "the token server of the registry behind this gate refused to issue a token"
+            }
+            Self::TokenServerForbids => {
+                "the token server of the registry behind this gate does not let the gate do this, or \
+                 there is no such image"
             }
             Self::TokenServerNotAllowed => {
                 "the registry behind this gate names a token server that the gate may not ask"

@@ -1,6 +1,6 @@
 //! Lists of hosts that a config allows: names, patterns of names, addresses and networks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -56,6 +56,15 @@ impl ListedHost {
         }
     }
 
+    /// Returns whether the entry allows almost every host: a network of more than an eighth of all
+    /// addresses, or every name below a name of one label.
+    pub fn is_wide(&self) -> bool {
+        match self {
+            Self::Name { name, any_below, .. } => *any_below && !name.contains('.'),
+            Self::Network { network, .. } => network.prefix_len() < 4,
+        }
+    }
+
     fn port(&self) -> Option<u16> {
         match self {
             Self::Name { port, .. } | Self::Network { port, .. } => *port,
@@ -93,11 +102,13 @@ impl HostList {
     }
 
     /// Returns whether the gate may connect to an address of a listed host: it is globally
-    /// reachable, or the list names it or its network.
-    pub fn allows_address(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+    /// reachable, or the list names it or its network. An entry with a port allows that port alone.
+    pub fn allows_address(&self, address: SocketAddr) -> bool {
+        let (address, used) = (address.ip().to_canonical(), address.port());
         let is_within = |entry: &ListedHost| match entry {
-            ListedHost::Network { network, .. } => network.contains(&address),
+            ListedHost::Network { network, port } => {
+                network.contains(&address) && port.is_none_or(|port| port == used)
+            }
             ListedHost::Name { .. } => false,
         };
         is_globally_reachable(address) || self.0.iter().any(is_within)
@@ -176,7 +187,10 @@ mod tests {
             ("::1", false),
             ("fd00::1", true),
         ] {
-            assert_eq!(hosts.allows_address(address.parse().unwrap()), allowed, "{address}");
+            let address = SocketAddr::new(address.parse().unwrap(), 9000);
+            assert_eq!(hosts.allows_address(address), allowed, "{address}");
         }
+        assert!(!hosts.allows_address("127.0.0.1:9001".parse().unwrap()));
+        assert!(hosts.allows_address("10.0.0.1:1".parse().unwrap()));
     }
 }

@@ -1,6 +1,7 @@
 //! The assembly of a snapshot from a checked config. Parts whose settings did not change are taken
 //! over from the snapshot before.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,13 +228,18 @@ pub fn registry_tokens(config: &Config) -> anyhow::Result<RegistryTokens> {
         Some((user, password)) => (user.clone(), Some(account(user, password)?)),
         None => (String::new(), None),
     };
-    let tls = client_tls::config(elsewhere_roots(&upstream.endpoint)?)?;
+    let roots = elsewhere_roots(&upstream.endpoint)?;
+    let client = |certificate| {
+        let tls = client_tls::config_with(roots.clone(), certificate)?;
+        Ok::<_, io::Error>(HttpClient::with_way(tls, TOKEN_TIMEOUT, upstream.way.clone()))
+    };
     Ok(RegistryTokens::new(TokenSettings {
         account,
         user,
         realms: realms.clone(),
         insecure: *insecure,
-        client: HttpClient::with_way(tls, TOKEN_TIMEOUT, upstream.way.clone()),
+        own_client: client(upstream.client_certificate.as_ref())?,
+        client: client(None)?,
         negative_ttl: config.cache.negative_ttl,
     }))
 }

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::challenge::RegistryChallenge;
 use super::exchange::Exchange;
-use super::registry_tokens::{RegistryCredential, RegistryTokens};
+use super::registry_tokens::{Asker, RegistryCredential, RegistryTokens};
 use super::send::OutboundRequest;
 use super::{ClientInfo, RegistryAuthorization, Upstream};
 use crate::body::RequestBody;
@@ -46,6 +47,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
         let OutboundRequest { wanted, request_id, .. } = *outbound;
         let is_read = wanted.is_read();
+        let is_empty = body.is_end_stream();
         let is_delete = wanted.required().is_delete();
         if !is_read && !tokens.knows_challenge(wanted) {
             // A body can be sent only once.
@@ -55,9 +57,10 @@ impl Upstream {
         if tokens.is_refused(&scope) {
             return Err(Denial::UpstreamGrantsNothing { is_read });
         }
+        let asker = Asker { principal: outbound.caller, address: client.address };
         let credential = async |wanted, scope: &_| {
             let origins = &self.settings.origins;
-            let credential = tokens.credential(wanted, scope, origins, request_id).await;
+            let credential = tokens.credential(wanted, scope, origins, asker, request_id).await;
             credential.map_err(Denial::Upstream)
         };
         let presented = match credential(wanted, &scope).await {
@@ -65,15 +68,19 @@ impl Upstream {
             Err(Denial::Upstream(UpstreamFault::TokenServerRefused)) if is_delete => None,
             presented => presented?,
         };
+        client.progress.wait_begins();
         let (response, exchange) =
             self.exchange(&with(outbound, presented.as_ref()), body, client, begun).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
+            if !is_read && response.status().is_success() {
+                tokens.forget_refusals(wanted);
+            }
             return Ok((response, exchange));
         }
         drop(exchange);
         let challenge = RegistryChallenge::find(response.headers());
         match (&presented, challenge) {
-            (None, Some(challenge)) => tokens.learn(wanted, challenge),
+            (None, Some(challenge)) => tokens.learn(wanted, challenge, &self.settings.origins),
             // Harbor names Basic in answer to every request with a credential, and others nothing:
             // what it takes was learned before.
             (Some(RegistryCredential::Token(used)), challenge) => {
@@ -87,10 +94,19 @@ impl Upstream {
                     _ => false,
                 };
                 if let Some(challenge) = bearer {
-                    tokens.learn(wanted, challenge);
+                    tokens.learn(wanted, challenge, &self.settings.origins);
                 }
                 let asks_otherwise = is_another || tokens.scope(wanted) != scope;
                 if used.is_newer_than(begun) && !asks_otherwise {
+                    // A mount is only a hint. Its source may be what the account may not see.
+                    if let Some(plain) = without_mount(wanted).filter(|_| is_empty) {
+                        let body = RequestBody::empty(client.progress.clone());
+                        let outbound = OutboundRequest { wanted: &plain, ..outbound.clone() };
+                        let now = Instant::now();
+                        let upload = self.exchange_with_token(tokens, &outbound, body, client, now);
+                        return Box::pin(upload).await;
+                    }
+                    self.log_invalid_token(response.headers(), request_id);
                     tokens.refuse(&scope);
                     return Err(Denial::UpstreamGrantsNothing { is_read });
                 }
@@ -98,6 +114,11 @@ impl Upstream {
                     return Err(Denial::Upstream(UpstreamFault::RefusedOldToken));
                 }
             }
+            // A proxy in front of the registry may have asked for the password meanwhile.
+            (
+                Some(RegistryCredential::Basic(_)),
+                Some(challenge @ RegistryChallenge::Bearer(_)),
+            ) => tokens.learn(wanted, challenge, &self.settings.origins),
             (Some(RegistryCredential::Basic(_)), _) | (None, None) => {
                 return Err(Denial::Upstream(UpstreamFault::RefusedTheGate));
             }
@@ -110,17 +131,36 @@ impl Upstream {
 
         let scope = tokens.scope(wanted);
         let presented = credential(wanted, &scope).await?;
+        client.progress.wait_begins();
         let body = RequestBody::empty(client.progress.clone());
         let again = with(outbound, presented.as_ref());
         let (response, exchange) = self.exchange(&again, body, client, Instant::now()).await?;
         match (response.status(), presented) {
             (StatusCode::UNAUTHORIZED, Some(RegistryCredential::Token(used))) => {
                 tokens.drop_token(&used).await;
+                self.log_invalid_token(response.headers(), request_id);
                 tokens.refuse(&scope);
                 Err(Denial::UpstreamGrantsNothing { is_read })
             }
             (StatusCode::UNAUTHORIZED, _) => Err(Denial::Upstream(UpstreamFault::RefusedTheGate)),
             _ => Ok((response, exchange)),
+        }
+    }
+
+    /// Logs that the registry calls a fresh token invalid: it may not trust its token server.
+    fn log_invalid_token(&self, headers: &HeaderMap, request_id: &str) {
+        let lines = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let mut texts = lines.filter_map(|line| line.to_str().ok());
+        if texts.any(|text| text.contains("error=\"invalid_token\""))
+            && let Some(left_out) = self.may_log(&"invalid_token")
+        {
+            tracing::warn!(
+                request_id,
+                left_out,
+                "the registry calls a token invalid that its token server has just issued; the \
+                 registry must trust the certificate of the token server, and expect its issuer \
+                 and service"
+            );
         }
     }
 
@@ -131,7 +171,7 @@ impl Upstream {
         client: &ClientInfo<'_>,
         request_id: &RequestId,
     ) -> Result<(), Denial> {
-        let headers = http::HeaderMap::new();
+        let headers = HeaderMap::new();
         let wanted = RegistryRequest::Ping;
         let outbound = OutboundRequest::to_registry(&wanted, None, &headers, request_id);
         let progress = std::rc::Rc::default();
@@ -142,13 +182,21 @@ impl Upstream {
         if response.status() == StatusCode::UNAUTHORIZED {
             let challenge = RegistryChallenge::find(response.headers())
                 .ok_or(Denial::Upstream(UpstreamFault::RefusedTheGate))?;
-            tokens.learn(&wanted, challenge);
+            tokens.learn(&wanted, challenge, &self.settings.origins);
+        } else if response.status().is_success() {
+            tokens.note_open();
         }
-        if http_body::Body::is_end_stream(response.body()) {
+        if response.body().is_end_stream() {
             exchange.finish(true);
         }
         Ok(())
     }
+}
+
+/// Returns the request as a plain upload, if it asks for a mount.
+fn without_mount(wanted: &RegistryRequest) -> Option<RegistryRequest> {
+    let (plain, mount) = wanted.clone().split_mount();
+    mount.map(|_| plain)
 }
 
 /// Returns the request with this credential.

@@ -93,7 +93,12 @@ impl Upstream {
                 &headers,
                 &request_id,
             );
-            let (response, mut exchange) = self.ask(&outbound, client.address).await?;
+            let outbound = OutboundRequest { caller: record.principal(), ..outbound };
+            let (response, mut exchange) =
+                self.ask(&outbound, client.address).await.map_err(|denial| match denial {
+                    Denial::Upstream(fault) => fault,
+                    _ => UpstreamFault::NoCatalog,
+                })?;
             let (parts, body) = response.into_parts();
             record.set_upstream_response(begun.elapsed(), parts.status);
             let body = Limited::new(body, MAX_PAGE_BYTES).collect().await.map_err(|error| {

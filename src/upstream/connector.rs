@@ -130,7 +130,7 @@ impl Connector {
             };
         };
         let found = lookup_host((self.host.as_str(), self.port)).await?;
-        let addresses: Vec<_> = found.filter(|it| allowed.allows_address(it.ip())).collect();
+        let addresses: Vec<_> = found.filter(|it| allowed.allows_address(*it)).collect();
         match addresses.first() {
             None => Err(io::Error::new(io::ErrorKind::PermissionDenied, NotAllowed)),
             Some(first) if self.way.has_proxy() => {

@@ -89,7 +89,9 @@ impl RegistryFault {
             Self::NotPassedOn(
                 UpstreamFault::TokenServerUnavailable | UpstreamFault::TokenServerBusy,
             ) => "Check the token server of the registry; the program log names it.",
-            Self::NotPassedOn(UpstreamFault::TokenServerRefused) => {
+            Self::NotPassedOn(
+                UpstreamFault::TokenServerRefused | UpstreamFault::TokenServerForbids,
+            ) => {
                 "Check upstream.username and upstream.password_file; the program log has the \
                  answer of the token server."
             }

@@ -15,6 +15,7 @@ use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::check_response::is_redirect;
+use super::sealed_upload::sealed_id;
 use super::web_address::WebAddress;
 use crate::registry::{Operation, RegistryRequest};
 pub(super) use resolve::{AddressForm, resolve};
@@ -196,11 +197,18 @@ impl Judge<'_> {
     /// Returns the absolute address of a redirect. No byte of an absolute address changes, because
     /// its query may contain a signature.
     fn redirect(self, text: &str) -> Option<String> {
+        if let Some(elsewhere) = self.elsewhere {
+            return Some(elsewhere.join(text)?.address.text());
+        }
         match AddressForm::parse(text)? {
-            AddressForm::Absolute { .. } => Some(text.to_owned()),
+            AddressForm::Absolute { .. } => {
+                // Clients could read user information, or an odd host, in different ways.
+                WebAddress::parse(text).map(|_| text.to_owned())
+            }
             AddressForm::Host(rest) => {
                 let scheme = self.origins.own.split("://").next().unwrap_or("https");
-                Some(format!("{scheme}://{rest}"))
+                let address = format!("{scheme}://{rest}");
+                WebAddress::parse(&address).map(|_| address)
             }
             AddressForm::Path(path) => Some(format!("{}{path}", self.origins.own)),
             AddressForm::Relative(relative) => {
@@ -212,12 +220,18 @@ impl Judge<'_> {
     /// Returns the path and query of the address of an upload in the same repository, if the gate
     /// will take it back.
     fn upload(self, text: &str) -> Option<String> {
+        let registry = self.origins.address()?;
         if let Some((path, Operation::UploadStatus)) = self.leads_to(text)
             && path.len() <= MAX_UPLOAD_ADDRESS_BYTES
         {
-            return Some(path);
+            // The registry may be a gate itself. What it sealed would look like this gate's own.
+            let looks_sealed = parse(&path).is_some_and(|led_to| sealed_id(&led_to).is_some());
+            if !looks_sealed {
+                return Some(path);
+            }
+            let target = format!("{}{path}", self.origins.base);
+            return (self.seal?)(&WebAddress { target, ..registry });
         }
-        let registry = self.origins.address()?;
         let here = match self.elsewhere {
             Some(elsewhere) => elsewhere.clone(),
             None => WebAddress { target: self.target.to_owned(), ..registry.clone() },

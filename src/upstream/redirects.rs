@@ -1,11 +1,13 @@
 //! Redirects that the gate follows itself: `redirects: follow`.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::check_response::{check_response, is_redirect};
 use super::elsewhere::{Elsewhere, OtherServers};
@@ -17,6 +19,9 @@ use crate::body::RequestBody;
 use crate::denial::{Denial, UpstreamFault};
 use crate::registry::RegistryRequest;
 use crate::terminal::printable;
+
+/// The largest part of an odd address in a log line, in characters.
+const MOST_SHOWN: usize = 300;
 
 /// The largest number of redirects in a row that are followed.
 const MAX_HOPS: usize = 3;
@@ -42,7 +47,7 @@ impl Upstream {
     }
 
     /// Follows a redirect of the registry, and returns the response to which it leads. `outbound`
-    /// is the request that was redirected, and `redirect` has the headers of that answer.
+    /// is the request that was redirected, and `redirected` the answer.
     ///
     /// # Errors
     /// [`UpstreamFault::RedirectFailed`] if the redirect leads to a server that the config does not
@@ -51,9 +56,12 @@ impl Upstream {
         &self,
         others: &OtherServers,
         outbound: &OutboundRequest<'_>,
-        redirect: HeaderMap,
+        (redirected, exchange): (Response<Incoming>, Exchange),
         client: &ClientInfo<'_>,
     ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let (parts, body) = redirected.into_parts();
+        let redirect = parts.headers;
+        read_out(body, exchange).await;
         let failed = |what: fmt::Arguments<'_>| {
             self.log_fault(outbound.request_id, UpstreamFault::RedirectFailed, what);
             Denial::Upstream(UpstreamFault::RedirectFailed)
@@ -71,16 +79,21 @@ impl Upstream {
             let joined = location.as_deref().and_then(|location| here.join(location));
             let joined = joined.ok_or_else(|| {
                 let location = location.as_deref().unwrap_or_default();
-                let shown = location.split(['?', '#']).next().unwrap_or_default();
+                let path = location.split(['?', '#']).next().unwrap_or_default();
+                let shown: String = path.chars().take(MOST_SHOWN).collect();
                 let shown =
-                    if shown.contains('@') { "an address with user information" } else { shown };
+                    if shown.contains('@') { "an address with user information" } else { &shown };
                 failed(format_args!(
-                    "the registry redirects to what the gate cannot follow: {}",
+                    "the registry redirects to an address that the gate cannot follow: {}",
                     printable(shown)
                 ))
             })?;
             here = joined.address;
-            with_registry &= !joined.names_host;
+            if joined.names_host {
+                // The registry may use its own name, or the gate's.
+                let scheme = if here.https { "https" } else { "http" };
+                with_registry &= origins.knows(scheme, &here.authority());
+            }
             let server = if with_registry {
                 Ok(self.registry_without_credential())
             } else {
@@ -99,9 +112,10 @@ impl Upstream {
                 authorization: None,
                 ..outbound.clone()
             };
+            client.progress.wait_begins();
             let body = RequestBody::empty(client.progress.clone());
             let answer = self.exchange(&hop, body, client, std::time::Instant::now()).await;
-            let (response, mut exchange) = answer.map_err(|denial| match denial {
+            let (response, exchange) = answer.map_err(|denial| match denial {
                 Denial::ClientAborted => denial,
                 _ => failed(format_args!(
                     "{}, to which the registry redirects, gave no answer",
@@ -117,9 +131,7 @@ impl Upstream {
                 });
             }
             location = one_location(response.headers());
-            if response.body().is_end_stream() {
-                exchange.finish(true);
-            }
+            read_out(response.into_body(), exchange).await;
         }
         Err(failed(format_args!(
             "the registry's redirect leads to further ones, more than {MAX_HOPS} in a row"
@@ -164,6 +176,16 @@ impl Upstream {
         }
         parts.headers = storage_headers(wanted, redirect, &parts.headers);
         Ok((Response::from_parts(parts, body), exchange))
+    }
+}
+
+/// Reads the short body of a redirect, so that its connection can be used again.
+async fn read_out(body: Incoming, mut exchange: Exchange) {
+    const MOST_BYTES: usize = 16 * 1024;
+    const MOST_TIME: Duration = Duration::from_secs(1);
+    let reading = Limited::new(body, MOST_BYTES).collect();
+    if let Ok(Ok(_)) = timeout(MOST_TIME, reading).await {
+        exchange.finish(true);
     }
 }
 

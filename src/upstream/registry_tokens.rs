@@ -1,11 +1,13 @@
 //! The tokens with which the gate answers the registry's challenges (Distribution, "Token
 //! Authentication Specification"). All workers share them.
 
+mod learned;
 mod question;
 mod realm;
 mod scope;
+mod turns;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
@@ -18,19 +20,20 @@ use crate::denial::UpstreamFault;
 use crate::http_client::HttpClient;
 use crate::log_throttle::LogThrottle;
 use crate::net::host_list::HostList;
-use crate::rate_limit::{Clock, Nanos, Quota};
-use crate::registry::{Operation, RegistryRequest};
+use crate::registry::RegistryRequest;
+use learned::Learned;
 use realm::Realm;
 pub(super) use scope::RequestScopes;
+pub(super) use turns::Asker;
+use turns::Turns;
 
 /// The largest number of tokens that are kept, and of scopes that are known to be refused.
 const MAX_KEPT: u64 = 10_000;
 
-/// The largest number of questions to token servers in a second.
-const QUESTIONS_A_SECOND: u32 = 20;
-
-/// The longest wait for a turn to ask.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The largest size of all tokens that are kept, in bytes, and the size as which a shorter one
+/// counts, so that there are at most [`MAX_KEPT`].
+const MAX_TOKEN_BYTES: u64 = 32 * 1024 * 1024;
+const MIN_WEIGHT: u32 = (MAX_TOKEN_BYTES / MAX_KEPT) as u32;
 
 /// The settings for `authorization: token`.
 pub struct TokenSettings {
@@ -43,7 +46,10 @@ pub struct TokenSettings {
     pub realms: HostList,
     /// `true` if these may be asked over plain http.
     pub insecure: bool,
-    /// The client that asks.
+    /// The client that asks the registry's own token server. It proves with the certificate of the
+    /// config who it is.
+    pub own_client: HttpClient,
+    /// The client that asks other token servers.
     pub client: HttpClient,
     /// The time for which the registry's refusal of a scope is remembered.
     pub negative_ttl: Duration,
@@ -54,21 +60,9 @@ pub struct RegistryTokens {
     settings: TokenSettings,
     tokens: Cache<TokenQuestion, Arc<IssuedToken>>,
     refused: moka::sync::Cache<RequestScopes, ()>,
-    learned: RwLock<Learned>,
-    clock: Clock,
-    turn: Mutex<Nanos>,
+    learned: Learned,
+    turns: Turns,
     log_throttle: LogThrottle,
-}
-
-/// The facts that the registry's answers have shown.
-#[derive(Default)]
-struct Learned {
-    /// The challenge for everything but the catalog.
-    challenge: Option<Arc<RegistryChallenge>>,
-    /// The challenge for the catalog. Harbor takes Basic there, and Bearer elsewhere.
-    catalog: Option<Arc<RegistryChallenge>>,
-    /// The actions that the registry asks for where they are not those of the operation.
-    actions: Vec<(Operation, String)>,
 }
 
 /// The question that a token answers. The account is that of the settings.
@@ -140,56 +134,56 @@ impl RegistryTokens {
     /// Creates the tokens for a registry that has not been asked yet.
     pub fn new(settings: TokenSettings) -> Self {
         Self {
-            tokens: Cache::builder().max_capacity(MAX_KEPT).expire_after(TokenExpiry).build(),
+            tokens: Cache::builder()
+                .max_capacity(MAX_TOKEN_BYTES)
+                .weigher(|_, token: &Arc<IssuedToken>| {
+                    let bytes = token.authorization.len().try_into().unwrap_or(u32::MAX);
+                    bytes.max(MIN_WEIGHT)
+                })
+                .expire_after(TokenExpiry)
+                .build(),
             refused: moka::sync::Cache::builder()
                 .max_capacity(MAX_KEPT)
                 .time_to_live(settings.negative_ttl.max(Duration::from_millis(1)))
                 .build(),
             settings,
-            learned: RwLock::default(),
-            clock: Clock::default(),
-            turn: Mutex::default(),
+            learned: Learned::default(),
+            turns: Turns::default(),
             log_throttle: LogThrottle::default(),
         }
     }
 
-    /// Returns the scope of a request.
+    /// Returns the scopes of a request.
     pub(super) fn scope(&self, wanted: &RegistryRequest) -> RequestScopes {
-        let operation = wanted.operation();
-        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        let actions = learned.actions.iter().find(|(of, _)| *of == operation);
-        RequestScopes::of(wanted, actions.map(|(_, actions)| actions.as_str()))
+        self.learned.scopes(wanted)
     }
 
-    /// Returns whether the registry's challenge for such a request is known.
+    /// Returns whether the gate knows how the registry wants to be asked.
     pub(super) fn knows_challenge(&self, wanted: &RegistryRequest) -> bool {
-        self.challenge(wanted).is_some()
+        self.learned.is_open() || self.learned.challenge(wanted).is_some()
     }
 
-    fn challenge(&self, wanted: &RegistryRequest) -> Option<Arc<RegistryChallenge>> {
-        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        match wanted {
-            RegistryRequest::Catalog { .. } => learned.catalog.clone(),
-            _ => learned.challenge.clone(),
-        }
+    /// Takes note that the registry answered `GET /v2/` without a challenge.
+    pub(super) fn note_open(&self) {
+        self.learned.note_open();
     }
 
-    /// Takes note of the challenge in a 401 to a request.
-    pub(super) fn learn(&self, wanted: &RegistryRequest, challenge: RegistryChallenge) {
-        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
-        if let RegistryChallenge::Bearer(BearerChallenge { scope: Some(scope), .. }) = &challenge
-            && let Some(actions) = scope::actions_instead(wanted, scope)
-        {
-            let operation = wanted.operation();
-            learned.actions.retain(|(of, _)| *of != operation);
-            learned.actions.push((operation, actions));
-        }
-        let place = match wanted {
-            RegistryRequest::Catalog { .. } => &mut learned.catalog,
-            _ => &mut learned.challenge,
+    /// Takes note of the challenge in a 401 to a request. One that the gate cannot answer takes the
+    /// place of no other.
+    pub(super) fn learn(
+        &self,
+        wanted: &RegistryRequest,
+        challenge: RegistryChallenge,
+        own: &Origins,
+    ) {
+        let is_answerable = match &challenge {
+            RegistryChallenge::Basic => true,
+            RegistryChallenge::Bearer(bearer) => {
+                Realm::judge(&bearer.realm, &self.settings, own).is_ok()
+            }
         };
-        if place.as_deref() != Some(&challenge) {
-            *place = Some(Arc::new(challenge));
+        if is_answerable || self.learned.challenge(wanted).is_none() {
+            self.learned.learn(wanted, challenge);
         }
     }
 
@@ -225,14 +219,20 @@ impl RegistryTokens {
         wanted: &RegistryRequest,
         scope: &RequestScopes,
         own: &Origins,
+        asker: Asker<'_>,
         request_id: &str,
     ) -> Result<Option<RegistryCredential>, UpstreamFault> {
-        let Some(challenge) = self.challenge(wanted) else { return Ok(None) };
+        let Some(challenge) = self.learned.challenge(wanted) else { return Ok(None) };
         let bearer = match &*challenge {
             RegistryChallenge::Basic => {
-                let account = self.settings.account.clone();
-                let account = account.ok_or(UpstreamFault::RefusedTheGate)?;
-                return Ok(Some(RegistryCredential::Basic(account)));
+                let account = self.password(own, request_id);
+                return match account {
+                    Ok(account) => Ok(Some(RegistryCredential::Basic(account))),
+                    Err(fault) => {
+                        self.learned.forget(wanted, &challenge);
+                        Err(fault)
+                    }
+                };
             }
             RegistryChallenge::Bearer(bearer) => bearer,
         };
@@ -241,9 +241,47 @@ impl RegistryTokens {
             service: bearer.service.clone(),
             scope: scope.clone(),
         };
-        let asked = self.tokens.try_get_with(key.clone(), self.ask(&key, own, request_id)).await;
-        let token = asked.map_err(|fault| *fault)?;
-        Ok(Some(RegistryCredential::Token(TokenUse { key, token })))
+        let question = self.ask(&key, own, asker, request_id);
+        match self.tokens.try_get_with(key.clone(), question).await {
+            Ok(token) => Ok(Some(RegistryCredential::Token(TokenUse { key, token }))),
+            Err(fault) => {
+                let is_of_request = matches!(
+                    *fault,
+                    UpstreamFault::TokenServerBusy | UpstreamFault::TokenServerForbids
+                );
+                if !is_of_request {
+                    // The registry may name another token server by now.
+                    self.learned.forget(wanted, &challenge);
+                }
+                Err(*fault)
+            }
+        }
+    }
+
+    /// Returns the password of the gate's own account for the registry.
+    fn password(&self, own: &Origins, request_id: &str) -> Result<HeaderValue, UpstreamFault> {
+        let is_private = self.settings.insecure
+            || own.address().is_some_and(|registry| registry.https || registry.is_on_loopback());
+        let account = self.settings.account.clone().filter(|_| is_private);
+        account.ok_or_else(|| {
+            let why = if is_private {
+                "asks for a password; set upstream.username and upstream.password_file"
+            } else {
+                "asks for the password over plain http; write https://… in upstream.urls, or set \
+                 upstream.insecure: true if this network is trusted"
+            };
+            if let Some(left_out) = self.log_throttle.line(&why, Instant::now()) {
+                tracing::error!(request_id, left_out = left_out.same, "the registry {why}");
+            }
+            UpstreamFault::RefusedTheGate
+        })
+    }
+
+    /// Forgets that tokens for this repository were refused: a write may have created it.
+    pub(super) fn forget_refusals(&self, wanted: &RegistryRequest) {
+        for scopes in RequestScopes::each_of_repository(wanted) {
+            self.refused.invalidate(&scopes);
+        }
     }
 
     /// Does what the challenge of `GET /v2/` asks for, for a check of the config. Returns words for
@@ -291,13 +329,14 @@ impl RegistryTokens {
         &self,
         key: &TokenQuestion,
         own: &Origins,
+        asker: Asker<'_>,
         request_id: &str,
     ) -> Result<Arc<IssuedToken>, UpstreamFault> {
         let realm = Realm::judge(&key.realm, &self.settings, own).map_err(|why| {
             self.log(request_id, &key.realm, format_args!("is not asked for a token: {why}"));
             UpstreamFault::TokenServerNotAllowed
         })?;
-        let wait = self.turn().map_err(|()| {
+        let wait = self.turns.take(asker).ok_or_else(|| {
             let what = "is not asked for a token, because it was asked 20 times in a second";
             self.log(request_id, &key.realm, format_args!("{what}"));
             UpstreamFault::TokenServerBusy
@@ -310,13 +349,6 @@ impl RegistryTokens {
             self.log(request_id, &key.realm, format_args!("gave no token: {failure}"));
             failure.fault()
         })
-    }
-
-    fn turn(&self) -> Result<Duration, ()> {
-        let quota = Quota::new(QUESTIONS_A_SECOND, Duration::from_secs(1), QUESTIONS_A_SECOND);
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let reserved = quota.reserve(&mut turn, self.clock.now(), PATIENCE);
-        reserved.map(|(_, wait)| wait).map_err(|_| ())
     }
 
     /// Logs a fault of the token server, unless the same one was logged recently.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::Uri;
 use zeroize::Zeroizing;
 
 use super::Upstream;
@@ -111,6 +112,8 @@ impl Upstream {
         record: &Record,
     ) -> Option<String> {
         let registry = self.settings.origins.address()?;
+        // The server must be able to be asked for it later.
+        Uri::try_from(&address.target).ok()?;
         if !address.is_same_origin(&registry) {
             self.settings.uploads.judge(address).ok()?;
         }

@@ -1,5 +1,6 @@
 //! Sending one request on a pooled or a new connection, and waiting for the head of its response.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use super::pool::Repeat;
 use super::{ClientInfo, Upstream, headers};
 use crate::body::{BodyFailure, Progress, RequestBody};
 use crate::denial::{Denial, Framing, UpstreamFault};
+use crate::identity::Principal;
 use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
 
@@ -28,6 +30,8 @@ pub(super) struct OutboundRequest<'a> {
     pub(super) to: Option<&'a Elsewhere>,
     /// The path and query, if they are not those that the registry has for this request.
     pub(super) target: Option<&'a str>,
+    /// The identity of the caller, if the caller has a credential.
+    pub(super) caller: Option<&'a Principal>,
     /// The credential for this request, if it has one of its own: the token that was issued for
     /// it.
     pub(super) authorization: Option<HeaderValue>,
@@ -44,7 +48,17 @@ impl<'a> OutboundRequest<'a> {
         headers: &'a HeaderMap,
         request_id: &'a RequestId,
     ) -> Self {
-        Self { wanted, to: None, target: None, authorization, headers, request_id }
+        Self { wanted, to: None, target: None, caller: None, authorization, headers, request_id }
+    }
+
+    /// Returns the server for the log.
+    fn server(&self) -> Cow<'static, str> {
+        match self.to.map(|elsewhere| elsewhere.host.to_str()) {
+            None => "the registry".into(),
+            Some(host) => {
+                format!("{}, to which the registry leads,", host.unwrap_or("a server")).into()
+            }
+        }
     }
 }
 
@@ -54,19 +68,15 @@ impl Upstream {
         &self,
         outbound: &OutboundRequest<'_>,
         address: IpAddr,
-    ) -> Result<(Response<Incoming>, Exchange), UpstreamFault> {
+    ) -> Result<(Response<Incoming>, Exchange), Denial> {
         let progress = Rc::new(Progress::default());
         let body = RequestBody::empty(progress.clone());
         let client = ClientInfo { address, http2: false, progress: &progress };
         let sent_grant = outbound.authorization.is_some();
         let answer = self.exchange_authorized(outbound, body, &client, Instant::now()).await;
-        let (response, exchange) = answer.map_err(|denial| match denial {
-            Denial::Upstream(fault) => fault,
-            Denial::UpstreamGrantsNothing { .. } => UpstreamFault::RefusedTheGate,
-            _ => UpstreamFault::Unreachable,
-        })?;
+        let (response, exchange) = answer?;
         let (parts, body) = response.into_parts();
-        check_response(outbound.wanted, sent_grant, &parts)?;
+        check_response(outbound.wanted, sent_grant, &parts).map_err(Denial::Upstream)?;
         Ok((Response::from_parts(parts, body), exchange))
     }
 
@@ -103,7 +113,7 @@ impl Upstream {
                     Err(ExchangeFailure::NoAnswer(_)) if repeatable => {
                         self.request(outbound, RequestBody::empty(client.progress.clone()), client)?
                     }
-                    Err(failure) => return Err(self.denial(failure, client.progress, request_id)),
+                    Err(failure) => return Err(self.denial(failure, client.progress, outbound)),
                 }
             }
         };
@@ -118,7 +128,7 @@ impl Upstream {
             self.log_fault(
                 request_id,
                 fault,
-                format_args!("the registry cannot be reached: {error}"),
+                format_args!("{} cannot be reached: {error}", outbound.server()),
             );
             Denial::Upstream(fault)
         })?;
@@ -131,35 +141,40 @@ impl Upstream {
                 };
                 Ok((response, Exchange::new(connection, pool.clone(), then)))
             }
-            Err(failure) => Err(self.denial(failure, client.progress, request_id)),
+            Err(failure) => Err(self.denial(failure, client.progress, outbound)),
         }
     }
 
     /// Returns the denial for a failure. A fault of the registry is logged. A fault of the client
     /// is not attributed to the registry.
-    fn denial(&self, failure: ExchangeFailure, progress: &Progress, request_id: &str) -> Denial {
+    fn denial(
+        &self,
+        failure: ExchangeFailure,
+        progress: &Progress,
+        outbound: &OutboundRequest<'_>,
+    ) -> Denial {
+        let server = outbound.server();
         match progress.failure() {
             Some(BodyFailure::Aborted) => return Denial::ClientAborted,
             Some(BodyFailure::Trailers) => return Denial::Framing(Framing::Trailers),
             None => {}
         }
         let log = |fault, what| {
-            self.log_fault(request_id, fault, what);
+            self.log_fault(outbound.request_id, fault, what);
             Denial::Upstream(fault)
         };
         match failure {
             ExchangeFailure::NeverWritten(_) => log(
                 UpstreamFault::NoAnswer,
-                format_args!("the registry closed a new connection before it answered"),
+                format_args!("{server} closed a new connection before it answered"),
             ),
-            ExchangeFailure::TimedOut => log(
-                UpstreamFault::ResponseTimeout,
-                format_args!("the registry did not answer in time"),
-            ),
+            ExchangeFailure::TimedOut => {
+                log(UpstreamFault::ResponseTimeout, format_args!("{server} did not answer in time"))
+            }
             ExchangeFailure::NoAnswer(error) => {
                 let invalid = error.is_parse() || is_invalid_data(&error);
                 let fault = if invalid { UpstreamFault::Invalid } else { UpstreamFault::NoAnswer };
-                log(fault, format_args!("the registry gave no answer: {error}"))
+                log(fault, format_args!("{server} gave no answer: {error}"))
             }
         }
     }
@@ -177,10 +192,10 @@ impl Upstream {
         };
         let proxy = match outbound.to {
             None => self.settings.connector.forwarding_proxy(),
-            Some(_) => None,
+            Some(elsewhere) => elsewhere.connector.forwarding_proxy(),
         };
         if proxy.is_some() {
-            // RFC 9112, 3.2.2.
+            // RFC 9112, 3.2.2. Only requests to the registry itself are forwarded so.
             target.insert_str(0, &self.settings.origins.own);
         }
         let uri = Uri::try_from(target).map_err(|_| Denial::Framing(Framing::UriTooLong))?;

@@ -156,6 +156,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What was read is read again in the same way.
+        #[test]
+        fn an_address_has_one_reading(
+            text in "(https?|HTTP)://[a-zA-Z0-9.:@%\\\\\\[\\]-]{0,20}[/?#]?[ -~]{0,20}",
+            reference in "[ -~]{0,30}",
+        ) {
+            if let Some(address) = WebAddress::parse(&text) {
+                proptest::prop_assert_eq!(WebAddress::parse(&address.text()), Some(address.clone()));
+                if let Some(joined) = address.join(&reference) {
+                    let again = WebAddress::parse(&joined.address.text());
+                    proptest::prop_assert_eq!(again, Some(joined.address));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_log_shows_no_query() {
         let address = WebAddress::parse("https://a/b?X-Amz-Signature=secret").unwrap();

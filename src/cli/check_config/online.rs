@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::{ExpectedAnswer, Fault, Shown};
 use super::upload::UploadProbe;
-use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization};
+use crate::config::{Config, Loaded, Problem, Provider, UpstreamAuthorization, UpstreamConfig};
 use crate::http_client::{HttpClient, HttpServer};
 use crate::identity::model::credential::basic;
 use crate::identity::provider::ProviderSettings;
@@ -25,6 +25,7 @@ use crate::identity::provider::introspection::{IntrospectionSettings, client_aut
 use crate::identity::provider::jwks::MAX_JWKS_BYTES;
 use crate::identity::provider::jwt::{JwksSource, JwtSettings};
 use crate::identity::provider::registry_token::{self, RegistryTokenSettings};
+use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
 
 /// A server to ask.
@@ -43,6 +44,7 @@ struct ProviderProbe {
     expected: ExpectedAnswer,
     /// The next question after a valid answer of a registry.
     then: Option<UploadProbe>,
+    client: io::Result<HttpClient>,
 }
 
 /// The result of a check, and its duration.
@@ -106,9 +108,9 @@ impl Check {
 
 impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
-        let Self { server, request, expected, then } = self;
+        let Self { server, request, expected, then, client } = self;
         let deadline = tokio::time::Instant::now() + server.timeout;
-        let client = HttpClient::for_server(&server).map_err(|error| {
+        let client = client.map_err(|error| {
             Fault::new(
                 "ca",
                 format!(
@@ -148,7 +150,7 @@ fn checks(config: &Config) -> Vec<Check> {
 fn upstream(config: &Config) -> Check {
     let upstream = &config.upstream;
     let url = upstream.endpoint.url();
-    let mut request = get(&format!("{url}/v2/"));
+    let mut request = get(&format!("{}/v2/", url.trim_end_matches('/')));
     let shown = match &upstream.authorization {
         UpstreamAuthorization::Strip => Shown::Nothing,
         UpstreamAuthorization::Basic { username, password } => {
@@ -165,7 +167,8 @@ fn upstream(config: &Config) -> Check {
     let expected = ExpectedAnswer::Registry(shown);
     let request = request.body(Full::default()).ok();
     let then = Some(UploadProbe::of(config));
-    let question = ProviderProbe { server, request, expected, then };
+    let client = upstream_client(upstream, server.timeout);
+    let question = ProviderProbe { server, request, expected, then, client };
     Check {
         name: format!("upstream {url}"),
         section: "upstream".to_owned(),
@@ -206,7 +209,21 @@ fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
             return None;
         }
     };
-    Some(ProviderProbe { server: server.clone(), request: request.ok(), expected, then: None })
+    let client = HttpClient::for_server(server);
+    Some(ProviderProbe {
+        server: server.clone(),
+        request: request.ok(),
+        expected,
+        then: None,
+        client,
+    })
+}
+
+/// Returns a client that reaches the registry in the way of the gate.
+fn upstream_client(upstream: &UpstreamConfig, timeout: Duration) -> io::Result<HttpClient> {
+    let roots = upstream.endpoint.trusted_roots()?;
+    let tls = client_tls::config_with(roots, upstream.client_certificate.as_ref())?;
+    Ok(HttpClient::with_way(tls, timeout, upstream.way.clone()))
 }
 
 fn get(url: &str) -> Builder {

@@ -11,6 +11,7 @@ use super::answer::{Fault, cut};
 use crate::config::{Config, Scheme, UpstreamAuthorization};
 use crate::http_client::{HttpClient, Reply};
 use crate::identity::model::credential::basic;
+use crate::net::host_list::HostList;
 use crate::registry::{RegistryRequest, RepositoryName};
 use crate::run;
 use crate::terminal::printable;
@@ -38,6 +39,10 @@ pub(super) struct TokenProbe {
 pub(super) struct Probe {
     /// The address of the registry, as the config has it.
     url: String,
+    /// The path behind which the registry's `/v2/` lies.
+    base: String,
+    /// The hosts beside the registry's own to which it may lead an upload.
+    upload_hosts: HostList,
     /// The `host[:port]` names under which the registry may lead an upload back to the gate.
     origins: [String; 2],
     forwarded_proto: &'static str,
@@ -61,7 +66,9 @@ impl UploadProbe {
         };
         let external = &config.http.external_url;
         Self::Ask(Box::new(Probe {
-            url: upstream.endpoint.url(),
+            url: upstream.endpoint.origin(),
+            base: upstream.endpoint.path.trim_end_matches('/').to_owned(),
+            upload_hosts: upstream.upload_hosts.clone(),
             origins: [external.authority.clone(), upstream.endpoint.authority()],
             forwarded_proto: if external.scheme == Scheme::Https { "https" } else { "http" },
             authorization,
@@ -98,7 +105,7 @@ impl TokenProbe {
 
 impl Probe {
     async fn ask(&self, client: &HttpClient) -> Result<String, Fault> {
-        let begin = format!("/v2/{PROBE}/blobs/uploads/");
+        let begin = format!("{}/v2/{PROBE}/blobs/uploads/", self.base);
         let reply = match self.request(Method::POST, &begin) {
             Some(request) => client.ask(request).await,
             None => return Ok("uploads not checked".to_owned()),
@@ -111,8 +118,8 @@ impl Probe {
             }
         };
         let judged = self.judge(&reply);
-        if let (StatusCode::ACCEPTED, Some(path)) = (reply.status, path_of_upload(&reply))
-            && let Some(request) = self.request(Method::DELETE, &path)
+        if let (StatusCode::ACCEPTED, Some(path)) = (reply.status, self.path_of_upload(&reply))
+            && let Some(request) = self.request(Method::DELETE, &format!("{}{path}", self.base))
         {
             // An upload that stays is removed by the registry itself after some days.
             let _ = client.ask(request).await;
@@ -160,17 +167,25 @@ impl Probe {
         if let Some(authority) = authority_of(&location)
             && !self.is_own(&location, &authority)
         {
+            if self.is_listed(&location) {
+                let authority = printable(&cut(&authority)).into_owned();
+                return Ok(format!("uploads lead to {authority}, which upload_hosts lists"));
+            }
             return wrong(format!(
                 "it leads uploads to `{}`, which is neither its own address (`{}`) nor that of \
                  http.external_url (`{}`), so every push fails with 502; correct the host that the \
                  registry is configured with (in Distribution http.host), or remove it there, so \
-                 that it takes the host of the request",
+                 that it takes the host of the request; if uploads belong there, list the host in \
+                 upstream.upload_hosts",
                 printable(&cut(&authority)),
                 printable(&self.origins[1]),
                 printable(&self.origins[0]),
             ));
         }
-        if path_of_upload(reply).is_none() {
+        if self.path_of_upload(reply).is_none() {
+            if self.target(&location).is_some_and(|target| !target.starts_with("/v2/")) {
+                return Ok("uploads lead to another path, which the gate seals".to_owned());
+            }
             return wrong(format!(
                 "it leads an upload of `{PROBE}` to `{}`, which is not an address of an upload of \
                  that repository, so every push fails with 502; write the address of the registry \
@@ -179,6 +194,35 @@ impl Probe {
             ));
         }
         Ok("uploads lead back to the gate".to_owned())
+    }
+
+    /// Returns whether an absolute address is of a host in `upload_hosts`.
+    fn is_listed(&self, location: &str) -> bool {
+        let Ok(address) = location.parse::<Uri>() else { return false };
+        let default_port = if location.starts_with("https:") { 443 } else { 80 };
+        let port = address.port_u16().unwrap_or(default_port);
+        address.host().is_some_and(|host| self.upload_hosts.lists_port(host, port))
+    }
+
+    /// Returns the path and query of an address, without the path of the registry.
+    fn target(&self, location: &str) -> Option<String> {
+        let target = match authority_of(location) {
+            None => location.to_owned(),
+            Some(_) => location.parse::<Uri>().ok()?.path_and_query()?.as_str().to_owned(),
+        };
+        let rest = target.strip_prefix(&*self.base).filter(|rest| rest.starts_with("/v2/"));
+        Some(rest.map_or_else(|| target.clone(), str::to_owned))
+    }
+
+    /// Returns the path and query of the upload's address, without the path of the registry, if it
+    /// is an upload of the probe's repository.
+    fn path_of_upload(&self, reply: &Reply) -> Option<String> {
+        let target = self.target(&location(reply)?)?;
+        let (path, query) =
+            target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+        let upload = RegistryRequest::parse(&Method::DELETE, path, query).ok()?;
+        let of_probe = upload.repository().map(RepositoryName::as_str) == Some(PROBE);
+        (of_probe && matches!(upload, RegistryRequest::UploadCancel { .. })).then_some(target)
     }
 
     /// Returns whether an absolute address is of a host that the gate takes for the registry.
@@ -204,19 +248,4 @@ fn authority_of(location: &str) -> Option<String> {
     }
     let rest = location.split_once("//").map_or(location, |(_, rest)| rest);
     Some(rest.split(['/', '?']).next().unwrap_or_default().to_owned())
-}
-
-/// Returns the path and query of the upload's address, if it is an upload of the probe's
-/// repository.
-fn path_of_upload(reply: &Reply) -> Option<String> {
-    let location = location(reply)?;
-    let target = match authority_of(&location) {
-        None => location,
-        Some(_) => location.parse::<Uri>().ok()?.path_and_query()?.as_str().to_owned(),
-    };
-    let (path, query) =
-        target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-    let upload = RegistryRequest::parse(&Method::DELETE, path, query).ok()?;
-    let of_probe = upload.repository().map(RepositoryName::as_str) == Some(PROBE);
-    (of_probe && matches!(upload, RegistryRequest::UploadCancel { .. })).then_some(target)
 }

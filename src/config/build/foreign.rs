@@ -62,6 +62,16 @@ impl Build<'_> {
         }
     }
 
+    /// Warns of entries that allow almost every host.
+    pub(super) fn warn_of_wide_hosts(&mut self, key: &str, entries: &[HostEntry]) {
+        for (index, entry) in entries.iter().enumerate().filter(|(_, it)| it.host.is_wide()) {
+            let message = format!(
+                "`{entry}` allows almost every host; list the hosts of the registry's storage"
+            );
+            self.warn(&format!("upstream.{key}[{index}]"), message);
+        }
+    }
+
     /// Returns the hosts to which redirects are followed; `None` inside: the client follows them.
     pub(super) fn followed_hosts(
         &mut self,

@@ -19,6 +19,12 @@ impl Build<'_> {
         let url = raw.urls.as_ref().and_then(|urls| urls.first());
         let authorization = self.authorization(raw, providers);
         self.no_token_settings(raw);
+        self.warn_of_wide_hosts("redirect_hosts", &raw.redirect_hosts);
+        self.warn_of_wide_hosts("upload_hosts", &raw.upload_hosts);
+        if url.is_some_and(|url| url.path.trim_end_matches('/').ends_with("/v2")) {
+            let message = "the URL ends in /v2, which the gate adds itself; remove it";
+            self.warn("upstream.urls[0]", message);
+        }
         let secret = match raw.authorization {
             raw::Authorization::Strip => None,
             raw::Authorization::Token if raw.username.is_none() => None,

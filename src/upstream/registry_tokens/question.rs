@@ -26,7 +26,7 @@ const MIN_LIFETIME: u64 = 10;
 const MAX_LIFETIME: u64 = 24 * 60 * 60;
 
 /// The largest token, in bytes. A request with a longer one fits into no registry's headers.
-const MAX_TOKEN_BYTES: usize = 32 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// An answer without a token, or no answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,9 @@ impl TokenFailure {
         match self {
             Self::NotReached(AskError::Timeout(_) | AskError::Connection(_) | AskError::Tls(_))
             | Self::Unavailable(_) => UpstreamFault::TokenServerUnavailable,
+            Self::Refused { status: RefusalStatus(StatusCode::FORBIDDEN) } => {
+                UpstreamFault::TokenServerForbids
+            }
             Self::NotReached(AskError::NotHttp(_) | AskError::Body { .. })
             | Self::Refused { .. }
             | Self::Unreadable(_) => UpstreamFault::TokenServerRefused,
@@ -88,7 +91,8 @@ pub(super) async fn ask(
     let request = request(settings, realm, key, request_id);
     let request = request.map_err(|_| TokenFailure::Unreadable("would not fit into a request"))?;
     let asked = Instant::now();
-    let reply = settings.client.ask(request).await.map_err(TokenFailure::NotReached)?;
+    let client = if realm.is_own { &settings.own_client } else { &settings.client };
+    let reply = client.ask(request).await.map_err(TokenFailure::NotReached)?;
     match reply.status {
         StatusCode::OK => read(&reply.body, asked),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -104,7 +108,7 @@ fn request(
     key: &TokenQuestion,
     request_id: &str,
 ) -> http::Result<Request<Full<Bytes>>> {
-    let mut address = realm.0.text();
+    let mut address = realm.address.text();
     address.push(if address.contains('?') { '&' } else { '?' });
     let start = address.len();
     let mut query = Serializer::for_suffix(address, start);
@@ -144,7 +148,7 @@ fn read(body: &[u8], asked: Instant) -> Result<IssuedToken, TokenFailure> {
         (None, None) => return Err(Unreadable("has no token")),
     };
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(Unreadable("has a token of more than 32 KiB"));
+        return Err(Unreadable("has a token of more than 16 KiB"));
     }
     let line = Zeroizing::new(format!("Bearer {token}"));
     // A token contains no blank (RFC 6750, 2.1), and nothing that would end the header.

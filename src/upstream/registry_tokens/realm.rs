@@ -3,19 +3,27 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use super::TokenSettings;
 use crate::terminal::printable;
 use crate::upstream::Origins;
 use crate::upstream::web_address::WebAddress;
 
 /// A token server that may be asked.
-pub(super) struct Realm(pub(super) WebAddress);
+pub(super) struct Realm {
+    pub(super) address: WebAddress,
+    /// `true` if it is a part of the registry.
+    pub(super) is_own: bool,
+}
 
 /// The reason why a token server is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RealmRefusal {
     #[error("this is not an http or https address without user information")]
     Malformed,
+    #[error("its query has `{0}`, which would change what the gate asks for")]
+    Query(&'static str),
     #[error(
         "its host is neither the registry's own nor listed in upstream.token_realms; list it there \
          if it may be shown the gate's password"
@@ -39,6 +47,9 @@ impl Realm {
         own: &Origins,
     ) -> Result<Self, RealmRefusal> {
         let named = WebAddress::parse(realm).ok_or(RealmRefusal::Malformed)?;
+        if let Some(key) = own_parameter(&named.target) {
+            return Err(RealmRefusal::Query(key));
+        }
         let registry = own.address().ok_or(RealmRefusal::Malformed)?;
         // Registries build this address from the name that the gate tells them, as they do with
         // the addresses of uploads: it is then their own.
@@ -54,8 +65,34 @@ impl Realm {
         if !address.https && !address.is_on_loopback() && !settings.insecure {
             return Err(RealmRefusal::Plain);
         }
-        Ok(Self(address))
+        let is_own = own.address().is_some_and(|registry| registry.is_same_origin(&address));
+        Ok(Self { address, is_own })
     }
+}
+
+/// Returns the parameter in the query of a realm that the question has itself, or that would change
+/// what it asks for. Keys count in every spelling that a program may read as this one.
+fn own_parameter(target: &str) -> Option<&'static str> {
+    const OWN: [&str; 10] = [
+        "scope",
+        "service",
+        "account",
+        "client_id",
+        "offline_token",
+        "access_type",
+        "grant_type",
+        "username",
+        "password",
+        "refresh_token",
+    ];
+    let (_, query) = target.split_once('?')?;
+    query.split(['&', ';']).find_map(|parameter| {
+        let key = parameter.split('=').next().unwrap_or_default().replace('+', " ");
+        let key = percent_decode_str(&key).decode_utf8_lossy().trim().to_ascii_lowercase();
+        // Some programs read `scope[]` as `scope`.
+        let key = key.split('[').next().unwrap_or_default();
+        OWN.into_iter().find(|own| *own == key)
+    })
 }
 
 /// Returns the address in a challenge for the log: without its query and user information, and
@@ -88,6 +125,7 @@ mod tests {
             user: String::new(),
             realms: HostList::new(realms.map(|host| host.parse().unwrap()).into()),
             insecure,
+            own_client: HttpClient::new(tls.clone(), Duration::from_secs(1)),
             client: HttpClient::new(tls, Duration::from_secs(1)),
             negative_ttl: Duration::from_secs(1),
         };
@@ -97,7 +135,7 @@ mod tests {
             own: registry.to_owned(),
             base: String::new(),
         };
-        Realm::judge(realm, &settings, &own).map(|realm| realm.0.text())
+        Realm::judge(realm, &settings, &own).map(|realm| realm.address.text())
     }
 
     #[test]
@@ -109,6 +147,12 @@ mod tests {
             same("https://registry.example.com/token"),
             same("https://registry.example.com:5001/auth"),
             same("https://auth.example.net/token?x=y"),
+            ("https://auth.example.net/token?a=b&scope=x", Err(RealmRefusal::Query("scope"))),
+            ("https://auth.example.net/token?%73Cope=x", Err(RealmRefusal::Query("scope"))),
+            ("https://auth.example.net/token?a;service=x", Err(RealmRefusal::Query("service"))),
+            ("https://auth.example.net/token?account", Err(RealmRefusal::Query("account"))),
+            ("https://auth.example.net/token?scope[]=x", Err(RealmRefusal::Query("scope"))),
+            ("https://auth.example.net/token?+scope=x", Err(RealmRefusal::Query("scope"))),
             same("https://auth.example.net:8443/token"),
             same("http://127.0.0.2:5001/auth"),
             // The gate told the registry this name.

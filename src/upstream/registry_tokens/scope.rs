@@ -27,6 +27,18 @@ impl RequestScopes {
         Self(scopes)
     }
 
+    /// Returns all scopes of one repository that a request to it may have, but those of mounts.
+    pub(super) fn each_of_repository(wanted: &RegistryRequest) -> impl Iterator<Item = Self> {
+        let actions =
+            ["pull", "pull,push", "delete", "push", "metadata_read", "pull,metadata_read"];
+        let name = wanted.repository();
+        name.into_iter().flat_map(move |name| {
+            actions
+                .into_iter()
+                .map(move |actions| Self(vec![format!("repository:{name}:{actions}")]))
+        })
+    }
+
     /// Returns each scope.
     pub(super) fn each(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -47,8 +59,8 @@ fn own_actions(operation: Operation) -> &'static str {
     }
 }
 
-/// Returns the actions that a challenge asks for in place of the operation's own: Azure wants
-/// `metadata_read` for a list of tags, Google `pull,push` and zot `push` for a delete. `None` if
+/// Returns the actions that a challenge asks for, if they may take the place of the operation's
+/// own: Azure wants `metadata_read` for a list of tags, Google `pull,push` and zot `push` for a delete. `None` if
 /// the challenge asks for anything else, or for more than the request needs.
 pub(super) fn actions_instead(wanted: &RegistryRequest, scope: &str) -> Option<String> {
     let allowed: &[&str] = match wanted.operation() {
@@ -59,7 +71,7 @@ pub(super) fn actions_instead(wanted: &RegistryRequest, scope: &str) -> Option<S
     let name = wanted.repository()?.as_str();
     let actions = scope.strip_prefix("repository:")?.strip_prefix(name)?.strip_prefix(':')?;
     let is_allowed = actions.split(',').all(|action| allowed.contains(&action));
-    (is_allowed && actions != own_actions(wanted.operation())).then(|| actions.to_owned())
+    is_allowed.then(|| actions.to_owned())
 }
 
 #[cfg(test)]
@@ -111,7 +123,7 @@ mod tests {
         for (request, scope, actions) in [
             (&tags, "repository:a:metadata_read", Some("metadata_read")),
             (&tags, "repository:a:pull,metadata_read", Some("pull,metadata_read")),
-            (&tags, "repository:a:pull", None),
+            (&tags, "repository:a:pull", Some("pull")),
             (&tags, "repository:a:pull,push", None),
             (&tags, "repository:b:metadata_read", None),
             (&tags, "repository:a:", None),

@@ -171,3 +171,114 @@ async fn without_an_account_the_token_server_is_asked_without_a_credential() {
     assert_eq!(ledger[0].header("authorization"), None);
     assert!(!ledger[0].target().contains("account"));
 }
+
+/// A realm that adds to the question could get a token for everything that the account may do.
+#[tokio::test]
+async fn a_realm_cannot_add_to_the_question() {
+    let realm = Server::start("127.0.0.1", |_| answer("200 OK", "", r#"{"token":"good"}"#));
+    for query in ["scope=repository:other:pull", "a=b&%53cope=x", "service=other", "account=root"] {
+        let registry = registry(format!("http://{}/token?{query}", realm.address), "");
+        let gate = gate(&registry, &token_authorization(&[])).await;
+        let (status, reason) = asked(&gate).await;
+        assert_eq!((status, reason.as_deref()), (502, FAILED), "{query}");
+    }
+    assert!(realm.ledger().is_empty());
+}
+
+/// A token server may move, and a proxy in front of the registry may ask for a password meanwhile.
+#[tokio::test]
+async fn a_challenge_that_leads_nowhere_is_forgotten() {
+    let realm = Server::start("127.0.0.1", |_| answer("200 OK", "", r#"{"token":"good"}"#));
+    let good = format!(r#"Bearer realm="http://{}/token""#, realm.address);
+    for (bad, status) in [
+        (r#"Bearer realm="https://evil.test/token""#, 502),
+        (r#"Basic realm="proxy""#, 200),
+        ("Negotiate", 502),
+    ] {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let good = good.clone();
+        let registry = Server::start("127.0.0.1", move |request| {
+            if request.header("authorization") == Some("Bearer good") {
+                return answer("200 OK", "", "ok");
+            }
+            let first = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            let challenge = if first { bad } else { &good };
+            answer("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "")
+        });
+        let gate = gate(&registry, &token_authorization(&[])).await;
+        // The password is refused once, and the registry then asks for a token.
+        let first = gate.get(MANIFEST, Some(ALICE)).await.status;
+        assert!(first == status || first == 502, "{bad}: {first}");
+        assert_eq!(gate.get(MANIFEST, Some(ALICE)).await.status, 200, "{bad}");
+    }
+}
+
+/// docker asks for a manifest before it pushes it.
+#[tokio::test]
+async fn what_was_written_can_be_read_at_once() {
+    let exists = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let realm = Server::start("127.0.0.1", |request| {
+        let token = if request.target().contains("push") { "push" } else { "pull" };
+        answer("200 OK", "", &format!(r#"{{"token":"{token}"}}"#))
+    });
+    let address = realm.address;
+    let registry = Server::start("127.0.0.1", move |request| {
+        use std::sync::atomic::Ordering::SeqCst;
+        match (request.line().split(' ').next(), request.header("authorization")) {
+            (Some("PUT"), Some("Bearer push")) => {
+                exists.store(true, SeqCst);
+                answer("201 Created", "", "")
+            }
+            (Some("GET"), Some("Bearer pull")) if exists.load(SeqCst) => answer("200 OK", "", "ok"),
+            _ => {
+                let challenge = format!(r#"Bearer realm="http://{address}/token""#);
+                answer("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "")
+            }
+        }
+    });
+    let gate = gate(&registry, &token_authorization(&[])).await;
+    assert_eq!(gate.get(MANIFEST, Some(ALICE)).await.status, 404);
+    let media_type = "Content-Type: application/vnd.oci.image.index.v1+json\r\n";
+    assert_eq!(gate.send("PUT", MANIFEST, Some(ALICE), media_type, "{}").await.status, 201);
+    assert_eq!(gate.get(MANIFEST, Some(ALICE)).await.status, 200);
+}
+
+/// Without the mount, every client uploads the blob.
+#[tokio::test]
+async fn a_mount_from_what_the_account_may_not_see_becomes_a_plain_upload() {
+    let realm = Server::start("127.0.0.1", |request| {
+        let is_mount = request.target().matches("scope=").count() == 2;
+        let token = if is_mount { "mount" } else { "good" };
+        answer("200 OK", "", &format!(r#"{{"token":"{token}"}}"#))
+    });
+    let address = realm.address;
+    let registry =
+        Server::start("127.0.0.1", move |request| match request.header("authorization") {
+            Some("Bearer good") => {
+                answer("202 Accepted", "Location: /v2/demo/a/blobs/uploads/1\r\n", "")
+            }
+            _ => {
+                let challenge = format!(r#"Bearer realm="http://{address}/token""#);
+                answer("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "")
+            }
+        });
+    let gate = gate(&registry, &token_authorization(&[])).await;
+    let digest = crate::harness::some_digest();
+    let target = format!("/v2/demo/a/blobs/uploads/?mount={digest}&from=other");
+    let reply = gate.send("POST", &target, Some(ALICE), "", "").await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    assert_eq!(registry.lines().last().unwrap(), "POST /v2/demo/a/blobs/uploads/");
+}
+
+/// The registry has its own time, however long its token server took.
+#[tokio::test]
+async fn the_time_of_a_token_server_is_not_that_of_the_registry() {
+    let realm = Server::start("127.0.0.1", |_| {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        answer("200 OK", "", r#"{"token":"good"}"#)
+    });
+    let registry = registry(format!("http://{}/token", realm.address), "");
+    let lines = token_authorization(&["response_timeout: 1s".to_owned()]);
+    let gate = gate(&registry, &lines).await;
+    assert_eq!(asked(&gate).await.0, 200);
+}

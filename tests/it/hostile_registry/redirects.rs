@@ -199,3 +199,40 @@ async fn a_redirect_without_a_host_stays_with_the_registry() {
     assert!(ledger[0].header("authorization").is_some());
     assert_eq!(ledger[1].header("authorization"), None);
 }
+
+#[tokio::test]
+async fn content_of_a_length_that_is_not_stated_passes() {
+    let storage = Server::start("127.0.0.1", |_| {
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ncontent\r\n0\r\n\r\n".to_owned()
+    });
+    let registry = registry(format!("http://{}/x", storage.address));
+    let gate = gate(&registry, &follow(&[storage.address.to_string()])).await;
+    let reply = gate.get(&blob(), Some(ALICE)).await;
+    assert_eq!((reply.status, reply.body.contains("content")), (200, true), "{reply:?}");
+}
+
+/// Each redirected pull would otherwise cost a connection to the registry.
+#[tokio::test]
+async fn the_connection_to_the_registry_is_used_again() {
+    let storage = Server::start("127.0.0.1", |_| answer("200 OK", "", "content"));
+    let registry = registry(format!("http://{}/x", storage.address));
+    let gate = gate(&registry, &follow(&[storage.address.to_string()])).await;
+    for _ in 0..5 {
+        assert_eq!(gate.get(&blob(), Some(ALICE)).await.status, 200);
+    }
+    assert_eq!((registry.connections(), storage.connections()), (1, 1));
+}
+
+/// With `redirects: pass`, the client would have to read the address.
+#[tokio::test]
+async fn a_redirect_with_user_information_does_not_reach_the_client() {
+    for location in
+        ["http://u:secret@storage.test/x", "//u@storage.test/x", "http://127.1/x", "http://[::1/x"]
+    {
+        let registry = registry(location);
+        let gate = gate(&registry, &[]).await;
+        let reply = gate.get(&blob(), Some(ALICE)).await;
+        assert_eq!(refused(&gate, &reply, 502).await, "upstream_leads_elsewhere", "{location}");
+        assert!(!reply.body.contains("secret") && !reply.head.contains("secret"), "{reply:?}");
+    }
+}

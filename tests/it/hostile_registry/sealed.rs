@@ -169,3 +169,15 @@ async fn gates_with_the_same_keys_know_each_others_uploads() {
     let patched = other.send("PATCH", &address, Some(ALICE), "", "x").await;
     assert_eq!(patched.status, 202, "{patched:?}");
 }
+
+/// The registry may be a gate itself, whose addresses look like this one's.
+#[tokio::test]
+async fn an_address_that_looks_sealed_is_sealed_again() {
+    let own = format!("{UPLOADS}mu1.of-another.gate");
+    let registry = registry(own.clone());
+    let gate = gate(&registry, &[]).await;
+    let address = begin(&gate).await;
+    assert_ne!(address, own);
+    assert_eq!(gate.send("PATCH", &address, Some(ALICE), "", "x").await.status, 202);
+    assert_eq!(registry.lines().last().unwrap(), &format!("PATCH {own}"));
+}

@@ -1,6 +1,7 @@
 //! A server whose answers a function gives. It keeps a ledger of all requests.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     ledger: Arc<Mutex<Vec<Request>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 /// A request, as it came.
@@ -53,14 +55,16 @@ impl Server {
         let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let (ledger, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(answers));
-        let entries = ledger.clone();
+        let (entries, connections) = (ledger.clone(), Arc::new(AtomicUsize::new(0)));
+        let counter = connections.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
                 let (entries, answers) = (entries.clone(), answers.clone());
                 tokio::spawn(async move { serve(stream, &entries, &*answers).await });
             }
         });
-        Self { address, ledger }
+        Self { address, ledger, connections }
     }
 
     /// Starts a server that no request may reach.
@@ -70,6 +74,11 @@ impl Server {
 
     pub(super) fn ledger(&self) -> Vec<Request> {
         self.ledger.lock().unwrap().clone()
+    }
+
+    /// Returns the number of connections that were accepted.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
