@@ -357,7 +357,8 @@ impl Upstream {
                 leads_to = %printable(address),
                 "the registry's response leads elsewhere and was not passed on; make the registry \
                  use relative addresses, or http.external_url as its own address (http.host in \
-                 Distribution's config)"
+                 Distribution's config); if it leads uploads to another host on purpose, list that \
+                 host in upstream.upload_hosts (https only)"
             );
         }
         fault

@@ -228,9 +228,8 @@ pub fn registry_tokens(config: &Config) -> anyhow::Result<RegistryTokens> {
         Some((user, password)) => (user.clone(), Some(account(user, password)?)),
         None => (String::new(), None),
     };
-    let roots = elsewhere_roots(&upstream.endpoint)?;
-    let client = |certificate| {
-        let tls = client_tls::config_with(roots.clone(), certificate)?;
+    let client = |roots, certificate| {
+        let tls = client_tls::config_with(roots, certificate)?;
         Ok::<_, io::Error>(HttpClient::with_way(tls, TOKEN_TIMEOUT, upstream.way.clone()))
     };
     Ok(RegistryTokens::new(TokenSettings {
@@ -238,8 +237,11 @@ pub fn registry_tokens(config: &Config) -> anyhow::Result<RegistryTokens> {
         user,
         realms: realms.clone(),
         insecure: *insecure,
-        own_client: client(upstream.client_certificate.as_ref())?,
-        client: client(None)?,
+        own_client: client(
+            upstream.endpoint.trusted_roots()?,
+            upstream.client_certificate.as_ref(),
+        )?,
+        client: client(elsewhere_roots(&upstream.endpoint)?, None)?,
         negative_ttl: config.cache.negative_ttl,
     }))
 }

@@ -49,6 +49,7 @@ impl Upstream {
         let is_read = wanted.is_read();
         let is_empty = body.is_end_stream();
         let is_delete = wanted.required().is_delete();
+        let is_mount = wanted.mount_source().is_some();
         if !is_read && !tokens.knows_challenge(wanted) {
             // A body can be sent only once.
             self.learn_challenge(tokens, client, request_id).await?;
@@ -66,6 +67,11 @@ impl Upstream {
         let presented = match credential(wanted, &scope).await {
             // The token server may not know this action: the registry tells which one it wants.
             Err(Denial::Upstream(UpstreamFault::TokenServerRefused)) if is_delete => None,
+            Err(Denial::Upstream(
+                UpstreamFault::TokenServerRefused | UpstreamFault::TokenServerForbids,
+            )) if is_empty && is_mount => {
+                return self.upload_instead_of_mount(tokens, outbound, client).await;
+            }
             presented => presented?,
         };
         client.progress.wait_begins();
@@ -99,12 +105,8 @@ impl Upstream {
                 let asks_otherwise = is_another || tokens.scope(wanted) != scope;
                 if used.is_newer_than(begun) && !asks_otherwise {
                     // A mount is only a hint. Its source may be what the account may not see.
-                    if let Some(plain) = without_mount(wanted).filter(|_| is_empty) {
-                        let body = RequestBody::empty(client.progress.clone());
-                        let outbound = OutboundRequest { wanted: &plain, ..outbound.clone() };
-                        let now = Instant::now();
-                        let upload = self.exchange_with_token(tokens, &outbound, body, client, now);
-                        return Box::pin(upload).await;
+                    if is_empty && is_mount {
+                        return self.upload_instead_of_mount(tokens, outbound, client).await;
                     }
                     self.log_invalid_token(response.headers(), request_id);
                     tokens.refuse(&scope);
@@ -145,6 +147,20 @@ impl Upstream {
             (StatusCode::UNAUTHORIZED, _) => Err(Denial::Upstream(UpstreamFault::RefusedTheGate)),
             _ => Ok((response, exchange)),
         }
+    }
+
+    /// Sends the request for a mount as that for a plain upload, which every client then begins.
+    async fn upload_instead_of_mount(
+        &self,
+        tokens: &RegistryTokens,
+        outbound: &OutboundRequest<'_>,
+        client: &ClientInfo<'_>,
+    ) -> Result<(Response<Incoming>, Exchange), Denial> {
+        let (plain, _) = outbound.wanted.clone().split_mount();
+        let outbound = OutboundRequest { wanted: &plain, ..outbound.clone() };
+        let body = RequestBody::empty(client.progress.clone());
+        let now = Instant::now();
+        Box::pin(self.exchange_with_token(tokens, &outbound, body, client, now)).await
     }
 
     /// Logs that the registry calls a fresh token invalid: it may not trust its token server.
@@ -191,12 +207,6 @@ impl Upstream {
         }
         Ok(())
     }
-}
-
-/// Returns the request as a plain upload, if it asks for a mount.
-fn without_mount(wanted: &RegistryRequest) -> Option<RegistryRequest> {
-    let (plain, mount) = wanted.clone().split_mount();
-    mount.map(|_| plain)
 }
 
 /// Returns the request with this credential.

@@ -131,13 +131,21 @@ impl Connector {
         };
         let found = lookup_host((self.host.as_str(), self.port)).await?;
         let addresses: Vec<_> = found.filter(|it| allowed.allows_address(*it)).collect();
-        match addresses.first() {
-            None => Err(io::Error::new(io::ErrorKind::PermissionDenied, NotAllowed)),
-            Some(first) if self.way.has_proxy() => {
-                self.way.connect(&first.ip().to_string(), self.port).await
-            }
-            Some(_) => dial::connect_to_any(addresses).await,
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotAllowed));
         }
+        if !self.way.has_proxy() {
+            return dial::connect_to_any(addresses).await;
+        }
+        // A proxy may reach one family of addresses alone.
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            match self.way.connect(&address.ip().to_string(), self.port).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
 }
 
@@ -145,7 +153,8 @@ impl Connector {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "none of its addresses is reachable over the internet; if the gate may connect to one of them, \
-     list it, or its network, beside the name"
+     add that address or its network to upstream.redirect_hosts or upstream.upload_hosts, beside \
+     the name"
 )]
 struct NotAllowed;
 

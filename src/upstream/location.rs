@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::check_response::is_redirect;
 use super::sealed_upload::sealed_id;
 use super::web_address::WebAddress;
-use crate::registry::{Operation, RegistryRequest};
+use crate::registry::{Operation, RegistryRequest, RepositoryName};
 pub(super) use resolve::{AddressForm, resolve};
 
 /// The longest address of an upload that is handed on, in bytes. The gate takes back no longer one,
@@ -241,10 +241,9 @@ impl Judge<'_> {
         if !address.is_same_origin(&registry) && !self.origins.knows(scheme, &address.authority()) {
             return (self.seal?)(&address);
         }
-        // What lies behind `/v2/` is judged by its repository alone.
         let own = WebAddress { target: address.target, ..registry };
-        let is_api = self.origins.without_base(&own.target).starts_with("/v2/");
-        if is_api { None } else { (self.seal?)(&own) }
+        let may_be_sealed = self.origins.may_be_sealed(&own.target, self.wanted.repository());
+        if may_be_sealed { (self.seal?)(&own) } else { None }
     }
 
     /// Returns the path and query of an address in the same repository.
@@ -283,7 +282,7 @@ impl Judge<'_> {
                 let (authority, path) = rest.split_at_checked(rest.find('/')?)?;
                 self.origins.knows("https", authority).then(|| path.to_owned())
             }
-            // A server that is not the registry names itself so.
+            // A relative address in the answer of another server leads to that server.
             AddressForm::Path(_) | AddressForm::Relative(_) if self.elsewhere.is_some() => None,
             AddressForm::Path(path) => Some(path.to_owned()),
             AddressForm::Relative(relative) => Some(resolve(self.target, relative)),
@@ -296,6 +295,16 @@ impl Origins {
     /// Returns the address of the registry, with an empty path.
     pub(super) fn address(&self) -> Option<WebAddress> {
         WebAddress::parse(&self.own)
+    }
+
+    /// Returns whether a path and query of the registry may be sealed as an upload of this
+    /// repository: outside of `/v2/`, or an upload there.
+    pub(super) fn may_be_sealed(&self, target: &str, name: Option<&RepositoryName>) -> bool {
+        let target = self.without_base(target);
+        let is_upload = |led_to: RegistryRequest| {
+            led_to.operation() == Operation::UploadStatus && led_to.repository() == name
+        };
+        !target.starts_with("/v2/") || parse(target).is_some_and(is_upload)
     }
 
     /// Returns a path of the registry as the gate has it: without what lies before `/v2/`. Some

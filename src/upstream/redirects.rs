@@ -118,7 +118,8 @@ impl Upstream {
             let (response, exchange) = answer.map_err(|denial| match denial {
                 Denial::ClientAborted => denial,
                 _ => failed(format_args!(
-                    "{}, to which the registry redirects, gave no answer",
+                    "{}, to which the registry redirects, was not reached or gave no answer; the line \
+                     before has the reason",
                     printable(&here.shown())
                 )),
             })?;
@@ -172,7 +173,9 @@ impl Upstream {
         }
         let coded = parts.headers.get(header::CONTENT_ENCODING);
         if coded.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err("gave its content in a coding that nobody asked for".to_owned());
+            return Err(
+                "gave its content with a Content-Encoding that the gate did not ask for".to_owned()
+            );
         }
         parts.headers = storage_headers(wanted, redirect, &parts.headers);
         Ok((Response::from_parts(parts, body), exchange))

@@ -136,8 +136,9 @@ impl RegistryTokens {
         Self {
             tokens: Cache::builder()
                 .max_capacity(MAX_TOKEN_BYTES)
-                .weigher(|_, token: &Arc<IssuedToken>| {
-                    let bytes = token.authorization.len().try_into().unwrap_or(u32::MAX);
+                .weigher(|question: &TokenQuestion, token: &Arc<IssuedToken>| {
+                    let bytes = question.realm.len() + token.authorization.len();
+                    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
                     bytes.max(MIN_WEIGHT)
                 })
                 .expire_after(TokenExpiry)
@@ -168,8 +169,8 @@ impl RegistryTokens {
         self.learned.note_open();
     }
 
-    /// Takes note of the challenge in a 401 to a request. One that the gate cannot answer takes the
-    /// place of no other.
+    /// Takes note of the challenge in a 401 to a request. One that the gate cannot answer does
+    /// not replace a known one.
     pub(super) fn learn(
         &self,
         wanted: &RegistryRequest,
@@ -209,7 +210,7 @@ impl RegistryTokens {
     }
 
     /// Returns the credential for a request, or `None` if the registry's challenge is not known.
-    /// However many requests wait for the same token, its question is asked once.
+    /// Requests that wait for the same token share one question.
     ///
     /// # Errors
     /// The fault of the token server, or [`UpstreamFault::RefusedTheGate`] if the registry asks for
@@ -279,8 +280,11 @@ impl RegistryTokens {
 
     /// Forgets that tokens for this repository were refused: a write may have created it.
     pub(super) fn forget_refusals(&self, wanted: &RegistryRequest) {
-        for scopes in RequestScopes::each_of_repository(wanted) {
-            self.refused.invalidate(&scopes);
+        let Some(name) = wanted.repository() else { return };
+        for (scopes, ()) in &self.refused {
+            if scopes.is_of(name) {
+                self.refused.invalidate(&*scopes);
+            }
         }
     }
 
@@ -337,7 +341,8 @@ impl RegistryTokens {
             UpstreamFault::TokenServerNotAllowed
         })?;
         let wait = self.turns.take(asker).ok_or_else(|| {
-            let what = "is not asked for a token, because it was asked 20 times in a second";
+            let what = "is not asked for a token now, because too many questions wait for it; the gate \
+                        asks 20 times a second";
             self.log(request_id, &key.realm, format_args!("{what}"));
             UpstreamFault::TokenServerBusy
         })?;

@@ -95,6 +95,11 @@ impl Upstream {
         let address = address.ok_or(Denial::UnknownUpload)?;
         let registry = self.settings.origins.address();
         let server = if registry.is_some_and(|registry| registry.is_same_origin(&address)) {
+            // The rule by which it was sealed holds for a forged address too.
+            let origins = &self.settings.origins;
+            if !origins.may_be_sealed(&address.target, wanted.repository()) {
+                return Err(Denial::UnknownUpload);
+            }
             None
         } else {
             let server = self.settings.uploads.server(&address, &self.other_pools);
@@ -112,7 +117,7 @@ impl Upstream {
         record: &Record,
     ) -> Option<String> {
         let registry = self.settings.origins.address()?;
-        // The server must be able to be asked for it later.
+        // A request for this target must be possible later.
         Uri::try_from(&address.target).ok()?;
         if !address.is_same_origin(&registry) {
             self.settings.uploads.judge(address).ok()?;
@@ -142,8 +147,8 @@ pub(super) fn sealed_id(wanted: &RegistryRequest) -> Option<&str> {
     id.starts_with(SealedKind::Upload.prefix()).then_some(id)
 }
 
-/// Returns the path and query for the server: those that the registry gave, and behind them what
-/// the client adds by the protocol.
+/// Returns the path and query for the server: those that the registry gave, followed by the
+/// parameters of the protocol that the client added.
 pub(super) fn target(address: &WebAddress, wanted: &RegistryRequest) -> String {
     let mut target = address.target.clone();
     for parameter in wanted.upload_parameters() {

@@ -1,7 +1,10 @@
 //! Builds the settings for registries that ask for tokens, redirect, lead uploads elsewhere, or lie
 //! behind a proxy.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
+use rustls::sign::CertifiedKey;
 use secrecy::ExposeSecret;
 
 use super::Build;
@@ -12,8 +15,6 @@ use crate::config::url::Scheme;
 use crate::http_client::{Proxy, Way};
 use crate::identity::model::credential::basic;
 use crate::net::host_list::HostList;
-use rustls::sign::CertifiedKey;
-use std::sync::Arc;
 
 /// The registry of Docker Hub, and its token server.
 const DOCKER_HUB: (&str, &str) = ("registry-1.docker.io", "auth.docker.io");

@@ -32,22 +32,24 @@ pub(in crate::config) struct UpstreamSection {
     /// the system.
     #[schemars(length(min = 1), extend("format" = "file", "examples" = ["ca.pem"]))]
     pub(in crate::config) ca: Option<String>,
-    /// The hosts that may be shown the password for authorization: token, beside the registry's
-    /// own. auth.docker.io is built in for registry-1.docker.io.
+    /// The hosts that the gate may ask for tokens, with the password if there is one, beside the
+    /// registry's own. auth.docker.io is built in for registry-1.docker.io.
     pub(in crate::config) token_realms: Vec<HostEntry>,
-    /// True if the token server may be asked over plain http even if it is not on this machine.
+    /// True if the gate may send the password over plain http to another machine: to the token
+    /// server, or to the registry if its challenge is Basic.
     pub(in crate::config) insecure: bool,
     /// The treatment of a redirect of a pull: pass (the client follows it) or follow (the gate
     /// fetches what it leads to).
     pub(in crate::config) redirects: Redirects,
     /// The hosts to which the gate follows redirects, required for follow: names, *.example.com,
-    /// addresses and networks, with the port unless it is 443. What is not reachable over the
-    /// internet must be named by its address or network.
+    /// addresses and networks, with the port unless it is 443. A host whose address is not
+    /// reachable over the internet needs an entry for its address or network too.
     pub(in crate::config) redirect_hosts: Vec<HostEntry>,
     /// The hosts, beside the registry's own, to which the registry may lead an upload, in the form
     /// of redirect_hosts.
     pub(in crate::config) upload_hosts: Vec<HostEntry>,
-    /// The HTTP proxy on the way to the registry, its token server and its redirects; null: none.
+    /// The HTTP proxy on the way to the registry, its token server, its redirects and its uploads;
+    /// null: none.
     #[schemars(extend("examples" = ["http://proxy.example.com:3128"]))]
     pub(in crate::config) proxy: Option<ServerUrl>,
     /// A file with the credentials for the proxy, USER:PASSWORD in one line.

@@ -10,6 +10,9 @@ use crate::terminal::printable;
 use crate::upstream::Origins;
 use crate::upstream::web_address::WebAddress;
 
+/// The longest address of a token server, in bytes.
+const MAX_REALM_BYTES: usize = 2 * 1024;
+
 /// A token server that may be asked.
 pub(super) struct Realm {
     pub(super) address: WebAddress,
@@ -20,13 +23,13 @@ pub(super) struct Realm {
 /// The reason why a token server is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RealmRefusal {
-    #[error("this is not an http or https address without user information")]
+    #[error("this is not an http or https address without user information, of 2 KiB at most")]
     Malformed,
     #[error("its query has `{0}`, which would change what the gate asks for")]
     Query(&'static str),
     #[error(
         "its host is neither the registry's own nor listed in upstream.token_realms; list it there \
-         if it may be shown the gate's password"
+         if the gate may ask it for tokens, with the password if there is one"
     )]
     NotListed,
     #[error(
@@ -46,7 +49,8 @@ impl Realm {
         settings: &TokenSettings,
         own: &Origins,
     ) -> Result<Self, RealmRefusal> {
-        let named = WebAddress::parse(realm).ok_or(RealmRefusal::Malformed)?;
+        let named = WebAddress::parse(realm).filter(|_| realm.len() <= MAX_REALM_BYTES);
+        let named = named.ok_or(RealmRefusal::Malformed)?;
         if let Some(key) = own_parameter(&named.target) {
             return Err(RealmRefusal::Query(key));
         }

@@ -27,15 +27,12 @@ impl RequestScopes {
         Self(scopes)
     }
 
-    /// Returns all scopes of one repository that a request to it may have, but those of mounts.
-    pub(super) fn each_of_repository(wanted: &RegistryRequest) -> impl Iterator<Item = Self> {
-        let actions =
-            ["pull", "pull,push", "delete", "push", "metadata_read", "pull,metadata_read"];
-        let name = wanted.repository();
-        name.into_iter().flat_map(move |name| {
-            actions
-                .into_iter()
-                .map(move |actions| Self(vec![format!("repository:{name}:{actions}")]))
+    /// Returns whether one of the scopes is of this repository.
+    pub(super) fn is_of(&self, name: &RepositoryName) -> bool {
+        self.each().any(|scope| {
+            let rest =
+                scope.strip_prefix("repository:").and_then(|it| it.strip_prefix(name.as_str()));
+            rest.is_some_and(|rest| rest.starts_with(':'))
         })
     }
 

@@ -187,7 +187,7 @@ async fn a_realm_cannot_add_to_the_question() {
 
 /// A token server may move, and a proxy in front of the registry may ask for a password meanwhile.
 #[tokio::test]
-async fn a_challenge_that_leads_nowhere_is_forgotten() {
+async fn a_challenge_that_gives_no_credential_is_forgotten() {
     let realm = Server::start("127.0.0.1", |_| answer("200 OK", "", r#"{"token":"good"}"#));
     let good = format!(r#"Bearer realm="http://{}/token""#, realm.address);
     for (bad, status) in [
@@ -215,7 +215,7 @@ async fn a_challenge_that_leads_nowhere_is_forgotten() {
 
 /// docker asks for a manifest before it pushes it.
 #[tokio::test]
-async fn what_was_written_can_be_read_at_once() {
+async fn a_write_ends_the_memory_of_refused_reads() {
     let exists = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let realm = Server::start("127.0.0.1", |request| {
         let token = if request.target().contains("push") { "push" } else { "pull" };
@@ -246,10 +246,19 @@ async fn what_was_written_can_be_read_at_once() {
 /// Without the mount, every client uploads the blob.
 #[tokio::test]
 async fn a_mount_from_what_the_account_may_not_see_becomes_a_plain_upload() {
-    let realm = Server::start("127.0.0.1", |request| {
+    for realm_forbids in [false, true] {
+        mount(realm_forbids).await;
+    }
+}
+
+async fn mount(realm_forbids: bool) {
+    let realm = Server::start("127.0.0.1", move |request| {
         let is_mount = request.target().matches("scope=").count() == 2;
-        let token = if is_mount { "mount" } else { "good" };
-        answer("200 OK", "", &format!(r#"{{"token":"{token}"}}"#))
+        match is_mount {
+            true if realm_forbids => answer("403 Forbidden", "", ""),
+            true => answer("200 OK", "", r#"{"token":"mount"}"#),
+            false => answer("200 OK", "", r#"{"token":"good"}"#),
+        }
     });
     let address = realm.address;
     let registry =
@@ -272,7 +281,7 @@ async fn a_mount_from_what_the_account_may_not_see_becomes_a_plain_upload() {
 
 /// The registry has its own time, however long its token server took.
 #[tokio::test]
-async fn the_time_of_a_token_server_is_not_that_of_the_registry() {
+async fn a_slow_token_server_does_not_use_up_the_response_timeout() {
     let realm = Server::start("127.0.0.1", |_| {
         std::thread::sleep(std::time::Duration::from_millis(1500));
         answer("200 OK", "", r#"{"token":"good"}"#)

@@ -23,7 +23,7 @@ fn blob() -> String {
 }
 
 #[tokio::test]
-async fn nothing_but_a_listed_host_is_connected_to() {
+async fn the_gate_connects_only_to_listed_hosts() {
     let trap = Server::trap("127.0.0.2");
     let port = trap.address.port();
     // The name is listed, and its address is not.
@@ -99,6 +99,7 @@ async fn only_content_passes() {
         ("200 OK", "", 200),
         ("206 Partial Content", "Content-Range: bytes 0-6/9\r\n", 206),
         ("416 Range Not Satisfiable", "Content-Range: bytes */9\r\n", 416),
+        ("304 Not Modified", "ETag: \"e\"\r\n", 304),
         ("201 Created", "", 502),
         ("204 No Content", "", 502),
         ("401 Unauthorized", "WWW-Authenticate: Basic\r\n", 502),
@@ -108,7 +109,8 @@ async fn only_content_passes() {
         ("200 OK", "Content-Encoding: gzip\r\n", 502),
         ("200 OK", "Transfer-Encoding: chunked\r\n", 502),
     ] {
-        let body = if status_line.starts_with("204") { "" } else { "content" };
+        let is_bodiless = status_line.starts_with("204") || status_line.starts_with("304");
+        let body = if is_bodiless { "" } else { "content" };
         let text = answer(status_line, headers, body);
         let storage = Server::start("127.0.0.1", move |_| text.clone());
         let registry = registry(format!("http://{}/0", storage.address));
@@ -201,7 +203,7 @@ async fn a_redirect_without_a_host_stays_with_the_registry() {
 }
 
 #[tokio::test]
-async fn content_of_a_length_that_is_not_stated_passes() {
+async fn content_without_a_stated_length_passes() {
     let storage = Server::start("127.0.0.1", |_| {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ncontent\r\n0\r\n\r\n".to_owned()
     });

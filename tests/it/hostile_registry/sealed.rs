@@ -150,15 +150,13 @@ async fn an_upload_elsewhere_is_refused_at_once() {
     }
 }
 
-/// The keys of a file outlast the process, and those of the process a reload.
+/// Two gates with the same key file stand for replicas, and for a gate before and after a restart.
 #[tokio::test]
 async fn gates_with_the_same_keys_know_each_others_uploads() {
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
     let registry = registry("/elsewhere/1");
-    let setup = || Setup { tokens: vec!["key_file: keys"], ..Setup::default() };
     let start = async || {
-        let setup = setup();
-        let gate = gate_with(&registry, &[], Setup { tokens: Vec::new(), ..setup }).await;
+        let gate = gate_with(&registry, &[], Setup::default()).await;
         gate.write("keys", KEY);
         gate.edit("identity:", "tokens: { key_file: keys }\nidentity:");
         gate
