@@ -115,8 +115,8 @@ impl UpstreamFault {
                 "the token server of the registry behind this gate refused to issue a token"
             }
             Self::TokenServerForbids => {
-                "the token server of the registry behind this gate does not let the gate do this, or \
-                 there is no such image"
+                "the token server of the registry behind this gate does not let the gate do \
+                 this, or there is no such image"
             }
             Self::TokenServerNotAllowed => {
                 "the registry behind this gate names a token server that the gate may not ask"

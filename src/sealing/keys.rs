@@ -37,7 +37,8 @@ pub enum KeyFileError {
     #[error("the same key as in line {1}; remove one of the two")]
     Twice(usize, usize),
     #[error(
-        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime and 24 hours ago"
+        "more than {MAX_KEYS} keys; remove those that were replaced more than tokens.lifetime \
+         and 24 hours ago"
     )]
     TooMany(usize),
 }
@@ -123,8 +124,8 @@ impl TokenKey {
         let id = BASE64_URL_SAFE_NO_PAD
             .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
         let hash_key = HashKey::of_token_key(bytes);
-        // Gate tokens use the key itself, so that tokens of earlier versions stay valid. Every other
-        // kind has a derived key.
+        // Gate tokens use the key itself, so that tokens of earlier versions stay valid. Every
+        // other kind has a derived key.
         let uploads = Zeroizing::new(blake3::derive_key("moorgate sealed upload", bytes));
         Ok(Self { id, hash_key, gate_tokens: sealing_key(bytes)?, uploads: sealing_key(&uploads)? })
     }

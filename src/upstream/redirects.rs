@@ -118,8 +118,8 @@ impl Upstream {
             let (response, exchange) = answer.map_err(|denial| match denial {
                 Denial::ClientAborted => denial,
                 _ => failed(format_args!(
-                    "{}, to which the registry redirects, was not reached or gave no answer; the line \
-                     before has the reason",
+                    "{}, to which the registry redirects, was not reached or gave no answer; the \
+                     line before has the reason",
                     printable(&here.shown())
                 )),
             })?;

@@ -341,8 +341,8 @@ impl RegistryTokens {
             UpstreamFault::TokenServerNotAllowed
         })?;
         let wait = self.turns.take(asker).ok_or_else(|| {
-            let what = "is not asked for a token now, because too many questions wait for it; the gate \
-                        asks 20 times a second";
+            let what = "is not asked for a token now, because too many questions wait for it; \
+                        the gate asks 20 times a second";
             self.log(request_id, &key.realm, format_args!("{what}"));
             UpstreamFault::TokenServerBusy
         })?;

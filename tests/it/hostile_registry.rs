@@ -1,5 +1,6 @@
-//! Classes 31 and 32 of `tests/hostile-classes.md`: a registry that sends the gate to other servers, and sealed addresses in the
-//! wrong place. A trap is a server that the gate may not ask: its ledger must stay empty.
+//! Classes 31 and 32 of `tests/hostile-classes.md`: a registry that sends the gate to other
+//! servers, and sealed addresses in the wrong place. A trap is a server that the gate may not ask:
+//! its ledger must stay empty.
 
 mod proxy;
 mod realms;

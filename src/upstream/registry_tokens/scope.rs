@@ -57,8 +57,8 @@ fn own_actions(operation: Operation) -> &'static str {
 }
 
 /// Returns the actions that a challenge asks for, if they may take the place of the operation's
-/// own: Azure wants `metadata_read` for a list of tags, Google `pull,push` and zot `push` for a delete. `None` if
-/// the challenge asks for anything else, or for more than the request needs.
+/// own: Azure wants `metadata_read` for a list of tags, Google `pull,push` and zot `push` for a
+/// delete. `None` if the challenge asks for anything else, or for more than the request needs.
 pub(super) fn actions_instead(wanted: &RegistryRequest, scope: &str) -> Option<String> {
     let allowed: &[&str] = match wanted.operation() {
         Operation::Tags => &["pull", "metadata_read"],

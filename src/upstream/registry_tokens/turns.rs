@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// others.
 const PATIENCE_OF_ONE: Duration = Duration::from_millis(750);
 
-/// The caller for whom a token server is asked.
+/// The caller whose request needs a token.
 #[derive(Clone, Copy)]
 pub(in crate::upstream) struct Asker<'a> {
     /// The caller, if it has a credential.

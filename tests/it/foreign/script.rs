@@ -79,7 +79,8 @@ pub enum Blob {
 }
 
 pub struct Script {
-    /// Whether clients speak TLS with the gate. The registry is asked over plain http all the same.
+    /// Whether clients speak TLS with the gate. The registry is asked over plain http all the
+    /// same.
     pub tls: bool,
     /// The path below which `/v2/` lies, such as `/repository/docker`. Empty for none.
     pub prefix: &'static str,
