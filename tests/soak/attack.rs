@@ -75,7 +75,7 @@ pub async fn attacker(world: Arc<World>, number: usize, end: Instant) {
 
 /// The outcome of an attack.
 enum Outcome {
-    /// A 4xx or 503, or an end of the stream or the connection.
+    /// A 4xx, 308 or 503, or an end of the stream or the connection.
     Refused,
     /// Any other status.
     Answered(u16),
@@ -83,7 +83,8 @@ enum Outcome {
 
 impl Outcome {
     fn of(status: u16) -> Self {
-        if (400..500).contains(&status) || status == 503 {
+        // 308 sends the client to the one right spelling, and forwards nothing.
+        if (400..500).contains(&status) || matches!(status, 308 | 503) {
             Self::Refused
         } else {
             Self::Answered(status)

@@ -24,7 +24,12 @@ pub(super) fn mounts(_: &Arsenal, turn: u64, _: &str) -> Attack {
         0 => Attack::Request(own(format!("{mount}&from={from}")), Some(GoesOn::as_("POST", OWN))),
         1..8 => refused(own(format!("{mount}&from=mallory/app&from={from}"))),
         8..14 => refused(own(format!("{mount}&{mount}&from={from}"))),
-        14..20 => refused(own(format!("{mount}&from=mallory/../{from}"))),
+        // A source that is not a name is dropped with its mount.
+        14 => Attack::Request(
+            own(format!("{mount}&from=mallory/../{from}")),
+            Some(GoesOn::as_("POST", OWN)),
+        ),
+        15..20 => refused(own(format!("{mount}&from={from}&from=mallory/../{from}"))),
         20 => Attack::Request(as_form(own(mount)), Some(GoesOn::as_("POST", OWN))),
         21..24 => {
             refused(as_form(Message::new("PUT", "/v2/mallory/app/manifests/form").by(&mallory())))
