@@ -21,6 +21,7 @@ mod sealed_upload;
 mod send;
 mod web_address;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -49,7 +50,7 @@ use crate::registry::RegistryRequest;
 use crate::request_id::RequestId;
 use crate::terminal::printable;
 use check_response::{check_response, is_redirect};
-use elsewhere::OtherPools;
+use elsewhere::KnownServers;
 use health::Work;
 use location::LeadsElsewhere;
 use pool::Pool;
@@ -121,8 +122,10 @@ pub enum RegistryAuthorization {
 pub struct Upstream {
     settings: Arc<UpstreamSettings>,
     pool: Rc<Pool>,
-    /// The connections to servers beside the registry.
-    other_pools: Rc<OtherPools>,
+    /// The servers of redirects, and of uploads. They are kept apart, because each list of the
+    /// config allows addresses of its own.
+    redirect_servers: Rc<KnownServers>,
+    upload_servers: Rc<KnownServers>,
     /// Limits how many catalog listings this worker reads at once.
     catalog_slots: Rc<Semaphore>,
 }
@@ -139,7 +142,8 @@ impl Upstream {
     pub fn new(settings: Arc<UpstreamSettings>) -> Self {
         Self {
             pool: Rc::default(),
-            other_pools: Rc::default(),
+            redirect_servers: Rc::default(),
+            upload_servers: Rc::default(),
             catalog_slots: Rc::new(Semaphore::new(catalog::MAX_WALKS)),
             settings,
         }
@@ -149,7 +153,8 @@ impl Upstream {
     /// [`SWEEP_EVERY`].
     pub fn sweep(&self) {
         self.pool.sweep();
-        self.other_pools.sweep();
+        self.redirect_servers.sweep();
+        self.upload_servers.sweep();
     }
 
     /// Forwards the request that the permit allows, and returns the response. Both bodies are
@@ -180,22 +185,24 @@ impl Upstream {
             OutboundRequest::to_registry(wanted, grant, &head.headers, record.request_id());
         outbound.caller = record.principal().filter(|principal| !principal.is_anonymous());
         if let Some(sealed) = &sealed {
-            (outbound.to, outbound.target) = (sealed.server.as_ref(), Some(&*sealed.target));
+            (outbound.to, outbound.target) = (sealed.server.as_deref(), Some(&*sealed.target));
         }
+        // Not `exchange_authorized`: one more layer would enlarge every request's future.
         let answer = match &self.settings.authorization {
             RegistryAuthorization::Token(tokens) if outbound.to.is_none() => {
                 Box::pin(self.exchange_with_token(tokens, &outbound, body, client, begun)).await
             }
             _ => self.exchange(&outbound, body, client, begun).await,
         };
-        let (answer, is_followed) = match (answer, self.follows(wanted)) {
-            (Ok((response, exchange)), Some(others)) if is_redirect(response.status()) => {
-                let answered = (response, exchange);
-                (Box::pin(self.follow(others, &outbound, answered, client)).await, true)
-            }
-            (answer, _) => (answer, false),
-        };
-        let (response, exchange) = answer.inspect_err(|denial| self.note_fault(work, denial))?;
+        let mut answer = answer.inspect_err(|denial| self.note_fault(work, denial))?;
+        let others = self.follows(wanted).filter(|_| is_redirect(answer.0.status()));
+        if let Some(others) = others {
+            // Boxed because it would enlarge every request's future.
+            answer = Box::pin(self.follow(others, &outbound, answer, client))
+                .await
+                .inspect_err(|denial| self.note_fault(work, denial))?;
+        }
+        let (response, exchange) = answer;
         let arrived = Instant::now();
         let took = arrived - begun;
         record.set_upstream_response(took, response.status());
@@ -204,23 +211,17 @@ impl Upstream {
         // The registry may speak HTTP/1.0, and the client need not know.
         parts.version = http::Version::HTTP_11;
         // What a redirect led to was checked, and is passed on without its framing.
-        let usable = match is_followed {
-            true => Ok(()),
-            false => check_response(wanted, sent_grant, &parts)
-                .and_then(|()| self.lead(wanted, sealed.as_deref(), &mut parts, record)),
+        let usable = if others.is_some() {
+            Ok(())
+        } else {
+            check_response(wanted, sent_grant, &parts)
+                .and_then(|()| self.lead(wanted, sealed.as_deref(), &mut parts, record))
         };
         if let Err(fault) = usable {
             let status = parts.status.as_u16();
-            match sealed.as_deref().filter(|sealed| sealed.server.is_some()) {
-                None => self.log_fault(
-                    record.request_id(),
-                    fault,
-                    format_args!(
-                        "the response was not passed on: {} (status {status})",
-                        fault.message()
-                    ),
-                ),
-                Some(sealed) => self.log_fault(
+            let at_other_server = sealed.as_deref().filter(|sealed| sealed.server.is_some());
+            let fault = if let Some(sealed) = at_other_server {
+                self.log_fault(
                     record.request_id(),
                     UpstreamFault::Invalid,
                     format_args!(
@@ -228,11 +229,18 @@ impl Upstream {
                          on (status {status})",
                         printable(&sealed.address.shown())
                     ),
-                ),
-            }
-            let fault = match &sealed {
-                Some(sealed) if sealed.server.is_some() => UpstreamFault::Invalid,
-                _ => fault,
+                );
+                UpstreamFault::Invalid
+            } else {
+                self.log_fault(
+                    record.request_id(),
+                    fault,
+                    format_args!(
+                        "the response was not passed on: {} (status {status})",
+                        fault.message()
+                    ),
+                );
+                fault
             };
             self.settings.health.failed(work, fault, SystemTime::now());
             return Err(Denial::Upstream(fault));
@@ -333,13 +341,13 @@ impl Upstream {
         }
         let origins = &self.settings.origins;
         let target = match sealed {
-            Some(sealed) => sealed.target.clone(),
-            None => wanted.render_behind(&origins.base),
+            Some(sealed) => Cow::Borrowed(&*sealed.target),
+            None => Cow::Owned(wanted.render_behind(&origins.base)),
         };
-        let target = &*target;
         let seal = |address: &WebAddress| self.seal(address, wanted, record);
         let elsewhere = sealed.filter(|it| it.server.is_some()).map(|sealed| &sealed.address);
-        let answered = location::Answered { wanted, target, origins, elsewhere, seal: &seal };
+        let answered =
+            location::Answered { wanted, target: &target, origins, elsewhere, seal: &seal };
         let rewritten = location::rewrite(answered, parts.status, &mut parts.headers);
         rewritten.map_err(|LeadsElsewhere(address)| {
             self.log_elsewhere(record.request_id(), parts.status, &address)

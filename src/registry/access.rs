@@ -192,11 +192,6 @@ impl Access {
         Self::Repositories(merged.into())
     }
 
-    /// Returns whether this is the right to delete in one repository.
-    pub fn is_delete(&self) -> bool {
-        matches!(self, Self::Repository(_, Action::Delete))
-    }
-
     /// Returns the repositories of this access and the actions that must be granted for each.
     pub fn repositories(&self) -> impl Iterator<Item = (&RepositoryName, Actions)> {
         let (one, several): (_, &[_]) = match self {

@@ -48,14 +48,17 @@ impl Upstream {
         let OutboundRequest { wanted, request_id, .. } = *outbound;
         let is_read = wanted.is_read();
         let is_empty = body.is_end_stream();
-        let is_delete = wanted.required().is_delete();
-        let is_mount = wanted.mount_source().is_some();
+        let is_delete = matches!(
+            wanted,
+            RegistryRequest::ManifestDelete { .. } | RegistryRequest::BlobDelete { .. }
+        );
+        let is_mount = matches!(wanted, RegistryRequest::UploadStart { mount: Some(_), .. });
         if !is_read && !tokens.knows_challenge(wanted) {
             // A body can be sent only once.
             self.learn_challenge(tokens, client, request_id).await?;
         }
         let scope = tokens.scope(wanted);
-        if tokens.is_refused(&scope) {
+        if tokens.is_refused(wanted, &scope) {
             return Err(Denial::UpstreamGrantsNothing { is_read });
         }
         let asker = Asker { principal: outbound.caller, address: client.address };
@@ -79,7 +82,7 @@ impl Upstream {
             self.exchange(&with(outbound, presented.as_ref()), body, client, begun).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             if !is_read && response.status().is_success() {
-                tokens.forget_refusals(wanted);
+                tokens.note_written(wanted);
             }
             return Ok((response, exchange));
         }

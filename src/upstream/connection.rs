@@ -19,8 +19,8 @@ use crate::net::monitored_io::IoStatus;
 /// registry that never sends a final response.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The largest part of a body that is read at once, in bytes. With twice as many bytes as 64 KiB, a
-/// pull takes a tenth less CPU time; with more, no less.
+/// The largest part of a body that is read at once, in bytes. With 64 KiB, a pull takes a tenth
+/// more CPU time.
 const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// A connection. Dropping it closes it at once, even in the middle of an exchange.

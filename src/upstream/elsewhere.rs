@@ -38,18 +38,15 @@ pub(super) enum NotAsked {
 }
 
 /// A server beside the registry.
-#[derive(Clone)]
 pub(super) struct Elsewhere {
     pub(super) connector: Connector,
     pub(super) pool: Rc<Pool>,
     pub(super) host: HeaderValue,
 }
 
-/// The connections of one worker to these servers, the server that was used last at the end.
+/// The servers that one worker has connections to, the one that was used last at the end.
 #[derive(Default)]
-pub(super) struct OtherPools(RefCell<Vec<(Server, Rc<Pool>)>>);
-
-type Server = (bool, String, u16);
+pub(super) struct KnownServers(RefCell<Vec<(WebAddress, Rc<Elsewhere>)>>);
 
 impl OtherServers {
     /// Judges an address.
@@ -67,41 +64,41 @@ impl OtherServers {
     pub(super) fn server(
         &self,
         address: &WebAddress,
-        pools: &OtherPools,
-    ) -> Result<Elsewhere, NotAsked> {
+        known: &KnownServers,
+    ) -> Result<Rc<Elsewhere>, NotAsked> {
         self.judge(address)?;
-        let WebAddress { https, host, port, .. } = address.clone();
-        let tls = https.then(|| self.tls.clone());
-        let connector = Connector::new(host.clone(), port, tls, self.connect_timeout);
+        let mut known = known.0.borrow_mut();
+        if let Some(at) = known.iter().position(|(server, _)| server.is_same_origin(address)) {
+            let found = known.remove(at);
+            let server = found.1.clone();
+            known.push(found);
+            return Ok(server);
+        }
+        if known.len() >= MAX_SERVERS {
+            known.remove(0);
+        }
+        let server = Rc::new(self.connect_to(address)?);
+        known.push((address.clone(), server.clone()));
+        Ok(server)
+    }
+
+    fn connect_to(&self, address: &WebAddress) -> Result<Elsewhere, NotAsked> {
+        let tls = address.https.then(|| self.tls.clone());
+        let host = address.host.clone();
+        let connector = Connector::new(host, address.port, tls, self.connect_timeout);
         let connector = connector.map_err(|_| NotAsked::Host)?;
         Ok(Elsewhere {
             connector: connector.on_the_way(self.way.clone()).only_to(self.listed.clone()),
-            pool: pools.of((https, host, port)),
+            pool: Rc::default(),
             host: HeaderValue::try_from(address.authority()).map_err(|_| NotAsked::Host)?,
         })
     }
 }
 
-impl OtherPools {
-    fn of(&self, server: Server) -> Rc<Pool> {
-        let mut pools = self.0.borrow_mut();
-        let known = pools.iter().position(|(known, _)| *known == server);
-        let pool = match known {
-            Some(at) => pools.remove(at).1,
-            None => {
-                if pools.len() >= MAX_SERVERS {
-                    pools.remove(0);
-                }
-                Rc::default()
-            }
-        };
-        pools.push((server, pool.clone()));
-        pool
-    }
-
+impl KnownServers {
     /// Closes connections that have been idle for too long.
     pub(super) fn sweep(&self) {
-        self.0.borrow().iter().for_each(|(_, pool)| pool.sweep());
+        self.0.borrow().iter().for_each(|(_, server)| server.pool.sweep());
     }
 }
 

@@ -220,18 +220,18 @@ impl Judge<'_> {
     /// Returns the path and query of the address of an upload in the same repository, if the gate
     /// will take it back.
     fn upload(self, text: &str) -> Option<String> {
-        let registry = self.origins.address()?;
-        if let Some((path, Operation::UploadStatus)) = self.leads_to(text)
+        if let Some((path, led_to)) = self.leads_to(text)
+            && led_to.operation() == Operation::UploadStatus
             && path.len() <= MAX_UPLOAD_ADDRESS_BYTES
         {
             // The registry may be a gate itself. What it sealed would look like this gate's own.
-            let looks_sealed = parse(&path).is_some_and(|led_to| sealed_id(&led_to).is_some());
-            if !looks_sealed {
+            if sealed_id(&led_to).is_none() {
                 return Some(path);
             }
             let target = format!("{}{path}", self.origins.base);
-            return (self.seal?)(&WebAddress { target, ..registry });
+            return (self.seal?)(&WebAddress { target, ..self.origins.address()? });
         }
+        let registry = self.origins.address()?;
         let here = match self.elsewhere {
             Some(elsewhere) => elsewhere.clone(),
             None => WebAddress { target: self.target.to_owned(), ..registry.clone() },
@@ -253,21 +253,20 @@ impl Judge<'_> {
 
     /// Returns the path and query of an address of the same list.
     fn same_list(self, text: &str) -> Option<String> {
-        let (path, operation) = self.leads_to(text)?;
-        (operation == self.wanted.operation()).then_some(path)
+        let (path, led_to) = self.leads_to(text)?;
+        (led_to.operation() == self.wanted.operation()).then_some(path)
     }
 
-    /// Returns the path and query of an address, and its operation, if the address is in the same
-    /// repository. A request without a repository leads only to its own operation.
-    fn leads_to(self, text: &str) -> Option<(String, Operation)> {
+    /// Returns the path and query of an address, and the request that it stands for, if the address
+    /// is in the same repository. A request without a repository leads only to its own operation.
+    fn leads_to(self, text: &str) -> Option<(String, RegistryRequest)> {
         let path = self.path(text)?;
         let led_to = parse(&path)?;
         let same = match self.wanted.repository() {
             None => led_to.operation() == self.wanted.operation(),
             name => led_to.repository() == name,
         };
-        let operation = led_to.operation();
-        same.then_some((path, operation))
+        same.then_some((path, led_to))
     }
 
     /// Returns the path and query of an address of this registry, byte for byte.

@@ -1,6 +1,7 @@
 //! Redirects that the gate follows itself: `redirects: follow`.
 
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
@@ -95,9 +96,9 @@ impl Upstream {
                 with_registry &= origins.knows(scheme, &here.authority());
             }
             let server = if with_registry {
-                Ok(self.registry_without_credential())
+                Ok(Rc::new(self.registry_without_credential()))
             } else {
-                others.server(&here, &self.other_pools)
+                others.server(&here, &self.redirect_servers)
             };
             let server = server.map_err(|why| {
                 failed(format_args!(

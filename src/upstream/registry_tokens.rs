@@ -7,6 +7,7 @@ mod realm;
 mod scope;
 mod turns;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::denial::UpstreamFault;
 use crate::http_client::HttpClient;
 use crate::log_throttle::LogThrottle;
 use crate::net::host_list::HostList;
-use crate::registry::RegistryRequest;
+use crate::registry::{RegistryRequest, RepositoryName};
 use learned::Learned;
 use realm::Realm;
 pub(super) use scope::RequestScopes;
@@ -59,7 +60,10 @@ pub struct TokenSettings {
 pub struct RegistryTokens {
     settings: TokenSettings,
     tokens: Cache<TokenQuestion, Arc<IssuedToken>>,
-    refused: moka::sync::Cache<RequestScopes, ()>,
+    /// The times at which the registry refused a token that was just issued.
+    refused: moka::sync::Cache<RequestScopes, Instant>,
+    /// The times of the last writes.
+    written: moka::sync::Cache<RepositoryName, Instant>,
     learned: Learned,
     turns: Turns,
     log_throttle: LogThrottle,
@@ -143,10 +147,8 @@ impl RegistryTokens {
                 })
                 .expire_after(TokenExpiry)
                 .build(),
-            refused: moka::sync::Cache::builder()
-                .max_capacity(MAX_KEPT)
-                .time_to_live(settings.negative_ttl.max(Duration::from_millis(1)))
-                .build(),
+            refused: for_a_while(settings.negative_ttl),
+            written: for_a_while(settings.negative_ttl),
             settings,
             learned: Learned::default(),
             turns: Turns::default(),
@@ -188,15 +190,25 @@ impl RegistryTokens {
         }
     }
 
-    /// Returns whether the registry has just refused a token for this scope.
-    pub(super) fn is_refused(&self, scope: &RequestScopes) -> bool {
-        self.refused.contains_key(scope)
+    /// Returns whether the registry has just refused a token for this scope, and nothing was written
+    /// to the repository since.
+    pub(super) fn is_refused(&self, wanted: &RegistryRequest, scope: &RequestScopes) -> bool {
+        let Some(refused) = self.refused.get(scope) else { return false };
+        let written = wanted.repository().and_then(|name| self.written.get(name));
+        written.is_none_or(|written| written < refused)
     }
 
     /// Remembers that the registry refused a token that was just issued for this scope.
     pub(super) fn refuse(&self, scope: &RequestScopes) {
         if !self.settings.negative_ttl.is_zero() {
-            self.refused.insert(scope.clone(), ());
+            self.refused.insert(scope.clone(), Instant::now());
+        }
+    }
+
+    /// Takes note of a write, which may have created the repository.
+    pub(super) fn note_written(&self, wanted: &RegistryRequest) {
+        if let Some(name) = wanted.repository() {
+            self.written.insert(name.clone(), Instant::now());
         }
     }
 
@@ -243,7 +255,7 @@ impl RegistryTokens {
             scope: scope.clone(),
         };
         let question = self.ask(&key, own, asker, request_id);
-        match self.tokens.try_get_with(key.clone(), question).await {
+        match self.tokens.try_get_with_by_ref(&key, question).await {
             Ok(token) => Ok(Some(RegistryCredential::Token(TokenUse { key, token }))),
             Err(fault) => {
                 let is_of_request = matches!(
@@ -276,16 +288,6 @@ impl RegistryTokens {
             }
             UpstreamFault::RefusedTheGate
         })
-    }
-
-    /// Forgets that tokens for this repository were refused: a write may have created it.
-    pub(super) fn forget_refusals(&self, wanted: &RegistryRequest) {
-        let Some(name) = wanted.repository() else { return };
-        for (scopes, ()) in &self.refused {
-            if scopes.is_of(name) {
-                self.refused.invalidate(&*scopes);
-            }
-        }
     }
 
     /// Does what the challenge of `GET /v2/` asks for, for a check of the config. Returns words for
@@ -368,4 +370,13 @@ impl RegistryTokens {
             );
         }
     }
+}
+
+/// Returns a store that forgets each entry after this time.
+fn for_a_while<K>(time: Duration) -> moka::sync::Cache<K, Instant>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+{
+    let time = time.max(Duration::from_millis(1));
+    moka::sync::Cache::builder().max_capacity(MAX_KEPT).time_to_live(time).build()
 }

@@ -1,6 +1,7 @@
 //! The addresses of uploads that lead to another path or host. The gate hands out an address of its
 //! own in the repository, in which the registry's is sealed.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Uri;
@@ -37,7 +38,7 @@ pub struct UploadSeal {
 pub(super) struct SealedTarget {
     pub(super) address: WebAddress,
     /// The server, if it is not the registry.
-    pub(super) server: Option<Elsewhere>,
+    pub(super) server: Option<Rc<Elsewhere>>,
     /// The path and query for the server.
     pub(super) target: String,
 }
@@ -102,7 +103,7 @@ impl Upstream {
             }
             None
         } else {
-            let server = self.settings.uploads.server(&address, &self.other_pools);
+            let server = self.settings.uploads.server(&address, &self.upload_servers);
             Some(server.map_err(|_| Denial::UnknownUpload)?)
         };
         let target = target(&address, wanted);

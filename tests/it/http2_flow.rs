@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::harness::{READ_WRITE, Setup, TestGate, basic, trusting};
 use crate::hostile::frames::{
@@ -34,13 +35,7 @@ async fn the_answers_of_one_turn_come_in_one_tls_record() {
     ];
     let request = |stream: u32| encode(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields));
 
-    let records = Rc::new(Cell::new(0));
-    let socket = gate.connect().await;
-    let socket = CountRecords { socket, skip: 0, head: Vec::new(), count: records.clone() };
-    let mut config = trusting(&gate.certificate);
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = "localhost".try_into().unwrap();
-    let mut client = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+    let (mut client, records) = connect_counting(&gate).await;
     let opening = [PREFACE, &encode(SETTINGS, 0, 0, &[]), &request(1)].concat();
     client.write_all(&opening).await.unwrap();
     // From the first answer on, the verdict about the credential is in the cache.
@@ -72,13 +67,7 @@ async fn each_frame_of_a_large_body_fits_a_tls_record() {
         (":authority", "registry.test"),
         ("authorization", &*credential),
     ];
-    let records = Rc::new(Cell::new(0));
-    let socket = gate.connect().await;
-    let socket = CountRecords { socket, skip: 0, head: Vec::new(), count: records.clone() };
-    let mut config = trusting(&gate.certificate);
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = "localhost".try_into().unwrap();
-    let mut client = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+    let (mut client, records) = connect_counting(&gate).await;
     let window = |stream| encode(WINDOW_UPDATE, 0, stream, &1_000_000_u32.to_be_bytes());
     let request = encode(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
     let opening = [PREFACE, &encode(SETTINGS, 0, 0, &[]), &request, &window(0), &window(1)];
@@ -99,6 +88,18 @@ async fn each_frame_of_a_large_body_fits_a_tls_record() {
     }
     // With the handshake, the settings and the head of the answer.
     assert!(records.get() <= frames + 8, "{} records, {frames} frames", records.get());
+}
+
+/// Opens a connection for HTTP/2, and returns the number of TLS records that came on it so far.
+async fn connect_counting(gate: &TestGate) -> (TlsStream<CountRecords>, Rc<Cell<usize>>) {
+    let records = Rc::new(Cell::new(0));
+    let socket = gate.connect().await;
+    let socket = CountRecords { socket, skip: 0, head: Vec::new(), count: records.clone() };
+    let mut config = trusting(&gate.certificate);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let client = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
+    (client, records)
 }
 
 /// A socket that counts the TLS records that come.

@@ -27,15 +27,6 @@ impl RequestScopes {
         Self(scopes)
     }
 
-    /// Returns whether one of the scopes is of this repository.
-    pub(super) fn is_of(&self, name: &RepositoryName) -> bool {
-        self.each().any(|scope| {
-            let rest =
-                scope.strip_prefix("repository:").and_then(|it| it.strip_prefix(name.as_str()));
-            rest.is_some_and(|rest| rest.starts_with(':'))
-        })
-    }
-
     /// Returns each scope.
     pub(super) fn each(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

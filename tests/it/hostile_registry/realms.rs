@@ -190,11 +190,8 @@ async fn a_realm_cannot_add_to_the_question() {
 async fn a_challenge_that_gives_no_credential_is_forgotten() {
     let realm = Server::start("127.0.0.1", |_| answer("200 OK", "", r#"{"token":"good"}"#));
     let good = format!(r#"Bearer realm="http://{}/token""#, realm.address);
-    for (bad, status) in [
-        (r#"Bearer realm="https://evil.test/token""#, 502),
-        (r#"Basic realm="proxy""#, 200),
-        ("Negotiate", 502),
-    ] {
+    for bad in [r#"Bearer realm="https://evil.test/token""#, r#"Basic realm="proxy""#, "Negotiate"]
+    {
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let good = good.clone();
         let registry = Server::start("127.0.0.1", move |request| {
@@ -206,9 +203,7 @@ async fn a_challenge_that_gives_no_credential_is_forgotten() {
             answer("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "")
         });
         let gate = gate(&registry, &token_authorization(&[])).await;
-        // The password is refused once, and the registry then asks for a token.
-        let first = gate.get(MANIFEST, Some(ALICE)).await.status;
-        assert!(first == status || first == 502, "{bad}: {first}");
+        assert_eq!(gate.get(MANIFEST, Some(ALICE)).await.status, 502, "{bad}");
         assert_eq!(gate.get(MANIFEST, Some(ALICE)).await.status, 200, "{bad}");
     }
 }
