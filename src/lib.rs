@@ -67,6 +67,7 @@ pub mod policy;
 pub mod rate_limit;
 pub mod recent;
 pub mod record;
+pub mod redis_link;
 pub mod registry;
 pub mod request_id;
 pub mod respond;

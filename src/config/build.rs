@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 mod log;
 mod policy;
+mod redis;
 mod tls;
 mod tokens;
 mod upstream;
@@ -81,6 +82,7 @@ impl Build<'_> {
         let policy = self.policy(raw);
         let tokens = self.tokens(&raw.tokens, providers);
         let limits = self.limits(raw);
+        let redis = self.redis(raw);
         let log = self.log(&raw.log);
         if let (Some(identity), Some(policy), Some(limits)) = (&identity, &policy, &limits) {
             self.warn_of_doubtful_entries(raw, identity, &policy.rules, &limits.overrides);
@@ -95,6 +97,7 @@ impl Build<'_> {
             tokens: tokens?,
             cache: cache(&raw.cache),
             limits: limits?,
+            redis: redis?,
             log,
         })
     }

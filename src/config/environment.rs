@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::problem::{Place, Problem, shown};
-use super::schema::{allows, properties};
+use super::schema::{allows, allows_single, properties};
 use super::shape::nearest;
 use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
@@ -152,7 +152,7 @@ fn collect<'a>(section: &'a Value, path: &mut Vec<String>, keys: &mut Vec<Key<'a
             collect(schema, path, keys);
         } else {
             let variable = format!("{PREFIX}{}", path.join("_").to_ascii_uppercase());
-            let is_scalar = !allows(schema, "array") && !allows(schema, "object");
+            let is_scalar = allows_single(schema);
             keys.push(Key { variable, path: path.clone(), schema, is_scalar });
         }
         path.pop();

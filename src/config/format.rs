@@ -7,12 +7,14 @@
 
 mod algorithm;
 mod rate;
+mod redis;
 #[cfg(test)]
 mod tests;
 mod units;
 
 pub(super) use algorithm::JwtAlgorithm;
 pub use rate::Rate;
+pub(super) use redis::{KeyPrefix, RedisPlace, RedisUrl, RedisUrls};
 pub(super) use units::{ByteSize, Duration, UpToAnHour};
 
 use std::borrow::Cow;
@@ -56,6 +58,8 @@ pub(super) fn check(format: &str, text: &str) -> Option<Result<(), String>> {
         IssuerUrl::NAME => parse::<IssuerUrl>(text),
         JwtAlgorithm::NAME => parse::<JwtAlgorithm>(text),
         HostEntry::NAME => parse::<HostEntry>(text),
+        RedisUrl::NAME => parse::<RedisUrl>(text),
+        KeyPrefix::NAME => parse::<KeyPrefix>(text),
         // schemars has format names of its own for integers, such as uint32.
         _ => None,
     }
@@ -237,7 +241,7 @@ macro_rules! display_inner {
     )*};
 }
 
-display_inner!(ListenAddress, Network, ScopeName, ProviderName, RuleName);
+display_inner!(ListenAddress, Network, ScopeName, ProviderName, RuleName, KeyPrefix);
 
 /// Implements `Format`, the serde traits and `JsonSchema` for types with a grammar.
 macro_rules! formats {
@@ -291,4 +295,6 @@ formats! {
     IssuerUrl: "issuer-url", "string", "https://gitlab.example.com";
     JwtAlgorithm: "jwt-algorithm", "string", "RS256";
     HostEntry: "host-entry", "string", "storage.example.com";
+    RedisUrl: "redis-url", "string", "redis://127.0.0.1:6379";
+    KeyPrefix: "redis-prefix", "string", "moorgate";
 }

@@ -45,6 +45,10 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
         paths.extend(provider.files());
     }
     paths.extend(&mut raw.tokens.key_file);
+    if let Some(redis) = &mut raw.redis {
+        paths.extend(&mut redis.password_file);
+        paths.extend(&mut redis.ca);
+    }
     if !matches!(raw.log.access.as_str(), "stdout" | "off") {
         paths.push(&mut raw.log.access);
     }

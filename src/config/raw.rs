@@ -7,6 +7,7 @@
 mod identity;
 mod limits;
 mod policy;
+mod redis;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::record::LogFormat;
 pub(super) use identity::*;
 pub(super) use limits::{LimitOverrideSection, LimitsSection, RateLimit};
 pub(super) use policy::{PolicyMode, PolicySection, RuleAction, RuleSection};
+pub(super) use redis::RedisSection;
 pub(super) use upstream::{Authorization, Redirects, UpstreamSection};
 
 /// The configuration of moorgate, an authenticating reverse proxy in front of a container registry.
@@ -52,6 +54,8 @@ pub(super) struct Raw {
     pub(super) cache: CacheSection,
     /// The limits on requests, wrong credentials, pulls and uploads.
     pub(super) limits: LimitsSection,
+    /// The Redis or Valkey through which several gates act as one; null: each gate by itself.
+    pub(super) redis: Option<RedisSection>,
     /// The program log, the access log and the audit log.
     pub(super) log: LogSection,
 }

@@ -21,6 +21,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::host_list::HostList;
 use crate::policy::{RequiredScopes, Rules};
 use crate::record::LogFormat;
+use crate::redis_link::RedisSettings;
 use crate::sealing::TokenKeys;
 
 pub use identity::Provider;
@@ -47,6 +48,8 @@ pub struct Config {
     pub cache: CacheLimits,
     /// The limits on requests, wrong credentials, pulls and uploads.
     pub limits: Settings,
+    /// The Redis or Valkey through which several gates act as one; `None`: the gate is by itself.
+    pub redis: Option<RedisSettings>,
     /// The program log, the access log and the audit log.
     pub log: Log,
 }

@@ -30,6 +30,12 @@ pub(super) fn allows(schema: &Value, json_type: &str) -> bool {
     }
 }
 
+/// Returns whether a single value may be of this schema. A value that may be one text or a list of
+/// texts is such a value too.
+pub(super) fn allows_single(schema: &Value) -> bool {
+    allows(schema, "string") || !allows(schema, "array") && !allows(schema, "object")
+}
+
 /// Returns the sections of a tagged union.
 pub(super) fn variants(schema: &Value) -> &[Value] {
     list(schema, "oneOf")

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::format;
 use super::problem::{Place, Problem, shown};
-use super::schema::{allows, list, properties, variants};
+use super::schema::{allows, allows_single, list, properties, variants};
 use super::tree::{Data, Entry, Node, Resolved, Scalar};
 
 pub(super) use hint::nearest;
@@ -100,7 +100,7 @@ impl Walk<'_> {
             Data::List(items) if allows(schema, "array") => {
                 self.list(schema, items, &node.place, path)
             }
-            Data::Scalar(scalar) if !allows(schema, "object") && !allows(schema, "array") => self
+            Data::Scalar(scalar) if allows_single(schema) => self
                 .scalar(schema, scalar, path)
                 .map_err(|message| self.problem(&node.place, message))
                 .ok(),

@@ -14,6 +14,7 @@ mod limits;
 mod log_files;
 mod many;
 mod policy;
+mod redis;
 mod reference;
 mod slips;
 mod tokens;
@@ -45,7 +46,7 @@ fn warnings(text: &str) -> Vec<String> {
 
 #[test]
 fn the_printed_config_is_redacted_and_loads_to_the_same_config() {
-    for name in ["minimal", "everything-changed", "anchors"] {
+    for name in ["minimal", "everything-changed", "anchors", "redis-cluster"] {
         let text = std::fs::read_to_string(files::fixture("valid", name)).expect(name);
         let first = load(&text, &[]).expect(name);
         let printed = first.print();

@@ -47,6 +47,10 @@ const SIZES: &[Unit] = &[BYTES, KIBIBYTES, MEBIBYTES, GIBIBYTES];
 const LONGEST: u64 = 8_760 * HOURS.worth;
 
 impl Duration {
+    pub(in crate::config) const fn milliseconds(count: u64) -> Self {
+        Self { count, unit: &MILLISECONDS }
+    }
+
     pub(in crate::config) const fn seconds(count: u64) -> Self {
         Self { count, unit: &SECONDS }
     }

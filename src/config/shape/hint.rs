@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::join;
 use crate::config::print::scalar;
-use crate::config::schema::{allows, list, properties, variants};
+use crate::config::schema::{allows, has_key, list, properties, variants};
 
 /// The smallest Jaro-Winkler similarity, from 0 to 1, at which a word is taken for a misspelling of
 /// another word.
@@ -22,6 +22,9 @@ pub(super) fn form(schema: &Value) -> String {
         let known: Vec<String> =
             known.as_array().map_or(&[][..], Vec::as_slice).iter().map(scalar).collect();
         return alternatives(&known);
+    }
+    if allows(schema, "array") && allows(schema, "string") {
+        return format!("e.g. {}, or a list of such values", example(schema));
     }
     if allows(schema, "array") {
         return format!("a list such as {}", example(schema));
@@ -88,7 +91,7 @@ pub(super) fn unknown_key(root: &Value, section: &Value, path: &str, key: &str) 
         format!("did you mean `{around}`?")
     } else if let Some(near) = nearest(key, known.keys().map(String::as_str)) {
         format!("did you mean `{near}`?")
-    } else if let Some(elsewhere) = find(root, "", key) {
+    } else if let Some(elsewhere) = find(root, "", key).filter(|_| !is_of_entries(root, key)) {
         format!("did you mean `{elsewhere}`?")
     } else {
         format!("known keys here are {}", known.keys().cloned().collect::<Vec<_>>().join(", "))
@@ -120,6 +123,13 @@ pub(in crate::config) fn nearest<'a>(
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate)
+}
+
+/// Returns whether entries of a list have a key with this name. A key with a name that is common to
+/// many servers, such as `url`, in a wrong section says nothing about the section that was meant.
+fn is_of_entries(root: &Value, key: &str) -> bool {
+    let mut lists = properties(root).into_iter().flat_map(Map::values);
+    lists.any(|list| list.get("items").is_some_and(|items| has_key(items, key)))
 }
 
 /// Returns the path of the first key in the schema that has exactly this name.

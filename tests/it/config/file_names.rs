@@ -61,6 +61,11 @@ fn configs(value: &str) -> Vec<(&'static str, String)> {
             "identity[0].ca",
             provider(&format!("type: gitlab, url: \"https://gitlab.example.com\", ca: {value}")),
         ),
+        (
+            "redis.password_file",
+            section(&format!("redis: {{ url: \"redis://127.0.0.1\", password_file: {value} }}")),
+        ),
+        ("redis.ca", section(&format!("redis: {{ url: \"rediss://127.0.0.1\", ca: {value} }}"))),
         ("log.access", section(&format!("log: {{ access: {value} }}"))),
         ("log.audit", section(&format!("log: {{ audit: {value} }}"))),
     ]

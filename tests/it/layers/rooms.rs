@@ -53,6 +53,8 @@ pub(super) const ROOMS: &[Room] = &[
         uses: &["denial", "registry"],
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
+    // Knows servers and their answers, and nothing of what the gate keeps there.
+    Room { name: "redis_link", uses: &[], must_not_use: &["hyper", "moka", "http"] },
     Room {
         name: "identity/model",
         uses: &["denial", "hex", "registry", "request_id"],
@@ -228,6 +230,7 @@ pub(super) const ROOMS: &[Room] = &[
             "policy",
             "rate_limit",
             "record",
+            "redis_link",
             "registry",
             "terminal",
         ],
