@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. No label ever contains a user, a repository or an address.
 
 mod labels;
+mod replicas;
 mod start;
 mod tally;
 
@@ -23,6 +24,7 @@ use labels::{
     AnswerLabels, CacheLabels, CodeLabels, DirectionLabels, LimitLabels, OperationLabels,
     ProviderLabels, RequestLabels,
 };
+use replicas::ReplicaMetrics;
 #[cfg(test)]
 pub(crate) use start::{CACHE_RESULTS, VERDICTS};
 use tally::Tallies;
@@ -46,6 +48,7 @@ pub struct Metrics {
     audit_failures: Counter,
     access_log_lines_lost: Counter,
     upstream_requests: Family<CodeLabels, Counter>,
+    replicas: ReplicaMetrics,
     tallies: Tallies,
     config_reload_success: Gauge,
     /// A family, because without TLS there must be no value: 0 would look like a certificate that
@@ -130,6 +133,7 @@ impl Metrics {
             audit_failures: Counter::default(),
             access_log_lines_lost: Counter::default(),
             upstream_requests: Family::default(),
+            replicas: ReplicaMetrics::new(&mut registry),
             tallies: Tallies::default(),
             config_reload_success: Gauge::default(),
             certificate_expiry: Family::default(),

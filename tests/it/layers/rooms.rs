@@ -54,7 +54,11 @@ pub(super) const ROOMS: &[Room] = &[
         must_not_use: &["tokio", "hyper", "moka", "tracing"],
     },
     // Knows servers and their answers, and nothing of what the gate keeps there.
-    Room { name: "redis_link", uses: &[], must_not_use: &["hyper", "moka", "http"] },
+    Room {
+        name: "redis_link",
+        uses: &["log_throttle", "metrics", "net", "terminal"],
+        must_not_use: &["hyper", "moka", "http"],
+    },
     Room {
         name: "identity/model",
         uses: &["denial", "hex", "registry", "request_id"],
