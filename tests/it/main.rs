@@ -37,6 +37,8 @@ mod panics;
 mod policy;
 mod proxy_protocol;
 mod readme;
+mod redis_link;
+mod redis_servers;
 mod reload;
 mod revoke;
 mod routing;
