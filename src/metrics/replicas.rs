@@ -78,11 +78,13 @@ impl Metrics {
     }
 
     /// Counts one use of the verdicts that gates share: `hit`, `miss` or `put`.
+    #[allow(dead_code, reason = "the sharing of verdicts will use it")]
     pub(crate) fn shared_verdict(&self, result: &'static str) {
         self.replicas.shared_verdicts.get_or_create(&CacheLabels { result }).inc();
     }
 
     /// Sets the number of limits of which this gate holds a lease.
+    #[allow(dead_code, reason = "the leases of limits will use it")]
     pub(crate) fn limit_leases(&self, leases: u64) {
         self.replicas.limit_leases.set(i64::try_from(leases).unwrap_or(i64::MAX));
     }

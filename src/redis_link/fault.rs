@@ -38,6 +38,17 @@ impl RedisFault {
         Self::new("late", "url", what, remedy)
     }
 
+    /// The connection could not be made in time.
+    pub(super) fn late_connection(to: &str, tls: bool) -> Self {
+        // A server without TLS waits for the end of what it takes for a command.
+        let remedy = if tls {
+            "check that the server runs and uses TLS on this port, and the network to it"
+        } else {
+            "check that the server runs, and the network to it"
+        };
+        Self::new("late", "url", format!("no connection to {to} in time"), remedy)
+    }
+
     /// The connection to a server cannot be made.
     pub(super) fn unreachable(address: &dyn fmt::Display, error: &io::Error) -> Self {
         if let Some(fault) = TlsFault::find(error) {

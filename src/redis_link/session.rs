@@ -46,7 +46,6 @@ impl Session {
         limit: Duration,
     ) -> Result<Self, RedisFault> {
         let settings = dialer.settings.clone();
-        let late = |what: String| RedisFault::late(format!("no connection to {what} in time"));
         let opened = async {
             let servers = match &settings.shape {
                 RedisShape::Single(address) => Servers::One(dialer.connect(address).await?),
@@ -77,7 +76,9 @@ impl Session {
             session.probe().await?;
             Ok(session)
         };
-        timeout(limit, opened).await.unwrap_or_else(|_| Err(late(addresses(&settings.shape))))
+        let late =
+            || RedisFault::late_connection(&addresses(&settings.shape), settings.tls.is_some());
+        timeout(limit, opened).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Writes and reads a small key at every master.

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod faults;
+mod redis;
 mod registry;
 mod secrets;
 
@@ -16,8 +17,9 @@ use moorgate::demo::gitlab::GitLab;
 use moorgate::demo::introspection::CLIENT_SECRET;
 use moorgate::demo::registry::Registry;
 
-use crate::config::files::JWKS;
+use crate::config::files::{JWKS, token_keys};
 use crate::harness::listener;
+use crate::redis_servers::PASSWORD;
 
 /// A server that gives one answer to every request and keeps the requests.
 struct Canned {
@@ -106,12 +108,18 @@ async fn check(upstream: &str, providers: &[String]) -> Said {
 
 /// Runs the command, with this content of the file `ca.pem`.
 async fn check_trusting(ca: &str, upstream: &str, providers: &[String]) -> Said {
+    check_all(ca, upstream, providers, "").await
+}
+
+/// Runs the command, with these lines after the sections above.
+async fn check_all(ca: &str, upstream: &str, providers: &[String], lines: &str) -> Said {
     let ca = ca.to_owned();
     let mut text = "version: 1\nhttp: { external_url: \"http://localhost\" }\n".to_owned();
     writeln!(text, "upstream: {{ {upstream} }}\nidentity:").unwrap();
     for provider in providers {
         writeln!(text, "  - {{ {provider} }}").unwrap();
     }
+    text.push_str(lines);
     tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();
         let write =
@@ -123,6 +131,8 @@ async fn check_trusting(ca: &str, upstream: &str, providers: &[String]) -> Said 
         write("upstream.password", "canary-password\n");
         write("htpasswd", &format!("alice:{}\n", bcrypt::hash("canary-user", 4).unwrap()));
         write("ca.pem", &ca);
+        write("tokens.keys", &token_keys());
+        write("redis.password", PASSWORD);
         let output = Command::new(env!("CARGO_BIN_EXE_moorgate"))
             .args(["check-config", "--online", "--config"])
             .arg(folder.path().join("moorgate.yml"))

@@ -1,5 +1,5 @@
-//! `check-config --online`: asks the registry and every provider at the same time, and reports
-//! their answers.
+//! `check-config --online`: asks the registry, every provider and Redis at the same time, and
+//! reports their answers.
 //!
 //! The check does not send a user's credential. It has none, and a provider could count a wrong one
 //! against the gate's address.
@@ -27,6 +27,7 @@ use crate::identity::provider::jwt::{JwksSource, JwtSettings};
 use crate::identity::provider::registry_token::{self, RegistryTokenSettings};
 use crate::net::client_tls;
 use crate::net::endpoint::Endpoint;
+use crate::redis_link::{self, RedisSettings};
 
 /// A server to ask.
 struct Check {
@@ -35,7 +36,12 @@ struct Check {
     /// The section of the server in the config.
     section: String,
     /// The question to ask. `None` if the provider does not use a server.
-    question: Option<ProviderProbe>,
+    question: Option<Question>,
+}
+
+enum Question {
+    Http(Box<ProviderProbe>),
+    Redis(Box<RedisSettings>),
 }
 
 struct ProviderProbe {
@@ -58,8 +64,7 @@ pub(super) fn check(
     stderr: &mut dyn Write,
 ) -> io::Result<bool> {
     let checks = checks(&loaded.config);
-    let longest =
-        checks.iter().filter_map(|check| Some(check.question.as_ref()?.server.timeout)).max();
+    let longest = checks.iter().filter_map(|check| Some(check.question.as_ref()?.limit())).max();
     let longest = humantime::format_duration(longest.unwrap_or_default());
     let servers = checks.iter().filter(|check| check.question.is_some()).count();
     writeln!(
@@ -106,6 +111,26 @@ impl Check {
     }
 }
 
+impl Question {
+    /// Returns the longest time until the answer.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Http(probe) => probe.server.timeout,
+            Self::Redis(settings) => redis_link::connect_limit(settings),
+        }
+    }
+
+    async fn ask(self) -> Result<String, Fault> {
+        match self {
+            Self::Http(probe) => probe.ask().await,
+            Self::Redis(settings) => match redis_link::check(*settings).await {
+                Ok(()) => Ok("a key was written and read".to_owned()),
+                Err(fault) => Err(Fault::new(fault.key, fault.to_string())),
+            },
+        }
+    }
+}
+
 impl ProviderProbe {
     async fn ask(self) -> Result<String, Fault> {
         let Self { server, request, expected, then, client } = self;
@@ -144,7 +169,12 @@ fn checks(config: &Config) -> Vec<Check> {
             let section = format!("identity[{index}]");
             Check { name: format!("{section} {name}"), question: question(settings), section }
         });
-    [upstream(config)].into_iter().chain(providers).collect()
+    let redis = config.redis.as_ref().map(|settings| Check {
+        name: "redis".to_owned(),
+        section: "redis".to_owned(),
+        question: Some(Question::Redis(Box::new(settings.clone()))),
+    });
+    [upstream(config)].into_iter().chain(providers).chain(redis).collect()
 }
 
 fn upstream(config: &Config) -> Check {
@@ -168,7 +198,8 @@ fn upstream(config: &Config) -> Check {
     let request = request.body(Full::default()).ok();
     let then = Some(UploadProbe::of(config));
     let client = upstream_client(upstream, server.timeout);
-    let question = ProviderProbe { server, request, expected, then, client };
+    let question =
+        Question::Http(Box::new(ProviderProbe { server, request, expected, then, client }));
     Check {
         name: format!("upstream {url}"),
         section: "upstream".to_owned(),
@@ -178,7 +209,7 @@ fn upstream(config: &Config) -> Check {
 
 /// Returns the question that a provider can be asked without a user's credential. Returns `None` if
 /// the provider decides with data that it has read from files.
-fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
+fn question(settings: &ProviderSettings) -> Option<Question> {
     let (server, request, expected) = match settings {
         ProviderSettings::GitLab(gitlab) => {
             let GitLabSettings { server, service, .. } = gitlab;
@@ -210,13 +241,13 @@ fn question(settings: &ProviderSettings) -> Option<ProviderProbe> {
         }
     };
     let client = HttpClient::for_server(server);
-    Some(ProviderProbe {
+    Some(Question::Http(Box::new(ProviderProbe {
         server: server.clone(),
         request: request.ok(),
         expected,
         then: None,
         client,
-    })
+    })))
 }
 
 /// Returns a client that reaches the registry in the way of the gate.

@@ -64,7 +64,7 @@ pub(super) fn htpasswd() -> String {
 }
 
 /// Returns a file of two keys, in base64 that is easy to find where it leaks.
-pub(super) fn token_keys() -> String {
+pub fn token_keys() -> String {
     format!("{KEY_IN_USE}\n# before the last rotation\n{OLD_KEY}\n")
 }
 

@@ -284,6 +284,7 @@ pub(super) const ROOMS: &[Room] = &[
             "net",
             "policy",
             "record",
+            "redis_link",
             "registry",
             "run",
             "upstream",
