@@ -41,6 +41,9 @@ fn paths(raw: &mut Raw) -> Vec<&mut String> {
     paths.extend(&mut raw.admin.token_file);
     paths.extend(&mut raw.upstream.password_file);
     paths.extend(&mut raw.upstream.ca);
+    paths.extend(&mut raw.upstream.proxy_credentials_file);
+    paths.extend(&mut raw.upstream.certificate);
+    paths.extend(&mut raw.upstream.key);
     for provider in raw.identity.iter_mut().flatten().flatten() {
         paths.extend(provider.files());
     }

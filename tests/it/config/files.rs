@@ -107,6 +107,7 @@ fn make() -> TempDir {
     write(folder, "open.keys", token_keys());
     mode(&folder.join("open.keys"), 0o644);
     write_private(folder, "upstream.password", "s3cret with spaces \r\n");
+    write_private(folder, "proxy.credentials", "gate:s3cret\n");
     write_private(folder, "two-lines", "one\ntwo\n");
     write_private(folder, "empty", "");
     write(folder, "binary", [0xff, 0xfe]);
