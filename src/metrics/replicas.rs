@@ -118,8 +118,8 @@ mod tests {
             "shared_verdicts_total{result=\"miss\"} 0",
             "shared_verdicts_total{result=\"put\"} 1",
             "limit_leases 7",
-            "redis_duration_seconds_bucket{le=\"0.001\",operation=\"lease\"} 0",
-            "redis_duration_seconds_bucket{le=\"0.0025\",operation=\"lease\"} 1",
+            "redis_duration_seconds_bucket{operation=\"lease\",le=\"0.001\"} 0",
+            "redis_duration_seconds_bucket{operation=\"lease\",le=\"0.0025\"} 1",
         ] {
             assert!(text.contains(&format!("\nmoorgate_{sample}\n")), "{sample} in {text}");
         }
