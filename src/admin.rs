@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::MetricsFormat;
+use crate::replicas::Replicas;
 use crate::server::Snapshot;
 
 pub use collect::{LastReload, Process};
@@ -43,6 +44,8 @@ pub struct Admin {
     pub(crate) draining: watch::Receiver<bool>,
     pub(crate) last_reload: watch::Receiver<Option<Arc<LastReload>>>,
     pub(crate) process: Process,
+    /// The other replicas; `None` without Redis.
+    pub(crate) replicas: Option<Arc<Replicas>>,
 }
 
 impl Admin {
@@ -93,7 +96,8 @@ impl Admin {
 
     async fn revoke(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let snapshot = self.snapshots.borrow().clone();
-        revoke::revoke(request, snapshot.admin_token.as_ref(), &snapshot.gate).await
+        let replicas = self.replicas.as_deref();
+        revoke::revoke(request, snapshot.admin_token.as_ref(), &snapshot.gate, replicas).await
     }
 
     fn metrics(&self, format: MetricsFormat) -> Response<Full<Bytes>> {

@@ -5,6 +5,7 @@
 //! | [`model`] | the types: credential, question, verdict, principal, grant |
 //! | [`authenticator`] | asks the providers in their order, through the cache and the guards |
 //! | [`provider`] | the provider types of the config |
+//! | [`shared_verdicts`] | verdicts that replicas of the gate share |
 //! | [`cache`] | verdicts that were given lately |
 //! | [`guard`] | limits on questions and wrong logins, circuit breaker, health |
 
@@ -13,6 +14,7 @@ pub mod cache;
 pub mod guard;
 pub mod model;
 pub mod provider;
+pub mod shared_verdicts;
 
 pub use model::{
     Attributes, Granted, Lifetime, NotNow, PackedScopes, Principal, Question, RepositoryGrant,

@@ -69,6 +69,7 @@ pub mod recent;
 pub mod record;
 pub mod redis_link;
 pub mod registry;
+pub mod replicas;
 pub mod request_id;
 pub mod respond;
 pub mod run;

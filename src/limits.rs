@@ -6,7 +6,10 @@
 //! of the newest config ([`Limits`]). A request that a limit refuses does not count towards that
 //! limit.
 
+pub mod exchange;
+mod ledger;
 pub mod settings;
+pub mod shared_uploads;
 pub mod uploads;
 
 use std::net::IpAddr;
@@ -19,17 +22,20 @@ use tokio::time::sleep;
 use crate::denial::{Denial, Limit};
 use crate::identity::Verified;
 use crate::net::client_address::client_network;
-use crate::rate_limit::{CallerKey, Clock, LONGEST_WAIT, Quota, Table, Taken};
+use crate::rate_limit::shared::{Bell, SharedTaken};
+use crate::rate_limit::{CallerKey, LONGEST_WAIT, Quota};
+use exchange::Exchange;
+use ledger::Ledger;
 use settings::{IdentityLimits, Settings};
+use shared_uploads::SharedUploads;
 use uploads::{UploadPlace, Uploads};
 
-/// The usage of all callers. All workers and all configs of a process share it.
-#[derive(Default)]
+/// The usage of all callers. All workers and all configs of a process share it, and so do all
+/// replicas of the gate.
 pub struct Accounts {
-    clock: Clock,
-    clients: Arc<Table>,
-    identities: Arc<Table>,
-    pulls: Arc<Table>,
+    clients: Arc<Ledger>,
+    identities: Arc<Ledger>,
+    pulls: Arc<Ledger>,
     uploads: Arc<Uploads>,
 }
 
@@ -57,20 +63,19 @@ pub struct CallerLimits<'a> {
 }
 
 /// The usage that one caller has of one limit. An account that only one request needs borrows the
-/// table, so that workers do not all write one count of its owners.
+/// ledger, so that workers do not all write one count of its owners.
 #[derive(Clone)]
-pub struct Account<T = Arc<Table>> {
+pub struct Account<T = Arc<Ledger>> {
     quota: Quota,
-    table: T,
+    ledger: T,
     key: CallerKey,
-    clock: Clock,
 }
 
 /// One unit that was taken from an account. Dropping the charge gives the unit back.
 #[must_use]
-pub struct Charge<T: Deref<Target = Table> = Arc<Table>> {
+pub struct Charge<T: Deref<Target = Ledger> = Arc<Ledger>> {
     account: Account<T>,
-    taken: Option<Taken>,
+    taken: Option<SharedTaken>,
 }
 
 /// The key that usage is counted by: the address if no provider identified the caller.
@@ -78,6 +83,60 @@ pub struct Charge<T: Deref<Target = Table> = Arc<Table>> {
 enum Counted<'a> {
     Client(IpAddr),
     Identity { provider: &'a str, subject: &'a str },
+}
+
+impl Default for Accounts {
+    /// Creates the accounts of a gate that is alone.
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Accounts {
+    /// Creates accounts, which are shared with other replicas, if there are any.
+    pub fn new(shared: Option<(Arc<Exchange>, Arc<SharedUploads>)>) -> Self {
+        let (exchange, uploads) = shared.unzip();
+        let ledger = |is_told| Arc::new(Ledger::new(is_told, exchange.clone()));
+        Self {
+            clients: ledger(false),
+            identities: ledger(false),
+            pulls: ledger(true),
+            uploads: Arc::new(uploads.map_or_else(Uploads::default, Uploads::of_replica)),
+        }
+    }
+
+    /// Returns the accounts of each limit that replicas share, with the letter that stands for the
+    /// limit in Redis.
+    fn ledgers(&self) -> [(char, &Ledger); 3] {
+        [('c', &self.clients), ('i', &self.identities), ('p', &self.pulls)]
+    }
+
+    /// Hands over the share of a caller that is busy at another replica.
+    pub fn hear(&self, bell: &Bell) {
+        for (_, ledger) in self.ledgers().into_iter().filter(|(limit, _)| *limit == bell.limit) {
+            ledger.hear(bell);
+        }
+    }
+
+    /// Sets the number of replicas that divide each quota.
+    pub fn set_replicas(&self, replicas: u32) {
+        for (_, ledger) in self.ledgers() {
+            ledger.set_replicas(replicas);
+        }
+        self.uploads.set_replicas(replicas);
+    }
+
+    /// Sets the key under which callers are hashed, which all replicas have.
+    pub fn set_key(&self, key: [u64; 2]) {
+        for (_, ledger) in self.ledgers() {
+            ledger.set_key(key);
+        }
+    }
+
+    /// Returns the number of callers for whom events are leased.
+    pub fn leases(&self) -> usize {
+        self.ledgers().iter().map(|(_, ledger)| ledger.leases()).sum()
+    }
 }
 
 impl Limits {
@@ -100,15 +159,15 @@ impl Limits {
     /// Counts a request from an address that is refused for another reason. It counts like any
     /// other request.
     pub fn count_client(&self, address: IpAddr) {
-        if let Some(Ok(charge)) = self.client_account(address).map(Account::take) {
-            charge.keep();
+        if let Some(account) = self.client_account(address) {
+            account.ledger.count(account.key, account.quota);
         }
     }
 
-    fn client_account(&self, address: IpAddr) -> Option<Account<&Table>> {
-        let (quota, Accounts { clock, clients, .. }) = (self.settings.per_client?, &*self.accounts);
-        let key = clients.key(&Counted::Client(client_network(address)));
-        Some(Account { quota, table: clients, key, clock: *clock })
+    fn client_account(&self, address: IpAddr) -> Option<Account<&Ledger>> {
+        let (quota, ledger) = (self.settings.per_client?, &*self.accounts.clients);
+        let key = ledger.key(&Counted::Client(client_network(address)));
+        Some(Account { quota, ledger, key })
     }
 
     /// Returns the limits of a caller; `None` if it has no limits. Callers of two providers are
@@ -171,8 +230,8 @@ impl CallerLimits<'_> {
         place.map(Some).ok_or(Denial::Limited { limit, retry_after: LONGEST_WAIT })
     }
 
-    fn account<T>(&self, quota: Quota, table: T) -> Account<T> {
-        Account { quota, table, key: self.key, clock: self.accounts.clock }
+    fn account<T>(&self, quota: Quota, ledger: T) -> Account<T> {
+        Account { quota, ledger, key: self.key }
     }
 }
 
@@ -181,9 +240,10 @@ impl Account {
     ///
     /// # Errors
     /// [`Denial::Limited`] with [`Limit::PullsPerIdentity`] if no pull is left.
-    pub fn pull(&self) -> Result<Charge, Denial> {
+    pub async fn pull(&self) -> Result<Charge, Denial> {
         let denied = |retry_after| Denial::Limited { limit: Limit::PullsPerIdentity, retry_after };
-        self.clone().take().map_err(denied)
+        let (charge, _) = self.clone().reserve(Duration::ZERO).await.map_err(denied)?;
+        Ok(charge)
     }
 
     /// Returns the quota of the account.
@@ -193,12 +253,11 @@ impl Account {
 
     /// Returns the number of units that are left.
     pub fn remaining(&self) -> u32 {
-        let now = self.clock.now();
-        self.table.with(self.key, now, |word| self.quota.remaining(*word, now))
+        self.ledger.remaining(self.key, self.quota)
     }
 }
 
-impl<T: Deref<Target = Table>> Account<T> {
+impl<T: Deref<Target = Ledger>> Account<T> {
     async fn request(self, limit: Limit, on_limit: OnLimit) -> Result<(), Denial> {
         let patience = match on_limit {
             OnLimit::Reject => Duration::ZERO,
@@ -206,8 +265,8 @@ impl<T: Deref<Target = Table>> Account<T> {
         };
         // If the client disconnects during the wait, the charge is dropped and its unit is given
         // back.
-        let (charge, wait) =
-            self.reserve(patience).map_err(|retry_after| Denial::Limited { limit, retry_after })?;
+        let denied = |retry_after| Denial::Limited { limit, retry_after };
+        let (charge, wait) = self.reserve(patience).await.map_err(denied)?;
         if wait > Duration::ZERO {
             sleep(wait).await;
         }
@@ -215,31 +274,24 @@ impl<T: Deref<Target = Table>> Account<T> {
         Ok(())
     }
 
-    fn take(self) -> Result<Charge<T>, Duration> {
-        self.reserve(Duration::ZERO).map(|(charge, _)| charge)
-    }
-
-    fn reserve(self, patience: Duration) -> Result<(Charge<T>, Duration), Duration> {
-        let now = self.clock.now();
-        let (taken, wait) =
-            self.table.with(self.key, now, |word| self.quota.reserve(word, now, patience))?;
+    async fn reserve(self, patience: Duration) -> Result<(Charge<T>, Duration), Duration> {
+        let (taken, wait) = self.ledger.reserve(self.key, self.quota, patience).await?;
         Ok((Charge { account: self, taken: Some(taken) }, wait))
     }
 }
 
-impl<T: Deref<Target = Table>> Charge<T> {
+impl<T: Deref<Target = Ledger>> Charge<T> {
     /// Keeps the charge: the unit is not given back.
     pub fn keep(mut self) {
         self.taken = None;
     }
 }
 
-impl<T: Deref<Target = Table>> Drop for Charge<T> {
+impl<T: Deref<Target = Ledger>> Drop for Charge<T> {
     fn drop(&mut self) {
         let Some(taken) = self.taken.take() else { return };
-        let Account { table, key, clock, .. } = &self.account;
-        let now = clock.now();
-        table.with(*key, now, |word| taken.give_back(word, now));
+        let Account { ledger, key, .. } = &self.account;
+        ledger.give_back(*key, taken);
     }
 }
 

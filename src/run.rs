@@ -88,6 +88,7 @@ impl Running {
             draining: told,
             last_reload: live.last_reload(),
             process,
+            replicas: live.replicas().cloned(),
         };
         tokio::spawn(admin.serve(listeners.admin));
         let server = Server::start(listeners.public, live.connection_limit(), &health, &snapshots)?;
@@ -113,7 +114,11 @@ impl Running {
         self.draining.send_replace(true);
         self.server.leave();
         tokio::time::sleep(delay).await;
-        self.server.drain(timeout).await
+        let cut_off = self.server.drain(timeout).await;
+        if let Some(replicas) = self.live.replicas() {
+            replicas.leave().await;
+        }
+        cut_off
     }
 }
 
@@ -123,6 +128,7 @@ impl Running {
 /// If the system cannot provide certificate authorities, randomness or threads.
 pub(crate) fn unserved(mut loaded: Loaded) -> anyhow::Result<Arc<Snapshot>> {
     loaded.config.log.audit = None;
+    loaded.config.redis = None;
     let access_log = AccessLog::start(LogFormat::Json, None)?;
     let snapshot = Live::new(loaded, access_log)?.snapshots().borrow().clone();
     Ok(snapshot)

@@ -1,4 +1,5 @@
-//! Texts that only the gate can open: gate tokens, and addresses of uploads that lead elsewhere.
+//! Texts that only the gate can open: gate tokens, addresses of uploads that lead elsewhere, and what
+//! the replicas of a gate keep in Redis.
 //!
 //! Their format is `<kind>.<key id>.<nonce and ciphertext>`, and the last two parts are base64url.
 //! The algorithm is AES-256-GCM-SIV (RFC 8452). Its nonces may be random and need no counter,
@@ -24,6 +25,10 @@ pub enum SealedKind {
     GateToken,
     /// The address of an upload that leads to another path or host.
     Upload,
+    /// A verdict that replicas share.
+    Verdict,
+    /// A message of one replica to the others.
+    Message,
 }
 
 impl SealedKind {
@@ -32,6 +37,8 @@ impl SealedKind {
         match self {
             Self::GateToken => "mg1.",
             Self::Upload => "mu1.",
+            Self::Verdict => "mv1.",
+            Self::Message => "mm1.",
         }
     }
 }

@@ -80,7 +80,7 @@ impl State {
         let question = Question::new(&self.key, credential, access, client, "test".into());
         // The default of `limits.failed_logins`.
         let quota = Quota::new(10, Duration::from_secs(60), 20);
-        self.failed_logins.admit(quota, &question).unwrap().verified();
+        self.failed_logins.admit(quota, &question).unwrap().verified(&question);
         self.question_rate.turn(0, &question, Duration::from_secs(5)).unwrap();
         let id = self.key.question(0, DependsOn::Repository, &question);
         // As long as the subject that GitLab gives a project access token.

@@ -16,6 +16,8 @@ use crate::framing;
 use crate::gate::Gate;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::Fingerprint;
+use crate::identity::model::revocation::Revoked;
+use crate::replicas::Replicas;
 
 /// The largest form, in bytes: the largest secret with every byte escaped, and some room.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -27,14 +29,26 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 const ONE_FIELD: &str = "send one form field: token with the secret itself, or credential with the \
                          fingerprint from the logs";
 
-/// Revokes the token or credential that the form names. The operator must present `token`.
+/// Revokes the token or credential that the form names, at all replicas. The operator must present `token`.
 pub(super) async fn revoke(
     request: Request<Incoming>,
     token: Option<&SecretString>,
     gate: &Gate,
+    replicas: Option<&Replicas>,
 ) -> Response<Full<Bytes>> {
     match try_to(request, token, gate).await {
-        Ok(()) => answer(StatusCode::OK, &json!({ "revoked": true })),
+        Ok(what) => {
+            // The other replicas are told even if the operator hangs up, which drops this future
+            // at the next wait.
+            let at = gate.identity.revoker().revoke(&what).unix_micros;
+            match replicas {
+                None => answer(StatusCode::OK, &json!({ "revoked": true })),
+                Some(replicas) => {
+                    let confirmed = replicas.publish(&what, at).await;
+                    answer(StatusCode::OK, &json!({ "revoked": true, "replicas": confirmed }))
+                }
+            }
+        }
         Err((status, why)) => {
             let mut response = answer(status, &json!({ "error": why }));
             if status == StatusCode::UNAUTHORIZED {
@@ -53,7 +67,7 @@ async fn try_to(
     request: Request<Incoming>,
     token: Option<&SecretString>,
     gate: &Gate,
-) -> Result<(), Refusal> {
+) -> Result<Vec<Revoked>, Refusal> {
     let Some(token) = token else {
         return Err((
             StatusCode::FORBIDDEN,
@@ -110,8 +124,8 @@ async fn try_to(
                     "the gate token contains no credential; it was issued to an anonymous caller",
                 ));
             }
-            gate.identity.revoke_secret(&credential);
             tracing::warn!("an operator has revoked a secret");
+            Ok(gate.identity.revoker().revocable(&credential))
         }
         "credential" => {
             let Some(fingerprint) = Fingerprint::parse(&value) else {
@@ -120,12 +134,11 @@ async fn try_to(
                     "credential must be the fingerprint from the logs: 16 hexadecimal digits",
                 ));
             };
-            gate.identity.revoke_credential(fingerprint);
             tracing::warn!(credential = %fingerprint, "an operator has revoked a credential");
+            Ok(vec![Revoked::Credential(fingerprint)])
         }
-        _ => return Err((StatusCode::BAD_REQUEST, ONE_FIELD)),
+        _ => Err((StatusCode::BAD_REQUEST, ONE_FIELD)),
     }
-    Ok(())
 }
 
 /// Returns the secret in the text that an operator pasted, without a header's name and scheme,

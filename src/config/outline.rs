@@ -27,6 +27,23 @@ impl Outline {
             && self.files_below(path).eq(other.files_below(other_path))
     }
 
+    /// Returns the hash of the section or value at `path`, including the content of the files that it
+    /// names. It is the same in every process with the same settings.
+    pub fn fingerprint(&self, path: &str) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        // A length in front keeps the parts apart.
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        add(self.value(path).cloned().unwrap_or_default().to_string().as_bytes());
+        for (key, _, content) in self.files_below(path) {
+            add(key.as_bytes());
+            add(content.as_ref().map(blake3::Hash::as_bytes).map_or(&[], |hash| &hash[..]));
+        }
+        hasher.finalize()
+    }
+
     /// Returns the keys whose value, or whose file's content, differs in `newer`.
     pub fn changed(&self, newer: &Self) -> Vec<String> {
         let mut keys = Vec::new();

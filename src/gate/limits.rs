@@ -50,7 +50,7 @@ impl Gate {
             if let (RegistryRequest::ManifestGet { head: false, .. }, Some(account)) =
                 (wanted, &context.pulls)
             {
-                record.set_pull_charge(account.pull()?);
+                record.set_pull_charge(account.pull().await?);
             }
             if is_part_of_upload(wanted)
                 && let Some(place) = limits.upload().await?

@@ -18,7 +18,7 @@ mod trail;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -26,12 +26,14 @@ use tokio::runtime::Handle;
 use super::cache::{CacheLimits, CachedVerdict, InFlight, VerdictCache};
 use super::guard::failed_logins::{FailedLogins, LoginAttempt};
 use super::guard::question_rate::QuestionRate;
+use super::guard::shared_guards::SharedGuards;
 use super::model::credential::Credential;
 use super::model::keyed_hash::HashKey;
 use super::model::revocation::Revocations;
 use super::model::{
     Granted, NotNow, Principal, Question, Source, UpstreamToken, Verdict, Verified,
 };
+use super::shared_verdicts::SharedVerdicts;
 use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
 use crate::rate_limit::Quota;
@@ -44,6 +46,7 @@ use trail::Trail;
 
 pub use cache_use::CacheUse;
 pub use managed_provider::{Accepts, ManagedProvider};
+pub use revoking::Revoker;
 
 /// The time after which a caller should try again if its credential could not be checked.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -72,11 +75,25 @@ impl Authenticator {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Self {
+        Self::of_replica(providers, limits, key, metrics, runtime, None)
+    }
+
+    /// Creates a chain of providers in one of several replicas, which share their verdicts.
+    pub fn of_replica(
+        providers: Vec<Arc<ManagedProvider>>,
+        limits: CacheLimits,
+        key: HashKey,
+        metrics: Arc<Metrics>,
+        runtime: Handle,
+        shared: Option<(Arc<SharedVerdicts>, Arc<SharedGuards>)>,
+    ) -> Self {
         for provider in &providers {
             metrics.provider_known(&provider.name);
         }
         let (cache, in_flight) = (VerdictCache::new(limits), InFlight::default());
-        let (logins, question_rate) = (Arc::new(FailedLogins::default()), QuestionRate::default());
+        let (shared_verdicts, guards) = shared.unzip();
+        let logins = guards.map_or_else(FailedLogins::default, FailedLogins::of_replica);
+        let (logins, question_rate) = (Arc::new(logins), QuestionRate::default());
         let revocations = Revocations::default();
         let shared = SharedState {
             cache,
@@ -87,6 +104,8 @@ impl Authenticator {
             metrics,
             key,
             runtime,
+            shared_verdicts,
+            other_keys: RwLock::default(),
         };
         Self::with_shared(shared.into(), providers)
     }
@@ -158,7 +177,8 @@ impl Authenticator {
             settled::facts(id, revocations.revision()).unwrap_or_else(|| {
                 let secret = key.secret(&credential);
                 let known_as = key.known_as(&credential, id, secret);
-                CredentialFacts { secret, known_as, revocation: revocations.lookup(&known_as) }
+                let revocation = self.shared.revocation(&credential, &known_as);
+                CredentialFacts { secret, known_as, revocation }
             });
         let vouched_by = None;
         Question {
@@ -208,7 +228,12 @@ impl Authenticator {
         let mut login = match self.failed_logins {
             None => None,
             Some(quota) => {
-                Some(self.shared.logins.admit(quota, question).map_err(too_many_failures)?)
+                let mut login =
+                    self.shared.logins.admit(quota, question).map_err(too_many_failures)?;
+                if login.is_for_others() {
+                    Box::pin(login.enter(question)).await.map_err(too_many_failures)?;
+                }
+                Some(login)
             }
         };
         // Both are read before what they stand for.
@@ -227,7 +252,7 @@ impl Authenticator {
         {
             *cache_use = CacheUse::Hit;
             if let Some(login) = &login {
-                login.verified();
+                login.verified(question);
             }
             let good_login = login.and_then(|login| login.good());
             self.settle(question, provider, answer, version, revision, good_login);
@@ -237,8 +262,10 @@ impl Authenticator {
         let found = Box::pin(self.search(question, last, login.as_mut(), cache_use)).await;
         match (&found, login) {
             // A stale answer does not verify the credential again.
-            (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(),
-            (Err(Denial::WrongCredential | Denial::AccountPassword), Some(login)) => login.wrong(),
+            (Ok(_), Some(login)) if *cache_use != CacheUse::Stale => login.verified(question),
+            (Err(Denial::WrongCredential | Denial::AccountPassword), Some(login)) => {
+                login.wrong(question)
+            }
             _ => {}
         }
         found

@@ -14,7 +14,7 @@ mod in_flight;
 mod store;
 mod weight;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
@@ -26,7 +26,7 @@ use store::Stores;
 
 pub use buckets::AnswersVersion;
 pub use entry::{CachedAnswers, CachedVerdict};
-pub use in_flight::{Awaited, Coalesced, InFlight};
+pub use in_flight::{Answered, Awaited, Coalesced, InFlight};
 
 /// The memory, in bytes, that a credential with one answer fits into, including the bookkeeping of
 /// the store. A credential with more answers, groups or claims counts as several entries.
@@ -72,6 +72,9 @@ pub struct VerdictCache {
     credentials: Stores,
     anonymous: Stores,
     resting: Cache<QuestionId, Verdict>,
+    /// The instant of the last [`clear`](Self::clear). Answers to questions from before it are not
+    /// kept.
+    cleared: RwLock<Option<Instant>>,
 }
 
 /// The key of a lookup: a question to one provider.
@@ -109,6 +112,7 @@ impl VerdictCache {
             credentials: Stores::new(limits),
             anonymous: Stores::new(limits.of_anonymous()),
             resting: Cache::builder().max_capacity(MAX_RESTING).time_to_live(REST).build(),
+            cleared: RwLock::default(),
         }
     }
 
@@ -147,6 +151,10 @@ impl VerdictCache {
 
     /// Keeps a verdict about a question that was asked at `at`.
     pub fn keep(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
+        let cleared = *self.cleared.read().unwrap_or_else(PoisonError::into_inner);
+        if cleared.is_some_and(|cleared| at <= cleared) {
+            return;
+        }
         let stores = self.stores(asked);
         match verdict {
             Verdict::NotMine => {
@@ -174,6 +182,30 @@ impl VerdictCache {
             }
             Verdict::Unfit => stores.forget_refused(asked),
         }
+    }
+
+    /// Keeps a verdict that another replica asked for at `at`, unless this one knows a later one.
+    pub fn learn(&self, asked: &CacheKey, at: Instant, verdict: &Verdict) {
+        if !self.stores(asked).knows_later(asked, at) {
+            self.keep(asked, at, verdict);
+        }
+    }
+
+    /// Records that another replica was told that the secret is wrong with another user name.
+    pub fn learn_other_refused(&self, asked: &CacheKey, at: Instant) {
+        self.stores(asked).other_refused(asked, at);
+    }
+
+    /// Drops all answers, and those to the questions under way.
+    pub fn clear(&self) {
+        *self.cleared.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.credentials.clear();
+        self.anonymous.clear();
+    }
+
+    /// Returns the lifetimes of verdicts that are added now.
+    pub fn limits(&self) -> CacheLimits {
+        self.credentials.limits()
     }
 
     /// Drops the answer to this question if it carries this token. The next request asks the

@@ -7,3 +7,4 @@ pub mod failure_budget;
 pub mod fair_queue;
 pub mod health;
 pub mod question_rate;
+pub mod shared_guards;

@@ -22,6 +22,7 @@ use self::htpasswd::{Htpasswd, HtpasswdSettings};
 use self::introspection::{Introspection, IntrospectionSettings};
 use self::jwt::{Jwt, JwtSettings};
 use self::registry_token::{RegistryTokenSettings, TokenServer};
+use super::guard::shared_guards::SharedGuards;
 use super::model::credential::Credential;
 use super::model::keyed_hash::DependsOn;
 use super::model::{Question, Verdict};
@@ -37,6 +38,17 @@ pub enum ProviderSettings {
     Introspection(IntrospectionSettings),
     Jwt(JwtSettings),
     Htpasswd(HtpasswdSettings),
+}
+
+impl ProviderSettings {
+    /// Returns whether the provider asks a server about each credential, whose answers replicas
+    /// share. The others decide by what each replica has.
+    pub fn asks_a_server(&self) -> bool {
+        match self {
+            Self::GitLab(_) | Self::RegistryToken(_) | Self::Introspection(_) => true,
+            Self::Jwt(_) | Self::Htpasswd(_) => false,
+        }
+    }
 }
 
 /// A provider of any type.
@@ -65,10 +77,15 @@ impl ProviderSettings {
     /// # Errors
     /// The system does not give certificate authorities or randomness, or a setting does not fit
     /// into a header.
-    pub fn build(self, name: Arc<str>, keep_tokens: bool) -> anyhow::Result<AnyProvider> {
+    pub fn build(
+        self,
+        name: Arc<str>,
+        keep_tokens: bool,
+        guards: Option<&Arc<SharedGuards>>,
+    ) -> anyhow::Result<AnyProvider> {
         let token_server = |server| AnyProvider::TokenServer(Arc::new(server));
         Ok(match self {
-            Self::GitLab(gitlab) => token_server(gitlab.build(name, keep_tokens)?),
+            Self::GitLab(gitlab) => token_server(gitlab.build(name, keep_tokens, guards)?),
             Self::RegistryToken(server) => token_server(server.build(name, keep_tokens)?),
             Self::Introspection(server) => AnyProvider::Introspection(server.build(name)?),
             Self::Jwt(jwt) => AnyProvider::Jwt(jwt.build(name)?),

@@ -5,13 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::shared_uploads::{SharedUploadPlace, SharedUploads};
 use crate::rate_limit::{CallerKey, LONGEST_WAIT};
 
 /// The callers that have an upload in flight or that wait for a place. Other callers have no entry.
 #[derive(Default)]
-pub struct Uploads(Mutex<HashMap<CallerKey, Uploader>>);
+pub struct Uploads {
+    callers: Mutex<HashMap<CallerKey, Uploader>>,
+    /// The uploads of all replicas; `None` if the gate is alone.
+    shared: Option<Arc<SharedUploads>>,
+}
 
 struct Uploader {
     places: Arc<Semaphore>,
@@ -28,6 +33,8 @@ pub struct UploadPlace {
     uploads: Arc<Uploads>,
     key: CallerKey,
     permit: Option<OwnedSemaphorePermit>,
+    /// The place among all replicas.
+    shared: Option<SharedUploadPlace>,
 }
 
 impl Uploads {
@@ -37,20 +44,38 @@ impl Uploads {
         self.enter_within(LONGEST_WAIT, key, limit).await
     }
 
+    /// Creates the uploads of one of several replicas.
+    pub fn of_replica(shared: Arc<SharedUploads>) -> Self {
+        Self { callers: Mutex::default(), shared: Some(shared) }
+    }
+
+    /// Sets the number of replicas.
+    pub fn set_replicas(&self, replicas: u32) {
+        if let Some(shared) = &self.shared {
+            shared.set_replicas(replicas);
+        }
+    }
+
     async fn enter_within(
         self: &Arc<Self>,
         wait: Duration,
         key: CallerKey,
         limit: usize,
     ) -> Option<UploadPlace> {
-        let (mut place, places) = self.queue(key, limit);
+        let deadline = Instant::now() + wait;
+        let part = self.shared.as_ref().map_or(limit, |shared| shared.part(limit));
+        let (mut place, places) = self.queue(key, part);
         // The semaphore gives free places to waiting requests first, so this never overtakes one of
         // them.
         let permit = match places.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => timeout(wait, places.acquire_owned()).await.ok()?.ok()?,
+            Err(_) => timeout_at(deadline, places.acquire_owned()).await.ok()?.ok()?,
         };
         place.permit = Some(permit);
+        if let Some(shared) = &self.shared {
+            // Boxed, because few gates have replicas.
+            place.shared = Box::pin(shared.enter(key, limit, deadline)).await.ok()?;
+        }
         Some(place)
     }
 
@@ -64,11 +89,14 @@ impl Uploads {
         });
         uploader.set_limit(limit);
         uploader.requests += 1;
-        (UploadPlace { uploads: self.clone(), key, permit: None }, uploader.places.clone())
+        (
+            UploadPlace { uploads: self.clone(), key, permit: None, shared: None },
+            uploader.places.clone(),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallerKey, Uploader>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::denial::Reason;
 use crate::registry::Operation;
 
 /// The words for the use of the verdict cache.
-pub(crate) const CACHE_RESULTS: [&str; 6] =
-    ["hit", "miss", "negative", "stale", "coalesced", "none"];
+pub(crate) const CACHE_RESULTS: [&str; 7] =
+    ["hit", "miss", "negative", "stale", "coalesced", "shared", "none"];
 
 /// The words for the verdicts of providers.
 pub(crate) const VERDICTS: [&str; 6] =

@@ -14,6 +14,9 @@ pub type Nanos = u64;
 /// taken from the quota beforehand.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// The number of the smallest parts of an event that are counted.
+pub(super) const MILLION: i64 = 1_000_000;
+
 /// The rate at which an event may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -40,6 +43,48 @@ impl Quota {
         let (count, burst) = (count.max(1), burst.max(1));
         let interval = nanos(per).div_ceil(count.into()).max(1);
         Self { interval, capacity: interval.saturating_mul(burst.into()), burst }
+    }
+
+    /// Returns the part of the quota that one of `replicas` gates may use without the others. It
+    /// admits one event at a time at least.
+    #[must_use]
+    pub fn share(&self, replicas: u32) -> Self {
+        let interval = self.interval.saturating_mul(replicas.max(1).into());
+        let burst = (self.burst / replicas.max(1)).max(1);
+        // The capacity of a share is that of the quota: each event takes as much longer to pay for
+        // as the share is smaller.
+        Self { interval, capacity: self.capacity.max(interval), burst }
+    }
+
+    /// Returns the time in which one event comes back, in nanoseconds.
+    pub fn interval(&self) -> Nanos {
+        self.interval
+    }
+
+    /// Creates a quota with one event in each `interval`, in nanoseconds, and this burst.
+    pub fn with_interval(interval: Nanos, burst: u32) -> Self {
+        let (interval, burst) = (interval.max(1), burst.max(1));
+        Self { interval, capacity: interval.saturating_mul(burst.into()), burst }
+    }
+
+    /// Returns the time that the caller owes.
+    pub fn debt(&self, word: Nanos, now: Nanos) -> Nanos {
+        self.owed(word, now)
+    }
+
+    /// Returns the available events, in millionths. The number is negative if the caller has
+    /// reserved events that are not available yet.
+    pub fn level(&self, word: Nanos, now: Nanos) -> i64 {
+        let left = i128::from(self.capacity) - i128::from(self.owed(word, now));
+        i64::try_from(left * i128::from(MILLION) / i128::from(self.interval)).unwrap_or(i64::MAX)
+    }
+
+    /// Returns the word of a caller with this level, in millionths of an event, which is limited
+    /// to the burst.
+    pub fn word_at(&self, level: i64, now: Nanos) -> Nanos {
+        let left = i128::from(level) * i128::from(self.interval) / i128::from(MILLION);
+        let owed = i128::from(self.capacity) - left;
+        now.saturating_add(u64::try_from(owed.max(0)).unwrap_or(u64::MAX))
     }
 
     /// Returns the number of events that a caller may take at once after a long rest.

@@ -29,8 +29,20 @@ pub struct Table {
 
 /// A caller as a keyed hash. Without the key, an attacker cannot search for two callers with the
 /// same hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerKey(u64);
+
+impl CallerKey {
+    /// Creates a key from the hash of a caller.
+    pub(super) fn new(hash: u64) -> Self {
+        Self(hash)
+    }
+
+    /// Returns the hash.
+    pub fn as_number(self) -> u64 {
+        self.0
+    }
+}
 
 /// The hash of the key and its word. An empty slot is 0 and 0, which also stands for a caller with
 /// hash 0 that owes nothing.

@@ -20,7 +20,10 @@ use crate::config::{
 use crate::gate::Gate;
 use crate::http_client::HttpClient;
 use crate::identity::authenticator::{Authenticator, ManagedProvider};
+use crate::identity::guard::shared_guards::SharedGuards;
 use crate::identity::model::credential::basic;
+use crate::identity::shared_verdicts::SharedVerdicts;
+use crate::limits::exchange::Exchange;
 use crate::limits::{Accounts, Limits};
 use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
@@ -29,6 +32,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::host_list::HostList;
 use crate::policy::Policy;
 use crate::record::{AuditLog, Recorder};
+use crate::redis_link::RedisLink;
 use crate::respond::{Challenge, Responder};
 use crate::sealing::TokenKeys;
 use crate::server::{ServerSettings, Snapshot, server_tls};
@@ -45,6 +49,17 @@ pub(super) struct Lasting {
     pub(super) own_key: Arc<TokenKeys>,
     /// The usage of all callers, for the limits.
     pub(super) accounts: Arc<Accounts>,
+    /// What replicas share; `None` without Redis.
+    pub(super) sharing: Option<Sharing>,
+}
+
+/// The connection to Redis, and what replicas share through it.
+pub(super) struct Sharing {
+    pub(super) id: String,
+    pub(super) link: Arc<RedisLink>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) verdicts: Arc<SharedVerdicts>,
+    pub(super) guards: Arc<SharedGuards>,
 }
 
 /// The running snapshot, and the outline of the config that it was made from.
@@ -160,7 +175,20 @@ fn identity(
             same.and_then(|running| unchanged(place, provider, &loaded.outline, running));
         chain.push(match unchanged {
             Some(unchanged) => unchanged,
-            None => Arc::new(providers::provider(provider.clone(), keep_tokens, ask_about_nobody)?),
+            None => {
+                let guards = lasting.sharing.as_ref().map(|sharing| &sharing.guards);
+                let made = provider.clone();
+                let made = providers::provider(made, keep_tokens, ask_about_nobody, guards)?;
+                let id = lasting.sharing.as_ref().filter(|_| provider.settings.asks_a_server());
+                let id = id.map(|_| {
+                    let settings = loaded.outline.fingerprint(&format!("identity[{place}]"));
+                    shared_id(settings, keep_tokens, ask_about_nobody)
+                });
+                Arc::new(match id {
+                    Some(id) => made.shared_as(id),
+                    None => made,
+                })
+            }
         });
     }
     if let Some(running) = running {
@@ -170,8 +198,19 @@ fn identity(
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
     let key = key.context("tokens.key_file has no key")?.clone();
     let metrics = lasting.recorder.metrics.clone();
-    let identity = Authenticator::new(chain, config.cache, key, metrics, Handle::current());
+    let shared = |sharing: &Sharing| (sharing.verdicts.clone(), sharing.guards.clone());
+    let shared = lasting.sharing.as_ref().map(shared);
+    let runtime = Handle::current();
+    let identity = Authenticator::of_replica(chain, config.cache, key, metrics, runtime, shared);
     Ok(identity.with_failed_logins(config.limits.failed_logins))
+}
+
+/// Returns the hash by which replicas know a provider with these settings.
+fn shared_id(settings: blake3::Hash, keep_tokens: bool, ask_about_nobody: bool) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(settings.as_bytes());
+    hasher.update(&[u8::from(keep_tokens), u8::from(ask_about_nobody)]);
+    hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// Returns the running provider that was made from exactly the settings at `place`. Its breaker,

@@ -9,23 +9,32 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::assemble::{self, Lasting};
+use super::assemble::{self, Lasting, Sharing};
 use super::log_target;
 use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
+use crate::identity::guard::shared_guards::SharedGuards;
+use crate::identity::shared_verdicts::SharedVerdicts;
+use crate::limits::Accounts;
+use crate::limits::exchange::Exchange;
+use crate::limits::shared_uploads::SharedUploads;
 use crate::metrics::{Metrics, MetricsFormat};
 use crate::record::{AccessLog, Recorder};
+use crate::redis_link::RedisLink;
+use crate::replicas::{self, Replicas, Shared};
 use crate::sealing::TokenKeys;
 use crate::server::{ConnectionLimit, Snapshot};
 
 /// The keys of settings that are bound, started or sized at the start and do not change later.
-const NEEDS_RESTART: [&str; 6] = [
+const NEEDS_RESTART: [&str; 8] = [
     "http.addr",
     "http.workers",
     "admin.addr",
     "cache.capacity",
     "cache.negative_capacity",
     "log.format",
+    "redis",
+    "redis.prefix",
 ];
 
 /// A gate whose configuration can be replaced while it serves.
@@ -33,6 +42,8 @@ pub struct Live {
     newest: watch::Sender<Arc<Snapshot>>,
     last_reload: watch::Sender<Option<Arc<LastReload>>>,
     lasting: Lasting,
+    /// The other replicas; `None` without Redis.
+    replicas: Option<Arc<Replicas>>,
     connection_limit: Arc<ConnectionLimit>,
     /// The outline of the config with which the process started.
     started: Outline,
@@ -72,8 +83,15 @@ impl Live {
         let recorder = Arc::new(Recorder::new(Arc::new(Metrics::new()), access_log));
         let own_key =
             Arc::new(TokenKeys::random().context("no key for gate tokens can be created")?);
-        let lasting = Lasting { recorder, own_key, accounts: Arc::default() };
+        let sharing = sharing(&loaded.config, &recorder);
+        let shared = |sharing: &Sharing| {
+            let uploads = SharedUploads::new(sharing.link.clone(), Handle::current());
+            (sharing.exchange.clone(), uploads)
+        };
+        let accounts = Arc::new(Accounts::new(sharing.as_ref().map(shared)));
+        let lasting = Lasting { recorder, own_key, accounts, sharing };
         let snapshot = Arc::new(assemble::snapshot(&loaded, &lasting, None)?);
+        let replicas = replicas(&loaded.config, &lasting, &snapshot);
         lasting
             .recorder
             .metrics
@@ -83,7 +101,7 @@ impl Live {
         let started = loaded.outline.clone();
         let last_reload = watch::Sender::new(None);
         let applied = Mutex::new(Applied::new(loaded, snapshot));
-        Ok(Self { newest, last_reload, lasting, connection_limit, started, applied })
+        Ok(Self { newest, last_reload, lasting, replicas, connection_limit, started, applied })
     }
 
     /// Replaces the running configuration by `loaded`, completely or not at all. Requests under way
@@ -115,6 +133,15 @@ impl Live {
         self.connection_limit.set(config.http.max_connections, &Handle::current());
         self.newest.send_replace(snapshot.clone());
         snapshot.gate.identity.take_over(&old.snapshot.gate.identity, config.cache);
+
+        if let (Some(replicas), Some(keys)) = (&self.replicas, &config.tokens.keys) {
+            replicas.set_keys(keys);
+        }
+        let is_same_redis = old.outline.is_same("redis", &loaded.outline, "redis");
+        if let (Some(replicas), Some(redis), false) = (&self.replicas, &config.redis, is_same_redis)
+        {
+            replicas.link().replace_settings(redis.clone());
+        }
 
         let mut keys = old.outline.changed(&loaded.outline);
         let need_restart: Vec<_> = self.started.changed(&loaded.outline);
@@ -163,6 +190,10 @@ impl Live {
         self.newest.subscribe()
     }
 
+    pub(super) fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.replicas.as_ref()
+    }
+
     pub(super) fn connection_limit(&self) -> &Arc<ConnectionLimit> {
         &self.connection_limit
     }
@@ -186,6 +217,35 @@ impl Live {
     fn lock(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Starts to connect to Redis, if the config names one.
+fn sharing(config: &Config, recorder: &Arc<Recorder>) -> Option<Sharing> {
+    let (redis, keys) = (config.redis.clone()?, config.tokens.keys.clone()?);
+    let (metrics, shared_key) = (recorder.metrics.clone(), keys.shared_hash_key()?.clone());
+    let link = RedisLink::start(redis, metrics.clone(), &Handle::current());
+    let id = replicas::new_id();
+    let exchange = Arc::new(Exchange::new(link.clone()));
+    let verdicts = SharedVerdicts::new(link.clone(), keys, metrics, id.as_str().into());
+    let guards = SharedGuards::new(link.clone(), shared_key, Handle::current());
+    Some(Sharing { id, link, exchange, verdicts: Arc::new(verdicts), guards })
+}
+
+/// Joins the other replicas, if there is a Redis.
+fn replicas(config: &Config, lasting: &Lasting, snapshot: &Snapshot) -> Option<Arc<Replicas>> {
+    let (sharing, keys) = (lasting.sharing.as_ref()?, config.tokens.keys.as_ref()?);
+    let shared = Shared {
+        link: sharing.link.clone(),
+        verdicts: sharing.verdicts.clone(),
+        exchange: sharing.exchange.clone(),
+        accounts: lasting.accounts.clone(),
+        guards: sharing.guards.clone(),
+    };
+    let revoker = snapshot.gate.identity.revoker();
+    let replicas = Arc::new(Replicas::new(shared, keys.clone(), revoker, sharing.id.clone()));
+    replicas.set_keys(keys);
+    replicas.run(lasting.recorder.metrics.clone());
+    Some(replicas)
 }
 
 impl Applied {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::identity::authenticator::ManagedProvider;
+use crate::identity::guard::shared_guards::SharedGuards;
 use crate::identity::provider::ProviderSettings;
 
 /// Creates a provider of the config. It keeps the tokens that it issues if `keep_tokens` is `true`.
@@ -15,13 +16,19 @@ pub(super) fn provider(
     provider: config::Provider,
     keep_tokens: bool,
     ask_about_anonymous: bool,
+    guards: Option<&Arc<SharedGuards>>,
 ) -> anyhow::Result<ManagedProvider> {
     let config::Provider { name, accepts, mut settings } = provider;
     if let ProviderSettings::GitLab(gitlab) = &mut settings {
         gitlab.anonymous &= ask_about_anonymous;
     }
     let (name, timeout): (Arc<str>, _) = (name.into(), settings.timeout());
-    Ok(ManagedProvider::new(name.clone(), settings.build(name, keep_tokens)?, timeout, accepts))
+    Ok(ManagedProvider::new(
+        name.clone(),
+        settings.build(name, keep_tokens, guards)?,
+        timeout,
+        accepts,
+    ))
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
         let providers = config
             .identity
             .into_iter()
-            .map(|it| Arc::new(provider(it, false, true).unwrap()))
+            .map(|it| Arc::new(provider(it, false, true, None).unwrap()))
             .collect();
         let limits = config.cache;
         let key = HashKey::random().unwrap();

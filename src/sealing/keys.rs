@@ -20,8 +20,14 @@ pub struct TokenKeys(Vec<TokenKey>);
 pub(super) struct TokenKey {
     pub(super) id: String,
     hash_key: HashKey,
+    /// The key under which replicas hash credentials and questions for each other.
+    shared_hash_key: HashKey,
+    /// The key under which replicas hash callers for each other.
+    caller_key: [u64; 2],
     gate_tokens: LessSafeKey,
     uploads: LessSafeKey,
+    verdicts: LessSafeKey,
+    messages: LessSafeKey,
 }
 
 /// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
@@ -102,6 +108,22 @@ impl TokenKeys {
     pub fn hash_key(&self) -> Option<&HashKey> {
         self.0.first().map(|key| &key.hash_key)
     }
+
+    /// Returns the keys under which gates with this file, or an earlier or later version of it,
+    /// hash credentials.
+    pub fn hash_keys(&self) -> impl Iterator<Item = &HashKey> {
+        self.0.iter().map(|key| &key.hash_key)
+    }
+
+    /// Returns the key under which replicas hash what they share, which belongs to the first key.
+    pub fn shared_hash_key(&self) -> Option<&HashKey> {
+        self.0.first().map(|key| &key.shared_hash_key)
+    }
+
+    /// Returns the key under which replicas hash callers, which belongs to the first key.
+    pub fn caller_key(&self) -> Option<[u64; 2]> {
+        self.0.first().map(|key| key.caller_key)
+    }
 }
 
 impl KeyFileError {
@@ -126,8 +148,21 @@ impl TokenKey {
         let hash_key = HashKey::of_token_key(bytes);
         // Gate tokens use the key itself, so that tokens of earlier versions stay valid. Every
         // other kind has a derived key.
-        let uploads = Zeroizing::new(blake3::derive_key("moorgate sealed upload", bytes));
-        Ok(Self { id, hash_key, gate_tokens: sealing_key(bytes)?, uploads: sealing_key(&uploads)? })
+        let derived = |purpose| Zeroizing::new(blake3::derive_key(purpose, bytes));
+        let shared_hash_key = HashKey::derived(&derived("moorgate shared hash key"));
+        let caller_key = derived("moorgate caller key");
+        let (first, rest) = caller_key.split_first_chunk().ok_or(aws_lc_rs::error::Unspecified)?;
+        let second = rest.first_chunk().ok_or(aws_lc_rs::error::Unspecified)?;
+        Ok(Self {
+            id,
+            hash_key,
+            shared_hash_key,
+            caller_key: [u64::from_le_bytes(*first), u64::from_le_bytes(*second)],
+            gate_tokens: sealing_key(bytes)?,
+            uploads: sealing_key(&derived("moorgate sealed upload"))?,
+            verdicts: sealing_key(&derived("moorgate shared verdict"))?,
+            messages: sealing_key(&derived("moorgate replica message"))?,
+        })
     }
 
     /// Returns the key for this kind of text.
@@ -135,6 +170,8 @@ impl TokenKey {
         match kind {
             SealedKind::GateToken => &self.gate_tokens,
             SealedKind::Upload => &self.uploads,
+            SealedKind::Verdict => &self.verdicts,
+            SealedKind::Message => &self.messages,
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum CacheUse {
     Stale,
     /// Another caller was asking the same question.
     Coalesced,
+    /// Another replica of the gate had asked the question.
+    Shared,
 }
 
 impl CacheUse {
@@ -35,6 +37,7 @@ impl CacheUse {
             Self::Negative => "negative",
             Self::Stale => "stale",
             Self::Coalesced => "coalesced",
+            Self::Shared => "shared",
         }
     }
 }
@@ -51,7 +54,7 @@ mod tests {
     #[test]
     fn the_metrics_know_every_word() {
         use CacheUse as C;
-        let all = [C::None, C::Hit, C::Miss, C::Negative, C::Stale, C::Coalesced];
+        let all = [C::None, C::Hit, C::Miss, C::Negative, C::Stale, C::Coalesced, C::Shared];
         assert!(all.iter().all(|it| CACHE_RESULTS.contains(&it.as_str())));
         let not_now = Verdict::NotNow(NotNow::Busy, Duration::ZERO);
         let verdicts =

@@ -1,7 +1,7 @@
 //! A question to one provider, answered from the cache, by an identical question under way, or by
 //! the provider.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::{CacheUse, ManagedProvider};
-use crate::identity::cache::{Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
+use crate::identity::cache::{Answered, Awaited, CacheKey, Coalesced, InFlight, VerdictCache};
 use crate::identity::guard::breaker::{Admission, BreakerChange, OPEN_FOR, QuestionOutcome};
 use crate::identity::guard::failed_logins::{FailedLogins, LoginAttempt, Search};
 use crate::identity::guard::question_rate::QuestionRate;
@@ -18,6 +18,7 @@ use crate::identity::model::keyed_hash::{DependsOn, HashKey, QuestionId};
 use crate::identity::model::revocation::Revocations;
 use crate::identity::model::{Lifetime, NotNow, Question, Verdict};
 use crate::identity::provider::common::log_topic::LogTopic;
+use crate::identity::shared_verdicts::{Claim, Learned, SharedProvider, SharedVerdicts};
 use crate::metrics::Metrics;
 use crate::registry::{Access, Action};
 
@@ -41,6 +42,11 @@ pub(super) struct SharedState {
     /// The runtime that asks the questions. It is not the worker of the caller, because a question
     /// must not end when the caller disconnects.
     pub(super) runtime: Handle,
+    /// The verdicts of the other replicas; `None` if there are none.
+    pub(super) shared_verdicts: Option<Arc<SharedVerdicts>>,
+    /// The keys of the key file besides `key`. Other replicas may hash credentials with them, after
+    /// a rotation of the file.
+    pub(super) other_keys: RwLock<Arc<[HashKey]>>,
 }
 
 impl SharedState {
@@ -126,12 +132,12 @@ impl SharedState {
             }
             Coalesced::Wait(awaited) => {
                 *cache_use = CacheUse::Coalesced;
-                answer(awaited).await
+                answer(awaited).await.verdict
             }
             Coalesced::Ask(sender) => {
                 let unasked = |verdict| {
                     self.in_flight.close(&asked.question);
-                    let _ = sender.send(Some(verdict));
+                    let _ = sender.send(Some(Answered { verdict, is_shared: false }));
                 };
                 let awaited = sender.subscribe();
                 match provider.room(&question.credential).questions.clone().try_acquire_owned() {
@@ -142,14 +148,19 @@ impl SharedState {
                         unasked(verdict);
                     }
                     Ok(place) => match provider.breaker.admit(Instant::now()) {
-                        None => unasked(Verdict::Unavailable),
-                        Some(admission) => {
+                        // Another replica may know the answer.
+                        None if self.shared_verdicts.is_none() => unasked(Verdict::Unavailable),
+                        admission => {
                             let asking = (provider.clone(), *asked, admission, search);
                             self.spawn(asking, question.clone(), last, sender, place);
                         }
                     },
                 }
-                answer(awaited).await
+                let Answered { verdict, is_shared } = answer(awaited).await;
+                if is_shared {
+                    *cache_use = CacheUse::Shared;
+                }
+                verdict
             }
         }
     }
@@ -160,12 +171,12 @@ impl SharedState {
         (provider, asked, admission, search): (
             Arc<ManagedProvider>,
             CacheKey,
-            Admission,
+            Option<Admission>,
             Option<Arc<Search>>,
         ),
         question: Question,
         last: bool,
-        sender: watch::Sender<Option<Verdict>>,
+        sender: watch::Sender<Option<Answered>>,
         place: OwnedSemaphorePermit,
     ) {
         let shared = self.clone();
@@ -184,10 +195,20 @@ impl SharedState {
                 sender: &sender,
                 begun: Instant::now(),
                 outcome: QuestionOutcome::Failed(question.secret),
-                verdict: Some(Verdict::Unavailable),
+                answer: Some(Answered { verdict: Verdict::Unavailable, is_shared: false }),
+                is_kept: true,
             };
-            asking.ask(&question, last).await;
-            drop((asking, place));
+            let claim = asking.learn(&question).await;
+            if let Some(claim) = claim {
+                asking.ask(&question, last).await;
+                // No caller waits until the other replicas know.
+                let verdict = asking.answer.as_ref().map(|answer| answer.verdict.clone());
+                drop((asking, place));
+                if let Some(claim) = claim {
+                    let verdict = verdict.unwrap_or(Verdict::Unavailable);
+                    claim.put(&verdict, shared.cache.limits()).await;
+                }
+            }
         }));
     }
 }
@@ -198,18 +219,52 @@ struct Asking<'a> {
     shared: &'a SharedState,
     provider: &'a Arc<ManagedProvider>,
     asked: CacheKey,
-    admission: Admission,
+    /// `None` if the breaker does not let the provider be asked.
+    admission: Option<Admission>,
     search: Option<Arc<Search>>,
-    sender: &'a watch::Sender<Option<Verdict>>,
+    sender: &'a watch::Sender<Option<Answered>>,
     begun: Instant,
     outcome: QuestionOutcome,
     /// `None` if the question was abandoned. It may have been opened again since.
-    verdict: Option<Verdict>,
+    answer: Option<Answered>,
+    /// `true` if the verdict comes from the provider.
+    is_kept: bool,
 }
 
 impl Asking<'_> {
+    /// Looks for a verdict that another replica has asked for. Returns `None` if there is one, or
+    /// else the claim of this replica on the question, if there are replicas.
+    async fn learn(&mut self, question: &Question) -> Option<Option<Claim>> {
+        let (cache, asked) = (&self.shared.cache, &self.asked);
+        let (Some(shared), Some(id)) = (&self.shared.shared_verdicts, &self.provider.shared_id)
+        else {
+            return Some(None);
+        };
+        let depends = self.provider.depends_on();
+        let provider = SharedProvider { id, name: &self.provider.name, depends };
+        let learn = |learned, at| {
+            match learned {
+                Learned::Verdict(verdict) => cache.learn(asked, at, &verdict),
+                Learned::OtherRefused => cache.learn_other_refused(asked, at),
+            }
+            cache.look_up(asked).is_some()
+        };
+        let claim = shared.claim(provider, question, learn).await;
+        if claim.is_some() {
+            return claim;
+        }
+        let Some(verdict) = cache.look_up(asked) else { return Some(None) };
+        self.outcome = QuestionOutcome::NotAsked;
+        self.answer = Some(Answered { verdict, is_shared: true });
+        None
+    }
+
     async fn ask(&mut self, question: &Question, last: bool) {
         let provider = self.provider;
+        if self.admission.is_none() {
+            (self.outcome, self.is_kept) = (QuestionOutcome::NotAsked, false);
+            return;
+        }
         // A caller that waits for a turn longer than half the timeout is told to come back.
         let turn_by = self.begun + provider.timeout / 2;
         match self.shared.question_rate.turn(provider.number, question, provider.timeout / 2) {
@@ -217,7 +272,7 @@ impl Asking<'_> {
             Ok(wait) => sleep(wait).await,
             Err(verdict) => {
                 self.outcome = QuestionOutcome::NotAsked;
-                self.verdict = Some(verdict);
+                self.came_to(verdict);
                 return;
             }
         }
@@ -240,12 +295,12 @@ impl Asking<'_> {
                 SystemTime::now(),
             );
             self.outcome = QuestionOutcome::NotAsked;
-            self.verdict = Some(verdict);
+            self.came_to(verdict);
             return;
         };
         if self.shared.in_flight.abandon(&self.asked.question, self.sender) {
             self.outcome = QuestionOutcome::NotAsked;
-            self.verdict = None;
+            self.answer = None;
             return;
         }
         // The time of the question starts here: the answer does not cover later changes at the
@@ -296,23 +351,31 @@ impl Asking<'_> {
         if let Some(search) = &self.search {
             search.heard(&verdict);
         }
-        self.verdict = Some(verdict);
+        self.came_to(verdict);
+    }
+
+    fn came_to(&mut self, verdict: Verdict) {
+        self.answer = Some(Answered { verdict, is_shared: false });
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let name = &self.provider.name;
-        match self.provider.breaker.report(self.admission, self.outcome, Instant::now()) {
+        let breaker = &self.provider.breaker;
+        let report = |admission| breaker.report(admission, self.outcome, Instant::now());
+        match self.admission.take().and_then(report) {
             Some(BreakerChange::Suspected) => {
                 drop(self.shared.runtime.spawn(check(self.provider.clone())))
             }
-            change => say(name, change),
+            change => say(&self.provider.name, change),
         }
-        if let Some(verdict) = self.verdict.take() {
-            self.shared.cache.keep(&self.asked, self.begun, &verdict);
+        if let Some(answer) = self.answer.take() {
+            // A verdict of another replica is in the cache already.
+            if !answer.is_shared && self.is_kept {
+                self.shared.cache.keep(&self.asked, self.begun, &answer.verdict);
+            }
             self.shared.in_flight.close(&self.asked.question);
-            let _ = self.sender.send(Some(verdict));
+            let _ = self.sender.send(Some(answer));
         }
     }
 }
@@ -340,9 +403,10 @@ fn say(provider: &str, change: Option<BreakerChange>) {
     }
 }
 
-async fn answer(mut awaited: Awaited) -> Verdict {
+async fn answer(mut awaited: Awaited) -> Answered {
     let answered = awaited.wait_for(Option::is_some).await;
-    answered.ok().and_then(|verdict| verdict.clone()).unwrap_or(Verdict::Unavailable)
+    let unavailable = Answered { verdict: Verdict::Unavailable, is_shared: false };
+    answered.ok().and_then(|answer| answer.clone()).unwrap_or(unavailable)
 }
 
 /// Returns whether a stale answer may be used: only reads continue while a provider cannot be

@@ -47,6 +47,9 @@ pub struct ManagedProvider {
     pub(super) health: Health,
     log_throttle: LogThrottle,
     accepts: Option<Accepts>,
+    /// The hash of the provider's settings, by which replicas share its verdicts. `None` if they do
+    /// not: it decides without asking a server, or there are no replicas.
+    pub(super) shared_id: Option<[u8; 16]>,
 }
 
 /// The limits on concurrent questions.
@@ -94,7 +97,14 @@ impl ManagedProvider {
             health: Health::default(),
             log_throttle: LogThrottle::default(),
             accepts,
+            shared_id: None,
         }
+    }
+
+    /// Lets replicas share the verdicts of this provider, under this hash of its settings.
+    #[must_use]
+    pub fn shared_as(self, id: [u8; 16]) -> Self {
+        Self { shared_id: Some(id), ..self }
     }
 
     /// Returns the provider's name in the config.

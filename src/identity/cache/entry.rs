@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use super::CacheKey;
 use crate::identity::model::Verified;
 use crate::identity::model::keyed_hash::QuestionId;
 use crate::identity::model::unix_time::unix_now;
@@ -137,6 +138,11 @@ impl<V> CachedVerdict<V> {
         Self { stale_for: 0, ..self }
     }
 
+    /// Returns whether the question was asked after `at`.
+    pub fn is_newer_than(&self, at: Instant) -> bool {
+        self.asked > at.into()
+    }
+
     /// Checks both clocks. The wall clock is read only if its result matters.
     fn is_good_at(&self, milliseconds: u32, now: Instant, unix: impl FnOnce() -> u64) -> bool {
         let age = AskedAt::from(now).0.saturating_sub(self.asked.0);
@@ -194,6 +200,12 @@ impl<V: Clone> CachedAnswers<V> {
         self.answers()
             .iter()
             .any(|answer| answer.asked > at && questions.contains(&answer.question))
+    }
+
+    /// Returns whether the provider of this question has said something about the same credential
+    /// after `at`.
+    pub(super) fn is_about_later(&self, asked: &CacheKey, at: Instant) -> bool {
+        self.answers().iter().any(|answer| answer.is_newer_than(at) && asked.is_about(answer))
     }
 
     /// Returns whether this provider was asked any question after `at` and gave an answer that

@@ -154,6 +154,31 @@ impl Stores {
         });
     }
 
+    /// Returns whether the provider verified this credential, or answered this question, after
+    /// `at`.
+    pub(super) fn knows_later(&self, asked: &CacheKey, at: Instant) -> bool {
+        let is_later = |known: &CachedAnswers<_>| known.is_about_later(asked, at);
+        self.verified.with(asked.key(), is_later) == Some(true)
+            || self
+                .refused
+                .with(asked.key(), |known| known.is_newer(&[asked.question, asked.credential], at))
+                == Some(true)
+    }
+
+    /// Records that the provider refused the same secret with another user name at `at`.
+    pub(super) fn other_refused(&self, asked: &CacheKey, at: Instant) {
+        self.change(asked, |answer| {
+            let is_outdated = answer.provider() == asked.provider && !answer.is_newer_than(at);
+            Some(if is_outdated { answer.never_stale() } else { answer })
+        });
+    }
+
+    /// Drops all answers.
+    pub(super) fn clear(&self) {
+        self.verified.change_all(|_| None);
+        self.refused.change_all(|_| None);
+    }
+
     /// Replaces positive answers, and drops the entry if none is left.
     fn change(
         &self,
@@ -176,7 +201,7 @@ impl Stores {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    fn limits(&self) -> CacheLimits {
+    pub(super) fn limits(&self) -> CacheLimits {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use super::shared_guards::{Entered, SharedGuards, SharedLogin};
 use crate::identity::model::keyed_hash::CredentialId;
 use crate::identity::model::{NotNow, Question, Verdict};
 use crate::net::client_address::client_network;
@@ -44,6 +45,8 @@ pub struct FailedLogins {
     /// drops the entry that expires first.
     good: Table,
     under_way: Mutex<HashMap<IpAddr, PendingLogins>>,
+    /// The counts of all replicas; `None` if the gate is alone.
+    shared: Option<Arc<SharedGuards>>,
 }
 
 /// The places held by questions from one address. The list is never empty.
@@ -63,6 +66,8 @@ pub struct LoginAttempt<'a> {
     /// The time when the entry of the credential is due for renewal.
     renewed_at: Nanos,
     search: Option<Arc<Search>>,
+    /// The place among all replicas, if the credential is not known to be good.
+    place: Option<Arc<SharedLogin>>,
 }
 
 /// A credential that is known to be good from an address. Until its entry is due for renewal,
@@ -102,6 +107,8 @@ struct Attempt {
     logins: Arc<FailedLogins>,
     who: LoginSource,
     counted: AtomicBool,
+    /// The place among all replicas.
+    place: Option<Arc<SharedLogin>>,
 }
 
 /// The reason why no place is available.
@@ -133,6 +140,7 @@ impl FailedLogins {
         question: &Question,
         now: Nanos,
     ) -> Result<LoginAttempt<'_>, Duration> {
+        let quota = self.part(quota);
         let network = client_network(question.client);
         let revocation = &question.revocation;
         // After a revocation, the credential has another key, so it is not known any more.
@@ -150,7 +158,21 @@ impl FailedLogins {
         let renewed_at = verified.saturating_add(nanos(WRITTEN_AGAIN_AFTER));
         let aging = known && now > renewed_at;
         let who = LoginSource { quota, network, credential: question.id, pair, known };
-        Ok(LoginAttempt { logins: self, who, aging, renewed_at, search: None })
+        Ok(LoginAttempt { logins: self, who, aging, renewed_at, search: None, place: None })
+    }
+
+    /// Creates the state of one of several replicas.
+    pub fn of_replica(shared: Arc<SharedGuards>) -> Self {
+        Self { shared: Some(shared), ..Self::default() }
+    }
+
+    /// Returns the part of the quota that this replica counts by itself: all of it, while Redis
+    /// counts for all.
+    fn part(&self, quota: Quota) -> Quota {
+        match self.shared.as_ref().map_or(1, |shared| shared.parts()) {
+            1 => quota,
+            parts => quota.share(parts),
+        }
     }
 
     /// Returns whether a login from this address needs no admission now.
@@ -165,10 +187,13 @@ impl FailedLogins {
     fn try_attempt(
         self: &Arc<Self>,
         who: LoginSource,
+        place: Option<&Arc<SharedLogin>>,
         now: Nanos,
     ) -> Result<Arc<Attempt>, NoPlace> {
-        let attempt =
-            || Arc::new(Attempt { logins: self.clone(), who, counted: AtomicBool::new(false) });
+        let attempt = || {
+            let (logins, counted) = (self.clone(), AtomicBool::new(false));
+            Arc::new(Attempt { logins, who, counted, place: place.cloned() })
+        };
         if who.known {
             return Ok(attempt());
         }
@@ -208,6 +233,40 @@ impl LoginAttempt<'_> {
         known.then_some(GoodLogin { network: self.who.network, until: self.renewed_at })
     }
 
+    /// Returns whether the other replicas must be asked: there are any, and the credential is not
+    /// known to be good.
+    pub fn is_for_others(&self) -> bool {
+        !self.who.known && self.logins.shared.is_some()
+    }
+
+    /// Asks the other replicas: one may know the credential, or may have counted wrong credentials
+    /// from the address.
+    ///
+    /// # Errors
+    /// The time until the next place is available, if wrong credentials have used up all places.
+    pub async fn enter(&mut self, question: &Question) -> Result<(), Duration> {
+        let Some(shared) = self.logins.shared.as_ref() else { return Ok(()) };
+        let LoginSource { quota, network, .. } = self.who;
+        match shared.enter(quota, question, network).await? {
+            Entered::Alone => {}
+            Entered::Place(place) => self.place = Some(place),
+            Entered::Good(since) => {
+                let floor = question.revocation.floor;
+                if floor.is_none_or(|floor| since > floor.unix_micros) {
+                    self.who.known = true;
+                    self.keep_good();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_good(&self) {
+        let now = self.logins.now();
+        let good_until = now.saturating_add(nanos(KNOWN_FOR));
+        self.logins.good.with(self.who.pair, now, |until| *until = good_until);
+    }
+
     /// Returns the value that is needed to ask a provider. Waits as long as questions under way
     /// hold the remaining places; the caller limits that wait.
     ///
@@ -219,7 +278,7 @@ impl LoginAttempt<'_> {
             return Ok(search.clone());
         }
         let attempt = loop {
-            match self.logins.try_attempt(self.who, self.logins.now()) {
+            match self.logins.try_attempt(self.who, self.place.as_ref(), self.logins.now()) {
                 Ok(attempt) => break attempt,
                 Err(NoPlace::Spent(wait)) => return Err(wait),
                 Err(NoPlace::Pending(changed)) => changed.await,
@@ -239,21 +298,28 @@ impl LoginAttempt<'_> {
     }
 
     /// Records that the credential is good.
-    pub fn verified(&self) {
+    pub fn verified(&self, question: &Question) {
+        match (&self.place, &self.logins.shared) {
+            (Some(place), _) => place.good(),
+            (None, Some(shared)) if self.aging => {
+                shared.known(self.who.quota, question, self.who.network, true);
+            }
+            _ => {}
+        }
         if let Some(search) = &self.search {
             search.undecided.store(true, Ordering::Relaxed);
         }
         if !self.who.known || self.aging {
-            let now = self.logins.now();
-            self.logins
-                .good
-                .with(self.who.pair, now, |until| *until = now.saturating_add(nanos(KNOWN_FOR)));
+            self.keep_good();
         }
     }
 
     /// Records that the credential is wrong. It counts only if a provider was asked, and not if the
     /// cache already knew that it is wrong.
-    pub fn wrong(&self) {
+    pub fn wrong(&self, question: &Question) {
+        if let (true, Some(shared)) = (self.who.known, &self.logins.shared) {
+            shared.known(self.who.quota, question, self.who.network, false);
+        }
         if let Some(search) =
             self.search.as_ref().filter(|search| search.refused.load(Ordering::Relaxed))
         {
@@ -294,6 +360,9 @@ impl Attempt {
     fn count(&self) {
         if self.counted.swap(true, Ordering::Relaxed) {
             return;
+        }
+        if let Some(place) = &self.place {
+            place.wrong();
         }
         let (FailedLogins { owed, good, .. }, LoginSource { quota, network, pair, known, .. }) =
             (&*self.logins, self.who);

@@ -10,15 +10,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
+use super::shared_guards::{SharedGuards, SharedPlace};
 use crate::identity::model::keyed_hash::SecretId;
 
 /// The largest number of concurrent questions about one verified secret.
 const KNOWN_AT_ONCE: usize = 4;
+
+/// The time between two attempts to get a place that questions of other replicas hold.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// A limit of `count` wrong credentials in any window of length `per`.
 pub struct FailureBudget {
@@ -27,6 +32,8 @@ pub struct FailureBudget {
     state: Mutex<BudgetState>,
     /// Notified when a place is given back, or used up for a while.
     changed: Notify,
+    /// The count of all replicas, and the name of the provider there; `None` if the gate is alone.
+    shared: Option<(Arc<SharedGuards>, Arc<str>)>,
 }
 
 #[derive(Default)]
@@ -46,6 +53,8 @@ pub struct BudgetPlace<'a> {
     /// `true` if the place is one of those for a verified secret and does not belong to the
     /// budget.
     known: bool,
+    /// The place among all replicas.
+    shared: Option<SharedPlace>,
 }
 
 /// The reason why no place is available.
@@ -62,7 +71,13 @@ impl FailureBudget {
     /// credentials that were verified before are asked about.
     pub fn new(count: u32, per: Duration) -> Self {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        Self { count, per, state: Mutex::default(), changed: Notify::new() }
+        Self { count, per, state: Mutex::default(), changed: Notify::new(), shared: None }
+    }
+
+    /// Counts together with the other replicas, which know the provider by this name.
+    #[must_use]
+    pub fn shared(self, guards: Arc<SharedGuards>, provider: Arc<str>) -> Self {
+        Self { shared: Some((guards, provider)), ..self }
     }
 
     /// Waits for a place, as long as the outcome depends on questions under way. The caller limits
@@ -81,10 +96,40 @@ impl FailureBudget {
             // No notification is missed from here on.
             changed.as_mut().enable();
             match self.try_reserve(secret, known, Instant::now()) {
-                Ok(place) => return Ok(place),
+                Ok(mut place) => {
+                    place.shared = self.reserve_shared(known).await?;
+                    return Ok(place);
+                }
                 Err(BudgetExhausted::Spent(free_in)) => return Err(free_in),
                 Err(BudgetExhausted::Pending) => changed.await,
             }
+        }
+    }
+
+    /// Reserves a place among all replicas, if there are any and Redis answers. Waits while
+    /// questions under way at other replicas hold the last places.
+    async fn reserve_shared(&self, known: bool) -> Result<Option<SharedPlace>, Duration> {
+        // A secret that was verified before needs no place.
+        let Some((guards, provider)) = self.shared.as_ref().filter(|_| !known) else {
+            return Ok(None);
+        };
+        loop {
+            match guards.reserve(provider, (self.count, self.per)).await {
+                None => return Ok(None),
+                Some(Ok(place)) => return Ok(Some(place)),
+                Some(Err(Duration::ZERO)) => sleep(BETWEEN_LOOKS).await,
+                Some(Err(wait)) => return Err(wait),
+            }
+        }
+    }
+
+    /// Returns the number of wrong credentials that this replica counts by itself: all of them,
+    /// while Redis counts for all.
+    fn part(&self) -> usize {
+        let parts = self.shared.as_ref().map_or(1, |(guards, _)| guards.parts());
+        match usize::try_from(parts).unwrap_or(1) {
+            0 | 1 => self.count,
+            parts => (self.count / parts).max(self.count.min(1)),
         }
     }
 
@@ -94,6 +139,7 @@ impl FailureBudget {
         known: bool,
         now: Instant,
     ) -> Result<BudgetPlace<'_>, BudgetExhausted> {
+        let count = self.part();
         let mut state = self.lock();
         while state
             .failures
@@ -108,19 +154,17 @@ impl FailureBudget {
                 return Err(BudgetExhausted::Pending);
             }
             *under_way += 1;
-            return Ok(BudgetPlace { budget: self, secret, known });
+            return Ok(BudgetPlace { budget: self, secret, known, shared: None });
         }
         match state.failures.front() {
-            Some((first, _)) if state.failures.len() >= self.count => {
+            Some((first, _)) if state.failures.len() >= count => {
                 Err(BudgetExhausted::Spent(self.per.saturating_sub(now.duration_since(*first))))
             }
-            None if self.count == 0 => Err(BudgetExhausted::Spent(self.per)),
-            _ if state.failures.len() + state.reserved >= self.count => {
-                Err(BudgetExhausted::Pending)
-            }
+            None if count == 0 => Err(BudgetExhausted::Spent(self.per)),
+            _ if state.failures.len() + state.reserved >= count => Err(BudgetExhausted::Pending),
             _ => {
                 state.reserved += 1;
-                Ok(BudgetPlace { budget: self, secret, known: false })
+                Ok(BudgetPlace { budget: self, secret, known: false, shared: None })
             }
         }
     }
@@ -141,7 +185,14 @@ impl BudgetState {
 
 impl BudgetPlace<'_> {
     /// Records that the credential was wrong: the place stays taken until the window has passed.
-    pub fn fail(self, now: Instant) {
+    pub fn fail(mut self, now: Instant) {
+        match (self.shared.take(), &self.budget.shared) {
+            (Some(place), _) => place.fail(),
+            (None, Some((guards, provider))) => {
+                guards.failed(provider, (self.budget.count, self.budget.per));
+            }
+            (None, None) => {}
+        }
         self.budget.lock().fail(self.budget.count, self.secret, now);
     }
 }

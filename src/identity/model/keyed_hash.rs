@@ -21,7 +21,7 @@ const SHORT: usize = 192;
 
 /// The key for hashing secrets. Without it, a hash from a log or from memory cannot be checked
 /// against guessed tokens.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HashKey([u8; 32]);
 
 /// The hash of a credential (its kind, user name and secret) under the key of the process. Two ids
@@ -63,6 +63,17 @@ pub struct KnownAs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuestionId([u8; 16]);
 
+/// The identifiers of a question for all replicas, which have the key of these hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedQuestionId {
+    /// The secret alone, or the question if there is no secret.
+    pub secret: [u8; 16],
+    /// The question.
+    pub question: [u8; 16],
+    /// The provider and the credential alone.
+    pub credential: [u8; 16],
+}
+
 /// The inputs, besides the credential, that the answer of a provider depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DependsOn {
@@ -80,6 +91,11 @@ impl HashKey {
     /// therefore compute the same identifiers for a credential.
     pub fn of_token_key(bytes: &[u8; 32]) -> Self {
         Self(blake3::derive_key("moorgate credential hash key", bytes))
+    }
+
+    /// Creates a key from bytes that were derived for it.
+    pub fn derived(bytes: &[u8; 32]) -> Self {
+        Self(*bytes)
     }
 
     /// Creates a random key.
@@ -124,6 +140,21 @@ impl HashKey {
         }
     }
 
+    /// Hashes something of this kind for other replicas: 32 hexadecimal digits.
+    pub fn tagged(&self, kind: &[u8], parts: &[&[u8]]) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        length_prefixed(&mut hasher, kind);
+        for part in parts {
+            length_prefixed(&mut hasher, part);
+        }
+        hasher.finalize().to_hex().chars().take(32).collect()
+    }
+
+    /// Returns the identifiers for operators of a credential.
+    pub fn of_credential(&self, credential: &Credential) -> KnownAs {
+        self.known_as(credential, self.credential(credential), self.secret(credential))
+    }
+
     fn text(&self, text: &str) -> SecretId {
         let hash = blake3::keyed_hash(&self.0, text.as_bytes());
         SecretId(hash.as_bytes().first_chunk().copied().unwrap_or_default())
@@ -136,35 +167,73 @@ impl HashKey {
         hasher.update(&question.id.0);
         // Numbers of revocations start at 1, so 0 stands for "not revoked".
         hasher.update(&question.revocation.number.unwrap_or_default().to_le_bytes());
-        if depends != DependsOn::Credential {
-            match &question.access {
-                Access::Login => length_prefixed(&mut hasher, b"login"),
-                Access::Catalog => length_prefixed(&mut hasher, b"catalog"),
-                Access::Repository(name, action) => {
-                    length_prefixed(&mut hasher, action.as_str().as_bytes());
-                    length_prefixed(&mut hasher, name.as_str().as_bytes());
-                }
-                Access::Repositories(several) => {
-                    length_prefixed(&mut hasher, b"repositories");
-                    hasher.update(&(several.len() as u64).to_le_bytes());
-                    for (name, Actions { pull, push, delete }) in several.iter() {
-                        length_prefixed(&mut hasher, name.as_str().as_bytes());
-                        hasher.update(&[u8::from(*pull), u8::from(*push), u8::from(*delete)]);
-                    }
-                }
-            }
-        }
-        if depends == DependsOn::RepositoryAndAddress {
-            match question.client {
-                std::net::IpAddr::V4(address) => length_prefixed(&mut hasher, &address.octets()),
-                std::net::IpAddr::V6(address) => length_prefixed(&mut hasher, &address.octets()),
-            }
-        }
+        what_the_answer_depends_on(&mut hasher, depends, question);
         let mut id = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
         for (byte, of_credential) in id.iter_mut().zip(question.id.0).take(CREDENTIAL_BYTES) {
             *byte = of_credential;
         }
         QuestionId(id)
+    }
+
+    /// Hashes a question to the provider with these settings, for other replicas. This key is one
+    /// that all replicas have.
+    pub fn shared_question(
+        &self,
+        provider: &[u8; 16],
+        depends: DependsOn,
+        question: &Question,
+    ) -> SharedQuestionId {
+        let CredentialId(credential) = self.credential(&question.credential);
+        let group = match question.credential {
+            // What callers without a credential may read has no secret to belong to.
+            Credential::Anonymous => None,
+            _ => Some(self.secret(&question.credential).0),
+        };
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(provider);
+        hasher.update(&credential);
+        hasher.update(&question.revocation.stamp.unwrap_or_default().to_le_bytes());
+        what_the_answer_depends_on(&mut hasher, depends, question);
+        let id = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"credential");
+        hasher.update(provider);
+        hasher.update(&credential);
+        hasher.update(&question.revocation.stamp.unwrap_or_default().to_le_bytes());
+        let credential = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        SharedQuestionId { secret: group.unwrap_or(id), question: id, credential }
+    }
+}
+
+/// Hashes what an answer depends on besides the provider and the credential.
+fn what_the_answer_depends_on(
+    hasher: &mut blake3::Hasher,
+    depends: DependsOn,
+    question: &Question,
+) {
+    if depends != DependsOn::Credential {
+        match &question.access {
+            Access::Login => length_prefixed(hasher, b"login"),
+            Access::Catalog => length_prefixed(hasher, b"catalog"),
+            Access::Repository(name, action) => {
+                length_prefixed(hasher, action.as_str().as_bytes());
+                length_prefixed(hasher, name.as_str().as_bytes());
+            }
+            Access::Repositories(several) => {
+                length_prefixed(hasher, b"repositories");
+                hasher.update(&(several.len() as u64).to_le_bytes());
+                for (name, Actions { pull, push, delete }) in several.iter() {
+                    length_prefixed(hasher, name.as_str().as_bytes());
+                    hasher.update(&[u8::from(*pull), u8::from(*push), u8::from(*delete)]);
+                }
+            }
+        }
+    }
+    if depends == DependsOn::RepositoryAndAddress {
+        match question.client {
+            std::net::IpAddr::V4(address) => length_prefixed(hasher, &address.octets()),
+            std::net::IpAddr::V6(address) => length_prefixed(hasher, &address.octets()),
+        }
     }
 }
 
@@ -191,10 +260,27 @@ impl SecretId {
     }
 }
 
+impl SecretId {
+    /// Returns the bytes of the hash.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Takes the bytes of a hash that another replica computed.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl CredentialId {
     /// Returns a part of the hash as a number, by which credentials are spread over a table.
     pub(in crate::identity) fn as_number(self) -> u64 {
         self.0.last_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
+    }
+
+    /// Returns the bytes of the hash.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
     }
 
     /// Returns the identifier that logs show for a credential that is not a JWT.
@@ -204,6 +290,16 @@ impl CredentialId {
 }
 
 impl Fingerprint {
+    /// Returns the bytes of the hash.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+
+    /// Takes the bytes of a hash that another replica computed.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
     /// Parses a fingerprint as logs show it; returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain =

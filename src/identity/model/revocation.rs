@@ -75,11 +75,19 @@ pub struct Revocation {
     pub number: Option<u64>,
     /// The time of the last revocation of the credential.
     pub moment: Option<Moment>,
+    /// What all replicas know the last revocation by. `None` if the credential was not revoked.
+    pub stamp: Option<u64>,
     /// The time up to which all answers about all credentials are void.
     pub floor: Option<Moment>,
 }
 
 impl Revocation {
+    /// Returns the later of two revocations of one credential.
+    #[must_use]
+    pub fn or_later(self, other: Self) -> Self {
+        if other.number > self.number { other } else { self }
+    }
+
     /// Returns whether a gate token of the credential that was sealed at this time (Unix time,
     /// microseconds) is refused.
     pub fn refuses_sealed_at(&self, unix_micros: u64) -> bool {
@@ -91,6 +99,26 @@ impl Revocation {
 }
 
 impl Revocations {
+    /// Takes over a revocation that another replica has published. Returns `false` if it is known
+    /// already, or a later one of the same.
+    pub fn learn(&self, what: Revoked, moment: Moment) -> bool {
+        let is_known = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let known = table.revoked.get(&what);
+            known.is_some_and(|(_, known)| known.unix_micros >= moment.unix_micros)
+        };
+        if !is_known {
+            self.revoke(what, moment);
+        }
+        !is_known
+    }
+
+    /// Returns all revocations, with their Unix times in microseconds.
+    pub fn all(&self) -> Vec<(Revoked, u64)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.revoked.iter().map(|(what, (_, moment))| (*what, moment.unix_micros)).collect()
+    }
+
     /// Revokes a secret or a credential now.
     pub fn revoke(&self, what: Revoked, now: Moment) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +155,7 @@ impl Revocations {
         Revocation {
             number: latest.map(|(number, _)| number),
             moment: latest.map(|(_, moment)| moment),
+            stamp: latest.map(|(_, moment)| moment.unix_micros),
             floor: table.floor,
         }
     }
@@ -207,7 +236,7 @@ mod tests {
             revocations.revoke(Revoked::Secret(credential(number).secret), moment(number));
         }
         let of = |number| revocations.lookup(&credential(number));
-        assert_eq!(of(last + 7), Revocation { number: None, moment: None, floor: Some(moment(1)) });
+        assert_eq!(of(last + 7), Revocation { floor: Some(moment(1)), ..Revocation::default() });
         assert_eq!((of(1).number, of(2).number), (None, Some(3)));
     }
 }

@@ -8,6 +8,7 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::denial::TagRefusal;
@@ -19,7 +20,7 @@ const MAX_PATTERNS: usize = 64;
 
 /// The tag rules of the project of one repository. The type is a single pointer, because it is kept
 /// with each cached grant; patterns are compiled only when a tag is checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TagRules {
     /// No rules, or the question was about nothing that rules could forbid.
     #[default]
@@ -29,7 +30,7 @@ pub enum TagRules {
 }
 
 /// The tag rules of a project that has any.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProjectRules {
     /// Rules that cannot be interpreted: pushing and deleting are forbidden.
     Unreadable,
@@ -39,7 +40,7 @@ pub enum ProjectRules {
 
 /// Regular expressions in RE2 syntax. They match anywhere in a tag and are case-sensitive. Each one
 /// compiles.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagPatterns {
     /// Tags that the credential may not push (`tag_deny_access_patterns.push`).
     push: Vec<Box<str>>,

@@ -11,6 +11,7 @@ use super::registry_token::TokenServer;
 use super::registry_token::reply::{self, Token};
 use crate::http_client::{HttpClient, HttpServer};
 use crate::identity::guard::failure_budget::FailureBudget;
+use crate::identity::guard::shared_guards::SharedGuards;
 use crate::strict_json;
 
 /// The user name under which GitLab accepts both personal access tokens and job tokens. GitLab does
@@ -100,17 +101,28 @@ impl GitLabSettings {
         format!("{}/jwt/auth", self.server.endpoint.url())
     }
 
-    /// Creates the provider.
+    /// Creates the provider. `guards` are those that replicas share.
     ///
     /// # Errors
     /// The system's certificate authorities are needed and cannot be read.
-    pub fn build(self, name: Arc<str>, keep_tokens: bool) -> io::Result<TokenServer> {
+    pub fn build(
+        self,
+        name: Arc<str>,
+        keep_tokens: bool,
+        guards: Option<&Arc<SharedGuards>>,
+    ) -> io::Result<TokenServer> {
         let (realm, client) = (self.realm(), HttpClient::for_server(&self.server)?);
         let reading = GitLabReading {
             accept_passwords: self.accept_passwords,
             anonymous: self.anonymous,
             forward_client_address: self.forward_client_address,
-            failure_budget: self.failure_budget.map(|(count, per)| FailureBudget::new(count, per)),
+            failure_budget: self.failure_budget.map(|(count, per)| {
+                let budget = FailureBudget::new(count, per);
+                match guards {
+                    Some(guards) => budget.shared(guards.clone(), realm.as_str().into()),
+                    None => budget,
+                }
+            }),
         };
         let server = TokenServer::new(name, &realm, self.service, client, Some(reading));
         Ok(server.keep_tokens(keep_tokens))

@@ -76,7 +76,20 @@ pub(super) const ROOMS: &[Room] = &[
     },
     Room {
         name: "identity/guard",
-        uses: &["net", "identity/model", "rate_limit", "recent"],
+        uses: &["net", "identity/model", "rate_limit", "recent", "redis_link"],
+        must_not_use: &["hyper", "moka", "http", "tracing"],
+    },
+    Room {
+        name: "identity/shared_verdicts",
+        uses: &[
+            "hex",
+            "identity/cache",
+            "identity/model",
+            "metrics",
+            "redis_link",
+            "registry",
+            "sealing",
+        ],
         must_not_use: &["hyper", "moka", "http", "tracing"],
     },
     // A provider knows neither the cache nor the other providers' order.
@@ -102,6 +115,7 @@ pub(super) const ROOMS: &[Room] = &[
             "log_throttle",
             "identity/model",
             "identity/provider",
+            "identity/shared_verdicts",
             "metrics",
             "rate_limit",
             "registry",
@@ -113,8 +127,23 @@ pub(super) const ROOMS: &[Room] = &[
     Room { name: "policy", uses: &["denial", "identity", "registry"], must_not_use: IMPURE },
     Room {
         name: "limits",
-        uses: &["net", "denial", "identity", "policy", "rate_limit"],
+        uses: &["net", "denial", "identity", "metrics", "policy", "rate_limit", "redis_link"],
         must_not_use: &["hyper", "moka", "http", "tracing"],
+    },
+    Room {
+        name: "replicas",
+        uses: &[
+            "identity/authenticator",
+            "identity/guard",
+            "identity/model",
+            "identity/shared_verdicts",
+            "limits",
+            "metrics",
+            "rate_limit",
+            "redis_link",
+            "sealing",
+        ],
+        must_not_use: &["hyper", "moka", "http"],
     },
     // A token is a credential and a list: it knows no provider and no rule.
     Room {
@@ -214,6 +243,7 @@ pub(super) const ROOMS: &[Room] = &[
             "metrics",
             "recent",
             "record",
+            "replicas",
             "server",
             "upstream",
         ],
@@ -249,6 +279,10 @@ pub(super) const ROOMS: &[Room] = &[
             "net",
             "config",
             "gate",
+            "identity/guard",
+            "identity/shared_verdicts",
+            "redis_link",
+            "replicas",
             "identity/authenticator",
             "identity/model",
             "identity/provider",

@@ -147,7 +147,8 @@ async fn a_revocation_ends_every_settled_question() {
         gate.hit_twice(&ask(secret)).await;
     }
     let earlier = ask("one");
-    gate.revoke_secret(&credential("one"));
+    let revoker = gate.revoker();
+    revoker.revoke(&revoker.revocable(&credential("one")));
     assert!(!gate.is_settled(&earlier) && !gate.is_settled(&ask("one")));
     assert!(ask("one").revocation.number.is_some());
     assert!(!gate.is_settled(&ask("two")), "its revocations are looked up again");

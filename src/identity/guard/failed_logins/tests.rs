@@ -35,7 +35,7 @@ impl Fixture {
     async fn fail(&self, secret: &str) -> Result<(), Duration> {
         let mut login = self.admit(secret)?;
         login.search().await?.heard(&Verdict::NotMine);
-        login.wrong();
+        login.wrong(&self.question(secret));
         Ok(())
     }
 }
@@ -78,7 +78,7 @@ async fn a_refused_credential_counts_even_if_the_caller_disconnects() {
     let fixture = Fixture::new(1);
     let mut login = fixture.admit("a").unwrap();
     login.search().await.unwrap().heard(&Verdict::NotMine);
-    login.verified();
+    login.verified(&fixture.question("a"));
     drop(login);
     assert!(fixture.admit("b").is_ok());
 }
@@ -87,7 +87,7 @@ async fn a_refused_credential_counts_even_if_the_caller_disconnects() {
 async fn a_verified_credential_is_known_for_a_day_from_its_address_unless_revoked() {
     let start = Instant::now();
     let fixture = Fixture::new(1);
-    fixture.admit("good").unwrap().verified();
+    fixture.admit("good").unwrap().verified(&fixture.question("good"));
     fixture.fail("wrong").await.unwrap();
     let (logins, question, now) = (&fixture.logins, fixture.question("good"), fixture.logins.now());
     // The quota of the address is used up for two days.

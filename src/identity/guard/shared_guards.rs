@@ -1,0 +1,269 @@
+//! The guards that replicas share through Redis: wrong credentials by address, and by provider.
+//!
+//! Their budgets are small, so each place is taken singly: a question about a credential that is not
+//! known reserves a place in Redis before it is asked, and gives it back unless the credential is
+//! wrong. If Redis is away, each replica goes on with its own count and its share of the budget.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use crate::identity::model::Question;
+use crate::identity::model::keyed_hash::HashKey;
+use crate::rate_limit::{LONGEST_WAIT, Quota};
+use crate::redis_link::{RedisLink, RedisScript};
+
+/// The time between two attempts to get a place that questions under way hold.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The guards that replicas share.
+pub struct SharedGuards {
+    link: Arc<RedisLink>,
+    key: RwLock<HashKey>,
+    replicas: AtomicU32,
+    logins: RedisScript,
+    budgets: RedisScript,
+    /// The reservations of this replica, so that many requests with one credential reserve once.
+    under_way: Mutex<HashMap<String, Weak<SharedLogin>>>,
+    runtime: Handle,
+}
+
+/// What Redis says about a credential from an address.
+pub enum Entered {
+    /// The credential was verified from the address within the last day, at this Unix time in
+    /// microseconds.
+    Good(u64),
+    /// The credential is not known, and has a place.
+    Place(Arc<SharedLogin>),
+    /// Redis does not answer.
+    Alone,
+}
+
+/// A place of a credential that is not known to be good from its address. Dropping it gives the
+/// place back.
+pub struct SharedLogin {
+    guards: Arc<SharedGuards>,
+    keys: [String; 2],
+    quota: Quota,
+    /// One of the constants below.
+    outcome: AtomicU8,
+}
+
+/// The outcomes of a login.
+const NONE: u8 = 0;
+const GOOD: u8 = 1;
+const WRONG: u8 = 2;
+
+/// A place in the failure budget of a provider.
+pub struct SharedPlace {
+    guards: Arc<SharedGuards>,
+    /// `None` if there is nothing to give back.
+    reservation: Option<Reservation>,
+    is_wrong: bool,
+}
+
+struct Reservation {
+    key: String,
+    id: String,
+    /// The number of wrong credentials in each window, and the length of the window.
+    budget: (usize, Duration),
+}
+
+impl SharedGuards {
+    /// Creates the guards over this connection. `key` is one that all replicas have.
+    pub fn new(link: Arc<RedisLink>, key: HashKey, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            key: RwLock::new(key),
+            replicas: AtomicU32::new(1),
+            logins: RedisScript::new(include_str!("shared_guards/login.lua")),
+            budgets: RedisScript::new(include_str!("shared_guards/budget.lua")),
+            under_way: Mutex::default(),
+            runtime,
+        })
+    }
+
+    /// Replaces the key, after a rotation of its file.
+    pub fn set_key(&self, key: HashKey) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// Sets the number of replicas.
+    pub fn set_replicas(&self, replicas: u32) {
+        self.replicas.store(replicas.max(1), Ordering::Relaxed);
+    }
+
+    /// Returns the number of replicas that each count by themselves: 1 as long as Redis counts.
+    pub fn parts(&self) -> u32 {
+        if self.link.is_up() { 1 } else { self.replicas.load(Ordering::Relaxed) }
+    }
+
+    /// Asks whether the credential is known to be good from the address, and else reserves a place
+    /// for it. Waits while questions under way hold the last places.
+    ///
+    /// # Errors
+    /// The time until a place is available, if wrong credentials have used up the quota.
+    pub async fn enter(
+        self: &Arc<Self>,
+        quota: Quota,
+        question: &Question,
+        network: IpAddr,
+    ) -> Result<Entered, Duration> {
+        let keys = self.login_keys(question, network);
+        let [_, pair] = &keys;
+        let begun = Instant::now();
+        loop {
+            if let Some(login) = self.lock().get(pair).and_then(Weak::upgrade) {
+                return Ok(Entered::Place(login));
+            }
+            let Ok((state, number)) = self.login(&keys, quota, "reserve").await else {
+                return Ok(Entered::Alone);
+            };
+            match state {
+                1 => {
+                    let outcome = AtomicU8::new(NONE);
+                    let login =
+                        SharedLogin { guards: self.clone(), keys: keys.clone(), quota, outcome };
+                    let login = Arc::new(login);
+                    let mut under_way = self.lock();
+                    under_way.retain(|_, login| login.strong_count() > 0);
+                    under_way.insert(pair.clone(), Arc::downgrade(&login));
+                    return Ok(Entered::Place(login));
+                }
+                2 => return Ok(Entered::Good(number)),
+                3 if begun.elapsed() < LONGEST_WAIT => sleep(LOOK).await,
+                _ => return Err(Duration::from_micros(number)),
+            }
+        }
+    }
+
+    /// Records what became of a credential that this replica knew to be good from the address: it
+    /// is good still, or it is wrong.
+    pub fn known(self: &Arc<Self>, quota: Quota, question: &Question, network: IpAddr, good: bool) {
+        let keys = self.login_keys(question, network);
+        self.settle(keys, quota, if good { "renew" } else { "refused" });
+    }
+
+    /// Reserves a place in the budget of `count` wrong credentials in each `per` at the provider
+    /// with this name. `None` if Redis does not answer.
+    ///
+    /// # Errors
+    /// The time until a place is available; zero if questions under way hold the last places.
+    pub async fn reserve(
+        self: &Arc<Self>,
+        provider: &str,
+        budget: (usize, Duration),
+    ) -> Option<Result<SharedPlace, Duration>> {
+        let reservation = self.reservation(provider, budget);
+        let (state, number) = reservation.tell(self, "reserve").await?;
+        Some(match state {
+            1 => Ok(SharedPlace {
+                guards: self.clone(),
+                reservation: Some(reservation),
+                is_wrong: false,
+            }),
+            3 => Err(Duration::ZERO),
+            _ => Err(Duration::from_micros(number.max(1))),
+        })
+    }
+
+    /// Counts a wrong credential that had no place, because it was verified before.
+    pub fn failed(self: &Arc<Self>, provider: &str, budget: (usize, Duration)) {
+        let reservation = Some(self.reservation(provider, budget));
+        drop(SharedPlace { guards: self.clone(), reservation, is_wrong: true });
+    }
+
+    fn reservation(&self, provider: &str, budget: (usize, Duration)) -> Reservation {
+        let name = self.key().tagged(b"budget", &[provider.as_bytes()]);
+        let key = format!("{}:{{{name}}}:b", self.link.prefix());
+        Reservation { key, id: format!("{:016x}", fastrand::u64(..)), budget }
+    }
+
+    fn login_keys(&self, question: &Question, network: IpAddr) -> [String; 2] {
+        let key = self.key();
+        let address = match network {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let credential = key.credential(&question.credential).to_bytes();
+        let stamp = question.revocation.stamp.unwrap_or_default().to_le_bytes();
+        let name = key.tagged(b"address", &[&address]);
+        let base = format!("{}:{{{name}}}", self.link.prefix());
+        let pair = key.tagged(b"login", &[&address, &credential, &stamp]);
+        [format!("{base}:f"), format!("{base}:g:{pair}")]
+    }
+
+    async fn login(&self, keys: &[String; 2], quota: Quota, what: &str) -> Result<(u8, u64), ()> {
+        let arguments = [what.to_owned(), quota.interval().to_string(), quota.burst().to_string()];
+        let arguments = arguments.map(String::into_bytes);
+        self.link.call("logins", &self.logins, keys, &arguments).await.map_err(|_| ())
+    }
+
+    fn settle(self: &Arc<Self>, keys: [String; 2], quota: Quota, what: &'static str) {
+        let guards = self.clone();
+        drop(self.runtime.spawn(async move {
+            let _ = guards.login(&keys, quota, what).await;
+        }));
+    }
+
+    fn key(&self) -> HashKey {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Weak<SharedLogin>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedLogin {
+    /// Records that the credential is good.
+    pub fn good(&self) {
+        let _ = self.outcome.compare_exchange(NONE, GOOD, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Records that the credential is wrong.
+    pub fn wrong(&self) {
+        self.outcome.store(WRONG, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SharedLogin {
+    fn drop(&mut self) {
+        let what = match *self.outcome.get_mut() {
+            GOOD => "good",
+            WRONG => "wrong",
+            _ => "none",
+        };
+        self.guards.settle(self.keys.clone(), self.quota, what);
+    }
+}
+
+impl SharedPlace {
+    /// Records that the credential was wrong: the place stays taken until the window has passed.
+    pub fn fail(mut self) {
+        self.is_wrong = true;
+    }
+}
+
+impl Reservation {
+    async fn tell(&self, guards: &SharedGuards, what: &str) -> Option<(u8, u64)> {
+        let (count, per) = self.budget;
+        let arguments = [what, &self.id, &count.to_string(), &per.as_micros().to_string()];
+        let arguments = arguments.map(|text| text.as_bytes().to_vec());
+        let key = std::slice::from_ref(&self.key);
+        guards.link.call("budget", &guards.budgets, key, &arguments).await.ok()
+    }
+}
+
+impl Drop for SharedPlace {
+    fn drop(&mut self) {
+        let Some(reservation) = self.reservation.take() else { return };
+        let (guards, what) = (self.guards.clone(), if self.is_wrong { "wrong" } else { "none" });
+        drop(self.guards.runtime.spawn(async move { reservation.tell(&guards, what).await }));
+    }
+}

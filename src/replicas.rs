@@ -1,0 +1,231 @@
+//! The replicas of a gate: which there are, and what an operator told one of them.
+//!
+//! Each replica says once a second that it is there ([`Beat`]). An operator's revocation goes into a
+//! stream, numbered by its replica, and all others read it. If a number is missing, a replica drops
+//! what it has cached and asks all to publish again what still matters. While Redis is away,
+//! revocations wait.
+
+mod journal;
+mod message;
+mod tasks;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout_at;
+
+use crate::identity::authenticator::Revoker;
+use crate::identity::guard::shared_guards::SharedGuards;
+use crate::identity::model::revocation::Revoked;
+use crate::identity::shared_verdicts::SharedVerdicts;
+use crate::limits::Accounts;
+use crate::limits::exchange::Exchange;
+use crate::redis_link::{RedisLink, RedisScript};
+use crate::sealing::TokenKeys;
+use journal::Journal;
+use message::{Beat, Message, ReplicaId, Revocation};
+
+/// The longest time that a revocation waits for the confirmations of other replicas.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The time between two looks at the confirmations.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The silence after which a replica does not count as answering.
+const SILENT: Duration = Duration::from_secs(3);
+
+/// The largest number of replicas that divide a quota. More of them were not written by gates.
+const MAX_REPLICAS: usize = 1000;
+
+/// The parts of the gate that replicas share.
+pub struct Shared {
+    pub link: Arc<RedisLink>,
+    pub verdicts: Arc<SharedVerdicts>,
+    pub exchange: Arc<Exchange>,
+    pub accounts: Arc<Accounts>,
+    pub guards: Arc<SharedGuards>,
+}
+
+/// This replica among the others.
+pub struct Replicas {
+    shared: Shared,
+    keys: RwLock<Arc<TokenKeys>>,
+    revoker: Revoker,
+    me: ReplicaId,
+    state: Mutex<State>,
+    /// Notified when there is something to tell the others at once.
+    news: Notify,
+    /// The number of beats so far.
+    beats: watch::Sender<u64>,
+    scripts: Scripts,
+}
+
+struct Scripts {
+    beat: RedisScript,
+    publish: RedisScript,
+}
+
+struct State {
+    journal: Journal,
+    /// The beats of all replicas, this one included, and their ages when they were told.
+    others: Vec<(Beat, Duration)>,
+    told: Instant,
+    /// The replicas that were known last, this one included.
+    alive: usize,
+    epoch: Option<String>,
+    /// The number of verdict drops, whose order tells whether the stream is read from its start.
+    restarts: u64,
+    /// The time at which this replica last published all revocations that it knows.
+    published_all: Option<Instant>,
+}
+
+/// A replica as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSeen {
+    pub id: String,
+    pub version: String,
+    pub seen: SystemTime,
+}
+
+/// The state of the replicas as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicasSeen {
+    /// `true` if Redis answers.
+    pub is_up: bool,
+    /// The replicas, this one included.
+    pub replicas: Vec<ReplicaSeen>,
+    /// The number of revocations that the others have not been told yet.
+    pub waiting: usize,
+}
+
+/// Creates the id of a replica.
+pub fn new_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+impl Replicas {
+    /// Creates this replica, with this id. [`run`](Self::run) connects it with the others.
+    pub fn new(shared: Shared, keys: Arc<TokenKeys>, revoker: Revoker, me: String) -> Self {
+        let state = State {
+            journal: Journal::new(me.clone()),
+            others: Vec::new(),
+            told: Instant::now(),
+            alive: 1,
+            epoch: None,
+            restarts: 0,
+            published_all: None,
+        };
+        Self {
+            shared,
+            keys: RwLock::new(keys),
+            revoker,
+            me,
+            state: Mutex::new(state),
+            news: Notify::new(),
+            beats: watch::Sender::new(0),
+            scripts: Scripts {
+                beat: RedisScript::new(include_str!("replicas/beat.lua")),
+                publish: RedisScript::new(include_str!("replicas/publish.lua")),
+            },
+        }
+    }
+
+    /// Returns the connection to Redis.
+    pub fn link(&self) -> &Arc<RedisLink> {
+        &self.shared.link
+    }
+
+    /// Replaces the keys, after a rotation of their file.
+    pub fn set_keys(&self, keys: &Arc<TokenKeys>) {
+        self.revoker.set_hash_keys(keys.hash_keys());
+        self.shared.verdicts.set_keys(keys.clone());
+        if let Some(key) = keys.caller_key() {
+            self.shared.accounts.set_key(key);
+        }
+        if let Some(key) = keys.shared_hash_key() {
+            self.shared.guards.set_key(key.clone());
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
+    }
+
+    /// Tells the other replicas of a revocation at this Unix time, in microseconds. Returns the
+    /// number of replicas that have confirmed it, this one included: as soon as all have, and after
+    /// a second at the latest.
+    pub async fn publish(&self, what: &[Revoked], at: u64) -> usize {
+        let revocations = what.iter().map(|what| Revocation::new(*what, at)).collect();
+        let number = self.state().journal.publish(Message::Revoked(revocations));
+        self.news.notify_one();
+        if !self.shared.link.is_up() {
+            tracing::warn!(
+                "redis is away; the other replicas are told of the revocation when it is back"
+            );
+            return 1;
+        }
+        let deadline = tokio::time::Instant::now() + CONFIRMED_WITHIN;
+        let mut beats = self.beats.subscribe();
+        loop {
+            let (confirmed, alive) = self.confirmed(number);
+            if confirmed >= alive {
+                return confirmed;
+            }
+            let next = deadline.min(tokio::time::Instant::now() + LOOK);
+            if timeout_at(next, beats.changed()).await.is_err() {
+                if tokio::time::Instant::now() >= deadline || !self.shared.link.is_up() {
+                    let (confirmed, alive) = self.confirmed(number);
+                    tracing::warn!(
+                        confirmed,
+                        replicas = alive,
+                        "not every replica has confirmed the revocation yet"
+                    );
+                    return confirmed;
+                }
+                self.news.notify_one();
+            }
+        }
+    }
+
+    /// Returns the number of replicas that have applied an entry of this one, and that of all
+    /// replicas.
+    fn confirmed(&self, number: u64) -> (usize, usize) {
+        let state = self.state();
+        let beats: Vec<_> = state.others.iter().map(|(beat, _)| beat.clone()).collect();
+        (1 + state.journal.confirmed(number, &beats), state.alive.max(1))
+    }
+
+    /// Returns what operators see of the replicas.
+    pub fn seen(&self) -> ReplicasSeen {
+        let (state, now) = (self.state(), SystemTime::now());
+        let since = state.told.elapsed();
+        let seen = |(beat, age): &(Beat, Duration)| ReplicaSeen {
+            id: beat.from.clone(),
+            version: beat.version.clone(),
+            seen: now.checked_sub(*age + since).unwrap_or(now),
+        };
+        let me = ReplicaSeen {
+            id: self.me.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seen: now,
+        };
+        let others = state.others.iter().filter(|(beat, _)| beat.from != self.me);
+        ReplicasSeen {
+            is_up: self.shared.link.is_up(),
+            replicas: [me].into_iter().chain(others.map(seen)).collect(),
+            waiting: state.journal.waiting(),
+        }
+    }
+
+    fn keys(&self) -> Arc<TokenKeys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what is cached, because a revocation may have been missed.
+    fn drop_verdicts(&self, why: &str) {
+        self.revoker.drop_verdicts();
+        tracing::info!("{why}; cached verdicts are dropped, and every provider is asked anew");
+    }
+}
