@@ -1,6 +1,6 @@
 //! The replicas of a gate: which there are, and what an operator told one of them.
 //!
-//! Each replica says once a second that it is there ([`Beat`]). An operator's revocation goes into a
+//! Each replica says once a second that it is there (a beat). An operator's revocation goes into a
 //! stream, numbered by its replica, and all others read it. If a number is missing, a replica drops
 //! what it has cached and asks all to publish again what still matters. While Redis is away,
 //! revocations wait.

@@ -8,12 +8,13 @@ use super::Admin;
 use super::status::{
     CacheStatus, CertificateStatus, ConnectionStatus, FaultStatus, LastAnswer, LastError,
     LimitStatus, ListenerTrouble, LogStatus, LogsStatus, ProviderStatus, ProviderTrouble,
-    ReloadStatus, Status, UpstreamStatus,
+    ReloadStatus, ReplicaStatus, Status, UpstreamStatus,
 };
 use crate::identity::authenticator::{self, CacheUse};
 use crate::metrics::Metrics;
 use crate::recent::is_recent;
 use crate::record::{AuditLog, LogSeen, Recorder};
+use crate::replicas::ReplicaSeen;
 use crate::server::{ConnectionLimit, ListenerHealth};
 use crate::upstream::{OpenFault, UpstreamSettings};
 
@@ -72,6 +73,10 @@ impl Admin {
                 .map(|(name, limited)| LimitStatus { name, limited })
                 .collect(),
             logs: logs(&gate.recorder, &gate.audit, now),
+            replicas: self
+                .replicas
+                .as_ref()
+                .map(|replicas| replicas.seen().replicas.into_iter().map(replica).collect()),
             last_reload: self.last_reload.borrow().as_deref().map(reload),
         };
         status.with_trouble()
@@ -166,6 +171,10 @@ fn cache(metrics: &Metrics, entries: u64) -> CacheStatus {
     #[allow(clippy::cast_precision_loss)]
     let hit_rate = (lookups > 0).then(|| (hits as f64 / lookups as f64 * 1000.0).round() / 1000.0);
     CacheStatus { entries, lookups, hits, hit_rate }
+}
+
+fn replica(seen: ReplicaSeen) -> ReplicaStatus {
+    ReplicaStatus { id: seen.id, version: seen.version, seen: time(seen.seen) }
 }
 
 fn reload(last: &LastReload) -> ReloadStatus {

@@ -35,6 +35,8 @@ pub(super) struct Status {
     /// The limits, each with the number of requests that it refused.
     pub limits: Vec<LimitStatus>,
     pub logs: LogsStatus,
+    /// The replicas of the gate, this one first. Null without `redis`.
+    pub replicas: Option<Vec<ReplicaStatus>>,
     /// The last reload attempt. Null if there was none since the start.
     pub last_reload: Option<ReloadStatus>,
 }
@@ -187,6 +189,16 @@ pub(super) struct LogStatus {
     /// `true` if a line was lost within the last ten minutes.
     #[serde(skip)]
     pub is_recent: bool,
+}
+
+/// A replica of the gate.
+#[derive(Debug, Serialize)]
+pub(super) struct ReplicaStatus {
+    /// The id, which is new with each start.
+    pub id: String,
+    pub version: String,
+    /// The time of its last beat.
+    pub seen: String,
 }
 
 /// The outcome of an attempt to reload the configuration.

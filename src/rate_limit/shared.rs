@@ -3,7 +3,7 @@
 //! The quota of a caller is divided by the number of replicas. A replica uses its share without
 //! asking the others. If the share does not suffice, all replicas hand over their shares of this
 //! caller to a bucket in Redis, and lease events from it, for a tenth of a second at a time
-//! ([`leases`]). No event is in two places at the same time: the replicas together admit what one
+//! . No event is in two places at the same time: the replicas together admit what one
 //! gate would admit. A loss of messages loses events; it creates none. If Redis is away, each
 //! replica goes on with its share.
 //!

@@ -40,6 +40,7 @@ mod readme;
 mod redis_link;
 mod redis_servers;
 mod reload;
+mod replicas;
 mod revoke;
 mod routing;
 mod scripted_upstream;

@@ -26,6 +26,7 @@ fn quiet() -> Status {
         cache: CacheStatus { entries: 0, lookups: 0, hits: 0, hit_rate: None },
         limits: Vec::new(),
         logs: LogsStatus::default(),
+        replicas: None,
         last_reload: None,
     }
 }
