@@ -24,7 +24,7 @@ use crate::identity::Verified;
 use crate::net::client_address::client_network;
 use crate::rate_limit::shared::{Bell, SharedTaken};
 use crate::rate_limit::{CallerKey, LONGEST_WAIT, Quota};
-use exchange::Exchange;
+use exchange::LeaseExchange;
 use ledger::Ledger;
 use settings::{IdentityLimits, Settings};
 use shared_uploads::SharedUploads;
@@ -94,7 +94,7 @@ impl Default for Accounts {
 
 impl Accounts {
     /// Creates accounts, which are shared with other replicas, if there are any.
-    pub fn new(shared: Option<(Arc<Exchange>, Arc<SharedUploads>)>) -> Self {
+    pub fn new(shared: Option<(Arc<LeaseExchange>, Arc<SharedUploads>)>) -> Self {
         let (exchange, uploads) = shared.unzip();
         let ledger = |is_told| Arc::new(Ledger::new(is_told, exchange.clone()));
         Self {
@@ -133,7 +133,7 @@ impl Accounts {
         }
     }
 
-    /// Returns the number of callers for whom events are leased.
+    /// Returns the number of callers with a lease.
     pub fn leases(&self) -> usize {
         self.ledgers().iter().map(|(_, ledger)| ledger.leases()).sum()
     }

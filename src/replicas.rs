@@ -17,14 +17,15 @@ use tokio::time::timeout_at;
 
 use crate::identity::authenticator::Revoker;
 use crate::identity::guard::shared_guards::SharedGuards;
+use crate::identity::model::keyed_hash::HashKey;
 use crate::identity::model::revocation::Revoked;
 use crate::identity::shared_verdicts::SharedVerdicts;
 use crate::limits::Accounts;
-use crate::limits::exchange::Exchange;
+use crate::limits::exchange::LeaseExchange;
 use crate::redis_link::{RedisLink, RedisScript};
 use crate::sealing::TokenKeys;
 use journal::Journal;
-use message::{Beat, Message, ReplicaId, Revocation};
+use message::{Beat, Message, ReplicaId, RevocationMessage};
 
 /// The longest time that a revocation waits for the confirmations of other replicas.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ const MAX_REPLICAS: usize = 1000;
 pub struct Shared {
     pub link: Arc<RedisLink>,
     pub verdicts: Arc<SharedVerdicts>,
-    pub exchange: Arc<Exchange>,
+    pub exchange: Arc<LeaseExchange>,
     pub accounts: Arc<Accounts>,
     pub guards: Arc<SharedGuards>,
 }
@@ -53,7 +54,7 @@ pub struct Replicas {
     keys: RwLock<Arc<TokenKeys>>,
     revoker: Revoker,
     me: ReplicaId,
-    state: Mutex<State>,
+    state: Mutex<ReplicaState>,
     /// Notified when there is something to tell the others at once.
     news: Notify,
     /// The number of beats so far.
@@ -66,7 +67,7 @@ struct Scripts {
     publish: RedisScript,
 }
 
-struct State {
+struct ReplicaState {
     journal: Journal,
     /// The beats of all replicas, this one included, and their ages when they were told.
     others: Vec<(Beat, Duration)>,
@@ -107,7 +108,7 @@ pub fn new_id() -> String {
 impl Replicas {
     /// Creates this replica, with this id. [`run`](Self::run) connects it with the others.
     pub fn new(shared: Shared, keys: Arc<TokenKeys>, revoker: Revoker, me: String) -> Self {
-        let state = State {
+        let state = ReplicaState {
             journal: Journal::new(me.clone()),
             others: Vec::new(),
             told: Instant::now(),
@@ -138,13 +139,13 @@ impl Replicas {
 
     /// Replaces the keys, after a rotation of their file.
     pub fn set_keys(&self, keys: &Arc<TokenKeys>) {
-        self.revoker.set_hash_keys(keys.hash_keys());
+        self.revoker.set_hash_keys(keys.hash_keys().map(HashKey::new));
         self.shared.verdicts.set_keys(keys.clone());
         if let Some(key) = keys.caller_key() {
             self.shared.accounts.set_key(key);
         }
         if let Some(key) = keys.shared_hash_key() {
-            self.shared.guards.set_key(key.clone());
+            self.shared.guards.set_key(HashKey::new(key));
         }
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.clone();
     }
@@ -153,7 +154,7 @@ impl Replicas {
     /// number of replicas that have confirmed it, this one included: as soon as all have, and after
     /// a second at the latest.
     pub async fn publish(&self, what: &[Revoked], at: u64) -> usize {
-        let revocations = what.iter().map(|what| Revocation::new(*what, at)).collect();
+        let revocations = what.iter().map(|what| RevocationMessage::new(*what, at)).collect();
         let number = self.state().journal.publish(Message::Revoked(revocations));
         self.news.notify_one();
         if !self.shared.link.is_up() {
@@ -219,7 +220,7 @@ impl Replicas {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReplicaState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,5 +1,5 @@
-//! Texts that only the gate can open: gate tokens, addresses of uploads that lead elsewhere, and what
-//! the replicas of a gate keep in Redis.
+//! Texts that only the gate can open: gate tokens, addresses of uploads that lead elsewhere, and
+//! what the replicas of a gate keep in Redis.
 //!
 //! Their format is `<kind>.<key id>.<nonce and ciphertext>`, and the last two parts are base64url.
 //! The algorithm is AES-256-GCM-SIV (RFC 8452). Its nonces may be random and need no counter,
@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-pub use keys::{KeyFileError, TokenKeys};
+pub use keys::{DerivedKey, KeyFileError, TokenKeys};
 
 /// The number of bytes by which sealing lengthens a text, before base64url: the nonce and the tag.
 pub const SEAL_BYTES: usize = NONCE_LEN + 16;

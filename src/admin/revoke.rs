@@ -29,7 +29,8 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 const ONE_FIELD: &str = "send one form field: token with the secret itself, or credential with the \
                          fingerprint from the logs";
 
-/// Revokes the token or credential that the form names, at all replicas. The operator must present `token`.
+/// Revokes the token or credential that the form names, at all replicas. The operator must present
+/// `token`.
 pub(super) async fn revoke(
     request: Request<Incoming>,
     token: Option<&SecretString>,

@@ -27,8 +27,8 @@ impl Outline {
             && self.files_below(path).eq(other.files_below(other_path))
     }
 
-    /// Returns the hash of the section or value at `path`, including the content of the files that it
-    /// names. It is the same in every process with the same settings.
+    /// Returns the hash of the section or value at `path`, including the content of the files that
+    /// it names. It is the same in every process with the same settings.
     pub fn fingerprint(&self, path: &str) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
         // A length in front keeps the parts apart.

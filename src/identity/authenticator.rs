@@ -8,11 +8,13 @@
 //! before its turn, unless a provider before it knows the user; a gate token names it if the cache
 //! does not.
 
+mod asking;
 mod cache_use;
 mod lookup;
 mod managed_provider;
 mod order;
 mod revoking;
+mod search;
 mod settled;
 mod trail;
 
@@ -24,15 +26,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::cache::{CacheLimits, CachedVerdict, InFlight, VerdictCache};
-use super::guard::failed_logins::{FailedLogins, LoginAttempt};
+use super::guard::failed_logins::FailedLogins;
 use super::guard::question_rate::QuestionRate;
 use super::guard::shared_guards::SharedGuards;
 use super::model::credential::Credential;
 use super::model::keyed_hash::HashKey;
 use super::model::revocation::Revocations;
-use super::model::{
-    Granted, NotNow, Principal, Question, Source, UpstreamToken, Verdict, Verified,
-};
+use super::model::{Granted, Principal, Question, Source, UpstreamToken, Verified};
 use super::shared_verdicts::SharedVerdicts;
 use crate::denial::{Denial, Limit};
 use crate::metrics::Metrics;
@@ -40,16 +40,12 @@ use crate::rate_limit::Quota;
 use crate::registry::Access;
 use crate::request_id::RequestId;
 use lookup::SharedState;
-use order::asked_early;
 use settled::CredentialFacts;
 use trail::Trail;
 
 pub use cache_use::CacheUse;
 pub use managed_provider::{Accepts, ManagedProvider};
 pub use revoking::Revoker;
-
-/// The time after which a caller should try again if its credential could not be checked.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// All providers of the config and their recent verdicts.
 pub struct Authenticator {
@@ -290,130 +286,9 @@ impl Authenticator {
         }
     }
 
-    /// Returns what a caller without a credential may read. The first provider that grants anything
-    /// decides, or that gives no answer. The right to anything but reading is never asked for.
-    async fn verify_anonymous(
-        &self,
-        question: &Question,
-        cache_use: &mut CacheUse,
-    ) -> Result<Arc<Verified>, Denial> {
-        let question = Question { access: question.access.reading(), ..question.clone() };
-        if question.access == Access::Login {
-            return Ok(self.anonymous.clone());
-        }
-        self.note_order(&question.credential, ManagedProvider::answers_anonymous);
-        for provider in self.providers.iter().filter(|provider| provider.answers_anonymous()) {
-            let verdict = self.shared.verdict_of(provider, &question, None, false, cache_use).await;
-            self.note_verdict(provider, &verdict);
-            match outcome(provider, verdict) {
-                Some(Ok(verified)) if verified.granted.is_nothing() => {}
-                Some(outcome) => return outcome,
-                None => {}
-            }
-        }
-        Ok(self.anonymous.clone())
-    }
-
-    /// Asks the providers until one recognizes the credential. Asks again if the credential was
-    /// revoked in the meantime.
-    async fn search(
-        &self,
-        question: &Question,
-        last: Option<&Arc<ManagedProvider>>,
-        mut login: Option<&mut LoginAttempt<'_>>,
-        cache_use: &mut CacheUse,
-    ) -> Result<Arc<Verified>, Denial> {
-        let answer = self.search_once(question, last, login.as_deref_mut(), cache_use).await;
-        match self.refreshed_if_revoked(question) {
-            None => answer,
-            Some(question) => Box::pin(self.search(&question, last, login, cache_use)).await,
-        }
-    }
-
-    async fn search_once(
-        &self,
-        question: &Question,
-        last: Option<&Arc<ManagedProvider>>,
-        mut login: Option<&mut LoginAttempt<'_>>,
-        cache_use: &mut CacheUse,
-    ) -> Result<Arc<Verified>, Denial> {
-        let order = self.order(&question.credential)?;
-        self.note_order(&question.credential, |provider| {
-            order.iter().any(|asked| asked.number == provider.number)
-        });
-        let last = last.or_else(|| self.provider(question.vouched_by.as_deref()?));
-        let mut out_of_turn = Vec::new();
-        for provider in asked_early(&order, last, &question.credential) {
-            let verdict = self
-                .shared
-                .verdict_of(provider, question, login.as_deref_mut(), false, cache_use)
-                .await;
-            self.note_verdict(provider, &verdict);
-            match verdict {
-                // A refusal counts only at the provider's place in the order, because a provider
-                // before it may recognize the credential.
-                no @ (Verdict::NotMine
-                | Verdict::AccountPassword
-                | Verdict::Rejected
-                | Verdict::Unfit) => out_of_turn.push((provider.number, no)),
-                verdict => {
-                    return outcome(provider, verdict).unwrap_or(Err(Denial::WrongCredential));
-                }
-            }
-        }
-        let mut refusal = Denial::WrongCredential;
-        for (position, provider) in order.iter().enumerate() {
-            let verdict = match out_of_turn.iter().find(|(asked, _)| *asked == provider.number) {
-                Some((_, verdict)) => verdict.clone(),
-                None => {
-                    let is_last = position + 1 == order.len();
-                    let verdict = self
-                        .shared
-                        .verdict_of(provider, question, login.as_deref_mut(), is_last, cache_use)
-                        .await;
-                    self.note_verdict(provider, &verdict);
-                    verdict
-                }
-            };
-            if verdict == Verdict::AccountPassword {
-                refusal = Denial::AccountPassword;
-            }
-            if let Some(outcome) = outcome(provider, verdict) {
-                return outcome;
-            }
-        }
-        Err(refusal)
-    }
-
     fn provider(&self, name: &str) -> Option<&Arc<ManagedProvider>> {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
-}
-
-/// Returns the outcome of a verdict for the request, or `None` if the next provider is asked.
-fn outcome(provider: &ManagedProvider, verdict: Verdict) -> Option<Result<Arc<Verified>, Denial>> {
-    let provider = || provider.name.clone();
-    Some(match verdict {
-        Verdict::NotMine | Verdict::AccountPassword => return None,
-        Verdict::Verified(verified, _) => Ok(verified),
-        Verdict::Rejected | Verdict::Unfit => Err(Denial::WrongCredential),
-        Verdict::NotNow(NotNow::FailureBudgetSpent, retry_after) => {
-            Err(Denial::FailureBudgetSpent { provider: provider(), retry_after })
-        }
-        Verdict::NotNow(NotNow::FailedLogins, retry_after) => Err(too_many_failures(retry_after)),
-        Verdict::NotNow(NotNow::TooOften, retry_after) => {
-            Err(Denial::Limited { limit: Limit::Questions, retry_after })
-        }
-        Verdict::NotNow(NotNow::Crowded, retry_after) => {
-            Err(Denial::Limited { limit: Limit::PasswordChecks, retry_after })
-        }
-        Verdict::NotNow(_, retry_after) => {
-            Err(Denial::ProviderUnavailable { provider: provider(), retry_after })
-        }
-        Verdict::Unavailable => {
-            Err(Denial::ProviderUnavailable { provider: provider(), retry_after: RETRY_AFTER })
-        }
-    })
 }
 
 fn too_many_failures(retry_after: Duration) -> Denial {

@@ -26,7 +26,7 @@ use store::Stores;
 
 pub use buckets::AnswersVersion;
 pub use entry::{CachedAnswers, CachedVerdict};
-pub use in_flight::{Answered, Awaited, Coalesced, InFlight};
+pub use in_flight::{Awaited, Coalesced, InFlight, QuestionAnswer};
 
 /// The memory, in bytes, that a credential with one answer fits into, including the bookkeeping of
 /// the store. A credential with more answers, groups or claims counts as several entries.

@@ -3,7 +3,7 @@
 //!
 //! A verdict is sealed with its question as associated data, and carries the times at which it was
 //! asked for. Redis can lose or withhold it, and cannot change it, move it to another question or
-//! make it younger. A question that nobody has answered is asked by the replica that gets the lock
+//! make it younger. A question without an answer is asked by the replica that gets the lock
 //! on it; the others wait for its answer, for the timeout of Redis at most, and then ask too.
 
 mod redis_clock;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::identity::cache::CacheLimits;
-use crate::identity::model::keyed_hash::{DependsOn, SharedQuestionId};
+use crate::identity::model::keyed_hash::{DependsOn, HashKey, SharedQuestionId};
 use crate::identity::model::unix_time::unix_micros;
 use crate::identity::model::{Question, Verdict};
 use crate::metrics::Metrics;
@@ -55,15 +55,15 @@ pub struct SharedProvider<'a> {
 }
 
 /// A verdict that another replica has asked for.
-pub enum Learned {
+pub enum SharedAnswer {
     /// The verdict on this question, or on the credential.
     Verdict(Verdict),
     /// The provider has refused another credential with the same secret.
     OtherRefused,
 }
 
-/// The right to ask a question and to share its answer. If it is dropped, another replica asks after
-/// a while.
+/// The right to ask a question and to share its answer. If it is dropped, another replica asks
+/// after a while.
 pub struct Claim {
     shared: Arc<SharedVerdicts>,
     question: SharedQuestionId,
@@ -114,11 +114,11 @@ impl SharedVerdicts {
         self: &Arc<Self>,
         provider: SharedProvider<'_>,
         question: &Question,
-        mut learn: impl FnMut(Learned, Instant) -> bool,
+        mut learn: impl FnMut(SharedAnswer, Instant) -> bool,
     ) -> Option<Option<Claim>> {
         let keys = self.keys();
         let Some(hash_key) = keys.shared_hash_key() else { return Some(None) };
-        let id = hash_key.shared_question(provider.id, provider.depends, question);
+        let id = HashKey::new(hash_key).shared_question(provider.id, provider.depends, question);
         let names = self.names(provider.id, &id);
         let begun = Instant::now();
         let owner = format!("{}.{:016x}", self.replica, fastrand::u64(..));
@@ -145,8 +145,8 @@ impl SharedVerdicts {
                 let Some((stored, at)) = self.open(&keys, key, &value, now) else { continue };
                 let is_other = key == refusal_key && stored.credential != id.credential;
                 let learned = match (is_other, stored.verdict(provider.name)) {
-                    (true, _) => Learned::OtherRefused,
-                    (false, Some(verdict)) => Learned::Verdict(verdict),
+                    (true, _) => SharedAnswer::OtherRefused,
+                    (false, Some(verdict)) => SharedAnswer::Verdict(verdict),
                     (false, None) => continue,
                 };
                 suffices |= learn(learned, at);

@@ -16,7 +16,7 @@ use crate::redis_link::{RedisLink, RedisScript};
 const GAP: Duration = Duration::from_millis(5);
 
 /// The exchange with the other replicas.
-pub struct Exchange {
+pub struct LeaseExchange {
     link: Arc<RedisLink>,
     script: RedisScript,
     /// Notified when a request waits for an answer.
@@ -27,7 +27,7 @@ pub struct Exchange {
     replicas: [AtomicU32; 2],
 }
 
-impl Exchange {
+impl LeaseExchange {
     /// Creates an exchange over this connection.
     pub fn new(link: Arc<RedisLink>) -> Self {
         Self {

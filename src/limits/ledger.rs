@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::exchange::Exchange;
+use super::exchange::LeaseExchange;
 use crate::rate_limit::shared::{
     Bell, LeaseAnswer, LeaseQuestion, Reservation, SharedTable, SharedTaken,
 };
@@ -20,12 +20,12 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 pub struct Ledger {
     clock: Clock,
     table: SharedTable,
-    exchange: Option<Arc<Exchange>>,
+    exchange: Option<Arc<LeaseExchange>>,
 }
 
 impl Ledger {
     /// Creates an empty ledger. `is_told` is `true` if callers learn how much is left.
-    pub(super) fn new(is_told: bool, exchange: Option<Arc<Exchange>>) -> Self {
+    pub(super) fn new(is_told: bool, exchange: Option<Arc<LeaseExchange>>) -> Self {
         Self { clock: Clock::default(), table: SharedTable::new(is_told), exchange }
     }
 

@@ -1,5 +1,5 @@
-//! The uploads that each caller has in flight at all replicas. A place is held in Redis for a minute
-//! and renewed until the upload ends, so the places of a replica that dies become free.
+//! The uploads that each caller has in flight at all replicas. A place is held in Redis for a
+//! minute and renewed until the upload ends, so the places of a replica that dies become free.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};

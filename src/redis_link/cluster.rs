@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::connection::{Connection, Dialer, Failure};
+use super::connection::{Dialer, Failure, RedisConnection};
 use super::fault::RedisFault;
 use super::settings::RedisAddress;
 
@@ -33,7 +33,7 @@ pub(super) struct Cluster {
 struct Map {
     /// The first and the last slot of each range, with its master.
     ranges: Vec<(u16, u16, RedisAddress)>,
-    nodes: HashMap<RedisAddress, Arc<Connection>>,
+    nodes: HashMap<RedisAddress, Arc<RedisConnection>>,
 }
 
 /// The instruction of a node to ask another one.
@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     /// Asks a node for the slots.
-    async fn learn(&self, node: &Connection) -> Result<(), RedisFault> {
+    async fn learn(&self, node: &RedisConnection) -> Result<(), RedisFault> {
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("SLOTS");
         let answer = node.demand(&slots).await?;
@@ -116,7 +116,7 @@ impl Cluster {
     }
 
     /// Returns the connection to a node, which is made if there is none.
-    async fn node(&self, address: &RedisAddress) -> Result<Arc<Connection>, RedisFault> {
+    async fn node(&self, address: &RedisAddress) -> Result<Arc<RedisConnection>, RedisFault> {
         if let Some(node) = self.map().nodes.get(address) {
             return Ok(node.clone());
         }
@@ -143,7 +143,7 @@ impl Cluster {
         &self,
         key: &str,
         command: &Cmd,
-        mut node: Arc<Connection>,
+        mut node: Arc<RedisConnection>,
         mut error: RedisError,
     ) -> Result<Value, Failure> {
         for _ in 0..REDIRECTIONS {

@@ -34,7 +34,7 @@ pub(super) struct Dialer {
 }
 
 /// One connection to one server. Dropping it closes the connection.
-pub(super) struct Connection {
+pub(super) struct RedisConnection {
     pub(super) address: RedisAddress,
     questions: MultiplexedConnection,
     driver: JoinHandle<()>,
@@ -80,7 +80,7 @@ impl Dialer {
     }
 
     /// Connects to a server, without showing it the password.
-    pub(super) async fn dial(&self, address: &RedisAddress) -> Result<Connection, RedisFault> {
+    pub(super) async fn dial(&self, address: &RedisAddress) -> Result<RedisConnection, RedisFault> {
         let stream = self.stream(address).await;
         let stream = stream.map_err(|error| RedisFault::unreachable(address, &error))?;
         let guarded = Guarded::new(stream);
@@ -98,11 +98,14 @@ impl Dialer {
             let _ended = ended;
             driver.await;
         });
-        Ok(Connection { address: address.clone(), questions, driver, refusal })
+        Ok(RedisConnection { address: address.clone(), questions, driver, refusal })
     }
 
     /// Connects to a server, logs in and chooses the database.
-    pub(super) async fn connect(&self, address: &RedisAddress) -> Result<Connection, RedisFault> {
+    pub(super) async fn connect(
+        &self,
+        address: &RedisAddress,
+    ) -> Result<RedisConnection, RedisFault> {
         let connection = self.dial(address).await?;
         self.log_in(&connection).await?;
         if self.settings.database != 0 {
@@ -114,7 +117,7 @@ impl Dialer {
     }
 
     /// Shows the server the password, if there is one.
-    pub(super) async fn log_in(&self, connection: &Connection) -> Result<(), RedisFault> {
+    pub(super) async fn log_in(&self, connection: &RedisConnection) -> Result<(), RedisFault> {
         let Some(password) = &self.settings.password else { return Ok(()) };
         let mut auth = redis::cmd("AUTH");
         if let Some(username) = &self.settings.username {
@@ -136,7 +139,7 @@ impl Dialer {
     }
 }
 
-impl Connection {
+impl RedisConnection {
     /// Asks a question.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
         command.query_async(&mut self.questions.clone()).await
@@ -180,7 +183,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for RedisConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }

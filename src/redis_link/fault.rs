@@ -70,7 +70,7 @@ impl RedisFault {
         Self::new("closed", "url", format!("{address}: the connection has ended"), remedy)
     }
 
-    /// The server sent what is no answer.
+    /// The server sent something other than an answer.
     pub(super) fn garbage(address: &dyn fmt::Display, what: &str) -> Self {
         let remedy = "write the address of a Redis or Valkey, and rediss:// if it uses TLS";
         Self::new("garbage", "url", format!("{address}: {what}"), remedy)

@@ -1,4 +1,4 @@
-//! A connection that ends as soon as the server sends what is no answer to a question.
+//! A connection that ends as soon as the server sends something other than an answer to a question.
 
 use std::io;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::scanner::{Refusal, Scanner};
+use super::scanner::{Refusal, ReplyScanner};
 
 /// A byte stream in both directions.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -17,8 +17,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection that checks what it carries.
 pub(super) struct Guarded {
     inner: Box<dyn Stream>,
-    questions: Scanner,
-    answers: Scanner,
+    questions: ReplyScanner,
+    answers: ReplyScanner,
     /// The number of questions that have no answer yet.
     unanswered: u64,
     /// The reason for which this type has ended the connection.
@@ -29,8 +29,8 @@ impl Guarded {
     pub(super) fn new(inner: Box<dyn Stream>) -> Self {
         Self {
             inner,
-            questions: Scanner::default(),
-            answers: Scanner::default(),
+            questions: ReplyScanner::default(),
+            answers: ReplyScanner::default(),
             unanswered: 0,
             refusal: Arc::default(),
         }

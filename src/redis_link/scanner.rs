@@ -1,5 +1,5 @@
 //! Finds where values of RESP 2 end, and refuses what is not RESP, or is larger than any answer to
-//! the gate. It runs before the library's parser, which takes in whatever a server sends.
+//! the gate. It runs before the library's parser, which has no such limits.
 //!
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
@@ -29,8 +29,8 @@ const TOO_LARGE: Refusal = "the server sent a larger answer than any that the ga
 
 /// The state of the search for the end of a value.
 #[derive(Default)]
-pub(super) struct Scanner {
-    state: State,
+pub(super) struct ReplyScanner {
+    state: ScanState,
     /// The numbers of elements that the open arrays lack, the outermost first.
     open: Vec<u64>,
     /// The size of the present value so far.
@@ -38,7 +38,7 @@ pub(super) struct Scanner {
 }
 
 #[derive(Default)]
-enum State {
+enum ScanState {
     /// At the first byte of a value.
     #[default]
     Kind,
@@ -58,7 +58,7 @@ struct Number {
     negative: bool,
 }
 
-impl Scanner {
+impl ReplyScanner {
     /// Reads bytes, and returns the number of values that end within them.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Scanner {
         let mut ended = 0;
         while let Some((first, rest)) = bytes.split_first() {
             let taken = match &mut self.state {
-                State::String(missing) => {
+                ScanState::String(missing) => {
                     let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(*missing);
                     *missing -= taken;
                     let taken = usize::try_from(taken).unwrap_or(bytes.len());
@@ -93,41 +93,41 @@ impl Scanner {
     /// Takes one byte, or what was taken of a string. Returns whether an element ends there.
     fn step(&mut self, byte: u8) -> Result<bool, Refusal> {
         match &mut self.state {
-            State::Kind => {
+            ScanState::Kind => {
                 if !b"+-:$*".contains(&byte) {
                     return Err(NOT_REDIS);
                 }
                 let number = Number::default();
-                self.state = State::Line { kind: byte, length: 0, number, ends: false };
+                self.state = ScanState::Line { kind: byte, length: 0, number, ends: false };
                 Ok(false)
             }
-            State::Line { kind, number, ends: true, .. } => {
+            ScanState::Line { kind, number, ends: true, .. } => {
                 let (kind, number) = (*kind, *number);
                 if byte != b'\n' {
                     return Err(NOT_REDIS);
                 }
                 self.line_ended(kind, number)
             }
-            State::Line { ends, .. } if byte == b'\r' => {
+            ScanState::Line { ends, .. } if byte == b'\r' => {
                 *ends = true;
                 Ok(false)
             }
-            State::Line { kind: b'+' | b'-', length, .. } => {
+            ScanState::Line { kind: b'+' | b'-', length, .. } => {
                 *length += 1;
                 if *length > MAX_LINE { Err(TOO_LARGE) } else { Ok(false) }
             }
-            State::Line { number, .. } => number.take(byte).map(|()| false),
-            State::String(0) => {
-                self.state = State::Break { ends: false };
+            ScanState::Line { number, .. } => number.take(byte).map(|()| false),
+            ScanState::String(0) => {
+                self.state = ScanState::Break { ends: false };
                 Ok(false)
             }
-            State::String(_) => Ok(false),
-            State::Break { ends: false } if byte == b'\r' => {
-                self.state = State::Break { ends: true };
+            ScanState::String(_) => Ok(false),
+            ScanState::Break { ends: false } if byte == b'\r' => {
+                self.state = ScanState::Break { ends: true };
                 Ok(false)
             }
-            State::Break { ends: true } if byte == b'\n' => Ok(true),
-            State::Break { .. } => Err(NOT_REDIS),
+            ScanState::Break { ends: true } if byte == b'\n' => Ok(true),
+            ScanState::Break { .. } => Err(NOT_REDIS),
         }
     }
 
@@ -149,18 +149,18 @@ impl Scanner {
         match kind {
             b'$' if length > MAX_STRING => Err(TOO_LARGE),
             b'$' if length == 0 => {
-                self.state = State::Break { ends: false };
+                self.state = ScanState::Break { ends: false };
                 Ok(false)
             }
             b'$' => {
-                self.state = State::String(length);
+                self.state = ScanState::String(length);
                 Ok(false)
             }
             _ if length == 0 => Ok(true),
             _ if length > MAX_ELEMENTS || self.open.len() >= MAX_DEPTH => Err(TOO_LARGE),
             _ => {
                 self.open.push(length);
-                self.state = State::Kind;
+                self.state = ScanState::Kind;
                 Ok(false)
             }
         }
@@ -168,7 +168,7 @@ impl Scanner {
 
     /// Goes on after an element. Returns whether the outermost value ends with it.
     fn value_ended(&mut self) -> bool {
-        self.state = State::Kind;
+        self.state = ScanState::Kind;
         while let Some(missing) = self.open.last_mut() {
             *missing -= 1;
             if *missing > 0 {
@@ -201,8 +201,8 @@ mod tests {
 
     /// Returns the number of values, after whole and bytewise reading, which must agree.
     fn values(bytes: &[u8]) -> Result<u64, Refusal> {
-        let whole = Scanner::default().read(bytes);
-        let mut scanner = Scanner::default();
+        let whole = ReplyScanner::default().read(bytes);
+        let mut scanner = ReplyScanner::default();
         let bytewise = bytes.iter().try_fold(0, |sum, byte| Ok(sum + scanner.read(&[*byte])?));
         assert_eq!(whole, bytewise, "{:?}", String::from_utf8_lossy(bytes));
         whole
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(values("*1\r\n".repeat(12).as_bytes()), Ok(0));
         assert_eq!(values(format!("+{}", "x".repeat(MAX_LINE + 1)).as_bytes()), Err(TOO_LARGE));
         let string = format!("$4194304\r\n{}\r\n", "x".repeat(4 << 20));
-        let mut scanner = Scanner::default();
+        let mut scanner = ReplyScanner::default();
         assert_eq!(scanner.read(string.as_bytes()), Ok(1));
         assert_eq!(scanner.read(format!("*9\r\n{}", string.repeat(4)).as_bytes()), Err(TOO_LARGE));
     }

@@ -8,7 +8,7 @@ use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
-use super::connection::{Connection, Dialer, Failure};
+use super::connection::{Dialer, Failure, RedisConnection};
 use super::fault::RedisFault;
 use super::script::RedisScript;
 use super::settings::{RedisAddress, RedisSettings, RedisShape};
@@ -29,11 +29,11 @@ pub(super) struct Session {
     probe: RedisScript,
     probe_key: String,
     /// Connections for questions that take long, while no question uses them.
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<RedisConnection>>,
 }
 
 enum Servers {
-    One(Connection),
+    One(RedisConnection),
     Cluster(Cluster),
 }
 
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Returns a connection to a server that no question uses; `None` if there is none.
-    pub(super) fn take_idle(&self, address: &RedisAddress) -> Option<Connection> {
+    pub(super) fn take_idle(&self, address: &RedisAddress) -> Option<RedisConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // A server closes connections that were idle for long.
         idle.retain(|connection| connection.end().is_none());
@@ -160,12 +160,12 @@ impl Session {
     }
 
     /// Keeps a connection for the next question that takes long.
-    pub(super) fn put_back(&self, connection: Connection) {
+    pub(super) fn put_back(&self, connection: RedisConnection) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
     /// Connects to the server of a key, for questions that take long.
-    pub(super) async fn connect_for(&self, key: &str) -> Result<Connection, RedisFault> {
+    pub(super) async fn connect_for(&self, key: &str) -> Result<RedisConnection, RedisFault> {
         self.dialer.connect(&self.address_of(key)?).await
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
-use super::connection::{Connection, Failure};
+use super::connection::{Failure, RedisConnection};
 use super::fault::RedisFault;
 use super::session::Session;
 use super::{RedisAway, RedisLink, connect_limit};
@@ -92,7 +92,7 @@ async fn read(
 }
 
 /// Returns a connection to the server of a key that no other question uses.
-async fn connection(session: &Session, key: &str) -> Result<Connection, RedisFault> {
+async fn connection(session: &Session, key: &str) -> Result<RedisConnection, RedisFault> {
     if let Some(connection) = session.take_idle(&session.address_of(key)?) {
         return Ok(connection);
     }

@@ -217,8 +217,8 @@ async fn the_log_names_the_remedy_once_and_no_secret() {
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // With only one subscriber in the process, tracing would ask that of the thread that logs first,
-    // which may be of another test and have none, and turn the line off for all.
+    // With only one subscriber in the process, tracing would ask that of the thread that logs
+    // first, which may be of another test and have none, and turn the line off for all.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let linked = Linked::start().await;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::message::{Beat, Entry, Message, ReplicaId};
+use super::message::{Beat, JournalEntry, Message, ReplicaId};
 
 /// The time that an entry may take from the beat that announces it to the reader.
 const ON_ITS_WAY: Duration = Duration::from_millis(1500);
@@ -21,7 +21,7 @@ pub(super) struct Journal {
     /// The number of this replica's last entry.
     last: u64,
     /// The entries of this replica that are not in the stream yet.
-    pending: VecDeque<Entry>,
+    pending: VecDeque<JournalEntry>,
     /// The number of the last entry of each replica that was applied.
     applied: BTreeMap<ReplicaId, u64>,
     /// The number up to which the entries of each replica were applied, or are known to be lost.
@@ -60,7 +60,7 @@ impl Journal {
     /// Adds an entry of this replica, and returns its number.
     pub(super) fn publish(&mut self, message: Message) -> u64 {
         self.last += 1;
-        let entry = Entry { from: self.me.clone(), number: self.last, message };
+        let entry = JournalEntry { from: self.me.clone(), number: self.last, message };
         self.pending.push_back(entry);
         self.last
     }
@@ -75,7 +75,7 @@ impl Journal {
     }
 
     /// Returns the earliest entry that is not in the stream yet.
-    pub(super) fn pending(&self) -> Option<&Entry> {
+    pub(super) fn pending(&self) -> Option<&JournalEntry> {
         self.pending.front()
     }
 
@@ -92,8 +92,8 @@ impl Journal {
     }
 
     /// Takes an entry of the stream.
-    pub(super) fn read(&mut self, entry: Entry) -> Found {
-        let Entry { from, number, message } = entry;
+    pub(super) fn read(&mut self, entry: JournalEntry) -> Found {
+        let JournalEntry { from, number, message } = entry;
         if from == self.me || number == 0 {
             return Found::default();
         }
@@ -182,8 +182,8 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn entry(from: &str, number: u64) -> Entry {
-        Entry { from: from.into(), number, message: Message::Again }
+    fn entry(from: &str, number: u64) -> JournalEntry {
+        JournalEntry { from: from.into(), number, message: Message::Again }
     }
 
     fn beat(from: &str, last: u64) -> Beat {

@@ -16,7 +16,7 @@ pub(super) type ReplicaId = String;
 /// An entry of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     pub(super) from: ReplicaId,
     /// The number of the entry among those of its replica, from 1.
     pub(super) number: u64,
@@ -28,7 +28,7 @@ pub(super) struct Entry {
 #[serde(deny_unknown_fields)]
 pub(super) enum Message {
     /// Revocations: a new one, or those that still matter.
-    Revoked(Vec<Revocation>),
+    Revoked(Vec<RevocationMessage>),
     /// The replica may have missed an entry. All replicas publish what they know.
     Again,
 }
@@ -36,7 +36,7 @@ pub(super) enum Message {
 /// A revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Revocation {
+pub(super) struct RevocationMessage {
     what: What,
     /// The time of the revocation (Unix time, microseconds).
     pub(super) at: u64,
@@ -60,7 +60,7 @@ pub(super) struct Beat {
     pub(super) applied: BTreeMap<ReplicaId, u64>,
 }
 
-impl Revocation {
+impl RevocationMessage {
     /// Creates the message of a revocation.
     pub(super) fn new(what: Revoked, at: u64) -> Self {
         let what = match what {

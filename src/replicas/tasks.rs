@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-use super::message::{self, Beat, Entry, Message, Revocation};
+use super::message::{self, Beat, JournalEntry, Message, RevocationMessage};
 use super::{MAX_REPLICAS, Replicas, SILENT};
 use crate::metrics::Metrics;
 use crate::rate_limit::shared::Bell;
@@ -200,7 +200,9 @@ impl Replicas {
 
     /// Takes an entry of the stream of revocations. What no gate has written is skipped.
     fn take(&self, sealed: &[u8]) {
-        let Some(entry) = message::open::<Entry>(&self.keys(), ENTRY, sealed) else { return };
+        let Some(entry) = message::open::<JournalEntry>(&self.keys(), ENTRY, sealed) else {
+            return;
+        };
         let found = {
             let mut state = self.state();
             let found = state.journal.read(entry);
@@ -213,7 +215,7 @@ impl Replicas {
             None => return,
             Some(Message::Again) => self.publish_all(),
             Some(Message::Revoked(revocations)) => {
-                let is_new = |revocation: &Revocation| {
+                let is_new = |revocation: &RevocationMessage| {
                     self.revoker.learn_revocation(revocation.what(), revocation.at)
                 };
                 if revocations.iter().filter(|revocation| is_new(revocation)).count() > 0 {
@@ -238,7 +240,7 @@ impl Replicas {
         }
         state.published_all = Some(now);
         for some in known.chunks(IN_ONE_ENTRY) {
-            let some = some.iter().map(|(what, at)| Revocation::new(*what, *at)).collect();
+            let some = some.iter().map(|(what, at)| RevocationMessage::new(*what, *at)).collect();
             state.journal.publish(Message::Revoked(some));
         }
         drop(state);

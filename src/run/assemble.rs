@@ -22,8 +22,9 @@ use crate::http_client::HttpClient;
 use crate::identity::authenticator::{Authenticator, ManagedProvider};
 use crate::identity::guard::shared_guards::SharedGuards;
 use crate::identity::model::credential::basic;
+use crate::identity::model::keyed_hash::HashKey;
 use crate::identity::shared_verdicts::SharedVerdicts;
-use crate::limits::exchange::Exchange;
+use crate::limits::exchange::LeaseExchange;
 use crate::limits::{Accounts, Limits};
 use crate::log_throttle::LogThrottle;
 use crate::net::client_address::TrustedProxies;
@@ -57,7 +58,7 @@ pub(super) struct Lasting {
 pub(super) struct Sharing {
     pub(super) id: String,
     pub(super) link: Arc<RedisLink>,
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<LeaseExchange>,
     pub(super) verdicts: Arc<SharedVerdicts>,
     pub(super) guards: Arc<SharedGuards>,
 }
@@ -196,7 +197,7 @@ fn identity(
         return Ok(identity.with_failed_logins(config.limits.failed_logins));
     }
     let key = config.tokens.keys.as_ref().unwrap_or(&lasting.own_key).hash_key();
-    let key = key.context("tokens.key_file has no key")?.clone();
+    let key = HashKey::new(key.context("tokens.key_file has no key")?);
     let metrics = lasting.recorder.metrics.clone();
     let shared = |sharing: &Sharing| (sharing.verdicts.clone(), sharing.guards.clone());
     let shared = lasting.sharing.as_ref().map(shared);

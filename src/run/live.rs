@@ -14,9 +14,10 @@ use super::log_target;
 use crate::admin::LastReload;
 use crate::config::{self, Config, Loaded, Outline};
 use crate::identity::guard::shared_guards::SharedGuards;
+use crate::identity::model::keyed_hash::HashKey;
 use crate::identity::shared_verdicts::SharedVerdicts;
 use crate::limits::Accounts;
-use crate::limits::exchange::Exchange;
+use crate::limits::exchange::LeaseExchange;
 use crate::limits::shared_uploads::SharedUploads;
 use crate::metrics::{Metrics, MetricsFormat};
 use crate::record::{AccessLog, Recorder};
@@ -222,10 +223,10 @@ impl Live {
 /// Starts to connect to Redis, if the config names one.
 fn sharing(config: &Config, recorder: &Arc<Recorder>) -> Option<Sharing> {
     let (redis, keys) = (config.redis.clone()?, config.tokens.keys.clone()?);
-    let (metrics, shared_key) = (recorder.metrics.clone(), keys.shared_hash_key()?.clone());
+    let (metrics, shared_key) = (recorder.metrics.clone(), HashKey::new(keys.shared_hash_key()?));
     let link = RedisLink::start(redis, metrics.clone(), &Handle::current());
     let id = replicas::new_id();
-    let exchange = Arc::new(Exchange::new(link.clone()));
+    let exchange = Arc::new(LeaseExchange::new(link.clone()));
     let verdicts = SharedVerdicts::new(link.clone(), keys, metrics, id.as_str().into());
     let guards = SharedGuards::new(link.clone(), shared_key, Handle::current());
     Some(Sharing { id, link, exchange, verdicts: Arc::new(verdicts), guards })

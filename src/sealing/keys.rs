@@ -8,7 +8,6 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::SealedKind;
-use crate::identity::model::keyed_hash::HashKey;
 
 /// The largest number of keys in a file. A rotation needs two at a time. A file that was named by
 /// mistake could have any number.
@@ -19,9 +18,9 @@ pub struct TokenKeys(Vec<TokenKey>);
 
 pub(super) struct TokenKey {
     pub(super) id: String,
-    hash_key: HashKey,
+    hash_key: DerivedKey,
     /// The key under which replicas hash credentials and questions for each other.
-    shared_hash_key: HashKey,
+    shared_hash_key: DerivedKey,
     /// The key under which replicas hash callers for each other.
     caller_key: [u64; 2],
     gate_tokens: LessSafeKey,
@@ -29,6 +28,10 @@ pub(super) struct TokenKey {
     verdicts: LessSafeKey,
     messages: LessSafeKey,
 }
+
+/// A key that was derived from a key of the file for one purpose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DerivedKey([u8; 32]);
 
 /// The reason why a text is not a key file. The error quotes nothing of the text. Its first number
 /// is the line, counted from 1.
@@ -105,24 +108,31 @@ impl TokenKeys {
     }
 
     /// Returns the key under which credentials are hashed, which belongs to the first key.
-    pub fn hash_key(&self) -> Option<&HashKey> {
+    pub fn hash_key(&self) -> Option<&DerivedKey> {
         self.0.first().map(|key| &key.hash_key)
     }
 
     /// Returns the keys under which gates with this file, or an earlier or later version of it,
     /// hash credentials.
-    pub fn hash_keys(&self) -> impl Iterator<Item = &HashKey> {
+    pub fn hash_keys(&self) -> impl Iterator<Item = &DerivedKey> {
         self.0.iter().map(|key| &key.hash_key)
     }
 
     /// Returns the key under which replicas hash what they share, which belongs to the first key.
-    pub fn shared_hash_key(&self) -> Option<&HashKey> {
+    pub fn shared_hash_key(&self) -> Option<&DerivedKey> {
         self.0.first().map(|key| &key.shared_hash_key)
     }
 
     /// Returns the key under which replicas hash callers, which belongs to the first key.
     pub fn caller_key(&self) -> Option<[u64; 2]> {
         self.0.first().map(|key| key.caller_key)
+    }
+}
+
+impl DerivedKey {
+    /// Returns the bytes of the key.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -145,11 +155,11 @@ impl TokenKey {
         let id = blake3::derive_key("moorgate gate token key id", bytes);
         let id = BASE64_URL_SAFE_NO_PAD
             .encode(id.first_chunk::<6>().ok_or(aws_lc_rs::error::Unspecified)?);
-        let hash_key = HashKey::of_token_key(bytes);
         // Gate tokens use the key itself, so that tokens of earlier versions stay valid. Every
         // other kind has a derived key.
         let derived = |purpose| Zeroizing::new(blake3::derive_key(purpose, bytes));
-        let shared_hash_key = HashKey::derived(&derived("moorgate shared hash key"));
+        let hash_key = DerivedKey(*derived("moorgate credential hash key"));
+        let shared_hash_key = DerivedKey(*derived("moorgate shared hash key"));
         let caller_key = derived("moorgate caller key");
         let (first, rest) = caller_key.split_first_chunk().ok_or(aws_lc_rs::error::Unspecified)?;
         let second = rest.first_chunk().ok_or(aws_lc_rs::error::Unspecified)?;

@@ -190,8 +190,8 @@ impl RegistryTokens {
         }
     }
 
-    /// Returns whether the registry has just refused a token for this scope, and nothing was written
-    /// to the repository since.
+    /// Returns whether the registry has just refused a token for this scope, and nothing was
+    /// written to the repository since.
     pub(super) fn is_refused(&self, wanted: &RegistryRequest, scope: &RequestScopes) -> bool {
         let Some(refused) = self.refused.get(scope) else { return false };
         let written = wanted.repository().and_then(|name| self.written.get(name));

@@ -36,10 +36,10 @@ struct Check {
     /// The section of the server in the config.
     section: String,
     /// The question to ask. `None` if the provider does not use a server.
-    question: Option<Question>,
+    question: Option<ServerProbe>,
 }
 
-enum Question {
+enum ServerProbe {
     Http(Box<ProviderProbe>),
     Redis(Box<RedisSettings>),
 }
@@ -111,7 +111,7 @@ impl Check {
     }
 }
 
-impl Question {
+impl ServerProbe {
     /// Returns the longest time until the answer.
     fn limit(&self) -> Duration {
         match self {
@@ -172,7 +172,7 @@ fn checks(config: &Config) -> Vec<Check> {
     let redis = config.redis.as_ref().map(|settings| Check {
         name: "redis".to_owned(),
         section: "redis".to_owned(),
-        question: Some(Question::Redis(Box::new(settings.clone()))),
+        question: Some(ServerProbe::Redis(Box::new(settings.clone()))),
     });
     [upstream(config)].into_iter().chain(providers).chain(redis).collect()
 }
@@ -199,7 +199,7 @@ fn upstream(config: &Config) -> Check {
     let then = Some(UploadProbe::of(config));
     let client = upstream_client(upstream, server.timeout);
     let question =
-        Question::Http(Box::new(ProviderProbe { server, request, expected, then, client }));
+        ServerProbe::Http(Box::new(ProviderProbe { server, request, expected, then, client }));
     Check {
         name: format!("upstream {url}"),
         section: "upstream".to_owned(),
@@ -209,7 +209,7 @@ fn upstream(config: &Config) -> Check {
 
 /// Returns the question that a provider can be asked without a user's credential. Returns `None` if
 /// the provider decides with data that it has read from files.
-fn question(settings: &ProviderSettings) -> Option<Question> {
+fn question(settings: &ProviderSettings) -> Option<ServerProbe> {
     let (server, request, expected) = match settings {
         ProviderSettings::GitLab(gitlab) => {
             let GitLabSettings { server, service, .. } = gitlab;
@@ -241,7 +241,7 @@ fn question(settings: &ProviderSettings) -> Option<Question> {
         }
     };
     let client = HttpClient::for_server(server);
-    Some(Question::Http(Box::new(ProviderProbe {
+    Some(ServerProbe::Http(Box::new(ProviderProbe {
         server: server.clone(),
         request: request.ok(),
         expected,

@@ -47,8 +47,8 @@ pub struct ManagedProvider {
     pub(super) health: Health,
     log_throttle: LogThrottle,
     accepts: Option<Accepts>,
-    /// The hash of the provider's settings, by which replicas share its verdicts. `None` if they do
-    /// not: it decides without asking a server, or there are no replicas.
+    /// The hash of the provider's settings, under which replicas share its verdicts. `None` if it
+    /// decides without asking a server, or if the gate has no replicas.
     pub(super) shared_id: Option<[u8; 16]>,
 }
 

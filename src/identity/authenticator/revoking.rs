@@ -54,8 +54,8 @@ impl Revoker {
     }
 
     /// Sets the keys of the key file, which has changed.
-    pub fn set_hash_keys<'a>(&self, keys: impl Iterator<Item = &'a HashKey>) {
-        let others: Arc<[HashKey]> = keys.filter(|key| **key != self.0.key).cloned().collect();
+    pub fn set_hash_keys(&self, keys: impl Iterator<Item = HashKey>) {
+        let others: Arc<[HashKey]> = keys.filter(|key| *key != self.0.key).collect();
         *self.0.other_keys.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 }

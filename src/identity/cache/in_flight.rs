@@ -9,11 +9,11 @@ use crate::identity::model::Verdict;
 use crate::identity::model::keyed_hash::QuestionId;
 
 /// The receiver of the answer to a question.
-pub type Awaited = watch::Receiver<Option<Answered>>;
+pub type Awaited = watch::Receiver<Option<QuestionAnswer>>;
 
 /// The answer to a question.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct QuestionAnswer {
     pub verdict: Verdict,
     /// `true` if another replica of the gate asked the question.
     pub is_shared: bool,
@@ -27,7 +27,7 @@ pub enum Coalesced {
     Wait(Awaited),
     /// The question is not being asked. This caller must ask it, [close](InFlight::close) it and
     /// publish the answer.
-    Ask(watch::Sender<Option<Answered>>),
+    Ask(watch::Sender<Option<QuestionAnswer>>),
 }
 
 /// All questions that are being asked.
@@ -58,7 +58,11 @@ impl InFlight {
     /// Closes a question if no caller waits for its answer, and returns whether it did. This
     /// happens under the lock under which callers join, so that no caller can join a question that
     /// is then not asked.
-    pub fn abandon(&self, question: &QuestionId, asking: &watch::Sender<Option<Answered>>) -> bool {
+    pub fn abandon(
+        &self,
+        question: &QuestionId,
+        asking: &watch::Sender<Option<QuestionAnswer>>,
+    ) -> bool {
         let mut in_flight = self.lock();
         // The receiver in the map is always counted.
         let abandoned = asking.receiver_count() <= 1;

@@ -1,8 +1,8 @@
 //! The guards that replicas share through Redis: wrong credentials by address, and by provider.
 //!
-//! Their budgets are small, so each place is taken singly: a question about a credential that is not
-//! known reserves a place in Redis before it is asked, and gives it back unless the credential is
-//! wrong. If Redis is away, each replica goes on with its own count and its share of the budget.
+//! Their budgets are small, so each place is taken singly: a question about a credential that is
+//! not known reserves a place in Redis before it is asked, and gives it back unless the credential
+//! is wrong. If Redis is away, each replica goes on with its own count and its share of the budget.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -63,11 +63,11 @@ const WRONG: u8 = 2;
 pub struct SharedPlace {
     guards: Arc<SharedGuards>,
     /// `None` if there is nothing to give back.
-    reservation: Option<Reservation>,
+    reservation: Option<BudgetReservation>,
     is_wrong: bool,
 }
 
-struct Reservation {
+struct BudgetReservation {
     key: String,
     id: String,
     /// The number of wrong credentials in each window, and the length of the window.
@@ -178,10 +178,10 @@ impl SharedGuards {
         drop(SharedPlace { guards: self.clone(), reservation, is_wrong: true });
     }
 
-    fn reservation(&self, provider: &str, budget: (usize, Duration)) -> Reservation {
+    fn reservation(&self, provider: &str, budget: (usize, Duration)) -> BudgetReservation {
         let name = self.key().tagged(b"budget", &[provider.as_bytes()]);
         let key = format!("{}:{{{name}}}:b", self.link.prefix());
-        Reservation { key, id: format!("{:016x}", fastrand::u64(..)), budget }
+        BudgetReservation { key, id: format!("{:016x}", fastrand::u64(..)), budget }
     }
 
     fn login_keys(&self, question: &Question, network: IpAddr) -> [String; 2] {
@@ -250,7 +250,7 @@ impl SharedPlace {
     }
 }
 
-impl Reservation {
+impl BudgetReservation {
     async fn tell(&self, guards: &SharedGuards, what: &str) -> Option<(u8, u64)> {
         let (count, per) = self.budget;
         let arguments = [what, &self.id, &count.to_string(), &per.as_micros().to_string()];

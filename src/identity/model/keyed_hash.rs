@@ -12,6 +12,7 @@ use super::Question;
 use super::credential::Credential;
 use crate::hex;
 use crate::registry::{Access, Actions};
+use crate::sealing::DerivedKey;
 
 /// The number of bytes of a [`QuestionId`] that depend on the credential only.
 const CREDENTIAL_BYTES: usize = 4;
@@ -66,7 +67,7 @@ pub struct QuestionId([u8; 16]);
 /// The identifiers of a question for all replicas, which have the key of these hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedQuestionId {
-    /// The secret alone, or the question if there is no secret.
+    /// The secret alone. For a caller without a credential, the question.
     pub secret: [u8; 16],
     /// The question.
     pub question: [u8; 16],
@@ -87,15 +88,10 @@ pub enum DependsOn {
 }
 
 impl HashKey {
-    /// Derives the key from the first token key of the gate. Replicas with the same key file
-    /// therefore compute the same identifiers for a credential.
-    pub fn of_token_key(bytes: &[u8; 32]) -> Self {
-        Self(blake3::derive_key("moorgate credential hash key", bytes))
-    }
-
-    /// Creates a key from bytes that were derived for it.
-    pub fn derived(bytes: &[u8; 32]) -> Self {
-        Self(*bytes)
+    /// Creates the key that was derived from a token key of the gate. Replicas with the same key
+    /// file therefore compute the same hashes.
+    pub fn new(key: &DerivedKey) -> Self {
+        Self(*key.bytes())
     }
 
     /// Creates a random key.

@@ -1,7 +1,7 @@
 //! The clock of Redis, as far as a replica believes it.
 //!
-//! The times of shared verdicts are those of Redis, because the clocks of replicas differ. Whoever
-//! controls Redis could set its clock back, and so make an old verdict look new. A replica
+//! The times of shared verdicts are those of Redis, because the clocks of replicas differ. An
+//! attacker at Redis could set its clock back, and so make an old verdict look new. A replica
 //! therefore compares it with its own monotonic clock, and uses no verdict from before a step.
 
 use std::time::{Duration, Instant};

@@ -18,10 +18,10 @@ const MAX_BUSY: usize = 8192;
 
 /// The callers under one limit that are busy.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<State>);
+pub(super) struct Leases(Mutex<LeaseTable>);
 
 #[derive(Default)]
-struct State {
+struct LeaseTable {
     callers: HashMap<CallerKey, Caller>,
     /// The time at which Redis is asked about each caller, the earliest first.
     due: BTreeSet<(Nanos, CallerKey)>,
@@ -48,7 +48,7 @@ struct Caller {
     interval: Nanos,
     /// `true` if every replica that answers has handed its share over.
     all_joined: bool,
-    /// The time at which the bucket is full if nobody takes from it.
+    /// The time at which the bucket is full if no replica takes from it.
     full_at: Nanos,
     due: Nanos,
 }
@@ -228,12 +228,12 @@ impl Leases {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaseTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LeaseTable {
     /// Returns the caller, which becomes busy with this; `None` if too many are.
     fn caller(&mut self, key: CallerKey, quota: Quota, now: Nanos) -> Option<&mut Caller> {
         if !self.callers.contains_key(&key) {

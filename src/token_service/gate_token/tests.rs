@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::*;
+use crate::identity::model::keyed_hash::HashKey;
 use crate::registry::Access;
 use crate::sealing::KeyFileError;
 
@@ -324,7 +325,10 @@ fn the_hash_key_is_that_of_the_first_key() {
     let line = |byte| BASE64_STANDARD.encode([byte; 32]);
     let hash = |text: &str| {
         let keys = TokenKeys::parse(text).unwrap();
-        keys.hash_key().unwrap().credential(&basic("alice", "secret")).fingerprint().to_string()
+        HashKey::new(keys.hash_key().unwrap())
+            .credential(&basic("alice", "secret"))
+            .fingerprint()
+            .to_string()
     };
     assert_eq!(hash(&line(1)), hash(&format!("{}\n{}", line(1), line(2))));
     assert_ne!(hash(&line(1)), hash(&line(2)));

@@ -51,7 +51,7 @@ fn the_reference_and_the_examples_load_and_print() {
             config::load_text(&loaded.print(), Path::new("printed.yml"), Path::new("/"), []);
         again.unwrap_or_else(|problems| panic!("{problems}\n{}", loaded.print()));
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 13);
 }
 
 #[test]

@@ -59,15 +59,11 @@ pub(super) const ROOMS: &[Room] = &[
         uses: &["log_throttle", "metrics", "net", "terminal"],
         must_not_use: &["hyper", "moka", "http"],
     },
+    Room { name: "sealing", uses: &[], must_not_use: &["tokio", "hyper", "moka", "http"] },
     Room {
         name: "identity/model",
-        uses: &["denial", "hex", "registry", "request_id"],
+        uses: &["denial", "hex", "registry", "request_id", "sealing"],
         must_not_use: &["tokio", "hyper", "moka", "rustls", "tracing"],
-    },
-    Room {
-        name: "sealing",
-        uses: &["identity/model"],
-        must_not_use: &["tokio", "hyper", "moka", "http"],
     },
     Room {
         name: "identity/cache",

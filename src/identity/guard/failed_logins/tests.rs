@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 
 use super::*;
+use crate::identity::model::NotNow;
 use crate::identity::model::credential::Credential;
 use crate::identity::model::keyed_hash::HashKey;
 use crate::identity::model::revocation::{Moment, Revocation};

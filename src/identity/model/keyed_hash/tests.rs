@@ -202,7 +202,7 @@ proptest! {
     fn question_ids_are_equal_exactly_if_the_questions_are_equal(
         all in prop::collection::vec(asked(), 2..60),
     ) {
-        let key = HashKey::of_token_key(&[7; 32]);
+        let key = HashKey([7; 32]);
         let ids: Vec<_> = all.iter().map(|asked| (asked, id(&key, asked))).collect();
         for (one, its_id) in &ids {
             for (other, other_id) in &ids {
