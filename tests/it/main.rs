@@ -20,7 +20,6 @@ mod failed_logins;
 mod foreign;
 mod fuzz;
 mod gate_process;
-#[allow(dead_code)] // until each part has its test
 mod harness;
 mod hostile;
 mod hostile_registry;

@@ -9,11 +9,11 @@ use moorgate::rate_limit::shared::{Bell, LeaseAnswer, LeaseQuestion};
 
 /// The buckets of a Redis server, and its clock. Times are in microseconds.
 #[derive(Clone, Default)]
-pub struct LeaseModel {
+pub(crate) struct LeaseModel {
     clock: Option<(f64, f64)>,
     buckets: BTreeMap<String, Bucket>,
     /// The bells since the start, the latest last.
-    pub bells: Vec<Bell>,
+    pub(crate) bells: Vec<Bell>,
 }
 
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ struct Bucket {
 
 impl LeaseModel {
     /// Answers the questions of a replica, as the script does at this time of the server.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         now: f64,
         replica: &str,
@@ -45,7 +45,7 @@ impl LeaseModel {
     }
 
     /// Moves the clock on.
-    pub fn tick(&mut self, now: f64) -> f64 {
+    pub(crate) fn tick(&mut self, now: f64) -> f64 {
         let (v, last) = self.clock.unwrap_or((0.0, now));
         let v = v + (now - last).clamp(0.0, 3_000_000.0);
         self.clock = Some((v, now));
@@ -143,11 +143,5 @@ impl LeaseModel {
         };
         self.buckets.insert(name, bucket);
         answer
-    }
-
-    /// Loses everything, as a server that comes back empty.
-    pub fn lose_everything(&mut self) {
-        self.clock = None;
-        self.buckets.clear();
     }
 }

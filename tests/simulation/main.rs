@@ -1,103 +1,135 @@
+//! Simulates replicas of the gate that share limits, without sockets: the clock is a number, and
+//! Redis is a model. Run: `cargo test --test simulation`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test"
+)]
+
 mod lease_model;
 
-use lease_model::LeaseModel;
-use moorgate::rate_limit::shared::*;
-use moorgate::rate_limit::*;
 use std::time::Duration;
 
-fn run(quota: Quota, loads: &[f64], seconds: f64) -> u32 {
-    let n = loads.len() as u32;
-    let tables: Vec<_> = loads
-        .iter()
-        .map(|_| {
-            let t = SharedTable::new(false);
-            t.set_key([1, 2]);
-            t.set_replicas(n);
-            t.set_connected(true, 0);
-            t
-        })
-        .collect();
-    let mut model = LeaseModel::default();
-    let key = tables[0].key(&"caller");
-    let start = 10_000_000_000u64; // ns
-    let mut admitted = 0;
-    let mut next: Vec<f64> = loads.iter().map(|l| 1.0 / l).collect();
-    let mut last_sync = vec![0u64; loads.len()];
-    let mut heard = 0;
-    let step = 1_000_000u64;
-    let mut calls = 0;
-    let mut waiting = vec![Vec::new(); loads.len()];
-    for tick in 0..(seconds * 1000.0) as u64 {
-        let now = start + tick * step;
-        for (i, t) in tables.iter().enumerate() {
-            while next[i] * 1000.0 < tick as f64 {
-                next[i] += 1.0 / loads[i];
-                match t.reserve(key, quota, now, Duration::ZERO, true) {
-                    Reservation::Taken(..) => admitted += 1,
-                    Reservation::Ask(_) => waiting[i].push(now),
-                    _ => {}
-                }
-            }
-            if now - last_sync[i] >= 100_000_000
-                || (t.is_awaited() && now - last_sync[i] >= 5_000_000)
-            {
-                last_sync[i] = now;
-                let qs = t.plan(now, 256);
-                if qs.is_empty() {
-                    continue;
-                }
-                calls += 1;
-                let tagged: Vec<_> = qs.iter().map(|q| ('i', q.clone())).collect();
-                let dbg = std::env::var("DBG").is_ok() && rate_dbg(quota) && tick < 4000;
-                let answers = model.call(now as f64 / 1000.0, &format!("r{i}"), (n, n), &tagged);
-                if dbg {
-                    println!(
-                        "{tick} r{i} {:?} -> {:?}",
-                        qs.iter().map(|q| (q.want, q.give, q.joins)).collect::<Vec<_>>(),
-                        answers
-                    );
-                }
-                t.apply(&qs, &answers, n, now);
-                let w = std::mem::take(&mut waiting[i]);
-                for since in w {
-                    if now > since + 50_000_000 {
-                        continue;
-                    }
-                    match t.reserve(key, quota, now, Duration::ZERO, false) {
-                        Reservation::Taken(..) => admitted += 1,
-                        Reservation::Ask(_) => waiting[i].push(since),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        for b in &model.bells[heard..] {
-            for t in &tables {
-                t.hear(b.key, b.quota, now)
-            }
-        }
-        heard = model.bells.len();
-    }
-    eprintln!("calls {calls}");
-    admitted
+use lease_model::LeaseModel;
+use moorgate::rate_limit::shared::{PERIOD, Reservation, SharedTable};
+use moorgate::rate_limit::{Nanos, Quota, nanos};
+
+/// The time that a run takes.
+const SECONDS: u32 = 10;
+
+/// The time from one step of a run to the next.
+const STEP: Duration = Duration::from_millis(1);
+
+/// The shortest time between two calls of a replica, if requests wait.
+const GAP: Duration = Duration::from_millis(5);
+
+/// The longest wait of a request for Redis.
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// One replica, and the load of the one caller on it.
+struct Replica {
+    name: String,
+    table: SharedTable,
+    /// The time between two requests; `None`: there are none.
+    every: Option<Duration>,
+    next: Nanos,
+    called_at: Nanos,
+    /// The requests that wait for Redis, by the time at which they came.
+    waiting: Vec<Nanos>,
 }
 
-fn rate_dbg(q: Quota) -> bool {
-    q.interval() == 100_000_000
-}
 fn main() {
     for (rate, burst) in
         [(50, 100), (100, 200), (100, 2), (100, 5), (10, 20), (1000, 50), (100, 1000), (20, 12)]
     {
-        let quota = Quota::new(rate, Duration::from_secs(1), burst);
-        for shape in [[1.0, 0.0, 0.0], [0.7, 0.2, 0.1], [0.34, 0.33, 0.33], [0.5, 0.5, 0.0]] {
-            let loads: Vec<_> = shape.iter().map(|s| (2.0 * rate as f64 * s).max(0.001)).collect();
-            let got = run(quota, &loads, 10.0);
-            let want = rate * 10 + burst;
-            println!(
-                "{rate}/s burst {burst} {shape:?}: {got} of {want} ({:+.1} %)",
-                (got as f64 / want as f64 - 1.0) * 100.0
-            );
+        for parts in [[100, 0, 0], [70, 20, 10], [34, 33, 33], [50, 50, 0]] {
+            let quota = Quota::new(rate, Duration::from_secs(1), burst);
+            let admitted = twice_the_rate(quota, rate, &parts);
+            let expected = rate * SECONDS + burst;
+            println!("{rate}/s burst {burst}, load {parts:?}: {admitted} of {expected}");
+            assert!(admitted <= expected, "more than one gate would admit");
+            assert!(admitted * 100 >= expected * 95, "less than 95 %");
         }
+    }
+}
+
+/// Sends requests of one caller at twice the rate, in these parts of 100 to the replicas. Returns
+/// the number of admitted requests.
+fn twice_the_rate(quota: Quota, rate: u32, parts: &[u32]) -> u32 {
+    let count = u32::try_from(parts.len()).unwrap();
+    let start = nanos(Duration::from_secs(10));
+    let mut replicas: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .map(|(number, part)| Replica::new(number, count, 2 * rate * part, start))
+        .collect();
+    let (mut model, mut rung, mut admitted) = (LeaseModel::default(), 0, 0);
+    for step in 0..SECONDS * 1000 {
+        let now = start + nanos(STEP * step);
+        for replica in &mut replicas {
+            admitted += replica.step(quota, &mut model, count, now);
+        }
+        for bell in &model.bells[rung..] {
+            for replica in &replicas {
+                replica.table.hear(bell.key, bell.quota, now);
+            }
+        }
+        rung = model.bells.len();
+    }
+    admitted
+}
+
+impl Replica {
+    /// Creates a replica with this load, in requests per 100 seconds.
+    fn new(number: usize, count: u32, load: u32, start: Nanos) -> Self {
+        let table = SharedTable::new(false);
+        table.set_key([1, 2]);
+        table.set_replicas(count);
+        table.set_connected(true, start);
+        let every = (load > 0).then(|| Duration::from_secs(100) / load);
+        let name = format!("replica{number}");
+        Self { name, table, every, next: start, called_at: 0, waiting: Vec::new() }
+    }
+
+    /// Lets requests come, and exchanges events with Redis when it is time. Returns the number of
+    /// admitted requests.
+    fn step(&mut self, quota: Quota, model: &mut LeaseModel, count: u32, now: Nanos) -> u32 {
+        let mut admitted = 0;
+        while let Some(every) = self.every
+            && self.next <= now
+        {
+            self.next += nanos(every);
+            admitted += self.request(quota, now, now);
+        }
+        let gap = if self.table.is_awaited() { GAP } else { PERIOD };
+        if now - self.called_at < nanos(gap) {
+            return admitted;
+        }
+        self.called_at = now;
+        let questions = self.table.plan(now, 256);
+        let tagged: Vec<_> = questions.iter().map(|question| ('i', question.clone())).collect();
+        let time = now as f64 / 1000.0;
+        let answers = model.call(time, &self.name, (count, count), &tagged);
+        self.table.apply(&questions, &answers, count, now);
+        for came in std::mem::take(&mut self.waiting) {
+            if now - came <= nanos(TIMEOUT) {
+                admitted += self.request(quota, came, now);
+            }
+        }
+        admitted
+    }
+
+    /// Tries a request that came at `came`. Returns 1 if it is admitted.
+    fn request(&mut self, quota: Quota, came: Nanos, now: Nanos) -> u32 {
+        let key = self.table.key(&"caller");
+        match self.table.reserve(key, quota, now, Duration::ZERO, came == now) {
+            Reservation::Taken(..) => return 1,
+            Reservation::Refused(_) => {}
+            Reservation::Ask(_) => self.waiting.push(came),
+        }
+        0
     }
 }

@@ -62,7 +62,7 @@ impl Setup {
             self.identity.unwrap_or("- { name: gitlab, type: gitlab, url: \"{gitlab}\" }");
         let gitlab = self.shared.map_or(gitlab, |(_, shared)| shared);
         let redis = self.shared.map_or_else(String::new, |(port, _)| {
-            format!("redis:\n  url: redis://127.0.0.1:{port}\n  timeout: 500ms\n")
+            format!("redis:\n  url: redis://127.0.0.1:{port}\n  timeout: 1s\n")
         });
         let identity = identity.replace("{gitlab}", &format!("http://{gitlab}"));
         let identity: String = identity.lines().map(|line| format!("  {line}\n")).collect();
